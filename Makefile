@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := $(wildcard plugins/*/pyproject.toml)
+PLUGIN_DIRS := $(patsubst %/pyproject.toml,%,$(PLUGINS))
+SOURCES := pyproject.toml constraints.txt $(PLUGINS)
+
+ifneq ($(shell command -v uv 2>/dev/null),)
+MAKE_VENV := uv venv --quiet --python $(PYTHON) $(VENV)
+PIP := uv pip install --quiet --python $(BIN)/python
+else
+MAKE_VENV := $(PYTHON) -m venv $(VENV)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+endif
+
+.PHONY: install test demo lint clean
+
+install: $(VENV)/.installed
+
+$(BIN)/python:
+	$(MAKE_VENV)
+
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	$(PIP) --constraint constraints.txt --editable '.[all,dev]' $(addprefix --editable ./,$(PLUGIN_DIRS))
+	touch $@
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
+
+demo: install
+	$(BIN)/histokit demo
+
+clean:
+	rm -rf $(VENV) build *.egg-info histokit-demo

@@ -1,0 +1,92 @@
+"""Errors that a user can act on, and the exit code of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What the exit status of a command says."""
+
+    #: Done.
+    OK = 0
+    #: A bug in histokit; printed with its traceback.
+    BUG = 1
+    #: The command was called wrongly.
+    USAGE = 2
+    #: A plugin is unknown, duplicate or broken.
+    PLUGIN = 3
+    #: The data are not as they must be: unreadable image, duplicate id, NaN.
+    DATA = 4
+    #: Something is absent, ambiguous, stale or locked in the store.
+    STORE = 5
+    #: A sample of the test set would have been seen in training.
+    LEAKAGE = 6
+    #: Interrupted by the user; the same command resumes.
+    INTERRUPTED = 130
+
+
+class HistokitError(Exception):
+    """A mistake that the user can mend.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, and which thing it is about.
+    next : str
+        The next thing to type or to do.
+    details : mapping, optional
+        Facts for programs that read the JSON form of the error.
+    """
+
+    code: ExitCode = ExitCode.BUG
+
+    def __init__(self, message: str, *, next: str, details: Mapping[str, Any] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.next = next
+        self.details = dict(details or {})
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the error as a JSON-serialisable mapping."""
+        document = {"code": int(self.code), "message": self.message, "next": self.next}
+        return {**document, "details": self.details} if self.details else document
+
+
+class UsageError(HistokitError):
+    """The command or function was called wrongly."""
+
+    code = ExitCode.USAGE
+
+
+class PluginError(HistokitError):
+    """A plugin is unknown, duplicate or broken."""
+
+    code = ExitCode.PLUGIN
+
+
+class DataError(HistokitError):
+    """The data are not as they must be."""
+
+    code = ExitCode.DATA
+
+
+class StoreError(HistokitError):
+    """Something is absent, ambiguous, stale, locked or too new in the store."""
+
+    code = ExitCode.STORE
+
+
+class LeakageError(HistokitError):
+    """A test sample would have been seen in training."""
+
+    code = ExitCode.LEAKAGE
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint such as ``"Did you mean 'vgg16'? "``, or ``""`` where nothing is close."""
+    close = get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""

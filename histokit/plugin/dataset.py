@@ -1,0 +1,206 @@
+"""What a dataset plugin is: `Sample`, `PublishedSplit` and the base class `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+from histokit.plugin.digests import canonical_json, digest_bytes, digest_file
+from histokit.plugin.images import Box, Pixels, crop, read_image
+from histokit.plugin.options import announced_options, convert_options
+
+Role = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Exactly what goes through a network once: a whole image, a tile, or a patch around a nucleus.
+
+    Parameters
+    ----------
+    id : str
+        Stable over time and machines, readable, unique in its dataset.
+    image : tuple of str
+        Paths relative to the dataset's root, one for each channel file.
+    part : str, optional
+        A piece inside a container file: a scan, a page, a member of an archive.
+    box : (x, y, width, height), optional
+        Pixels of the image; may leave it.
+    label : str, optional
+        The class; none where it is not known.
+    mpp : float, optional
+        Micrometres per pixel.
+    metadata : mapping
+        Column name → value, of the types that `Dataset.columns` declares.
+    """
+
+    id: str
+    image: tuple[str, ...]
+    part: str | None = None
+    box: Box | None = None
+    label: str | None = None
+    mpp: float | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class SplitRow(NamedTuple):
+    """One sample's role in one fold of one repeat of a split."""
+
+    repeat: int
+    fold: int
+    sample_id: str
+    role: Role
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """A split that the data come with.
+
+    Parameters
+    ----------
+    rows : sequence of SplitRow
+    group : str, optional
+        The column that no fold of this split cuts through.
+    leaks : str, optional
+        A sentence on what leaks from training to test in it; such a split is used only when it is
+        asked for by name, and every run on it records the sentence.
+    """
+
+    rows: Sequence[SplitRow]
+    group: str | None = None
+    leaks: str | None = None
+
+    @classmethod
+    def holdout(
+        cls,
+        train: Iterable[str],
+        test: Iterable[str],
+        val: Iterable[str] = (),
+        *,
+        group: str | None = None,
+        leaks: str | None = None,
+    ) -> Self:
+        """Make a split of one fold from the ids of its parts."""
+        parts: tuple[tuple[Role, Iterable[str]], ...] = (("train", train), ("val", val), ("test", test))
+        rows = [SplitRow(0, 0, sample_id, role) for role, ids in parts for sample_id in ids]
+        return cls(rows, group=group, leaks=leaks)
+
+
+class Dataset:
+    """Base class of dataset plugins.
+
+    A subclass sets the attributes below, on the class or in ``__init__``, and writes `samples`;
+    `read` is only overridden where an image is more than a file and a box. The keyword parameters of
+    its ``__init__`` are its options; texts from the command line are converted by their annotations.
+
+    Attributes
+    ----------
+    name : str
+        What it is registered as.
+    version : str
+        Raised when the plugin yields other samples or other pixels than before.
+    classes : sequence of str, optional
+        In the order of scores; found in the data where not given.
+    positive : str, optional
+        The positive one of two classes; the last one where not given.
+    metric : str
+        The field's metric for these data.
+    channels : sequence of str
+    columns : mapping
+        Metadata column → ``str``, ``int``, ``float`` or ``bool``.
+    group : str, optional
+        The column that must never straddle folds: slide, patient, image, compound.
+    levels : sequence of str
+        Columns, fine to coarse, over which scores may be aggregated: crop, well, treatment.
+    pixel_options : sequence of str, optional
+        Options that alter pixels; all of them where not given.
+    state : any
+        What `fit` returned, for `read`.
+    warnings : list of str
+        What the user should know of the data, such as rows whose image is missing; filled by `samples`.
+    """
+
+    name: str = ""
+    version: str = "1"
+    classes: Sequence[str] | None = None
+    positive: str | None = None
+    metric: str = "accuracy"
+    channels: Sequence[str] = ("R", "G", "B")
+    columns: Mapping[str, type] = {}
+    group: str | None = None
+    levels: Sequence[str] = ()
+    pixel_options: Sequence[str] | None = None
+    state: Any = None
+
+    root: Path
+    options: dict[str, Any]
+    warnings: list[str]
+
+    def __new__(cls, root: str | Path = ".", **options: Any) -> Self:
+        dataset = super().__new__(cls)
+        defaults = {n: p.default for n, p in announced_options(cls.__init__).items() if p.default is not p.empty}
+        dataset.options = {**defaults, **options}
+        dataset.warnings = []
+        return dataset
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    @classmethod
+    def from_options(cls, root: str | Path, options: Mapping[str, Any]) -> Self:
+        """Make the dataset from option texts.
+
+        Raises
+        ------
+        UsageError
+            If an option is unknown, missing or cannot be converted.
+        """
+        owner = f"dataset plugin {cls.name or cls.__name__!r}"
+        return cls(root, **convert_options(cls.__init__, options, owner))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield every sample, in the same order on each call."""
+        raise TypeError(f"{type(self).__name__} does not define samples()")
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return the pixels of a sample as an (H, W, C) uint8 array.
+
+        Raises
+        ------
+        DataError
+            If the image cannot be read.
+        """
+        image = read_image(self.root / sample.image[0])
+        return image if sample.box is None else crop(image, sample.box)
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return the splits that the data come with; the first without leaks is the default."""
+        return {}
+
+    def fit(self) -> Any:
+        """Return statistics over the data that `read` needs, as JSON-serialisable data."""
+        return None
+
+    def pixel_key(self, sample: Sample) -> bytes:
+        """Return bytes that change with everything but the files, part and box that alters a sample's pixels.
+
+        Where `read` is not overridden there is nothing of the kind. Else the plugin, its version, the
+        options named in `pixel_options` (all where that is none) and the fitted state.
+        """
+        return self._pixel_key
+
+    @cached_property
+    def _pixel_key(self) -> bytes:
+        if type(self).read is Dataset.read:
+            return b""
+        names = self.options if self.pixel_options is None else self.pixel_options
+        options = {name: self.options[name] for name in names}
+        reader = f"{type(self).__module__}.{type(self).__qualname__}"
+        return digest_bytes(canonical_json([reader, self.version, options, self.state]).encode())
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return a digest of a file's content; to be overridden for containers too large to be read whole."""
+        return digest_file(path)

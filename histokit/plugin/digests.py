@@ -1,0 +1,35 @@
+"""The one place that turns bytes and data into digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+DIGEST_BYTES = 16
+
+
+def digest_bytes(*parts: bytes) -> bytes:
+    """Return the 16-byte BLAKE2b digest of several byte strings; their boundaries count."""
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for part in parts:
+        state.update(len(part).to_bytes(8, "little"))
+        state.update(part)
+    return state.digest()
+
+
+def digest_json(document: Any) -> bytes:
+    """Return the 16-byte digest of JSON-serialisable data, independent of key order."""
+    return digest_bytes(canonical_json(document).encode())
+
+
+def canonical_json(document: Any) -> str:
+    """Return JSON text with sorted keys and no spaces, so that equal data give equal text."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_file(path: Path) -> bytes:
+    """Return the 16-byte BLAKE2b digest of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()

@@ -1,0 +1,43 @@
+"""The hooks of histokit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import pluggy
+
+from histokit.plugin.backbone import Backbone, BackboneRequest
+from histokit.plugin.dataset import Dataset
+
+PROJECT = "histokit"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+DatasetLoader = Callable[[], type[Dataset]]
+BackboneLoader = Callable[[BackboneRequest], Backbone]
+
+
+class RegisterDataset(Protocol):
+    """What `register_datasets` receives."""
+
+    def __call__(self, name: str, load: DatasetLoader) -> None:
+        """Announce a dataset plugin; `load` imports and returns its class."""
+
+
+class RegisterBackbone(Protocol):
+    """What `register_backbones` receives."""
+
+    def __call__(self, name: str, load: BackboneLoader, names: Callable[[], Iterable[str]] | None = None) -> None:
+        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has."""
+
+
+@hookspec
+def register_datasets(register: RegisterDataset) -> None:
+    """Call ``register(name, load)`` for each dataset plugin."""
+
+
+@hookspec
+def register_backbones(register: RegisterBackbone) -> None:
+    """Call ``register(name, load)`` for each backbone or prefix of backbones."""

@@ -1,0 +1,84 @@
+"""The one place that opens image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.errors import DataError
+
+Box = tuple[int, int, int, int]
+Pixels = npt.NDArray[np.uint8]
+
+
+def read_image(path: Path) -> Pixels:
+    """Open an image file as RGB.
+
+    Greyscale is repeated over three channels, a palette is looked up, 16-bit values are
+    scaled to 8 bits, transparency is laid over white, and the EXIF orientation is applied.
+    Of an animated file, the first frame is read.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty or not an image that can be decoded to its end.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(_to_rgb(upright), dtype=np.uint8)
+    except UnidentifiedImageError:
+        reason = "is empty" if path.is_file() and path.stat().st_size == 0 else "is not an image"
+    except Image.DecompressionBombError:
+        reason = "has too many pixels to be opened safely"
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = f"cannot be read ({error})" if path.exists() else "does not exist"
+    raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
+
+
+def _to_rgb(image):  # type: ignore[no-untyped-def]
+    from PIL import Image
+
+    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
+        grey = np.asarray(image, dtype=np.uint32)
+        return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def crop(image: Pixels, box: Box) -> Pixels:
+    """Cut a box out of an image; what lies outside the image is filled by reflection.
+
+    Parameters
+    ----------
+    image : (H, W, C) uint8 array
+    box : (x, y, width, height) in pixels; may leave the image
+
+    Returns
+    -------
+    (height, width, C) uint8 array
+    """
+    x, y, width, height = box
+    rows = _reflected(y, height, image.shape[0])
+    columns = _reflected(x, width, image.shape[1])
+    return np.ascontiguousarray(image[rows][:, columns])
+
+
+def _reflected(start: int, length: int, size: int) -> npt.NDArray[np.intp]:
+    index = np.arange(start, start + length)
+    if size == 1:
+        return np.zeros(length, dtype=np.intp)
+    period = 2 * (size - 1)
+    folded = np.abs(index) % period
+    return np.where(folded < size, folded, period - folded).astype(np.intp)

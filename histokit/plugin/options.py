@@ -1,0 +1,121 @@
+"""Conversion of ``KEY=VALUE`` texts into the arguments that a signature announces."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from histokit.errors import UsageError, did_you_mean
+
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+def parse_pairs(texts: list[str], what: str) -> dict[str, str]:
+    """Split ``["key=value", ...]`` into a dictionary.
+
+    Raises
+    ------
+    UsageError
+        If a text has no ``=``, or a key comes twice.
+    """
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"{what} {text!r} is not of the form KEY=VALUE.", next=f"Write it as {what} KEY=VALUE.")
+        if key in pairs:
+            raise UsageError(f"{what} {key} is given twice.", next="Give it once.")
+        pairs[key] = value
+    return pairs
+
+
+def convert_options(function: Callable[..., Any], options: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Convert option texts by the annotations of a function's keyword parameters.
+
+    Parameters
+    ----------
+    function : callable
+        Its parameters after ``self`` and ``root`` are the known options.
+    options : mapping
+        Texts, converted to ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal``, a
+        comma-separated ``tuple`` or ``list``, or an optional one of these; values that are not
+        text pass unchanged.
+    owner : str
+        Who announces the options, for messages.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown, missing or cannot be converted.
+    """
+    known = announced_options(function)
+    hints = get_type_hints(function)
+    for name in options:
+        if name not in known:
+            listed = ", ".join(sorted(known)) or "none"
+            raise UsageError(
+                f"{owner} has no option {name!r}.", next=f"{did_you_mean(name, known)}Its options are: {listed}."
+            )
+    missing = [name for name, p in known.items() if p.default is p.empty and name not in options]
+    if missing:
+        raise UsageError(f"{owner} needs the option {missing[0]!r}.", next=f"Add -o {missing[0]}=VALUE.")
+    return {name: _convert(value, hints.get(name, str), name, owner) for name, value in options.items()}
+
+
+def announced_options(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a function that are options: all but ``self`` and ``root``."""
+    parameters = inspect.signature(function).parameters
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {n: p for n, p in parameters.items() if n not in ("self", "root") and p.kind not in variadic}
+
+
+def _convert(value: Any, hint: Any, name: str, owner: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return _parse(value, hint)
+    except ValueError:
+        raise UsageError(
+            f"{owner}: option {name}={value!r} is not {_describe(hint)}.", next=f"Give {name} as {_describe(hint)}."
+        ) from None
+
+
+def _parse(text: str, hint: Any) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if type(None) in arguments and text.lower() in ("none", ""):
+            return None
+        inner = [a for a in arguments if a is not type(None)]
+        for candidate in inner[:-1]:
+            try:
+                return _parse(text, candidate)
+            except ValueError:
+                continue
+        return _parse(text, inner[-1])
+    if origin is Literal:
+        matches = [a for a in arguments if str(a) == text]
+        if not matches:
+            raise ValueError(text)
+        return matches[0]
+    if origin in (tuple, list):
+        element = arguments[0] if arguments else str
+        return origin(_parse(part, element) for part in text.split(",") if part)
+    if hint is bool:
+        if text.lower() not in _BOOLEANS:
+            raise ValueError(text)
+        return _BOOLEANS[text.lower()]
+    return hint(text) if hint in (int, float, Path) else text
+
+
+def _describe(hint: Any) -> str:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else _describe(a) for a in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (tuple, list):
+        return f"a comma-separated list of {_describe(arguments[0] if arguments else str)}"
+    return {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}.get(hint, "text")
