@@ -1,0 +1,82 @@
+"""What a check of a plugin is, and how checks are run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from histokit.errors import HistokitError
+
+
+class CheckFailure(AssertionError):  # noqa: N818 - a failed assertion, not an error of histokit
+    """A plugin breaks its contract; the message names every failing check with its reason.
+
+    Parameters
+    ----------
+    subject : str
+        The plugin that was checked.
+    results : iterable of CheckResult
+        Of all checks, passed ones included.
+    """
+
+    def __init__(self, subject: str, results: Iterable[CheckResult]):
+        self.results = list(results)
+        failed = [result for result in self.results if not result.passed]
+        lines = [f"  {result.name}: {result.reason}" for result in failed]
+        super().__init__("\n".join([f"{subject} fails {len(failed)} of {len(self.results)} checks:", *lines]))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One clause of a plugin's contract.
+
+    Parameters
+    ----------
+    name : str
+        Short and readable, such as ``unique ids``.
+    description : str
+        What the clause asks for.
+    run : callable
+        Takes nothing; raises an exception, whose text is the reason, where the clause does not hold.
+    """
+
+    name: str
+    description: str
+    run: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Whether a check passed, and why it did not."""
+
+    name: str
+    passed: bool
+    reason: str = ""
+
+
+def run_checks(checks: Iterable[Check]) -> list[CheckResult]:
+    """Run all checks, the ones after a failure too."""
+    return [_run(check) for check in checks]
+
+
+def raise_failures(subject: str, results: Iterable[CheckResult]) -> None:
+    """Raise `CheckFailure` where a check did not pass."""
+    results = list(results)
+    if not all(result.passed for result in results):
+        raise CheckFailure(subject, results)
+
+
+def require(condition: object, reason: str) -> None:
+    """Raise an `AssertionError` with its reason where a condition does not hold, with ``python -O`` too."""
+    if not condition:
+        raise AssertionError(reason)
+
+
+def _run(check: Check) -> CheckResult:
+    try:
+        check.run()
+    except (AssertionError, HistokitError) as error:
+        return CheckResult(check.name, False, str(error) or type(error).__name__)
+    except Exception as error:
+        return CheckResult(check.name, False, f"{type(error).__name__}: {error}")
+    return CheckResult(check.name, True)
