@@ -1,0 +1,190 @@
+"""Tables of a LanceDB database: written through lancedb, read through lance, which starts faster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from histokit.errors import StoreError
+from histokit.store.records import FORMAT
+
+FORMAT_KEY = b"histokit.format"
+PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
+
+os.environ.setdefault("LANCE_LOG", "error")
+os.environ.setdefault("RUST_LOG", "error")
+
+
+class Database:
+    """A folder of Lance tables.
+
+    Parameters
+    ----------
+    uri : Path
+        Made on the first write.
+    """
+
+    def __init__(self, uri: Path):
+        self.uri = uri
+
+    @cached_property
+    def _connection(self) -> Any:
+        import lancedb
+
+        try:
+            self.uri.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.uri} cannot be made: {error.strerror}.",
+                next="Choose another folder with --store or HISTOKIT_STORE.",
+            ) from error
+        return lancedb.connect(str(self.uri))
+
+    def _path(self, name: str) -> Path:
+        return self.uri / f"{name}.lance"
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the tables that begin with a prefix, sorted."""
+        if not self.uri.is_dir():
+            return []
+        found = (e.name.removesuffix(".lance") for e in os.scandir(self.uri) if e.name.endswith(".lance"))
+        return sorted(name for name in found if name.startswith(prefix))
+
+    def exists(self, name: str) -> bool:
+        """Return whether a table is there."""
+        return self._path(name).is_dir()
+
+    def schema(self, name: str) -> pa.Schema:
+        """Return the schema of a table, after checking that its format is not newer than this version's."""
+        return self._open(name).schema
+
+    def count(self, name: str, where: str | None = None) -> int:
+        """Return the number of rows, 0 where the table is absent."""
+        return int(self._open(name).count_rows(where)) if self.exists(name) else 0
+
+    def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """Read rows in the order of insertion.
+
+        Raises
+        ------
+        StoreError
+            If the filter is not SQL over the table's columns, or the table is damaged or too new.
+        """
+        return self._scan(name, lambda t: t.to_table(columns=columns, filter=where, scan_in_order=True), where)
+
+    def batches(
+        self, name: str, columns: Sequence[str] | None = None, where: str | None = None, size: int = 4096
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows in the order of insertion."""
+        table = self._open(name)
+        yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
+
+    def _scan(self, name: str, read: Any, where: str | None) -> pa.Table:
+        table = self._open(name)
+        try:
+            return read(table)
+        except (ValueError, OSError) as error:
+            if where is None:
+                raise self._damaged(name, error) from error
+            raise StoreError(
+                f"The filter {where!r} does not fit the table {name!r}: {_first_line(error)}.",
+                next=f"Write SQL over its columns, such as \"label = 'x'\": {', '.join(table.schema.names)}.",
+            ) from error
+
+    def _open(self, name: str) -> Any:
+        import lance
+
+        if not self.exists(name):
+            raise StoreError(f"The store {self.uri} has no table {name!r}.", next="See: histokit list datasets")
+        try:
+            table = lance.dataset(str(self._path(name)))
+        except (ValueError, OSError) as error:
+            raise self._damaged(name, error) from error
+        written = int((table.schema.metadata or {}).get(FORMAT_KEY, b"0"))
+        if written > FORMAT:
+            raise StoreError(
+                f"The table {name!r} has format {written}; this version of histokit reads up to {FORMAT}.",
+                next="Update histokit.",
+            )
+        return table
+
+    def _damaged(self, name: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"The table {name!r} of the store {self.uri} cannot be read: {_first_line(error)}.",
+            next="Check the store with: histokit store verify",
+        )
+
+    def overwrite(self, name: str, rows: pa.Table) -> None:
+        """Replace a table by rows, in one atomic step."""
+        rows = rows.replace_schema_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
+        mode = "overwrite" if self.exists(name) else "create"
+        self._connection.create_table(name, rows, mode=mode)
+
+    def create(self, name: str, schema: pa.Schema) -> None:
+        """Make an empty table; one that is there, or that another process just made, stays as it is."""
+        if self.exists(name):
+            return
+        schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
+        try:
+            self._connection.create_table(name, schema=schema)
+        except (ValueError, OSError):
+            if not self.exists(name):
+                raise
+
+    def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
+        """Insert the rows whose key is not there yet; return their number."""
+        table = self._connection.open_table(name)
+        return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
+
+    def replace(self, name: str, rows: pa.Table, key: str | list[str]) -> None:
+        """Insert rows, replacing those of the same key; the table is made where it is absent."""
+        if not self.exists(name):
+            self.create(name, rows.schema)
+        table = self._connection.open_table(name)
+        table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def append(self, name: str, rows: pa.Table) -> None:
+        """Add rows to the end of a table, which is made where it is absent."""
+        if not self.exists(name):
+            self.create(name, rows.schema)
+        self._connection.open_table(name).add(rows)
+
+    def delete(self, name: str, where: str) -> None:
+        """Delete rows; nothing happens where the table is absent."""
+        if self.exists(name):
+            self._connection.open_table(name).delete(where)
+
+    def drop(self, name: str) -> None:
+        """Drop a table."""
+        self._connection.drop_table(name)
+
+    def optimize(self, name: str) -> None:
+        """Merge small fragments; versions stay, so that no reader loses what it reads."""
+        self._connection.open_table(name).optimize()
+
+
+def quote(text: str) -> str:
+    """Return text as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def filter_rows(rows: pa.Table, where: str) -> pa.Table:
+    """Return the rows of an in-memory table that a SQL filter keeps."""
+    import lance
+
+    try:
+        return lance.write_dataset(rows, "memory://").to_table(filter=where, scan_in_order=True)
+    except (ValueError, OSError) as error:
+        raise StoreError(
+            f"The filter {where!r} does not fit: {_first_line(error)}.",
+            next=f"Write SQL over the columns, such as \"label = 'x'\": {', '.join(rows.schema.names)}.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__

@@ -1,0 +1,226 @@
+"""What the store keeps, as plain data, and the Arrow schemas of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import pyarrow as pa
+
+from histokit.plugin.digests import digest_bytes
+
+#: Raised when older versions of histokit could no longer read a table.
+FORMAT = 1
+
+SPLIT_SCHEMA = pa.schema(
+    [("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())]
+)
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("repeat", pa.int16()),
+        ("fold", pa.int16()),
+        ("role", pa.string()),
+        ("id", pa.string()),
+        ("true", pa.string()),
+        ("predicted", pa.string()),
+        ("scores", pa.list_(pa.float64())),
+        ("kind", pa.string()),
+        ("group", pa.string()),
+        ("levels", pa.list_(pa.string())),
+    ]
+)
+
+PROBLEM_SCHEMA = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("id", pa.string()),
+        ("content", pa.binary(16)),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+FILE_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("digest", pa.binary(16)),
+        ("reason", pa.string()),
+    ]
+)
+
+#: The columns of a sample that metadata may not be called.
+SAMPLE_FIELDS = (
+    pa.field("id", pa.string()),
+    pa.field("content", pa.binary(16)),
+    pa.field("image", pa.list_(pa.string())),
+    pa.field("part", pa.string()),
+    pa.field("box", pa.list_(pa.int32(), 4)),
+    pa.field("label", pa.string()),
+    pa.field("mpp", pa.float64()),
+)
+
+
+class _Document:
+    """A record that is stored as one JSON document."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON-serialisable data."""
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """Rebuild from `to_json`; fields that a newer version added are ignored."""
+        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        values = {
+            name: tuple(value) if isinstance(value, list) and str(known[name].type).startswith("tuple") else value
+            for name, value in document.items()
+            if name in known
+        }
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class DatasetRecord(_Document):
+    """A dataset as it was ingested."""
+
+    name: str
+    plugin: str
+    plugin_version: str
+    distribution: str
+    root: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]
+    positive: str | None
+    metric: str
+    channels: tuple[str, ...]
+    columns: dict[str, str]
+    group: str | None
+    levels: tuple[str, ...]
+    state: Any
+    count: int
+    created: str
+    warnings: tuple[str, ...] = ()
+
+
+class Fold(NamedTuple):
+    """The sample ids of one fold of one repeat."""
+
+    repeat: int
+    fold: int
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named set of rows (repeat, fold, sample id, role).
+
+    Parameters
+    ----------
+    dataset, name : str
+    rows : pyarrow.Table
+        Of `SPLIT_SCHEMA`; role is ``train``, ``val`` or ``test``.
+    group : str, optional
+        The column that no fold cuts through.
+    seed : int, optional
+    leaks : str, optional
+        A sentence on what leaks, where a published split leaks.
+    source : str
+        ``published``, ``generated`` or ``file``.
+    params : dict
+        How it was made, and notes.
+    """
+
+    dataset: str
+    name: str
+    rows: pa.Table
+    group: str | None = None
+    seed: int | None = None
+    leaks: str | None = None
+    source: str = "generated"
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def digest(self) -> str:
+        """The digest of the sorted rows, as hexadecimal text."""
+        order = [(name, "ascending") for name in SPLIT_SCHEMA.names]
+        rows = self.rows.select(SPLIT_SCHEMA.names).sort_by(order)
+        columns = [rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names]
+        return digest_bytes(*(repr(row).encode() for row in zip(*columns, strict=True))).hex()
+
+    def folds(self) -> list[Fold]:
+        """Return the folds in the order of repeat and fold."""
+        found: dict[tuple[int, int], Fold] = {}
+        columns = (self.rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names)
+        for repeat, fold, sample_id, role in zip(*columns, strict=True):
+            entry = found.setdefault((repeat, fold), Fold(repeat, fold, [], [], []))
+            getattr(entry, role).append(sample_id)
+        return [found[key] for key in sorted(found)]
+
+    def header(self) -> dict[str, Any]:
+        """Return everything but the rows, as JSON-serialisable data."""
+        names = ("dataset", "name", "group", "seed", "leaks", "source", "params", "digest")
+        return {name: getattr(self, name) for name in names}
+
+
+def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
+    """Return rows of (repeat, fold, sample id, role) as a table of `SPLIT_SCHEMA`."""
+    columns = list(zip(*rows, strict=True)) or [[]] * len(SPLIT_SCHEMA)
+    return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
+
+
+@dataclass(frozen=True)
+class RunRecord(_Document):
+    """What was trained or predicted, and on what."""
+
+    id: str
+    dataset: str
+    kind: str
+    address: str
+    classifier: str
+    split: str
+    split_digest: str
+    classes: tuple[str, ...]
+    metric: str
+    parameters: dict[str, Any]
+    folds: list[dict[str, Any]]
+    notes: list[str]
+    versions: dict[str, str]
+    seconds: float
+    created: str
+    group: str | None = None
+    levels: tuple[str, ...] = ()
+    features: list[dict[str, Any]] = field(default_factory=list)
+    source_run: str | None = None
+
+
+@dataclass(frozen=True)
+class SelectionRecord(_Document):
+    """Which columns of which feature tables were kept, and why.
+
+    Each entry of `folds`, and `kept` (fitted on all training samples), holds ``repeat``, ``fold``,
+    ``columns`` (kept, in the order of the address), ``ranking`` (rank of every column, 1 is kept
+    longest), ``curve`` (``[size, mean, std]``), ``k_best`` and ``k_min``; `fitted_on` holds the ids.
+    """
+
+    id: str
+    dataset: str
+    address: str
+    split: str
+    split_digest: str
+    method: str
+    parameters: dict[str, Any]
+    folds: list[dict[str, Any]]
+    kept: dict[str, Any] | None
+    fitted_on: list[dict[str, Any]]
+    features: list[dict[str, Any]]
+    provenance: list[str]
+    seconds: float
+    created: str
