@@ -1,0 +1,106 @@
+"""From the output of a cut point to one vector for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from histokit.errors import UsageError
+from histokit.plugin.backbone import Layer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
+    """Reduce the output of a layer's module to one vector for each image.
+
+    Parameters
+    ----------
+    output : Tensor, or a sequence whose first element is one
+        An (N, C, H, W) map, or (N, H, W, C) where the layer says `channels_last`; an (N, T, C)
+        sequence of tokens; or an (N, d) matrix, which every spatial pooling leaves as it is.
+    layer : Layer
+        Names the pooling.
+    prefix_tokens : int
+        How many class and register tokens precede the patch tokens; the class token is the first.
+
+    Returns
+    -------
+    (N, d) float32 Tensor
+
+    Raises
+    ------
+    UsageError
+        If the pooling does not suit the shape of the output.
+    """
+    tensor = _first_tensor(output, layer)
+    if tensor.ndim == 2 and layer.pool in ("avg", "max", "none"):
+        return tensor.float()
+    if tensor.ndim == 4 and layer.pool in ("avg", "max"):
+        return _over_positions(tensor, layer)
+    if tensor.ndim == 4 and layer.pool == "none" and tensor.shape[2:] == (1, 1):
+        return tensor.float().flatten(1)
+    if tensor.ndim == 3 and layer.pool != "none":
+        return _over_tokens(tensor, layer, prefix_tokens)
+    raise _unsuitable(layer, tensor, _suggestion(tensor))
+
+
+def _first_tensor(output: Any, layer: Layer) -> Tensor:
+    import torch
+
+    while isinstance(output, Sequence) and len(output):
+        output = output[0]
+    if not isinstance(output, torch.Tensor):
+        raise UsageError(
+            f"Layer {layer.name!r} (module {layer.module!r}) gives a {type(output).__name__}, not a tensor.",
+            next="Choose another layer: histokit list layers BACKBONE",
+        )
+    return output
+
+
+def _over_positions(tensor: Tensor, layer: Layer) -> Tensor:
+    positions = (1, 2) if layer.channels_last else (2, 3)
+    if any(tensor.shape[axis] == 0 for axis in positions):
+        raise _unsuitable(layer, tensor, "Give larger images: --preprocess size=N")
+    values = tensor.float()
+    return values.mean(dim=positions) if layer.pool == "avg" else values.amax(dim=positions)
+
+
+def _over_tokens(tensor: Tensor, layer: Layer, prefix_tokens: int) -> Tensor:
+    values = tensor.float()
+    if layer.pool == "cls":
+        if prefix_tokens < 1:
+            raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")
+        return values[:, 0]
+    patches = values[:, prefix_tokens:]
+    if patches.shape[1] == 0:
+        raise _unsuitable(layer, tensor, f"No patch tokens follow the {prefix_tokens} prefix tokens; choose another")
+    if layer.pool == "max":
+        return patches.amax(dim=1)
+    if layer.pool == "avg":
+        return patches.mean(dim=1)
+    if prefix_tokens < 1:
+        raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")
+    import torch
+
+    return torch.cat([values[:, 0], patches.mean(dim=1)], dim=1)
+
+
+def _stem(layer: Layer) -> str:
+    return layer.name.partition(":")[0]
+
+
+def _suggestion(tensor: Tensor) -> str:
+    fitting = {2: "none", 3: "cls, cls-mean, avg or max", 4: "avg or max"}.get(tensor.ndim)
+    if fitting is None:
+        return "Choose another layer: histokit list layers BACKBONE"
+    return f"Write the pooling behind the layer: LAYER:POOL, with {fitting}"
+
+
+def _unsuitable(layer: Layer, tensor: Tensor, suggestion: str) -> UsageError:
+    return UsageError(
+        f"Layer {layer.name!r} (module {layer.module!r}) gives shape {tuple(tensor.shape)}, "
+        f"which pooling {layer.pool!r} cannot reduce to one vector for each image.",
+        next=f"{suggestion}.",
+    )

@@ -1,0 +1,96 @@
+"""Pooling: numbers worked out by hand."""
+
+import pytest
+import torch
+
+from histokit.errors import UsageError
+from histokit.plugin.backbone import Layer
+from histokit.plugin.pooling import pool
+
+MAP = torch.arange(2 * 3 * 2 * 2, dtype=torch.float32).reshape(2, 3, 2, 2)
+TOKENS = torch.tensor([[[1.0, 2.0], [10.0, 20.0], [3.0, 5.0], [5.0, 9.0]]])
+
+
+def of(pooling: str, channels_last: bool = False) -> Layer:
+    return Layer("conv", "trunk.conv", pooling, channels_last)  # type: ignore[arg-type]
+
+
+def test_average_over_a_map():
+    assert pool(MAP, of("avg")).tolist() == [[1.5, 5.5, 9.5], [13.5, 17.5, 21.5]]
+
+
+def test_maximum_over_a_map():
+    assert pool(MAP, of("max")).tolist() == [[3, 7, 11], [15, 19, 23]]
+
+
+def test_channels_last_equals_channels_first():
+    assert torch.equal(pool(MAP.permute(0, 2, 3, 1), of("avg", True)), pool(MAP, of("avg")))
+
+
+@pytest.mark.parametrize(
+    ("pooling", "prefix", "expected"),
+    [
+        ("cls", 1, [1, 2]),
+        ("avg", 1, [6, 34 / 3]),
+        ("avg", 2, [4, 7]),
+        ("avg", 0, [19 / 4, 9]),
+        ("max", 2, [5, 9]),
+        ("cls-mean", 2, [1, 2, 4, 7]),
+    ],
+)
+def test_tokens(pooling, prefix, expected):
+    assert pool(TOKENS, of(pooling), prefix)[0].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("pooling", ["none", "avg", "max"])
+def test_a_vector_stays_as_it_is(pooling):
+    vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert torch.equal(pool(vectors, of(pooling)), vectors)
+
+
+def test_a_map_of_one_position_is_a_vector():
+    assert pool(torch.ones(2, 5, 1, 1), of("none")).shape == (2, 5)
+
+
+def test_the_first_of_a_tuple_is_taken():
+    assert torch.equal(pool((MAP, TOKENS), of("avg")), pool(MAP, of("avg")))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_averaged_in_float32(dtype):
+    ones = torch.ones(1, 1, 100, 100, dtype=dtype)
+    pooled = pool(ones * 3, of("avg"))
+    assert pooled.dtype == torch.float32
+    assert pooled.item() == 3.0
+
+
+def test_the_input_may_change_afterwards():
+    changing = MAP.clone()
+    pooled = pool(changing, of("avg"))
+    changing.zero_()
+    assert pooled[0, 0] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("output", "pooling", "prefix"),
+    [
+        (MAP, "cls", 1),
+        (MAP, "none", 1),
+        (TOKENS, "none", 1),
+        (TOKENS, "cls", 0),
+        (TOKENS, "cls-mean", 0),
+        (TOKENS, "avg", 4),
+        (torch.ones(3), "avg", 1),
+        (torch.ones(1, 2, 0, 3), "avg", 1),
+    ],
+)
+def test_an_unsuitable_pooling_names_layer_and_shape(output, pooling, prefix):
+    with pytest.raises(UsageError) as caught:
+        pool(output, of(pooling), prefix)
+    assert "'conv'" in caught.value.message
+    assert str(tuple(output.shape)) in caught.value.message
+
+
+def test_what_is_not_a_tensor_is_named():
+    with pytest.raises(UsageError, match="gives a dict"):
+        pool({"a": MAP}, of("avg"))
