@@ -84,6 +84,10 @@ class Database:
         table = self._open(name)
         yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
 
+    def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Read the rows at positions, in that order."""
+        return self._open(name).take(list(rows), columns=list(columns))
+
     def _scan(self, name: str, read: Any, where: str | None) -> pa.Table:
         table = self._open(name)
         try:

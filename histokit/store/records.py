@@ -14,9 +14,7 @@ from histokit.plugin.digests import digest_bytes
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
 
-SPLIT_SCHEMA = pa.schema(
-    [("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())]
-)
+SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -71,7 +69,7 @@ class _Document:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-serialisable data."""
-        return asdict(self)  # type: ignore[call-overload, no-any-return]
+        return asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
@@ -172,7 +170,8 @@ class Split:
 
 def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     """Return rows of (repeat, fold, sample id, role) as a table of `SPLIT_SCHEMA`."""
-    columns = list(zip(*rows, strict=True)) or [[]] * len(SPLIT_SCHEMA)
+    listed = list(rows)
+    columns = [[row[i] for row in listed] for i in range(len(SPLIT_SCHEMA))]
     return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
 
 

@@ -1,0 +1,142 @@
+"""Feature addresses: ``backbone/layer``, joined by ``+``, made exact by ``@fingerprint``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.store.fingerprints import spec_differences
+from histokit.store.vectors import FeatureTable
+
+
+@dataclass(frozen=True)
+class Address:
+    """One part of a feature address.
+
+    Parameters
+    ----------
+    backbone : str
+        With its options sorted.
+    layer : str
+        A layer, with ``:POOL`` or without, or ``last``, ``all`` or ``each``.
+    fingerprint : str
+        The beginning of a spec's fingerprint, or empty.
+    """
+
+    backbone: str
+    layer: str
+    fingerprint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.backbone}/{self.layer}" + (f"@{self.fingerprint}" if self.fingerprint else "")
+
+
+def parse_address(text: str) -> list[Address]:
+    """Split an address into its parts.
+
+    Raises
+    ------
+    UsageError
+        If a part names no layer.
+    """
+    return [_parse_part(part) for part in text.split("+")]
+
+
+def _parse_part(text: str) -> Address:
+    path, _, fingerprint = text.partition("@")
+    backbone, slash, layer = path.rpartition("/")
+    if not (slash and backbone and layer):
+        raise UsageError(
+            f"The feature address {text!r} names no layer.",
+            next=f"Write backbone/layer, such as {(path.strip('/') or 'resnet50')}/last.",
+        )
+    base, options = split_backbone_name(backbone)
+    return Address(join_backbone_name(base, options), layer, fingerprint)
+
+
+def resolve(address: Address, tables: Sequence[FeatureTable], dataset: str) -> list[FeatureTable]:
+    """Return the tables of one part of an address, in depth order; several only for ``all`` and ``each``.
+
+    Raises
+    ------
+    StoreError
+        If there is none, or several that differ in more than the layer.
+    """
+    here = [t for t in tables if t.backbone == address.backbone]
+    if not here:
+        raise _no_backbone(address, tables, dataset)
+    matching = [t for t in here if t.fingerprint.startswith(address.fingerprint)]
+    if address.layer in ("all", "each"):
+        wanted = _whole_network(address, here, matching, dataset)
+    else:
+        wanted = [t for t in matching if address.layer in (t.layer, *t.info.get("aliases", []))]
+    if not wanted:
+        raise _no_layer(address, here, dataset)
+    by_layer: dict[str, list[FeatureTable]] = {}
+    for table in wanted:
+        by_layer.setdefault(table.layer, []).append(table)
+    for candidates in by_layer.values():
+        if len(candidates) > 1:
+            raise _ambiguous(address, candidates)
+    return wanted
+
+
+def _whole_network(
+    address: Address, here: Sequence[FeatureTable], matching: Sequence[FeatureTable], dataset: str
+) -> list[FeatureTable]:
+    if address.fingerprint and matching:
+        variant = _variant(matching[0])
+        matching = [t for t in here if _variant(t) == variant]
+    curated = [t for t in matching if t.layer in t.info.get("curated", [])]
+    present = {t.layer for t in curated}
+    absent = [name for t in curated[:1] for name in t.info["curated"] if name not in present]
+    if absent and address.layer == "all":
+        raise StoreError(
+            f"Not all layers of {address.backbone} are in the store for {dataset!r}; missing: {', '.join(absent)}.",
+            next=f"Extract them with: histokit extract {dataset} --backbone {address.backbone} --layers all",
+        )
+    return curated
+
+
+def _variant(table: FeatureTable) -> dict[str, object]:
+    return {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
+
+
+def _no_backbone(address: Address, tables: Sequence[FeatureTable], dataset: str) -> StoreError:
+    known = sorted({t.backbone for t in tables})
+    have = f" It has features of: {', '.join(known)}." if known else " It has no features yet."
+    return StoreError(
+        f"The dataset {dataset!r} has no features of {address.backbone!r}.{have}",
+        next=f"{did_you_mean(address.backbone, known)}Extract them with: "
+        f"histokit extract {dataset} --backbone {address.backbone}",
+    )
+
+
+def _no_layer(address: Address, here: Sequence[FeatureTable], dataset: str) -> StoreError:
+    if address.fingerprint and not any(t.fingerprint.startswith(address.fingerprint) for t in here):
+        listed = ", ".join(f"@{t.fingerprint} ({t.layer})" for t in here)
+        return StoreError(
+            f"No table of {address.backbone!r} has a fingerprint that begins with {address.fingerprint!r}.",
+            next=f"Use one of: {listed}.",
+        )
+    known = sorted({t.layer for t in here})
+    return StoreError(
+        f"The dataset {dataset!r} has no layer {address.layer!r} of {address.backbone!r}; it has {', '.join(known)}.",
+        next=f"{did_you_mean(address.layer, known)}Extract it with: "
+        f"histokit extract {dataset} --backbone {address.backbone} --layers {address.layer}",
+    )
+
+
+def _ambiguous(address: Address, candidates: Sequence[FeatureTable]) -> StoreError:
+    first = candidates[0]
+    lines = [f"{first.address}@{first.fingerprint}"]
+    for other in candidates[1:]:
+        changes = "; ".join(spec_differences(first.spec, other.spec))
+        lines.append(f"{other.address}@{other.fingerprint} ({changes})")
+    return StoreError(
+        f"The address {str(address)!r} is ambiguous: it may be {' or '.join(lines)}.",
+        next=f"Name one by its fingerprint, such as {address.backbone}/{address.layer}@{first.fingerprint}.",
+        details={"candidates": [f"{t.address}@{t.fingerprint}" for t in candidates]},
+    )

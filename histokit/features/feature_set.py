@@ -1,0 +1,261 @@
+"""`FeatureSet`: the matrix, the labels and the groups of a dataset's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.store.database import filter_rows
+from histokit.store.records import DatasetRecord
+
+Floats = npt.NDArray[np.float32]
+Objects = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which columns of a `FeatureSet` came from which table.
+
+    Parameters
+    ----------
+    address, table, fingerprint, backbone, layer : str
+    filters : array of int
+        Positions in the vectors of the table.
+    names : tuple of str
+        Names of the filters.
+    """
+
+    address: str
+    table: str
+    fingerprint: str
+    backbone: str
+    layer: str
+    filters: npt.NDArray[np.intp]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.filters)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureSet:
+    """Features of samples, aligned with their labels and metadata.
+
+    Parameters
+    ----------
+    X : (n, d) float32 array
+    samples : pyarrow.Table
+        n rows: id, content, image, part, box, label, mpp and the metadata.
+    record : DatasetRecord
+    parts : tuple of Part
+        Their lengths add up to d.
+    """
+
+    X: Floats
+    samples: pa.Table
+    record: DatasetRecord
+    parts: tuple[Part, ...]
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    @property
+    def address(self) -> str:
+        """The canonical address of all parts."""
+        return "+".join(part.address for part in self.parts)
+
+    @property
+    def sample_ids(self) -> list[str]:
+        """The ids of the samples, in the order of rows."""
+        return list(self.samples.column("id").to_pylist())
+
+    @property
+    def content(self) -> list[bytes]:
+        """The content digests of the samples."""
+        return list(self.samples.column("content").to_pylist())
+
+    @property
+    def labels(self) -> Objects:
+        """The labels, (n,) with none where it is not known."""
+        return self.column("label")
+
+    @property
+    def y(self) -> npt.NDArray[Any]:
+        """The labels as an (n,) array of text.
+
+        Raises
+        ------
+        DataError
+            If a sample has no label.
+        """
+        labels = self.labels
+        absent = sum(label is None for label in labels)
+        if absent:
+            raise DataError(
+                f"{absent} of {len(self)} samples have no label.",
+                next="Leave them out with .where('label IS NOT NULL').",
+            )
+        return labels.astype(str)
+
+    def column(self, name: str) -> Objects:
+        """Return a column of the samples as an (n,) object array.
+
+        Raises
+        ------
+        UsageError
+            If there is no such column.
+        """
+        if name not in self.samples.column_names:
+            known = self.samples.column_names
+            raise UsageError(
+                f"The dataset {self.record.name!r} has no column {name!r}.",
+                next=f"{did_you_mean(name, known)}Its columns are: {', '.join(known)}.",
+            )
+        values = np.empty(len(self), dtype=object)
+        values[:] = self.samples.column(name).to_pylist()
+        return values
+
+    def groups(self, column: str | None = None) -> Objects | None:
+        """Return the groups for a scikit-learn splitter: of a column, or of the dataset's own group.
+
+        Returns
+        -------
+        (n,) object array, or None where the dataset names no group.
+        """
+        name = column or self.record.group
+        return None if name is None else self.column(name)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The name of each column of `X`: ``backbone/layer[filter]``."""
+        return [f"{part.address}[{name}]" for part in self.parts for name in part.names]
+
+    def __add__(self, other: FeatureSet) -> FeatureSet:
+        """Merge the columns of two sets on sample id.
+
+        Raises
+        ------
+        DataError
+            If a sample of one is missing in the other.
+        """
+        if not isinstance(other, FeatureSet):
+            return NotImplemented
+        mine, theirs = self.sample_ids, other.sample_ids
+        position = {sample_id: i for i, sample_id in enumerate(theirs)}
+        absent = sorted(set(mine) ^ set(theirs))
+        if absent:
+            raise DataError(
+                f"{len(absent)} samples are in only one of {self.address} and {other.address}: {_some(absent)}.",
+                next="Extract both for the same samples, or take the common ones with .where(...).",
+            )
+        order = np.array([position[i] for i in mine], dtype=np.intp)
+        return replace(self, X=np.hstack([self.X, other.X[order]]), parts=self.parts + other.parts)
+
+    def take(self, indices: npt.ArrayLike) -> FeatureSet:
+        """Return the samples at positions."""
+        rows = np.asarray(indices, dtype=np.intp)
+        return replace(self, X=self.X[rows], samples=self.samples.take(pa.array(rows)))
+
+    def where(self, condition: str | npt.ArrayLike) -> FeatureSet:
+        """Return the samples of a SQL condition over the columns, or of a boolean mask."""
+        if not isinstance(condition, str):
+            return self.take(np.flatnonzero(np.asarray(condition, dtype=bool)))
+        numbered = self.samples.append_column("_row", pa.array(np.arange(len(self))))
+        return self.take(filter_rows(numbered, condition).column("_row").to_numpy())
+
+    def columns(self, indices: npt.ArrayLike) -> FeatureSet:
+        """Return the set with only some columns of `X`, in ascending order."""
+        kept = np.unique(np.asarray(indices, dtype=np.intp))
+        parts, start = [], 0
+        for part in self.parts:
+            inside = kept[(kept >= start) & (kept < start + len(part))] - start
+            if len(inside):
+                names = tuple(part.names[i] for i in inside)
+                parts.append(replace(part, filters=part.filters[inside], names=names))
+            start += len(part)
+        return replace(self, X=self.X[:, kept], parts=tuple(parts))
+
+    def aggregate(self, by: str, how: Literal["mean", "median", "max"] = "mean") -> FeatureSet:
+        """Return one row for each value of a column, its id being the value.
+
+        Metadata are kept where they are the same in the whole unit, else they are none.
+
+        Raises
+        ------
+        DataError
+            If a unit holds two labels.
+        """
+        reduce = {"mean": np.mean, "median": np.median, "max": np.max}.get(how)
+        if reduce is None:
+            raise UsageError(f"Aggregation {how!r} is unknown.", next="Use mean, median or max.")
+        keys = [None if v is None else str(v) for v in self.column(by)]
+        if None in keys:
+            raise DataError(f"{keys.count(None)} samples have no {by}.", next=f"Leave them out with: {by} IS NOT NULL")
+        units = list(dict.fromkeys(keys))
+        members = {unit: [] for unit in units}  # type: dict[str, list[int]]
+        for row, key in enumerate(keys):
+            members[str(key)].append(row)
+        vectors = np.stack([reduce(self.X[rows], axis=0) for rows in members.values()]).astype(np.float32)
+        return replace(self, X=vectors, samples=_aggregate_samples(self.samples, members, by))
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame of the features, indexed by sample id, with the metadata as columns after them."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise _extra("pandas") from None
+        features = pd.DataFrame(self.X, index=self.sample_ids, columns=self.column_names)
+        metadata = self.samples.drop_columns(["id", "content"]).to_pandas()
+        return pd.concat([features, metadata.set_axis(features.index)], axis=1)
+
+    def to_anndata(self) -> Any:
+        """Return an AnnData: features as X, metadata as obs, provenance of the columns as var."""
+        try:
+            import anndata
+            import pandas as pd
+        except ImportError:
+            raise _extra("anndata") from None
+        kept = [n for n in self.samples.column_names if n not in ("id", "content", "image", "box")]
+        obs = self.samples.select(kept).to_pandas().set_axis(pd.Index(self.sample_ids), axis=0)
+        rows = [(p.backbone, p.layer, name, p.fingerprint) for p in self.parts for name in p.names]
+        var = pd.DataFrame(rows, columns=["backbone", "layer", "filter", "fingerprint"], index=self.column_names)
+        return anndata.AnnData(X=self.X, obs=obs, var=var)
+
+
+def _aggregate_samples(samples: pa.Table, members: dict[str, list[int]], by: str) -> pa.Table:
+    columns: dict[str, pa.Array] = {}
+    for name in samples.column_names:
+        values = samples.column(name).to_pylist()
+        merged = []
+        for unit, rows in members.items():
+            distinct = {repr(values[r]) for r in rows}
+            if name == "label" and len(distinct) > 1:
+                raise DataError(
+                    f"The {by} {unit!r} holds samples of {len(distinct)} labels: {_some(sorted(distinct))}.",
+                    next="Aggregate over a column whose samples share a label.",
+                )
+            merged.append(values[rows[0]] if len(distinct) == 1 else None)
+        columns[name] = pa.array(merged, samples.schema.field(name).type)
+    from histokit.plugin.digests import digest_bytes
+
+    contents = samples.column("content").to_pylist()
+    columns["id"] = pa.array(list(members), pa.string())
+    columns["content"] = pa.array(
+        [digest_bytes(*sorted(contents[r] for r in rows)) for rows in members.values()], pa.binary(16)
+    )
+    return pa.table(columns, schema=samples.schema)
+
+
+def _some(values: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(values[:limit]) + more
+
+
+def _extra(package: str) -> UsageError:
+    return UsageError(f"This needs the package {package}.", next=f"Install it with: pip install {package}")

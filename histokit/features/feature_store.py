@@ -1,0 +1,127 @@
+"""A store that also opens features by address."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from histokit.errors import StoreError
+from histokit.features.addresses import parse_address, resolve
+from histokit.features.feature_set import FeatureSet, Part
+from histokit.store import Store
+from histokit.store.fingerprints import row_key
+from histokit.store.vectors import FeatureTable, read_vectors
+
+DEFAULT_URI = "histokit-store"
+
+
+class FeatureStore(Store):
+    """A `Store` whose features are opened by address."""
+
+    def addresses(self, dataset: str, address: str) -> list[str]:
+        """Return the canonical addresses of an address; several only where it says ``each``.
+
+        Raises
+        ------
+        StoreError
+            If nothing is there, or it is ambiguous.
+        UsageError
+            If the address names no layer.
+        """
+        return [
+            "+".join(t.address + _mark(t, tables) for t in chosen) for chosen, tables in self._choices(dataset, address)
+        ]
+
+    def features(
+        self, dataset: str, address: str, *, where: str | None = None, allow_missing: bool = False
+    ) -> FeatureSet:
+        """Open features as one matrix.
+
+        Parameters
+        ----------
+        dataset : str
+        address : str
+            ``backbone/layer``, joined by ``+``; ``all`` merges the layers of a network.
+        where : str, optional
+            SQL over the columns of the samples.
+        allow_missing : bool
+            Leave out samples whose vector is missing, instead of raising.
+
+        Raises
+        ------
+        StoreError
+            If features are absent, ambiguous or incomplete.
+        """
+        choices = self._choices(dataset, address)
+        if len(choices) > 1:
+            listed = ", ".join("+".join(t.address for t in chosen) for chosen, _ in choices)
+            raise StoreError(f"The address {address!r} stands for several: {listed}.", next="Open one at a time.")
+        return self._assemble(dataset, choices[0][0], where, allow_missing)
+
+    def _choices(self, dataset: str, address: str) -> list[tuple[list[FeatureTable], list[FeatureTable]]]:
+        self.dataset(dataset)
+        tables = self.feature_tables(dataset)
+        choices: list[list[FeatureTable]] = [[]]
+        for part in parse_address(address):
+            found = resolve(part, tables, dataset)
+            if part.layer == "each":
+                choices = [chosen + [table] for chosen in choices for table in found]
+            else:
+                choices = [chosen + found for chosen in choices]
+        return [(chosen, tables) for chosen in choices]
+
+    def _assemble(
+        self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool
+    ) -> FeatureSet:
+        record = self.dataset(dataset)
+        samples = self.samples(dataset, where=where)
+        contents = samples.column("content").to_pylist()
+        keys = [row_key(i, c or b"") for i, c in zip(samples.column("id").to_pylist(), contents, strict=True)]
+        blocks, complete = [], np.ones(len(keys), dtype=bool)
+        for table in tables:
+            vectors, missing = read_vectors(self.database, table, keys)
+            if len(missing) and not allow_missing:
+                raise self._incomplete(dataset, table, len(missing), len(keys))
+            present = np.ones(len(keys), dtype=bool)
+            present[missing] = False
+            complete &= present
+            blocks.append((vectors, present))
+        kept = [vectors if complete[present].all() else vectors[complete[present]] for vectors, present in blocks]
+        matrix = kept[0] if len(kept) == 1 else np.hstack(kept)
+        rows = samples if complete.all() else samples.filter(complete)
+        return FeatureSet(matrix, rows, record, tuple(_part(table) for table in tables))
+
+    def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
+        bad = len(self.problems(dataset))
+        known = f" ({bad} samples are known to be unreadable: histokit list problems {dataset})" if bad else ""
+        return StoreError(
+            f"{table.address} is missing for {missing} of {total} samples of {dataset!r}{known}.",
+            next=f"Extract again with: histokit extract {dataset} --backbone {table.backbone} "
+            f"--layers {table.layer}; or go on without them with --allow-missing.",
+            details={"missing": missing, "total": total},
+        )
+
+
+def _part(table: FeatureTable) -> Part:
+    names = tuple(table.columns)
+    filters = np.arange(table.width, dtype=np.intp)
+    return Part(table.address, table.name, table.fingerprint, table.backbone, table.layer, filters, names)
+
+
+def _mark(table: FeatureTable, tables: Sequence[FeatureTable]) -> str:
+    same = [t for t in tables if t.address == table.address]
+    return f"@{table.fingerprint}" if len(same) > 1 else ""
+
+
+def open_store(uri: str | Path | None = None) -> FeatureStore:
+    """Open a store.
+
+    Parameters
+    ----------
+    uri : path, optional
+        A local folder; ``HISTOKIT_STORE`` or ``./histokit-store`` where not given. Made on the first write.
+    """
+    return FeatureStore(uri or os.environ.get("HISTOKIT_STORE") or DEFAULT_URI)
