@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,11 +11,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.digests import digest_bytes
 from histokit.store.database import filter_rows
 from histokit.store.records import DatasetRecord
 
 Floats = npt.NDArray[np.float32]
 Objects = npt.NDArray[np.object_]
+
+
+_REDUCTIONS: dict[str, Callable[..., Any]] = {"mean": np.mean, "median": np.median, "max": np.max}
 
 
 @dataclass(frozen=True)
@@ -191,16 +195,16 @@ class FeatureSet:
         DataError
             If a unit holds two labels.
         """
-        reduce = {"mean": np.mean, "median": np.median, "max": np.max}.get(how)
-        if reduce is None:
-            raise UsageError(f"Aggregation {how!r} is unknown.", next="Use mean, median or max.")
-        keys = [None if v is None else str(v) for v in self.column(by)]
-        if None in keys:
-            raise DataError(f"{keys.count(None)} samples have no {by}.", next=f"Leave them out with: {by} IS NOT NULL")
-        units = list(dict.fromkeys(keys))
-        members = {unit: [] for unit in units}  # type: dict[str, list[int]]
+        if how not in _REDUCTIONS:
+            raise UsageError(f"Aggregation {how!r} is unknown.", next=f"Use one of {', '.join(_REDUCTIONS)}.")
+        reduce = _REDUCTIONS[how]
+        keys = self.column(by)
+        absent = sum(key is None for key in keys)
+        if absent:
+            raise DataError(f"{absent} samples have no {by}.", next=f"Leave them out with: {by} IS NOT NULL")
+        members: dict[str, list[int]] = {}
         for row, key in enumerate(keys):
-            members[str(key)].append(row)
+            members.setdefault(str(key), []).append(row)
         vectors = np.stack([reduce(self.X[rows], axis=0) for rows in members.values()]).astype(np.float32)
         return replace(self, X=vectors, samples=_aggregate_samples(self.samples, members, by))
 
@@ -242,8 +246,6 @@ def _aggregate_samples(samples: pa.Table, members: dict[str, list[int]], by: str
                 )
             merged.append(values[rows[0]] if len(distinct) == 1 else None)
         columns[name] = pa.array(merged, samples.schema.field(name).type)
-    from histokit.plugin.digests import digest_bytes
-
     contents = samples.column("content").to_pylist()
     columns["id"] = pa.array(list(members), pa.string())
     columns["content"] = pa.array(

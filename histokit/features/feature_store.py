@@ -55,23 +55,22 @@ class FeatureStore(Store):
         StoreError
             If features are absent, ambiguous or incomplete.
         """
-        choices = self._choices(dataset, address)
+        choices = self._choices(dataset, address, self.feature_tables(dataset))
         if len(choices) > 1:
-            listed = ", ".join("+".join(t.address for t in chosen) for chosen, _ in choices)
+            listed = ", ".join("+".join(t.address for t in chosen) for chosen in choices)
             raise StoreError(f"The address {address!r} stands for several: {listed}.", next="Open one at a time.")
-        return self._assemble(dataset, choices[0][0], where, allow_missing)
+        return self._assemble(dataset, choices[0], where, allow_missing)
 
-    def _choices(self, dataset: str, address: str) -> list[tuple[list[FeatureTable], list[FeatureTable]]]:
+    def _choices(self, dataset: str, address: str, tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
         self.dataset(dataset)
-        tables = self.feature_tables(dataset)
         choices: list[list[FeatureTable]] = [[]]
         for part in parse_address(address):
             found = resolve(part, tables, dataset)
             if part.layer == "each":
-                choices = [chosen + [table] for chosen in choices for table in found]
+                choices = [[*chosen, table] for chosen in choices for table in found]
             else:
-                choices = [chosen + found for chosen in choices]
-        return [(chosen, tables) for chosen in choices]
+                choices = [[*chosen, *found] for chosen in choices]
+        return choices
 
     def _assemble(
         self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool
