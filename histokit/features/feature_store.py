@@ -31,9 +31,9 @@ class FeatureStore(Store):
         UsageError
             If the address names no layer.
         """
-        return [
-            "+".join(t.address + _mark(t, tables) for t in chosen) for chosen, tables in self._choices(dataset, address)
-        ]
+        tables = self.feature_tables(dataset)
+        choices = self._choices(dataset, address, tables)
+        return ["+".join(t.address + _mark(t, tables) for t in chosen) for chosen in choices]
 
     def features(
         self, dataset: str, address: str, *, where: str | None = None, allow_missing: bool = False

@@ -228,10 +228,7 @@ class Backbone:
         """
         stem, _, pool = name.partition(":")
         known = {layer.name: layer for layer in self.layers}
-        if stem == "last" and self.layers:
-            found = self.layers[-1]
-        else:
-            found = known.get(stem, Layer(stem, stem))
+        found = self.layers[-1] if stem == "last" and self.layers else known.get(stem, Layer(stem, stem))
         if not pool:
             return found
         if pool not in POOLINGS:

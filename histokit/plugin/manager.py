@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import Distribution, distributions
@@ -82,6 +82,12 @@ class Registry:
         if not cls.name:
             cls.name = name
         return cls
+
+    def open_dataset(self, plugin: str, root: str, options: Mapping[str, Any], state: Any) -> Dataset:
+        """Rebuild a dataset as it was ingested, so that its samples can be read again."""
+        dataset = self.dataset(plugin).from_options(root, options)
+        dataset.state = state
+        return dataset
 
     def backbone(self, name: str, weights: str = "pretrained") -> Backbone:
         """Return a backbone by its name, options included, without building it.

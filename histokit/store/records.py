@@ -104,6 +104,8 @@ class DatasetRecord(_Document):
     count: int
     created: str
     warnings: tuple[str, ...] = ()
+    labels: dict[str, int] = field(default_factory=dict)
+    problems: int = 0
 
 
 class Fold(NamedTuple):

@@ -1,0 +1,165 @@
+"""The Typer app: collects the commands, maps errors to exit codes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from histokit import console
+from histokit.errors import ExitCode, HistokitError
+from histokit.evaluate import command as evaluate
+from histokit.extract import command as extract
+from histokit.ingest import command as ingest
+from histokit.plugin import command as plugin
+from histokit.select import command as select
+from histokit.store import command as store
+from histokit.study import command as study
+from histokit.train import command as train
+
+STEPS = "The steps"
+LOOK = "Look"
+CARE = "Care"
+
+#: (group, name, function, panel); an empty group is the app itself.
+COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
+    ("", "ingest", ingest.ingest, STEPS),
+    ("", "split", ingest.split, STEPS),
+    ("", "extract", extract.extract, STEPS),
+    ("", "select", select.select, STEPS),
+    ("", "train", train.train, STEPS),
+    ("", "evaluate", evaluate.evaluate, STEPS),
+    ("", "predict", study.predict, STEPS),
+    ("", "predictions", evaluate.predictions, LOOK),
+    ("", "compare", evaluate.compare, LOOK),
+    ("", "demo", study.demo, LOOK),
+    ("", "doctor", study.doctor, CARE),
+    ("list", "datasets", store.list_datasets, ""),
+    ("list", "splits", store.list_splits, ""),
+    ("list", "features", store.list_features, ""),
+    ("list", "selections", store.list_selections, ""),
+    ("list", "runs", store.list_runs, ""),
+    ("list", "problems", store.list_problems, ""),
+    ("list", "backbones", plugin.list_backbones, ""),
+    ("list", "layers", plugin.list_layers, ""),
+    ("list", "plugins", plugin.list_plugins, ""),
+    ("plugins", "check", plugin.check, ""),
+)
+
+GROUPS = {
+    "list": ("List what is there: datasets, splits, features, runs, backbones, plugins.", LOOK),
+    "plugins": ("Check plugins.", CARE),
+}
+
+_COMMON: dict[str, Any] = {
+    "store_": Annotated[str | None, typer.Option("--store", metavar="FOLDER", help="The store. [env: HISTOKIT_STORE]")],
+    "json_": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
+    "quiet_": Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")],
+    "debug_": Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")],
+}
+
+
+def build_app() -> typer.Typer:
+    """Collect all commands in one app."""
+    app = typer.Typer(
+        name="histokit",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Transfer learning on histopathology and cell images: extract the features of many layers once, "
+        "then choose, merge, eliminate and classify in seconds.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_version)
+    groups = {"": app}
+    for name, (text, panel) in GROUPS.items():
+        groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+        app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
+    for group, name, function, panel in COMMANDS:
+        groups[group].command(name, rich_help_panel=panel or None)(_with_common_options(function))
+    return app
+
+
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from histokit import __version__
+
+        console.emit(__version__, {"version": __version__})
+        raise typer.Exit
+
+
+def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(function, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    defaults = {"store_": None}
+    common = [inspect.Parameter(n, kind, annotation=a, default=defaults.get(n, False)) for n, a in _COMMON.items()]
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        for name in _COMMON:
+            value = kwargs.pop(name)
+            if value:
+                setattr(console.state, name.rstrip("_"), value)
+        function(*args, **kwargs)
+
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    console.state.__init__()  # type: ignore[misc]
+    as_json = "--json" in arguments
+    try:
+        code = build_app()(arguments, prog_name="histokit", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) and not isinstance(code, bool) else ExitCode.OK
+    except HistokitError as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        return _fail(error.code, error.message, error.next, as_json, error.to_json())
+    except KeyboardInterrupt:
+        return _fail(ExitCode.INTERRUPTED, "Interrupted.", "Run the same command to resume.", as_json)
+    except typer.TyperException as error:
+        return _usage(error, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(ExitCode.BUG, f"A bug in histokit: {type(error).__name__}: {error}", "Report it.", as_json)
+
+
+def _usage(error: Any, as_json: bool) -> int:
+    if isinstance(error, typer.Abort):
+        return _fail(ExitCode.INTERRUPTED, "Interrupted.", "Run the same command to resume.", as_json)
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "histokit"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    if not message:
+        print(context.get_help() if context else "", file=sys.stderr)
+        return ExitCode.USAGE
+    return _fail(ExitCode.USAGE, message, f"See: {path} --help", as_json)
+
+
+def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
+    if as_json:
+        error = document or {"code": int(code), "message": message, "next": next}
+        print(json.dumps({"error": error}, ensure_ascii=False))
+    print(f"error: {message}\n{next}", file=sys.stderr)
+    return int(code)

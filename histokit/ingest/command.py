@@ -1,0 +1,80 @@
+"""``histokit ingest`` and ``histokit split``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histokit import console
+
+
+def ingest(
+    plugin: Annotated[
+        str, typer.Argument(help="A dataset plugin: folder, table, synthetic, … (histokit list plugins).")
+    ],
+    root: Annotated[Path, typer.Argument(help="The folder of the data.")],
+    name: Annotated[str, typer.Option("--name", help="What the dataset is called from now on.")],
+    option: Annotated[
+        list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the plugin.")
+    ] = None,
+    rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, whatever its date.")] = False,
+) -> None:
+    """Read a dataset's samples, labels, groups and splits into the store. Prints NAME."""
+    from histokit.ingest import ingest as run
+    from histokit.plugin.options import parse_pairs
+
+    options = parse_pairs(option or [], "-o")
+    with console.progress("Ingesting") as report:
+        record = run(console.open_store(), plugin, root, name=name, options=options, rehash=rehash, progress=report)
+    for warning in record.warnings:
+        console.warn(warning)
+    if record.problems:
+        console.warn(f"{record.problems} samples have files that cannot be read: histokit list problems {name}")
+    classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
+    console.note(f"{record.count} samples ({classes})" + (f", grouped by {record.group}" if record.group else ""))
+    console.emit(record.name, record.to_json())
+
+
+def split(
+    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    name: Annotated[str, typer.Option("--name", help="What the split is called.")],
+    group: Annotated[
+        str | None, typer.Option(metavar="COL", help="The column that no fold may cut through; the dataset's own.")
+    ] = None,
+    test: Annotated[float | None, typer.Option(metavar="FRACTION", help="Hold out this share for testing.")] = None,
+    folds: Annotated[int | None, typer.Option(metavar="N", help="Cross-validate in N folds.")] = None,
+    leave_one_group_out: Annotated[
+        bool, typer.Option("--leave-one-group-out", help="One fold for each group.")
+    ] = False,
+    from_file: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE.csv", help="Columns id, role and, for folds, fold, repeat.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(metavar="R", help="Repeat with other folds.")] = 1,
+    train_groups: Annotated[
+        int | None, typer.Option(metavar="K", help="Train on K groups only, drawn in each fold.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+) -> None:
+    """Make a named split; groups never straddle training and test. Prints NAME."""
+    from histokit.protocol.splits import make_split
+
+    store = console.open_store()
+    made = make_split(
+        store.samples(dataset),
+        store.dataset(dataset),
+        name,
+        group=group,
+        test=test,
+        folds=folds,
+        leave_one_group_out=leave_one_group_out,
+        from_file=from_file,
+        repeats=repeats,
+        train_groups=train_groups,
+        seed=seed,
+    )
+    store.save_split(made)
+    parts = made.folds()
+    console.note(f"{len(parts)} folds, for instance {len(parts[0].train)} train and {len(parts[0].test)} test samples")
+    console.emit(name, {**made.header(), "folds": len(parts)})

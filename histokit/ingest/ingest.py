@@ -1,0 +1,123 @@
+"""Ingestion: a dataset plugin's samples and splits are written to the store; no pixel is decoded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import PluginError, UsageError
+from histokit.ingest.files import FileDigests
+from histokit.ingest.samples import SampleTable
+from histokit.plugin import Dataset, PublishedSplit
+from histokit.plugin.manager import registry
+from histokit.store import DatasetRecord, Split, Store
+from histokit.store.records import split_rows
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def ingest(
+    store: Store,
+    plugin: str | Dataset,
+    root: str | Path = ".",
+    *,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    rehash: bool = False,
+    progress: Callable[..., None] = lambda *_: None,
+) -> DatasetRecord:
+    """Write a dataset's samples and published splits to the store.
+
+    Ingesting again under the same name reads only files whose size or modification time changed;
+    features stay valid for every sample whose pixels are the same.
+
+    Parameters
+    ----------
+    store : Store
+    plugin : str or Dataset
+        Name of a dataset plugin, or a dataset that was made in Python.
+    root : path
+        Folder of the data.
+    name : str
+        What the dataset is called from now on: letters, digits, ``_`` and ``-``.
+    options : mapping, optional
+        Options of the plugin; texts are converted.
+    rehash : bool
+        Read every file again.
+    progress : callable, optional
+        Called with (done, total, detail).
+
+    Raises
+    ------
+    DataError, PluginError, UsageError
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"The dataset name {name!r} is not allowed.",
+            next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
+        )
+    dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
+    dataset.root = dataset.root.resolve()
+    dataset.state = dataset.fit()
+    digests = FileDigests(dataset, None if rehash else store.files(name))
+    table = SampleTable(dataset, digests)
+    rows = table.collect(name, progress)
+    record = _record(name, dataset, table, len(rows))
+    splits = [_published(name, dataset, split, published) for split, published in dataset.splits().items()]
+    store.save_dataset(record, rows, digests.to_table())
+    store.replace_problems(name, "ingest", table.problem_table())
+    for split in splits:
+        store.save_split(split)
+    return record
+
+
+def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> DatasetRecord:
+    classes = dataset.classes or sorted(label for label in table.labels if label is not None)
+    if dataset.positive is not None and dataset.positive not in classes:
+        raise UsageError(
+            f"The positive class {dataset.positive!r} is not among the classes {', '.join(classes)}.",
+            next="Name one of them.",
+        )
+    entry = registry().datasets.get(dataset.name, [])
+    return DatasetRecord(
+        name=name,
+        plugin=dataset.name,
+        plugin_version=dataset.version,
+        distribution=entry[0].distribution if entry else "none",
+        root=str(dataset.root),
+        options={key: _plain(value) for key, value in dataset.options.items()},
+        classes=tuple(classes),
+        positive=dataset.positive or (classes[-1] if len(classes) == 2 else None),
+        metric=dataset.metric,
+        channels=tuple(dataset.channels),
+        columns={column: kind.__name__ for column, kind in dataset.columns.items()},
+        group=dataset.group,
+        levels=tuple(dataset.levels),
+        state=dataset.state,
+        count=count,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        warnings=tuple(dataset.warnings),
+        labels={label or "": number for label, number in sorted(table.labels.items(), key=lambda item: item[0] or "")},
+        problems=len(table.problems),
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _published(name: str, dataset: Dataset, split: str, published: PublishedSplit) -> Split:
+    wrong = {row.role for row in published.rows} - {"train", "val", "test"}
+    if wrong:
+        raise PluginError(
+            f"The split {split!r} of plugin {dataset.name!r} has the unknown role {sorted(wrong)[0]!r}.",
+            next="Roles are train, val and test.",
+        )
+    rows = split_rows((row.repeat, row.fold, row.sample_id, row.role) for row in published.rows)
+    group = published.group if published.leaks else published.group or dataset.group
+    return Split(name, split, rows, group=group, leaks=published.leaks, source="published")
