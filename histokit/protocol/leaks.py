@@ -1,0 +1,128 @@
+"""The leak guard: nothing of a test set may have been seen in training."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from histokit.errors import LeakageError
+from histokit.store.records import Fold, SelectionRecord, Split
+
+_SHOWN = 5
+
+
+def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:
+    """Refuse a split that has a group, or a sample, on both sides of a fold.
+
+    Parameters
+    ----------
+    split : Split
+    groups_by_id : mapping, optional
+        Sample id → value of the group column; none where the dataset names no group.
+    column : str, optional
+        The name of the group column, for messages.
+
+    Returns
+    -------
+    notes : list of str
+        The sentence on what leaks, where a published split declares it; such a split is let through.
+
+    Raises
+    ------
+    LeakageError
+        Naming the groups.
+    """
+    column = column or split.group or "group"
+    for fold in split.folds():
+        training = {*fold.train, *fold.val}
+        _refuse(split, fold, sorted(training.intersection(fold.test)), "sample", split.params.get("file"))
+        if groups_by_id is None or split.leaks:
+            continue
+        both = {groups_by_id[i] for i in training if i in groups_by_id}.intersection(
+            groups_by_id[i] for i in fold.test if i in groups_by_id
+        )
+        _refuse(split, fold, sorted(map(str, both)), column, split.params.get("file"))
+    return [f"split {split.name}: {split.leaks}"] if split.leaks else []
+
+
+def _refuse(split: Split, fold: Fold, values: list[str], what: str, file: str | None) -> None:
+    if not values:
+        return
+    shown = ", ".join(values[:_SHOWN]) + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
+    place = f"fold {fold.fold}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
+    mend = f"Put each {what} on one side in {file}" if file else "Use --split cv"
+    raise LeakageError(
+        f"In {place} of the split {split.name!r}, {what} {shown} {'is' if len(values) == 1 else 'are'} "
+        "in training and in test.",
+        next=f"{mend}, or make a split with: histokit split {split.dataset} --name NAME --folds 10",
+        details={"split": split.name, "fold": fold.fold, "repeat": fold.repeat, what: values},
+    )
+
+
+def duplicate_content(split: Split, content_by_id: Mapping[str, bytes]) -> list[str]:
+    """Report test samples whose pixels are, byte for byte, those of a training sample.
+
+    Returns
+    -------
+    notes : list of str
+        One sentence with the number and an example, or nothing.
+    """
+    twins: dict[str, str] = {}
+    for fold in split.folds():
+        known = {content_by_id[i]: i for i in (*fold.train, *fold.val) if content_by_id.get(i) is not None}
+        twins.update({i: known[content_by_id[i]] for i in fold.test if content_by_id.get(i) in known})
+    if not twins:
+        return []
+    first, twin = next(iter(twins.items()))
+    return [
+        f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} byte-identical to training samples "
+        f"(such as {first} = {twin}): the scores may be too good"
+    ]
+
+
+def check_used_ids(used: Collection[str], fold: Fold, what: str) -> None:
+    """Refuse anything fitted on ids of which one lies in the test set of an outer fold.
+
+    Raises
+    ------
+    LeakageError
+    """
+    seen = sorted(set(used).intersection(fold.test))
+    if seen:
+        raise LeakageError(
+            f"{what} was fitted on {len(seen)} of the {len(fold.test)} test samples of fold {fold.fold}, "
+            f"such as {', '.join(seen[:3])}.",
+            next="Fit it on the same split, or select anew in each fold with --rfe.",
+            details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
+        )
+
+
+def check_selection(selection: SelectionRecord, split: Split, fold: Fold) -> dict[str, Any]:
+    """Return the part of a selection that an outer fold may use.
+
+    On the split that the selection was made on that is the part of the same fold; on another one the
+    columns selected from all its training samples.
+
+    Parameters
+    ----------
+    selection : SelectionRecord
+    split : Split
+        The split of the outer folds.
+    fold : Fold
+
+    Returns
+    -------
+    part : dict
+        An entry of the selection's ``folds``, or its ``kept``.
+
+    Raises
+    ------
+    LeakageError
+        If an id that the part used lies in the test set of the fold.
+    """
+    same = selection.split_digest == split.digest
+    parts = {(p["repeat"], p["fold"]): p for p in selection.folds} if same else {}
+    part = parts.get((fold.repeat, fold.fold)) or selection.kept or selection.folds[0]
+    used = {(u["repeat"], u["fold"]): u["ids"] for u in selection.fitted_on}
+    check_used_ids(used[part["repeat"], part["fold"]], fold, f"The selection {selection.id}")
+    return part

@@ -1,0 +1,108 @@
+"""The rows of a split: folds, hold-outs and limited training sets of whole groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError
+from histokit.plugin.digests import digest_bytes
+from histokit.protocol.folds import assign_folds, draw_test
+
+#: Repeat, fold, sample id, role.
+Row = tuple[int, int, str, str]
+_COVERING_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The samples that have a label, as arrays."""
+
+    ids: NDArray[np.object_]
+    labels: NDArray[np.object_]
+    groups: NDArray[np.object_] | None
+
+    @property
+    def digest(self) -> str:
+        """A digest of ids, labels and groups, whatever their order."""
+        groups = self.labels if self.groups is None else self.groups
+        rows = sorted(zip(self.ids, self.labels, map(str, groups), strict=True))
+        return digest_bytes(*(repr(row).encode() for row in rows)).hex()
+
+
+def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
+    assert data.groups is not None
+    names, fold = np.unique(data.groups.astype(str), return_inverse=True)
+    if len(names) < 2:
+        raise DataError("There is only one group, nothing would be left to train on.", next="Give --group COLUMN.")
+    return [row for repeat in range(repeats) for row in _rows(data.ids, fold, repeat)]
+
+
+def drawn_rows(
+    data: Labelled,
+    test: float | None,
+    folds: int | None,
+    repeats: int,
+    seed: int,
+    notes: list[str],
+    column: str | None,
+) -> list[Row]:
+    rows: list[Row] = []
+    for repeat in range(repeats):
+        try:
+            if folds is None:
+                drawn = draw_test(data.labels, data.groups, test or 0, seed + repeat)
+                rows += [(repeat, 0, i, "test" if t else "train") for i, t in zip(data.ids, drawn, strict=True)]
+                continue
+            fold, new = assign_folds(data.labels, data.groups, folds, seed + repeat)
+        except ValueError:
+            raise DataError(
+                f"There is only one {column or 'sample'}: training and test cannot be kept apart.",
+                next="Name a finer column with --group COLUMN, if that is no leak.",
+            ) from None
+        notes += [note for note in new if note not in notes]
+        rows += _rows(data.ids, fold, repeat)
+    return rows
+
+
+def _rows(ids: NDArray[np.object_], fold: NDArray[np.intp], repeat: int) -> list[Row]:
+    return [
+        (repeat, number, sample_id, "test" if tested == number else "train")
+        for number in range(int(fold.max()) + 1)
+        for sample_id, tested in zip(ids, fold, strict=True)
+    ]
+
+
+def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes: list[str]) -> list[Row]:
+    """Draw groups for training in each fold, all classes covered if one of a hundred draws does so."""
+    assert data.groups is not None
+    group_of = dict(zip(data.ids, map(str, data.groups), strict=True))
+    label_of = dict(zip(data.ids, data.labels, strict=True))
+    kept = []
+    for place in sorted({row[:2] for row in rows}):
+        here = [row for row in rows if row[:2] == place]
+        training = [row[2] for row in here if row[3] == "train"]
+        labels: dict[str, set[str]] = {}
+        for sample_id in training:
+            labels.setdefault(group_of[sample_id], set()).add(label_of[sample_id])
+        if len(labels) < count:
+            notes.append(f"fold {place[1]} trains on {len(labels)} groups instead of {count}: there are no more")
+        drawn = _covering_draw(labels, min(count, len(labels)), np.random.default_rng([seed, *place]))
+        kept += [row for row in here if row[3] != "train" or group_of[row[2]] in drawn]
+    return kept
+
+
+def _covering_draw(labels: dict[str, set[str]], count: int, rng: np.random.Generator) -> set[str]:
+    names, wanted = sorted(labels), len(set().union(*labels.values()))
+    best: set[str] = set()
+    covered = -1
+    for _ in range(_COVERING_DRAWS):
+        drawn = {names[i] for i in rng.choice(len(names), count, replace=False)}
+        found = len(set().union(*(labels[name] for name in drawn)))
+        if found > covered:
+            best, covered = drawn, found
+        if covered == wanted:
+            break
+    return best

@@ -1,0 +1,250 @@
+"""Making splits, and finding the one that is meant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.errors import DataError, StoreError, UsageError, did_you_mean
+from histokit.protocol.leaks import check_groups
+from histokit.protocol.rows import Labelled, Row, drawn_rows, leave_one_out, limit_training
+from histokit.protocol.split_file import read_split_file
+from histokit.store.records import DatasetRecord, Split, split_rows
+
+if TYPE_CHECKING:
+    from histokit.store import Store
+
+#: The splits that are made and stored on the spot, and how.
+AUTOMATIC: dict[str, dict[str, Any]] = {
+    "cv": {"folds": 10},
+    "leave-one-group-out": {"leave_one_group_out": True},
+    "holdout": {"test": 0.2},
+}
+
+
+def make_split(
+    samples: pa.Table,
+    record: DatasetRecord,
+    name: str,
+    *,
+    group: str | None = None,
+    test: float | None = None,
+    folds: int | None = None,
+    leave_one_group_out: bool = False,
+    from_file: str | Path | None = None,
+    repeats: int = 1,
+    train_groups: int | None = None,
+    seed: int = 0,
+    target: str | None = None,
+) -> Split:
+    """Make a split of the labelled samples of a dataset.
+
+    Exactly one of `test`, `folds`, `leave_one_group_out` and `from_file` says how. Folds are stratified
+    as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
+
+    Parameters
+    ----------
+    samples : pyarrow.Table
+        Columns id, image, label and the group column.
+    record : DatasetRecord
+    name : str
+        The name of the split.
+    group : str, optional
+        The column that no fold cuts through; the dataset's own where not given.
+    test : float, optional
+        The fraction of a hold-out test set.
+    folds : int, optional
+        The number of folds; each is the test set once.
+    leave_one_group_out : bool
+        Whether each group is the test set once.
+    from_file : path, optional
+        A CSV file, see `histokit.protocol.split_file.read_split_file`.
+    repeats : int
+        How often to draw anew.
+    train_groups : int, optional
+        The number of groups to draw for training in each fold; the others are left out.
+    seed : int
+    target : str, optional
+        A column to stratify by in place of the label.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    UsageError
+        If it is not said how, or a column is unknown.
+    DataError
+        If there are no labels, or too few groups.
+    LeakageError
+        If the dataset's group would be on both sides of a fold.
+    """
+    column = group or record.group
+    _check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column)
+    data, notes = _labelled(samples, column, target)
+    if from_file is not None:
+        rows = _from_file(from_file, samples, data, notes)
+    elif leave_one_group_out:
+        rows = leave_one_out(data, repeats)
+    else:
+        rows = drawn_rows(data, test, folds, repeats, seed, notes, column)
+    if train_groups is not None:
+        rows = limit_training(rows, data, train_groups, seed, notes)
+    asked: dict[str, Any] = {
+        "test": test,
+        "folds": folds,
+        "leave_one_group_out": leave_one_group_out or None,
+        "target": target,
+    }
+    asked |= {"repeats": repeats if repeats > 1 else None, "train_groups": train_groups, "notes": notes or None}
+    asked |= {"file": None if from_file is None else str(from_file)}
+    params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
+    source = "generated" if from_file is None else "file"
+    split = Split(record.name, name, split_rows(rows), column, seed, None, source, params)
+    check_groups(split, _by_id(samples, record.group), record.group)
+    return split
+
+
+def _check_how(
+    test: float | None,
+    folds: int | None,
+    leave_one_group_out: bool,
+    from_file: str | Path | None,
+    repeats: int,
+    train_groups: int | None,
+    column: str | None,
+) -> None:
+    ways = (test is not None) + (folds is not None) + bool(leave_one_group_out) + (from_file is not None)
+    choices = "--test FRACTION, --folds N, --leave-one-group-out or --from FILE.csv"
+    if ways != 1:
+        raise UsageError(f"A split needs one of {choices}; {ways} are given.", next=f"Give one of {choices}.")
+    if test is not None and not 0 < test < 1:
+        raise UsageError(f"The test fraction {test} is not between 0 and 1.", next="Give for instance --test 0.2")
+    if folds is not None and folds < 2:
+        raise UsageError(f"{folds} folds are no cross-validation.", next="Give at least --folds 2")
+    if repeats < 1:
+        raise UsageError(f"{repeats} repeats are none.", next="Give --repeats 1 or more.")
+    if repeats > 1 and (from_file is not None or (leave_one_group_out and train_groups is None)):
+        raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
+    if train_groups is not None and train_groups < 1:
+        raise UsageError(f"{train_groups} training groups are none.", next="Give --train-groups 1 or more.")
+    if column is None and (leave_one_group_out or train_groups is not None):
+        raise UsageError("The dataset names no group.", next="Name the column of the groups with --group COLUMN.")
+
+
+def _column(samples: pa.Table, name: str) -> list[Any]:
+    if name not in samples.column_names:
+        raise UsageError(
+            f"The samples have no column {name!r}.",
+            next=f"{did_you_mean(name, samples.column_names)}Their columns are: {', '.join(samples.column_names)}.",
+        )
+    values: list[Any] = samples.column(name).to_pylist()
+    return values
+
+
+def _by_id(samples: pa.Table, column: str | None) -> dict[str, Any] | None:
+    return None if column is None else dict(zip(_column(samples, "id"), _column(samples, column), strict=True))
+
+
+def _labelled(samples: pa.Table, column: str | None, target: str | None) -> tuple[Labelled, list[str]]:
+    labels = np.array(_column(samples, target or "label"), object)
+    present = np.array([label is not None for label in labels], bool)
+    what = f"value of {target!r}" if target else "label"
+    if not present.any():
+        raise DataError(
+            f"None of the {len(samples)} samples has a {what}.",
+            next="Ingest them with labels, or give --target COLUMN.",
+        )
+    ids = np.array(_column(samples, "id"), object)
+    groups = None if column is None else np.array(_column(samples, column), object)
+    absent = [] if groups is None else [i for i, g in zip(ids[present], groups[present], strict=True) if g is None]
+    if absent:
+        raise DataError(
+            f"{len(absent)} samples have no value of the group {column!r}, such as {absent[0]!r}.",
+            next="Complete the column and ingest again, or name another one with --group.",
+        )
+    missing = len(labels) - int(present.sum())
+    notes = [f"{missing} samples without a {what} are left out"] if missing else []
+    texts = np.array([str(label) for label in labels[present]], object)
+    return Labelled(ids[present], texts, None if groups is None else groups[present]), notes
+
+
+def _from_file(path: str | Path, samples: pa.Table, data: Labelled, notes: list[str]) -> list[Row]:
+    labelled = set(data.ids)
+    rows = [row for row in read_split_file(path, samples) if row[2] in labelled]
+    for place in sorted({row[:2] for row in rows}) or [(0, 0)]:
+        roles = {row[3] for row in rows if row[:2] == place}
+        if not {"train", "test"} <= roles:
+            lacking = " and no ".join(role for role in ("train", "test") if role not in roles)
+            raise DataError(
+                f"Fold {place[1]} of repeat {place[0]} in {path} has no {lacking} samples with a label.",
+                next="Give each fold both train and test.",
+            )
+    return rows
+
+
+def resolve_split(store: Store, dataset: str, name: str | None = None, *, target: str | None = None) -> Split:
+    """Find the split that is meant, and make and store it where it is one of the automatic ones.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    name : str, optional
+        A stored split, or ``cv`` (10 group folds), ``leave-one-group-out`` or ``holdout``. Where not
+        given, the split without leaks that the data came with, else ``cv``.
+    target : str, optional
+        A column in place of the label; an automatic split is then stratified by it.
+
+    Returns
+    -------
+    Split
+
+    Raises
+    ------
+    StoreError
+        If the split is unknown, or the dataset has changed since it was made.
+    """
+    record = store.dataset(dataset)
+    stored = {split.name: split for split in store.splits(dataset)}
+    if name is None:
+        published = [s for s in stored.values() if s.source == "published" and not s.leaks]
+        name = min(published, key=lambda s: s.params.get("order", 0)).name if published else "cv"
+    how = AUTOMATIC.get(name)
+    full_name = f"{name}.{target}" if how and target and name not in stored else name
+    split = stored.get(full_name)
+    samples = store.samples(dataset)
+    if split is not None and not split.params.get("automatic"):
+        _check_fresh(split, samples)
+        return split
+    if how is None:
+        raise StoreError(
+            f"The dataset {dataset!r} has no split {name!r}.",
+            next=f"{did_you_mean(name, [*stored, *AUTOMATIC])}See: histokit list splits {dataset}. "
+            f"Make it with: histokit split {dataset} --name {name} --folds 10",
+        )
+    if split is not None and split.params["samples"] == _labelled(samples, record.group, target)[0].digest:
+        return split
+    split = make_split(samples, record, full_name, target=target, **how)
+    split = replace(split, params={**split.params, "automatic": True})
+    store.save_split(split)
+    return split
+
+
+def _check_fresh(split: Split, samples: pa.Table) -> None:
+    gone = sorted(set(split.rows.column("id").to_pylist()) - set(samples.column("id").to_pylist()))
+    if gone:
+        again = {
+            "published": "ingest the dataset again",
+            "file": f"histokit split {split.dataset} --name {split.name} --from {split.params.get('file')}",
+        }.get(split.source, f"histokit split {split.dataset} --name {split.name} --folds N")
+        raise StoreError(
+            f"The split {split.name!r} is stale: {len(gone)} of its samples are no longer in the dataset "
+            f"{split.dataset!r}, such as {gone[0]!r}.",
+            next=f"Make it again: {again}",
+        )

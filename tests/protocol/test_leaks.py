@@ -1,0 +1,66 @@
+import pytest
+
+from histokit.errors import LeakageError
+from histokit.protocol.leaks import check_groups, check_selection, duplicate_content
+from histokit.store.records import Fold, SelectionRecord, Split, split_rows
+
+ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
+
+
+def make_split(rows=ROWS, **values):
+    return Split("toy", "mine", split_rows(rows), **{"group": "patient"} | values)
+
+
+def test_groups_on_both_sides_are_refused_by_name():
+    with pytest.raises(
+        LeakageError, match="In fold 0 of the split 'mine', patient P1 is in training and in test"
+    ) as error:
+        check_groups(make_split(), {"a": "P0", "b": "P1", "c": "P1"})
+    assert error.value.details["patient"] == ["P1"]
+
+
+def test_groups_apart_pass():
+    assert check_groups(make_split(), {"a": 1, "b": 2, "c": 3}) == []
+    assert check_groups(make_split(), None) == []
+
+
+def test_a_declared_leak_passes_with_its_sentence():
+    split = make_split(leaks="nuclei of one image on both sides", source="published")
+    assert check_groups(split, {"a": 1, "b": 1, "c": 1}) == ["split mine: nuclei of one image on both sides"]
+
+
+def test_a_sample_on_both_sides_is_always_refused():
+    rows = [(0, 0, "a", "train"), (0, 0, "a", "test")]
+    with pytest.raises(LeakageError, match="sample a is"):
+        check_groups(make_split(rows, leaks="declared"), None)
+
+
+def test_identical_images_are_counted():
+    contents = {"a": b"1", "b": b"2", "c": b"1"}
+    (note,) = duplicate_content(make_split(), contents)
+    assert note.startswith("2 test samples are byte-identical to training samples (such as c = a)")
+    assert duplicate_content(make_split(), {"a": b"1", "b": b"2", "c": b"3"}) == []
+
+
+def make_selection(split):
+    part = {"columns": [0], "ranking": [1], "curve": [[1, 1.0, 0.0]], "k_best": 1, "k_min": 1}
+    folds = [part | {"repeat": 0, "fold": 0, "columns": [1]}, part | {"repeat": 0, "fold": 1, "columns": [2]}]
+    fitted = [{"repeat": 0, "fold": 0, "ids": ["a", "b"]}, {"repeat": 0, "fold": 1, "ids": ["c"]}]
+    fitted.append({"repeat": None, "fold": None, "ids": ["a", "b", "c"]})
+    kept = part | {"repeat": None, "fold": None}
+    return SelectionRecord("abcd", "toy", "n/l", "mine", split.digest, "rfe", {}, folds, kept, fitted, [], [], 0.0, "")
+
+
+def test_each_fold_gets_its_own_part_of_the_selection():
+    split = make_split()
+    selection = make_selection(split)
+    assert [check_selection(selection, split, fold)["columns"] for fold in split.folds()] == [[1], [2]]
+
+
+def test_a_selection_fitted_on_test_samples_is_refused():
+    selection = make_selection(make_split())
+    other = make_split([(0, 0, "d", "train"), (0, 0, "b", "test")])
+    with pytest.raises(LeakageError, match="selection abcd was fitted on 1 of the 1 test samples"):
+        check_selection(selection, other, other.folds()[0])
+    outside = Fold(0, 0, ["a"], [], ["x"])
+    assert check_selection(selection, other, outside)["columns"] == [0]

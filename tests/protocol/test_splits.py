@@ -1,0 +1,264 @@
+import re
+from collections import Counter
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.protocol.splits import make_split, resolve_split
+from histokit.store.records import DatasetRecord, Split, split_rows
+
+
+def make_record(group="slide", **changes):
+    values = {"name": "toy", "plugin": "folder", "plugin_version": "1", "distribution": "histokit", "root": "/x"}
+    values |= {"options": {}, "classes": ("a", "b"), "positive": "b", "metric": "accuracy", "channels": ("R",)}
+    values |= {"columns": {"slide": "str"}, "group": group, "levels": (), "state": None, "count": 0, "created": ""}
+    return DatasetRecord(**values | changes)
+
+
+def make_samples(labels, groups, **columns):
+    n = len(labels)
+    table = {"id": [f"s{i}" for i in range(n)], "image": [[f"{i}.png"] for i in range(n)]}
+    return pa.table(table | {"label": pa.array(labels, pa.string()), "slide": pa.array(groups, pa.string())} | columns)
+
+
+SAMPLES = make_samples(list("aabbaabb") * 3, [f"g{i // 2}" for i in range(24)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.integers(0, 7)), min_size=4, max_size=40),
+    st.integers(2, 12),
+    st.integers(1, 2),
+    st.integers(0, 3),
+)
+def test_no_group_is_cut_and_every_labelled_sample_is_tested_once_per_repeat(pairs, folds, repeats, seed):
+    samples = make_samples([label for label, _ in pairs], [f"g{g}" for _, g in pairs])
+    groups = {f"s{i}": g for i, (label, g) in enumerate(pairs) if label is not None}
+    if len(set(groups.values())) < 2:
+        with pytest.raises(DataError):
+            make_split(samples, make_record(), "cv", folds=folds)
+        return
+    split = make_split(samples, make_record(), "cv", folds=folds, repeats=repeats, seed=seed)
+    tested = Counter()
+    for fold in split.folds():
+        assert fold.train
+        assert fold.test
+        assert {*fold.train, *fold.test} == set(groups)
+        assert {groups[i] for i in fold.train}.isdisjoint(groups[i] for i in fold.test)
+        tested.update((fold.repeat, i) for i in fold.test)
+    assert set(tested.values()) == {1}
+    assert len(tested) == repeats * len(groups)
+    assert len(split.folds()) == repeats * min(folds, len(set(groups.values())))
+
+
+def test_folds_are_stratified_where_groups_allow():
+    # 12 slides, six purely "a" and six purely "b": each of 3 folds gets two of each.
+    samples = make_samples(["a", "b"] * 24, [f"g{i % 12}" for i in range(48)])
+    label = dict(zip(samples["id"].to_pylist(), samples["label"].to_pylist(), strict=True))
+    for fold in make_split(samples, make_record(), "s", folds=3).folds():
+        assert Counter(label[i] for i in fold.test) == {"a": 8, "b": 8}
+
+
+def test_without_group_samples_are_stratified_on_their_own():
+    samples = make_samples(["a"] * 8 + ["b"] * 4, ["g"] * 12)
+    folds = make_split(samples, make_record(group=None), "s", folds=4).folds()
+    assert [len(f.test) for f in folds] == [3, 3, 3, 3]
+    assert all(sum(int(i[1:]) >= 8 for i in f.test) == 1 for f in folds)
+
+
+def test_seed_decides():
+    digests = [make_split(SAMPLES, make_record(), "s", folds=3, seed=seed).digest for seed in (0, 0, 1)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_folds_are_capped_and_say_so():
+    split = make_split(SAMPLES, make_record(), "s", folds=20)
+    assert len(split.folds()) == 12
+    assert split.params["notes"] == ["12 folds instead of 20: there are only 12 groups"]
+
+
+def test_unlabelled_samples_are_left_out_with_a_note():
+    samples = make_samples(["a", "b", None, "a"], ["1", "2", "3", "4"])
+    split = make_split(samples, make_record(), "s", folds=3)
+    assert "s2" not in split.rows["id"].to_pylist()
+    assert "1 samples without a label are left out" in split.params["notes"]
+    with pytest.raises(DataError, match="None of the 1 samples"):
+        make_split(make_samples([None], ["g"]), make_record(), "s", folds=2)
+
+
+def test_holdout_is_near_the_fraction_of_each_class():
+    samples = make_samples(["a"] * 80 + ["b"] * 20, [f"g{i // 5}" for i in range(100)])
+    (fold,) = make_split(samples, make_record(), "h", test=0.25).folds()
+    assert sum(int(i[1:]) < 80 for i in fold.test) == 20
+    assert sum(int(i[1:]) >= 80 for i in fold.test) == 5
+
+
+def test_leave_one_group_out_has_a_fold_for_each_group():
+    folds = make_split(SAMPLES, make_record(), "l", leave_one_group_out=True).folds()
+    assert len(folds) == 12
+    assert all(len(f.test) == 2 for f in folds)
+
+
+def test_train_groups_limits_training_and_covers_the_classes():
+    split = make_split(SAMPLES, make_record(), "k", folds=4, train_groups=2)
+    group, label = (
+        dict(zip(SAMPLES["id"].to_pylist(), SAMPLES[c].to_pylist(), strict=True)) for c in ("slide", "label")
+    )
+    for fold in split.folds():
+        assert len({group[i] for i in fold.train}) == 2
+        assert {label[i] for i in fold.train} == {"a", "b"}
+    assert sum(len(f.test) for f in split.folds()) == 24
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"folds": 3, "test": 0.2},
+        {"folds": 1},
+        {"test": 1.5},
+        {"folds": 2, "group": "slid"},
+        {"folds": 3, "repeats": 0},
+        {"leave_one_group_out": True, "repeats": 2},
+        {"folds": 3, "train_groups": 0},
+    ],
+)
+def test_wrong_use(how):
+    with pytest.raises(UsageError):
+        make_split(SAMPLES, make_record(), "s", **how)
+
+
+def test_unknown_group_column_is_guessed():
+    with pytest.raises(UsageError) as caught:
+        make_split(SAMPLES, make_record(), "s", folds=2, group="slid")
+    assert "Did you mean 'slide'" in caught.value.next
+
+
+def test_finer_group_than_the_datasets_is_a_leak():
+    samples = make_samples(["a", "b"] * 6, ["one", "two"] * 6, patch=[str(i) for i in range(12)])
+    with pytest.raises(LeakageError, match="slide one, two are in training and in test"):
+        make_split(samples, make_record(), "s", folds=3, group="patch")
+
+
+def test_coarser_group_than_the_datasets_is_no_leak():
+    samples = make_samples(["a", "b"] * 6, [f"g{i}" for i in range(12)], patient=[str(i // 4) for i in range(12)])
+    assert make_split(samples, make_record(), "s", folds=3, group="patient").group == "patient"
+
+
+def test_missing_group_value_is_an_error():
+    with pytest.raises(DataError, match="1 samples have no value of the group 'slide'"):
+        make_split(make_samples(["a", "b"], ["g", None]), make_record(), "s", folds=2)
+
+
+def write(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_from_file_by_id(tmp_path):
+    path = write(tmp_path / "s.csv", "id,role,fold\ns0,train,0\ns2,test,0\ns4,val,0\ns2,train,1\ns0,test,1\n")
+    split = make_split(SAMPLES, make_record(), "f", from_file=path)
+    assert split.source == "file"
+    first, second = split.folds()
+    assert (first.train, first.val, first.test) == (["s0"], ["s4"], ["s2"])
+    assert (second.train, second.test) == (["s2"], ["s0"])
+
+
+def test_from_file_by_image(tmp_path):
+    path = write(tmp_path / "s.csv", "\ufeffimage, role\n0.png,train\n2.png,TEST\n")
+    (fold,) = make_split(SAMPLES, make_record(), "f", from_file=path).folds()
+    assert (fold.train, fold.test) == (["s0"], ["s2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "next_step"),
+    [
+        ("id,role\ns0,train\ns200,test\n", "1 unknown id: 's200'", "Did you mean 's20'"),
+        ("id,role\ns0,train\ns2,tset\n", "1 unknown role: 'tset'", "Did you mean 'test'"),
+        ("name,role\ns0,train\n", "has the columns name, role", "id \\(or image\\)"),
+        ("id,role\ns0,train\ns0,test\n", "'s0' twice", "one role"),
+        ("id,role\ns0,train\n", "no test samples", "both train and test"),
+        ("id,role,fold\ns0,train,x\n", "has the fold 'x'", "whole numbers"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path, text, message, next_step):
+    with pytest.raises(DataError, match=message) as caught:
+        make_split(SAMPLES, make_record(), "f", from_file=write(tmp_path / "s.csv", text))
+    assert re.search(next_step, caught.value.next)
+
+
+def test_file_that_cuts_a_group_names_it(tmp_path):
+    path = write(tmp_path / "s.csv", "id,role\ns0,train\ns1,test\ns2,test\n")
+    with pytest.raises(LeakageError, match="slide g0 is in training and in test") as caught:
+        make_split(SAMPLES, make_record(), "f", from_file=path)
+    assert caught.value.code == 6
+    assert "s.csv" in caught.value.next
+
+
+class MemoryStore:
+    """The four methods of a store that splits need."""
+
+    def __init__(self, samples, record, splits=()):
+        self.table, self.record, self.kept = samples, record, {s.name: s for s in splits}
+
+    def dataset(self, name):
+        return self.record
+
+    def samples(self, name):
+        return self.table
+
+    def splits(self, name):
+        return [self.kept[key] for key in sorted(self.kept)]
+
+    def save_split(self, split):
+        self.kept[split.name] = split
+
+
+def published(name, leaks=None, ids=("s0", "s2"), **params):
+    rows = split_rows([(0, 0, ids[0], "train"), (0, 0, ids[1], "test")])
+    return Split("toy", name, rows, "slide", None, leaks, "published", params)
+
+
+def test_default_is_the_published_split_without_leaks_else_cv():
+    splits = [published("paper", leaks="random"), published("z", order=0), published("b", order=1)]
+    store = MemoryStore(SAMPLES, make_record(), splits)
+    assert resolve_split(store, "toy").name == "z"
+    assert resolve_split(store, "toy", "paper").leaks == "random"
+    store = MemoryStore(SAMPLES, make_record(), splits[:1])
+    split = resolve_split(store, "toy")
+    assert (split.name, len(split.folds())) == ("cv", 10)
+    assert store.kept["cv"].digest == split.digest == resolve_split(store, "toy", "cv").digest
+
+
+@pytest.mark.parametrize(("name", "folds"), [("leave-one-group-out", 12), ("holdout", 1)])
+def test_automatic_splits(name, folds):
+    store = MemoryStore(SAMPLES, make_record())
+    assert len(resolve_split(store, "toy", name).folds()) == folds
+    assert name in store.kept
+
+
+def test_automatic_split_follows_the_data_and_a_users_own_goes_stale():
+    store = MemoryStore(SAMPLES, make_record())
+    before = resolve_split(store, "toy", "cv")
+    store.save_split(make_split(SAMPLES, make_record(), "mine", folds=3))
+    store.table = SAMPLES.slice(0, 20)
+    assert len(set(resolve_split(store, "toy", "cv").rows["id"].to_pylist())) == 20
+    assert len(set(before.rows["id"].to_pylist())) == 24
+    with pytest.raises(StoreError, match="'mine' is stale: 4 of its samples"):
+        resolve_split(store, "toy", "mine")
+
+
+def test_automatic_split_of_another_target():
+    store = MemoryStore(SAMPLES.append_column("grade", pa.array(["1", "2", None] * 8)), make_record())
+    split = resolve_split(store, "toy", "cv", target="grade")
+    assert split.name == "cv.grade"
+    assert len(set(split.rows["id"].to_pylist())) == 16
+
+
+def test_unknown_split_is_guessed():
+    with pytest.raises(StoreError) as caught:
+        resolve_split(MemoryStore(SAMPLES, make_record()), "toy", "holdaut")
+    assert "Did you mean 'holdout'?" in caught.value.next
