@@ -1,0 +1,210 @@
+"""Images in folders whose names say what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from histokit.datasets.labels import LabelTable, require_labels
+from histokit.datasets.patterns import PathPattern
+from histokit.datasets.tables import refuse_reserved
+from histokit.datasets.walk import Tally, Walk, is_image
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.dataset import Dataset, Sample
+
+#: Fields that name what images have in common and folds must not cut through.
+_GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
+
+
+class Folder(Dataset):
+    """Images in folders, with labels in their paths or in a table.
+
+    Parameters
+    ----------
+    root : path
+    pattern : str, optional
+        How paths relative to the root are built: ``{name}`` takes a part of the path or a piece of
+        one, ``*`` any text within a part, ``**`` any depth. The field ``label`` is the label, the others become
+        columns. ``{label}/**`` where not given; with `labels`, ``{on}/**``.
+    group : str, optional
+        The column that no fold may cut through.
+    labels : str, optional
+        A CSV or Parquet table of labels, relative to the root or a whole path; its other columns become columns too.
+    on : str, optional
+        The field of the pattern that is also a column of the table, by which its rows are found.
+    label_column : str
+        The column of the table that holds the label.
+    levels : tuple of str
+        Columns, fine to coarse, over which scores may be aggregated.
+    classes : tuple of str
+        In the order of scores; found in the data where not given.
+    positive : str, optional
+        The positive one of two classes.
+    metric : str
+    mpp : float, optional
+        Micrometres per pixel of all images.
+
+    Raises
+    ------
+    UsageError
+        If options contradict each other or name fields that are not there.
+    """
+
+    name = "folder"
+    pixel_options: Sequence[str] | None = ()
+
+    def __init__(
+        self,
+        root: str | Path,
+        pattern: str | None = None,
+        group: str | None = None,
+        labels: str | None = None,
+        on: str | None = None,
+        label_column: str = "label",
+        levels: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        positive: str | None = None,
+        metric: str = "accuracy",
+        mpp: float | None = None,
+    ):
+        super().__init__(root)
+        self.pattern = PathPattern(pattern or (f"{{{on}}}/**" if labels and on else "{label}/**"))
+        self.group, self.levels, self.metric, self.mpp = group, tuple(levels), metric, mpp
+        self.classes, self.positive = tuple(classes) or None, positive
+        self.label_table = self._label_table(labels, on, label_column)
+        fields = [name for name in self.pattern.fields if name != "label"]
+        refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
+        if self.label_table is None:
+            self._require_columns(fields)
+
+    def _label_table(self, labels: str | None, on: str | None, label_column: str) -> LabelTable | None:
+        pattern = self.pattern
+        if labels is None:
+            if on is not None:
+                raise UsageError(f"The option on={on!r} needs a table of labels.", next="Add -o labels=FILE.csv.")
+            return None
+        if on is None:
+            fields = ", ".join(pattern.fields) or "none"
+            raise UsageError(
+                "Labels from a table need the field by which its rows are found.",
+                next=f"Add -o on=FIELD, where FIELD is in the pattern (now: {fields}) and a column of {labels}.",
+            )
+        if on not in pattern.fields:
+            raise self._absent("on", on, pattern.fields)
+        if "label" in pattern.fields:
+            raise UsageError(
+                f"Labels come from the table {labels!r} and from {{label}} in the pattern as well.",
+                next="Name the field in the pattern otherwise, or leave out -o labels.",
+            )
+        return LabelTable(self.root / labels, on, label_column, text=(self.group, *self.levels))
+
+    def _require_columns(self, known: Sequence[str]) -> None:
+        for option, names in (("group", [self.group] if self.group else []), ("levels", self.levels)):
+            for name in names:
+                if name not in known:
+                    raise self._absent(option, name, known)
+
+    def _absent(self, option: str, name: str, known: Sequence[str]) -> UsageError:
+        return UsageError(
+            f"The option {option}={name!r} names no column: the pattern {self.pattern.text!r} "
+            f"{'and the table have' if self.labelled_by_table else 'has'} {', '.join(known) or 'none'}.",
+            next=did_you_mean(name, known).strip()
+            or f"Write {{{name}}} in the pattern where {name} stands in the path.",
+        )
+
+    @property
+    def labelled_by_table(self) -> bool:
+        """Whether labels come from a table rather than from the paths."""
+        return getattr(self, "label_table", None) is not None
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:  # type: ignore[override]
+        """The fields of the pattern, and the columns of the table of labels."""
+        columns: dict[str, type] = {name: str for name in self.pattern.fields if name != "label"}
+        if self.label_table is not None:
+            columns = {**self.label_table.columns(), **columns}
+            self._require_columns(list(columns))
+        return columns
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the images that match the pattern, in the order of their paths.
+
+        Raises
+        ------
+        DataError
+            If the root is absent, holds no image, or no image that matches the pattern.
+        UsageError
+            If `positive` or one of `classes` is not a label.
+        """
+        self.warnings.clear()
+        columns = self.columns
+        walk, others, ambiguous, unlabelled = Walk(self.root), Tally(), Tally(), Tally()
+        labels: set[str] = set()
+        matched, beside = 0, 0
+        for path in walk.files():
+            found = self.pattern.match(path) if is_image(path) or self.pattern.names_suffix else None
+            if found is None:
+                if is_image(path):
+                    others.add(path)
+                else:
+                    beside += 1
+                continue
+            if self.pattern.is_ambiguous(path):
+                ambiguous.add(path)
+            sample = self._sample(path, found, columns)
+            matched += 1
+            if sample.label is None:
+                unlabelled.add(path)
+            else:
+                labels.add(sample.label)
+            yield sample
+        if not matched:
+            raise self._nothing(others, beside)
+        require_labels(labels, self.positive, self.classes)
+        self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *walk.warnings()])
+
+    def _sample(self, path: str, found: dict[str, str], columns: Mapping[str, type]) -> Sample:
+        label = found.pop("label", None)
+        metadata: dict[str, Any] = dict.fromkeys(columns)
+        if self.label_table is not None:
+            label, values = self.label_table.row(found[self.label_table.on])
+            metadata.update(values)
+        metadata.update(found)
+        return Sample(path, (path,), label=label, mpp=self.mpp, metadata=metadata)
+
+    def _nothing(self, others: Tally, beside: int) -> DataError:
+        if not others:
+            files = f" ({beside} other files)" if beside else ""
+            return DataError(
+                f"The folder {str(self.root)!r} holds no image{files}.",
+                next="Give the folder that holds the images; a pattern that ends in a suffix takes other files too.",
+            )
+        reason = self.pattern.failing_part(others.examples[0])
+        return DataError(
+            f"None of {others.count} images in {str(self.root)!r} matches the pattern {self.pattern.text!r}: {reason}. "
+            f"There are, for example, {others}.",
+            next="Give -o pattern=..., such as '{patient}/{label}/*.png', that fits these paths.",
+        )
+
+    def _remarks(self, others: Tally, ambiguous: Tally, unlabelled: Tally) -> Iterator[str]:
+        if others:
+            yield f"{_images(others.count)} not match the pattern, for example {others.examples[0]!r}"
+        if ambiguous:
+            path = ambiguous.examples[0]
+            yield (
+                f"The fields of the pattern can divide {ambiguous.count} paths in more than one way; "
+                f"{path!r} was read as {self.pattern.match(path)}"
+            )
+        if unlabelled and self.label_table is not None:
+            yield f"{_images(unlabelled.count)} not have a label in the table, for example {unlabelled.examples[0]!r}"
+        if self.label_table is not None:
+            yield from self.label_table.unused()
+        likely = [name for name in self.columns if name.lower() in _GROUP_LIKE]
+        if self.group is None and likely:
+            yield f"No group is set, so folds may cut through a {likely[0]}; -o group={likely[0]} prevents it"
+
+
+def _images(count: int) -> str:
+    return "1 image does" if count == 1 else f"{count} images do"

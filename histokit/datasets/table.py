@@ -1,0 +1,262 @@
+"""Images listed in a CSV or Parquet table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from histokit.datasets.labels import require_labels
+from histokit.datasets.tables import (
+    RESERVED,
+    clean,
+    python_types,
+    read_table,
+    refuse_reserved,
+    require_columns,
+)
+from histokit.datasets.walk import Tally
+from histokit.errors import DataError, UsageError
+from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample, SplitRow
+
+_ROLES: dict[str, Role] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+class Table(Dataset):
+    """Images listed in a table, one sample a row.
+
+    Parameters
+    ----------
+    root : path
+        The folder that the paths in the table are relative to.
+    table : str
+        A ``.csv``, ``.tsv`` or ``.parquet`` file, relative to the root or a whole path.
+    image : str
+        The column of image paths.
+    label : str, optional
+        The column of labels; ``label`` where the table has it.
+    id : str, optional
+        The column of ids; ``id`` where the table has it, else the image's path and box.
+    group : str, optional
+        The column that no fold may cut through.
+    mpp : str, optional
+        The column of micrometres per pixel; ``mpp`` where the table has it.
+    box : tuple of str
+        The four columns of x, y, width and height in pixels.
+    split : str, optional
+        A column of ``train``, ``val`` and ``test``, which becomes the split ``table``.
+    columns : tuple of str
+        The columns that become metadata; all that mean nothing else where not given.
+    levels, classes, positive, metric
+        As of `histokit.datasets.folder.Folder`.
+
+    Raises
+    ------
+    UsageError
+        If `box` does not name four columns.
+    """
+
+    name = "table"
+    pixel_options: Sequence[str] | None = ()
+
+    def __init__(
+        self,
+        root: str | Path,
+        table: str,
+        image: str = "image",
+        label: str | None = None,
+        id: str | None = None,
+        group: str | None = None,
+        mpp: str | None = None,
+        box: tuple[str, ...] = (),
+        split: str | None = None,
+        columns: tuple[str, ...] = (),
+        levels: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        positive: str | None = None,
+        metric: str = "accuracy",
+    ):
+        super().__init__(root)
+        self.path, self.image_column = self.root / table, image
+        self.label_column, self.id_column, self.mpp_column = label, id, mpp
+        self.group, self.levels, self.metric = group, tuple(levels), metric
+        self.box_columns, self.split_column, self.wanted = tuple(box), split, tuple(columns)
+        self.classes, self.positive = tuple(classes) or None, positive
+        if len(self.box_columns) not in (0, 4):
+            raise UsageError(
+                f"The option box={','.join(self.box_columns)} names {len(self.box_columns)} columns instead of four.",
+                next="Name the columns of x, y, width and height: -o box=x,y,w,h.",
+            )
+        refuse_reserved((*self.wanted, *self.levels, *self._group()), "The option columns, group or levels")
+
+    def _group(self) -> tuple[str, ...]:
+        return (self.group,) if self.group else ()
+
+    @cached_property
+    def _table(self) -> Any:
+        roles = (self.label_column or "label", self.id_column or "id", self.image_column, self.group, self.split_column)
+        table = read_table(self.path, {name for name in (*roles, *self.levels) if name})
+        named = (self.image_column, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
+        everything = (*(n for n in named if n), *self.box_columns, *self.levels, *self.wanted)
+        require_columns(table, everything, self.path)
+        present = set(table.column_names)
+        self.label_column = self.label_column or ("label" if "label" in present else None)
+        self.id_column = self.id_column or ("id" if "id" in present else None)
+        self.mpp_column = self.mpp_column or ("mpp" if "mpp" in present else None)
+        return table
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:  # type: ignore[override]
+        """The columns of the table that become metadata."""
+        types = python_types(self._table)
+        if self.wanted:
+            names = dict.fromkeys((*self.wanted, *self._group(), *self.levels))
+        else:
+            taken = {self.image_column, self.label_column, self.id_column, self.mpp_column, self.split_column}
+            names = dict.fromkeys(n for n in types if n not in taken - {self.group} and n not in RESERVED)
+        return {name: types[name] for name in names}
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the rows whose image exists, in the order of the table.
+
+        Raises
+        ------
+        DataError
+            If the table cannot be read, an id comes twice, or no row has an image that exists.
+        UsageError
+            If an option names a column that the table does not have.
+        """
+        self.warnings.clear()
+        if not self.root.is_dir():
+            raise DataError(
+                f"The folder {str(self.root)!r} does not exist.", next="Give the folder that paths are relative to."
+            )
+        missing, unlabelled, twice = Tally(), Tally(), Tally()
+        first: dict[str, int] = {}
+        labels: set[str] = set()
+        for row, sample, _ in self._rows(missing):
+            if first.setdefault(sample.id, row) != row:
+                twice.add(f"{sample.id} (rows {first[sample.id]} and {row})")
+                continue
+            if sample.label is None:
+                unlabelled.add(sample.id)
+            else:
+                labels.add(sample.label)
+            yield sample
+        self._require_sound(missing, twice, len(first))
+        require_labels(labels, self.positive, self.classes)
+        self.warnings.extend(self._remarks(missing, unlabelled))
+
+    def _rows(self, missing: Tally) -> Iterator[tuple[int, Sample, str | None]]:
+        table, columns = self._table, self.columns
+        row = 0
+        for batch in table.to_batches():
+            for values in batch.to_pylist():
+                row += 1
+                path = clean(values[self.image_column])
+                if path is None or not (self.root / path).is_file():
+                    missing.add(path or f"row {row} without a path")
+                    continue
+                role = clean(values[self.split_column]) if self.split_column else None
+                yield row, self._sample(row, path, values, columns), role
+
+    def _sample(self, row: int, path: str, values: Mapping[str, Any], columns: Mapping[str, type]) -> Sample:
+        box = self._box(row, values)
+        name = clean(values[self.id_column]) if self.id_column else None
+        if self.id_column and name is None:
+            raise DataError(
+                f"Row {row} of the table {str(self.path)!r} has no id.", next=f"Fill the column {self.id_column}."
+            )
+        mpp = values[self.mpp_column] if self.mpp_column else None
+        if mpp is not None and not (isinstance(mpp, (int, float)) and 0 < mpp < math.inf):
+            raise self._not_a_number(row, str(self.mpp_column), mpp)
+        return Sample(
+            name or path + (f"#xywh={','.join(map(str, box))}" if box else ""),
+            (path,),
+            box=box,
+            label=clean(values[self.label_column]) if self.label_column else None,
+            mpp=None if mpp is None else float(mpp),
+            metadata={column: clean(values[column]) for column in columns},
+        )
+
+    def _box(self, row: int, values: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
+        if not self.box_columns:
+            return None
+        numbers = []
+        for name in self.box_columns:
+            value = values[name]
+            if not isinstance(value, (int, float)) or not float(value).is_integer():
+                raise self._not_a_number(row, name, value)
+            numbers.append(int(value))
+        x, y, width, height = numbers
+        if width < 1 or height < 1:
+            raise self._not_a_number(row, ",".join(self.box_columns[2:]), f"{width},{height}")
+        return x, y, width, height
+
+    def _not_a_number(self, row: int, column: str, value: Any) -> DataError:
+        return DataError(
+            f"Row {row} of the table {str(self.path)!r} has {column}={value!r}, which does not fit.",
+            next="A box is four whole numbers of pixels, its width and height at least 1; mpp is above 0, or empty.",
+        )
+
+    def _require_sound(self, missing: Tally, twice: Tally, count: int) -> None:
+        if twice:
+            raise DataError(
+                f"{twice.count} ids in the table {str(self.path)!r} come twice: {', '.join(twice.examples)}.",
+                next="Remove the rows, or name a column of unique ids: -o id=COLUMN.",
+            )
+        if not count:
+            reason = f"; {missing.count} paths do not exist, for example {missing}" if missing else ": it has no rows"
+            raise DataError(
+                f"The table {str(self.path)!r} gives no sample{reason}.",
+                next=f"Give the folder that the paths are relative to; now it is {str(self.root)!r}.",
+            )
+
+    def _remarks(self, missing: Tally, unlabelled: Tally) -> Iterator[str]:
+        if missing:
+            yield f"{missing.count} rows were left out because their image is missing, for example {missing}"
+        if unlabelled and self.label_column:
+            yield f"{unlabelled.count} rows have no label, for example {unlabelled}"
+        used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.box_columns}
+        for name in self._table.column_names:
+            if name in RESERVED and name not in used:
+                yield f"The column {name!r} was left out: the name is taken by a field that every sample has"
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return the split ``table``, where `split` names its column.
+
+        Raises
+        ------
+        DataError
+            If the column holds something else than train, val and test.
+        """
+        if self.split_column is None:
+            return {}
+        rows: list[SplitRow] = []
+        roles: dict[Any, set[Role]] = {}
+        for row, sample, text in self._rows(Tally()):
+            if text is None:
+                continue
+            role = _ROLES.get(text.lower())
+            if role is None:
+                raise DataError(
+                    f"Row {row} of the table {str(self.path)!r} has {self.split_column}={text!r}.",
+                    next="Write train, val or test, or nothing for a sample outside the split.",
+                )
+            rows.append(SplitRow(0, 0, sample.id, role))
+            if self.group:
+                roles.setdefault(sample.metadata[self.group], set()).add(role)
+        leaks = self._leak(roles)
+        return {"table": PublishedSplit(rows, None if leaks else self.group, leaks)}
+
+    def _leak(self, roles: Mapping[Any, set[Role]]) -> str | None:
+        cut = [str(group) for group, met in roles.items() if "test" in met and len(met) > 1]
+        if not cut:
+            return None
+        return f"{len(cut)} values of {self.group} are in the test set and outside it, for example {cut[0]}"

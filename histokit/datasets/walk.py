@@ -1,0 +1,108 @@
+"""Walking through a folder of images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from histokit.errors import DataError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
+
+
+@dataclass
+class Tally:
+    """Counts things and keeps the first few as examples."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < 3:
+            self.examples.append(example)
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    def __str__(self) -> str:
+        return ", ".join(map(repr, self.examples))
+
+
+@dataclass
+class Walk:
+    """A walk through a folder, in an order that is the same on every machine.
+
+    Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into
+    place; links that lead out of the root, nowhere or in circles are counted.
+
+    Parameters
+    ----------
+    root : Path
+    """
+
+    root: Path
+    outside: Tally = field(default_factory=Tally)
+    dead_links: Tally = field(default_factory=Tally)
+
+    def files(self) -> Iterator[str]:
+        """Yield the path of each file, relative to the root, with slashes.
+
+        Raises
+        ------
+        DataError
+            If the root is absent or not a folder, or a file's name is not text.
+        """
+        if not self.root.is_dir():
+            state = "is not a folder" if self.root.exists() else "does not exist"
+            raise DataError(f"The folder {str(self.root)!r} {state}.", next="Give the folder that holds the images.")
+        real_root = os.path.realpath(self.root)
+        yield from self._walk(str(self.root), "", real_root, (real_root,))
+
+    def _walk(self, folder: str, prefix: str, real_root: str, above: tuple[str, ...]) -> Iterator[str]:
+        with os.scandir(folder) as listing:
+            entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+        for entry in entries:
+            path = prefix + _text(entry.name, folder)
+            real = os.path.realpath(entry.path) if entry.is_symlink() else ""
+            if real and (not os.path.exists(real) or real in above):
+                self.dead_links.add(path)
+                continue
+            if real and os.path.commonpath([real, real_root]) != real_root:
+                self.outside.add(path)
+            if entry.is_dir():
+                chain = (*above, real or os.path.join(above[-1], entry.name))
+                yield from self._walk(entry.path, path + "/", real_root, chain)
+            elif entry.is_file():
+                yield path
+
+    def warnings(self) -> list[str]:
+        """Return what the user should know of the links that were met."""
+        found = []
+        if self.outside:
+            found.append(f"{_links(self.outside)} out of the folder, for example {self.outside}; they were followed")
+        if self.dead_links:
+            found.append(f"{_links(self.dead_links)} nowhere or in a circle, for example {self.dead_links}")
+        return found
+
+
+def is_image(path: str) -> bool:
+    """Whether a path has the suffix of an image file."""
+    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+
+
+def _links(tally: Tally) -> str:
+    return "1 symbolic link leads" if tally.count == 1 else f"{tally.count} symbolic links lead"
+
+
+def _text(name: str, folder: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            f"A file name in {folder!r} is not valid UTF-8: {os.fsencode(name)!r}.", next="Rename the file."
+        ) from None
+    return name
