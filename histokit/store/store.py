@@ -147,6 +147,12 @@ class Store:
         """Return the feature tables of a dataset, or of all, in depth order for each backbone."""
         return vectors.list_tables(self.database, dataset)
 
+    def create_feature_table(
+        self, dataset: str, spec: Mapping[str, Any], width: int, info: Mapping[str, Any]
+    ) -> FeatureTable:
+        """Make the feature table of a spec, or return the one that is there."""
+        return vectors.create_table(self.database, dataset, spec, width, info)
+
     # -- remembered backbones
 
     def remembered(self, key: str) -> dict[str, Any] | None:

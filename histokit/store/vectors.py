@@ -135,7 +135,7 @@ def insert_vectors(
     table: FeatureTable,
     ids: Sequence[str],
     contents: Sequence[bytes],
-    vectors: npt.NDArray[np.float32],
+    vectors: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]],
 ) -> int:
     """Insert the rows that are not there yet; return their number.
 
@@ -144,7 +144,8 @@ def insert_vectors(
     DataError
         If a vector holds NaN or infinity; names the layer and the sample.
     """
-    finite = np.isfinite(vectors).all(axis=1)
+    matrix = np.ascontiguousarray(vectors, dtype=np.float32).reshape(len(ids), table.width)
+    finite = np.isfinite(matrix).all(axis=1)
     if not finite.all():
         bad = ids[int(np.argmin(finite))]
         raise DataError(
@@ -153,7 +154,7 @@ def insert_vectors(
         )
     schema = _schema(table.width)
     keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
-    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1))
+    flat = pa.array(matrix.reshape(-1))
     columns = [
         pa.array(keys, pa.binary(16)),
         pa.array(list(ids), pa.string()),

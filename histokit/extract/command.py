@@ -1,0 +1,69 @@
+"""``histokit extract``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from histokit import console
+from histokit.errors import ExitCode
+
+_SHOWN_PROBLEMS = 20
+
+
+def extract(
+    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    backbone: Annotated[
+        list[str], typer.Option("--backbone", metavar="B", help="A network; may be repeated (histokit list backbones).")
+    ],
+    layers: Annotated[
+        str, typer.Option(metavar="all|last|L1,L2", help="Cut points (histokit list layers B) or module paths.")
+    ] = "all",
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[B=]W", help="pretrained, random, random:SEED, a file or a folder."),
+    ] = None,
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, interpolation, mean, std, channels, target_mpp."),
+    ] = None,
+    precision: Annotated[str, typer.Option(metavar="float32|bfloat16|float16")] = "float32",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Rows of each forward pass.")] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that read images.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is cached and missing.")] = False,
+) -> None:
+    """Push images through networks and keep the features of their layers. Prints one address a line."""
+    from histokit.extract import extract as run
+
+    with console.progress("Extracting") as report:
+        result = run(
+            console.open_store(),
+            dataset,
+            backbone,
+            layers=layers.split(","),
+            weights=weights or [],
+            preprocess=preprocess or [],
+            precision=precision,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            retry=retry,
+            dry_run=dry_run,
+            progress=report,
+        )
+    columns = ["address", "width", "cached", "copied", "computed", "missing"]
+    console.aside(columns, [[table[name] for name in columns] for table in result.tables])
+    for table in result.tables:
+        for difference in table["differences"]:
+            console.warn(f"{table['address']} has another table {difference}")
+    console.emit(list(result.addresses), result.to_json())
+    if result.problems:
+        console.warn(f"{len(result.problems)} samples could not be used (--retry tries them again):")
+        for problem in result.problems[:_SHOWN_PROBLEMS]:
+            console.warn(f"  {problem['id']}: {problem['reason']}")
+        if len(result.problems) > _SHOWN_PROBLEMS:
+            console.warn(f"  … all of them: histokit list problems {dataset}")
+        raise typer.Exit(ExitCode.DATA)

@@ -1,0 +1,207 @@
+"""Extraction: the features of many layers of several networks, each image read and pushed through once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.extract.plan import BackbonePlan, Samples, plan_backbone
+from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
+from histokit.extract.resolve import resolve_backbone
+from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
+from histokit.store import DatasetRecord, Store
+
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did.
+
+    Parameters
+    ----------
+    dataset : str
+    addresses : tuple of str
+    tables : tuple of dict
+        For each address: table, fingerprint, width, and the numbers of samples ``cached``, ``copied``,
+        ``computed`` and ``missing``; ``differences`` to other tables of the same layer.
+    problems : tuple of dict
+        Samples that could not be read, with the reason.
+    seconds : float
+    """
+
+    dataset: str
+    addresses: tuple[str, ...]
+    tables: tuple[dict[str, Any], ...]
+    problems: tuple[dict[str, Any], ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the extraction as JSON-serialisable data."""
+        return {
+            "dataset": self.dataset,
+            "addresses": list(self.addresses),
+            "tables": list(self.tables),
+            "problems": list(self.problems),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def extract(
+    store: Store,
+    dataset: str,
+    backbones: str | Sequence[str],
+    *,
+    layers: str | Sequence[str] = "all",
+    weights: str | Sequence[str] | Mapping[str, str] = (),
+    preprocess: Sequence[str] | Mapping[str, Any] = (),
+    precision: str = "float32",
+    device: str = "auto",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    retry: bool = False,
+    dry_run: bool = False,
+    progress: Callable[..., None] = lambda *_: None,
+) -> Extraction:
+    """Extract what is missing of the features of a dataset.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    backbones : str or sequence of str
+    layers : str or sequence of str
+        ``all`` curated cut points, ``last``, or names and module paths, each with ``:POOL`` or without.
+    weights : str, sequence or mapping
+        ``pretrained``, ``random``, ``random:SEED``, a file or a folder; ``BACKBONE=WEIGHTS`` for several.
+    preprocess : sequence of ``[BACKBONE/]KEY=VALUE``, or mapping
+        Changes to the preprocessing that comes with the weights.
+    precision : str
+        ``float32``, ``bfloat16`` or ``float16``.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    batch_size : int, optional
+        Rows of each forward pass.
+    workers : int, optional
+        Threads that read images.
+    retry : bool
+        Try samples again that could not be read before.
+    dry_run : bool
+        Only say what is cached and missing.
+    progress : callable, optional
+        Called with (done, total).
+
+    Raises
+    ------
+    PluginError, StoreError, UsageError
+    """
+    started = time.monotonic()
+    names = _canonical([backbones] if isinstance(backbones, str) else backbones)
+    _check_options(precision, batch_size)
+    record = store.dataset(dataset)
+    samples = Samples.read(store, dataset)
+    if retry:
+        store.replace_problems(dataset, "extract", store.problems(dataset).slice(0, 0))
+    bad = _known_problems(store, record, samples)
+    readable = [i for i, sample_id in enumerate(samples.ids) if sample_id not in bad]
+    chosen = [layers] if isinstance(layers, str) else list(layers)
+    plans = []
+    for name, backbone_weights, changes in _requests(names, weights, preprocess):
+        backbone = resolve_backbone(store, name, backbone_weights, changes)
+        plans.append(plan_backbone(store, record, samples, readable, backbone, chosen, precision, copy=not dry_run))
+    computed: dict[str, int] = {}
+    if not dry_run and any(plan.open_tables for plan in plans):
+        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
+    problems = tuple(_known_problems(store, record, samples).values())
+    tables = tuple(_summary(table, computed) for plan in plans for table in plan.tables)
+    addresses = tuple(table["address"] for table in tables)
+    return Extraction(dataset, addresses, tables, problems, time.monotonic() - started)
+
+
+def _canonical(names: Sequence[str]) -> list[str]:
+    joined = [join_backbone_name(*split_backbone_name(name)) for name in names]
+    if not joined:
+        raise UsageError("No backbone is named.", next="Add --backbone NAME; see: histokit list backbones")
+    return list(dict.fromkeys(joined))
+
+
+def _check_options(precision: str, batch_size: int | None) -> None:
+    if precision not in PRECISIONS:
+        hint = did_you_mean(precision, PRECISIONS)
+        raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")
+
+
+def _requests(
+    names: Sequence[str],
+    weights: str | Sequence[str] | Mapping[str, str],
+    preprocess: Sequence[str] | Mapping[str, Any],
+) -> list[tuple[str, str, dict[str, str]]]:
+    if isinstance(weights, Mapping):
+        weights = [f"{name}={value}" for name, value in weights.items()]
+    if isinstance(preprocess, Mapping):
+        preprocess = as_texts(preprocess)
+    by_name = weights_by_backbone(names, [weights] if isinstance(weights, str) else weights)
+    changes = preprocess_by_backbone(names, preprocess)
+    return [(name, by_name[name], changes[name]) for name in names]
+
+
+def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return the problems that are about the samples as they are now, by id."""
+    now = dict(zip(samples.ids, samples.contents, strict=True))
+    rows = store.problems(record.name).to_pylist()
+    current = [row for row in rows if row["id"] in now and row["content"] == now[row["id"]]]
+    return {row["id"]: {k: row[k] for k in ("id", "stage", "reason")} for row in current}
+
+
+def _compute(
+    store: Store,
+    record: DatasetRecord,
+    samples: Samples,
+    plans: Sequence[BackbonePlan],
+    precision: str,
+    device: str,
+    batch_size: int | None,
+    workers: int | None,
+    progress: Callable[..., None],
+) -> dict[str, int]:
+    # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device, run_workers
+    from histokit.extract.writer import Writer
+
+    opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
+    if opened.version != record.plugin_version:
+        raise PluginError(
+            f"The dataset {record.name!r} was ingested with version {record.plugin_version} of the plugin "
+            f"{record.plugin!r}; installed is {opened.version}.",
+            next="Ingest it again; features whose pixels are the same are kept.",
+        )
+    chosen = choose_device(device)
+    size = batch_size or BATCH_SIZES.get(chosen.type, BATCH_SIZES["cpu"])
+    writer = Writer(store, record.name, samples)
+    working = [plan for plan in plans if plan.open_tables]
+    networks = [NetworkWorker(plan, record.channels, chosen, precision, size, writer) for plan in working]
+    try:
+        run_workers(opened, samples, networks, writer, workers, progress)
+    finally:
+        writer.close()
+    return writer.computed
+
+
+def _summary(table: Any, computed: Mapping[str, int]) -> dict[str, Any]:
+    done = computed.get(table.table.name, 0) if table.table else 0
+    return {
+        "address": table.address,
+        "table": table.table.name if table.table else None,
+        "fingerprint": table.fingerprint,
+        "width": table.table.width if table.table else None,
+        "cached": table.cached,
+        "copied": table.copied,
+        "computed": done,
+        "missing": table.missing_count - done,
+        "differences": table.differences,
+    }

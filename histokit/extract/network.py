@@ -1,0 +1,107 @@
+"""A network cut at several layers: one forward pass, no deeper than the deepest of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.plugin import Backbone, Layer
+from histokit.plugin.pooling import pool
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class _Deepest(Exception):  # noqa: N818 (a signal, not an error)
+    """Raised in a hook when nothing more is needed."""
+
+
+class CutNetwork:
+    """Gives the pooled vectors of layers.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layers : sequence of Layer
+    device : torch.device
+    precision : str
+        ``float32``, ``bfloat16`` or ``float16``; the latter two by autocast.
+
+    Raises
+    ------
+    UsageError
+        If a layer is no module of the network.
+    """
+
+    def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
+        network = backbone.build().eval().requires_grad_(False)
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.device = device
+        self.dtype = PRECISIONS[precision]
+        self.layers = list(layers)
+        self.prefix_tokens = backbone.prefix_tokens(network)
+        self._vectors: dict[str, Tensor] = {}
+        self._fired: list[str] = []
+        self._stop_after: int | None = None
+        modules = {layer.name: _module(network, backbone, layer) for layer in self.layers}
+        for layer in self.layers:
+            modules[layer.name].register_forward_hook(self._hook(layer))
+
+    def _hook(self, layer: Layer) -> Any:
+        def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            # Pooled at once: a later in-place operation may overwrite the output.
+            self._vectors[layer.name] = pool(output, layer, self.prefix_tokens)
+            self._fired.append(layer.name)
+            if len(self._fired) == self._stop_after:
+                raise _Deepest
+
+        return take
+
+    @torch.inference_mode()
+    def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        """Push a batch through the network.
+
+        Parameters
+        ----------
+        batch : (N, C, H, W) float32 Tensor, preprocessed
+
+        Returns
+        -------
+        dict
+            Name of layer → (N, d) float32 array.
+        """
+        self._vectors, self._fired = {}, []
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        reduced = self.dtype != torch.float32
+        try:
+            with torch.autocast(self.device.type, dtype=self.dtype if reduced else torch.bfloat16, enabled=reduced):
+                self.network(batch)
+        except _Deepest:
+            pass
+        if self._stop_after is None:
+            # A module that is used several times counts with its last output.
+            self._stop_after = len(self._fired)
+        absent = [layer.name for layer in self.layers if layer.name not in self._vectors]
+        if absent:
+            raise UsageError(
+                f"The layer {absent[0]!r} is not reached when the network runs.", next="Choose another layer."
+            )
+        return {name: vectors.cpu().numpy() for name, vectors in self._vectors.items()}
+
+
+def _module(network: nn.Module, backbone: Backbone, layer: Layer) -> nn.Module:
+    modules = dict(network.named_modules())
+    if layer.module in modules:
+        return modules[layer.module]
+    curated = [known.name for known in backbone.layers]
+    names = [*curated, *(name for name in modules if name)]
+    raise UsageError(
+        f"The backbone {backbone.name!r} has no layer {layer.module!r}.",
+        next=f"{did_you_mean(layer.module, names)}Its layers are: last, {', '.join(curated)}; "
+        f"or any module path. See: histokit list layers {backbone.name}",
+    )

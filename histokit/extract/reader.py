@@ -1,0 +1,76 @@
+"""Reading the pixels of samples, ahead of the network, without letting a bad image stop the run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from histokit.errors import HistokitError
+from histokit.plugin import Dataset, Sample
+from histokit.plugin.images import Pixels
+
+
+class ReadResult(NamedTuple):
+    """The pixels of a sample, or the reason why there are none."""
+
+    position: int
+    pixels: Pixels | None
+    mpp: float | None
+    reason: str | None
+
+
+def read_samples(
+    dataset: Dataset, positions: Iterable[int], sample: Callable[[int], Sample], workers: int, ahead: int
+) -> Iterator[ReadResult]:
+    """Read samples in order.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    positions : iterable of int
+    sample : callable
+        Position → Sample.
+    workers : int
+        Threads that decode; decoding releases the interpreter's lock.
+    ahead : int
+        How many samples are read ahead at most.
+    """
+
+    def read(position: int) -> ReadResult:
+        return _read(dataset, position, sample(position))
+
+    if workers < 1:
+        yield from map(read, positions)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+        pending: deque[Future[ReadResult]] = deque()
+        for position in positions:
+            pending.append(pool.submit(read, position))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _read(dataset: Dataset, position: int, sample: Sample) -> ReadResult:
+    try:
+        pixels = dataset.read(sample)
+    except HistokitError as error:
+        return ReadResult(position, None, sample.mpp, error.message)
+    except Exception as error:
+        # A plugin's fault on one sample must not lose the others; the reason names it.
+        return ReadResult(position, None, sample.mpp, f"{type(error).__name__}: {error}")
+    channels = len(dataset.channels)
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
+        reason = (
+            f"read() gave {getattr(pixels, 'dtype', type(pixels).__name__)} {np.shape(pixels)}, not uint8 (H, W, C)"
+        )
+        return ReadResult(position, None, sample.mpp, reason)
+    if pixels.shape[2] != channels or not pixels.size:
+        reason = f"read() gave pixels of shape {pixels.shape} for {channels} channels"
+        return ReadResult(position, None, sample.mpp, reason)
+    return ReadResult(position, pixels, sample.mpp, None)

@@ -1,0 +1,57 @@
+"""What is asked of `extract`: weights and preprocessing, for one backbone or for several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from histokit.errors import UsageError
+from histokit.plugin.options import parse_pairs
+
+_FOR_ALL = ("pretrained", "random")
+
+
+def weights_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
+    """Give each backbone its weights from ``[BACKBONE=]WEIGHTS`` texts.
+
+    Raises
+    ------
+    UsageError
+        If it is not clear whose a file is, or a backbone gets two.
+    """
+    chosen: dict[str, str] = {}
+    for text in texts:
+        owner, value = _owner(names, text, "=")
+        shared = value.partition(":")[0] in _FOR_ALL
+        if owner is None and len(names) > 1 and not shared:
+            raise UsageError(
+                f"--weights {text} does not say which of the {len(names)} backbones it is for.",
+                next=f"Write it as --weights {names[0]}={text}.",
+            )
+        for name in names if owner is None else [owner]:
+            if name in chosen:
+                raise UsageError(f"The backbone {name} is given weights twice.", next="Give --weights once for each.")
+            chosen[name] = value
+    return {name: chosen.get(name, "pretrained") for name in names}
+
+
+def preprocess_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Give each backbone its preprocessing changes from ``[BACKBONE/]KEY=VALUE`` texts."""
+    chosen: dict[str, list[str]] = {name: [] for name in names}
+    for text in texts:
+        owner, value = _owner(names, text, "/")
+        for name in names if owner is None else [owner]:
+            chosen[name].append(value)
+    return {name: parse_pairs(changes, "--preprocess") for name, changes in chosen.items()}
+
+
+def _owner(names: Sequence[str], text: str, separator: str) -> tuple[str | None, str]:
+    for name in sorted(names, key=len, reverse=True):
+        if text.startswith(name + separator):
+            return name, text[len(name) + len(separator) :]
+    return None, text
+
+
+def as_texts(changes: Mapping[str, object]) -> list[str]:
+    """Return preprocessing changes that were given as data in the form of texts."""
+    joined = {k: ",".join(map(str, v)) if isinstance(v, tuple | list) else str(v) for k, v in changes.items()}
+    return [f"{key}={value}" for key, value in joined.items()]

@@ -1,0 +1,153 @@
+"""From a backbone's name to all that its features depend on; remembered, so that a cached run loads no network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from histokit.plugin import Backbone, Layer, Preprocess
+from histokit.plugin.digests import digest_file, digest_json
+from histokit.plugin.manager import registry, split_backbone_name
+from histokit.store import Store
+from histokit.store.fingerprints import EXTRACTION_VERSION
+
+#: Batched antialiased resizing of uint8 pixels by torch; named anew when its results change.
+RESIZE_ENGINE = "torch-uint8-antialias-1"
+
+_LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
+
+
+@dataclass(frozen=True)
+class ResolvedBackbone:
+    """A backbone without its network.
+
+    Parameters
+    ----------
+    name : str
+        With its options sorted.
+    request : str
+        The weights asked for.
+    weights : str
+        Digest of the weights file's bytes, or ``random:SEED``, or ``none``.
+    source : str
+        The weights file, for people.
+    layers : tuple of Layer
+        The curated cut points in depth order.
+    preprocess : Preprocess
+    licence : str, optional
+    """
+
+    name: str
+    request: str
+    weights: str
+    source: str
+    layers: tuple[Layer, ...]
+    preprocess: Preprocess
+    licence: str | None
+
+    def chosen_layers(self, texts: Sequence[str]) -> list[Layer]:
+        """Return the layers of ``all``, ``last``, curated names and module paths, each once."""
+        cut = Backbone(self.name, layers=self.layers)
+        names = [layer.name for layer in self.layers] if list(texts) == ["all"] else texts
+        return list({layer.name: layer for layer in (cut.layer(name) for name in names)}.values())
+
+    def spec(self, layer: Layer, channels: Sequence[str], precision: str) -> dict[str, Any]:
+        """Return the spec of a feature table: all that its vectors depend on but the image."""
+        return {
+            "backbone": self.name,
+            "weights": self.weights,
+            "layer": layer.name,
+            "module": layer.module,
+            "pool": layer.pool,
+            "preprocess": self.preprocess.fingerprint_fields(),
+            "resize_engine": RESIZE_ENGINE,
+            "channels": list(channels),
+            "precision": precision,
+            "extraction_version": EXTRACTION_VERSION,
+        }
+
+    def info(self, layer: Layer) -> dict[str, Any]:
+        """Return facts of a layer that do not alter its vectors."""
+        names = [known.name for known in self.layers]
+        found: dict[str, Any] = {"curated": names, "source": self.source, "licence": self.licence}
+        if layer.name in names:
+            found["index"] = names.index(layer.name)
+        stem, _, pool = layer.name.partition(":")
+        if names and stem == names[-1]:
+            found["aliases"] = ["last" + (f":{pool}" if pool else "")]
+        return found
+
+
+def resolve_backbone(store: Store, name: str, weights: str, changes: Mapping[str, str]) -> ResolvedBackbone:
+    """Resolve a backbone, from the store's memory where its weights file is unchanged.
+
+    Raises
+    ------
+    PluginError
+        If there is no such backbone.
+    StoreError
+        If its weights cannot be had.
+    UsageError
+        If a preprocessing change is impossible.
+    """
+    key = _key(name, weights)
+    remembered = store.remembered(key)
+    if remembered is None or _state(remembered["source"]) != remembered["state"]:
+        remembered = _look_up(name, weights)
+        store.remember(key, remembered)
+    resolved = ResolvedBackbone(
+        name=remembered["name"],
+        request=weights,
+        weights=remembered["weights"],
+        source=remembered["source"],
+        layers=tuple(Layer(**layer) for layer in remembered["layers"]),
+        preprocess=Preprocess.from_json(remembered["preprocess"]),
+        licence=remembered["licence"],
+    )
+    return replace(resolved, preprocess=resolved.preprocess.override(changes))
+
+
+def _look_up(name: str, weights: str) -> dict[str, Any]:
+    backbone = registry().backbone(name, weights)
+    path = backbone.weights_file()
+    return {
+        "name": backbone.name,
+        "weights": backbone.weights if path is None else digest_file(path).hex(),
+        "source": "" if path is None else str(path),
+        "state": _state("" if path is None else str(path)),
+        "layers": [asdict(layer) for layer in backbone.layers],
+        "preprocess": backbone.preprocess.to_json(),
+        "licence": backbone.licence,
+    }
+
+
+def _key(name: str, weights: str) -> str:
+    base, _ = split_backbone_name(name)
+    prefix, colon, _ = base.partition(":")
+    entry = registry().backbones.get(prefix + ":" if colon else base, [])
+    given = Path(weights).expanduser()
+    beside = sorted(str(_state(str(p))) for p in (given, given.with_suffix(".json"), Path(f"{given}.json")))
+    known = [name, weights, beside, os.environ.get("HISTOKIT_WEIGHTS"), [e.distribution for e in entry], _versions()]
+    return digest_json(known).hex()
+
+
+def _versions() -> list[str | None]:
+    found: list[str | None] = []
+    for library in _LIBRARIES:
+        try:
+            found.append(version(library))
+        except PackageNotFoundError:
+            found.append(None)
+    return found
+
+
+def _state(path: str) -> list[int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

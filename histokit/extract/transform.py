@@ -1,0 +1,142 @@
+"""From pixels to a network's input: selection of channels, pixel operations, batched resizing, normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.plugin import Preprocess
+from histokit.plugin.images import Pixels
+
+#: Weights of red, green and blue in luminance (ITU-R BT.601, as in PIL).
+_LUMINANCE = (0.299, 0.587, 0.114)
+
+
+def _greyscale(pixels: Tensor) -> Tensor:
+    weights = torch.tensor(_LUMINANCE, device=pixels.device).view(1, 3, 1, 1)
+    grey = (pixels.float() * weights).sum(dim=1, keepdim=True).round()
+    return grey.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+
+
+def _invert(pixels: Tensor) -> Tensor:
+    return 255 - pixels
+
+
+#: Pixel operations by name; each takes and gives (N, C, H, W) uint8.
+TRANSFORMS: Mapping[str, Callable[..., Tensor]] = {"greyscale": _greyscale, "invert": _invert}
+
+
+class Transform:
+    """Applies a `Preprocess` to batches of pixels of one size.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+    channels : sequence of str
+        Of the dataset.
+    device : torch.device
+
+    Raises
+    ------
+    UsageError
+        If a channel or a pixel operation is unknown.
+    """
+
+    def __init__(self, preprocess: Preprocess, channels: Sequence[str], device: torch.device):
+        self.preprocess = preprocess
+        self.device = device
+        self.channels = [_index(name, channels) for name in preprocess.channels] or list(range(len(channels)))
+        for name, _ in preprocess.transforms:
+            if name not in TRANSFORMS:
+                hint = did_you_mean(name, TRANSFORMS)
+                raise UsageError(
+                    f"There is no pixel operation {name!r}.", next=f"{hint}Use one of {', '.join(TRANSFORMS)}."
+                )
+        depth = len(preprocess.mean)
+        if len(self.channels) not in (1, depth):
+            raise UsageError(
+                f"The network takes {depth} channels; the dataset gives {len(self.channels)}: {', '.join(channels)}.",
+                next="Choose them with --preprocess channels=NAME,NAME,NAME.",
+            )
+        self.mean = torch.tensor(preprocess.mean, device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(preprocess.std, device=device).view(1, -1, 1, 1)
+
+    def resize(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
+        """Bring n images of one size to the network's input size.
+
+        Parameters
+        ----------
+        pixels : sequence of (H, W, C) uint8 arrays
+        mpp : float, optional
+            Micrometres per pixel of these images.
+
+        Returns
+        -------
+        (n, C, size, size) uint8 Tensor on the device
+        """
+        batch = torch.from_numpy(np.stack(pixels)).to(self.device, non_blocking=True)
+        batch = batch[..., self.channels].permute(0, 3, 1, 2)
+        for name, parameters in self.preprocess.transforms:
+            batch = TRANSFORMS[name](batch, **parameters)
+        batch = self._to_target_mpp(batch, mpp)
+        if self.preprocess.resize == "none":
+            return batch
+        return self._to_size(batch)
+
+    def _to_target_mpp(self, batch: Tensor, mpp: float | None) -> Tensor:
+        target = self.preprocess.target_mpp
+        if target is None:
+            return batch
+        if mpp is None:
+            raise UsageError(
+                "target_mpp is set, but the samples have no micrometres per pixel.",
+                next="Ingest the dataset with its mpp, such as -o mpp=0.5, or leave out target_mpp.",
+            )
+        height, width = (max(1, round(side * mpp / target)) for side in batch.shape[-2:])
+        return self._interpolate(batch, (height, width))
+
+    def _to_size(self, batch: Tensor) -> Tensor:
+        size, (height, width) = self.preprocess.size, batch.shape[-2:]
+        if self.preprocess.resize == "center-square":
+            batch = _center_crop(batch, min(height, width), min(height, width))
+        elif self.preprocess.resize == "shortest-crop":
+            scale = size / min(height, width)
+            scaled = (max(size, round(height * scale)), max(size, round(width * scale)))
+            return _center_crop(self._interpolate(batch, scaled), size, size)
+        return self._interpolate(batch, (size, size))
+
+    def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(batch.shape[-2:]) == size:
+            return batch
+        mode: Any = self.preprocess.interpolation
+        if mode == "nearest":
+            return functional.interpolate(batch, size, mode="nearest-exact")
+        if batch.device.type == "cpu":
+            channels_last = batch.contiguous(memory_format=torch.channels_last)
+            return functional.interpolate(channels_last, size, mode=mode, antialias=True, align_corners=False)
+        resized = functional.interpolate(batch.float(), size, mode=mode, antialias=True, align_corners=False)
+        return resized.round().clamp(0, 255).to(torch.uint8)
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""
+        return (batch.float().div(255) - self.mean) / self.std
+
+
+def _center_crop(batch: Tensor, height: int, width: int) -> Tensor:
+    top, left = (batch.shape[-2] - height) // 2, (batch.shape[-1] - width) // 2
+    return batch[..., top : top + height, left : left + width]
+
+
+def _index(name: str, channels: Sequence[str]) -> int:
+    if name not in channels:
+        raise UsageError(
+            f"The dataset has no channel {name!r}.",
+            next=f"{did_you_mean(name, channels)}Its channels are: {', '.join(channels)}.",
+        )
+    return list(channels).index(name)

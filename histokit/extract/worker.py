@@ -1,0 +1,148 @@
+"""Pushes images through networks: each image is read once for all of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from histokit.extract.network import CutNetwork
+from histokit.extract.plan import BackbonePlan, Samples
+from histokit.extract.reader import ReadResult, read_samples
+from histokit.extract.transform import Transform
+from histokit.extract.writer import Writer
+from histokit.plugin import Dataset
+from histokit.plugin.manager import registry
+
+#: Small on processors, whose caches large batches overflow; never found by timing, so that it is reproducible.
+BATCH_SIZES = {"cpu": 16, "cuda": 256}
+_CHUNK = 64
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is CUDA where there is one.
+
+    Raises
+    ------
+    UsageError
+        If the device is not there.
+    """
+    from histokit.errors import UsageError
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("This machine has no CUDA device that torch can use.", next="Use --device cpu.")
+    try:
+        return torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"There is no device {name!r}.", next="Use auto, cpu or cuda.") from None
+
+
+class NetworkWorker:
+    """Feeds one network with batches that always have the same number of rows.
+
+    Parameters
+    ----------
+    plan : BackbonePlan
+    channels : sequence of str
+        Of the dataset.
+    device : torch.device
+    precision : str
+    batch_size : int
+    writer : Writer
+    """
+
+    def __init__(
+        self,
+        plan: BackbonePlan,
+        channels: Sequence[str],
+        device: torch.device,
+        precision: str,
+        batch_size: int,
+        writer: Writer,
+    ):
+        self.plan = plan
+        self.contents = plan.contents
+        self.batch_size = batch_size
+        self.writer = writer
+        self.transform = Transform(plan.backbone.preprocess, channels, device)
+        backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
+        self.network = CutNetwork(backbone, [t.layer for t in plan.open_tables], device, precision)
+        names = getattr(self.network.network, "column_names", None)
+        for table in plan.open_tables:
+            if names and table.layer.name in names:
+                table.info["columns"] = list(names[table.layer.name])
+        self._pending: dict[torch.Size, list[tuple[bytes, Tensor]]] = {}
+
+    def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
+        """Take images that were read; run the network whenever a batch is full."""
+        by_size: dict[tuple[object, ...], list[tuple[bytes, ReadResult]]] = {}
+        for content, result in results:
+            if content in self.contents and result.pixels is not None:
+                mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
+                by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
+        for (_, mpp), members in by_size.items():
+            pixels = [result.pixels for _, result in members if result.pixels is not None]
+            resized = self.transform.resize(pixels, mpp)  # type: ignore[arg-type]
+            queue = self._pending.setdefault(resized.shape[1:], [])
+            queue.extend(zip((content for content, _ in members), resized, strict=True))
+            while len(queue) >= self.batch_size:
+                self._run(queue[: self.batch_size])
+                del queue[: self.batch_size]
+
+    def finish(self) -> None:
+        """Run the network on what is left."""
+        for queue in self._pending.values():
+            if queue:
+                self._run(queue)
+                queue.clear()
+
+    def _run(self, batch: Sequence[tuple[bytes, Tensor]]) -> None:
+        # A batch of another number of rows gives other bits, so the last one is padded.
+        rows = [tensor for _, tensor in batch]
+        padded = torch.stack([*rows, *[rows[-1]] * (self.batch_size - len(rows))])
+        vectors = self.network(self.transform.normalise(padded))
+        self.writer.add(self.plan, [c for c, _ in batch], {name: v[: len(batch)] for name, v in vectors.items()})
+
+
+def run_workers(
+    dataset: Dataset,
+    samples: Samples,
+    networks: Sequence[NetworkWorker],
+    writer: Writer,
+    workers: int | None,
+    progress: Callable[..., None],
+) -> None:
+    """Read every image that a network needs once, and push it through."""
+    wanted = set().union(*(network.contents for network in networks))
+    first: dict[bytes, list[int]] = {}
+    for position, content in enumerate(samples.contents):
+        if content in wanted:
+            first.setdefault(content or b"", []).append(position)
+    positions = [members[0] for members in first.values()]
+    threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    chunk: list[tuple[bytes, ReadResult]] = []
+    done = 0
+    for result in read_samples(dataset, positions, samples.sample, threads, 2 * _CHUNK):
+        content = samples.contents[result.position] or b""
+        if result.reason is not None:
+            for position in first[content]:
+                writer.fail(position, result.reason)
+        else:
+            chunk.append((content, result))
+        if len(chunk) == _CHUNK:
+            _push(networks, chunk)
+            done += len(chunk)
+            progress(done, len(positions))
+            chunk = []
+    _push(networks, chunk)
+    for network in networks:
+        network.finish()
+
+
+def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:
+    for network in networks:
+        network.add(chunk)

@@ -1,0 +1,87 @@
+"""``histokit list datasets|splits|features|selections|runs|problems``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from histokit import console
+
+_Dataset = Annotated[str | None, typer.Argument(help="Only of this dataset.")]
+
+
+def list_datasets() -> None:
+    """List the datasets: samples, classes, groups."""
+    store = console.open_store()
+    documents, rows = [], []
+    for record in store.datasets():
+        groups = _group_count(store, record.name, record.group)
+        documents.append({**record.to_json(), "groups": groups})
+        classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
+        rows.append([record.name, record.plugin, record.count, classes, record.group, groups, record.root])
+    console.table(["dataset", "plugin", "samples", "classes", "group", "groups", "root"], rows, {"datasets": documents})
+
+
+def _group_count(store: Any, dataset: str, group: str | None) -> int | None:
+    if group is None:
+        return None
+    return len(store.samples(dataset, [group]).column(group).unique())
+
+
+def list_splits(dataset: _Dataset = None) -> None:
+    """List the splits: folds, groups, what leaks."""
+    store = console.open_store()
+    documents, rows = [], []
+    for name in _names(store, dataset):
+        for split in store.splits(name):
+            folds = len(split.folds())
+            documents.append({**split.header(), "folds": folds})
+            rows.append([name, split.name, split.source, folds, split.group, split.seed, split.leaks])
+    console.table(["dataset", "split", "source", "folds", "group", "seed", "leaks"], rows, {"splits": documents})
+
+
+def list_features(dataset: _Dataset = None) -> None:
+    """List the feature tables: address, width, rows, fingerprint."""
+    store = console.open_store()
+    documents, rows = [], []
+    for name in _names(store, dataset):
+        for table in store.feature_tables(name):
+            count = store.database.count(table.name)
+            document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
+            document |= {"fingerprint": table.fingerprint, "table": table.name}
+            documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
+            rows.append([name, table.address, table.width, count, table.fingerprint])
+    console.table(["dataset", "address", "width", "rows", "fingerprint"], rows, {"features": documents})
+
+
+def list_selections(dataset: _Dataset = None) -> None:
+    """List the selections of features."""
+    documents = [s.to_json() for s in console.open_store().selections(dataset)]
+    rows = []
+    for d in documents:
+        kept = d["kept"] or {}
+        rows.append([d["id"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), d["created"]])
+    columns = ["selection", "dataset", "address", "split", "method", "kept", "created"]
+    console.table(columns, rows, {"selections": documents})
+
+
+def list_runs(dataset: _Dataset = None) -> None:
+    """List the runs: what was trained on what."""
+    documents = [run.to_json() for run in console.open_store().runs(dataset)]
+    columns = ["id", "dataset", "kind", "address", "classifier", "split", "created"]
+    console.table(columns, [[d[c] for c in columns] for d in documents], {"runs": documents})
+
+
+def list_problems(dataset: Annotated[str, typer.Argument(help="An ingested dataset.")]) -> None:
+    """List the samples that could not be read, and why."""
+    store = console.open_store()
+    store.dataset(dataset)
+    documents = store.problems(dataset).drop_columns(["content"]).to_pylist()
+    console.table(
+        ["id", "stage", "reason"], [[d["id"], d["stage"], d["reason"]] for d in documents], {"problems": documents}
+    )
+
+
+def _names(store: Any, dataset: str | None) -> list[str]:
+    return [store.dataset(dataset).name] if dataset else [record.name for record in store.datasets()]
