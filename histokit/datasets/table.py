@@ -10,7 +10,6 @@ from typing import Any
 
 from histokit.datasets.labels import require_labels
 from histokit.datasets.tables import (
-    RESERVED,
     clean,
     python_types,
     read_table,
@@ -19,7 +18,7 @@ from histokit.datasets.tables import (
 )
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError
-from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample, SplitRow
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
 
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -119,7 +118,7 @@ class Table(Dataset):
             names = dict.fromkeys((*self.wanted, *self._group(), *self.levels))
         else:
             taken = {self.image_column, self.label_column, self.id_column, self.mpp_column, self.split_column}
-            names = dict.fromkeys(n for n in types if n not in taken - {self.group} and n not in RESERVED)
+            names = dict.fromkeys(n for n in types if n not in taken - {self.group} and n not in RESERVED_COLUMNS)
         return {name: types[name] for name in names}
 
     def samples(self) -> Iterator[Sample]:
@@ -225,7 +224,7 @@ class Table(Dataset):
             yield f"{unlabelled.count} rows have no label, for example {unlabelled}"
         used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.box_columns}
         for name in self._table.column_names:
-            if name in RESERVED and name not in used:
+            if name in RESERVED_COLUMNS and name not in used:
                 yield f"The column {name!r} was left out: the name is taken by a field that every sample has"
 
     def splits(self) -> Mapping[str, PublishedSplit]:

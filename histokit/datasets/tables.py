@@ -9,9 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean
-
-#: Names of a sample's own fields, which metadata columns cannot have.
-RESERVED = ("id", "content", "image", "part", "box", "label", "mpp")
+from histokit.plugin.dataset import RESERVED_COLUMNS
 
 
 def read_table(path: Path, text_columns: Collection[str] = ()) -> pa.Table:
@@ -67,10 +65,10 @@ def require_columns(table: pa.Table, names: Iterable[str], path: Path) -> None:
 def refuse_reserved(names: Iterable[str], where: str) -> None:
     """Raise a `UsageError` where a metadata column would have the name of a sample's own field."""
     for name in names:
-        if name in RESERVED:
+        if name in RESERVED_COLUMNS:
             raise UsageError(
                 f"{where} has {name!r}, which is the name of a field that every sample has.",
-                next=f"Rename it, for instance to {name}_id; taken are: {', '.join(RESERVED)}.",
+                next=f"Rename it, for instance to {name}_id; taken are: {', '.join(RESERVED_COLUMNS)}.",
             )
 
 

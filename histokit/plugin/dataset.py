@@ -14,6 +14,9 @@ from histokit.plugin.options import announced_options, convert_options
 
 Role = Literal["train", "val", "test"]
 
+#: Names of a sample's own fields, which metadata columns cannot have.
+RESERVED_COLUMNS = ("id", "content", "image", "part", "box", "label", "mpp")
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -173,6 +176,8 @@ class Dataset:
         DataError
             If the image cannot be read.
         """
+        if len(sample.image) != 1:
+            raise TypeError(f"{type(self).__name__} does not define read() for a sample of {len(sample.image)} files")
         image = read_image(self.root / sample.image[0])
         return image if sample.box is None else crop(image, sample.box)
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -34,23 +38,31 @@ def read_image(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(_to_rgb(upright), dtype=np.uint8)
+            upright.load()
     except UnidentifiedImageError:
-        reason = "is empty" if path.is_file() and path.stat().st_size == 0 else "is not an image"
+        reason = "is empty" if path.stat().st_size == 0 else "is not an image"
+    except FileNotFoundError:
+        reason = "does not exist"
     except Image.DecompressionBombError:
         reason = "has too many pixels to be opened safely"
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = f"cannot be read ({error})" if path.exists() else "does not exist"
+    except MemoryError:
+        raise
+    except Exception as error:  # Decoders raise whatever they stumble upon in a damaged file.
+        reason = f"cannot be read ({error or type(error).__name__})"
+    else:
+        if upright.mode not in ("F", "LAB"):
+            return np.asarray(_to_rgb(upright), dtype=np.uint8)
+        reason = f"has pixels of mode {upright.mode}, which have no one meaning as RGB"
     raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
 
 
-def _to_rgb(image):  # type: ignore[no-untyped-def]
+def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if image.mode in ("I;16", "I;16B", "I;16L", "I"):
-        grey = np.asarray(image, dtype=np.uint32)
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
         return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
@@ -68,8 +80,19 @@ def crop(image: Pixels, box: Box) -> Pixels:
     Returns
     -------
     (height, width, C) uint8 array
+
+    Raises
+    ------
+    DataError
+        If no pixel of the box lies inside the image.
     """
     x, y, width, height = box
+    rows_left, columns_left = image.shape[0] - y, image.shape[1] - x
+    if min(width, height, x + width, y + height, rows_left, columns_left) < 1:
+        raise DataError(
+            f"The box {box} lies outside an image of {image.shape[1]} × {image.shape[0]} pixels.",
+            next="Check the coordinates: a box is x, y, width and height in pixels.",
+        )
     rows = _reflected(y, height, image.shape[0])
     columns = _reflected(x, width, image.shape[1])
     return np.ascontiguousarray(image[rows][:, columns])

@@ -1,1 +1,31 @@
-"""."""
+"""Checks for the authors of plugins: one named check for each clause of the contract."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from histokit.plugin.testing.checks import Check, CheckFailure, CheckResult, run_checks
+from histokit.plugin.testing.datasets import check_dataset, iter_dataset_checks
+
+if TYPE_CHECKING:
+    from histokit.plugin.testing.backbones import check_backbone, iter_backbone_checks
+
+__all__ = [
+    "Check",
+    "CheckFailure",
+    "CheckResult",
+    "check_backbone",
+    "check_dataset",
+    "iter_backbone_checks",
+    "iter_dataset_checks",
+    "run_checks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Checking a dataset must not import torch.
+    if name in ("check_backbone", "iter_backbone_checks"):
+        from histokit.plugin.testing import backbones
+
+        return getattr(backbones, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
