@@ -1,5 +1,5 @@
 """From samples to feature tables: a plan of what is missing, a worker that reads, forwards and pools, a writer."""
 
-from histokit.extract.extract import Extraction, extract
+from histokit.steps import callable_step
 
-__all__ = ["Extraction", "extract"]
+callable_step(__name__)

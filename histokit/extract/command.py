@@ -36,7 +36,7 @@ def extract(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is cached and missing.")] = False,
 ) -> None:
     """Push images through networks and keep the features of their layers. Prints one address a line."""
-    from histokit.extract import extract as run
+    from histokit.extract.extract import extract as run
 
     with console.progress("Extracting") as report:
         result = run(

@@ -103,20 +103,20 @@ def extract(
     _check_options(precision, batch_size)
     record = store.dataset(dataset)
     samples = Samples.read(store, dataset)
-    if retry:
-        store.replace_problems(dataset, "extract", store.problems(dataset).slice(0, 0))
-    bad = _known_problems(store, record, samples)
-    readable = [i for i, sample_id in enumerate(samples.ids) if sample_id not in bad]
+    if retry and not dry_run:
+        store.forget_problems(dataset)
+    known = _known_problems(store, record, samples)
     chosen = [layers] if isinstance(layers, str) else list(layers)
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
         backbone = resolve_backbone(store, name, backbone_weights, changes)
-        plans.append(plan_backbone(store, record, samples, readable, backbone, chosen, precision, copy=not dry_run))
+        plans.append(plan_backbone(store, record, samples, known, backbone, chosen, precision, copy=not dry_run))
     computed: dict[str, int] = {}
     if not dry_run and any(plan.open_tables for plan in plans):
         computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
-    problems = tuple(_known_problems(store, record, samples).values())
     tables = tuple(_summary(table, computed) for plan in plans for table in plan.tables)
+    stages = {"ingest", "extract", *(table["table"] for table in tables)}
+    problems = tuple(row for row in _known_problems(store, record, samples) if row["stage"] in stages)
     addresses = tuple(table["address"] for table in tables)
     return Extraction(dataset, addresses, tables, problems, time.monotonic() - started)
 
@@ -150,12 +150,12 @@ def _requests(
     return [(name, by_name[name], changes[name]) for name in names]
 
 
-def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> dict[str, dict[str, Any]]:
-    """Return the problems that are about the samples as they are now, by id."""
+def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> list[dict[str, Any]]:
+    """Return the problems that are about the samples as they are now."""
     now = dict(zip(samples.ids, samples.contents, strict=True))
     rows = store.problems(record.name).to_pylist()
     current = [row for row in rows if row["id"] in now and row["content"] == now[row["id"]]]
-    return {row["id"]: {k: row[k] for k in ("id", "stage", "reason")} for row in current}
+    return [{name: row[name] for name in ("id", "stage", "reason")} for row in current]
 
 
 def _compute(

@@ -110,7 +110,7 @@ def plan_backbone(
     store: Store,
     record: DatasetRecord,
     samples: Samples,
-    readable: Sequence[int],
+    problems: Sequence[dict[str, Any]],
     backbone: ResolvedBackbone,
     layers: Sequence[str],
     precision: str,
@@ -120,8 +120,8 @@ def plan_backbone(
 
     Parameters
     ----------
-    readable : sequence of int
-        Positions of the samples to be considered: all but those known to be bad.
+    problems : sequence of dict
+        Samples known to be bad (``id``), everywhere or for the feature table that ``stage`` names.
     copy : bool
         Copy vectors of the same content from under another id, or from another dataset.
     """
@@ -135,7 +135,9 @@ def plan_backbone(
         plan.table = next((t for t in same_layer if t.fingerprint == plan.fingerprint), None)
         others = [t for t in same_layer if t.fingerprint != plan.fingerprint]
         plan.differences = [f"@{t.fingerprint}: " + "; ".join(spec_differences(t.spec, plan.spec)) for t in others]
-        _find_missing(store, plan, samples, readable)
+        stages = {"ingest", "extract", plan.table.name if plan.table else ""}
+        bad = {problem["id"] for problem in problems if problem["stage"] in stages}
+        _find_missing(store, plan, samples, bad)
         if copy:
             sources = [t for t in everywhere if t.fingerprint == plan.fingerprint]
             _copy_known(store, record.name, plan, samples, sources)
@@ -143,11 +145,12 @@ def plan_backbone(
     return BackbonePlan(backbone, tables)
 
 
-def _find_missing(store: Store, plan: TablePlan, samples: Samples, readable: Sequence[int]) -> None:
+def _find_missing(store: Store, plan: TablePlan, samples: Samples, bad: set[str]) -> None:
     stored = stored_keys(store.database, plan.table) if plan.table else set()
-    for position in readable:
-        content = samples.contents[position] or b""
-        if row_key(samples.ids[position], content) in stored:
+    for position, (sample_id, content) in enumerate(zip(samples.ids, samples.contents, strict=True)):
+        if sample_id in bad or content is None:
+            continue
+        if row_key(sample_id, content) in stored:
             plan.cached += 1
         else:
             plan.missing.setdefault(content, []).append(position)

@@ -66,9 +66,8 @@ def _read(dataset: Dataset, position: int, sample: Sample) -> ReadResult:
         return ReadResult(position, None, sample.mpp, f"{type(error).__name__}: {error}")
     channels = len(dataset.channels)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
-        reason = (
-            f"read() gave {getattr(pixels, 'dtype', type(pixels).__name__)} {np.shape(pixels)}, not uint8 (H, W, C)"
-        )
+        given = getattr(pixels, "dtype", type(pixels).__name__)
+        reason = f"read() gave {given} of shape {np.shape(pixels)}, not uint8 of (H, W, C)"
         return ReadResult(position, None, sample.mpp, reason)
     if pixels.shape[2] != channels or not pixels.size:
         reason = f"read() gave pixels of shape {pixels.shape} for {channels} channels"

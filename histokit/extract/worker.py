@@ -79,14 +79,14 @@ class NetworkWorker:
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
-        by_size: dict[tuple[object, ...], list[tuple[bytes, ReadResult]]] = {}
+        by_size: dict[tuple[tuple[int, ...], float | None], list[tuple[bytes, ReadResult]]] = {}
         for content, result in results:
             if content in self.contents and result.pixels is not None:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
         for (_, mpp), members in by_size.items():
             pixels = [result.pixels for _, result in members if result.pixels is not None]
-            resized = self.transform.resize(pixels, mpp)  # type: ignore[arg-type]
+            resized = self.transform.resize(pixels, mpp)
             queue = self._pending.setdefault(resized.shape[1:], [])
             queue.extend(zip((content for content, _ in members), resized, strict=True))
             while len(queue) >= self.batch_size:

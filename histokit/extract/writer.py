@@ -49,24 +49,24 @@ class Writer:
                 table.table = self.store.create_feature_table(self.dataset, table.spec, matrix.shape[1], table.info)
             finite = np.isfinite(matrix).all(axis=1)
             _, positions, rows = self._buffers.setdefault(table.table.name, (table, [], []))
-            for content, vector, good in zip(contents, matrix, finite, strict=True):
+            for content, vector, good in zip(contents, matrix, finite.tolist(), strict=True):
                 for position in table.missing.get(content, ()):
                     if good:
                         positions.append(position)
                         rows.append(vector)
                     else:
-                        self.fail(position, f"{table.address} gave NaN or infinity")
+                        self.fail(position, f"{table.address} gave NaN or infinity", table.table.name)
         full = any(len(positions) >= FLUSH_ROWS for _, positions, _ in self._buffers.values())
         if full or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
-    def fail(self, position: int, reason: str) -> None:
-        """Put a sample in quarantine."""
+    def fail(self, position: int, reason: str, stage: str = "extract") -> None:
+        """Put a sample in quarantine: everywhere, or for the feature table that `stage` names."""
         problem = {
             "dataset": self.dataset,
             "id": self.samples.ids[position],
             "content": self.samples.contents[position],
-            "stage": "extract",
+            "stage": stage,
             "reason": reason,
         }
         self.problems.append(problem)
@@ -88,12 +88,9 @@ class Writer:
     def close(self) -> None:
         """Write what is left, and merge the small fragments."""
         self.flush()
-        if self.problems:
-            ids = [problem["id"] for problem in self.problems]
-            rows = pa.Table.from_pylist(self._one_each(), schema=PROBLEM_SCHEMA)
-            self.store.replace_problems(self.dataset, "extract", rows, ids)
+        for stage in sorted({problem["stage"] for problem in self.problems}):
+            rows = [problem for problem in self.problems if problem["stage"] == stage]
+            ids = [problem["id"] for problem in rows]
+            self.store.replace_problems(self.dataset, stage, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA), ids)
         for name in sorted(self._touched):
             self.store.database.optimize(name)
-
-    def _one_each(self) -> list[dict[str, Any]]:
-        return list({problem["id"]: problem for problem in reversed(self.problems)}.values())[::-1]

@@ -1,6 +1,14 @@
 """From feature tables to the one object that selection and training consume."""
 
-from histokit.features.feature_set import FeatureSet, Part
-from histokit.features.feature_store import FeatureStore, open_store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from histokit.features.feature_set import FeatureSet, Part
+    from histokit.features.feature_store import FeatureStore, open_store
+else:
+    import lazy_loader
+
+    _NAMES = {"feature_set": ["FeatureSet", "Part"], "feature_store": ["FeatureStore", "open_store"]}
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
 __all__ = ["FeatureSet", "FeatureStore", "Part", "open_store"]

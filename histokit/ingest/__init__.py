@@ -1,5 +1,5 @@
 """From a dataset plugin to samples and splits in the store."""
 
-from histokit.ingest.ingest import ingest
+from histokit.steps import callable_step
 
-__all__ = ["ingest"]
+callable_step(__name__)

@@ -22,7 +22,7 @@ def ingest(
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, whatever its date.")] = False,
 ) -> None:
     """Read a dataset's samples, labels, groups and splits into the store. Prints NAME."""
-    from histokit.ingest import ingest as run
+    from histokit.ingest.ingest import ingest as run
     from histokit.plugin.options import parse_pairs
 
     options = parse_pairs(option or [], "-o")

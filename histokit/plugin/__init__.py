@@ -1,10 +1,24 @@
 """All that a plugin author imports."""
 
+from typing import TYPE_CHECKING
+
 from histokit.errors import DataError, HistokitError, PluginError, StoreError, UsageError
-from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
-from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
-from histokit.plugin.hookspecs import hookimpl
-from histokit.plugin.images import crop, read_image
+
+if TYPE_CHECKING:
+    from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
+    from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
+    from histokit.plugin.hookspecs import hookimpl
+    from histokit.plugin.images import crop, read_image
+else:
+    import lazy_loader
+
+    _NAMES = {
+        "backbone": ["Backbone", "BackboneRequest", "Layer", "Preprocess"],
+        "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
+        "hookspecs": ["hookimpl"],
+        "images": ["crop", "read_image"],
+    }
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
 __all__ = [
     "Backbone",

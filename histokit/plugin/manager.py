@@ -100,16 +100,16 @@ class Registry:
         base, options = split_backbone_name(name)
         prefix, colon, remainder = base.partition(":")
         key, model = (prefix + ":", remainder) if colon else (base, base)
-        entry = self._find(self.backbones, key, "backbone", "histokit list backbones")
+        entry = self.find_backbone(key)
         request = BackboneRequest(join_backbone_name(base, options), model, options, weights)
         backbone = _load(entry, "backbone", request)
         if not isinstance(backbone, Backbone):
             raise _broken(entry, "backbone", f"its loader returned {backbone!r} instead of a Backbone")
         return backbone
 
-    def find_dataset(self, name: str) -> Registered:
-        """Return who registered a dataset plugin."""
-        return self._find(self.datasets, name, "dataset plugin", "histokit list plugins")
+    def find_backbone(self, name: str) -> Registered:
+        """Return who registered a backbone or a prefix."""
+        return self._find(self.backbones, name, "backbone", "histokit list backbones")
 
     def _find(self, table: dict[str, list[Registered]], name: str, what: str, listing: str) -> Registered:
         entries = table.get(name, [])

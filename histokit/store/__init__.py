@@ -1,6 +1,14 @@
 """The cached feature store: a LanceDB database that describes itself."""
 
-from histokit.store.records import DatasetRecord, Fold, RunRecord, SelectionRecord, Split
-from histokit.store.store import Store
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from histokit.store.records import DatasetRecord, Fold, RunRecord, SelectionRecord, Split
+    from histokit.store.store import Store
+else:
+    import lazy_loader
+
+    _NAMES = {"records": ["DatasetRecord", "Fold", "RunRecord", "SelectionRecord", "Split"], "store": ["Store"]}
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
 __all__ = ["DatasetRecord", "Fold", "RunRecord", "SelectionRecord", "Split", "Store"]

@@ -78,9 +78,8 @@ def list_problems(dataset: Annotated[str, typer.Argument(help="An ingested datas
     store = console.open_store()
     store.dataset(dataset)
     documents = store.problems(dataset).drop_columns(["content"]).to_pylist()
-    console.table(
-        ["id", "stage", "reason"], [[d["id"], d["stage"], d["reason"]] for d in documents], {"problems": documents}
-    )
+    rows = [[d["id"], d["stage"], d["reason"]] for d in documents]
+    console.table(["id", "stage", "reason"], rows, {"problems": documents})
 
 
 def _names(store: Any, dataset: str | None) -> list[str]:

@@ -131,6 +131,10 @@ class Store:
             return PROBLEM_SCHEMA.empty_table()
         return self.database.read("problems", PROBLEM_SCHEMA.names, f"dataset = {quote(dataset)}")
 
+    def forget_problems(self, dataset: str) -> None:
+        """Forget all problems but those of ingestion, so that the samples are tried again."""
+        self.database.delete("problems", f"dataset = {quote(dataset)} AND stage <> 'ingest'")
+
     def replace_problems(self, dataset: str, stage: str, rows: pa.Table, ids: Iterable[str] | None = None) -> None:
         """Replace the problems of a stage, of the given samples or of all, by new ones."""
         where = f"dataset = {quote(dataset)} AND stage = {quote(stage)}"

@@ -1,1 +1,5 @@
-"""."""
+"""From a `FeatureSet` to a fitted classifier, a run and its predictions."""
+
+from histokit.steps import callable_step
+
+callable_step(__name__)
