@@ -138,3 +138,16 @@ def _draw_samples(y: NDArray[np.intp], fraction: float, rng: np.random.Generator
     if test.all() or not test.any():
         test[rng.integers(len(y))] ^= True
     return test
+
+
+def inner_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[NDArray[np.intp], list[str]]:
+    """Give every training sample the number of the inner fold that tests it.
+
+    As `assign_folds`, but a single group is cut into plain folds, with a note.
+    """
+    if groups is not None and len({str(g) for g in groups}) > 1:
+        return assign_folds(labels, groups, folds, seed)
+    fold, notes = assign_folds(labels, None, folds, seed)
+    if groups is not None:
+        notes.append("the inner folds cut the only group of the training samples")
+    return fold, notes

@@ -1,0 +1,203 @@
+"""The classifiers of `--classifier` as a table of data, and their grids."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from histokit.errors import UsageError, did_you_mean
+
+
+def _max_features(text: str) -> int | float | str:
+    named: dict[str, int | float | str] = {"sqrt": "sqrt", "n/2": 0.5, "n": 1.0}
+    if text in named:
+        return named[text]
+    return float(text) if "." in text else int(text)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter that `--grid` may set.
+
+    Parameters
+    ----------
+    name : str
+        Its name in scikit-learn.
+    convert : callable
+        From text.
+    default : tuple
+        The values tried by default, from simple to complex: the first of equally good ones is taken.
+    """
+
+    name: str
+    convert: Callable[[str], Any]
+    default: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A classifier of `--classifier`.
+
+    Parameters
+    ----------
+    summary : str
+    estimator : str
+        ``module:class``.
+    fixed : mapping
+        Arguments that are always given.
+    parameters : mapping of str to Parameter
+    kind : str
+        ``decision`` or ``probability``.
+    weighted : bool
+        Whether it takes class weights.
+    seeded : bool
+        Whether it draws random numbers.
+    must_converge : bool
+        Whether reaching the last iteration is worth a note.
+    threaded : bool
+        Whether fits run at the same time in threads; else they hold Python's lock and need processes.
+    """
+
+    summary: str
+    estimator: str
+    fixed: Mapping[str, Any]
+    parameters: Mapping[str, Parameter]
+    kind: str = "probability"
+    weighted: bool = True
+    seeded: bool = True
+    must_converge: bool = False
+    threaded: bool = False
+
+
+#: Defaults are those of Mormont et al. 2018 (paper 003), but for the perceptron's iterations: 1,000 to 10,000 there.
+CLASSIFIERS: dict[str, Classifier] = {
+    "svm": Classifier(
+        "linear support vector machine: squared hinge, penalised intercept, one-versus-rest",
+        "sklearn.svm:LinearSVC",
+        {"loss": "squared_hinge", "dual": "auto", "max_iter": 1000},
+        {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-10, 2)))},
+        kind="decision",
+        must_converge=True,
+    ),
+    "et": Classifier(
+        "100 extremely randomised trees, fully grown",
+        "sklearn.ensemble:ExtraTreesClassifier",
+        {},
+        {
+            "max_features": Parameter("max_features", _max_features, (1, "sqrt", 0.5, 1.0)),
+            "trees": Parameter("n_estimators", int, (100,)),
+        },
+        threaded=True,
+    ),
+    "fc": Classifier(
+        "single-layer softmax perceptron: Adam, L2 penalty 1e-4, batches of 200",
+        "sklearn.neural_network:MLPClassifier",
+        {"hidden_layer_sizes": (), "alpha": 1e-4, "batch_size": 200, "n_iter_no_change": 1_000_000},
+        {
+            "iterations": Parameter("max_iter", int, (50, 200)),
+            "lr": Parameter("learning_rate_init", float, (1e-4, 1e-3, 1e-2, 1e-1)),
+        },
+        weighted=False,
+    ),
+    "logreg": Classifier(
+        "logistic regression with an L2 penalty",
+        "sklearn.linear_model:LogisticRegression",
+        {"max_iter": 1000},
+        {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-5, 3)))},
+        must_converge=True,
+    ),
+    "knn": Classifier(
+        "nearest neighbours by cosine or Euclidean distance",
+        "sklearn.neighbors:KNeighborsClassifier",
+        {},
+        {
+            "k": Parameter("n_neighbors", int, (25, 15, 5, 1)),
+            "metric": Parameter("metric", str, ("cosine", "euclidean")),
+        },
+        weighted=False,
+        seeded=False,
+        threaded=True,
+    ),
+}
+
+
+def classifier(name: str) -> Classifier:
+    """Return a classifier by name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name not in CLASSIFIERS:
+        raise UsageError(
+            f"There is no classifier {name!r}.",
+            next=f"{did_you_mean(name, CLASSIFIERS)}Use one of {', '.join(CLASSIFIERS)}.",
+        )
+    return CLASSIFIERS[name]
+
+
+def make_grid(name: str, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return the settings of a classifier to be compared, from simple to complex.
+
+    Parameters
+    ----------
+    name : str
+    overrides : mapping, optional
+        Parameter → comma-separated text, one value or a sequence of values, in place of the default.
+
+    Returns
+    -------
+    list of dict
+        Parameter → value.
+
+    Raises
+    ------
+    UsageError
+        If a parameter is unknown, or a value cannot be converted.
+    """
+    known = classifier(name).parameters
+    values = {key: parameter.default for key, parameter in known.items()}
+    for key, given in (overrides or {}).items():
+        if key not in known:
+            raise UsageError(
+                f"The classifier {name} has no parameter {key!r}.",
+                next=f"{did_you_mean(key, known)}Its parameters are: {', '.join(known)}.",
+            )
+        values[key] = _values(name, key, given, known[key])
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
+
+
+def _values(name: str, key: str, given: Any, parameter: Parameter) -> tuple[Any, ...]:
+    listed = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
+    try:
+        values = [parameter.convert(v.strip()) if isinstance(v, str) else v for v in listed if v != ""]
+    except ValueError:
+        values = []
+    if not values:
+        example = ",".join(map(str, parameter.default[:2]))
+        raise UsageError(
+            f"--grid {key}={given} is no list of values for {name}.", next=f"For instance --grid {key}={example}"
+        )
+    if key == "C":
+        values.sort()
+    return tuple(dict.fromkeys(values))
+
+
+def check_class_weight(name: str, class_weight: str | None) -> str | None:
+    """Return the class weighting that scikit-learn takes: ``balanced`` or none.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown, or the classifier takes none.
+    """
+    if class_weight in (None, "none"):
+        return None
+    if class_weight != "balanced":
+        raise UsageError(f"There is no class weight {class_weight!r}.", next="Use --class-weight none or balanced.")
+    if not classifier(name).weighted:
+        able = ", ".join(key for key, entry in CLASSIFIERS.items() if entry.weighted)
+        raise UsageError(f"The classifier {name} takes no class weights.", next=f"Use one of {able}.")
+    return class_weight

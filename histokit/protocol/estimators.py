@@ -1,0 +1,137 @@
+"""Fitting, scoring and storing classifiers by name."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError
+from histokit.protocol.classifiers import classifier
+
+#: Stored models may hold these types beside scikit-learn's own, and nothing else.
+TRUSTED = ("sklearn.tree._tree.Tree", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer")
+
+
+def fit(
+    name: str,
+    parameters: Mapping[str, Any],
+    X: NDArray[np.floating],
+    y: NDArray[Any],
+    *,
+    seed: int = 0,
+    class_weight: str | None = None,
+) -> Any:
+    """Fit a classifier.
+
+    Parameters
+    ----------
+    name : str
+    parameters : mapping
+        One entry of `make_grid`. There are never more neighbours than samples, nor more features tried than columns.
+    X : (n, d) array
+    y : (n,) array
+        Numbers of classes; where there is only one, it is always predicted.
+    seed : int
+    class_weight : str, optional
+        ``balanced``.
+
+    Returns
+    -------
+    A fitted scikit-learn estimator.
+    """
+    if len(np.unique(y)) == 1:
+        from sklearn.dummy import DummyClassifier
+
+        return DummyClassifier(strategy="most_frequent").fit(X, y)
+    entry = classifier(name)
+    arguments = {**entry.fixed, **{entry.parameters[key].name: value for key, value in parameters.items()}}
+    if entry.seeded:
+        arguments["random_state"] = seed
+    if class_weight:
+        arguments["class_weight"] = class_weight
+    limits = {"n_neighbors": len(X), "batch_size": len(X), "max_features": X.shape[1]}
+    for key, limit in limits.items():
+        if isinstance(arguments.get(key), int):
+            arguments[key] = min(arguments[key], limit)
+    module, _, attribute = entry.estimator.partition(":")
+    estimator = getattr(importlib.import_module(module), attribute)(**arguments)
+    with nullcontext() if entry.threaded else _quiet():
+        return estimator.fit(X, y)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence scikit-learn's warning on convergence; `converged` tells it instead."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def converged(name: str, estimator: Any) -> bool:
+    """Return whether a fitted estimator reached its optimum before its last iteration."""
+    if not classifier(name).must_converge or not hasattr(estimator, "n_iter_"):
+        return True
+    return bool(np.max(estimator.n_iter_) < estimator.max_iter)
+
+
+def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> NDArray[np.float64]:
+    """Return the scores of samples for all classes.
+
+    Parameters
+    ----------
+    name : str
+    estimator : fitted estimator
+    X : (n, d) array
+    classes : int
+
+    Returns
+    -------
+    (n, classes) float64 array
+        Decision values, ``[-s, s]`` for two classes, or probabilities. A class of which there was no
+        training sample has the decision value -inf or the probability 0.
+    """
+    known = np.asarray(estimator.classes_, np.intp)
+    if classifier(name).kind == "probability":
+        found, absent = estimator.predict_proba(X), 0.0
+    elif len(known) == 1:
+        found, absent = np.zeros((len(X), 1)), -np.inf
+    else:
+        found, absent = np.asarray(estimator.decision_function(X)), -np.inf
+        if found.ndim == 1:
+            found = np.stack([-found, found], axis=1)
+    full = np.full((len(X), classes), absent)
+    full[:, known] = found
+    return full
+
+
+def dump(model: Mapping[str, Any]) -> bytes:
+    """Return a model as bytes, without pickle."""
+    from skops import io
+
+    data: bytes = io.dumps(dict(model))
+    return data
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """Read what `dump` wrote.
+
+    Raises
+    ------
+    DataError
+        If it holds a type that is not on the fixed list.
+    """
+    from skops import io
+
+    unknown = sorted(set(io.get_untrusted_types(data=data)) - set(TRUSTED))
+    if unknown:
+        raise DataError(f"The stored model holds {', '.join(unknown)}.", next="Train it again with --force.")
+    model: dict[str, Any] = io.loads(data, trusted=list(TRUSTED))
+    return model

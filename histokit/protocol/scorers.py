@@ -1,0 +1,204 @@
+"""Metrics by name, of one set of predictions or of thousands of resamples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import UsageError, did_you_mean
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+
+#: The metrics, each higher for better predictions.
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "roc_auc",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "precision_weighted",
+    "recall_weighted",
+    "f1_weighted",
+)
+_CHUNK = 4_000_000
+
+
+def check_metric(name: str) -> str:
+    """Return the name of a metric.
+
+    Raises
+    ------
+    UsageError
+        If there is none of this name.
+    """
+    if name not in METRICS:
+        raise UsageError(
+            f"There is no metric {name!r}.", next=f"{did_you_mean(name, METRICS)}Use one of {', '.join(METRICS)}."
+        )
+    return name
+
+
+def ratio(numerator: Any, denominator: Any) -> Floats:
+    """Divide, with NaN where the denominator is zero."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+def class_metrics(confusion: Floats) -> dict[str, Floats]:
+    """Return precision, recall, F1 and support of each class.
+
+    Parameters
+    ----------
+    confusion : (..., K, K) array
+        Counts or weights, true classes in rows.
+
+    Returns
+    -------
+    dict of (..., K) arrays, NaN where undefined.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+    support, predicted = confusion.sum(-1), confusion.sum(-2)
+    return {
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, support),
+        "f1": ratio(2 * hits, support + predicted),
+        "support": support,
+    }
+
+
+def count_metrics(confusion: Floats) -> dict[str, Floats]:
+    """Return the metrics that follow from a confusion matrix, as scikit-learn defines them.
+
+    Balanced accuracy is the mean recall of the classes that occur; macro averages go over the classes that
+    occur or are predicted, an undefined precision or recall counting as zero.
+
+    Parameters
+    ----------
+    confusion : (..., K, K) array
+
+    Returns
+    -------
+    dict of (...) arrays, NaN where there are no samples.
+    """
+    each = class_metrics(confusion)
+    support, total = each["support"], confusion.sum((-2, -1))
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).sum(-1)
+    seen = support + confusion.sum(-2) > 0
+    recall = np.nan_to_num(each["recall"])
+    values = {"accuracy": ratio(hits, total), "balanced_accuracy": ratio(recall.sum(-1), (support > 0).sum(-1))}
+    for name in ("precision", "recall", "f1"):
+        filled = np.nan_to_num(each[name])
+        values[f"{name}_macro"] = ratio(filled.sum(-1), seen.sum(-1))
+        values[f"{name}_weighted"] = ratio((filled * support).sum(-1), total)
+    return values
+
+
+class _Ranking:
+    """One score, sorted once, so that its area under the ROC curve is quick for any weights."""
+
+    def __init__(self, positive: NDArray[np.bool_], score: Floats):
+        self.order = np.argsort(score, kind="stable")
+        ranked = score[self.order]
+        self.positive = positive[self.order].astype(float)
+        self.starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+
+    def area(self, weights: Floats) -> Floats:
+        ranked = weights[:, self.order]
+        tied = np.add.reduceat(ranked, self.starts, axis=1)
+        positive = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
+        negative = tied - positive
+        below = negative.cumsum(1) - negative
+        wins = (positive * (below + negative / 2)).sum(1)
+        return ratio(wins, positive.sum(1) * negative.sum(1))
+
+
+class Scorer:
+    """The metrics of a set of predictions.
+
+    Parameters
+    ----------
+    true, predicted : (n,) arrays of int
+        Numbers of classes; n is at least 1.
+    scores : (n, K) array
+        Decision values or probabilities.
+    positive : int, optional
+        The positive one of two classes; the last one where not given.
+    units : (n,) array of int, optional
+        What is resampled as a whole: numbers of groups from 0. Every sample on its own where not given.
+    """
+
+    def __init__(
+        self, true: Codes, predicted: Codes, scores: Floats, positive: int | None = None, units: Codes | None = None
+    ):
+        self.count, self.classes = scores.shape
+        self.units = np.arange(self.count) if units is None else np.asarray(units)
+        self.unit_count = int(self.units.max()) + 1
+        cells = np.asarray(true) * self.classes + np.asarray(predicted)
+        self._order = np.argsort(cells, kind="stable")
+        self._cells, self._starts = np.unique(cells[self._order], return_index=True)
+        ranked = [self.classes - 1 if positive is None else positive] if self.classes == 2 else range(self.classes)
+        self._rankings = {k: _Ranking(np.asarray(true) == k, np.asarray(scores[:, k], float)) for k in ranked}
+
+    def confusion(self, weights: Floats | None = None) -> Floats:
+        """Return the (B, K, K) confusion matrices for (B, n) weights of samples; unweighted where not given."""
+        weights = np.ones((1, self.count)) if weights is None else weights
+        cells = np.zeros((len(weights), self.classes**2))
+        cells[:, self._cells] = np.add.reduceat(weights[:, self._order], self._starts, axis=1)
+        return cells.reshape(-1, self.classes, self.classes)
+
+    def areas(self, weights: Floats | None = None) -> dict[int, Floats]:
+        """Return the (B,) areas under the one-versus-rest ROC curves: of each class, or of the positive one of two."""
+        weights = np.ones((1, self.count)) if weights is None else weights
+        return {k: ranking.area(weights) for k, ranking in self._rankings.items()}
+
+    def resample(self, unit_weights: Floats, metrics: Iterable[str] = METRICS) -> dict[str, Floats]:
+        """Return metrics for (B, units) weights, such as how often each group was drawn.
+
+        The ROC AUC of more than two classes is the mean over the classes that have samples and whose rest has.
+
+        Returns
+        -------
+        dict of (B,) arrays, NaN where undefined.
+        """
+        wanted = list(metrics)
+        rows = max(1, _CHUNK // self.count)
+        parts = [
+            self._metrics(unit_weights[i : i + rows][:, self.units], wanted) for i in range(0, len(unit_weights), rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+
+    def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
+        values = count_metrics(self.confusion(weights)) if set(wanted) - {"roc_auc"} else {}
+        if "roc_auc" in wanted:
+            areas = np.stack(list(self.areas(weights).values()))
+            values["roc_auc"] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
+        return {name: values[name] for name in wanted}
+
+    def values(self, metrics: Iterable[str] = METRICS) -> dict[str, float]:
+        """Return the metrics of the predictions themselves, NaN where undefined."""
+        found = self.resample(np.ones((1, self.unit_count)), metrics)
+        return {name: float(value[0]) for name, value in found.items()}
+
+
+def defined(value: float) -> float | None:
+    """Return a number for a JSON document: none where it is undefined."""
+    return None if np.isnan(value) else float(value)
+
+
+def reasons(values: dict[str, float], present: Sequence[str]) -> dict[str, str]:
+    """Say why metrics are undefined.
+
+    Parameters
+    ----------
+    values : dict
+        Metric → number, NaN where undefined.
+    present : sequence of str
+        The true classes that occur.
+    """
+    why = "there are no labelled samples" if not present else f"all samples are of the class {present[0]!r}"
+    return {name: why for name, value in values.items() if np.isnan(value)}

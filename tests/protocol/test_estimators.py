@@ -1,0 +1,122 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.svm import LinearSVC
+
+from histokit.errors import DataError, UsageError
+from histokit.protocol.classifiers import CLASSIFIERS, check_class_weight, make_grid
+from histokit.protocol.estimators import converged, dump, fit, load, scores
+
+
+def make(n=60, d=5, k=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % k
+    X = rng.normal(size=(n, d)).astype(np.float32)
+    X[:, 0] += 3 * y
+    return X, y
+
+
+SMALL = {"svm": {"C": 0.1}, "et": {"trees": 10, "max_features": "sqrt"}, "fc": {"iterations": 50, "lr": 0.1}}
+SMALL |= {"logreg": {"C": 1.0}, "knn": {"k": 3, "metric": "cosine"}}
+
+
+def test_the_papers_grids_are_the_default():
+    assert [s["C"] for s in make_grid("svm")] == pytest.approx([10.0**e for e in range(-10, 2)])
+    assert [s["max_features"] for s in make_grid("et")] == [1, "sqrt", 0.5, 1.0]
+    assert len(make_grid("fc")) == 8
+
+
+def test_grid_overrides():
+    assert make_grid("svm", {"C": "1e-2,1e-3"}) == [{"C": 1e-3}, {"C": 1e-2}]
+    chosen = make_grid("et", {"max_features": "sqrt,n/2,n,7", "trees": 20})
+    assert chosen == [{"max_features": m, "trees": 20} for m in ("sqrt", 0.5, 1.0, 7)]
+
+
+def test_wrong_grids():
+    with pytest.raises(UsageError) as caught:
+        make_grid("knn", {"metrics": "cosine"})
+    assert "Did you mean 'metric'" in caught.value.next
+    with pytest.raises(UsageError, match="C=much"):
+        make_grid("svm", {"C": "much"})
+    with pytest.raises(UsageError) as caught:
+        make_grid("smv")
+    assert "Did you mean 'svm'" in caught.value.next
+
+
+def test_class_weight():
+    assert check_class_weight("svm", "none") is None
+    assert check_class_weight("et", "balanced") == "balanced"
+    with pytest.raises(UsageError, match="fc takes no class weights"):
+        check_class_weight("fc", "balanced")
+    with pytest.raises(UsageError):
+        check_class_weight("svm", "heavy")
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("k", [2, 3])
+def test_each_classifier_learns_and_survives_storage(name, k):
+    X, y = make(k=k)
+    estimator = fit(name, SMALL[name], X, y, seed=1)
+    found = scores(name, estimator, X, k)
+    assert found.shape == (60, k)
+    assert (found.argmax(1) == y).mean() > (0.5 if name in ("knn", "fc") else 0.8)
+    again = load(dump({"estimator": estimator, "columns": None, "classes": ["a", "b"]}))
+    assert again["classes"] == ["a", "b"]
+    np.testing.assert_array_equal(scores(name, again["estimator"], X, k), found)
+    if CLASSIFIERS[name].kind == "decision" and k == 2:
+        np.testing.assert_array_equal(found[:, 0], -found[:, 1])
+
+
+def test_svm_is_scikit_learns():
+    X, y = make()
+    expected = LinearSVC(C=0.1, dual="auto", random_state=0).fit(X, y)
+    found = scores("svm", fit("svm", {"C": 0.1}, X, y), X, 3)
+    np.testing.assert_array_equal(found, expected.decision_function(X))
+
+
+def test_et_has_100_trees_and_is_scikit_learns():
+    X, y = make()
+    estimator = fit("et", make_grid("et")[1], X, y, seed=3)
+    expected = ExtraTreesClassifier(100, random_state=3).fit(X, y)
+    np.testing.assert_array_equal(scores("et", estimator, X, 3), expected.predict_proba(X))
+
+
+def test_a_class_without_training_samples_gets_the_lowest_score():
+    X, y = make(k=3)
+    seen = y != 1
+    decision = scores("svm", fit("svm", SMALL["svm"], X[seen], y[seen]), X, 3)
+    assert np.isneginf(decision[:, 1]).all()
+    assert np.isfinite(decision[:, [0, 2]]).all()
+    probability = scores("et", fit("et", SMALL["et"], X[seen], y[seen]), X, 3)
+    np.testing.assert_array_equal(probability[:, 1], 0)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_single_class_is_always_predicted(name):
+    X, y = make()
+    estimator = fit(name, SMALL[name], X[y == 2], y[y == 2])
+    assert (scores(name, estimator, X, 3).argmax(1) == 2).all()
+
+
+def test_limits_of_small_data():
+    X, y = make(n=4, d=2, k=2)
+    assert scores("knn", fit("knn", {"k": 25, "metric": "euclidean"}, X, y), X, 2).shape == (4, 2)
+    assert fit("et", {"max_features": 9, "trees": 2}, X, y).max_features == 2
+
+
+def test_convergence_is_told():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 10)) ** 3, np.arange(40) % 2
+    estimator = fit("svm", {"C": 1.0}, X, y)
+    assert converged("svm", estimator)
+    estimator.n_iter_ = 1000
+    assert not converged("svm", estimator)
+    assert converged("svm", fit("svm", {"C": 1e-10}, X, y))
+    assert converged("fc", fit("fc", SMALL["fc"], *make()))
+
+
+def test_models_of_other_types_are_refused():
+    with pytest.raises(DataError, match="stored model holds"):
+        load(dump({"estimator": Fraction(1, 2)}))

@@ -1,0 +1,83 @@
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from histokit.errors import UsageError
+from histokit.protocol.scorers import METRICS, Scorer, check_metric, class_metrics, reasons
+
+
+def make(n, k, seed=0, absent=None):
+    rng = np.random.default_rng(seed)
+    true = rng.integers(0, k, n)
+    scores = np.round(rng.normal(size=(n, k)) + 1.5 * (true[:, None] == np.arange(k)), 1)
+    if k == 2:
+        scores[:, 0] = -scores[:, 1]
+    predicted = scores.argmax(1)
+    return true, predicted, scores
+
+
+@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize("n", [7, 200])
+def test_metrics_equal_scikit_learns(n, k):
+    true, predicted, scores = make(n, k, seed=n + k)
+    values = Scorer(true, predicted, scores).values()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {"accuracy": sk.accuracy_score(true, predicted)}
+        expected["balanced_accuracy"] = sk.balanced_accuracy_score(true, predicted)
+        for average in ("macro", "weighted"):
+            found = sk.precision_recall_fscore_support(true, predicted, average=average)
+            expected |= {f"{n}_{average}": v for n, v in zip(("precision", "recall", "f1"), found, strict=False)}
+    areas = [sk.roc_auc_score(true == c, scores[:, c]) for c in range(k) if 0 < (true == c).sum() < n]
+    expected["roc_auc"] = np.mean(areas)
+    assert values == pytest.approx(expected)
+
+
+def test_class_metrics_by_hand():
+    # Two of three "a" right; the one "b" right; "c" neither there nor predicted.
+    found = class_metrics(np.array([[2.0, 1, 0], [0, 1, 0], [0, 0, 0]]))
+    np.testing.assert_allclose(found["precision"], [1, 0.5, np.nan])
+    np.testing.assert_allclose(found["recall"], [2 / 3, 1, np.nan])
+    np.testing.assert_allclose(found["f1"], [0.8, 2 / 3, np.nan])
+    np.testing.assert_allclose(found["support"], [3, 1, 0])
+
+
+def test_roc_auc_with_ties_and_infinite_scores():
+    true = np.array([0, 1, 0, 1])
+    score = np.array([-np.inf, -np.inf, 0.0, np.inf])
+    scorer = Scorer(true, (score > 0).astype(int), np.stack([-score, score], 1))
+    # Pairs: tie, loss (-inf against 0), win, win.
+    assert scorer.values(["roc_auc"])["roc_auc"] == pytest.approx((0.5 + 0 + 1 + 1) / 4)
+
+
+def test_positive_class_may_be_the_first():
+    true, predicted, scores = make(50, 2)
+    assert Scorer(true, predicted, scores, 0).values() == pytest.approx(Scorer(true, predicted, scores, 1).values())
+
+
+def test_one_class_alone_has_no_area_and_a_reason():
+    values = Scorer(np.zeros(3, int), np.array([0, 0, 1]), np.zeros((3, 2))).values()
+    assert np.isnan(values["roc_auc"])
+    assert values["accuracy"] == pytest.approx(2 / 3)
+    assert reasons(values, ["a"]) == {"roc_auc": "all samples are of the class 'a'"}
+
+
+@pytest.mark.parametrize("k", [2, 4])
+def test_resampling_units_equals_repeating_their_samples(k):
+    true, predicted, scores = make(60, k)
+    units = np.arange(60) % 7
+    scorer = Scorer(true, predicted, scores, units=units)
+    weights = np.random.default_rng(1).multinomial(7, np.full(7, 1 / 7), size=5).astype(float)
+    found = scorer.resample(weights)
+    for row in range(5):
+        rows = np.repeat(np.arange(60), weights[row, units].astype(int))
+        expected = Scorer(true[rows], predicted[rows], scores[rows]).values()
+        assert {name: found[name][row] for name in METRICS} == pytest.approx(expected, nan_ok=True)
+
+
+def test_unknown_metric_is_guessed():
+    with pytest.raises(UsageError) as caught:
+        check_metric("acuracy")
+    assert "Did you mean 'accuracy'" in caught.value.next

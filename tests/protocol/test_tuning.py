@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.svm import LinearSVC
+
+from histokit.protocol.classifiers import make_grid
+from histokit.protocol.folds import inner_folds
+from histokit.protocol.tuning import Problem, tune
+
+
+def make(n=80, k=2, groups=8, metric="accuracy", seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, k, n)
+    X = rng.normal(size=(n, 6)).astype(np.float32)
+    X[:, 0] += y
+    return Problem(X, y, np.arange(n) % groups, k, None, metric)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "roc_auc", "balanced_accuracy"])
+def test_the_search_is_scikit_learns(metric):
+    problem = make(metric=metric)
+    found = tune("svm", problem, np.arange(80), make_grid("svm", {"C": "1e-4,1e-2,1"}), folds=4)
+    fold, _ = inner_folds(problem.y, problem.groups, 4, 0)
+    search = GridSearchCV(
+        LinearSVC(random_state=0), {"C": [1e-4, 1e-2, 1]}, cv=PredefinedSplit(fold), scoring=metric, refit=False
+    ).fit(problem.X, problem.y)
+    np.testing.assert_allclose([e["mean"] for e in found.table], search.cv_results_["mean_test_score"])
+    assert found.score == pytest.approx(search.cv_results_["mean_test_score"].max())
+    assert (found.folds, found.fits) == (4, 12)
+
+
+def test_of_equal_settings_the_simplest_is_taken():
+    problem = make()
+    problem.X[:, 0] += 100 * problem.y
+    found = tune("et", problem, np.arange(80), make_grid("et", {"trees": "5,10", "max_features": "n"}))
+    assert [e["mean"] for e in found.table] == [1.0, 1.0]
+    assert found.parameters["trees"] == 5
+
+
+def test_rows_outside_are_never_looked_at():
+    problem = make()
+    rows = np.arange(40)
+    before = tune("svm", problem, rows, make_grid("svm"))
+    problem.X[40:], problem.y[40:] = np.nan, 99
+    assert tune("svm", problem, rows, make_grid("svm")).table == before.table
+
+
+def test_two_groups_make_two_folds_and_one_group_plain_folds():
+    grid = make_grid("svm", {"C": "1e-3,1"})
+    found = tune("svm", make(groups=2), np.arange(80), grid)
+    assert found.folds == 2
+    assert found.notes == ["2 folds instead of 5: there are only 2 groups"]
+    found = tune("svm", make(groups=1), np.arange(80), grid)
+    assert found.folds == 5
+    assert found.notes == ["the inner folds cut the only group of the training samples"]
+
+
+def test_undefined_metric_leaves_the_choice_to_accuracy():
+    problem = make(n=40, groups=2, metric="roc_auc")
+    problem = Problem(problem.X, np.arange(40) % 2, problem.groups, 2, None, "roc_auc")
+    found = tune("svm", problem, np.arange(40), make_grid("svm", {"C": "1e-3,1"}))
+    assert found.metric == "accuracy"
+    assert found.notes[-1] == "roc_auc is undefined in the inner folds, the accuracy decided"
+
+
+def test_nothing_to_choose():
+    found = tune("svm", make(), np.arange(80), make_grid("svm", {"C": 1}))
+    assert (found.parameters, found.score, found.fits) == ({"C": 1}, None, 0)
+
+
+def test_processes_give_the_same(monkeypatch):
+    problem, grid = make(), make_grid("svm", {"C": "1e-3,1"})
+    before = tune("svm", problem, np.arange(80), grid)
+    monkeypatch.setattr("histokit.protocol.tuning._WORTH_PROCESSES", 0)
+    assert tune("svm", problem, np.arange(80), grid) == before
