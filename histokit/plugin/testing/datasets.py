@@ -79,7 +79,8 @@ def iter_dataset_checks(
 ) -> Iterator[Check]:
     """Yield each clause of the contract as a check, to be run one by one.
 
-    Nothing of the dataset is touched before a check runs, so that pytest can be parametrised with the checks.
+    Nothing of the dataset is touched before a check runs, so that pytest can be parametrised with
+    ``list(iter_dataset_checks(...))``.
 
     Examples
     --------
