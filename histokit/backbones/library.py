@@ -1,0 +1,223 @@
+"""What backbones of timm and torchvision have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histokit.backbones.rows import Row
+from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
+from histokit.plugin.checkpoint import load_state, read_state
+from histokit.plugin.sidecar import beside, preprocess_from, read_object
+from histokit.plugin.weights import (
+    PRETRAINED,
+    Source,
+    in_folder,
+    local_file,
+    locate,
+    normalise_weights,
+    random_seed,
+    seeded,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Builder arguments that histokit sets itself.
+RESERVED = ("pretrained", "pretrained_cfg", "checkpoint_path", "features_only", "weights", "progress", "cache_dir")
+
+_WORDS = {"true": True, "false": False, "none": None}
+
+
+class LibraryBackbone(Backbone):
+    """A network that a library builds; the library is imported when its layers, or the network, are asked for.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+    row : Row, optional
+        Of the curated models; sets what the library would have to be asked for.
+    """
+
+    #: Name of the library, and of its prefix.
+    library = ""
+
+    def __init__(self, request: BackboneRequest, row: Row | None = None):
+        self.name = request.name
+        self.weights = normalise_weights(request.weights)
+        self.row = row
+        self.model = row.model if row else request.model
+        self.options = parse_options(request)
+        #: What was left out of the weights when the network was built.
+        self.notes: list[str] = []
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, weights={self.weights!r})"
+
+    @property
+    def base_name(self) -> str:
+        """The name without builder options."""
+        return self.name.partition(",")[0]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the library's builder is called with."""
+        return {**(self.row.arguments if self.row else {}), **self.options}
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names by which a file in ``$HISTOKIT_WEIGHTS`` may be called."""
+        return self.row.aliases if self.row else ()
+
+    # The base class has plain attributes; here they are worked out when first needed.
+    @cached_property
+    def layers(self) -> Sequence[Layer]:  # type: ignore[override]
+        """Cut points in depth order."""
+        if self.row and self.row.layers:
+            return self.row.layers
+        try:
+            return self._find_layers()
+        except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
+            raise PluginError(
+                f"The cut points of {self.name!r} cannot be found: {type(error).__name__}: {error}.",
+                next=f"Mend its builder options, or choose another network of {self.library}.",
+            ) from error
+
+    @cached_property
+    def preprocess(self) -> Preprocess:  # type: ignore[override]
+        """What the weights' configuration says, and a JSON file beside them."""
+        found = self.row.preprocess if self.row else self._library_preprocess()
+        if self.configuration_file is not None:
+            found = preprocess_from(read_object(self.configuration_file), found, str(self.configuration_file))
+        supplied = self.supplied_file
+        if supplied is not None:
+            found = preprocess_from(beside(supplied), found, f"The JSON file beside {supplied}")
+        return found
+
+    @cached_property
+    def licence(self) -> str | None:  # type: ignore[override]
+        """Licence of the weights."""
+        return self.row.licence if self.row else self._library_licence()
+
+    @cached_property
+    def info(self) -> Mapping[str, Any]:  # type: ignore[override]
+        """Further facts."""
+        return {"library": self.library, "model": self.model, **(self.row.info if self.row else {})}
+
+    @property
+    def source(self) -> Source:
+        """Where the weights are published."""
+        return self.row.source if self.row else self._library_source()
+
+    @cached_property
+    def supplied_file(self) -> Path | None:
+        """The weights file that the user supplied, by ``--weights`` or in ``$HISTOKIT_WEIGHTS``, or none."""
+        if self.weights != PRETRAINED:
+            return local_file(self.weights)
+        found = (in_folder(name) for name in (self.base_name, *self.aliases))
+        return next((file for file in found if file is not None), None)
+
+    @property
+    def configuration_file(self) -> Path | None:
+        """``config.json`` in the folder that ``--weights`` names, where it is one of timm's."""
+        file = Path(self.weights, "config.json")
+        return file if file.is_file() and "architecture" in read_object(file) else None
+
+    def weights_file(self) -> Path | None:
+        """Return the file whose bytes identify the weights, fetched if it must be; none for random weights."""
+        if random_seed(self.weights) is not None:
+            return None
+        return self.supplied_file or self._published_file
+
+    @cached_property
+    def _published_file(self) -> Path:
+        return locate(self.base_name, lambda: self.source, self.aliases)
+
+    def build(self) -> nn.Module:
+        """Return the network with its weights loaded, in evaluation mode, without gradients."""
+        file = self.weights_file()
+        state = read_state(file) if file else None
+        with seeded(random_seed(self.weights)):
+            network = self._checked_create()
+        if state is not None and file is not None:
+            self.notes = self._load(network, state, file)
+        return network.eval().requires_grad_(False)
+
+    def prefix_tokens(self, network: nn.Module) -> int:
+        """Return how many class and register tokens precede the patch tokens; 0 where there are none."""
+        return prefix_tokens(network)
+
+    def _checked_create(self) -> nn.Module:
+        for key in self.options:
+            if key in RESERVED:
+                raise UsageError(f"{key!r} is no builder option of {self.base_name!r}.", next="Leave it out.")
+        try:
+            return self._create()
+        except NotImplementedError:
+            raise
+        except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, KeyError) as error:
+            if not self.options:
+                raise
+            given = ", ".join(f"{k}={v}" for k, v in self.options.items())
+            raise UsageError(
+                f"{self.library} cannot build {self.model!r} with the options {given}: {error}.",
+                next=f"Mend or leave out the options: {self.base_name}",
+            ) from error
+
+    def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
+        return load_state(network, state, name=self.name, origin=file, heads=self._heads(network))
+
+    def _create(self) -> nn.Module:
+        raise NotImplementedError
+
+    def _heads(self, network: nn.Module) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _find_layers(self) -> Sequence[Layer]:
+        raise NotImplementedError
+
+    def _library_preprocess(self) -> Preprocess:
+        raise NotImplementedError
+
+    def _library_licence(self) -> str | None:
+        raise NotImplementedError
+
+    def _library_source(self) -> Source:
+        raise NotImplementedError
+
+
+def prefix_tokens(network: nn.Module) -> int:
+    """Return how many class and register tokens precede the patch tokens of a network; 0 where there are none."""
+    known = getattr(network, "num_prefix_tokens", None)
+    if known is not None:
+        return int(known)
+    names = (name for name, _ in network.named_parameters())
+    return int(any("cls_token" in name or "class_token" in name for name in names))
+
+
+def parse_options(request: BackboneRequest) -> dict[str, Any]:
+    """Return builder options as whole numbers, numbers, truth values, none or texts, whichever they look like."""
+    return {key: parse_value(text) for key, text in request.options.items()}
+
+
+def parse_value(text: str) -> Any:
+    """Return ``3`` as int, ``0.5`` as float, ``true``, ``false`` and ``none`` as such, and all else as text."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def unknown_model(library: str, model: str, known: Sequence[str]) -> PluginError:
+    """Return the error for a name that a library does not have."""
+    return PluginError(
+        f"{library} has no model {model!r}.",
+        next=f"{did_you_mean(model, known)}See: histokit list backbones, or {library}'s list of models.",
+    )

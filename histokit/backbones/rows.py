@@ -1,0 +1,88 @@
+"""The curated models: rows of ``curated.toml``, which sits beside this module."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from histokit.plugin.backbone import Layer, Preprocess
+from histokit.plugin.weights import Source
+
+FILE = Path(__file__).with_name("curated.toml")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A curated model.
+
+    Parameters
+    ----------
+    name : str
+        In addresses.
+    library : str
+        ``timm`` or ``torchvision``.
+    model : str
+        The library's name of the network, with the tag of its weights where the library has tags.
+    arguments : mapping
+        For the library's builder.
+    layers : tuple of Layer
+        In depth order; empty where the library is asked.
+    preprocess : Preprocess
+    source : Source
+        Of the weights.
+    licence : str
+        Of the weights.
+    info : mapping
+        ``description``, ``features`` (width of the last layer) and ``gated``.
+    """
+
+    name: str
+    library: str
+    model: str
+    arguments: Mapping[str, Any]
+    layers: tuple[Layer, ...]
+    preprocess: Preprocess
+    source: Source
+    licence: str
+    info: Mapping[str, Any]
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names by which a file of these weights may be called."""
+        # Only a name that stands for one set of weights: several models share timm's plain architectures.
+        unique = self.library == "torchvision" or "." in self.model
+        hub = f"timm:hf-hub:{self.source.repository}" if self.source.repository else None
+        return tuple(name for name in (f"{self.library}:{self.model}" if unique else None, hub) if name)
+
+
+@lru_cache(maxsize=1)
+def rows() -> Mapping[str, Row]:
+    """Return all curated models by name."""
+    document = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return {entry["name"]: _row(entry) for entry in document["backbone"]}
+
+
+def _row(entry: Mapping[str, Any]) -> Row:
+    pooling = entry.get("pool", "avg")
+    source = Source(repository=entry.get("repository"), url=entry.get("url"))
+    info = {key: entry[key] for key in ("description", "features")}
+    return Row(
+        name=entry["name"],
+        library=entry["library"],
+        model=entry["model"],
+        arguments=entry.get("arguments", {}),
+        layers=tuple(_layer(text, pooling) for text in entry["layers"]),
+        preprocess=Preprocess.from_json(entry.get("preprocess", {})),
+        source=source,
+        licence=entry["licence"],
+        info={**info, "gated": entry.get("gated", False)},
+    )
+
+
+def _layer(text: str, pooling: str) -> Layer:
+    module, _, own = text.partition(":")
+    return Layer(module, module, own or pooling)  # type: ignore[arg-type]

@@ -1,0 +1,262 @@
+"""Networks of timm: its registry, models on the Hugging Face hub, and local folders with configuration and weights."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histokit.backbones.cuts import Step, layer_of, outline, pooled_map, spread, trunk_cuts
+from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
+from histokit.errors import PluginError, StoreError, did_you_mean
+from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
+from histokit.plugin.checkpoint import load_state
+from histokit.plugin.sidecar import beside, library_preprocess, read_object
+from histokit.plugin.weights import CONFIGURATION, Source, fetch, file_stem, local_file, seeded
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from histokit.backbones.rows import Row
+
+HUB = ("hf-hub:", "hf_hub:")
+FOLDER = "local-dir:"
+
+#: Functions by which timm's model files turn published weights into those of their networks.
+FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained", "checkpoint_filter_fn_classifier")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How timm builds a network.
+
+    Parameters
+    ----------
+    architecture : str
+        In timm's registry.
+    arguments : mapping
+        That the configuration sets.
+    configuration : mapping
+        Of the weights, in timm's terms.
+    """
+
+    architecture: str
+    arguments: Mapping[str, Any]
+    configuration: Mapping[str, Any]
+
+
+class TimmBackbone(LibraryBackbone):
+    """``timm:MODEL[.TAG]``, ``timm:hf-hub:ORGANISATION/MODEL`` or ``timm:/path/of/folder``."""
+
+    library = "timm"
+
+    def __init__(self, request: BackboneRequest, row: Row | None = None):
+        super().__init__(request, row)
+        self.hub = next((self.model.removeprefix(p) for p in HUB if self.model.startswith(p)), None)
+        path = self.model.removeprefix(FOLDER)
+        self.folder = Path(path).expanduser() if path != self.model or path.startswith(("/", ".", "~")) else None
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How the network is built, and what timm knows of its weights."""
+        if self.folder is not None or self.hub is not None:
+            return self._recipe_of_file(self._configuration())
+        return self._recipe_of_registry()
+
+    def _configuration(self) -> Path:
+        own = self.folder / "config.json" if self.folder else self.configuration_file
+        if own is not None:
+            return own
+        supplied = self.supplied_file
+        if supplied is not None and "architecture" in beside(supplied):
+            return next(p for p in (supplied.with_suffix(".json"), Path(f"{supplied}.json")) if p.is_file())
+        return fetch(self.base_name, Source(repository=self.hub, filenames=CONFIGURATION))
+
+    def _recipe_of_file(self, path: Path) -> Recipe:
+        if not path.is_file():
+            raise StoreError(f"{path.parent} has no {path.name}.", next="Name a folder with config.json and weights.")
+        document = read_object(path)
+        architecture = document.get("architecture")
+        if not isinstance(architecture, str):
+            raise StoreError(
+                f"{path} is no configuration of timm: it names no architecture.",
+                next="Use a model saved for timm, or name the architecture and its file: timm:MODEL --weights FILE",
+            )
+        known = model_names()
+        if architecture not in known:
+            raise unknown_model("timm", architecture, known)
+        arguments = dict(document.get("model_args", {}))
+        if document.get("num_classes") is not None:
+            arguments.setdefault("num_classes", document["num_classes"])
+        if document.get("global_pool"):
+            arguments.setdefault("global_pool", document["global_pool"])
+        return Recipe(architecture, arguments, _known_fields(document.get("pretrained_cfg", document)))
+
+    def _recipe_of_registry(self) -> Recipe:
+        import timm
+
+        architecture, _, tag = self.model.partition(".")
+        known = model_names()
+        if architecture not in known:
+            raise unknown_model("timm", architecture, known)
+        tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
+        supplied = self.supplied_file
+        if tag and tag not in tags and supplied is None:
+            raise PluginError(
+                f"timm has no weights {tag!r} of {architecture!r}.",
+                next=f"{did_you_mean(tag, tags)}It has: {', '.join(tags) or 'none'}.",
+            )
+        if not tag and supplied is not None and supplied.stem.startswith(f"{file_stem(self.base_name)}."):
+            tag = supplied.stem.rpartition(".")[2]
+        full = f"{architecture}.{tag}" if tag in tags else architecture
+        configuration = timm.get_pretrained_cfg(full, allow_unregistered=True)
+        return Recipe(architecture, {}, configuration.to_dict() if configuration else {})
+
+    def _create(self) -> nn.Module:
+        import timm
+
+        recipe = self.recipe
+        arguments = {**recipe.arguments, **{k: resolve(k, v) for k, v in self.arguments.items()}}
+        # As in timm's own factory: what a configuration leaves open is at the builder's default.
+        arguments = {k: resolve(k, v) for k, v in arguments.items() if v is not None}
+        network: nn.Module = timm.create_model(
+            recipe.architecture, pretrained_cfg=dict(recipe.configuration) or None, **arguments
+        )
+        return network
+
+    def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
+        try:
+            return super()._load(network, state, file)
+        except StoreError as misfit:
+            for adapt in filters(network):
+                try:
+                    adapted = adapt(dict(state), network)
+                    return load_state(network, adapted, name=self.name, origin=file, heads=self._heads(network))
+                except Exception:
+                    continue
+            raise misfit from None
+
+    def _heads(self, network: nn.Module) -> Sequence[str]:
+        heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+        return (heads,) if isinstance(heads, str) else tuple(heads)
+
+    def _find_layers(self) -> Sequence[Layer]:
+        size = (self.recipe.configuration.get("input_size") or (3, 224, 224))[-1]
+        arguments = {**self.recipe.arguments, **self.arguments}
+        with seeded(0):
+            network, steps = outline(
+                self._checked_create, int(arguments.get("img_size", size)), int(arguments.get("in_chans", 3))
+            )
+        return find_layers(network, steps)
+
+    def _library_preprocess(self) -> Preprocess:
+        found = library_preprocess(self.recipe.configuration, Preprocess())
+        size = {**self.recipe.arguments, **self.arguments}.get("img_size")
+        return replace(found, size=int(size)) if size else found
+
+    def _library_licence(self) -> str | None:
+        address = self.source.address if self.source.repository else None
+        return self.recipe.configuration.get("license") or (f"see {address}" if address else None)
+
+    def _library_source(self) -> Source:
+        if self.folder is not None:
+            return Source()
+        configuration = self.recipe.configuration
+        repository = self.hub or configuration.get("hf_hub_id")
+        named = configuration.get("hf_hub_filename")
+        if repository:
+            return Source(repository=repository, filenames=(named,) if named else Source().filenames)
+        return Source(url=configuration.get("url") or None)
+
+    @cached_property
+    def supplied_file(self) -> Path | None:
+        """The weights file that the user supplied; for a folder with configuration and weights, the file in it."""
+        if self.folder is not None and self.weights == "pretrained":
+            return local_file(str(self._existing_folder()))
+        return super().supplied_file
+
+    def _existing_folder(self) -> Path:
+        assert self.folder is not None
+        if not self.folder.is_dir():
+            siblings = [str(p) for p in self.folder.parent.glob("*") if p.is_dir()]
+            raise PluginError(
+                f"There is no folder {self.folder}.",
+                next=f"{did_you_mean(str(self.folder), siblings)}Name a folder with config.json and weights.",
+            )
+        return self.folder
+
+
+def resolve(name: str, value: Any) -> Any:
+    """Return the class that a builder's argument wants, where it is written by name."""
+    if not isinstance(value, str):
+        return value
+    if name == "mlp_layer":
+        from timm import layers
+
+        return {"SwiGLUPacked": layers.SwiGLUPacked, "SwiGLU": layers.SwiGLU, "GluMlp": layers.GluMlp}[value]
+    if name == "act_layer":
+        from torch import nn
+
+        return {"SiLU": nn.SiLU, "GELU": nn.GELU, "ReLU": nn.ReLU}.get(value, value)
+    return value
+
+
+def _known_fields(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    from timm.models import PretrainedCfg
+
+    # The weights come from the file that was located, whatever address a configuration still carries.
+    known = {field.name for field in fields(PretrainedCfg)} - {"url", "file", "hf_hub_id", "source", "state_dict"}
+    return {key: value for key, value in configuration.items() if key in known}
+
+
+def filters(network: nn.Module) -> list[Callable[..., dict[str, Tensor]]]:
+    """Return timm's functions that may turn published weights into those of a network."""
+    module = sys.modules[type(network).__module__]
+    return [getattr(module, name) for name in FILTERS if hasattr(module, name)]
+
+
+def find_layers(network: nn.Module, steps: Sequence[Step]) -> list[Layer]:
+    """Return the cut points that timm lists for a network, and the map that the network itself pools."""
+    order = {step.module: index for index, step in enumerate(steps)}
+    widths = {entry["module"]: entry["num_chs"] for entry in _feature_info(network)}
+    listed = sorted((m for m in widths if m in order and steps[order[m]].is_map), key=order.__getitem__)
+    last = pooled_map(steps, listed)
+    found = spread(listed, steps) if listed else trunk_cuts(network, steps)
+    cuts = [m for m in found if _comparable(steps[order[m]], last, prefix_tokens(network))]
+    if last is not None and last.module not in cuts:
+        cuts = [*cuts, last.module]
+    if "attn_pool" in order and len(steps[order["attn_pool"]].shape) == 2:
+        cuts = [*cuts, "attn_pool"]
+    widths.setdefault(cuts[-1], getattr(network, "num_features", None))
+    return [layer_of(steps[order[cut]], widths.get(cut), _token_pooling(network)) for cut in cuts]
+
+
+def _feature_info(network: nn.Module) -> Sequence[Mapping[str, Any]]:
+    info = getattr(network, "feature_info", [])
+    return list(getattr(info, "info", info))
+
+
+def _comparable(step: Step, last: Step | None, prefix: int) -> bool:
+    # In CaiT and XCiT the class token joins late: in the blocks before, the first token is a patch.
+    if last is None or not prefix or len(last.shape) != 3 or len(step.shape) != 3:
+        return True
+    return step.shape[1] == last.shape[1]
+
+
+def _token_pooling(network: nn.Module) -> Pooling:
+    pool = getattr(network, "global_pool", "")
+    if pool == "max":
+        return "max"
+    if pool in ("avg", "avgmax", "catavgmax") or not prefix_tokens(network):
+        return "avg"
+    return "cls"
+
+
+def model_names() -> list[str]:
+    """List timm's models, without the tags of their weights."""
+    import timm
+
+    return list(timm.list_models())

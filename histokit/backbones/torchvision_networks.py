@@ -1,0 +1,100 @@
+"""Networks of torchvision: all of its classification models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from histokit.backbones.cuts import layer_of, outline, trunk_cuts
+from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
+from histokit.errors import PluginError, did_you_mean
+from histokit.plugin.backbone import Layer, Pooling, Preprocess
+from histokit.plugin.weights import Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: What torchvision's own loading does for the weights' sake: GoogLeNet and Inception take input in ImageNet's
+#: normalisation and re-map it themselves, and in evaluation their auxiliary classifiers do nothing.
+ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
+    "googlenet": {"transform_input": True, "aux_logits": False, "init_weights": True},
+    "inception_v3": {"transform_input": True, "aux_logits": False, "init_weights": True},
+}
+HEADS = ("fc", "classifier", "head", "heads", "AuxLogits", "aux1", "aux2")
+
+
+class TorchvisionBackbone(LibraryBackbone):
+    """``torchvision:MODEL`` with the weights published first, or ``torchvision:MODEL.WEIGHTS``, as IMAGENET1K_V2."""
+
+    library = "torchvision"
+
+    @property
+    def architecture(self) -> str:
+        """The model's name without that of its weights."""
+        return self.model.partition(".")[0]
+
+    @cached_property
+    def published(self) -> Any:
+        """torchvision's description of the weights: an enumeration's member."""
+        from torchvision.models import get_model_weights
+
+        known = model_names()
+        if self.architecture not in known:
+            raise unknown_model("torchvision", self.architecture, known)
+        choices = list(get_model_weights(self.architecture))
+        tag = self.model.partition(".")[2]
+        if not tag:
+            return choices[0]
+        names = [choice.name for choice in choices]
+        if tag not in names:
+            raise PluginError(
+                f"torchvision has no weights {tag!r} of {self.architecture!r}.",
+                next=f"{did_you_mean(tag, names)}It has: {', '.join(names)}.",
+            )
+        return choices[names.index(tag)]
+
+    def _create(self) -> nn.Module:
+        from torchvision.models import get_model
+
+        known = model_names()
+        if self.architecture not in known:
+            raise unknown_model("torchvision", self.architecture, known)
+        arguments = {**ARGUMENTS.get(self.architecture, {}), **self.arguments}
+        network: nn.Module = get_model(self.architecture, weights=None, **arguments)
+        return network
+
+    def _heads(self, network: nn.Module) -> Sequence[str]:
+        return HEADS
+
+    def _find_layers(self) -> Sequence[Layer]:
+        from histokit.plugin.weights import seeded
+
+        with seeded(0):
+            network, steps = outline(self._checked_create, self._library_preprocess().size)
+        tokens: Pooling = "cls" if prefix_tokens(network) else "avg"
+        by_name = {step.module: step for step in steps}
+        return [layer_of(by_name[cut], None, tokens) for cut in trunk_cuts(network, steps)]
+
+    def _library_preprocess(self) -> Preprocess:
+        transforms = self.published.transforms()
+        return Preprocess(
+            size=transforms.crop_size[0],
+            interpolation=transforms.interpolation.value,
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
+        )
+
+    def _library_licence(self) -> str | None:
+        own = self.published.meta.get("license")
+        return own or "BSD-3-Clause (torchvision); trained on ImageNet, whose images are for research"
+
+    def _library_source(self) -> Source:
+        return Source(url=self.published.url)
+
+
+def model_names() -> list[str]:
+    """List torchvision's classification models."""
+    import torchvision
+
+    return list(torchvision.models.list_models(module=torchvision.models))
