@@ -31,7 +31,6 @@ HEADS = (
     "AuxLogits",
     "aux1",
     "aux2",
-    ,
 )
 
 #: A network with more blocks than this is cut at every quarter of its depth.

@@ -98,7 +98,7 @@ def binary_patterns(image: Bytes) -> Floats:
 
 
 def co_occurrences(image: Bytes) -> Floats:
-    """Return properties of grey-level co-occurrence (Haralick et al. 1973): the mean over the angles that have pairs."""
+    """Return properties of grey-level co-occurrence (Haralick et al. 1973), as means over angles that have pairs."""
     return np.concatenate([_properties(plane // (256 // LEVELS)) for plane in _planes(image)])
 
 
