@@ -47,6 +47,7 @@ class Synthetic(Dataset):
     classes: Sequence[str] | None = tuple(KINDS)
     columns: Mapping[str, type] = {"slide": str}
     group: str | None = "slide"
+    needs_data = False
     pixel_options: Sequence[str] | None = ("size", "seed")
 
     def __init__(

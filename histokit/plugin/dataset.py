@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -122,6 +123,8 @@ class Dataset:
         Options that alter pixels; all of them where not given.
     state : any
         What `fit` returned, for `read`.
+    needs_data : bool
+        Whether the samples come from files under the root.
     warnings : list of str
         What the user should know of the data, such as rows whose image is missing; filled by `samples`.
     """
@@ -137,15 +140,20 @@ class Dataset:
     levels: Sequence[str] = ()
     pixel_options: Sequence[str] | None = None
     state: Any = None
+    needs_data: bool = True
 
     root: Path
     options: dict[str, Any]
     warnings: list[str]
 
-    def __new__(cls, root: str | Path = ".", **options: Any) -> Self:
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
         dataset = super().__new__(cls)
-        defaults = {n: p.default for n, p in announced_options(cls.__init__).items() if p.default is not p.empty}
-        dataset.options = {**defaults, **options}
+        # Partial, because unpickling calls this with no argument.
+        bound = signature(cls.__init__).bind_partial(dataset, *arguments, **options)
+        bound.apply_defaults()
+        names = [name for name in announced_options(cls.__init__) if name in bound.arguments]
+        dataset.options = {**{name: bound.arguments[name] for name in names}, **options}
+        dataset.options.pop("root", None)
         dataset.warnings = []
         return dataset
 

@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from histokit.datasets.folder import Folder
+from histokit.errors import DataError, UsageError
+from histokit.plugin.testing import check_dataset
+
+PATTERN = "{patient}/{label}/*.png"
+
+
+def write(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        if path.rsplit(".", 1)[-1] in ("png", "PNG", "jpg", "tif"):
+            Image.new("RGB", (4, 4)).save(root / path, {"jpg": "JPEG", "tif": "TIFF"}.get(path[-3:], "PNG"))
+        else:
+            (root / path).write_text("text")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write(tmp_path, "p2/0/b.png", "p10/1/a.png", "p10/0/c.png", "p10/0/a.png")
+
+
+def samples(root: Path, **options):
+    dataset = Folder.from_options(root, options)
+    return list(dataset.samples()), dataset.warnings
+
+
+def ids(root: Path, **options) -> list[str]:
+    return [sample.id for sample in samples(root, **options)[0]]
+
+
+def test_fields_become_labels_and_columns(root):
+    found, warnings = samples(root, pattern=PATTERN, group="patient")
+    assert [(s.id, s.label, dict(s.metadata)) for s in found] == [
+        ("p10/0/a.png", "0", {"patient": "p10"}),
+        ("p10/0/c.png", "0", {"patient": "p10"}),
+        ("p10/1/a.png", "1", {"patient": "p10"}),
+        ("p2/0/b.png", "0", {"patient": "p2"}),
+    ]
+    assert [s.image for s in found] == [(s.id,) for s in found]
+    assert warnings == []
+
+
+def test_contract(root):
+    check_dataset(
+        Folder, root, pattern=PATTERN, group="patient", levels="patient", positive="1", classes="0,1", mpp="0.5"
+    )
+
+
+def test_attributes_come_from_options(root):
+    dataset = Folder.from_options(
+        root, {"pattern": PATTERN, "levels": "patient", "mpp": "0.25", "positive": "1", "metric": "roc_auc"}
+    )
+    assert (dataset.levels, dataset.positive, dataset.metric, dataset.classes) == (("patient",), "1", "roc_auc", None)
+    assert {sample.mpp for sample in dataset.samples()} == {0.25}
+
+
+def test_the_default_pattern_takes_the_first_folder_as_label(root):
+    found, _ = samples(root)
+    assert (found[0].id, found[0].label) == ("p10/0/a.png", "p10")
+    assert dict(found[0].metadata) == {}
+
+
+def test_a_pattern_without_label_gives_unlabelled_samples(root):
+    found, _ = samples(root, pattern="{patient}/**", group="patient")
+    assert {sample.label for sample in found} == {None}
+
+
+def test_only_images_are_taken(tmp_path):
+    write(
+        tmp_path, "0/a.png", "0/b.jpg", "0/c.PNG", "0/d.tif", "0/notes.txt", "0/Thumbs.db", "0/.hidden.png", ".x/0.png"
+    )
+    assert ids(tmp_path) == ["0/a.png", "0/b.jpg", "0/c.PNG", "0/d.tif"]
+
+
+def test_a_suffix_in_the_pattern_takes_other_files_too(tmp_path):
+    write(tmp_path, "0/a.svs", "0/b.png")
+    found, warnings = samples(tmp_path, pattern="{label}/*.svs")
+    assert [sample.id for sample in found] == ["0/a.svs"]
+    assert warnings == ["1 image does not match the pattern, for example '0/b.png'"]
+
+
+def test_a_folder_named_like_an_image_is_no_image(tmp_path):
+    write(tmp_path, "0/a.png", "0/x.png/note.txt")
+    assert ids(tmp_path) == ["0/a.png"]
+
+
+def test_images_that_do_not_match_are_counted(root):
+    write(root, "top.png", "p1/0/deep/x.png")
+    found, warnings = samples(root, pattern=PATTERN, group="patient")
+    assert len(found) == 4
+    assert warnings == ["2 images do not match the pattern, for example 'p1/0/deep/x.png'"]
+
+
+def test_warnings_do_not_pile_up(root):
+    write(root, "top.png")
+    dataset = Folder(root, PATTERN, group="patient")
+    assert [list(dataset.samples()), list(dataset.samples())]
+    assert len(dataset.warnings) == 1
+
+
+def test_an_ambiguous_pattern_is_reported(tmp_path):
+    write(tmp_path, "a_b_0.png")
+    found, warnings = samples(tmp_path, pattern="{slide_name}_{label}.png")
+    assert dict(found[0].metadata) == {"slide_name": "a_b"}
+    assert "'a_b_0.png' was read as {'slide_name': 'a_b', 'label': '0'}" in warnings[0]
+
+
+def test_a_forgotten_group_is_reported(root):
+    assert samples(root, pattern=PATTERN)[1] == [
+        "No group is set, so folds may cut through a patient; -o group=patient prevents it"
+    ]
+
+
+def test_a_missing_root_and_a_root_that_is_a_file(root):
+    with pytest.raises(DataError, match="does not exist"):
+        samples(root / "nowhere")
+    with pytest.raises(DataError, match="is not a folder"):
+        samples(root / "p2/0/b.png")
+
+
+def test_an_empty_folder(tmp_path):
+    with pytest.raises(DataError, match="holds no image") as caught:
+        samples(tmp_path)
+    assert caught.value.next
+    write(tmp_path, "a.txt")
+    with pytest.raises(DataError, match=r"holds no image \(1 other files\)"):
+        samples(tmp_path)
+
+
+def test_a_pattern_that_nothing_matches(root):
+    with pytest.raises(DataError) as caught:
+        samples(root, pattern="{patient}/class{label}/*.png", group="patient")
+    message = caught.value.message
+    assert "None of 4 images" in message
+    assert "part 2, 'class{label}'" in message
+    assert all(repr(path) in message for path in ("p10/0/a.png", "p10/0/c.png", "p10/1/a.png"))
+    assert "p2/0/b.png" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"pattern": PATTERN, "group": "pateint"}, "group='pateint'", "Did you mean 'patient'?"),
+        ({"pattern": PATTERN, "group": "slide"}, "group='slide'", "Write {slide} in the pattern"),
+        ({"pattern": PATTERN, "levels": "patient,well"}, "levels='well'", "Write {well}"),
+        ({"pattern": "{id}/{label}/*"}, "'id'", "Rename it"),
+        ({"pattern": PATTERN, "on": "patient"}, "needs a table of labels", "-o labels="),
+        ({"pattern": PATTERN, "labels": "x.csv"}, "the field by which its rows are found", "-o on=FIELD"),
+        ({"pattern": PATTERN, "labels": "x.csv", "on": "patient"}, "as well", "leave out"),
+        ({"pattern": "{slide}/*", "labels": "x.csv", "on": "slid"}, "on='slid'", "Did you mean 'slide'?"),
+        ({"patern": PATTERN}, "no option 'patern'", "Did you mean 'pattern'?"),
+    ],
+)
+def test_options_that_are_wrong_are_found_before_any_file_is_read(tmp_path, options, message, hint):
+    with pytest.raises(UsageError) as caught:
+        Folder.from_options(tmp_path / "nowhere", options)
+    assert message in caught.value.message
+    assert hint in caught.value.next
+
+
+def test_classes_and_positive_must_be_labels(root):
+    with pytest.raises(UsageError, match="positive='2'") as caught:
+        samples(root, pattern=PATTERN, positive="2")
+    assert "0, 1" in caught.value.next
+    with pytest.raises(UsageError, match="'1' is not among the classes 0"):
+        samples(root, pattern=PATTERN, classes="0")
+    assert Folder.from_options(root, {"pattern": PATTERN, "classes": "1,0"}).classes == ("1", "0")
+
+
+def test_links_are_followed_and_reported(tmp_path):
+    data, root = tmp_path / "data", tmp_path / "root"
+    write(data, "s/a.png")
+    write(root, "0/a.png")
+    (root / "1").symlink_to(data / "s")
+    (root / "0/inner.png").symlink_to(root / "0/a.png")
+    (root / "0/dead.png").symlink_to(root / "nowhere.png")
+    (root / "0/loop").symlink_to(root)
+    found, warnings = samples(root)
+    assert [sample.id for sample in found] == ["0/a.png", "0/inner.png", "1/a.png"]
+    assert warnings == [
+        "1 symbolic link leads out of the folder, for example '1'; they were followed",
+        "2 symbolic links lead nowhere or in a circle, for example '0/dead.png', '0/loop'",
+    ]
+
+
+def test_a_file_name_that_is_not_text(tmp_path):
+    write(tmp_path, "0/a.png")
+    try:
+        os.rename(tmp_path / "0/a.png", os.fsencode(tmp_path / "0") + b"/\xff.png")
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    with pytest.raises(DataError, match="not valid UTF-8"):
+        samples(tmp_path)
+
+
+class TestLabelsInATable:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        write(tmp_path, "0012/a.png", "0012/b.png", "s2/a.png", "s3/a.png")
+        (tmp_path / "slides.csv").write_text("slide,label,age,site\n0012,1,64,A\ns2,0,,\ns9,0,3,B\n")
+        return tmp_path
+
+    def test_labels_and_columns(self, root):
+        dataset = Folder.from_options(root, {"labels": "slides.csv", "on": "slide", "group": "slide"})
+        rows = {s.id: (s.label, dict(s.metadata)) for s in dataset.samples()}
+        assert rows == {
+            "0012/a.png": ("1", {"slide": "0012", "age": 64, "site": "A"}),
+            "0012/b.png": ("1", {"slide": "0012", "age": 64, "site": "A"}),
+            "s2/a.png": ("0", {"slide": "s2", "age": None, "site": None}),
+            "s3/a.png": (None, {"slide": "s3", "age": None, "site": None}),
+        }
+        assert dataset.columns == {"slide": str, "age": int, "site": str}
+        assert dataset.warnings == [
+            "1 image does not have a label in the table, for example 's3/a.png'",
+            "1 row of the table of labels have no image, for example slide='s9'",
+        ]
+
+    def test_contract(self, root):
+        check_dataset(Folder, root, labels="slides.csv", on="slide", group="slide", positive="1")
+
+    def test_a_group_from_the_table_is_text(self, root):
+        dataset = Folder(root, labels="slides.csv", on="slide", group="age")
+        assert dataset.columns["age"] is str
+        assert next(iter(dataset.samples())).metadata["age"] == "64"
+
+    def test_a_group_that_neither_has(self, root):
+        with pytest.raises(UsageError, match="group='sites'") as caught:
+            list(Folder(root, labels="slides.csv", on="slide", group="sites").samples())
+        assert "Did you mean 'site' or" in caught.value.next
+
+    def test_parquet_elsewhere_with_another_label_column(self, root, tmp_path_factory):
+        path = tmp_path_factory.mktemp("tables") / "labels.parquet"
+        parquet.write_table(pa.table({"slide": ["0012", "s2", "s3"], "grade": [1, 2, 3]}), path)
+        dataset = Folder(root, labels=str(path), on="slide", label_column="grade", group="slide")
+        assert [s.label for s in dataset.samples()] == ["1", "1", "2", "3"]
+        assert dataset.warnings == []
+
+    @pytest.mark.parametrize(
+        ("text", "kind", "message"),
+        [
+            ("slide,grade\ns2,1\n", UsageError, "no column 'label'"),
+            ("slid,label\ns2,1\n", UsageError, "no column 'slide'"),
+            ("slide,label,mpp\ns2,1,0.5\n", UsageError, "'mpp'"),
+            ("slide,label\ns2,1\ns2,0\n", DataError, "contradict each other for slide='s2'"),
+            ("slide,label\ns2,1,3,4\n", DataError, "cannot be read"),
+            ("", DataError, "cannot be read"),
+        ],
+    )
+    def test_tables_that_are_wrong(self, root, text, kind, message):
+        (root / "slides.csv").write_text(text)
+        with pytest.raises(kind, match=message):
+            list(Folder(root, labels="slides.csv", on="slide").samples())
+
+    def test_a_missing_table(self, root):
+        with pytest.raises(DataError, match=r"nowhere\.csv' does not exist"):
+            list(Folder(root, labels="nowhere.csv", on="slide").samples())
+
+    def test_a_repeated_row_does_no_harm(self, root):
+        (root / "slides.csv").write_text("slide,label\n0012,1\n0012,1\ns2,0\ns3,0\n")
+        assert [s.label for s in Folder(root, labels="slides.csv", on="slide").samples()] == ["1", "1", "0", "0"]
+
+
+@pytest.mark.real_data
+def test_real_patches():
+    folder = os.environ.get("HISTOKIT_REAL_DATA")
+    if not folder:
+        pytest.skip("HISTOKIT_REAL_DATA is not set")
+    root = Path(folder) / "data/idc_breast_patches"
+    found, warnings = samples(root, pattern=PATTERN, group="patient")
+    assert len(found) == sum(1 for _ in root.glob("*/*/*.png"))
+    assert {s.metadata["patient"] for s in found} == {path.name for path in root.iterdir() if path.is_dir()}
+    assert sum(s.label == "1" for s in found) == sum(1 for _ in root.glob("*/1/*.png"))
+    assert warnings == []
