@@ -11,6 +11,7 @@ from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.extract.plan import BackbonePlan, Samples, plan_backbone
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
+from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.store import DatasetRecord, Store
 
@@ -78,7 +79,7 @@ def extract(
     weights : str, sequence or mapping
         ``pretrained``, ``random``, ``random:SEED``, a file or a folder; ``BACKBONE=WEIGHTS`` for several.
     preprocess : sequence of ``[BACKBONE/]KEY=VALUE``, or mapping
-        Changes to the preprocessing that comes with the weights.
+        Changes to the preprocessing that comes with the weights; or backbone → `Preprocess` in its place.
     precision : str
         ``float32``, ``bfloat16`` or ``float16``.
     device : str
@@ -140,14 +141,15 @@ def _requests(
     names: Sequence[str],
     weights: str | Sequence[str] | Mapping[str, str],
     preprocess: Sequence[str] | Mapping[str, Any],
-) -> list[tuple[str, str, dict[str, str]]]:
+) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
     if isinstance(weights, Mapping):
         weights = [f"{name}={value}" for name, value in weights.items()]
-    if isinstance(preprocess, Mapping):
-        preprocess = as_texts(preprocess)
     by_name = weights_by_backbone(names, [weights] if isinstance(weights, str) else weights)
-    changes = preprocess_by_backbone(names, preprocess)
-    return [(name, by_name[name], changes[name]) for name in names]
+    given = preprocess if isinstance(preprocess, Mapping) else {}
+    whole = {name: value for name, value in given.items() if isinstance(value, Preprocess)}
+    texts = as_texts({k: v for k, v in given.items() if k not in whole}) if given else list(preprocess)
+    changes = preprocess_by_backbone(names, texts)
+    return [(name, by_name[name], whole.get(name, changes[name])) for name in names]
 
 
 def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ class CutNetwork:
 
     def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
         network = backbone.build().eval().requires_grad_(False)
-        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
         self.device = device
         self.dtype = PRECISIONS[precision]
         self.layers = list(layers)

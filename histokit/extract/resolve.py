@@ -74,6 +74,7 @@ class ResolvedBackbone:
         """Return facts of a layer that do not alter its vectors."""
         names = [known.name for known in self.layers]
         found: dict[str, Any] = {"curated": names, "source": self.source, "licence": self.licence}
+        found["weights_request"] = self.request
         if layer.name in names:
             found["index"] = names.index(layer.name)
         stem, _, pool = layer.name.partition(":")
@@ -82,8 +83,17 @@ class ResolvedBackbone:
         return found
 
 
-def resolve_backbone(store: Store, name: str, weights: str, changes: Mapping[str, str]) -> ResolvedBackbone:
+def resolve_backbone(
+    store: Store, name: str, weights: str, changes: Mapping[str, str] | Preprocess
+) -> ResolvedBackbone:
     """Resolve a backbone, from the store's memory where its weights file is unchanged.
+
+    Parameters
+    ----------
+    store : Store
+    name, weights : str
+    changes : mapping or Preprocess
+        Changes to the preprocessing that comes with the weights, or what takes its place.
 
     Raises
     ------
@@ -108,7 +118,8 @@ def resolve_backbone(store: Store, name: str, weights: str, changes: Mapping[str
         preprocess=Preprocess.from_json(remembered["preprocess"]),
         licence=remembered["licence"],
     )
-    return replace(resolved, preprocess=resolved.preprocess.override(changes))
+    preprocess = changes if isinstance(changes, Preprocess) else resolved.preprocess.override(changes)
+    return replace(resolved, preprocess=preprocess)
 
 
 def _look_up(name: str, weights: str) -> dict[str, Any]:

@@ -47,9 +47,9 @@ class Writer:
             matrix = vectors[table.layer.name]
             if table.table is None:
                 table.table = self.store.create_feature_table(self.dataset, table.spec, matrix.shape[1], table.info)
-            finite = np.isfinite(matrix).all(axis=1)
+            finite = np.isfinite(matrix).all(axis=1).reshape(-1)
             _, positions, rows = self._buffers.setdefault(table.table.name, (table, [], []))
-            for content, vector, good in zip(contents, matrix, finite.tolist(), strict=True):
+            for content, vector, good in zip(contents, matrix, finite, strict=True):
                 for position in table.missing.get(content, ()):
                     if good:
                         positions.append(position)

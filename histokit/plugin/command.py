@@ -90,14 +90,14 @@ def check(
     """Check a plugin against its contract, clause by clause."""
     from histokit.plugin.manager import registry
     from histokit.plugin.options import parse_pairs
-    from histokit.plugin.testing import backbone_checks, dataset_checks, run_checks
+    from histokit.plugin.testing import iter_backbone_checks, iter_dataset_checks, run_checks
 
     found = registry()
     if name in found.datasets:
         dataset = found.dataset(name)
-        checks = dataset_checks(dataset, root, **parse_pairs(option or [], "-o"))
+        checks = iter_dataset_checks(dataset, root, **parse_pairs(option or [], "-o"))
     else:
-        checks = backbone_checks(found.backbone(name, weights))
+        checks = iter_backbone_checks(found.backbone(name, weights))
     results = run_checks(checks)
     documents = [{"check": r.name, "passed": r.passed, "reason": r.reason} for r in results]
     rows = [["ok" if r.passed else "FAILED", r.name, r.reason or ""] for r in results]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import pluggy
 
@@ -29,8 +29,14 @@ class RegisterDataset(Protocol):
 class RegisterBackbone(Protocol):
     """What `register_backbones` receives."""
 
-    def __call__(self, name: str, load: BackboneLoader, names: Callable[[], Iterable[str]] | None = None) -> None:
-        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has."""
+    def __call__(
+        self,
+        name: str,
+        load: BackboneLoader,
+        names: Callable[[], Iterable[str]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has, `about` is for listings."""
 
 
 @hookspec

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import Distribution, distributions
@@ -17,6 +18,8 @@ from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.dataset import Dataset
 
 BUILTIN = ("histokit.datasets", "histokit.backbones")
+
+_ADDED: list[tuple[str, str, Callable[[], Any]]] = []
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Registered:
         Name and version of the installed distribution.
     names : callable, optional
         Lists what a prefix has.
+    about : mapping, optional
+        Facts for listings: ``about``, ``licence``.
     """
 
     name: str
@@ -40,6 +45,7 @@ class Registered:
     module: str
     distribution: str
     names: Callable[[], Iterable[str]] | None = None
+    about: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,19 @@ def _broken(entry: Registered, what: str, reason: str) -> PluginError:
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Discover all plugins once in a process: the built-in ones, then those with an entry point."""
-    return discover([*_builtin(), *_installed()])
+    return discover([*_builtin(), *_installed(), *_ADDED])
+
+
+@contextmanager
+def added_plugin(plugin: Any, name: str = "added") -> Iterator[Registry]:
+    """Let a module or object with hooks count as installed inside a ``with`` block."""
+    _ADDED.append((name, f"{name} 0", lambda: plugin))
+    registry.cache_clear()
+    try:
+        yield registry()
+    finally:
+        _ADDED.pop()
+        registry.cache_clear()
 
 
 def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
@@ -194,8 +212,13 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
 
 
 def _collector(entries: list[Registered], module: str, distribution: str) -> Callable[..., None]:
-    def register(name: str, load: Callable[..., Any], names: Callable[[], Iterable[str]] | None = None) -> None:
-        entries.append(Registered(name, load, module, distribution, names))
+    def register(
+        name: str,
+        load: Callable[..., Any],
+        names: Callable[[], Iterable[str]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        entries.append(Registered(name, load, module, distribution, names, about))
 
     return register
 

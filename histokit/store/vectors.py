@@ -122,7 +122,9 @@ def create_table(
 def _schema(width: int) -> pa.Schema:
     return pa.schema(
         [
-            pa.field("key", pa.binary(16), nullable=False, metadata=PRIMARY_KEY),
+            # Lance notices that two processes insert the same key only for keys of variable length:
+            # with pa.binary(16), concurrent merge-inserts doubled rows.
+            pa.field("key", pa.binary(), nullable=False, metadata=PRIMARY_KEY),
             pa.field("id", pa.string(), nullable=False),
             pa.field("content", pa.binary(16), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), width), nullable=False),
@@ -156,7 +158,7 @@ def insert_vectors(
     keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
     flat = pa.array(matrix.reshape(-1))
     columns = [
-        pa.array(keys, pa.binary(16)),
+        pa.array(keys, pa.binary()),
         pa.array(list(ids), pa.string()),
         pa.array(list(contents), pa.binary(16)),
         pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from histokit.plugin.manager import added_plugin
 from histokit.plugin.testing.checks import Check, CheckFailure, CheckResult, run_checks
 from histokit.plugin.testing.datasets import check_dataset, iter_dataset_checks
 
@@ -14,6 +15,7 @@ __all__ = [
     "Check",
     "CheckFailure",
     "CheckResult",
+    "added_plugin",
     "check_backbone",
     "check_dataset",
     "iter_backbone_checks",

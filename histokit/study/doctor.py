@@ -1,0 +1,127 @@
+"""What this machine has: devices, versions, weights found offline, plugins and whether they pass their checks."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from histokit.errors import HistokitError
+from histokit.plugin.manager import Registry, registry
+
+_LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
+_WEIGHTS = (".safetensors", ".pth", ".bin")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Parameters
+    ----------
+    topic, name : str
+    value : str
+    ok : bool
+        False where something should be done about it.
+    """
+
+    topic: str
+    name: str
+    value: str
+    ok: bool = True
+
+
+def examine() -> list[Finding]:
+    """Look at everything."""
+    return [
+        *_versions(),
+        *_devices(),
+        *_weights(),
+        *_datasets(registry()),
+        *_backbones(registry()),
+        *_broken(registry()),
+    ]
+
+
+def _versions() -> list[Finding]:
+    findings = [Finding("version", "python", platform.python_version())]
+    for library in _LIBRARIES:
+        try:
+            findings.append(Finding("version", library, version(library)))
+        except PackageNotFoundError:
+            findings.append(Finding("version", library, "not installed", ok=False))
+    return findings
+
+
+def _devices() -> list[Finding]:
+    import torch
+
+    native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
+    cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {'native' if native else 'emulated'}"
+    findings = [Finding("device", "cpu", cpu)]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = f"{properties.total_memory / 2**30:.0f} GiB"
+        findings.append(Finding("device", f"cuda:{index}", f"{properties.name}, {memory}"))
+    if not torch.cuda.is_available():
+        findings.append(Finding("device", "cuda", "none"))
+    return findings
+
+
+def _weights() -> list[Finding]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    findings = []
+    folder = os.environ.get("HISTOKIT_WEIGHTS")
+    if folder is None:
+        findings.append(Finding("weights", "HISTOKIT_WEIGHTS", "not set"))
+    elif not Path(folder).is_dir():
+        findings.append(Finding("weights", "HISTOKIT_WEIGHTS", f"{folder} is no folder", ok=False))
+    else:
+        found = sorted(p.name for p in Path(folder).iterdir() if p.suffix in _WEIGHTS)
+        findings += [Finding("weights", name, folder) for name in found]
+    cached = sorted(p.name for p in Path(HF_HUB_CACHE).glob("models--*"))
+    findings += [Finding("weights", name.removeprefix("models--").replace("--", "/"), "hub cache") for name in cached]
+    return findings
+
+
+def _datasets(found: Registry) -> list[Finding]:
+    from histokit.plugin.testing import iter_dataset_checks, run_checks
+
+    findings = []
+    for name in sorted(found.datasets):
+        try:
+            cls = found.dataset(name)
+        except HistokitError as error:
+            findings.append(Finding("dataset plugin", name, error.message, ok=False))
+            continue
+        if not cls.needs_data:
+            failed = [r.name for r in run_checks(iter_dataset_checks(cls)) if not r.passed]
+            value = f"fails: {', '.join(failed)}" if failed else "passes its checks"
+            findings.append(Finding("dataset plugin", name, value, ok=not failed))
+        else:
+            findings.append(
+                Finding("dataset plugin", name, f"loads; check it with: histokit plugins check {name} ROOT")
+            )
+    return findings
+
+
+def _backbones(found: Registry) -> list[Finding]:
+    findings = []
+    for name in sorted(found.backbones):
+        if name.endswith(":"):
+            continue
+        try:
+            backbone = found.backbone(name, "random")
+            findings.append(
+                Finding("backbone", name, f"{len(backbone.layers)} layers; {backbone.licence or 'no licence'}")
+            )
+        except HistokitError as error:
+            findings.append(Finding("backbone", name, error.message, ok=False))
+    return findings
+
+
+def _broken(found: Registry) -> list[Finding]:
+    return [Finding("plugin", plugin.module, str(plugin), ok=False) for plugin in found.broken]

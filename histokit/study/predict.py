@@ -1,0 +1,110 @@
+"""Prediction on another dataset: what is missing of its features is extracted first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from histokit.errors import StoreError
+from histokit.extract.extract import extract
+from histokit.features import FeatureStore
+from histokit.plugin import Preprocess
+from histokit.store import RunRecord
+from histokit.store.fingerprints import spec_differences
+from histokit.store.vectors import FeatureTable
+from histokit.train.predict import predict_features
+
+
+def predict(
+    store: FeatureStore,
+    run_id: str,
+    dataset: str,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    allow_missing: bool = False,
+    force: bool = False,
+    progress: Callable[..., None] = lambda *_: None,
+) -> RunRecord:
+    """Predict the samples of a dataset, labelled or not, with the model of a run.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run_id : str
+    dataset : str
+    device, batch_size
+        As in `extract`.
+    allow_missing : bool
+        Leave out samples that cannot be read, instead of raising.
+    force : bool
+        Do it again although the predictions are there.
+    progress : callable, optional
+        Called with (done, total) while features are extracted.
+
+    Returns
+    -------
+    RunRecord
+        Of kind ``predict``, to be evaluated like any other where the samples have labels.
+
+    Raises
+    ------
+    StoreError
+        If the features of the run cannot be made anew, for instance because its weights file changed.
+    """
+    run = store.run(run_id)
+    tables = {table.name: table for table in store.feature_tables()}
+    wanted = [_table(run, str(part["table"]), tables) for part in run.features]
+    for variant in _variants(wanted):
+        _extract_variant(store, dataset, variant, device, batch_size, progress)
+    address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
+    features = store.features(dataset, address, allow_missing=allow_missing)
+    return predict_features(store, run, features, force=force)
+
+
+def _table(run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:
+    if name not in tables:
+        raise StoreError(
+            f"The feature table {name!r} that the run {run.id} was trained on is gone.",
+            next=f"Extract {run.address} of {run.dataset!r} again, then train again.",
+        )
+    return tables[name]
+
+
+def _variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
+    """Group tables that one forward pass fills: the same network, weights and preprocessing."""
+    groups: dict[str, list[FeatureTable]] = {}
+    for table in tables:
+        shared = {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
+        groups.setdefault(repr(sorted(shared.items())), []).append(table)
+    return list(groups.values())
+
+
+def _extract_variant(
+    store: FeatureStore,
+    dataset: str,
+    tables: Sequence[FeatureTable],
+    device: str,
+    batch_size: int | None,
+    progress: Callable[..., None],
+) -> None:
+    spec, info = tables[0].spec, tables[0].info
+    done = extract(
+        store,
+        dataset,
+        str(spec["backbone"]),
+        layers=[table.layer for table in tables],
+        weights={str(spec["backbone"]): str(info["weights_request"])},
+        preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
+        precision=str(spec["precision"]),
+        device=device,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    made = {entry["fingerprint"]: entry["table"] for entry in done.tables}
+    if {table.fingerprint for table in tables} != set(made):
+        new = next(t for t in store.feature_tables(dataset) if t.name in made.values())
+        changes = "; ".join(spec_differences(spec, new.spec))
+        raise StoreError(
+            f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
+            next="Bring back the same weights file, or train again on the new features.",
+        )

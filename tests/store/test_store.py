@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histokit.errors import DataError, StoreError
+from histokit.features import FeatureStore
+from histokit.store import DatasetRecord, RunRecord, Split, Store
+from histokit.store.database import FORMAT_KEY
+from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
+from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, SAMPLE_FIELDS, split_rows
+from histokit.store.vectors import insert_vectors, read_vectors, stored_keys, vectors_by_content
+
+SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
+
+
+def a_dataset(store: Store, name: str = "d", labels: tuple[str, ...] = ("x", "y")) -> DatasetRecord:
+    record = DatasetRecord(
+        name, "folder", "1", "histokit", "root", {}, labels, None, "accuracy", ("R", "G", "B"), {}, None, (), None,
+        len(labels), "2020-01-01",
+    )  # fmt: skip
+    schema = pa.schema(SAMPLE_FIELDS)
+    rows = [
+        {"id": f"s{i}", "content": bytes([i]) * 16, "image": [f"{i}.png"], "label": v} for i, v in enumerate(labels)
+    ]
+    store.save_dataset(record, pa.Table.from_pylist(rows, schema=schema), FILE_SCHEMA.empty_table())
+    return record
+
+
+def a_run(run_id: str, dataset: str = "d") -> tuple[RunRecord, pa.Table]:
+    run = RunRecord(
+        run_id, dataset, "train", "net/l", "svm", "cv", "00", ("x", "y"), "accuracy", {}, [], [], {}, 1.0, "2020"
+    )
+    row = {"run": run_id, "repeat": 0, "fold": 0, "role": "test", "id": "s0", "true": "x", "predicted": "y"}
+    row |= {"scores": [0.25, -0.25], "kind": "decision", "group": None, "levels": []}
+    return run, pa.Table.from_pylist([row], schema=PREDICTION_SCHEMA)
+
+
+def test_dataset_comes_back_and_is_replaced(store: FeatureStore) -> None:
+    record = a_dataset(store)
+    assert store.dataset("d") == record
+    assert store.samples("d").column("label").to_pylist() == ["x", "y"]
+    a_dataset(store, labels=("z",))
+    assert store.dataset("d").count == 1
+    assert len(store.datasets()) == 1
+    assert store.samples("d", where="label = 'z'").num_rows == 1
+
+
+def test_unknown_dataset_has_a_hint(store: FeatureStore) -> None:
+    a_dataset(store, "breast")
+    with pytest.raises(StoreError, match="no dataset 'brest'") as caught:
+        store.dataset("brest")
+    assert "Did you mean 'breast'?" in caught.value.next
+
+
+def test_bad_filter_names_the_columns(store: FeatureStore) -> None:
+    a_dataset(store)
+    with pytest.raises(StoreError) as caught:
+        store.samples("d", where="lable = 'x'")
+    assert "label" in caught.value.next
+
+
+def test_split_comes_back_and_is_replaced(store: FeatureStore) -> None:
+    a_dataset(store)
+    first = Split("d", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]), group="g", seed=3)
+    store.save_split(first)
+    store.save_split(first)
+    back = store.split("d", "s")
+    assert back.digest == first.digest
+    assert (back.group, back.seed) == ("g", 3)
+    assert [(f.train, f.val, f.test) for f in back.folds()] == [(["s0"], [], ["s1"])]
+    second = replace(first, rows=split_rows([(0, 0, "s1", "train"), (0, 0, "s0", "test")]))
+    store.save_split(second)
+    assert store.split("d", "s").folds()[0].test == ["s0"]
+    assert store.database.count("splits.d") == 2
+    with pytest.raises(StoreError, match="no split 't'"):
+        store.split("d", "t")
+
+
+def test_split_digest_does_not_depend_on_row_order() -> None:
+    rows = [(0, 0, "a", "train"), (0, 0, "b", "test"), (0, 1, "a", "test")]
+    one, two = (Split("d", "s", split_rows(r)) for r in (rows, rows[::-1]))
+    assert one.digest == two.digest
+    assert Split("d", "s", split_rows(rows[:2])).digest != one.digest
+
+
+def test_run_is_found_by_the_beginning_of_its_id(store: FeatureStore) -> None:
+    for run_id in ("abcd1234", "abcd9999", "ffff0000"):
+        store.save_run(*a_run(run_id), b"model" + run_id.encode())
+    assert store.run("ffff").id == "ffff0000"
+    assert store.has_run("abcd1234")
+    assert not store.has_run("abcd")
+    assert store.model("ffff0000") == b"modelffff0000"
+    assert store.predictions("ffff0000").column("scores").to_pylist() == [[0.25, -0.25]]
+    with pytest.raises(StoreError, match="ambiguous: abcd1234, abcd9999"):
+        store.run("abcd")
+    with pytest.raises(StoreError, match="no run 'abc'"):
+        store.run("abc")
+
+
+def test_saving_a_run_again_does_not_double_its_predictions(store: FeatureStore) -> None:
+    for _ in range(2):
+        store.save_run(*a_run("abcd1234"), None)
+    assert store.predictions("abcd1234").num_rows == 1
+    with pytest.raises(StoreError, match="has no model"):
+        store.model("abcd1234")
+
+
+def test_vectors_are_written_once_and_come_back_in_any_order(store: FeatureStore) -> None:
+    table = store.create_feature_table("d", SPEC, 3, {"index": 0})
+    ids, contents = ["a", "b", "c"], [b"1" * 16, b"2" * 16, b"3" * 16]
+    matrix = np.arange(9, dtype=np.float32).reshape(3, 3)
+    assert insert_vectors(store.database, table, ids[:2], contents[:2], matrix[:2]) == 2
+    assert insert_vectors(store.database, table, ids, contents, matrix + 100) == 1
+    keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
+    assert stored_keys(store.database, table) == set(keys)
+    found, missing = read_vectors(store.database, table, [keys[2], b"0" * 16, keys[0]])
+    assert found.tolist() == [[106, 107, 108], [0, 1, 2]]
+    assert missing.tolist() == [1]
+    assert vectors_by_content(store.database, table, {b"2" * 16, b"9" * 16})[b"2" * 16].tolist() == [3, 4, 5]
+
+
+def test_nan_is_refused_by_layer_and_sample(store: FeatureStore) -> None:
+    table = store.create_feature_table("d", SPEC, 2, {})
+    with pytest.raises(DataError, match="net/l gave NaN or infinity for the sample 'b'"):
+        insert_vectors(store.database, table, ["a", "b"], [b"1" * 16, b"2" * 16], np.array([[1, 2], [3, np.inf]]))
+    assert stored_keys(store.database, table) == set()
+
+
+def test_another_width_is_refused(store: FeatureStore) -> None:
+    store.create_feature_table("d", SPEC, 2, {})
+    with pytest.raises(StoreError, match="vectors of 2 numbers; the network gave 3"):
+        store.create_feature_table("d", SPEC, 3, {})
+
+
+def test_tables_describe_themselves(store: FeatureStore) -> None:
+    store.create_feature_table("d", SPEC, 2, {"index": 4})
+    schema = store.database.schema(store.feature_tables("d")[0].name)
+    header = json.loads(schema.metadata[b"histokit.features"])
+    assert header == {"dataset": "d", "spec": SPEC, "info": {"index": 4}}
+    assert not schema.field("key").nullable
+    assert schema.field("key").metadata[b"lance-schema:unenforced-primary-key"] == b"true"
+
+
+def test_newer_format_is_refused(store: FeatureStore) -> None:
+    rows = pa.table({"id": ["a"]}).replace_schema_metadata({FORMAT_KEY: b"999"})
+    store.database.overwrite("samples.new", rows)
+    with pytest.raises(StoreError, match="has format 999") as caught:
+        store.database.read("samples.new")
+    assert caught.value.next == "Update histokit."
+
+
+def test_damaged_table_is_a_clear_error(store: FeatureStore) -> None:
+    a_dataset(store)
+    for file in (store.uri / "samples.d.lance" / "_versions").iterdir():
+        file.write_bytes(b"rubbish")
+    with pytest.raises(StoreError, match=r"samples\.d.* cannot be read") as caught:
+        store.samples("d")
+    assert "store verify" in caught.value.next
+
+
+def test_fingerprint_follows_the_spec_only() -> None:
+    assert spec_fingerprint(SPEC) == spec_fingerprint(dict(reversed(SPEC.items())))
+    assert spec_fingerprint(SPEC) != spec_fingerprint({**SPEC, "weights": "random:1"})
+
+
+def test_differences_are_shown_field_by_field() -> None:
+    other = {**SPEC, "preprocess": {"size": 299, "resize": "squash"}}
+    assert list(spec_differences(SPEC, other)) == ["preprocess.resize: default → squash", "preprocess.size: 64 → 299"]
+
+
+def test_content_depends_on_files_part_box_and_pixel_key() -> None:
+    base = content_digest([b"f"], None, None, b"")
+    assert base == content_digest([b"f"], None, None, b"")
+    others = {
+        content_digest([b"g"], None, None, b""),
+        content_digest([b"f", b"f"], None, None, b""),
+        content_digest([b"f"], "page1", None, b""),
+        content_digest([b"f"], None, (0, 0, 1, 1), b""),
+        content_digest([b"f"], None, None, b"k"),
+    }
+    assert len(others | {base}) == 6
+
+
+def test_table_names_hold_only_what_lancedb_allows() -> None:
+    name = table_name("d", "timm:hf-hub:MahmoodLab/uni,a=1", "blocks.3:cls-mean" * 20, "0123456789ab")
+    assert len(name) == 120
+    assert name.startswith("features.d.timm_hf-hub_MahmoodLab_uni_a_1_blocks.3_cls-mean")
+    assert name.endswith(".0123456789ab")
+
+
+_INSERT = """
+import sys
+import numpy as np
+from histokit.store import Store
+from histokit.store.vectors import insert_vectors
+store = Store(sys.argv[1])
+spec = {"backbone": "net", "layer": "l"}
+table = store.create_feature_table("d", spec, 4, {})
+for start in range(0, 200, 20):
+    ids = [f"s{i}" for i in range(start, start + 40)]
+    insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((40, 4), dtype=np.float32))
+"""
+
+
+def test_two_processes_lose_and_double_no_row(tmp_path: Path) -> None:
+    processes = [subprocess.Popen([sys.executable, "-c", _INSERT, str(tmp_path / "s")]) for _ in range(2)]
+    assert [p.wait(timeout=120) for p in processes] == [0, 0]
+    store = Store(tmp_path / "s")
+    ids = store.database.read(store.feature_tables("d")[0].name, ["id"]).column("id").to_pylist()
+    assert sorted(ids) == sorted(f"s{i}" for i in range(220))
