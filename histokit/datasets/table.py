@@ -172,7 +172,7 @@ class Table(Dataset):
             raise DataError(
                 f"Row {row} of the table {str(self.path)!r} has no id.", next=f"Fill the column {self.id_column}."
             )
-        mpp = values[self.mpp_column] if self.mpp_column else None
+        mpp = clean(values[self.mpp_column]) if self.mpp_column else None
         if mpp is not None and not (isinstance(mpp, (int, float)) and 0 < mpp < math.inf):
             raise self._not_a_number(row, str(self.mpp_column), mpp)
         return Sample(

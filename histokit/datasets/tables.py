@@ -78,8 +78,8 @@ def python_types(table: pa.Table) -> dict[str, type]:
 
 
 def clean(value: Any) -> Any:
-    """Return none for an empty text, else the value."""
-    return None if value == "" else value
+    """Return none for an empty text and for NaN, else the value."""
+    return None if value == "" or value != value else value
 
 
 def _read_csv(path: Path, text_columns: Collection[str]) -> pa.Table:
@@ -95,7 +95,7 @@ def _read_csv(path: Path, text_columns: Collection[str]) -> pa.Table:
         )
 
     table = read(text_columns)
-    others = {f.name for f in table.schema if not _is_plain(f.type)}
+    others = {f.name for f in table.schema if not _is_plain(f.type) and not pa.types.is_null(f.type)}
     return read({*text_columns, *others}) if others else table
 
 

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from histokit.datasets.table import Table
+from histokit.errors import DataError, UsageError
+from histokit.plugin.testing import check_dataset
+
+ROWS = """image,label,slide,age,score,stained,cut
+a.png,tumour,0012,64,0.5,true,2020-01-02
+b.png,normal,0012,,1,false,2020-01-03
+sub/c.png,tumour,0013,71,,true,
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    for path in ("a.png", "b.png", "sub/c.png"):
+        Image.fromarray(np.arange(300, dtype=np.uint16).astype(np.uint8).reshape(10, 10, 3)).save(tmp_path / path)
+    (tmp_path / "t.csv").write_text(ROWS)
+    return tmp_path
+
+
+def read(root: Path, text: str | None = None, **options: str):
+    if text is not None:
+        (root / "t.csv").write_text(text)
+    dataset = Table.from_options(root, {"table": "t.csv", **options})
+    return list(dataset.samples()), dataset
+
+
+def test_one_sample_a_row(root):
+    samples, dataset = read(root, group="slide")
+    assert [(s.id, s.image, s.label) for s in samples] == [
+        ("a.png", ("a.png",), "tumour"),
+        ("b.png", ("b.png",), "normal"),
+        ("sub/c.png", ("sub/c.png",), "tumour"),
+    ]
+    assert dataset.columns == {"slide": str, "age": int, "score": float, "stained": bool, "cut": str}
+    assert [dict(s.metadata) for s in samples] == [
+        {"slide": "0012", "age": 64, "score": 0.5, "stained": True, "cut": "2020-01-02"},
+        {"slide": "0012", "age": None, "score": 1.0, "stained": False, "cut": "2020-01-03"},
+        {"slide": "0013", "age": 71, "score": None, "stained": True, "cut": None},
+    ]
+    assert dataset.warnings == []
+
+
+def test_contract(root):
+    check_dataset(Table, root, table="t.csv", group="slide", positive="tumour", levels="slide")
+
+
+def test_ids_labels_and_groups_stay_text(root):
+    text = "image,key,grade,case\na.png,007,01,1e3\nb.png,008,02,1e3\n"
+    samples, dataset = read(root, text, id="key", label="grade", group="case")
+    assert [(s.id, s.label, dict(s.metadata)) for s in samples] == [
+        ("007", "01", {"case": "1e3"}),
+        ("008", "02", {"case": "1e3"}),
+    ]
+    assert dataset.columns == {"case": str}
+
+
+def test_columns_can_be_chosen(root):
+    samples, dataset = read(root, columns="age", group="slide", levels="stained")
+    assert list(dataset.columns) == ["age", "slide", "stained"]
+    assert dict(samples[0].metadata) == {"age": 64, "slide": "0012", "stained": "true"}
+
+
+def test_parquet_elsewhere(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("tables") / "t.parquet"
+    columns = {
+        "file": pa.array(["a.png", "b.png"]).dictionary_encode(),
+        "label": pa.array([1, 0], pa.int8()),
+        "slide": pa.array([12, 13], pa.int32()),
+        "um": pa.array([0.5, None], pa.float32()),
+        "tags": pa.array([["x"], []]),
+    }
+    parquet.write_table(pa.table(columns), path)
+    dataset = Table.from_options(root, {"table": str(path), "image": "file", "group": "slide", "mpp": "um"})
+    samples = list(dataset.samples())
+    assert [(s.id, s.label, s.mpp, dict(s.metadata)) for s in samples] == [
+        ("a.png", "1", 0.5, {"slide": "12"}),
+        ("b.png", "0", None, {"slide": "13"}),
+    ]
+    assert dataset.columns == {"slide": str}
+
+
+def test_tab_separated_values(root):
+    (root / "t.tsv").write_text("image\tlabel\na.png\tx,y\n")
+    assert [s.label for s in Table(root, table="t.tsv").samples()] == ["x,y"]
+
+
+def test_boxes(root):
+    text = "image,label,left,top,w,h\na.png,x,1,2,3,4\na.png,y,-2,0,5,5\n"
+    samples, dataset = read(root, text, box="left,top,w,h")
+    assert [(s.id, s.box) for s in samples] == [
+        ("a.png#xywh=1,2,3,4", (1, 2, 3, 4)),
+        ("a.png#xywh=-2,0,5,5", (-2, 0, 5, 5)),
+    ]
+    assert dataset.read(samples[0]).shape == (4, 3, 3)
+    check_dataset(dataset)
+
+
+@pytest.mark.parametrize("values", ["1.5,2,3,4", "1,2,0,4", "1,2,3,-1", ",2,3,4", "x,2,3,4", "nan,2,3,4"])
+def test_boxes_that_do_not_fit(root, values):
+    with pytest.raises(DataError, match="Row 1 of the table"):
+        read(root, f"image,left,top,w,h\na.png,{values}\n", box="left,top,w,h")
+
+
+def test_whole_numbers_written_as_floats_are_boxes(root):
+    samples, _ = read(root, "image,left,top,w,h\na.png,1.0,2.0,3.0,4.0\n", box="left,top,w,h")
+    assert samples[0].box == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "inf"])
+def test_mpp_that_does_not_fit(root, value):
+    with pytest.raises(DataError, match="Row 2 of the table"):
+        read(root, f"image,mpp\na.png,0.5\nb.png,{value}\n")
+
+
+def test_rows_without_an_image_are_counted(root):
+    text = "image,label\n" + "".join(f"{name}.png,x\n" for name in ("a", "gone1", "b", "gone2", "gone3", "gone4"))
+    samples, dataset = read(root, text + ",x\n")
+    assert [sample.id for sample in samples] == ["a.png", "b.png"]
+    assert dataset.warnings == [
+        "5 rows were left out because their image is missing, for example 'gone1.png', 'gone2.png', 'gone3.png'"
+    ]
+
+
+def test_no_image_exists(root):
+    with pytest.raises(DataError, match=r"gives no sample; 1 paths do not exist, for example 'images/a.png'") as caught:
+        read(root, "image,label\nimages/a.png,x\n")
+    assert str(root) in caught.value.next
+    with pytest.raises(DataError, match="it has no rows"):
+        read(root, "image,label\n")
+
+
+def test_rows_without_a_label_are_kept_and_counted(root):
+    samples, dataset = read(root, "image,label\na.png,x\nb.png,\n")
+    assert [sample.label for sample in samples] == ["x", None]
+    assert dataset.warnings == ["1 rows have no label, for example 'b.png'"]
+
+
+def test_a_label_may_be_called_na(root):
+    assert [s.label for s in read(root, "image,label\na.png,NA\nb.png,N\n")[0]] == ["NA", "N"]
+
+
+def test_duplicate_ids_are_named(root):
+    with pytest.raises(DataError, match=r"1 ids .* come twice: a\.png \(rows 1 and 3\)") as caught:
+        read(root, "image,label\na.png,x\nb.png,x\na.png,y\n")
+    assert "-o id=COLUMN" in caught.value.next
+
+
+def test_a_row_without_id(root):
+    with pytest.raises(DataError, match=r"Row 2 .* has no id"):
+        read(root, "image,id\na.png,x\nb.png,\n")
+
+
+def test_taken_names_are_left_out_and_reported(root):
+    _, dataset = read(root, "image,label,grade,part\na.png,x,1,2\n", label="grade")
+    assert dataset.columns == {}
+    assert [w.split(" was")[0] for w in dataset.warnings] == ["The column 'label'", "The column 'part'"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"image": "imag"}, "no column 'imag'", "Did you mean 'image'?"),
+        ({"label": "lable"}, "no column 'lable'", "Did you mean 'label'?"),
+        ({"group": "patient"}, "no column 'patient'", "Its columns are: image, label, slide"),
+        ({"box": "x,y,w,h"}, "no column 'x'", "Its columns"),
+        ({"split": "fold"}, "no column 'fold'", "Its columns"),
+        ({"columns": "age,sex"}, "no column 'sex'", "Its columns"),
+        ({"levels": "well"}, "no column 'well'", "Its columns"),
+        ({"positive": "tumor"}, "positive='tumor'", "Did you mean 'tumour'?"),
+        ({"classes": "tumour"}, "'normal' is not among the classes", "classes=normal,tumour"),
+    ],
+)
+def test_options_that_the_table_does_not_fit(root, options, message, hint):
+    with pytest.raises(UsageError) as caught:
+        read(root, **options)
+    assert message in caught.value.message
+    assert hint in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "needs the option 'table'"), ({"table": "t", "box": "x,y"}, "2 columns instead of four")],
+)
+def test_options_that_are_wrong_in_themselves(root, options, message):
+    with pytest.raises(UsageError, match=message):
+        Table.from_options(root, options)
+    with pytest.raises(UsageError, match="'mpp', which is the name of a field"):
+        Table.from_options(root, {"table": "t", "columns": "mpp"})
+
+
+def test_tables_that_cannot_be_read(root):
+    for text, reason in (("image,image\na,b\n", "several columns named 'image'"), ("", "cannot be read")):
+        with pytest.raises(DataError, match=reason):
+            read(root, text)
+    (root / "t.csv").write_bytes(b"image,label\n\xff\xfe,1\n")
+    with pytest.raises(DataError):
+        read(root)
+    (root / "t.parquet").write_bytes(b"nothing")
+    with pytest.raises(DataError, match="cannot be read"):
+        read(root, table="t.parquet")
+    with pytest.raises(DataError, match=r"gone\.csv' does not exist"):
+        read(root, table="gone.csv")
+    with pytest.raises(DataError, match=r"The folder .* does not exist"):
+        list(Table(root / "nowhere", table=str(root / "t.csv")).samples())
+
+
+class TestSplit:
+    TEXT = "image,slide,set\na.png,s1,train\nb.png,s2,Testing\nsub/c.png,s3,validation\ngone.png,s4,test\n"
+
+    def test_roles(self, root):
+        _, dataset = read(root, self.TEXT, split="set", group="slide")
+        split = dataset.splits()["table"]
+        assert [(row.repeat, row.fold, row.sample_id, row.role) for row in split.rows] == [
+            (0, 0, "a.png", "train"),
+            (0, 0, "b.png", "test"),
+            (0, 0, "sub/c.png", "val"),
+        ]
+        assert (split.group, split.leaks) == ("slide", None)
+        assert list(dataset.columns) == ["slide"]
+        check_dataset(dataset)
+
+    def test_none_without_the_option(self, root):
+        assert read(root, self.TEXT)[1].splits() == {}
+
+    def test_a_sample_outside_the_split(self, root):
+        _, dataset = read(root, self.TEXT.replace("validation", ""), split="set")
+        assert Counter(row.role for row in dataset.splits()["table"].rows) == {"train": 1, "test": 1}
+
+    def test_an_unknown_role(self, root):
+        _, dataset = read(root, self.TEXT.replace("validation", "holdout"), split="set")
+        with pytest.raises(DataError, match=r"Row 3 .* set='holdout'"):
+            dataset.splits()
+
+    def test_a_group_on_both_sides_is_said_to_leak(self, root):
+        _, dataset = read(root, self.TEXT.replace("s2", "s1"), split="set", group="slide")
+        split = dataset.splits()["table"]
+        assert split.leaks == "1 values of slide are in the test set and outside it, for example s1"
+        assert split.group is None
+        check_dataset(dataset)
+
+    def test_training_and_validation_may_share_a_group(self, root):
+        _, dataset = read(root, self.TEXT.replace("s3", "s1"), split="set", group="slide")
+        assert dataset.splits()["table"].leaks is None
+
+
+def test_missing_numbers_are_none_in_either_form(root):
+    path = root / "t.parquet"
+    parquet.write_table(pa.table({"image": ["a.png"], "um": [math.nan], "age": [math.nan]}), path)
+    (sample,) = Table(root, table="t.parquet", mpp="um").samples()
+    assert (sample.mpp, dict(sample.metadata)) == (None, {"age": None})
+    (sample,) = read(root, "image,mpp,age\na.png,nan,nan\n")[0]
+    assert (sample.mpp, dict(sample.metadata)) == (None, {"age": None})
+
+
+def test_mpp_that_is_text(root):
+    with pytest.raises(DataError, match="has mpp='x'"):
+        read(root, "image,mpp\na.png,x\n")
