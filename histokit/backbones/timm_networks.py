@@ -128,6 +128,7 @@ class TimmBackbone(LibraryBackbone):
         return network
 
     def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
+        state = self._for_channels(network, state)
         try:
             return super()._load(network, state, file)
         except StoreError as misfit:
@@ -138,6 +139,15 @@ class TimmBackbone(LibraryBackbone):
                 except Exception:
                     continue
             raise misfit from None
+
+    def _for_channels(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Spread the first convolution of three colours over the channels that ``in_chans`` asks for."""
+        from timm.models import adapt_input_conv
+
+        first = f"{getattr(network, 'pretrained_cfg', {}).get('first_conv')}.weight"
+        if "in_chans" not in self.options or first not in state or state[first].shape[1] != 3:
+            return state
+        return {**state, first: adapt_input_conv(int(self.options["in_chans"]), state[first])}
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
         heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
@@ -154,8 +164,12 @@ class TimmBackbone(LibraryBackbone):
 
     def _library_preprocess(self) -> Preprocess:
         found = library_preprocess(self.recipe.configuration, Preprocess())
-        size = {**self.recipe.arguments, **self.arguments}.get("img_size")
-        return replace(found, size=int(size)) if size else found
+        arguments = {**self.recipe.arguments, **self.arguments}
+        count = int(arguments.get("in_chans", len(found.mean)))
+        if count != len(found.mean):
+            # Channels other than the three colours have no statistics of their own.
+            found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)
+        return replace(found, size=int(arguments.get("img_size", found.size)))
 
     def _library_licence(self) -> str | None:
         address = self.source.address if self.source.repository else None
