@@ -1,4 +1,4 @@
-"""From a `FeatureSet` to a selection of its columns."""
+"""From features to the subset that is worth keeping."""
 
 from histokit.steps import callable_step
 

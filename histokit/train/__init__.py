@@ -1,4 +1,4 @@
-"""From a `FeatureSet` to a fitted classifier, a run and its predictions."""
+"""From features to a fitted classifier, a run and its predictions."""
 
 from histokit.steps import callable_step
 

@@ -1,0 +1,278 @@
+"""Features, labels and folds brought together and checked for leaks: what selection and training start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError, UsageError
+from histokit.features import FeatureSet, FeatureStore
+from histokit.plugin.digests import digest_bytes
+from histokit.protocol.leaks import check_groups, duplicate_content
+from histokit.protocol.scorers import check_metric
+from histokit.protocol.splits import resolve_split
+from histokit.protocol.tuning import Problem
+from histokit.store.records import Fold, Split
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One outer fold as rows of the feature matrix.
+
+    Parameters
+    ----------
+    fold : Fold
+        The ids of its samples.
+    train : array of int
+        Training and validation samples: what selection and tuning may see.
+    test : array of int
+    """
+
+    fold: Fold
+    train: Rows
+    test: Rows
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A classification problem with its outer folds.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        Of the labelled samples, or of the units they were aggregated to.
+    split : Split
+    places : list of Place
+    problem : Problem
+    classes : tuple of str
+        The order of scores.
+    labels : (n,) array of str
+    group : str, optional
+        The column of the groups.
+    notes : list of str
+        What a reader of the scores should know.
+    """
+
+    features: FeatureSet
+    split: Split
+    places: list[Place]
+    problem: Problem
+    classes: tuple[str, ...]
+    labels: NDArray[np.object_]
+    group: str | None
+    notes: list[str]
+
+    @property
+    def training(self) -> Rows:
+        """The rows that train in any fold."""
+        return np.unique(np.concatenate([place.train for place in self.places]))
+
+    @property
+    def positive(self) -> str | None:
+        """The positive one of two classes."""
+        return None if self.problem.positive is None else self.classes[self.problem.positive]
+
+    @property
+    def feature_list(self) -> list[dict[str, Any]]:
+        """The tables of the features, for a record."""
+        return describe_features(self.features)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what an id has to hash of the data: features, samples with labels and groups, split."""
+        groups = self.problem.groups
+        rows = zip(
+            self.features.sample_ids,
+            self.features.content,
+            self.labels,
+            [None] * len(self.labels) if groups is None else groups,
+            strict=True,
+        )
+        digest = digest_bytes(*sorted(repr((i, c, label, str(g))).encode() for i, c, label, g in rows))
+        tables = [part["fingerprint"] for part in self.feature_list]
+        return {"features": tables, "samples": digest.hex(), "split": self.split.digest, "classes": list(self.classes)}
+
+
+def describe_features(features: FeatureSet) -> list[dict[str, Any]]:
+    """Return the tables of a feature set: address, table, fingerprint, backbone, layer and number of columns."""
+    names = ("address", "table", "fingerprint", "backbone", "layer")
+    return [{**{name: getattr(part, name) for name in names}, "columns": len(part)} for part in features.parts]
+
+
+def prepare(
+    store: FeatureStore,
+    dataset: str,
+    address: str,
+    *,
+    split: str | None = None,
+    metric: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    aggregate: str | None = None,
+    seed: int = 0,
+    allow_missing: bool = False,
+) -> Experiment:
+    """Open the features of labelled samples and place them in the folds of a split.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    dataset, address : str
+    split : str, optional
+        See `histokit.protocol.splits.resolve_split`.
+    metric : str, optional
+        The dataset's own where not given.
+    target : str, optional
+        A column in place of the label.
+    where : str, optional
+        SQL over the columns of the samples.
+    aggregate : str, optional
+        ``COLUMN:how``, to train on units in place of samples.
+    seed : int
+    allow_missing : bool
+        Go on without samples whose features are missing.
+
+    Returns
+    -------
+    Experiment
+
+    Raises
+    ------
+    LeakageError
+        If a group is on both sides of a fold.
+    DataError
+        If features are not finite, there are fewer than two classes, or no fold has both sides.
+    """
+    chosen = resolve_split(store, dataset, split, target=target)
+    features = store.features(dataset, address, where=where, allow_missing=allow_missing)
+    record = features.record
+    metric = check_metric(metric or record.metric)
+    notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
+    features = _labelled(features, target, notes)
+    _check_finite(features)
+    groups = features.groups()
+    by_id = None if groups is None else dict(zip(features.sample_ids, groups, strict=True))
+    notes += check_groups(chosen, by_id, record.group)
+    notes += duplicate_content(chosen, dict(zip(features.sample_ids, features.content, strict=True)))
+    unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
+    if aggregate:
+        features, unit_of = _aggregate(features, aggregate, target)
+    places = _place(chosen, unit_of, features.sample_ids, notes)
+    column = chosen.group or record.group
+    labels = np.array([str(v) for v in features.column(target or "label")], object)
+    classes = _classes(labels, () if target else record.classes)
+    position = {name: number for number, name in enumerate(classes)}
+    y = np.array([position[label] for label in labels], np.intp)
+    positive = position.get(record.positive or "", len(classes) - 1) if len(classes) == 2 else None
+    problem = Problem(features.X, y, _groups(features, column), len(classes), positive, metric, seed)
+    return Experiment(features, chosen, places, problem, classes, labels, column, notes)
+
+
+def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
+    total = len(store.samples(features.record.name, ["id"], where))
+    missing = total - len(features)
+    return [f"{missing} of {total} samples are left out: their features are missing"] if missing else []
+
+
+def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> FeatureSet:
+    present = np.array([value is not None for value in features.column(target or "label")], bool)
+    absent = len(present) - int(present.sum())
+    if not absent:
+        return features
+    note = f"{absent} samples without a {f'value of {target!r}' if target else 'label'} are left out"
+    if note not in notes:
+        notes.append(note)
+    return features.where(present)
+
+
+def _check_finite(features: FeatureSet) -> None:
+    bad = ~np.isfinite(features.X).all(axis=1)
+    if bad.any():
+        first = features.sample_ids[int(np.flatnonzero(bad)[0])]
+        raise DataError(
+            f"The features {features.address} of {int(bad.sum())} samples are not finite, such as {first!r}.",
+            next="Leave them out with --where, or extract them again with --precision float32.",
+        )
+
+
+def parse_aggregate(text: str) -> tuple[str, str]:
+    """Split ``COLUMN:how``; the mean where it is not said how."""
+    column, _, how = text.partition(":")
+    if not column:
+        raise UsageError(f"--aggregate {text!r} names no column.", next="Write for instance --aggregate slide:mean")
+    return column, how or "mean"
+
+
+def _aggregate(features: FeatureSet, text: str, target: str | None) -> tuple[FeatureSet, dict[str, str]]:
+    """Return the units, and the unit of each sample."""
+    column, how = parse_aggregate(text)
+    unit_of = dict(zip(features.sample_ids, map(str, features.column(column)), strict=True))
+    units = features.aggregate(column, how)  # type: ignore[arg-type]
+    mixed = [i for i, v in zip(units.sample_ids, units.column(target or "label"), strict=True) if v is None]
+    if mixed:
+        raise DataError(
+            f"The {column} {mixed[0]!r} holds several values of {target!r}.",
+            next="Aggregate over a column whose samples share it.",
+        )
+    return units, unit_of
+
+
+def _groups(features: FeatureSet, column: str | None) -> NDArray[np.object_] | None:
+    groups = features.groups(column) if column else None
+    if groups is None:
+        return None
+    units = zip(groups, features.sample_ids, strict=True)
+    return np.array([unit if group is None else str(group) for group, unit in units], object)
+
+
+def _classes(labels: NDArray[np.object_], announced: tuple[str, ...]) -> tuple[str, ...]:
+    found = set(labels)
+    classes = [name for name in announced if name in found]
+    classes += sorted(found - set(classes))
+    if len(classes) < 2:
+        raise DataError(
+            f"The samples are all of the class {classes[0]!r}." if classes else "There are no labelled samples.",
+            next="Give labels of two classes or more, or another --target or --where.",
+        )
+    return tuple(classes)
+
+
+def _place(split: Split, unit_of: dict[str, str], row_ids: list[str], notes: list[str]) -> list[Place]:
+    """Find the rows of each fold; folds of which one side is empty are left out."""
+    row_of = {row_id: row for row, row_id in enumerate(row_ids)}
+    places: list[Place] = []
+    seen: set[int] = set()
+    left_out = 0
+    folds = split.folds()
+    for fold in folds:
+        train = _rows([*fold.train, *fold.val], unit_of, row_of)
+        test = _rows(fold.test, unit_of, row_of)
+        both = sorted(set(train).intersection(test))
+        if both:
+            raise DataError(
+                f"The unit {row_ids[both[0]]!r} has samples in training and in test of fold {fold.fold}.",
+                next=f"Aggregate over a column that the folds of {split.name!r} do not cut.",
+            )
+        if len(train) and len(test):
+            places.append(Place(fold, train, test))
+            seen.update(train, test)
+        else:
+            left_out += 1
+    if not places:
+        raise DataError(
+            f"No fold of the split {split.name!r} has training and test samples left.",
+            next="Use another --split or --where.",
+        )
+    if left_out:
+        notes.append(f"{left_out} of {len(folds)} folds are left out: no training or no test samples are left in them")
+    if len(seen) < len(row_ids):
+        notes.append(f"{len(row_ids) - len(seen)} samples are in no fold of the split {split.name!r}")
+    return places
+
+
+def _rows(ids: list[str], unit_of: dict[str, str], row_of: dict[str, int]) -> Rows:
+    return np.unique(np.array([row_of[unit_of[i]] for i in ids if i in unit_of], np.intp))

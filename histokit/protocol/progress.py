@@ -1,0 +1,36 @@
+"""Progress of a known number of equal pieces, each of many small steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+class Progress:
+    """Count steps within pieces, so that a piece that needed fewer steps than foreseen still ends on its mark.
+
+    Parameters
+    ----------
+    report : callable, optional
+        ``report(done, total, detail)``.
+    pieces, steps : int
+        The number of pieces, and of steps in each.
+    detail : str
+    """
+
+    def __init__(self, report: Callable[..., None] | None, pieces: int, steps: int, detail: str = ""):
+        self.call, self.pieces, self.steps, self.detail = report, pieces, steps, detail
+        self.piece = self.done = 0
+
+    def step(self) -> None:
+        """Count a step."""
+        self.done = min(self.done + 1, self.steps)
+        self._report()
+
+    def finish_piece(self) -> None:
+        """End a piece."""
+        self.piece, self.done = self.piece + 1, 0
+        self._report()
+
+    def _report(self) -> None:
+        if self.call is not None:
+            self.call(self.piece * self.steps + self.done, self.pieces * self.steps, self.detail)

@@ -1,0 +1,158 @@
+"""Feature selection: which columns of which layers are worth keeping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.features import FeatureStore
+from histokit.plugin.digests import digest_json
+from histokit.protocol.elimination import eliminate
+from histokit.protocol.experiment import Experiment, Rows, prepare
+from histokit.protocol.progress import Progress
+from histokit.store.records import SelectionRecord
+
+#: Raised when the same question would give another selection than before.
+SELECTION_VERSION = 1
+METHODS = ("rfe",)
+
+
+def select(
+    store: FeatureStore,
+    dataset: str,
+    features: str,
+    *,
+    split: str | None = None,
+    method: str = "rfe",
+    tolerance: float = 0.005,
+    step: float = 0.2,
+    inner_folds: int = 5,
+    seed: int = 0,
+    metric: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    allow_missing: bool = False,
+    force: bool = False,
+    progress: Callable[..., None] | None = None,
+) -> SelectionRecord:
+    """Select columns by recursive elimination, in each outer training set and once more in all training samples.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    dataset : str
+    features : str
+        One address.
+    split : str, optional
+        A stored split, ``cv``, ``leave-one-group-out`` or ``holdout``; test samples are never looked at.
+    method : str
+        ``rfe``: recursive elimination by the importances of extremely randomised trees.
+    tolerance : float
+        The smallest subset is taken whose score is no further below the best.
+    step : float
+        How many columns go at a time: a fraction below 1, else a count.
+    inner_folds : int
+    seed : int
+    metric : str, optional
+        The dataset's own where not given.
+    target, where : str, optional
+        A column in place of the label; SQL over the columns of the samples.
+    allow_missing : bool
+    force : bool
+        Do it again even if the selection is stored.
+    progress : callable, optional
+        ``progress(done, total, detail)``.
+
+    Returns
+    -------
+    SelectionRecord
+        As stored.
+
+    Raises
+    ------
+    UsageError, StoreError, DataError, LeakageError
+    """
+    if method not in METHODS:
+        raise UsageError(
+            f"There is no selection method {method!r}.",
+            next=f"{did_you_mean(method, METHODS)}Use one of {', '.join(METHODS)}.",
+        )
+    experiment = prepare(
+        store,
+        dataset,
+        features,
+        split=split,
+        metric=metric,
+        target=target,
+        where=where,
+        seed=seed,
+        allow_missing=allow_missing,
+    )
+    parameters = {
+        "method": method,
+        "tolerance": tolerance,
+        "step": float(step),
+        "inner_folds": inner_folds,
+        "seed": seed,
+    }
+    parameters |= {"metric": experiment.problem.metric, "target": target, "where": where}
+    identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
+    selection_id = digest_json(identity).hex()[:12]
+    if store.has_selection(selection_id) and not force:
+        return store.selection(selection_id)
+    started = time.perf_counter()
+    found = _eliminate_everywhere(experiment, parameters, progress)
+    record = SelectionRecord(
+        selection_id,
+        dataset,
+        experiment.features.address,
+        experiment.split.name,
+        experiment.split.digest,
+        method,
+        {**parameters, "notes": experiment.notes},
+        [part for part in found if part["fold"] is not None],
+        found[-1],
+        _fitted_on(experiment),
+        experiment.feature_list,
+        [experiment.features.column_names[c] for c in found[-1]["columns"]],
+        round(time.perf_counter() - started, 3),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    store.save_selection(record)
+    return record
+
+
+def _eliminate_everywhere(
+    experiment: Experiment, parameters: dict[str, Any], report: Callable[..., None] | None
+) -> list[dict[str, Any]]:
+    """Return the selection of each outer fold, and last that of all training samples."""
+    subsets: list[tuple[int | None, int | None, Rows]] = [
+        (place.fold.repeat, place.fold.fold, place.train) for place in experiment.places
+    ]
+    subsets.append((None, None, experiment.training))
+    progress = Progress(report, len(subsets), parameters["inner_folds"] + 1, experiment.features.address)
+    found: list[dict[str, Any]] = []
+    for number, (repeat, fold, rows) in enumerate(subsets):
+        same = [i for i in range(number) if len(subsets[i][2]) == len(rows) and (subsets[i][2] == rows).all()]
+        if same:
+            part = found[same[0]]
+        else:
+            options = {name: parameters[name] for name in ("tolerance", "step")}
+            part = asdict(
+                eliminate(experiment.problem, rows, folds=parameters["inner_folds"], report=progress.step, **options)
+            )
+        found.append({**part, "repeat": repeat, "fold": fold})
+        progress.finish_piece()
+    return found
+
+
+def _fitted_on(experiment: Experiment) -> list[dict[str, Any]]:
+    ids = experiment.features.sample_ids
+    used = [
+        {"repeat": p.fold.repeat, "fold": p.fold.fold, "ids": [ids[row] for row in p.train]} for p in experiment.places
+    ]
+    return [*used, {"repeat": None, "fold": None, "ids": [ids[row] for row in experiment.training]}]

@@ -1,0 +1,83 @@
+"""``histokit train``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from histokit import console
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    features: Annotated[
+        list[str],
+        typer.Option("--features", metavar="ADDRESS", help="May be repeated; each gives its own run."),
+    ],
+    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|knn")] = "svm",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S", help="A stored split, cv, leave-one-group-out, holdout. [default: the data's, or cv]"
+        ),
+    ] = None,
+    selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,
+    rfe: Annotated[bool, typer.Option("--rfe", help="Select columns anew in each outer training set.")] = False,
+    aggregate: Annotated[
+        str | None, typer.Option(metavar="COL:how", help="Train on units: mean, median or max of their samples.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(metavar="M", help="To tune by. [default: the data's]")] = None,
+    class_weight: Annotated[str, typer.Option(metavar="none|balanced")] = "none",
+    target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
+    ] = None,
+    inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds for tuning.")] = 5,
+    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
+) -> None:
+    """Train a classifier in every fold, and on all training samples. Prints a run id for each address."""
+    from histokit.plugin.options import parse_pairs
+    from histokit.train.train import train as run
+
+    with console.progress("Training") as report:
+        records = run(
+            console.open_store(),
+            dataset,
+            features,
+            classifier,
+            split=split,
+            selection=selection,
+            rfe=rfe,
+            aggregate=aggregate,
+            metric=metric,
+            class_weight=class_weight,
+            target=target,
+            where=where,
+            grid=parse_pairs(grid or [], "--grid"),
+            inner_folds=inner_folds,
+            seed=seed,
+            allow_missing=allow_missing,
+            force=force,
+            progress=report,
+        )
+    for text in dict.fromkeys(note for record in records for note in record.notes):
+        console.warn(text)
+    rows = [
+        [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, _mean_score(r), r.seconds] for r in records
+    ]
+    console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)
+    console.emit([record.id for record in records], {"runs": [_document(record) for record in records]})
+
+
+def _mean_score(record: Any) -> float | None:
+    values = [fold["scores"][record.metric] for fold in record.folds if fold["scores"][record.metric] is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _document(record: Any) -> dict[str, Any]:
+    document = record.to_json()
+    return {"run": document.pop("id"), "mean_over_folds": _mean_score(record), **document}

@@ -1,0 +1,156 @@
+"""Training in the outer folds: select, tune, fit and predict, each on the training samples only."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.protocol.elimination import Elimination, eliminate
+from histokit.protocol.estimators import converged, fit, scores
+from histokit.protocol.experiment import Experiment, Place, Rows
+from histokit.protocol.leaks import check_selection
+from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.tuning import Tuned, tune
+from histokit.store.records import SelectionRecord
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Parameters
+    ----------
+    classifier : str
+    grid : sequence of dict
+    class_weight : str, optional
+    inner_folds : int
+    selection : SelectionRecord, optional
+    rfe : bool
+        Whether to select anew in each training set.
+    """
+
+    classifier: str
+    grid: Sequence[dict[str, Any]]
+    class_weight: str | None
+    inner_folds: int
+    selection: SelectionRecord | None
+    rfe: bool
+
+    @property
+    def steps(self) -> int:
+        """How many fits and elimination paths a training set takes at most."""
+        return len(self.grid) * self.inner_folds + 1 + self.rfe * (self.inner_folds + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A classifier fitted on one training set.
+
+    Parameters
+    ----------
+    rows : array of int
+    estimator : fitted scikit-learn estimator
+    columns : array of int, optional
+        The columns that it takes; all where none.
+    tuned : Tuned
+    eliminated : Elimination, optional
+    stopped : int
+        Fits that stopped before they converged.
+    seconds : float
+    """
+
+    rows: Rows
+    estimator: Any
+    columns: Rows | None
+    tuned: Tuned
+    eliminated: Elimination | None
+    stopped: int
+    seconds: float
+
+    def scores(self, recipe: Recipe, experiment: Experiment, rows: Rows) -> NDArray[np.float64]:
+        """Return the (rows, classes) scores of rows of the experiment."""
+        X = experiment.problem.X[rows] if self.columns is None else experiment.problem.X[np.ix_(rows, self.columns)]
+        return scores(recipe.classifier, self.estimator, X, experiment.problem.classes)
+
+    def document(self) -> dict[str, Any]:
+        """Return what is kept of it in the run's record."""
+        document: dict[str, Any] = {"parameters": self.tuned.parameters, "train": len(self.rows)}
+        if self.tuned.table:
+            document["tuning"] = {name: getattr(self.tuned, name) for name in ("metric", "score", "folds", "table")}
+        if self.columns is not None:
+            document["columns"] = [int(column) for column in self.columns]
+        if self.eliminated is not None:
+            names = ("metric", "k_best", "k_min", "curve")
+            document["elimination"] = {name: getattr(self.eliminated, name) for name in names}
+        return {**document, "seconds": round(self.seconds, 3)}
+
+
+def fit_rows(
+    recipe: Recipe, experiment: Experiment, rows: Rows, part: dict[str, Any] | None, step: Callable[[], None]
+) -> Fitted:
+    """Select, tune and fit on rows; `part` is the part of a stored selection that they may use."""
+    started = time.perf_counter()
+    problem, eliminated, columns = experiment.problem, None, None
+    if recipe.rfe:
+        eliminated = eliminate(problem, rows, folds=recipe.inner_folds, report=step)
+        columns = np.array(eliminated.columns, np.intp)
+    elif part is not None:
+        columns = np.array(part["columns"], np.intp)
+    options: dict[str, Any] = {"class_weight": recipe.class_weight}
+    tuned = tune(
+        recipe.classifier, problem, rows, recipe.grid, folds=recipe.inner_folds, columns=columns, step=step, **options
+    )
+    X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
+    estimator = fit(recipe.classifier, tuned.parameters, X, problem.y[rows], seed=problem.seed, **options)
+    stopped = tuned.stopped + (not converged(recipe.classifier, estimator))
+    return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
+
+
+def selection_parts(recipe: Recipe, experiment: Experiment) -> list[dict[str, Any] | None]:
+    """Return the part of the stored selection that each outer fold may use.
+
+    Raises
+    ------
+    LeakageError
+    """
+    if recipe.selection is None:
+        return [None] * len(experiment.places)
+    return [check_selection(recipe.selection, experiment.split, place.fold) for place in experiment.places]
+
+
+def fold_document(
+    recipe: Recipe, experiment: Experiment, place: Place, fitted: Fitted, found: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return what the run's record keeps of an outer fold, with its test score."""
+    problem = experiment.problem
+    scorer = Scorer(problem.y[place.test], found.argmax(1), found, problem.positive)
+    values = scorer.values(dict.fromkeys([problem.metric, "accuracy"]))
+    trained = set(problem.y[fitted.rows].tolist())
+    absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
+    document = {"repeat": place.fold.repeat, "fold": place.fold.fold, "test": len(place.test), **fitted.document()}
+    document["scores"] = {name: defined(value) for name, value in values.items()}
+    return {**document, "classes_without_training": absent} if absent else document
+
+
+def fold_notes(recipe: Recipe, fitted: Sequence[Fitted], documents: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what a reader should know of the folds, each note once with the number of folds it is about."""
+    counted: Counter[str] = Counter()
+    for entry in fitted:
+        counted.update(f"tuning: {text}" for text in entry.tuned.notes)
+        counted.update(f"elimination: {text}" for text in (entry.eliminated.notes if entry.eliminated else []))
+    for document in documents:
+        counted.update(
+            f"class {name!r} has no training sample: it gets the lowest score"
+            for name in document.get("classes_without_training", [])
+        )
+    notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
+    stopped, fits = sum(e.stopped for e in fitted), sum(e.tuned.fits + 1 for e in fitted)
+    if stopped:
+        notes.append(f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged")
+    return notes

@@ -1,0 +1,175 @@
+"""Predictions of a trained classifier, on the test samples of its folds and on other features."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from histokit.errors import StoreError
+from histokit.features import FeatureSet, FeatureStore
+from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.protocol.classifiers import classifier
+from histokit.protocol.estimators import load, scores
+from histokit.protocol.experiment import describe_features, parse_aggregate
+from histokit.store.records import PREDICTION_SCHEMA, RunRecord
+
+
+def prediction_rows(
+    features: FeatureSet,
+    found: NDArray[np.float64],
+    *,
+    run: str,
+    classes: Sequence[str],
+    kind: str,
+    truth: Sequence[str | None],
+    group: str | None,
+    role: str,
+    repeat: int = 0,
+    fold: int = 0,
+) -> pa.Table:
+    """Return predictions as a table of `PREDICTION_SCHEMA`.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The n predicted samples.
+    found : (n, K) array
+        Their scores.
+    run, kind, role : str
+    classes : sequence of K str
+    truth : sequence of n labels or none
+    group : str, optional
+        The column of the groups.
+    repeat, fold : int
+    """
+    n = len(features)
+    names = features.samples.column_names
+    levels = [features.column(level) if level in names else [None] * n for level in features.record.levels]
+    groups = features.column(group) if group and group in names else [None] * n
+    columns: dict[str, Any] = {
+        "run": [run] * n,
+        "repeat": [repeat] * n,
+        "fold": [fold] * n,
+        "role": [role] * n,
+        "id": features.sample_ids,
+        "true": list(truth),
+        "predicted": [classes[k] for k in found.argmax(1)] if n else [],
+        "scores": found.tolist(),
+        "kind": [kind] * n,
+        "group": [_text(value) for value in groups],
+        "levels": [[_text(level[row]) for level in levels] for row in range(n)],
+    }
+    return pa.table({name: pa.array(v, PREDICTION_SCHEMA.field(name).type) for name, v in columns.items()})
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, *, force: bool = False) -> RunRecord:
+    """Predict samples with the model of a run, and store the predictions.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run : RunRecord
+        A training run; its model was fitted on all its training samples.
+    features : FeatureSet
+        Features of the same tables' specs, of any dataset, with labels or without.
+    force : bool
+        Do it again even if it is stored.
+
+    Returns
+    -------
+    RunRecord
+        Of the kind ``predict``.
+
+    Raises
+    ------
+    StoreError
+        If the features are not those that the run was trained on, or it has no model.
+    """
+    _check_same_features(run, features)
+    started = time.perf_counter()
+    target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
+    if aggregate:
+        features = features.aggregate(*parse_aggregate(aggregate))  # type: ignore[arg-type]
+    known = str(target or "label")
+    values = features.column(known) if known in features.samples.column_names else [None] * len(features)
+    truth = [_text(value) for value in values]
+    rows = zip(features.sample_ids, features.content, truth, strict=True)
+    digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
+    run_id = digest_json(["predict", run.id, run.created, features.record.name, digest]).hex()[:12]
+    if store.has_run(run_id) and not force:
+        return store.run(run_id)
+    model = load(store.model(run.id))
+    X = features.X if model["columns"] is None else features.X[:, model["columns"]]
+    width = len(run.classes)
+    found = scores(run.classifier, model["estimator"], X, width) if len(X) else np.empty((0, width))
+    table = prediction_rows(
+        features,
+        found,
+        run=run_id,
+        classes=run.classes,
+        kind=classifier(run.classifier).kind,
+        truth=truth,
+        group=features.record.group,
+        role="predict",
+    )
+    record = RunRecord(
+        id=run_id,
+        dataset=features.record.name,
+        kind="predict",
+        address=features.address,
+        classifier=run.classifier,
+        split="",
+        split_digest="",
+        classes=run.classes,
+        metric=run.metric,
+        parameters=run.parameters,
+        folds=[],
+        notes=_notes(run, features, truth, model),
+        versions=run.versions,
+        seconds=round(time.perf_counter() - started, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        group=features.record.group,
+        levels=features.record.levels,
+        features=describe_features(features),
+        source_run=run.id,
+    )
+    store.save_run(record, table, None)
+    return record
+
+
+def _check_same_features(run: RunRecord, features: FeatureSet) -> None:
+    if run.kind != "train":
+        raise StoreError(
+            f"The run {run.id} is a run of the kind {run.kind!r} and has no classifier.",
+            next="See: histokit list runs",
+        )
+    wanted = [(part["fingerprint"], part["columns"]) for part in run.features]
+    given = [(part["fingerprint"], part["columns"]) for part in describe_features(features)]
+    if wanted != given:
+        raise StoreError(
+            f"The run {run.id} was trained on {run.address} (tables {', '.join(f for f, _ in wanted)}), "
+            f"not on {features.address} (tables {', '.join(f for f, _ in given)}).",
+            next=f"Use: histokit predict {run.id} {features.record.name}",
+        )
+
+
+def _notes(run: RunRecord, features: FeatureSet, truth: Sequence[str | None], model: dict[str, Any]) -> list[str]:
+    notes = []
+    seen = {row.tobytes() for row in model["trained_on"]}
+    twins = sum(content in seen for content in features.content)
+    if twins:
+        notes.append(f"{twins} of {len(features)} samples were in the training of the model: their scores say nothing")
+    strange = sorted({label for label in truth if label is not None} - set(run.classes))
+    if strange:
+        notes.append(f"the model does not know the labels {', '.join(strange)}")
+    return notes

@@ -1,0 +1,255 @@
+"""Training: tuned classifiers in all outer folds, their predictions, and the model of all training samples."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.errors import StoreError, UsageError
+from histokit.features import FeatureStore
+from histokit.plugin.digests import digest_json
+from histokit.protocol.classifiers import check_class_weight, make_grid
+from histokit.protocol.classifiers import classifier as classifier_named
+from histokit.protocol.estimators import dump
+from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.progress import Progress
+from histokit.store.records import RunRecord, SelectionRecord
+from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document, fold_notes, selection_parts
+from histokit.train.predict import prediction_rows
+
+#: Raised when the same question would give other predictions than before.
+TRAINING_VERSION = 1
+
+
+def train(
+    store: FeatureStore,
+    dataset: str,
+    features: str | Sequence[str],
+    classifier: str = "svm",
+    *,
+    split: str | None = None,
+    selection: str | None = None,
+    rfe: bool = False,
+    aggregate: str | None = None,
+    metric: str | None = None,
+    class_weight: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    grid: Mapping[str, Any] | None = None,
+    inner_folds: int = 5,
+    seed: int = 0,
+    allow_missing: bool = False,
+    force: bool = False,
+    progress: Callable[..., None] | None = None,
+) -> list[RunRecord]:
+    """Train a classifier on each of some addresses.
+
+    In every outer fold it is tuned on the training and validation samples, by group-wise inner folds, refitted
+    on them, and predicts the test samples. It is then tuned and fitted on all training samples: that is the
+    model which predicts other data.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    dataset : str
+    features : str or sequence of str
+        Addresses; ``each`` stands for several. Every one gives its own run.
+    classifier : str
+        ``svm``, ``et``, ``fc``, ``logreg`` or ``knn``.
+    split : str, optional
+        A stored split, ``cv``, ``leave-one-group-out`` or ``holdout``. Where not given, that of the data, else ``cv``.
+    selection : str, optional
+        The id of a stored selection of columns.
+    rfe : bool
+        Select columns anew in each outer training set.
+    aggregate : str, optional
+        ``COLUMN:mean``, ``median`` or ``max``: train on units in place of samples.
+    metric : str, optional
+        What tuning maximises; the dataset's own where not given.
+    class_weight : str, optional
+        ``none`` or ``balanced``.
+    target, where : str, optional
+        A column in place of the label; SQL over the columns of the samples.
+    grid : mapping, optional
+        Parameter → values, in place of the default.
+    inner_folds : int
+        Capped by the number of groups.
+    seed : int
+    allow_missing : bool
+        Go on without samples whose features are missing.
+    force : bool
+        Do it again even if the run is stored.
+    progress : callable, optional
+        ``progress(done, total, detail)``.
+
+    Returns
+    -------
+    list of RunRecord
+        As stored, one for each address.
+
+    Raises
+    ------
+    UsageError, StoreError, DataError, LeakageError
+    """
+    if selection and rfe:
+        raise UsageError("Both a stored selection and --rfe are given.", next="Give one of --selection and --rfe.")
+    if inner_folds < 2:
+        raise UsageError(f"{inner_folds} inner folds are none.", next="Give --inner-folds 2 or more.")
+    kept = store.selection(selection) if selection else None
+    weight = check_class_weight(classifier, class_weight)
+    recipe = Recipe(classifier, make_grid(classifier, grid), weight, inner_folds, kept, rfe)
+    asked = [features] if isinstance(features, str) else list(features)
+    addresses = list(dict.fromkeys(a for text in asked for a in store.addresses(dataset, text)))
+    options = {"split": split, "metric": metric, "target": target, "where": where, "aggregate": aggregate}
+    runs = []
+    for number, address in enumerate(addresses):
+        experiment = prepare(store, dataset, address, seed=seed, allow_missing=allow_missing, **options)
+        report = _nested(progress, number, len(addresses))
+        runs.append(_train_one(store, experiment, recipe, {**options, "seed": seed}, force, report))
+    return runs
+
+
+def _nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None] | None:
+    if report is None:
+        return None
+    return lambda done, total, detail="": report(number * total + done, count * total, detail)
+
+
+def _train_one(
+    store: FeatureStore,
+    experiment: Experiment,
+    recipe: Recipe,
+    options: dict[str, Any],
+    force: bool,
+    report: Callable[..., None] | None,
+) -> RunRecord:
+    if recipe.selection is not None:
+        _check_selection_fits(recipe.selection, experiment)
+    parameters = _parameters(recipe, experiment, options)
+    identity = {**experiment.identity(), "parameters": parameters, "version": TRAINING_VERSION}
+    run_id = digest_json(identity).hex()[:12]
+    if store.has_run(run_id) and not force:
+        return store.run(run_id)
+    started = time.perf_counter()
+    parts = selection_parts(recipe, experiment)
+    progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
+    fitted, documents, predictions = _train_folds(recipe, experiment, parts, run_id, progress)
+    final = _final(recipe, experiment, fitted, parts, progress)
+    trained = fitted if any(final is entry for entry in fitted) else [*fitted, final]
+    record = RunRecord(
+        id=run_id,
+        dataset=experiment.split.dataset,
+        kind="train",
+        address=experiment.features.address,
+        classifier=recipe.classifier,
+        split=experiment.split.name,
+        split_digest=experiment.split.digest,
+        classes=experiment.classes,
+        metric=experiment.problem.metric,
+        parameters={**parameters, "final": final.document()},
+        folds=documents,
+        notes=[*experiment.notes, *fold_notes(recipe, trained, documents)],
+        versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
+        seconds=round(time.perf_counter() - started, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        group=experiment.group,
+        levels=experiment.features.record.levels,
+        features=experiment.feature_list,
+    )
+    store.save_run(record, predictions, dump(_model(experiment, final)))
+    return record
+
+
+def _train_folds(
+    recipe: Recipe,
+    experiment: Experiment,
+    parts: Sequence[dict[str, Any] | None],
+    run_id: str,
+    progress: Progress,
+) -> tuple[list[Fitted], list[dict[str, Any]], pa.Table]:
+    """Train in every outer fold; return the classifiers, what the record keeps of them, and the test predictions."""
+    fitted, documents, tables = [], [], []
+    for place, part in zip(experiment.places, parts, strict=True):
+        entry = fit_rows(recipe, experiment, place.train, part, progress.step)
+        found = entry.scores(recipe, experiment, place.test)
+        fitted.append(entry)
+        documents.append(fold_document(recipe, experiment, place, entry, found))
+        rows = prediction_rows(
+            experiment.features.take(place.test),
+            found,
+            run=run_id,
+            classes=experiment.classes,
+            kind=classifier_named(recipe.classifier).kind,
+            truth=experiment.labels[place.test].tolist(),
+            group=experiment.group,
+            role="test",
+            repeat=place.fold.repeat,
+            fold=place.fold.fold,
+        )
+        tables.append(rows)
+        progress.finish_piece()
+    return fitted, documents, pa.concat_tables(tables)
+
+
+def _parameters(recipe: Recipe, experiment: Experiment, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run's id hashes of the way of training; the split has its own digest."""
+    asked = {key: value for key, value in options.items() if key != "split"}
+    return {
+        **asked,
+        "classifier": recipe.classifier,
+        "metric": experiment.problem.metric,
+        "positive": experiment.positive,
+        "grid": list(recipe.grid),
+        "class_weight": recipe.class_weight,
+        "inner_folds": recipe.inner_folds,
+        "selection": None if recipe.selection is None else recipe.selection.id,
+        "rfe": recipe.rfe,
+    }
+
+
+def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:
+    made_on = [(part["fingerprint"], part["columns"]) for part in selection.features]
+    given = [(part["fingerprint"], part["columns"]) for part in experiment.feature_list]
+    if made_on != given:
+        raise StoreError(
+            f"The selection {selection.id} was made on {selection.address}, not on {experiment.features.address}.",
+            next=f"Use --features {selection.address}, or select on these features.",
+        )
+
+
+def _final(
+    recipe: Recipe,
+    experiment: Experiment,
+    fitted: Sequence[Fitted],
+    parts: Sequence[dict[str, Any] | None],
+    progress: Progress,
+) -> Fitted:
+    """Return the model of all training samples, which is that of a fold where it trained on the same."""
+    rows = experiment.training
+    part = None
+    if recipe.selection is not None:
+        part = recipe.selection.kept or recipe.selection.folds[0]
+    for entry, used in zip(fitted, parts, strict=True):
+        same_columns = (used or {}).get("columns") == (part or {}).get("columns")
+        if len(entry.rows) == len(rows) and same_columns:
+            return entry
+    entry = fit_rows(recipe, experiment, rows, part, progress.step)
+    progress.finish_piece()
+    return entry
+
+
+def _model(experiment: Experiment, final: Fitted) -> dict[str, Any]:
+    contents = experiment.features.content
+    trained_on = np.frombuffer(b"".join(contents[row] for row in final.rows), np.uint8).reshape(-1, 16)
+    return {
+        "estimator": final.estimator,
+        "columns": final.columns,
+        "classes": list(experiment.classes),
+        "trained_on": trained_on,
+    }

@@ -1,0 +1,260 @@
+import numpy as np
+import pytest
+from sklearn.svm import LinearSVC
+
+from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.protocol import elimination
+from histokit.protocol.splits import make_split
+from histokit.select.select import select
+from histokit.store.records import PREDICTION_SCHEMA, Split, split_rows
+from histokit.train.predict import predict_features
+from histokit.train.train import train
+from tests.toy import make_samples, make_store
+
+FAST = {"grid": {"C": "1e-2,1"}, "inner_folds": 3}
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Five trees in place of a hundred."""
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+
+
+@pytest.fixture
+def toy(tmp_path):
+    samples, X = make_samples()
+    return make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X})
+
+
+def test_predictions_are_those_of_scikit_learn(toy):
+    (run,) = train(toy, "toy", "net/last", grid={"C": 0.1})
+    found = toy.predictions(run.id)
+    assert found.schema.names == PREDICTION_SCHEMA.names
+    assert sorted(found["id"].to_pylist()) == sorted(toy.samples("toy")["id"].to_pylist())
+    features = toy.features("toy", "net/last")
+    row = {i: n for n, i in enumerate(features.sample_ids)}
+    by_id = dict(zip(found["id"].to_pylist(), found["scores"].to_pylist(), strict=True))
+    for fold in toy.split("toy", "cv").folds():
+        train_rows, test_rows = ([row[i] for i in part] for part in (fold.train, fold.test))
+        model = LinearSVC(C=0.1, dual="auto", random_state=0).fit(features.X[train_rows], features.y[train_rows])
+        expected = model.decision_function(features.X[test_rows])
+        np.testing.assert_allclose([by_id[i][1] for i in fold.test], expected, rtol=1e-6)
+    scores = np.array(found["scores"].to_pylist())
+    np.testing.assert_array_equal(scores[:, 0], -scores[:, 1])
+    assert found["predicted"].to_pylist() == [run.classes[k] for k in scores.argmax(1)]
+    assert set(found["group"].to_pylist()) == {f"P{i}" for i in range(6)}
+
+
+@pytest.mark.parametrize("name", ["et", "logreg", "knn", "fc"])
+def test_other_classifiers(toy, name):
+    grids = {"et": {"trees": 10, "max_features": "sqrt"}, "fc": {"iterations": 30, "lr": "0.01,0.1"}}
+    grids |= {"logreg": {"C": 1}, "knn": {"k": "3,5", "metric": "euclidean"}}
+    (run,) = train(toy, "toy", "net/last", name, grid=grids[name], inner_folds=2, split="holdout")
+    scores = np.array(toy.predictions(run.id)["scores"].to_pylist())
+    np.testing.assert_allclose(scores.sum(1), 1)
+    assert run.folds[0]["scores"]["accuracy"] > 0.6
+
+
+def test_a_repeat_answers_from_the_store_and_force_redoes_it(toy):
+    (run,) = train(toy, "toy", "net/last", **FAST)
+    calls = []
+    (again,) = train(toy, "toy", "net/last", **FAST, progress=lambda *a: calls.append(a))
+    assert again == run
+    assert calls == []
+    (redone,) = train(toy, "toy", "net/last", **FAST, force=True, progress=lambda *a: calls.append(a))
+    assert redone.id == run.id
+    assert calls[-1][0] == calls[-1][1]
+    assert len(toy.predictions(run.id)) == 60
+
+
+def test_each_option_gives_another_run(toy):
+    options = [{}, {"seed": 1}, {"split": "holdout"}, {"metric": "roc_auc"}, {"class_weight": "balanced"}]
+    options += [{"where": "slide <> 'P0'"}, {"inner_folds": 2}]
+    runs = {train(toy, "toy", "net/last", **FAST | changes)[0].id for changes in options}
+    runs.add(train(toy, "toy", "net/first", **FAST)[0].id)
+    assert len(runs) == len(options) + 1
+
+
+def test_relabelling_gives_another_run(toy, tmp_path):
+    (before,) = train(toy, "toy", "net/last", **FAST)
+    samples, X = make_samples()
+    samples["label"][0] = "b" if samples["label"][0] == "a" else "a"
+    make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X})
+    (after,) = train(toy, "toy", "net/last", **FAST)
+    assert before.id != after.id
+    assert before.features == after.features
+
+
+def test_each_address_gives_its_own_run(toy):
+    runs = train(toy, "toy", ["net/each", "net/first+net/last", "net/last"], **FAST)
+    assert [run.address for run in runs] == ["net/first", "net/last", "net/first+net/last"]
+    assert [len(run.features) for run in runs] == [1, 1, 2]
+
+
+def test_everything_of_a_fold_is_recorded(toy):
+    (run,) = train(toy, "toy", "net/last", **FAST)
+    fold = run.folds[0]
+    assert (fold["repeat"], fold["fold"], fold["train"], fold["test"]) == (0, 0, 50, 10)
+    assert fold["parameters"] in ({"C": 0.01}, {"C": 1.0})
+    assert [entry["parameters"] for entry in fold["tuning"]["table"]] == [{"C": 0.01}, {"C": 1.0}]
+    assert fold["tuning"]["folds"] == 3
+    assert run.parameters["final"]["train"] == 60
+    assert run.notes[0] == "6 folds instead of 10: there are only 6 groups"
+    assert set(run.versions) == {"histokit", "scikit-learn", "numpy"}
+
+
+def test_a_column_that_names_the_patient_does_not_help(tmp_path):
+    """One indicator column for each slide tells its label in training, and nothing of another slide."""
+    n, slides = 80, 8
+    slide = np.arange(n) % slides
+    samples = {
+        "id": [f"s{i}" for i in range(n)],
+        "label": ["ab"[s % 2] for s in slide],
+        "slide": [f"P{s}" for s in slide],
+    }
+    store = make_store(tmp_path / "s", samples, {"last": np.eye(slides)[slide] * 10})
+    (run,) = train(store, "toy", "net/last", split="leave-one-group-out", grid={"C": 1})
+    assert np.mean([f["scores"]["accuracy"] for f in run.folds]) <= 0.5
+
+
+def test_a_split_that_cuts_a_group_is_refused(toy):
+    rows = split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "train"), (0, 0, "s6", "test"), (0, 0, "s7", "test")])
+    toy.save_split(Split("toy", "paper", rows, None, None, None, "published"))
+    with pytest.raises(LeakageError, match="slide P0, P1"):
+        train(toy, "toy", "net/last", split="paper")
+    toy.save_split(Split("toy", "leaky", rows, None, None, "slides are on both sides", "published"))
+    (run,) = train(toy, "toy", "net/last", split="leaky", grid={"C": 1})
+    assert "split leaky: slides are on both sides" in run.notes
+
+
+def test_duplicates_across_folds_are_told(tmp_path):
+    samples, X = make_samples()
+    contents = [bytes([i]) * 16 for i in range(60)]
+    contents[7] = contents[0]
+    store = make_store(tmp_path / "s", samples | {"content": contents}, {"last": X})
+    (run,) = train(store, "toy", "net/last", grid={"C": 1})
+    assert any("2 test samples are byte-identical" in note for note in run.notes)
+
+
+def test_a_class_without_training_samples_in_a_fold(tmp_path):
+    samples, X = make_samples(classes="ab")
+    for i in range(0, 60, 6):
+        samples["label"][i] = "c"
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    (run,) = train(store, "toy", "net/last", split="leave-one-group-out", **FAST)
+    (fold,) = [f for f in run.folds if "classes_without_training" in f]
+    assert fold["classes_without_training"] == ["c"]
+    assert fold["scores"]["accuracy"] == 0
+    found = store.predictions(run.id)
+    lowest = [np.isneginf(row[2]) for row in found["scores"].to_pylist()]
+    assert lowest == [label == "c" for label in found["true"].to_pylist()]
+    assert any("class 'c' has no training sample" in note for note in run.notes)
+
+
+def test_two_groups_and_groups_of_one_sample(tmp_path):
+    samples, X = make_samples(n=24, slides=2)
+    store = make_store(tmp_path / "two", samples, {"last": X})
+    (run,) = train(store, "toy", "net/last", **FAST)
+    assert len(run.folds) == 2
+    assert "tuning: the inner folds cut the only group of the training samples (2 of 3 training sets)" in run.notes
+    samples, X = make_samples(n=24, slides=24)
+    (run,) = train(make_store(tmp_path / "one", samples, {"last": X}), "toy", "net/last", **FAST)
+    assert len(run.folds) == 10
+
+
+def test_samples_without_label_or_features_are_told(tmp_path):
+    samples, X = make_samples()
+    samples["label"][3] = None
+    X[5] = np.nan
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    with pytest.raises(StoreError, match="missing for 1 of 60"):
+        train(store, "toy", "net/last")
+    (run,) = train(store, "toy", "net/last", allow_missing=True, **FAST)
+    assert "1 of 60 samples are left out: their features are missing" in run.notes
+    assert "1 samples without a label are left out" in run.notes
+    assert {"s3", "s5"}.isdisjoint(store.predictions(run.id)["id"].to_pylist())
+
+
+def test_target_where_and_aggregate(tmp_path):
+    samples, X = make_samples(n=90, slides=30)
+    grade = [["low", "high"][int(s[1:]) % 2] for s in samples["slide"]]
+    samples |= {"grade": grade, "label": grade}
+    store = make_store(tmp_path / "s", samples, {"last": X}, levels=("slide",))
+    (run,) = train(store, "toy", "net/last", target="grade", where="slide <> 'P0'", **FAST)
+    assert (run.classes, run.split) == (("high", "low"), "cv.grade")
+    assert len(store.predictions(run.id)) == 87
+    (run,) = train(store, "toy", "net/last", aggregate="slide:mean", **FAST)
+    found = store.predictions(run.id)
+    assert sorted(found["id"].to_pylist()) == sorted(f"P{i}" for i in range(30))
+    assert found["levels"].to_pylist() == [[i] for i in found["id"].to_pylist()]
+
+
+def test_units_that_a_fold_cuts_are_refused(tmp_path):
+    samples, X = make_samples()
+    samples["label"] = ["a"] * 60
+    samples["label"][1::2] = ["b"] * 30
+    samples["pair"] = [f"{i % 2}" for i in range(60)]
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    with pytest.raises(DataError, match="training and in test"):
+        train(store, "toy", "net/last", aggregate="pair:mean")
+
+
+def test_wrong_use(toy):
+    with pytest.raises(UsageError, match="Both"):
+        train(toy, "toy", "net/last", selection="abcd", rfe=True)
+    with pytest.raises(UsageError, match="no metric"):
+        train(toy, "toy", "net/last", metric="acc")
+    with pytest.raises(UsageError, match="no classifier"):
+        train(toy, "toy", "net/last", "svn")
+    with pytest.raises(DataError, match="all of the class"):
+        train(toy, "toy", "net/last", where="label = 'a'")
+
+
+def test_selection_by_fold_and_anew(toy):
+    chosen = select(toy, "toy", "net/last", step=0.5, inner_folds=2)
+    (run,) = train(toy, "toy", "net/last", selection=chosen.id, **FAST)
+    assert [f["columns"] for f in run.folds] == [f["columns"] for f in chosen.folds]
+    assert run.parameters["final"]["columns"] == chosen.kept["columns"]
+    (anew,) = train(toy, "toy", "net/last", rfe=True, split="holdout", grid={"C": 1}, inner_folds=2)
+    assert len(anew.folds[0]["columns"]) == anew.folds[0]["elimination"]["k_min"]
+
+
+def test_a_selection_fitted_on_the_test_groups_is_refused(toy):
+    chosen = select(toy, "toy", "net/last", step=0.5, inner_folds=2)
+    with pytest.raises(LeakageError, match=f"selection {chosen.id} was fitted on"):
+        train(toy, "toy", "net/last", selection=chosen.id, split="holdout")
+    with pytest.raises(StoreError, match="was made on net/last, not on net/first"):
+        train(toy, "toy", "net/first", selection=chosen.id)
+
+
+def test_predict_other_samples(toy, tmp_path):
+    (run,) = train(toy, "toy", "net/last", **FAST)
+    samples, X = make_samples(n=20, seed=5)
+    samples["id"] = [f"new{i}" for i in range(20)]
+    samples["label"] = [None] * 20
+    make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X}, name="new")
+    features = toy.features("new", "net/last")
+    record = predict_features(toy, run, features)
+    assert (record.kind, record.dataset, record.source_run, record.notes) == ("predict", "new", run.id, [])
+    found = toy.predictions(record.id)
+    everything = toy.features("toy", "net/last")
+    model = LinearSVC(**run.parameters["final"]["parameters"], random_state=0).fit(everything.X, everything.y)
+    assert found["predicted"].to_pylist() == model.predict(features.X).tolist()
+    assert found["true"].null_count == 20
+    assert predict_features(toy, run, features) == record
+    with pytest.raises(StoreError, match="was trained on net/last"):
+        predict_features(toy, run, toy.features("new", "net/first"))
+    seen = predict_features(toy, run, everything)
+    assert "60 of 60 samples were in the training of the model" in seen.notes[0]
+
+
+def test_the_model_of_a_holdout_is_that_of_its_training_samples(toy):
+    (run,) = train(toy, "toy", "net/last", split="holdout", **FAST)
+    assert run.parameters["final"]["train"] == run.folds[0]["train"]
+
+
+def test_repeats(toy):
+    toy.save_split(make_split(toy.samples("toy"), toy.dataset("toy"), "twice", folds=3, repeats=2))
+    (run,) = train(toy, "toy", "net/last", split="twice", **FAST)
+    assert [(f["repeat"], f["fold"]) for f in run.folds] == [(r, f) for r in (0, 1) for f in (0, 1, 2)]
+    assert len(toy.predictions(run.id)) == 120
