@@ -125,6 +125,8 @@ class Dataset:
         What `fit` returned, for `read`.
     needs_data : bool
         Whether the samples come from files under the root.
+    options : dict
+        The options with their defaults, as JSON-serialisable data.
     warnings : list of str
         What the user should know of the data, such as rows whose image is missing; filled by `samples`.
     """
@@ -152,8 +154,9 @@ class Dataset:
         bound = signature(cls.__init__).bind_partial(dataset, *arguments, **options)
         bound.apply_defaults()
         names = [name for name in announced_options(cls.__init__) if name in bound.arguments]
-        dataset.options = {**{name: bound.arguments[name] for name in names}, **options}
-        dataset.options.pop("root", None)
+        given = {**{name: bound.arguments[name] for name in names}, **options}
+        given.pop("root", None)
+        dataset.options = {name: str(v) if isinstance(v, Path) else v for name, v in given.items()}
         dataset.warnings = []
         return dataset
 

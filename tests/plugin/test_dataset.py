@@ -69,6 +69,16 @@ def test_options_are_recorded_with_their_defaults(root):
     assert Plain(root).options == {}
 
 
+def test_a_path_is_recorded_as_text(root):
+    class Masked(Scaled):
+        def __init__(self, root: str | Path, mask: Path = Path("mask.png")):
+            super().__init__(root)
+
+    assert Masked(root).options == {"mask": "mask.png"}
+    assert Masked.from_options(root, {"mask": "a/b.png"}).options == {"mask": "a/b.png"}
+    assert Masked(root).pixel_key(SAMPLE) != Masked(root, mask=Path("a/b.png")).pixel_key(SAMPLE)
+
+
 def test_a_dataset_can_be_sent_to_another_process(root):
     dataset = Scaled(root, gain=2.0)
     dataset.state = {"mean": 3.0}

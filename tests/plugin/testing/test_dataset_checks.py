@@ -1,0 +1,330 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histokit.errors import UsageError
+from histokit.plugin import Dataset, PublishedSplit, Sample, SplitRow
+from histokit.plugin.testing import CheckFailure, check_dataset, iter_dataset_checks, run_checks
+from histokit.plugin.testing.datasets import CLAUSES
+
+LETTERS = "abcdefgh"
+
+
+class Sound(Dataset):
+    """Keeps the whole contract; each test breaks one clause of it."""
+
+    name = "sound"
+    classes = ("0", "1")
+    positive = "1"
+    columns: Mapping[str, type] = {"slide": str, "age": int, "score": float, "fresh": bool}
+    group = "slide"
+    levels = ("slide",)
+
+    def __init__(self, root: str | Path, gain: int = 1, title: str = "x"):
+        super().__init__(root)
+        self.gain = gain
+
+    def samples(self):
+        for number, letter in enumerate(LETTERS):
+            metadata = {"slide": "s" + letter, "age": number, "score": 0.5, "fresh": True}
+            label = str(number % 2)
+            yield Sample(letter, (f"{letter}.png",), box=(0, 0, 4, 4), label=label, mpp=0.5, metadata=metadata)
+
+    def read(self, sample):
+        return super().read(sample) // self.gain
+
+    def splits(self):
+        return {"paper": PublishedSplit.holdout(LETTERS[:6], LETTERS[6:], group="slide")}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for letter in LETTERS:
+        Image.fromarray(generator.integers(0, 256, (6, 6, 3), dtype=np.uint8)).save(tmp_path / f"{letter}.png")
+    return tmp_path
+
+
+def changed(**changes):
+    """Return the sound plugin with the last sample changed."""
+
+    class Changed(Sound):
+        def samples(self):
+            *most, last = super().samples()
+            yield from most
+            values = {name: change(last) if callable(change) else change for name, change in changes.items()}
+            yield replace(last, **values)
+
+    return Changed
+
+
+def with_metadata(**values):
+    return changed(metadata=lambda sample: {**sample.metadata, **values})
+
+
+def attributes(**values):
+    return type("Changed", (Sound,), values)
+
+
+def splitting(*rows, **options):
+    return attributes(splits=lambda self: {"paper": PublishedSplit([SplitRow(*row) for row in rows], **options)})
+
+
+class Eager(Sound):
+    def __init__(self, root, gain: int = 1):
+        super().__init__(root, gain)
+        self.files = list(Path(root).iterdir())
+
+
+class Unannotated(Sound):
+    def __init__(self, root, gain=1):
+        super().__init__(root, gain)
+
+
+class Unserialisable(Sound):
+    pixel_options = ("gain",)
+
+    def __init__(self, root, gain: int = 1, shade: object = frozenset()):
+        super().__init__(root, gain)
+
+
+class Counting(Sound):
+    """Names samples by a counter that lives as long as the process."""
+
+    counter = count()
+
+    def samples(self):
+        self.ids = getattr(self, "ids", None) or [str(next(self.counter)) for _ in LETTERS]
+        for sample, name in zip(super().samples(), self.ids, strict=True):
+            yield replace(sample, id=name)
+
+    def splits(self):
+        return {}
+
+
+class Shuffling(Sound):
+    """Yields another order at each call of one instance."""
+
+    calls = 0
+
+    def samples(self):
+        self.calls += 1
+        samples = list(super().samples())
+        yield from samples if self.calls % 2 else reversed(samples)
+
+
+class Rooted(Sound):
+    def samples(self):
+        for sample in super().samples():
+            yield replace(sample, id=str(self.root.resolve() / sample.id))
+
+    def splits(self):
+        return {}
+
+
+class Absolute(Sound):
+    def samples(self):
+        for sample in super().samples():
+            yield replace(sample, image=(str(self.root.resolve() / sample.image[0]),))
+
+
+class Random(Sound):
+    def read(self, sample):
+        return np.random.default_rng().integers(0, 256, (4, 4, 3), dtype=np.uint8)
+
+
+class Progressive(Sound):
+    """Gives pixels that depend on what was read before."""
+
+    seen = 0
+
+    def read(self, sample):
+        self.seen += 1
+        return super().read(sample) // (1 + self.seen % 2)
+
+
+class RandomKey(Sound):
+    def pixel_key(self, sample):
+        return np.random.default_rng().bytes(8)
+
+
+class FixedKey(Sound):
+    """Forgets the option that alters pixels."""
+
+    pixel_options = ("title",)
+
+
+class Drawn(Sound):
+    """Has no files, and forgets to tell samples apart."""
+
+    def samples(self):
+        for sample in super().samples():
+            yield replace(sample, image=())
+
+    def read(self, sample):
+        return np.full((4, 4, 3), ord(sample.id) * self.gain % 256, dtype=np.uint8)
+
+
+def unreadable(pixels):
+    return attributes(read=lambda self, sample: pixels)
+
+
+GROUPED = [(0, 0, "a", "train"), (0, 0, "b", "test")]
+BROKEN = [
+    ("lazy constructor", Eager, "where the root does not exist"),
+    ("options as texts", Unannotated, "'gain' has no annotation"),
+    ("options as texts", Unserialisable, "not JSON serializable"),
+    ("samples exist", attributes(samples=lambda self: iter(())), "yields nothing"),
+    ("samples exist", attributes(samples=lambda self: iter([{"id": "a"}])), "not a Sample"),
+    ("samples exist", changed(image="h.png"), "not a tuple"),
+    ("unique ids", changed(id="a"), "'a' comes twice"),
+    ("unique ids", changed(id=""), "or empty"),
+    ("unique ids", changed(id=7), "the id 7"),
+    ("stable ids", Counting, "a second instance"),
+    ("stable ids", Rooted, "contains the root"),
+    ("two passes identical", Shuffling, "then Sample"),
+    ("column names", attributes(columns={**Sound.columns, "image": str}), "'image'"),
+    ("column types", with_metadata(age="7"), "age='7', declared as int"),
+    ("column types", with_metadata(age=True), "age=True"),
+    ("column types", with_metadata(age=np.int64(7)), "declared as int"),
+    ("column types", with_metadata(colour="red"), "differ in colour"),
+    ("column types", changed(metadata={"slide": "s"}), "differ in age, fresh, score"),
+    ("column types", attributes(columns={**Sound.columns, "score": list}), "declared as <class 'list'>"),
+    ("group and levels", attributes(group="patient"), "the group 'patient'"),
+    ("group and levels", attributes(levels=("slide", "well")), "the level 'well'"),
+    ("group and levels", with_metadata(slide=None), "has no slide"),
+    ("known labels", changed(label="2"), "unknown label '2'"),
+    ("known labels", changed(label=1), "label 1"),
+    ("known labels", attributes(classes=("0", "1", "1")), "one twice"),
+    ("positive class", attributes(positive="tumour"), "'tumour'"),
+    ("positive class", attributes(classes=("0", "1", "2")), "two classes"),
+    ("boxes and scale", changed(box=(0, 0, 2.0, 4)), "not four ints"),
+    ("boxes and scale", changed(box=(0, 0, 4)), "not four ints"),
+    ("boxes and scale", changed(box=(0, 0, 0, 4)), "empty"),
+    ("boxes and scale", changed(mpp=-0.5), "mpp=-0.5"),
+    ("relative images", changed(image=("gone.png",)), "does not exist"),
+    ("relative images", changed(image=("x\\h.png",)), "backslashes"),
+    ("relative images", Absolute, "not relative"),
+    ("readable images", unreadable(None), "NoneType"),
+    ("readable images", unreadable(np.zeros((4, 4, 3))), "float64"),
+    ("readable images", unreadable(np.zeros((4, 4), dtype=np.uint8)), r"\(4, 4\)"),
+    ("readable images", unreadable(np.zeros((0, 4, 3), dtype=np.uint8)), "no pixels"),
+    ("readable images", unreadable(np.zeros((4, 4, 1), dtype=np.uint8)), "1 channels, not 3"),
+    ("readable images", attributes(channels=("R", "G")), "3 channels, not 2"),
+    ("pixels repeat", Random, "other pixels"),
+    ("pixels repeat", Progressive, "other pixels"),
+    ("pixel key repeats", RandomKey, "differs between"),
+    ("pixel key repeats", attributes(pixel_key=lambda self, sample: "x"), "str instead of bytes"),
+    ("pixel key repeats", Drawn, "'a' and 'b' have no file"),
+    ("pixel key moves", FixedKey, "'gain' changes the pixels"),
+    ("pixel key moves", attributes(pixel_options=("gian",)), "'gian'"),
+    ("split rows", splitting(*GROUPED, (0, 0, "z", "train")), "'z'"),
+    ("split rows", splitting(*GROUPED, (0, 0, "c", "dev")), "role 'dev'"),
+    ("split rows", splitting(*GROUPED, (0, 0, "a", "train")), "'a' twice in fold 0 of repeat 0"),
+    ("split rows", attributes(splits=lambda self: {"paper": GROUPED}), "is a list"),
+    ("splits have train and test", splitting(*GROUPED, (0, 1, "a", "train")), "fold 1 of repeat 0 .* no test"),
+    ("splits have train and test", splitting(), "is empty"),
+    ("groups within splits", splitting(*GROUPED, group="fresh"), "fresh True is in the test set"),
+]
+
+
+def outcome(cls, root, **options) -> dict[str, str]:
+    results = run_checks(iter_dataset_checks(cls, root, **options))
+    return {result.name: result.reason for result in results if not result.passed}
+
+
+def test_a_sound_plugin_passes_every_check(root):
+    results = check_dataset(Sound, root, gain="2")
+    assert len(results) == len(CLAUSES)
+    assert outcome(Sound, root) == {}
+
+
+@pytest.mark.parametrize(("name", "cls", "reason"), BROKEN, ids=[f"{name}: {reason}" for name, _, reason in BROKEN])
+def test_each_check_fails_when_its_clause_is_broken(root, name, cls, reason):
+    reasons = outcome(cls, root)
+    assert name in reasons
+    assert re.search(reason, reasons[name])
+
+
+def test_every_clause_is_broken_by_some_test():
+    names = {check.name for check in iter_dataset_checks(Sound)}
+    assert names - {name for name, _, _ in BROKEN} == set()
+
+
+class TestGroupsWithinSplits:
+    class OneSlide(Sound):
+        """Has all samples from one slide."""
+
+        def samples(self):
+            for sample in super().samples():
+                yield replace(sample, metadata={**sample.metadata, "slide": "s"})
+
+    def test_a_group_on_both_sides(self, root):
+        assert outcome(self.OneSlide, root) == {
+            "groups within splits": "slide 's' is in the test set of the split 'paper' and outside it"
+        }
+
+    @pytest.mark.parametrize("leaks", ["Slides are on both sides.", " "])
+    def test_a_split_may_leak_if_it_says_what(self, root, leaks):
+        split = PublishedSplit.holdout(LETTERS[:6], LETTERS[6:], leaks=leaks)
+        cls = type("Leaking", (self.OneSlide,), {"splits": lambda self: {"paper": split}})
+        failed = outcome(cls, root)
+        assert list(failed) == ([] if leaks.strip() else ["groups within splits"])
+
+    def test_folds_are_looked_at_one_by_one(self, root):
+        rows = [(0, 0, "a", "train"), (0, 0, "b", "test"), (0, 1, "b", "train"), (0, 1, "a", "test")]
+        assert outcome(splitting(*rows), root) == {}
+
+
+def test_failures_are_raised_together(root):
+    with pytest.raises(CheckFailure) as caught:
+        check_dataset(attributes(group="patient", positive="tumour"), root)
+    assert "positive class: " in str(caught.value)
+    assert "group and levels: " in str(caught.value)
+
+
+def test_samples_that_fail_are_explained_once(tmp_path):
+    from histokit.datasets.folder import Folder
+
+    reasons = outcome(Folder, tmp_path / "nowhere")
+    assert "does not exist" in reasons["samples exist"]
+    assert {reason for name, reason in reasons.items() if name != "samples exist"} == {
+        "not checked, for samples() fails"
+    }
+
+
+def test_an_instance_is_checked_with_its_options_and_root(root):
+    results = check_dataset(Sound(root, gain=3))
+    assert all(result.passed for result in results)
+    with pytest.raises(CheckFailure):
+        check_dataset(FixedKey(root, gain=3))
+
+
+def test_wrong_options_are_the_caller_s_mistake(root):
+    with pytest.raises(UsageError, match="no option 'gian'"):
+        check_dataset(Sound, root, gian="1")
+
+
+def test_nothing_is_touched_before_a_check_runs():
+    checks = list(iter_dataset_checks(Sound, "/nowhere"))
+    assert len({check.name for check in checks}) == len(checks) == len(CLAUSES)
+    assert all(check.description.endswith(".") for check in checks)
+
+
+def test_a_fitted_state_reaches_the_reader(root):
+    class Fitted(Sound):
+        def fit(self):
+            return {"offset": 3}
+
+        def read(self, sample):
+            return super().read(sample) // 2 + self.state["offset"]
+
+    check_dataset(Fitted, root)
