@@ -38,7 +38,6 @@ def read_image(path: Path) -> Pixels:
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
-            upright.load()
     except UnidentifiedImageError:
         reason = "is empty" if path.stat().st_size == 0 else "is not an image"
     except FileNotFoundError:
