@@ -122,12 +122,12 @@ def pooled_map(steps: Sequence[Step], cuts: Iterable[str], heads: Sequence[str] 
 
 def trunk_cuts(network: nn.Module, steps: Sequence[Step]) -> list[str]:
     """Return the cut points of a network that has no list of its own: the blocks of its trunk, in depth order."""
-    children = _blocks(network, "")
+    children = [c for c in _blocks(network, "") if not _inside(c, HEADS)]
     last = pooled_map(steps, children)
     if last is None:
         return []
     order = {s.module: i for i, s in enumerate(steps) if s.is_map}
-    within = [c for c in children if c in order and order[c] < order[last.module] and not _inside(c, HEADS)]
+    within = [c for c in children if c in order and order[c] < order[last.module]]
     kept = [c for c in within if _is_block(network.get_submodule(c))] or _pools(network, within)
     return [*spread([c for c in kept if not last.module.startswith(f"{c}.")], steps), last.module]
 

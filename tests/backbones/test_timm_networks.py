@@ -1,0 +1,215 @@
+"""Networks of timm: names, options, cut points, preprocessing and weights."""
+
+import json
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from histokit.errors import PluginError, StoreError, UsageError
+from histokit.plugin.manager import registry
+from histokit.plugin.pooling import pool
+
+#: One small network of every kind, and its cut points as they stand in timm's feature_info, with the pooled map last.
+CUTS = {
+    "test_resnet": ["act1", "layer1", "layer2", "layer3", "layer4"],
+    "mobilenetv2_050": ["blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6", "bn2"],
+    "mobilenetv3_small_050": ["bn1", "blocks.0", "blocks.1", "blocks.3", "blocks.5"],
+    "test_convnext": ["stages.0", "stages.1", "stages.2", "stages.3"],
+    "test_vit": ["blocks.0", "blocks.1", "blocks.2", "blocks.3", "blocks.4", "blocks.5", "norm"],
+    "vit_tiny_patch16_224": ["blocks.2", "blocks.5", "blocks.8", "blocks.11", "norm"],
+    "swin_tiny_patch4_window7_224": ["layers.0", "layers.1", "layers.2", "layers.3", "norm"],
+    "densenet121": [f"features.{x}" for x in ("norm0", "denseblock1", "denseblock2", "denseblock3", "norm5")],
+    "cait_xxs24_224": ["norm"],
+}
+
+
+def backbone(name, weights="random"):
+    return registry().backbone(f"timm:{name}", weights)
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_cut_points(name):
+    assert [layer.name for layer in backbone(name).layers] == [m for m in CUTS[name] if m]
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv2_035,pad_type=same"])
+def test_last_is_what_timm_itself_pools(name):
+    found = backbone(name)
+    network = found.build()
+    layer = found.layer("last")
+    pooled = []
+    network.get_submodule(layer.module).register_forward_hook(
+        lambda _m, _i, output: pooled.append(pool(output, layer, found.prefix_tokens(network)))
+    )
+    batch = torch.randn(2, 3, found.preprocess.size, found.preprocess.size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        network(batch)
+        # ConvNeXt's head normalises after pooling.
+        head = network.head.norm if name == "test_convnext" else torch.nn.Identity()
+        expected = network.forward_head(network.forward_features(batch), pre_logits=True)
+        found_vector = head(pooled[0][:, :, None, None]).flatten(1) if name == "test_convnext" else pooled[0]
+    torch.testing.assert_close(found_vector, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pooling_of_a_transformer_is_the_networks_own():
+    assert {layer.pool for layer in backbone("test_vit").layers} == {"cls"}
+    assert {layer.pool for layer in backbone("test_vit,global_pool=avg").layers} == {"avg"}
+
+
+def test_maps_with_channels_last_are_known():
+    assert all(layer.channels_last for layer in backbone("swin_tiny_patch4_window7_224").layers)
+    assert not any(layer.channels_last for layer in backbone("test_convnext").layers)
+
+
+def test_preprocessing_is_the_weights_own():
+    assert backbone("inception_v3.tf_in1k").preprocess.mean == (0.5, 0.5, 0.5)
+    assert backbone("inception_v3.gluon_in1k").preprocess.mean == (0.485, 0.456, 0.406)
+    assert backbone("resnet50.tv_in1k").preprocess.interpolation == "bilinear"
+    assert backbone("resnet50.tv_in1k").preprocess.resize == "squash"
+    assert backbone("test_vit").preprocess.size == 160
+
+
+def test_options_are_converted_and_used():
+    found = backbone("test_resnet,num_classes=7,drop_rate=0.5,aa_layer=none,zero_init_last=false")
+    assert found.options == {"num_classes": 7, "drop_rate": 0.5, "aa_layer": None, "zero_init_last": False}
+    assert found.build().fc.out_features == 7
+
+
+def test_an_option_that_the_builder_does_not_know():
+    with pytest.raises(UsageError, match="paddtype=same"):
+        backbone("test_resnet,paddtype=same").build()
+    with pytest.raises(UsageError, match="paddtype=same"):
+        _ = backbone("test_resnet,paddtype=same").layers
+    with pytest.raises(UsageError, match="'features_only'"):
+        backbone("test_resnet,features_only=true").build()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("resnt50", "resnet50"), ("resnet50.tv_in1", "tv_in1k"), ("/no/such/folder", "config.json")]
+)
+def test_unknown_names_suggest_known_ones(name, hint):
+    with pytest.raises((PluginError, StoreError)) as caught:
+        _ = backbone(name).layers
+    assert hint in caught.value.next
+
+
+def test_the_number_of_channels_may_change(tmp_path):
+    found = backbone("test_resnet,in_chans=5")
+    assert len(found.preprocess.mean) == len(found.preprocess.std) == 5
+    assert [layer.name for layer in found.layers] == CUTS["test_resnet"]
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "colour.safetensors")
+    network = backbone("test_resnet,in_chans=5", str(tmp_path / "colour.safetensors")).build()
+    assert next(network.parameters()).shape[1] == 5
+
+
+def test_random_weights_follow_their_seed_and_leave_no_trace():
+    before = torch.get_rng_state()
+    one, again, other = (backbone("test_resnet", f"random:{seed}").build() for seed in (1, 1, 2))
+    assert torch.equal(one.fc.weight, again.fc.weight)
+    assert not torch.equal(one.fc.weight, other.fc.weight)
+    assert torch.equal(before, torch.get_rng_state())
+    assert backbone("test_resnet").weights == "random:0"
+    assert backbone("test_resnet").weights_file() is None
+
+
+def test_a_built_network_is_in_evaluation_mode_without_gradients():
+    network = backbone("test_resnet").build()
+    assert not network.training
+    assert not any(p.requires_grad for p in network.parameters())
+
+
+@pytest.fixture
+def weights(tmp_path):
+    torch.manual_seed(5)
+    path = tmp_path / "timm.test_resnet.mine.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), path)
+    return path
+
+
+def test_a_file_is_loaded_strictly(weights):
+    found = backbone("test_resnet", str(weights))
+    assert found.weights_file() == weights
+    torch.manual_seed(5)
+    assert torch.equal(found.build().fc.weight, timm.create_model("test_resnet").fc.weight)
+    with pytest.raises(StoreError, match="does not fit 'timm:test_vit'"):
+        backbone("test_vit", str(weights)).build()
+
+
+def test_the_folder_of_weights_is_searched_first(weights, monkeypatch):
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
+    for name in ("test_resnet", "test_resnet.mine", "test_resnet,drop_rate=0.5"):
+        assert backbone(name, "pretrained").weights_file() == weights
+    torch.manual_seed(5)
+    assert torch.equal(
+        backbone("test_resnet", "pretrained").build().fc.weight, timm.create_model("test_resnet").fc.weight
+    )
+
+
+def test_a_tag_of_the_file_that_timm_knows_sets_the_preprocessing(weights, monkeypatch):
+    weights.rename(weights.with_name("timm.inception_v3.gluon_in1k.safetensors"))
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
+    assert backbone("inception_v3", "pretrained").preprocess.mean == (0.485, 0.456, 0.406)
+
+
+def test_json_beside_the_file_sets_preprocessing(weights):
+    weights.with_suffix(".json").write_text('{"mean": [0.1, 0.2, 0.3], "size": 64}')
+    found = backbone("test_resnet", str(weights)).preprocess
+    assert (found.mean, found.size, found.interpolation) == ((0.1, 0.2, 0.3), 64, "bilinear")
+
+
+def test_position_embeddings_of_another_size_are_resampled_by_timm(tmp_path):
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    found = backbone("test_vit,img_size=64", str(tmp_path / "vit.safetensors"))
+    assert found.preprocess.size == 64
+    assert found.build().pos_embed.shape[1] == 16 + 1
+
+
+@pytest.fixture
+def model_folder(tmp_path):
+    from timm.models import save_for_hf
+
+    torch.manual_seed(6)
+    folder = tmp_path / "my-model"
+    network = timm.create_model("test_resnet", num_classes=4)
+    save_for_hf(network, folder, safe_serialization=True)
+    document = json.loads((folder / "config.json").read_text())
+    document["pretrained_cfg"].update(mean=[0.6, 0.6, 0.6], input_size=[3, 96, 96])
+    (folder / "config.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_a_folder_with_configuration_and_weights(model_folder):
+    torch.manual_seed(6)
+    expected = timm.create_model("test_resnet", num_classes=4)
+    found = registry().backbone(f"timm:{model_folder}")
+    assert found.weights_file() == model_folder / "model.safetensors"
+    assert torch.equal(found.build().fc.weight, expected.fc.weight)
+    assert [layer.name for layer in found.layers] == CUTS["test_resnet"]
+    assert registry().backbone(f"timm:{model_folder}", "random").weights_file() is None
+
+
+def test_a_folder_as_weights_sets_preprocessing(model_folder):
+    found = backbone("test_resnet,num_classes=4", str(model_folder))
+    assert (found.preprocess.mean, found.preprocess.size) == ((0.6, 0.6, 0.6), 96)
+    assert found.weights_file() == model_folder / "model.safetensors"
+    assert found.build().fc.out_features == 4
+
+
+def test_a_hub_model_takes_its_configuration_from_a_folder(model_folder):
+    found = registry().backbone("timm:hf-hub:someone/something", str(model_folder))
+    assert [layer.name for layer in found.layers] == CUTS["test_resnet"]
+    assert found.build().fc.out_features == 4
+
+
+def test_a_configuration_that_is_not_timms(model_folder):
+    (model_folder / "config.json").write_text('{"architectures": ["ViTModel"]}')
+    with pytest.raises(StoreError, match="names no architecture"):
+        _ = registry().backbone(f"timm:{model_folder}").layers
+
+
+def test_all_models_can_be_listed():
+    names = list(registry().backbones["timm:"][0].names())
+    assert "resnet50" in names
+    assert len(names) > 1000

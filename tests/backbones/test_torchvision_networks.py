@@ -1,0 +1,145 @@
+"""Networks of torchvision: all of its classification models have sensible cut points."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import densenet121, get_model, get_model_weights, vgg11_bn
+
+from histokit.backbones.torchvision_networks import model_names
+from histokit.errors import PluginError
+from histokit.plugin.manager import registry
+from histokit.plugin.pooling import pool
+
+INCEPTIONS = ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")
+
+#: One small network of every family; giants of a family have the same modules.
+FAMILIES = {
+    "alexnet": ["features.2", "features.5", "features.12"],
+    "convnext_tiny": [f"features.{i}" for i in range(8)],
+    "densenet121": [
+        *(f"features.{kind}{i}" for i in (1, 2, 3) for kind in ("denseblock", "transition")),
+        "features.denseblock4",
+        "features.norm5",
+    ],
+    "efficientnet_b0": [f"features.{i}" for i in range(9)],
+    "googlenet": [
+        "conv1",
+        "conv2",
+        "conv3",
+        *(f"inception{x}" for x in INCEPTIONS),
+    ],
+    "maxvit_t": ["stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3"],
+    "mnasnet0_5": [*(f"layers.{i}" for i in range(8, 14)), "layers.16"],
+    "mobilenet_v2": [f"features.{i}" for i in range(19)],
+    "mobilenet_v3_small": [f"features.{i}" for i in range(13)],
+    "regnet_x_400mf": ["stem", *(f"trunk_output.block{i}" for i in (1, 2, 3, 4))],
+    "resnet18": ["layer1", "layer2", "layer3", "layer4"],
+    "shufflenet_v2_x0_5": ["conv1", "stage2", "stage3", "stage4", "conv5"],
+    "squeezenet1_1": [f"features.{i}" for i in (3, 4, 6, 7, 9, 10, 11, 12)],
+    "swin_t": [*(f"features.{i}" for i in range(8)), "permute"],
+    "vgg11": [f"features.{i}" for i in (2, 5, 10, 15, 20)],
+    "vit_b_32": [*(f"encoder.layers.encoder_layer_{i}" for i in (2, 5, 8, 11)), "encoder.ln"],
+}
+
+
+def backbone(name, weights="random"):
+    return registry().backbone(f"torchvision:{name}", weights)
+
+
+def pooled(network, layer, batch, prefix=1):
+    found = []
+    handle = network.get_submodule(layer.module).register_forward_hook(
+        lambda _m, _i, output: found.append(pool(output, layer, prefix))
+    )
+    with torch.inference_mode():
+        network(batch)
+    handle.remove()
+    return found[0]
+
+
+def random_batch(size, count=2):
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cut_points(name):
+    assert [layer.name for layer in backbone(name).layers] == FAMILIES[name]
+
+
+def test_every_family_is_covered():
+    stems = {name.split("_")[0].rstrip("0123456789") for name in FAMILIES}
+    others = {"inception", "resnext", "wide"}
+    assert {name.split("_")[0].rstrip("0123456789") for name in model_names()} - others == stems
+
+
+def test_a_transformer_takes_its_class_token():
+    assert {layer.pool for layer in backbone("vit_b_32").layers} == {"cls"}
+
+
+def test_swin_maps_have_their_channels_last():
+    assert [layer.channels_last for layer in backbone("swin_t").layers] == [True] * 8 + [False]
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_inception_maps_its_input_itself_and_once(name):
+    found = backbone(name)
+    weights = next(iter(get_model_weights(name)))
+    assert found.preprocess.mean == tuple(weights.transforms().mean) == (0.485, 0.456, 0.406)
+    network = found.build()
+    assert network.transform_input
+    # A mid-grey pixel becomes 0 in the range from -1 to 1 that the convolutions expect.
+    mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (found.preprocess.mean, found.preprocess.std))
+    grey = (torch.full((1, 3, 2, 2), 0.5) - mean) / std
+    assert network._transform_input(grey).abs().max() < 1e-6
+
+
+def test_inception_gives_one_output_and_loads_weights_with_auxiliary_heads(tmp_path):
+    torch.manual_seed(0)
+    state = get_model("googlenet", weights=None, aux_logits=True, init_weights=False).state_dict()
+    torch.save(state, tmp_path / "googlenet.pth")
+    found = backbone("googlenet", str(tmp_path / "googlenet.pth"))
+    network = found.build()
+    assert torch.equal(network.conv1.conv.weight, state["conv1.conv.weight"])
+    assert len(found.notes) == 1
+    assert "aux1" in found.notes[0]
+    with torch.inference_mode():
+        assert network(random_batch(64)).shape == (2, 1000)
+
+
+def test_preprocessing_and_weights_are_the_first_published():
+    found = backbone("resnet50", "random")
+    assert found.source.url.endswith("resnet50-0676ba61.pth")
+    assert backbone("resnet50.IMAGENET1K_V2").source.url.endswith("resnet50-11ad3fa6.pth")
+    assert backbone("efficientnet_b3").preprocess.size == 300
+    assert backbone("efficientnet_b3").preprocess.interpolation == "bicubic"
+
+
+@pytest.mark.parametrize(("name", "hint"), [("resnt50", "resnet50"), ("resnet50.IMAGENET1K_V3", "IMAGENET1K_V2")])
+def test_unknown_names_suggest_known_ones(name, hint):
+    with pytest.raises(PluginError) as caught:
+        _ = backbone(name).preprocess
+    assert hint in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("name", "build"),
+    [
+        ("densenet121", densenet121),
+        ("vgg11_bn,init_weights=false", lambda weights: vgg11_bn(weights=weights, init_weights=False)),
+    ],
+)
+def test_what_a_later_operation_overwrites_is_pooled_before(name, build):
+    found = backbone(name)
+    network = found.build()
+    safe = build(weights=None)
+    safe.load_state_dict(network.state_dict())
+    safe.eval()
+    for module in safe.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    batch = random_batch(32)
+    for layer in found.layers:
+        assert torch.equal(pooled(network, layer, batch), pooled(safe, layer, batch))
+    if name == "densenet121":
+        # torchvision's norm5 is followed by a ReLU that works in place.
+        assert pooled(network, found.layer("last"), batch).min() < 0

@@ -1,0 +1,163 @@
+"""`check_backbone`: every clause passes for a good backbone, and finds the backbone that breaks it."""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import nn
+
+from histokit.errors import StoreError
+from histokit.plugin.backbone import Backbone, Layer, Preprocess
+from histokit.plugin.manager import registry
+from histokit.plugin.testing import CheckFailure, check_backbone, iter_backbone_checks, run_checks
+from histokit.plugin.weights import local_file, normalise_weights, random_seed, seeded
+
+LAYERS = (Layer("conv1", "conv1"), Layer("conv2", "conv2", "max"))
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3)
+        self.conv2 = nn.Sequential(nn.Conv2d(4, 8, 3), nn.BatchNorm2d(8))
+
+    def forward(self, x):
+        return self.conv2(self.conv1(x))
+
+
+@dataclass
+class Good(Backbone):
+    """A backbone that keeps its contract; tests override one thing each."""
+
+    layers: tuple = LAYERS
+    preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=16))
+
+    def weights_file(self):
+        return local_file(self.weights)
+
+    def build(self):
+        if self.weights_file() is not None:
+            raise StoreError("These weights are of another network.", next="Give others.")
+        with seeded(random_seed(self.weights)):
+            return Net().eval()
+
+
+def loader(cls=Good, **changes):
+    return lambda request: cls(name=request.name, weights=normalise_weights(request.weights), **changes)
+
+
+def failing(cls=Good, **changes):
+    results = run_checks(iter_backbone_checks(loader(cls, **changes), "mine"))
+    return {result.name: result.reason for result in results if not result.passed}
+
+
+def test_a_good_backbone_passes_every_check():
+    results = check_backbone(loader(), "mine")
+    assert len(results) == 18
+    assert all(result.passed for result in results)
+    assert len(check_backbone(Good(name="mine", weights="random:0"))) == 15
+
+
+def test_a_failure_names_backbone_and_clause():
+    with pytest.raises(CheckFailure, match=r"(?s)'mine'.*last exists|'mine'.*cut points exist"):
+        check_backbone(Good(name="mine", weights="random:0", layers=(Layer("conv9", "conv9"),)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "clause", "reason"),
+    [
+        ((), "named cut points", "no cut points"),
+        ((*LAYERS, LAYERS[0]), "named cut points", "conv1"),
+        ((Layer("all", "conv1"),), "named cut points", "'all'"),
+        ((Layer("a/b", "conv1"),), "named cut points", "'a/b'"),
+        ((Layer("conv1", "conv1", "mean"),), "known poolings", "conv1: 'mean'"),
+        ((Layer("conv3", "conv3"),), "cut points exist", "'conv3'"),
+        (LAYERS[::-1], "depth order", "reached as conv1, conv2"),
+        ((Layer("conv1", "conv1", "cls"),), "one vector an image", "pooling 'cls'"),
+    ],
+)
+def test_cut_points_that_break_the_contract(layers, clause, reason):
+    assert reason in failing(layers=layers)[clause]
+
+
+class Training(Good):
+    def build(self):
+        return super().build().train()
+
+
+class Noisy(Good):
+    def build(self):
+        network = super().build()
+        network.conv1.register_forward_hook(lambda _m, _i, output: output + torch.rand(1))
+        return network
+
+
+class Infinite(Good):
+    def build(self):
+        network = super().build()
+        network.conv1.weight.data.fill_(float("inf"))
+        return network
+
+
+class Blind(Good):
+    def build(self):
+        network = super().build()
+        network.conv1.weight.data.zero_()
+        return network
+
+
+class Unseeded(Good):
+    def build(self):
+        return Net().eval()
+
+
+class Fallback(Good):
+    def build(self):
+        with seeded(0):
+            return Net().eval()
+
+
+class Foreign(Good):
+    def weights_file(self):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("cls", "clauses"),
+    [
+        (Training, {"evaluation mode", "companions do not matter"}),
+        (Noisy, {"two passes identical", "companions do not matter"}),
+        (Infinite, {"finite output"}),
+        (Blind, {"extreme images"}),
+        (Unseeded, {"two builds identical"}),
+        (Fallback, {"seeds honoured", "foreign weights refused"}),
+    ],
+)
+def test_networks_that_break_the_contract(cls, clauses):
+    assert clauses <= set(failing(cls))
+
+
+def test_weights_that_are_not_what_they_say(tmp_path):
+    def checked(backbone):
+        results = run_checks(iter_backbone_checks(backbone))
+        return {result.name: result.reason for result in results if not result.passed}
+
+    assert "weights_file() is None" in checked(Foreign(name="mine", weights="pretrained"))["stated weights"]
+    assert "random:0" in checked(Good(name="mine", weights="random"))["stated weights"]
+    assert "licence is empty" in checked(Good(name="mine"))["licence of pretrained"]
+    assert "licence of pretrained" not in checked(Good(name="mine", licence="MIT"))
+
+
+def test_missing_weights_are_refused():
+    def lenient(request):
+        return Good(name=request.name, weights="random:0")
+
+    results = run_checks(iter_backbone_checks(lenient, "mine"))
+    failed = {result.name for result in results if not result.passed}
+    assert failed == {"seeds honoured", "foreign weights refused", "missing weights refused"}
+
+
+@pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_resnet,num_classes=0", "torchvision:squeezenet1_1"])
+def test_built_in_backbones_keep_the_contract(name):
+    prefix = name.partition(":")[0] + ":"
+    check_backbone(registry().backbones[prefix][0].load, name)
