@@ -54,7 +54,7 @@ def extract(
             dry_run=dry_run,
             progress=report,
         )
-    columns = ["address", "width", "cached", "copied", "computed", "missing"]
+    columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
     console.aside(columns, [[table[name] for name in columns] for table in result.tables])
     for table in result.tables:
         for difference in table["differences"]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histokit.errors import PluginError, UsageError, did_you_mean
-from histokit.extract.plan import BackbonePlan, Samples, plan_backbone
+from histokit.extract.plan import BackbonePlan, Samples, TablePlan, plan_backbone
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
 from histokit.plugin import Preprocess
@@ -28,7 +28,7 @@ class Extraction:
     addresses : tuple of str
     tables : tuple of dict
         For each address: table, fingerprint, width, and the numbers of samples ``cached``, ``copied``,
-        ``computed`` and ``missing``; ``differences`` to other tables of the same layer.
+        ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer.
     problems : tuple of dict
         Samples that could not be read, with the reason.
     seconds : float
@@ -115,11 +115,12 @@ def extract(
     computed: dict[str, int] = {}
     if not dry_run and any(plan.open_tables for plan in plans):
         computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
-    tables = tuple(_summary(table, computed) for plan in plans for table in plan.tables)
+    problems = _known_problems(store, record, samples)
+    tables = tuple(_summary(table, computed, problems, len(samples.ids)) for plan in plans for table in plan.tables)
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
-    problems = tuple(row for row in _known_problems(store, record, samples) if row["stage"] in stages)
+    problems = [row for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
-    return Extraction(dataset, addresses, tables, problems, time.monotonic() - started)
+    return Extraction(dataset, addresses, tables, tuple(problems), time.monotonic() - started)
 
 
 def _canonical(names: Sequence[str]) -> list[str]:
@@ -194,8 +195,12 @@ def _compute(
     return writer.computed
 
 
-def _summary(table: Any, computed: Mapping[str, int]) -> dict[str, Any]:
-    done = computed.get(table.table.name, 0) if table.table else 0
+def _summary(
+    table: TablePlan, computed: Mapping[str, int], problems: Sequence[dict[str, Any]], total: int
+) -> dict[str, Any]:
+    name = table.table.name if table.table else ""
+    done = computed.get(name, 0)
+    unusable = len({row["id"] for row in problems if row["stage"] in ("ingest", "extract", name)})
     return {
         "address": table.address,
         "table": table.table.name if table.table else None,
@@ -204,6 +209,7 @@ def _summary(table: Any, computed: Mapping[str, int]) -> dict[str, Any]:
         "cached": table.cached,
         "copied": table.copied,
         "computed": done,
-        "missing": table.missing_count - done,
+        "unusable": unusable,
+        "missing": total - table.cached - table.copied - done - unusable,
         "differences": table.differences,
     }

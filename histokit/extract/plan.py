@@ -47,11 +47,6 @@ class TablePlan:
         return spec_fingerprint(self.spec)
 
     @property
-    def missing_count(self) -> int:
-        """The number of samples without a vector."""
-        return sum(map(len, self.missing.values()))
-
-    @property
     def address(self) -> str:
         """The feature address; with fingerprint where the layer has other tables as well."""
         mark = f"@{self.fingerprint}" if self.differences else ""

@@ -36,7 +36,7 @@ class RegisterBackbone(Protocol):
         names: Callable[[], Iterable[str]] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has, `about` is for listings."""
+        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has."""
 
 
 @hookspec

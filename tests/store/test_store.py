@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,12 +199,15 @@ def test_table_names_hold_only_what_lancedb_allows() -> None:
 
 _INSERT = """
 import sys
+import time
 import numpy as np
 from histokit.store import Store
 from histokit.store.vectors import insert_vectors
 store = Store(sys.argv[1])
 spec = {"backbone": "net", "layer": "l"}
 table = store.create_feature_table("d", spec, 4, {})
+while time.time() < float(sys.argv[2]):
+    pass
 for start in range(0, 200, 20):
     ids = [f"s{i}" for i in range(start, start + 40)]
     insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((40, 4), dtype=np.float32))
@@ -211,7 +215,9 @@ for start in range(0, 200, 20):
 
 
 def test_two_processes_lose_and_double_no_row(tmp_path: Path) -> None:
-    processes = [subprocess.Popen([sys.executable, "-c", _INSERT, str(tmp_path / "s")]) for _ in range(2)]
+    together = str(time.time() + 6)
+    command = [sys.executable, "-c", _INSERT, str(tmp_path / "s"), together]
+    processes = [subprocess.Popen(command) for _ in range(2)]
     assert [p.wait(timeout=120) for p in processes] == [0, 0]
     store = Store(tmp_path / "s")
     ids = store.database.read(store.feature_tables("d")[0].name, ["id"]).column("id").to_pylist()

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_plugin import TinyPlugin
+
+import histokit
+from histokit.errors import PluginError, StoreError, UsageError
+from histokit.extract.extract import Extraction
+from histokit.extract.writer import Writer
+from histokit.features import FeatureStore
+from histokit.plugin import read_image
+
+OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+
+def ingest(store: FeatureStore, root: Path, name: str = "d", **options: Any) -> None:
+    histokit.ingest(store, "folder", root, name=name, options={**OPTIONS, **options})
+
+
+def counts(extraction: Extraction) -> list[tuple[int, int, int, int]]:
+    return [(t["cached"], t["copied"], t["computed"], t["missing"]) for t in extraction.tables]
+
+
+def by_hand(root: Path, sample_id: str) -> dict[str, np.ndarray]:
+    """The two pooled maps of the network ``tiny``, convolution by convolution, without histokit's engine."""
+    import torch
+    from torch.nn import functional
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        first = torch.nn.Conv2d(3, 4, 3, stride=2)
+        second = torch.nn.Conv2d(4, 6, 3)
+    pixels = read_image(root / sample_id).astype(np.float32) / 255
+    batch = torch.from_numpy((pixels - 0.5) / 0.5).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        before = functional.conv2d(batch, first.weight, first.bias, stride=2)
+        after = functional.relu(before)
+        last = functional.relu(functional.conv2d(after, second.weight, second.bias))
+    return {"0": before.mean((2, 3))[0].numpy(), "1": after.mean((2, 3))[0].numpy(), "3": last.mean((2, 3))[0].numpy()}
+
+
+@pytest.mark.usefixtures("tiny")
+def test_features_equal_those_worked_out_by_hand(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    extraction = histokit.extract(store, "d", "tiny")
+    assert extraction.addresses == ("tiny/0", "tiny/1", "tiny/3")
+    for layer in ("0", "1", "3"):
+        features = store.features("d", f"tiny/{layer}")
+        expected = np.stack([by_hand(images, sample_id)[layer] for sample_id in features.sample_ids])
+        np.testing.assert_allclose(features.X, expected, atol=1e-5)
+
+
+def test_only_what_is_missing_is_computed(store: FeatureStore, images: Path, tiny: TinyPlugin) -> None:
+    ingest(store, images)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(0, 0, 24, 0)]
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(24, 0, 0, 0)]
+    assert tiny.built == 1
+    assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(0, 0, 24, 0), (24, 0, 0, 0)]
+    pixels = np.full((16, 16, 3), 7, dtype=np.uint8)
+    Image.fromarray(pixels).save(images / "p1" / "dark" / "0.png")
+    ingest(store, images)
+    assert counts(histokit.extract(store, "d", "tiny", layers="0")) == [(23, 0, 1, 0)]
+
+
+def test_relabelling_and_renaming_cost_no_forward_pass(store: FeatureStore, images: Path, tiny: TinyPlugin) -> None:
+    ingest(store, images)
+    histokit.extract(store, "d", "tiny", layers="last")
+    shutil.move(images / "p1" / "dark", images / "p1" / "dim")
+    ingest(store, images)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(21, 3, 0, 0)]
+    copied = images.parent / "copied"
+    shutil.copytree(images, copied)
+    ingest(store, copied, name="other")
+    assert counts(histokit.extract(store, "other", "tiny", layers="last")) == [(0, 24, 0, 0)]
+    assert tiny.built == 1
+    renamed = dict(zip(store.features("d", "tiny/last").sample_ids, store.features("d", "tiny/last").X, strict=True))
+    other = store.features("other", "tiny/last")
+    assert all((renamed[i] == row).all() for i, row in zip(other.sample_ids, other.X, strict=True))
+
+
+def test_identical_images_go_through_once(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, tiny: TinyPlugin
+) -> None:
+    for patient in ("p1", "p2"):
+        shutil.copy(images / "p3" / "dark" / "0.png", images / patient / "dark" / "copy.png")
+    ingest(store, images)
+    seen: list[int] = []
+    add = Writer.add
+    monkeypatch.setattr(Writer, "add", lambda s, p, contents, v: (seen.append(len(contents)), add(s, p, contents, v)))
+    extraction = histokit.extract(store, "d", "tiny", layers="last")
+    assert counts(extraction) == [(0, 0, 26, 0)]
+    assert sum(seen) == 24
+    assert tiny.built == 1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_batch_size_and_order_change_no_bit(store: FeatureStore, images: Path, tmp_path: Path) -> None:
+    ingest(store, images)
+    histokit.extract(store, "d", "tiny", batch_size=5)
+    whole = store.features("d", "tiny/all").X
+    other = histokit.open_store(tmp_path / "other")
+    for patient in ("p1", "p3"):
+        ingest(other, images / patient, name=f"{patient}x", pattern="{label}/*.png", group="none")
+        histokit.extract(other, f"{patient}x", "tiny", batch_size=5)
+    assert (whole[:6] == other.features("p1x", "tiny/all").X).all()
+    assert (whole[12:18] == other.features("p3x", "tiny/all").X).all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_bad_images_are_put_aside_and_tried_again_on_request(store: FeatureStore, images: Path) -> None:
+    bad = images / "p2" / "dark" / "1.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:60])
+    ingest(store, images)
+    for _ in range(2):
+        extraction = histokit.extract(store, "d", "tiny", layers="last")
+        assert [p["id"] for p in extraction.problems] == ["p2/dark/1.png"]
+        assert (extraction.tables[0]["unusable"], extraction.tables[0]["missing"]) == (1, 0)
+    assert len(store.features("d", "tiny/last", allow_missing=True)) == 23
+    with pytest.raises(StoreError, match="missing for 1 of 24 samples") as caught:
+        store.features("d", "tiny/last")
+    assert "--allow-missing" in caught.value.next
+    bad.write_bytes(good)
+    ingest(store, images)
+    assert histokit.extract(store, "d", "tiny", layers="last").problems == ()
+    assert len(store.features("d", "tiny/last")) == 24
+
+
+def test_nan_is_a_problem_of_one_layer_only(
+    store: FeatureStore, images: Path, tiny: TinyPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+    add = Writer.add
+
+    def spoil(writer: Writer, plan: Any, contents: Any, vectors: Any) -> None:
+        vectors = {name: v.copy() for name, v in vectors.items()}
+        vectors["3"][contents.index(store.samples("d").column("content")[4].as_py()), 0] = np.nan
+        add(writer, plan, contents, vectors)
+
+    monkeypatch.setattr(Writer, "add", spoil)
+    extraction = histokit.extract(store, "d", "tiny", layers=["0", "3"], batch_size=24)
+    assert [(p["id"], p["reason"]) for p in extraction.problems] == [
+        (store.samples("d").column("id")[4].as_py(), "tiny/3 gave NaN or infinity")
+    ]
+    assert [t["computed"] for t in extraction.tables] == [24, 23]
+    monkeypatch.undo()
+    assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(24, 0, 0, 0), (23, 0, 0, 0)]
+    assert counts(histokit.extract(store, "d", "tiny", layers="3", retry=True)) == [(23, 0, 1, 0)]
+    assert tiny.built == 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_other_preprocessing_or_weights_make_another_table(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    first = histokit.extract(store, "d", "tiny", layers="last").tables[0]
+    second = histokit.extract(store, "d", "tiny", layers="last", preprocess=["size=12"]).tables[0]
+    third = histokit.extract(store, "d", "tiny", layers="last", weights="random:5").tables[0]
+    assert len({t["fingerprint"] for t in (first, second, third)}) == 3
+    assert second["differences"] == [f"@{first['fingerprint']}: preprocess.size: 16 → 12"]
+    assert second["address"] == f"tiny/3@{second['fingerprint']}"
+    with pytest.raises(StoreError, match="is ambiguous") as caught:
+        store.features("d", "tiny/last")
+    assert len(caught.value.details["candidates"]) == 3
+    assert store.features("d", f"tiny/last@{third['fingerprint'][:5]}").parts[0].fingerprint == third["fingerprint"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_dry_run_writes_nothing(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last", dry_run=True)) == [(0, 0, 0, 24)]
+    assert store.feature_tables("d") == []
+
+
+@pytest.mark.usefixtures("tiny")
+def test_interruption_loses_at_most_what_was_not_flushed(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ingest(store, images)
+    run = histokit.extract
+    calls = 0
+
+    def interrupted(done: int, total: int, *_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("histokit.extract.worker._CHUNK", 8)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, "d", "tiny", batch_size=4, progress=interrupted)
+    assert calls == 1
+    resumed = run(store, "d", "tiny", batch_size=4)
+    assert counts(resumed) == [(8, 0, 16, 0)] * 3
+    ingest(other := histokit.open_store(tmp_path / "other"), images)
+    run(other, "d", "tiny", batch_size=4)
+    assert (other.features("d", "tiny/all").X == store.features("d", "tiny/all").X).all()
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"backbones": "tinny"}, PluginError, "Did you mean 'tiny'"),
+        ({"backbones": "tiny", "layers": "33"}, UsageError, "Its layers are: last, 0, 1, 3"),
+        ({"backbones": "tiny", "layers": "3:avgg"}, UsageError, "Did you mean 'avg'"),
+        ({"backbones": "tiny", "preprocess": ["sise=3"]}, UsageError, "Did you mean 'size'"),
+        ({"backbones": "tiny", "preprocess": ["size=x"]}, UsageError, "Give size as a whole number"),
+        ({"backbones": "tiny", "precision": "float8"}, UsageError, "float16"),
+        ({"backbones": "tiny", "device": "cuda:x"}, UsageError, ""),
+        ({"backbones": [], "layers": "all"}, UsageError, "--backbone NAME"),
+    ],
+)
+def test_mistakes_are_named(
+    store: FeatureStore, images: Path, arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    ingest(store, images)
+    with pytest.raises(error) as caught:
+        histokit.extract(store, "d", **arguments)
+    assert words in caught.value.next  # type: ignore[attr-defined]
+
+
+_CACHED = """
+import sys
+import histokit
+from histokit.plugin.testing import added_plugin
+sys.path.insert(0, sys.argv[2])
+from tiny_plugin import TinyPlugin
+with added_plugin(TinyPlugin(), "tinyplugin"):
+    extraction = histokit.extract(histokit.open_store(sys.argv[1]), "d", "tiny")
+assert [t["cached"] for t in extraction.tables] == [24, 24, 24]
+print(*(m for m in ("torch", "timm", "sklearn", "torchvision", "lancedb") if m in sys.modules))
+"""
+
+
+@pytest.mark.usefixtures("tiny")
+def test_cached_extraction_imports_no_torch(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    histokit.extract(store, "d", "tiny")
+    tests = str(Path(__file__).parents[1])
+    command = [sys.executable, "-c", _CACHED, str(store.uri), tests]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=True)
+    assert done.stdout.strip() == ""
