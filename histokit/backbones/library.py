@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histokit.backbones.cuts import Step, layer_of, outline
 from histokit.backbones.rows import Row
 from histokit.errors import PluginError, UsageError, did_you_mean
-from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
+from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Pooling, Preprocess
 from histokit.plugin.checkpoint import load_state, read_state
 from histokit.plugin.sidecar import beside, preprocess_from, read_object
 from histokit.plugin.weights import (
@@ -78,24 +80,64 @@ class LibraryBackbone(Backbone):
         """Cut points in depth order."""
         if self.row and self.row.layers:
             return self.row.layers
+        return self._find_layers(*self._outlined)
+
+    @cached_property
+    def _outlined(self) -> tuple[nn.Module, list[Step]]:
+        native = self._native_preprocess
         try:
-            return self._find_layers()
+            with seeded(0):
+                return outline(self._checked_create, native.size, len(native.mean))
         except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
             raise PluginError(
                 f"The cut points of {self.name!r} cannot be found: {type(error).__name__}: {error}.",
                 next=f"Mend its builder options, or choose another network of {self.library}.",
             ) from error
 
+    def layer(self, name: str) -> Layer:
+        """Return the cut point of a name: ``last``, a curated name or any module path, with ``:POOL`` or without.
+
+        How a module that is not curated is pooled follows from the shape of its output.
+
+        Raises
+        ------
+        UsageError
+            If the network has no such module, or the pooling is unknown.
+        """
+        stem = name.partition(":")[0]
+        found = super().layer(name)
+        if stem == "last" or stem in {layer.name for layer in self.layers}:
+            return found
+        network, steps = self._outlined
+        step = next((step for step in reversed(steps) if step.module == stem), None)
+        if step is None:
+            known = [*(layer.name for layer in self.layers), *(step.module for step in steps)]
+            raise UsageError(
+                f"{self.name!r} has no layer or module {stem!r} that gives a tensor.",
+                next=f"{did_you_mean(stem, known)}See: histokit list layers {self.name}",
+            )
+        own = layer_of(step, None, self._token_pooling(network))
+        return own if found.name == stem else replace(found, channels_last=own.channels_last)
+
     @cached_property
     def preprocess(self) -> Preprocess:  # type: ignore[override]
         """What the weights' configuration says, and a JSON file beside them."""
-        found = self.row.preprocess if self.row else self._library_preprocess()
+        found = self._native_preprocess
         if self.configuration_file is not None:
             found = preprocess_from(read_object(self.configuration_file), found, str(self.configuration_file))
         supplied = self.supplied_file
         if supplied is not None:
             found = preprocess_from(beside(supplied), found, f"The JSON file beside {supplied}")
         return found
+
+    @cached_property
+    def _native_preprocess(self) -> Preprocess:
+        found = self.row.preprocess if self.row else self._library_preprocess()
+        count = int(self.options.get("in_chans", len(found.mean)))
+        if count != len(found.mean):
+            # Channels other than the three colours have no statistics of their own.
+            found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)
+        return replace(found, size=int(self.options.get("img_size", found.size)))
 
     @cached_property
     def licence(self) -> str | None:  # type: ignore[override]
@@ -176,7 +218,10 @@ class LibraryBackbone(Backbone):
     def _heads(self, network: nn.Module) -> Sequence[str]:
         raise NotImplementedError
 
-    def _find_layers(self) -> Sequence[Layer]:
+    def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
+        raise NotImplementedError
+
+    def _token_pooling(self, network: nn.Module) -> Pooling:
         raise NotImplementedError
 
     def _library_preprocess(self) -> Preprocess:

@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histokit.backbones.cuts import Step, layer_of, outline, pooled_map, spread, trunk_cuts
+from histokit.backbones.cuts import Step, layer_of, pooled_map, spread, trunk_cuts
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
 from histokit.plugin.checkpoint import load_state
 from histokit.plugin.sidecar import beside, library_preprocess, read_object
-from histokit.plugin.weights import CONFIGURATION, Source, fetch, file_stem, local_file, seeded
+from histokit.plugin.weights import CONFIGURATION, Source, fetch, file_stem, local_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -153,23 +153,15 @@ class TimmBackbone(LibraryBackbone):
         heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
         return (heads,) if isinstance(heads, str) else tuple(heads)
 
-    def _find_layers(self) -> Sequence[Layer]:
-        size = (self.recipe.configuration.get("input_size") or (3, 224, 224))[-1]
-        arguments = {**self.recipe.arguments, **self.arguments}
-        with seeded(0):
-            network, steps = outline(
-                self._checked_create, int(arguments.get("img_size", size)), int(arguments.get("in_chans", 3))
-            )
+    def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         return find_layers(network, steps)
+
+    def _token_pooling(self, network: nn.Module) -> Pooling:
+        return token_pooling(network)
 
     def _library_preprocess(self) -> Preprocess:
         found = library_preprocess(self.recipe.configuration, Preprocess())
-        arguments = {**self.recipe.arguments, **self.arguments}
-        count = int(arguments.get("in_chans", len(found.mean)))
-        if count != len(found.mean):
-            # Channels other than the three colours have no statistics of their own.
-            found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)
-        return replace(found, size=int(arguments.get("img_size", found.size)))
+        return replace(found, size=int(self.recipe.arguments.get("img_size", found.size)))
 
     def _library_licence(self) -> str | None:
         address = self.source.address if self.source.repository else None
@@ -245,7 +237,7 @@ def find_layers(network: nn.Module, steps: Sequence[Step]) -> list[Layer]:
     if "attn_pool" in order and len(steps[order["attn_pool"]].shape) == 2:
         cuts = [*cuts, "attn_pool"]
     widths.setdefault(cuts[-1], getattr(network, "num_features", None))
-    return [layer_of(steps[order[cut]], widths.get(cut), _token_pooling(network)) for cut in cuts]
+    return [layer_of(steps[order[cut]], widths.get(cut), token_pooling(network)) for cut in cuts]
 
 
 def _feature_info(network: nn.Module) -> Sequence[Mapping[str, Any]]:
@@ -260,7 +252,8 @@ def _comparable(step: Step, last: Step | None, prefix: int) -> bool:
     return step.shape[1] == last.shape[1]
 
 
-def _token_pooling(network: nn.Module) -> Pooling:
+def token_pooling(network: nn.Module) -> Pooling:
+    """Return how a network reduces its tokens to a vector."""
     pool = getattr(network, "global_pool", "")
     if pool == "max":
         return "max"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from histokit.backbones.cuts import layer_of, outline, trunk_cuts
+from histokit.backbones.cuts import Step, layer_of, trunk_cuts
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling, Preprocess
@@ -67,14 +67,12 @@ class TorchvisionBackbone(LibraryBackbone):
     def _heads(self, network: nn.Module) -> Sequence[str]:
         return HEADS
 
-    def _find_layers(self) -> Sequence[Layer]:
-        from histokit.plugin.weights import seeded
-
-        with seeded(0):
-            network, steps = outline(self._checked_create, self._library_preprocess().size)
-        tokens: Pooling = "cls" if prefix_tokens(network) else "avg"
+    def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         by_name = {step.module: step for step in steps}
-        return [layer_of(by_name[cut], None, tokens) for cut in trunk_cuts(network, steps)]
+        return [layer_of(by_name[cut], None, self._token_pooling(network)) for cut in trunk_cuts(network, steps)]
+
+    def _token_pooling(self, network: nn.Module) -> Pooling:
+        return "cls" if prefix_tokens(network) else "avg"
 
     def _library_preprocess(self) -> Preprocess:
         transforms = self.published.transforms()

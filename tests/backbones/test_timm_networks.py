@@ -63,6 +63,21 @@ def test_maps_with_channels_last_are_known():
     assert not any(layer.channels_last for layer in backbone("test_convnext").layers)
 
 
+def test_any_module_is_a_layer_and_pooled_by_its_shape():
+    assert backbone("swin_tiny_patch4_window7_224").layer("layers.2.blocks.1").channels_last
+    assert backbone("swin_tiny_patch4_window7_224").layer("layers.2.blocks.1:max").channels_last
+    assert backbone("test_vit").layer("blocks.3.mlp").pool == "cls"
+    assert backbone("test_vit").layer("blocks.3:cls-mean").pool == "cls-mean"
+    assert backbone("test_resnet").layer("layer2.0.conv1").pool == "avg"
+    assert backbone("test_resnet").layer("fc").pool == "none"
+    assert registry().backbone("resnet50", "random").layer("layer3.5.act3").module == "layer3.5.act3"
+    with pytest.raises(UsageError) as caught:
+        backbone("test_resnet").layer("layer5")
+    assert "'layer4'" in caught.value.next
+    with pytest.raises(UsageError, match="Pooling 'mean'"):
+        backbone("test_resnet").layer("last:mean")
+
+
 def test_preprocessing_is_the_weights_own():
     assert backbone("inception_v3.tf_in1k").preprocess.mean == (0.5, 0.5, 0.5)
     assert backbone("inception_v3.gluon_in1k").preprocess.mean == (0.485, 0.456, 0.406)
