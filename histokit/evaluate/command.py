@@ -1,0 +1,145 @@
+"""``histokit evaluate``, ``predictions`` and ``compare``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from histokit import console
+
+if TYPE_CHECKING:
+    from histokit.evaluate.evaluate import Evaluation
+
+
+def evaluate(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or their beginnings.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN[:mean|median|vote],...", help="Score the units of a level, or inside those of a column."
+        ),
+    ] = None,
+    bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of groups for 95 % intervals.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    figure: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw confusion matrix and folds as .png, .svg or .pdf.")
+    ] = None,
+) -> None:
+    """Score stored predictions: pooled, by class, by fold, by unit. Prints metrics."""
+    from histokit.evaluate.evaluate import evaluate as run
+
+    with console.progress("Evaluating") as report:
+        found = run(console.open_store(), runs, by=by, bootstrap=bootstrap, seed=seed, progress=report)
+    if figure:
+        from histokit.evaluate.figure import figure as draw
+
+        console.note(f"Drawn: {draw(found, figure)}")
+    for text in dict.fromkeys(note for evaluation in found for note in evaluation.notes):
+        console.warn(text)
+    document = {"runs": [evaluation.to_json() for evaluation in found]}
+    if console.state.json:
+        console.emit([], document)
+        return
+    for evaluation in found:
+        _print(evaluation)
+
+
+def _print(evaluation: Evaluation) -> None:
+    title = f"{evaluation.run}  {evaluation.dataset}  {evaluation.address}  {evaluation.classifier}  {evaluation.split}"
+    groups = f", {evaluation.groups} groups" if evaluation.groups else ""
+    columns = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
+    folds = evaluation.folds
+    rows = [
+        [name, evaluation.metrics[name], mean, folds["std"][name], *_interval(evaluation.intervals, name)]
+        for name, mean in folds["mean"].items()
+    ]
+    base = evaluation.baseline
+    rows += [
+        [f"{name}, always {base['class']}", base[name], None, None, *[None] * bool(evaluation.intervals)]
+        for name in ("accuracy", "balanced_accuracy")
+    ]
+    console.table(columns, rows, None, title=f"{title}  ({evaluation.n} predictions{groups}, {folds['count']} folds)")
+    for name, entry in evaluation.by.items():
+        kind = "scores of units" if entry["kind"] == "level" else "metric inside each unit"
+        inner = [
+            [metric, value, *_undefined(entry, metric), *_interval(entry.get("intervals") or {}, metric)]
+            for metric, value in entry["metrics"].items()
+        ]
+        extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
+        console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
+    classes = evaluation.confusion["classes"]
+    each = [
+        [name, *(values[m] for m in ("precision", "recall", "f1", "roc_auc", "support")), *counts]
+        for (name, values), counts in zip(evaluation.per_class.items(), evaluation.confusion["counts"], strict=True)
+    ]
+    shown = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {name}" for name in classes)]
+    console.table(shown, each, None, title="by class, and confusion")
+
+
+def _interval(intervals: dict[str, Any], metric: str) -> list[str | None]:
+    if not intervals:
+        return []
+    bounds = intervals["metrics"].get(metric)
+    mark = "" if intervals["reliable"] else " (unreliable)"
+    return [f"{bounds[0]:.4f} to {bounds[1]:.4f}{mark}" if bounds else None]
+
+
+def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
+    return [entry["undefined_units"][metric]] if entry["kind"] == "per-unit" else []
+
+
+def predictions(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")],
+    wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
+) -> None:
+    """List image, labels and scores of each predicted sample."""
+    from histokit.evaluate.listing import list_predictions, write_table
+
+    store = console.open_store()
+    found = list_predictions(store, run, wrong=wrong)
+    run_id = store.run(run).id
+    if out:
+        write_table(found, out)
+        console.emit(out, {"run": run_id, "count": len(found), "file": out})
+        return
+    rows = found.to_pylist()
+    finite = [{k: v if not _infinite(v) else None for k, v in row.items()} for row in rows]
+    document = {"run": run_id, "count": len(rows), "predictions": finite}
+    empty = {name for name in ("part", "box", "group") if found.column(name).null_count == len(found)}
+    shown = [name for name in found.column_names if name not in empty]
+    console.table(shown, [[row[name] for name in shown] for row in rows], document)
+
+
+def _infinite(value: Any) -> bool:
+    return isinstance(value, float) and value in (float("inf"), float("-inf"))
+
+
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two run ids or more.")],
+    metric: Annotated[str | None, typer.Option(metavar="M", help="[default: that of the first run]")] = None,
+    bootstrap: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of groups for intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+) -> None:
+    """Put runs side by side: scores, intervals, and paired differences on equal splits."""
+    from histokit.evaluate.compare import compare as run
+
+    found = run(console.open_store(), runs, metric=metric, bootstrap=bootstrap, seed=seed)
+    for text in found.notes:
+        console.warn(text)
+    if console.state.json:
+        console.emit([], found.to_json())
+        return
+    names = ["run", "dataset", "address", "classifier", "split", "score", "fold_mean", "fold_std"]
+    rows = [[*(row[name] for name in names), _bounds(row)] for row in found.rows]
+    console.table([*names, "95 % interval"], rows, None, title=found.metric)
+    if found.pairs:
+        pairs = [[pair["first"], pair["second"], pair["difference"], _bounds(pair)] for pair in found.pairs]
+        console.table(["first", "second", "difference", "95 % interval"], pairs, None, title="paired differences")
+
+
+def _bounds(entry: dict[str, Any]) -> str | None:
+    bounds = entry["interval"]
+    mark = "" if entry["reliable"] else f" (unreliable: {entry['groups']} groups)"
+    return f"{bounds[0]:.4f} to {bounds[1]:.4f}{mark}" if bounds else None

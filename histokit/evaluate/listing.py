@@ -1,0 +1,85 @@
+"""The predictions of a run, one sample a row, for people and for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.errors import UsageError
+from histokit.store import Store
+
+_SAMPLE_COLUMNS = ("image", "part", "box")
+
+
+def list_predictions(store: Store, run_id: str, *, wrong: bool = False) -> pa.Table:
+    """Return the predictions of a run with the image of each sample.
+
+    Parameters
+    ----------
+    store : Store
+    run_id : str
+    wrong : bool
+        Only samples whose predicted label is not the true one.
+
+    Returns
+    -------
+    pyarrow.Table
+        id, image (path), part, box (``x,y,width,height``), repeat, fold, group, true, predicted, and
+        ``score:CLASS`` for each class.
+    """
+    run = store.run(run_id)
+    rows = store.predictions(run.id)
+    if wrong:
+        rows = rows.filter(pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False))
+    root = Path(store.dataset(run.dataset).root)
+    samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
+    place = {sample["id"]: sample for sample in samples.to_pylist()}
+    found = [place.get(sample_id, {}) for sample_id in rows.column("id").to_pylist()]
+    columns: dict[str, Any] = {
+        "id": rows.column("id"),
+        "image": pa.array([_paths(root, sample.get("image")) for sample in found], pa.string()),
+        "part": pa.array([sample.get("part") for sample in found], pa.string()),
+        "box": pa.array([_text(sample.get("box")) for sample in found], pa.string()),
+    }
+    columns |= {name: rows.column(name) for name in ("repeat", "fold", "group", "true", "predicted")}
+    scores = rows.column("scores").to_pylist()
+    for k, name in enumerate(run.classes):
+        columns[f"score:{name}"] = pa.array([row[k] for row in scores], pa.float64())
+    return pa.table(columns)
+
+
+def _paths(root: Path, images: list[str] | None) -> str | None:
+    return ";".join(str(root / image) for image in images) if images else None
+
+
+def _text(box: list[int] | None) -> str | None:
+    return ",".join(map(str, box)) if box else None
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Write a table as CSV or Parquet, by the ending of the path.
+
+    Raises
+    ------
+    UsageError
+        If the ending is another, or the path cannot be written.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".csv":
+            from pyarrow import csv
+
+            csv.write_csv(table, path)
+        elif path.suffix == ".parquet":
+            from pyarrow import parquet
+
+            parquet.write_table(table, path)
+        else:
+            raise UsageError(f"{path} is neither .csv nor .parquet.", next="Write to a file of one of these endings.")
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
+        ) from error

@@ -1,0 +1,151 @@
+"""The metrics of predictions: pooled, by class, by fold, and their bootstrap intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.evaluate.frame import Codes, Frame
+from histokit.protocol.scorers import METRICS, class_metrics, defined, ratio, reasons
+
+LEVEL = 0.95
+#: Intervals of fewer groups are marked unreliable.
+ENOUGH_GROUPS = 10
+#: The mean of the areas in each fold: decision values of different folds share no scale.
+FOLD_AREA = "roc_auc_fold_mean"
+
+
+def summarise(frame: Frame, bootstrap: int = 0, seed: int = 0, group: str | None = None) -> dict[str, Any]:
+    """Return the metrics of predictions as JSON-serialisable data.
+
+    Parameters
+    ----------
+    frame : Frame
+    bootstrap : int
+        The number of resamples for intervals; none if 0.
+    seed : int
+    group : str, optional
+        What the groups are called.
+
+    Returns
+    -------
+    dict
+        ``n``, ``groups``, ``metrics`` (none where undefined), ``undefined`` (metric → reason), ``per_class``,
+        ``confusion``, ``folds``, ``baseline``, ``intervals``.
+    """
+    units, grouped = frame.units()
+    scorer = frame.scorer(units)
+    values = scorer.values()
+    folds = _folds(frame)
+    metrics = {name: defined(value) for name, value in values.items()} | {FOLD_AREA: folds["mean"]["roc_auc"]}
+    undefined = reasons(values, frame.present)
+    if metrics[FOLD_AREA] is None:
+        undefined[FOLD_AREA] = "every fold has samples of one class only"
+    return {
+        "n": len(frame),
+        "groups": int(units.max()) + 1 if grouped else None,
+        "metrics": metrics,
+        "undefined": undefined,
+        "per_class": _per_class(frame),
+        "confusion": {"classes": list(frame.classes), "counts": scorer.confusion()[0].astype(int).tolist()},
+        "folds": folds,
+        "baseline": _baseline(frame),
+        "intervals": intervals(frame, bootstrap, seed, group) if bootstrap else {},
+    }
+
+
+def _per_class(frame: Frame) -> dict[str, dict[str, Any]]:
+    scorer = frame.scorer()
+    each, areas = class_metrics(scorer.confusion()[0]), scorer.areas()
+    why = {"precision": "never predicted", "recall": "no such sample", "f1": "neither there nor predicted"}
+    found: dict[str, dict[str, Any]] = {}
+    for k, name in enumerate(frame.classes):
+        area = float(areas.get(k, next(iter(areas.values())))[0])
+        values = {metric: float(each[metric][k]) for metric in why} | {"roc_auc": area}
+        document: dict[str, Any] = {metric: defined(value) for metric, value in values.items()}
+        document["support"] = int(each["support"][k])
+        causes = why | {"roc_auc": "all samples are of one class, or none is of this one"}
+        undefined = {metric: causes[metric] for metric, value in values.items() if np.isnan(value)}
+        found[name] = document | ({"undefined": undefined} if undefined else {})
+    return found
+
+
+def _folds(frame: Frame) -> dict[str, Any]:
+    each = [(r, f, len(rows), frame.take(rows).scorer().values()) for r, f, rows in frame.folds()]
+    table = {name: np.array([values[name] for *_, values in each]) for name in METRICS}
+    known = {name: column[~np.isnan(column)] for name, column in table.items()}
+    return {
+        "count": len(each),
+        "mean": {name: float(v.mean()) if len(v) else None for name, v in known.items()},
+        "std": {name: float(v.std()) if len(v) else None for name, v in known.items()},
+        "undefined": {name: len(each) - len(v) for name, v in known.items() if len(v) < len(each)},
+        "each": [
+            {"repeat": r, "fold": f, "n": n, "metrics": {name: defined(v) for name, v in values.items()}}
+            for r, f, n, values in each
+        ],
+    }
+
+
+def _baseline(frame: Frame) -> dict[str, Any]:
+    """Return what always guessing the most frequent class scores."""
+    counts = np.bincount(frame.true, minlength=len(frame.classes))
+    return {
+        "class": frame.classes[int(counts.argmax())],
+        "accuracy": float(counts.max() / counts.sum()),
+        "balanced_accuracy": float(1 / (counts > 0).sum()),
+    }
+
+
+def draw_weights(groups: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each group is drawn, (resamples, groups), when as many are drawn as there are."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(float)
+
+
+def intervals(frame: Frame, resamples: int, seed: int, group: str | None) -> dict[str, Any]:
+    """Return percentile bootstrap intervals of all metrics, resampling groups."""
+    units, grouped = frame.units()
+    count = int(units.max()) + 1
+    weights = draw_weights(count, resamples, seed)
+    values = frame.scorer(units).resample(weights)
+    values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
+    return interval_document(values, count, resamples, seed, (group or "group") if grouped else "sample")
+
+
+def fold_mean(frame: Frame, units: Codes, weights: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
+    """Return the mean over folds of a metric in (B, groups) resamples."""
+    total, known = np.zeros(len(weights)), np.zeros(len(weights))
+    for *_, rows in frame.folds():
+        value = frame.take(rows).scorer(units[rows]).resample(weights, [metric])[metric]
+        total += np.nan_to_num(value)
+        known += ~np.isnan(value)
+    return ratio(total, known)
+
+
+def interval_document(
+    values: dict[str, NDArray[np.float64]], count: int, resamples: int, seed: int, unit: str
+) -> dict[str, Any]:
+    """Return the percentile interval of each metric's resampled values, and how far to trust them."""
+    found = {name: percentile_interval(column) if count > 1 else None for name, column in values.items()}
+    undefined = {name: int(np.isnan(column).sum()) for name, column in values.items() if np.isnan(column).any()}
+    return {
+        "level": LEVEL,
+        "resamples": resamples,
+        "seed": seed,
+        "unit": unit,
+        "groups": count,
+        "reliable": count >= ENOUGH_GROUPS,
+        "metrics": found,
+        "undefined_resamples": undefined,
+    }
+
+
+def percentile_interval(values: NDArray[np.float64]) -> list[float] | None:
+    """Return the bounds of the central 95 % of the defined values."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]

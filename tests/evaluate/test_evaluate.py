@@ -1,0 +1,276 @@
+import json
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from sklearn import metrics as sk
+
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.evaluate.compare import compare
+from histokit.evaluate.evaluate import evaluate
+from histokit.evaluate.figure import figure
+from histokit.evaluate.listing import list_predictions, write_table
+from histokit.features import FeatureStore
+from histokit.store.records import PREDICTION_SCHEMA, RunRecord
+from histokit.train.train import train
+from tests.toy import make_samples, make_store
+
+
+def save_run(
+    store, rows, *, run_id="abcd12345678", classes=("a", "b"), levels=(), group="slide", digest="d", **changes
+):
+    """Save a run of made-up predictions; rows: fold, id, true, scores, group, level values."""
+    columns = {name: [] for name in PREDICTION_SCHEMA.names}
+    for fold, sample_id, true, scores, owner, *units in rows:
+        if len(classes) == 2 and not isinstance(scores, list):
+            scores = [-scores, scores]
+        values = {"run": run_id, "repeat": 0, "fold": fold, "role": "test", "id": sample_id, "true": true}
+        values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": "decision"}
+        values |= {"group": owner, "levels": units}
+        for name, value in values.items():
+            columns[name].append(value)
+    facts = {"kind": "train", "address": "net/last", "classifier": "svm", "split": "cv", "split_digest": digest}
+    facts |= {"metric": "accuracy", "parameters": {"positive": classes[-1]}, "folds": [], "notes": [], "versions": {}}
+    facts |= {"seconds": 0.0, "created": "", "group": "slide"}
+    record = RunRecord(id=run_id, dataset="toy", classes=classes, levels=levels, **facts | changes)
+    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
+    return run_id
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+SIX = [
+    (0, "1", "a", -1.0, "P"),
+    (0, "2", "b", 2.0, "P"),
+    (0, "3", "b", -3.0, "Q"),
+    (1, "4", "a", 20.0, "R"),
+    (1, "5", "b", 30.0, "R"),
+    (1, "6", "b", 10.0, "S"),
+]
+
+
+def test_scores_by_hand(empty):
+    (found,) = evaluate(empty, save_run(empty, SIX))
+    assert found.metrics["accuracy"] == pytest.approx(4 / 6)
+    assert found.metrics["balanced_accuracy"] == pytest.approx((1 / 2 + 3 / 4) / 2)
+    # "a" scores -1, 20; "b" scores 2, -3, 30, 10: of the eight pairs 3 + 1 are won.
+    assert found.metrics["roc_auc"] == pytest.approx(4 / 8)
+    # Within the folds one of two pairs is won each.
+    assert found.metrics["roc_auc_fold_mean"] == pytest.approx(0.5)
+    assert found.confusion == {"classes": ["a", "b"], "counts": [[1, 1], [1, 3]]}
+    assert found.per_class["b"] == pytest.approx(
+        {"precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4, "roc_auc": 0.5, "support": 4}
+    )
+    assert found.folds["mean"]["accuracy"] == pytest.approx(2 / 3)
+    assert [fold["n"] for fold in found.folds["each"]] == [3, 3]
+    assert found.baseline == {"class": "b", "accuracy": 4 / 6, "balanced_accuracy": 0.5}
+    assert (found.n, found.groups) == (6, 4)
+
+
+def test_undefined_is_none_with_a_reason_and_json_has_no_nan(empty):
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", -2.0, "Q")]
+    (found,) = evaluate(empty, save_run(empty, rows), bootstrap=20)
+    assert found.metrics["roc_auc"] is None
+    assert found.undefined["roc_auc"] == "all samples are of the class 'a'"
+    assert found.per_class["b"]["undefined"]["recall"] == "no such sample"
+    assert found.intervals["metrics"]["roc_auc"] is None
+    assert found.intervals["undefined_resamples"]["roc_auc"] == 20
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_fold_mean_of_the_area_leaves_out_folds_of_one_class(empty):
+    rows = [*SIX, (2, "7", "a", 1.0, "T")]
+    (found,) = evaluate(empty, save_run(empty, rows))
+    assert found.folds["undefined"] == {"roc_auc": 1}
+    assert found.metrics["roc_auc_fold_mean"] == pytest.approx(0.5)
+
+
+LEVELS = [
+    # id, true, score, group = treatment, well, treatment
+    (0, "1", "a", -3.0, "T1", "w1", "T1"),
+    (0, "2", "a", 1.0, "T1", "w1", "T1"),
+    (0, "3", "a", 1.0, "T1", "w1", "T1"),
+    (0, "4", "a", -1.0, "T1", "w2", "T1"),
+    (1, "5", "b", 2.0, "T2", "w3", "T2"),
+    (1, "6", "b", -9.0, "T2", "w4", "T2"),
+]
+
+
+def units(store, by):
+    (found,) = evaluate(store, "abcd", by=by)
+    return found.by
+
+
+@pytest.mark.parametrize(
+    ("how", "wells"),
+    # w1: mean -1/3, median 1, two of three votes for b; w2 -1; w3 2; w4 -9.
+    [("mean", 3 / 4), ("median", 2 / 4), ("vote", 2 / 4)],
+)
+def test_levels_aggregate_scores(empty, how, wells):
+    save_run(empty, LEVELS, levels=("well", "treatment"))
+    (entry,) = units(empty, f"well:{how}").values()
+    assert (entry["kind"], entry["units"]) == ("level", 4)
+    assert entry["metrics"]["accuracy"] == pytest.approx(wells)
+
+
+def test_levels_follow_each_other(empty):
+    save_run(empty, LEVELS, levels=("well", "treatment"))
+    found = units(empty, "well:median,treatment:mean")
+    # Medians 1 and -1 of T1 have the mean 0: the first class; 2 and -9 of T2 are wrong.
+    assert found["treatment:mean"]["units"] == 2
+    assert found["treatment:mean"]["metrics"]["accuracy"] == pytest.approx(0.5)
+    assert list(found) == ["well:median", "treatment:mean"]
+    # At once: T1 scores -3, 1, 1, -1 have the mean -0.5.
+    assert units(empty, "treatment")["treatment:mean"]["confusion"]["counts"] == [[1, 0], [1, 0]]
+
+
+def test_votes_that_tie_go_to_the_higher_mean(empty):
+    rows = [(0, "1", "a", -1.0, "P", "w"), (0, "2", "a", 5.0, "P", "w"), (0, "3", "b", 1.0, "P", "v")]
+    save_run(empty, rows, levels=("well",))
+    assert units(empty, "well:vote")["well:vote"]["confusion"]["counts"] == [[0, 1], [0, 1]]
+
+
+def test_mixed_labels_in_a_unit_are_an_error_that_names_it(empty):
+    save_run(empty, [*LEVELS, (1, "7", "a", 1.0, "T2", "w4", "T2")], levels=("well", "treatment"))
+    with pytest.raises(DataError, match="well 'w4' holds samples of several true labels: a, b"):
+        units(empty, "well")
+
+
+def test_other_columns_give_the_metric_inside_each_unit(empty):
+    save_run(empty, SIX)
+    entry = units(empty, "slide:mean")["slide:mean"]
+    assert (entry["kind"], entry["units"]) == ("per-unit", 4)
+    # P: 2 of 2, Q: 0 of 1, R: 1 of 2, S: 1 of 1.
+    assert entry["metrics"]["accuracy"] == pytest.approx(2.5 / 4)
+    assert units(empty, "slide:median")["slide:median"]["metrics"]["accuracy"] == pytest.approx(0.75)
+    assert entry["undefined_units"]["roc_auc"] == 2
+    with pytest.raises(UsageError, match="no level"):
+        units(empty, "slide:vote")
+
+
+def test_wrong_by(empty, tmp_path):
+    samples, X = make_samples(n=6)
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    save_run(store, SIX)
+    with pytest.raises(UsageError) as caught:
+        evaluate(store, "abcd", by="slid")
+    assert "Did you mean 'slide'" in caught.value.next
+    with pytest.raises(UsageError, match="not of the form"):
+        evaluate(store, "abcd", by="slide:max")
+    with pytest.raises(StoreError, match="no run"):
+        evaluate(store, "ffff")
+
+
+def test_intervals_resample_groups(empty):
+    # Two groups, all right and all wrong: a resample scores 0, 1/2 or 1.
+    rows = [(0, str(i), "b", 1.0 if i < 5 else -1.0, "P" if i < 5 else "Q") for i in range(10)]
+    (found,) = evaluate(empty, save_run(empty, rows), bootstrap=200)
+    assert found.intervals["metrics"]["accuracy"] == [0.0, 1.0]
+    assert (found.intervals["groups"], found.intervals["unit"], found.intervals["reliable"]) == (2, "slide", False)
+    assert "unreliable" in found.notes[-1]
+    rows = [(0, str(i), "b", 1.0 if i % 2 else -1.0, f"P{i // 2}") for i in range(40)]
+    (found,) = evaluate(empty, save_run(empty, rows), bootstrap=200)
+    assert found.intervals["metrics"]["accuracy"] == [0.5, 0.5]
+    assert found.intervals["reliable"]
+
+
+def test_intervals_of_one_group_are_none(empty):
+    (found,) = evaluate(empty, save_run(empty, [(0, str(i), "ab"[i % 2], 1.0, "P") for i in range(4)]), bootstrap=50)
+    assert found.intervals["metrics"]["accuracy"] is None
+
+
+def test_intervals_without_groups_resample_samples(empty):
+    rows = [(0, str(i), "ab"[i % 2], i % 3 - 1.0, None) for i in range(30)]
+    (found,) = evaluate(empty, save_run(empty, rows, group=None), bootstrap=50)
+    assert (found.intervals["unit"], found.intervals["groups"], found.groups) == ("sample", 30, None)
+
+
+def test_a_thousand_resamples_take_less_than_three_seconds(empty):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 2061)
+    rows = [(int(i % 10), str(i), "ab"[y[i]], float(y[i] - 0.5 + rng.normal()), f"P{i % 64}") for i in range(2061)]
+    run = save_run(empty, rows)
+    started = time.perf_counter()
+    (found,) = evaluate(empty, run, by="slide:mean", bootstrap=1000)
+    assert time.perf_counter() - started < 3
+    low, high = found.intervals["metrics"]["roc_auc"]
+    assert low < found.metrics["roc_auc"] < high
+
+
+def test_multiclass_equals_scikit_learns_area(empty):
+    rng = np.random.default_rng(1)
+    y = rng.integers(0, 3, 60)
+    scores = rng.dirichlet(np.ones(3), 60) + 0.4 * np.eye(3)[y]
+    scores /= scores.sum(1, keepdims=True)
+    rows = [(0, str(i), "abc"[y[i]], scores[i].tolist(), "P") for i in range(60)]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("a", "b", "c")))
+    assert found.metrics["roc_auc"] == pytest.approx(sk.roc_auc_score(y, scores, multi_class="ovr"))
+    assert found.confusion["counts"] == sk.confusion_matrix(y, scores.argmax(1)).tolist()
+
+
+def test_unlabelled_samples_and_unknown_labels(empty):
+    rows = [*SIX, (0, "7", None, 1.0, "P"), (0, "8", "zebra", 1.0, "P")]
+    (found,) = evaluate(empty, save_run(empty, rows))
+    assert found.confusion["classes"] == ["a", "b", "zebra"]
+    assert (found.n, found.per_class["zebra"]["recall"]) == (7, 0)
+    assert "1 samples without a label are not scored" in found.notes
+    with pytest.raises(DataError, match="None of the 1 predictions"):
+        evaluate(empty, save_run(empty, rows[6:7]))
+
+
+def test_compare_pairs_runs_on_one_split(empty):
+    rng = np.random.default_rng(0)
+    truth = [(i % 4, str(i), "ab"[i % 2], f"P{i % 20}") for i in range(80)]
+    good = [(f, i, t, (1.0 if t == "b" else -1.0), g) for f, i, t, g in truth]
+    noisy = [(f, i, t, (1.0 if t == "b" else -1.0) * (1 if rng.random() < 0.7 else -1), g) for f, i, t, g in truth]
+    ids = [save_run(empty, good, run_id="aaaa"), save_run(empty, noisy[::-1], run_id="bbbb")]
+    ids.append(save_run(empty, good, run_id="cccc", digest="other"))
+    found = compare(empty, ids, bootstrap=200)
+    (pair,) = found.pairs
+    wrong = 1 - np.mean([(row[3] > 0) == (row[2] == "b") for row in noisy])
+    assert (pair["first"], pair["second"], pair["groups"]) == ("aaaa", "bbbb", 20)
+    assert pair["difference"] == pytest.approx(wrong)
+    assert 0 < pair["interval"][0] < wrong < pair["interval"][1]
+    assert [row["score"] for row in found.rows] == pytest.approx([1, 1 - wrong, 1])
+    assert len(found.notes) == 2
+    area = compare(empty, ids[:2], metric="roc_auc", bootstrap=50)
+    assert area.pairs[0]["metric"] == "roc_auc_fold_mean"
+    json.dumps(found.to_json(), allow_nan=False)
+    with pytest.raises(UsageError, match="two runs"):
+        compare(empty, ["aaaa", "aaaa"])
+
+
+def test_listing_and_files(tmp_path):
+    samples, X = make_samples(box=[[1, 2, 3, 4]] * 60)
+    store = make_store(tmp_path / "store", samples, {"last": X}, root="/data")
+    (run,) = train(store, "toy", "net/last", grid={"C": 1})
+    everything = list_predictions(store, run.id)
+    wrong = list_predictions(store, run.id, wrong=True)
+    first = everything.to_pylist()[0]
+    assert first["image"] == f"/data/{first['id']}.png"
+    assert first["box"] == "1,2,3,4"
+    assert first["score:a"] == -first["score:b"]
+    expected = [row for row in everything.to_pylist() if row["true"] != row["predicted"]]
+    assert wrong.to_pylist() == expected
+    (found,) = evaluate(store, run.id)
+    assert len(wrong) == round(60 * (1 - found.metrics["accuracy"]))
+    write_table(everything, tmp_path / "p.csv")
+    assert pa.csv.read_csv(tmp_path / "p.csv").column_names == everything.column_names
+    write_table(everything, tmp_path / "p.parquet")
+    assert pa.parquet.read_table(tmp_path / "p.parquet").equals(everything)
+    for path in (tmp_path / "p.txt", tmp_path / "nowhere" / "p.csv"):
+        with pytest.raises(UsageError):
+            write_table(everything, path)
+
+
+def test_figure(empty, tmp_path):
+    found = evaluate(empty, [save_run(empty, SIX)], bootstrap=20)
+    assert figure(found, tmp_path / "f.png").stat().st_size > 5000
+    with pytest.raises(UsageError):
+        figure(found, tmp_path / "nowhere" / "f.png")
