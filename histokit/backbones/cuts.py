@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,8 @@ def trunk_cuts(network: nn.Module, steps: Sequence[Step]) -> list[str]:
     if last is None:
         return []
     order = {s.module: i for i, s in enumerate(steps) if s.is_map}
-    within = [c for c in children if c in order and order[c] < order[last.module]]
+    once = {module for module, times in Counter(s.module for s in steps).items() if times == 1}
+    within = [c for c in children if c in order and c in once and order[c] < order[last.module]]
     kept = [c for c in within if _is_block(network.get_submodule(c))] or _pools(network, within)
     return [*spread([c for c in kept if not last.module.startswith(f"{c}.")], steps), last.module]
 

@@ -83,7 +83,7 @@ def _statistics(channels: Floats) -> Floats:
     mean, std = channels.mean(axis=0), channels.std(axis=0)
     quantiles = np.quantile(channels, (0.05, 0.25, 0.5, 0.75, 0.95), axis=0)
     flat = std < 1e-9
-    skewness = np.where(flat, 0.0, ((channels - mean) ** 3).mean(axis=0) / np.where(flat, 1.0, std) ** 3)
+    skewness = ((channels - mean) ** 3).mean(axis=0) / np.where(flat, 1.0, std) ** 3
     return np.stack([mean, std, *quantiles, skewness], axis=1)
 
 
