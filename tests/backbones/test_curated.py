@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -43,6 +44,7 @@ def backbone(name, weights="random", **options):
     return cls(BackboneRequest(name, name, options, weights), row)
 
 
+@cache
 def outlined(name):
     """Build a curated network without memory for weights, and pool every cut point of a forward pass."""
     found = backbone(name)
