@@ -59,7 +59,7 @@ def texture(request: BackboneRequest) -> Texture:
         )
     return Texture(
         name="texture",
-        layers=[Layer(name, name, "none") for name in COLUMNS],
+        layers=[Layer(name, name, "none", composite=name == "joined") for name in COLUMNS],
         preprocess=Preprocess(resize="none", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         weights="none",
         licence=None,

@@ -10,9 +10,13 @@ import numpy as np
 
 from histokit.datasets.tissue import KINDS, Slide, draw_tissue, make_slide
 from histokit.errors import UsageError
-from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.images import Pixels
+
+_RANDOM_FOLDS = 5
+#: Keeps the split's random numbers apart from those of slides.
+_RANDOM_SPLIT = 2**31
 
 
 class Synthetic(Dataset):
@@ -82,6 +86,20 @@ class Synthetic(Dataset):
         generator = _generator(self.seed, slide, index)
         kind = generator.choice(np.array(list(KINDS)), p=_slide(self.seed, slide).mixture)
         return draw_tissue(str(kind), self.size, _slide(self.seed, slide), generator)
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return ``random``: five folds that cut through slides, to be compared with slide-wise ones."""
+        ids = [sample.id for sample in self.samples()]
+        folds = min(_RANDOM_FOLDS, len(ids))
+        if folds < 2:
+            return {}
+        fold_of = np.random.default_rng([self.seed, _RANDOM_SPLIT]).permutation(len(ids)) % folds
+        rows = [
+            SplitRow(0, fold, sample_id, "test" if fold_of[i] == fold else "train")
+            for fold in range(folds)
+            for i, sample_id in enumerate(ids)
+        ]
+        return {"random": PublishedSplit(rows, leaks="patches of one slide are on both sides")}
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return bytes that differ from sample to sample, for no file tells them apart."""

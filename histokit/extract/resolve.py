@@ -73,7 +73,8 @@ class ResolvedBackbone:
     def info(self, layer: Layer) -> dict[str, Any]:
         """Return facts of a layer that do not alter its vectors."""
         names = [known.name for known in self.layers]
-        found: dict[str, Any] = {"curated": names, "source": self.source, "licence": self.licence}
+        merged = [known.name for known in self.layers if not known.composite]
+        found: dict[str, Any] = {"layers": names, "merged": merged, "source": self.source, "licence": self.licence}
         found["weights_request"] = self.request
         if layer.name in names:
             found["index"] = names.index(layer.name)

@@ -89,9 +89,10 @@ def _whole_network(
     if address.fingerprint and matching:
         variant = _variant(matching[0])
         matching = [t for t in here if _variant(t) == variant]
-    curated = [t for t in matching if t.layer in t.info.get("curated", [])] or list(matching)
+    which = "merged" if address.layer == "all" else "layers"
+    curated = [t for t in matching if t.layer in t.info.get(which, [])] or list(matching)
     present = {t.layer for t in curated}
-    absent = [name for t in curated[:1] for name in t.info.get("curated", []) if name not in present]
+    absent = [name for t in curated[:1] for name in t.info.get(which, []) if name not in present]
     if absent and address.layer == "all":
         raise StoreError(
             f"Not all layers of {address.backbone} are in the store for {dataset!r}; missing: {', '.join(absent)}.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -45,9 +47,10 @@ class FileDigests:
         return self.states[path]
 
     def _look(self, path: str) -> FileState:
-        full = self.root / path
+        # Links are followed; only the path as it is written must not leave the root.
+        full = Path(os.path.normpath(self.root / path))
         try:
-            if not full.resolve().is_relative_to(self.root):
+            if not full.is_relative_to(self.root):
                 return FileState(0, 0, None, f"{path} lies outside the dataset's root {self.root}")
             status = full.stat()
             before = self.remembered.get(path)

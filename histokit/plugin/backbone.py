@@ -37,12 +37,15 @@ class Layer:
         token joined with the mean of the patch tokens; ``none`` where it is a vector already.
     channels_last : bool
         Whether the module's map is (N, H, W, C), as in Swin and ConvNeXt blocks.
+    composite : bool
+        Whether it only joins the outputs of other layers, so that merging ``all`` leaves it out.
     """
 
     name: str
     module: str
     pool: Pooling = "avg"
     channels_last: bool = False
+    composite: bool = False
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class FeatureTable:
     width : int
         Length of the vectors.
     info : mapping
-        Facts that do not alter the vectors: ``index`` (depth order), ``curated`` (names of all curated
-        layers), ``aliases`` (``last`` where it is the last one), ``columns`` (names of filters).
+        Facts that do not alter the vectors: ``index`` (depth order), ``layers`` (names of all curated
+        layers) and ``merged`` (those that ``all`` merges), ``aliases`` (``last`` where it is the last one),
+        ``columns`` (names of filters).
     """
 
     name: str
