@@ -56,6 +56,8 @@ def extract(
         )
     columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
     console.aside(columns, [[table[name] for name in columns] for table in result.tables])
+    for note in result.notes:
+        console.note(note)
     for table in result.tables:
         for difference in table["differences"]:
             console.warn(f"{table['address']} has another table {difference}")

@@ -31,6 +31,8 @@ class Extraction:
         ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer.
     problems : tuple of dict
         Samples that could not be read, with the reason.
+    notes : tuple of str
+        What is to be known of the networks, such as weights without a classifier.
     seconds : float
     """
 
@@ -38,6 +40,7 @@ class Extraction:
     addresses: tuple[str, ...]
     tables: tuple[dict[str, Any], ...]
     problems: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
@@ -47,6 +50,7 @@ class Extraction:
             "addresses": list(self.addresses),
             "tables": list(self.tables),
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
         }
 
@@ -110,17 +114,18 @@ def extract(
     chosen = [layers] if isinstance(layers, str) else list(layers)
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
-        backbone = resolve_backbone(store, name, backbone_weights, changes)
-        plans.append(plan_backbone(store, record, samples, known, backbone, chosen, precision, copy=not dry_run))
+        backbone = resolve_backbone(store, name, backbone_weights, changes, chosen)
+        plans.append(plan_backbone(store, record, samples, known, backbone, precision, copy=not dry_run))
     computed: dict[str, int] = {}
+    notes: list[str] = []
     if not dry_run and any(plan.open_tables for plan in plans):
-        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
+        computed, notes = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
     problems = _known_problems(store, record, samples)
     tables = tuple(_summary(table, computed, problems, len(samples.ids)) for plan in plans for table in plan.tables)
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
     problems = [row for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
-    return Extraction(dataset, addresses, tables, tuple(problems), time.monotonic() - started)
+    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), time.monotonic() - started)
 
 
 def _canonical(names: Sequence[str]) -> list[str]:
@@ -171,7 +176,7 @@ def _compute(
     batch_size: int | None,
     workers: int | None,
     progress: Callable[..., None],
-) -> dict[str, int]:
+) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
     from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device, run_workers
     from histokit.extract.writer import Writer
@@ -192,7 +197,7 @@ def _compute(
         run_workers(opened, samples, networks, writer, workers, progress)
     finally:
         writer.close()
-    return writer.computed
+    return writer.computed, [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
 
 
 def _summary(

@@ -52,6 +52,11 @@ class CutNetwork:
         for layer in self.layers:
             modules[layer.name].register_forward_hook(self._hook(layer))
 
+    def column_names(self, layer: Layer) -> list[str]:
+        """Return the names of a layer's filters where its module tells them in ``column_names``."""
+        module = self.network.get_submodule(layer.module)
+        return list(getattr(module, "column_names", ()))
+
     def _hook(self, layer: Layer) -> Any:
         def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
             # Pooled at once: a later in-place operation may overwrite the output.

@@ -107,7 +107,6 @@ def plan_backbone(
     samples: Samples,
     problems: Sequence[dict[str, Any]],
     backbone: ResolvedBackbone,
-    layers: Sequence[str],
     precision: str,
     copy: bool,
 ) -> BackbonePlan:
@@ -122,7 +121,7 @@ def plan_backbone(
     """
     everywhere = store.feature_tables()
     tables = []
-    for layer in backbone.chosen_layers(layers):
+    for layer in backbone.chosen:
         channels = backbone.preprocess.channels or record.channels
         plan = TablePlan(layer, backbone.spec(layer, channels, precision), backbone.info(layer))
         address = f"{backbone.name}/{layer.name}"

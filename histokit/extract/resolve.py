@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histokit.plugin import Backbone, Layer, Preprocess
+from histokit.plugin import Layer, Preprocess
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.plugin.manager import registry, split_backbone_name
 from histokit.store import Store
@@ -39,6 +39,8 @@ class ResolvedBackbone:
         The curated cut points in depth order.
     preprocess : Preprocess
     licence : str, optional
+    chosen : tuple of Layer
+        The layers asked for, each once.
     """
 
     name: str
@@ -48,12 +50,7 @@ class ResolvedBackbone:
     layers: tuple[Layer, ...]
     preprocess: Preprocess
     licence: str | None
-
-    def chosen_layers(self, texts: Sequence[str]) -> list[Layer]:
-        """Return the layers of ``all``, ``last``, curated names and module paths, each once."""
-        cut = Backbone(self.name, layers=self.layers)
-        names = [layer.name for layer in self.layers] if list(texts) == ["all"] else texts
-        return list({layer.name: layer for layer in (cut.layer(name) for name in names)}.values())
+    chosen: tuple[Layer, ...]
 
     def spec(self, layer: Layer, channels: Sequence[str], precision: str) -> dict[str, Any]:
         """Return the spec of a feature table: all that its vectors depend on but the image."""
@@ -85,7 +82,7 @@ class ResolvedBackbone:
 
 
 def resolve_backbone(
-    store: Store, name: str, weights: str, changes: Mapping[str, str] | Preprocess
+    store: Store, name: str, weights: str, changes: Mapping[str, str] | Preprocess, layers: Sequence[str]
 ) -> ResolvedBackbone:
     """Resolve a backbone, from the store's memory where its weights file is unchanged.
 
@@ -95,6 +92,8 @@ def resolve_backbone(
     name, weights : str
     changes : mapping or Preprocess
         Changes to the preprocessing that comes with the weights, or what takes its place.
+    layers : sequence of str
+        ``all``, or ``last``, curated names and module paths.
 
     Raises
     ------
@@ -106,32 +105,40 @@ def resolve_backbone(
         If a preprocessing change is impossible.
     """
     key = _key(name, weights)
-    remembered = store.remembered(key)
-    if remembered is None or _state(remembered["source"]) != remembered["state"]:
-        remembered = _look_up(name, weights)
-        store.remember(key, remembered)
-    resolved = ResolvedBackbone(
-        name=remembered["name"],
+    known = store.remembered(key)
+    if known is None or _state(known["source"]) != known["state"]:
+        known = _look_up(name, weights)
+        store.remember(key, known)
+    names = [layer["name"] for layer in known["layers"]] if list(layers) == ["all"] else list(layers)
+    found = {text: Layer(**layer) for text, layer in known["found"].items()}
+    if not found.keys() >= set(names):
+        backbone = registry().backbone(name, weights)
+        found |= {text: backbone.layer(text) for text in names if text not in found}
+        store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
+    preprocess = Preprocess.from_json(known["preprocess"])
+    return ResolvedBackbone(
+        name=known["name"],
         request=weights,
-        weights=remembered["weights"],
-        source=remembered["source"],
-        layers=tuple(Layer(**layer) for layer in remembered["layers"]),
-        preprocess=Preprocess.from_json(remembered["preprocess"]),
-        licence=remembered["licence"],
+        weights=known["weights"],
+        source=known["source"],
+        layers=tuple(Layer(**layer) for layer in known["layers"]),
+        preprocess=changes if isinstance(changes, Preprocess) else preprocess.override(changes),
+        licence=known["licence"],
+        chosen=tuple({found[text].name: found[text] for text in names}.values()),
     )
-    preprocess = changes if isinstance(changes, Preprocess) else resolved.preprocess.override(changes)
-    return replace(resolved, preprocess=preprocess)
 
 
 def _look_up(name: str, weights: str) -> dict[str, Any]:
     backbone = registry().backbone(name, weights)
     path = backbone.weights_file()
+    curated = {layer.name: asdict(layer) for layer in backbone.layers}
     return {
+        "found": curated | {"last": asdict(backbone.layer("last"))},
         "name": backbone.name,
         "weights": backbone.weights if path is None else digest_file(path).hex(),
         "source": "" if path is None else str(path),
         "state": _state("" if path is None else str(path)),
-        "layers": [asdict(layer) for layer in backbone.layers],
+        "layers": list(curated.values()),
         "preprocess": backbone.preprocess.to_json(),
         "licence": backbone.licence,
     }

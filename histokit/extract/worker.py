@@ -71,10 +71,11 @@ class NetworkWorker:
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
         self.network = CutNetwork(backbone, [t.layer for t in plan.open_tables], device, precision)
-        names = getattr(self.network.network, "column_names", None)
+        self.notes = list(getattr(backbone, "notes", ()))
         for table in plan.open_tables:
-            if names and table.layer.name in names:
-                table.info["columns"] = list(names[table.layer.name])
+            names = self.network.column_names(table.layer)
+            if names:
+                table.info["columns"] = names
         self._pending: dict[torch.Size, list[tuple[bytes, Tensor]]] = {}
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:

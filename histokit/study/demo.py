@@ -20,7 +20,7 @@ NAME = "drawn-tissue"
 OPTIONS = {"slides": "12", "per_slide": "40", "size": "64"}
 SPLIT = "slide-wise"
 _FOLDS = 4
-_STEP = 0.3
+_STEP = 0.5
 _BOOTSTRAP = 1000
 
 
