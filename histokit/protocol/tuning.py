@@ -122,7 +122,7 @@ def tune(
     groups = None if problem.groups is None else problem.groups[rows]
     fold, notes = inner_folds(y, groups, folds, problem.seed)
     count = int(fold.max()) + 1
-    tasks = [(number, setting) for setting in reversed(range(len(grid))) for number in range(count)]
+    tasks = [(number, setting) for number in range(count) for setting in reversed(range(len(grid)))]
     work = ((name, problem, X, y, fold != n, grid[s], class_weight) for n, s in tasks)
     found = np.full((2, len(grid), count), np.nan)
     stopped = 0

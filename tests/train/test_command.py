@@ -1,0 +1,96 @@
+"""The commands select, train, evaluate, predictions and compare, through the command line."""
+
+import json
+
+import pytest
+
+from histokit import cli
+from tests.toy import make_samples, make_store
+
+SMALL = ["--grid", "C=0.01,1", "--inner-folds", "2"]
+
+
+@pytest.fixture
+def call(tmp_path, capsys, monkeypatch):
+    samples, X = make_samples()
+    X[:, 2] += 1.5 * X[:, 3]
+    make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X})
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+
+    def run(*arguments):
+        code = cli.run([str(a) for a in arguments])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def test_stdout_of_train_is_the_run_ids(call):
+    code, out, err = call("train", "toy", "--features", "net/each", *SMALL)
+    ids = out.split()
+    assert (code, len(ids)) == (0, 2)
+    assert all(len(run_id) == 12 for run_id in ids)
+    assert "6 folds instead of 10" in err
+    assert call("train", "toy", "--features", "net/first", "--features", "net/last", *SMALL)[1].split() == ids
+
+
+def test_every_step_prints_one_json_document(call, tmp_path):
+    def document(*arguments):
+        code, out, _ = call(*arguments, "--json")
+        assert code == 0
+        return json.loads(out)
+
+    selection = document("select", "toy", "--features", "net/last", "--split", "holdout", "--step", "0.7")["selection"]
+    options = ["--features", "net/last", "--split", "holdout", *SMALL]
+    (first,) = document("train", "toy", *options)["runs"]
+    (second,) = document("train", "toy", *options, "--selection", selection)["runs"]
+    assert first["mean_over_folds"] == first["folds"][0]["scores"]["accuracy"]
+    runs = [first["run"], second["run"]]
+    found = document("evaluate", *runs, "--by", "slide:mean", "--bootstrap", "50")["runs"]
+    assert [entry["run"] for entry in found] == runs
+    expected = {"metrics", "per_class", "confusion", "folds", "by", "intervals", "notes", "n", "groups", "split"}
+    assert expected <= set(found[0])
+    listed = document("predictions", runs[0], "--wrong")
+    assert listed["count"] == len(listed["predictions"])
+    assert len(document("compare", *runs)["pairs"]) == 1
+    out = tmp_path / "p.csv"
+    assert document("predictions", runs[0], "--out", out)["file"] == str(out)
+    assert out.read_text().startswith('"id","image"')
+
+
+def test_tables_for_people(call):
+    _, run, _ = call("train", "toy", "--features", "net/last", *SMALL)
+    code, out, err = call("evaluate", run.strip(), "--by", "slide", "--bootstrap", "20")
+    assert code == 0
+    assert "95 % interval" in out
+    assert "metric inside each unit, 6 units" in out
+    assert "unreliable" in err
+    assert "score:a" in call("predictions", run.strip())[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "toy", "--features", "net/last", "--classifier", "smv"], 2, "Did you mean 'svm'"),
+        (["train", "toy", "--features", "net/last", "--split", "cvv"], 5, "Did you mean 'cv'"),
+        (["train", "toy", "--features", "net/last", "--grid", "D=1"], 2, "no parameter 'D'"),
+        (["train", "toy", "--features", "net/last", "--rfe", "--selection", "abcd"], 2, "--selection and --rfe"),
+        (["evaluate", "ffff"], 5, "no run 'ffff'"),
+        (["select", "toy", "--features", "net/each"], 5, "stands for several"),
+    ],
+)
+def test_mistakes_have_a_code_and_a_next_step(call, arguments, code, message):
+    found, out, err = call(*arguments)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+    found, out, _ = call(*arguments, "--json")
+    assert json.loads(out)["error"]["code"] == code
+
+
+def test_a_leaking_file_split_is_exit_code_6(call, tmp_path):
+    path = tmp_path / "split.csv"
+    path.write_text("id,role\ns0,train\ns1,train\ns6,test\n")
+    code, _, err = call("split", "toy", "--name", "mine", "--from", path)
+    assert code == 6
+    assert "slide P0 is in training and in test" in err
