@@ -81,49 +81,46 @@ def select(
             f"There is no selection method {method!r}.",
             next=f"{did_you_mean(method, METHODS)}Use one of {', '.join(METHODS)}.",
         )
-    experiment = prepare(
-        store,
-        dataset,
-        features,
-        split=split,
-        metric=metric,
-        target=target,
-        where=where,
-        seed=seed,
-        allow_missing=allow_missing,
-    )
-    parameters = {
-        "method": method,
-        "tolerance": tolerance,
-        "step": float(step),
-        "inner_folds": inner_folds,
-        "seed": seed,
-    }
-    parameters |= {"metric": experiment.problem.metric, "target": target, "where": where}
+    asked: dict[str, Any] = {"target": target, "where": where, "seed": seed}
+    experiment = prepare(store, dataset, features, split=split, metric=metric, allow_missing=allow_missing, **asked)
+    parameters = {"method": method, "tolerance": tolerance, "step": float(step), "inner_folds": inner_folds}
+    parameters |= {"metric": experiment.problem.metric, **asked}
     identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
     selection_id = digest_json(identity).hex()[:12]
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
     started = time.perf_counter()
     found = _eliminate_everywhere(experiment, parameters, progress)
-    record = SelectionRecord(
-        selection_id,
-        dataset,
-        experiment.features.address,
-        experiment.split.name,
-        experiment.split.digest,
-        method,
-        {**parameters, "notes": experiment.notes},
-        [part for part in found if part["fold"] is not None],
-        found[-1],
-        _fitted_on(experiment),
-        experiment.feature_list,
-        [experiment.features.column_names[c] for c in found[-1]["columns"]],
-        round(time.perf_counter() - started, 3),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    record = _record(selection_id, experiment, parameters, found, time.perf_counter() - started)
     store.save_selection(record)
     return record
+
+
+def _record(
+    selection_id: str,
+    experiment: Experiment,
+    parameters: dict[str, Any],
+    found: list[dict[str, Any]],
+    seconds: float,
+) -> SelectionRecord:
+    kept, names = found[-1], experiment.features.column_names
+    notes = [*experiment.notes, *dict.fromkeys(f"elimination: {text}" for part in found for text in part["notes"])]
+    return SelectionRecord(
+        id=selection_id,
+        dataset=experiment.split.dataset,
+        address=experiment.features.address,
+        split=experiment.split.name,
+        split_digest=experiment.split.digest,
+        method=parameters["method"],
+        parameters={**parameters, "notes": notes},
+        folds=found[:-1],
+        kept=kept,
+        fitted_on=_fitted_on(experiment),
+        features=experiment.feature_list,
+        provenance=[names[column] for column in kept["columns"]],
+        seconds=round(seconds, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
 def _eliminate_everywhere(

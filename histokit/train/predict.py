@@ -109,9 +109,7 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     model = load(store.model(run.id))
-    X = features.X if model["columns"] is None else features.X[:, model["columns"]]
-    width = len(run.classes)
-    found = scores(run.classifier, model["estimator"], X, width) if len(X) else np.empty((0, width))
+    found = _model_scores(run, model, features)
     table = prediction_rows(
         features,
         found,
@@ -122,7 +120,21 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
         group=features.record.group,
         role="predict",
     )
-    record = RunRecord(
+    notes = _notes(run, features, truth, model)
+    record = _record(run, run_id, features, notes, time.perf_counter() - started)
+    store.save_run(record, table, None)
+    return record
+
+
+def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -> NDArray[np.float64]:
+    if not len(features):
+        return np.empty((0, len(run.classes)))
+    X = features.X if model["columns"] is None else features.X[:, model["columns"]]
+    return scores(run.classifier, model["estimator"], X, len(run.classes))
+
+
+def _record(run: RunRecord, run_id: str, features: FeatureSet, notes: list[str], seconds: float) -> RunRecord:
+    return RunRecord(
         id=run_id,
         dataset=features.record.name,
         kind="predict",
@@ -134,17 +146,15 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
         metric=run.metric,
         parameters=run.parameters,
         folds=[],
-        notes=_notes(run, features, truth, model),
+        notes=notes,
         versions=run.versions,
-        seconds=round(time.perf_counter() - started, 3),
+        seconds=round(seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         group=features.record.group,
         levels=features.record.levels,
         features=describe_features(features),
         source_run=run.id,
     )
-    store.save_run(record, table, None)
-    return record
 
 
 def _check_same_features(run: RunRecord, features: FeatureSet) -> None:
