@@ -7,7 +7,7 @@ SOURCES := pyproject.toml constraints.txt $(PLUGINS)
 
 ifneq ($(shell command -v uv 2>/dev/null),)
 MAKE_VENV := uv venv --quiet --python $(PYTHON) $(VENV)
-PIP := uv pip install --quiet --python $(BIN)/python
+PIP := uv pip install --quiet --compile-bytecode --python $(BIN)/python
 else
 MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

@@ -66,7 +66,8 @@ def ingest(
     table = SampleTable(dataset, digests)
     rows = table.collect(name, progress)
     record = _record(name, dataset, table, len(rows))
-    splits = [_published(name, dataset, split, published) for split, published in dataset.splits().items()]
+    published = dataset.splits().items()
+    splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
     store.save_dataset(record, rows, digests.to_table())
     store.replace_problems(name, "ingest", table.problem_table())
     for split in splits:
@@ -111,7 +112,7 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _published(name: str, dataset: Dataset, split: str, published: PublishedSplit) -> Split:
+def _published(name: str, dataset: Dataset, order: int, split: str, published: PublishedSplit) -> Split:
     wrong = {row.role for row in published.rows} - {"train", "val", "test"}
     if wrong:
         raise PluginError(
@@ -120,4 +121,6 @@ def _published(name: str, dataset: Dataset, split: str, published: PublishedSpli
         )
     rows = split_rows((row.repeat, row.fold, row.sample_id, row.role) for row in published.rows)
     group = published.group if published.leaks else published.group or dataset.group
-    return Split(name, split, rows, group=group, leaks=published.leaks, source="published")
+    # The first one that does not leak is the default, so the order counts.
+    params = {"order": order}
+    return Split(name, split, rows, group=group, leaks=published.leaks, source="published", params=params)
