@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from histokit import console
 from histokit.errors import ExitCode, HistokitError
@@ -54,8 +55,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
 )
 
 GROUPS = {
-    "list": ("List what is there: datasets, splits, features, runs, backbones, plugins.", LOOK),
-    "plugins": ("Check plugins.", CARE),
+    "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
+    "plugins": ("Check a plugin against its contract.", CARE),
 }
 
 _COMMON: dict[str, Any] = {
@@ -66,35 +67,63 @@ _COMMON: dict[str, Any] = {
 }
 
 
+class _Command(TyperCommand):
+    """A command whose usage line says DATASET, not {DATASET}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return [piece.replace("{", "").replace("}", "") for piece in pieces]
+
+
+class _Group(TyperGroup):
+    """A group whose help lists its commands panel by panel."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        width = max(map(len, self.commands))
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None) or "Commands"
+            short = command.get_short_help_str(formatter.width - width - 6)
+            panels.setdefault(panel, []).append((name.ljust(width), short))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
 def build_app() -> typer.Typer:
     """Collect all commands in one app."""
     app = typer.Typer(
         name="histokit",
+        cls=_Group,
         no_args_is_help=True,
+        invoke_without_command=True,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         help="Transfer learning on histopathology and cell images: extract the features of many layers once, "
         "then choose, merge, eliminate and classify in seconds.",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(_version)
+    app.callback()(_with_common_options(_histokit))
     groups = {"": app}
     for name, (text, panel) in GROUPS.items():
-        groups[name] = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+        groups[name] = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode=None)
         app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
     for group, name, function, panel in COMMANDS:
-        groups[group].command(name, rich_help_panel=panel or None)(_with_common_options(function))
+        groups[group].command(name, cls=_Command, rich_help_panel=panel or None)(_with_common_options(function))
     return app
 
 
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+def _histokit(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
         from histokit import __version__
 
         console.emit(__version__, {"version": __version__})
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
 
 
 def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -109,11 +138,21 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
             value = kwargs.pop(name)
             if value:
                 setattr(console.state, name.rstrip("_"), value)
-        function(*args, **kwargs)
+        try:
+            function(*args, **kwargs)
+        finally:
+            _warn_of_broken_plugins()
 
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
     return command
+
+
+def _warn_of_broken_plugins() -> None:
+    manager = sys.modules.get("histokit.plugin.manager")
+    if manager is not None and manager.registry.cache_info().currsize:
+        for plugin in manager.registry().broken:
+            console.warn(str(plugin))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,9 +165,11 @@ def run(arguments: list[str]) -> int:
     console.state.__init__()  # type: ignore[misc]
     as_json = "--json" in arguments
     try:
-        code = build_app()(arguments, prog_name="histokit", standalone_mode=False)
+        _invoke(arguments)
         sys.stdout.flush()
-        return code if isinstance(code, int) and not isinstance(code, bool) else ExitCode.OK
+        return ExitCode.OK
+    except typer.Exit as done:
+        return done.exit_code
     except HistokitError as error:
         if "--debug" in arguments:
             traceback.print_exc()
@@ -138,23 +179,32 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _usage(error, as_json)
     except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
     except Exception as error:
         traceback.print_exc()
-        return _fail(ExitCode.BUG, f"A bug in histokit: {type(error).__name__}: {error}", "Report it.", as_json)
+        message = f"A bug in histokit: {type(error).__name__}: {error}"
+        return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
+
+
+def _invoke(arguments: list[str]) -> None:
+    app = build_app()
+    if "_HISTOKIT_COMPLETE" in os.environ:
+        app(arguments, prog_name="histokit")
+    # Typer's own main would answer an interruption and a closed pipe in its own way.
+    command = typer.main.get_command(app)
+    with command.make_context("histokit", arguments) as context:
+        command.invoke(context)
 
 
 def _usage(error: Any, as_json: bool) -> int:
-    if isinstance(error, typer.Abort):
-        return _fail(ExitCode.INTERRUPTED, "Interrupted.", "Run the same command to resume.", as_json)
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "histokit"
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    if not message:
-        print(context.get_help() if context else "", file=sys.stderr)
+    if context and error.message == context.get_help():
+        print(error.message, file=sys.stderr)
         return ExitCode.USAGE
-    return _fail(ExitCode.USAGE, message, f"See: {path} --help", as_json)
+    return _fail(ExitCode.USAGE, error.format_message(), f"See: {path} --help", as_json)
 
 
 def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
