@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
 
 
 def evaluate(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run ids, or their beginnings.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs)
+    ],
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -21,12 +23,16 @@ def evaluate(
         ),
     ] = None,
     bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of groups for 95 % intervals.")] = 0,
-    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
     figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw confusion matrix and folds as .png, .svg or .pdf.")
     ] = None,
 ) -> None:
-    """Score stored predictions: pooled, by class, by fold, by unit. Prints metrics."""
+    """Score the stored predictions of runs.
+
+    Over all test samples, by class, by fold, and with --by for units such as slides or patients. Nothing is fitted
+    again. Prints metrics.
+    """
     from histokit.evaluate.evaluate import evaluate as run
 
     with console.progress("Evaluating") as report:
@@ -90,11 +96,13 @@ def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
 
 
 def predictions(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run id, or its beginning.", autocompletion=completion.runs)
+    ],
     wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
 ) -> None:
-    """List image, labels and scores of each predicted sample."""
+    """List the predictions of a run, image by image."""
     from histokit.evaluate.listing import list_predictions, write_table
 
     store = console.open_store()
@@ -117,12 +125,19 @@ def _infinite(value: Any) -> bool:
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Two run ids or more.")],
-    metric: Annotated[str | None, typer.Option(metavar="M", help="[default: that of the first run]")] = None,
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Two run ids or more.", autocompletion=completion.runs)
+    ],
+    metric: Annotated[
+        str | None, typer.Option(metavar="M", help="To compare by. [default: that of the first run]")
+    ] = None,
     bootstrap: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of groups for intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
 ) -> None:
-    """Put runs side by side: scores, intervals, and paired differences on equal splits."""
+    """Put runs side by side.
+
+    Scores with intervals, and paired differences where the splits are equal.
+    """
     from histokit.evaluate.compare import compare as run
 
     found = run(console.open_store(), runs, metric=metric, bootstrap=bootstrap, seed=seed)

@@ -6,16 +6,24 @@ from typing import Annotated
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 from histokit.errors import ExitCode
 
 _SHOWN_PROBLEMS = 20
 
 
 def extract(
-    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
     backbone: Annotated[
-        list[str], typer.Option("--backbone", metavar="B", help="A network; may be repeated (histokit list backbones).")
+        list[str],
+        typer.Option(
+            "--backbone",
+            metavar="B",
+            help="A network; may be repeated (histokit list backbones).",
+            autocompletion=completion.backbones,
+        ),
     ],
     layers: Annotated[
         str, typer.Option(metavar="all|last|L1,L2", help="Cut points (histokit list layers B) or module paths.")
@@ -28,14 +36,24 @@ def extract(
         list[str] | None,
         typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, interpolation, mean, std, channels, target_mpp."),
     ] = None,
-    precision: Annotated[str, typer.Option(metavar="float32|bfloat16|float16")] = "float32",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Rows of each forward pass.")] = None,
-    workers: Annotated[int | None, typer.Option(metavar="N", help="Threads that read images.")] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="float32|bfloat16|float16", help="Of the forward pass.")
+    ] = "float32",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows of each forward pass. [default: by network and device]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads that read images. [default: by the machine]")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is cached and missing.")] = False,
 ) -> None:
-    """Push images through networks and keep the features of their layers. Prints one address a line."""
+    """Compute features of images, many layers at once.
+
+    Pushes each image once through every network and keeps one vector for each layer. Only what is not yet in the
+    store is computed, so that an interrupted command goes on where it stopped. Prints one address a line.
+    """
     from histokit.extract.extract import extract as run
 
     with console.progress("Extracting") as report:

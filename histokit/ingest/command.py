@@ -7,21 +7,30 @@ from typing import Annotated
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 
 
 def ingest(
     plugin: Annotated[
-        str, typer.Argument(help="A dataset plugin: folder, table, synthetic, … (histokit list plugins).")
+        str,
+        typer.Argument(
+            metavar="PLUGIN",
+            help="A dataset plugin: folder, table, synthetic, … (histokit list plugins).",
+            autocompletion=completion.dataset_plugins,
+        ),
     ],
-    root: Annotated[Path, typer.Argument(help="The folder of the data.")],
-    name: Annotated[str, typer.Option("--name", help="What the dataset is called from now on.")],
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder of the data.")],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the dataset is called from now on.")],
     option: Annotated[
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the plugin.")
     ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, whatever its date.")] = False,
 ) -> None:
-    """Read a dataset's samples, labels, groups and splits into the store. Prints NAME."""
+    """Read samples, labels and splits into the store.
+
+    Images are not copied: the store remembers where they lie and what is in them. Ingesting a dataset again takes up
+    what changed. Prints NAME.
+    """
     from histokit.ingest.ingest import ingest as run
     from histokit.plugin.options import parse_pairs
 
@@ -38,8 +47,10 @@ def ingest(
 
 
 def split(
-    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
-    name: Annotated[str, typer.Option("--name", help="What the split is called.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="S", help="What the split is called.")],
     group: Annotated[
         str | None, typer.Option(metavar="COL", help="The column that no fold may cut through; the dataset's own.")
     ] = None,
@@ -55,9 +66,13 @@ def split(
     train_groups: Annotated[
         int | None, typer.Option(metavar="K", help="Train on K groups only, drawn in each fold.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw.")] = 0,
 ) -> None:
-    """Make a named split; groups never straddle training and test. Prints NAME."""
+    """Make a named split of a dataset, group by group.
+
+    Groups (slides, patients) never straddle training and test, and folds are stratified as far as groups allow.
+    Prints the split's name.
+    """
     from histokit.protocol.splits import make_split
 
     store = console.open_store()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 from histokit.errors import ExitCode
 
 
@@ -32,7 +32,9 @@ def list_plugins() -> None:
 
 
 def list_backbones(
-    prefix: Annotated[str | None, typer.Argument(help="List what a prefix such as timm: or torchvision: has.")] = None,
+    prefix: Annotated[
+        str | None, typer.Argument(metavar="PREFIX", help="List what a prefix such as timm: or torchvision: has.")
+    ] = None,
 ) -> None:
     """List the curated backbones, or all names behind a prefix."""
     from histokit.plugin.manager import registry
@@ -58,10 +60,18 @@ def list_backbones(
 
 
 def list_layers(
-    backbone: Annotated[str, typer.Argument(help="A backbone, such as resnet50 or timm:resnet18.")],
+    backbone: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="A backbone, such as resnet50 or timm:resnet18.", autocompletion=completion.backbones
+        ),
+    ],
     modules: Annotated[bool, typer.Option("--modules", help="List every module path of the network instead.")] = False,
 ) -> None:
-    """List the curated cut points of a backbone, in depth order; any module path may be used as well."""
+    """List the layers of a backbone, in depth order.
+
+    Any module path of the network may be used as a layer as well.
+    """
     from dataclasses import asdict
 
     from histokit.plugin.manager import registry
@@ -80,8 +90,13 @@ def list_layers(
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="A dataset plugin or a backbone.")],
-    root: Annotated[Path | None, typer.Argument(help="Data for a dataset plugin to be checked on.")] = None,
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="A dataset plugin or a backbone.", autocompletion=completion.plugins),
+    ],
+    root: Annotated[
+        Path | None, typer.Argument(metavar="ROOT", help="Data for a dataset plugin to be checked on.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the dataset plugin.")
     ] = None,

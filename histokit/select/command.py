@@ -6,32 +6,50 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 
 
 def select(
-    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
     features: Annotated[
-        str, typer.Option("--features", metavar="ADDRESS", help="One address (histokit list features DATASET).")
+        str,
+        typer.Option(
+            "--features",
+            metavar="ADDRESS",
+            help="One address (histokit list features DATASET).",
+            autocompletion=completion.addresses,
+        ),
     ],
     split: Annotated[
         str | None,
         typer.Option(
-            metavar="S", help="A stored split, cv, leave-one-group-out or holdout. [default: published, else cv]"
+            metavar="S",
+            help="A stored split, cv, leave-one-group-out or holdout. [default: published, else cv]",
+            autocompletion=completion.splits,
         ),
     ] = None,
-    method: Annotated[str, typer.Option(metavar="rfe")] = "rfe",
-    tolerance: Annotated[float, typer.Option(help="How far the smallest subset may be below the best.")] = 0.005,
-    step: Annotated[float, typer.Option(help="Columns to drop at a time: a fraction below 1, else a count.")] = 0.2,
-    metric: Annotated[str | None, typer.Option(metavar="M", help="[default: the dataset's own]")] = None,
-    inner_folds: Annotated[int, typer.Option(metavar="N", min=2)] = 5,
+    method: Annotated[str, typer.Option(metavar="rfe", help="Recursive feature elimination.")] = "rfe",
+    tolerance: Annotated[
+        float, typer.Option(metavar="T", help="How far the smallest subset may be below the best.")
+    ] = 0.005,
+    step: Annotated[
+        float, typer.Option(metavar="STEP", help="Columns to drop at a time: a fraction below 1, else a count.")
+    ] = 0.2,
+    metric: Annotated[str | None, typer.Option(metavar="M", help="To judge by. [default: the dataset's own]")] = None,
+    inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds to score each size in.")] = 5,
     target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of folds and trees.")] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
 ) -> None:
-    """Find the smallest set of features that is as good as the best. Prints a selection id."""
+    """Find the smallest set of features that does as well.
+
+    Drops the least important columns of extremely randomised trees step by step, on training and validation samples
+    only. Prints a selection id.
+    """
     from histokit.select.select import select as run
 
     with console.progress("Selecting") as report:

@@ -8,18 +8,34 @@ from typing import Annotated
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="A training run, or the beginning of its id.")],
-    dataset: Annotated[str, typer.Argument(help="An ingested dataset, labelled or not.")],
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Rows of each forward pass.")] = None,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A training run, or the beginning of its id.", autocompletion=completion.runs
+        ),
+    ],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATASET", help="An ingested dataset, labelled or not.", autocompletion=completion.datasets
+        ),
+    ],
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Rows of each forward pass. [default: by network and device]")
+    ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
 ) -> None:
-    """Predict another dataset with the model of a run; extracts what is missing. Prints a run id."""
+    """Predict other data with the model of a run.
+
+    Extracts the features that are missing. The dataset may have labels or not. Prints a run id, for `predictions` and,
+    with labels, for `evaluate`.
+    """
     from histokit.study.predict import predict as run_prediction
 
     with console.progress("Extracting") as report:
@@ -44,7 +60,11 @@ def demo(
         "histokit-demo"
     ),
 ) -> None:
-    """Do the main job on images that histokit draws itself: no download, no weights. Prints a table."""
+    """Do the main job on drawn images: no download.
+
+    Draws tissue with nuclei of three kinds on several slides, extracts, selects, trains and evaluates. Prints a table
+    and draws a figure.
+    """
     from histokit.study.demo import demo as run_demo
 
     with console.progress("Demo") as report:
@@ -58,7 +78,10 @@ def demo(
 
 
 def doctor() -> None:
-    """Look at this machine: devices, versions, weights found offline, plugins and their checks."""
+    """Look at this machine: devices, weights, plugins.
+
+    Prints versions, devices, weights that are found offline, and whether each plugin passes its checks.
+    """
     from histokit.study.doctor import examine
 
     findings = examine()

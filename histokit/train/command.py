@@ -6,20 +6,29 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help="An ingested dataset.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
     features: Annotated[
         list[str],
-        typer.Option("--features", metavar="ADDRESS", help="May be repeated; each gives its own run."),
+        typer.Option(
+            "--features",
+            metavar="ADDRESS",
+            help="BACKBONE/LAYER, joined by + (histokit list features); may be repeated, each gives a run.",
+            autocompletion=completion.addresses,
+        ),
     ],
-    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|knn")] = "svm",
+    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|knn", help="What is trained.")] = "svm",
     split: Annotated[
         str | None,
         typer.Option(
-            metavar="S", help="A stored split, cv, leave-one-group-out, holdout. [default: the data's, or cv]"
+            metavar="S",
+            help="A stored split, cv, leave-one-group-out, holdout. [default: the data's, or cv]",
+            autocompletion=completion.splits,
         ),
     ] = None,
     selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,
@@ -28,18 +37,25 @@ def train(
         str | None, typer.Option(metavar="COL:how", help="Train on units: mean, median or max of their samples.")
     ] = None,
     metric: Annotated[str | None, typer.Option(metavar="M", help="To tune by. [default: the data's]")] = None,
-    class_weight: Annotated[str, typer.Option(metavar="none|balanced")] = "none",
+    class_weight: Annotated[
+        str, typer.Option(metavar="none|balanced", help="Whether rare classes weigh more.")
+    ] = "none",
     target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
     ] = None,
     inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds for tuning.")] = 5,
-    seed: Annotated[int, typer.Option(metavar="N")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of folds and classifiers.")] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
 ) -> None:
-    """Train a classifier in every fold, and on all training samples. Prints a run id for each address."""
+    """Train a classifier on features, fold by fold.
+
+    Parameters are tuned inside each training set; test samples are predicted and the predictions stored; the model for
+    `predict` is fitted on all training samples. A run that is stored already is answered from the store. Prints a run
+    id for each address.
+    """
     from histokit.plugin.options import parse_pairs
     from histokit.train.train import train as run
 

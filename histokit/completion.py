@@ -1,0 +1,54 @@
+"""What the shell offers after the tab key; nothing, where it cannot be known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from histokit.features import FeatureStore
+    from histokit.plugin.manager import Registry
+
+Offers = Callable[[Any, str], list[str]]
+
+
+def _offers(read: Callable[[Any], Iterable[str]]) -> Offers:
+    def complete(ctx: Any, incomplete: str) -> list[str]:
+        # A broken store must not print a traceback into the line that is being typed.
+        try:
+            return sorted(name for name in set(read(ctx)) if name.startswith(incomplete))
+        except Exception:
+            return []
+
+    complete.__annotations__ = {}
+    return complete
+
+
+def _store(ctx: Any) -> FeatureStore:
+    from histokit.features import open_store
+
+    while ctx is not None:
+        if ctx.params.get("store_"):
+            return open_store(ctx.params["store_"])
+        ctx = ctx.parent
+    return open_store()
+
+
+def _registry() -> Registry:
+    from histokit.plugin.manager import registry
+
+    return registry()
+
+
+def _dataset(ctx: Any) -> list[str]:
+    given = ctx.params.get("dataset")
+    return [given] if given else [record.name for record in _store(ctx).datasets()]
+
+
+datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
+runs = _offers(lambda ctx: [run.id for run in _store(ctx).runs()])
+splits = _offers(lambda ctx: [split.name for name in _dataset(ctx) for split in _store(ctx).splits(name)])
+addresses = _offers(lambda ctx: [t.address for name in _dataset(ctx) for t in _store(ctx).feature_tables(name)])
+backbones = _offers(lambda ctx: _registry().backbones)
+dataset_plugins = _offers(lambda ctx: _registry().datasets)
+plugins = _offers(lambda ctx: [*_registry().datasets, *_registry().backbones])
