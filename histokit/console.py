@@ -18,6 +18,13 @@ Report = Callable[..., None]
 _SHOW_AFTER_SECONDS = 2.0
 _LINE_EVERY_SECONDS = 10.0
 
+#: Share that must be done before the time left is guessed.
+_GUESS_FROM = 0.02
+
+#: A narrow terminal folds longer cells first.
+_SHORT_CELL = 18
+_WIDE = 1000
+
 
 @dataclass
 class State:
@@ -48,8 +55,26 @@ def emit(lines: str | Sequence[str], document: Any) -> None:
         print(line)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], document: Any, title: str | None = None) -> None:
-    """Print a command's result on stdout as a table, or with ``--json`` the document."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    document: Any,
+    title: str | None = None,
+    empty: str | None = None,
+) -> None:
+    """Print a command's result on stdout as a table, or with ``--json`` the document.
+
+    Parameters
+    ----------
+    columns, rows : sequence
+    document : JSON-serialisable
+    title : str, optional
+        A line above the table.
+    empty : str, optional
+        What to tell people where there is no row.
+    """
+    if empty and not rows:
+        note(empty)
     if state.json:
         _print_json(document)
         return
@@ -68,19 +93,22 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(box=SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    shown = [[_shown(value) for value in row] for row in rows]
     for index, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        made.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(_shown(value)) for value in row))
-    terminal = Console(file=file, width=None if file.isatty() else 1000)
-    lines = terminal.render_lines(made, pad=False)
-    if file.isatty():
-        terminal.print(made)
-        return
-    for line in lines:
-        print("".join(segment.text for segment in line).rstrip(), file=file)
+        longest = max(len(column), *(len(row[index]) for row in shown), 0)
+        justify: Any = "right" if numeric else "left"
+        made.add_column(Text(column), justify=justify, overflow="fold", no_wrap=longest <= _SHORT_CELL)
+    for row in shown:
+        made.add_row(*map(Text, row))
+    terminal = Console(file=file, width=None if file.isatty() else _WIDE)
+    lines = ["".join(segment.text for segment in line).rstrip() for line in terminal.render_lines(made, pad=False)]
+    if title:
+        print(title, file=file)
+    print("\n".join(line for line in lines if line), file=file)
+    if title:
+        print(file=file)
 
 
 def _shown(value: Any) -> str:
@@ -120,21 +148,47 @@ def progress(title: str) -> Iterator[Report]:
         display.close()
 
 
+class _Pace:
+    """Rate and time left, counted from the first report, so that imports and what was cached do not enter."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.first = self.total = -1
+
+    def measure(self, done: int, total: int) -> tuple[float, str]:
+        """Return how many a second, and the time left as text, empty while it is too early to tell."""
+        now = time.monotonic()
+        if total != self.total or done < self.first:
+            self.started, self.first, self.total = now, done, total
+        passed, progressed = now - self.started, done - self.first
+        rate = progressed / passed if passed else 0.0
+        early = progressed < _GUESS_FROM * (total - self.first)
+        return rate, "" if early or not rate else f"{_duration((total - done) / rate)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class _Lines:
     """Progress where stderr is no terminal: a line every now and then."""
 
     def __init__(self, title: str):
         self.title = title
-        self.started = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        self.pace = _Pace()
 
     def report(self, done: int, total: int, detail: str = "") -> None:
+        rate, left = self.pace.measure(done, total)
         now = time.monotonic()
-        if state.quiet or now - self.printed < _LINE_EVERY_SECONDS:
+        if now - self.printed < _LINE_EVERY_SECONDS:
             return
         self.printed = now
-        rate = done / (now - self.started)
-        left = f", {(total - done) / rate:.0f} s left" if rate else ""
-        note(f"{self.title}: {done} of {total} ({rate:.1f}/s{left}) {detail}".rstrip())
+        speed = ", ".join([f"{rate:.1f}/s"] * bool(rate) + [left] * bool(left))
+        note(f"{self.title}: {done} of {total} {f'({speed}) ' if speed else ''}{detail}".rstrip())
 
     def close(self) -> None:
         """Nothing is left on the screen."""
@@ -146,29 +200,25 @@ class _Bar:
     def __init__(self, title: str):
         self.title = title
         self.started = time.monotonic()
+        self.pace = _Pace()
         self.bar: Any = None
 
     def report(self, done: int, total: int, detail: str = "") -> None:
+        rate, left = self.pace.measure(done, total)
         if self.bar is None:
             if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:
                 return
             self._show()
-        rate = done / (time.monotonic() - self.started)
-        self.bar.update(0, completed=done, total=total, rate=f"{rate:.1f}/s", detail=detail)
+        self.bar.update(0, completed=done, total=total, rate=f"{rate:.1f}/s" if rate else "", left=left, detail=detail)
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-        )
-        tail = (TimeRemainingColumn(), TextColumn("{task.fields[detail]}"))
-        self.bar = Progress(*columns, *tail, console=Console(stderr=True), transient=True)
-        self.bar.add_task(self.title, total=None, rate="", detail="")
+        texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "left", "detail")]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts)
+        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+        self.bar.add_task(self.title, total=None, rate="", left="", detail="")
         self.bar.start()
 
     def close(self) -> None:
