@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from histokit.store.records import FORMAT
 
 FORMAT_KEY = b"histokit.format"
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
+
+#: What LanceDB's optimize prunes by default are versions of over seven days, even one that was replaced a moment ago
+#: and that a reader still holds.
+_NEVER_PRUNE = timedelta(days=36_500)
+_SCAN_BYTES = 16 << 20
+_SCAN_ROWS = 8_192
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
@@ -63,6 +70,10 @@ class Database:
         """Return the schema of a table, after checking that its format is not newer than this version's."""
         return self._open(name).schema
 
+    def table(self, name: str) -> Any:
+        """Open the Lance table itself, for its care."""
+        return self._open(name)
+
     def count(self, name: str, where: str | None = None) -> int:
         """Return the number of rows, 0 where the table is absent."""
         return int(self._open(name).count_rows(where)) if self.exists(name) else 0
@@ -83,6 +94,14 @@ class Database:
         """Stream rows in the order of insertion."""
         table = self._open(name)
         yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
+
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
+        """Stream all of a table in batches of some megabytes, however wide its rows are."""
+        table = self._open(name)
+        files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
+        size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
+        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
+        yield from table.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1, scan_in_order=True)
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read the rows at positions, in that order."""
@@ -167,9 +186,21 @@ class Database:
         """Drop a table."""
         self._connection.drop_table(name)
 
-    def optimize(self, name: str) -> None:
-        """Merge small fragments; versions stay, so that no reader loses what it reads."""
-        self._connection.open_table(name).optimize()
+    def optimize(self, name: str) -> bool:
+        """Merge small fragments; versions stay, so that no reader loses what it reads.
+
+        Returns
+        -------
+        bool
+            Whether it was done; False where another process was merging the same fragments.
+        """
+        try:
+            self._connection.open_table(name).optimize(cleanup_older_than=_NEVER_PRUNE)
+        except (RuntimeError, OSError, ValueError) as error:
+            if "commit conflict" not in str(error):
+                raise
+            return False
+        return True
 
 
 def quote(text: str) -> str:

@@ -16,7 +16,10 @@ from histokit.plugin.digests import canonical_json
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
 
-_HEADER_KEY = b"histokit.features"
+HEADER_KEY = b"histokit.features"
+
+#: What the weights of vectors that were computed elsewhere begin with; their version follows.
+IMPORTED = "import:"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class FeatureTable:
         return f"{self.backbone}/{self.layer}"
 
     @property
+    def imported(self) -> bool:
+        """Whether the vectors were computed elsewhere, so that no network can make them anew."""
+        return str(self.spec.get("weights", "")).startswith(IMPORTED)
+
+    @property
     def columns(self) -> list[str]:
         """The names of the filters, in the order of the vector."""
         names = self.info.get("columns")
@@ -84,17 +92,23 @@ def read_header(database: Database, name: str) -> FeatureTable:
     Raises
     ------
     StoreError
-        If the table was not written by histokit.
+        If the table was not written by histokit, or is not what it says.
     """
     schema = database.schema(name)
-    text = (schema.metadata or {}).get(_HEADER_KEY)
+    text = (schema.metadata or {}).get(HEADER_KEY)
     if text is None:
         raise StoreError(
             f"The table {name!r} is no feature table of histokit.", next="Move it out of the store, or drop it."
         )
-    header = json.loads(text)
-    width = schema.field("vector").type.list_size
-    return FeatureTable(name, header["dataset"], header["spec"], width, header["info"])
+    try:
+        header = json.loads(text)
+        width = schema.field("vector").type.list_size
+        return FeatureTable(name, header["dataset"], header["spec"], width, header["info"])
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StoreError(
+            f"The columns of the table {name!r} are not those of a feature table: {error}.",
+            next="Check the store with: histokit store verify",
+        ) from error
 
 
 def create_table(
@@ -109,8 +123,8 @@ def create_table(
     """
     name = table_name(dataset, str(spec["backbone"]), str(spec["layer"]), spec_fingerprint(spec))
     if not database.exists(name):
-        header = canonical_json({"dataset": dataset, "spec": spec, "info": info})
-        database.create(name, _schema(width).with_metadata({_HEADER_KEY: header.encode()}))
+        header = canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width})
+        database.create(name, _schema(width).with_metadata({HEADER_KEY: header.encode()}))
     table = read_header(database, name)
     if table.width != width:
         raise StoreError(

@@ -145,7 +145,7 @@ def test_tables_describe_themselves(store: FeatureStore) -> None:
     store.create_feature_table("d", SPEC, 2, {"index": 4})
     schema = store.database.schema(store.feature_tables("d")[0].name)
     header = json.loads(schema.metadata[b"histokit.features"])
-    assert header == {"dataset": "d", "spec": SPEC, "info": {"index": 4}}
+    assert header == {"dataset": "d", "spec": SPEC, "info": {"index": 4}, "width": 2}
     assert not schema.field("key").nullable
     assert schema.field("key").metadata[b"lance-schema:unenforced-primary-key"] == b"true"
 
