@@ -14,9 +14,10 @@ def register_backbones(register: RegisterBackbone) -> None:
     """Announce the prefixes of both libraries, the curated models and ``texture``."""
     register("timm:", _timm, _timm_names)
     register("torchvision:", _torchvision, _torchvision_names)
-    for name in rows():
-        register(name, _curated)
-    register("texture", _texture)
+    for name, row in rows().items():
+        about = {"about": row.info["description"], "licence": row.licence, "gated": row.info["gated"]}
+        register(name, _curated, about=about)
+    register("texture", _texture, about={"about": "Hand-crafted colour and texture features", "gated": False})
 
 
 def _timm(request: BackboneRequest) -> Backbone:

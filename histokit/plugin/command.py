@@ -40,23 +40,17 @@ def list_backbones(
     from histokit.plugin.manager import registry
 
     found = registry()
-    if prefix is not None and not prefix.endswith(":"):
-        prefix += ":"
     if prefix is not None:
-        names = found.find_backbone(prefix).names
-        listed = [f"{prefix}{name}" for name in (names() if names else [])]
+        listed = found.names_behind(prefix)
         console.emit(listed, {"backbones": [{"name": name} for name in listed]})
         return
     documents = []
     for name, entries in sorted(found.backbones.items()):
-        document: dict[str, Any] = {"name": name, "distribution": entries[0].distribution, "licence": None, "about": ""}
-        if name.endswith(":"):
-            document["about"] = f"a prefix: histokit list backbones {name}"
-        else:
-            document |= entries[0].about or {}
-        documents.append(document)
-    columns = ["name", "about", "licence", "distribution"]
-    console.table(columns, [[d.get(c) for c in columns] for d in documents], {"backbones": documents})
+        about = f"a prefix: histokit list backbones {name}" if name.endswith(":") else ""
+        document = {"name": name, "about": about, "licence": None, "gated": False, **(entries[0].about or {})}
+        documents.append({**document, "distribution": entries[0].distribution})
+    rows = [[d["name"], d["about"], d["licence"], "yes" if d["gated"] else "", d["distribution"]] for d in documents]
+    console.table(["name", "about", "licence", "gated", "distribution"], rows, {"backbones": documents})
 
 
 def list_layers(
@@ -100,20 +94,15 @@ def check(
     option: Annotated[
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the dataset plugin.")
     ] = None,
-    weights: Annotated[str, typer.Option(metavar="W", help="Weights of the backbone.")] = "random",
+    weights: Annotated[
+        str | None, typer.Option(metavar="W", help="Weights of the backbone. [default: random, if it has any]")
+    ] = None,
 ) -> None:
     """Check a plugin against its contract, clause by clause."""
-    from histokit.plugin.manager import registry
     from histokit.plugin.options import parse_pairs
-    from histokit.plugin.testing import iter_backbone_checks, iter_dataset_checks, run_checks
+    from histokit.plugin.testing import iter_named_checks, run_checks
 
-    found = registry()
-    if name in found.datasets:
-        dataset = found.dataset(name)
-        checks = iter_dataset_checks(dataset, root, **parse_pairs(option or [], "-o"))
-    else:
-        checks = iter_backbone_checks(found.backbone(name, weights))
-    results = run_checks(checks)
+    results = run_checks(iter_named_checks(name, root, parse_pairs(option or [], "-o"), weights))
     documents = [{"check": r.name, "passed": r.passed, "reason": r.reason} for r in results]
     rows = [["ok" if r.passed else "FAILED", r.name, r.reason or ""] for r in results]
     passed = all(r.passed for r in results)

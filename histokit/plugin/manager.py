@@ -117,6 +117,24 @@ class Registry:
         """Return who registered a backbone or a prefix."""
         return self._find(self.backbones, name, "backbone", "histokit list backbones")
 
+    def names_behind(self, prefix: str) -> list[str]:
+        """Return all names behind a prefix such as ``timm:``.
+
+        Raises
+        ------
+        PluginError
+            If there is no such prefix.
+        """
+        known = [name for name in self.backbones if name.endswith(":")]
+        prefix = prefix if prefix.endswith(":") else f"{prefix}:"
+        if prefix not in known:
+            name = prefix[:-1]
+            layers = f"The layers of {name}: histokit list layers {name}" if name in self.backbones else ""
+            hint = layers or f"{did_you_mean(prefix, known)}Prefixes are {', '.join(known)}."
+            raise PluginError(f"There is no prefix {prefix!r} of backbones.", next=hint)
+        names = self.find_backbone(prefix).names
+        return [f"{prefix}{name}" for name in names()] if names else []
+
     def _find(self, table: dict[str, list[Registered]], name: str, what: str, listing: str) -> Registered:
         entries = table.get(name, [])
         if len(entries) == 1:

@@ -114,10 +114,9 @@ def _backbones(found: Registry) -> list[Finding]:
         if name.endswith(":"):
             continue
         try:
-            backbone = found.backbone(name, "random")
-            findings.append(
-                Finding("backbone", name, f"{len(backbone.layers)} layers; {backbone.licence or 'no licence'}")
-            )
+            backbone = found.backbone(name)
+            licence = "no weights" if backbone.weights == "none" else backbone.licence or "no licence"
+            findings.append(Finding("backbone", name, f"{len(backbone.layers)} layers; {licence}"))
         except HistokitError as error:
             findings.append(Finding("backbone", name, error.message, ok=False))
     return findings

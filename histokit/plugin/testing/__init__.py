@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.plugin.manager import added_plugin
 from histokit.plugin.testing.checks import Check, CheckFailure, CheckResult, run_checks
 from histokit.plugin.testing.datasets import check_dataset, iter_dataset_checks
+from histokit.plugin.testing.named import iter_named_checks
 
 if TYPE_CHECKING:
     from histokit.plugin.testing.backbones import check_backbone, iter_backbone_checks
@@ -20,6 +21,7 @@ __all__ = [
     "check_dataset",
     "iter_backbone_checks",
     "iter_dataset_checks",
+    "iter_named_checks",
     "run_checks",
 ]
 

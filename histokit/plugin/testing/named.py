@@ -1,0 +1,62 @@
+"""The checks of a plugin that is installed, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.plugin.manager import registry, split_backbone_name
+from histokit.plugin.testing.checks import Check
+from histokit.plugin.testing.datasets import iter_dataset_checks
+
+
+def iter_named_checks(
+    name: str,
+    root: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+) -> Iterator[Check]:
+    """Return the checks of an installed dataset plugin or backbone.
+
+    Parameters
+    ----------
+    name : str
+        A dataset plugin, a backbone, or a network behind a prefix: ``timm:resnet18``.
+    root : path, optional
+        Where small data of a dataset plugin's kind lie.
+    options : mapping, optional
+        Of the dataset plugin.
+    weights : str, optional
+        Of the backbone; random ones by default, where it has weights.
+
+    Raises
+    ------
+    PluginError
+        If the name is unknown, claimed twice, or its plugin does not load.
+    UsageError
+        If the dataset plugin needs data and no root is given.
+    """
+    found = registry()
+    base = split_backbone_name(name)[0]
+    prefix = base.partition(":")[0] + ":"
+    if name in found.datasets:
+        cls = found.dataset(name)
+        if cls.needs_data and root is None:
+            raise UsageError(
+                f"The dataset plugin {name!r} is checked on data, and none are given.",
+                next=f"Name a folder with a few of its images: histokit plugins check {name} ROOT",
+            )
+        return iter_dataset_checks(cls, root, **(options or {}))
+    if base not in found.backbones and prefix not in found.backbones:
+        hint = did_you_mean(name, [*found.datasets, *found.backbones])
+        raise PluginError(f"There is no plugin {name!r}.", next=f"{hint}See: histokit list plugins")
+    from histokit.plugin.testing.backbones import iter_backbone_checks
+
+    if prefix in found.backbones:
+        # An unknown network behind a prefix is one error, not a failure of every check.
+        list(found.backbone(name).layers)
+    if weights is None:
+        weights = "none" if found.backbone(name).weights == "none" else "random"
+    return iter_backbone_checks(lambda request: found.backbone(request.name, request.weights), name, weights)
