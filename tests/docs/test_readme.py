@@ -1,0 +1,129 @@
+"""Every command and every piece of code in the README is run as it stands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histokit.cli import COMMANDS
+from histokit.datasets.synthetic import Synthetic
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HISTOKIT_")}
+    return {**kept, "PATH": path, "HISTOKIT_WEIGHTS": str(folder / "weights"), "HF_HUB_OFFLINE": "1"}
+
+
+def draw_patches(folder: Path) -> None:
+    """The files that the README speaks of: patches/{slide}/{label}/*.png and tables of labels."""
+    drawn = Synthetic(folder, slides=5, per_slide=8, size=32)
+    (folder / "flat").mkdir()
+    listed, slides = ["file,kind,slide"], {}
+    for sample in drawn.samples():
+        slide, number = sample.id.split("/")
+        target = folder / "patches" / slide / str(sample.label) / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn.read(sample)).save(target)
+        listed.append(f"{target.relative_to(folder)},{sample.label},{slide}")
+        if number in ("0001", "0002"):
+            slides.setdefault(slide, sample.label)
+            Image.fromarray(drawn.read(sample)).save(folder / "flat" / f"{slide}_{number}.png")
+    (folder / "images.csv").write_text("\n".join(listed))
+    (folder / "flat" / "slides.csv").write_text("\n".join(["slide,label", *(f"{s},{v}" for s, v in slides.items())]))
+    rows = [line.split(",") for line in listed[1:]]
+    mine = [f"{file.removeprefix('patches/')},{'test' if slide == 'slide01' else 'train'}" for file, _, slide in rows]
+    (folder / "mine.csv").write_text("\n".join(["id,role", *mine]))
+
+
+def save_weights(folder: Path) -> None:
+    """Weights files as a user would supply them offline; what they hold is of no matter here."""
+    import timm
+    import torchvision
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    save_file(timm.create_model("resnet50").state_dict(), folder / "resnet50.safetensors")
+    save_file(torchvision.models.squeezenet1_1().state_dict(), folder / "squeezenet1_1.safetensors")
+
+
+def test_every_command_runs(tmp_path: Path) -> None:
+    draw_patches(tmp_path)
+    save_weights(tmp_path / "weights")
+    script = "set -euxo pipefail\n" + "\n".join(blocks("bash"))
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (tmp_path / "wrong.csv").stat().st_size > 0
+    assert (tmp_path / "scores.png").stat().st_size > 0
+    shown = float(re.search(r"accuracy +(0\.\d+)", blocks("text")[0]).group(1))  # type: ignore[union-attr]
+    measured = float(re.search(r"accuracy +(0\.\d+)", done.stdout).group(1))  # type: ignore[union-attr]
+    assert measured == pytest.approx(shown, abs=0.03)
+    code = blocks("python")[0]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.stdout.startswith("(480, 174) texture/stain[red_mean] (40, 66)")
+
+
+def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
+    code = next(block for block in blocks("python") if "class LabCells" in block)
+    test = next(block for block in blocks("python") if "def test_contract" in block)
+    project = tomllib.loads(blocks("toml")[0])
+    assert len(code.splitlines()) <= 30
+    package = tmp_path / "package"
+    package.mkdir()
+    (module,) = project["tool"]["setuptools"]["py-modules"]
+    (package / f"{module}.py").write_text(code)
+    info = package / "histokit_labcells-0.1.0.dist-info"
+    info.mkdir()
+    metadata = {"Metadata-Version": "2.1", "Name": project["project"]["name"], "Version": project["project"]["version"]}
+    (info / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in metadata.items()))
+    entries = project["project"]["entry-points"]["histokit"]
+    (info / "entry_points.txt").write_text("[histokit]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()))
+    data = tmp_path / "tests" / "data"
+    data.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    for slide in ("a", "b"):
+        Image.fromarray(pixels).save(data / f"{slide}.png")
+        (data / f"{slide}.txt").write_text("10 12 lymphocyte\n39 1 tumour\n")
+    (tmp_path / "test_plugin.py").write_text(test)
+    env = {**environment(tmp_path), "PYTHONPATH": str(package), "HISTOKIT_STORE": str(tmp_path / "store")}
+    commands = [
+        ["histokit", "ingest", "labcells", str(data), "--name", "cells", "-o", "size=16"],
+        ["histokit", "plugins", "check", "labcells", str(data), "-o", "size=16"],
+        [sys.executable, "-m", "pytest", "-q", "test_plugin.py"],
+    ]
+    for command in commands:
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_readme_lists_every_command() -> None:
+    listed = README.split("<!-- commands -->")[1].split("<!-- /commands -->")[0]
+    named = re.findall(r"^\| `histokit ([a-z -]+?)(?: [A-Z\[].*)?` \|", listed, flags=re.MULTILINE)
+    assert named == [" ".join(filter(None, (entry[0], entry[1]))) for entry in COMMANDS]
+
+
+def test_make_targets_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    named = re.findall(r"^make (\w+)", "\n".join(blocks("console")), flags=re.MULTILINE)
+    assert named == ["demo", "test"]
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in [*named, "install"])
