@@ -52,11 +52,15 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("list", "layers", plugin.list_layers, ""),
     ("list", "plugins", plugin.list_plugins, ""),
     ("plugins", "check", plugin.check, ""),
+    ("store", "verify", store.verify, ""),
+    ("store", "compact", store.compact, ""),
+    ("store", "gc", store.gc, ""),
 )
 
 GROUPS = {
     "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
     "plugins": ("Check a plugin against its contract.", CARE),
+    "store": ("Check the store, merge fragments, remove what is old.", CARE),
 }
 
 _COMMON: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""``histokit list datasets|splits|features|selections|runs|problems``."""
+"""``histokit list datasets|splits|features|selections|runs|problems`` and ``histokit store verify|compact|gc``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import console
+from histokit.errors import ExitCode
 
 _Dataset = Annotated[str | None, typer.Argument(help="Only of this dataset.")]
 
@@ -84,3 +85,70 @@ def list_problems(dataset: Annotated[str, typer.Argument(help="An ingested datas
 
 def _names(store: Any, dataset: str | None) -> list[str]:
     return [store.dataset(dataset).name] if dataset else [record.name for record in store.datasets()]
+
+
+def verify() -> None:
+    """Find damaged, incomplete and foreign tables.
+
+    Every table is read to its end. Prints what is wrong and what to do; exit code 5 where anything is.
+    """
+    from histokit.store.verify import verify as run
+
+    with console.progress("Verifying") as report:
+        found = run(console.open_store(), report)
+    if found.findings or console.state.json:
+        rows = [[f.table, f.kind, f.what, f.next] for f in found.findings]
+        console.table(["table", "kind", "what is wrong", "what to do"], rows, found.to_json())
+    seen = f"{found.tables} tables with {found.rows} rows were read"
+    console.note(f"{seen}: nothing is wrong" if found.ok else f"{seen}; {len(found.findings)} things are wrong")
+    if not found.ok:
+        raise typer.Exit(ExitCode.STORE)
+
+
+def compact() -> None:
+    """Merge the small fragments of every table.
+
+    No version is removed, so nothing that reads or writes is disturbed. Prints the number of fragments.
+    """
+    from histokit.store.care import compact as run
+
+    with console.progress("Compacting") as report:
+        done = run(console.open_store(), report)
+    rows = [[c.table, *(c.fragments or ("busy", "busy"))] for c in done]
+    console.table(["table", "fragments before", "after"], rows, {"tables": [c.to_json() for c in done]})
+
+
+def gc(
+    older_than: Annotated[
+        float, typer.Option(metavar="MINUTES", help="Keep versions replaced within this time.")
+    ] = 60.0,
+    stale_rows: Annotated[
+        bool, typer.Option("--stale-rows", help="Remove feature rows of samples that changed or are gone.")
+    ] = False,
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Remove feature tables of datasets that are not there.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove old versions of all tables.
+
+    A version goes once a newer one took its place more than --older-than minutes ago. Only one gc at a time works
+    on a store. Prints what was removed, and the bytes.
+    """
+    from histokit.store.care import collect_garbage
+
+    with console.progress("Collecting") as report:
+        done = collect_garbage(
+            console.open_store(),
+            older_than=older_than,
+            stale_rows=stale_rows,
+            orphans=orphans,
+            dry_run=dry_run,
+            progress=report,
+        )
+    freed = sum(care.freed for care in done)
+    changed = [care for care in done if care.versions or care.rows or care.dropped]
+    rows = [[c.table, c.versions, c.rows, "yes" if c.dropped else "no", c.freed] for c in changed]
+    document = {"dry_run": dry_run, "freed": freed, "tables": [care.to_json() for care in changed]}
+    console.table(["table", "old versions", "rows", "dropped", "bytes"], rows, document)
+    console.note(f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed")

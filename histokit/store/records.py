@@ -14,6 +14,9 @@ from histokit.plugin.digests import digest_bytes
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
 
+#: The plugin of a dataset that has no images, only features computed elsewhere.
+IMPORT_PLUGIN = "import-features"
+
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
 PREDICTION_SCHEMA = pa.schema(

@@ -1,0 +1,247 @@
+"""The care of a store: small fragments are merged, and what nothing needs any more is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import StoreError, UsageError
+from histokit.store.database import FORMAT_KEY, Database
+from histokit.store.fingerprints import row_key
+from histokit.store.store import Store
+from histokit.store.vectors import FeatureTable
+
+LOCK = "gc.lock"
+_DELETED_AT_ONCE = 1_000
+
+Progress = Callable[..., None]
+
+
+@dataclass
+class Care:
+    """What was done to one table.
+
+    Parameters
+    ----------
+    table : str
+    fragments : tuple of int, optional
+        Their number before and after merging; none where another process was merging them.
+    versions, rows : int
+        Old versions and feature rows that were removed.
+    freed : int
+        Bytes on disk.
+    dropped : bool
+        Whether the whole table was removed.
+    """
+
+    table: str
+    fragments: tuple[int, int] | None = None
+    versions: int = 0
+    rows: int = 0
+    freed: int = 0
+    dropped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        return asdict(self)
+
+
+def compact(store: Store, progress: Progress = lambda *_: None) -> list[Care]:
+    """Merge the small fragments of every table of histokit; no version is removed, so that no reader loses anything.
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or a table is damaged.
+    """
+    names = _names(store)
+    done = []
+    for position, name in enumerate(names):
+        progress(position, len(names), name)
+        before = len(store.database.table(name).get_fragments())
+        merged = before > 1 and store.database.optimize(name)
+        after = len(store.database.table(name).get_fragments()) if merged else before
+        done.append(Care(name, (before, after) if merged or before <= 1 else None))
+    return done
+
+
+def collect_garbage(
+    store: Store,
+    *,
+    older_than: float = 60.0,
+    stale_rows: bool = False,
+    orphans: bool = False,
+    dry_run: bool = False,
+    progress: Progress = lambda *_: None,
+) -> list[Care]:
+    """Remove old versions of all tables of histokit, under a lock, and on request what no dataset needs any more.
+
+    A version is removed only when a newer one took its place more than `older_than` minutes ago: until then a
+    reader or a writer may still hold it. Files of writes that were cut off go after seven days.
+
+    Parameters
+    ----------
+    store : Store
+    older_than : float
+        Minutes.
+    stale_rows : bool
+        Remove feature rows whose id and content belong to no sample of their dataset, as after images were replaced.
+        Their bytes are freed once the versions that still hold them are old enough.
+    orphans : bool
+        Remove the feature tables of datasets that are not there, unless they were written to in the last minutes.
+    dry_run : bool
+        Only say what would be removed.
+    progress : callable, optional
+        Called with (done, total, table).
+
+    Raises
+    ------
+    StoreError
+        If there is no store, or another process holds the lock.
+    UsageError
+        If `older_than` is negative.
+    """
+    if not older_than >= 0:
+        raise UsageError(f"--older-than {older_than} is in the future.", next="Give 0 or more minutes.")
+    names = _names(store)
+    horizon = datetime.now(UTC) - timedelta(minutes=older_than)
+    if dry_run:
+        return _collect(store, names, horizon, stale_rows, orphans, True, progress)
+    with locked(store.uri):
+        return _collect(store, names, horizon, stale_rows, orphans, False, progress)
+
+
+def _collect(
+    store: Store,
+    names: Sequence[str],
+    horizon: datetime,
+    stale_rows: bool,
+    orphans: bool,
+    dry_run: bool,
+    progress: Progress,
+) -> list[Care]:
+    datasets = {record.name for record in store.datasets()}
+    features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
+    done = []
+    for position, name in enumerate(names):
+        progress(position, len(names), name)
+        care = Care(name)
+        table = features.get(name)
+        if orphans and table is not None and table.dataset not in datasets:
+            _drop_orphan(store.database, care, horizon, dry_run)
+        elif stale_rows and table is not None and table.dataset in datasets:
+            care.rows = _remove_stale(store, table, dry_run)
+        if not care.dropped:
+            _remove_versions(store.database, care, horizon, dry_run)
+        done.append(care)
+    return done
+
+
+def _drop_orphan(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:
+    last = database.table(care.table).versions()[-1]
+    if _time(last) > horizon:
+        return
+    care.dropped = True
+    care.rows = database.count(care.table)
+    folder = database.uri / f"{care.table}.lance"
+    care.freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if not dry_run:
+        database.drop(care.table)
+
+
+def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:
+    # The rows are read before the samples: a row that a writer adds meanwhile is of a sample that is there.
+    keys = {key for batch in store.database.batches(table.name, ["key"]) for key in batch.column("key").to_pylist()}
+    for batch in store.database.batches(f"samples.{table.dataset}", ["id", "content"]):
+        pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
+        keys.difference_update(row_key(i, content or b"") for i, content in pairs)
+    stale = sorted(keys)
+    if not dry_run:
+        for start in range(0, len(stale), _DELETED_AT_ONCE):
+            listed = ", ".join(f"X'{key.hex()}'" for key in stale[start : start + _DELETED_AT_ONCE])
+            store.database.delete(table.name, f"key IN ({listed})")
+        if stale:
+            store.database.optimize(table.name)
+    return len(stale)
+
+
+def _remove_versions(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:
+    table = database.table(care.table)
+    versions = table.versions()
+    replaced = [old["version"] for old, new in pairwise(versions) if _time(new) <= horizon]
+    if not replaced:
+        return
+    options = {"versions": replaced, "error_if_tagged_old_versions": False}
+    stats = table.explain_cleanup_old_versions(**options).stats if dry_run else table.cleanup_old_versions(**options)
+    care.versions, care.freed = stats.old_versions, stats.bytes_removed
+
+
+def _time(version: dict[str, Any]) -> datetime:
+    return version["timestamp"].astimezone(UTC)
+
+
+def _names(store: Store) -> list[str]:
+    if not store.uri.is_dir():
+        raise StoreError(f"There is no store at {store.uri}.", next="Name it with --store.")
+    database = store.database
+    return [name for name in database.names() if FORMAT_KEY in (database.schema(name).metadata or {})]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the store's lock, so that only one process at a time removes old versions.
+
+    Raises
+    ------
+    StoreError
+        If another process holds it; says which one, and how to remove a lock that was left behind.
+    """
+    path = folder / LOCK
+    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+    except FileExistsError as error:
+        raise _is_locked(path) from error
+    except OSError as error:
+        raise StoreError(
+            f"The store {folder} cannot be written to: {error.strerror}.", next="Check its permissions and the disk."
+        ) from error
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(owner, file)
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _is_locked(path: Path) -> StoreError:
+    try:
+        owner = json.loads(path.read_text())
+        by = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+        gone = owner["host"] == socket.gethostname() and not _runs(int(owner["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        by, gone = "an unknown process", False
+    advice = "That process no longer runs: remove the lock with" if gone else "Wait for it. Only if it no longer runs:"
+    return StoreError(
+        f"The store {path.parent} is locked by {by}.",
+        next=f"{advice} rm {path}",
+        details={"lock": str(path), "gone": gone},
+    )
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,152 @@
+"""Checks of feature tables: header, schema, keys, vectors, completeness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histokit.store.database import Database, quote
+from histokit.store.findings import Finding, Tally, make_again, remove_folder
+from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
+from histokit.store.vectors import HEADER_KEY, FeatureTable
+
+Prefixes = npt.NDArray[np.uint64]
+
+_FLOATS = (pa.float32(), pa.float16())
+_PREFIX_BYTES = 8
+
+
+def feature_table(name: str, schema: pa.Schema) -> tuple[FeatureTable | None, list[str]]:
+    """Return the header of a feature table, and what does not fit it; its width is 0 where its rows cannot be read."""
+    try:
+        header = json.loads(schema.metadata[HEADER_KEY])
+        spec, info, width = dict(header["spec"]), dict(header["info"]), header.get("width")
+        made = table_name(header["dataset"], spec["backbone"], spec["layer"], spec_fingerprint(spec))
+    except (ValueError, KeyError, TypeError) as error:
+        return None, [f"its header cannot be read: {type(error).__name__} {error}"]
+    wrong = list(_schema_differences(schema))
+    found = 0 if wrong else int(schema.field("vector").type.list_size)
+    if found and width is not None and found != width:
+        wrong.append(f"its vectors have {found} numbers; its header says {width}")
+    if found and info.get("columns") and len(info["columns"]) != found:
+        wrong.append(f"its vectors have {found} numbers; its header names {len(info['columns'])} filters")
+    if made != name:
+        wrong.append(f"its header says that it is the table {made!r}")
+    return FeatureTable(name, header["dataset"], spec, found, info), wrong
+
+
+def _schema_differences(schema: pa.Schema) -> Iterator[str]:
+    found = {field.name: field.type for field in schema}
+    for name, kind in {"key": pa.binary(), "id": pa.string(), "content": pa.binary(16)}.items():
+        if found.get(name) != kind:
+            yield f"its column {name!r} is {found.get(name, 'absent')} instead of {kind}"
+    vector = found.get("vector")
+    if vector is None or not pa.types.is_fixed_size_list(vector) or vector.value_type not in _FLOATS:
+        yield f"its column 'vector' is {vector or 'absent'} instead of a list of float32 of a fixed size"
+
+
+class FeatureCheck:
+    """Looks at the rows of one feature table, batch by batch.
+
+    Eight bytes of each key are held, to find doubled and missing rows.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    """
+
+    def __init__(self, table: FeatureTable):
+        self.table = table
+        self._strange_keys = Tally()
+        self._not_finite = Tally()
+        self._prefixes: list[Prefixes] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Look at a batch of rows."""
+        keys, ids, contents = (batch.column(name).to_pylist() for name in ("key", "id", "content"))
+        rows = zip(keys, ids, contents, strict=True)
+        self._strange_keys.add(i for key, i, content in rows if key != row_key(i or "", content or b""))
+        self._prefixes.append(prefixes(keys))
+        matrix = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, self.table.width)
+        self._not_finite.add(ids[row] for row in np.flatnonzero(~np.isfinite(matrix).all(axis=1)))
+
+    def findings(self, database: Database, expected: Prefixes | None) -> Iterator[Finding]:
+        """Yield what is wrong, after all rows.
+
+        Parameters
+        ----------
+        database : Database
+        expected : array of uint64, optional
+            The keys of the samples that should have a vector; none where that is not known.
+        """
+        name, again = self.table.name, make_again(self.table)
+        remove = remove_folder(database.uri, name, [again])
+        if self._strange_keys.count:
+            what = f"{self._strange_keys.count} rows have a key that is not of their id and content"
+            yield Finding(name, "key", f"{what}: {self._strange_keys}", remove)
+        if self._not_finite.count:
+            what = f"{self._not_finite.count} vectors hold NaN or infinity: {self._not_finite}"
+            yield Finding(name, "vector", what, remove)
+        stored = np.sort(np.concatenate([*self._prefixes, np.empty(0, np.uint64)]))
+        doubled = np.unique(stored[1:][stored[1:] == stored[:-1]])
+        if len(doubled):
+            shown = Tally()
+            shown.add(_ids_of(database, name, doubled))
+            yield Finding(name, "doubled", f"{shown.count} samples are there more than once: {shown}", remove)
+        if expected is not None:
+            yield from self._missing(expected, stored, again)
+
+    def _missing(self, expected: Prefixes, stored: Prefixes, again: str) -> Iterator[Finding]:
+        missing = int((~np.isin(expected, stored)).sum())
+        if missing > int(self.table.info.get("missing", 0)):
+            what = f"{missing} of {len(expected)} samples have no vector: not extracted yet, or lost"
+            yield Finding(self.table.name, "incomplete", what, f"Run: {again}")
+
+
+def prefixes(keys: list[bytes | None]) -> Prefixes:
+    """Return the first eight bytes of each key as numbers."""
+    return np.frombuffer(b"".join((key or b"")[:_PREFIX_BYTES].ljust(_PREFIX_BYTES) for key in keys), np.uint64)
+
+
+def expected_prefixes(database: Database, dataset: str) -> Prefixes:
+    """Return the keys of the samples that could be read at ingestion, eight bytes of each."""
+    found = [np.empty(0, np.uint64)]
+    for batch in database.batches(f"samples.{dataset}", ["id", "content"], "content IS NOT NULL"):
+        pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
+        found.append(prefixes([row_key(i, content) for i, content in pairs]))
+    return np.concatenate(found)
+
+
+def problem_prefixes(database: Database, table: FeatureTable) -> Prefixes:
+    """Return the keys of the samples that are known to have no vector in a table."""
+    if not database.exists("problems"):
+        return np.empty(0, np.uint64)
+    where = f"dataset = {quote(table.dataset)} AND stage IN ('extract', {quote(table.name)}) AND content IS NOT NULL"
+    rows = database.read("problems", ["id", "content"], where).to_pylist()
+    return prefixes([row_key(row["id"], row["content"]) for row in rows])
+
+
+def width_differences(tables: Mapping[str, FeatureTable]) -> Iterator[Finding]:
+    """Yield the tables whose vectors are of another length than those of the same spec elsewhere."""
+    first: dict[str, FeatureTable] = {}
+    for table in tables.values():
+        known = first.setdefault(table.fingerprint, table)
+        if known.width != table.width:
+            what = f"its vectors have {table.width} numbers; those of {known.name!r}, of the same spec, {known.width}"
+            yield Finding(table.name, "schema", what, "Find out which one is right, and make the other one anew.")
+
+
+def _ids_of(database: Database, name: str, wanted: Prefixes) -> Iterator[Any]:
+    seen: set[str] = set()
+    for batch in database.batches(name, ["key", "id"]):
+        hit = np.isin(prefixes(batch.column("key").to_pylist()), wanted)
+        for row in np.flatnonzero(hit):
+            sample_id = batch.column("id")[int(row)].as_py()
+            if sample_id not in seen:
+                seen.add(sample_id)
+                yield sample_id

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histokit import cli
+from histokit.errors import StoreError, UsageError
+from histokit.features import FeatureStore
+from histokit.plugin.digests import digest_bytes
+from histokit.store import care
+from histokit.store.care import LOCK, collect_garbage, compact, locked
+from histokit.store.records import FILE_SCHEMA
+from histokit.store.vectors import insert_vectors, stored_keys
+from tests.toy import make_samples, make_store
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    """Twelve samples whose features were written in six pieces."""
+    samples, X = make_samples(n=12)
+    store = make_store(tmp_path / "store", samples, {"last": np.full((12, 8), np.nan)})
+    (table,) = store.feature_tables()
+    for start in range(0, 12, 2):
+        ids = samples["id"][start : start + 2]
+        insert_vectors(store.database, table, ids, [digest_bytes(i.encode()) for i in ids], X[start : start + 2])
+    return store
+
+
+def name_of(store: FeatureStore) -> str:
+    return store.feature_tables()[0].name
+
+
+def opened(store: FeatureStore) -> lance.LanceDataset:
+    return lance.dataset(str(store.uri / f"{name_of(store)}.lance"))
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def removed(done: list[care.Care], name: str) -> care.Care:
+    return next(c for c in done if c.table == name)
+
+
+def test_compact_merges_fragments_and_removes_no_version(toy: FeatureStore) -> None:
+    before = toy.features("toy", "net/last")
+    reader = opened(toy)
+    versions = {v["version"] for v in reader.versions()}
+    done = removed(compact(toy), name_of(toy))
+    assert (done.fragments, done.versions) == ((6, 1), 0)
+    assert len(opened(toy).get_fragments()) == 1
+    assert versions <= {v["version"] for v in opened(toy).versions()}
+    assert reader.to_table().num_rows == 12
+    np.testing.assert_array_equal(toy.features("toy", "net/last").X, before.X)
+    assert removed(compact(toy), name_of(toy)).fragments == (1, 1)
+
+
+def test_merging_passes_over_what_another_process_merges(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Busy:
+        def open_table(self, _name: str) -> Busy:
+            return self
+
+        def optimize(self, **_options: object) -> None:
+            raise RuntimeError(self.message)
+
+        message = "lance error: Retryable commit conflict for version 6: preempted by concurrent transaction Rewrite"
+
+    monkeypatch.setitem(toy.database.__dict__, "_connection", Busy())
+    assert removed(compact(toy), name_of(toy)).fragments is None
+    monkeypatch.setattr(Busy, "message", "disk full")
+    with pytest.raises(RuntimeError, match="disk full"):
+        compact(toy)
+
+
+def test_gc_keeps_what_was_in_use_within_the_time(toy: FeatureStore) -> None:
+    compact(toy)
+    reader = lance.dataset(opened(toy).uri, version=opened(toy).versions()[0]["version"])
+    done = collect_garbage(toy, older_than=1)
+    assert {(c.versions, c.freed) for c in done} == {(0, 0)}
+    assert reader.to_table().num_rows == 0
+    assert len(opened(toy).versions()) > 6
+
+
+def test_a_version_is_kept_until_its_successor_is_old(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that opened the newest version an instant before it was replaced still holds an old version."""
+    versions = opened(toy).versions()
+    times = [v["timestamp"].astimezone(UTC) for v in versions]
+    monkeypatch.setattr(care, "datetime", _clock(times[3] + (times[4] - times[3]) / 2 + timedelta(minutes=60)))
+    done = removed(collect_garbage(toy, older_than=60), name_of(toy))
+    assert done.versions == 3
+    assert [v["version"] for v in opened(toy).versions()] == [v["version"] for v in versions[3:]]
+
+
+def _clock(now: datetime) -> type[datetime]:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:
+            return now
+
+    return Clock
+
+
+def test_gc_frees_the_bytes_that_it_reports(toy: FeatureStore) -> None:
+    compact(toy)
+    before = size(toy.uri)
+    would = collect_garbage(toy, older_than=0, dry_run=True)
+    assert size(toy.uri) == before
+    done = collect_garbage(toy, older_than=0)
+    assert [c.to_json() for c in would] == [c.to_json() for c in done]
+    freed = sum(c.freed for c in done)
+    assert freed > 0
+    assert freed <= before - size(toy.uri) <= freed + 2_000
+    assert len(opened(toy).versions()) == 1
+    assert len(toy.features("toy", "net/last")) == 12
+
+
+def test_stale_rows_go_only_on_request(toy: FeatureStore) -> None:
+    record, rows = toy.dataset("toy"), toy.samples("toy")
+    contents = rows.column("content").to_pylist()
+    contents[3] = b"another image..."
+    rows = rows.set_column(1, rows.schema.field("content"), pa.array(contents, pa.binary(16)))
+    toy.save_dataset(record, rows.slice(0, 11), FILE_SCHEMA.empty_table())
+    (table,) = toy.feature_tables()
+    assert removed(collect_garbage(toy), table.name).rows == 0
+    assert removed(collect_garbage(toy, stale_rows=True, dry_run=True), table.name).rows == 2
+    assert len(stored_keys(toy.database, table)) == 12
+    assert removed(collect_garbage(toy, stale_rows=True), table.name).rows == 2
+    ids = toy.database.read(table.name, ["id"]).column("id").to_pylist()
+    assert sorted(ids) == sorted(f"s{i}" for i in range(11) if i != 3)
+    kept = toy.features("toy", "net/last", allow_missing=True)
+    assert kept.sample_ids == [f"s{i}" for i in range(11) if i != 3]
+
+
+def test_orphans_go_only_on_request_and_when_nothing_was_written_lately(toy: FeatureStore) -> None:
+    name = name_of(toy)
+    assert not removed(collect_garbage(toy, older_than=0, orphans=True), name).dropped
+    toy.database.delete("datasets", "name = 'toy'")
+    assert not removed(collect_garbage(toy, older_than=0), name).dropped
+    assert not removed(collect_garbage(toy, older_than=60, orphans=True), name).dropped
+    before = size(toy.uri / f"{name}.lance")
+    would = removed(collect_garbage(toy, older_than=0, orphans=True, dry_run=True), name)
+    assert (would.dropped, would.rows, would.freed) == (True, 12, before)
+    assert removed(collect_garbage(toy, older_than=0, orphans=True), name) == would
+    assert toy.feature_tables() == []
+
+
+def test_foreign_tables_are_left_alone(toy: FeatureStore) -> None:
+    path = str(toy.uri / "mine.lance")
+    for _ in range(2):
+        lance.write_dataset(pa.table({"x": [1]}), path, mode="append" if Path(path).exists() else "create")
+    names = {c.table for c in [*compact(toy), *collect_garbage(toy, older_than=0)]}
+    assert "mine" not in names
+    assert len(lance.dataset(path).versions()) == 2
+
+
+def test_only_one_gc_at_a_time(toy: FeatureStore) -> None:
+    with locked(toy.uri), pytest.raises(StoreError, match=f"locked by process {os.getpid()} on ") as caught:
+        collect_garbage(toy)
+    assert f"rm {toy.uri / LOCK}" in caught.value.next
+    assert caught.value.details["gone"] is False
+    assert not (toy.uri / LOCK).exists()
+    collect_garbage(toy)
+    assert not (toy.uri / LOCK).exists()
+
+
+def test_the_lock_is_free_after_an_error(toy: FeatureStore) -> None:
+    with pytest.raises(ZeroDivisionError), locked(toy.uri):
+        raise ZeroDivisionError
+    assert not (toy.uri / LOCK).exists()
+
+
+def test_a_lock_that_was_left_behind_is_told(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    script = "import os, sys; from pathlib import Path; from histokit.store.care import locked\n"
+    script += "with locked(Path(sys.argv[1])): os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", script, str(toy.uri)], check=False).returncode == 9
+    assert cli.run(["store", "gc", "--store", str(toy.uri)]) == 5
+    assert "no longer runs" in capsys.readouterr().err
+    assert cli.run(["store", "gc", "--dry-run", "--store", str(toy.uri)]) == 0
+    (toy.uri / LOCK).write_text("")
+    with pytest.raises(StoreError, match="locked by an unknown process"):
+        collect_garbage(toy)
+
+
+def test_absent_store_and_negative_time(toy: FeatureStore, tmp_path: Path) -> None:
+    for act in (compact, collect_garbage):
+        with pytest.raises(StoreError, match="no store"):
+            act(FeatureStore(tmp_path / "none"))
+    with pytest.raises(UsageError, match="in the future"):
+        collect_garbage(toy, older_than=-1)
+
+
+def test_commands_print_tables(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["store", "compact", "--store", str(toy.uri), "--json"]) == 0
+    tables = {t["table"]: t["fragments"] for t in json.loads(capsys.readouterr().out)["tables"]}
+    assert tables[name_of(toy)] == [6, 1]
+    assert cli.run(["store", "gc", "--older-than", "0", "--store", str(toy.uri), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["freed"] == sum(t["freed"] for t in document["tables"]) > 0
+    assert cli.run(["store", "gc", "--store", str(toy.uri)]) == 0
+    assert "0.0 MB were freed" in capsys.readouterr().err
+
+
+_EXTRACT = """
+import sys, time
+import numpy as np
+from histokit.store import Store
+from histokit.store.vectors import insert_vectors
+store = Store(sys.argv[1])
+table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 4, {})
+while time.time() < float(sys.argv[2]):
+    pass
+for start in range(0, 300, 10):
+    ids = [f"{sys.argv[3]}{i}" for i in range(start, start + 10)]
+    insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((10, 4), dtype=np.float32))
+    store.database.optimize(table.name)
+"""
+
+
+def test_care_disturbs_no_writer(tmp_path: Path) -> None:
+    together = str(time.time() + 6)
+    command = [sys.executable, "-c", _EXTRACT, str(tmp_path / "s"), together]
+    writers = [subprocess.Popen([*command, who]) for who in "ab"]
+    store = FeatureStore(tmp_path / "s")
+    rounds = 0
+    while any(writer.poll() is None for writer in writers):
+        if store.uri.is_dir() and store.feature_tables():
+            compact(store)
+            collect_garbage(store, older_than=1 / 60)
+            rounds += 1
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert rounds > 3
+    ids = store.database.read(name_of(store), ["id"]).column("id").to_pylist()
+    assert sorted(ids) == sorted(f"{who}{i}" for who in "ab" for i in range(300))

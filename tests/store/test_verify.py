@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histokit import cli
+from histokit.errors import StoreError
+from histokit.features import FeatureStore
+from histokit.plugin.digests import digest_bytes
+from histokit.store import RunRecord, Split
+from histokit.store.database import FORMAT_KEY
+from histokit.store.findings import Finding
+from histokit.store.fingerprints import row_key
+from histokit.store.records import PREDICTION_SCHEMA, PROBLEM_SCHEMA, split_rows
+from histokit.store.vectors import HEADER_KEY
+from histokit.store.verify import verify
+from tests.toy import make_samples, make_store
+
+TABLE_COLUMNS = ("key", "id", "content", "vector")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    """A whole store: a dataset of 60 samples, two layers, a split, a run with predictions and model."""
+    samples, X = make_samples()
+    store = make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X})
+    store.save_split(Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    store.save_run(*a_run("abcd1234"), b"model")
+    return store
+
+
+def a_run(run_id: str) -> tuple[RunRecord, pa.Table]:
+    run = RunRecord(
+        run_id, "toy", "train", "net/last", "svm", "s", "00", ("a", "b"), "accuracy", {}, [], [], {}, 1.0, "2020"
+    )
+    row = {"run": run_id, "repeat": 0, "fold": 0, "role": "test", "id": "s1", "true": "a", "predicted": "a"}
+    row |= {"scores": [1.0, -1.0], "kind": "decision", "group": None, "levels": []}
+    return run, pa.Table.from_pylist([row], schema=PREDICTION_SCHEMA)
+
+
+def table_of(store: FeatureStore, layer: str = "last") -> str:
+    (name,) = (t.name for t in store.feature_tables("toy") if t.layer == layer)
+    return name
+
+
+def path_of(store: FeatureStore, name: str) -> Path:
+    return store.uri / f"{name}.lance"
+
+
+def only(store: FeatureStore) -> Finding:
+    (finding,) = verify(store).findings
+    return finding
+
+
+def rewrite(store: FeatureStore, name: str, rows: pa.Table) -> None:
+    """Replace the rows of a table, past all checks of histokit."""
+    lance.write_dataset(rows, str(path_of(store, name)), mode="overwrite")
+
+
+def test_a_whole_store_is_ok(toy: FeatureStore) -> None:
+    found = verify(toy)
+    assert (found.ok, found.findings) == (True, ())
+    # datasets 1, files 0, samples 60, two layers of 60, splits 1, its rows 2, runs, predictions and models 1 each
+    assert (found.tables, found.rows) == (10, 1 + 60 + 120 + 1 + 2 + 3)
+
+
+def test_no_store_is_an_error(store: FeatureStore) -> None:
+    with pytest.raises(StoreError, match="no store"):
+        verify(store)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_truncated_data_file(toy: FeatureStore, kept: float) -> None:
+    name = table_of(toy)
+    (file,) = (path_of(toy, name) / "data").iterdir()
+    content = file.read_bytes()
+    file.write_bytes(content[: int(len(content) * kept)])
+    finding = only(toy)
+    assert (finding.table, finding.kind) == (name, "unreadable")
+    assert "histokit extract toy --backbone net --layers last" in finding.next
+
+
+def test_a_lost_data_file(toy: FeatureStore) -> None:
+    (file,) = (path_of(toy, "samples.toy") / "data").iterdir()
+    file.unlink()
+    finding = only(toy)
+    assert (finding.table, finding.kind) == ("samples.toy", "unreadable")
+    assert "--name toy" in finding.next
+
+
+def test_a_broken_manifest(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    for file in (path_of(toy, name) / "_versions").iterdir():
+        file.write_bytes(b"rubbish")
+    assert (only(toy).table, only(toy).kind) == (name, "unreadable")
+
+
+def test_a_newer_format(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    rewrite(toy, name, rows.replace_schema_metadata({**rows.schema.metadata, FORMAT_KEY: b"999"}))
+    assert "format 999" in only(toy).what
+
+
+def test_a_wrong_width(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    narrow = pa.FixedSizeListArray.from_arrays(pa.array(np.ones(60 * 3, np.float32)), 3)
+    rewrite(toy, name, rows.set_column(3, pa.field("vector", narrow.type), narrow))
+    finding = only(toy)
+    assert (finding.table, finding.kind) == (name, "schema")
+    assert finding.what == "its vectors have 3 numbers; its header says 8"
+
+
+def test_columns_that_are_not_those_of_features(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    ragged = pa.array([[1.0]] * 60, pa.list_(pa.float32()))
+    rewrite(toy, name, rows.set_column(3, "vector", ragged).drop_columns(["key"]))
+    kinds = [(f.table, f.kind) for f in verify(toy).findings]
+    assert kinds == [(name, "schema"), (name, "schema")]
+    with pytest.raises(StoreError, match="not those of a feature table"):
+        toy.feature_tables()
+
+
+def test_another_width_than_the_same_spec_elsewhere(toy: FeatureStore) -> None:
+    samples, X = make_samples(n=3)
+    make_store(toy.uri, samples, {"last": X[:, :5]}, name="other")
+    (finding,) = (f for f in verify(toy).findings)
+    assert "have 8 numbers" in finding.what or "have 5 numbers" in finding.what
+
+
+def test_a_table_under_another_name(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    path_of(toy, name).rename(path_of(toy, name + "copy"))
+    finding = only(toy)
+    assert finding.kind == "schema"
+    assert f"it is the table {name!r}" in finding.what
+
+
+def test_doubled_keys(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    lance.write_dataset(rows.slice(7, 2), str(path_of(toy, name)), mode="append")
+    finding = only(toy)
+    assert (finding.kind, finding.what) == ("doubled", "2 samples are there more than once: 's7', 's8'")
+
+
+def test_keys_that_are_not_of_id_and_content(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    keys = rows.column("key").to_pylist()
+    keys[4] = b"0123456789abcdef"
+    rewrite(toy, name, rows.set_column(0, rows.schema.field("key"), pa.array(keys, pa.binary())))
+    found = {f.kind: f.what for f in verify(toy).findings}
+    assert found["key"].endswith("not of their id and content: 's4'")
+    assert "1 of 60 samples have no vector" in found["incomplete"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_not_finite(toy: FeatureStore, bad: float) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    matrix = np.ones((60, 8), np.float32)
+    matrix[5, 3] = bad
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=rows.schema.field("vector").type)
+    rewrite(toy, name, rows.set_column(3, rows.schema.field("vector"), vectors))
+    assert (only(toy).kind, only(toy).what) == ("vector", "1 vectors hold NaN or infinity: 's5'")
+
+
+def test_a_lost_row_of_features(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    toy.database.delete(name, "id = 's9'")
+    finding = only(toy)
+    assert (finding.table, finding.kind) == (name, "incomplete")
+    assert "1 of 60 samples have no vector" in finding.what
+    assert "histokit extract toy --backbone net --layers last" in finding.next
+
+
+def test_samples_that_are_known_to_be_bad_are_not_missing(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    toy.database.delete(name, "id IN ('s9', 's10')")
+    for sample_id, stage in (("s9", "extract"), ("s10", name)):
+        row = {"dataset": "toy", "id": sample_id, "content": digest_bytes(sample_id.encode())}
+        row |= {"stage": stage, "reason": "x"}
+        toy.replace_problems("toy", stage, pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA))
+    assert verify(toy).ok
+
+
+def test_rows_of_replaced_images_are_no_finding(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    row = toy.database.read(name).slice(0, 1)
+    old = b"x" * 16
+    stale = row.set_column(0, row.schema.field("key"), pa.array([row_key("s0", old)], pa.binary()))
+    stale = stale.set_column(2, row.schema.field("content"), pa.array([old], pa.binary(16)))
+    lance.write_dataset(stale, str(path_of(toy, name)), mode="append")
+    assert verify(toy).ok
+
+
+def test_a_lost_sample(toy: FeatureStore) -> None:
+    toy.database.delete("samples.toy", "id = 's9'")
+    finding = only(toy)
+    assert (finding.table, finding.kind) == ("samples.toy", "samples")
+    assert finding.what == "the dataset 'toy' has 59 samples; 60 were ingested"
+
+
+def test_a_doubled_sample(toy: FeatureStore) -> None:
+    rows = toy.samples("toy").slice(0, 1)
+    lance.write_dataset(rows, str(path_of(toy, "samples.toy")), mode="append")
+    assert {f.kind for f in verify(toy).findings} == {"doubled", "samples"}
+
+
+def test_samples_that_are_not_there(toy: FeatureStore) -> None:
+    toy.database.drop("samples.toy")
+    finding = only(toy)
+    assert "has no table of samples; 60 were ingested" in finding.what
+
+
+def test_features_of_a_dataset_that_is_not_there(toy: FeatureStore) -> None:
+    toy.database.delete("datasets", "name = 'toy'")
+    found = [(f.table, f.kind) for f in verify(toy).findings]
+    expected = {table_of(toy), table_of(toy, "first"), "samples.toy", "files.toy", "splits.toy"}
+    assert set(found) == {(name, "orphan") for name in expected}
+
+
+def test_a_foreign_table(toy: FeatureStore) -> None:
+    lance.write_dataset(pa.table({"x": [1]}), str(toy.uri / "mine.lance"))
+    finding = only(toy)
+    assert (finding.table, finding.kind) == ("mine", "foreign")
+
+
+def test_a_foreign_table_that_is_called_like_features(toy: FeatureStore) -> None:
+    rows = pa.table({"x": [1]}).replace_schema_metadata({FORMAT_KEY: b"1", HEADER_KEY: b"{}"})
+    lance.write_dataset(rows, str(toy.uri / "features.toy.mine.lance"))
+    assert (only(toy).table, only(toy).kind) == ("features.toy.mine", "schema")
+
+
+def test_a_file_where_a_table_should_be(toy: FeatureStore) -> None:
+    (toy.uri / "problems.lance").write_text("")
+    assert only(toy).table == "problems"
+
+
+def test_runs_without_predictions_or_model(toy: FeatureStore) -> None:
+    toy.save_run(*a_run("ffff0000"), None)
+    toy.database.delete("predictions", "run = 'abcd1234'")
+    found = {f.table: f.what for f in verify(toy).findings}
+    assert found == {
+        "predictions": "the run abcd1234 has no predictions",
+        "models": "the run ffff0000 has no model",
+    }
+
+
+def test_a_prediction_needs_no_model(toy: FeatureStore) -> None:
+    run, predictions = a_run("ffff0000")
+    toy.save_run(replace(run, kind="predict"), predictions, None)
+    assert verify(toy).ok
+
+
+def test_rows_of_a_split_that_are_not_its_own(toy: FeatureStore) -> None:
+    toy.database.delete("splits.toy", "id = 's1'")
+    finding = only(toy)
+    assert (finding.table, finding.kind) == ("splits.toy", "split")
+
+
+def test_a_record_that_cannot_be_read(toy: FeatureStore) -> None:
+    row = pa.table({"id": ["x"], "dataset": ["toy"], "document": ["{"]})
+    toy.database.append("runs", row)
+    assert (only(toy).table, only(toy).kind) == ("runs", "document")
+
+
+def test_findings_are_a_table_and_exit_code_5(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["store", "verify", "--store", str(toy.uri)]) == 0
+    assert capsys.readouterr().out == ""
+    toy.database.delete("samples.toy", "id = 's9'")
+    assert cli.run(["store", "verify", "--store", str(toy.uri)]) == 5
+    out = capsys.readouterr().out
+    assert "samples.toy" in out
+    assert "histokit ingest toy / --name toy" in out
+    assert cli.run(["store", "verify", "--store", str(toy.uri), "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert document["ok"] is False
+    assert [f["kind"] for f in document["findings"]] == ["samples"]
