@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from histokit.study import demo as module
+from histokit.study.demo import demo
+from histokit.study.doctor import examine
+
+
+def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OPTIONS", {"slides": "6", "per_slide": "12", "size": "32"})
+    monkeypatch.setattr(module, "_FOLDS", 2)
+    said: list[str] = []
+    result = demo(tmp_path, say=said.append)
+    assert [text.split(":")[0] for text in said] == ["ingest", "extract", "train", "train", "select", "evaluate"]
+    assert [(row["features"], row["folds"]) for row in result.rows] == [
+        ("texture/stain", "slide-wise"),
+        ("texture/lbp", "slide-wise"),
+        ("texture/glcm", "slide-wise"),
+        ("texture/joined", "slide-wise"),
+        ("texture/joined", "random"),
+        ("texture/joined, selected", "slide-wise"),
+    ]
+    assert all(0.3 < row["accuracy"] <= 1 for row in result.rows)
+    assert result.rows[-1]["columns"] < result.rows[3]["columns"] == 210
+    assert result.figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_doctor_finds_the_machine_and_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "resnet50.safetensors").write_bytes(b"")
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(tmp_path))
+    found = {(f.topic, f.name): f for f in examine()}
+    assert found["device", "cpu"].ok
+    assert found["weights", "resnet50.safetensors"].value == str(tmp_path)
+    assert found["dataset plugin", "synthetic"].value == "passes its checks"
+    assert all(f.ok for f in found.values())
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(tmp_path / "absent"))
+    assert not {(f.topic, f.name): f for f in examine()}["weights", "HISTOKIT_WEIGHTS"].ok

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from tiny_plugin import TinyPlugin
+
+import histokit
+from histokit.errors import StoreError
+from histokit.features import FeatureStore
+
+OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+
+@pytest.fixture
+def run_id(store: FeatureStore, images: Path, tiny: TinyPlugin) -> str:
+    assert tiny.built == 0
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    histokit.extract(store, "d", "tiny", preprocess=["size=12"])
+    return histokit.train(store, "d", "tiny/0+tiny/3", "knn", split="cv", grid={"k": "1"})[0].id
+
+
+def test_new_images_are_extracted_and_predicted(store: FeatureStore, run_id: str, images: Path) -> None:
+    new = images.parent / "new"
+    new.mkdir()
+    shutil.copy(images / "p1" / "dark" / "0.png", new / "old.png")
+    for name, level in (("night", 50), ("day", 190)):
+        Image.new("RGB", (16, 16), (level,) * 3).save(new / f"{name}.png")
+    histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
+    done = histokit.predict(store, run_id, "new")
+    assert (done.kind, done.source_run, done.dataset) == ("predict", run_id, "new")
+    rows = {r["id"]: r for r in store.predictions(done.id).to_pylist()}
+    assert {i: r["predicted"] for i, r in rows.items()} == {"night.png": "dark", "day.png": "bright", "old.png": "dark"}
+    assert all(r["true"] is None for r in rows.values())
+    assert any("1 of 3 samples were in the training" in note for note in done.notes)
+    assert {t.spec["preprocess"]["size"] for t in store.feature_tables("new")} == {12}
+    assert histokit.predict(store, run_id, "new").id == done.id
+
+
+def test_labelled_data_are_scored_like_any_run(store: FeatureStore, run_id: str, images: Path) -> None:
+    histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
+    done = histokit.predict(store, run_id, "p1")
+    (evaluation,) = histokit.evaluate(store, done.id)
+    assert (evaluation.n, evaluation.metrics["accuracy"]) == (6, 1.0)
+
+
+def test_features_that_cannot_be_made_again_are_an_error(
+    store: FeatureStore, run_id: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
+    monkeypatch.setattr("histokit.extract.resolve.RESIZE_ENGINE", "another")
+    with pytest.raises(StoreError, match=r"resize_engine: torch-uint8-antialias-1 → another"):
+        histokit.predict(store, run_id, "p1")
+    for table in store.feature_tables("d"):
+        store.database.drop(table.name)
+    with pytest.raises(StoreError, match="is gone"):
+        histokit.predict(store, run_id, "p1")
