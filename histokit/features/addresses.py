@@ -45,12 +45,12 @@ def parse_address(text: str) -> list[Address]:
 
 
 def _parse_part(text: str) -> Address:
-    path, _, fingerprint = text.partition("@")
-    backbone, slash, layer = path.rpartition("/")
+    backbone, slash, rest = text.rpartition("/")
+    layer, _, fingerprint = rest.partition("@")
     if not (slash and backbone and layer):
         raise UsageError(
             f"The feature address {text!r} names no layer.",
-            next=f"Write backbone/layer, such as {(path.strip('/') or 'resnet50')}/last.",
+            next=f"Write backbone/layer, such as {(text.partition('@')[0].strip('/') or 'resnet50')}/last.",
         )
     base, options = split_backbone_name(backbone)
     return Address(join_backbone_name(base, options), layer, fingerprint)
@@ -62,7 +62,7 @@ def resolve(address: Address, tables: Sequence[FeatureTable], dataset: str) -> l
     Raises
     ------
     StoreError
-        If there is none, or several that differ in more than the layer.
+        If there is none, or several of which one has to be named.
     """
     here = [t for t in tables if t.backbone == address.backbone]
     if not here:
@@ -76,7 +76,8 @@ def resolve(address: Address, tables: Sequence[FeatureTable], dataset: str) -> l
         raise _no_layer(address, here, dataset)
     by_layer: dict[str, list[FeatureTable]] = {}
     for table in wanted:
-        by_layer.setdefault(table.layer, []).append(table)
+        # An alias may stand for several layers, where vectors were imported under one name.
+        by_layer.setdefault(table.layer if address.layer in ("all", "each") else "", []).append(table)
     for candidates in by_layer.values():
         if len(candidates) > 1:
             raise _ambiguous(address, candidates)
@@ -123,10 +124,13 @@ def _no_layer(address: Address, here: Sequence[FeatureTable], dataset: str) -> S
             next=f"Use one of: {listed}.",
         )
     known = sorted({t.layer for t in here})
+    aliases = {str(alias) for t in here for alias in t.info.get("aliases", [])}
+    again = f"histokit extract {dataset} --backbone {address.backbone} --layers {address.layer}"
+    if here[0].imported:
+        again = f"histokit import-features {dataset} FILE --name {address.backbone} --layer {address.layer}"
     return StoreError(
         f"The dataset {dataset!r} has no layer {address.layer!r} of {address.backbone!r}; it has {', '.join(known)}.",
-        next=f"{did_you_mean(address.layer, known)}Extract it with: "
-        f"histokit extract {dataset} --backbone {address.backbone} --layers {address.layer}",
+        next=f"{did_you_mean(address.layer, [*known, *aliases])}Make it with: {again}",
     )
 
 
@@ -138,6 +142,6 @@ def _ambiguous(address: Address, candidates: Sequence[FeatureTable]) -> StoreErr
         lines.append(f"{other.address}@{other.fingerprint} ({changes})")
     return StoreError(
         f"The address {str(address)!r} is ambiguous: it may be {' or '.join(lines)}.",
-        next=f"Name one by its fingerprint, such as {address.backbone}/{address.layer}@{first.fingerprint}.",
+        next=f"Name one by its fingerprint, such as {first.address}@{first.fingerprint}.",
         details={"candidates": [f"{t.address}@{t.fingerprint}" for t in candidates]},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.plugin.digests import digest_bytes
+from histokit.features.units import aggregate_samples, some
 from histokit.store.database import filter_rows
 from histokit.store.records import DatasetRecord
 
@@ -137,8 +137,15 @@ class FeatureSet:
 
     @property
     def column_names(self) -> list[str]:
-        """The name of each column of `X`: ``backbone/layer[filter]``."""
-        return [f"{part.address}[{name}]" for part in self.parts for name in part.names]
+        """The name of each column of `X`: ``backbone/layer[filter]``; ``@fingerprint`` tells variants of a layer."""
+        specs: dict[str, set[str]] = {}
+        for part in self.parts:
+            specs.setdefault(part.address, set()).add(part.fingerprint)
+        names = []
+        for part in self.parts:
+            mark = f"@{part.fingerprint}" if len(specs[part.address]) > 1 else ""
+            names += [f"{part.address}{mark}[{name}]" for name in part.names]
+        return names
 
     def __add__(self, other: FeatureSet) -> FeatureSet:
         """Merge the columns of two sets on sample id.
@@ -146,7 +153,7 @@ class FeatureSet:
         Raises
         ------
         DataError
-            If a sample of one is missing in the other.
+            If a sample of one is missing in the other, or has other content there.
         """
         if not isinstance(other, FeatureSet):
             return NotImplemented
@@ -155,27 +162,66 @@ class FeatureSet:
         absent = sorted(set(mine) ^ set(theirs))
         if absent:
             raise DataError(
-                f"{len(absent)} samples are in only one of {self.address} and {other.address}: {_some(absent)}.",
+                f"{len(absent)} samples are in only one of {self.address} and {other.address}: {some(absent)}.",
                 next="Extract both for the same samples, or take the common ones with .where(...).",
             )
         order = np.array([position[i] for i in mine], dtype=np.intp)
+        self._check_same_content(other, order)
         return replace(self, X=np.hstack([self.X, other.X[order]]), parts=self.parts + other.parts)
 
+    def _check_same_content(self, other: FeatureSet, order: npt.NDArray[np.intp]) -> None:
+        theirs = other.content
+        differing = [
+            i for i, row, mine in zip(self.sample_ids, order, self.content, strict=True) if mine != theirs[row]
+        ]
+        if differing:
+            raise DataError(
+                f"{len(differing)} samples of {self.record.name!r} and {other.record.name!r} have the same id but "
+                f"not the same content: {some(differing)}.",
+                next="Merge features of the same images only.",
+            )
+
     def take(self, indices: npt.ArrayLike) -> FeatureSet:
-        """Return the samples at positions."""
-        rows = np.asarray(indices, dtype=np.intp)
+        """Return the samples at positions, in that order; negative ones count from the end.
+
+        Raises
+        ------
+        IndexError
+            If a position is outside.
+        """
+        rows = _positions(indices, len(self))
         return replace(self, X=self.X[rows], samples=self.samples.take(pa.array(rows)))
 
     def where(self, condition: str | npt.ArrayLike) -> FeatureSet:
-        """Return the samples of a SQL condition over the columns, or of a boolean mask."""
+        """Return the samples of a SQL condition over the columns, or of a boolean mask of length n.
+
+        Raises
+        ------
+        StoreError
+            If the condition does not fit the columns.
+        UsageError
+            If the mask has another length.
+        """
         if not isinstance(condition, str):
-            return self.take(np.flatnonzero(np.asarray(condition, dtype=bool)))
+            mask = np.asarray(condition, dtype=bool)
+            if mask.shape != (len(self),):
+                raise UsageError(
+                    f"The mask has the shape {mask.shape}; there are {len(self)} samples.",
+                    next="Give one truth value for each sample.",
+                )
+            return self.take(np.flatnonzero(mask))
         numbered = self.samples.append_column("_row", pa.array(np.arange(len(self))))
         return self.take(filter_rows(numbered, condition).column("_row").to_numpy())
 
     def columns(self, indices: npt.ArrayLike) -> FeatureSet:
-        """Return the set with only some columns of `X`, in ascending order."""
-        kept = np.unique(np.asarray(indices, dtype=np.intp))
+        """Return the set with only some columns of `X`, in ascending order and each once.
+
+        Raises
+        ------
+        IndexError
+            If a position is outside.
+        """
+        kept = np.unique(_positions(indices, self.X.shape[1]))
         parts, start = [], 0
         for part in self.parts:
             inside = kept[(kept >= start) & (kept < start + len(part))] - start
@@ -206,7 +252,7 @@ class FeatureSet:
         for row, key in enumerate(keys):
             members.setdefault(str(key), []).append(row)
         vectors = np.stack([reduce(self.X[rows], axis=0) for rows in members.values()]).astype(np.float32)
-        return replace(self, X=vectors, samples=_aggregate_samples(self.samples, members, by))
+        return replace(self, X=vectors, samples=aggregate_samples(self.samples, members, by))
 
     def to_pandas(self) -> Any:
         """Return a DataFrame of the features, indexed by sample id, with the metadata as columns after them."""
@@ -232,31 +278,9 @@ class FeatureSet:
         return anndata.AnnData(X=self.X, obs=obs, var=var)
 
 
-def _aggregate_samples(samples: pa.Table, members: dict[str, list[int]], by: str) -> pa.Table:
-    columns: dict[str, pa.Array] = {}
-    for name in samples.column_names:
-        values = samples.column(name).to_pylist()
-        merged = []
-        for unit, rows in members.items():
-            distinct = {repr(values[r]) for r in rows}
-            if name == "label" and len(distinct) > 1:
-                raise DataError(
-                    f"The {by} {unit!r} holds samples of {len(distinct)} labels: {_some(sorted(distinct))}.",
-                    next="Aggregate over a column whose samples share a label.",
-                )
-            merged.append(values[rows[0]] if len(distinct) == 1 else None)
-        columns[name] = pa.array(merged, samples.schema.field(name).type)
-    contents = samples.column("content").to_pylist()
-    columns["id"] = pa.array(list(members), pa.string())
-    columns["content"] = pa.array(
-        [digest_bytes(*sorted(contents[r] for r in rows)) for rows in members.values()], pa.binary(16)
-    )
-    return pa.table(columns, schema=samples.schema)
-
-
-def _some(values: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(values) - limit} more" if len(values) > limit else ""
-    return ", ".join(values[:limit]) + more
+def _positions(indices: npt.ArrayLike, count: int) -> npt.NDArray[np.intp]:
+    asked = np.asarray(indices)
+    return np.arange(count)[asked if asked.size else asked.astype(np.intp)]
 
 
 def _extra(package: str) -> UsageError:

@@ -12,6 +12,7 @@ from histokit.errors import StoreError
 from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
+from histokit.store.findings import make_again
 from histokit.store.fingerprints import row_key
 from histokit.store.vectors import FeatureTable, read_vectors
 
@@ -44,7 +45,8 @@ class FeatureStore(Store):
         ----------
         dataset : str
         address : str
-            ``backbone/layer``, joined by ``+``; ``all`` merges the layers of a network.
+            ``backbone/layer``, joined by ``+``; ``all`` merges the layers of a network. A table that is named
+            twice comes once.
         where : str, optional
             SQL over the columns of the samples.
         allow_missing : bool
@@ -70,7 +72,7 @@ class FeatureStore(Store):
                 choices = [[*chosen, table] for chosen in choices for table in found]
             else:
                 choices = [[*chosen, *found] for chosen in choices]
-        return choices
+        return [list({table.name: table for table in chosen}.values()) for chosen in choices]
 
     def _assemble(
         self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool
@@ -98,8 +100,7 @@ class FeatureStore(Store):
         known = f" ({bad} samples are known to be unreadable: histokit list problems {dataset})" if bad else ""
         return StoreError(
             f"{table.address} is missing for {missing} of {total} samples of {dataset!r}{known}.",
-            next=f"Extract again with: histokit extract {dataset} --backbone {table.backbone} "
-            f"--layers {table.layer}; or go on without them with --allow-missing.",
+            next=f"Make them with: {make_again(table)}; or go on without them with --allow-missing.",
             details={"missing": missing, "total": total},
         )
 

@@ -1,0 +1,55 @@
+"""The samples of aggregated units: slides, patients, wells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from histokit.errors import DataError
+from histokit.plugin.digests import digest_bytes
+
+
+def aggregate_samples(samples: pa.Table, members: Mapping[str, Sequence[int]], by: str) -> pa.Table:
+    """Return one row for each unit, with the columns of the samples.
+
+    A value that is not the same in the whole unit becomes none; the content is the digest of its samples' contents.
+
+    Parameters
+    ----------
+    samples : pyarrow.Table
+    members : mapping
+        Unit → its rows.
+    by : str
+        What the units are.
+
+    Raises
+    ------
+    DataError
+        If a unit holds two labels.
+    """
+    columns: dict[str, pa.Array] = {}
+    for name in samples.column_names:
+        values = samples.column(name).to_pylist()
+        merged = []
+        for unit, rows in members.items():
+            distinct = {repr(values[r]) for r in rows}
+            if name == "label" and len(distinct) > 1:
+                raise DataError(
+                    f"The {by} {unit!r} holds samples of {len(distinct)} labels: {some(sorted(distinct))}.",
+                    next="Aggregate over a column whose samples share a label.",
+                )
+            merged.append(values[rows[0]] if len(distinct) == 1 else None)
+        columns[name] = pa.array(merged, samples.schema.field(name).type)
+    contents = samples.column("content").to_pylist()
+    columns["id"] = pa.array(list(members), pa.string())
+    columns["content"] = pa.array(
+        [digest_bytes(*sorted(contents[r] for r in rows)) for rows in members.values()], pa.binary(16)
+    )
+    return pa.table(columns, schema=samples.schema)
+
+
+def some(values: Sequence[str], limit: int = 5) -> str:
+    """Return the first few of some texts, and how many more there are."""
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(values[:limit]) + more
