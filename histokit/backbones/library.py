@@ -111,7 +111,7 @@ class LibraryBackbone(Backbone):
         network, steps = self._outlined
         step = next((step for step in reversed(steps) if step.module == stem), None)
         if step is None:
-            known = [*(layer.name for layer in self.layers), *(step.module for step in steps)]
+            known = ["last", "all", *(layer.name for layer in self.layers), *(step.module for step in steps)]
             raise UsageError(
                 f"{self.name!r} has no layer or module {stem!r} that gives a tensor.",
                 next=f"{did_you_mean(stem, known)}See: histokit list layers {self.name}",

@@ -104,7 +104,7 @@ def _module(network: nn.Module, backbone: Backbone, layer: Layer) -> nn.Module:
     if layer.module in modules:
         return modules[layer.module]
     curated = [known.name for known in backbone.layers]
-    names = [*curated, *(name for name in modules if name)]
+    names = ["last", "all", *curated, *(name for name in modules if name)]
     raise UsageError(
         f"The backbone {backbone.name!r} has no layer {layer.module!r}.",
         next=f"{did_you_mean(layer.module, names)}Its layers are: last, {', '.join(curated)}; "

@@ -40,7 +40,7 @@ def ingest(
     for warning in record.warnings:
         console.warn(warning)
     if record.problems:
-        console.warn(f"{record.problems} samples have files that cannot be read: histokit list problems {name}")
+        console.warn(f"Samples whose files cannot be read: {record.problems}. See: histokit list problems {name}")
     classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
     console.note(f"{record.count} samples ({classes})" + (f", grouped by {record.group}" if record.group else ""))
     console.emit(record.name, record.to_json())
@@ -91,5 +91,5 @@ def split(
     )
     store.save_split(made)
     parts = made.folds()
-    console.note(f"{len(parts)} folds, for instance {len(parts[0].train)} train and {len(parts[0].test)} test samples")
+    console.note(f"Folds: {len(parts)}; the first trains on {len(parts[0].train)} samples and tests on {len(parts[0].test)}")
     console.emit(name, {**made.header(), "folds": len(parts)})

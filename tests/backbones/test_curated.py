@@ -127,9 +127,11 @@ def test_options_reach_the_builder():
 
 
 def test_every_row_is_registered_and_neither_library_imported():
-    names = []
-    register_backbones(lambda name, *_rest: names.append(name))
-    assert {*rows(), "texture", "timm:", "torchvision:"} == set(names)
+    told = {}
+    register_backbones(lambda name, *_rest, about=None: told.setdefault(name, about))
+    assert {*rows(), "texture", "timm:", "torchvision:"} == set(told)
+    assert told["uni"] == {**told["uni"], "licence": "CC-BY-NC-ND-4.0, gated", "gated": True}
+    assert all(told[name]["about"] and told[name]["licence"] for name in rows())
     code = (
         "import sys\n"
         "from histokit.plugin.manager import registry\n"
