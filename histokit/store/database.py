@@ -60,11 +60,12 @@ class Database:
         if not self.uri.is_dir():
             return []
         found = (e.name.removesuffix(".lance") for e in os.scandir(self.uri) if e.name.endswith(".lance"))
-        return sorted(name for name in found if name.startswith(prefix))
+        return sorted(name for name in found if name.startswith(prefix) and self.exists(name))
 
     def exists(self, name: str) -> bool:
-        """Return whether a table is there."""
-        return self._path(name).is_dir()
+        """Return whether a table is there; one that another process is just making is not."""
+        versions = self._path(name) / "_versions"
+        return versions.is_dir() and any(entry.name.endswith(".manifest") for entry in os.scandir(versions))
 
     def schema(self, name: str) -> pa.Schema:
         """Return the schema of a table, after checking that its format is not newer than this version's."""

@@ -135,6 +135,12 @@ def test_nan_is_refused_by_layer_and_sample(store: FeatureStore) -> None:
     assert stored_keys(store.database, table) == set()
 
 
+def test_a_table_that_is_just_being_made_is_not_there_yet(store: FeatureStore) -> None:
+    a_dataset(store)
+    (store.uri / "features.d.half.lance" / "_versions").mkdir(parents=True)
+    assert store.feature_tables("d") == []
+
+
 def test_another_width_is_refused(store: FeatureStore) -> None:
     store.create_feature_table("d", SPEC, 2, {})
     with pytest.raises(StoreError, match="vectors of 2 numbers; the network gave 3"):
