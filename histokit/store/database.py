@@ -59,13 +59,13 @@ class Database:
         """Return the names of the tables that begin with a prefix, sorted."""
         if not self.uri.is_dir():
             return []
-        found = (e.name.removesuffix(".lance") for e in os.scandir(self.uri) if e.name.endswith(".lance"))
+        found = (e.removesuffix(".lance") for e in os.listdir(self.uri) if e.endswith(".lance"))
         return sorted(name for name in found if name.startswith(prefix) and self.exists(name))
 
     def exists(self, name: str) -> bool:
         """Return whether a table is there; one that another process is just making is not."""
         versions = self._path(name) / "_versions"
-        return versions.is_dir() and any(entry.name.endswith(".manifest") for entry in os.scandir(versions))
+        return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
 
     def schema(self, name: str) -> pa.Schema:
         """Return the schema of a table, after checking that its format is not newer than this version's."""
