@@ -174,6 +174,9 @@ def run(arguments: list[str]) -> int:
         return ExitCode.OK
     except typer.Exit as done:
         return done.exit_code
+    except SystemExit as done:
+        # Typer's own, after it answered the shell about completion.
+        return int(done.code or 0)
     except HistokitError as error:
         if "--debug" in arguments:
             traceback.print_exc()

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Offers = Callable[[Any, str], list[str]]
 
+_NAMED_SPLITS = ("cv", "holdout", "leave-one-group-out")
+
 
 def _offers(read: Callable[[Any], Iterable[str]]) -> Offers:
     def complete(ctx: Any, incomplete: str) -> list[str]:
@@ -47,7 +49,7 @@ def _dataset(ctx: Any) -> list[str]:
 
 datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
 runs = _offers(lambda ctx: [run.id for run in _store(ctx).runs()])
-splits = _offers(lambda ctx: [split.name for name in _dataset(ctx) for split in _store(ctx).splits(name)])
+splits = _offers(lambda ctx: [*_NAMED_SPLITS, *(s.name for name in _dataset(ctx) for s in _store(ctx).splits(name))])
 addresses = _offers(lambda ctx: [t.address for name in _dataset(ctx) for t in _store(ctx).feature_tables(name)])
 backbones = _offers(lambda ctx: _registry().backbones)
 dataset_plugins = _offers(lambda ctx: _registry().datasets)

@@ -91,5 +91,6 @@ def split(
     )
     store.save_split(made)
     parts = made.folds()
-    console.note(f"Folds: {len(parts)}; the first trains on {len(parts[0].train)} samples and tests on {len(parts[0].test)}")
+    first = parts[0]
+    console.note(f"Folds: {len(parts)}; the first trains on {len(first.train)} samples and tests on {len(first.test)}")
     console.emit(name, {**made.header(), "folds": len(parts)})

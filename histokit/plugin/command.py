@@ -27,8 +27,6 @@ def list_plugins() -> None:
     columns = ["kind", "name", "module", "distribution", "state"]
     rows = [[d[c] for c in columns] for d in documents]
     console.table(columns, rows, {"plugins": documents, "broken": broken})
-    for plugin in found.broken:
-        console.warn(str(plugin))
 
 
 def list_backbones(

@@ -6,10 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console
+from histokit import completion, console
 from histokit.errors import ExitCode
 
-_Dataset = Annotated[str | None, typer.Argument(help="Only of this dataset.")]
+_Dataset = Annotated[
+    str | None,
+    typer.Argument(metavar="DATASET", help="Only of this dataset.", autocompletion=completion.datasets),
+]
 
 
 def list_datasets() -> None:
@@ -74,7 +77,11 @@ def list_runs(dataset: _Dataset = None) -> None:
     console.table(columns, [[d[c] for c in columns] for d in documents], {"runs": documents})
 
 
-def list_problems(dataset: Annotated[str, typer.Argument(help="An ingested dataset.")]) -> None:
+def list_problems(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
+) -> None:
     """List the samples that could not be read, and why."""
     store = console.open_store()
     store.dataset(dataset)

@@ -1,0 +1,47 @@
+"""What the shell offers after the tab key."""
+
+import pytest
+
+from tests.cli.command_line import run_process
+
+
+@pytest.fixture
+def complete(tmp_path, capsys, monkeypatch):
+    from histokit import cli
+
+    def run(words):
+        monkeypatch.setenv("_HISTOKIT_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", f"histokit {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(f"histokit {words}".split(" ")) - 1))
+        capsys.readouterr()
+        assert cli.run([]) == 0
+        return capsys.readouterr().out.split()
+
+    return run
+
+
+def test_names_are_offered(extracted, complete, monkeypatch):
+    run = extracted.ok("train", "cells", "--features", "tiny/last", "--grid", "C=1", "--inner-folds", "2").out.strip()
+    assert complete("tra") == ["train"]
+    assert complete("train c") == ["cells"]
+    assert complete("train cells --features ") == ["tiny/0", "tiny/1", "tiny/3"]
+    assert complete("train cells --split h") == ["holdout"]
+    assert complete("evaluate ") == [run]
+    assert complete(f"predict {run} ") == ["cells"]
+    assert complete("ingest fol") == ["folder"]
+    assert complete("extract cells --backbone resnet5") == ["resnet50"]
+    assert complete("plugins check synth") == ["synthetic"]
+    assert complete("list splits c") == ["cells"]
+
+
+def test_nothing_is_offered_where_nothing_is_known(histokit, complete, tmp_path):
+    (tmp_path / "store").write_text("this is no store")
+    assert complete("train ") == []
+    assert complete("evaluate ") == []
+    assert complete(f"--store {tmp_path} train ") == []
+
+
+def test_the_shell_gets_its_script():
+    done = run_process("--show-completion", environment={"SHELL": "/bin/bash", "_TYPER_COMPLETE_TESTING": "1"})
+    assert done.returncode == 0
+    assert "_HISTOKIT_COMPLETE=complete_" in done.stdout

@@ -1,0 +1,104 @@
+"""Plugins as users meet them: listed, broken, claimed twice, checked."""
+
+import pytest
+
+from histokit.errors import ExitCode
+from histokit.plugin import hookimpl, manager
+from histokit.plugin.testing import added_plugin
+
+
+class Second:
+    """Claims the name ``folder`` as well."""
+
+    @hookimpl
+    def register_datasets(self, register):
+        register("folder", lambda: None)
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A plugin that does not import, of the distribution ``histokit-broken 0.3``."""
+
+    def load():
+        raise ImportError("no module named 'openslide'")
+
+    monkeypatch.setattr(manager, "_ADDED", [*manager._ADDED, ("histokit_broken", "histokit-broken 0.3", load)])
+    manager.registry.cache_clear()
+    yield
+    manager.registry.cache_clear()
+
+
+def test_a_broken_plugin_is_named_and_the_rest_works(broken, histokit, images):
+    made = histokit.ok("ingest", "folder", images, "--name", "cells")
+    assert made.out == "cells\n"
+    for result in (made, histokit.ok("list", "plugins")):
+        (line,) = [line for line in result.err.splitlines() if line.startswith("warning: Plugin")]
+        for words in ("'histokit_broken'", "histokit-broken 0.3", "openslide", "pip uninstall histokit-broken"):
+            assert words in line
+    document = histokit.ok("list", "plugins", "--json").document
+    (left_out,) = document["broken"]
+    assert (left_out["module"], left_out["distribution"]) == ("histokit_broken", "histokit-broken 0.3")
+    assert "folder" in {p["name"] for p in document["plugins"]}
+    result = histokit.fails("ingest", "openslide", images, "--name", "x", code=ExitCode.PLUGIN)
+    assert "histokit_broken" in result.err.splitlines()[-2]
+
+
+def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit):
+    assert histokit.ok("list", "runs", "--quiet").err == ""
+
+
+def test_a_name_that_two_plugins_claim_names_both(histokit, images):
+    with added_plugin(Second(), "histokit-second"):
+        result = histokit.fails("ingest", "folder", images, "--name", "cells", code=ExitCode.PLUGIN)
+        assert "registered twice" in result.err
+        assert "histokit.datasets" in result.err
+        assert "histokit-second" in result.err
+        states = {p["name"]: p["state"] for p in histokit.ok("list", "plugins", "--json").document["plugins"]}
+        assert (states["folder"], states["table"]) == ("registered twice", "ok")
+        assert histokit.ok("ingest", "synthetic", ".", "--name", "drawn").out == "drawn\n"
+
+
+def test_backbones_are_listed_with_licence_and_what_they_are(histokit):
+    found = {b["name"]: b for b in histokit.ok("list", "backbones", "--json").document["backbones"]}
+    assert found["resnet50"]["licence"].startswith("BSD-3-Clause")
+    assert "ResNet-50" in found["resnet50"]["about"]
+    assert (found["uni"]["gated"], found["resnet50"]["gated"], found["texture"]["gated"]) == (True, False, False)
+    assert found["timm:"]["about"] == "a prefix: histokit list backbones timm:"
+    assert "timm:resnet18" in histokit.ok("list", "backbones", "timm").out.split()
+
+
+def test_layers_are_listed_in_depth_order(histokit):
+    layers = histokit.ok("list", "layers", "resnet50", "--json").document["layers"]
+    assert len(layers) == 17
+    assert (layers[0]["name"], layers[-1]["name"], layers[-1]["alias"]) == ("act1", "layer4.2", "last")
+    modules = histokit.ok("list", "layers", "timm:test_resnet", "--modules").out.split()
+    assert "layer1.0" in modules
+
+
+@pytest.mark.parametrize("name", ["synthetic", "texture", "timm:test_resnet"])
+def test_plugins_pass_their_checks_without_an_option(histokit, name):
+    document = histokit.ok("plugins", "check", name, "--json").document
+    assert document["passed"] is True
+    assert len(document["checks"]) > 10
+    assert all(check["passed"] for check in document["checks"])
+
+
+def test_a_dataset_plugin_is_checked_on_data(histokit, images):
+    options = ["-o", "pattern={patient}/{label}/*.png", "-o", "group=patient"]
+    assert histokit.ok("plugins", "check", "folder", images, *options).out.count("\n ok ") == 20
+    assert "ROOT" in histokit.fails("plugins", "check", "folder", code=ExitCode.USAGE).err
+    assert "resnet18" in histokit.fails("plugins", "check", "timm:resnet188", code=ExitCode.PLUGIN).err
+
+
+def test_a_plugin_that_fails_a_check_is_code_3(histokit, images):
+    options = ["-o", "pattern={patient}/{label}/*.png", "-o", "classes=dark"]
+    result = histokit("plugins", "check", "folder", images, *options)
+    assert result.code == ExitCode.PLUGIN
+    assert "FAILED" in result.out
+
+
+def test_doctor_finds_this_machine_in_order(histokit):
+    findings = histokit.ok("doctor", "--json").document["findings"]
+    topics = {finding["topic"] for finding in findings}
+    assert {"version", "device", "weights", "dataset plugin", "backbone"} <= topics
+    assert [finding for finding in findings if not finding["ok"]] == []

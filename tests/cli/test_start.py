@@ -1,0 +1,70 @@
+"""What starting costs: time and imports."""
+
+import json
+import statistics
+import time
+
+import pytest
+
+from tests.cli.command_line import run_process
+
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "skimage", "scipy", "matplotlib")
+DATA = ("lancedb", "lance", "pyarrow", "numpy", "pandas", "PIL", "rich")
+
+IMPORTED = """
+import json, sys
+from histokit import cli
+names, commands = map(json.loads, sys.argv[1:])
+codes = [cli.run(command) for command in commands]
+print("\\n" + json.dumps([codes, [name for name in names if name in sys.modules]]))
+"""
+
+
+def imported(names, *commands, **environment):
+    """Which of some modules are imported after some commands in one process."""
+    done = run_process(json.dumps(names), json.dumps(commands), code=IMPORTED, environment=environment)
+    codes, found = json.loads(done.stdout.splitlines()[-1])
+    assert max(codes) == (2 if commands == (["list"],) else 0), done.stderr
+    return found
+
+
+def median_seconds(call):
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def test_help_is_there_at_once():
+    run_process("--help")
+    bare = median_seconds(lambda: run_process(code="import typer"))
+    seconds = median_seconds(lambda: run_process("--help"))
+    assert seconds < max(0.3, 2.5 * bare)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"], ["list"]])
+def test_help_imports_nothing_heavy(arguments):
+    assert imported([*HEAVY, *DATA], arguments) == []
+
+
+def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_path):
+    store = {"HISTOKIT_STORE": str(tmp_path / "store")}
+    # texture needs no weights, and so no file and no download.
+    extract = ["extract", "drawn", "--backbone", "texture", "--layers", "stain"]
+    for command in (["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=2"], extract):
+        assert run_process(*command, environment=store).returncode == 0
+    whats = ("datasets", "splits", "features", "selections", "runs", "backbones", "plugins")
+    more = ["layers resnet50", "layers texture", "layers virchow2", "problems drawn"]
+    assert imported(HEAVY, extract, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
+
+
+def test_the_process_ends_with_the_code_of_the_command(tmp_path):
+    environment = {"HISTOKIT_STORE": str(tmp_path / "store")}
+    done = run_process("list", "splits", "nothing", "--json", environment=environment)
+    assert done.returncode == 5
+    assert json.loads(done.stdout)["error"]["code"] == 5
+    assert done.stderr.startswith("error: There is no dataset 'nothing'")
+    assert run_process("list", "runs", environment=environment).returncode == 0
+    assert not (tmp_path / "store").exists(), "looking makes no store"
