@@ -142,10 +142,7 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
             value = kwargs.pop(name)
             if value:
                 setattr(console.state, name.rstrip("_"), value)
-        try:
-            function(*args, **kwargs)
-        finally:
-            _warn_of_broken_plugins()
+        function(*args, **kwargs)
 
     command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
@@ -202,7 +199,10 @@ def _invoke(arguments: list[str]) -> None:
     # Typer's own main would answer an interruption and a closed pipe in its own way.
     command = typer.main.get_command(app)
     with command.make_context("histokit", arguments) as context:
-        command.invoke(context)
+        try:
+            command.invoke(context)
+        finally:
+            _warn_of_broken_plugins()
 
 
 def _usage(error: Any, as_json: bool) -> int:
