@@ -24,7 +24,9 @@ def list_datasets() -> None:
         documents.append({**record.to_json(), "groups": groups})
         classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
         rows.append([record.name, record.plugin, record.count, classes, record.group, groups, record.root])
-    console.table(["dataset", "plugin", "samples", "classes", "group", "groups", "root"], rows, {"datasets": documents})
+    columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root"]
+    empty = f"No datasets in the store {store.uri}. Make one with: histokit ingest PLUGIN ROOT --name NAME"
+    console.table(columns, rows, {"datasets": documents}, empty=empty)
 
 
 def _group_count(store: Any, dataset: str, group: str | None) -> int | None:
@@ -42,7 +44,9 @@ def list_splits(dataset: _Dataset = None) -> None:
             folds = len(split.folds())
             documents.append({**split.header(), "folds": folds})
             rows.append([name, split.name, split.source, folds, split.group, split.seed, split.leaks])
-    console.table(["dataset", "split", "source", "folds", "group", "seed", "leaks"], rows, {"splits": documents})
+    columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
+    empty = f"No splits{_where(store, dataset)}. Make one with: histokit split DATASET --name S --folds N"
+    console.table(columns, rows, {"splits": documents}, empty=empty)
 
 
 def list_features(dataset: _Dataset = None) -> None:
@@ -56,25 +60,31 @@ def list_features(dataset: _Dataset = None) -> None:
             document |= {"fingerprint": table.fingerprint, "table": table.name}
             documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
             rows.append([name, table.address, table.width, count, table.fingerprint])
-    console.table(["dataset", "address", "width", "rows", "fingerprint"], rows, {"features": documents})
+    empty = f"No features{_where(store, dataset)}. Make some with: histokit extract DATASET --backbone B"
+    console.table(["dataset", "address", "width", "rows", "fingerprint"], rows, {"features": documents}, empty=empty)
 
 
 def list_selections(dataset: _Dataset = None) -> None:
     """List the selections of features."""
-    documents = [s.to_json() for s in console.open_store().selections(dataset)]
+    store = console.open_store()
+    documents = [s.to_json() for s in store.selections(_known(store, dataset))]
     rows = []
     for d in documents:
         kept = d["kept"] or {}
-        rows.append([d["id"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), d["created"]])
+        rows.append([d["id"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), _minute(d)])
     columns = ["selection", "dataset", "address", "split", "method", "kept", "created"]
-    console.table(columns, rows, {"selections": documents})
+    empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
+    console.table(columns, rows, {"selections": documents}, empty=empty)
 
 
 def list_runs(dataset: _Dataset = None) -> None:
     """List the runs: what was trained on what."""
-    documents = [run.to_json() for run in console.open_store().runs(dataset)]
-    columns = ["id", "dataset", "kind", "address", "classifier", "split", "created"]
-    console.table(columns, [[d[c] for c in columns] for d in documents], {"runs": documents})
+    store = console.open_store()
+    documents = [run.to_json() for run in store.runs(_known(store, dataset))]
+    columns = ["id", "dataset", "kind", "address", "classifier", "split"]
+    rows = [[*(d[c] for c in columns), _minute(d)] for d in documents]
+    empty = f"No runs{_where(store, dataset)}. Make one with: histokit train DATASET --features ADDRESS"
+    console.table(["run", *columns[1:], "created"], rows, {"runs": documents}, empty=empty)
 
 
 def list_problems(
@@ -87,11 +97,24 @@ def list_problems(
     store.dataset(dataset)
     documents = store.problems(dataset).drop_columns(["content"]).to_pylist()
     rows = [[d["id"], d["stage"], d["reason"]] for d in documents]
-    console.table(["id", "stage", "reason"], rows, {"problems": documents})
+    console.table(["id", "stage", "reason"], rows, {"problems": documents}, empty=f"No problems in {dataset}.")
+
+
+def _known(store: Any, dataset: str | None) -> str | None:
+    return store.dataset(dataset).name if dataset else None
+
+
+def _where(store: Any, dataset: str | None) -> str:
+    return f" of {dataset}" if dataset else f" in the store {store.uri}"
+
+
+def _minute(document: dict[str, Any]) -> str:
+    return str(document["created"])[:16].replace("T", " ")
 
 
 def _names(store: Any, dataset: str | None) -> list[str]:
-    return [store.dataset(dataset).name] if dataset else [record.name for record in store.datasets()]
+    known = _known(store, dataset)
+    return [known] if known else [record.name for record in store.datasets()]
 
 
 def verify() -> None:
