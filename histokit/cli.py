@@ -18,6 +18,7 @@ from histokit import console
 from histokit.errors import ExitCode, HistokitError
 from histokit.evaluate import command as evaluate
 from histokit.extract import command as extract
+from histokit.features import command as features
 from histokit.ingest import command as ingest
 from histokit.plugin import command as plugin
 from histokit.select import command as select
@@ -41,6 +42,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("", "predictions", evaluate.predictions, LOOK),
     ("", "compare", evaluate.compare, LOOK),
     ("", "demo", study.demo, LOOK),
+    ("", "export", features.export, LOOK),
+    ("", "import-features", features.import_features, STEPS),
     ("", "doctor", study.doctor, CARE),
     ("list", "datasets", store.list_datasets, ""),
     ("list", "splits", store.list_splits, ""),

@@ -14,6 +14,7 @@ from histokit.extract.resolve import resolve_backbone
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.store import DatasetRecord, Store
+from histokit.store.records import IMPORT_PLUGIN
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -107,6 +108,11 @@ def extract(
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     _check_options(precision, batch_size)
     record = store.dataset(dataset)
+    if record.plugin == IMPORT_PLUGIN:
+        raise UsageError(
+            f"The dataset {dataset!r} has no images: it was made from vectors.",
+            next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
+        )
     samples = Samples.read(store, dataset)
     if retry and not dry_run:
         store.forget_problems(dataset)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.plugin import Preprocess
 from histokit.store import RunRecord
+from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
 from histokit.store.vectors import FeatureTable
 from histokit.train.predict import predict_features
@@ -49,13 +51,17 @@ def predict(
     Raises
     ------
     StoreError
-        If the features of the run cannot be made anew, for instance because its weights file changed.
+        If the features of the run cannot be made anew, for instance because its weights file changed, or because
+        they were computed elsewhere.
     """
     run = store.run(run_id)
     tables = {table.name: table for table in store.feature_tables()}
     wanted = [_table(run, str(part["table"]), tables) for part in run.features]
     for variant in _variants(wanted):
-        _extract_variant(store, dataset, variant, device, batch_size, progress)
+        if variant[0].imported:
+            _require_imported(store, run, dataset, variant)
+        else:
+            _extract_variant(store, dataset, variant, device, batch_size, progress)
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
     features = store.features(dataset, address, allow_missing=allow_missing)
     return predict_features(store, run, features, force=force)
@@ -77,6 +83,21 @@ def _variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
         shared = {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
         groups.setdefault(repr(sorted(shared.items())), []).append(table)
     return list(groups.values())
+
+
+def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables: Sequence[FeatureTable]) -> None:
+    here = store.feature_tables(store.dataset(dataset).name)
+    for table in tables:
+        if table.fingerprint in {other.fingerprint for other in here}:
+            continue
+        similar = [other for other in here if other.address == table.address]
+        changes = [f"@{o.fingerprint}: " + "; ".join(spec_differences(table.spec, o.spec)) for o in similar]
+        found = f"; it has {', '.join(changes)}" if changes else ""
+        raise StoreError(
+            f"The run {run.id} was trained on {table.address}, vectors that were computed elsewhere and that "
+            f"{dataset!r} does not have{found}.",
+            next=f"Bring them in: {make_again(replace(table, dataset=dataset))}",
+        )
 
 
 def _extract_variant(

@@ -1,0 +1,93 @@
+"""``histokit export`` and ``histokit import-features``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from histokit import completion, console
+
+
+def export(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features",
+            metavar="ADDRESS",
+            help="BACKBONE/LAYER, joined by + (histokit list features).",
+            autocompletion=completion.addresses,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .npz or .h5ad file.")],
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
+) -> None:
+    """Write features to a file for other programs.
+
+    The file holds ids, labels, groups, metadata, one column for each feature, and where each column comes from.
+    Prints the file's path.
+    """
+    from histokit.features.export import check_suffix, export_features
+
+    check_suffix(out)
+    found = console.open_store().features(dataset, features, where=where, allow_missing=allow_missing)
+    path = export_features(found, out)
+    console.note(f"{len(found)} samples × {found.X.shape[1]} features of {found.address}")
+    document = {"file": str(path), "dataset": dataset, "address": found.address}
+    console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})
+
+
+def import_features(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet, .csv or .tsv file, a row for each sample.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="What made the vectors.")],
+    version: Annotated[str, typer.Option(metavar="V", help="Which version of it.")],
+    layer: Annotated[str, typer.Option(metavar="L", help="The vectors are called NAME/L.")] = "imported",
+    id: Annotated[str, typer.Option(metavar="COLUMN", help="The column of sample ids.")] = "id",
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Go on although samples have no vector.")
+    ] = False,
+    create: Annotated[
+        bool, typer.Option("--create", help="Make the dataset, one without images, from the file.")
+    ] = False,
+    label: Annotated[
+        str | None, typer.Option(metavar="COL", help="With --create, the labels. [default: label, where it is there]")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COL", help="With --create, the column that no fold may cut through.")
+    ] = None,
+) -> None:
+    """Bring in vectors that were computed elsewhere.
+
+    The vectors are all numeric columns of the file, or its one column of lists. Prints their address.
+    """
+    from histokit.features.imports import import_features as run
+
+    store = console.open_store()
+    with console.progress("Importing") as report:
+        done = run(
+            store,
+            dataset,
+            file,
+            name=name,
+            version=version,
+            layer=layer,
+            id=id,
+            allow_missing=allow_missing,
+            create=create,
+            label=label,
+            group=group,
+            progress=report,
+        )
+    (address,) = store.addresses(dataset, f"{done.address}@{done.fingerprint}")
+    console.note(f"{done.inserted} vectors of {done.width} numbers are new; {done.samples} samples")
+    if done.missing:
+        console.warn(f"{done.missing} samples have no vector")
+    console.emit(address, {**done.to_json(), "address": address})

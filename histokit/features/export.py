@@ -1,0 +1,167 @@
+"""Features written to a file that other programs read: Parquet, NumPy or AnnData."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.features.feature_set import FeatureSet
+
+#: The key of the provenance in the schema metadata of a Parquet file.
+PROVENANCE_KEY = b"histokit.provenance"
+
+_ROWS_AT_ONCE = 4_096
+_HIDDEN = ("content",)
+
+
+def export_features(features: FeatureSet, path: str | Path) -> Path:
+    """Write features with ids, labels, groups, metadata and the provenance of each column.
+
+    ``.parquet`` holds a row for each sample: the columns of the samples, then one float32 column for each feature,
+    called as in `FeatureSet.column_names`; the provenance is JSON in the schema metadata under
+    ``histokit.provenance``. ``.npz`` holds the arrays ``X`` (n × d float32), ``sample_ids``, ``labels`` (empty text
+    where there is none), ``groups`` (only where the dataset has a group), ``column_names``, and as JSON text
+    ``metadata`` (column → values) and ``provenance``; it loads without pickle. ``.h5ad`` is `FeatureSet.to_anndata`
+    with the provenance in ``uns["histokit"]``.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    path : path
+        Replaced in one step where it is there.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DataError
+        If the file cannot be written.
+    UsageError
+        If the suffix is none of the three, or two columns have the same name.
+    """
+    path = Path(path)
+    write = check_suffix(path)
+    names = features.column_names
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"Two columns are called {twice!r}.", next="Export features that hold each column once.")
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(features, part)
+        part.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"The file {str(path)!r} cannot be written: {error.strerror or error}.",
+            next="Check that its folder is there and can be written to, and that the disk is not full.",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def check_suffix(path: Path) -> Callable[[FeatureSet, Path], None]:
+    """Return what writes a file of this name.
+
+    Raises
+    ------
+    UsageError
+        If nothing does.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        hint = did_you_mean(suffix, _WRITERS)
+        raise UsageError(
+            f"The file {str(path)!r} has the suffix {suffix!r}, which is no format of features.",
+            next=f"{hint}Use one of {', '.join(_WRITERS)}.",
+        )
+    return _WRITERS[suffix]
+
+
+def provenance(features: FeatureSet) -> dict[str, Any]:
+    """Return where features come from, as JSON-serialisable data."""
+    parts = [
+        {
+            "address": part.address,
+            "backbone": part.backbone,
+            "layer": part.layer,
+            "fingerprint": part.fingerprint,
+            "filters": part.filters.tolist(),
+            "names": list(part.names),
+        }
+        for part in features.parts
+    ]
+    record = features.record
+    found = {
+        "dataset": record.name,
+        "address": features.address,
+        "group": record.group,
+        "columns": features.column_names,
+    }
+    return {**found, "parts": parts}
+
+
+def _metadata(features: FeatureSet) -> list[str]:
+    hidden = {*_HIDDEN, "id", "label", "image", "box"}
+    return [name for name in features.samples.column_names if name not in hidden]
+
+
+def _write_parquet(features: FeatureSet, path: Path) -> None:
+    from pyarrow import parquet
+
+    samples = features.samples.drop_columns(list(_HIDDEN))
+    columns = [pa.field(name, pa.float32()) for name in features.column_names]
+    document = json.dumps(provenance(features), ensure_ascii=False).encode()
+    schema = pa.schema([*samples.schema, *columns], metadata={PROVENANCE_KEY: document})
+    with parquet.ParquetWriter(path, schema) as writer:
+        for start in _starts(len(features)):
+            rows = samples.slice(start, _ROWS_AT_ONCE)
+            block = np.ascontiguousarray(features.X[start : start + _ROWS_AT_ONCE].T)
+            arrays = [*rows.combine_chunks().columns, *(pa.array(column) for column in block)]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _starts(count: int) -> Iterator[int]:
+    yield from range(0, max(1, count), _ROWS_AT_ONCE)
+
+
+def _write_npz(features: FeatureSet, path: Path) -> None:
+    metadata = {name: features.samples.column(name).to_pylist() for name in _metadata(features)}
+    arrays: dict[str, Any] = {
+        "X": features.X,
+        "sample_ids": _texts(features.sample_ids),
+        "labels": _texts(features.labels),
+        "column_names": _texts(features.column_names),
+        "metadata": np.array(json.dumps(metadata, ensure_ascii=False)),
+        "provenance": np.array(json.dumps(provenance(features), ensure_ascii=False)),
+    }
+    groups = features.groups()
+    if groups is not None:
+        arrays["groups"] = _texts(groups)
+    np.savez(path, **arrays)
+
+
+def _texts(values: Any) -> npt.NDArray[np.str_]:
+    return np.array(["" if value is None else str(value) for value in values], dtype=np.str_)
+
+
+def _write_h5ad(features: FeatureSet, path: Path) -> None:
+    annotated = features.to_anndata()
+    annotated.uns["histokit"] = json.dumps(provenance(features), ensure_ascii=False)
+    annotated.write_h5ad(path)
+
+
+_WRITERS: dict[str, Callable[[FeatureSet, Path], None]] = {
+    ".parquet": _write_parquet,
+    ".npz": _write_npz,
+    ".h5ad": _write_h5ad,
+}

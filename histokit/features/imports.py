@@ -1,0 +1,250 @@
+"""Vectors computed elsewhere become a feature table of the same standing as extracted ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.features.new_dataset import create_dataset
+from histokit.features.units import some
+from histokit.features.vector_file import VectorFile, is_list
+from histokit.plugin.digests import digest_json
+from histokit.store import Store
+from histokit.store.fingerprints import row_key, spec_differences, spec_fingerprint
+from histokit.store.vectors import IMPORTED, FeatureTable, insert_vectors, read_vectors
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_WORDS = ("last", "all", "each")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Parameters
+    ----------
+    dataset, address, table, fingerprint : str
+    width : int
+        Numbers in a vector.
+    samples, inserted, missing : int
+        Samples of the dataset; vectors that were not there before; samples without a vector.
+    """
+
+    dataset: str
+    address: str
+    table: str
+    fingerprint: str
+    width: int
+    samples: int
+    inserted: int
+    missing: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        return asdict(self)
+
+
+def import_features(
+    store: Store,
+    dataset: str,
+    path: str | Path,
+    *,
+    name: str,
+    version: str,
+    layer: str = "imported",
+    id: str = "id",
+    allow_missing: bool = False,
+    create: bool = False,
+    label: str | None = None,
+    group: str | None = None,
+    progress: Callable[..., None] = lambda *_: None,
+) -> Imported:
+    """Bring vectors that were computed elsewhere into the store, under the address ``name/layer``.
+
+    The vectors are all numeric columns of the file, or its one column of lists; columns that the dataset has
+    already are passed over. A file that `export_features` wrote names its own. Importing the same file again
+    changes nothing; other vectors need another version.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    path : path
+        ``.parquet``, ``.csv`` or ``.tsv``, a row for each sample.
+    name, version, layer : str
+        What made the vectors; the spec of the table, together with the names of the columns.
+    id : str
+        The column of sample ids.
+    allow_missing : bool
+        Go on although samples of the dataset have no vector in the file.
+    create : bool
+        Make the dataset from the file: one without images, whose metadata are the columns that are not numeric.
+    label, group : str, optional
+        With `create`, the columns of labels (``label`` where the file has it) and of groups.
+    progress : callable, optional
+        Called with (done, total).
+
+    Returns
+    -------
+    Imported
+
+    Raises
+    ------
+    DataError
+        If ids are unknown, missing, empty or doubled, or a vector is not of finite numbers.
+    StoreError
+        If there is no such dataset, or the version is there with other vectors or columns.
+    UsageError
+        If a name is not allowed, or the file has no such column.
+    """
+    _check_names(name, version, layer)
+    if (label or group) and not create:
+        raise UsageError("--label and --group are for new datasets.", next="Add --create, or leave them out.")
+    file = VectorFile(Path(path), id, [column for column in (label, group) if column])
+    ids = file.ids()
+    known = [c for c in (label, group) if c] if create else store.samples(dataset, where="false").column_names
+    columns = file.vector_columns(known)
+    if not create:
+        _refuse_texts(file, columns, known)
+    width = _check_vectors(file, columns)
+    if create:
+        create_dataset(store, dataset, file, ids, columns, label, group)
+    keys, missing = _match(store, dataset, file, ids, allow_missing)
+    names = columns if not is_list(file.schema.field(columns[0]).type) else []
+    spec = _spec(name, version, layer, names, width)
+    _check_conflicts(store, dataset, spec)
+    info = {"index": 0, "layers": [layer], "merged": [layer], "aliases": ["last"], "source": str(Path(path).resolve())}
+    info |= {"columns": names, "missing": len(missing)}
+    table = store.create_feature_table(dataset, spec, width, info)
+    inserted = _insert(store, table, file, columns, keys, progress)
+    return Imported(
+        dataset, table.address, table.name, table.fingerprint, width, len(keys) + len(missing), inserted, len(missing)
+    )
+
+
+def _check_names(name: str, version: str, layer: str) -> None:
+    for what, text in (("--name", name), ("--layer", layer)):
+        if not _NAME.fullmatch(text) or text in _WORDS:
+            raise UsageError(
+                f"{what} {text!r} is not allowed.",
+                next=f"Use letters, digits, _ . and -, but not {', '.join(_WORDS)}.",
+            )
+    if not version.strip():
+        raise UsageError("The version is empty.", next="Add --version, such as --version 1 or a date.")
+
+
+def _spec(name: str, version: str, layer: str, names: Sequence[str], width: int) -> dict[str, Any]:
+    columns = digest_json(list(names) or width).hex()
+    spec = {"backbone": name, "layer": layer, "module": "", "pool": "none", "weights": f"{IMPORTED}{version}"}
+    return {**spec, "preprocess": {}, "columns": columns}
+
+
+def _refuse_texts(file: VectorFile, columns: Sequence[str], known: Sequence[str]) -> None:
+    others = [n for n in file.schema.names if n not in {*columns, *known, file.id}]
+    if others:
+        value = next((v for batch in file.batches([others[0]]) for v in batch.column(0).to_pylist()), None)
+        raise DataError(
+            f"{len(others)} columns of {str(file.path)!r} are neither numbers nor columns of the dataset: "
+            f"{some(others)}; {others[0]!r} holds {value!r}.",
+            next="Remove them, or give one column of lists alone.",
+        )
+
+
+def _match(
+    store: Store, dataset: str, file: VectorFile, ids: Sequence[str], allow_missing: bool
+) -> tuple[dict[str, bytes], list[str]]:
+    """Return the content of each sample that has a vector, and the samples that have none."""
+    rows = store.samples(dataset, ["id", "content"])
+    contents = dict(zip(rows.column("id").to_pylist(), rows.column("content").to_pylist(), strict=True))
+    unknown = [sample_id for sample_id in ids if sample_id not in contents]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of {len(ids)} ids of {str(file.path)!r} are not in {dataset!r}: {some(unknown)}.",
+            next=f"Its ids are like {some(list(contents)[:2])}. Name their column with --id, or remove the rows.",
+        )
+    given = set(ids)
+    missing = [i for i, content in contents.items() if i not in given or content is None]
+    if missing and not allow_missing:
+        unreadable = sum(i in given for i in missing)
+        known = f" ({unreadable} of them have images that could not be read)" if unreadable else ""
+        raise DataError(
+            f"{len(missing)} of {len(contents)} samples of {dataset!r} have no vector in {str(file.path)!r}{known}: "
+            f"{some(missing)}.",
+            next="Add their rows, or go on without them with --allow-missing.",
+        )
+    return {i: contents[i] for i in ids if contents[i] is not None}, missing
+
+
+def _check_vectors(file: VectorFile, columns: Sequence[str]) -> int:
+    width = 0
+    for _, matrix in file.vectors(columns):
+        width = matrix.shape[1]
+    if not width:
+        raise DataError(f"The file {str(file.path)!r} has no rows.", next="Give a row for each sample.")
+    return width
+
+
+def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> None:
+    """Refuse a second meaning of a name and version."""
+    same = [table for table in store.feature_tables(dataset) if table.backbone == spec["backbone"]]
+    networks = [table for table in same if not table.imported]
+    if networks:
+        raise UsageError(
+            f"{spec['backbone']!r} is the name of a network whose features are in the store.",
+            next="Choose another --name.",
+        )
+    for table in same:
+        same_version = table.layer == spec["layer"] and table.spec["weights"] == spec["weights"]
+        if same_version and table.fingerprint != spec_fingerprint(spec):
+            changed = "; ".join(spec_differences(table.spec, spec))
+            raise _other_version(spec, f"other columns ({table.width} numbers; {changed})")
+
+
+def _other_version(spec: Mapping[str, Any], found: str) -> StoreError:
+    version = str(spec["weights"]).removeprefix(IMPORTED)
+    return StoreError(
+        f"Version {version} of {spec['backbone']}/{spec['layer']} is in the store with {found}.",
+        next="Give these vectors another --version.",
+    )
+
+
+def _insert(
+    store: Store,
+    table: FeatureTable,
+    file: VectorFile,
+    columns: Sequence[str],
+    contents: Mapping[str, bytes],
+    progress: Callable[..., None],
+) -> int:
+    if store.database.count(table.name):
+        _check_same(store, table, file, columns, contents)
+    done = inserted = 0
+    for ids, matrix in file.vectors(columns):
+        rows = [row for row, sample_id in enumerate(ids) if sample_id in contents]
+        kept = [ids[row] for row in rows]
+        inserted += insert_vectors(store.database, table, kept, [contents[i] for i in kept], matrix[rows])
+        done += len(ids)
+        progress(done, len(contents))
+    store.database.optimize(table.name)
+    return inserted
+
+
+def _check_same(
+    store: Store, table: FeatureTable, file: VectorFile, columns: Sequence[str], contents: Mapping[str, bytes]
+) -> None:
+    ids = list(contents)
+    stored, missing = read_vectors(store.database, table, [row_key(i, contents[i]) for i in ids])
+    absent = set(missing.tolist())
+    position = {i: row for row, i in enumerate(i for n, i in enumerate(ids) if n not in absent)}
+    for given, matrix in file.vectors(columns):
+        rows = [row for row, sample_id in enumerate(given) if sample_id in position]
+        known = stored[[position[given[row]] for row in rows]]
+        if not np.array_equal(known, matrix[rows]):
+            changed = [given[row] for row, vector in zip(rows, known, strict=True) if (vector != matrix[row]).any()]
+            raise _other_version(table.spec, f"other vectors, for instance of {some(changed[:1])}")
