@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from histokit import completion, console
+
+if TYPE_CHECKING:
+    from histokit.store.records import DatasetRecord
+
+_SHOWN_CLASSES = 8
 
 
 def ingest(
@@ -41,9 +46,20 @@ def ingest(
         console.warn(warning)
     if record.problems:
         console.warn(f"Samples whose files cannot be read: {record.problems}. See: histokit list problems {name}")
-    classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
-    console.note(f"{record.count} samples ({classes})" + (f", grouped by {record.group}" if record.group else ""))
+    console.note(f"{record.count} samples ({_classes(record.labels)}), {_grouping(record)}")
     console.emit(record.name, record.to_json())
+
+
+def _classes(labels: dict[str, int]) -> str:
+    listed = [f"{label or 'no label'} {count}" for label, count in labels.items()]
+    more = [f"and {len(listed) - _SHOWN_CLASSES} more classes"] if len(listed) > _SHOWN_CLASSES else []
+    return ", ".join(listed[:_SHOWN_CLASSES] + more)
+
+
+def _grouping(record: DatasetRecord) -> str:
+    if record.group:
+        return f"grouped by {record.group}"
+    return "without groups: folds may put images of one patient both in training and in test (-o group=COLUMN)"
 
 
 def split(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, UsageError
 from histokit.store.records import FORMAT
 
 FORMAT_KEY = b"histokit.format"
@@ -115,7 +115,7 @@ class Database:
         except (ValueError, OSError) as error:
             if where is None:
                 raise self._damaged(name, error) from error
-            raise StoreError(
+            raise UsageError(
                 f"The filter {where!r} does not fit the table {name!r}: {_first_line(error)}.",
                 next=f"Write SQL over its columns, such as \"label = 'x'\": {', '.join(table.schema.names)}.",
             ) from error
@@ -216,11 +216,13 @@ def filter_rows(rows: pa.Table, where: str) -> pa.Table:
     try:
         return lance.write_dataset(rows, "memory://").to_table(filter=where, scan_in_order=True)
     except (ValueError, OSError) as error:
-        raise StoreError(
+        raise UsageError(
             f"The filter {where!r} does not fit: {_first_line(error)}.",
             next=f"Write SQL over the columns, such as \"label = 'x'\": {', '.join(rows.schema.names)}.",
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    # Lance begins with the kind of error and ends with a place in its own source.
+    lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

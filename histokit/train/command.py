@@ -82,9 +82,8 @@ def train(
         )
     for text in dict.fromkeys(note for record in records for note in record.notes):
         console.warn(text)
-    rows = [
-        [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, _mean_score(r), r.seconds] for r in records
-    ]
+    facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]
+    rows = [[*known, _mean_score(r), round(r.seconds)] for known, r in zip(facts, records, strict=True)]
     console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)
     console.emit([record.id for record in records], {"runs": [_document(record) for record in records]})
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from histokit.errors import DataError, StoreError
+from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.database import FORMAT_KEY
@@ -63,7 +63,7 @@ def test_unknown_dataset_has_a_hint(store: FeatureStore) -> None:
 
 def test_bad_filter_names_the_columns(store: FeatureStore) -> None:
     a_dataset(store)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(UsageError) as caught:
         store.samples("d", where="lable = 'x'")
     assert "label" in caught.value.next
 
