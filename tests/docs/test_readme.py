@@ -80,7 +80,7 @@ def test_every_command_runs(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert done.stdout.startswith("(480, 174) texture/stain[red_mean] (40, 66)")
+    assert done.stdout.startswith("(480, 174) texture/stain[red_mean] (40, 174)")
 
 
 def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
