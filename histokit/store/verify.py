@@ -77,9 +77,17 @@ class _Verifier:
             progress(done, len(order), name)
             self._table(name)
         self.findings += width_differences(self.features)
-        for check in (self._datasets, self._orphans, self._splits, self._runs):
+        for check in (self._headless, self._datasets, self._orphans, self._splits, self._runs):
             self.findings += check()
         return Verification(tuple(self.findings), len(names), self.rows)
+
+    def _headless(self) -> Iterator[Finding]:
+        """Find what is called like a table but has no version: its manifests are lost, or it was cut off early."""
+        for path in sorted(self.store.uri.glob("*.lance")):
+            data = path / "data"
+            if not self.database.exists(path.stem) and (path.is_file() or (data.is_dir() and any(data.iterdir()))):
+                what = "it has no version that can be read: its manifest is lost, or its first write was cut off"
+                yield Finding(path.stem, "unreadable", what, f"Move {path} away and do again what made it")
 
     def _table(self, name: str) -> None:
         try:

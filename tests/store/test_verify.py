@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -244,6 +245,17 @@ def test_a_foreign_table_that_is_called_like_features(toy: FeatureStore) -> None
 def test_a_file_where_a_table_should_be(toy: FeatureStore) -> None:
     (toy.uri / "problems.lance").write_text("")
     assert only(toy).table == "problems"
+
+
+def test_a_table_whose_manifests_are_lost(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    shutil.rmtree(path_of(toy, name) / "_versions")
+    assert (only(toy).table, only(toy).kind) == (name, "unreadable")
+
+
+def test_a_table_that_is_just_being_made_is_no_finding(toy: FeatureStore) -> None:
+    (toy.uri / "features.toy.new.lance" / "_transactions").mkdir(parents=True)
+    assert verify(toy).ok
 
 
 def test_runs_without_predictions_or_model(toy: FeatureStore) -> None:
