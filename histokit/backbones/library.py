@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -34,7 +35,7 @@ RESERVED = ("pretrained", "pretrained_cfg", "checkpoint_path", "features_only", 
 _WORDS = {"true": True, "false": False, "none": None}
 
 
-class LibraryBackbone(Backbone):
+class LibraryBackbone(Backbone, ABC):
     """A network that a library builds; the library is imported when its layers, or the network, are asked for.
 
     Parameters
@@ -212,26 +213,33 @@ class LibraryBackbone(Backbone):
     def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
         return load_state(network, state, name=self.name, origin=file, heads=self._heads(network))
 
+    @abstractmethod
     def _create(self) -> nn.Module:
-        raise NotImplementedError
+        """Build the network without weights."""
 
+    @abstractmethod
     def _heads(self, network: nn.Module) -> Sequence[str]:
-        raise NotImplementedError
+        """Return the names of the classifier modules."""
 
+    @abstractmethod
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
-        raise NotImplementedError
+        """Return the cut points in depth order."""
 
+    @abstractmethod
     def _token_pooling(self, network: nn.Module) -> Pooling:
-        raise NotImplementedError
+        """Return how token sequences become a vector."""
 
+    @abstractmethod
     def _library_preprocess(self) -> Preprocess:
-        raise NotImplementedError
+        """Return the preprocessing that the library gives with the weights."""
 
+    @abstractmethod
     def _library_licence(self) -> str | None:
-        raise NotImplementedError
+        """Return the licence that the library tells of the weights."""
 
+    @abstractmethod
     def _library_source(self) -> Source:
-        raise NotImplementedError
+        """Return where the library has the weights."""
 
 
 def prefix_tokens(network: nn.Module) -> int:
