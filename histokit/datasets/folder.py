@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from histokit.datasets.labels import LabelTable, require_labels
@@ -185,7 +185,7 @@ class Folder(Dataset):
         return DataError(
             f"None of {others.count} images in {str(self.root)!r} matches the pattern {self.pattern.text!r}: {reason}. "
             f"There are, for example, {others}.",
-            next="Give -o pattern=..., such as '{patient}/{label}/*.png', that fits these paths.",
+            next=f"Give a pattern that fits these paths, such as {_suggestion(others.examples[0])}",
         )
 
     def _remarks(self, others: Tally, ambiguous: Tally, unlabelled: Tally) -> Iterator[str]:
@@ -208,3 +208,14 @@ class Folder(Dataset):
 
 def _images(count: int) -> str:
     return "1 image does" if count == 1 else f"{count} images do"
+
+
+def _suggestion(path: str) -> str:
+    """Return an option that takes an image, with what its folders often stand for."""
+    folders = path.count("/")
+    suffix = PurePosixPath(path).suffix
+    if not folders:
+        table = f"-o labels=TABLE.csv -o on=image -o pattern='{{image}}{suffix}'"
+        return f"-o pattern='*{suffix}' for images without labels; with labels in a table, {table}"
+    names = [f"{{level{i}}}" for i in range(1, folders - 1)] + ["{patient}", "{label}"][-min(folders, 2) :]
+    return f"-o pattern='{'/'.join([*names, '*' + suffix])}'"

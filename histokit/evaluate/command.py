@@ -11,6 +11,8 @@ from histokit import completion, console
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
 
+_CONFUSION_COLUMNS = 12
+
 
 def evaluate(
     runs: Annotated[
@@ -52,8 +54,10 @@ def evaluate(
 
 
 def _print(evaluation: Evaluation) -> None:
-    title = f"{evaluation.run}  {evaluation.dataset}  {evaluation.address}  {evaluation.classifier}  {evaluation.split}"
-    groups = f", {evaluation.groups} groups" if evaluation.groups else ""
+    facts = (evaluation.run, evaluation.dataset, evaluation.address, evaluation.classifier, evaluation.split)
+    counts = {"predictions": evaluation.n, "groups": evaluation.groups, "folds": evaluation.folds["count"]}
+    counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count and (count > 1 or what != "folds"))
+    title = f"{'  '.join(filter(None, facts))}  ({counted})"
     columns = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
     folds = evaluation.folds
     rows = [
@@ -65,7 +69,7 @@ def _print(evaluation: Evaluation) -> None:
         [f"{name}, always {base['class']}", base[name], None, None, *[None] * bool(evaluation.intervals)]
         for name in ("accuracy", "balanced_accuracy")
     ]
-    console.table(columns, rows, None, title=f"{title}  ({evaluation.n} predictions{groups}, {folds['count']} folds)")
+    console.table(columns, rows, None, title=title)
     for name, entry in evaluation.by.items():
         kind = "scores of units" if entry["kind"] == "level" else "metric inside each unit"
         inner = [
@@ -74,13 +78,19 @@ def _print(evaluation: Evaluation) -> None:
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
+    _print_classes(evaluation)
+
+
+def _print_classes(evaluation: Evaluation) -> None:
     classes = evaluation.confusion["classes"]
+    few = len(classes) <= _CONFUSION_COLUMNS
     each = [
-        [name, *(values[m] for m in ("precision", "recall", "f1", "roc_auc", "support")), *counts]
+        [name, *(values[m] for m in ("precision", "recall", "f1", "roc_auc", "support")), *counts[: len(counts) * few]]
         for (name, values), counts in zip(evaluation.per_class.items(), evaluation.confusion["counts"], strict=True)
     ]
-    shown = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {name}" for name in classes)]
-    console.table(shown, each, None, title="by class, and confusion")
+    columns = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {c}" for c in classes if few)]
+    title = "by class, and confusion" if few else "by class (the confusion of so many classes: --figure or --json)"
+    console.table(columns, each, None, title=title)
 
 
 def _interval(intervals: dict[str, Any], metric: str) -> list[str | None]:

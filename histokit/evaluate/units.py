@@ -26,8 +26,8 @@ def parse_by(texts: str | Sequence[str] | None) -> list[tuple[str, str]]:
     listed = [texts] if isinstance(texts, str) else list(texts or [])
     found = []
     for text in (part.strip() for entry in listed for part in entry.split(",")):
-        column, _, how = text.partition(":")
-        how = how or "mean"
+        column, colon, how = text.partition(":")
+        how = how if colon else "mean"
         if not column or how not in HOWS:
             raise UsageError(
                 f"--by {text!r} is not of the form COLUMN[:mean|median|vote].",

@@ -98,9 +98,10 @@ class FeatureStore(Store):
     def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
         bad = len(self.problems(dataset))
         known = f" ({bad} samples are known to be unreadable: histokit list problems {dataset})" if bad else ""
+        make = f"{make_again(table)}{' --retry' if bad else ''}"
         return StoreError(
             f"{table.address} is missing for {missing} of {total} samples of {dataset!r}{known}.",
-            next=f"Make them with: {make_again(table)}; or go on without them with --allow-missing.",
+            next=f"Make them with: {make}; or go on without them with --allow-missing.",
             details={"missing": missing, "total": total},
         )
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
+from histokit.features.units import some
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
@@ -181,5 +182,5 @@ def _notes(run: RunRecord, features: FeatureSet, truth: Sequence[str | None], mo
         notes.append(f"{twins} of {len(features)} samples were in the training of the model: their scores say nothing")
     strange = sorted({label for label in truth if label is not None} - set(run.classes))
     if strange:
-        notes.append(f"the model does not know the labels {', '.join(strange)}")
+        notes.append(f"the model does not know the labels {some(strange)}")
     return notes
