@@ -7,6 +7,7 @@ from PIL import Image
 
 from histokit import cli
 from histokit.errors import ExitCode
+from tests.cli.command_line import run_process
 from tests.cli.conftest import PATTERN
 
 FAST = ["--grid", "C=1", "--inner-folds", "2"]
@@ -201,3 +202,34 @@ def test_the_version(histokit):
 
     assert histokit.ok("--version").out == f"{__version__}\n"
     assert histokit.ok("--version", "--json").document == {"version": __version__}
+
+
+INTERRUPTED = """
+import os, signal
+from histokit import cli
+from histokit.datasets.synthetic import Synthetic
+
+class Slow(Synthetic):
+    def samples(self):
+        yield from list(super().samples())[:3]
+        os.kill(os.getpid(), signal.SIGINT)
+
+class Plugin:
+    @hookimpl
+    def register_datasets(self, register):
+        register("slow", lambda: Slow)
+
+from histokit.plugin.testing import added_plugin
+with added_plugin(Plugin()):
+    cli.main(["ingest", "slow", ".", "--name", "drawn", "--json"])
+"""
+
+
+def test_ctrl_c_in_a_process_of_its_own(tmp_path):
+    code = "from histokit.plugin import hookimpl" + INTERRUPTED
+    done = run_process(code=code, environment={"HISTOKIT_STORE": str(tmp_path / "store")})
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert done.stderr == "error: Interrupted.\nRun the same command to resume.\n"
+    assert json.loads(done.stdout)["error"]["code"] == ExitCode.INTERRUPTED
+    listed = run_process("list", "datasets", "--json", environment={"HISTOKIT_STORE": str(tmp_path / "store")})
+    assert json.loads(listed.stdout) == {"datasets": []}
