@@ -20,7 +20,7 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 #: What LanceDB's optimize prunes by default are versions of over seven days, even one that was replaced a moment ago
 #: and that a reader still holds.
 _NEVER_PRUNE = timedelta(days=36_500)
-_SCAN_BYTES = 16 << 20
+_SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
 
 os.environ.setdefault("LANCE_LOG", "error")
@@ -102,7 +102,9 @@ class Database:
         files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
         size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
-        yield from table.to_batches(batch_size=rows, batch_readahead=2, fragment_readahead=1, scan_in_order=True)
+        yield from table.to_batches(
+            batch_size=rows, batch_readahead=2, fragment_readahead=1, io_buffer_size=4 * _SCAN_BYTES, scan_in_order=True
+        )
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read the rows at positions, in that order."""
