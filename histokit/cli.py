@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 import sys
 import traceback
@@ -161,6 +160,9 @@ def _warn_of_broken_plugins() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        # An old terminal shows a question mark where it cannot show a letter.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -220,6 +222,6 @@ def _usage(error: Any, as_json: bool) -> int:
 def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
     if as_json:
         error = document or {"code": int(code), "message": message, "next": next}
-        print(json.dumps({"error": error}, ensure_ascii=False))
+        console.print_json({"error": error})
     print(f"error: {message}\n{next}", file=sys.stderr)
     return int(code)

@@ -49,7 +49,7 @@ def open_store() -> FeatureStore:
 def emit(lines: str | Sequence[str], document: Any) -> None:
     """Print a command's result on stdout: its lines, or with ``--json`` the document."""
     if state.json:
-        _print_json(document)
+        print_json(document)
         return
     for line in [lines] if isinstance(lines, str) else lines:
         print(line)
@@ -76,7 +76,7 @@ def table(
     if empty and not rows:
         note(empty)
     if state.json:
-        _print_json(document)
+        print_json(document)
         return
     _rich_table(columns, rows, title, sys.stdout)
 
@@ -117,8 +117,10 @@ def _shown(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, allow_nan=False, indent=2))
+def print_json(document: Any) -> None:
+    """Print a JSON document on stdout, with escapes where stdout cannot show every letter."""
+    unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8")
+    print(json.dumps(document, ensure_ascii=not unicode, allow_nan=False, indent=2))
 
 
 def note(text: str) -> None:

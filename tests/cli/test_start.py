@@ -68,3 +68,12 @@ def test_the_process_ends_with_the_code_of_the_command(tmp_path):
     assert done.stderr.startswith("error: There is no dataset 'nothing'")
     assert run_process("list", "runs", environment=environment).returncode == 0
     assert not (tmp_path / "store").exists(), "looking makes no store"
+
+
+def test_letters_that_a_terminal_cannot_show_do_no_harm(tmp_path):
+    environment = {"HISTOKIT_STORE": str(tmp_path / "größe"), "PYTHONIOENCODING": "ascii"}
+    done = run_process("list", "splits", environment=environment)
+    assert done.returncode == 0
+    assert "dataset" in done.stdout
+    failed = run_process("list", "splits", "nothing", "--json", environment=environment)
+    assert "größe" in json.loads(failed.stdout)["error"]["message"]
