@@ -78,6 +78,25 @@ def test_folders_that_are_missing_or_empty_are_code_4(histokit, tmp_path):
     assert histokit.ok("list", "datasets", "--json").document == {"datasets": []}
 
 
+@pytest.mark.parametrize(
+    ("path", "suggestion"),
+    [
+        ("a.png", "-o pattern='*.png' for images without labels"),
+        ("x/a.tif", "-o pattern='{label}/*.tif'"),
+        ("p/x/a.png", "-o pattern='{patient}/{label}/*.png'"),
+        ("c/p/x/a.png", "-o pattern='{level1}/{patient}/{label}/*.png'"),
+    ],
+)
+def test_a_pattern_is_suggested_that_takes_the_images_there(histokit, tmp_path, path, suggestion):
+    file = tmp_path / "data" / path
+    file.parent.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(file)
+    ingest = ["ingest", "folder", tmp_path / "data", "--name", "x"]
+    assert suggestion in histokit.fails(*ingest, "-o", "pattern=no{a}/*.png", code=ExitCode.DATA).err
+    pattern = suggestion.split("'")[1]
+    assert histokit.ok(*ingest, "-o", f"pattern={pattern}", "--json").document["count"] == 1
+
+
 def test_what_is_not_in_the_store_is_code_5(extracted):
     def fails(*arguments):
         return extracted.fails(*arguments, code=ExitCode.STORE).err

@@ -94,3 +94,30 @@ def test_a_leaking_file_split_is_exit_code_6(call, tmp_path):
     code, _, err = call("split", "toy", "--name", "mine", "--from", path)
     assert code == 6
     assert "slide P0 is in training and in test" in err
+
+
+def test_by_and_figure_and_out_are_checked(call, tmp_path):
+    run = call("train", "toy", "--features", "net/last", *SMALL)[1].strip()
+    for arguments, says in (
+        (["evaluate", run, "--by", "slide:"], "COLUMN[:mean|median|vote]"),
+        (["evaluate", run, "--by", "patient"], "no column 'patient'"),
+        (["evaluate", run, "--figure", tmp_path / "x.xyz"], "Choose a path ending in .png"),
+        (["predictions", run, "--out", tmp_path / "p.txt"], "neither .csv nor .parquet"),
+        (["compare", run], "two runs or more"),
+        (["train", "toy", "--features", "net/last", "--where", "slid = 'P0'"], "No field named slid"),
+    ):
+        code, out, err = call(*arguments)
+        assert (code, out) == (2, "")
+        assert says in err
+
+
+def test_many_classes_leave_the_confusion_out_of_the_table(tmp_path, capsys, monkeypatch):
+    samples, X = make_samples(n=130, slides=5, classes="abcdefghijklm")
+    make_store(tmp_path / "many", samples, {"last": X})
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "many"))
+    assert cli.run(["train", "toy", "--features", "net/last", "--classifier", "knn", "--grid", "k=1"]) == 0
+    run = capsys.readouterr().out.strip()
+    assert cli.run(["evaluate", run]) == 0
+    out = capsys.readouterr().out
+    assert "the confusion of so many classes: --figure or --json" in out
+    assert "as a" not in out
