@@ -121,7 +121,12 @@ def extract(
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
         backbone = resolve_backbone(store, name, backbone_weights, changes, chosen)
-        plans.append(plan_backbone(store, record, samples, known, backbone, precision, copy=not dry_run))
+        plan = plan_backbone(store, record, samples, known, backbone, precision, copy=not dry_run)
+        if plan.open_tables and not dry_run:
+            confirmed = resolve_backbone(store, name, backbone_weights, changes, chosen, confirm=True)
+            if confirmed != backbone:
+                plan = plan_backbone(store, record, samples, known, confirmed, precision, copy=True)
+        plans.append(plan)
     computed: dict[str, int] = {}
     notes: list[str] = []
     if not dry_run and any(plan.open_tables for plan in plans):
@@ -184,6 +189,7 @@ def _compute(
     progress: Callable[..., None],
 ) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.ingested import IngestedFiles
     from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device, run_workers
     from histokit.extract.writer import Writer
 
@@ -200,7 +206,7 @@ def _compute(
     working = [plan for plan in plans if plan.open_tables]
     networks = [NetworkWorker(plan, record.channels, chosen, precision, size, writer) for plan in working]
     try:
-        run_workers(opened, samples, networks, writer, workers, progress)
+        run_workers(IngestedFiles(opened, store.files(record.name)), samples, networks, writer, workers, progress)
     finally:
         writer.close()
     return writer.computed, [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]

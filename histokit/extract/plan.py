@@ -154,13 +154,11 @@ def _copy_known(store: Store, dataset: str, plan: TablePlan, samples: Samples, s
     for source in sources:
         if not plan.missing:
             return
-        known = vectors_by_content(store.database, source, set(plan.missing))
-        if not known:
-            continue
-        if plan.table is None:
-            plan.table = store.create_feature_table(dataset, plan.spec, source.width, dict(source.info))
-        positions = [(p, content) for content in known for p in plan.missing.pop(content)]
-        ids = [samples.ids[p] for p, _ in positions]
-        contents = [content for _, content in positions]
-        insert_vectors(store.database, plan.table, ids, contents, [known[c] for c in contents])
-        plan.copied += len(positions)
+        for known in vectors_by_content(store.database, source, set(plan.missing)):
+            if plan.table is None:
+                plan.table = store.create_feature_table(dataset, plan.spec, source.width, dict(source.info))
+            positions = [(p, content) for content in known for p in plan.missing.pop(content)]
+            ids = [samples.ids[p] for p, _ in positions]
+            contents = [content for _, content in positions]
+            insert_vectors(store.database, plan.table, ids, contents, [known[c] for c in contents])
+            plan.copied += len(positions)

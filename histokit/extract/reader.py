@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from histokit.errors import HistokitError
-from histokit.plugin import Dataset, Sample
+from histokit.extract.ingested import IngestedFiles
+from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
 
 
@@ -24,13 +25,14 @@ class ReadResult(NamedTuple):
 
 
 def read_samples(
-    dataset: Dataset, positions: Iterable[int], sample: Callable[[int], Sample], workers: int, ahead: int
+    files: IngestedFiles, positions: Iterable[int], sample: Callable[[int], Sample], workers: int, ahead: int
 ) -> Iterator[ReadResult]:
     """Read samples in order.
 
     Parameters
     ----------
-    dataset : Dataset
+    files : IngestedFiles
+        Of the dataset that reads.
     positions : iterable of int
     sample : callable
         Position → Sample.
@@ -41,7 +43,7 @@ def read_samples(
     """
 
     def read(position: int) -> ReadResult:
-        return _read(dataset, position, sample(position))
+        return _read(files, position, sample(position))
 
     if workers < 1:
         yield from map(read, positions)
@@ -56,15 +58,18 @@ def read_samples(
             yield pending.popleft().result()
 
 
-def _read(dataset: Dataset, position: int, sample: Sample) -> ReadResult:
+def _read(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
     try:
-        pixels = dataset.read(sample)
+        pixels = files.dataset.read(sample)
+        changed = files.changed(sample)
     except HistokitError as error:
         return ReadResult(position, None, sample.mpp, error.message)
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
         return ReadResult(position, None, sample.mpp, f"{type(error).__name__}: {error}")
-    channels = len(dataset.channels)
+    if changed is not None:
+        return ReadResult(position, None, sample.mpp, changed)
+    channels = len(files.dataset.channels)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
         given = getattr(pixels, "dtype", type(pixels).__name__)
         reason = f"read() gave {given} of shape {np.shape(pixels)}, not uint8 of (H, W, C)"

@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histokit.plugin import Layer, Preprocess
+from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.plugin.manager import registry, split_backbone_name
+from histokit.plugin.weights import FOLDER_VARIABLE, PRETRAINED, RANDOM
 from histokit.store import Store
 from histokit.store.fingerprints import EXTRACTION_VERSION
 
@@ -82,9 +83,15 @@ class ResolvedBackbone:
 
 
 def resolve_backbone(
-    store: Store, name: str, weights: str, changes: Mapping[str, str] | Preprocess, layers: Sequence[str]
+    store: Store,
+    name: str,
+    weights: str,
+    changes: Mapping[str, str] | Preprocess,
+    layers: Sequence[str],
+    *,
+    confirm: bool = False,
 ) -> ResolvedBackbone:
-    """Resolve a backbone, from the store's memory where its weights file is unchanged.
+    """Resolve a backbone, from the store's memory where nothing that it was found from has changed.
 
     Parameters
     ----------
@@ -94,6 +101,8 @@ def resolve_backbone(
         Changes to the preprocessing that comes with the weights, or what takes its place.
     layers : sequence of str
         ``all``, or ``last``, curated names and module paths.
+    confirm : bool
+        Ask the plugin whether the weights would still come from the remembered file, as before they are loaded.
 
     Raises
     ------
@@ -104,9 +113,11 @@ def resolve_backbone(
     UsageError
         If a preprocessing change is impossible.
     """
+    weights = _absolute(weights)
     key = _key(name, weights)
     known = store.remembered(key)
-    if known is None or _state(known["source"]) != known["state"]:
+    moved = confirm and known is not None and _weights_file(registry().backbone(name, weights)) != known["source"]
+    if known is None or moved or _surroundings(weights, known["source"]) != known["state"]:
         known = _look_up(name, weights)
         store.remember(key, known)
     names = [layer["name"] for layer in known["layers"]] if list(layers) == ["all"] else list(layers)
@@ -130,14 +141,14 @@ def resolve_backbone(
 
 def _look_up(name: str, weights: str) -> dict[str, Any]:
     backbone = registry().backbone(name, weights)
-    path = backbone.weights_file()
+    source = _weights_file(backbone)
     curated = {layer.name: asdict(layer) for layer in backbone.layers}
     return {
         "found": curated | {"last": asdict(backbone.layer("last"))},
         "name": backbone.name,
-        "weights": backbone.weights if path is None else digest_file(path).hex(),
-        "source": "" if path is None else str(path),
-        "state": _state("" if path is None else str(path)),
+        "weights": digest_file(Path(source)).hex() if source else backbone.weights,
+        "source": source,
+        "state": _surroundings(weights, source),
         "layers": list(curated.values()),
         "preprocess": backbone.preprocess.to_json(),
         "licence": backbone.licence,
@@ -148,9 +159,7 @@ def _key(name: str, weights: str) -> str:
     base, _ = split_backbone_name(name)
     prefix, colon, _ = base.partition(":")
     entry = registry().backbones.get(prefix + ":" if colon else base, [])
-    given = Path(weights).expanduser()
-    beside = sorted(str(_state(str(p))) for p in (given, given.with_suffix(".json"), Path(f"{given}.json")))
-    known = [name, weights, beside, os.environ.get("HISTOKIT_WEIGHTS"), [e.distribution for e in entry], _versions()]
+    known = [name, weights, os.environ.get(FOLDER_VARIABLE), [e.distribution for e in entry], _versions()]
     return digest_json(known).hex()
 
 
@@ -164,9 +173,30 @@ def _versions() -> list[str | None]:
     return found
 
 
+def _absolute(weights: str) -> str:
+    """Return a path that does not depend on the working folder, so that the same weights are found again."""
+    path = Path(weights).expanduser()
+    named = weights.partition(":")[0] in (PRETRAINED, RANDOM)
+    return weights if named or not path.exists() else str(path.absolute())
+
+
+def _weights_file(backbone: Backbone) -> str:
+    path = backbone.weights_file()
+    return "" if path is None else str(path)
+
+
+def _surroundings(weights: str, source: str) -> list[list[int] | None]:
+    """Return the state of all files that decide which weights are taken and how images are prepared for them."""
+    file = Path(source)
+    configurations = [file.with_suffix(".json"), Path(f"{source}.json"), file.parent / "config.json"] if source else []
+    # The state of a folder changes with the names in it: a file may have come that goes first.
+    chosen_from = [os.environ.get(FOLDER_VARIABLE, "") if weights == PRETRAINED else weights]
+    return [_state(str(path)) for path in (source, *configurations, *chosen_from)]
+
+
 def _state(path: str) -> list[int] | None:
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]

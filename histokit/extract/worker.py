@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from histokit.extract.ingested import IngestedFiles
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan, Samples
 from histokit.extract.reader import ReadResult, read_samples
 from histokit.extract.transform import Transform
 from histokit.extract.writer import Writer
-from histokit.plugin import Dataset
 from histokit.plugin.manager import registry
 
 #: Small on processors, whose caches large batches overflow; never found by timing, so that it is reproducible.
@@ -110,7 +110,7 @@ class NetworkWorker:
 
 
 def run_workers(
-    dataset: Dataset,
+    files: IngestedFiles,
     samples: Samples,
     networks: Sequence[NetworkWorker],
     writer: Writer,
@@ -127,7 +127,7 @@ def run_workers(
     threads = min(8, os.cpu_count() or 1) if workers is None else workers
     chunk: list[tuple[bytes, ReadResult]] = []
     done = 0
-    for result in read_samples(dataset, positions, samples.sample, threads, 2 * _CHUNK):
+    for result in read_samples(files, positions, samples.sample, threads, 2 * _CHUNK):
         content = samples.contents[result.position] or b""
         if result.reason is not None:
             for position in first[content]:

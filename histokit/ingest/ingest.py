@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from histokit.errors import PluginError, UsageError
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
@@ -62,7 +64,7 @@ def ingest(
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
     dataset.root = dataset.root.resolve()
     dataset.state = dataset.fit()
-    digests = FileDigests(dataset, None if rehash else store.files(name))
+    digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
     rows = table.collect(name, progress)
     record = _record(name, dataset, table, len(rows))
@@ -73,6 +75,15 @@ def ingest(
     for split in splits:
         store.save_split(split)
     return record
+
+
+def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
+    """Return the files of an earlier ingestion of the same folder by the same plugin; other digests say nothing."""
+    before = next((record for record in store.datasets() if record.name == name), None)
+    now = (dataset.name, dataset.version, str(dataset.root))
+    if before is None or (before.plugin, before.plugin_version, before.root) != now:
+        return None
+    return store.files(name)
 
 
 def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> DatasetRecord:

@@ -67,7 +67,7 @@ class SampleTable:
                 self.problems.append(problem)
             else:
                 files = [state.digest or b"" for state in states]
-                content = content_digest(files, sample.part, sample.box, self.dataset.pixel_key(sample))
+                content = content_digest(files, sample.part, sample.box, self.dataset.pixel_key(sample), sample.mpp)
             self.labels[sample.label] += 1
             yield {
                 "id": sample.id,

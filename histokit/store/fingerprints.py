@@ -21,9 +21,12 @@ def spec_fingerprint(spec: Mapping[str, Any]) -> str:
     return digest_json(dict(spec)).hex()[:FINGERPRINT_LENGTH]
 
 
-def content_digest(files: Sequence[bytes], part: str | None, box: Box | None, pixel_key: bytes) -> bytes:
-    """Return the 16-byte digest of all that a sample's pixels depend on."""
-    piece = digest_json([part, list(box) if box is not None else None])
+def content_digest(
+    files: Sequence[bytes], part: str | None, box: Box | None, pixel_key: bytes, mpp: float | None = None
+) -> bytes:
+    """Return the 16-byte digest of all that a sample's pixels depend on, once they are brought to some `mpp`."""
+    scale = [] if mpp is None else [mpp]
+    piece = digest_json([part, list(box) if box is not None else None, *scale])
     return digest_bytes(b"content", piece, pixel_key, *files)
 
 

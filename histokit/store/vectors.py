@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,8 @@ HEADER_KEY = b"histokit.features"
 
 #: What the weights of vectors that were computed elsewhere begin with; their version follows.
 IMPORTED = "import:"
+
+_COPIED_AT_ONCE = 4_096
 
 
 @dataclass(frozen=True)
@@ -210,15 +212,15 @@ def read_vectors(
 
 def vectors_by_content(
     database: Database, table: FeatureTable, contents: set[bytes]
-) -> dict[bytes, npt.NDArray[np.float32]]:
-    """Return one vector for each of the contents that the table holds under any id."""
-    here = database.read(table.name, ["content"]).column("content").to_pylist()
-    wanted = {content: i for i, content in enumerate(here) if content in contents}
-    if not wanted:
-        return {}
-    rows = database.take(table.name, sorted(wanted.values()), ["content", "vector"])
-    matrix = _matrix(rows.column("vector"), table.width)
-    return dict(zip(rows.column("content").to_pylist(), matrix, strict=True))
+) -> Iterator[dict[bytes, npt.NDArray[np.float32]]]:
+    """Yield, some thousand at a time, one vector for each of the contents that the table holds under any id."""
+    # One version for both reads, because merging fragments moves rows.
+    version = database.table(table.name)
+    here = version.to_table(columns=["content"], scan_in_order=True).column("content").to_pylist()
+    rows = sorted({content: i for i, content in enumerate(here) if content in contents}.values())
+    for start in range(0, len(rows), _COPIED_AT_ONCE):
+        found = version.take(rows[start : start + _COPIED_AT_ONCE], columns=["content", "vector"])
+        yield dict(zip(found.column("content").to_pylist(), _matrix(found.column("vector"), table.width), strict=True))
 
 
 def _matrix(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ from histokit.extract.extract import Extraction
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.plugin import read_image
+from histokit.plugin.weights import seeded
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -171,6 +172,98 @@ def test_other_preprocessing_or_weights_make_another_table(store: FeatureStore, 
         store.features("d", "tiny/last")
     assert len(caught.value.details["candidates"]) == 3
     assert store.features("d", f"tiny/last@{third['fingerprint'][:5]}").parts[0].fingerprint == third["fingerprint"]
+
+
+def test_a_file_that_changed_since_ingestion_is_not_stored_under_its_old_content(
+    store: FeatureStore, images: Path, tiny: TinyPlugin
+) -> None:
+    ingest(store, images)
+    changed, touched = images / "p1" / "dark" / "0.png", images / "p2" / "dark" / "0.png"
+    Image.fromarray(np.full((16, 16, 3), 7, dtype=np.uint8)).save(changed)
+    os.utime(touched, ns=(0, 0))
+    extraction = histokit.extract(store, "d", "tiny", layers="last")
+    assert [(p["id"], p["reason"]) for p in extraction.problems] == [
+        ("p1/dark/0.png", "p1/dark/0.png changed since the dataset was ingested: ingest it again")
+    ]
+    ingest(store, images)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(23, 0, 1, 0)]
+    assert tiny.built == 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_other_micrometres_per_pixel_are_computed_anew(store: FeatureStore, images: Path) -> None:
+    request: dict[str, Any] = {"layers": "last", "preprocess": ["target_mpp=0.5", "resize=none"]}
+    vectors = []
+    for mpp in (0.5, 0.25):
+        ingest(store, images, mpp=mpp)
+        assert counts(histokit.extract(store, "d", "tiny", **request)) == [(0, 0, 24, 0)]
+        vectors.append(store.features("d", "tiny/last").X)
+    assert not np.allclose(vectors[0], vectors[1], atol=1e-4)
+
+
+NET = "torchvision:squeezenet1_1"
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of weights, which ``pretrained`` is looked for in first, and two files to put there."""
+    import torchvision
+    from safetensors.torch import save_file
+
+    for seed in (1, 2):
+        with seeded(seed):
+            save_file(torchvision.models.squeezenet1_1().state_dict(), tmp_path / f"{seed}.safetensors")
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(folder))
+    return folder
+
+
+def fingerprint(store: FeatureStore, **options: Any) -> str:
+    found = histokit.extract(store, "d", NET, layers="last", preprocess=["size=32"], dry_run=True, **options)
+    return str(found.tables[0]["fingerprint"])
+
+
+def test_whatever_decides_on_weights_and_preprocessing_is_noticed(
+    store: FeatureStore, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images / "p1", pattern="{label}/*.png", group="none")
+    file = weights / "torchvision.squeezenet1_1.tagged.safetensors"
+    shutil.copy(weights.parent / "1.safetensors", file)
+    seen = [fingerprint(store)]
+    file.with_suffix(".json").write_text('{"mean": [0.5, 0.5, 0.5]}')
+    seen.append(fingerprint(store))
+    file.with_suffix(".json").write_text('{"mean": [0.4, 0.4, 0.4]}')
+    seen.append(fingerprint(store))
+    # Found before the one with a tag.
+    shutil.copy(weights.parent / "2.safetensors", weights / "torchvision.squeezenet1_1.safetensors")
+    seen.append(fingerprint(store))
+    # Another file of the same size and date.
+    status = (weights / "torchvision.squeezenet1_1.safetensors").stat()
+    shutil.copy(weights.parent / "1.safetensors", weights / "torchvision.squeezenet1_1.safetensors")
+    os.utime(weights / "torchvision.squeezenet1_1.safetensors", ns=(status.st_atime_ns, status.st_mtime_ns))
+    seen.append(fingerprint(store))
+    assert len(set(seen)) == 4
+    assert seen[4] == seen[0]
+    monkeypatch.chdir(weights.parent)
+    relative = fingerprint(store, weights="1.safetensors")
+    monkeypatch.chdir("/")
+    assert relative == fingerprint(store, weights=str(weights.parent / "1.safetensors")) == seen[4]
+
+
+def test_weights_that_are_found_elsewhere_meanwhile_make_another_table(
+    store: FeatureStore, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images / "p1", pattern="{label}/*.png", group="none")
+    cache = weights.parent / "cache"
+    cache.mkdir()
+    first, second = (Path(shutil.copy(weights.parent / f"{n}.safetensors", cache)) for n in (1, 2))
+    monkeypatch.setattr("histokit.plugin.weights.in_cache", lambda _source: first)
+    before = fingerprint(store)
+    # As after a new revision was downloaded: the first file is still there and the same.
+    monkeypatch.setattr("histokit.plugin.weights.in_cache", lambda _source: second)
+    made = histokit.extract(store, "d", NET, layers="last", preprocess=["size=32"]).tables[0]["fingerprint"]
+    assert made == fingerprint(store) != before
 
 
 @pytest.mark.usefixtures("tiny")

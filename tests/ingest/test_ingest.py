@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -171,3 +172,16 @@ def test_a_dataset_ingested_again_loses_no_splits(store: FeatureStore, images: P
     store.save_split(histokit.make_split(store.samples("d"), record, "mine", folds=2))
     histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
     assert [s.name for s in store.splits("d")] == ["mine"]
+
+
+def test_digests_of_another_folder_are_not_taken_over(store: FeatureStore, images: Path, tmp_path: Path) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    before = digests(store)
+    other = tmp_path / "other"
+    shutil.copytree(images, other)
+    image = other / "p1" / "dark" / "0.png"
+    status = image.stat()
+    image.write_bytes(image.read_bytes()[:-1] + b"x")
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
+    histokit.ingest(store, "folder", other, name="d", options=OPTIONS)
+    assert {i for i, d in digests(store).items() if d != before[i]} == {"p1/dark/0.png"}

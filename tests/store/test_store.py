@@ -114,7 +114,9 @@ def test_saving_a_run_again_does_not_double_its_predictions(store: FeatureStore)
         store.model("abcd1234")
 
 
-def test_vectors_are_written_once_and_come_back_in_any_order(store: FeatureStore) -> None:
+def test_vectors_are_written_once_and_come_back_in_any_order(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = store.create_feature_table("d", SPEC, 3, {"index": 0})
     ids, contents = ["a", "b", "c"], [b"1" * 16, b"2" * 16, b"3" * 16]
     matrix = np.arange(9, dtype=np.float32).reshape(3, 3)
@@ -125,7 +127,12 @@ def test_vectors_are_written_once_and_come_back_in_any_order(store: FeatureStore
     found, missing = read_vectors(store.database, table, [keys[2], b"0" * 16, keys[0]])
     assert found.tolist() == [[106, 107, 108], [0, 1, 2]]
     assert missing.tolist() == [1]
-    assert vectors_by_content(store.database, table, {b"2" * 16, b"9" * 16})[b"2" * 16].tolist() == [3, 4, 5]
+    known = list(vectors_by_content(store.database, table, {b"2" * 16, b"9" * 16}))
+    assert [{content: v.tolist() for content, v in batch.items()} for batch in known] == [{b"2" * 16: [3, 4, 5]}]
+    monkeypatch.setattr("histokit.store.vectors._COPIED_AT_ONCE", 2)
+    parts = list(vectors_by_content(store.database, table, set(contents)))
+    assert [len(part) for part in parts] == [2, 1]
+    assert {content for part in parts for content in part} == set(contents)
 
 
 def test_nan_is_refused_by_layer_and_sample(store: FeatureStore) -> None:
@@ -191,9 +198,10 @@ def test_content_depends_on_files_part_box_and_pixel_key() -> None:
         content_digest([b"f", b"f"], None, None, b""),
         content_digest([b"f"], "page1", None, b""),
         content_digest([b"f"], None, (0, 0, 1, 1), b""),
+        content_digest([b"f"], None, None, b"", 0.5),
         content_digest([b"f"], None, None, b"k"),
     }
-    assert len(others | {base}) == 6
+    assert len(others | {base}) == 7
 
 
 def test_table_names_hold_only_what_lancedb_allows() -> None:
