@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -22,6 +23,8 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 _NEVER_PRUNE = timedelta(days=36_500)
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
+
+_SOURCE_PLACES = re.compile(r"(, /\S+\.rs:\d+:\d+)+$")
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
@@ -118,7 +121,7 @@ class Database:
             if where is None:
                 raise self._damaged(name, error) from error
             raise UsageError(
-                f"The filter {where!r} does not fit the table {name!r}: {_first_line(error)}.",
+                f"The filter {where!r} does not fit the table {name!r}: {first_line(error)}.",
                 next=f"Write SQL over its columns, such as \"label = 'x'\": {', '.join(table.schema.names)}.",
             ) from error
 
@@ -141,7 +144,7 @@ class Database:
 
     def _damaged(self, name: str, error: Exception) -> StoreError:
         return StoreError(
-            f"The table {name!r} of the store {self.uri} cannot be read: {_first_line(error)}.",
+            f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",
             next="Check the store with: histokit store verify",
         )
 
@@ -219,12 +222,12 @@ def filter_rows(rows: pa.Table, where: str) -> pa.Table:
         return lance.write_dataset(rows, "memory://").to_table(filter=where, scan_in_order=True)
     except (ValueError, OSError) as error:
         raise UsageError(
-            f"The filter {where!r} does not fit: {_first_line(error)}.",
+            f"The filter {where!r} does not fit: {first_line(error)}.",
             next=f"Write SQL over the columns, such as \"label = 'x'\": {', '.join(rows.schema.names)}.",
         ) from error
 
 
-def _first_line(error: Exception) -> str:
-    # Lance begins with the kind of error and ends with a place in its own source.
-    lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, without the places in Lance's sources that it ends with."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return _SOURCE_PLACES.sub("", text).rstrip(".")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
-from histokit.store.database import FORMAT_KEY
+from histokit.store.database import FORMAT_KEY, first_line
 from histokit.store.feature_checks import (
     FeatureCheck,
     Prefixes,
@@ -102,8 +102,7 @@ class _Verifier:
         try:
             self._feature_rows(name, schema) if name.startswith("features.") else self._other_rows(name)
         except _READ_ERRORS as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            self._unreadable(name, f"its data cannot be read: {lines[0]}")
+            self._unreadable(name, f"its data cannot be read: {first_line(error)}")
 
     def _add(self, table: str, kind: str, what: str, next: str) -> None:
         self.findings.append(Finding(table, kind, what, next))

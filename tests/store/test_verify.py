@@ -84,6 +84,7 @@ def test_a_truncated_data_file(toy: FeatureStore, kept: float) -> None:
     file.write_bytes(content[: int(len(content) * kept)])
     finding = only(toy)
     assert (finding.table, finding.kind) == (name, "unreadable")
+    assert ".rs:" not in finding.what
     assert "histokit extract toy --backbone net --layers last" in finding.next
 
 
