@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ _NEVER_PRUNE = timedelta(days=36_500)
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
 
-_SOURCE_PLACES = re.compile(r"(, /\S+\.rs:\d+:\d+)+$")
+_REFUSED = re.compile(r"\(os error (\d+)\)")
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
@@ -148,11 +149,26 @@ class Database:
             next="Check the store with: histokit store verify",
         )
 
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[None]:
+        """Say what the operating system refused, a full disk above all; each write is whole or not there."""
+        try:
+            yield
+        except (RuntimeError, OSError, ValueError) as error:
+            refused = _REFUSED.search(str(error))
+            if refused is None:
+                raise
+            raise StoreError(
+                f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(int(refused[1]))}.",
+                next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
+            ) from error
+
     def overwrite(self, name: str, rows: pa.Table) -> None:
         """Replace a table by rows, in one atomic step."""
         rows = rows.replace_schema_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
         mode = "overwrite" if self.exists(name) else "create"
-        self._connection.create_table(name, rows, mode=mode)
+        with self._writing(name):
+            self._connection.create_table(name, rows, mode=mode)
 
     def create(self, name: str, schema: pa.Schema) -> None:
         """Make an empty table; one that is there, or that another process just made, stays as it is."""
@@ -160,33 +176,38 @@ class Database:
             return
         schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
         try:
-            self._connection.create_table(name, schema=schema)
+            with self._writing(name):
+                self._connection.create_table(name, schema=schema)
         except (ValueError, OSError):
             if not self.exists(name):
                 raise
 
     def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
         """Insert the rows whose key is not there yet; return their number."""
-        table = self._connection.open_table(name)
-        return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
+        with self._writing(name):
+            table = self._connection.open_table(name)
+            return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
 
     def replace(self, name: str, rows: pa.Table, key: str | list[str]) -> None:
         """Insert rows, replacing those of the same key; the table is made where it is absent."""
         if not self.exists(name):
             self.create(name, rows.schema)
-        table = self._connection.open_table(name)
-        table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
+        with self._writing(name):
+            table = self._connection.open_table(name)
+            table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def append(self, name: str, rows: pa.Table) -> None:
         """Add rows to the end of a table, which is made where it is absent."""
         if not self.exists(name):
             self.create(name, rows.schema)
-        self._connection.open_table(name).add(rows)
+        with self._writing(name):
+            self._connection.open_table(name).add(rows)
 
     def delete(self, name: str, where: str) -> None:
         """Delete rows; nothing happens where the table is absent."""
         if self.exists(name):
-            self._connection.open_table(name).delete(where)
+            with self._writing(name):
+                self._connection.open_table(name).delete(where)
 
     def drop(self, name: str) -> None:
         """Drop a table."""
@@ -201,7 +222,8 @@ class Database:
             Whether it was done; False where another process was merging the same fragments.
         """
         try:
-            self._connection.open_table(name).optimize(cleanup_older_than=_NEVER_PRUNE)
+            with self._writing(name):
+                self._connection.open_table(name).optimize(cleanup_older_than=_NEVER_PRUNE)
         except (RuntimeError, OSError, ValueError) as error:
             if "commit conflict" not in str(error):
                 raise
@@ -228,6 +250,7 @@ def filter_rows(rows: pa.Table, where: str) -> pa.Table:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, without the places in Lance's sources that it ends with."""
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return _SOURCE_PLACES.sub("", text).rstrip(".")
+    """Return the first line of an error's text."""
+    # Lance begins with the kind of error and ends with a place in its own source.
+    lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

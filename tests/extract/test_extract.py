@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -295,6 +296,24 @@ def test_interruption_loses_at_most_what_was_not_flushed(
     ingest(other := histokit.open_store(tmp_path / "other"), images)
     run(other, "d", "tiny", batch_size=4)
     assert (other.features("d", "tiny/all").X == store.features("d", "tiny/all").X).all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_disk_that_takes_no_more_is_an_error_after_which_extraction_resumes(
+    store: FeatureStore, images: Path
+) -> None:
+    ingest(store, images)
+    histokit.extract(store, "d", "tiny", layers="0")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, unlimited[1]))
+    try:
+        with pytest.raises(StoreError, match="cannot be written: File too large") as caught:
+            histokit.extract(store, "d", "tiny")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert "run the same command again" in caught.value.next
+    assert len(store.features("d", "tiny/0")) == 24
+    assert counts(histokit.extract(store, "d", "tiny")) == [(24, 0, 0, 0), (0, 0, 24, 0), (0, 0, 24, 0)]
 
 
 @pytest.mark.usefixtures("tiny")
