@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def test_merging_is_independent_of_order_up_to_columns_and_rows(data: st.DataObj
     for name in ("p", "q", "r"):
         width = data.draw(st.integers(1, 3))
         order = data.draw(st.permutations(ids))
-        X = np.array([[hash((name, i, j)) % 1000 for j in range(width)] for i in order])
+        X = np.array([[crc32(f"{name} {i} {j}".encode()) % 1000 for j in range(width)] for i in order])
         sets.append(a_set(list(order), name, X))
 
     def cells(merged: FeatureSet) -> dict[tuple[str, str], float]:

@@ -268,9 +268,11 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
     assert import_features(store, "made", path, **NEW) == Imported(**{**done.to_json(), "inserted": 0})
     more = import_features(store, "made", path, **{**NEW, "version": "2", "create": False, "group": None})
     assert more.inserted == 60
-    other = new(tmp_path / "other.csv", label=["a", "b", "c"] * 20)
-    with pytest.raises(StoreError, match="Another dataset 'made' is there already"):
-        import_features(store, "made", other, **{**NEW, "version": "3"})
+    labels = make_samples()[0]["label"]
+    for changed in (["a", "b", "c"] * 20, labels[::-1]):
+        other = new(tmp_path / "other.csv", label=changed)
+        with pytest.raises(StoreError, match="Another dataset 'made' is there already"):
+            import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
 @pytest.mark.parametrize(
