@@ -41,6 +41,7 @@ class CutNetwork:
     def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
         network = backbone.build().eval().requires_grad_(False)
         self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
+        self.name = backbone.name
         self.device = device
         self.dtype = PRECISIONS[precision]
         self.layers = list(layers)
@@ -79,6 +80,11 @@ class CutNetwork:
         -------
         dict
             Name of layer → (N, d) float32 array.
+
+        Raises
+        ------
+        UsageError
+            If the network does not take such inputs, or does not reach a layer.
         """
         self._vectors, self._fired = {}, []
         batch = batch.contiguous(memory_format=torch.channels_last)
@@ -88,6 +94,12 @@ class CutNetwork:
                 self.network(batch)
         except _Deepest:
             pass
+        except (RuntimeError, AssertionError, ValueError) as error:
+            raise UsageError(
+                f"{self.name} cannot run on {len(batch)} inputs of {' × '.join(map(str, batch.shape[1:]))}: "
+                f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
+                next="Change --preprocess size=N or resize; where memory is short, --batch-size N.",
+            ) from error
         if self._stop_after is None:
             # A module that is used several times counts with its last output.
             self._stop_after = len(self._fired)

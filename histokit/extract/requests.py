@@ -21,6 +21,10 @@ def weights_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str,
     chosen: dict[str, str] = {}
     for text in texts:
         owner, value = _owner(names, text, "=")
+        if not value:
+            raise UsageError(
+                f"--weights {text!r} names no weights.", next="Give pretrained, random, a file or a folder."
+            )
         shared = value.partition(":")[0] in _FOR_ALL
         if owner is None and len(names) > 1 and not shared:
             raise UsageError(

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from histokit.errors import UsageError
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.plugin.manager import registry, split_backbone_name
@@ -100,7 +101,7 @@ def resolve_backbone(
     changes : mapping or Preprocess
         Changes to the preprocessing that comes with the weights, or what takes its place.
     layers : sequence of str
-        ``all``, or ``last``, curated names and module paths.
+        Of ``all``, ``last``, curated names and module paths.
     confirm : bool
         Ask the plugin whether the weights would still come from the remembered file, as before they are loaded.
 
@@ -111,7 +112,7 @@ def resolve_backbone(
     StoreError
         If its weights cannot be had.
     UsageError
-        If a preprocessing change is impossible.
+        If a preprocessing change is impossible, or no layer is named.
     """
     weights = _absolute(weights)
     key = _key(name, weights)
@@ -120,7 +121,7 @@ def resolve_backbone(
     if known is None or moved or _surroundings(weights, known["source"]) != known["state"]:
         known = _look_up(name, weights)
         store.remember(key, known)
-    names = [layer["name"] for layer in known["layers"]] if list(layers) == ["all"] else list(layers)
+    names = _wanted(layers, [layer["name"] for layer in known["layers"]])
     found = {text: Layer(**layer) for text, layer in known["found"].items()}
     if not found.keys() >= set(names):
         backbone = registry().backbone(name, weights)
@@ -137,6 +138,13 @@ def resolve_backbone(
         licence=known["licence"],
         chosen=tuple({found[text].name: found[text] for text in names}.values()),
     )
+
+
+def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
+    asked = [text.strip() for text in layers if text.strip()]
+    if not asked:
+        raise UsageError("No layer is named.", next="Write --layers all, --layers last, or names separated by commas.")
+    return [name for text in asked for name in (curated if text == "all" else [text])]
 
 
 def _look_up(name: str, weights: str) -> dict[str, Any]:

@@ -33,12 +33,15 @@ def choose_device(name: str) -> torch.device:
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("This machine has no CUDA device that torch can use.", next="Use --device cpu.")
     try:
-        return torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"There is no device {name!r}.", next="Use auto, cpu or cuda.") from None
+        device = torch.device("meta")
+    if device.type not in BATCH_SIZES:
+        raise UsageError(f"There is no device {name!r} for networks.", next="Use auto, cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
+    return device
 
 
 class NetworkWorker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
+from math import inf
 from typing import Any
 
 import pyarrow as pa
@@ -89,6 +90,10 @@ class SampleTable:
             raise DataError(
                 f"The sample {sample.id!r} has the unknown label {sample.label!r}.",
                 next=f"{did_you_mean(sample.label, classes)}The classes are: {', '.join(classes)}.",
+            )
+        if sample.mpp is not None and not 0 < sample.mpp < inf:
+            raise DataError(
+                f"The sample {sample.id!r} has {sample.mpp} micrometres per pixel.", next="Give more than 0, or none."
             )
         for column in sample.metadata:
             if column not in self.dataset.columns:

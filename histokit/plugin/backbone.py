@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -87,10 +88,13 @@ class Preprocess:
                     f"Preprocessing {name}={value!r} is unknown.",
                     next=f"{did_you_mean(str(value), allowed)}Use one of {', '.join(allowed)}.",
                 )
-        if self.size < 1 or any(s <= 0 for s in self.std) or len(self.mean) != len(self.std):
+        positive = (*self.std, 1.0 if self.target_mpp is None else self.target_mpp)
+        possible = all(isfinite(value) for value in (*self.mean, *positive)) and min(positive) > 0
+        if self.size < 1 or not possible or len(self.mean) != len(self.std):
+            target = "" if self.target_mpp is None else f", target_mpp={self.target_mpp}"
             raise UsageError(
-                f"Preprocessing size={self.size}, mean={self.mean}, std={self.std} is impossible.",
-                next="Give a size of at least 1, and as many positive std as mean.",
+                f"Preprocessing size={self.size}, mean={self.mean}, std={self.std}{target} is impossible.",
+                next="Give a size of at least 1, as many positive std as mean, and a positive target_mpp or none.",
             )
 
     def to_json(self) -> dict[str, Any]:

@@ -66,7 +66,12 @@ def test_only_what_is_missing_is_computed(store: FeatureStore, images: Path, tin
     assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(0, 0, 24, 0)]
     assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(24, 0, 0, 0)]
     assert tiny.built == 1
-    assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(0, 0, 24, 0), (24, 0, 0, 0)]
+    assert counts(histokit.extract(store, "d", "tiny", layers=["0", " 3", ""])) == [(0, 0, 24, 0), (24, 0, 0, 0)]
+    assert counts(histokit.extract(store, "d", "tiny", layers=["all", "0"], dry_run=True)) == [
+        (24, 0, 0, 0),
+        (0, 0, 0, 24),
+        (24, 0, 0, 0),
+    ]
     pixels = np.full((16, 16, 3), 7, dtype=np.uint8)
     Image.fromarray(pixels).save(images / "p1" / "dark" / "0.png")
     ingest(store, images)
@@ -326,7 +331,15 @@ def test_a_disk_that_takes_no_more_is_an_error_after_which_extraction_resumes(
         ({"backbones": "tiny", "preprocess": ["sise=3"]}, UsageError, "Did you mean 'size'"),
         ({"backbones": "tiny", "preprocess": ["size=x"]}, UsageError, "Give size as a whole number"),
         ({"backbones": "tiny", "precision": "float8"}, UsageError, "float16"),
-        ({"backbones": "tiny", "device": "cuda:x"}, UsageError, ""),
+        ({"backbones": "tiny", "preprocess": ["mean=nan,0,0"]}, UsageError, "positive std"),
+        ({"backbones": "tiny", "preprocess": ["std=inf,1,1"]}, UsageError, "positive std"),
+        ({"backbones": "tiny", "preprocess": ["target_mpp=0"]}, UsageError, "positive target_mpp"),
+        ({"backbones": "tiny", "preprocess": ["size=2"]}, UsageError, "size=N"),
+        ({"backbones": "tiny", "weights": "tiny="}, UsageError, "a file"),
+        ({"backbones": "tiny", "layers": ["", " "]}, UsageError, "--layers last"),
+        ({"backbones": "tiny", "device": "cuda:x"}, UsageError, "cpu"),
+        ({"backbones": "tiny", "device": "cuda:99"}, UsageError, "cpu"),
+        ({"backbones": "tiny", "device": "meta"}, UsageError, "cpu"),
         ({"backbones": [], "layers": "all"}, UsageError, "--backbone NAME"),
     ],
 )

@@ -185,3 +185,9 @@ def test_digests_of_another_folder_are_not_taken_over(store: FeatureStore, image
     os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
     histokit.ingest(store, "folder", other, name="d", options=OPTIONS)
     assert {i for i, d in digests(store).items() if d != before[i]} == {"p1/dark/0.png"}
+
+
+@pytest.mark.parametrize("mpp", [0.0, -0.5, float("nan"), float("inf")])
+def test_an_impossible_scale_is_named(store: FeatureStore, one_image: Path, mpp: float) -> None:
+    with pytest.raises(DataError, match="micrometres per pixel"):
+        histokit.ingest(store, Cells(one_image, rows=[{"mpp": mpp}]), name="d")
