@@ -81,7 +81,7 @@ def extract(
             console.warn(f"{table['address']} has another table {difference}")
     console.emit(list(result.addresses), result.to_json())
     if result.problems:
-        console.warn(f"Samples that could not be used: {len(result.problems)} (--retry tries them again):")
+        console.warn(f"Samples that could not be used: {len(result.problems)} (mend and ingest them, or --retry):")
         for problem in result.problems[:_SHOWN_PROBLEMS]:
             console.warn(f"  {problem['id']}: {problem['reason']}")
         if len(result.problems) > _SHOWN_PROBLEMS:

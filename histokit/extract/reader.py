@@ -14,6 +14,9 @@ from histokit.extract.ingested import IngestedFiles
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
 
+#: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
+READ_BYTES = 256 << 20
+
 
 class ReadResult(NamedTuple):
     """The pixels of a sample, or the reason why there are none."""
@@ -22,6 +25,11 @@ class ReadResult(NamedTuple):
     pixels: Pixels | None
     mpp: float | None
     reason: str | None
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that the pixels take."""
+        return 0 if self.pixels is None else self.pixels.nbytes
 
 
 def read_samples(
@@ -39,7 +47,7 @@ def read_samples(
     workers : int
         Threads that decode; decoding releases the interpreter's lock.
     ahead : int
-        How many samples are read ahead at most.
+        How many samples are read ahead at most; fewer where they are larger than `READ_BYTES` together.
     """
 
     def read(position: int) -> ReadResult:
@@ -50,10 +58,14 @@ def read_samples(
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         pending: deque[Future[ReadResult]] = deque()
+        # How large images are is known when the first one was read.
+        limit = workers
         for position in positions:
             pending.append(pool.submit(read, position))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
+            while len(pending) > limit:
+                result = pending.popleft().result()
+                limit = max(workers, min(ahead, READ_BYTES // max(1, result.nbytes)))
+                yield result
         while pending:
             yield pending.popleft().result()
 

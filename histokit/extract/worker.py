@@ -11,7 +11,7 @@ from torch import Tensor
 from histokit.extract.ingested import IngestedFiles
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan, Samples
-from histokit.extract.reader import ReadResult, read_samples
+from histokit.extract.reader import READ_BYTES, ReadResult, read_samples
 from histokit.extract.transform import Transform
 from histokit.extract.writer import Writer
 from histokit.plugin.manager import registry
@@ -129,7 +129,7 @@ def run_workers(
     positions = [members[0] for members in first.values()]
     threads = min(8, os.cpu_count() or 1) if workers is None else workers
     chunk: list[tuple[bytes, ReadResult]] = []
-    done = 0
+    done = held = 0
     for result in read_samples(files, positions, samples.sample, threads, 2 * _CHUNK):
         content = samples.contents[result.position] or b""
         if result.reason is not None:
@@ -137,11 +137,12 @@ def run_workers(
                 writer.fail(position, result.reason)
         else:
             chunk.append((content, result))
-        if len(chunk) == _CHUNK:
+            held += result.nbytes
+        if len(chunk) == _CHUNK or held >= READ_BYTES:
             _push(networks, chunk)
             done += len(chunk)
             progress(done, len(positions))
-            chunk = []
+            chunk, held = [], 0
     _push(networks, chunk)
     for network in networks:
         network.finish()

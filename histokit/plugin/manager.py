@@ -219,7 +219,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             manager.check_pending()
             manager.hook.register_datasets(register=_collector(datasets, module, distribution))
             manager.hook.register_backbones(register=_collector(backbones, module, distribution))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             found.broken.append(BrokenPlugin(module, distribution, f"{type(error).__name__}: {error}"))
             continue
         found.plugins.append((module, distribution))
