@@ -61,8 +61,10 @@ class Transform:
         depth = len(preprocess.mean)
         if len(self.channels) not in (1, depth):
             raise UsageError(
-                f"The network takes {depth} channels; the dataset gives {len(self.channels)}: {', '.join(channels)}.",
-                next="Choose them with --preprocess channels=NAME,NAME,NAME.",
+                f"mean and std are given for {depth} channel{'s' * (depth > 1)}; "
+                f"the dataset gives {len(self.channels)}: {', '.join(channels)}.",
+                next=f"Choose {'them' if depth > 1 else 'it'} with --preprocess channels={','.join(['NAME'] * depth)}; "
+                f"or give a mean and a std for each, such as mean={','.join(['0.5'] * len(self.channels))}.",
             )
         self.mean = torch.tensor(preprocess.mean, device=device).view(1, -1, 1, 1)
         self.std = torch.tensor(preprocess.std, device=device).view(1, -1, 1, 1)

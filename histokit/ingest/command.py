@@ -89,8 +89,15 @@ def split(
     Groups (slides, patients) never straddle training and test, and folds are stratified as far as groups allow.
     Prints the split's name.
     """
-    from histokit.protocol.splits import make_split
+    from histokit.errors import UsageError
+    from histokit.protocol.splits import AUTOMATIC, make_split
 
+    # `train` without --split uses cv: under that name a hold-out would quietly take the place of the ten folds.
+    if name in AUTOMATIC:
+        raise UsageError(
+            f"The split name {name!r} is taken: train makes that split itself.",
+            next=f"Use it with: histokit train {dataset} --features A --split {name}; or choose another --name.",
+        )
     store = console.open_store()
     made = make_split(
         store.samples(dataset),
@@ -106,6 +113,8 @@ def split(
         seed=seed,
     )
     store.save_split(made)
+    for note in made.params.get("notes", []):
+        console.warn(note)
     parts = made.folds()
     first = parts[0]
     console.note(f"Folds: {len(parts)}; the first trains on {len(first.train)} samples and tests on {len(first.test)}")

@@ -27,10 +27,15 @@ FAST = ["--grid", "C=1", "--inner-folds", "2"]
         (["extract", "cells", "--backbone", "tiny", "--workers", "0"], "--workers"),
         (["extract", "cells", "--backbone", "tiny", "--layers", "lst"], "Did you mean 'last'?"),
         (["extract", "cells", "--backbone", "tiny", "--preprocess", "sise=3"], "Did you mean 'size'"),
+        (
+            ["extract", "cells", "--backbone", "tiny", "--preprocess", "mean=0.5", "--preprocess", "std=0.5"],
+            "mean=0.5,0.5",
+        ),
         (["extract", "cells", "--backbone", "tiny", "--device", "tpu"], "auto, cpu or cuda"),
         (["split", "cells", "--name", "s"], "--folds"),
         (["split", "cells", "--name", "s", "--folds", "2", "--test", "0.2"], "--folds"),
         (["split", "cells", "--name", "s", "--folds", "2", "--group", "slide"], "slide"),
+        (["split", "cells", "--name", "cv", "--test", "0.2"], "'cv' is taken"),
         (["evaluate"], "Missing argument 'RUN'"),
     ],
 )

@@ -88,6 +88,12 @@ def test_mistakes_have_a_code_and_a_next_step(call, arguments, code, message):
     assert json.loads(out)["error"]["code"] == code
 
 
+def test_fewer_folds_than_asked_for_are_told(call):
+    code, out, err = call("split", "toy", "--name", "many", "--folds", "50")
+    assert (code, out) == (0, "many\n")
+    assert "6 folds instead of 50" in err
+
+
 def test_a_leaking_file_split_is_exit_code_6(call, tmp_path):
     path = tmp_path / "split.csv"
     path.write_text("id,role\ns0,train\ns1,train\ns6,test\n")
@@ -102,6 +108,7 @@ def test_by_and_figure_and_out_are_checked(call, tmp_path):
         (["evaluate", run, "--by", "slide:"], "COLUMN[:mean|median|vote]"),
         (["evaluate", run, "--by", "patient"], "no column 'patient'"),
         (["evaluate", run, "--figure", tmp_path / "x.xyz"], "Choose a path ending in .png"),
+        (["evaluate", run, "--figure", tmp_path / "none" / "x.png"], "in a folder that exists"),
         (["predictions", run, "--out", tmp_path / "p.txt"], "neither .csv nor .parquet"),
         (["compare", run], "two runs or more"),
         (["train", "toy", "--features", "net/last", "--where", "slid = 'P0'"], "No field named slid"),
