@@ -44,7 +44,8 @@ def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> 
         sheet.savefig(path, dpi=120)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"The figure {path} cannot be written: {error}.", next="Choose a path ending in .png, in a folder that exists."
+            f"The figure {path} cannot be written: {error}.",
+            next="Choose a path ending in .png, in a folder that exists.",
         ) from error
     return Path(path)
 
