@@ -119,7 +119,7 @@ class Database:
         try:
             return read(table)
         except (ValueError, OSError) as error:
-            if where is None:
+            if where is None or "LanceError(IO)" in str(error):
                 raise self._damaged(name, error) from error
             raise UsageError(
                 f"The filter {where!r} does not fit the table {name!r}: {first_line(error)}.",

@@ -16,7 +16,7 @@ from histokit.features import FeatureStore
 from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
-from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, SAMPLE_FIELDS, split_rows
+from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
 from histokit.store.vectors import insert_vectors, read_vectors, stored_keys, vectors_by_content
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
@@ -236,3 +236,12 @@ def test_two_processes_lose_and_double_no_row(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     ids = store.database.read(store.feature_tables("d")[0].name, ["id"]).column("id").to_pylist()
     assert sorted(ids) == sorted(f"s{i}" for i in range(220))
+
+
+def test_a_damaged_table_is_not_taken_for_a_wrong_filter(store: FeatureStore) -> None:
+    row = {"dataset": "d", "id": "a", "content": None, "stage": "extract", "reason": "r"}
+    store.replace_problems("d", "extract", pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA))
+    for file in (store.uri / "problems.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(StoreError, match=r"'problems' .* cannot be read"):
+        store.problems("d")
