@@ -134,7 +134,9 @@ class LibraryBackbone(Backbone, ABC):
     @cached_property
     def _native_preprocess(self) -> Preprocess:
         found = self.row.preprocess if self.row else self._library_preprocess()
-        count = int(self.options.get("in_chans", len(found.mean)))
+        count = self.options.get("in_chans", len(found.mean))
+        if not isinstance(count, int) or count < 1:
+            raise UsageError(f"{self.name!r} asks for in_chans={count}.", next="Give a number of channels, such as 1.")
         if count != len(found.mean):
             # Channels other than the three colours have no statistics of their own.
             found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)

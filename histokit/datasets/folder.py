@@ -151,7 +151,9 @@ class Folder(Dataset):
                 else:
                     beside += 1
                 continue
-            if self.pattern.is_ambiguous(path):
+            unclear = self.pattern.ambiguous_fields(path)
+            if unclear:
+                self._require_clear(path, found, unclear)
                 ambiguous.add(path)
             sample = self._sample(path, found, columns)
             matched += 1
@@ -164,6 +166,16 @@ class Folder(Dataset):
             raise self._nothing(others, beside)
         require_labels(labels, self.positive, self.classes)
         self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *walk.warnings()])
+
+    def _require_clear(self, path: str, found: dict[str, str], unclear: list[str]) -> None:
+        """Raise where it is not clear which group a path belongs to: folds would cut through groups unseen."""
+        deciding = [name for name in (self.group, *self.levels) if name in unclear]
+        if deciding:
+            raise UsageError(
+                f"The pattern {self.pattern.text!r} can divide {path!r} in more than one way: "
+                f"{deciding[0]} may be {found[deciding[0]]!r} or shorter.",
+                next="Write out what separates the fields, such as {patient}_idx{idx}_{rest}.",
+            )
 
     def _sample(self, path: str, found: dict[str, str], columns: Mapping[str, type]) -> Sample:
         label = found.pop("label", None)

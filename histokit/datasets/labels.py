@@ -49,7 +49,8 @@ class LabelTable:
     @cached_property
     def _table(self) -> Any:
         table = read_table(self.path, self.text)
-        require_columns(table, (self.on, self.label), self.path)
+        for option, name in (("on", self.on), ("label_column", self.label)):
+            require_columns(table, (name,), self.path, option)
         refuse_reserved((n for n in table.column_names if n not in (self.on, self.label)), f"The table {self.path}")
         return table
 

@@ -81,10 +81,12 @@ class PathPattern:
         found = self._greedy.fullmatch(path)
         return found.groupdict() if found else None
 
-    def is_ambiguous(self, path: str) -> bool:
-        """Whether the fields could divide a matching path in another way as well."""
+    def ambiguous_fields(self, path: str) -> list[str]:
+        """Return the fields that could take other text of a matching path as well."""
         found, other = self._greedy.fullmatch(path), self._lazy.fullmatch(path)
-        return found is not None and other is not None and found.groupdict() != other.groupdict()
+        if found is None or other is None:
+            return []
+        return [name for name in self.fields if found[name] != other[name]]
 
     def failing_part(self, path: str) -> str:
         """Say, for people, which part of the pattern a path fails at."""

@@ -52,13 +52,14 @@ def read_table(path: Path, text_columns: Collection[str] = ()) -> pa.Table:
     return plain
 
 
-def require_columns(table: pa.Table, names: Iterable[str], path: Path) -> None:
-    """Raise a `UsageError` that names the first column which the table does not have."""
+def require_columns(table: pa.Table, names: Iterable[str], path: Path, option: str = "") -> None:
+    """Raise a `UsageError` that names the first column which the table does not have, and the option that says it."""
     for name in names:
         if name not in table.column_names:
             raise UsageError(
                 f"The table {str(path)!r} has no column {name!r}.",
-                next=f"{did_you_mean(name, table.column_names)}Its columns are: {', '.join(table.column_names)}.",
+                next=f"{did_you_mean(name, table.column_names)}Its columns are: {', '.join(table.column_names)}."
+                + (f" Name the right one with -o {option}=COLUMN." if option else ""),
             )
 
 

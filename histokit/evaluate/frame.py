@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError
+from histokit.features.units import some
 from histokit.protocol.scorers import Scorer
 from histokit.store import RunRecord, Store
 
@@ -99,6 +100,11 @@ def read_frame(store: Store, run: RunRecord) -> Frame:
         notes.append(f"{len(truth) - int(labelled.sum())} samples without a label are not scored")
     rows = table.filter(labelled)
     unknown = sorted({label for label in truth if label is not None} - set(run.classes))
+    if len(unknown) == len({label for label in truth if label is not None}):
+        raise DataError(
+            f"The run {run.id} predicts {', '.join(run.classes)}; the labels of {run.dataset!r} are {some(unknown)}.",
+            next=f"Ingest {run.dataset!r} with the labels that the model knows; see: histokit predictions {run.id}",
+        )
     classes = (*run.classes, *unknown)
     number = {name: k for k, name in enumerate(classes)}
     scores = np.full((len(rows), len(classes)), -np.inf)

@@ -149,6 +149,11 @@ def prepare(
     """
     chosen = resolve_split(store, dataset, split, target=target)
     features = store.features(dataset, address, where=where, allow_missing=allow_missing)
+    if not len(features):
+        message = (
+            f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
+        )
+        raise DataError(message, next="Mend --where." if where else f"See: histokit list problems {dataset}")
     record = features.record
     metric = check_metric(metric or record.metric)
     notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]

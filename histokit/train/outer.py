@@ -152,5 +152,8 @@ def fold_notes(recipe: Recipe, fitted: Sequence[Fitted], documents: Iterable[dic
     notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
     stopped, fits = sum(e.stopped for e in fitted), sum(e.tuned.fits + 1 for e in fitted)
     if stopped:
-        notes.append(f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged")
+        notes.append(
+            f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged: "
+            "usual for weak regularisation on unscaled features; --grid leaves such values out"
+        )
     return notes

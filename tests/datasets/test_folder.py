@@ -282,3 +282,12 @@ def test_real_patches():
     assert {s.metadata["patient"] for s in found} == {path.name for path in root.iterdir() if path.is_dir()}
     assert sum(s.label == "1" for s in found) == sum(1 for _ in root.glob("*/1/*.png"))
     assert warnings == []
+
+
+def test_a_group_that_can_be_read_in_two_ways_is_an_error(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "10256_idx5_x1001_class0.png")
+    unclear = Folder(tmp_path, pattern="{patient}_{rest}_class{label}.png", group="patient")
+    with pytest.raises(UsageError, match="patient may be '10256_idx5' or shorter"):
+        list(unclear.samples())
+    clear = Folder(tmp_path, pattern="{patient}_idx{rest}_class{label}.png", group="patient")
+    assert [s.metadata["patient"] for s in clear.samples()] == ["10256"]

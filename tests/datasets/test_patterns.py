@@ -84,7 +84,7 @@ def test_the_failing_part_is_named(pattern, path, reason):
 
 def test_ambiguity():
     pattern = PathPattern("{slide}_{x}.png")
-    assert pattern.is_ambiguous("a_b_c.png")
+    assert pattern.ambiguous_fields("a_b_c.png") == pattern.fields
     assert pattern.match("a_b_c.png") == {"slide": "a_b", "x": "c"}
-    assert not pattern.is_ambiguous("a_b.png")
-    assert not pattern.is_ambiguous("nothing.png")
+    assert pattern.ambiguous_fields("a_b.png") == []
+    assert pattern.ambiguous_fields("nothing.png") == []

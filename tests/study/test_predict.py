@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
-from histokit.errors import StoreError
+from histokit.errors import DataError, StoreError
 from histokit.features import FeatureStore
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -57,3 +57,18 @@ def test_features_that_cannot_be_made_again_are_an_error(
         store.database.drop(table.name)
     with pytest.raises(StoreError, match="is gone"):
         histokit.predict(store, run_id, "p1")
+
+
+def test_labels_that_the_model_does_not_know_are_not_scored(store: FeatureStore, run_id: str, images: Path) -> None:
+    (images / "p1" / "dark").rename(images / "p1" / "night")
+    (images / "p1" / "bright").rename(images / "p1" / "day")
+    histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
+    done = histokit.predict(store, run_id, "p1")
+    with pytest.raises(DataError, match="predicts bright, dark; the labels of 'p1' are day, night"):
+        histokit.evaluate(store, done.id)
+
+
+def test_a_filter_that_keeps_nothing_is_named(store: FeatureStore, run_id: str) -> None:
+    assert store.has_run(run_id)
+    with pytest.raises(DataError, match="keeps no sample of 'd'"):
+        histokit.train(store, "d", "tiny/3", "knn", where="patient = 'none'")
