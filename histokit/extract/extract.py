@@ -17,6 +17,7 @@ from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN
 
 PRECISIONS = ("float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def extract(
     """
     started = time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
-    _check_options(precision, batch_size)
+    _check_options(precision, device, batch_size)
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
         raise UsageError(
@@ -146,10 +147,12 @@ def _canonical(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _check_options(precision: str, batch_size: int | None) -> None:
+def _check_options(precision: str, device: str, batch_size: int | None) -> None:
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS)
         raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
+    if device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"There is no device {device!r} for networks.", next=f"Use one of {', '.join(DEVICES)}.")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")
 

@@ -111,8 +111,8 @@ def _no_backbone(address: Address, tables: Sequence[FeatureTable], dataset: str)
     have = f" It has features of: {', '.join(known)}." if known else " It has no features yet."
     return StoreError(
         f"The dataset {dataset!r} has no features of {address.backbone!r}.{have}",
-        next=f"{did_you_mean(address.backbone, known)}Extract them with: "
-        f"histokit extract {dataset} --backbone {address.backbone}",
+        next=did_you_mean(address.backbone, known).strip()
+        or f"Extract them with: histokit extract {dataset} --backbone {address.backbone}",
     )
 
 
@@ -130,7 +130,7 @@ def _no_layer(address: Address, here: Sequence[FeatureTable], dataset: str) -> S
         again = f"histokit import-features {dataset} FILE --name {address.backbone} --layer {address.layer}"
     return StoreError(
         f"The dataset {dataset!r} has no layer {address.layer!r} of {address.backbone!r}; it has {', '.join(known)}.",
-        next=f"{did_you_mean(address.layer, [*known, *aliases])}Make it with: {again}",
+        next=did_you_mean(address.layer, [*known, *aliases]).strip() or f"Make it with: {again}",
     )
 
 

@@ -259,4 +259,6 @@ class Store:
         if found:
             listed = ", ".join(d["id"] for d in found)
             raise StoreError(f"The {what} {prefix!r} is ambiguous: {listed}.", next="Give more of its id.")
-        raise StoreError(f"There is no {what} {prefix!r} in the store {self.uri}.", next=f"See: histokit list {what}s")
+        short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
+        message = f"There is no {what} {prefix!r} in the store {self.uri}."
+        raise StoreError(message, next=f"{short}See: histokit list {what}s")
