@@ -230,6 +230,8 @@ def test_the_version(histokit):
 
 INTERRUPTED = """
 import os, signal
+# A shell that starts the tests in the background has them ignore the signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from histokit import cli
 from histokit.datasets.synthetic import Synthetic
 

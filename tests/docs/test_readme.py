@@ -58,6 +58,7 @@ def save_weights(folder: Path) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir()
+    save_file(timm.create_model("mobilenetv2_100").state_dict(), folder.parent / "mobilenet.safetensors")
     save_file(timm.create_model("resnet50").state_dict(), folder / "resnet50.safetensors")
     save_file(torchvision.models.squeezenet1_1().state_dict(), folder / "squeezenet1_1.safetensors")
 
