@@ -152,7 +152,7 @@ def _check_options(precision: str, device: str, batch_size: int | None) -> None:
         hint = did_you_mean(precision, PRECISIONS)
         raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
     if device.partition(":")[0] not in DEVICES:
-        raise UsageError(f"There is no device {device!r} for networks.", next=f"Use one of {', '.join(DEVICES)}.")
+        raise UsageError(f"There is no device {device!r} for networks.", next="Use auto, cpu or cuda.")
     if batch_size is not None and batch_size < 1:
         raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")
 
