@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
@@ -90,3 +90,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``"Did you mean 'vgg16'? "``, or ``""`` where nothing is close."""
     close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+
+
+def some(values: Sequence[str], limit: int = 5) -> str:
+    """Return the first few of some texts, and how many more there are."""
+    more = f" and {len(values) - limit} more" if len(values) > limit else ""
+    return ", ".join(values[:limit]) + more

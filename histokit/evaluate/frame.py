@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError
-from histokit.features.units import some
+from histokit.errors import DataError, some
 from histokit.protocol.scorers import Scorer
 from histokit.store import RunRecord, Store
 

@@ -13,6 +13,8 @@ from histokit.store.fingerprints import row_key, spec_differences, spec_fingerpr
 from histokit.store.records import SAMPLE_FIELDS
 from histokit.store.vectors import FeatureTable, insert_vectors, stored_keys, vectors_by_content
 
+_FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
+
 
 @dataclass
 class TablePlan:
@@ -88,7 +90,6 @@ class Samples:
     def sample(self, position: int) -> Sample:
         """Rebuild one sample."""
         row = self.rows.slice(position, 1).to_pylist()[0]
-        fixed = {f.name for f in SAMPLE_FIELDS}
         box = row["box"]
         return Sample(
             id=row["id"],
@@ -97,7 +98,7 @@ class Samples:
             box=(box[0], box[1], box[2], box[3]) if box else None,
             label=row["label"],
             mpp=row["mpp"],
-            metadata={k: v for k, v in row.items() if k not in fixed},
+            metadata={k: v for k, v in row.items() if k not in _FIXED},
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from histokit.errors import UsageError
 from histokit.extract.ingested import IngestedFiles
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan, Samples
@@ -29,8 +30,6 @@ def choose_device(name: str) -> torch.device:
     UsageError
         If the device is not there.
     """
-    from histokit.errors import UsageError
-
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.features.units import aggregate_samples, some
+from histokit.errors import DataError, UsageError, did_you_mean, some
+from histokit.features.units import aggregate_samples
 from histokit.store.database import filter_rows
 from histokit.store.records import DatasetRecord
 

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.new_dataset import create_dataset
-from histokit.features.units import some
 from histokit.features.vector_file import VectorFile, is_list
 from histokit.plugin.digests import digest_json
 from histokit.store import Store

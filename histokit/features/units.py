@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from histokit.errors import DataError
+from histokit.errors import DataError, some
 from histokit.plugin.digests import digest_bytes
 
 
@@ -47,9 +47,3 @@ def aggregate_samples(samples: pa.Table, members: Mapping[str, Sequence[int]], b
         [digest_bytes(*sorted(contents[r] for r in rows)) for rows in members.values()], pa.binary(16)
     )
     return pa.table(columns, schema=samples.schema)
-
-
-def some(values: Sequence[str], limit: int = 5) -> str:
-    """Return the first few of some texts, and how many more there are."""
-    more = f" and {len(values) - limit} more" if len(values) > limit else ""
-    return ", ".join(values[:limit]) + more

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, some
 from histokit.plugin.weights import SUFFIXES
 
 if TYPE_CHECKING:
@@ -176,9 +176,11 @@ def _notes(origin: Path, headless: list[str], spare: list[str], given: Mapping[s
     notes = []
     if headless:
         other = " of this shape" if any(key in given for key in headless) else ""
-        notes.append(f"{origin.name} has no {_some(headless)}{other}: the network is used without that classifier head")
+        notes.append(
+            f"{origin.name} has no {some(headless, _SHOWN)}{other}: the network is used without that classifier head"
+        )
     if spare:
-        notes.append(f"{origin.name} has {_some(spare)}, which the network does not have: left out")
+        notes.append(f"{origin.name} has {some(spare, _SHOWN)}, which the network does not have: left out")
     return notes
 
 
@@ -195,7 +197,7 @@ def _mismatch(
     reshaped = [k for k in misfits if k in given and k not in headless]
     shapes = [f"{k} is {tuple(given[k].shape)}, not {tuple(expected[k].shape)}" for k in reshaped]
     parts = [
-        f"{len(keys)} {what}: {_some(keys)}"
+        f"{len(keys)} {what}: {some(keys, _SHOWN)}"
         for keys, what in ((missing, "missing"), (superfluous, "superfluous"), (shapes, "of another shape"))
         if keys
     ]
@@ -204,8 +206,3 @@ def _mismatch(
         next=f"Give weights of {name!r}, or name the network and the builder options that these weights are of.",
         details={"missing": missing, "superfluous": superfluous, "reshaped": reshaped},
     )
-
-
-def _some(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from histokit.errors import LeakageError
+from histokit.errors import LeakageError, some
 from histokit.store.records import Fold, SelectionRecord, Split
-
-_SHOWN = 5
 
 
 def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:
@@ -48,11 +46,10 @@ def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: s
 def _refuse(split: Split, fold: Fold, values: list[str], what: str, file: str | None) -> None:
     if not values:
         return
-    shown = ", ".join(values[:_SHOWN]) + (f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else "")
     place = f"fold {fold.fold}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
     mend = f"Put each {what} on one side in {file}" if file else "Use --split cv"
     raise LeakageError(
-        f"In {place} of the split {split.name!r}, {what} {shown} {'is' if len(values) == 1 else 'are'} "
+        f"In {place} of the split {split.name!r}, {what} {some(values)} {'is' if len(values) == 1 else 'are'} "
         "in training and in test.",
         next=f"{mend}, or make a split with: histokit split {split.dataset} --name NAME --folds 10",
         details={"split": split.name, "fold": fold.fold, "repeat": fold.repeat, what: values},

@@ -190,16 +190,14 @@ class Database:
 
     def replace(self, name: str, rows: pa.Table, key: str | list[str]) -> None:
         """Insert rows, replacing those of the same key; the table is made where it is absent."""
-        if not self.exists(name):
-            self.create(name, rows.schema)
+        self.create(name, rows.schema)
         with self._writing(name):
             table = self._connection.open_table(name)
             table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def append(self, name: str, rows: pa.Table) -> None:
         """Add rows to the end of a table, which is made where it is absent."""
-        if not self.exists(name):
-            self.create(name, rows.schema)
+        self.create(name, rows.schema)
         with self._writing(name):
             self._connection.open_table(name).add(rows)
 

@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, some
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.units import some
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
