@@ -192,8 +192,9 @@ def _compute(
     progress: Callable[..., None],
 ) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.feed import run_workers
     from histokit.extract.ingested import IngestedFiles
-    from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device, run_workers
+    from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device
     from histokit.extract.writer import Writer
 
     opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)

@@ -72,6 +72,10 @@ class BackbonePlan:
         """The content digests that have to go through the network."""
         return {content for table in self.tables for content in table.missing}
 
+    def needs(self, content: bytes) -> bool:
+        """Return whether an image of this content has to go through the network."""
+        return any(content in table.missing for table in self.tables)
+
 
 @dataclass
 class Samples:

@@ -1,25 +1,22 @@
-"""Pushes images through networks: each image is read once for all of them."""
+"""Pushes batches of images through one network."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from histokit.errors import UsageError
-from histokit.extract.ingested import IngestedFiles
 from histokit.extract.network import CutNetwork
-from histokit.extract.plan import BackbonePlan, Samples
-from histokit.extract.reader import READ_BYTES, ReadResult, read_samples
+from histokit.extract.plan import BackbonePlan
+from histokit.extract.reader import ReadResult
 from histokit.extract.transform import Transform
 from histokit.extract.writer import Writer
 from histokit.plugin.manager import registry
 
 #: Small on processors, whose caches large batches overflow; never found by timing, so that it is reproducible.
 BATCH_SIZES = {"cpu": 16, "cuda": 256}
-_CHUNK = 64
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,7 +64,6 @@ class NetworkWorker:
         writer: Writer,
     ):
         self.plan = plan
-        self.contents = plan.contents
         self.batch_size = batch_size
         self.writer = writer
         self.transform = Transform(plan.backbone.preprocess, channels, device)
@@ -84,7 +80,7 @@ class NetworkWorker:
         """Take images that were read; run the network whenever a batch is full."""
         by_size: dict[tuple[tuple[int, ...], float | None], list[tuple[bytes, ReadResult]]] = {}
         for content, result in results:
-            if content in self.contents and result.pixels is not None:
+            if self.plan.needs(content) and result.pixels is not None:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
         for (_, mpp), members in by_size.items():
@@ -109,44 +105,3 @@ class NetworkWorker:
         padded = torch.stack([*rows, *[rows[-1]] * (self.batch_size - len(rows))])
         vectors = self.network(self.transform.normalise(padded))
         self.writer.add(self.plan, [c for c, _ in batch], {name: v[: len(batch)] for name, v in vectors.items()})
-
-
-def run_workers(
-    files: IngestedFiles,
-    samples: Samples,
-    networks: Sequence[NetworkWorker],
-    writer: Writer,
-    workers: int | None,
-    progress: Callable[..., None],
-) -> None:
-    """Read every image that a network needs once, and push it through."""
-    wanted = set().union(*(network.contents for network in networks))
-    first: dict[bytes, list[int]] = {}
-    for position, content in enumerate(samples.contents):
-        if content in wanted:
-            first.setdefault(content or b"", []).append(position)
-    positions = [members[0] for members in first.values()]
-    threads = min(8, os.cpu_count() or 1) if workers is None else workers
-    chunk: list[tuple[bytes, ReadResult]] = []
-    done = held = 0
-    for result in read_samples(files, positions, samples.sample, threads, 2 * _CHUNK):
-        content = samples.contents[result.position] or b""
-        if result.reason is not None:
-            for position in first[content]:
-                writer.fail(position, result.reason)
-        else:
-            chunk.append((content, result))
-            held += result.nbytes
-        if len(chunk) == _CHUNK or held >= READ_BYTES:
-            _push(networks, chunk)
-            done += len(chunk)
-            progress(done, len(positions))
-            chunk, held = [], 0
-    _push(networks, chunk)
-    for network in networks:
-        network.finish()
-
-
-def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:
-    for network in networks:
-        network.add(chunk)
