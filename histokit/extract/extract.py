@@ -91,7 +91,7 @@ def extract(
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     batch_size : int, optional
-        Rows of each forward pass.
+        Rows of each forward pass; by network and device where not given.
     workers : int, optional
         Threads that read images.
     retry : bool
@@ -194,7 +194,7 @@ def _compute(
     # Here and not above, so that a cached run imports no torch.
     from histokit.extract.feed import run_workers
     from histokit.extract.ingested import IngestedFiles
-    from histokit.extract.worker import BATCH_SIZES, NetworkWorker, choose_device
+    from histokit.extract.worker import NetworkWorker, choose_device
     from histokit.extract.writer import Writer
 
     opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
@@ -205,10 +205,9 @@ def _compute(
             next="Ingest it again; features whose pixels are the same are kept.",
         )
     chosen = choose_device(device)
-    size = batch_size or BATCH_SIZES.get(chosen.type, BATCH_SIZES["cpu"])
     writer = Writer(store, record.name, samples)
     working = [plan for plan in plans if plan.open_tables]
-    networks = [NetworkWorker(plan, record.channels, chosen, precision, size, writer) for plan in working]
+    networks = [NetworkWorker(plan, record.channels, chosen, precision, batch_size, writer) for plan in working]
     try:
         run_workers(IngestedFiles(opened, store.files(record.name)), samples, networks, writer, workers, progress)
     finally:

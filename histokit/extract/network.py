@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,10 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.extract.folding import fold_batch_norm
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.pooling import pool
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+#: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
+#: overflow; never found by timing, so that the same command gives the same bits.
+BATCH_SIZES = {
+    ("cpu", "convolutional"): 16,
+    ("cpu", "transformer"): 8,
+    ("cuda", "convolutional"): 256,
+    ("cuda", "transformer"): 128,
+}
+
+_REFUSALS = (RuntimeError, AssertionError, ValueError)
 
 
 class _Deepest(Exception):  # noqa: N818 (a signal, not an error)
@@ -40,7 +53,6 @@ class CutNetwork:
 
     def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
         network = backbone.build().eval().requires_grad_(False)
-        self.network: nn.Module = network.to(device).to(memory_format=torch.channels_last)
         self.name = backbone.name
         self.device = device
         self.dtype = PRECISIONS[precision]
@@ -49,9 +61,28 @@ class CutNetwork:
         self._vectors: dict[str, Tensor] = {}
         self._fired: list[str] = []
         self._stop_after: int | None = None
-        modules = {layer.name: _module(network, backbone, layer) for layer in self.layers}
         for layer in self.layers:
-            modules[layer.name].register_forward_hook(self._hook(layer))
+            _check_module(network, backbone, layer)
+        originals = _fold(network, backbone, [layer.module for layer in self.layers])
+        self.network: nn.Module = self._placed(network)
+        self._originals = {name: self._placed(module) for name, module in originals.items()}
+        for layer in self.layers:
+            self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer))
+
+    def _placed(self, network: nn.Module) -> nn.Module:
+        if self.dtype != torch.float32:
+            # Autocast would convert the weights anew in every pass, because they need no gradient.
+            for module in network.modules():
+                if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
+                    module.to(self.dtype)
+        return network.to(self.device).to(memory_format=torch.channels_last)
+
+    def batch_size(self, height: int, width: int) -> int:
+        """Return how many inputs of a size go through the network at once."""
+        attention = any(type(module).__name__.endswith("Attention") for module in self.network.modules())
+        row = BATCH_SIZES[self.device.type, "transformer" if attention else "convolutional"]
+        images = row * 224 * 224 / (height * width)
+        return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
 
     def column_names(self, layer: Layer) -> list[str]:
         """Return the names of a layer's filters where its module tells them in ``column_names``."""
@@ -59,7 +90,11 @@ class CutNetwork:
         return list(getattr(module, "column_names", ()))
 
     def _hook(self, layer: Layer) -> Any:
-        def take(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        original = self._originals.get(layer.module)
+
+        def take(_module: nn.Module, inputs: Any, output: Any) -> None:
+            if original is not None:
+                output = original(*inputs)
             # Pooled at once: a later in-place operation may overwrite the output.
             self._vectors[layer.name] = pool(output, layer, self.prefix_tokens)
             self._fired.append(layer.name)
@@ -69,8 +104,8 @@ class CutNetwork:
         return take
 
     @torch.inference_mode()
-    def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
-        """Push a batch through the network.
+    def forward(self, batch: Tensor) -> dict[str, Tensor]:
+        """Push a batch through the network, without waiting for the device.
 
         Parameters
         ----------
@@ -79,7 +114,7 @@ class CutNetwork:
         Returns
         -------
         dict
-            Name of layer → (N, d) float32 array.
+            Name of layer → (N, d) float32 Tensor on the device.
 
         Raises
         ------
@@ -94,7 +129,7 @@ class CutNetwork:
                 self.network(batch)
         except _Deepest:
             pass
-        except (RuntimeError, AssertionError, ValueError) as error:
+        except _REFUSALS as error:
             raise UsageError(
                 f"{self.name} cannot run on {len(batch)} inputs of {' × '.join(map(str, batch.shape[1:]))}: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
@@ -108,13 +143,26 @@ class CutNetwork:
             raise UsageError(
                 f"The layer {absent[0]!r} is not reached when the network runs.", next="Choose another layer."
             )
-        return {name: vectors.cpu().numpy() for name, vectors in self._vectors.items()}
+        return self._vectors
+
+    def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
+        """Push a batch through the network and wait for the vectors: name of layer → (N, d) float32 array."""
+        return {name: vectors.cpu().numpy() for name, vectors in self.forward(batch).items()}
 
 
-def _module(network: nn.Module, backbone: Backbone, layer: Layer) -> nn.Module:
+def _fold(network: nn.Module, backbone: Backbone, cut: Sequence[str]) -> dict[str, nn.Module]:
+    size = backbone.preprocess.size
+    try:
+        return fold_batch_norm(network, torch.zeros(1, len(backbone.preprocess.mean), size, size), cut)
+    except _REFUSALS:
+        # A network that does not run on these inputs is told of when it meets real ones.
+        return {}
+
+
+def _check_module(network: nn.Module, backbone: Backbone, layer: Layer) -> None:
     modules = dict(network.named_modules())
     if layer.module in modules:
-        return modules[layer.module]
+        return
     curated = [known.name for known in backbone.layers]
     names = ["last", "all", *curated, *(name for name in modules if name)]
     raise UsageError(

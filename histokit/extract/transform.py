@@ -66,8 +66,9 @@ class Transform:
                 next=f"Choose {'them' if depth > 1 else 'it'} with --preprocess channels={','.join(['NAME'] * depth)}; "
                 f"or give a mean and a std for each, such as mean={','.join(['0.5'] * len(self.channels))}.",
             )
-        self.mean = torch.tensor(preprocess.mean, device=device).view(1, -1, 1, 1)
-        self.std = torch.tensor(preprocess.std, device=device).view(1, -1, 1, 1)
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
+        self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
+        self._shift = (-mean / std).float().to(device).view(1, -1, 1, 1)
 
     def resize(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
         """Bring n images of one size to the network's input size.
@@ -82,7 +83,11 @@ class Transform:
         -------
         (n, C, size, size) uint8 Tensor on the device
         """
-        batch = torch.from_numpy(np.stack(pixels)).to(self.device, non_blocking=True)
+        stacked = torch.from_numpy(np.stack(pixels))
+        if self.device.type == "cuda":
+            # Only from pinned memory does a copy go on while the network runs.
+            stacked = stacked.pin_memory()
+        batch = stacked.to(self.device, non_blocking=True)
         batch = batch[..., self.channels].permute(0, 3, 1, 2)
         for name, parameters in self.preprocess.transforms:
             batch = TRANSFORMS[name](batch, **parameters)
@@ -127,7 +132,7 @@ class Transform:
 
     def normalise(self, batch: Tensor) -> Tensor:
         """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""
-        return (batch.float().div(255) - self.mean) / self.std
+        return torch.addcmul(self._shift, batch.float(), self._scale)
 
 
 def _center_crop(batch: Tensor, height: int, width: int) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +17,10 @@ from histokit.extract.transform import Transform
 from histokit.extract.writer import Writer
 from histokit.plugin.manager import registry
 
-#: Small on processors, whose caches large batches overflow; never found by timing, so that it is reproducible.
-BATCH_SIZES = {"cpu": 16, "cuda": 256}
+_DEVICES = ("cpu", "cuda")
+
+#: Batches whose vectors are still on their way from a GPU: it never waits for the writer, nor the other way round.
+_IN_FLIGHT = 4
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,11 +37,34 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
-    if device.type not in BATCH_SIZES:
+    if device.type not in _DEVICES:
         raise UsageError(f"There is no device {name!r} for networks.", next="Use auto, cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
     return device
+
+
+class _Queue:
+    """Resized images of one size that wait until a batch is full."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+        self._blocks: list[Tensor] = []
+
+    def put(self, contents: Sequence[bytes], block: Tensor) -> None:
+        """Add n images, an (n, C, H, W) Tensor."""
+        self.contents.extend(contents)
+        self._blocks.append(block)
+
+    def take(self, size: int) -> tuple[list[bytes], Tensor]:
+        """Take `size` images, or what there is: the last image is repeated until the batch is full."""
+        contents, self.contents = self.contents[:size], self.contents[size:]
+        joined = self._blocks[0] if len(self._blocks) == 1 else torch.cat(self._blocks)
+        batch, rest = joined[:size], joined[size:]
+        self._blocks = [rest] if len(rest) else []
+        # A batch of another number of rows would give other bits.
+        missing = size - len(batch)
+        return contents, torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]) if missing else batch
 
 
 class NetworkWorker:
@@ -50,7 +77,8 @@ class NetworkWorker:
         Of the dataset.
     device : torch.device
     precision : str
-    batch_size : int
+    batch_size : int, optional
+        From `histokit.extract.network.BATCH_SIZES` where not given.
     writer : Writer
     """
 
@@ -60,7 +88,7 @@ class NetworkWorker:
         channels: Sequence[str],
         device: torch.device,
         precision: str,
-        batch_size: int,
+        batch_size: int | None,
         writer: Writer,
     ):
         self.plan = plan
@@ -74,7 +102,8 @@ class NetworkWorker:
             names = self.network.column_names(table.layer)
             if names:
                 table.info["columns"] = names
-        self._pending: dict[torch.Size, list[tuple[bytes, Tensor]]] = {}
+        self._queues: dict[torch.Size, _Queue] = {}
+        self._in_flight: deque[tuple[list[bytes], dict[str, Tensor], Any]] = deque()
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
@@ -84,24 +113,43 @@ class NetworkWorker:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
         for (_, mpp), members in by_size.items():
-            pixels = [result.pixels for _, result in members if result.pixels is not None]
-            resized = self.transform.resize(pixels, mpp)
-            queue = self._pending.setdefault(resized.shape[1:], [])
-            queue.extend(zip((content for content, _ in members), resized, strict=True))
-            while len(queue) >= self.batch_size:
-                self._run(queue[: self.batch_size])
-                del queue[: self.batch_size]
+            resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
+            queue = self._queues.setdefault(resized.shape[1:], _Queue())
+            queue.put([content for content, _ in members], resized)
+            while len(queue.contents) >= self._rows(resized):
+                self._run(queue, self._rows(resized))
+
+    def _rows(self, images: Tensor) -> int:
+        height, width = images.shape[-2:]
+        return self.batch_size or self.network.batch_size(height, width)
 
     def finish(self) -> None:
-        """Run the network on what is left."""
-        for queue in self._pending.values():
-            if queue:
-                self._run(queue)
-                queue.clear()
+        """Run the network on what is left, and hand all vectors to the writer."""
+        for (_, height, width), queue in self._queues.items():
+            if queue.contents:
+                self._run(queue, self.batch_size or self.network.batch_size(height, width))
+        while self._in_flight:
+            self._hand_over()
 
-    def _run(self, batch: Sequence[tuple[bytes, Tensor]]) -> None:
-        # A batch of another number of rows gives other bits, so the last one is padded.
-        rows = [tensor for _, tensor in batch]
-        padded = torch.stack([*rows, *[rows[-1]] * (self.batch_size - len(rows))])
-        vectors = self.network(self.transform.normalise(padded))
-        self.writer.add(self.plan, [c for c, _ in batch], {name: v[: len(batch)] for name, v in vectors.items()})
+    def _run(self, queue: _Queue, size: int) -> None:
+        contents, batch = queue.take(size)
+        vectors = self.network.forward(self.transform.normalise(batch))
+        event = None
+        if self.transform.device.type == "cuda":
+            vectors = {name: _to_pinned(tensor) for name, tensor in vectors.items()}
+            event = torch.cuda.Event()
+            event.record()
+        self._in_flight.append((contents, vectors, event))
+        while self._in_flight and (event is None or len(self._in_flight) > _IN_FLIGHT):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        contents, vectors, event = self._in_flight.popleft()
+        if event is not None:
+            event.synchronize()
+        rows = {name: tensor[: len(contents)].numpy() for name, tensor in vectors.items()}
+        self.writer.add(self.plan, contents, rows)
+
+
+def _to_pinned(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
