@@ -1,0 +1,113 @@
+"""Runs ``histokit`` with tiny networks and small writes, in processes that a test may kill.
+
+``forks.py LOG ARGUMENT...`` runs one command. Without arguments it imports what takes seconds, then forks one process
+for each line of JSON on its standard input, before it has used a thread or the store itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tiny_plugin import TinyPlugin
+
+from histokit.plugin import hookimpl
+from histokit.plugin.manager import registry
+
+FLUSH_ROWS = 20
+BATCH_SIZE = 4
+CHUNK = 8
+NETWORKS = ("tiny", "small")
+END = "end"
+
+_HEAVY = [
+    "lance",
+    "lancedb",
+    "pyarrow.compute",
+    "torch",
+    "typer",
+    "rich.table",
+    "rich.progress",
+    "PIL.Image",
+    "PIL.ImageOps",
+    "PIL.PngImagePlugin",
+    "histokit.extract.extract",
+    "histokit.extract.command",
+    "histokit.extract.worker",
+    "histokit.store.care",
+    "histokit.features",
+]
+
+
+class TwoNetworks(TinyPlugin):
+    """Registers the networks ``tiny`` and ``small``, which are the same but for their weights."""
+
+    @hookimpl
+    def register_backbones(self, register: Any) -> None:
+        """Announce them."""
+        for name in NETWORKS:
+            register(name, self.load)
+
+
+def run(log: str, arguments: list[str]) -> int:
+    """Run a command; every batch of vectors leaves a line in `log` before it is written: network and rows."""
+    import torch
+
+    from histokit import cli
+    from histokit.extract import feed, writer
+    from histokit.plugin.testing import added_plugin
+
+    torch.set_num_threads(1)
+    journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    take = writer.Writer.add
+
+    def add(self: Any, plan: Any, contents: Any, vectors: Any) -> None:
+        os.write(journal, f"{plan.backbone.name} {len(contents)}\n".encode())
+        take(self, plan, contents, vectors)
+
+    writer.Writer.add = add  # type: ignore[method-assign]
+    writer.FLUSH_ROWS, feed._CHUNK = FLUSH_ROWS, CHUNK
+    with added_plugin(TwoNetworks(), "twonetworks"):
+        code = cli.run(arguments)
+    os.write(journal, f"{END} 0\n".encode())
+    return code
+
+
+def serve() -> None:
+    """Fork a process for each line of standard input, and tell its number or how it ended."""
+    for module in _HEAVY:
+        import_module(module)
+    registry()
+    # Lance and LanceDB warn of forks whatever went before; here nothing did.
+    warnings.filterwarnings("ignore", ".*fork", Warning)
+    for line in sys.stdin:
+        order = json.loads(line)
+        answer = os.waitstatus_to_exitcode(os.waitpid(order["wait"], 0)[1]) if "wait" in order else _fork(order)
+        print(answer, flush=True)
+
+
+def _fork(order: dict[str, Any]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        for number, name in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
+        code = run(order["log"], order["arguments"])
+        sys.stdout.flush()
+    finally:
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(run(sys.argv[1], sys.argv[2:]))
+    serve()
