@@ -1,0 +1,123 @@
+"""A network cut at several layers: values, depth, batch sizes, reduced precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from histokit.extract.network import CutNetwork
+from histokit.plugin import Backbone, Layer, Preprocess
+
+CPU = torch.device("cpu")
+
+
+class Block(nn.Module):
+    """Convolution, normalisation with statistics of its own, ReLU."""
+
+    def __init__(self, channels: int, filters: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, filters, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(filters)
+        self.act = nn.ReLU(inplace=True)
+        self.norm.running_mean.normal_(0, 0.3)
+        self.norm.running_var.uniform_(0.5, 2)
+
+    def forward(self, batch: Any) -> Any:
+        """Apply them."""
+        return self.act(self.norm(self.conv(batch)))
+
+
+def _convolutional() -> nn.Module:
+    return nn.Sequential(Block(3, 16), Block(16, 16), Block(16, 8))
+
+
+def _transformer() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2), nn.TransformerEncoderLayer(16, 2, 8))
+
+
+def _backbone(make: Callable[[], nn.Module] = _convolutional) -> Backbone:
+    class Made(Backbone):
+        def build(self) -> nn.Module:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                return make().eval()
+
+    return Made("made", [Layer("0", "0"), Layer("1", "1"), Layer("2", "2")], Preprocess(size=16))
+
+
+def _layers(*modules: str) -> list[Layer]:
+    return [Layer(module, module) for module in modules]
+
+
+@pytest.fixture
+def batch() -> torch.Tensor:
+    """Four inputs."""
+    return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+
+
+def test_vectors_equal_the_means_of_an_untouched_network(batch: torch.Tensor) -> None:
+    plain = _backbone().build()
+    with torch.inference_mode():
+        first = plain[0](batch.clone())
+        second = plain[1].conv(first)
+        expected = {"0": first, "1.conv": second, "1.norm": plain[1].norm(second)}
+    cut = CutNetwork(_backbone(), _layers("0", "1.conv", "1.norm"), CPU, "float32")
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in cut.network.modules())
+    for name, vectors in cut(batch).items():
+        np.testing.assert_allclose(vectors, expected[name].mean((2, 3)), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_have_the_same_bits_whatever_is_asked_for_beside_them(batch: torch.Tensor) -> None:
+    alone = CutNetwork(_backbone(), _layers("2"), CPU, "float32")(batch)["2"]
+    beside = CutNetwork(_backbone(), _layers("0.conv", "1.norm", "2"), CPU, "float32")(batch)["2"]
+    assert np.array_equal(alone, beside)
+
+
+def test_nothing_runs_behind_the_deepest_layer(batch: torch.Tensor) -> None:
+    cut = CutNetwork(_backbone(), _layers("0", "1.act"), CPU, "float32")
+    runs: list[str] = []
+    for name, module in cut.network.named_modules():
+        module.register_forward_pre_hook(lambda _, __, name=name: runs.append(name))
+    cut(batch)
+    runs.clear()
+    cut(batch)
+    assert "1.act" in runs
+    assert "2" not in runs
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_reduced_precision_is_close_and_converts_weights_once(batch: torch.Tensor, precision: str) -> None:
+    exact = CutNetwork(_backbone(), _layers("0", "2"), CPU, "float32")(batch)
+    cut = CutNetwork(_backbone(), _layers("0", "2"), CPU, precision)
+    weights = [module.weight for module in cut.network.modules() if isinstance(module, nn.Conv2d)]
+    assert {weight.dtype for weight in weights} == {getattr(torch, precision)}
+    for name, vectors in cut(batch).items():
+        assert vectors.dtype == np.float32
+        cosine = (vectors * exact[name]).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(exact[name], axis=1)
+        assert cosine.min() > 0.999
+        assert not np.array_equal(vectors, exact[name])
+
+
+def test_weights_of_convolutions_are_laid_out_channels_last() -> None:
+    weight = CutNetwork(_backbone(), _layers("2"), CPU, "float32").network.get_submodule("1.conv").weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "rows"),
+    [
+        (_convolutional, 224, 16),
+        (_convolutional, 50, 16),
+        (_convolutional, 299, 8),
+        (_convolutional, 2240, 1),
+        (_transformer, 224, 8),
+    ],
+)
+def test_batches_are_small_on_processors(make: Callable[[], nn.Module], size: int, rows: int) -> None:
+    cut = CutNetwork(_backbone(make), _layers("0"), CPU, "float32")
+    assert cut.batch_size(size, size) == rows
