@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +41,10 @@ def tables(store: Store) -> dict[str, pa.Table]:
 def rows(store: Store) -> dict[str, int]:
     """Return the number of rows of each feature address."""
     return {table.address: store.database.count(table.name) for table in store.feature_tables()}
+
+
+def check_same(found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table]) -> None:
+    """Require that two stores hold the same feature tables, bit for bit, with the same description."""
+    assert found.keys() == expected.keys()
+    for name, table in found.items():
+        assert table.equals(expected[name], check_metadata=True), name

@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from histokit.features import FeatureStore
 from histokit.store.verify import verify
 from tests.durability.forks import BATCH_SIZE, FLUSH_ROWS, NETWORKS
 from tests.durability.processes import Life, Processes
-from tests.durability.stores import ingested, many_images, rows, tables
+from tests.durability.stores import check_same, ingested, many_images, rows, tables
 
 #: Images that may have gone through a network in vain when it is killed: one write, and the batch after it.
 LOST = FLUSH_ROWS + BATCH_SIZE
@@ -117,12 +116,6 @@ def kill_and_compare(processes: Processes, folder: Path, count: int, kills: int)
         assert verify(survivor.store).findings == ()
     # A test whose kills all came before the first write would prove nothing.
     assert begun_before > 0
-
-
-def check_same(found: Mapping[str, pa.Table], expected: Mapping[str, pa.Table]) -> None:
-    assert found.keys() == expected.keys()
-    for name, table in found.items():
-        assert table.equals(expected[name], check_metadata=True), name
 
 
 def test_killed_four_times(forks: Processes, tmp_path: Path) -> None:
