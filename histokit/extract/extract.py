@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from histokit.errors import PluginError, UsageError, did_you_mean
-from histokit.extract.plan import BackbonePlan, Samples, TablePlan, plan_backbone
+from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
+from histokit.extract.samples import Samples
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.store import DatasetRecord, Store
@@ -114,7 +115,7 @@ def extract(
             f"The dataset {dataset!r} has no images: it was made from vectors.",
             next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
         )
-    samples = Samples.read(store, dataset)
+    samples = Samples(store, dataset)
     if retry and not dry_run:
         store.forget_problems(dataset)
     known = _known_problems(store, record, samples)
@@ -133,9 +134,9 @@ def extract(
     if not dry_run and any(plan.open_tables for plan in plans):
         computed, notes = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
     problems = _known_problems(store, record, samples)
-    tables = tuple(_summary(table, computed, problems, len(samples.ids)) for plan in plans for table in plan.tables)
+    tables = tuple(_summary(table, computed, problems, samples.count) for plan in plans for table in plan.tables)
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
-    problems = [row for row in problems if row["stage"] in stages]
+    problems = [{k: v for k, v in row.items() if k != "position"} for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
     return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), time.monotonic() - started)
 
@@ -174,10 +175,10 @@ def _requests(
 
 def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> list[dict[str, Any]]:
     """Return the problems that are about the samples as they are now."""
-    now = dict(zip(samples.ids, samples.contents, strict=True))
     rows = store.problems(record.name).to_pylist()
-    current = [row for row in rows if row["id"] in now and row["content"] == now[row["id"]]]
-    return [{name: row[name] for name in ("id", "stage", "reason")} for row in current]
+    now = samples.locate({row["id"] for row in rows})
+    current = [row for row in rows if row["id"] in now and row["content"] == now[row["id"]][1]]
+    return [{"position": now[row["id"]][0], **{k: row[k] for k in ("id", "stage", "reason")}} for row in current]
 
 
 def _compute(
@@ -192,8 +193,10 @@ def _compute(
     progress: Callable[..., None],
 ) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
     from histokit.extract.ingested import IngestedFiles
+    from histokit.extract.work import Work
     from histokit.extract.worker import NetworkWorker, choose_device
     from histokit.extract.writer import Writer
 
@@ -205,14 +208,20 @@ def _compute(
             next="Ingest it again; features whose pixels are the same are kept.",
         )
     chosen = choose_device(device)
-    writer = Writer(store, record.name, samples)
+    files = f"files.{record.name}"
+    ingested = IngestedFiles(opened, store.database.table(files) if store.database.exists(files) else None)
+    writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]
     networks = [NetworkWorker(plan, record.channels, chosen, precision, batch_size, writer) for plan in working]
+    samples.settle()
+    claims = Claims(store.uri)
     try:
-        run_workers(IngestedFiles(opened, store.files(record.name)), samples, networks, writer, workers, progress)
+        run_workers(ingested, Work(store, record.name, samples, working, claims), networks, writer, workers, progress)
     finally:
         writer.close()
-    return writer.computed, [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
+        claims.close()
+    notes = [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
+    return writer.computed, notes + claims.notes
 
 
 def _summary(

@@ -3,51 +3,74 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 from histokit.extract.ingested import IngestedFiles
-from histokit.extract.plan import Samples
 from histokit.extract.reader import READ_BYTES, ReadResult, read_samples
+from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
+from histokit.plugin import Sample
 
 _CHUNK = 64
+
+#: Seconds between two looks for what other processes gave back.
+_LOOK_EVERY = 0.25
 
 
 def run_workers(
     files: IngestedFiles,
-    samples: Samples,
+    work: Work,
     networks: Sequence[NetworkWorker],
     writer: Writer,
     workers: int | None,
     progress: Callable[..., None],
 ) -> None:
     """Read every image that a network needs once, and push it through."""
-    wanted = set().union(*(network.plan.contents for network in networks))
-    first: dict[bytes, list[int]] = {}
-    for position, content in enumerate(samples.contents):
-        if content in wanted:
-            first.setdefault(content or b"", []).append(position)
-    positions = [members[0] for members in first.values()]
     threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    while work.left:
+        before = work.left
+        _run(files, work, networks, writer, threads, progress)
+        # Nobody waits for another while holding a claim.
+        for network in networks:
+            network.finish()
+        writer.flush()
+        if work.left:
+            progress(work.total - work.left, work.total, "waiting for another process")
+            if work.left == before:
+                time.sleep(_LOOK_EVERY)
+
+
+def _run(
+    files: IngestedFiles,
+    work: Work,
+    networks: Sequence[NetworkWorker],
+    writer: Writer,
+    threads: int,
+    progress: Callable[..., None],
+) -> None:
+    contents: dict[int, bytes] = {}
+
+    def images() -> Iterator[tuple[int, Sample]]:
+        for image in work.images():
+            contents[image.position] = image.content
+            yield image.position, image.sample
+
     chunk: list[tuple[bytes, ReadResult]] = []
-    done = held = 0
-    for result in read_samples(files, positions, samples.sample, threads, 2 * _CHUNK):
-        content = samples.contents[result.position] or b""
+    held = 0
+    for result in read_samples(files, images(), threads, 2 * _CHUNK):
+        content = contents.pop(result.position)
         if result.reason is not None:
-            for position in first[content]:
-                writer.fail(position, result.reason)
+            writer.fail([network.plan for network in networks], content, result.reason)
         else:
             chunk.append((content, result))
             held += result.nbytes
         if len(chunk) == _CHUNK or held >= READ_BYTES:
             _push(networks, chunk)
-            done += len(chunk)
-            progress(done, len(positions))
+            progress(work.total - work.left - len(contents), work.total)
             chunk, held = [], 0
     _push(networks, chunk)
-    for network in networks:
-        network.finish()
 
 
 def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import pyarrow as pa
 
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
+
+_COLUMNS = ["path", "size", "mtime_ns"]
 
 
 class IngestedFiles:
@@ -15,18 +18,24 @@ class IngestedFiles:
     Parameters
     ----------
     dataset : Dataset
-    files : pyarrow.Table, optional
+    files : Lance table, optional
         Of `histokit.store.records.FILE_SCHEMA`.
     """
 
-    def __init__(self, dataset: Dataset, files: pa.Table | None):
+    def __init__(self, dataset: Dataset, files: Any | None):
         self.dataset = dataset
-        known = files if files is not None else pa.table({"path": pa.array([], pa.string())})
-        keys = np.array([_key(path) for path in known.column("path").to_pylist()], dtype=np.uint64)
+        self._files = files
+        count = 0 if files is None else files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
-        self._order = np.argsort(keys)
-        self._keys = keys[self._order]
-        self._files = known
+        keys, states = np.empty(count, np.uint64), np.empty((count, 2), np.int64)
+        start = 0
+        for batch in () if files is None else files.to_batches(_COLUMNS, batch_readahead=2, scan_in_order=True):
+            here = slice(start, start + len(batch))
+            keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
+            states[here] = np.column_stack([batch.column(name).fill_null(-1) for name in _COLUMNS[1:]])
+            start = here.stop
+        self._rows = np.argsort(keys)
+        self._keys, self._states = keys[self._rows], states[self._rows]
 
     def changed(self, sample: Sample) -> str | None:
         """Return why a sample's pixels may not be those that were ingested, or none where they are."""
@@ -40,12 +49,12 @@ class IngestedFiles:
         place = int(np.searchsorted(self._keys, key))
         if place == len(self._keys) or self._keys[place] != key:
             return False
-        before = self._files.slice(int(self._order[place]), 1).to_pylist()[0]
         full = self.dataset.root / path
         status = full.stat()
-        if (before["size"], before["mtime_ns"]) == (status.st_size, status.st_mtime_ns):
+        if self._states[place].tolist() == [status.st_size, status.st_mtime_ns] or self._files is None:
             return False
-        return bool(self.dataset.file_digest(full) != before["digest"])
+        before = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
+        return bool(self.dataset.file_digest(full) != before)
 
 
 def _key(path: str) -> np.uint64:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from histokit.extract.resolve import ResolvedBackbone
-from histokit.plugin import Layer, Sample
-from histokit.store import DatasetRecord, Store
-from histokit.store.fingerprints import row_key, spec_differences, spec_fingerprint
-from histokit.store.records import SAMPLE_FIELDS
-from histokit.store.vectors import FeatureTable, insert_vectors, stored_keys, vectors_by_content
+import numpy as np
+import numpy.typing as npt
 
-_FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
+from histokit.extract.claims import Claim
+from histokit.extract.resolve import ResolvedBackbone
+from histokit.extract.samples import Samples
+from histokit.plugin import Layer
+from histokit.store import DatasetRecord, Store
+from histokit.store.digest_columns import GrowingKeys, stream, take_vectors
+from histokit.store.fingerprints import spec_differences, spec_fingerprint, table_name
+from histokit.store.vectors import FeatureTable, insert_vectors, read_header
+
+_COPIED_AT_ONCE = 4_096
 
 
 @dataclass
@@ -24,10 +29,14 @@ class TablePlan:
     ----------
     layer : Layer
     spec, info : dict
+    missing : (samples,) bool array
+        Samples that lack a vector which is not on its way.
     table : FeatureTable, optional
         None until the network told the width of its vectors.
-    missing : dict
-        Content digest → positions of the samples that lack it.
+    keys : GrowingKeys, optional
+        Of the table.
+    open : bool
+        Whether the network has to run for it.
     cached, copied : int
         Numbers of samples.
     differences : list of str
@@ -37,8 +46,10 @@ class TablePlan:
     layer: Layer
     spec: dict[str, Any]
     info: dict[str, Any]
+    missing: npt.NDArray[np.bool_]
     table: FeatureTable | None = None
-    missing: dict[bytes, list[int]] = field(default_factory=dict)
+    keys: GrowingKeys | None = None
+    open: bool = False
     cached: int = 0
     copied: int = 0
     differences: list[str] = field(default_factory=list)
@@ -54,56 +65,66 @@ class TablePlan:
         mark = f"@{self.fingerprint}" if self.differences else ""
         return f"{self.spec['backbone']}/{self.layer.name}{mark}"
 
+    def name(self, dataset: str) -> str:
+        """Return the name of the table, whether it is there or not."""
+        return table_name(dataset, str(self.spec["backbone"]), self.layer.name, self.fingerprint)
+
+    def use(self, store: Store, table: FeatureTable) -> None:
+        """Take a table that is there."""
+        self.table, self.keys = table, GrowingKeys(store.database, table.name)
+
+    def refresh(self, store: Store, dataset: str, samples: Samples) -> None:
+        """Take note of the rows that were not there at the last look."""
+        if self.table is None:
+            name = self.name(dataset)
+            if not store.database.exists(name):
+                return
+            self.use(store, read_header(store.database, name))
+        assert self.keys is not None
+        for keys in self.keys.unread():
+            _, positions = samples.keys.find(keys)
+            self.cached += int(self.missing[positions].sum())
+            self.missing[positions] = False
+
+
+@dataclass
+class Job:
+    """The samples of one content whose vectors a network is about to give.
+
+    Parameters
+    ----------
+    claim : Claim
+        What it is part of.
+    members : list of (position, id)
+    """
+
+    claim: Claim
+    members: list[tuple[int, str]]
+
 
 @dataclass
 class BackbonePlan:
-    """The tables that one network fills."""
+    """The tables that one network fills; `jobs` holds what it was given and did not give back yet, by content."""
 
     backbone: ResolvedBackbone
     tables: list[TablePlan]
+    jobs: dict[bytes, Job] = field(default_factory=dict)
 
     @property
     def open_tables(self) -> list[TablePlan]:
-        """The tables in which something is missing."""
-        return [table for table in self.tables if table.missing]
-
-    @property
-    def contents(self) -> set[bytes]:
-        """The content digests that have to go through the network."""
-        return {content for table in self.tables for content in table.missing}
+        """The tables for which the network has to run."""
+        return [table for table in self.tables if table.open]
 
     def needs(self, content: bytes) -> bool:
-        """Return whether an image of this content has to go through the network."""
-        return any(content in table.missing for table in self.tables)
+        """Return whether an image of this content, which was just read, has to go through the network."""
+        return content in self.jobs
 
-
-@dataclass
-class Samples:
-    """The samples of a dataset in memory-light columns."""
-
-    ids: list[str]
-    contents: list[bytes | None]
-    rows: Any
-
-    @classmethod
-    def read(cls, store: Store, dataset: str) -> Samples:
-        """Read the samples of a dataset."""
-        rows = store.samples(dataset)
-        return cls(rows.column("id").to_pylist(), rows.column("content").to_pylist(), rows)
-
-    def sample(self, position: int) -> Sample:
-        """Rebuild one sample."""
-        row = self.rows.slice(position, 1).to_pylist()[0]
-        box = row["box"]
-        return Sample(
-            id=row["id"],
-            image=tuple(row["image"]),
-            part=row["part"],
-            box=(box[0], box[1], box[2], box[3]) if box else None,
-            label=row["label"],
-            mpp=row["mpp"],
-            metadata={k: v for k, v in row.items() if k not in _FIXED},
-        )
+    def missing(self, samples: Samples) -> npt.NDArray[np.bool_]:
+        """Return for which samples the network has to run; of those of one content, for the first."""
+        lacking = np.zeros(samples.count, dtype=bool)
+        for table in self.open_tables:
+            lacking |= table.missing
+        return samples.twins.led(lacking)
 
 
 def plan_backbone(
@@ -120,7 +141,7 @@ def plan_backbone(
     Parameters
     ----------
     problems : sequence of dict
-        Samples known to be bad (``id``), everywhere or for the feature table that ``stage`` names.
+        Samples known to be bad (``position``), everywhere or for the feature table that ``stage`` names.
     copy : bool
         Copy vectors of the same content from under another id, or from another dataset.
     """
@@ -128,42 +149,46 @@ def plan_backbone(
     tables = []
     for layer in backbone.chosen:
         channels = backbone.preprocess.channels or record.channels
-        plan = TablePlan(layer, backbone.spec(layer, channels, precision), backbone.info(layer))
+        spec = backbone.spec(layer, channels, precision)
+        plan = TablePlan(layer, spec, backbone.info(layer), samples.usable.copy())
         address = f"{backbone.name}/{layer.name}"
         same_layer = [t for t in everywhere if t.dataset == record.name and t.address == address]
-        plan.table = next((t for t in same_layer if t.fingerprint == plan.fingerprint), None)
         others = [t for t in same_layer if t.fingerprint != plan.fingerprint]
         plan.differences = [f"@{t.fingerprint}: " + "; ".join(spec_differences(t.spec, plan.spec)) for t in others]
-        stages = {"ingest", "extract", plan.table.name if plan.table else ""}
-        bad = {problem["id"] for problem in problems if problem["stage"] in stages}
-        _find_missing(store, plan, samples, bad)
+        own = [t for t in same_layer if t.fingerprint == plan.fingerprint]
+        for table in own:
+            plan.use(store, table)
+        stages = {"ingest", "extract", *(table.name for table in own)}
+        plan.missing[[problem["position"] for problem in problems if problem["stage"] in stages]] = False
+        plan.refresh(store, record.name, samples)
         if copy:
-            sources = [t for t in everywhere if t.fingerprint == plan.fingerprint]
-            _copy_known(store, record.name, plan, samples, sources)
+            _copy_known(store, record.name, plan, samples, [t for t in everywhere if t.fingerprint == plan.fingerprint])
+        plan.open = bool(plan.missing.any())
         tables.append(plan)
     return BackbonePlan(backbone, tables)
 
 
-def _find_missing(store: Store, plan: TablePlan, samples: Samples, bad: set[str]) -> None:
-    stored = stored_keys(store.database, plan.table) if plan.table else set()
-    for position, (sample_id, content) in enumerate(zip(samples.ids, samples.contents, strict=True)):
-        if sample_id in bad or content is None:
-            continue
-        if row_key(sample_id, content) in stored:
-            plan.cached += 1
-        else:
-            plan.missing.setdefault(content, []).append(position)
-
-
-def _copy_known(store: Store, dataset: str, plan: TablePlan, samples: Samples, sources: Sequence[FeatureTable]) -> None:
+def _copy_known(
+    store: Store, dataset: str, plan: TablePlan, samples: Samples, sources: Collection[FeatureTable]
+) -> None:
     for source in sources:
-        if not plan.missing:
+        if not plan.missing.any():
             return
-        for known in vectors_by_content(store.database, source, set(plan.missing)):
-            if plan.table is None:
-                plan.table = store.create_feature_table(dataset, plan.spec, source.width, dict(source.info))
-            positions = [(p, content) for content in known for p in plan.missing.pop(content)]
-            ids = [samples.ids[p] for p, _ in positions]
-            contents = [content for _, content in positions]
-            insert_vectors(store.database, plan.table, ids, contents, [known[c] for c in contents])
-            plan.copied += len(positions)
+        # One version for all reads, because merging fragments moves rows.
+        version = store.database.table(source.name)
+        start = 0
+        for contents in stream(version, "content"):
+            rows, positions = samples.contents.find(contents)
+            wanted = plan.missing[positions]
+            positions, first = np.unique(positions[wanted], return_index=True)
+            rows = start + rows[wanted][first]
+            start += len(contents)
+            for piece in range(0, len(rows), _COPIED_AT_ONCE):
+                here = slice(piece, piece + _COPIED_AT_ONCE)
+                if plan.table is None:
+                    plan.use(store, store.create_feature_table(dataset, plan.spec, source.width, dict(source.info)))
+                assert plan.table is not None
+                vectors = take_vectors(version, rows[here])
+                insert_vectors(store.database, plan.table, *samples.names(positions[here]), vectors)
+                plan.missing[positions[here]] = False
+                plan.copied += len(positions[here])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class ReadResult(NamedTuple):
 
 
 def read_samples(
-    files: IngestedFiles, positions: Iterable[int], sample: Callable[[int], Sample], workers: int, ahead: int
+    files: IngestedFiles, samples: Iterable[tuple[int, Sample]], workers: int, ahead: int
 ) -> Iterator[ReadResult]:
     """Read samples in order.
 
@@ -41,27 +41,22 @@ def read_samples(
     ----------
     files : IngestedFiles
         Of the dataset that reads.
-    positions : iterable of int
-    sample : callable
-        Position → Sample.
+    samples : iterable of (position, Sample)
     workers : int
         Threads that decode; decoding releases the interpreter's lock.
     ahead : int
         How many samples are read ahead at most; fewer where they are larger than `READ_BYTES` together.
     """
 
-    def read(position: int) -> ReadResult:
-        return _read(files, position, sample(position))
-
     if workers < 1:
-        yield from map(read, positions)
+        yield from (_read(files, position, sample) for position, sample in samples)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         pending: deque[Future[ReadResult]] = deque()
         # How large images are is known when the first one was read.
         limit = workers
-        for position in positions:
-            pending.append(pool.submit(read, position))
+        for position, sample in samples:
+            pending.append(pool.submit(_read, files, position, sample))
             while len(pending) > limit:
                 result = pending.popleft().result()
                 limit = max(workers, min(ahead, READ_BYTES // max(1, result.nbytes)))

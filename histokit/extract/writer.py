@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.extract.plan import BackbonePlan, Samples, TablePlan
+from histokit.extract.claims import Claim
+from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.store import Store
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.vectors import insert_vectors
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
+
+
+@dataclass
+class _Buffer:
+    """Rows of one table that wait to be written."""
+
+    plan: TablePlan
+    ids: list[str] = field(default_factory=list)
+    contents: list[bytes] = field(default_factory=list)
+    vectors: list[npt.NDArray[np.float32]] = field(default_factory=list)
 
 
 class Writer:
@@ -26,16 +38,15 @@ class Writer:
     ----------
     store : Store
     dataset : str
-    samples : Samples
     """
 
-    def __init__(self, store: Store, dataset: str, samples: Samples):
+    def __init__(self, store: Store, dataset: str):
         self.store = store
         self.dataset = dataset
-        self.samples = samples
-        self.problems: list[dict[str, Any]] = []
         self.computed: dict[str, int] = {}
-        self._buffers: dict[str, tuple[TablePlan, list[int], list[npt.NDArray[np.float32]]]] = {}
+        self._problems: dict[tuple[str, str], dict[str, Any]] = {}
+        self._buffers: dict[str, _Buffer] = {}
+        self._finished: list[Claim] = []
         self._touched: set[str] = set()
         self._flushed = time.monotonic()
 
@@ -46,50 +57,71 @@ class Writer:
         for table in plan.open_tables:
             matrix = vectors[table.layer.name]
             if table.table is None:
-                table.table = self.store.create_feature_table(self.dataset, table.spec, matrix.shape[1], table.info)
-            finite = np.isfinite(matrix).all(axis=1).reshape(-1)
-            _, positions, rows = self._buffers.setdefault(table.table.name, (table, [], []))
-            for content, vector, good in zip(contents, matrix, finite, strict=True):
-                for position in table.missing.get(content, ()):
-                    if good:
-                        positions.append(position)
-                        rows.append(vector)
-                    else:
-                        self.fail(position, f"{table.address} gave NaN or infinity", table.table.name)
-        full = any(len(positions) >= FLUSH_ROWS for _, positions, _ in self._buffers.values())
+                made = self.store.create_feature_table(self.dataset, table.spec, matrix.shape[1], table.info)
+                table.use(self.store, made)
+            self._put(plan, table, contents, matrix)
+        for content in contents:
+            self._finish(plan, content)
+        full = any(len(buffer.ids) >= FLUSH_ROWS for buffer in self._buffers.values())
         if full or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
-    def fail(self, position: int, reason: str, stage: str = "extract") -> None:
-        """Put a sample in quarantine: everywhere, or for the feature table that `stage` names."""
-        problem = {
-            "dataset": self.dataset,
-            "id": self.samples.ids[position],
-            "content": self.samples.contents[position],
-            "stage": stage,
-            "reason": reason,
-        }
-        self.problems.append(problem)
+    def _put(
+        self, plan: BackbonePlan, table: TablePlan, contents: Sequence[bytes], matrix: npt.NDArray[np.float32]
+    ) -> None:
+        assert table.table is not None
+        finite = np.isfinite(matrix).all(axis=1).reshape(-1)
+        buffer = self._buffers.setdefault(table.table.name, _Buffer(table))
+        for content, vector, good in zip(contents, matrix, finite, strict=True):
+            for position, sample_id in plan.jobs[content].members:
+                if not table.missing[position]:
+                    continue
+                table.missing[position] = False
+                if good:
+                    buffer.ids.append(sample_id)
+                    buffer.contents.append(content)
+                    buffer.vectors.append(vector)
+                else:
+                    self._problem(sample_id, content, f"{table.address} gave NaN or infinity", table.table.name)
+
+    def fail(self, plans: Sequence[BackbonePlan], content: bytes, reason: str) -> None:
+        """Put the samples of a content that cannot be read in quarantine."""
+        for plan in plans:
+            if content in plan.jobs:
+                for _, sample_id in plan.jobs[content].members:
+                    self._problem(sample_id, content, reason, "extract")
+                self._finish(plan, content)
+
+    def _problem(self, sample_id: str, content: bytes, reason: str, stage: str) -> None:
+        problem = {"dataset": self.dataset, "id": sample_id, "content": content, "stage": stage, "reason": reason}
+        self._problems[stage, sample_id] = problem
+
+    def _finish(self, plan: BackbonePlan, content: bytes) -> None:
+        claim = plan.jobs.pop(content).claim
+        claim.left -= 1
+        if not claim.left:
+            self._finished.append(claim)
 
     def flush(self) -> None:
-        """Write all that is buffered."""
-        for name, (plan, positions, rows) in self._buffers.items():
-            if not positions or plan.table is None:
+        """Write all that is buffered, and give back the claims on it."""
+        for name, buffer in self._buffers.items():
+            table, keys = buffer.plan.table, buffer.plan.keys
+            if not buffer.ids or table is None or keys is None:
                 continue
-            ids = [self.samples.ids[p] for p in positions]
-            contents = [self.samples.contents[p] or b"" for p in positions]
-            insert_vectors(self.store.database, plan.table, ids, contents, rows)
-            self.computed[name] = self.computed.get(name, 0) + len(positions)
+            insert_vectors(self.store.database, table, buffer.ids, buffer.contents, buffer.vectors)
+            keys.wrote()
+            self.computed[name] = self.computed.get(name, 0) + len(buffer.ids)
             self._touched.add(name)
-            positions.clear()
-            rows.clear()
+            self._buffers[name] = _Buffer(buffer.plan)
+        while self._finished:
+            self._finished.pop().release()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Write what is left, and merge the small fragments."""
         self.flush()
-        for stage in sorted({problem["stage"] for problem in self.problems}):
-            rows = [problem for problem in self.problems if problem["stage"] == stage]
+        for stage in sorted({stage for stage, _ in self._problems}):
+            rows = [problem for problem in self._problems.values() if problem["stage"] == stage]
             ids = [problem["id"] for problem in rows]
             self.store.replace_problems(self.dataset, stage, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA), ids)
         for name in sorted(self._touched):

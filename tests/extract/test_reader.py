@@ -37,7 +37,7 @@ def test_no_more_is_read_ahead_than_memory_is_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(reader, "READ_BYTES", memory)
     dataset = Counting()
     samples = list(dataset.samples())
-    results = reader.read_samples(IngestedFiles(dataset, None), range(40), samples.__getitem__, workers=2, ahead=16)
+    results = reader.read_samples(IngestedFiles(dataset, None), enumerate(samples), workers=2, ahead=16)
     values = []
     for consumed, result in enumerate(results):
         assert dataset.read_so_far - consumed <= ahead + 1

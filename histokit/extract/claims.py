@@ -1,0 +1,107 @@
+"""Claims on parts of the work, so that several processes that fill one table push no image through twice.
+
+A claim is a lock on some bytes of one file of the store, which the system itself gives back when a process ends,
+however it ends. Claims save work only: what is written twice is kept once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from histokit.plugin.digests import digest_bytes
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+CLAIMS = "claims.lock"
+
+#: Consecutive samples that are claimed together.
+UNIT = 128
+
+#: The byte of a claim is the unit, after as many bits of the table's name as an offset in a file has left.
+_UNIT_BITS = 28
+_TABLE_BITS = 34
+
+
+class Claim:
+    """Part of the work of one network, kept until its vectors are in the store.
+
+    Parameters
+    ----------
+    release : callable
+    """
+
+    def __init__(self, release: Callable[[], None]):
+        self.release = release
+        #: Contents whose vectors are still to come.
+        self.left = 0
+
+
+class Claims:
+    """What this process claimed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the store.
+    """
+
+    def __init__(self, folder: Path):
+        self.notes: list[str] = []
+        self._file: int | None = None
+        try:
+            if fcntl is None:
+                raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+            self._file = os.open(folder / CLAIMS, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            self._give_up(error)
+
+    def claim(self, tables: Iterable[str], unit: int) -> Claim | None:
+        """Claim a unit of some tables, or nothing where another process holds one of them."""
+        places = [_place(table, unit) for table in tables]
+        held: list[int] = []
+        for place in places:
+            if not self._lock(place):
+                self._unlock(held)
+                return None
+            held.append(place)
+        return Claim(lambda: self._unlock(held))
+
+    def _lock(self, place: int) -> bool:
+        if self._file is None:
+            return True
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            self._give_up(error)
+        return True
+
+    def _unlock(self, places: Sequence[int]) -> None:
+        if self._file is not None:
+            for place in places:
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
+
+    def _give_up(self, error: OSError) -> None:
+        self.close()
+        self.notes.append(
+            f"The file system of the store takes no locks ({error.strerror}): "
+            "several processes at once may push the same images through."
+        )
+
+    def close(self) -> None:
+        """Give back all claims."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _place(table: str, unit: int) -> int:
+    number = int.from_bytes(digest_bytes(table.encode())[:8], "little") % (1 << _TABLE_BITS)
+    return (number << _UNIT_BITS) + unit

@@ -1,0 +1,153 @@
+"""The samples of a dataset, read from the store a window at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.extract.lookup import Lookup, Positions
+from histokit.plugin import Sample
+from histokit.store import Store
+from histokit.store.digest_columns import DIGEST, as_digests
+from histokit.store.fingerprints import row_key
+from histokit.store.records import SAMPLE_FIELDS
+
+_FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
+_WINDOW = 8_192
+
+
+class Samples:
+    """The samples of a dataset as they are at one moment, of which only digests are held.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    """
+
+    def __init__(self, store: Store, dataset: str):
+        self._rows = store.database.table(f"samples.{dataset}")
+        self.count = int(self._rows.count_rows())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        columns = ["id", "content"]
+        yield from self._rows.to_batches(columns, batch_size=_WINDOW, batch_readahead=2, scan_in_order=True)
+
+    @cached_property
+    def _digests(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_], npt.NDArray[np.bool_]]:
+        keys, contents = np.zeros(self.count, DIGEST), np.zeros(self.count, DIGEST)
+        usable = np.zeros(self.count, dtype=bool)
+        start = 0
+        for batch in self._batches():
+            here = slice(start, start + len(batch))
+            pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
+            keys[here] = np.frombuffer(b"".join(row_key(i, content or b"") for i, content in pairs), DIGEST)
+            contents[here] = as_digests(batch.column("content"))
+            usable[here] = batch.column("content").is_valid().to_numpy(zero_copy_only=False)
+            start = here.stop
+        return keys, contents, usable
+
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Whether each sample's files could be read at ingestion."""
+        return self._digests[2]
+
+    @cached_property
+    def keys(self) -> Lookup:
+        """The samples by the key of their feature rows."""
+        places = np.flatnonzero(self.usable)
+        return Lookup(self._digests[0][places], places)
+
+    @cached_property
+    def contents(self) -> Lookup:
+        """The samples by their content."""
+        places = np.flatnonzero(self.usable)
+        return Lookup(self._digests[1][places], places)
+
+    @cached_property
+    def twins(self) -> Twins:
+        """The samples of the same content."""
+        return Twins(self.count, *self.contents.twins())
+
+    def settle(self) -> None:
+        """Let go of what only a plan needs."""
+        _ = self.keys, self.twins
+        self.__dict__.pop("contents", None)
+        self.__dict__.pop("_digests", None)
+
+    def locate(self, ids: Collection[str]) -> dict[str, tuple[int, bytes | None]]:
+        """Return position and content of those of the samples that are there."""
+        found: dict[str, tuple[int, bytes | None]] = {}
+        wanted = pa.array(sorted(ids), pa.string())
+        start = 0
+        for batch in self._batches() if ids else ():
+            for i in np.flatnonzero(pc.is_in(batch.column("id"), wanted)):
+                found[batch.column("id")[i].as_py()] = (start + int(i), batch.column("content")[i].as_py())
+            start += len(batch)
+        return found
+
+    def names(self, positions: Sequence[int] | Positions) -> tuple[list[str], list[bytes]]:
+        """Return the ids and the contents of samples."""
+        rows = self._rows.take([int(p) for p in positions], columns=["id", "content"])
+        return rows.column("id").to_pylist(), rows.column("content").to_pylist()
+
+    def take(self, positions: Sequence[int]) -> list[tuple[Sample, bytes]]:
+        """Rebuild samples, each with its content."""
+        rows = self._rows.take(list(positions)).to_pylist() if len(positions) else []
+        return [(_sample(row), row["content"]) for row in rows]
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    box = row["box"]
+    return Sample(
+        id=row["id"],
+        image=tuple(row["image"]),
+        part=row["part"],
+        box=(box[0], box[1], box[2], box[3]) if box else None,
+        label=row["label"],
+        mpp=row["mpp"],
+        metadata={k: v for k, v in row.items() if k not in _FIXED},
+    )
+
+
+class Twins:
+    """Samples of one content: the first of them leads, the others follow.
+
+    Parameters
+    ----------
+    count : int
+        Of all samples.
+    followers, leaders : array of int
+        Positions, sorted by leader.
+    """
+
+    def __init__(self, count: int, followers: Positions, leaders: Positions):
+        self._followers = followers
+        self._leaders = leaders
+        self._follows = np.zeros(count, dtype=bool)
+        self._follows[followers] = True
+
+    def led(self, missing: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Return which samples lead one that is missing, be it themselves."""
+        found = missing & ~self._follows
+        found[self._leaders[missing[self._followers]]] = True
+        return found
+
+    def groups(self, start: int, stop: int, missing: Sequence[npt.NDArray[np.bool_]]) -> dict[int, list[int]]:
+        """Return leader → the positions under it that are missing somewhere, of the leaders from start to stop."""
+        if not missing:
+            return {}
+        here = np.logical_or.reduce([part[start:stop] for part in missing]) & ~self._follows[start:stop]
+        found = {start + int(i): [start + int(i)] for i in np.flatnonzero(here)}
+        behind = slice(*np.searchsorted(self._leaders, [start, stop]))
+        followers = self._followers[behind]
+        lacking = np.logical_or.reduce([part[followers] for part in missing])
+        for leader, follower in zip(self._leaders[behind][lacking], followers[lacking], strict=True):
+            found.setdefault(int(leader), []).append(int(follower))
+        return dict(sorted(found.items()))
