@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +23,12 @@ def read_image(path: Path) -> Pixels:
     """Open an image file as RGB.
 
     Greyscale is repeated over three channels, a palette is looked up, 16-bit values are
-    scaled to 8 bits, transparency is laid over white, and the EXIF orientation is applied.
-    Of an animated file, the first frame is read.
+    scaled to 8 bits, transparency is laid over white, and the EXIF orientation is applied; EXIF
+    data that cannot be read are passed over. Of an animated file, the first frame is read.
+
+    Pixels that are floating-point numbers, signed, of 32 bits or in CIE Lab are refused: which value is white
+    is not written in the file. So are images of more than twice Pillow's ``MAX_IMAGE_PIXELS`` (179 million
+    pixels), before their memory is asked for; up to there no warning is given.
 
     Returns
     -------
@@ -31,13 +37,19 @@ def read_image(path: Path) -> Pixels:
     Raises
     ------
     DataError
-        If the file is missing, empty or not an image that can be decoded to its end.
+        If the file is missing, empty, not an image that can be decoded to its end, or one that is refused.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
+    _warn_of_no_size()
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
+            image.load()
+            _set_upright(image)
+            unclear = _unclear(image)
+            if unclear is None:
+                return np.asarray(_to_rgb(image), dtype=np.uint8)
+            reason = f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel"
     except UnidentifiedImageError:
         reason = "is empty" if path.stat().st_size == 0 else "is not an image"
     except FileNotFoundError:
@@ -48,11 +60,32 @@ def read_image(path: Path) -> Pixels:
         raise
     except Exception as error:  # Decoders raise whatever they stumble upon in a damaged file.
         reason = f"cannot be read ({error or type(error).__name__})"
-    else:
-        if upright.mode not in ("F", "LAB"):
-            return np.asarray(_to_rgb(upright), dtype=np.uint8)
-        reason = f"has pixels of mode {upright.mode}, which have no one meaning as RGB"
     raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
+
+
+def _warn_of_no_size() -> None:
+    """Keep Pillow from warning of large images; those that are too large are errors all the same."""
+    from PIL import Image
+
+    # Not with catch_warnings, which other threads that read at the same time would undo.
+    if all(kind is not Image.DecompressionBombWarning for _, _, kind, _, _ in warnings.filters):
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def _unclear(image: Image.Image) -> str | None:
+    """Return the kind of pixels, for people, where nothing says which value is black and which is white."""
+    # Some versions of Pillow open PNG files of 16 bits in the mode of 32.
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        return "pixels of 32 bits or with a sign"
+    return {"F": "floating-point pixels", "LAB": "CIE Lab pixels"}.get(image.mode)
+
+
+def _set_upright(image: Image.Image) -> None:
+    from PIL import ImageOps
+
+    # Parsers raise whatever they stumble upon; the pixels are whole, for they were loaded before.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +86,77 @@ def test_the_exif_orientation_is_applied(tmp_path):
     assert read[..., 0].tolist() == [[0, 0, 0], [250, 250, 250]]
 
 
-def test_the_first_frame_of_an_animation(tmp_path):
-    frames = [Image.new("RGB", (2, 2), colour) for colour in ("red", "blue")]
-    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    assert read_image(tmp_path / "a.gif")[0, 0].tolist() == [255, 0, 0]
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_in_every_format(tmp_path, suffix, orientation):
+    stored = np.zeros((16, 32, 3), dtype=np.uint8)
+    stored[:8, :16] = 250
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {}
+    read = saved(tmp_path / f"a.{suffix}", Image.fromarray(stored), exif=exif, **options)
+    # Where row 0 and column 0 of the stored image belong, as the EXIF standard says it.
+    turned = {
+        1: stored,
+        2: stored[:, ::-1],
+        3: stored[::-1, ::-1],
+        4: stored[::-1],
+        5: stored.transpose(1, 0, 2),
+        6: stored.transpose(1, 0, 2)[:, ::-1],
+        7: stored.transpose(1, 0, 2)[::-1, ::-1],
+        8: stored.transpose(1, 0, 2)[::-1],
+    }
+    np.testing.assert_allclose(read.astype(int), turned[orientation].astype(int), atol=3)
+
+
+def png(path: Path, header: tuple[int, ...], rows: bytes, **chunks: bytes) -> Path:
+    """Write a PNG file, chunk by chunk: width, height, bits and colour type, then more chunks before the pixels."""
+
+    def chunk(kind: str, data: bytes) -> bytes:
+        body = kind.encode() + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    more = b"".join(chunk(kind, data) for kind, data in chunks.items())
+    ends = chunk("IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)), chunk("IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + ends[0] + more + chunk("IDAT", zlib.compress(rows)) + ends[1])
+    return path
+
+
+def test_exif_data_that_cannot_be_read_are_passed_over(tmp_path):
+    path = png(tmp_path / "a.png", (1, 1, 8, 0), b"\0\7", eXIf=b"garbage")
+    assert read_image(path).tolist() == grey_as_rgb(7)
+
+
+def test_16_bits_of_colour_and_of_transparency(tmp_path):
+    path = png(tmp_path / "a.png", (2, 1, 16, 2), b"\0" + struct.pack(">6H", 0, 256, 65535, 40000, 255, 1))
+    assert read_image(path).tolist() == [[[0, 1, 255], [156, 0, 0]]]
+    path = png(tmp_path / "b.png", (2, 1, 16, 6), b"\0" + struct.pack(">8H", 0, 256, 65535, 65535, 1, 1, 1, 0))
+    assert read_image(path).tolist() == [[[0, 1, 255], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA"])
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_the_first_frame_of_an_animation(tmp_path, suffix, kind):
+    frames = [Image.new(kind, (2, 2), colour) for colour in ("red", "blue")]
+    options = {"lossless": True} if suffix == "webp" else {}
+    read = saved(tmp_path / f"a.{suffix}", frames[0], save_all=True, append_images=frames[1:], **options)
+    assert read.tolist() == [[[255, 0, 0]] * 2] * 2
+
+
+def test_a_decompression_bomb_is_refused_before_its_memory_is_asked_for(tmp_path):
+    path = png(tmp_path / "a.png", (60_000, 60_000, 8, 2), b"\0" * 100)
+    with pytest.raises(DataError, match=r"a\.png has too many pixels to be opened safely"):
+        read_image(path)
+    path = png(tmp_path / "b.png", (1, 1, 8, 0), b"\0\7", zTXt=b"a\0\0" + zlib.compress(b"x" * 80_000_000))
+    with pytest.raises(DataError, match=r"b\.png cannot be read \(Decompressed data too large"):
+        read_image(path)
+
+
+def test_large_images_are_read_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert saved(tmp_path / "a.png", Image.new("L", (10, 20))).shape == (20, 10, 3)
+    with pytest.raises(DataError, match="too many pixels"):
+        saved(tmp_path / "b.png", Image.new("L", (10, 21)))
 
 
 @pytest.mark.parametrize("size", [(1, 50), (50, 1), (1, 1)])
@@ -95,9 +164,23 @@ def test_slivers(tmp_path, size):
     assert saved(tmp_path / "a.png", Image.new("RGB", size)).shape == (size[1], size[0], 3)
 
 
-def test_floating_point_pixels_are_refused(tmp_path):
-    Image.fromarray(np.array([[0.5, 1.0]], dtype=np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=r"a\.tif has pixels of mode F"):
+@pytest.mark.parametrize(
+    ("pixels", "kind"),
+    [
+        (np.array([[0.5, 1.0]], dtype=np.float32), "floating-point pixels"),
+        (np.array([[0, 255, 70_000]], dtype=np.int32), "pixels of 32 bits or with a sign"),
+        (np.array([[0, 255]], dtype=np.int32), "pixels of 32 bits or with a sign"),
+    ],
+)
+def test_pixels_without_a_known_white_are_refused(tmp_path, pixels, kind):
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=rf"a\.tif has {kind}, which have no one meaning as RGB"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_lab_is_refused(tmp_path):
+    Image.new("LAB", (2, 2)).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=r"a\.tif has CIE Lab pixels"):
         read_image(tmp_path / "a.tif")
 
 
