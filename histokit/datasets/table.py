@@ -159,7 +159,7 @@ class Table(Dataset):
             for values in batch.to_pylist():
                 row += 1
                 path = clean(values[self.image_column])
-                if path is None or not (self.root / path).is_file():
+                if path is None or _is_absent(self.root / path):
                     missing.add(path or f"row {row} without a path")
                     continue
                 role = clean(values[self.split_column]) if self.split_column else None
@@ -259,3 +259,14 @@ class Table(Dataset):
         if not cut:
             return None
         return f"{len(cut)} values of {self.group} are in the test set and outside it, for example {cut[0]}"
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is nothing at a path; what is there and cannot be read is put aside by ingestion."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False

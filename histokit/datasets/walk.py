@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +38,9 @@ class Walk:
     """A walk through a folder, in an order that is the same on every machine.
 
     Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into
-    place; links that lead out of the root, nowhere or in circles are counted.
+    place; links that lead out of the root, nowhere or in circles are counted. So are folders that
+    cannot be opened. A file whose name is not valid UTF-8 comes under the name that `as_text` gives it, for
+    ingestion to put aside.
 
     Parameters
     ----------
@@ -47,6 +50,7 @@ class Walk:
     root: Path
     outside: Tally = field(default_factory=Tally)
     dead_links: Tally = field(default_factory=Tally)
+    closed: Tally = field(default_factory=Tally)
 
     def files(self) -> Iterator[str]:
         """Yield the path of each file, relative to the root, with slashes.
@@ -54,19 +58,25 @@ class Walk:
         Raises
         ------
         DataError
-            If the root is absent or not a folder, or a file's name is not text.
+            If the root is absent, not a folder or cannot be opened.
         """
         if not self.root.is_dir():
             state = "is not a folder" if self.root.exists() else "does not exist"
             raise DataError(f"The folder {str(self.root)!r} {state}.", next="Give the folder that holds the images.")
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            raise DataError(f"The folder {str(self.root)!r} cannot be opened.", next="Mend its permissions.")
         real_root = os.path.realpath(self.root)
         yield from self._walk(str(self.root), "", real_root, (real_root,))
 
     def _walk(self, folder: str, prefix: str, real_root: str, above: tuple[str, ...]) -> Iterator[str]:
-        with os.scandir(folder) as listing:
-            entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
+        except OSError:
+            self.closed.add(prefix)
+            return
         for entry in entries:
-            path = prefix + _text(entry.name, folder)
+            path = prefix + as_text(entry.name)
             real = os.path.realpath(entry.path) if entry.is_symlink() else ""
             if real and (not os.path.exists(real) or real in above):
                 self.dead_links.add(path)
@@ -76,7 +86,7 @@ class Walk:
             if entry.is_dir():
                 chain = (*above, real or os.path.join(above[-1], entry.name))
                 yield from self._walk(entry.path, path + "/", real_root, chain)
-            elif entry.is_file():
+            else:
                 yield path
 
     def warnings(self) -> list[str]:
@@ -86,6 +96,9 @@ class Walk:
             found.append(f"{_links(self.outside)} out of the folder, for example {self.outside}; they were followed")
         if self.dead_links:
             found.append(f"{_links(self.dead_links)} nowhere or in a circle, for example {self.dead_links}")
+        if self.closed:
+            folders = "1 folder" if self.closed.count == 1 else f"{self.closed.count} folders"
+            found.append(f"{folders} cannot be opened, for example {self.closed}; what is in there was left out")
         return found
 
 
@@ -98,11 +111,11 @@ def _links(tally: Tally) -> str:
     return "1 symbolic link leads" if tally.count == 1 else f"{tally.count} symbolic links lead"
 
 
-def _text(name: str, folder: str) -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise DataError(
-            f"A file name in {folder!r} is not valid UTF-8: {os.fsencode(name)!r}.", next="Rename the file."
-        ) from None
-    return name
+def as_text(name: str) -> str:
+    """Return a file's name as text that can be stored: bytes that are not valid UTF-8 stand there as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def is_escaped(path: str) -> bool:
+    """Whether a path holds what `as_text` puts in the place of a byte."""
+    return re.search(r"\\x[89a-f][0-9a-f]", path) is not None

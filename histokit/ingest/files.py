@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 
+from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
 from histokit.plugin import Dataset
 from histokit.store.records import FILE_SCHEMA
@@ -47,12 +49,15 @@ class FileDigests:
         return self.states[path]
 
     def _look(self, path: str) -> FileState:
-        # Links are followed; only the path as it is written must not leave the root.
-        full = Path(os.path.normpath(self.root / path))
+        full = self.root / path
         try:
-            if not full.is_relative_to(self.root):
-                return FileState(0, 0, None, f"{path} lies outside the dataset's root {self.root}")
+            reason = self._leaves_root(full)
+            if reason is not None:
+                return FileState(0, 0, None, f"{path} {reason}")
             status = full.stat()
+            # A pipe would let the run wait for ever; a folder may be what a plugin reads.
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+                return FileState(0, 0, None, f"{path} cannot be read: it is no file")
             before = self.remembered.get(path)
             if before and before.digest and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 return before
@@ -62,10 +67,24 @@ class FileDigests:
         except DataError as error:
             return FileState(0, 0, None, error.message)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            return FileState(0, 0, None, f"{path} cannot be read: {reason}")
+            return FileState(0, 0, None, f"{path} cannot be read: {_reason(path, error)}")
+
+    def _leaves_root(self, full: Path) -> str | None:
+        """Return why a path must not be read; links are followed, but the path as it is written stays in the root."""
+        plain = Path(os.path.normpath(full))
+        if not plain.is_relative_to(self.root):
+            return f"lies outside the dataset's root {self.root}"
+        if ".." in full.parts and os.path.realpath(full) != os.path.realpath(plain):
+            return "goes up from where a link leads: write where the file is"
+        return None
 
     def to_table(self) -> pa.Table:
         """Return what is known as a table of `FILE_SCHEMA`."""
         rows = [{"path": path, **state._asdict()} for path, state in self.states.items()]
         return pa.Table.from_pylist(rows, schema=FILE_SCHEMA)
+
+
+def _reason(path: str, error: OSError | ValueError) -> str:
+    if isinstance(error, FileNotFoundError) and is_escaped(path):
+        return "its name is not valid UTF-8: rename it"
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
