@@ -13,8 +13,7 @@ from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
 from histokit.store.findings import make_again
-from histokit.store.fingerprints import row_key
-from histokit.store.vectors import FeatureTable, read_vectors
+from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 
 DEFAULT_URI = "histokit-store"
 
@@ -79,19 +78,18 @@ class FeatureStore(Store):
     ) -> FeatureSet:
         record = self.dataset(dataset)
         samples = self.samples(dataset, where=where)
-        contents = samples.column("content").to_pylist()
-        keys = [row_key(i, c or b"") for i, c in zip(samples.column("id").to_pylist(), contents, strict=True)]
-        blocks, complete = [], np.ones(len(keys), dtype=bool)
-        for table in tables:
-            vectors, missing = read_vectors(self.database, table, keys)
-            if len(missing) and not allow_missing:
-                raise self._incomplete(dataset, table, len(missing), len(keys))
-            present = np.ones(len(keys), dtype=bool)
-            present[missing] = False
-            complete &= present
-            blocks.append((vectors, present))
-        kept = [vectors if complete[present].all() else vectors[complete[present]] for vectors, present in blocks]
-        matrix = kept[0] if len(kept) == 1 else np.hstack(kept)
+        found = [find_vectors(self.database, table, samples) for table in tables]
+        complete = np.ones(len(samples), dtype=bool)
+        for table, vectors in zip(tables, found, strict=True):
+            missing = int((~vectors.present).sum())
+            if missing and not allow_missing:
+                raise self._incomplete(dataset, table, missing, len(samples))
+            complete &= vectors.present
+        matrix = np.empty((int(complete.sum()), sum(table.width for table in tables)), dtype=np.float32)
+        start = 0
+        for table, vectors in zip(tables, found, strict=True):
+            copy_vectors(self.database, table, vectors, complete, matrix[:, start : start + table.width])
+            start += table.width
         rows = samples if complete.all() else samples.filter(complete)
         return FeatureSet(matrix, rows, record, tuple(_part(table) for table in tables))
 

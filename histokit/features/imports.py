@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.new_dataset import create_dataset
 from histokit.features.vector_file import VectorFile, is_list
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
-from histokit.store.fingerprints import row_key, spec_differences, spec_fingerprint
+from histokit.store.fingerprints import spec_differences, spec_fingerprint
 from histokit.store.vectors import IMPORTED, FeatureTable, insert_vectors, read_vectors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -238,7 +239,8 @@ def _check_same(
     store: Store, table: FeatureTable, file: VectorFile, columns: Sequence[str], contents: Mapping[str, bytes]
 ) -> None:
     ids = list(contents)
-    stored, missing = read_vectors(store.database, table, [row_key(i, contents[i]) for i in ids])
+    samples = pa.table({"id": pa.array(ids, pa.string()), "content": pa.array(contents.values(), pa.binary(16))})
+    stored, missing = read_vectors(store.database, table, samples)
     absent = set(missing.tolist())
     position = {i: row for row, i in enumerate(i for n, i in enumerate(ids) if n not in absent)}
     for given, matrix in file.vectors(columns):

@@ -143,6 +143,14 @@ class Database:
             )
         return table
 
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Say which table is damaged, where reading an open one fails."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            raise self._damaged(name, error) from error
+
     def _damaged(self, name: str, error: Exception) -> StoreError:
         return StoreError(
             f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",

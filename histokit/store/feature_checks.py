@@ -13,11 +13,11 @@ import pyarrow as pa
 from histokit.store.database import Database, quote
 from histokit.store.findings import Finding, Tally, make_again, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.vectors import HEADER_KEY, FeatureTable
+from histokit.store.rows import as_matrix, row_checks
+from histokit.store.vectors import HEADER_KEY, STORE_DTYPES, FeatureTable
 
 Prefixes = npt.NDArray[np.uint64]
 
-_FLOATS = (pa.float32(), pa.float16())
 _PREFIX_BYTES = 8
 
 
@@ -29,7 +29,7 @@ def feature_table(name: str, schema: pa.Schema) -> tuple[FeatureTable | None, li
         made = table_name(header["dataset"], spec["backbone"], spec["layer"], spec_fingerprint(spec))
     except (ValueError, KeyError, TypeError) as error:
         return None, [f"its header cannot be read: {type(error).__name__} {error}"]
-    wrong = list(_schema_differences(schema))
+    wrong = list(_schema_differences(schema, str(spec.get("store_dtype", "float32"))))
     found = 0 if wrong else int(schema.field("vector").type.list_size)
     if found and width is not None and found != width:
         wrong.append(f"its vectors have {found} numbers; its header says {width}")
@@ -37,17 +37,21 @@ def feature_table(name: str, schema: pa.Schema) -> tuple[FeatureTable | None, li
         wrong.append(f"its vectors have {found} numbers; its header names {len(info['columns'])} filters")
     if made != name:
         wrong.append(f"its header says that it is the table {made!r}")
-    return FeatureTable(name, header["dataset"], spec, found, info), wrong
+    checked = "check" in schema.names and found == (found if width is None else width)
+    return FeatureTable(name, header["dataset"], spec, found, info, checked), wrong
 
 
-def _schema_differences(schema: pa.Schema) -> Iterator[str]:
+def _schema_differences(schema: pa.Schema, dtype: str) -> Iterator[str]:
     found = {field.name: field.type for field in schema}
-    for name, kind in {"key": pa.binary(), "id": pa.string(), "content": pa.binary(16)}.items():
+    kinds = {"key": pa.binary(), "id": pa.string(), "content": pa.binary(16)}
+    if "check" in found:
+        kinds["check"] = pa.uint64()
+    for name, kind in kinds.items():
         if found.get(name) != kind:
             yield f"its column {name!r} is {found.get(name, 'absent')} instead of {kind}"
     vector = found.get("vector")
-    if vector is None or not pa.types.is_fixed_size_list(vector) or vector.value_type not in _FLOATS:
-        yield f"its column 'vector' is {vector or 'absent'} instead of a list of float32 of a fixed size"
+    if vector is None or not pa.types.is_fixed_size_list(vector) or vector.value_type != STORE_DTYPES.get(dtype):
+        yield f"its column 'vector' is {vector or 'absent'} instead of a list of {dtype} of a fixed size"
 
 
 class FeatureCheck:
@@ -64,6 +68,7 @@ class FeatureCheck:
         self.table = table
         self._strange_keys = Tally()
         self._not_finite = Tally()
+        self._changed = Tally()
         self._prefixes: list[Prefixes] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -72,8 +77,12 @@ class FeatureCheck:
         rows = zip(keys, ids, contents, strict=True)
         self._strange_keys.add(i for key, i, content in rows if key != row_key(i or "", content or b""))
         self._prefixes.append(prefixes(keys))
-        matrix = batch.column("vector").flatten().to_numpy(zero_copy_only=False).reshape(-1, self.table.width)
-        self._not_finite.add(ids[row] for row in np.flatnonzero(~np.isfinite(matrix).all(axis=1)))
+        matrix = as_matrix(batch.column("vector"), self.table.width)
+        same = np.ones(len(matrix), dtype=bool)
+        if self.table.checked:
+            same = row_checks(matrix) == batch.column("check").to_numpy()
+        self._changed.add(ids[row] for row in np.flatnonzero(~same))
+        self._not_finite.add(ids[row] for row in np.flatnonzero(same & ~np.isfinite(matrix).all(axis=1)))
 
     def findings(self, database: Database, expected: Prefixes | None) -> Iterator[Finding]:
         """Yield what is wrong, after all rows.
@@ -89,6 +98,9 @@ class FeatureCheck:
         if self._strange_keys.count:
             what = f"{self._strange_keys.count} rows have a key that is not of their id and content"
             yield Finding(name, "key", f"{what}: {self._strange_keys}", remove)
+        if self._changed.count:
+            what = f"{self._changed.count} vectors are not those that were written: {self._changed}"
+            yield Finding(name, "changed", what, remove)
         if self._not_finite.count:
             what = f"{self._not_finite.count} vectors hold NaN or infinity: {self._not_finite}"
             yield Finding(name, "vector", what, remove)

@@ -19,8 +19,8 @@ class Finding:
     ----------
     table : str
     kind : str
-        ``unreadable``, ``foreign``, ``schema``, ``doubled``, ``key``, ``vector``, ``incomplete``, ``orphan``,
-        ``samples``, ``split``, ``run`` or ``document``.
+        ``unreadable``, ``foreign``, ``schema``, ``doubled``, ``key``, ``changed``, ``vector``, ``incomplete``,
+        ``orphan``, ``samples``, ``split``, ``run`` or ``document``.
     what, next : str
         What is wrong with which, and what to do.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import DataError, StoreError
+from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
+from histokit.store.rows import StoredVectors, find, identities, row_checks
 
 HEADER_KEY = b"histokit.features"
 
 #: What the weights of vectors that were computed elsewhere begin with; their version follows.
 IMPORTED = "import:"
 
-_COPIED_AT_ONCE = 4_096
+#: What the numbers of a vector may be stored as; reading always gives float32.
+STORE_DTYPES = {"float32": pa.float32(), "float16": pa.float16()}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class FeatureTable:
         Facts that do not alter the vectors: ``index`` (depth order), ``layers`` (names of all curated
         layers) and ``merged`` (those that ``all`` merges), ``aliases`` (``last`` where it is the last one),
         ``columns`` (names of filters).
+    checked : bool
+        Whether its rows have a check number of their vector.
     """
 
     name: str
@@ -48,6 +52,12 @@ class FeatureTable:
     spec: Mapping[str, Any]
     width: int
     info: Mapping[str, Any] = field(default_factory=dict)
+    checked: bool = True
+
+    @property
+    def dtype(self) -> str:
+        """What the numbers of the vectors are stored as: ``float32`` or ``float16``."""
+        return store_dtype(self.spec)
 
     @property
     def fingerprint(self) -> str:
@@ -105,7 +115,8 @@ def read_header(database: Database, name: str) -> FeatureTable:
     try:
         header = json.loads(text)
         width = schema.field("vector").type.list_size
-        return FeatureTable(name, header["dataset"], header["spec"], width, header["info"])
+        checked = "check" in schema.names
+        return FeatureTable(name, header["dataset"], header["spec"], width, header["info"], checked)
     except (ValueError, KeyError, AttributeError) as error:
         raise StoreError(
             f"The columns of the table {name!r} are not those of a feature table: {error}.",
@@ -122,11 +133,13 @@ def create_table(
     ------
     StoreError
         If the table that is there has another width.
+    UsageError
+        If the spec's ``store_dtype`` is unknown.
     """
     name = table_name(dataset, str(spec["backbone"]), str(spec["layer"]), spec_fingerprint(spec))
     if not database.exists(name):
         header = canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width})
-        database.create(name, _schema(width).with_metadata({HEADER_KEY: header.encode()}))
+        database.create(name, _schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()}))
     table = read_header(database, name)
     if table.width != width:
         raise StoreError(
@@ -136,17 +149,53 @@ def create_table(
     return table
 
 
-def _schema(width: int) -> pa.Schema:
-    return pa.schema(
-        [
-            # Lance notices that two processes insert the same key only for keys of variable length:
-            # with pa.binary(16), concurrent merge-inserts doubled rows.
-            pa.field("key", pa.binary(), nullable=False, metadata=PRIMARY_KEY),
-            pa.field("id", pa.string(), nullable=False),
-            pa.field("content", pa.binary(16), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), width), nullable=False),
-        ]
-    )
+def store_dtype(spec: Mapping[str, Any]) -> str:
+    """Return what a spec says that the numbers of the vectors are stored as.
+
+    Raises
+    ------
+    UsageError
+        If it is none of `STORE_DTYPES`.
+    """
+    name = str(spec.get("store_dtype", "float32"))
+    if name not in STORE_DTYPES:
+        hint = did_you_mean(name, STORE_DTYPES)
+        raise UsageError(f"Vectors cannot be stored as {name!r}.", next=f"{hint}Use one of {', '.join(STORE_DTYPES)}.")
+    return name
+
+
+def _schema(width: int, dtype: str = "float32", checked: bool = True) -> pa.Schema:
+    fields = [
+        # Lance notices that two processes insert the same key only for keys of variable length, and without an index:
+        # with pa.binary(16), or with a B-tree on the key, concurrent merge-inserts doubled rows.
+        pa.field("key", pa.binary(), nullable=False, metadata=PRIMARY_KEY),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("content", pa.binary(16), nullable=False),
+        pa.field("vector", pa.list_(STORE_DTYPES[dtype], width), nullable=False),
+        pa.field("check", pa.uint64(), nullable=False),
+    ]
+    return pa.schema(fields if checked else fields[:-1])
+
+
+def storable(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.bool_]:
+    """Return which rows are finite, also as what they are stored as.
+
+    Parameters
+    ----------
+    matrix : (n, d) float32 array
+    dtype : str
+        One of `STORE_DTYPES`.
+
+    Returns
+    -------
+    (n,) array of bool
+    """
+    return np.asarray(np.isfinite(_stored(matrix, dtype)).all(axis=1))
+
+
+def _stored(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return matrix.astype(dtype, copy=False)
 
 
 def insert_vectors(
@@ -161,70 +210,87 @@ def insert_vectors(
     Raises
     ------
     DataError
-        If a vector holds NaN or infinity; names the layer and the sample.
+        If a vector holds NaN or infinity, or what is infinity as the table stores it; names the layer and the sample.
     """
     matrix = np.ascontiguousarray(vectors, dtype=np.float32).reshape(len(ids), table.width)
-    finite = np.isfinite(matrix).all(axis=1)
+    stored = _stored(matrix, table.dtype)
+    finite = np.isfinite(stored).all(axis=1)
     if not finite.all():
-        bad = ids[int(np.argmin(finite))]
-        raise DataError(
-            f"{table.address} gave NaN or infinity for the sample {bad!r}.",
-            next="Try --precision float32, or check the weights and the image.",
-        )
-    schema = _schema(table.width)
+        bad = int(np.argmin(finite))
+        raise _not_storable(table, ids[bad], matrix[bad])
+    schema = _schema(table.width, table.dtype, table.checked)
     keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
-    flat = pa.array(matrix.reshape(-1))
     columns = [
         pa.array(keys, pa.binary()),
         pa.array(list(ids), pa.string()),
         pa.array(list(contents), pa.binary(16)),
-        pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type),
+        pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=schema.field("vector").type),
     ]
+    if table.checked:
+        columns.append(pa.array(row_checks(stored)))
     return database.insert_missing(table.name, pa.table(columns, schema=schema), "key")
 
 
-def stored_keys(database: Database, table: FeatureTable) -> set[bytes]:
-    """Return the keys of all rows."""
-    return set(database.read(table.name, ["key"]).column("key").to_pylist())
+def _not_storable(table: FeatureTable, sample_id: str, vector: npt.NDArray[np.float32]) -> DataError:
+    if np.isfinite(vector).all():
+        largest = float(np.abs(vector).max())
+        return DataError(
+            f"{table.address} gave {largest:g} for the sample {sample_id!r}, which {table.dtype} cannot hold.",
+            next="Store the vectors as float32.",
+        )
+    return DataError(
+        f"{table.address} gave NaN or infinity for the sample {sample_id!r}.",
+        next="Try --precision float32, or check the weights and the image.",
+    )
+
+
+def find_vectors(database: Database, table: FeatureTable, samples: pa.Table) -> StoredVectors:
+    """Return where in a table the vectors of samples are.
+
+    Parameters
+    ----------
+    database : Database
+    table : FeatureTable
+    samples : pyarrow.Table
+        With the columns ``id`` and ``content``.
+    """
+    # One version for all reads, because merging fragments moves rows.
+    version = database.table(table.name)
+    with database.reading(table.name):
+        stored = identities(version.to_table(columns=["content", "id"], scan_in_order=True))
+    return StoredVectors(version, find(identities(samples), stored))
 
 
 def read_vectors(
-    database: Database, table: FeatureTable, keys: Sequence[bytes]
+    database: Database, table: FeatureTable, samples: pa.Table
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
-    """Return the vectors of keys.
+    """Return the vectors of samples.
+
+    Parameters
+    ----------
+    samples : pyarrow.Table
+        With the columns ``id`` and ``content``.
 
     Returns
     -------
     vectors : (m, width) float32 array
-        Of the keys that are there, in the order of `keys`.
+        Of the samples that have one, in their order.
     missing : array of int
-        Positions in `keys` of those that are not.
+        Positions of those that have none.
     """
-    rows = database.read(table.name, ["key", "vector"])
-    position = {key: i for i, key in enumerate(rows.column("key").to_pylist())}
-    found = np.array([position.get(key, -1) for key in keys], dtype=np.intp)
-    matrix = _matrix(rows.column("vector"), table.width)
-    missing = np.flatnonzero(found < 0)
-    kept = found[found >= 0]
-    ordered = len(kept) == len(matrix) and bool((kept == np.arange(len(kept))).all())
-    return (matrix if ordered else matrix[kept]), missing
+    found = find_vectors(database, table, samples)
+    matrix = np.empty((int(found.present.sum()), table.width), dtype=np.float32)
+    copy_vectors(database, table, found, found.present, matrix)
+    return matrix, np.flatnonzero(~found.present)
 
 
-def vectors_by_content(
-    database: Database, table: FeatureTable, contents: set[bytes]
-) -> Iterator[dict[bytes, npt.NDArray[np.float32]]]:
-    """Yield, some thousand at a time, one vector for each of the contents that the table holds under any id."""
-    # One version for both reads, because merging fragments moves rows.
-    version = database.table(table.name)
-    here = version.to_table(columns=["content"], scan_in_order=True).column("content").to_pylist()
-    rows = sorted({content: i for i, content in enumerate(here) if content in contents}.values())
-    for start in range(0, len(rows), _COPIED_AT_ONCE):
-        found = version.take(rows[start : start + _COPIED_AT_ONCE], columns=["content", "vector"])
-        yield dict(zip(found.column("content").to_pylist(), _matrix(found.column("vector"), table.width), strict=True))
-
-
-def _matrix(column: pa.ChunkedArray, width: int) -> npt.NDArray[np.float32]:
-    chunks = [c.flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for c in column.chunks if len(c)]
-    if not chunks:
-        return np.empty((0, width), dtype=np.float32)
-    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+def copy_vectors(
+    database: Database,
+    table: FeatureTable,
+    found: StoredVectors,
+    kept: npt.NDArray[np.bool_],
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Copy the vectors of the samples of a mask, none of them missing, to the rows of a matrix or of its columns."""
+    with database.reading(table.name):
+        found.copy(found.places[kept], out)

@@ -17,7 +17,8 @@ from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
-from histokit.store.vectors import insert_vectors, read_vectors, stored_keys, vectors_by_content
+from histokit.store.rows import row_checks
+from histokit.store.vectors import insert_vectors, read_vectors, storable
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
 
@@ -114,32 +115,99 @@ def test_saving_a_run_again_does_not_double_its_predictions(store: FeatureStore)
         store.model("abcd1234")
 
 
-def test_vectors_are_written_once_and_come_back_in_any_order(
-    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def asked(*rows: tuple[str, bytes | None]) -> pa.Table:
+    """Samples whose vectors are asked for."""
+    ids, contents = zip(*rows, strict=True)
+    return pa.table({"id": pa.array(ids, pa.string()), "content": pa.array(contents, pa.binary(16))})
+
+
+def rows_of(store: FeatureStore) -> int:
+    return store.database.count(store.feature_tables("d")[0].name)
+
+
+def test_vectors_are_written_once_and_come_back_in_any_order(store: FeatureStore) -> None:
     table = store.create_feature_table("d", SPEC, 3, {"index": 0})
     ids, contents = ["a", "b", "c"], [b"1" * 16, b"2" * 16, b"3" * 16]
     matrix = np.arange(9, dtype=np.float32).reshape(3, 3)
     assert insert_vectors(store.database, table, ids[:2], contents[:2], matrix[:2]) == 2
     assert insert_vectors(store.database, table, ids, contents, matrix + 100) == 1
     keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
-    assert stored_keys(store.database, table) == set(keys)
-    found, missing = read_vectors(store.database, table, [keys[2], b"0" * 16, keys[0]])
-    assert found.tolist() == [[106, 107, 108], [0, 1, 2]]
-    assert missing.tolist() == [1]
-    known = list(vectors_by_content(store.database, table, {b"2" * 16, b"9" * 16}))
-    assert [{content: v.tolist() for content, v in batch.items()} for batch in known] == [{b"2" * 16: [3, 4, 5]}]
-    monkeypatch.setattr("histokit.store.vectors._COPIED_AT_ONCE", 2)
-    parts = list(vectors_by_content(store.database, table, set(contents)))
-    assert [len(part) for part in parts] == [2, 1]
-    assert {content for part in parts for content in part} == set(contents)
+    assert store.database.read(table.name).column("key").to_pylist() == keys
+    wanted = asked(("c", contents[2]), ("c", contents[0]), ("a", contents[0]), ("b", None), ("a", contents[0]))
+    found, missing = read_vectors(store.database, table, wanted)
+    assert found.tolist() == [[106, 107, 108], [0, 1, 2], [0, 1, 2]]
+    assert missing.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("count", [40, 3])
+def test_any_choice_of_rows_of_many_pieces_is_that_of_numpy(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, dtype: str, count: int
+) -> None:
+    """Batches are smaller than pieces and than choices; a few rows are picked, many are read through."""
+    monkeypatch.setattr("histokit.store.rows._BATCH_BYTES", 40)
+    table = store.create_feature_table("d", {**SPEC, "store_dtype": dtype}, 3, {})
+    matrix = np.arange(180, dtype=np.float32).reshape(60, 3)
+    ids, contents = [f"s{i}" for i in range(60)], [bytes([i]) * 16 for i in range(60)]
+    for start in range(0, 60, 17):
+        here = slice(start, start + 17)
+        insert_vectors(store.database, table, ids[here], contents[here], matrix[here])
+    for rows in (np.random.default_rng(0).permutation(60)[:count], np.arange(60)[-count:], np.arange(count)):
+        found, missing = read_vectors(store.database, table, asked(*((ids[i], contents[i]) for i in rows)))
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, matrix[rows])
+        assert len(missing) == 0
+
+
+def test_half_precision_halves_the_numbers_and_refuses_what_it_cannot_hold(store: FeatureStore) -> None:
+    spec = {**SPEC, "store_dtype": "float16"}
+    table = store.create_feature_table("d", spec, 2, {})
+    assert table.fingerprint != spec_fingerprint(SPEC)
+    assert store.database.schema(table.name).field("vector").type == pa.list_(pa.float16(), 2)
+    matrix = np.array([[0.1, -65_504], [1, 65_520], [2, np.nan]], np.float32)
+    assert storable(matrix, "float16").tolist() == [True, False, False]
+    assert storable(matrix, "float32").tolist() == [True, True, False]
+    insert_vectors(store.database, table, ["a"], [b"1" * 16], matrix[:1])
+    found, _ = read_vectors(store.database, table, asked(("a", b"1" * 16)))
+    assert found.dtype == np.float32
+    assert found.tolist() == [[float(np.float16(0.1)), -65_504.0]]
+    with pytest.raises(DataError, match="net/l gave 65520 for the sample 'b', which float16 cannot hold"):
+        insert_vectors(store.database, table, ["b"], [b"2" * 16], matrix[1:2])
+    assert rows_of(store) == 1
+    with pytest.raises(UsageError, match="stored as 'float8'"):
+        store.create_feature_table("d", {**SPEC, "store_dtype": "float8"}, 2, {})
+
+
+def test_check_numbers_are_those_of_their_formula() -> None:
+    def split_mix(state: int) -> int:
+        z = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return (z ^ z >> 31) | 1
+
+    factors = [split_mix(i * 0x9E3779B97F4A7C15 % 2**64) for i in (1, 2, 3)]
+    for dtype, words in ((np.float32, [0x3F800000, 0x80000000, 0x40490FDB]), (np.float16, [0x3C00, 0x8000, 0x4248])):
+        row = np.array(words, f"u{np.dtype(dtype).itemsize}").view(dtype)
+        expected = sum(w * f for w, f in zip(words, factors, strict=True)) % 2**64
+        assert row_checks(row.reshape(1, 3)).tolist() == [expected]
+
+
+def test_tables_without_check_numbers_are_still_read_and_filled(store: FeatureStore) -> None:
+    table = store.create_feature_table("d", SPEC, 2, {})
+    schema = store.database.schema(table.name)
+    store.database.drop(table.name)
+    store.database.create(table.name, schema.remove(schema.get_field_index("check")))
+    (old,) = store.feature_tables("d")
+    assert (table.checked, old.checked) == (True, False)
+    assert insert_vectors(store.database, old, ["a"], [b"1" * 16], np.ones((1, 2), np.float32)) == 1
+    found, _ = read_vectors(store.database, old, asked(("a", b"1" * 16)))
+    assert found.tolist() == [[1, 1]]
 
 
 def test_nan_is_refused_by_layer_and_sample(store: FeatureStore) -> None:
     table = store.create_feature_table("d", SPEC, 2, {})
     with pytest.raises(DataError, match="net/l gave NaN or infinity for the sample 'b'"):
         insert_vectors(store.database, table, ["a", "b"], [b"1" * 16, b"2" * 16], np.array([[1, 2], [3, np.inf]]))
-    assert stored_keys(store.database, table) == set()
+    assert rows_of(store) == 0
 
 
 def test_a_table_that_is_just_being_made_is_not_there_yet(store: FeatureStore) -> None:

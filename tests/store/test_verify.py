@@ -19,6 +19,7 @@ from histokit.store.database import FORMAT_KEY
 from histokit.store.findings import Finding
 from histokit.store.fingerprints import row_key
 from histokit.store.records import PREDICTION_SCHEMA, PROBLEM_SCHEMA, split_rows
+from histokit.store.rows import row_checks
 from histokit.store.vectors import HEADER_KEY
 from histokit.store.verify import verify
 from tests.toy import make_samples, make_store
@@ -172,8 +173,39 @@ def test_vectors_that_are_not_finite(toy: FeatureStore, bad: float) -> None:
     matrix = np.ones((60, 8), np.float32)
     matrix[5, 3] = bad
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=rows.schema.field("vector").type)
-    rewrite(toy, name, rows.set_column(3, rows.schema.field("vector"), vectors))
+    rows = rows.set_column(3, rows.schema.field("vector"), vectors)
+    rewrite(toy, name, rows.set_column(4, rows.schema.field("check"), pa.array(row_checks(matrix))))
     assert (only(toy).kind, only(toy).what) == ("vector", "1 vectors hold NaN or infinity: 's5'")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_flipped_bit_of_a_vector(tmp_path: Path, dtype: str) -> None:
+    samples, X = make_samples()
+    store = make_store(tmp_path / "half", samples, {"last": X}, spec={"store_dtype": dtype})
+    assert verify(store).ok
+    name = table_of(store)
+    (file,) = (path_of(store, name) / "data").iterdir()
+    content = bytearray(file.read_bytes())
+    place = content.index(X[5].astype(dtype).tobytes()) + 9
+    for bit in (0, 7):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        file.write_bytes(damaged)
+        finding = only(store)
+        assert (finding.table, finding.kind) == (name, "changed")
+        assert finding.what == "1 vectors are not those that were written: 's5'"
+        assert "histokit extract toy --backbone net --layers last" in finding.next
+    file.write_bytes(content)
+    assert verify(store).ok
+
+
+def test_numbers_that_are_not_stored_as_the_header_says(toy: FeatureStore) -> None:
+    name = table_of(toy)
+    rows = toy.database.read(name)
+    half = rows.column("vector").combine_chunks().cast(pa.list_(pa.float16(), 8))
+    rewrite(toy, name, rows.set_column(3, "vector", half))
+    assert [f.kind for f in verify(toy).findings] == ["schema"]
+    assert "instead of a list of float32" in only(toy).what
 
 
 def test_a_lost_row_of_features(toy: FeatureStore) -> None:

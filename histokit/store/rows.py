@@ -1,0 +1,134 @@
+"""Rows of feature tables: found by what they are of, and copied straight to their places in a matrix."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Places = npt.NDArray[np.intp]
+
+#: Batches of this size are copied while the processor's cache still holds them, and the next are read meanwhile.
+_BATCH_BYTES = 2 << 20
+_BATCHES_AHEAD = 4
+_HELD_BYTES = 64 << 20
+
+#: Where fewer than one in this number of rows is wanted, they are picked instead of reading all.
+_SPARSE = 16
+_PICKED_AT_ONCE = 4_096
+
+
+class StoredVectors:
+    """One version of a feature table, and the places of some samples' vectors in it.
+
+    Parameters
+    ----------
+    version : lance.LanceDataset
+    places : array of int
+        The row of each sample, -1 where its vector is not there.
+    """
+
+    def __init__(self, version: Any, places: Places):
+        self._version = version
+        self.places = places
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which samples have a vector."""
+        return self.places >= 0
+
+    def copy(self, places: Places, out: npt.NDArray[np.float32]) -> None:
+        """Copy the vectors at some places, none of them -1, to the rows of a matrix.
+
+        Parameters
+        ----------
+        places : (m,) array of int
+        out : (m, width) float32 array
+            It may be some columns of a wider one.
+        """
+        if len(places) * _SPARSE < self._version.count_rows():
+            self._pick(places, out)
+            return
+        order = None if (places[1:] > places[:-1]).all() else np.argsort(places, kind="stable")
+        rising = places if order is None else places[order]
+        start = 0
+        for matrix in self._matrices(out.shape[1]):
+            low, high = np.searchsorted(rising, (start, start + len(matrix)))
+            rows = rising[low:high] - start
+            whole = len(rows) == len(matrix) and bool((rows == np.arange(len(rows))).all())
+            out[slice(low, high) if order is None else order[low:high]] = matrix if whole else matrix[rows]
+            start += len(matrix)
+
+    def _matrices(self, width: int) -> Any:
+        size = max(1, width * self._version.schema.field("vector").type.value_type.bit_width // 8)
+        batches = self._version.to_batches(
+            columns=["vector"],
+            batch_size=max(1, _BATCH_BYTES // size),
+            batch_readahead=_BATCHES_AHEAD,
+            io_buffer_size=_HELD_BYTES,
+            scan_in_order=True,
+        )
+        return (as_matrix(batch.column("vector"), width) for batch in batches)
+
+    def _pick(self, places: Places, out: npt.NDArray[np.float32]) -> None:
+        for start in range(0, len(places), _PICKED_AT_ONCE):
+            rows = places[start : start + _PICKED_AT_ONCE]
+            column = self._version.take(rows.tolist(), columns=["vector"]).column("vector")
+            out[start : start + len(rows)] = as_matrix(column, out.shape[1])
+
+
+def identities(rows: pa.Table) -> pa.ChunkedArray:
+    """Return what tells a row from others: its content digest followed by its id; none where it has no content."""
+    from pyarrow import compute
+
+    content, sample_id = (rows.column(name).cast(pa.large_binary()) for name in ("content", "id"))
+    return compute.binary_join_element_wise(content, sample_id, pa.scalar(b"", pa.large_binary()))
+
+
+def find(wanted: pa.ChunkedArray, stored: pa.ChunkedArray) -> Places:
+    """Return the position of each value among stored ones, -1 where it is not there."""
+    from pyarrow import compute
+
+    if wanted.null_count == 0 and wanted.equals(stored):
+        return np.arange(len(wanted))
+    found = compute.index_in(wanted, value_set=stored, skip_nulls=True)
+    return compute.fill_null(found, -1).to_numpy().astype(np.intp)
+
+
+def as_matrix(column: pa.Array | pa.ChunkedArray, width: int) -> npt.NDArray[Any]:
+    """Return lists of one width as the rows of a matrix, without a copy where they are in one piece."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    found = [c.flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for c in chunks if len(c)]
+    if not found:
+        return np.empty((0, width), column.type.value_type.to_pandas_dtype())
+    return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def row_checks(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a check number for each row of a matrix, of its bytes as they are stored.
+
+    The sum modulo 2**64 of the words of a row, each times an odd number of its column: a change of one word always
+    shows, one of several with a probability of about 1 - 2**-32.
+
+    Parameters
+    ----------
+    stored : (n, d) float32 or float16 array
+
+    Returns
+    -------
+    (n,) array of uint64
+    """
+    words = np.ascontiguousarray(stored).view(f"u{stored.dtype.itemsize}")
+    return np.einsum("ij,j->i", words, _multipliers(words.shape[1]), dtype=np.uint64, casting="safe")
+
+
+@lru_cache(maxsize=64)
+def _multipliers(count: int) -> npt.NDArray[np.uint64]:
+    """Return the first odd numbers of SplitMix64, which must never change: they are in every table."""
+    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) | np.uint64(1)
