@@ -55,6 +55,10 @@ def plain_loop(network: str, images: Path, weights: str, out: Path) -> Work:
     paths, modules = image_paths(images), layers(NETWORKS[network])
     out.mkdir(parents=True, exist_ok=True)
 
+    def loader(patches: Patches) -> Any:
+        # Workers that are spawned would import torch anew in every round.
+        return DataLoader(patches, batch_size=_LOADER_BATCH, num_workers=2, multiprocessing_context="fork")
+
     def extract(taken: Sequence[Path]) -> None:
         model = NETWORKS[network].build(weights)
         vectors: dict[str, list[Any]] = {module: [] for module in modules}
@@ -63,7 +67,7 @@ def plain_loop(network: str, images: Path, weights: str, out: Path) -> Work:
                 lambda _model, _inputs, output, found=vectors[module]: found.append(output.mean((2, 3)))
             )
         with torch.no_grad():
-            for batch in DataLoader(Patches(taken, network), batch_size=_LOADER_BATCH, num_workers=2):
+            for batch in loader(Patches(taken, network)):
                 model(batch)
         for module, found in vectors.items():
             np.save(out / f"{module}.npy", torch.cat(found).numpy())

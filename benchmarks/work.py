@@ -126,7 +126,7 @@ def prepare(folder: Path, count: int | None, names: Sequence[str], data: Path | 
     for name in names:
         found = weights / NETWORKS[name].file if weights else None
         if found is None or not found.exists():
-            found = _random_weights(NETWORKS[name], folder)
+            found = random_weights(NETWORKS[name], folder)
             notes.append(f"Random weights for {name}: no file {NETWORKS[name].file}.")
         files[name] = str(found)
     return Material(images, sum(1 for _ in images.rglob("*.png")), files, notes)
@@ -154,7 +154,8 @@ def _take(data: Path, folder: Path, count: int | None) -> None:
         shutil.copyfile(paths[index], target)
 
 
-def _random_weights(network: Network, folder: Path) -> Path:
+def random_weights(network: Network, folder: Path) -> Path:
+    """Write a weights file of random numbers, always the same."""
     import torch
     from safetensors.torch import save_file
 
