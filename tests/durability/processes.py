@@ -62,9 +62,14 @@ class Life:
         return found
 
     @property
+    def out(self) -> str:
+        """What it printed on standard output."""
+        return self.path.with_suffix(".out").read_text()
+
+    @property
     def document(self) -> Any:
-        """What it printed on standard output, which is JSON."""
-        return json.loads(self.path.with_suffix(".out").read_text())
+        """The same, which is JSON."""
+        return json.loads(self.out)
 
     @property
     def err(self) -> str:
@@ -85,11 +90,11 @@ class Processes:
         self.folder = folder
         self.started = 0
 
-    def start(self, *arguments: object) -> Life:
-        """Start ``histokit`` with arguments."""
+    def start(self, *arguments: object, unprivileged: bool = False) -> Life:
+        """Start ``histokit`` with arguments, perhaps as one whom permissions of files concern."""
         self.started += 1
         path = self.folder / f"life{self.started}"
-        return Life(self, self.spawn(path, [str(argument) for argument in arguments]), path)
+        return Life(self, self.spawn(path, [str(argument) for argument in arguments], unprivileged), path)
 
     def run(self, *arguments: object) -> Life:
         """Run a command that must succeed."""
@@ -97,7 +102,7 @@ class Processes:
         assert life.wait() == 0, life.err
         return life
 
-    def spawn(self, path: Path, arguments: list[str]) -> int:
+    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
         """Start one process and return its number."""
         raise NotImplementedError
 
@@ -117,10 +122,10 @@ class Forks(Processes):
         pipe = subprocess.PIPE
         self.server = subprocess.Popen([sys.executable, FORKS], stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT)
 
-    def spawn(self, path: Path, arguments: list[str]) -> int:
+    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
         """Fork one process."""
         files = {name: str(path.with_suffix(f".{name}")) for name in ("out", "err", "log")}
-        return self._ask({"arguments": arguments, **files})
+        return self._ask({"arguments": arguments, "unprivileged": unprivileged, **files})
 
     def wait(self, pid: int) -> int:
         """Return the exit code of a process."""
@@ -145,8 +150,9 @@ class Fresh(Processes):
         super().__init__(folder)
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
-    def spawn(self, path: Path, arguments: list[str]) -> int:
+    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
         """Start one Python."""
+        assert not unprivileged
         log = str(path.with_suffix(".log"))
         with path.with_suffix(".out").open("wb") as out, path.with_suffix(".err").open("wb") as err:
             command = [sys.executable, FORKS, log, *arguments]
