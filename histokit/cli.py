@@ -158,8 +158,18 @@ def _warn_of_broken_plugins() -> None:
             console.warn(str(plugin))
 
 
+class _LatePandas:
+    """Keeps pyarrow from loading pandas with itself: half a second that few commands need; they load it later."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        spec = getattr(sys.modules.get("pyarrow.dataset"), "__spec__", None)
+        if name == "pandas" and getattr(spec, "_initializing", False):
+            raise ModuleNotFoundError(f"No module named {name!r} yet", name=name)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    sys.meta_path.insert(0, _LatePandas())
     for stream in (sys.stdout, sys.stderr):
         # An old terminal shows a question mark where it cannot show a letter.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]

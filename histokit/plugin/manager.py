@@ -252,9 +252,9 @@ def _installed() -> Iterable[tuple[str, str, Callable[[], Any]]]:
     seen: set[tuple[str, str]] = set()
     for distribution in distributions():
         for entry_point in distribution.entry_points:
-            key = (distribution.name, entry_point.name)
-            if entry_point.group == hookspecs.PROJECT and key not in seen:
-                seen.add(key)
+            # Names come last: reading those of all that is installed takes a third of a second.
+            if entry_point.group == hookspecs.PROJECT and (distribution.name, entry_point.name) not in seen:
+                seen.add((distribution.name, entry_point.name))
                 yield entry_point.value, _titled(distribution), entry_point.load
 
 
