@@ -39,6 +39,9 @@ def extract(
     precision: Annotated[
         str, typer.Option(metavar="float32|bfloat16|float16", help="Of the forward pass.")
     ] = "float32",
+    store_dtype: Annotated[
+        str, typer.Option(metavar="float32|float16", help="Of stored vectors; float16 takes half the space.")
+    ] = "float32",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
     batch_size: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Rows of each forward pass. [default: by network and device]")
@@ -65,6 +68,7 @@ def extract(
             weights=weights or [],
             preprocess=preprocess or [],
             precision=precision,
+            store_dtype=store_dtype,
             device=device,
             batch_size=batch_size,
             workers=workers,

@@ -16,6 +16,7 @@ from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN
+from histokit.store.vectors import store_dtype as known_dtype
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -67,6 +68,7 @@ def extract(
     weights: str | Sequence[str] | Mapping[str, str] = (),
     preprocess: Sequence[str] | Mapping[str, Any] = (),
     precision: str = "float32",
+    store_dtype: str = "float32",
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
@@ -89,6 +91,8 @@ def extract(
         Changes to the preprocessing that comes with the weights; or backbone → `Preprocess` in its place.
     precision : str
         ``float32``, ``bfloat16`` or ``float16``.
+    store_dtype : str
+        What the vectors are stored as: ``float32``, or ``float16`` in half the space.
     device : str
         ``auto``, ``cpu`` or ``cuda``.
     batch_size : int, optional
@@ -109,6 +113,7 @@ def extract(
     started = time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     _check_options(precision, device, batch_size)
+    known_dtype({"store_dtype": store_dtype})
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
         raise UsageError(
@@ -123,11 +128,11 @@ def extract(
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
         backbone = resolve_backbone(store, name, backbone_weights, changes, chosen)
-        plan = plan_backbone(store, record, samples, known, backbone, precision, copy=not dry_run)
+        plan = plan_backbone(store, record, samples, known, backbone, precision, store_dtype, copy=not dry_run)
         if plan.open_tables and not dry_run:
             confirmed = resolve_backbone(store, name, backbone_weights, changes, chosen, confirm=True)
             if confirmed != backbone:
-                plan = plan_backbone(store, record, samples, known, confirmed, precision, copy=True)
+                plan = plan_backbone(store, record, samples, known, confirmed, precision, store_dtype, copy=True)
         plans.append(plan)
     computed: dict[str, int] = {}
     notes: list[str] = []

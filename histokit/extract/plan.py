@@ -134,6 +134,7 @@ def plan_backbone(
     problems: Sequence[dict[str, Any]],
     backbone: ResolvedBackbone,
     precision: str,
+    store_dtype: str,
     copy: bool,
 ) -> BackbonePlan:
     """Find what is missing for a network.
@@ -149,7 +150,7 @@ def plan_backbone(
     tables = []
     for layer in backbone.chosen:
         channels = backbone.preprocess.channels or record.channels
-        spec = backbone.spec(layer, channels, precision)
+        spec = backbone.spec(layer, channels, precision, store_dtype)
         plan = TablePlan(layer, spec, backbone.info(layer), samples.usable.copy())
         address = f"{backbone.name}/{layer.name}"
         same_layer = [t for t in everywhere if t.dataset == record.name and t.address == address]

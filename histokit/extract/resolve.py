@@ -54,9 +54,13 @@ class ResolvedBackbone:
     licence: str | None
     chosen: tuple[Layer, ...]
 
-    def spec(self, layer: Layer, channels: Sequence[str], precision: str) -> dict[str, Any]:
+    def spec(
+        self, layer: Layer, channels: Sequence[str], precision: str, store_dtype: str = "float32"
+    ) -> dict[str, Any]:
         """Return the spec of a feature table: all that its vectors depend on but the image."""
-        return {
+        # Left out at its default, so that the fingerprints of all tables before it stay.
+        stored = {} if store_dtype == "float32" else {"store_dtype": store_dtype}
+        return stored | {
             "backbone": self.name,
             "weights": self.weights,
             "layer": layer.name,

@@ -15,7 +15,7 @@ from histokit.extract.claims import Claim
 from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.store import Store
 from histokit.store.records import PROBLEM_SCHEMA
-from histokit.store.vectors import insert_vectors
+from histokit.store.vectors import insert_vectors, storable
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
@@ -53,7 +53,7 @@ class Writer:
     def add(
         self, plan: BackbonePlan, contents: Sequence[bytes], vectors: Mapping[str, npt.NDArray[np.float32]]
     ) -> None:
-        """Take the vectors of a batch; one that holds NaN or infinity becomes a problem."""
+        """Take the vectors of a batch; one that holds NaN or infinity, as it is stored, becomes a problem."""
         for table in plan.open_tables:
             matrix = vectors[table.layer.name]
             if table.table is None:
@@ -70,19 +70,21 @@ class Writer:
         self, plan: BackbonePlan, table: TablePlan, contents: Sequence[bytes], matrix: npt.NDArray[np.float32]
     ) -> None:
         assert table.table is not None
-        finite = np.isfinite(matrix).all(axis=1).reshape(-1)
+        finite = np.isfinite(matrix).all(axis=1)
+        fits = storable(matrix, table.table.dtype)
         buffer = self._buffers.setdefault(table.table.name, _Buffer(table))
-        for content, vector, good in zip(contents, matrix, finite, strict=True):
+        for content, vector, good, small in zip(contents, matrix, finite, fits, strict=True):
             for position, sample_id in plan.jobs[content].members:
                 if not table.missing[position]:
                     continue
                 table.missing[position] = False
-                if good:
+                if small:
                     buffer.ids.append(sample_id)
                     buffer.contents.append(content)
                     buffer.vectors.append(vector)
                 else:
-                    self._problem(sample_id, content, f"{table.address} gave NaN or infinity", table.table.name)
+                    what = f"numbers too large for {table.table.dtype}" if good else "NaN or infinity"
+                    self._problem(sample_id, content, f"{table.address} gave {what}", table.table.name)
 
     def fail(self, plans: Sequence[BackbonePlan], content: bytes, reason: str) -> None:
         """Put the samples of a content that cannot be read in quarantine."""

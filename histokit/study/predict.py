@@ -117,6 +117,7 @@ def _extract_variant(
         weights={str(spec["backbone"]): str(info["weights_request"])},
         preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
         precision=str(spec["precision"]),
+        store_dtype=tables[0].dtype,
         device=device,
         batch_size=batch_size,
         progress=progress,

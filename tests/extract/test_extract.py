@@ -166,6 +166,33 @@ def test_nan_is_a_problem_of_one_layer_only(
 
 
 @pytest.mark.usefixtures("tiny")
+def test_vectors_are_stored_as_float16_on_request(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+    whole = histokit.extract(store, "d", "tiny", layers="last").tables[0]
+    first = store.samples("d").column("id")[0].as_py()
+    add = Writer.add
+
+    def enlarge(writer: Writer, plan: Any, contents: Any, vectors: Any) -> None:
+        vectors["3"][contents.index(store.samples("d").column("content")[0].as_py()), 0] = 65_520
+        add(writer, plan, contents, vectors)
+
+    monkeypatch.setattr(Writer, "add", enlarge)
+    half = histokit.extract(store, "d", "tiny", layers="last", store_dtype="float16", batch_size=24)
+    assert half.tables[0]["differences"] == [f"@{whole['fingerprint']}: store_dtype: default → float16"]
+    address = half.addresses[0]
+    assert [(p["id"], p["reason"]) for p in half.problems] == [(first, f"{address} gave numbers too large for float16")]
+    rounded = store.features("d", f"tiny/3@{whole['fingerprint']}").X.astype(np.float16)
+    assert (store.features("d", address, allow_missing=True).X == rounded[1:]).all()
+    monkeypatch.undo()
+    assert counts(histokit.extract(store, "d", "tiny", layers="last", store_dtype="float32")) == [(24, 0, 0, 0)]
+    assert (
+        "store_dtype" not in store.feature_tables("d")[0].spec or "store_dtype" not in store.feature_tables("d")[1].spec
+    )
+
+
+@pytest.mark.usefixtures("tiny")
 def test_other_preprocessing_or_weights_make_another_table(store: FeatureStore, images: Path) -> None:
     ingest(store, images)
     first = histokit.extract(store, "d", "tiny", layers="last").tables[0]
@@ -341,6 +368,7 @@ def test_a_disk_that_takes_no_more_is_an_error_after_which_extraction_resumes(
         ({"backbones": "tiny", "device": "cuda:99"}, UsageError, "cpu"),
         ({"backbones": "tiny", "device": "meta"}, UsageError, "cpu"),
         ({"backbones": [], "layers": "all"}, UsageError, "--backbone NAME"),
+        ({"backbones": "tiny", "store_dtype": "flot16"}, UsageError, "Did you mean 'float16'"),
     ],
 )
 def test_mistakes_are_named(
