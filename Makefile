@@ -13,7 +13,7 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: install test demo lint clean
+.PHONY: install test demo lint bench bench-full clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,12 @@ test: lint
 
 demo: install
 	$(BIN)/histokit demo
+
+bench: install
+	$(BIN)/python benchmarks/run.py
+
+bench-full: install
+	$(BIN)/python benchmarks/run.py --full
 
 clean:
 	rm -rf $(VENV) build *.egg-info histokit-demo

@@ -82,7 +82,7 @@ def plain_loop(network: str, images: Path, weights: str, out: Path) -> Work:
 
 
 def plain_forward(network: str, weights: str, batch: int, channels_last: bool, count: int) -> Work:
-    """The network of a library without hooks, on one preprocessed batch again and again."""
+    """The network of a library without hooks, on one preprocessed batch again and again; `count` images."""
     import torch
 
     set_threads(cores())
@@ -91,10 +91,12 @@ def plain_forward(network: str, weights: str, batch: int, channels_last: bool, c
         model, images = (item.to(memory_format=torch.channels_last) for item in (model, images))
 
     def work() -> tuple[float, dict[str, Any]]:
+        passes = max(1, count // batch)
+        # Given as if exactly `count` images had gone through.
         with Stopwatch() as watch, torch.no_grad():
-            for _ in range(count // batch):
+            for _ in range(passes):
                 model(images)
-        return watch.seconds, {"batch": batch}
+        return watch.seconds * count / (passes * batch), {"batch": batch}
 
     with torch.no_grad():
         model(images)
@@ -119,7 +121,6 @@ def cut_forward(network: str, weights: str, precision: str, chosen: Sequence[str
         with Stopwatch() as watch:
             for _ in range(passes):
                 cut(images)
-        # As if exactly `count` images had gone through.
         return watch.seconds * count / (passes * batch), {"batch": batch}
 
     cut(images)

@@ -43,7 +43,7 @@ def forward_only(precision: str) -> str:
 def network_contenders(network: str, material: Material, folder: Path) -> list[Contender]:
     """Return all contenders on one network."""
     weights, count = material.weights[network], material.count
-    short = min(_FORWARD_IMAGES, max(64, count // 64 * 64))
+    short = min(_FORWARD_IMAGES, count)
     bare = {"network": network, "weights": weights}
     chosen = layers(NETWORKS[network])
     taken = {**bare, "count": short}

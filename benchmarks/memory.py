@@ -36,6 +36,9 @@ class Noise(Dataset):
             slide = f"slide{number % 50:02d}"
             yield Sample(f"{slide}/{number:07d}", (), label=str(number % 2), metadata={"slide": slide})
 
+    def pixel_key(self, sample):
+        return super().pixel_key(sample) + sample.id.encode()
+
     def read(self, sample):
         generator = np.random.default_rng(int(sample.id.split("/")[1]))
         return generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)

@@ -1,0 +1,125 @@
+"""The benchmarks of commands, of memory and of GPUs run, and measure what they say."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from histokit import cli
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs commands of histokit here, in place of processes."""
+
+    def call(store: Path, *words: str) -> str:
+        monkeypatch.setenv("HISTOKIT_STORE", str(store))
+        capsys.readouterr()
+        assert cli.run(list(words)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_cached_commands(tmp_path: Path, run: Any, in_process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cached
+
+    monkeypatch.setattr(cached, "histokit", in_process)
+    monkeypatch.setattr(cached, "imported", lambda _store, words: ["torch"] if words == ["--help"] else [])
+    file = tmp_path / "result.json"
+    printed = run(cached, "--samples", 5, "--rounds", 2, "--json", file)
+    assert "extract, 5 samples × 7 layers, all cached" in printed
+    document = json.loads(file.read_text())
+    assert [len(timing["seconds"]) for timing in document["timings"]["commands"]] == [2] * 5
+    assert document["facts"]["heavy_imports"]["--help"] == ["torch"]
+
+
+def test_heavy_imports_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cached
+
+    assert cached.imported(tmp_path, ["--help"]) == []
+    monkeypatch.setattr(cached, "_HEAVY", ("typer", "torch"))
+    assert cached.imported(tmp_path, ["--help"]) == ["typer"]
+    with pytest.raises(SystemExit, match=r"list nothing: exit code 2"):
+        cached.histokit(tmp_path, "list", "nothing")
+
+
+def test_memory_tells_the_ratio_of_peaks(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import memory
+
+    def peak(_folder: Path, store: Path, words: list[str]) -> int:
+        return 2**20 * (500 if words[0] == "ingest" else 840 if "store-30" in store.name else 800)
+
+    monkeypatch.setattr(memory, "peak", peak)
+    printed = run(memory, "--few", 10, "--many", 30, "--json", tmp_path / "result.json")
+    assert "1.050" in printed
+    assert len(json.loads((tmp_path / "result.json").read_text())["facts"]["peaks"]) == 2
+
+
+def test_peak_of_a_process_with_the_plugin_of_the_benchmark(tmp_path: Path) -> None:
+    import memory
+
+    memory.install(tmp_path)
+    ingest = ["ingest", "noise", str(tmp_path), "--name", "noise", "-o", "count=5"]
+    # Python with Arrow takes more than 50 MiB, and without torch less than 1 GiB.
+    assert 50 * 2**20 < memory.peak(tmp_path, tmp_path / "store", ingest) < 2**30
+
+
+@pytest.fixture
+def noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The plugin of the memory benchmark, installed for this process."""
+    import memory
+
+    from histokit.plugin.manager import registry
+
+    memory.install(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry.cache_clear()
+    yield importlib.import_module("histokit_benchmark_noise")
+    sys.modules.pop("histokit_benchmark_noise")
+    monkeypatch.undo()
+    registry.cache_clear()
+
+
+def test_every_sample_of_the_memory_benchmark_goes_through_the_network(store: Any, tmp_path: Path, noise: Any) -> None:
+    import histokit
+    from histokit.plugin.testing import check_dataset
+
+    check_dataset(noise.Noise, tmp_path, count=5)
+    histokit.ingest(store, "noise", tmp_path, name="noise", options={"count": 20})
+    result = histokit.extract(store, "noise", "small")
+    assert [(table["computed"], table["width"]) for table in result.tables] == [(20, 64), (20, 64), (20, 256)]
+    # Equal samples would be pushed through once, and the benchmark would measure nothing.
+    assert len(set(store.samples("noise").column("content").to_pylist())) == 20
+
+
+def test_gpu_says_that_there_is_none(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "no CUDA device" in run(gpu, "--json", tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["timings"] == {}
+
+
+def test_gpu_compares_end_to_end_with_the_network(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import gpu
+
+    from histokit.extract.network import CutNetwork
+
+    monkeypatch.setattr(gpu, "SIZE", 64)
+    monkeypatch.setattr(CutNetwork, "batch_size", lambda *_: 2)
+    extracted: list[Any] = []
+    monkeypatch.setattr("histokit.extract", lambda *given, **options: extracted.append(SimpleNamespace(**options)))
+    printed = run(
+        gpu, "--device", "cpu", "--backbone", "resnet50", "--precision", "float32", "--images", 3, "--rounds", 1
+    )
+    assert "resnet50, float32, end to end" in printed
+    assert [(one.device, one.precision, one.weights) for one in extracted] == [("cpu", "float32", "random:0")] * 2
