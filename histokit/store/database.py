@@ -22,6 +22,9 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 #: What LanceDB's optimize prunes by default are versions of over seven days, even one that was replaced a moment ago
 #: and that a reader still holds.
 _NEVER_PRUNE = timedelta(days=36_500)
+
+#: Vectors do not compress; files of this version hold them as they are, and take half the time of later ones.
+_UNCOMPRESSED = {"new_table_data_storage_version": "2.0"}
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
 
@@ -178,14 +181,14 @@ class Database:
         with self._writing(name):
             self._connection.create_table(name, rows, mode=mode)
 
-    def create(self, name: str, schema: pa.Schema) -> None:
+    def create(self, name: str, schema: pa.Schema, compress: bool = True) -> None:
         """Make an empty table; one that is there, or that another process just made, stays as it is."""
         if self.exists(name):
             return
         schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
         try:
             with self._writing(name):
-                self._connection.create_table(name, schema=schema)
+                self._connection.create_table(name, schema=schema, storage_options={} if compress else _UNCOMPRESSED)
         except (ValueError, OSError):
             if not self.exists(name):
                 raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -11,10 +13,11 @@ import pyarrow as pa
 
 Places = npt.NDArray[np.intp]
 
-#: Batches of this size are copied while the processor's cache still holds them, and the next are read meanwhile.
+#: Lance reads far ahead of what is taken, so that all of a table would be in memory beside the matrix: it is asked
+#: for a window at a time, in batches that the processor's cache still holds when they are copied.
+_WINDOW_BYTES = 8 << 20
 _BATCH_BYTES = 2 << 20
-_BATCHES_AHEAD = 4
-_HELD_BYTES = 64 << 20
+_READERS = 2
 
 #: Where fewer than one in this number of rows is wanted, they are picked instead of reading all.
 _SPARSE = 16
@@ -54,24 +57,27 @@ class StoredVectors:
             return
         order = None if (places[1:] > places[:-1]).all() else np.argsort(places, kind="stable")
         rising = places if order is None else places[order]
-        start = 0
-        for matrix in self._matrices(out.shape[1]):
-            low, high = np.searchsorted(rising, (start, start + len(matrix)))
-            rows = rising[low:high] - start
-            whole = len(rows) == len(matrix) and bool((rows == np.arange(len(rows))).all())
-            out[slice(low, high) if order is None else order[low:high]] = matrix if whole else matrix[rows]
-            start += len(matrix)
+        size = max(1, out.shape[1] * self._version.schema.field("vector").type.value_type.bit_width // 8)
+        step, batch = max(1, _WINDOW_BYTES // size), max(1, _BATCH_BYTES // size)
 
-    def _matrices(self, width: int) -> Any:
-        size = max(1, width * self._version.schema.field("vector").type.value_type.bit_width // 8)
-        batches = self._version.to_batches(
-            columns=["vector"],
-            batch_size=max(1, _BATCH_BYTES // size),
-            batch_readahead=_BATCHES_AHEAD,
-            io_buffer_size=_HELD_BYTES,
-            scan_in_order=True,
+        def copy_window(start: int) -> None:
+            for matrix in self._matrices(start, step, batch, out.shape[1]):
+                low, high = np.searchsorted(rising, (start, start + len(matrix)))
+                rows = rising[low:high] - start
+                whole = len(rows) == len(matrix) and bool((rows == np.arange(len(rows))).all())
+                out[slice(low, high) if order is None else order[low:high]] = matrix if whole else matrix[rows]
+                start += len(matrix)
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            for _ in pool.map(copy_window, (np.unique(rising // step) * step).tolist()):
+                pass
+
+    def _matrices(self, start: int, count: int, batch: int, width: int) -> Iterator[npt.NDArray[Any]]:
+        scanner = self._version.scanner(
+            columns=["vector"], offset=start, limit=count, batch_size=batch, scan_in_order=True
         )
-        return (as_matrix(batch.column("vector"), width) for batch in batches)
+        for found in scanner.to_batches():
+            yield as_matrix(found.column("vector"), width)
 
     def _pick(self, places: Places, out: npt.NDArray[np.float32]) -> None:
         for start in range(0, len(places), _PICKED_AT_ONCE):
@@ -80,22 +86,27 @@ class StoredVectors:
             out[start : start + len(rows)] = as_matrix(column, out.shape[1])
 
 
-def identities(rows: pa.Table) -> pa.ChunkedArray:
-    """Return what tells a row from others: its content digest followed by its id; none where it has no content."""
+def find(wanted: pa.Table, stored: pa.Table) -> Places:
+    """Return the position of each row among stored ones, -1 where it is not there.
+
+    Parameters
+    ----------
+    wanted, stored : pyarrow.Table
+        With the columns ``id`` and ``content``; a row without content is nowhere.
+    """
     from pyarrow import compute
 
-    content, sample_id = (rows.column(name).cast(pa.large_binary()) for name in ("content", "id"))
-    return compute.binary_join_element_wise(content, sample_id, pa.scalar(b"", pa.large_binary()))
-
-
-def find(wanted: pa.ChunkedArray, stored: pa.ChunkedArray) -> Places:
-    """Return the position of each value among stored ones, -1 where it is not there."""
-    from pyarrow import compute
-
-    if wanted.null_count == 0 and wanted.equals(stored):
+    if wanted["content"].null_count == 0 and all(wanted[name].equals(stored[name]) for name in ("content", "id")):
         return np.arange(len(wanted))
-    found = compute.index_in(wanted, value_set=stored, skip_nulls=True)
+    found = compute.index_in(_identities(wanted), value_set=_identities(stored), skip_nulls=True)
     return compute.fill_null(found, -1).to_numpy().astype(np.intp)
+
+
+def _identities(rows: pa.Table) -> pa.ChunkedArray:
+    from pyarrow import compute
+
+    content, sample_id = (rows[name].cast(pa.large_binary()) for name in ("content", "id"))
+    return compute.binary_join_element_wise(content, sample_id, pa.scalar(b"", pa.large_binary()))
 
 
 def as_matrix(column: pa.Array | pa.ChunkedArray, width: int) -> npt.NDArray[Any]:

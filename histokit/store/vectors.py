@@ -15,7 +15,7 @@ from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.rows import StoredVectors, find, identities, row_checks
+from histokit.store.rows import StoredVectors, find, row_checks
 
 HEADER_KEY = b"histokit.features"
 
@@ -139,7 +139,8 @@ def create_table(
     name = table_name(dataset, str(spec["backbone"]), str(spec["layer"]), spec_fingerprint(spec))
     if not database.exists(name):
         header = canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width})
-        database.create(name, _schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()}))
+        schema = _schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()})
+        database.create(name, schema, compress=False)
     table = read_header(database, name)
     if table.width != width:
         raise StoreError(
@@ -257,8 +258,8 @@ def find_vectors(database: Database, table: FeatureTable, samples: pa.Table) -> 
     # One version for all reads, because merging fragments moves rows.
     version = database.table(table.name)
     with database.reading(table.name):
-        stored = identities(version.to_table(columns=["content", "id"], scan_in_order=True))
-    return StoredVectors(version, find(identities(samples), stored))
+        stored = version.to_table(columns=["content", "id"], scan_in_order=True)
+    return StoredVectors(version, find(samples, stored))
 
 
 def read_vectors(

@@ -144,14 +144,20 @@ def test_vectors_are_written_once_and_come_back_in_any_order(store: FeatureStore
 def test_any_choice_of_rows_of_many_pieces_is_that_of_numpy(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, dtype: str, count: int
 ) -> None:
-    """Batches are smaller than pieces and than choices; a few rows are picked, many are read through."""
+    """Batches, windows, pieces and deleted rows overlap; a few rows are picked, many are read through."""
     monkeypatch.setattr("histokit.store.rows._BATCH_BYTES", 40)
+    monkeypatch.setattr("histokit.store.rows._WINDOW_BYTES", 110)
     table = store.create_feature_table("d", {**SPEC, "store_dtype": dtype}, 3, {})
     matrix = np.arange(180, dtype=np.float32).reshape(60, 3)
     ids, contents = [f"s{i}" for i in range(60)], [bytes([i]) * 16 for i in range(60)]
     for start in range(0, 60, 17):
         here = slice(start, start + 17)
+        old = [b"o" + content[1:] for content in contents[here]]
+        insert_vectors(store.database, table, ids[here], old, matrix[here] + 1_000)
         insert_vectors(store.database, table, ids[here], contents[here], matrix[here])
+    listed = ", ".join(f"X'{row_key(ids[i], b'o' + contents[i][1:]).hex()}'" for i in (3, 20, 21, 59))
+    store.database.delete(table.name, f"key IN ({listed})")
+    assert store.database.count(table.name) == 116
     for rows in (np.random.default_rng(0).permutation(60)[:count], np.arange(60)[-count:], np.arange(count)):
         found, missing = read_vectors(store.database, table, asked(*((ids[i], contents[i]) for i in rows)))
         assert found.dtype == np.float32
