@@ -70,15 +70,14 @@ class Writer:
         self, plan: BackbonePlan, table: TablePlan, contents: Sequence[bytes], matrix: npt.NDArray[np.float32]
     ) -> None:
         assert table.table is not None
-        finite = np.isfinite(matrix).all(axis=1)
-        fits = storable(matrix, table.table.dtype)
+        finite, fits = storable(matrix, "float32"), storable(matrix, table.table.dtype)
         buffer = self._buffers.setdefault(table.table.name, _Buffer(table))
-        for content, vector, good, small in zip(contents, matrix, finite, fits, strict=True):
+        for content, vector, good, fit in zip(contents, matrix, finite, fits, strict=True):
             for position, sample_id in plan.jobs[content].members:
                 if not table.missing[position]:
                     continue
                 table.missing[position] = False
-                if small:
+                if fit:
                     buffer.ids.append(sample_id)
                     buffer.contents.append(content)
                     buffer.vectors.append(vector)
