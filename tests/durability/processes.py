@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.durability.forks import END
+
 FORKS = Path(__file__).with_name("forks.py")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
@@ -49,6 +51,11 @@ class Life:
         until = time.monotonic() + timeout
         while not self.passed.keys() and time.monotonic() < until:
             time.sleep(0.002)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its command came to an end."""
+        return END in self.passed
 
     @property
     def passed(self) -> Counter[str]:
