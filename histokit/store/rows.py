@@ -77,13 +77,13 @@ class StoredVectors:
             columns=["vector"], offset=start, limit=count, batch_size=batch, scan_in_order=True
         )
         for found in scanner.to_batches():
-            yield as_matrix(found.column("vector"), width)
+            yield _as_float32(as_matrix(found.column("vector"), width))
 
     def _pick(self, places: Places, out: npt.NDArray[np.float32]) -> None:
         for start in range(0, len(places), _PICKED_AT_ONCE):
             rows = places[start : start + _PICKED_AT_ONCE]
             column = self._version.take(rows.tolist(), columns=["vector"]).column("vector")
-            out[start : start + len(rows)] = as_matrix(column, out.shape[1])
+            out[start : start + len(rows)] = _as_float32(as_matrix(column, out.shape[1]))
 
 
 def find(wanted: pa.Table, stored: pa.Table) -> Places:
@@ -116,6 +116,18 @@ def as_matrix(column: pa.Array | pa.ChunkedArray, width: int) -> npt.NDArray[Any
     if not found:
         return np.empty((0, width), column.type.value_type.to_pandas_dtype())
     return found[0] if len(found) == 1 else np.concatenate(found)
+
+
+def _as_float32(matrix: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    if matrix.dtype == np.float32:
+        return matrix
+    # NumPy converts half precision one by one; looking it up takes a fifth of the time.
+    return np.take(_halves(), matrix.view(np.uint16), mode="clip")
+
+
+@lru_cache(maxsize=1)
+def _halves() -> npt.NDArray[np.float32]:
+    return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def row_checks(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
