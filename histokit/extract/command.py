@@ -50,7 +50,9 @@ def extract(
         int | None, typer.Option(metavar="N", min=1, help="Threads that read images. [default: by the machine]")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is cached and missing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is cached and missing, and how long it will take.")
+    ] = False,
 ) -> None:
     """Compute features of images, many layers at once.
 
@@ -77,7 +79,10 @@ def extract(
             progress=report,
         )
     columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
+    columns += ["seconds", "estimate"] if dry_run else []
     console.aside(columns, [[table[name] for name in columns] for table in result.tables])
+    if dry_run:
+        console.note(result.expectation)
     for note in result.notes:
         console.note(note)
     for table in result.tables:

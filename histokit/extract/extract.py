@@ -9,6 +9,7 @@ from typing import Any
 
 from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
+from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.samples import Samples
@@ -32,12 +33,15 @@ class Extraction:
     addresses : tuple of str
     tables : tuple of dict
         For each address: table, fingerprint, width, and the numbers of samples ``cached``, ``copied``,
-        ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer.
+        ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer. In a dry run
+        also ``seconds`` that it would take alone, and their ``estimate``: ``measured``, ``typical`` or none.
     problems : tuple of dict
         Samples that could not be read, with the reason.
     notes : tuple of str
         What is to be known of the networks, such as weights without a classifier.
     seconds : float
+    estimated_seconds : float, optional
+        That the computation would take, where one pass through a network fills all its tables; of a dry run.
     """
 
     dataset: str
@@ -46,10 +50,22 @@ class Extraction:
     problems: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     seconds: float
+    dry_run: bool = False
+    estimated_seconds: float | None = None
+
+    @property
+    def expectation(self) -> str:
+        """How long the computation is expected to take, in words."""
+        if self.estimated_seconds is None:
+            return "How long it takes is not known: these networks did not run here before."
+        typical = any(table.get("estimate") == "typical" for table in self.tables)
+        source = "roughly, from their numbers of operations" if typical else "as fast as before on this machine"
+        return f"The networks will take about {self.estimated_seconds:.0f} s ({source})."
 
     def to_json(self) -> dict[str, Any]:
         """Return the extraction as JSON-serialisable data."""
-        return {
+        estimated = {"estimated_seconds": self.estimated_seconds} if self.dry_run else {}
+        return estimated | {
             "dataset": self.dataset,
             "addresses": list(self.addresses),
             "tables": list(self.tables),
@@ -143,7 +159,32 @@ def extract(
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
     problems = [{k: v for k, v in row.items() if k != "position"} for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
-    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), time.monotonic() - started)
+    total = _estimate(store, samples, plans, tables, device, precision) if dry_run else None
+    seconds = time.monotonic() - started
+    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), seconds, dry_run, total)
+
+
+def _estimate(
+    store: Store,
+    samples: Samples,
+    plans: Sequence[BackbonePlan],
+    tables: Sequence[dict[str, Any]],
+    device: str,
+    precision: str,
+) -> float | None:
+    """Add to each table's summary how long it will take, and return how long all will take together."""
+    known = True
+    total = 0.0
+    summaries = iter(tables)
+    for plan in plans:
+        each = estimate(store, plan, device, precision) if plan.open_tables else None
+        for table in plan.tables:
+            images = int(samples.twins.led(table.missing).sum())
+            seconds = round(images * each.seconds, 3) if each and images else None if images else 0.0
+            next(summaries).update(seconds=seconds, estimate=each.source if each and images else None)
+        total += int(plan.images(samples).sum()) * each.seconds if each else 0.0
+        known &= each is not None or not plan.open_tables
+    return round(total, 3) if known else None
 
 
 def _canonical(names: Sequence[str]) -> list[str]:
@@ -225,6 +266,7 @@ def _compute(
     finally:
         writer.close()
         claims.close()
+    remember_rates(store, working, device, chosen.type, precision)
     notes = [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
     return writer.computed, notes + claims.notes
 

@@ -29,17 +29,20 @@ def run_workers(
 ) -> None:
     """Read every image that a network needs once, and push it through."""
     threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    seconds = 0.0
     while work.left:
-        before = work.left
+        before, started = work.left, time.monotonic()
         _run(files, work, networks, writer, threads, progress)
         # Nobody waits for another while holding a claim.
         for network in networks:
             network.finish()
         writer.flush()
+        seconds += time.monotonic() - started
         if work.left:
             progress(work.total - work.left, work.total, "waiting for another process")
             if work.left == before:
                 time.sleep(_LOOK_EVERY)
+    _share(seconds, networks)
 
 
 def _run(
@@ -75,4 +78,13 @@ def _run(
 
 def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:
     for network in networks:
+        started = time.monotonic()
         network.add(chunk)
+        network.plan.seconds += time.monotonic() - started
+
+
+def _share(seconds: float, networks: Sequence[NetworkWorker]) -> None:
+    """Divide the time of reading, writing and waiting among networks as that of their passes."""
+    passes = sum(network.plan.seconds for network in networks)
+    for network in networks:
+        network.plan.seconds *= seconds / passes if passes else 0.0

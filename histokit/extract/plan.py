@@ -104,11 +104,23 @@ class Job:
 
 @dataclass
 class BackbonePlan:
-    """The tables that one network fills; `jobs` holds what it was given and did not give back yet, by content."""
+    """The tables that one network fills.
+
+    Parameters
+    ----------
+    backbone : ResolvedBackbone
+    tables : list of TablePlan
+    jobs : dict
+        What the network was given and did not give back yet, by content.
+    pushed, seconds : int, float
+        Images that went through it, and its part of the time that all took.
+    """
 
     backbone: ResolvedBackbone
     tables: list[TablePlan]
     jobs: dict[bytes, Job] = field(default_factory=dict)
+    pushed: int = 0
+    seconds: float = 0.0
 
     @property
     def open_tables(self) -> list[TablePlan]:
@@ -119,7 +131,7 @@ class BackbonePlan:
         """Return whether an image of this content, which was just read, has to go through the network."""
         return content in self.jobs
 
-    def missing(self, samples: Samples) -> npt.NDArray[np.bool_]:
+    def images(self, samples: Samples) -> npt.NDArray[np.bool_]:
         """Return for which samples the network has to run; of those of one content, for the first."""
         lacking = np.zeros(samples.count, dtype=bool)
         for table in self.open_tables:

@@ -39,7 +39,7 @@ class Work:
         self._left: dict[int, list[BackbonePlan]] = {}
         images = np.zeros(samples.count, dtype=bool)
         for plan in plans:
-            missing = plan.missing(samples)
+            missing = plan.images(samples)
             images |= missing
             for unit in np.unique(np.flatnonzero(missing) // UNIT).tolist():
                 self._left.setdefault(unit, []).append(plan)

@@ -62,6 +62,7 @@ class Writer:
             self._put(plan, table, contents, matrix)
         for content in contents:
             self._finish(plan, content)
+        plan.pushed += len(contents)
         full = any(len(buffer.ids) >= FLUSH_ROWS for buffer in self._buffers.values())
         if full or time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()

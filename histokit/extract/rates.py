@@ -1,0 +1,110 @@
+"""How long an extraction will take: by how fast the network was here before, or by its number of operations."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from histokit.extract.plan import BackbonePlan
+from histokit.plugin.digests import digest_json
+from histokit.plugin.manager import split_backbone_name
+from histokit.store import Store
+
+#: Billions of multiplications and additions for one image at the side it is curated for, whole network, counted
+#: with torch.utils.flop_counter.
+OPERATIONS = {
+    "densenet201": (4.29, 224),
+    "h-optimus-0": (304.2, 224),
+    "h-optimus-1": (304.2, 224),
+    "h0-mini": (23.5, 224),
+    "inception_resnet_v2": (13.2, 299),
+    "inception_v3": (5.71, 299),
+    "kaiko-b16": (17.6, 224),
+    "kaiko-b8": (78.2, 224),
+    "kaiko-l14": (82.3, 224),
+    "kaiko-s16": (4.60, 224),
+    "kaiko-s8": (22.4, 224),
+    "lunit-s8": (22.4, 224),
+    "mobilenet_v1": (0.57, 224),
+    "prov-gigapath": (228.1, 224),
+    "resnet50": (4.09, 224),
+    "squeezenet1_1": (0.35, 224),
+    "uni": (61.6, 224),
+    "uni2-h": (185.5, 224),
+    "vgg16": (15.5, 224),
+    "vgg19": (19.6, 224),
+    "virchow": (167.4, 224),
+    "virchow2": (170.1, 224),
+}
+
+#: Of these a second, float32: what a processor's core, and a GPU of a workstation, reach on such networks, reading
+#: and writing included. Meant to tell minutes from days.
+_EACH_CORE = 15.0
+_EACH_GPU = 3_000.0
+_HALF_PRECISION_ON_GPU = 2.5
+
+#: A rate of fewer images says little.
+_ENOUGH = 16
+
+
+class Estimate(NamedTuple):
+    """Seconds for one image, and whether they are ``measured`` or ``typical``."""
+
+    seconds: float
+    source: str
+
+
+def estimate(store: Store, plan: BackbonePlan, device: str, precision: str) -> Estimate | None:
+    """Return what an image will take of the pass that fills the open tables of a plan; none where nothing is known.
+
+    Parameters
+    ----------
+    store : Store
+    plan : BackbonePlan
+    device : str
+        As it was asked for.
+    precision : str
+    """
+    known = store.remembered(_key(plan, device, precision))
+    if known is not None:
+        return Estimate(known["seconds"] / known["images"], "measured")
+    name = split_backbone_name(plan.backbone.name)[0]
+    if name not in OPERATIONS:
+        return None
+    operations, side = OPERATIONS[name]
+    asked = device.partition(":")[0]
+    on_gpu = asked == "cuda" or (asked == "auto" and Path("/proc/driver/nvidia/version").exists())
+    speed = _EACH_CORE * (os.cpu_count() or 1)
+    if on_gpu:
+        speed = _EACH_GPU * (1.0 if precision == "float32" else _HALF_PRECISION_ON_GPU)
+    return Estimate(operations * (plan.backbone.preprocess.size / side) ** 2 / speed, "typical")
+
+
+def remember_rates(store: Store, plans: Sequence[BackbonePlan], device: str, used: str, precision: str) -> None:
+    """Keep how long the images of each network took.
+
+    Parameters
+    ----------
+    plans : sequence of BackbonePlan
+        After their networks ran.
+    device, used : str
+        The device that was asked for, and the type of the one that ran them.
+    """
+    for plan in plans:
+        for name in {device.partition(":")[0], used}:
+            key = _key(plan, name, precision)
+            before = store.remembered(key)
+            if plan.pushed >= max(_ENOUGH, 0.1 * before["images"] if before else 0):
+                store.remember(key, {"images": plan.pushed, "seconds": plan.seconds})
+
+
+def _key(plan: BackbonePlan, device: str, precision: str) -> str:
+    curated = [layer.module for layer in plan.backbone.layers]
+    modules = {table.layer.module for table in plan.open_tables}
+    deepest = [max(modules, key=curated.index)] if modules <= set(curated) else sorted(modules)
+    size = plan.backbone.preprocess.size
+    identity: list[Any] = [plan.backbone.name, deepest, precision, device.partition(":")[0], size]
+    return "rate:" + digest_json([*identity, socket.gethostname()]).hex()

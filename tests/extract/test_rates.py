@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_plugin import TinyPlugin
+from torch.utils.flop_counter import FlopCounterMode
+
+import histokit
+from histokit.extract import rates
+from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.extract.resolve import resolve_backbone
+from histokit.features import FeatureStore
+from histokit.plugin.manager import registry
+
+OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+
+@pytest.fixture
+def ingested(store: FeatureStore, images: Path, tiny: TinyPlugin) -> FeatureStore:
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    return store
+
+
+def dry(store: FeatureStore, **options: Any) -> dict[str, Any]:
+    document = histokit.extract(store, "d", options.pop("backbone", "tiny"), dry_run=True, **options).to_json()
+    return {
+        "total": document["estimated_seconds"],
+        "tables": [(table["missing"], table["seconds"], table["estimate"]) for table in document["tables"]],
+    }
+
+
+def test_what_never_ran_and_is_in_no_table_is_not_known(ingested: FeatureStore) -> None:
+    assert dry(ingested, layers="last") == {"total": None, "tables": [(24, None, None)]}
+
+
+def open_plan(store: FeatureStore, backbone: str, layer: str, **changes: Any) -> BackbonePlan:
+    resolved = resolve_backbone(store, backbone, "random", changes, [layer])
+    table = TablePlan(resolved.chosen[0], {}, {}, np.ones(1, dtype=bool), open=True)
+    return BackbonePlan(resolved, [table])
+
+
+def test_a_pass_that_layers_share_is_counted_once_and_as_fast_as_before(ingested: FeatureStore, images: Path) -> None:
+    for layer in ("0", "last"):
+        histokit.extract(ingested, "d", "tiny", layers=layer)
+        plan = open_plan(ingested, "tiny", layer)
+        for device in ("auto", "cpu"):
+            found = rates.estimate(ingested, plan, device, "float32")
+            assert found is not None
+            assert found.source == "measured"
+            assert 0 < found.seconds < 1
+        assert rates.estimate(ingested, plan, "cuda", "float32") is None
+        assert rates.estimate(ingested, plan, "auto", "bfloat16") is None
+    plan.pushed, plan.seconds = 24, 48.0
+    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
+    plan.pushed, plan.seconds = 15, 0.1
+    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
+    for name in ("0", "1"):
+        (images / "p1" / "dark" / f"{name}.png").write_bytes((images / "p4" / "dark" / f"{name}.png").read_bytes())
+    histokit.ingest(ingested, "folder", images, name="d", options=OPTIONS)
+    # Of two samples the vectors are there under other ids; all have 22 contents.
+    assert dry(ingested, layers=["0", "1", "3"]) == {
+        "total": 44.0,
+        "tables": [(2, 4.0, "measured"), (24, 44.0, "measured"), (2, 4.0, "measured")],
+    }
+    histokit.extract(ingested, "d", "tiny")
+    assert dry(ingested) == {"total": 0.0, "tables": [(0, 0.0, None)] * 3}
+
+
+def test_a_curated_network_is_estimated_by_its_operations(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    whole = rates.estimate(store, open_plan(store, "resnet50", "last"), "cpu", "float32")
+    assert whole == (pytest.approx(4.09 / 60), "typical")
+    small = rates.estimate(store, open_plan(store, "resnet50", "last", size="112"), "cpu", "float32")
+    assert small == (pytest.approx(4.09 / 60 / 4), "typical")
+    assert rates.estimate(store, open_plan(store, "resnet50", "last"), "cuda:1", "float32") == (4.09 / 3000, "typical")
+
+
+def test_the_operations_are_those_of_the_networks() -> None:
+    assert {name for name in registry().backbones if not name.endswith(":")} - {"texture"} == set(rates.OPERATIONS)
+    for name in ("mobilenet_v1", "squeezenet1_1", "lunit-s8"):
+        operations, side = rates.OPERATIONS[name]
+        backbone = registry().backbone(name, "random")
+        assert side == backbone.preprocess.size
+        with torch.device("meta"):
+            network = backbone.build().eval().to("meta")
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            network(torch.zeros(1, 3, side, side, device="meta"))
+        assert counter.get_total_flops() / 2e9 == pytest.approx(operations, rel=0.02)
