@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,8 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from histokit.errors import StoreError, UsageError
+from histokit.plugin.digests import DIGEST_BYTES
 from histokit.store.database import FORMAT_KEY, Database
+from histokit.store.digest_columns import DIGEST, Digests, stream
 from histokit.store.fingerprints import row_key
 from histokit.store.store import Store
 from histokit.store.vectors import FeatureTable
@@ -159,11 +163,9 @@ def _drop_orphan(database: Database, care: Care, horizon: datetime, dry_run: boo
 
 def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:
     # The rows are read before the samples: a row that a writer adds meanwhile is of a sample that is there.
-    keys = {key for batch in store.database.batches(table.name, ["key"]) for key in batch.column("key").to_pylist()}
-    for batch in store.database.batches(f"samples.{table.dataset}", ["id", "content"]):
-        pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
-        keys.difference_update(row_key(i, content or b"") for i, content in pairs)
-    stale = sorted(keys)
+    stored = _joined(stream(store.database.table(table.name), "key"))
+    known = _joined(_sample_keys(store.database, table.dataset))
+    stale = [key.ljust(DIGEST_BYTES, b"\0") for key in np.setdiff1d(stored, known).tolist()]
     if not dry_run:
         for start in range(0, len(stale), _DELETED_AT_ONCE):
             listed = ", ".join(f"X'{key.hex()}'" for key in stale[start : start + _DELETED_AT_ONCE])
@@ -171,6 +173,16 @@ def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:
         if stale:
             store.database.optimize(table.name)
     return len(stale)
+
+
+def _sample_keys(database: Database, dataset: str) -> Iterator[Digests]:
+    for batch in database.batches(f"samples.{dataset}", ["id", "content"]):
+        pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
+        yield np.array([row_key(i, content or b"") for i, content in pairs], DIGEST)
+
+
+def _joined(chunks: Iterable[Digests]) -> Digests:
+    return np.concatenate([np.empty(0, DIGEST), *chunks])
 
 
 def _remove_versions(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:

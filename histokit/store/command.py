@@ -57,11 +57,14 @@ def list_features(dataset: _Dataset = None) -> None:
         for table in store.feature_tables(name):
             count = store.database.count(table.name)
             document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
-            document |= {"fingerprint": table.fingerprint, "table": table.name}
+            document |= {"fingerprint": table.fingerprint, "table": table.name, "dtype": table.dtype}
             documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
-            rows.append([name, table.address, table.width, count, table.fingerprint])
+            rows.append([name, table.address, table.width, count, table.fingerprint, table.dtype])
+    columns = ["dataset", "address", "width", "rows", "fingerprint", "stored as"]
+    if all(document["dtype"] == "float32" for document in documents):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     empty = f"No features{_where(store, dataset)}. Make some with: histokit extract DATASET --backbone B"
-    console.table(["dataset", "address", "width", "rows", "fingerprint"], rows, {"features": documents}, empty=empty)
+    console.table(columns, rows, {"features": documents}, empty=empty)
 
 
 def list_selections(dataset: _Dataset = None) -> None:

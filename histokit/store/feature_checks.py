@@ -13,7 +13,7 @@ import pyarrow as pa
 from histokit.store.database import Database, quote
 from histokit.store.findings import Finding, Tally, make_again, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.rows import as_matrix, row_checks
+from histokit.store.rows import as_matrix, finite_rows, row_checks
 from histokit.store.vectors import HEADER_KEY, STORE_DTYPES, FeatureTable
 
 Prefixes = npt.NDArray[np.uint64]
@@ -82,7 +82,7 @@ class FeatureCheck:
         if self.table.checked:
             same = row_checks(matrix) == batch.column("check").to_numpy()
         self._changed.add(ids[row] for row in np.flatnonzero(~same))
-        self._not_finite.add(ids[row] for row in np.flatnonzero(same & ~np.isfinite(matrix).all(axis=1)))
+        self._not_finite.add(ids[row] for row in np.flatnonzero(same & ~finite_rows(matrix)))
 
     def findings(self, database: Database, expected: Prefixes | None) -> Iterator[Finding]:
         """Yield what is wrong, after all rows.

@@ -130,6 +130,15 @@ def _halves() -> npt.NDArray[np.float32]:
     return np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
+def finite_rows(stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return which rows of a float32 or float16 matrix hold neither NaN nor infinity."""
+    if stored.dtype == np.float16:
+        # NumPy looks at half precision one by one; these bits of the exponent are all set in NaN and infinity only.
+        exponent = np.uint16(0x7C00)
+        return np.asarray(((stored.view(np.uint16) & exponent) != exponent).all(axis=1))
+    return np.asarray(np.isfinite(stored).all(axis=1))
+
+
 def row_checks(stored: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Return a check number for each row of a matrix, of its bytes as they are stored.
 

@@ -15,7 +15,7 @@ from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.rows import StoredVectors, find, row_checks
+from histokit.store.rows import StoredVectors, find, finite_rows, row_checks
 
 HEADER_KEY = b"histokit.features"
 
@@ -191,7 +191,7 @@ def storable(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.bool
     -------
     (n,) array of bool
     """
-    return np.asarray(np.isfinite(_stored(matrix, dtype)).all(axis=1))
+    return finite_rows(_stored(matrix, dtype))
 
 
 def _stored(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
@@ -215,7 +215,7 @@ def insert_vectors(
     """
     matrix = np.ascontiguousarray(vectors, dtype=np.float32).reshape(len(ids), table.width)
     stored = _stored(matrix, table.dtype)
-    finite = np.isfinite(stored).all(axis=1)
+    finite = finite_rows(stored)
     if not finite.all():
         bad = int(np.argmin(finite))
         raise _not_storable(table, ids[bad], matrix[bad])

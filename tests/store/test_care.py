@@ -19,6 +19,7 @@ from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store import care
 from histokit.store.care import LOCK, collect_garbage, compact, locked
+from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.vectors import insert_vectors
 from tests.toy import make_samples, make_store
@@ -139,6 +140,14 @@ def test_stale_rows_go_only_on_request(toy: FeatureStore) -> None:
     assert sorted(ids) == sorted(f"s{i}" for i in range(11) if i != 3)
     kept = toy.features("toy", "net/last", allow_missing=True)
     assert kept.sample_ids == [f"s{i}" for i in range(11) if i != 3]
+
+
+def test_a_stale_row_goes_whatever_its_key_ends_with(toy: FeatureStore) -> None:
+    content = next(c for i in range(9_999) if row_key("s0", c := digest_bytes(b"%d" % i)).endswith(b"\0"))
+    (table,) = toy.feature_tables()
+    insert_vectors(toy.database, table, ["s0"], [content], np.ones((1, 8), np.float32))
+    assert removed(collect_garbage(toy, stale_rows=True), table.name).rows == 1
+    assert toy.database.count(table.name) == 12
 
 
 def test_orphans_go_only_on_request_and_when_nothing_was_written_lately(toy: FeatureStore) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.store import DatasetRecord, RunRecord, Split, Store
@@ -19,6 +20,7 @@ from histokit.store.fingerprints import content_digest, row_key, spec_difference
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
 from histokit.store.rows import row_checks
 from histokit.store.vectors import insert_vectors, read_vectors, storable
+from tests.toy import make_samples, make_store
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
 
@@ -182,6 +184,23 @@ def test_half_precision_halves_the_numbers_and_refuses_what_it_cannot_hold(store
     assert rows_of(store) == 1
     with pytest.raises(UsageError, match="stored as 'float8'"):
         store.create_feature_table("d", {**SPEC, "store_dtype": "float8"}, 2, {})
+
+
+def test_a_list_of_features_says_what_is_stored_in_half_precision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, X = make_samples(n=5)
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    words = ["list", "features", "--store", str(store.uri)]
+    assert cli.run(words) == 0
+    assert "float" not in capsys.readouterr().out
+    make_store(tmp_path / "s", samples, {"last": X}, spec={"store_dtype": "float16"})
+    assert cli.run(words) == 0
+    out = capsys.readouterr().out
+    assert out.count("float32") == out.count("float16") == 1
+    assert cli.run([*words, "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)["features"]
+    assert sorted(table["dtype"] for table in listed) == ["float16", "float32"]
 
 
 def test_check_numbers_are_those_of_their_formula() -> None:
