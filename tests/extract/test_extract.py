@@ -387,7 +387,9 @@ sys.path.insert(0, sys.argv[2])
 from tiny_plugin import TinyPlugin
 with added_plugin(TinyPlugin(), "tinyplugin"):
     extraction = histokit.extract(histokit.open_store(sys.argv[1]), "d", "tiny")
+    planned = histokit.extract(histokit.open_store(sys.argv[1]), "d", "tiny", preprocess=["size=12"], dry_run=True)
 assert [t["cached"] for t in extraction.tables] == [24, 24, 24]
+assert [t["missing"] for t in planned.tables] == [24, 24, 24]
 print(*(m for m in ("torch", "timm", "sklearn", "torchvision", "lancedb") if m in sys.modules))
 """
 
