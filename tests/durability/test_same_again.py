@@ -15,7 +15,8 @@ from tests.durability.processes import Processes
 from tests.durability.stores import check_same, ingested, many_images, tables
 
 EXTRACT = ["extract", "d", "--backbone", "tiny", "--backbone", "small", "--weights", "random", "--json"]
-TREES = ["--features", "tiny/all", "--classifier", "et", "--grid", "trees=5"]
+TREES = ["--classifier", "et", "--grid", "trees=5", "--grid", "max_features=0.5"]
+FEW = ["--features", "tiny/3", "--split", "s1", "--inner-folds", 2]
 
 
 def test_two_extractions_leave_the_same_bytes(forks: Processes, tmp_path: Path) -> None:
@@ -42,27 +43,22 @@ def extracted(tmp_path: Path, tiny: TinyPlugin) -> list[FeatureStore]:
     return stores
 
 
-def test_a_seed_decides(extracted: list[FeatureStore], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_seed_decides_on_folds_and_trees(extracted: list[FeatureStore], capsys: pytest.CaptureFixture[str]) -> None:
     command = CommandLine(capsys)
 
     def both(*arguments: object) -> list[Any]:
         return [command.ok(*arguments, "--store", store.uri, "--json").document for store in extracted]
 
-    folds, runs, selections = {}, {}, {}
+    folds, runs = {}, {}
     for seed in (1, 2):
         split = both("split", "d", "--name", f"s{seed}", "--group", "patient", "--folds", 2, "--seed", seed)
         assert split[0]["digest"] == split[1]["digest"]
         folds[seed] = split[0]["digest"]
-        trained = both("train", "d", *TREES, "--split", "s1", "--inner-folds", 2, "--seed", seed)
+        trained = both("train", "d", *FEW, *TREES, "--seed", seed)
         runs[seed] = [document["runs"][0]["run"] for document in trained]
         assert runs[seed][0] == runs[seed][1]
         one, two = (store.predictions(run) for store, run in zip(extracted, runs[seed], strict=True))
         assert one.equals(two)
-        chosen = both("select", "d", "--features", "tiny/all", "--split", "s1", "--step", 0.5, "--seed", seed)
-        kept = [store.selection(document["selection"]) for store, document in zip(extracted, chosen, strict=True)]
-        assert kept[0].folds == kept[1].folds
-        selections[seed] = kept[0]
     assert folds[1] != folds[2]
-    assert selections[1].id != selections[2].id
     scores = [extracted[0].predictions(runs[seed][0]).column("scores") for seed in (1, 2)]
     assert scores[0] != scores[1]
