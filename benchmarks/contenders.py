@@ -184,7 +184,7 @@ def whole(
                     store,
                     DATASET,
                     [network.backbone for network in networks],
-                    layers=chosen,
+                    layers=chosen.split(","),
                     weights={network.backbone: weights[network.name] for network in networks},
                     preprocess=[change for network in networks for change in network.preprocess()],
                     precision=precision,

@@ -12,10 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from common import RESULTS, Table, cores, progress, set_threads
+from common import RESULTS, Table, cores, set_threads
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
+PEERS_README = HERE / "peers" / "README.md"
 BEGIN, END = "<!-- results: written by run.py -->", "<!-- /results -->"
 
 #: What runs, and with which options: shortly, fully, and only to see that it runs.
@@ -27,19 +28,15 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
     ),
     "cached": ([], [], ["--samples", "8", "--rounds", "1"]),
     "memory": ([], ["--few", "10000", "--many", "100000"], ["--few", "10", "--many", "20"]),
-    "store_speed": ([], [], []),
+    "store_speed": ([], [], ["--rows", "50", "--width", "8", "--rounds", "1"]),
     "gpu": ([], [], ["--images", "8", "--rounds", "1"]),
 }
 
 
 def run(name: str, options: Iterable[str], results: Path) -> bool:
     """Run one benchmark as a process; return whether it ended well."""
-    script = HERE / f"{name}.py"
-    if not script.exists():
-        progress(f"{name}: there is no {script.name}")
-        return True
     print(f"\n== {name} {' '.join(options)}", flush=True)
-    words = [sys.executable, str(script), *options, "--json", str(results / f"{name}.json")]
+    words = [sys.executable, str(HERE / f"{name}.py"), *options, "--json", str(results / f"{name}.json")]
     return subprocess.run(words, env=os.environ).returncode == 0
 
 
@@ -60,25 +57,31 @@ def machine_line(document: dict[str, Any]) -> str:
     )
 
 
-def render(results: Path) -> str:
-    """Return all results as markdown."""
+def render(paths: Iterable[Path]) -> str:
+    """Return results as markdown, those that are there."""
     parts = []
-    for name in BENCHMARKS:
-        path = results / f"{name}.json"
+    for path in paths:
         if not path.exists():
             continue
         document = json.loads(path.read_text())
         options = " ".join(f"{key}={value}" for key, value in document["options"].items() if key != "json")
-        parts += [f"### {name}", f"`{options}`", machine_line(document)]
+        parts += [f"### {document['benchmark']}", f"`{options}`", machine_line(document)]
         parts += [table.markdown() for table in tables(document)]
     return "\n\n".join(parts)
 
 
-def update_readme(readme: Path, results: Path) -> None:
-    """Put the results between the marks of a page."""
-    text = readme.read_text()
+def update_page(page: Path, paths: Iterable[Path]) -> None:
+    """Put results between the marks of a page."""
+    text = page.read_text()
     before, after = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n\n{render(results)}\n\n{END}{after}")
+    rendered = render(paths) or "None yet."
+    page.write_text(f"{before}{BEGIN}\n\n{rendered}\n\n{END}{after}")
+
+
+def update_readmes(readme: Path, peers: Path, results: Path) -> None:
+    """Put the last results into both pages: our own benchmarks, and other tools."""
+    update_page(readme, [results / f"{name}.json" for name in BENCHMARKS])
+    update_page(peers, sorted(results.glob("peer-*.json")))
 
 
 def main() -> int:
@@ -89,8 +92,7 @@ def main() -> int:
     size.add_argument("--tiny", action="store_true", help="only to see that everything runs")
     parser.add_argument("--only", choices=list(BENCHMARKS), action="append", help="run these")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
-    parser.add_argument("--readme", type=Path, default=README, help="the page that shows them")
-    parser.add_argument("--render", action="store_true", help="run nothing, only write the page anew")
+    parser.add_argument("--render", action="store_true", help="run nothing, only write the pages anew")
     options = parser.parse_args()
     set_threads(cores())
     failed = []
@@ -98,7 +100,8 @@ def main() -> int:
         chosen = BENCHMARKS[name][1 if options.full else 2 if options.tiny else 0]
         if not run(name, chosen, options.results):
             failed.append(name)
-    update_readme(options.readme, options.results)
+    if options.results == RESULTS:
+        update_readmes(README, PEERS_README, RESULTS)
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

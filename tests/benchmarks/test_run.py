@@ -12,13 +12,16 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
-def test_readme_shows_the_results_as_they_are(tmp_path: Path) -> None:
+def test_pages_show_the_results_as_they_are(tmp_path: Path) -> None:
     import run
 
-    page = tmp_path / "README.md"
-    page.write_text((FOLDER / "README.md").read_text())
-    run.update_readme(page, FOLDER / "results")
-    assert page.read_text() == (FOLDER / "README.md").read_text(), "write it with: python benchmarks/run.py --render"
+    pages = [FOLDER / "README.md", FOLDER / "peers" / "README.md"]
+    copies = [tmp_path / str(number) for number in range(2)]
+    for page, copy in zip(pages, copies, strict=True):
+        copy.write_text(page.read_text())
+    run.update_readmes(*copies, FOLDER / "results")
+    for page, copy in zip(pages, copies, strict=True):
+        assert copy.read_text() == page.read_text(), "write it with: python benchmarks/run.py --render"
 
 
 def test_results_are_rendered_between_the_marks(tmp_path: Path) -> None:
@@ -29,7 +32,7 @@ def test_results_are_rendered_between_the_marks(tmp_path: Path) -> None:
     common.publish("cached", {"samples": 5}, [table], {}, tmp_path / "cached.json")
     page = tmp_path / "README.md"
     page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
-    run.update_readme(page, tmp_path)
+    run.update_page(page, [tmp_path / "cached.json", tmp_path / "absent.json"])
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith(f"{run.END}\nafter\n")
@@ -37,7 +40,7 @@ def test_results_are_rendered_between_the_marks(tmp_path: Path) -> None:
     assert "| loop | 3.0 |" in text
     assert "`samples=5`" in text
     assert f"{common.cores()} cores" in text
-    run.update_readme(page, tmp_path)
+    run.update_page(page, [tmp_path / "cached.json", tmp_path / "absent.json"])
     assert page.read_text() == text
 
 
@@ -52,8 +55,6 @@ def test_every_benchmark_takes_the_options_that_it_is_run_with(size: int, monkey
         raise Parsed
 
     for name, options in run.BENCHMARKS.items():
-        if not (FOLDER / f"{name}.py").exists():
-            continue
         module = importlib.import_module(name)
         with monkeypatch.context() as patched:
             patched.setattr("argparse.ArgumentParser.parse_args", _then(stop))
@@ -79,13 +80,9 @@ def test_a_benchmark_that_fails_is_named(
 ) -> None:
     import run
 
-    page = tmp_path / "README.md"
-    page.write_text(f"{run.BEGIN}\n{run.END}\n")
     asked: list[Any] = []
     monkeypatch.setattr(run, "run", lambda name, options, _results: bool(asked.append((name, options))))
-    monkeypatch.setattr(
-        sys, "argv", ["run", "--only", "memory", "--full", "--results", str(tmp_path), "--readme", str(page)]
-    )
+    monkeypatch.setattr(sys, "argv", ["run", "--only", "memory", "--full", "--results", str(tmp_path)])
     assert run.main() == 1
     assert asked == [("memory", ["--few", "10000", "--many", "100000"])]
     assert "Failed: memory" in capsys.readouterr().err
