@@ -95,6 +95,19 @@ def test_a_path_that_leaves_the_root_is_put_aside(store: FeatureStore, one_image
     assert digests(store)["1"] is None
 
 
+def test_what_is_no_file_is_not_waited_for(store: FeatureStore, one_image: Path) -> None:
+    os.mkfifo(one_image / "pipe.png")
+    (one_image / "folder.png").mkdir()
+    rows = [{}, {"image": ("pipe.png",)}, {"image": ("folder.png",)}, {"image": ("a\0.png",)}]
+    assert histokit.ingest(store, Cells(one_image, rows=rows), name="d").problems == 3
+    reasons = {p["id"]: p["reason"] for p in store.problems("d").to_pylist()}
+    assert reasons == {
+        "1": "pipe.png cannot be read: it is no file",
+        "2": "folder.png cannot be read: Is a directory",
+        "3": "a\0.png cannot be read: embedded null byte",
+    }
+
+
 def test_links_are_followed(store: FeatureStore, one_image: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere.png").write_bytes((one_image / "a.png").read_bytes())
     (one_image / "link.png").symlink_to(tmp_path / "elsewhere.png")
