@@ -25,6 +25,7 @@ _NEVER_PRUNE = timedelta(days=36_500)
 
 #: Vectors do not compress; files of this version hold them as they are, and take half the time of later ones.
 _UNCOMPRESSED = {"new_table_data_storage_version": "2.0"}
+_CACHE_BYTES = 16 << 20
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
 
@@ -57,7 +58,8 @@ class Database:
                 f"The store {self.uri} cannot be made: {error.strerror}.",
                 next="Choose another folder with --store or HISTOKIT_STORE.",
             ) from error
-        return lancedb.connect(str(self.uri))
+        # By default these caches grow to gigabytes with the number of writes.
+        return lancedb.connect(str(self.uri), session=lancedb.Session(_CACHE_BYTES, _CACHE_BYTES))
 
     def _path(self, name: str) -> Path:
         return self.uri / f"{name}.lance"
