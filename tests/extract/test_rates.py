@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from tiny_plugin import TinyPlugin
 from torch.utils.flop_counter import FlopCounterMode
 
 import histokit
+from histokit import cli
 from histokit.extract import rates
 from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.extract.resolve import resolve_backbone
@@ -68,6 +70,36 @@ def test_a_pass_that_layers_share_is_counted_once_and_as_fast_as_before(ingested
     }
     histokit.extract(ingested, "d", "tiny")
     assert dry(ingested) == {"total": 0.0, "tables": [(0, 0.0, None)] * 3}
+
+
+def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "extract",
+        "d",
+        "--store",
+        str(ingested.uri),
+        "--backbone",
+        "tiny",
+        "--layers",
+        "last",
+        "--device",
+        "cpu",
+    ]
+    assert cli.run([*command, "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["estimated_seconds"] is None
+    assert "How long it takes is not known" in err
+    plan = open_plan(ingested, "tiny", "last")
+    plan.pushed, plan.seconds = 24, 48.0
+    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
+    assert cli.run([*command, "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["estimated_seconds"] == document["tables"][0]["seconds"] == 48.0
+    assert document["tables"][0]["estimate"] == "measured"
+    assert "about 48 s (as fast as before on this machine)" in err
+    assert cli.run([*command, "--json"]) == 0
+    assert "estimated_seconds" not in json.loads(capsys.readouterr().out)
 
 
 def test_a_curated_network_is_estimated_by_its_operations(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
