@@ -64,7 +64,8 @@ def render(paths: Iterable[Path]) -> str:
         if not path.exists():
             continue
         document = json.loads(path.read_text())
-        options = " ".join(f"{key}={value}" for key, value in document["options"].items() if key != "json")
+        given = {key: value for key, value in document["options"].items() if value is not None and key != "json"}
+        options = " ".join(f"{key}={value}" for key, value in given.items())
         parts += [f"### {document['benchmark']}", f"`{options}`", machine_line(document)]
         parts += [table.markdown() for table in tables(document)]
     return "\n\n".join(parts)
