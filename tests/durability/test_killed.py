@@ -100,7 +100,7 @@ def kill_and_compare(processes: Processes, folder: Path, count: int, kills: int)
     undisturbed = tables(whole)
     assert [len(table) for table in undisturbed.values()] == [count] * TABLES
     moments = random.Random(20)
-    begun_before = killed = 0
+    resumed = killed = 0
     while killed < kills:
         survivor = Survivor(processes, ingested(folder / f"store{killed}", root), count)
         alive = True
@@ -109,13 +109,13 @@ def kill_and_compare(processes: Processes, folder: Path, count: int, kills: int)
             wait = moments.random() > 1 / 8
             alive = survivor.live(moments.uniform(0, 1.5 * seconds / kills if wait else 0.4), wait)
             killed += alive
-        begun_before += sum(survivor.before.values())
+        resumed += sum(survivor.before.values())
         if alive:
             survivor.finish()
         check_same(tables(survivor.store), undisturbed)
         assert verify(survivor.store).findings == ()
     # A test whose kills all came before the first write would prove nothing.
-    assert begun_before > 0
+    assert resumed > 0
 
 
 def test_killed_four_times(forks: Processes, tmp_path: Path) -> None:
