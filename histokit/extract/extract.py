@@ -239,6 +239,7 @@ def _compute(
     progress: Callable[..., None],
 ) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.allocator import kept_memory
     from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
     from histokit.extract.ingested import IngestedFiles
@@ -261,8 +262,10 @@ def _compute(
     networks = [NetworkWorker(plan, record.channels, chosen, precision, batch_size, writer) for plan in working]
     samples.settle()
     claims = Claims(store.uri)
+    work = Work(store, record.name, samples, working, claims)
     try:
-        run_workers(ingested, Work(store, record.name, samples, working, claims), networks, writer, workers, progress)
+        with kept_memory():
+            run_workers(ingested, work, networks, writer, workers, progress)
     finally:
         writer.close()
         claims.close()

@@ -65,6 +65,8 @@ class CutNetwork:
             _check_module(network, backbone, layer)
         originals = _fold(network, backbone, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
+        attention = any(type(module).__name__.endswith("Attention") for module in network.modules())
+        self._kind = "transformer" if attention else "convolutional"
         self._originals = {name: self._placed(module) for name, module in originals.items()}
         for layer in self.layers:
             self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer))
@@ -79,8 +81,7 @@ class CutNetwork:
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many inputs of a size go through the network at once."""
-        attention = any(type(module).__name__.endswith("Attention") for module in self.network.modules())
-        row = BATCH_SIZES[self.device.type, "transformer" if attention else "convolutional"]
+        row = BATCH_SIZES[self.device.type, self._kind]
         images = row * 224 * 224 / (height * width)
         return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
 
