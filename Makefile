@@ -13,7 +13,7 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: install test demo lint bench bench-full clean
+.PHONY: install test test-slow demo lint bench bench-full clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,9 @@ lint: install
 test: lint
 	$(BIN)/pytest
 	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
+
+test-slow: install
+	$(BIN)/pytest -m slow
 
 demo: install
 	$(BIN)/histokit demo

@@ -58,8 +58,8 @@ def _versions() -> list[Finding]:
 def _devices() -> list[Finding]:
     import torch
 
-    native = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) if torch.backends.mkldnn.is_available() else False
-    cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {'native' if native else 'emulated'}"
+    kind = "native" if _native_bfloat16() else "emulated, slower than float32"
+    cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {kind}"
     findings = [Finding("device", "cpu", cpu)]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -68,6 +68,15 @@ def _devices() -> list[Finding]:
     if not torch.cuda.is_available():
         findings.append(Finding("device", "cuda", "none"))
     return findings
+
+
+def _native_bfloat16() -> bool:
+    import torch
+
+    if platform.machine() in ("x86_64", "AMD64"):
+        # What oneDNN says it supports includes processors on which it has to convert.
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _weights() -> list[Finding]:
