@@ -107,6 +107,7 @@ def cut_forward(network: str, weights: str, precision: str, chosen: Sequence[str
     """histokit's own network on one preprocessed batch again and again, at its own batch size; `count` images."""
     import torch
 
+    from histokit.extract.allocator import kept_memory
     from histokit.extract.network import CutNetwork
     from histokit.plugin.manager import registry
 
@@ -118,7 +119,7 @@ def cut_forward(network: str, weights: str, precision: str, chosen: Sequence[str
 
     def work() -> tuple[float, dict[str, Any]]:
         passes = max(1, count // batch)
-        with Stopwatch() as watch:
+        with Stopwatch() as watch, kept_memory():
             for _ in range(passes):
                 cut(images)
         return watch.seconds * count / (passes * batch), {"batch": batch}

@@ -69,6 +69,8 @@ class Transform:
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
         self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
         self._shift = (-mean / std).float().to(device).view(1, -1, 1, 1)
+        self._known: tuple[int, int] | None = None
+        self._whole: list[Tensor] = []
 
     def resize(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
         """Bring n images of one size to the network's input size.
@@ -132,7 +134,18 @@ class Transform:
 
     def normalise(self, batch: Tensor) -> Tensor:
         """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""
-        return torch.addcmul(self._shift, batch.float(), self._scale)
+        scale, shift = self._planes(*batch.shape[-2:])
+        return torch.addcmul(shift, batch.float(), scale)
+
+    def _planes(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        # Whole planes, because three numbers are too few for an inner loop over channels.
+        if self._known != (height, width):
+            self._known = (height, width)
+            self._whole = [
+                values.expand(1, -1, height, width).contiguous(memory_format=torch.channels_last)
+                for values in (self._scale, self._shift)
+            ]
+        return self._whole[0], self._whole[1]
 
 
 def _center_crop(batch: Tensor, height: int, width: int) -> Tensor:

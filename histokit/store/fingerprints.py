@@ -10,7 +10,7 @@ from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.images import Box
 
 #: Raised when the same spec would give other vectors than before.
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 
 FINGERPRINT_LENGTH = 12
 _NAME_LENGTH = 120
