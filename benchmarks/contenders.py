@@ -107,9 +107,9 @@ def cut_forward(network: str, weights: str, precision: str, chosen: Sequence[str
     """histokit's own network on one preprocessed batch again and again, at its own batch size; `count` images."""
     import torch
 
-    from histokit.extract.allocator import kept_memory
     from histokit.extract.network import CutNetwork
     from histokit.plugin.manager import registry
+    from histokit.store.allocator import kept_memory
 
     set_threads(cores())
     backbone = registry().backbone(NETWORKS[network].backbone, weights)

@@ -239,13 +239,13 @@ def _compute(
     progress: Callable[..., None],
 ) -> tuple[dict[str, int], list[str]]:
     # Here and not above, so that a cached run imports no torch.
-    from histokit.extract.allocator import kept_memory
     from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
     from histokit.extract.ingested import IngestedFiles
     from histokit.extract.work import Work
     from histokit.extract.worker import NetworkWorker, choose_device
     from histokit.extract.writer import Writer
+    from histokit.store.allocator import kept_memory
 
     opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
     if opened.version != record.plugin_version:

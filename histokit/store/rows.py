@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.store.allocator import kept_memory
+
 Places = npt.NDArray[np.intp]
 
 #: Lance reads far ahead of what is taken, so that all of a table would be in memory beside the matrix: it is asked
@@ -68,7 +70,7 @@ class StoredVectors:
                 out[slice(low, high) if order is None else order[low:high]] = matrix if whole else matrix[rows]
                 start += len(matrix)
 
-        with ThreadPoolExecutor(_READERS) as pool:
+        with kept_memory(), ThreadPoolExecutor(_READERS) as pool:
             for _ in pool.map(copy_window, (np.unique(rising // step) * step).tolist()):
                 pass
 

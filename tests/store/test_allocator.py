@@ -11,7 +11,7 @@ SCRIPT = """
 import resource
 import numpy as np
 from contextlib import nullcontext
-from histokit.extract.allocator import kept_memory
+from histokit.store.allocator import kept_memory
 
 def faults(context):
     with context:

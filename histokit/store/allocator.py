@@ -1,9 +1,10 @@
-"""Memory for the maps of a network, taken from the system once and not anew for every operation."""
+"""Memory for blocks of megabytes, taken from the system once and not anew for every operation."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,22 +14,36 @@ _DEFAULTS = {_MMAP_MAX: 65_536, _TRIM_THRESHOLD: 128 << 10}
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: (1 << 31) - 1}
 
 
+_lock = threading.Lock()
+_depth = 0
+
+
 @contextmanager
 def kept_memory() -> Iterator[None]:
     """Let the C library keep freed memory for the next operation, and give it back at the end.
 
     By default glibc takes each block of some megabytes from the system and returns it at once. A network on a
-    processor then spends half of its time on pages that are cleared again and again. Other C libraries are left alone.
+    processor then spends half of its time on pages that are cleared again and again. Other C libraries are left
+    alone. It is a setting of the whole process, for as long as any thread is inside.
     """
+    global _depth
     if platform.libc_ver()[0] != "glibc":
         yield
         return
     library = ctypes.CDLL(None)
-    for parameter, value in _KEEP.items():
-        library.mallopt(parameter, value)
+    with _lock:
+        _depth += 1
+        _set(library, _KEEP)
     try:
         yield
     finally:
-        for parameter, value in _DEFAULTS.items():
-            library.mallopt(parameter, value)
-        library.malloc_trim(0)
+        with _lock:
+            _depth -= 1
+            if not _depth:
+                _set(library, _DEFAULTS)
+                library.malloc_trim(0)
+
+
+def _set(library: ctypes.CDLL, values: dict[int, int]) -> None:
+    for parameter, value in values.items():
+        library.mallopt(parameter, value)
