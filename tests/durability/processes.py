@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ class Life:
         return self.path.with_suffix(".err").read_text()
 
 
-class Processes:
+class Processes(ABC):
     """Starts commands, each in a process of its own.
 
     Parameters
@@ -109,14 +110,15 @@ class Processes:
         assert life.wait() == 0, life.err
         return life
 
+    @abstractmethod
     def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
         """Start one process and return its number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait(self, pid: int) -> int:
         """Return the exit code of a process."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """End what is left."""
 
