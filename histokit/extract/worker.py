@@ -114,20 +114,21 @@ class NetworkWorker:
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
         for (_, mpp), members in by_size.items():
             resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
-            queue = self._queues.setdefault(resized.shape[1:], _Queue())
+            shape = resized.shape[1:]
+            queue, rows = self._queues.setdefault(shape, _Queue()), self._rows(shape)
             queue.put([content for content, _ in members], resized)
-            while len(queue.contents) >= self._rows(resized):
-                self._run(queue, self._rows(resized))
+            while len(queue.contents) >= rows:
+                self._run(queue, rows)
 
-    def _rows(self, images: Tensor) -> int:
-        height, width = images.shape[-2:]
+    def _rows(self, shape: torch.Size) -> int:
+        _, height, width = shape
         return self.batch_size or self.network.batch_size(height, width)
 
     def finish(self) -> None:
         """Run the network on what is left, and hand all vectors to the writer."""
-        for (_, height, width), queue in self._queues.items():
+        for shape, queue in self._queues.items():
             if queue.contents:
-                self._run(queue, self.batch_size or self.network.batch_size(height, width))
+                self._run(queue, self._rows(shape))
         while self._in_flight:
             self._hand_over()
 
