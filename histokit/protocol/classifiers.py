@@ -108,6 +108,14 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-5, 3)))},
         must_converge=True,
     ),
+    "ridge": Classifier(
+        "ridge classification: squared error to -1 and 1, L2 penalty",
+        "sklearn.linear_model:RidgeClassifier",
+        {},
+        {"alpha": Parameter("alpha", float, tuple(float(f"1e{e}") for e in range(5, -4, -1)))},
+        kind="decision",
+        seeded=False,
+    ),
     "knn": Classifier(
         "nearest neighbours by cosine or Euclidean distance",
         "sklearn.neighbors:KNeighborsClassifier",
@@ -121,6 +129,9 @@ CLASSIFIERS: dict[str, Classifier] = {
         threaded=True,
     ),
 }
+
+#: Which values of a penalty make the more complex model.
+_COMPLEX = {"C": "large", "alpha": "small"}
 
 
 def classifier(name: str) -> Classifier:
@@ -180,8 +191,8 @@ def _values(name: str, key: str, given: Any, parameter: Parameter) -> tuple[Any,
         raise UsageError(
             f"--grid {key}={given} is no list of values for {name}.", next=f"For instance --grid {key}={example}"
         )
-    if key == "C":
-        values.sort()
+    if key in _COMPLEX:
+        values.sort(reverse=_COMPLEX[key] == "small")
     return tuple(dict.fromkeys(values))
 
 

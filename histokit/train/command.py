@@ -22,7 +22,7 @@ def train(
             autocompletion=completion.addresses,
         ),
     ],
-    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|knn", help="What is trained.")] = "svm",
+    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn", help="What is trained.")] = "svm",
     split: Annotated[
         str | None,
         typer.Option(

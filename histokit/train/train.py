@@ -61,7 +61,7 @@ def train(
     features : str or sequence of str
         Addresses; ``each`` stands for several. Every one gives its own run.
     classifier : str
-        ``svm``, ``et``, ``fc``, ``logreg`` or ``knn``.
+        ``svm``, ``et``, ``fc``, ``logreg``, ``ridge`` or ``knn``.
     split : str, optional
         A stored split, ``cv``, ``leave-one-group-out`` or ``holdout``. Where not given, that of the data, else ``cv``.
     selection : str, optional

@@ -19,7 +19,7 @@ def make(n=60, d=5, k=3, seed=0):
 
 
 SMALL = {"svm": {"C": 0.1}, "et": {"trees": 10, "max_features": "sqrt"}, "fc": {"iterations": 50, "lr": 0.1}}
-SMALL |= {"logreg": {"C": 1.0}, "knn": {"k": 3, "metric": "cosine"}}
+SMALL |= {"logreg": {"C": 1.0}, "knn": {"k": 3, "metric": "cosine"}, "ridge": {"alpha": 1.0}}
 
 
 def test_the_papers_grids_are_the_default():

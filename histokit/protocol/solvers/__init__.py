@@ -1,0 +1,1 @@
+"""Solvers that fit a whole grid over all folds together; scikit-learn's estimators define what is right."""
