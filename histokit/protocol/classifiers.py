@@ -58,6 +58,8 @@ class Classifier:
         Whether reaching the last iteration is worth a note.
     threaded : bool
         Whether fits run at the same time in threads; else they hold Python's lock and need processes.
+    solver : str
+        The module of `histokit.protocol.solvers` that finds the same optimum for a whole grid at once.
     """
 
     summary: str
@@ -69,7 +71,11 @@ class Classifier:
     seeded: bool = True
     must_converge: bool = False
     threaded: bool = False
+    solver: str = ""
 
+
+#: Who fits: a solver of ours where there is one, or scikit-learn's estimator one setting at a time.
+SOLVERS = ("auto", "sklearn")
 
 #: Defaults are those of Mormont et al. 2018 (paper 003), but for the perceptron's iterations: 1,000 to 10,000 there.
 CLASSIFIERS: dict[str, Classifier] = {
@@ -80,6 +86,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-10, 2)))},
         kind="decision",
         must_converge=True,
+        solver="svm",
     ),
     "et": Classifier(
         "100 extremely randomised trees, fully grown",
@@ -194,6 +201,22 @@ def _values(name: str, key: str, given: Any, parameter: Parameter) -> tuple[Any,
     if key in _COMPLEX:
         values.sort(reverse=_COMPLEX[key] == "small")
     return tuple(dict.fromkeys(values))
+
+
+def check_solver(solver: str) -> str:
+    """Return a solver's name.
+
+    Raises
+    ------
+    UsageError
+        If it is unknown.
+    """
+    if solver not in SOLVERS:
+        raise UsageError(
+            f"There is no solver {solver!r}.",
+            next=f"{did_you_mean(solver, SOLVERS)}Use --solver {' or --solver '.join(SOLVERS)}.",
+        )
+    return solver
 
 
 def check_class_weight(name: str, class_weight: str | None) -> str | None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from histokit.errors import UsageError
 from histokit.protocol.estimators import fit, scores
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.tuning import Problem, decide, mean_of, parallel
+from histokit.protocol.methods import parallel
+from histokit.protocol.tuning import Problem, decide, mean_of
 
 _TREES = {"max_features": "sqrt", "trees": 100}
 

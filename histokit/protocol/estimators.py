@@ -27,7 +27,7 @@ def fit(
     seed: int = 0,
     class_weight: str | None = None,
 ) -> Any:
-    """Fit a classifier.
+    """Fit scikit-learn's estimator.
 
     Parameters
     ----------
@@ -77,9 +77,11 @@ def _quiet() -> Iterator[None]:
 
 def converged(name: str, estimator: Any) -> bool:
     """Return whether a fitted estimator reached its optimum before its last iteration."""
-    if not classifier(name).must_converge or not hasattr(estimator, "n_iter_"):
+    # Of a pipeline that scales, the last step.
+    fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if not classifier(name).must_converge or not hasattr(fitted, "n_iter_"):
         return True
-    return bool(np.max(estimator.n_iter_) < estimator.max_iter)
+    return bool(np.max(fitted.n_iter_) < fitted.max_iter)
 
 
 def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> NDArray[np.float64]:

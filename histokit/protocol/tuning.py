@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.protocol.classifiers import classifier
-from histokit.protocol.estimators import converged, fit, scores
 from histokit.protocol.folds import inner_folds
+from histokit.protocol.methods import Method, cross_scores
 from histokit.protocol.scorers import Scorer, defined
 
-#: Below this many numbers to be read by all fits, starting processes costs more than it saves.
-_WORTH_PROCESSES = 100_000_000
 _TIE = 1e-12
 
 
@@ -82,22 +78,21 @@ class Tuned:
 
 
 def tune(
-    name: str,
+    method: Method,
     problem: Problem,
     rows: NDArray[np.intp],
     grid: Sequence[dict[str, Any]],
     *,
     folds: int = 5,
-    class_weight: str | None = None,
     columns: NDArray[np.intp] | None = None,
+    scored: bool = False,
     step: Callable[[], None] | None = None,
 ) -> Tuned:
     """Choose the best setting of a classifier by its mean score over inner folds.
 
     Parameters
     ----------
-    name : str
-        The classifier.
+    method : Method
     problem : Problem
     rows : (m,) array of int
         The training samples; no other row of the problem is looked at.
@@ -105,9 +100,10 @@ def tune(
         From simple to complex: of equally good settings the first is taken.
     folds : int
         Capped by the number of groups.
-    class_weight : str, optional
     columns : array of int, optional
         The columns of `X` to be used; all where not given.
+    scored : bool
+        Score a single setting as well, where there is nothing to choose.
     step : callable, optional
         Called after each fit.
 
@@ -115,20 +111,18 @@ def tune(
     -------
     Tuned
     """
-    if len(grid) == 1 or len(rows) < 2:
+    if (len(grid) == 1 and not scored) or len(rows) < 2:
         return Tuned(dict(grid[0]))
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
     y = problem.y[rows]
     groups = None if problem.groups is None else problem.groups[rows]
     fold, notes = inner_folds(y, groups, folds, problem.seed)
     count = int(fold.max()) + 1
-    tasks = [(number, setting) for number in range(count) for setting in reversed(range(len(grid)))]
-    work = ((name, problem, X, y, fold != n, grid[s], class_weight) for n, s in tasks)
+    places = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
     found = np.full((2, len(grid), count), np.nan)
     stopped = 0
-    for (number, setting), (values, reached) in zip(
-        tasks, parallel(_fit_and_score, work, classifier(name).threaded, X.size * len(tasks)), strict=True
-    ):
+    for number, setting, scores, reached in cross_scores(method, X, y, places, grid, problem.classes):
+        values = problem.score(y[places[number][1]], scores)
         found[:, setting, number] = values[problem.metric], values["accuracy"]
         stopped += not reached
         if step is not None:
@@ -145,7 +139,7 @@ def tune(
         }
         for setting, mean, line in zip(grid, means, table, strict=True)
     ]
-    return Tuned(dict(grid[best]), float(means[best]), metric, listed, count, len(tasks), stopped, notes)
+    return Tuned(dict(grid[best]), float(means[best]), metric, listed, count, len(grid) * count, stopped, notes)
 
 
 def decide(found: NDArray[np.float64], metric: str, notes: list[str]) -> tuple[str, NDArray[np.float64]]:
@@ -169,39 +163,3 @@ def mean_of(table: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean of each row over the folds where it is defined."""
     means: NDArray[np.float64] = np.nanmean(table, axis=1)
     return means
-
-
-def _fit_and_score(
-    name: str,
-    problem: Problem,
-    X: NDArray[np.floating],
-    y: NDArray[np.intp],
-    train: NDArray[np.bool_],
-    parameters: dict[str, Any],
-    class_weight: str | None,
-) -> tuple[dict[str, float], bool]:
-    estimator = fit(name, parameters, X[train], y[train], seed=problem.seed, class_weight=class_weight)
-    values = problem.score(y[~train], scores(name, estimator, X[~train], problem.classes))
-    return values, converged(name, estimator)
-
-
-def parallel(function: Callable[..., Any], work: Iterable[tuple[Any, ...]], threaded: bool, size: int) -> Iterator[Any]:
-    """Call a function on many arguments, on all cores where that is worth it, and yield results in order.
-
-    Parameters
-    ----------
-    function : callable
-    work : iterable of tuple
-    threaded : bool
-        Whether the function lets other threads run.
-    size : int
-        How many numbers all calls read, which tells whether processes are worth their start.
-    """
-    cores = os.cpu_count() or 1
-    if cores == 1 or not (threaded or size > _WORTH_PROCESSES):
-        return (function(*arguments) for arguments in work)
-    from sklearn.utils.parallel import Parallel, delayed
-
-    pool = Parallel(n_jobs=cores, prefer="threads" if threaded else "processes", return_as="generator")
-    results: Iterator[Any] = pool(delayed(function)(*arguments) for arguments in work)
-    return results

@@ -46,6 +46,14 @@ def train(
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
     ] = None,
     inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds for tuning.")] = 5,
+    scale: Annotated[bool, typer.Option("--scale", help="Standardise columns inside each fold.")] = False,
+    choose: Annotated[
+        str | None,
+        typer.Option(metavar="inner|test", help="One more run: the best address of each fold, by inner folds or test."),
+    ] = None,
+    solver: Annotated[
+        str, typer.Option(metavar="auto|sklearn", help="Whole grids at once, or scikit-learn fit by fit.")
+    ] = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of folds and classifiers.")] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
@@ -54,7 +62,7 @@ def train(
 
     Parameters are tuned inside each training set; test samples are predicted and the predictions stored; the model for
     `predict` is fitted on all training samples. A run that is stored already is answered from the store. Prints a run
-    id for each address.
+    id for each address; with --choose only that of the chosen features.
     """
     from histokit.plugin.options import parse_pairs
     from histokit.train.train import train as run
@@ -75,6 +83,9 @@ def train(
             where=where,
             grid=parse_pairs(grid or [], "--grid"),
             inner_folds=inner_folds,
+            scale=scale,
+            choose=choose,
+            solver=solver,
             seed=seed,
             allow_missing=allow_missing,
             force=force,
@@ -85,7 +96,8 @@ def train(
     facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]
     rows = [[*known, _mean_score(r), round(r.seconds)] for known, r in zip(facts, records, strict=True)]
     console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)
-    console.emit([record.id for record in records], {"runs": [_document(record) for record in records]})
+    printed = records[-1:] if choose else records
+    console.emit([record.id for record in printed], {"runs": [_document(record) for record in records]})
 
 
 def _mean_score(record: Any) -> float | None:

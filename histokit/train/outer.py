@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.protocol.elimination import Elimination, eliminate
-from histokit.protocol.estimators import converged, fit, scores
+from histokit.protocol.estimators import converged, scores
 from histokit.protocol.experiment import Experiment, Place, Rows
 from histokit.protocol.leaks import check_selection
+from histokit.protocol.methods import Method, fit_method
 from histokit.protocol.scorers import Scorer, defined
 from histokit.protocol.tuning import Tuned, tune
 from histokit.store.records import SelectionRecord
@@ -33,6 +34,10 @@ class Recipe:
     selection : SelectionRecord, optional
     rfe : bool
         Whether to select anew in each training set.
+    solver : str
+    scale : bool
+    scored : bool
+        Whether a single setting is scored in the inner folds as well.
     """
 
     classifier: str
@@ -41,6 +46,13 @@ class Recipe:
     inner_folds: int
     selection: SelectionRecord | None
     rfe: bool
+    solver: str = "auto"
+    scale: bool = False
+    scored: bool = False
+
+    def method(self, seed: int) -> Method:
+        """Return how the classifier is fitted."""
+        return Method(self.classifier, self.class_weight, self.solver, self.scale, seed)
 
     @property
     def steps(self) -> int:
@@ -102,12 +114,11 @@ def fit_rows(
         columns = np.array(eliminated.columns, np.intp)
     elif part is not None:
         columns = np.array(part["columns"], np.intp)
-    options: dict[str, Any] = {"class_weight": recipe.class_weight}
-    tuned = tune(
-        recipe.classifier, problem, rows, recipe.grid, folds=recipe.inner_folds, columns=columns, step=step, **options
-    )
+    method = recipe.method(problem.seed)
+    options: dict[str, Any] = {"folds": recipe.inner_folds, "columns": columns, "scored": recipe.scored, "step": step}
+    tuned = tune(method, problem, rows, recipe.grid, **options)
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
-    estimator = fit(recipe.classifier, tuned.parameters, X, problem.y[rows], seed=problem.seed, **options)
+    estimator = fit_method(method, tuned.parameters, X, problem.y[rows])
     stopped = tuned.stopped + (not converged(recipe.classifier, estimator))
     return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
 

@@ -14,17 +14,18 @@ import pyarrow as pa
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_json
-from histokit.protocol.classifiers import check_class_weight, make_grid
+from histokit.protocol.classifiers import check_class_weight, check_solver, make_grid
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
+from histokit.train import choices
 from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document, fold_notes, selection_parts
 from histokit.train.predict import prediction_rows
 
 #: Raised when the same question would give other predictions than before.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 
 
 def train(
@@ -44,6 +45,9 @@ def train(
     grid: Mapping[str, Any] | None = None,
     inner_folds: int = 5,
     seed: int = 0,
+    solver: str = "auto",
+    scale: bool = False,
+    choose: str | None = None,
     allow_missing: bool = False,
     force: bool = False,
     progress: Callable[..., None] | None = None,
@@ -81,6 +85,13 @@ def train(
     inner_folds : int
         Capped by the number of groups.
     seed : int
+    solver : str
+        ``auto``: whole grids at once where there is a solver of ours; ``sklearn``: its estimator, fit by fit.
+    scale : bool
+        Standardise columns by the mean and the deviation of the training samples of each fold.
+    choose : str, optional
+        One more run that takes the best of the addresses: ``inner``, in each outer fold by the score of the inner
+        folds; ``test``, by the test samples themselves, which is optimistic (the reading of paper 003).
     allow_missing : bool
         Go on without samples whose features are missing.
     force : bool
@@ -91,7 +102,7 @@ def train(
     Returns
     -------
     list of RunRecord
-        As stored, one for each address.
+        As stored, one for each address; last the chosen one.
 
     Raises
     ------
@@ -103,7 +114,18 @@ def train(
         raise UsageError(f"{inner_folds} inner folds are none.", next="Give --inner-folds 2 or more.")
     kept = store.selection(selection) if selection else None
     weight = check_class_weight(classifier, class_weight)
-    recipe = Recipe(classifier, make_grid(classifier, grid), weight, inner_folds, kept, rfe)
+    choices.check(choose)
+    recipe = Recipe(
+        classifier,
+        make_grid(classifier, grid),
+        weight,
+        inner_folds,
+        kept,
+        rfe,
+        check_solver(solver),
+        scale,
+        scored=choose is not None,
+    )
     asked = [features] if isinstance(features, str) else list(features)
     addresses = list(dict.fromkeys(a for text in asked for a in store.addresses(dataset, text)))
     options = {"split": split, "metric": metric, "target": target, "where": where, "aggregate": aggregate}
@@ -112,7 +134,7 @@ def train(
         experiment = prepare(store, dataset, address, seed=seed, allow_missing=allow_missing, **options)
         report = _nested(progress, number, len(addresses))
         runs.append(_train_one(store, experiment, recipe, {**options, "seed": seed}, force, report))
-    return runs
+    return [*runs, choices.chosen(store, runs, choose, force)] if choose else runs
 
 
 def _nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None] | None:
@@ -210,6 +232,9 @@ def _parameters(recipe: Recipe, experiment: Experiment, options: dict[str, Any])
         "inner_folds": recipe.inner_folds,
         "selection": None if recipe.selection is None else recipe.selection.id,
         "rfe": recipe.rfe,
+        "solver": recipe.solver,
+        "scale": recipe.scale,
+        "scored": recipe.scored and len(recipe.grid) == 1,
     }
 
 

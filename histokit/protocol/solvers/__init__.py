@@ -1,1 +1,1 @@
-"""Solvers that fit a whole grid over all folds together; scikit-learn's estimators define what is right."""
+"""Whole grids of a classifier over all inner folds at once, with the optimum that scikit-learn's estimator has."""

@@ -1,0 +1,114 @@
+"""The linear systems of Newton's method for one linear support vector machine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+#: A factorisation is updated as long as no larger share of its samples has changed.
+_CHANGED = 0.1
+
+
+class System:
+    """Weighted ridge regressions on changing rows: the minimum of ``|v|² / 2 + C Σ c_i (y_i - a_i v)²``.
+
+    Parameters
+    ----------
+    A : (n, w) array
+    gram : (n, n) array or None
+        ``A Aᵀ``; where it is given and the rows are fewer than the columns, its parts are factorised.
+    weight : (n,) array
+        ``c``; 0 where a row is not trained on.
+    """
+
+    def __init__(self, A: Floats, gram: Floats | None, weight: Floats):
+        self.A, self.gram, self.weight = A, gram, weight
+        self._factor: _Factor | None = None
+        self._scatter: Floats | None = None
+        self._summed = np.zeros(len(A), bool)
+
+    def solve(self, inside: Mask, target: Floats, penalty: float) -> tuple[Floats, Floats]:
+        """Return the (n,) dual coefficients of the minimum on the rows inside, and ``A v`` of all rows."""
+        rows = np.flatnonzero(inside)
+        dual = np.zeros(len(self.A))
+        if self.gram is not None and len(rows) <= self.A.shape[1]:
+            dual[rows] = self._by_rows(self.gram, rows, target, penalty)
+            return dual, self.gram @ dual
+        values = self.A @ self._by_columns(inside, rows, target, penalty)
+        dual[rows] = 2.0 * penalty * self.weight[rows] * (target[rows] - values[rows])
+        return dual, values
+
+    def _by_rows(self, gram: Floats, rows: Rows, target: Floats, penalty: float) -> Floats:
+        kept = self._factor
+        if kept is not None and kept.penalty == penalty:
+            gone, new = np.setdiff1d(kept.rows, rows), np.setdiff1d(rows, kept.rows)
+            if len(gone) + len(new) <= _CHANGED * len(kept.rows):
+                return kept.changed(gram, self.weight, rows, gone, new, target)
+        self._factor = kept = _Factor(gram, self.weight, rows, penalty)
+        return kept.solve(target[rows])
+
+    def _by_columns(self, inside: Mask, rows: Rows, target: Floats, penalty: float) -> Floats:
+        changed = np.flatnonzero(inside != self._summed)
+        if self._scatter is None or len(changed) >= len(rows):
+            part = self.A[rows]
+            self._scatter = (part.T * self.weight[rows]) @ part
+        else:
+            part = self.A[changed]
+            signed = np.where(inside[changed], 1.0, -1.0) * self.weight[changed]
+            self._scatter += (part.T * signed) @ part
+        self._summed = inside.copy()
+        matrix = (2.0 * penalty) * self._scatter
+        matrix.flat[:: len(matrix) + 1] += 1.0
+        right = self.A.T @ np.where(inside, 2.0 * penalty * self.weight * target, 0.0)
+        return _solve(_cholesky(matrix), right)
+
+
+class _Factor:
+    """The Cholesky factor of ``G + 1 / (2 C c)`` on some rows."""
+
+    def __init__(self, gram: Floats, weight: Floats, rows: Rows, penalty: float):
+        self.rows, self.penalty = rows, penalty
+        part = gram[rows][:, rows]
+        part.flat[:: len(rows) + 1] += 0.5 / (penalty * weight[rows])
+        self.lower = _cholesky(part)
+
+    def solve(self, right: Floats) -> Floats:
+        return _solve(self.lower, right)
+
+    def changed(self, gram: Floats, weight: Floats, rows: Rows, gone: Rows, new: Rows, target: Floats) -> Floats:
+        """Solve on other rows, of which few differ, by a bordered system.
+
+        Rows that are gone have a multiplier that makes their coefficient zero; new rows are added.
+        """
+        border = np.zeros((len(self.rows), len(gone) + len(new)), order="F")
+        border[np.searchsorted(self.rows, gone), np.arange(len(gone))] = 1.0
+        border[:, len(gone) :] = gram[np.ix_(self.rows, new)]
+        corner = np.zeros((border.shape[1], border.shape[1]))
+        corner[len(gone) :, len(gone) :] = gram[np.ix_(new, new)] + np.diag(0.5 / (self.penalty * weight[new]))
+        inner, first = self.solve(border), self.solve(target[self.rows])
+        wanted = np.concatenate([np.zeros(len(gone)), target[new]])
+        outer = np.linalg.solve(corner - border.T @ inner, wanted - border.T @ first)
+        full = np.zeros(len(target))
+        full[self.rows] = first - inner @ outer
+        full[new] = outer[len(gone) :]
+        return full[rows]
+
+
+def _cholesky(matrix: Floats) -> Floats:
+    # The transpose of a symmetric matrix is itself, and in LAPACK's order.
+    lower, failed = lapack.dpotrf(matrix.T, lower=True, overwrite_a=True, clean=False)
+    if failed:
+        raise np.linalg.LinAlgError("the matrix of a Newton step is not positive definite")
+    found: Floats = lower
+    return found
+
+
+def _solve(lower: Floats, right: Floats) -> Floats:
+    found, _ = lapack.dpotrs(lower, right, lower=True)
+    solution: Floats = found
+    return solution

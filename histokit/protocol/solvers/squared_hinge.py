@@ -1,0 +1,249 @@
+"""Linear support vector machines with squared hinge: many training sets and penalties of one matrix at once.
+
+The objective of one problem, with targets ``y`` of -1 and 1, is that of scikit-learn's ``LinearSVC``::
+
+    |v|² / 2 + C Σ c_i max(0, 1 - y_i f_i)²,   f = A v,   A = [X, 1]
+
+It is differentiable, so that Newton's method on the samples inside the margin ends after a few steps (Keerthi and
+DeCoste 2005, "A modified finite Newton method for fast solution of large scale linear SVMs"; Chapelle 2007,
+"Training a support vector machine in the primal"). Where the penalty is small, conjugate gradients solve all
+problems together; else each has linear systems as large as its samples inside the margin, or as the columns,
+whichever are fewer, from products of samples or of columns that all problems share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.protocol.solvers.newton_systems import System
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+_CG_STEPS = 24
+_CG_TOLERANCE = 1e-10
+_JOINT_STEPS = 6
+_NEWTON_STEPS = 60
+_HALVINGS = 40
+_SUFFICIENT = 1e-4
+#: A decrease of the objective below this share of it is rounding.
+_ROUNDING = 1e-13
+#: The products of all pairs of samples are kept for no more samples than this: 1.2 GB.
+_MOST_PAIRS = 12_000
+
+
+class Matrix:
+    """The samples of all problems, and their products.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    """
+
+    def __init__(self, X: NDArray[np.floating]):
+        n, d = X.shape
+        self.A = np.empty((n, d + 1))
+        self.A[:, :d] = X
+        self.A[:, d] = 1.0
+
+    @property
+    def paired(self) -> bool:
+        """Whether the products of all pairs of samples are used."""
+        return len(self.A) <= _MOST_PAIRS
+
+    @cached_property
+    def gram(self) -> Floats:
+        """The (n, n) products of samples."""
+        products: Floats = self.A @ self.A.T
+        return products
+
+    def values(self, dual: Floats) -> Floats:
+        """Return ``A Aᵀ dual``."""
+        n, width = self.A.shape
+        found: Floats = self.gram @ dual if self.paired and n <= 2 * width else self.A @ (self.A.T @ dual)
+        return found
+
+
+@dataclass
+class Problems:
+    """Binary problems on the rows of one matrix, each in a column.
+
+    Parameters
+    ----------
+    target : (n, P) array
+        -1 and 1.
+    weight : (n, P) array
+        ``c``; 0 where a row is not trained on.
+    """
+
+    target: Floats
+    weight: Floats
+
+    def inside(self, values: Floats) -> Mask:
+        """Return which training samples are inside the margin."""
+        found: Mask = (self.target * values < 1.0) & (self.weight > 0)
+        return found
+
+    def take(self, columns: NDArray[np.intp]) -> Problems:
+        """Return some of the problems."""
+        return Problems(self.target[:, columns], self.weight[:, columns])
+
+
+class Solved(NamedTuple):
+    """The solution of one problem for one penalty.
+
+    Parameters
+    ----------
+    column, penalty : int
+        Their numbers.
+    values : (n,) array
+        ``f`` of all rows.
+    dual : (n,) array
+        ``v = Aᵀ dual``.
+    optimal : bool
+        Whether the optimum was reached.
+    """
+
+    column: int
+    penalty: int
+    values: Floats
+    dual: Floats
+    optimal: bool
+
+
+def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iterator[Solved]:
+    """Solve problems for ascending penalties, each from the solution before.
+
+    Parameters
+    ----------
+    matrix : Matrix
+    problems : Problems
+    penalties : ascending sequence of float
+        ``C``.
+
+    Yields
+    ------
+    Solved
+        Of every problem and penalty.
+    """
+    values, dual = np.zeros_like(problems.target), np.zeros_like(problems.target)
+    left = np.full(values.shape[1], len(penalties))
+    together = np.arange(values.shape[1])
+    for number, penalty in enumerate(penalties):
+        solved = _solve_together(matrix, problems.take(together), penalty, values[:, together])
+        good = solved.optimal
+        left[together[~good]] = number
+        together = together[good]
+        values[:, together], dual[:, together] = solved.values[:, good], solved.dual[:, good]
+        for column in together:
+            yield Solved(int(column), number, values[:, column], dual[:, column], True)
+    for column in np.flatnonzero(left < len(penalties)):
+        system = System(matrix.A, matrix.gram if matrix.paired else None, problems.weight[:, column])
+        state = values[:, column].copy(), dual[:, column].copy()
+        for number in range(left[column], len(penalties)):
+            *state, optimal = _newton(system, problems.target[:, column], penalties[number], *state)
+            yield Solved(int(column), number, state[0], state[1], optimal)
+
+
+class _Together(NamedTuple):
+    values: Floats
+    dual: Floats
+    optimal: Mask
+
+
+def _solve_together(matrix: Matrix, problems: Problems, penalty: float, values: Floats) -> _Together:
+    """Solve by conjugate gradients those problems that these can solve in a few steps."""
+    dual, optimal = np.zeros_like(values), np.zeros(values.shape[1], bool)
+    open_, inside = np.arange(values.shape[1]), problems.inside(values)
+    values = values.copy()
+    for _ in range(_JOINT_STEPS):
+        if not len(open_):
+            break
+        part = problems.take(open_)
+        found, converged = _conjugate_gradients(matrix, part, penalty, inside[:, open_])
+        open_, found = open_[converged], found[:, converged]
+        dual[:, open_], values[:, open_] = found, matrix.values(found)
+        before, inside[:, open_] = inside[:, open_], problems.take(open_).inside(values[:, open_])
+        same = (before == inside[:, open_]).all(0)
+        optimal[open_[same]] = True
+        open_ = open_[~same]
+    return _Together(values, dual, optimal)
+
+
+def _conjugate_gradients(matrix: Matrix, problems: Problems, penalty: float, inside: Mask) -> tuple[Floats, Mask]:
+    """Solve ``(G + 1 / (2 C c)) dual = y`` on the samples inside, scaled to a diagonal of one and more."""
+    scale = np.sqrt(2.0 * penalty * problems.weight) * inside
+    right = scale * problems.target
+    found, residual, direction = np.zeros_like(right), right, right
+    square = start = (right**2).sum(0)
+    for _ in range(_CG_STEPS):
+        busy = square > _CG_TOLERANCE**2 * start
+        if not busy.any():
+            break
+        image = direction + scale * matrix.values(scale * direction)
+        length = np.where(busy, square / np.where(busy, (direction * image).sum(0), 1.0), 0.0)
+        found = found + length * direction
+        residual = residual - length * image
+        following = np.where(busy, (residual**2).sum(0), square)
+        direction = residual + np.where(busy, following / np.where(square > 0, square, 1.0), 0.0) * direction
+        square = following
+    return scale * found, square <= _CG_TOLERANCE**2 * start
+
+
+def _newton(
+    system: System, target: Floats, penalty: float, values: Floats, dual: Floats
+) -> tuple[Floats, Floats, bool]:
+    """Solve one problem by Newton's method from a state; return values, dual, and whether it is the optimum."""
+    inside = (target * values < 1.0) & (system.weight > 0)
+    for _ in range(_NEWTON_STEPS):
+        new_dual, new_values = system.solve(inside, target, penalty)
+        step = _Line(system.weight * penalty, target, (values, new_values), (dual, new_dual))
+        share, settled = step.search()
+        if share == 1.0:
+            values, dual = new_values, new_dual
+        else:
+            values, dual = (1 - share) * values + share * new_values, (1 - share) * dual + share * new_dual
+        before, inside = inside, (target * values < 1.0) & (system.weight > 0)
+        if settled or (share == 1.0 and (before == inside).all()):
+            return values, dual, True
+    return values, dual, False
+
+
+class _Line:
+    """The objective between two states of a problem."""
+
+    def __init__(self, weight: Floats, target: Floats, values: tuple[Floats, Floats], dual: tuple[Floats, Floats]):
+        rows = weight > 0
+        self.weight, self.slack = weight[rows], 1.0 - (target * values[0])[rows]
+        self.change = -(target * (values[1] - values[0]))[rows]
+        start, cross, end = dual[0] @ values[0], dual[1] @ values[0], dual[1] @ values[1]
+        self.square = (start, cross - start, end - 2 * cross + start)
+
+    def objective(self, share: float) -> float:
+        constant, linear, square = self.square
+        errors = np.maximum(self.slack + share * self.change, 0.0)
+        return float((constant + 2 * share * linear + share**2 * square) / 2 + self.weight @ errors**2)
+
+    def slope(self, share: float) -> float:
+        _, linear, square = self.square
+        errors = np.maximum(self.slack + share * self.change, 0.0)
+        return float(linear + share * square + 2 * (self.weight * self.change) @ errors)
+
+    def search(self) -> tuple[float, bool]:
+        """Return how far to go, 1 wherever that descends, and whether nothing is left to be gained."""
+        here, there, slope = self.objective(0.0), self.objective(1.0), self.slope(0.0)
+        if abs(slope) <= _ROUNDING * abs(here):
+            return (1.0 if there <= here else 0.0), True
+        if there <= here + _SUFFICIENT * slope:
+            return 1.0, False
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.slope(middle) < 0 else (low, middle)
+        return (low + high) / 2, False

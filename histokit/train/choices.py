@@ -1,0 +1,133 @@
+"""One run out of several: the best features in each outer fold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.digests import digest_json
+from histokit.store import RunRecord, Store
+
+INNER, TEST = "inner", "test"
+_OPTIMISTIC = "the features were chosen by their scores on the test samples: these scores are optimistic"
+
+
+def check(choose: str | None) -> None:
+    """Refuse an unknown way of choosing.
+
+    Raises
+    ------
+    UsageError
+    """
+    if choose not in (None, INNER, TEST):
+        raise UsageError(
+            f"There is no way {choose!r} of choosing.",
+            next=f"{did_you_mean(str(choose), (INNER, TEST))}Use --choose inner, or --choose test for the optimum on "
+            "the test samples.",
+        )
+
+
+def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = False) -> RunRecord:
+    """Return the run that takes the best of several in each outer fold.
+
+    Parameters
+    ----------
+    store : Store
+    runs : sequence of RunRecord
+        One for each address, on one split; of equally good ones the first is taken.
+    choose : str
+        ``inner``: in each outer fold that with the best mean over its inner folds, and for the model of all training
+        samples likewise. ``test``: that with the best mean over the test samples of all folds.
+    force : bool
+        Do it again even if it is stored.
+
+    Returns
+    -------
+    RunRecord
+        As stored.
+
+    Raises
+    ------
+    DataError
+        If the runs are not on the same folds, because some lack samples.
+    """
+    runs = list({run.id: run for run in runs}.values())
+    identity = ["choose", choose, [[run.id, run.created] for run in runs]]
+    run_id = digest_json(identity).hex()[:12]
+    if store.has_run(run_id) and not force:
+        return store.run(run_id)
+    places = [[(fold["repeat"], fold["fold"], fold["train"], fold["test"]) for fold in run.folds] for run in runs]
+    if any(other != places[0] for other in places):
+        raise DataError(
+            f"The features {', '.join(run.address for run in runs)} are not there for the same samples.",
+            next="Extract what is missing, or leave out --choose.",
+        )
+    if choose == INNER:
+        winners = [_best([_inner_score(run.folds[number]) for run in runs]) for number in range(len(places[0]))]
+        last = _best([_inner_score(run.parameters["final"]) for run in runs])
+    else:
+        last = _best([_test_score(run) for run in runs])
+        winners = [last] * len(places[0])
+    record = _record(run_id, runs, choose, winners, runs[last])
+    store.save_run(record, _predictions(store, record.id, runs, winners), store.model(runs[last].id))
+    return record
+
+
+def _best(scores: Sequence[float]) -> int:
+    return int(np.argmax([-np.inf if np.isnan(score) else score for score in scores]))
+
+
+def _inner_score(fitted: dict[str, Any]) -> float:
+    return float((fitted.get("tuning") or {}).get("score", np.nan))
+
+
+def _test_score(run: RunRecord) -> float:
+    values = [fold["scores"][run.metric] for fold in run.folds if fold["scores"][run.metric] is not None]
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequence[int], last: RunRecord) -> RunRecord:
+    folds = [{**runs[winner].folds[number], "address": runs[winner].address} for number, winner in enumerate(winners)]
+    used = [run for number, run in enumerate(runs) if number in winners or run is last]
+    notes = list(dict.fromkeys(note for run in used for note in run.notes))
+    return replace(
+        last,
+        id=run_id,
+        address=_common([run.address for run in runs]),
+        folds=folds,
+        notes=[*notes, *[_OPTIMISTIC] * (choose == TEST)],
+        seconds=round(sum(run.seconds for run in runs), 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters={
+            **last.parameters,
+            "choose": choose,
+            "candidates": [run.address for run in runs],
+            "candidate_runs": [run.id for run in runs],
+            "final": {**last.parameters["final"], "address": last.address},
+        },
+    )
+
+
+def _predictions(store: Store, run_id: str, runs: Sequence[RunRecord], winners: Sequence[int]) -> pa.Table:
+    stored = {winner: store.predictions(runs[winner].id) for winner in set(winners)}
+    parts = []
+    for number, winner in enumerate(winners):
+        table, fold = stored[winner], runs[winner].folds[number]
+        here = pc.and_(pc.equal(table["repeat"], fold["repeat"]), pc.equal(table["fold"], fold["fold"]))
+        parts.append(table.filter(here))
+    found = pa.concat_tables(parts)
+    position = found.schema.get_field_index("run")
+    return found.set_column(position, found.schema.field("run"), pa.array([run_id] * len(found), pa.string()))
+
+
+def _common(addresses: Sequence[str]) -> str:
+    """Return ``network/each`` for several layers of one network, else all addresses."""
+    networks = {address.rpartition("/")[0] for address in addresses}
+    return f"{networks.pop()}/each" if len(networks) == 1 and "+" not in addresses[0] else " ".join(addresses)

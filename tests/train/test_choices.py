@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from histokit.errors import UsageError
+from histokit.train.predict import predict_features
+from histokit.train.train import train
+from tests.toy import make_samples, make_store
+
+FAST = {"grid": {"C": "1e-2,1"}, "inner_folds": 3}
+
+
+@pytest.fixture
+def toy(tmp_path):
+    samples, X = make_samples(n=90, slides=9, seed=3)
+    rng = np.random.default_rng(1)
+    # One layer knows nothing, two know the same a bit, each with its own noise.
+    layers = {"early": X[:, 4:], "inner": X + rng.normal(size=X.shape), "last": X + rng.normal(size=X.shape)}
+    return make_store(tmp_path / "store", samples, layers)
+
+
+def by_place(store, run):
+    table = store.predictions(run.id)
+    keys = zip(table["repeat"].to_pylist(), table["fold"].to_pylist(), table["id"].to_pylist(), strict=True)
+    return dict(zip(keys, table["scores"].to_pylist(), strict=True))
+
+
+def test_inner_folds_choose_in_each_outer_fold(toy):
+    *runs, found = train(toy, "toy", "net/each", choose="inner", **FAST)
+    assert [run.address for run in runs] == ["net/early", "net/inner", "net/last"]
+    predictions = [by_place(toy, run) for run in runs]
+    chosen = by_place(toy, found)
+    for number, fold in enumerate(found.folds):
+        scores = [run.folds[number]["tuning"]["score"] for run in runs]
+        best = int(np.argmax(scores))
+        assert fold["address"] == runs[best].address
+        here = [key for key in chosen if key[1] == fold["fold"]]
+        assert len(here) == fold["test"]
+        assert all(chosen[key] == predictions[best][key] for key in here)
+    assert len({fold["address"] for fold in found.folds}) > 1, "the folds should not agree here"
+    assert found.parameters["choose"] == "inner"
+    assert found.parameters["candidates"] == [run.address for run in runs]
+    assert not any("optimistic" in note for note in found.notes)
+
+
+def test_the_model_is_that_of_the_best_on_all_training_samples(toy):
+    *runs, found = train(toy, "toy", "net/each", choose="inner", **FAST)
+    best = max(runs, key=lambda run: run.parameters["final"]["tuning"]["score"])
+    assert found.features == best.features
+    assert found.parameters["final"]["address"] == best.address
+    mine, theirs = (predict_features(toy, run, toy.features("toy", best.address)) for run in (found, best))
+    assert toy.predictions(mine.id)["scores"] == toy.predictions(theirs.id)["scores"]
+
+
+def test_a_choice_by_the_test_samples_is_marked(toy):
+    *runs, found = train(toy, "toy", "net/each", choose="test", **FAST)
+    means = [np.mean([fold["scores"]["accuracy"] for fold in run.folds]) for run in runs]
+    assert {fold["address"] for fold in found.folds} == {runs[int(np.argmax(means))].address}
+    assert any("chosen by their scores on the test samples" in note for note in found.notes)
+
+
+def test_a_single_setting_is_scored_all_the_same(toy):
+    *runs, found = train(toy, "toy", "net/each", choose="inner", grid={"C": 1}, inner_folds=3)
+    for number, fold in enumerate(found.folds):
+        assert fold["tuning"]["score"] == max(run.folds[number]["tuning"]["score"] for run in runs)
+
+
+def test_a_choice_is_answered_from_the_store(toy):
+    first = train(toy, "toy", "net/each", choose="inner", **FAST)
+    assert train(toy, "toy", "net/each", choose="inner", **FAST) == first
+    assert train(toy, "toy", "net/each", choose="test", **FAST)[-1].id != first[-1].id
+
+
+def test_no_such_choice(toy):
+    with pytest.raises(UsageError, match="'iner'") as caught:
+        train(toy, "toy", "net/each", choose="iner", **FAST)
+    assert "inner" in caught.value.next
