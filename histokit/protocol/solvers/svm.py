@@ -59,8 +59,8 @@ def cross_scores(
             found[fold][:, :, y[train[0]]] = 0.0
     place = [(fold, own) for fold, members in enumerate(columns) for own in members]
     solutions = path(Matrix(X), problems, penalties.tolist()) if place else iter(())
-    for fold in np.flatnonzero(missing == 0):
-        yield from _of_fold(int(fold), found[int(fold)], of_setting, optimal)
+    for empty in np.flatnonzero(missing == 0).tolist():
+        yield from _of_fold(empty, found[empty], of_setting, optimal)
     for solved in solutions:
         fold, (negative, positive) = place[solved.column]
         values = solved.values[folds[fold][1]]
@@ -104,9 +104,10 @@ def _problems(
             targets.append(np.where(y == positive, 1.0, -1.0))
             weights.append(weight)
         columns.append(own)
-    empty = np.zeros((len(y), 0))
-    stacked = [np.stack(part, axis=1) if part else empty for part in (targets, weights)]
-    return Problems(*stacked), columns
+    none = np.zeros((len(y), 0))
+    target, each = (np.stack(part, axis=1) if part else none for part in (targets, weights))
+    kind = np.array([positive for own in columns for _, positive in own], np.intp)
+    return Problems(target, each, kind), columns
 
 
 def fit(
