@@ -107,6 +107,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             "lr": Parameter("learning_rate_init", float, (1e-4, 1e-3, 1e-2, 1e-1)),
         },
         weighted=False,
+        solver="perceptron",
     ),
     "logreg": Classifier(
         "logistic regression with an L2 penalty",
@@ -122,6 +123,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"alpha": Parameter("alpha", float, tuple(float(f"1e{e}") for e in range(5, -4, -1)))},
         kind="decision",
         seeded=False,
+        solver="ridge",
     ),
     "knn": Classifier(
         "nearest neighbours by cosine or Euclidean distance",
@@ -134,6 +136,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         weighted=False,
         seeded=False,
         threaded=True,
+        solver="neighbours",
     ),
 }
 

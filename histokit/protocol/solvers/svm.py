@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.protocol.solvers.common import Folds, Scored
 from histokit.protocol.solvers.squared_hinge import Matrix, Problems, path
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
-Folds = Sequence[tuple[Rows, Rows]]
 
 
 def cross_scores(
@@ -24,7 +24,7 @@ def cross_scores(
     *,
     class_weight: str | None = None,
     seed: int = 0,
-) -> Iterator[tuple[int, int, Floats, bool]]:
+) -> Iterator[Scored]:
     """Fit all settings on all folds, and score the test rows.
 
     Parameters
@@ -73,7 +73,7 @@ def cross_scores(
             yield from _of_fold(fold, found.pop(fold), of_setting, optimal)
 
 
-def _of_fold(fold: int, found: Floats, of_setting: Rows, optimal: NDArray[np.bool_]) -> Iterator[Any]:
+def _of_fold(fold: int, found: Floats, of_setting: Rows, optimal: NDArray[np.bool_]) -> Iterator[Scored]:
     for setting, penalty in enumerate(of_setting):
         yield fold, setting, found[penalty], bool(optimal[fold, penalty])
 
