@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.leaks import check_groups, duplicate_content
+from histokit.protocol.leaks import check_groups, duplicate_content, group_notes
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.tuning import Problem
@@ -159,8 +159,8 @@ def prepare(
     notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
     features = _labelled(features, target, notes)
     _check_finite(features)
-    groups = features.groups()
-    by_id = None if groups is None else dict(zip(features.sample_ids, groups, strict=True))
+    own = features.groups()
+    by_id = None if own is None else dict(zip(features.sample_ids, own, strict=True))
     notes += check_groups(chosen, by_id, record.group)
     notes += duplicate_content(chosen, dict(zip(features.sample_ids, features.content, strict=True)))
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
@@ -173,7 +173,9 @@ def prepare(
     position = {name: number for number, name in enumerate(classes)}
     y = np.array([position[label] for label in labels], np.intp)
     positive = position.get(record.positive or "", len(classes) - 1) if len(classes) == 2 else None
-    problem = Problem(features.X, y, _groups(features, column), len(classes), positive, metric, seed)
+    groups = _groups(features, column)
+    notes += group_notes(features.X, groups, features.column_names, column)
+    problem = Problem(features.X, y, groups, len(classes), positive, metric, seed)
     return Experiment(features, chosen, places, problem, classes, labels, column, notes)
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from histokit.errors import LeakageError, some
 from histokit.store.records import Fold, SelectionRecord, Split
+
+_COLUMNS = 512
+#: In fewer or smaller groups, ranges may well lie apart by chance.
+_FEW, _SMALL = 5, 5
 
 
 def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:
@@ -75,6 +82,49 @@ def duplicate_content(split: Split, content_by_id: Mapping[str, bytes]) -> list[
         f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} byte-identical to training samples "
         f"(such as {first} = {twin}): the scores may be too good"
     ]
+
+
+def group_notes(
+    X: NDArray[np.floating], groups: NDArray[np.object_] | None, columns: Sequence[str], group: str | None
+) -> list[str]:
+    """Report what makes group-wise folds mean less than they seem to.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    groups : (n,) array of str, optional
+    columns : sequence of d str
+    group : str, optional
+        What the groups are called.
+
+    Returns
+    -------
+    notes : list of str
+        One where every group has a single sample, and one with the columns that tell every group from every other:
+        those with one value in each, and those whose ranges do not touch in groups that are neither few nor small.
+    """
+    if groups is None or not len(groups):
+        return []
+    names, number, counts = np.unique(groups.astype(str), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        return []
+    if counts.max() == 1:
+        return [f"every {group or 'group'} has one sample: folds that keep them together are plain folds"]
+    order = np.argsort(number, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    many, found = len(names) >= _FEW and counts.min() >= _SMALL, []
+    for first in range(0, X.shape[1], _COLUMNS):
+        part = X[order, first : first + _COLUMNS]
+        low, high = np.minimum.reduceat(part, starts), np.maximum.reduceat(part, starts)
+        rank = np.argsort(low, axis=0, kind="stable")
+        low, high = np.take_along_axis(low, rank, 0), np.take_along_axis(high, rank, 0)
+        apart = (high[:-1] < low[1:]).all(axis=0) & (many | (low == high).all(axis=0))
+        found += [first + int(column) for column in np.flatnonzero(apart)]
+    if not found:
+        return []
+    what, it = ("features tell", "them") if len(found) > 1 else ("feature tells", "it")
+    listed, name = some([columns[column] for column in found]), group or "group"
+    return [f"{len(found)} {what} every {name} from every other ({listed}): a classifier can know the {name} by {it}"]
 
 
 def check_used_ids(used: Collection[str], fold: Fold, what: str) -> None:

@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 
 from histokit.errors import LeakageError
-from histokit.protocol.leaks import check_groups, check_selection, duplicate_content
+from histokit.protocol.leaks import check_groups, check_selection, duplicate_content, group_notes
 from histokit.store.records import Fold, SelectionRecord, Split, split_rows
 
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
@@ -64,3 +65,24 @@ def test_a_selection_fitted_on_test_samples_is_refused():
         check_selection(selection, other, other.folds()[0])
     outside = Fold(0, 0, ["a"], [], ["x"])
     assert check_selection(selection, other, outside)["columns"] == [0]
+
+
+def test_features_that_tell_the_groups_are_named():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(6), 5)
+    X = np.stack([rng.normal(size=30), patient * 7 % 6, patient + rng.uniform(0, 0.5, 30), patient % 2], axis=1)
+    groups, columns = np.array([f"P{p}" for p in patient], object), ["noise", "number", "near", "shared"]
+    (note,) = group_notes(X, groups, columns, "patient")
+    assert note.startswith("2 features tell every patient from every other (number, near)")
+    assert group_notes(X[:, [0, 3]], groups, ["noise", "shared"], "patient") == []
+    # In few or small groups ranges lie apart by chance; equal values do not.
+    few = np.flatnonzero(patient < 3)
+    (note,) = group_notes(X[few], groups[few], columns, "patient")
+    assert note.startswith("1 feature tells every patient from every other (number)")
+
+
+def test_groups_of_one_sample_are_named():
+    (note,) = group_notes(np.zeros((4, 1)), np.array(list("abcd"), object), ["x"], "slide")
+    assert note == "every slide has one sample: folds that keep them together are plain folds"
+    assert group_notes(np.zeros((4, 1)), None, ["x"], None) == []
+    assert group_notes(np.zeros((4, 1)), np.array(list("aaaa"), object), ["x"], "slide") == []
