@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.errors import UsageError, did_you_mean
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.samples import Samples
 from histokit.plugin import Preprocess
-from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
+from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN
 from histokit.store.vectors import store_dtype as known_dtype
@@ -241,22 +241,14 @@ def _compute(
     # Here and not above, so that a cached run imports no torch.
     from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
-    from histokit.extract.ingested import IngestedFiles
     from histokit.extract.work import Work
     from histokit.extract.worker import NetworkWorker, choose_device
     from histokit.extract.writer import Writer
+    from histokit.features.ingested import open_files
     from histokit.store.allocator import kept_memory
 
-    opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
-    if opened.version != record.plugin_version:
-        raise PluginError(
-            f"The dataset {record.name!r} was ingested with version {record.plugin_version} of the plugin "
-            f"{record.plugin!r}; installed is {opened.version}.",
-            next="Ingest it again; features whose pixels are the same are kept.",
-        )
+    ingested = open_files(store, record)
     chosen = choose_device(device)
-    files = f"files.{record.name}"
-    ingested = IngestedFiles(opened, store.database.table(files) if store.database.exists(files) else None)
     writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]
     networks = [NetworkWorker(plan, record.channels, chosen, precision, batch_size, writer) for plan in working]

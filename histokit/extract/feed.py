@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from histokit.extract.ingested import IngestedFiles
-from histokit.extract.reader import READ_BYTES, ReadResult, read_samples
 from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
+from histokit.features.ingested import IngestedFiles
+from histokit.features.reader import READ_BYTES, ReadResult, read_samples
 from histokit.plugin import Sample
 
 _CHUNK = 64

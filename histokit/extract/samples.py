@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.extract.lookup import Lookup, Positions
+from histokit.features.reader import rebuild_sample
 from histokit.plugin import Sample
 from histokit.store import Store
 from histokit.store.digest_columns import DIGEST, as_digests
 from histokit.store.fingerprints import row_key
-from histokit.store.records import SAMPLE_FIELDS
 
-_FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 _WINDOW = 8_192
 
 
@@ -100,20 +98,7 @@ class Samples:
     def take(self, positions: Sequence[int]) -> list[tuple[Sample, bytes]]:
         """Rebuild samples, each with its content."""
         rows = self._rows.take(list(positions)).to_pylist() if len(positions) else []
-        return [(_sample(row), row["content"]) for row in rows]
-
-
-def _sample(row: Mapping[str, Any]) -> Sample:
-    box = row["box"]
-    return Sample(
-        id=row["id"],
-        image=tuple(row["image"]),
-        part=row["part"],
-        box=(box[0], box[1], box[2], box[3]) if box else None,
-        label=row["label"],
-        mpp=row["mpp"],
-        metadata={k: v for k, v in row.items() if k not in _FIXED},
-    )
+        return [(rebuild_sample(row), row["content"]) for row in rows]
 
 
 class Twins:

@@ -12,9 +12,9 @@ from torch import Tensor
 from histokit.errors import UsageError
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan
-from histokit.extract.reader import ReadResult
 from histokit.extract.transform import Transform
 from histokit.extract.writer import Writer
+from histokit.features.reader import ReadResult
 from histokit.plugin.manager import registry
 
 _DEVICES = ("cpu", "cuda")

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
+from histokit.plugin.manager import registry
+from histokit.store import DatasetRecord, Store
 
 _COLUMNS = ["path", "size", "mtime_ns"]
 
@@ -59,3 +62,22 @@ class IngestedFiles:
 
 def _key(path: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest_bytes(path.encode())[:8], "little"))
+
+
+def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
+    """Open a dataset by its plugin, to read its images.
+
+    Raises
+    ------
+    PluginError
+        If the plugin is absent, or has another version than when the dataset was ingested.
+    """
+    opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
+    if opened.version != record.plugin_version:
+        raise PluginError(
+            f"The dataset {record.name!r} was ingested with version {record.plugin_version} of the plugin "
+            f"{record.plugin!r}; installed is {opened.version}.",
+            next="Ingest it again; features whose pixels are the same are kept.",
+        )
+    files = f"files.{record.name}"
+    return IngestedFiles(opened, store.database.table(files) if store.database.exists(files) else None)

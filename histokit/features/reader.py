@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from histokit.errors import HistokitError
-from histokit.extract.ingested import IngestedFiles
+from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
+from histokit.store.records import SAMPLE_FIELDS
 
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
 READ_BYTES = 256 << 20
+
+_FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 
 
 class ReadResult(NamedTuple):
@@ -85,3 +88,17 @@ def _read(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
         reason = f"read() gave pixels of shape {pixels.shape} for {channels} channels"
         return ReadResult(position, None, sample.mpp, reason)
     return ReadResult(position, pixels, sample.mpp, None)
+
+
+def rebuild_sample(row: Mapping[str, Any]) -> Sample:
+    """Return a sample from its row in the store."""
+    box = row["box"]
+    return Sample(
+        id=row["id"],
+        image=tuple(row["image"]),
+        part=row["part"],
+        box=(box[0], box[1], box[2], box[3]) if box else None,
+        label=row["label"],
+        mpp=row["mpp"],
+        metadata={k: v for k, v in row.items() if k not in _FIXED},
+    )

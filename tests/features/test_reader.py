@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histokit.extract import reader
-from histokit.extract.ingested import IngestedFiles
+from histokit.features import reader
+from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.images import Pixels
 
