@@ -10,6 +10,9 @@ from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store.fingerprints import spec_differences
 from histokit.store.vectors import FeatureTable
 
+#: The address that stands for the pixels themselves.
+IMAGES = "images"
+
 
 @dataclass(frozen=True)
 class Address:
@@ -39,7 +42,7 @@ def parse_address(text: str) -> list[Address]:
     Raises
     ------
     UsageError
-        If a part names no layer.
+        If a part names no layer, or stands for images.
     """
     return [_parse_part(part) for part in text.split("+")]
 
@@ -47,6 +50,11 @@ def parse_address(text: str) -> list[Address]:
 def _parse_part(text: str) -> Address:
     backbone, slash, rest = text.rpartition("/")
     layer, _, fingerprint = rest.partition("@")
+    if text == IMAGES:
+        raise UsageError(
+            f"The address {IMAGES!r} stands for the pixels themselves, of which there is no table of vectors.",
+            next=f"Train on them with --features {IMAGES} --classifier et-fl, or name a layer, such as resnet50/last.",
+        )
     if not (slash and backbone and layer):
         raise UsageError(
             f"The feature address {text!r} names no layer.",

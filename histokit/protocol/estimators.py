@@ -15,7 +15,11 @@ from histokit.errors import DataError
 from histokit.protocol.classifiers import classifier
 
 #: Stored models may hold these types beside scikit-learn's own, and nothing else.
-TRUSTED = ("sklearn.tree._tree.Tree", "sklearn.neural_network._stochastic_optimizers.AdamOptimizer")
+TRUSTED = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "histokit.protocol.leaf_frequencies.LeafFrequencySVM",
+)
 
 
 def fit(

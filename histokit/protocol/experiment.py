@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
+from histokit.features.addresses import IMAGES
+from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.leaks import check_groups, duplicate_content, group_notes
 from histokit.protocol.scorers import check_metric
@@ -115,6 +117,7 @@ def prepare(
     aggregate: str | None = None,
     seed: int = 0,
     allow_missing: bool = False,
+    pixels: bool = False,
 ) -> Experiment:
     """Open the features of labelled samples and place them in the folds of a split.
 
@@ -135,6 +138,8 @@ def prepare(
     seed : int
     allow_missing : bool
         Go on without samples whose features are missing.
+    pixels : bool
+        Open images in place of features; the address has to be ``images``.
 
     Returns
     -------
@@ -148,7 +153,7 @@ def prepare(
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
     chosen = resolve_split(store, dataset, split, target=target)
-    features = store.features(dataset, address, where=where, allow_missing=allow_missing)
+    features = _open(store, dataset, address, pixels, where, allow_missing)
     if not len(features):
         message = (
             f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
@@ -158,7 +163,8 @@ def prepare(
     metric = check_metric(metric or record.metric)
     notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
     features = _labelled(features, target, notes)
-    _check_finite(features)
+    if not pixels:
+        _check_finite(features)
     own = features.groups()
     by_id = None if own is None else dict(zip(features.sample_ids, own, strict=True))
     notes += check_groups(chosen, by_id, record.group)
@@ -174,15 +180,31 @@ def prepare(
     y = np.array([position[label] for label in labels], np.intp)
     positive = position.get(record.positive or "", len(classes) - 1) if len(classes) == 2 else None
     groups = _groups(features, column)
-    notes += group_notes(features.X, groups, features.column_names, column)
+    # No single pixel tells a group: of images, only the sizes of groups are looked at.
+    matrix = np.empty((len(features), 0)) if pixels else features.X
+    notes += group_notes(matrix, groups, features.column_names, column)
     problem = Problem(features.X, y, groups, len(classes), positive, metric, seed)
     return Experiment(features, chosen, places, problem, classes, labels, column, notes)
+
+
+def _open(
+    store: FeatureStore, dataset: str, address: str, pixels: bool, where: str | None, allow_missing: bool
+) -> FeatureSet:
+    if not pixels:
+        return store.features(dataset, address, where=where, allow_missing=allow_missing)
+    if address != IMAGES:
+        raise UsageError(
+            f"This classifier is trained on images, not on the vectors of {address}.",
+            next=f"Use --features {IMAGES}, or another --classifier.",
+        )
+    return open_images(store, dataset, where=where, allow_missing=allow_missing)
 
 
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
     total = len(store.samples(features.record.name, ["id"], where))
     missing = total - len(features)
-    return [f"{missing} of {total} samples are left out: their features are missing"] if missing else []
+    why = "their images cannot be read" if features.address == IMAGES else "their features are missing"
+    return [f"{missing} of {total} samples are left out: {why}"] if missing else []
 
 
 def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> FeatureSet:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
+from histokit.features.images import check_readable, open_images
 from histokit.plugin import Preprocess
+from histokit.protocol.classifiers import classifier
 from histokit.store import RunRecord
 from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
@@ -55,6 +57,10 @@ def predict(
         they were computed elsewhere.
     """
     run = store.run(run_id)
+    if classifier(run.classifier).pixels:
+        images = open_images(store, dataset, allow_missing=allow_missing)
+        check_readable(store, images)
+        return predict_features(store, run, images, force=force)
     tables = {table.name: table for table in store.feature_tables()}
     wanted = [_table(run, str(part["table"]), tables) for part in run.features]
     for variant in _variants(wanted):

@@ -18,11 +18,13 @@ def train(
         typer.Option(
             "--features",
             metavar="ADDRESS",
-            help="BACKBONE/LAYER, joined by + (histokit list features); may be repeated, each gives a run.",
+            help="BACKBONE/LAYER, joined by + (histokit list features), or images; may be repeated, each gives a run.",
             autocompletion=completion.addresses,
         ),
     ],
-    classifier: Annotated[str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn", help="What is trained.")] = "svm",
+    classifier: Annotated[
+        str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn|et-fl", help="What is trained; et-fl is, on images.")
+    ] = "svm",
     split: Annotated[
         str | None,
         typer.Option(

@@ -100,6 +100,8 @@ class Fitted:
         if self.eliminated is not None:
             names = ("metric", "k_best", "k_min", "curve")
             document["elimination"] = {name: getattr(self.eliminated, name) for name in names}
+        if hasattr(self.estimator, "facts"):
+            document["facts"] = self.estimator.facts
         return {**document, "seconds": round(self.seconds, 3)}
 
 

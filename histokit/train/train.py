@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
+from histokit.features.images import check_readable
 from histokit.plugin.digests import digest_json
 from histokit.protocol.classifiers import check_class_weight, check_solver, make_grid
 from histokit.protocol.classifiers import classifier as classifier_named
@@ -65,7 +66,7 @@ def train(
     features : str or sequence of str
         Addresses; ``each`` stands for several. Every one gives its own run.
     classifier : str
-        ``svm``, ``et``, ``fc``, ``logreg``, ``ridge`` or ``knn``.
+        ``svm``, ``et``, ``fc``, ``logreg``, ``ridge`` or ``knn``; or ``et-fl``, of the address ``images``.
     split : str, optional
         A stored split, ``cv``, ``leave-one-group-out`` or ``holdout``. Where not given, that of the data, else ``cv``.
     selection : str, optional
@@ -113,6 +114,9 @@ def train(
     if inner_folds < 2:
         raise UsageError(f"{inner_folds} inner folds are none.", next="Give --inner-folds 2 or more.")
     kept = store.selection(selection) if selection else None
+    pixels = classifier_named(classifier).pixels
+    if pixels and (selection or rfe or aggregate or scale):
+        raise _not_for_images(classifier)
     weight = check_class_weight(classifier, class_weight)
     choices.check(choose)
     recipe = Recipe(
@@ -127,14 +131,23 @@ def train(
         scored=choose is not None,
     )
     asked = [features] if isinstance(features, str) else list(features)
-    addresses = list(dict.fromkeys(a for text in asked for a in store.addresses(dataset, text)))
+    named = asked if pixels else (a for text in asked for a in store.addresses(dataset, text))
+    addresses = list(dict.fromkeys(named))
     options = {"split": split, "metric": metric, "target": target, "where": where, "aggregate": aggregate}
     runs = []
     for number, address in enumerate(addresses):
-        experiment = prepare(store, dataset, address, seed=seed, allow_missing=allow_missing, **options)
+        reading: dict[str, Any] = {"allow_missing": allow_missing, "pixels": pixels, **options}
+        experiment = prepare(store, dataset, address, seed=seed, **reading)
         report = _nested(progress, number, len(addresses))
         runs.append(_train_one(store, experiment, recipe, {**options, "seed": seed}, force, report))
     return [*runs, choices.chosen(store, runs, choose, force)] if choose else runs
+
+
+def _not_for_images(classifier: str) -> UsageError:
+    return UsageError(
+        f"The classifier {classifier} is trained on images, which have neither columns nor vectors.",
+        next="Leave out --selection, --rfe, --aggregate and --scale; histokit evaluate --by COLUMN aggregates its scores.",
+    )
 
 
 def _nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None] | None:
@@ -159,6 +172,8 @@ def _train_one(
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     started = time.perf_counter()
+    if classifier_named(recipe.classifier).pixels:
+        check_readable(store, experiment.features)
     parts = selection_parts(recipe, experiment)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
     fitted, documents, predictions = _train_folds(recipe, experiment, parts, run_id, progress)

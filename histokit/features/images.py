@@ -1,0 +1,209 @@
+"""The pixels of a dataset's samples as something to train on: what the address ``images`` stands for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.errors import DataError, StoreError, UsageError, some
+from histokit.features.addresses import IMAGES
+from histokit.features.feature_set import FeatureSet, Part
+from histokit.features.ingested import IngestedFiles, open_files
+from histokit.features.reader import ReadResult, read_samples, rebuild_sample
+from histokit.plugin import Sample
+from histokit.plugin.images import Pixels
+from histokit.store import DatasetRecord, Store
+from histokit.store.records import IMPORT_PLUGIN, PROBLEM_SCHEMA
+
+#: Memory for images that are kept once they were read; those beyond it are read again each time.
+HELD_BYTES = 1 << 30
+
+_AHEAD = 64
+_STAGE = "images"
+
+
+class Images:
+    """The pixels of n samples, read when they are asked for.
+
+    Rows are taken as from an array: ``images[[0, 2]]`` and ``images[mask]`` are images too, and share what was read.
+
+    Parameters
+    ----------
+    files : IngestedFiles
+        Of the dataset.
+    samples : pyarrow.Table
+        The samples as they are stored.
+    rows : array of int, optional
+        Positions in the table; all where not given.
+    held : dict, optional
+        Position → pixels, of images that were read before.
+    """
+
+    def __init__(
+        self,
+        files: IngestedFiles,
+        samples: pa.Table,
+        rows: npt.NDArray[np.intp] | None = None,
+        held: dict[int, Pixels] | None = None,
+    ):
+        self.files, self.samples = files, samples
+        self._rows = np.arange(len(samples)) if rows is None else rows
+        self._held = {} if held is None else held
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of a matrix of n rows with one image each."""
+        return len(self), 1
+
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self)
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels, the same for all images."""
+        return tuple(self.files.dataset.channels)
+
+    @property
+    def contents(self) -> list[bytes]:
+        """The content digests of the samples."""
+        return list(self.samples.column("content").take(pa.array(self._rows)).to_pylist())
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the samples."""
+        return list(self.samples.column("id").take(pa.array(self._rows)).to_pylist())
+
+    def __getitem__(self, index: Any) -> Images:
+        return Images(self.files, self.samples, self._rows[index], self._held)
+
+    def __iter__(self) -> Iterator[Pixels]:
+        """Yield the pixels of each sample in order.
+
+        Raises
+        ------
+        DataError
+            If an image cannot be read.
+        """
+        for result in self._read():
+            if result.pixels is None:
+                raise _unreadable([self.samples.column("id")[result.position].as_py()], [str(result.reason)])
+            yield result.pixels
+
+    def unreadable(self) -> dict[int, str]:
+        """Read all images, and return row → reason of those that cannot be read."""
+        return {row: result.reason for row, result in enumerate(self._read()) if result.reason is not None}
+
+    def _read(self) -> Iterator[ReadResult]:
+        absent = [int(place) for place in self._rows if int(place) not in self._held]
+        lacking = set(absent)
+        workers = min(8, os.cpu_count() or 1)
+        fresh = read_samples(self.files, ((place, self._sample(place)) for place in absent), workers, _AHEAD)
+        size = sum(pixels.nbytes for pixels in self._held.values())
+        for place in map(int, self._rows):
+            if place not in lacking:
+                yield ReadResult(place, self._held[place], None, None)
+                continue
+            result = next(fresh)
+            if result.pixels is not None and size + result.nbytes <= HELD_BYTES:
+                self._held[place] = result.pixels
+                size += result.nbytes
+            yield result
+
+    def _sample(self, place: int) -> Sample:
+        return rebuild_sample(self.samples.slice(place, 1).to_pylist()[0])
+
+
+def open_images(store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False) -> FeatureSet:
+    """Open the images of a dataset in the place of features.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    where : str, optional
+        SQL over the columns of the samples.
+    allow_missing : bool
+        Read all images now, and leave out those that cannot be read.
+
+    Returns
+    -------
+    FeatureSet
+        Whose `X` is `Images`.
+
+    Raises
+    ------
+    UsageError
+        If the dataset was made from vectors.
+    StoreError
+        If files could not be read when the dataset was ingested.
+    """
+    record = store.dataset(dataset)
+    if record.plugin == IMPORT_PLUGIN:
+        raise UsageError(
+            f"The dataset {dataset!r} has no images: it was made from vectors.",
+            next="Train on them: see histokit list features.",
+        )
+    samples = store.samples(dataset, where=where)
+    known = samples.filter(pc.is_valid(samples.column("content")))
+    if len(known) < len(samples) and not allow_missing:
+        missing = len(samples) - len(known)
+        raise StoreError(
+            f"{missing} of {len(samples)} samples of {dataset!r} could not be read when it was ingested.",
+            next=f"See: histokit list problems {dataset}; or go on without them with --allow-missing.",
+        )
+    images = Images(open_files(store, record), known)
+    features = _as_features(images, record)
+    bad = list(_set_aside(store, features)) if allow_missing else []
+    return features.take(np.setdiff1d(np.arange(len(known)), bad)) if bad else features
+
+
+def _as_features(images: Images, record: DatasetRecord) -> FeatureSet:
+    listed = ",".join(images.channels)
+    part = Part(IMAGES, "", f"{IMAGES}:{listed}", IMAGES, listed, np.zeros(0, np.intp), ())
+    return FeatureSet(cast(Any, images), images.samples, record, (part,))
+
+
+def check_readable(store: Store, features: FeatureSet) -> None:
+    """Read all images once, so that one that cannot be read is told before any work is done.
+
+    Raises
+    ------
+    DataError
+        Naming them; they are listed among the problems of the dataset too.
+    """
+    bad = _set_aside(store, features)
+    if bad:
+        ids = features.sample_ids
+        raise _unreadable([ids[row] for row in bad], list(bad.values()), len(features))
+
+
+def _set_aside(store: Store, features: FeatureSet) -> dict[int, str]:
+    """Write which images cannot be read, and why, among the problems; return row → reason."""
+    bad = cast(Images, features.X).unreadable()
+    ids, contents, name = features.sample_ids, features.content, features.record.name
+    rows = [
+        {"dataset": name, "id": ids[row], "content": contents[row], "stage": _STAGE, "reason": reason}
+        for row, reason in bad.items()
+    ]
+    store.replace_problems(name, _STAGE, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA))
+    return bad
+
+
+def _unreadable(ids: Sequence[str], reasons: Sequence[str], total: int | None = None) -> DataError:
+    count = f"{len(ids)} of {total} images" if total else "An image"
+    return DataError(
+        f"{count} cannot be read: {some(list(ids))} ({reasons[0]})",
+        next="Mend the files and ingest the dataset again, or go on without them with --allow-missing.",
+        details={"samples": list(ids)[:100]},
+    )
