@@ -170,7 +170,7 @@ def open_images(store: Store, dataset: str, *, where: str | None = None, allow_m
 
 def _as_features(images: Images, record: DatasetRecord) -> FeatureSet:
     listed = ",".join(images.channels)
-    part = Part(IMAGES, "", f"{IMAGES}:{listed}", IMAGES, listed, np.zeros(0, np.intp), ())
+    part = Part(IMAGES, "", f"{IMAGES}:{listed}", IMAGES, "pixels", np.zeros(0, np.intp), ())
     return FeatureSet(cast(Any, images), images.samples, record, (part,))
 
 
