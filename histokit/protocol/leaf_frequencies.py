@@ -24,7 +24,7 @@ from histokit.protocol.windows import COLOURS, SIDE, cut_windows, window_boxes
 _CHUNK = 20_000
 
 
-class LeafFrequencySVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LeafFrequencySVM(ClassifierMixin, BaseEstimator):
     """A linear support vector machine on the frequencies with which an image's windows reach the leaves of trees.
 
     Trees are grown on random windows of the training images, each with the label of its image. The vector of an
@@ -171,7 +171,8 @@ class LeafFrequencySVM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # Column after column in memory, as trees read it: several times as fast as row after row.
         columns = np.empty((SIDE * SIDE * len(X.channels), count * len(X)), np.float32)
         for number, (pixels, content) in enumerate(zip(X, X.contents, strict=True)):
-            boxes = window_boxes(*pixels.shape[:2], count, sizes, self.random_state, content)
+            height, width, _ = pixels.shape
+            boxes = window_boxes(height, width, count, sizes, self.random_state, content)
             drawn = COLOURS[self.colour](cut_windows(pixels, boxes))
             columns[:, number * count : (number + 1) * count] = drawn.reshape(count, -1).T
         return columns.T
