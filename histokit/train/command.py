@@ -23,7 +23,7 @@ def train(
         ),
     ],
     classifier: Annotated[
-        str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn|et-fl", help="What is trained; et-fl is, on images.")
+        str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn|et-fl", help="What is trained; et-fl: on images.")
     ] = "svm",
     split: Annotated[
         str | None,

@@ -146,7 +146,7 @@ def train(
 def _not_for_images(classifier: str) -> UsageError:
     return UsageError(
         f"The classifier {classifier} is trained on images, which have neither columns nor vectors.",
-        next="Leave out --selection, --rfe, --aggregate and --scale; histokit evaluate --by COLUMN aggregates its scores.",
+        next="Leave out --selection, --rfe, --aggregate and --scale; histokit evaluate --by COLUMN aggregates scores.",
     )
 
 

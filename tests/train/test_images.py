@@ -152,6 +152,7 @@ def test_a_file_that_was_unreadable_at_ingestion(store: FeatureStore, images: Pa
         ({"features": "tiny/3"}, "trained on images, not on the vectors of tiny/3"),
         ({"rfe": True}, "neither columns nor vectors"),
         ({"aggregate": "patient:mean"}, "neither columns nor vectors"),
+        ({"scale": True}, "neither columns nor vectors"),
         ({"grid": GRID | {"min_leaf": 1000}}, "No tree can split"),
     ],
 )
