@@ -1,7 +1,7 @@
 """Transfer learning on histopathology and cell images, with a cached feature store.
 
 Everything that the command line does is a function here: `open_store`, `ingest`, `make_split`, `extract`,
-`select`, `train`, `predict` and `evaluate`.
+`select`, `train`, `predict`, `evaluate` and `compare`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from histokit.evaluate.compare import compare
     from histokit.evaluate.evaluate import evaluate
     from histokit.extract.extract import extract
     from histokit.features import FeatureSet, FeatureStore, open_store
@@ -22,6 +23,7 @@ else:
 
     _STEPS = ["evaluate", "extract", "ingest", "select", "train"]
     _NAMES = {
+        "evaluate.compare": ["compare"],
         "features": ["FeatureSet", "FeatureStore", "open_store"],
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],
@@ -31,6 +33,7 @@ else:
 __all__ = [
     "FeatureSet",
     "FeatureStore",
+    "compare",
     "evaluate",
     "extract",
     "ingest",

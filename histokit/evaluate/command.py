@@ -26,6 +26,7 @@ def evaluate(
     ] = None,
     bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of groups for 95 % intervals.")] = 0,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
+    metric: Annotated[str | None, typer.Option(metavar="M", help="Print this one only.")] = None,
     figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw confusion matrix and folds as .png, .svg or .pdf.")
     ] = None,
@@ -38,7 +39,7 @@ def evaluate(
     from histokit.evaluate.evaluate import evaluate as run
 
     with console.progress("Evaluating") as report:
-        found = run(console.open_store(), runs, by=by, bootstrap=bootstrap, seed=seed, progress=report)
+        found = run(console.open_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report)
     if figure:
         from histokit.evaluate.figure import figure as draw
 
@@ -50,10 +51,10 @@ def evaluate(
         console.emit([], document)
         return
     for evaluation in found:
-        _print(evaluation)
+        _print(evaluation, only=metric)
 
 
-def _print(evaluation: Evaluation) -> None:
+def _print(evaluation: Evaluation, only: str | None) -> None:
     facts = (evaluation.run, evaluation.dataset, evaluation.address, evaluation.classifier, evaluation.split)
     counts = {"predictions": evaluation.n, "groups": evaluation.groups, "folds": evaluation.folds["count"]}
     counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count and (count > 1 or what != "folds"))
@@ -63,11 +64,13 @@ def _print(evaluation: Evaluation) -> None:
     rows = [
         [name, evaluation.metrics[name], mean, folds["std"][name], *_interval(evaluation.intervals, name)]
         for name, mean in folds["mean"].items()
+        if only in (None, name)
     ]
     base = evaluation.baseline
     rows += [
         [f"{name}, always {base['class']}", base[name], None, None, *[None] * bool(evaluation.intervals)]
         for name in ("accuracy", "balanced_accuracy")
+        if only in (None, name)
     ]
     console.table(columns, rows, None, title=title)
     for name, entry in evaluation.by.items():
@@ -75,10 +78,12 @@ def _print(evaluation: Evaluation) -> None:
         inner = [
             [metric, value, *_undefined(entry, metric), *_interval(entry.get("intervals") or {}, metric)]
             for metric, value in entry["metrics"].items()
+            if only in (None, metric)
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
-    _print_classes(evaluation)
+    if only is None:
+        _print_classes(evaluation)
 
 
 def _print_classes(evaluation: Evaluation) -> None:
@@ -136,35 +141,70 @@ def _infinite(value: Any) -> bool:
 
 def compare(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Two run ids or more.", autocompletion=completion.runs)
-    ],
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs),
+    ] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="D", help="Runs on this dataset only; may be repeated.", autocompletion=completion.datasets
+        ),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(metavar="EXPR", help="SQL over what is known of runs, such as \"classifier = 'svm'\"."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All stored runs.")] = False,
     metric: Annotated[
-        str | None, typer.Option(metavar="M", help="To compare by. [default: that of the first run]")
+        str | None, typer.Option(metavar="M", help="To compare by. [default: each dataset's own]")
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEYS",
+            help="What makes a method, such as features,classifier. [default: all but dataset, split, seed]",
+        ),
+    ] = None,
+    best_of: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEYS", help="Only the best on each dataset of each strategy, or classifier, network, …"),
     ] = None,
     bootstrap: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of groups for intervals.")] = 1000,
     seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
+    figure: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw the average ranks as .png, .svg or .pdf.")
+    ] = None,
 ) -> None:
-    """Put runs side by side.
+    """Compare methods over datasets.
 
-    Scores with intervals, and paired differences where the splits are equal.
+    Scores with the best two marked, paired differences on equal splits, average ranks, and tests over datasets. Which
+    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
     """
     from histokit.evaluate.compare import compare as run
+    from histokit.evaluate.tables import comparison_sheets
 
-    found = run(console.open_store(), runs, metric=metric, bootstrap=bootstrap, seed=seed)
+    with console.progress("Comparing") as report:
+        found = run(
+            console.open_store(),
+            runs or [],
+            dataset=dataset or [],
+            where=where,
+            everything=everything,
+            metric=metric,
+            by=by,
+            best_of=best_of,
+            bootstrap=bootstrap,
+            seed=seed,
+            progress=report,
+        )
+    if figure:
+        from histokit.evaluate.rank_figure import rank_figure as draw
+
+        console.note(f"Drawn: {draw(found, figure)}")
     for text in found.notes:
         console.warn(text)
     if console.state.json:
         console.emit([], found.to_json())
         return
-    names = ["run", "dataset", "address", "classifier", "split", "score", "fold_mean", "fold_std"]
-    rows = [[*(row[name] for name in names), _bounds(row)] for row in found.rows]
-    console.table([*names, "95 % interval"], rows, None, title=found.metric)
-    if found.pairs:
-        pairs = [[pair["first"], pair["second"], pair["difference"], _bounds(pair)] for pair in found.pairs]
-        console.table(["first", "second", "difference", "95 % interval"], pairs, None, title="paired differences")
-
-
-def _bounds(entry: dict[str, Any]) -> str | None:
-    bounds = entry["interval"]
-    mark = "" if entry["reliable"] else f" (unreliable: {entry['groups']} groups)"
-    return f"{bounds[0]:.4f} to {bounds[1]:.4f}{mark}" if bounds else None
+    for title, columns, rows in comparison_sheets(found):
+        console.table(columns, rows, None, title=title)

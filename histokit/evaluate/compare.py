@@ -1,45 +1,60 @@
-"""Runs side by side: scores, intervals, and paired differences on equal splits."""
+"""Runs side by side: scores of methods on datasets, paired differences, ranks and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
-import numpy as np
-
 from histokit.errors import UsageError
-from histokit.evaluate.frame import Frame, read_frame
-from histokit.evaluate.summary import (
-    ENOUGH_GROUPS,
-    FOLD_AREA,
-    draw_weights,
-    fold_mean,
-    percentile_interval,
-    summarise,
-)
-from histokit.protocol.scorers import check_metric, defined
+from histokit.evaluate.cells import Cell, Table, best_of_each, cell_documents, make_table
+from histokit.evaluate.columns import Column, column_key, make_columns
+from histokit.evaluate.facts import Facts, describe_runs
+from histokit.evaluate.methods import by_run, group_methods, parse_keys, same_twice
+from histokit.evaluate.pairs import pair_differences
+from histokit.evaluate.pick import check_enough, pick_runs
+from histokit.evaluate.ranking import rank_methods
+from histokit.evaluate.remarks import cell_remarks, column_remarks, run_remarks
+from histokit.evaluate.scored import Scored, score_runs
+from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
+from histokit.protocol.scorers import check_metric
 from histokit.store import RunRecord, Store
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Several runs by one metric.
+    """Methods on datasets.
 
     Parameters
     ----------
-    metric : str
+    metric : str, optional
+        None where datasets have different ones.
+    columns : list of dict
+        Of each dataset and split: ``column`` (its name), ``dataset``, ``target``, ``where``, ``split``,
+        ``split_digest`` and ``metric``.
+    methods : list of dict
+        Of each method, the best first: ``method`` (its name), ``facts``, ``average_rank`` and ``cells``: on each column
+        the mean score over its runs with a 95 % ``interval``, the ``place`` (1 is the best), the ``mark`` (best,
+        second) and the ``rank`` (the best of k ranked methods has k).
     rows : list of dict
-        Of each run: its score, the mean over folds and the interval.
+        Of each run: its method, score, mean over folds and interval.
     pairs : list of dict
-        Of each two runs on one split: the difference of their scores, with a paired bootstrap interval.
+        Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p.
+    ranking : dict, optional
+        See `histokit.evaluate.ranking.rank_methods`; None with one dataset.
+    best_of : list of str
+        The facts by whose values the best method was taken on each column; if there are any, the choice was made on
+        the test samples.
     notes : list of str
     """
 
-    metric: str
+    metric: str | None
+    columns: list[dict[str, Any]]
+    methods: list[dict[str, Any]]
     rows: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
+    ranking: dict[str, Any] | None
+    best_of: list[str]
     notes: list[str]
 
     def to_json(self) -> dict[str, Any]:
@@ -48,20 +63,47 @@ class Comparison:
 
 
 def compare(
-    store: Store, runs: Sequence[str], *, metric: str | None = None, bootstrap: int = 1000, seed: int = 0
+    store: Store,
+    runs: str | Sequence[str] = (),
+    *,
+    dataset: str | Sequence[str] = (),
+    where: str | None = None,
+    everything: bool = False,
+    metric: str | None = None,
+    by: str | Sequence[str] | None = None,
+    best_of: str | Sequence[str] | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    progress: Callable[..., None] | None = None,
 ) -> Comparison:
-    """Compare runs by a metric.
+    """Compare runs on one dataset or several.
+
+    Runs that differ in nothing but dataset, split and seed are of one method; on each dataset its score is the mean
+    over its runs.
 
     Parameters
     ----------
     store : Store
-    runs : sequence of str
-        Two ids or more.
+    runs : str or sequence of str
+        Ids, or their beginnings; all stored runs that the other parameters keep where not given.
+    dataset : str or sequence of str
+        Only runs on these.
+    where : str, optional
+        SQL over what is known of runs (`histokit.evaluate.facts.describe_runs`), such as ``classifier = 'svm'``.
+    everything : bool
+        Take all stored runs.
     metric : str, optional
-        That of the first run where not given. The ROC AUC of runs over folds is compared by its mean over folds.
+        That of each dataset where not given. The ROC AUC of runs over folds is compared by its mean over folds.
+    by : str or sequence of str, optional
+        The facts that make a method, in place of all.
+    best_of : str or sequence of str, optional
+        Facts, such as ``strategy``: on each dataset only the best method of each value is shown. This choice is made
+        on the test samples, and optimistic.
     bootstrap : int
-        Resamples of groups for intervals; the same draws for both runs of a pair.
+        Resamples of groups for intervals; the same draws for both methods of a pair.
     seed : int
+    progress : callable, optional
+        ``progress(done, total, detail)``.
 
     Returns
     -------
@@ -71,84 +113,147 @@ def compare(
     ------
     UsageError, StoreError, DataError
     """
-    records = list({record.id: record for record in (store.run(run_id) for run_id in runs)}.values())
-    if len(records) < 2:
-        raise UsageError("A comparison needs two runs or more.", next="See: histokit list runs")
     if bootstrap < 1:
         raise UsageError(f"{bootstrap} resamples are none.", next="Give for instance --bootstrap 1000")
-    metric = check_metric(metric or records[0].metric)
-    frames = [read_frame(store, record) for record in records]
-    rows = [_row(record, frame, metric, bootstrap, seed) for record, frame in zip(records, frames, strict=True)]
-    pairs, notes = [], []
-    for (a, first), (b, second) in combinations(zip(records, frames, strict=True), 2):
-        if _key(a) == _key(b) and _same_samples(first, second):
-            pairs.append(_pair(a, first, b, second, metric, bootstrap, seed))
-        else:
-            notes.append(f"{a.id} and {b.id} are not paired: they are not on the same samples of one split")
-    few = {row["groups"] for row in rows if not row["reliable"]}
-    if few:
-        notes.append(f"intervals of {min(few)} groups are unreliable, they need {ENOUGH_GROUPS}")
-    return Comparison(metric, rows, pairs, notes)
+    named = [runs] if isinstance(runs, str) else list(runs)
+    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
+    records = pick_runs(store, named, datasets, where, everything)
+    check_enough(records, where)
+    facts = describe_runs(store, records)
+    scored, notes = score_runs(
+        store,
+        records,
+        {entry["run"]: entry for entry in facts},
+        _metrics(store, records, metric),
+        bootstrap=bootstrap,
+        seed=seed,
+        unlabelled_too=bool(named),
+        progress=progress,
+    )
+    check_enough([entry.run for entry in scored], where)
+    found = compare_scores(scored, by=by, best_of=best_of, by_hand=bool(named))
+    found.notes[:0] = notes
+    return found
 
 
-def _key(run: RunRecord) -> tuple[str, ...]:
-    return (run.dataset, run.kind, run.split_digest)
+def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | None) -> dict[str, str]:
+    """Return the metric of each run: that which is asked for, else that of its dataset."""
+    if metric is not None:
+        return dict.fromkeys((run.id for run in runs), check_metric(metric))
+    usual = {record.name: record.metric for record in store.datasets()}
+    for run in runs:
+        usual.setdefault(run.dataset, run.metric)
+    return {run.id: usual[run.dataset] for run in runs}
 
 
-def _same_samples(first: Frame, second: Frame) -> bool:
-    return _rows_of(first).keys() == _rows_of(second).keys()
+def compare_scores(
+    scored: Sequence[Scored],
+    *,
+    by: str | Sequence[str] | None = None,
+    best_of: str | Sequence[str] | None = None,
+    by_hand: bool = False,
+) -> Comparison:
+    """Compare runs whose scores are known.
+
+    Parameters
+    ----------
+    scored : sequence of Scored
+    by, best_of : str or sequence of str, optional
+    by_hand : bool
+        Whether the runs were named one by one, so that none is left out for a newer one.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UsageError
+        If no run has such a fact.
+    """
+    keys = parse_keys(by, [entry.facts for entry in scored], "--by")
+    best = parse_keys(best_of, [entry.facts for entry in scored], "--best-of")
+    kept, apart, notes = same_twice(scored, lambda entry: column_key(entry.run), by_hand)
+    columns = make_columns(kept)
+    methods = group_methods(kept, keys, apart)
+    if len(methods) == 1 and len(columns) == 1 and not keys:
+        notes.append("the runs are repeats of one method: they are shown one by one")
+        methods = by_run(kept)
+    table = make_table(methods, columns)
+    notes += [*column_remarks(columns), *cell_remarks(table)]
+    name_of = {entry.run.id: name for name, entries in methods.items() for entry in entries}
+    if best:
+        table = best_of_each(table, best)
+        notes.append(f"the best of each {', '.join(best)} is chosen on the test samples: these scores are optimistic")
+    pairs, unpaired = pair_differences(table, columns)
+    ranking, unranked = rank_methods(table, columns)
+    notes += [*unpaired, *unranked, *run_remarks(kept)]
+    metrics = {column.metric for column in columns}
+    return Comparison(
+        metric=metrics.pop() if len(metrics) == 1 else None,
+        columns=[_column(column) for column in columns],
+        methods=_documents(table, columns, ranking),
+        rows=[_row(entry, name_of[entry.run.id], columns) for entry in kept],
+        pairs=pairs,
+        ranking=ranking,
+        best_of=best,
+        notes=list(dict.fromkeys(notes)),
+    )
 
 
-def _rows_of(frame: Frame) -> dict[tuple[int, int, str], int]:
-    places = zip(frame.repeat.tolist(), frame.fold.tolist(), frame.ids, strict=True)
-    return {place: row for row, place in enumerate(places)}
+def _column(column: Column) -> dict[str, Any]:
+    dataset, target, where = column.task
+    place = {"column": column.name, "dataset": dataset, "target": target, "where": where}
+    return {**place, "split": column.split, "split_digest": column.split_digest, "metric": column.metric}
 
 
-def _decisive(metric: str, frame: Frame) -> str:
-    return FOLD_AREA if metric == "roc_auc" and len(frame.folds()) > 1 else metric
+def _documents(table: Table, columns: Sequence[Column], ranking: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return what is known of each method, the best ranked or, on one column, the best scored first."""
+    found: dict[str, dict[str, Any]] = {
+        method: {"method": method, "average_rank": None, "facts": shared_facts(cells), "cells": {}}
+        for method, cells in table.items()
+    }
+    for column in columns:
+        for method, document in cell_documents(table, column).items():
+            found[method]["cells"][column.name] = document
+    order = list(found)
+    if ranking:
+        for method, ranks in ranking["ranks"].items():
+            found[method]["average_rank"] = ranking["average_ranks"][method]
+            for name, rank in zip(ranking["columns"], ranks, strict=True):
+                found[method]["cells"][name]["rank"] = rank
+        order = [*ranking["methods"], *(method for method in order if method not in ranking["methods"])]
+    elif len(columns) == 1:
+        order.sort(key=lambda method: found[method]["cells"][columns[0].name]["place"] or len(order) + 1)
+    return [found[method] for method in order]
 
 
-def _row(run: RunRecord, frame: Frame, metric: str, bootstrap: int, seed: int) -> dict[str, Any]:
-    summary = summarise(frame, bootstrap, seed, run.group)
-    name, intervals = _decisive(metric, frame), summary["intervals"]
+def shared_facts(cells: dict[Column, Cell]) -> Facts:
+    """Return the facts that all runs of a method share."""
+    every = [entry.facts for cell in cells.values() for entry in cell.runs]
+    return {name: value for name, value in every[0].items() if all(facts.get(name) == value for facts in every)}
+
+
+def _row(entry: Scored, method: str, columns: Sequence[Column]) -> dict[str, Any]:
+    run = entry.run
+    place = next(column.name for column in columns if column.key == column_key(run))
     return {
         "run": run.id,
+        "method": method,
+        "column": place,
         "dataset": run.dataset,
         "address": run.address,
         "classifier": run.classifier,
         "split": run.split,
-        "metric": name,
-        "score": summary["metrics"][name],
-        "fold_mean": summary["folds"]["mean"][metric],
-        "fold_std": summary["folds"]["std"][metric],
-        "interval": intervals["metrics"][name],
-        "groups": intervals["groups"],
-        "reliable": intervals["reliable"],
+        "strategy": entry.facts.get("strategy"),
+        "seed": entry.facts.get("seed"),
+        "metric": entry.metric,
+        "score": entry.score,
+        "fold_mean": entry.fold_mean,
+        "fold_std": entry.fold_std,
+        "interval": percentile_interval(entry.resampled) if entry.groups > 1 else None,
+        "groups": entry.groups,
+        "reliable": entry.groups >= ENOUGH_GROUPS,
         "selected": bool(run.parameters.get("selection") or run.parameters.get("rfe")),
         "seconds": run.seconds,
-    }
-
-
-def _pair(
-    a: RunRecord, first: Frame, b: RunRecord, second: Frame, metric: str, bootstrap: int, seed: int
-) -> dict[str, Any]:
-    order = _rows_of(second)
-    second = second.take(np.array([order[place] for place in _rows_of(first)], np.intp))
-    units, _ = first.units()
-    count = int(units.max()) + 1
-    weights = np.vstack([np.ones((1, count)), draw_weights(count, bootstrap, seed)])
-    name = _decisive(metric, first)
-    if name == FOLD_AREA:
-        values = [fold_mean(frame, units, weights, metric) for frame in (first, second)]
-    else:
-        values = [frame.scorer(units).resample(weights, [metric])[metric] for frame in (first, second)]
-    difference = values[0] - values[1]
-    return {
-        "first": a.id,
-        "second": b.id,
-        "metric": name,
-        "difference": defined(float(difference[0])),
-        "interval": percentile_interval(difference[1:]) if count > 1 else None,
-        "groups": count,
-        "reliable": count >= ENOUGH_GROUPS,
     }

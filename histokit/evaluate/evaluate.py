@@ -12,6 +12,7 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.frame import Frame, Objects, read_frame
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import by_levels, inside_units, parse_by
+from histokit.protocol.scorers import check_metric
 from histokit.store import RunRecord, Store
 
 
@@ -74,6 +75,7 @@ def evaluate(
     runs: str | Sequence[str],
     *,
     by: str | Sequence[str] | None = None,
+    metric: str | None = None,
     bootstrap: int = 0,
     seed: int = 0,
     progress: Callable[..., None] | None = None,
@@ -88,6 +90,8 @@ def evaluate(
     by : str or sequence of str, optional
         ``COLUMN[:mean|median|vote],...``. Scores are aggregated to the units of a dataset's level, one level from
         the one before it; over any other column the metrics inside each unit are averaged.
+    metric : str, optional
+        What `Evaluation.metric` is and the figure shows; that of the run where not given.
     bootstrap : int
         The number of resamples of groups for 95 % intervals.
     seed : int
@@ -105,23 +109,25 @@ def evaluate(
     DataError
         If nothing has a label, or a unit holds two.
     UsageError
-        If a column is unknown.
+        If a column or the metric is unknown.
     """
     entries = parse_by(by)
+    if metric is not None:
+        check_metric(metric)
     if bootstrap < 0:
         raise UsageError(f"{bootstrap} resamples are none.", next="Give for instance --bootstrap 1000")
     ids = [runs] if isinstance(runs, str) else list(runs)
     found = []
     for number, run_id in enumerate(ids):
         run = store.run(run_id)
-        found.append(_evaluate_one(store, run, entries, bootstrap, seed))
+        found.append(_evaluate_one(store, run, entries, metric, bootstrap, seed))
         if progress is not None:
             progress(number + 1, len(ids), run.id)
     return found
 
 
 def _evaluate_one(
-    store: Store, run: RunRecord, entries: Sequence[tuple[str, str]], bootstrap: int, seed: int
+    store: Store, run: RunRecord, entries: Sequence[tuple[str, str]], metric: str | None, bootstrap: int, seed: int
 ) -> Evaluation:
     frame = read_frame(store, run)
     levels = [entry for entry in entries if entry[0] in frame.levels]
@@ -134,9 +140,9 @@ def _evaluate_one(
     notes = list(frame.notes)
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
-    names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split", "metric")}
+    names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
     by = {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}
-    return Evaluation(run=run.id, **names, **summary, by=by, notes=notes)
+    return Evaluation(run=run.id, **names, metric=metric or run.metric, **summary, by=by, notes=notes)
 
 
 def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:

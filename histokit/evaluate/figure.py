@@ -30,18 +30,39 @@ def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> 
     UsageError
         If the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     listed = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
-    sheet = Figure(figsize=(9, 3.6 * len(listed)), layout="constrained")
-    FigureCanvasAgg(sheet)
+    sheet = new_sheet(9, 3.6 * len(listed))
     axes = sheet.subplots(len(listed), 2, squeeze=False)
     for (left, right), evaluation in zip(axes, listed, strict=True):
         _draw_confusion(left, evaluation)
         _draw_folds(right, evaluation)
+    return save_sheet(sheet, path)
+
+
+def new_sheet(width: float, height: float) -> Any:
+    """Return an empty matplotlib figure of so many inches, that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sheet = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(sheet)
+    return sheet
+
+
+def save_sheet(sheet: Any, path: str | Path) -> Path:
+    """Write a figure, the same bytes for the same figure.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    from matplotlib import rc_context
+
+    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        sheet.savefig(path, dpi=120)
+        with rc_context({"svg.hashsalt": "histokit"}):
+            sheet.savefig(path, dpi=120, metadata=dated.get(Path(path).suffix.lower()))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The figure {path} cannot be written: {error}.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, some
@@ -86,7 +87,17 @@ def read_frame(store: Store, run: RunRecord) -> Frame:
     DataError
         If none of its predictions has a true label.
     """
-    table = store.predictions(run.id)
+    return make_frame(run, store.predictions(run.id))
+
+
+def make_frame(run: RunRecord, table: pa.Table) -> Frame:
+    """Return the labelled ones of a run's predictions, a table of `PREDICTION_SCHEMA`, in which order they are.
+
+    Raises
+    ------
+    DataError
+        If none of them has a true label.
+    """
     truth = table.column("true").to_pylist()
     labelled = np.array([label is not None for label in truth], bool)
     if not labelled.any():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.errors import StoreError, did_you_mean
 from histokit.store import vectors
@@ -218,6 +219,12 @@ class Store:
         """Return the predictions of a run in the order in which they were made."""
         condition = f"run = {quote(self.run(run_id).id)}"
         return self.database.read("predictions", columns, f"{condition} AND ({where})" if where else condition)
+
+    def predictions_of(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+        """Return the predictions of several runs, given by their whole ids, in one pass over the table."""
+        listed = ", ".join(quote(run_id) for run_id in run_ids)
+        rows = self.database.read("predictions", None, f"run IN ({listed})")
+        return {run_id: rows.filter(pc.equal(rows.column("run"), run_id)) for run_id in run_ids}
 
     def model(self, run_id: str) -> bytes:
         """Return the serialised model of a run.

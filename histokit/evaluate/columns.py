@@ -1,0 +1,75 @@
+"""What runs are scored on: a dataset, with its split; each is a column of the comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from histokit.evaluate.scored import Scored
+from histokit.store import RunRecord
+
+#: Dataset, target, filter.
+Task = tuple[str, str | None, str | None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A dataset as some runs were scored on it.
+
+    Parameters
+    ----------
+    name : str
+        The dataset, and more where it occurs several times.
+    task : tuple
+        Dataset, target and filter.
+    split, split_digest : str
+        Empty for predictions of data that no split was made of.
+    metric : str
+    """
+
+    name: str
+    task: Task
+    split: str
+    split_digest: str
+    metric: str
+
+    @property
+    def key(self) -> tuple[Task, str]:
+        """What runs of the column share."""
+        return self.task, self.split_digest
+
+
+def column_key(run: RunRecord) -> tuple[Task, str]:
+    """Return what runs share that are scored on the same."""
+    return (run.dataset, run.parameters.get("target"), run.parameters.get("where")), run.split_digest
+
+
+def make_columns(scored: Sequence[Scored]) -> list[Column]:
+    """Return the columns of runs, in the order in which they first occur."""
+    first: dict[tuple[Task, str], Scored] = {}
+    for entry in scored:
+        first.setdefault(column_key(entry.run), entry)
+    return [
+        Column(_name(key, entry, list(first.items())), key[0], entry.run.split, key[1], entry.metric)
+        for key, entry in first.items()
+    ]
+
+
+def _name(key: tuple[Task, str], entry: Scored, every: Sequence[tuple[tuple[Task, str], Scored]]) -> str:
+    task, digest = key
+    dataset, target, where = task
+    same_dataset = {other for (other, _), _ in every if other[0] == dataset}
+    same_task = [(other, run.run.split) for (other_task, other), run in every if other_task == task]
+    words = [dataset]
+    if len(same_dataset) > 1:
+        words += [f"of {target}"] * bool(target) + [f"where {where}"] * bool(where)
+    if len(same_task) > 1:
+        split = entry.run.split or "predicted"
+        again = sum(name == entry.run.split for _, name in same_task) > 1
+        words.append(f"({split} {digest[:4]})" if again else f"({split})")
+    return " ".join(words)
+
+
+def rankable(columns: Sequence[Column]) -> bool:
+    """Return whether no dataset occurs with several splits."""
+    return len({column.task for column in columns}) == len(columns)

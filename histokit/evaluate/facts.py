@@ -1,0 +1,135 @@
+"""What runs are told apart by: features, classifier, strategy and every parameter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from histokit.errors import StoreError
+from histokit.evaluate.sources import Source, feature_texts, is_chosen, read_sources
+from histokit.store import RunRecord, Store
+
+Facts = dict[str, Any]
+
+#: What a run is about or how often it was done: no part of its method.
+OF_NO_METHOD = ("run", "dataset", "target", "where", "split", "seed", "selection_seed", "metric")
+#: What follows from the other facts.
+DERIVED = ("strategy", "network", "layer")
+
+#: Parameters that are facts of their own, or none.
+_TAKEN = ("classifier", "metric", "positive", "seed", "selection", "split", "target", "where", "candidates")
+#: Parameters of a stored selection that its run has as well.
+_NOT_OF_SELECTION = ("metric", "notes", "target", "where")
+
+
+def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
+    """Return the facts of runs.
+
+    Parameters
+    ----------
+    store : Store
+        Tells which layers are the last ones, and the parameters of stored selections.
+    runs : sequence of RunRecord
+
+    Returns
+    -------
+    list of dict
+        Fact → text, number, bool or list; what is off or absent is left out. Names have letters, digits and ``_``
+        only. ``features`` is the address without fingerprints and options of the network, unless runs on one dataset
+        differ in these.
+    """
+    sources = read_sources(store, runs)
+    metrics = {record.name: record.metric for record in store.datasets()}
+    texts = feature_texts(runs, sources)
+    return [
+        _facts(store, run, listed, text, metrics.get(run.dataset))
+        for run, listed, text in zip(runs, sources, texts, strict=True)
+    ]
+
+
+def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: str, metric: str | None) -> Facts:
+    given, origin = run.parameters, _origin(store, run)
+    facts: Facts = {
+        "run": run.id,
+        "dataset": run.dataset,
+        "target": given.get("target"),
+        "where": given.get("where"),
+        "split": run.split,
+        "kind": run.kind,
+        "strategy": _strategy(origin or run, sources),
+        "network": "+".join(dict.fromkeys(source.network for source in sources)),
+        "layer": "+".join(dict.fromkeys(source.place for source in sources)),
+        "features": features,
+        "classifier": run.classifier,
+        "selection": "stored" if given.get("selection") else None,
+        "seed": given.get("seed", 0),
+        "metric": run.metric,
+        "tuned_by": run.metric if metric not in (None, run.metric) else None,
+    }
+    if run.kind == "predict":
+        facts["trained_on"] = origin.dataset if origin else run.source_run
+        facts["trained_split"] = origin.split if origin else None
+    facts |= {name: value for name, value in _flat(given) if name not in _TAKEN}
+    facts |= _selection(store, given)
+    if is_chosen(run):
+        facts["candidates"] = sorted(re.sub(r"@\w+", "", str(text)) for text in given.get("candidates") or [])
+    return {name: value for name, value in facts.items() if not _off(value)}
+
+
+def _origin(store: Store, run: RunRecord) -> RunRecord | None:
+    """Return the run whose model predicted, if it is still there."""
+    try:
+        return store.run(run.source_run) if run.source_run else None
+    except StoreError:
+        return None
+
+
+def _off(value: Any) -> bool:
+    """Return whether a parameter is as if it were not there, as it is in runs of older versions."""
+    return value is None or value is False or value in ("", "none") or (isinstance(value, list | dict) and not value)
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in parameters.items():
+        key = prefix + re.sub(r"\W", "_", name)
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}_")
+        else:
+            yield key, value
+
+
+def _selection(store: Store, parameters: Mapping[str, Any]) -> Facts:
+    """Return the parameters of the stored selection of a run, if it is still there."""
+    if not parameters.get("selection"):
+        return {}
+    try:
+        record = store.selection(str(parameters["selection"]))
+    except StoreError:
+        return {}
+    return {f"selection_{name}": v for name, v in _flat(record.parameters) if name not in _NOT_OF_SELECTION}
+
+
+def _network_count(sources: Sequence[Source]) -> int:
+    return len({(source.network, source.options) for source in sources})
+
+
+#: Strategy → whether a run is of it; the first that fits counts.
+_STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[Source]], bool]], ...] = (
+    ("ET-FL", lambda run, sources: run.classifier == "et-fl"),
+    ("from scratch", lambda run, sources: bool(run.parameters.get("from_scratch"))),
+    ("fine-tuning", lambda run, sources: run.kind == "finetune" or any(source.tuned for source in sources)),
+    ("feature selection", lambda run, sources: bool(run.parameters.get("selection") or run.parameters.get("rfe"))),
+    ("inner layer", lambda run, sources: is_chosen(run)),
+    ("merged networks", lambda run, sources: _network_count(sources) > 1),
+    ("merged layers", lambda run, sources: len(sources) > 1 or any(source.layer == "all" for source in sources)),
+    ("last layer", lambda run, sources: any(source.last for source in sources)),
+    ("inner layer", lambda run, sources: bool(sources)),
+)
+
+
+def _strategy(run: RunRecord, sources: Sequence[Source]) -> str:
+    """Return the strategy of a run in the words of Mormont et al. 2018, Table 2 (paper 003)."""
+    name = next((name for name, fits in _STRATEGIES if fits(run, sources)), "other")
+    networks = "+".join(dict.fromkeys(source.network for source in sources))
+    return f"{name} {networks}".strip() if name == "inner layer" else name

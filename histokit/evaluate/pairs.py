@@ -1,0 +1,81 @@
+"""Paired differences of two methods on the same samples, by bootstrap over groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from histokit.evaluate.cells import Cell, Table
+from histokit.evaluate.columns import Column
+from histokit.evaluate.scored import Floats
+from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
+
+
+def pair_differences(table: Table, columns: Sequence[Column]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the difference of each two methods that were scored on the same samples of a split.
+
+    Parameters
+    ----------
+    table : Table
+    columns : sequence of Column
+
+    Returns
+    -------
+    list of dict, list of str
+        ``first``, ``second``, ``difference`` of the scores, its 95 % ``interval`` and ``p``; and notes on methods that
+        could not be paired.
+    """
+    found: list[dict[str, Any]] = []
+    notes: list[str] = []
+    for column in columns:
+        present = {method: cells[column] for method, cells in table.items() if column in cells}
+        alone = []
+        for (first, a), (second, b) in combinations(present.items(), 2):
+            if a.samples and a.samples == b.samples:
+                found.append(_pair(column, first, a, second, b))
+            else:
+                alone.append((first, second))
+        notes += _unpaired(column, alone)
+    return found, notes
+
+
+def _pair(column: Column, first: str, a: Cell, second: str, b: Cell) -> dict[str, Any]:
+    differences = a.resampled - b.resampled
+    known = differences[~np.isnan(differences)]
+    defined = a.score is not None and b.score is not None
+    return {
+        "column": column.name,
+        "metric": column.metric,
+        "first": first,
+        "second": second,
+        "first_runs": [entry.run.id for entry in a.runs],
+        "second_runs": [entry.run.id for entry in b.runs],
+        "difference": a.score - b.score if a.score is not None and b.score is not None else None,
+        "interval": percentile_interval(known) if a.groups > 1 and defined else None,
+        "p": share_beyond_zero(known) if a.groups > 1 and defined and len(known) else None,
+        "groups": a.groups,
+        "reliable": a.groups >= ENOUGH_GROUPS,
+    }
+
+
+def share_beyond_zero(differences: Floats) -> float:
+    """Return twice the smaller share of resampled differences that are not above, or not below, zero; at most 1.
+
+    One is added to counts and total, so that it is never zero (Davison and Hinkley 1997, section 4.2). It reads like
+    a two-sided p of no difference, and is as rough as there are few groups.
+    """
+    counts = np.array([(differences <= 0).sum(), (differences >= 0).sum()])
+    return float(min(1.0, 2 * (1 + counts.min()) / (1 + len(differences))))
+
+
+def _unpaired(column: Column, pairs: Sequence[tuple[str, str]]) -> Iterator[str]:
+    if len(pairs) == 1:
+        yield f"{' and '.join(pairs[0])} are not paired on {column.name}: they were not scored on the same samples"
+    elif pairs:
+        yield (
+            f"{len(pairs)} pairs of methods, such as {' and '.join(pairs[0])}, are not paired on {column.name}: "
+            "they were not scored on the same samples"
+        )

@@ -1,0 +1,105 @@
+"""Which runs to compare: given by their ids, their dataset, or a filter over their facts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from histokit.errors import UsageError
+from histokit.evaluate.facts import Facts, describe_runs
+from histokit.store import RunRecord, Store
+from histokit.store.database import filter_rows
+
+
+def pick_runs(
+    store: Store, runs: Sequence[str], datasets: Sequence[str], where: str | None, everything: bool
+) -> list[RunRecord]:
+    """Return the runs that are asked for.
+
+    Parameters
+    ----------
+    store : Store
+    runs : sequence of str
+        Ids or their beginnings; all stored runs where empty.
+    datasets : sequence of str
+        Only runs on these.
+    where : str, optional
+        SQL over the facts of runs.
+    everything : bool
+        Needed to take all stored runs.
+
+    Raises
+    ------
+    UsageError
+        If nothing is asked for, a run is asked for that the options leave out, or the filter fits no fact.
+    StoreError
+        If a run or a dataset is unknown.
+    """
+    if not (runs or datasets or where or everything):
+        raise UsageError(
+            "It is not said which runs to compare.",
+            next="Give run ids (histokit list runs), --dataset D, --where EXPR or --all.",
+        )
+    found = _named(store, runs) if runs else _stored(store, datasets)
+    found = [run for run in found if not datasets or run.dataset in datasets]
+    if where is not None:
+        kept = set(_filter(found, describe_runs(store, found), where))
+        found = [run for run in found if run.id in kept]
+    return found
+
+
+def _named(store: Store, runs: Sequence[str]) -> list[RunRecord]:
+    return list({record.id: record for record in (store.run(run_id) for run_id in runs)}.values())
+
+
+def _stored(store: Store, datasets: Sequence[str]) -> list[RunRecord]:
+    every = store.runs()
+    known = {run.dataset for run in every}
+    for name in datasets:
+        if name not in known:
+            store.dataset(name)
+    order = {name: number for number, name in enumerate(datasets)}
+    return sorted(every, key=lambda run: (order.get(run.dataset, 0), run.dataset, run.created, run.id))
+
+
+def _filter(runs: Sequence[RunRecord], facts: Sequence[Facts], where: str) -> list[str]:
+    if not runs:
+        return []
+    rows = [{**entry, "run": run.id, "address": run.address} for run, entry in zip(runs, facts, strict=True)]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    try:
+        return list(filter_rows(table, where).column("run").to_pylist())
+    except UsageError as error:
+        raise UsageError(
+            f"{error.message.partition(' Valid fields')[0].rstrip('.')}.",
+            next=f"Write SQL over what is known of runs, such as \"classifier = 'svm'\": {', '.join(names)}.",
+        ) from error
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return values of one type as they are, true or absent as a truth value, and all others as text."""
+    types = {type(value) for value in values if value is not None}
+    if types == {bool}:
+        return pa.array([bool(value) for value in values])
+    if types and types <= {int, float}:
+        return pa.array([None if value is None else float(value) for value in values] if float in types else values)
+    texts = [v if v is None or isinstance(v, str) else json.dumps(v, ensure_ascii=False) for v in values]
+    return pa.array(texts, pa.string())
+
+
+def check_enough(runs: Sequence[RunRecord], where: str | None) -> None:
+    """Check that there are two runs or more.
+
+    Raises
+    ------
+    UsageError
+    """
+    if len(runs) >= 2:
+        return
+    kept = f"The filter {where!r} keeps" if where else "There is"
+    count = f"one run, {runs[0].id}" if runs else "no run"
+    raise UsageError(f"A comparison needs two runs or more. {kept} {count}.", next="See: histokit list runs")

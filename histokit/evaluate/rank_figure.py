@@ -1,0 +1,105 @@
+"""The rank plot: average ranks of methods over datasets, or their scores on one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from histokit.evaluate.compare import Comparison
+from histokit.evaluate.figure import new_sheet, save_sheet
+
+#: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
+_COLOURED_BY = ("classifier", "strategy", "kind", "network")
+_COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#c7a73b", "#4aa6a6")
+_PLAIN = "#7da7c9"
+
+
+def rank_figure(found: Comparison, path: str | Path) -> Path:
+    """Draw the average ranks of methods as bars, the best on top, with the critical difference.
+
+    Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on the
+    first column are drawn, with their intervals.
+
+    Parameters
+    ----------
+    found : Comparison
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    ranked = [m for m in found.methods if m["average_rank"] is not None] if found.ranking else []
+    shown = ranked or [m for m in found.methods if found.columns[0]["column"] in m["cells"]]
+    longest = max(len(method["method"]) for method in shown)
+    sheet = new_sheet(4 + 0.075 * longest + 2, 1.4 + 0.28 * len(shown))
+    axis = sheet.subplots()
+    colours, fact = _colours(shown)
+    if ranked:
+        _draw_ranks(axis, found, shown, colours)
+    else:
+        _draw_scores(axis, found.columns[0], shown, colours)
+    rows = range(len(shown))
+    axis.set_yticks(rows, [method["method"] for method in shown], fontsize=8)
+    axis.set_ylim(len(shown) - 0.4, -0.6 - 0.9 * bool(ranked and found.ranking and found.ranking["tests"]["nemenyi"]))
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    if fact:
+        _legend(axis, fact)
+    return save_sheet(sheet, path)
+
+
+def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
+    """Return the colour of each method, and what the colours mean."""
+    for fact in _COLOURED_BY:
+        values = [str(method["facts"].get(fact, "–")) for method in shown]
+        meaning = dict(zip(dict.fromkeys(values), _COLOURS, strict=False))
+        if 1 < len(set(values)) < len(shown) and len(set(values)) <= len(_COLOURS):
+            return [meaning[value] for value in values], meaning
+    return [_PLAIN] * len(shown), {}
+
+
+def _draw_ranks(axis: Any, found: Comparison, shown: list[dict[str, Any]], colours: list[str]) -> None:
+    ranks = [method["average_rank"] for method in shown]
+    axis.barh(range(len(shown)), ranks, color=colours, height=0.7)
+    for row, rank in enumerate(ranks):
+        axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=7)
+    axis.set_xlabel(f"average rank over {len(found.columns)} datasets ({len(shown)} is the highest)", fontsize=9)
+    nemenyi = found.ranking["tests"]["nemenyi"] if found.ranking else None
+    right = len(shown) * 1.08
+    if nemenyi:
+        width = nemenyi["critical_difference"]
+        axis.plot([1, 1 + width], [-0.9, -0.9], color="black", linewidth=2)
+        axis.text(1 + width + 0.02 * len(shown), -0.9, f"critical difference {width:.2f}", va="center", fontsize=7)
+        order = {method["method"]: row for row, method in enumerate(shown)}
+        for number, group in enumerate(nemenyi["not_apart"]):
+            place = right + 0.03 * len(shown) * number
+            axis.plot([place, place], [order[group[0]], order[group[-1]]], color="black", linewidth=2)
+        right += 0.03 * len(shown) * len(nemenyi["not_apart"])
+        right = max(right, 1 + width)
+    axis.set_xlim(0, right)
+
+
+def _draw_scores(axis: Any, column: dict[str, Any], shown: list[dict[str, Any]], colours: list[str]) -> None:
+    for row, (method, colour) in enumerate(zip(shown, colours, strict=True)):
+        cell = method["cells"][column["column"]]
+        if cell["interval"]:
+            axis.plot(cell["interval"], [row, row], color=colour, linewidth=3, alpha=0.5)
+        if cell["score"] is not None:
+            axis.plot([cell["score"]], [row], "o", color=colour)
+    axis.set_xlabel(f"{column['metric'].replace('_', ' ')} on {column['column']}, 95 % intervals", fontsize=9)
+
+
+def _legend(axis: Any, meaning: dict[str, str]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour, label=value) for value, colour in meaning.items()]
+    axis.legend(
+        handles=handles, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), frameon=False
+    )

@@ -1,0 +1,82 @@
+"""What a reader of a comparison should know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TypeVar
+
+from histokit.errors import some
+from histokit.evaluate.cells import Cell, Table
+from histokit.evaluate.columns import Column
+from histokit.evaluate.methods import method_facts
+from histokit.evaluate.scored import Scored
+from histokit.evaluate.sources import is_chosen
+from histokit.evaluate.summary import ENOUGH_GROUPS
+
+Key = TypeVar("Key", bound=Hashable)
+
+_TUNED_HERE = "run:"
+
+
+def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
+    """Say which datasets occur several times, and what follows."""
+    for (dataset, _, _), same in _several(columns, lambda column: column.task).items():
+        splits = " and ".join(column.split or "predictions" for column in same)
+        yield (
+            f"{dataset} has runs on several splits, {splits}: each is a column of its own, and there are no ranks; "
+            f"choose one with --where \"split = '{same[0].split}'\""
+        )
+    for dataset, same in _several(columns, lambda column: column.task[0]).items():
+        if len({column.task for column in same}) > 1:
+            yield f"{dataset} has runs with several targets or filters: ranks and tests take each as a dataset"
+
+
+def _several(columns: Sequence[Column], key: Callable[[Column], Key]) -> dict[Key, list[Column]]:
+    found: dict[Key, list[Column]] = {}
+    for column in columns:
+        found.setdefault(key(column), []).append(column)
+    return {name: listed for name, listed in found.items() if len(listed) > 1}
+
+
+def cell_remarks(table: Table) -> Iterator[str]:
+    """Say which scores are means of runs that are not alike, and which methods are not the same everywhere."""
+    for method, cells in table.items():
+        for column, cell in cells.items():
+            differing = _differing(cell)
+            if differing:
+                yield f"{method} on {column.name} is the mean of {len(cell.runs)} runs that differ in {some(differing)}"
+            if not cell.samples:
+                yield f"the runs of {method} on {column.name} were not all scored on the same samples"
+    unlike = [method for method, cells in table.items() if _made_differently(cells)]
+    if unlike:
+        yield f"features of {some(unlike)} were not made in the same way on every dataset: their fingerprints differ"
+
+
+def _differing(cell: Cell) -> list[str]:
+    every = [method_facts(entry.facts) for entry in cell.runs]
+    return [
+        name
+        for name in dict.fromkeys(n for facts in every for n in facts)
+        if len({repr(f.get(name)) for f in every}) > 1
+    ]
+
+
+def _made_differently(cells: dict[Column, Cell]) -> bool:
+    """Return whether features of one address have other fingerprints on another dataset."""
+    made: dict[str, set[str]] = {}
+    for entry in (entry for cell in cells.values() for entry in cell.runs):
+        for part in [] if is_chosen(entry.run) else entry.run.features:
+            if not str(part["backbone"]).startswith(_TUNED_HERE):
+                made.setdefault(str(part["address"]), set()).add(str(part["fingerprint"]))
+    return any(len(fingerprints) > 1 for fingerprints in made.values())
+
+
+def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
+    """Say which scores are undefined, and which intervals are unreliable."""
+    for entry in scored:
+        yield from entry.notes
+        if entry.score is None and not entry.notes:
+            yield f"the {entry.metric} of {entry.run.id} on {entry.run.dataset} is undefined"
+    few = {entry.groups for entry in scored if entry.groups < ENOUGH_GROUPS}
+    if few:
+        yield f"intervals of {min(few)} groups are unreliable, they need {ENOUGH_GROUPS}"

@@ -1,0 +1,172 @@
+"""Which layers of which networks a run was trained on, and how to write that down shortly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from histokit.errors import StoreError
+from histokit.store import RunRecord, Store
+from histokit.store.vectors import FeatureTable
+
+#: What the name of a network begins with that was fine-tuned here; the id of its run follows.
+_TUNED_HERE = "run:"
+_MARK = 6
+
+
+@dataclass(frozen=True)
+class Source:
+    """One layer of one network.
+
+    Parameters
+    ----------
+    network, options : str
+        ``timm:mobilenetv2_100`` and ``,pad_type=same``.
+    layer, fingerprint : str
+    last : bool
+        Whether it is the network's last layer.
+    merged : tuple of str
+        The layers that ``all`` merges; empty where that is not known.
+    tuned : bool
+        Whether the network was fine-tuned here.
+    """
+
+    network: str
+    options: str
+    layer: str
+    fingerprint: str
+    last: bool
+    merged: tuple[str, ...] = ()
+    tuned: bool = False
+
+    @property
+    def place(self) -> str:
+        """The name of the layer, ``last`` for the last one."""
+        return "last" if self.last else self.layer
+
+
+def read_sources(store: Store, runs: Sequence[RunRecord]) -> list[list[Source]]:
+    """Return the layers that each run was trained on; none where its features are no networks'."""
+    listed = [_parts(run) for run in runs]
+    tables = [t for name in sorted({r.dataset for r in runs if r.features}) for t in store.feature_tables(name)]
+    by_place: dict[tuple[str, str], FeatureTable] = {}
+    for table in tables:
+        by_place.setdefault((table.backbone, table.layer), table)
+    return [[_source(store, *part, by_place) for part in parts] for parts in listed]
+
+
+def _parts(run: RunRecord) -> list[tuple[str, str, str]]:
+    """Return backbone, layer and fingerprint of each part of a run's features."""
+    if run.features:
+        return [(str(p["backbone"]), str(p["layer"]), str(p["fingerprint"])) for p in run.features]
+    found = []
+    for part in run.address.split("+"):
+        backbone, slash, layer = part.rpartition("/")
+        layer, _, fingerprint = layer.partition("@")
+        if slash:
+            found.append((backbone, layer, fingerprint))
+        elif run.kind == "finetune":
+            found.append((part, "last", ""))
+    return found
+
+
+def _source(
+    store: Store, backbone: str, layer: str, fingerprint: str, tables: dict[tuple[str, str], FeatureTable]
+) -> Source:
+    table = tables.get((backbone, layer))
+    info = table.info if table else {}
+    name, comma, options = backbone.partition(",")
+    tuned = name.startswith(_TUNED_HERE)
+    return Source(
+        network=_tuned_from(store, name) if tuned else name,
+        options=comma + options + (f",{name}" if tuned else ""),
+        layer=layer,
+        fingerprint=fingerprint,
+        last=layer == "last" or any(str(alias).startswith("last") for alias in info.get("aliases", [])),
+        merged=tuple(info.get("merged", ())),
+        tuned=tuned,
+    )
+
+
+def _tuned_from(store: Store, name: str) -> str:
+    try:
+        run = store.run(name.removeprefix(_TUNED_HERE))
+    except StoreError:
+        return name
+    parts = _parts(run)
+    return f"fine-tuned {parts[0][0].partition(',')[0]}" if parts else name
+
+
+def feature_texts(runs: Sequence[RunRecord], sources: Sequence[Sequence[Source]]) -> list[str]:
+    """Return the address of each run's features, the same for what is the same on several datasets.
+
+    Options of a network and fingerprints are left out unless runs on one dataset differ in them; merged layers are
+    sorted, all of a network are ``all``, and those of which one was chosen are ``each``.
+    """
+    texts = [run.address for run in runs]
+    open_ones = [number for number, listed in enumerate(sources) if listed]
+    for level in range(len(_LEVELS)):
+        groups: dict[str, list[int]] = {}
+        for number in open_ones:
+            texts[number] = _text(runs[number], sources[number], level)
+            groups.setdefault(texts[number], []).append(number)
+        open_ones = [n for members in groups.values() if _mixed(members, runs, sources) for n in members]
+    return texts
+
+
+def _mixed(members: Sequence[int], runs: Sequence[RunRecord], sources: Sequence[Sequence[Source]]) -> bool:
+    """Return whether runs on one dataset have features that were made in several ways."""
+    made: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+    for number in members:
+        ways = tuple(sorted((s.options, s.fingerprint) for s in sources[number]))
+        made.setdefault(runs[number].dataset, set()).add(ways)
+    return any(len(ways) > 1 for ways in made.values())
+
+
+def _text(run: RunRecord, sources: Sequence[Source], level: int) -> str:
+    write = _LEVELS[level]
+    by_network: dict[tuple[str, str], list[Source]] = {}
+    for source in sources:
+        by_network.setdefault((source.network, source.options), []).append(source)
+    found = []
+    for listed in by_network.values():
+        if is_chosen(run):
+            found.append(write(listed[0], "each"))
+        elif len(listed) > 1 and {s.layer for s in listed} == set(listed[0].merged):
+            found.append(write(listed[0], "all"))
+        else:
+            found += [write(source, source.place) for source in listed]
+    return "+".join(sorted(set(found)))
+
+
+_LEVELS: tuple[Callable[[Source, str], str], ...] = (
+    lambda source, place: f"{source.network}/{place}",
+    lambda source, place: f"{source.network}{source.options}/{place}",
+    lambda source, place: f"{source.network}{source.options}/{place}@{source.fingerprint[:_MARK]}",
+)
+
+
+def is_chosen(run: RunRecord) -> bool:
+    """Return whether one of several layers was chosen, by inner cross-validation or on the test set."""
+    return run.parameters.get("choose") not in (None, False, "", "none")
+
+
+def shorten(features: str) -> str:
+    """Return an address of many parts in few words, such as ``7 networks/last`` or ``resnet50/5 layers``."""
+    layers: dict[str, list[str]] = {}
+    for part in features.split("+"):
+        network, _, layer = part.rpartition("/")
+        layers.setdefault(network, []).append(layer)
+    if len(layers) > _FEW:
+        places = [place for listed in layers.values() for place in listed]
+        return f"{len(layers)} networks/{places[0] if len(set(places)) == 1 else f'{len(places)} layers'}"
+    return "+".join(_shorten_layers(network, listed) for network, listed in layers.items())
+
+
+_FEW = 3
+
+
+def _shorten_layers(network: str, layers: Sequence[str]) -> str:
+    if len(layers) > _FEW:
+        return f"{network}/{len(layers)} layers"
+    return "+".join(f"{network}/{layer}" if network else layer for layer in layers)

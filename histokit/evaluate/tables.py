@@ -1,0 +1,139 @@
+"""A comparison as tables for people: title, columns and rows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from histokit.evaluate.compare import Comparison
+
+#: Longer tables of runs or pairs are cut; all of them are in the JSON document.
+_RUNS = 20
+_PAIRS = 28
+_MARKS = {"best": " (1)", "second": " (2)", None: "    "}
+
+
+class Sheet(NamedTuple):
+    """A table for people."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
+    """Return the tables that show a comparison: scores, runs, paired differences, ranks and tests."""
+    yield _scores(found)
+    if len(found.columns) > 1 and len(found.rows) <= _RUNS:
+        yield _runs(found)
+    if found.pairs:
+        yield _pairs(found)
+    if found.ranking:
+        yield _wilcoxon(found.ranking["tests"])
+        yield from _omnibus(found.ranking["tests"])
+
+
+def _scores(found: Comparison) -> Sheet:
+    chosen = f", best of each {', '.join(found.best_of)}, chosen on the test samples: optimistic" * bool(found.best_of)
+    if len(found.columns) == 1:
+        return _one_column(found, chosen)
+    names = [column["column"] for column in found.columns]
+    heads = [f"{column['column']}: {column['metric']}" for column in found.columns]
+    rows = []
+    for method in found.methods:
+        cells = [method["cells"].get(name) for name in names]
+        ranks = [method["average_rank"]] if found.ranking else []
+        rows.append([method["method"], *map(_marked, cells), *ranks])
+    ranked = ["average rank"] * bool(found.ranking)
+    highest = f"; ranks: {len(found.ranking['methods'])} is the highest" if found.ranking else ""
+    return Sheet(f"scores: (1) best, (2) second best{highest}{chosen}", ["method", *heads, *ranked], rows)
+
+
+def _one_column(found: Comparison, chosen: str) -> Sheet:
+    (column,) = found.columns
+    runs = {row["run"]: row for row in found.rows}
+    several = any(len(cell["runs"]) > 1 for method in found.methods for cell in method["cells"].values())
+    rows = []
+    for method in found.methods:
+        cell = method["cells"][column["column"]]
+        picked = [cell["chosen"]] if chosen else []
+        first = runs[cell["runs"][0]]
+        folds = [cell["std_over_runs"]] if several else [first["fold_mean"], first["fold_std"]]
+        rows.append([method["method"], *picked, ", ".join(cell["runs"]), _marked(cell), *folds, bounds(cell)])
+    heads = ["std over runs"] if several else ["fold_mean", "fold_std"]
+    names = ["method", *["chosen"] * bool(chosen), "run", "score", *heads, "95 % interval"]
+    place = ", ".join(filter(None, (column["column"], column["split"], column["metric"])))
+    return Sheet(f"{place}: (1) best, (2) second best{chosen}", names, rows)
+
+
+def _marked(cell: dict[str, Any] | None) -> str | None:
+    if cell is None or cell["score"] is None:
+        return None
+    return f"{cell['score']:.4f}{_MARKS[cell['mark']]}"
+
+
+def _runs(found: Comparison) -> Sheet:
+    names = ["run", "method", "column", "score", "fold_mean", "fold_std"]
+    rows = [[*(row[name] for name in names), bounds(row)] for row in found.rows]
+    return Sheet("runs", [*names, "95 % interval"], rows)
+
+
+def _pairs(found: Comparison) -> Sheet:
+    pairs, title = found.pairs, "paired differences"
+    if len(pairs) > _PAIRS:
+        best = {
+            column["column"]: next((m["method"] for m in found.methods if _is_best(m, column["column"])), None)
+            for column in found.columns
+        }
+        pairs = [p if p["first"] == best[p["column"]] else _turned(p) for p in pairs if _has(p, best[p["column"]])]
+        title = f"paired differences from the best method (all {len(found.pairs)}: --json)"
+    where = ["column"] if len(found.columns) > 1 else []
+    names = [*where, "first", "second", "difference"]
+    rows = [[*(pair[name] for name in names), bounds(pair), pair["p"]] for pair in pairs]
+    return Sheet(title, [*names, "95 % interval", "p"], rows)
+
+
+def _is_best(method: dict[str, Any], column: str) -> bool:
+    return column in method["cells"] and method["cells"][column]["place"] == 1
+
+
+def _has(pair: dict[str, Any], method: str | None) -> bool:
+    return method in (pair["first"], pair["second"])
+
+
+def _turned(pair: dict[str, Any]) -> dict[str, Any]:
+    interval = pair["interval"] and [-pair["interval"][1], -pair["interval"][0]]
+    difference = None if pair["difference"] is None else -pair["difference"]
+    return {**pair, "first": pair["second"], "second": pair["first"], "difference": difference, "interval": interval}
+
+
+def _wilcoxon(tests: dict[str, Any]) -> Sheet:
+    names = ["first", "second", "wins", "losses", "ties", "median_difference", "statistic", "p", "p_holm"]
+    listed = tests["wilcoxon"]
+    cut = f" (the {_PAIRS} smallest p of {len(listed)}, all: --json)" if len(listed) > _PAIRS else ""
+    shown = sorted(listed, key=lambda pair: pair["p"])[:_PAIRS] if cut else listed
+    title = f"Wilcoxon's signed-rank test over {tests['datasets']} datasets, with Holm's correction{cut}"
+    return Sheet(title, [name.replace("_", " ") for name in names], [[pair[name] for name in names] for pair in shown])
+
+
+def _omnibus(tests: dict[str, Any]) -> Iterator[Sheet]:
+    friedman, nemenyi = tests["friedman"], tests["nemenyi"]
+    if friedman:
+        second = friedman["iman_davenport"]
+        rows = [
+            ["Friedman, chi squared", friedman["statistic"], str(friedman["df"]), friedman["p"]],
+            ["Iman and Davenport, F", second["statistic"], ", ".join(map(str, second["df"])), second["p"]],
+        ]
+        yield Sheet("do the ranks differ at all?", ["test", "statistic", "degrees of freedom", "p"], rows)
+    if nemenyi:
+        difference = nemenyi["critical_difference"]
+        title = f"Nemenyi: average ranks differ from {difference:.4f} on (alpha {tests['alpha']}); not told apart are"
+        groups = [["; ".join(group)] for group in nemenyi["not_apart"]] or [["none"]]
+        yield Sheet(title, ["methods"], groups)
+
+
+def bounds(entry: dict[str, Any]) -> str | None:
+    """Return an interval as text, marked where it is unreliable."""
+    interval = entry["interval"]
+    mark = "" if entry["reliable"] else f" (unreliable: {entry['groups']} groups)"
+    return f"{interval[0]:.4f} to {interval[1]:.4f}{mark}" if interval else None

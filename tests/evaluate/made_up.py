@@ -1,0 +1,70 @@
+"""Runs of made-up predictions, written straight into a store or scored without one."""
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.evaluate.facts import describe_runs
+from histokit.evaluate.scored import Scored
+from histokit.plugin.digests import digest_json
+from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, SAMPLE_FIELDS, DatasetRecord, RunRecord
+
+#: Samples of a made-up run, two to a group.
+COUNT = 20
+
+
+def make_record(dataset, classifier="svm", address="net/last", *, run_id=None, seed=0, digest=None, **changes):
+    """Return the record of a run; what is no field of a record becomes a parameter."""
+    fields = set(RunRecord.__dataclass_fields__)
+    parameters = {"seed": seed, "classifier": classifier, "positive": "b"}
+    parameters |= {name: value for name, value in changes.items() if name not in fields}
+    facts = {"kind": "train", "split": "cv", "split_digest": digest or f"{dataset}-cv", "classes": ("a", "b")}
+    facts |= {"metric": "accuracy", "folds": [], "notes": [], "versions": {}, "seconds": 0.0}
+    facts |= {"created": "2026-01-01", "group": "slide", "parameters": parameters}
+    facts |= {name: value for name, value in changes.items() if name in fields}
+    made = RunRecord(id="", dataset=dataset, address=address, classifier=classifier, **facts)
+    run_id = run_id or digest_json(made.to_json()).hex()[:12]
+    return RunRecord(**{**made.__dict__, "id": run_id})
+
+
+def save(store, dataset, right, classifier="svm", address="net/last", *, scores=None, labels=None, folds=1, **changes):
+    """Save a run of which the first `right` of twenty predictions are right, or with scores of its own.
+
+    Labels alternate; sample i is of slide i // 2 and fold i % folds; changes go to `make_record`.
+    """
+    record = make_record(dataset, classifier, address, **changes)
+    truth = ["ab"[i % 2] for i in range(COUNT)] if labels is None else labels
+    signs = [1.0 if t == "b" else -1.0 for t in truth]
+    values = [s if i < right else -s for i, s in enumerate(signs)] if scores is None else scores
+    columns = {
+        "run": [record.id] * COUNT,
+        "repeat": [0] * COUNT,
+        "fold": [i % folds for i in range(COUNT)],
+        "role": ["test"] * COUNT,
+        "id": [f"s{i}" for i in range(COUNT)],
+        "true": truth,
+        "predicted": ["b" if value > 0 else "a" for value in values],
+        "scores": [[-value, value] for value in values],
+        "kind": ["decision"] * COUNT,
+        "group": [f"P{i // 2}" for i in range(COUNT)],
+        "levels": [[]] * COUNT,
+    }
+    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
+    return record.id
+
+
+def save_dataset(store, name, metric="accuracy"):
+    """Save a dataset without samples."""
+    facts = {"plugin": "toy", "plugin_version": "1", "distribution": "histokit", "root": "/", "options": {}}
+    facts |= {"classes": ("a", "b"), "positive": "b", "channels": (), "columns": {}, "group": "slide", "levels": ()}
+    record = DatasetRecord(name=name, metric=metric, state=None, count=0, created="2026-01-01", **facts)
+    store.save_dataset(record, pa.schema(SAMPLE_FIELDS).empty_table(), FILE_SCHEMA.empty_table())
+
+
+def with_scores(store, entries, metric="accuracy"):
+    """Return runs with given scores, as compared once they are scored; entries: (record, score)."""
+    records = [record for record, _ in entries]
+    facts = describe_runs(store, records)
+    return [
+        Scored(record, known, metric, score, score, 0.0, np.full(10, np.nan if score is None else score), 10, "same")
+        for (record, score), known in zip(entries, facts, strict=True)
+    ]
