@@ -181,7 +181,7 @@ def compare(
     runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
     """
     from histokit.evaluate.compare import compare as run
-    from histokit.evaluate.tables import comparison_sheets
+    from histokit.evaluate.tables import comparison_sheets, shows_pairs
 
     with console.progress("Comparing") as report:
         found = run(
@@ -208,3 +208,5 @@ def compare(
         return
     for title, columns, rows in comparison_sheets(found):
         console.table(columns, rows, None, title=title)
+    if found.pairs and not shows_pairs(found):
+        console.note(f"{len(found.pairs)} paired differences within datasets are not shown: --json")

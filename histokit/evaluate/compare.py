@@ -9,12 +9,12 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.evaluate.cells import Cell, Table, best_of_each, cell_documents, make_table
 from histokit.evaluate.columns import Column, column_key, make_columns
-from histokit.evaluate.facts import Facts, describe_runs
+from histokit.evaluate.facts import Facts, describe_runs, usual_metrics
 from histokit.evaluate.methods import by_run, group_methods, parse_keys, same_twice
 from histokit.evaluate.pairs import pair_differences
 from histokit.evaluate.pick import check_enough, pick_runs
 from histokit.evaluate.ranking import rank_methods
-from histokit.evaluate.remarks import cell_remarks, column_remarks, run_remarks
+from histokit.evaluate.remarks import cell_remarks, column_remarks, leak_remarks, run_remarks
 from histokit.evaluate.scored import Scored, score_runs
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.protocol.scorers import check_metric
@@ -35,7 +35,7 @@ class Comparison:
     methods : list of dict
         Of each method, the best first: ``method`` (its name), ``facts``, ``average_rank`` and ``cells``: on each column
         the mean score over its runs with a 95 % ``interval``, the ``place`` (1 is the best), the ``mark`` (best,
-        second) and the ``rank`` (the best of k ranked methods has k).
+        second), the ``rank`` (the best of k ranked methods has k) and whether it is ``optimistic``.
     rows : list of dict
         Of each run: its method, score, mean over folds and interval.
     pairs : list of dict
@@ -132,7 +132,7 @@ def compare(
     )
     check_enough([entry.run for entry in scored], where)
     found = compare_scores(scored, by=by, best_of=best_of, by_hand=bool(named))
-    found.notes[:0] = notes
+    found.notes[:0] = [*notes, *leak_remarks(store, make_columns(scored))]
     return found
 
 
@@ -140,9 +140,7 @@ def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | None) -> dic
     """Return the metric of each run: that which is asked for, else that of its dataset."""
     if metric is not None:
         return dict.fromkeys((run.id for run in runs), check_metric(metric))
-    usual = {record.name: record.metric for record in store.datasets()}
-    for run in runs:
-        usual.setdefault(run.dataset, run.metric)
+    usual = usual_metrics(store, runs)
     return {run.id: usual[run.dataset] for run in runs}
 
 

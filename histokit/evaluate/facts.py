@@ -37,18 +37,29 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
     list of dict
         Fact → text, number, bool or list; what is off or absent is left out. Names have letters, digits and ``_``
         only. ``features`` is the address without fingerprints and options of the network, unless runs on one dataset
-        differ in these.
+        differ in these; ``tuned_by`` is the metric of a run that others on its dataset do not share.
     """
     sources = read_sources(store, runs)
-    metrics = {record.name: record.metric for record in store.datasets()}
     texts = feature_texts(runs, sources)
-    return [
-        _facts(store, run, listed, text, metrics.get(run.dataset))
-        for run, listed, text in zip(runs, sources, texts, strict=True)
-    ]
+    found = [_facts(store, run, s, text) for run, s, text in zip(runs, sources, texts, strict=True)]
+    usual = usual_metrics(store, runs)
+    tuned = {(run.dataset, run.metric) for run in runs}
+    mixed = [name for name in usual if len({metric for dataset, metric in tuned if dataset == name}) > 1]
+    for run, facts in zip(runs, found, strict=True):
+        if run.dataset in mixed and run.metric != usual[run.dataset]:
+            facts["tuned_by"] = run.metric
+    return found
 
 
-def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: str, metric: str | None) -> Facts:
+def usual_metrics(store: Store, runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the metric of each dataset; that of its first run where the dataset is gone."""
+    metrics = {record.name: record.metric for record in store.datasets()}
+    for run in runs:
+        metrics.setdefault(run.dataset, run.metric)
+    return metrics
+
+
+def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: str) -> Facts:
     given, origin = run.parameters, _origin(store, run)
     facts: Facts = {
         "run": run.id,
@@ -65,7 +76,6 @@ def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: st
         "selection": "stored" if given.get("selection") else None,
         "seed": given.get("seed", 0),
         "metric": run.metric,
-        "tuned_by": run.metric if metric not in (None, run.metric) else None,
     }
     if run.kind == "predict":
         facts["trained_on"] = origin.dataset if origin else run.source_run

@@ -11,6 +11,8 @@ from histokit.evaluate.figure import new_sheet, save_sheet
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
 _COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#c7a73b", "#4aa6a6")
+#: As in the figures of Mormont et al. 2018 (paper 003).
+_PUBLISHED = {"svm": "#e08a2e", "et": "#4f9a5b", "fc": "#b8453c"}
 _PLAIN = "#7da7c9"
 
 
@@ -58,9 +60,13 @@ def rank_figure(found: Comparison, path: str | Path) -> Path:
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
     """Return the colour of each method, and what the colours mean."""
     for fact in _COLOURED_BY:
-        values = [str(method["facts"].get(fact, "–")) for method in shown]
-        meaning = dict(zip(dict.fromkeys(values), _COLOURS, strict=False))
-        if 1 < len(set(values)) < len(shown) and len(set(values)) <= len(_COLOURS):
+        values = [str(method["facts"].get(fact, "")) for method in shown]
+        several = 1 < len(set(values)) < len(shown) and len(set(values)) <= len(_COLOURS)
+        if several and all(values):
+            free = [colour for colour in _COLOURS if colour not in {_PUBLISHED.get(value) for value in values}]
+            others = [value for value in dict.fromkeys(values) if value not in _PUBLISHED]
+            meaning = dict(zip(others, free, strict=False))
+            meaning = {value: _PUBLISHED.get(value) or meaning[value] for value in dict.fromkeys(values)}
             return [meaning[value] for value in values], meaning
     return [_PLAIN] * len(shown), {}
 
@@ -70,13 +76,16 @@ def _draw_ranks(axis: Any, found: Comparison, shown: list[dict[str, Any]], colou
     axis.barh(range(len(shown)), ranks, color=colours, height=0.7)
     for row, rank in enumerate(ranks):
         axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=7)
-    axis.set_xlabel(f"average rank over {len(found.columns)} datasets ({len(shown)} is the highest)", fontsize=9)
+    chosen = "; chosen on the test samples" * bool(found.best_of)
+    highest = f"average rank over {len(found.columns)} datasets ({len(shown)} is the highest{chosen})"
+    axis.set_xlabel(highest, fontsize=9)
     nemenyi = found.ranking["tests"]["nemenyi"] if found.ranking else None
     right = len(shown) * 1.08
     if nemenyi:
         width = nemenyi["critical_difference"]
         axis.plot([1, 1 + width], [-0.9, -0.9], color="black", linewidth=2)
-        axis.text(1 + width + 0.02 * len(shown), -0.9, f"critical difference {width:.2f}", va="center", fontsize=7)
+        text = f"critical difference {width:.2f}; the lines join what is not told apart"
+        axis.text(1 + width + 0.02 * len(shown), -0.9, text, va="center", fontsize=7)
         order = {method["method"]: row for row, method in enumerate(shown)}
         for number, group in enumerate(nemenyi["not_apart"]):
             place = right + 0.03 * len(shown) * number

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from histokit.errors import some
 from histokit.evaluate import significance
 from histokit.evaluate.cells import Table
 from histokit.evaluate.columns import Column, rankable
@@ -33,7 +34,7 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         return None, []
     absent = {method: [c.name for c in columns if _missing(cells.get(c))] for method, cells in table.items()}
     left_out = {method: names for method, names in absent.items() if names}
-    notes = [f"{method} is left out of the ranks: it has no score on {', '.join(n)}" for method, n in left_out.items()]
+    notes = _left_out_notes(left_out)
     names = [method for method in table if method not in left_out]
     if len(names) < 2:
         notes.append("no ranks: fewer than two methods have a score on every dataset")
@@ -52,6 +53,13 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         "tests": tests,
     }
     return document, [*notes, *more]
+
+
+def _left_out_notes(left_out: dict[str, list[str]]) -> list[str]:
+    same: dict[str, list[str]] = {}
+    for method, columns in left_out.items():
+        same.setdefault(some(columns), []).append(method)
+    return [f"left out of the ranks, without a score on {where}: {some(methods)}" for where, methods in same.items()]
 
 
 def _missing(cell: Any) -> bool:

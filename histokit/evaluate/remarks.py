@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from histokit.errors import some
+from histokit.errors import StoreError, some
 from histokit.evaluate.cells import Cell, Table
 from histokit.evaluate.columns import Column
 from histokit.evaluate.methods import method_facts
 from histokit.evaluate.scored import Scored
 from histokit.evaluate.sources import is_chosen
 from histokit.evaluate.summary import ENOUGH_GROUPS
+from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -71,12 +72,26 @@ def _made_differently(cells: dict[Column, Cell]) -> bool:
     return any(len(fingerprints) > 1 for fingerprints in made.values())
 
 
+def leak_remarks(store: Store, columns: Sequence[Column]) -> Iterator[str]:
+    """Say which splits leak, as their sources declare."""
+    for dataset, split in dict.fromkeys((column.task[0], column.split) for column in columns if column.split):
+        try:
+            leaks = store.split(dataset, split).leaks
+        except StoreError:
+            continue
+        if leaks:
+            yield f"the split {split} of {dataset} leaks: {leaks}"
+
+
 def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
     """Say which scores are undefined, and which intervals are unreliable."""
     for entry in scored:
         yield from entry.notes
         if entry.score is None and not entry.notes:
             yield f"the {entry.metric} of {entry.run.id} on {entry.run.dataset} is undefined"
+    peeked = [entry.run.id for entry in scored if entry.facts.get("choose") == "test"]
+    if peeked:
+        yield f"layers of {some(peeked)} were chosen on the test samples: their scores are optimistic"
     few = {entry.groups for entry in scored if entry.groups < ENOUGH_GROUPS}
     if few:
         yield f"intervals of {min(few)} groups are unreliable, they need {ENOUGH_GROUPS}"

@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError
 from histokit.evaluate.facts import Facts
-from histokit.evaluate.frame import Codes, Frame, make_frame
-from histokit.evaluate.summary import FOLD_AREA, draw_weights, fold_mean
+from histokit.evaluate.frame import Frame, make_frame
+from histokit.evaluate.resampled import resample_areas, resample_counts
+from histokit.evaluate.summary import FOLD_AREA, draw_weights
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.scorers import count_metrics, defined
+from histokit.protocol.scorers import defined
 from histokit.store import RunRecord, Store
 
 Floats = NDArray[np.float64]
 
 #: Runs whose predictions are in memory at once.
-_BATCH = 32
+_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +57,30 @@ class Scored:
     notes: tuple[str, ...] = ()
 
 
-class _Draws:
-    """Resamples of groups, drawn once for all runs of as many groups."""
+class _Shared:
+    """What many runs have in common: resamples of as many groups, and the digest of the same samples."""
 
     def __init__(self, resamples: int, seed: int):
         self.resamples, self.seed = resamples, seed
-        self._count, self._weights = 0, np.empty((0, 0))
+        self._groups, self._weights = 0, np.empty((0, 0))
+        self._digests: dict[bytes, str] = {}
 
-    def of(self, groups: int) -> Floats:
-        if groups != self._count:
-            self._count, self._weights = groups, draw_weights(groups, self.resamples, self.seed)
+    def weights(self, groups: int) -> Floats:
+        """Return how often each group counts: as it is in the first row, as it was drawn in the others."""
+        if groups != self._groups:
+            drawn = draw_weights(groups, self.resamples, self.seed)
+            self._groups, self._weights = groups, np.vstack([np.ones((1, groups)), drawn])
         return self._weights
+
+    def digest(self, frame: Frame) -> str:
+        """Return a digest of folds, ids, labels and groups, whatever the order of rows."""
+        truth = [frame.classes[k] for k in frame.true]
+        columns = [frame.repeat.tolist(), frame.fold.tolist(), frame.ids.tolist(), truth, frame.groups.tolist()]
+        as_listed = digest_bytes(*(repr(column).encode() for column in columns))
+        if as_listed not in self._digests:
+            rows = sorted(repr(row).encode() for row in zip(*columns, strict=True))
+            self._digests[as_listed] = digest_bytes(*rows).hex()
+        return self._digests[as_listed]
 
 
 def score_runs(
@@ -104,7 +118,7 @@ def score_runs(
     ------
     DataError
     """
-    draws, found, notes = _Draws(bootstrap, seed), [], []
+    shared, found, notes = _Shared(bootstrap, seed), [], []
     for start in range(0, len(runs), _BATCH):
         batch = runs[start : start + _BATCH]
         tables = store.predictions_of([run.id for run in batch])
@@ -116,53 +130,32 @@ def score_runs(
                     raise
                 notes.append(f"left out: {error.message}")
                 continue
-            found.append(_score(run, facts[run.id], frame, metrics[run.id], draws))
+            found.append(_score(run, facts[run.id], frame, metrics[run.id], shared))
             if progress is not None:
                 progress(number, len(runs), run.id)
     return found, notes
 
 
-def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, draws: _Draws) -> Scored:
-    folds = frame.folds()
-    name = FOLD_AREA if metric == "roc_auc" and len(folds) > 1 else metric
+def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Shared) -> Scored:
     units, _ = frame.units()
-    groups = int(units.max()) + 1
-    broken = metric == "roc_auc" and bool(np.isnan(frame.scores).any())
-    weights = np.vstack([np.ones((1, groups)), draws.of(groups)])
-    if broken:
-        values, each = np.full(len(weights), np.nan), np.array([np.nan])
+    weights = shared.weights(int(units.max()) + 1)
+    if metric == "roc_auc":
+        values, each = resample_areas(frame, units, weights)
     else:
-        values = _resample(frame, units, weights, metric, name)
-        each = np.array([frame.take(rows).scorer().values([metric])[metric] for *_, rows in folds])
+        values, each = resample_counts(frame, units, weights, metric)
+    broken = metric == "roc_auc" and bool(np.isnan(frame.scores).any())
+    if broken:
+        values = np.full(len(weights), np.nan)
     known = each[~np.isnan(each)]
     return Scored(
         run=run,
         facts=facts,
-        metric=name,
+        metric=FOLD_AREA if metric == "roc_auc" and len(each) > 1 else metric,
         score=defined(float(values[0])),
         fold_mean=float(known.mean()) if len(known) else None,
         fold_std=float(known.std()) if len(known) else None,
         resampled=values[1:],
-        groups=groups,
-        samples=_digest(frame),
+        groups=weights.shape[1],
+        samples=shared.digest(frame),
         notes=(f"{run.id} has scores that are no numbers: its {metric} is undefined",) if broken else (),
     )
-
-
-def _resample(frame: Frame, units: Codes, weights: Floats, metric: str, name: str) -> Floats:
-    if name == FOLD_AREA:
-        return fold_mean(frame, units, weights, metric)
-    if metric == "roc_auc":
-        return frame.scorer(units).resample(weights, [metric])[metric]
-    # Confusions add up over groups, so that a resample is one product with the confusion of each group.
-    k = len(frame.classes)
-    cells = units * k * k + frame.true * k + frame.predicted
-    each = np.bincount(cells, minlength=weights.shape[1] * k * k).reshape(weights.shape[1], k * k)
-    return count_metrics((weights @ each).reshape(-1, k, k))[metric]
-
-
-def _digest(frame: Frame) -> str:
-    """Return a digest of what was scored, whatever the order of rows."""
-    truth = [frame.classes[k] for k in frame.true]
-    rows = zip(frame.repeat.tolist(), frame.fold.tolist(), frame.ids, truth, map(str, frame.groups), strict=True)
-    return digest_bytes(*(repr(row).encode() for row in sorted(rows))).hex()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from histokit.store.vectors import FeatureTable
 #: What the name of a network begins with that was fine-tuned here; the id of its run follows.
 _TUNED_HERE = "run:"
 _MARK = 6
+_FEW = 3
+_LIBRARY = re.compile(r"^(timm|torchvision):")
 
 
 @dataclass(frozen=True)
@@ -152,18 +155,15 @@ def is_chosen(run: RunRecord) -> bool:
 
 
 def shorten(features: str) -> str:
-    """Return an address of many parts in few words, such as ``7 networks/last`` or ``resnet50/5 layers``."""
+    """Return an address in few words, such as ``7 networks/last`` or ``resnet50/5 layers``, and without libraries."""
     layers: dict[str, list[str]] = {}
     for part in features.split("+"):
         network, _, layer = part.rpartition("/")
-        layers.setdefault(network, []).append(layer)
+        layers.setdefault(_LIBRARY.sub("", network), []).append(layer)
     if len(layers) > _FEW:
         places = [place for listed in layers.values() for place in listed]
         return f"{len(layers)} networks/{places[0] if len(set(places)) == 1 else f'{len(places)} layers'}"
     return "+".join(_shorten_layers(network, listed) for network, listed in layers.items())
-
-
-_FEW = 3
 
 
 def _shorten_layers(network: str, layers: Sequence[str]) -> str:

@@ -24,9 +24,11 @@ class Sheet(NamedTuple):
 def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
     """Return the tables that show a comparison: scores, runs, paired differences, ranks and tests."""
     yield _scores(found)
-    if len(found.columns) > 1 and len(found.rows) <= _RUNS:
+    if len(found.columns) > 1 and found.best_of:
+        yield _chosen(found)
+    elif len(found.columns) > 1 and len(found.rows) <= _RUNS:
         yield _runs(found)
-    if found.pairs:
+    if found.pairs and shows_pairs(found):
         yield _pairs(found)
     if found.ranking:
         yield _wilcoxon(found.ranking["tests"])
@@ -46,7 +48,13 @@ def _scores(found: Comparison) -> Sheet:
         rows.append([method["method"], *map(_marked, cells), *ranks])
     ranked = ["average rank"] * bool(found.ranking)
     highest = f"; ranks: {len(found.ranking['methods'])} is the highest" if found.ranking else ""
-    return Sheet(f"scores: (1) best, (2) second best{highest}{chosen}", ["method", *heads, *ranked], rows)
+    return Sheet(f"scores: (1) best, (2) second best{chosen}{highest}", ["method", *heads, *ranked], rows)
+
+
+def _chosen(found: Comparison) -> Sheet:
+    names = [column["column"] for column in found.columns]
+    rows = [[m["method"], *((m["cells"].get(name) or {}).get("chosen") for name in names)] for m in found.methods]
+    return Sheet("chosen", ["method", *names], rows)
 
 
 def _one_column(found: Comparison, chosen: str) -> Sheet:
@@ -78,27 +86,36 @@ def _runs(found: Comparison) -> Sheet:
     return Sheet("runs", [*names, "95 % interval"], rows)
 
 
+def shows_pairs(found: Comparison) -> bool:
+    """Return whether the paired differences, or those from the best method, are few enough to be shown."""
+    return len(found.columns) == 1 or len(_shown_pairs(found)) <= _PAIRS
+
+
+def _shown_pairs(found: Comparison) -> list[dict[str, Any]]:
+    """Return all pairs or, where there are many, those of the best method of each column."""
+    if len(found.pairs) <= _PAIRS:
+        return found.pairs
+    best: dict[str, str] = {}
+    for method in found.methods:
+        for name, cell in method["cells"].items():
+            if cell["place"] == 1:
+                best.setdefault(name, method["method"])
+    turned = [pair if pair["first"] == best.get(pair["column"]) else _turned(pair) for pair in found.pairs]
+    return [pair for pair in turned if pair["first"] == best.get(pair["column"])]
+
+
 def _pairs(found: Comparison) -> Sheet:
-    pairs, title = found.pairs, "paired differences"
-    if len(pairs) > _PAIRS:
-        best = {
-            column["column"]: next((m["method"] for m in found.methods if _is_best(m, column["column"])), None)
-            for column in found.columns
-        }
-        pairs = [p if p["first"] == best[p["column"]] else _turned(p) for p in pairs if _has(p, best[p["column"]])]
-        title = f"paired differences from the best method (all {len(found.pairs)}: --json)"
+    title = "paired differences"
+    if len(found.pairs) > _PAIRS:
+        title += f" from the best method (all {len(found.pairs)}: --json)"
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
-    rows = [[*(pair[name] for name in names), bounds(pair), pair["p"]] for pair in pairs]
+    rows = [[*(pair[name] for name in names), bounds(pair), _p(pair["p"])] for pair in _shown_pairs(found)]
     return Sheet(title, [*names, "95 % interval", "p"], rows)
 
 
-def _is_best(method: dict[str, Any], column: str) -> bool:
-    return column in method["cells"] and method["cells"][column]["place"] == 1
-
-
-def _has(pair: dict[str, Any], method: str | None) -> bool:
-    return method in (pair["first"], pair["second"])
+def _p(value: float | None) -> float | str | None:
+    return "<0.0001" if value is not None and value < 1e-4 else value
 
 
 def _turned(pair: dict[str, Any]) -> dict[str, Any]:
@@ -108,12 +125,13 @@ def _turned(pair: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wilcoxon(tests: dict[str, Any]) -> Sheet:
-    names = ["first", "second", "wins", "losses", "ties", "median_difference", "statistic", "p", "p_holm"]
+    names = ["first", "second", "wins", "losses", "ties", "median_difference", "statistic"]
     listed = tests["wilcoxon"]
     cut = f" (the {_PAIRS} smallest p of {len(listed)}, all: --json)" if len(listed) > _PAIRS else ""
     shown = sorted(listed, key=lambda pair: pair["p"])[:_PAIRS] if cut else listed
     title = f"Wilcoxon's signed-rank test over {tests['datasets']} datasets, with Holm's correction{cut}"
-    return Sheet(title, [name.replace("_", " ") for name in names], [[pair[name] for name in names] for pair in shown])
+    rows = [[*(pair[name] for name in names), _p(pair["p"]), _p(pair["p_holm"])] for pair in shown]
+    return Sheet(title, [*(name.replace("_", " ") for name in names), "p", "p (Holm)"], rows)
 
 
 def _omnibus(tests: dict[str, Any]) -> Iterator[Sheet]:
@@ -121,8 +139,8 @@ def _omnibus(tests: dict[str, Any]) -> Iterator[Sheet]:
     if friedman:
         second = friedman["iman_davenport"]
         rows = [
-            ["Friedman, chi squared", friedman["statistic"], str(friedman["df"]), friedman["p"]],
-            ["Iman and Davenport, F", second["statistic"], ", ".join(map(str, second["df"])), second["p"]],
+            ["Friedman, chi squared", friedman["statistic"], str(friedman["df"]), _p(friedman["p"])],
+            ["Iman and Davenport, F", second["statistic"], ", ".join(map(str, second["df"])), _p(second["p"])],
         ]
         yield Sheet("do the ranks differ at all?", ["test", "statistic", "degrees of freedom", "p"], rows)
     if nemenyi:

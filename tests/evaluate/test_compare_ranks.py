@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from histokit.evaluate import resampled
+from histokit.evaluate.frame import Frame
 from histokit.evaluate.ranks import marks, places, rank_scores
 from histokit.evaluate.significance import (
     compare_pairs,
@@ -14,6 +16,7 @@ from histokit.evaluate.significance import (
     smallest_p,
     wilcoxon,
 )
+from histokit.evaluate.summary import fold_mean
 
 #: AUC of four classifiers on fourteen datasets: Demšar 2006, table 6, whose ranks of the last row but one tell two
 #: areas apart that are both printed as 0.975.
@@ -148,3 +151,23 @@ def test_pairs_count_wins():
     assert (pair["wins"], pair["losses"], pair["ties"]) == (3, 1, 1)
     assert pair["median_difference"] == pytest.approx(0.1)
     assert pair["p"] == pair["p_holm"] == pytest.approx(stats.wilcoxon(np.round(scores[:, 0] - scores[:, 1], 9)).pvalue)
+
+
+@pytest.mark.parametrize("classes", ["ab", "abc"])
+@pytest.mark.parametrize("most", [0, 10**7])
+def test_areas_of_resamples_are_those_of_the_scorer(monkeypatch, classes, most):
+    monkeypatch.setattr(resampled, "_MOST", most)
+    rng = np.random.default_rng(0)
+    n, k = 120, len(classes)
+    scores = rng.integers(0, 6, (n, k)).astype(float)
+    fold, units = np.arange(n) % 3, rng.integers(0, 12, n)
+    codes, none = rng.integers(0, k, n), np.full(n, None, object)
+    frame = Frame(tuple(classes), None, none, codes, scores.argmax(1), scores, 0 * fold, fold, none, {})
+    weights = np.vstack([np.ones((1, 12)), rng.multinomial(12, np.full(12, 1 / 12), size=30)])
+    values, each = resampled.resample_areas(frame, units, weights)
+    assert values == pytest.approx(fold_mean(frame, units, weights, "roc_auc"))
+    assert each[1] == pytest.approx(frame.take(fold == 1).scorer().values(["roc_auc"])["roc_auc"])
+    for metric in ("balanced_accuracy", "f1_macro"):
+        values, each = resampled.resample_counts(frame, units, weights, metric)
+        assert values == pytest.approx(frame.scorer(units).resample(weights, [metric])[metric])
+        assert each[2] == pytest.approx(frame.take(fold == 2).scorer().values([metric])[metric])

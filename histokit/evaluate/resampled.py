@@ -1,0 +1,80 @@
+"""A metric in thousands of resamples of groups, from what adds up over groups or pairs of groups."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.evaluate.frame import Codes, Frame
+from histokit.protocol.scorers import count_metrics, ratio
+
+Floats = NDArray[np.float64]
+
+#: Pairs of samples, and of a sample and a group, that are held at once.
+_MOST = 8_000_000
+
+
+def resample_counts(frame: Frame, units: Codes, weights: Floats, metric: str) -> tuple[Floats, Floats]:
+    """Return a metric that follows from the confusion matrix: in each resample, and in each fold.
+
+    Parameters
+    ----------
+    frame : Frame
+    units : (n,) array of int
+        The group of each prediction.
+    weights : (B, groups) array
+        How often each group was drawn.
+    metric : str
+
+    Returns
+    -------
+    (B,) array, (folds,) array
+        NaN where undefined.
+    """
+    k = len(frame.classes)
+    cells = frame.true * k + frame.predicted
+
+    def confusions(owner: Codes, count: int) -> Floats:
+        return np.bincount(owner * k * k + cells, minlength=count * k * k).reshape(count, k * k).astype(float)
+
+    fold = np.empty(len(frame), np.intp)
+    folds = frame.folds()
+    for number, (*_, rows) in enumerate(folds):
+        fold[rows] = number
+    values = count_metrics((weights @ confusions(units, weights.shape[1])).reshape(-1, k, k))
+    each = count_metrics(confusions(fold, len(folds)).reshape(-1, k, k))
+    return values[metric], each[metric]
+
+
+def resample_areas(frame: Frame, units: Codes, weights: Floats) -> tuple[Floats, Floats]:
+    """Return the mean over folds of the area under the ROC curve in each resample, and the area in each fold.
+
+    The first row of `weights` is that of the data as they are.
+    """
+    by_fold = np.array([_area(frame.take(rows), units[rows], weights) for *_, rows in frame.folds()])
+    known = ~np.isnan(by_fold)
+    return ratio(np.nan_to_num(by_fold).sum(0), known.sum(0)), by_fold[:, 0]
+
+
+def _area(frame: Frame, units: Codes, weights: Floats) -> Floats:
+    """Return the (B,) areas of the positive one of two classes, or the mean over classes where they are defined."""
+    if np.isnan(frame.scores).any():
+        return np.full(len(weights), np.nan)
+    names, owner = np.unique(units, return_inverse=True)
+    if len(frame) * max(len(frame), len(names)) > _MOST:
+        return frame.scorer(units).resample(weights, ["roc_auc"])["roc_auc"]
+    member = np.zeros((len(frame), len(names)))
+    member[np.arange(len(frame)), owner] = 1
+    drawn, k = weights[:, names], len(frame.classes)
+    ranked = range(k) if k > 2 else [k - 1 if frame.positive is None else frame.positive]
+    areas = np.array([_wins(frame.true == c, frame.scores[:, c], member, drawn) for c in ranked])
+    return ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
+
+
+def _wins(positive: NDArray[np.bool_], score: Floats, member: Floats, drawn: Floats) -> Floats:
+    """Return the share of pairs of a positive and a negative that the positive wins; a tie is half a win."""
+    high, low = score[positive][:, None], score[~positive][None, :]
+    # Wins add up over pairs of groups, so that a resample is a product with a matrix of groups by groups.
+    between = member[positive].T @ ((high > low) + 0.5 * (high == low)) @ member[~positive]
+    pairs = (drawn @ member[positive].sum(0)) * (drawn @ member[~positive].sum(0))
+    return ratio(((drawn @ between) * drawn).sum(1), pairs)
