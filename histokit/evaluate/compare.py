@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,7 +69,7 @@ def compare(
     dataset: str | Sequence[str] = (),
     where: str | None = None,
     everything: bool = False,
-    metric: str | None = None,
+    metric: str | Mapping[str, str] | None = None,
     by: str | Sequence[str] | None = None,
     best_of: str | Sequence[str] | None = None,
     bootstrap: int = 1000,
@@ -92,7 +92,7 @@ def compare(
         SQL over what is known of runs (`histokit.evaluate.facts.describe_runs`), such as ``classifier = 'svm'``.
     everything : bool
         Take all stored runs.
-    metric : str, optional
+    metric : str or mapping of dataset to str, optional
         That of each dataset where not given. The ROC AUC of runs over folds is compared by its mean over folds.
     by : str or sequence of str, optional
         The facts that make a method, in place of all.
@@ -136,11 +136,10 @@ def compare(
     return found
 
 
-def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | None) -> dict[str, str]:
+def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | Mapping[str, str] | None) -> dict[str, str]:
     """Return the metric of each run: that which is asked for, else that of its dataset."""
-    if metric is not None:
-        return dict.fromkeys((run.id for run in runs), check_metric(metric))
-    usual = usual_metrics(store, runs)
+    asked = dict.fromkeys((run.dataset for run in runs), metric) if isinstance(metric, str) else dict(metric or {})
+    usual = usual_metrics(store, runs) | {name: check_metric(value) for name, value in asked.items()}
     return {run.id: usual[run.dataset] for run in runs}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from histokit.errors import StoreError
-from histokit.evaluate.sources import Source, feature_texts, is_chosen, read_sources
+from histokit.evaluate.sources import Source, candidates, chosen_networks, feature_texts, is_chosen, read_sources
 from histokit.store import RunRecord, Store
 
 Facts = dict[str, Any]
@@ -19,6 +19,8 @@ DERIVED = ("strategy", "network", "layer")
 
 #: Parameters that are facts of their own, or none.
 _TAKEN = ("classifier", "metric", "positive", "seed", "selection", "split", "target", "where", "candidates")
+#: What a run found or did besides, which its record keeps among the parameters.
+_RESULTS = ("candidate_runs", "final", "scored")
 #: Parameters of a stored selection that its run has as well.
 _NOT_OF_SELECTION = ("metric", "notes", "target", "where")
 
@@ -80,10 +82,11 @@ def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: st
     if run.kind == "predict":
         facts["trained_on"] = origin.dataset if origin else run.source_run
         facts["trained_split"] = origin.split if origin else None
-    facts |= {name: value for name, value in _flat(given) if name not in _TAKEN}
+    asked = {name: value for name, value in given.items() if name not in (*_TAKEN, *_RESULTS)}
+    facts |= dict(_flat(asked))
     facts |= _selection(store, given)
     if is_chosen(run):
-        facts["candidates"] = sorted(re.sub(r"@\w+", "", str(text)) for text in given.get("candidates") or [])
+        facts["candidates"] = candidates(run)
     return {name: value for name, value in facts.items() if not _off(value)}
 
 
@@ -141,5 +144,7 @@ _STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[Source]], bool]], ..
 def _strategy(run: RunRecord, sources: Sequence[Source]) -> str:
     """Return the strategy of a run in the words of Mormont et al. 2018, Table 2 (paper 003)."""
     name = next((name for name, fits in _STRATEGIES if fits(run, sources)), "other")
-    networks = "+".join(dict.fromkeys(source.network for source in sources))
-    return f"{name} {networks}".strip() if name == "inner layer" else name
+    if name != "inner layer":
+        return name
+    networks = chosen_networks(run) or list(dict.fromkeys(source.network for source in sources))
+    return f"{name} {networks[0]}" if len(networks) == 1 else "chosen features"

@@ -44,7 +44,7 @@ def wilcoxon(differences: Floats) -> tuple[float, float]:
     if len(rounded) <= _COUNTED:
         return _count_out(d)
     untied = len(np.unique(np.abs(d))) == len(rounded)
-    found = stats.wilcoxon(d, method="exact" if untied and len(d) <= _EXACT else "asymptotic")
+    found = stats.wilcoxon(d, method="exact" if untied and len(d) <= _EXACT else "approx")
     return float(found.statistic), float(found.pvalue)
 
 

@@ -14,6 +14,8 @@ from histokit.store.vectors import FeatureTable
 _TUNED_HERE = "run:"
 _MARK = 6
 _FEW = 3
+#: Fingerprints, and options of networks, in an address.
+_OPTIONS = re.compile(r"@\w+|,[^/+]*(?=/)")
 _LIBRARY = re.compile(r"^(timm|torchvision):")
 
 
@@ -61,7 +63,8 @@ def read_sources(store: Store, runs: Sequence[RunRecord]) -> list[list[Source]]:
 def _parts(run: RunRecord) -> list[tuple[str, str, str]]:
     """Return backbone, layer and fingerprint of each part of a run's features."""
     if run.features:
-        return [(str(p["backbone"]), str(p["layer"]), str(p["fingerprint"])) for p in run.features]
+        named = [part for part in run.features if "/" in str(part["address"])]
+        return [(str(p["backbone"]), str(p["layer"]), str(p["fingerprint"])) for p in named]
     found = []
     for part in run.address.split("+"):
         backbone, slash, layer = part.rpartition("/")
@@ -128,6 +131,8 @@ def _mixed(members: Sequence[int], runs: Sequence[RunRecord], sources: Sequence[
 
 def _text(run: RunRecord, sources: Sequence[Source], level: int) -> str:
     write = _LEVELS[level]
+    if is_chosen(run) and candidates(run):
+        return chosen_text(run)
     by_network: dict[tuple[str, str], list[Source]] = {}
     for source in sources:
         by_network.setdefault((source.network, source.options), []).append(source)
@@ -152,6 +157,25 @@ _LEVELS: tuple[Callable[[Source, str], str], ...] = (
 def is_chosen(run: RunRecord) -> bool:
     """Return whether one of several layers was chosen, by inner cross-validation or on the test set."""
     return run.parameters.get("choose") not in (None, False, "", "none")
+
+
+def candidates(run: RunRecord) -> list[str]:
+    """Return the features that a run chose from, without fingerprints and options of networks."""
+    listed = run.parameters.get("candidates") or []
+    return sorted({_OPTIONS.sub("", str(address)) for address in listed})
+
+
+def chosen_networks(run: RunRecord) -> list[str]:
+    """Return the networks that a run chose from; empty where it chose nothing, or does not say from what."""
+    parts = [part for address in candidates(run) for part in address.split("+")] if is_chosen(run) else []
+    return sorted({part.rpartition("/")[0] for part in parts})
+
+
+def chosen_text(run: RunRecord) -> str:
+    """Return ``network/each`` where a layer of one network was chosen, else all candidates."""
+    networks, listed = chosen_networks(run), candidates(run)
+    whole = len(networks) == 1 and len(listed) > 1 and not any("+" in address for address in listed)
+    return f"{networks[0]}/each" if whole else "|".join(listed)
 
 
 def shorten(features: str) -> str:

@@ -13,6 +13,7 @@ from histokit.evaluate.evaluate import evaluate
 from histokit.evaluate.rank_figure import rank_figure
 from histokit.evaluate.tables import comparison_sheets
 from histokit.features import FeatureStore
+from histokit.store.records import Split, split_rows
 from tests.evaluate.made_up import make_record, save, save_dataset, with_scores
 
 
@@ -159,6 +160,8 @@ def test_each_dataset_has_its_own_metric(empty):
     found = compare(empty, dataset=["B", "A"], bootstrap=5)
     assert [(c["column"], c["metric"]) for c in found.columns] == [("B", "balanced_accuracy"), ("A", "roc_auc")]
     assert found.metric is None
+    given = compare(empty, dataset=["B", "A"], metric={"A": "accuracy"}, bootstrap=5)
+    assert [c["metric"] for c in given.columns] == ["balanced_accuracy", "accuracy"]
     assert "A: roc_auc" in score_table(found).columns
 
 
@@ -211,6 +214,24 @@ def test_one_split_name_of_two_digests_is_kept_apart(empty):
     found = compare(empty, runs, bootstrap=5)
     assert [column["column"] for column in found.columns] == ["A (cv aaaa)", "A (cv cccc)"]
     assert found.pairs == []
+
+
+def test_a_split_that_leaks_is_named(empty):
+    save_dataset(empty, "A")
+    rows = split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])
+    empty.save_split(Split("A", "published", rows, leaks="images of a patient are on both sides"))
+    for classifier in ("svm", "et"):
+        save(empty, "A", 15, classifier, split="published")
+    found = compare(empty, everything=True, bootstrap=5)
+    assert "the split published of A leaks: images of a patient are on both sides" in found.notes
+
+
+def test_layers_chosen_on_the_test_samples_are_marked(empty):
+    save(empty, "A", 15)
+    peeked = save(empty, "A", 16, choose="test", candidates=["net/1", "net/2"])
+    found = compare(empty, everything=True, bootstrap=5)
+    assert any(f"layers of {peeked} were chosen on the test samples" in note for note in found.notes)
+    assert {m["method"]: m["cells"]["A"]["optimistic"] for m in found.methods} == {"net/each": True, "net/last": False}
 
 
 def test_targets_and_filters_are_tasks_of_their_own(empty):

@@ -35,6 +35,7 @@ def facts_of(store, *args, **changes):
         ("feature selection", "resnet50/last+vgg16/last", {"selection": "abcd"}),
         ("inner layer resnet50", "resnet50/layer4.2", {"choose": "inner", "candidates": ["resnet50/layer4.2"]}),
         ("inner layer resnet50", "resnet50/last", {"choose": "test"}),
+        ("chosen features", "a/last", {"choose": "inner", "candidates": ["a/last", "b/last"]}),
         ("fine-tuning", "resnet50", {"kind": "finetune"}),
         ("fine-tuning", "run:0123456789ab/last", {}),
         ("from scratch", "resnet50", {"kind": "finetune", "from_scratch": True}),
@@ -192,6 +193,23 @@ def test_a_run_that_chose_its_layer_is_one_method_whatever_it_chose(empty):
     best = make_record("A", address="net/last", choose="test", candidates=layers)
     assert names(empty, one, other) == ["net/each svm"]
     assert names(empty, one, best) == ["svm choose=inner", "svm choose=test"]
+
+
+def test_what_was_chosen_from_may_be_networks(empty):
+    first = make_record("A", address="a/last", choose="inner", candidates=["b,x=1/last", "a/last@f1"])
+    other = make_record("A", address="b/last", choose="inner", candidates=["a/1", "a/last"])
+    assert described(empty, first, other) == ["a/last|b/last", "a/each"]
+
+
+def test_what_a_run_found_is_no_part_of_its_method(empty):
+    found = [{"final": {"parameters": {"C": c}, "seconds": c}, "scored": c > 1, "candidate_runs": [c]} for c in (1, 2)]
+    assert names(empty, *(make_record(d, **extra) for d, extra in zip("AB", found, strict=True))) == ["net/last svm"]
+
+
+def test_images_are_features_without_a_network(empty):
+    part = {"address": "images", "backbone": "images", "layer": "pixels", "fingerprint": "images:R,G", "table": ""}
+    facts = facts_of(empty, "et-fl", "images", features=[part])
+    assert (facts["features"], facts["strategy"], "network" in facts) == ("images", "ET-FL", False)
 
 
 # -- the published table
