@@ -18,12 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.protocol.solvers.newton_systems import System
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -33,6 +36,8 @@ _CG_TOLERANCE = 1e-9
 _JOINT_STEPS = 6
 _NEWTON_STEPS = 60
 _HALVINGS = 40
+#: Below so many multiplications in a product, one thread computes it.
+_WORTH_THREADS = 30_000_000
 #: So many similar problems are solved one after the other, each from what the one before found.
 _CHAIN = 5
 _SUFFICIENT = 1e-4
@@ -139,11 +144,17 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
     Solved
         Of every problem and penalty.
     """
+    from threadpoolctl import ThreadpoolController
+
+    blas = ThreadpoolController()
     values, dual = np.zeros_like(problems.target), np.zeros_like(problems.target)
     left = np.full(values.shape[1], len(penalties))
     together = np.arange(values.shape[1])
+    # Threads that wait for each other after every small product cost more than they save.
+    threads = 1 if values.size * matrix.A.shape[1] < _WORTH_THREADS else None
     for number, penalty in enumerate(penalties):
-        solved = _solve_together(matrix, problems.take(together), penalty, values[:, together])
+        with blas.limit(limits=threads, user_api="blas"):
+            solved = _solve_together(matrix, problems.take(together), penalty, values[:, together])
         good = solved.optimal
         left[together[~good]] = number
         together = together[good]
@@ -156,7 +167,9 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
         state = Solved(column, int(left[column]), values[:, column], dual[:, column], True)
         return _one_by_one(matrix, problems.take(np.array([column])), penalties, state, neighbour)
 
-    yield from _in_turn(matrix, chains, task)
+    if chains and matrix.paired:
+        matrix.gram  # noqa: B018 - once, before threads ask for it
+    yield from _in_turn(blas, chains, task)
 
 
 def _chains(kind: NDArray[np.intp], columns: NDArray[np.intp]) -> list[list[int]]:
@@ -170,16 +183,12 @@ def _chains(kind: NDArray[np.intp], columns: NDArray[np.intp]) -> list[list[int]
 
 
 def _in_turn(
-    matrix: Matrix, chains: list[list[int]], task: Callable[[int, dict[int, Mask]], list[Solved]]
+    blas: ThreadpoolController, chains: list[list[int]], task: Callable[[int, dict[int, Mask]], list[Solved]]
 ) -> Iterator[Solved]:
     """Work on all chains at once, and yield what they find in a fixed order."""
     if not chains:
         return
-    from threadpoolctl import ThreadpoolController
-
-    if matrix.paired:
-        matrix.gram  # noqa: B018 - once, before threads ask for it
-    blas, insides = ThreadpoolController(), [dict[int, Mask]() for _ in chains]
+    insides = [dict[int, Mask]() for _ in chains]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for position in range(max(map(len, chains))):
             running = [number for number, chain in enumerate(chains) if position < len(chain)]
