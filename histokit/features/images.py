@@ -66,8 +66,8 @@ class Images:
 
     @property
     def size(self) -> int:
-        """The number of images."""
-        return len(self)
+        """How many numbers it holds for sending to other processes: none."""
+        return 0
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -248,12 +248,16 @@ def make_grid(name: str, overrides: Mapping[str, Any] | None = None) -> list[dic
         values[key] = _values(name, key, value, known[key])
     settings = [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
     if not any(entry.possible(setting) for setting in settings):
-        listed = ", ".join(f"{key}={value}" for key, value in settings[0].items() if key in given)
         raise UsageError(
-            f"No setting of {name} is left with {listed}: w_min has to be below w_max.",
-            next="For instance --grid w_min=0.25 --grid w_max=0.5,0.75",
+            f"With w_min={_listed(values['w_min'])} and w_max={_listed(values['w_max'])} there is no setting of {name} "
+            "where w_min is below w_max.",
+            next="Give both, for instance --grid w_min=0.25,0.5 --grid w_max=0.75",
         )
     return [setting for setting in settings if entry.possible(setting)]
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return ",".join(map(str, values))
 
 
 def _search(name: str, entry: Classifier, chosen: Any) -> Mapping[str, tuple[Any, ...]]:

@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 import histokit
+from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore, import_features
 from histokit.protocol.leaf_frequencies import LeafFrequencySVM
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
-GRID = {"windows": 480, "min_leaf": 20, "trees": 2, "k": 40, "colour": "hsv", "C": 1}
+GRID = {"windows": 480, "min_leaf": 20, "trees": 2, "k": 40, "colour": "hsv", "C": 1.0}
 
 
 @pytest.fixture
@@ -111,6 +112,27 @@ def test_other_data_are_predicted_from_their_images(ingested: FeatureStore, imag
     assert found == {"night.png": "dark", "day.png": "bright", "old.png": "dark"}
     assert any("1 of 3 samples were in the training" in note for note in done.notes)
     assert histokit.predict(ingested, run.id, "new").id == done.id
+
+
+def test_the_same_through_the_command_line(
+    ingested: FeatureStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(ingested.uri))
+    asked = ["train", "d", "--features", "images", "--classifier", "et-fl", "--split", "holdout"]
+    asked += [text for key, value in GRID.items() for text in ("--grid", f"{key}={value}")]
+    assert cli.run(asked) == 0
+    assert capsys.readouterr().out.split() == [train(ingested, split="holdout").id]
+    assert cli.run(["train", "d", "--features", "images", "--split", "holdout"]) == 2
+    assert "--classifier et-fl" in capsys.readouterr().err
+
+
+def test_groups_of_one_image_are_told(store: FeatureStore, images: Path) -> None:
+    options = {"pattern": "{patient}/{label}/{cell}.png", "group": "cell"}
+    for number, path in enumerate(sorted(images.rglob("*.png"))):
+        path.rename(path.with_name(f"{number}.png"))
+    histokit.ingest(store, "folder", images, name="d", options=options)
+    run = train(store, split="holdout")
+    assert "every cell has one sample: folds that keep them together are plain folds" in run.notes
 
 
 def test_an_image_that_cannot_be_read_is_named(ingested: FeatureStore, images: Path) -> None:
