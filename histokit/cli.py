@@ -29,12 +29,14 @@ STEPS = "The steps"
 LOOK = "Look"
 CARE = "Care"
 
-#: (group, name, function, panel); an empty group is the app itself.
+#: (group, name, function, panel); an empty group is the app itself, an empty name the command of the group's own name.
 COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("", "ingest", ingest.ingest, STEPS),
     ("", "split", ingest.split, STEPS),
     ("", "extract", extract.extract, STEPS),
-    ("", "select", select.select, STEPS),
+    ("select", "", select.select, ""),
+    ("select", "compare", select.compare, ""),
+    ("select", "importances", select.importances, ""),
     ("", "train", train.train, STEPS),
     ("", "evaluate", evaluate.evaluate, STEPS),
     ("", "predict", study.predict, STEPS),
@@ -60,6 +62,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
 )
 
 GROUPS = {
+    "select": ("Find the smallest set of features that does as well.", STEPS),
     "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
     "plugins": ("Check a plugin against its contract.", CARE),
     "store": ("Check the store, merge fragments, remove what is old.", CARE),
@@ -74,20 +77,42 @@ _COMMON: dict[str, Any] = {
 
 
 class _Command(TyperCommand):
-    """A command whose usage line says DATASET, not {DATASET}."""
+    """A command whose usage line says DATASET, not {DATASET}, and whose help lists the commands beside it."""
+
+    beside: Sequence[Any] = ()
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces = super().collect_usage_pieces(ctx)
         return [piece.replace("{", "").replace("}", "") for piece in pieces]
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        super().format_options(ctx, formatter)
+        if self.beside:
+            with formatter.section("Commands beside it"):
+                path = ctx.command_path
+                formatter.write_dl([(f"{path} {c.name}", c.get_short_help_str(formatter.width)) for c in self.beside])
+
 
 class _Group(TyperGroup):
-    """A group whose help lists its commands panel by panel."""
+    """A group whose help lists its commands panel by panel.
+
+    Where a command has the name of the group, the group is that command for everything but the names of the others.
+    """
+
+    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        own = self.commands.get(str(self.name))
+        if not isinstance(own, _Command) or (args and args[0] in self.commands and args[0] != self.name):
+            return super().make_context(info_name, args, parent, **extra)
+        own.beside = [command for command in self.commands.values() if command is not own]
+        return own.make_context(info_name, args, parent, **extra)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         panels: dict[str, list[tuple[str, str]]] = {}
         width = max(map(len, self.commands))
-        for name, command in self.commands.items():
+        # Typer puts groups behind commands.
+        order = list(dict.fromkeys(group or name for group, name, _, _ in COMMANDS)) if ctx.parent is None else []
+        for name in sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order)):
+            command = self.commands[name]
             panel = getattr(command, "rich_help_panel", None) or "Commands"
             short = command.get_short_help_str(formatter.width - width - 6)
             panels.setdefault(panel, []).append((name.ljust(width), short))
@@ -115,7 +140,8 @@ def build_app() -> typer.Typer:
         groups[name] = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode=None)
         app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
     for group, name, function, panel in COMMANDS:
-        groups[group].command(name, cls=_Command, rich_help_panel=panel or None)(_with_common_options(function))
+        register = groups[group].command(name or group, cls=_Command, rich_help_panel=panel or None)
+        register(_with_common_options(function))
     return app
 
 

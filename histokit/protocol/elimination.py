@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import UsageError
-from histokit.protocol.estimators import fit, scores
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.methods import parallel
+from histokit.protocol.paths import Paths, Walk
+from histokit.protocol.scorers import defined
+from histokit.protocol.sizes import AUTO, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
 
-_TREES = {"max_features": "sqrt", "trees": 100}
+_TREES: dict[str, Any] = {"max_features": "sqrt", "trees": 100}
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,12 @@ class Elimination:
         The smallest subset whose score is within the tolerance of the best, ascending.
     ranking : list of int
         The rank of every column; 1 was kept longest.
+    importances : list of float
+        Of every column, before any was eliminated; they add up to 1.
     curve : list of [size, mean, std]
         The score by subset size over the inner folds, from large to small.
+    scores : list of list of float
+        For each point of the curve the score in each inner fold, none where undefined.
     k_best, k_min : int
         The size with the best score (the smallest of equals), and that of `columns`.
     metric : str
@@ -39,36 +43,13 @@ class Elimination:
 
     columns: list[int]
     ranking: list[int]
+    importances: list[float]
     curve: list[list[float]]
+    scores: list[list[float | None]]
     k_best: int
     k_min: int
     metric: str
     notes: list[str]
-
-
-def subset_sizes(columns: int, step: float) -> list[int]:
-    """Return the subset sizes from all columns down to one.
-
-    Parameters
-    ----------
-    columns : int
-    step : float
-        How many columns go at a time: a fraction of those left below 1, else a count (4 in paper 003).
-
-    Raises
-    ------
-    UsageError
-        If the step is not positive, or neither a fraction nor a whole number.
-    """
-    if step <= 0 or (step > 1 and step != int(step)):
-        raise UsageError(
-            f"The step {step} is no step.", next="Give a fraction such as --step 0.2, or a count such as 4."
-        )
-    sizes = [columns]
-    while sizes[-1] > 1:
-        gone = max(1, int(step * sizes[-1])) if step < 1 else int(step)
-        sizes.append(max(1, sizes[-1] - gone))
-    return sizes
 
 
 def eliminate(
@@ -76,14 +57,18 @@ def eliminate(
     rows: NDArray[np.intp],
     *,
     tolerance: float = 0.005,
-    step: float = 0.2,
+    step: float | str = AUTO,
     folds: int = 5,
     report: Callable[[], None] | None = None,
+    memory: MutableMapping[str, Walk] | None = None,
 ) -> Elimination:
     """Eliminate the least important columns, and keep the smallest subset that is as good as the best.
 
     The order of elimination is found anew in every inner fold for the curve, and once more on all rows for
-    the columns that are kept (Mormont et al. 2018, paper 003).
+    the columns that are kept (Mormont et al. 2018, paper 003). Columns are ranked at every size by the impurity
+    importances of 100 extremely randomised trees. A step that is a number gives the curve of scikit-learn's ``RFECV``.
+    With ``auto`` large steps find the knee, then each path goes once more through it from where it was there, four
+    columns at a time as in the paper.
 
     Parameters
     ----------
@@ -92,59 +77,50 @@ def eliminate(
         The training samples; no other row of the problem is looked at.
     tolerance : float
         How far below the best score a smaller subset may lie.
-    step : float
-        See `subset_sizes`.
+    step : float or str
+        See `histokit.protocol.sizes.subset_sizes`.
     folds : int
         Capped by the number of groups.
     report : callable, optional
-        Called after each of the paths, of which there is one more than inner folds.
+        Called after each stretch of a path: one more than inner folds for each pass.
+    memory : mutable mapping, optional
+        Keeps the stretches that are done, as JSON-serialisable data; what is there already is not done again. It must
+        be of the same problem, rows and options.
 
     Returns
     -------
     Elimination
     """
-    X, y = problem.X[rows], problem.y[rows]
+    step = parse_step(step)
     groups = None if problem.groups is None else problem.groups[rows]
-    fold, notes = inner_folds(y, groups, folds, problem.seed)
-    sizes, count = subset_sizes(X.shape[1], step), int(fold.max()) + 1
-    masks = [fold != number for number in range(count)] + [np.ones(len(y), bool)]
-    found = np.full((2, len(sizes), count), np.nan)
-    paths = parallel(_path, ((problem, X, y, mask, sizes) for mask in masks), True, X.size)
-    orders = []
-    for number, (order, values) in enumerate(paths):
-        orders.append(order)
-        if number < count:
-            found[:, :, number] = values
-        if report is not None:
-            report()
-    metric, table = decide(found, problem.metric, notes)
-    means = mean_of(table)
-    best = int(np.flatnonzero(means == means.max())[-1])
-    least = int(np.flatnonzero(means >= means[best] - tolerance)[-1])
-    order = orders[-1]
+    fold, notes = inner_folds(problem.y[rows], groups, folds, problem.seed)
+    places = [(rows[fold != number], rows[fold == number]) for number in range(int(fold.max()) + 1)]
+    kept = {} if memory is None else memory
+    paths = Paths(problem, [*places, (rows, rows[:0])], _TREES, kept, report or (lambda: None))
+    sizes = subset_sizes(problem.X.shape[1], step)
+    paths.extend(sizes, sizes)
+    while True:
+        sizes, found = paths.table()
+        said: list[str] = []
+        metric, table = decide(found, problem.metric, said)
+        means = mean_of(table)
+        best, least = knee(means, tolerance)
+        finer = finer_sizes(sizes, means, tolerance) if step == AUTO else []
+        if not finer:
+            break
+        smaller = sorted({*finer, *sizes[least + 1 :]}, reverse=True)
+        paths.extend([sizes[least], *finer], [sizes[least], *smaller])
+    order = paths.orders[-1]
     ranking = np.empty(len(order), np.intp)
     ranking[order] = np.arange(1, len(order) + 1)
-    curve = [[size, float(m), float(s)] for size, m, s in zip(sizes, means, np.nanstd(table, axis=1), strict=True)]
-    kept = sorted(int(c) for c in order[: sizes[least]])
-    return Elimination(kept, ranking.tolist(), curve, sizes[best], sizes[least], metric, notes)
-
-
-def _path(
-    problem: Problem, X: NDArray[np.floating], y: NDArray[np.intp], train: NDArray[np.bool_], sizes: list[int]
-) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the columns from the most to the least important, and the scores by size on the other rows."""
-    left, gone = np.arange(X.shape[1]), []
-    values = np.full((2, len(sizes)), np.nan)
-    parameters: dict[str, Any] = _TREES
-    for position, size in enumerate(sizes):
-        inside = X[:, left]
-        trees = fit("et", parameters, inside[train], y[train], seed=problem.seed)
-        if not train.all():
-            scored = problem.score(y[~train], scores("et", trees, inside[~train], problem.classes))
-            values[:, position] = scored[problem.metric], scored["accuracy"]
-        importances = getattr(trees, "feature_importances_", np.ones(size))
-        left = left[np.argsort(-importances, kind="stable")]
-        following = sizes[position + 1] if position + 1 < len(sizes) else 0
-        gone.append(left[following:])
-        left = np.sort(left[:following])
-    return np.concatenate(gone[::-1]), values
+    return Elimination(
+        columns=np.sort(order[: sizes[least]]).tolist(),
+        ranking=ranking.tolist(),
+        importances=paths.importances,
+        curve=[[size, float(m), float(s)] for size, m, s in zip(sizes, means, np.nanstd(table, axis=1), strict=True)],
+        scores=[[defined(value) for value in line] for line in table],
+        k_best=sizes[best],
+        k_min=sizes[least],
+        metric=metric,
+        notes=[*notes, *said],
+    )

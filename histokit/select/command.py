@@ -1,4 +1,4 @@
-"""``histokit select``."""
+"""``histokit select``, and what looks at selections and importances."""
 
 from __future__ import annotations
 
@@ -35,21 +35,30 @@ def select(
         float, typer.Option(metavar="T", help="How far the smallest subset may be below the best.")
     ] = 0.005,
     step: Annotated[
-        float, typer.Option(metavar="STEP", help="Columns to drop at a time: a fraction below 1, else a count.")
-    ] = 0.2,
+        str,
+        typer.Option(
+            metavar="STEP",
+            help="Columns to drop at a time: a count such as 4, a fraction below 1, or auto: large steps first, then 4 "
+            "at a time where it matters.",
+        ),
+    ] = "auto",
     metric: Annotated[str | None, typer.Option(metavar="M", help="To judge by. [default: the dataset's own]")] = None,
     inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds to score each size in.")] = 5,
     target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Of folds and trees.")] = 0,
+    figure: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw the score by subset size: .png, .svg or .pdf.")
+    ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
 ) -> None:
     """Find the smallest set of features that does as well.
 
     Drops the least important columns of extremely randomised trees step by step, on training and validation samples
-    only. Prints a selection id.
+    only. Stopped, the same command goes on from there. Prints a selection id.
     """
+    from histokit.select.provenance import kept_by_layer
     from histokit.select.select import select as run
 
     with console.progress("Selecting") as report:
@@ -74,7 +83,14 @@ def select(
         console.warn(text)
     rows = [_row(part) for part in [*record.folds, *([record.kept] if record.kept else [])]]
     console.aside(["fold", "columns", "k_best", "k_min", record.parameters["metric"]], rows)
-    console.emit(record.id, _document(record.to_json()))
+    layers = kept_by_layer(record)
+    shown = [[layer["network"], layer["layer"], layer["columns"], layer["kept"]] for layer in layers]
+    console.aside(["network", "layer", "columns", "kept"], shown)
+    if figure:
+        from histokit.select.figure import curve_figure
+
+        curve_figure(record, figure)
+    console.emit(record.id, {**_document(record.to_json()), "layers": layers, **({"figure": figure} if figure else {})})
 
 
 def _row(part: dict[str, Any]) -> list[Any]:
@@ -85,3 +101,120 @@ def _row(part: dict[str, Any]) -> list[Any]:
 
 def _document(record: dict[str, Any]) -> dict[str, Any]:
     return {"selection": record["id"], **{k: v for k, v in record.items() if k not in ("id", "fitted_on")}}
+
+
+def compare(
+    selections: Annotated[
+        list[str],
+        typer.Argument(metavar="SELECTION", help="Two selection ids or more.", autocompletion=completion.selections),
+    ],
+) -> None:
+    """Tell what the selections of datasets have in common.
+
+    Of each two, how many columns both kept, and how many random subsets would share. Then how many of the first
+    columns of every ranking it takes until one column is in all of them: ranked by importances on all columns, as in
+    Mormont et al. 2018 (paper 003), and in the order of elimination.
+    """
+    from histokit.select.overlap import compare_selections
+
+    found = compare_selections(console.open_store(), selections)
+    if console.state.json:
+        console.emit([], found.to_json())
+        return
+    names = ["first", "second", "datasets", "common", "expected", "jaccard"]
+    pairs = [[*pair.values()] for pair in ({**p, "datasets": " and ".join(p["datasets"])} for p in found.pairs)]
+    console.table(names, pairs, None, title=f"columns of {found.columns} that both kept")
+    rows: list[list[Any]] = [["kept by all", len(found.common), len(found.common) / found.columns, _some(found.common)]]
+    for name, entry in found.smallest.items():
+        if entry is not None:
+            text = f"first columns by {name} until one is in all"
+            rows.append([text, entry["size"], entry["share"], _some(entry["names"])])
+    console.table(["", "columns", "share", "names"], rows, None)
+
+
+def importances(
+    datasets: Annotated[
+        list[str],
+        typer.Argument(metavar="DATASET", help="One dataset or more.", autocompletion=completion.datasets),
+    ],
+    features: Annotated[
+        str,
+        typer.Option(
+            "--features",
+            metavar="ADDRESS",
+            help="One address, of networks or layers merged by + or all.",
+            autocompletion=completion.addresses,
+        ),
+    ],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="S",
+            help="Whose training and validation samples are used. [default: published, else cv]",
+            autocompletion=completion.splits,
+        ),
+    ] = None,
+    max_features: Annotated[
+        str, typer.Option(metavar="M", help="Columns tried at each node: sqrt, n/2, n or a number.")
+    ] = "sqrt",
+    trees: Annotated[int, typer.Option(metavar="N", min=1, help="For each dataset.")] = 100,
+    target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the trees.")] = 0,
+    figure: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the shares: .png, .svg or .pdf.")] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
+) -> None:
+    """Tell how much each network and each layer brings.
+
+    Sums the importances of extremely randomised trees, fitted once on each dataset, and averages them over the
+    datasets. The bands tell how much of it comes from the most important columns: those that together hold 10 %, those
+    that bring it to 25 %, to 50 % and to 100 %, as in Figure 5 of Mormont et al. 2018 (paper 003).
+    """
+    from histokit.select.importances import importance_shares
+
+    with console.progress("Fitting trees") as report:
+        found = importance_shares(
+            console.open_store(),
+            datasets,
+            features,
+            split=split,
+            max_features=max_features,
+            trees=trees,
+            seed=seed,
+            target=target,
+            where=where,
+            allow_missing=allow_missing,
+            progress=report,
+        )
+    for text in found.notes:
+        console.warn(text)
+    if figure:
+        from histokit.select.figure import importance_figure
+
+        importance_figure(found, figure)
+    if console.state.json:
+        console.emit([], {**found.to_json(), **({"figure": figure} if figure else {})})
+        return
+    console.table(["network", *_share_names(found)], [_share_row(row, "network") for row in found.networks], None)
+    if len(found.layers) > len(found.networks):
+        columns = ["network", "layer", *_share_names(found)]
+        console.table(columns, [_share_row(row, "network", "layer") for row in found.layers], None)
+
+
+def _share_names(found: Any) -> list[str]:
+    edges = [0.0, *found.bands]
+    return [
+        *("columns", "share of columns", "importance", "std"),
+        *(f"{low:.0%} to {high:.0%}" for low, high in zip(edges, found.bands, strict=False)),
+    ]
+
+
+def _share_row(row: dict[str, Any], *names: str) -> list[Any]:
+    figures = ("columns", "share_of_columns", "importance", "std")
+    return [*(row[name] for name in (*names, *figures)), *row["bands"]]
+
+
+def _some(names: list[str]) -> str:
+    from histokit.errors import some
+
+    return some(names, 3)

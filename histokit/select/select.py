@@ -8,16 +8,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_json
 from histokit.protocol.elimination import eliminate
 from histokit.protocol.experiment import Experiment, Rows, prepare
 from histokit.protocol.progress import Progress
+from histokit.protocol.sizes import AUTO, parse_step
+from histokit.select.finished import Finished
 from histokit.store.records import SelectionRecord
 
 #: Raised when the same question would give another selection than before.
-SELECTION_VERSION = 1
+SELECTION_VERSION = 2
 METHODS = ("rfe",)
 
 
@@ -29,7 +33,7 @@ def select(
     split: str | None = None,
     method: str = "rfe",
     tolerance: float = 0.005,
-    step: float = 0.2,
+    step: float | str = AUTO,
     inner_folds: int = 5,
     seed: int = 0,
     metric: str | None = None,
@@ -40,6 +44,9 @@ def select(
     progress: Callable[..., None] | None = None,
 ) -> SelectionRecord:
     """Select columns by recursive elimination, in each outer training set and once more in all training samples.
+
+    Each stretch of a path that is done is kept in the store until the selection is saved: after an interruption the
+    same call goes on from there, and ends with the same selection.
 
     Parameters
     ----------
@@ -53,8 +60,9 @@ def select(
         ``rfe``: recursive elimination by the importances of extremely randomised trees.
     tolerance : float
         The smallest subset is taken whose score is no further below the best.
-    step : float
-        How many columns go at a time: a fraction below 1, else a count.
+    step : float or str
+        How many columns go at a time: a fraction below 1, else a count, such as the 4 of Mormont et al. 2018 (paper
+        003). ``auto``: large steps far from the knee of the curve, and that count near it.
     inner_folds : int
     seed : int
     metric : str, optional
@@ -83,16 +91,18 @@ def select(
         )
     asked: dict[str, Any] = {"target": target, "where": where, "seed": seed}
     experiment = prepare(store, dataset, features, split=split, metric=metric, allow_missing=allow_missing, **asked)
-    parameters = {"method": method, "tolerance": tolerance, "step": float(step), "inner_folds": inner_folds}
+    parameters = {"method": method, "tolerance": tolerance, "step": parse_step(step), "inner_folds": inner_folds}
     parameters |= {"metric": experiment.problem.metric, **asked}
     identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
     selection_id = digest_json(identity).hex()[:12]
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
     started = time.perf_counter()
-    found = _eliminate_everywhere(experiment, parameters, progress)
+    finished = Finished(store, selection_id, experiment.features.sample_ids)
+    found = _eliminate_everywhere(experiment, parameters, finished, progress)
     record = _record(selection_id, experiment, parameters, found, time.perf_counter() - started)
     store.save_selection(record)
+    finished.forget()
     return record
 
 
@@ -124,27 +134,27 @@ def _record(
 
 
 def _eliminate_everywhere(
-    experiment: Experiment, parameters: dict[str, Any], report: Callable[..., None] | None
+    experiment: Experiment, parameters: dict[str, Any], finished: Finished, report: Callable[..., None] | None
 ) -> list[dict[str, Any]]:
     """Return the selection of each outer fold, and last that of all training samples."""
     subsets: list[tuple[int | None, int | None, Rows]] = [
         (place.fold.repeat, place.fold.fold, place.train) for place in experiment.places
     ]
     subsets.append((None, None, experiment.training))
-    progress = Progress(report, len(subsets), parameters["inner_folds"] + 1, experiment.features.address)
+    passes = 2 if parameters["step"] == AUTO else 1
+    progress = Progress(report, len(subsets), passes * (parameters["inner_folds"] + 1), experiment.features.address)
     found: list[dict[str, Any]] = []
     for number, (repeat, fold, rows) in enumerate(subsets):
-        same = [i for i in range(number) if len(subsets[i][2]) == len(rows) and (subsets[i][2] == rows).all()]
+        same = [i for i in range(number) if np.array_equal(subsets[i][2], rows)]
         if same:
             part = found[same[0]]
         else:
             options = {name: parameters[name] for name in ("tolerance", "step")}
-            part = asdict(
-                eliminate(experiment.problem, rows, folds=parameters["inner_folds"], report=progress.step, **options)
-            )
+            options |= {"folds": parameters["inner_folds"], "memory": finished.of(number)}
+            part = asdict(eliminate(experiment.problem, rows, report=progress.step, **options))
         found.append({**part, "repeat": repeat, "fold": fold})
         progress.finish_piece()
-    return found
+    return [*({k: v for k, v in part.items() if k != "importances"} for part in found[:-1]), found[-1]]
 
 
 def _fitted_on(experiment: Experiment) -> list[dict[str, Any]]:

@@ -211,7 +211,8 @@ class SelectionRecord(_Document):
 
     Each entry of `folds`, and `kept` (fitted on all training samples), holds ``repeat``, ``fold``,
     ``columns`` (kept, in the order of the address), ``ranking`` (rank of every column, 1 is kept
-    longest), ``curve`` (``[size, mean, std]``), ``k_best`` and ``k_min``; `fitted_on` holds the ids.
+    longest), ``curve`` (``[size, mean, std]``), ``scores`` (of each size in each inner fold), ``k_best`` and ``k_min``;
+    `kept` also holds ``importances`` (of every column, before any was eliminated); `fitted_on` holds the ids.
     """
 
     id: str

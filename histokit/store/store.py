@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from histokit.store.records import (
 from histokit.store.vectors import FeatureTable
 
 _ID_PREFIX = 4
+_FORGOTTEN_AFTER = timedelta(days=30)
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 
 
@@ -188,6 +190,25 @@ class Store:
     def save_selection(self, selection: SelectionRecord) -> None:
         """Write a selection."""
         self._save("selections", {"id": selection.id, "dataset": selection.dataset}, selection.to_json(), on=["id"])
+
+    # -- work that is not finished
+
+    def unfinished(self, owner: str) -> dict[str, dict[str, Any]]:
+        """Return what was kept of a piece of work that has not ended yet, by key."""
+        if not self.database.exists("unfinished"):
+            return {}
+        rows = self.database.read("unfinished", ["key", "document"], f"owner = {quote(owner)}")
+        return {row["key"]: json.loads(row["document"]) for row in rows.to_pylist()}
+
+    def save_unfinished(self, owner: str, key: str, document: Mapping[str, Any]) -> None:
+        """Keep a part of a piece of work, so that it is not done again after an interruption."""
+        keys = {"owner": owner, "key": key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        self._save("unfinished", keys, document, on=["owner", "key"])
+
+    def forget_unfinished(self, owner: str) -> None:
+        """Remove the parts of a piece of work that has ended, and those that nobody has asked for in 30 days."""
+        limit = (datetime.now(UTC) - _FORGOTTEN_AFTER).isoformat(timespec="seconds")
+        self.database.delete("unfinished", f"owner = {quote(owner)} OR created < {quote(limit)}")
 
     # -- runs, predictions, models
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from histokit.errors import UsageError
-from histokit.protocol.elimination import eliminate, subset_sizes
+from histokit.protocol.elimination import eliminate
+from histokit.protocol.sizes import subset_sizes
 from histokit.protocol.tuning import Problem
 
 

@@ -1,0 +1,128 @@
+"""Elimination paths: which columns are left at each size, in each inner fold and in all training samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.plugin.digests import digest_json
+from histokit.protocol.forest import rank_and_score
+from histokit.protocol.scorers import defined
+from histokit.protocol.methods import parallel
+from histokit.protocol.tuning import Problem
+
+#: What a walk found, as JSON-serialisable data.
+Walk = dict[str, Any]
+
+
+def walk(
+    problem: Problem,
+    train: NDArray[np.intp],
+    tested: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    sizes: Sequence[int],
+    trees: dict[str, Any],
+) -> Walk:
+    """Eliminate columns from one size to the next, ranked anew at each.
+
+    Parameters
+    ----------
+    problem : Problem
+    train, tested : arrays of int
+        Rows; where none are tested, there are no scores.
+    columns : (d,) array of int
+        What is left at the beginning, ascending.
+    sizes : sequence of int
+        From d downwards.
+    trees : dict
+        Options of `rank_and_score`.
+
+    Returns
+    -------
+    dict
+        ``order``: the d columns, of which the first s are left at a size s. ``scores``: metric and accuracy by size,
+        none where undefined. ``importances``: of the d columns, where nothing is tested.
+    """
+    inside = np.asfortranarray(problem.X[np.ix_(train, columns)], np.float32)
+    outside = np.asarray(problem.X[np.ix_(tested, columns)], np.float32)
+    left, y, gone, found, first = np.arange(len(columns)), problem.y[train], [], [], None
+    for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
+        importances, probabilities = rank_and_score(inside, y, outside, problem.classes, seed=problem.seed, **trees)
+        first = importances if first is None else first
+        if len(tested):
+            values = problem.score(problem.y[tested], probabilities)
+            found.append([defined(values[problem.metric]), defined(values["accuracy"])])
+        ranked = np.argsort(-importances, kind="stable")
+        gone.append(left[ranked[following:size]])
+        kept = np.sort(ranked[:following])
+        left, inside, outside = left[kept], inside[:, kept], outside[:, kept]
+    order = columns[np.concatenate(gone[::-1])]
+    document: Walk = {"order": order.tolist(), "scores": found}
+    return document if len(tested) or first is None else {**document, "importances": first.tolist()}
+
+
+class Paths:
+    """The paths of the inner folds, which are scored on the rows left out, and last that of all training rows.
+
+    Parameters
+    ----------
+    problem : Problem
+    folds : sequence of (train, tested) arrays of rows
+        The last one tests nothing.
+    trees : dict
+        Options of `rank_and_score`.
+    memory : mutable mapping
+        Walks that were done before; gets those that are done now.
+    report : callable
+        Called after each walk.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+        trees: dict[str, Any],
+        memory: MutableMapping[str, Walk],
+        report: Callable[[], None],
+    ):
+        self.problem, self.folds, self.trees, self.memory, self.report = problem, folds, trees, memory, report
+        self.orders = [np.arange(problem.X.shape[1]) for _ in folds]
+        self.scores: dict[int, list[list[float | None]]] = {}
+        self.importances: list[float] = []
+
+    def extend(self, sizes: Sequence[int], last: Sequence[int]) -> None:
+        """Go on in each path from a size at which it has been, or from all columns.
+
+        Parameters
+        ----------
+        sizes : sequence of int
+            Where the paths of the folds begin, and the sizes that they go to; all are scored.
+        last : sequence of int
+            The same for all training rows.
+        """
+        asked = [(number, list(sizes if len(tested) else last)) for number, (_, tested) in enumerate(self.folds)]
+        keys = [digest_json([number, *wanted]).hex() for number, wanted in asked]
+        missing = [i for i, key in enumerate(keys) if key not in self.memory]
+        work = (self._task(*asked[i]) for i in missing)
+        for i, done in zip(missing, parallel(walk, work, True, self.problem.X.size), strict=True):
+            self.memory[keys[i]] = done
+            self.report()
+        walks = [self.memory[key] for key in keys]
+        for (number, wanted), done in zip(asked, walks, strict=True):
+            self.orders[number] = np.concatenate([done["order"], self.orders[number][wanted[0] :]]).astype(np.intp)
+        self.importances = self.importances or walks[-1]["importances"]
+        scored: Iterable[tuple[list[float | None], ...]] = zip(*(done["scores"] for done in walks[:-1]), strict=True)
+        self.scores |= {size: list(values) for size, values in zip(sizes, scored, strict=True)}
+
+    def _task(self, number: int, sizes: Sequence[int]) -> tuple[Any, ...]:
+        train, tested = self.folds[number]
+        columns = np.sort(self.orders[number][: sizes[0]])
+        return self.problem, train, tested, columns, sizes, self.trees
+
+    def table(self) -> tuple[list[int], NDArray[np.float64]]:
+        """Return the sizes from large to small, and the (2, sizes, folds) scores: metric and accuracy."""
+        sizes = sorted(self.scores, reverse=True)
+        return sizes, np.array([self.scores[size] for size in sizes], float).transpose(2, 0, 1)

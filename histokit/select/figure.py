@@ -1,0 +1,131 @@
+"""Figures of selections: the score by subset size, and the importance that each network or layer brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import UsageError
+from histokit.select.importances import ImportanceShares
+from histokit.store.records import SelectionRecord
+
+#: Files of the same figure are the same, byte for byte.
+_METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+#: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018 (paper 003).
+_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
+
+
+def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
+    """Draw the score by subset size with its spread over the inner folds; best and smallest subset are marked.
+
+    Parameters
+    ----------
+    selection : SelectionRecord
+        Drawn is the elimination in all training samples, and thinly that in each outer fold.
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    sheet = _sheet(8, 4.5)
+    axis = sheet.subplots()
+    kept = selection.kept or selection.folds[0]
+    others = [part for part in selection.folds if part["columns"] != kept["columns"] or part["curve"] != kept["curve"]]
+    for number, part in enumerate(others):
+        size, mean, _ = np.array(part["curve"]).T
+        label = f"in the {len(others)} outer folds" if not number else None
+        axis.plot(size, mean, color="#9db7cc", linewidth=0.7, label=label)
+    size, mean, std = np.array(kept["curve"]).T
+    axis.errorbar(
+        size, mean, yerr=std, color="#1f4e79", ecolor="#7da7c9", marker="o", markersize=3, capsize=2,
+        label="in all training samples: mean and std of the inner folds",
+    )  # fmt: skip
+    scores = dict(zip(size.astype(int).tolist(), mean.tolist(), strict=True))
+    best, least, tolerance = kept["k_best"], kept["k_min"], selection.parameters["tolerance"]
+    axis.axhline(scores[best] - tolerance, color="grey", linestyle=":", label=f"the best less {tolerance:g}")
+    for k, name, colour in ((best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")):
+        axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
+    axis.set_xscale("log")
+    axis.set_xlabel("columns")
+    axis.set_ylabel(kept["metric"].replace("_", " "))
+    axis.set_title(f"{selection.dataset} · {selection.address} · {selection.split}", fontsize=9, wrap=True)
+    axis.legend(fontsize=8, loc="lower right")
+    return _save(sheet, path)
+
+
+def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
+    """Draw the importance of each network, and of each layer where there are several, as bands beside its columns.
+
+    Parameters
+    ----------
+    shares : ImportanceShares
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    panels = [shares.networks] if len(shares.networks) > 1 else []
+    if len(shares.layers) > len(shares.networks) or not panels:
+        panels.append(shares.layers)
+    sheet = _sheet(max(6.0, 1.5 + 0.6 * max(map(len, panels))), 4.5 * len(panels))
+    for axis, rows in zip(sheet.subplots(len(panels), squeeze=False).flat, panels, strict=True):
+        _draw_shares(axis, rows, shares)
+    sheet.suptitle(", ".join(entry["dataset"] for entry in shares.datasets), fontsize=9, wrap=True)
+    return _save(sheet, path)
+
+
+def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: ImportanceShares) -> None:
+    place, bottom = np.arange(len(rows)), np.zeros(len(rows))
+    axis.bar(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
+    for band, colour in enumerate(_COLOURS):
+        heights = np.array([row["bands"][band] for row in rows])
+        label = f"columns that bring up to {shares.bands[band]:.0%}"
+        axis.bar(place + 0.2, heights, 0.36, bottom=bottom, color=colour, label=label)
+        bottom += heights
+    if len(shares.datasets) > 1:
+        spread = [row["std"] for row in rows]
+        axis.errorbar(place + 0.2, bottom, yerr=spread, fmt="none", ecolor="grey", capsize=2)
+    names = ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows]
+    axis.set_xticks(place, names, rotation=30 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
+    axis.set_ylabel("share of importance")
+    axis.legend(fontsize=8)
+
+
+def _sheet(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sheet = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(sheet)
+    return sheet
+
+
+def _save(sheet: Any, path: str | Path) -> Path:
+    from matplotlib import rc_context
+
+    try:
+        with rc_context({"svg.hashsalt": "histokit"}):
+            sheet.savefig(path, dpi=120, metadata=_METADATA.get(Path(path).suffix.lower()))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"The figure {path} cannot be written: {error}.",
+            next="Choose a path ending in .png, .svg or .pdf, in a folder that exists.",
+        ) from error
+    return Path(path)

@@ -1,0 +1,51 @@
+"""What an interrupted selection has done already."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from histokit.plugin.digests import digest_bytes
+from histokit.store import Store
+
+
+class Finished:
+    """Stretches of elimination paths, kept in the store until their selection is saved.
+
+    Parameters
+    ----------
+    store : Store
+    selection : str
+        The id that the selection will have.
+    sample_ids : sequence of str
+        The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
+    """
+
+    def __init__(self, store: Store, selection: str, sample_ids: Sequence[str]):
+        self.store, self.selection = store, selection
+        rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
+        self.prefix = f"{rows}/"
+        self.documents = store.unfinished(selection)
+
+    def of(self, number: int) -> _Memory:
+        """Return those of one training set as a mapping that writes to the store."""
+        prefix = f"{self.prefix}{number}/"
+        known = {k.removeprefix(prefix): d for k, d in self.documents.items() if k.startswith(prefix)}
+        return _Memory(self, prefix, known)
+
+    def forget(self) -> None:
+        """Remove all of them."""
+        self.store.forget_unfinished(self.selection)
+
+
+class _Memory(UserDict[str, dict[str, Any]]):
+    def __init__(self, finished: Finished, prefix: str, known: dict[str, dict[str, Any]]):
+        super().__init__()
+        self.data = known
+        self.finished, self.prefix = finished, prefix
+
+    def __setitem__(self, key: str, document: dict[str, Any]) -> None:
+        super().__setitem__(key, document)
+        self.finished.store.save_unfinished(self.finished.selection, f"{self.prefix}{key}", document)
