@@ -52,19 +52,21 @@ def rank_and_score(
 
     known, codes = np.unique(y, return_inverse=True)
     votes = np.zeros((len(tested), len(known)))
-    importances = np.zeros(X.shape[1])
+    found: list[NDArray[np.float64]] = []
     seeds = np.random.RandomState(seed).randint(_SEEDS, size=trees)
     with config_context(skip_parameter_validation=True, assume_finite=True):
         for number in seeds:
             tree = ExtraTreeClassifier(max_features=max_features, random_state=int(number))
             tree.fit(X, codes, check_input=False)
-            importances += tree.tree_.compute_feature_importances()
+            if tree.tree_.node_count > 1:
+                found.append(tree.tree_.compute_feature_importances())
             if len(tested):
                 votes += _probabilities(tree, tested)
     probabilities = np.zeros((len(tested), classes))
     probabilities[:, known] = votes / trees
-    total = importances.sum()
-    return (importances / total if total else np.full(len(importances), 1 / len(importances))), probabilities
+    # The order of operations is scikit-learn's, to the last bit.
+    importances = np.mean(found or [np.ones(X.shape[1])], axis=0)
+    return importances / importances.sum(), probabilities
 
 
 def _probabilities(tree: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -103,24 +103,29 @@ def _alignment(first: SelectionRecord, other: SelectionRecord) -> Ranks:
     for part in other.features:
         starts[part["fingerprint"]] = start
         start += part["columns"]
-    mine = {part["fingerprint"]: part for part in first.features}
-    theirs = {part["fingerprint"]: part for part in other.features}
-    differing = [part["address"] for key, part in (mine | theirs).items() if key not in mine or key not in theirs]
+    differing = _differing(first, other)
     if differing:
         raise UsageError(
             f"The selections {first.id} ({first.dataset}) and {other.id} ({other.dataset}) are over different columns: "
-            f"{', '.join(_described(mine, theirs, address) for address in dict.fromkeys(differing))}.",
+            f"{', '.join(differing)}.",
             next="Select on features of the same networks, layers and preprocessing. See: histokit list features",
             details={"differing": differing},
         )
     return np.concatenate([starts[part["fingerprint"]] + np.arange(part["columns"]) for part in first.features])
 
 
-def _described(mine: dict[str, dict[str, Any]], theirs: dict[str, dict[str, Any]], address: str) -> str:
-    prints = [[key for key, part in parts.items() if part["address"] == address] for parts in (mine, theirs)]
-    if all(prints):
-        return f"{address}@{prints[0][0]} and {address}@{prints[1][0]}"
-    return f"{address} is only in the {'first' if prints[0] else 'second'}"
+def _differing(first: SelectionRecord, other: SelectionRecord) -> list[str]:
+    """Say which layers only one selection chose from, or in two variants."""
+    mine, theirs = ({part["fingerprint"]: part["address"] for part in record.features} for record in (first, other))
+    said = []
+    for address in dict.fromkeys(
+        address for key, address in (mine | theirs).items() if (key in mine) != (key in theirs)
+    ):
+        prints = [[key for key, known in parts.items() if known == address] for parts in (mine, theirs)]
+        one = first.id if prints[0] else other.id
+        both = f"{address}@{prints[0][0]} and {address}@{prints[1][0]}" if all(prints) else ""
+        said.append(both or f"{address} is only in {one}")
+    return said
 
 
 def _mask(part: dict[str, Any], order: Ranks) -> NDArray[np.bool_]:

@@ -1,29 +1,38 @@
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.feature_selection import RFE, RFECV
 
-from histokit.errors import UsageError
+from histokit.protocol import elimination, paths
 from histokit.protocol.elimination import eliminate
+from histokit.protocol.folds import inner_folds
 from histokit.protocol.sizes import subset_sizes
 from histokit.protocol.tuning import Problem
 
 
-def make(seed=0, metric="accuracy"):
-    """Two informative columns, 3 and 7, of 12."""
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch):
+    """Ten trees in place of a hundred."""
+    monkeypatch.setitem(elimination._TREES, "trees", 10)
+
+
+def make(seed=0, metric="accuracy", d=12, strength=4):
+    """Two informative columns, 3 and 7, of 12 or more."""
     rng = np.random.default_rng(seed)
     y = np.arange(120) % 2
-    X = rng.normal(size=(120, 12)).astype(np.float32)
-    X[:, 3] += 4 * y
-    X[:, 7] -= 4 * y
-    return Problem(X, y, np.arange(120) // 10, 2, None, metric)
+    X = rng.normal(size=(120, d)).astype(np.float32)
+    X[:, 3] += strength * y
+    X[:, 7] -= strength * y
+    return Problem(X, y, np.arange(120) // 10, 2, None, metric, seed)
 
 
-def test_sizes():
-    assert subset_sizes(10, 4) == [10, 6, 2, 1]
-    assert subset_sizes(10, 0.5) == [10, 5, 3, 2, 1]
-    assert subset_sizes(1, 0.2) == [1]
-    for wrong in (0, -1, 1.5):
-        with pytest.raises(UsageError):
-            subset_sizes(10, wrong)
+def make_weak(d=120):
+    """Half of the columns tell a little, so that many are needed."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 2
+    X = rng.normal(size=(90, d)).astype(np.float32)
+    X[:, ::2] += 0.35 * y[:, None]
+    return Problem(X, y, np.arange(90) // 6, 2, None, "accuracy")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "roc_auc"])
@@ -45,8 +54,128 @@ def test_k_min_is_the_smallest_within_the_tolerance():
     assert found.k_best == min(size for size, value in mean.items() if value == best)
 
 
+@pytest.mark.parametrize("step", [4, 1, 0.3])
+def test_the_curve_is_that_of_scikit_learn(step):
+    problem, rows = make(seed=3, d=22, strength=1), np.arange(110)
+    found = eliminate(problem, rows, step=step, folds=4)
+    fold, _ = inner_folds(problem.y[rows], problem.groups[rows], 4, problem.seed)
+    places = [(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in range(4)]
+    trees = ExtraTreesClassifier(10, random_state=3)
+    # A fraction is one of all columns there, of those that are left here.
+    if step < 1:
+        sizes = subset_sizes(22, step)
+        curve = [_scores_by_hand(problem, rows, places, sizes)]
+        assert np.array(found.scores) == pytest.approx(np.array(curve[0]))
+        return
+    library = RFECV(trees, step=step, cv=places, scoring="accuracy").fit(problem.X[rows], problem.y[rows])
+    results = library.cv_results_
+    assert [size for size, _, _ in found.curve] == results["n_features"][::-1].tolist()
+    for position in range(4):
+        assert [line[position] for line in found.scores] == results[f"split{position}_test_score"][::-1].tolist()
+    assert [mean for _, mean, _ in found.curve] == pytest.approx(results["mean_test_score"][::-1])
+    assert [std for _, _, std in found.curve] == pytest.approx(results["std_test_score"][::-1])
+    assert found.k_best == library.n_features_
+    kept = RFE(trees, n_features_to_select=found.k_min, step=step).fit(problem.X[rows], problem.y[rows])
+    assert found.columns == np.flatnonzero(kept.support_).tolist()
+
+
+def _scores_by_hand(problem, rows, places, sizes):
+    table = np.empty((len(sizes), len(places)))
+    X, y = problem.X[rows], problem.y[rows]
+    for position, (train, tested) in enumerate(places):
+        left = np.arange(X.shape[1])
+        for number in range(len(sizes)):
+            trees = ExtraTreesClassifier(10, random_state=problem.seed).fit(X[np.ix_(train, left)], y[train])
+            table[number, position] = trees.score(X[np.ix_(tested, left)], y[tested])
+            following = sizes[number + 1] if number + 1 < len(sizes) else 0
+            left = np.sort(left[np.argsort(-trees.feature_importances_, kind="stable")[:following]])
+    return table
+
+
+def test_importances_are_those_of_the_trees_on_all_columns():
+    problem, rows = make(d=22), np.arange(110)
+    found = eliminate(problem, rows, folds=2)
+    library = ExtraTreesClassifier(10, random_state=0).fit(problem.X[rows], problem.y[rows])
+    assert found.importances == library.feature_importances_.tolist()
+
+
+def test_coarse_to_fine_scores_what_the_papers_step_scores_near_the_knee(monkeypatch):
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+    problem, rows = make_weak(), np.arange(90)
+    dense = eliminate(problem, rows, step=4, tolerance=0.01, folds=3)
+    found = eliminate(problem, rows, tolerance=0.01, folds=3)
+    sizes = [size for size, _, _ in found.curve]
+    every = subset_sizes(120, 4)
+    assert set(subset_sizes(120, "auto")) < set(sizes) < set(every)
+    assert every[every.index(found.k_min) + 1] in sizes, "the next smaller size was tried"
+    mean, other = ({size: value for size, value, _ in e.curve} for e in (found, dense))
+    assert mean[found.k_min] >= max(mean.values()) - 0.01
+    assert sorted(found.ranking) == list(range(1, 121))
+    assert sorted(c for c, rank in enumerate(found.ranking) if rank <= found.k_min) == found.columns
+    assert mean[120] == other[120]
+
+
+def test_paths_are_nested_where_the_steps_are_small(monkeypatch):
+    """The kept columns are those of a path through all sizes of the curve."""
+    problem, rows = make_weak(), np.arange(90)
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+    found = eliminate(problem, rows, tolerance=0.01, folds=3)
+    sizes = [size for size, _, _ in found.curve]
+    done = paths.walk(problem, rows, rows[:0], np.arange(120), sizes, elimination._TREES)
+    assert found.columns == sorted(done["order"][: found.k_min])
+    assert [found.ranking[column] for column in done["order"]] == list(range(1, 121))
+
+
 def test_same_seed_same_selection_and_other_rows_do_not_matter():
     problem = make()
     before = eliminate(problem, np.arange(80), step=4, folds=2)
     problem.X[80:], problem.y[80:] = np.nan, 5
     assert eliminate(problem, np.arange(80), step=4, folds=2) == before
+
+
+def test_a_class_missing_from_a_fold_is_scored_as_never_found():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [40, 40, 10])
+    # The third class is all in one group, so that the fold that tests it trains without it.
+    groups = np.concatenate([np.arange(80) % 4, np.full(10, 4)])
+    X = rng.normal(size=(90, 8)).astype(np.float32) + 3 * y[:, None]
+    found = eliminate(Problem(X, y, groups, 3, None, "accuracy"), np.arange(90), step=4, folds=5)
+    assert min(found.scores[0]) == 0.0
+    assert max(found.scores[0]) == 1.0
+
+
+def test_what_was_done_is_not_done_again(monkeypatch):
+    problem, rows = make_weak(), np.arange(90)
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+    walked, stops = [], []
+
+    def counted(*arguments):
+        walked.append(arguments)
+        if [len(walked)] == stops:
+            raise KeyboardInterrupt
+        return paths_walk(*arguments)
+
+    paths_walk = paths.walk
+    monkeypatch.setattr(paths, "walk", counted)
+    # One after the other, so that it is known which were done.
+    monkeypatch.setattr(paths, "parallel", lambda function, work, *_: (function(*arguments) for arguments in work))
+    reports: list = []
+    whole = eliminate(problem, rows, tolerance=0.01, folds=3, report=lambda: reports.append(1))
+    count = len(walked)
+    assert count == len(reports)
+    assert count >= 8, "two passes of four paths"
+    memory: dict = {}
+    # Two walks are done, then one more, then one of the second pass.
+    for stop, done in ((3, 2), (2, 3), (3, 5)):
+        walked.clear()
+        stops[:] = [stop]
+        with pytest.raises(KeyboardInterrupt):
+            eliminate(problem, rows, tolerance=0.01, folds=3, memory=memory)
+        assert len(memory) == done
+    stops.clear()
+    walked.clear()
+    assert eliminate(problem, rows, tolerance=0.01, folds=3, memory=memory) == whole
+    assert len(walked) == count - 5
+    walked.clear()
+    assert eliminate(problem, rows, tolerance=0.01, folds=3, memory=memory) == whole
+    assert walked == []

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesClassifier
+
+from histokit.errors import UsageError
+from histokit.select import importance_figure, importance_shares
+from histokit.select.importances import bands_of
+from tests.toy import make_samples, make_store
+
+
+@pytest.fixture
+def store(tmp_path):
+    samples, X = make_samples()
+    make_store(tmp_path / "store", samples, {"first": X[:, :3], "last": X})
+    samples, X = make_samples(seed=1)
+    return make_store(tmp_path / "store", samples, {"first": X[:, :3], "last": X}, name="other")
+
+
+def library(store, dataset, rows=slice(None), **options):
+    features = store.features(dataset, "net/all")
+    trees = ExtraTreesClassifier(20, random_state=0, **options).fit(features.X[rows], features.y[rows])
+    return trees.feature_importances_
+
+
+def test_bands_by_hand():
+    # Sorted: .4 .3 .15 .1 .05; cumulative before each: 0 .4 .7 .85 .95.
+    assert bands_of(np.array([0.1, 0.4, 0.05, 0.3, 0.15])).tolist() == [3, 0, 3, 2, 3]
+    # Ten equal columns: the first brings 10 %, two more would bring 30 %, the next ones 50 %.
+    assert bands_of(np.full(10, 0.1)).tolist() == [0, 1, 1, 2, 2, 3, 3, 3, 3, 3]
+    # A column that crosses an edge counts to the more informative band.
+    assert bands_of(np.array([0.09, 0.9, 0.01])).tolist() == [3, 0, 3]
+
+
+def test_shares_are_sums_of_the_librarys_importances(store):
+    found = importance_shares(store, ["toy"], "net/all", trees=20)
+    values = library(store, "toy")
+    assert [row["importance"] for row in found.layers] == pytest.approx([values[:3].sum(), values[3:].sum()])
+    assert [row["columns"] for row in found.layers] == [3, 8]
+    assert [row["share_of_columns"] for row in found.layers] == pytest.approx([3 / 11, 8 / 11])
+    (network,) = found.networks
+    assert (network["network"], network["importance"]) == ("net", pytest.approx(1.0))
+    # All bands together hold what their edges say, but for the column that crosses each edge.
+    assert sum(network["bands"]) == pytest.approx(1.0)
+    assert sum(network["columns_in_bands"]) == 11
+    order = np.sort(values)[::-1]
+    first = int(np.searchsorted(np.cumsum(order), 0.10)) + 1
+    assert network["columns_in_bands"][0] == first
+    assert network["bands"][0] == pytest.approx(order[:first].sum())
+
+
+def test_shares_are_averaged_over_datasets(store):
+    found = importance_shares(store, ["toy", "other"], "net/all", trees=20)
+    both = np.array([library(store, name) for name in ("toy", "other")])
+    last = both[:, 3:].sum(1)
+    assert found.layers[1]["importance"] == pytest.approx(last.mean())
+    assert found.layers[1]["std"] == pytest.approx(last.std())
+    assert [entry["layers"][1]["importance"] for entry in found.datasets] == pytest.approx(last)
+    assert sum(row["importance"] for row in found.layers) == pytest.approx(1.0)
+    assert [entry["samples"] for entry in found.datasets] == [60, 60]
+
+
+def test_test_samples_are_not_looked_at(store):
+    found = importance_shares(store, ["toy"], "net/all", split="holdout", trees=20)
+    (fold,) = store.split("toy", "holdout").folds()
+    ids = store.features("toy", "net/all").sample_ids
+    rows = [ids.index(i) for i in sorted([*fold.train, *fold.val], key=ids.index)]
+    assert found.layers[0]["importance"] == pytest.approx(library(store, "toy", rows)[:3].sum())
+    assert found.notes == []
+    (note,) = [n for n in importance_shares(store, ["toy"], "net/all", trees=1).notes if "tested" in n]
+    assert note.startswith("toy: samples that train in one fold of 'cv' are tested in another")
+
+
+@pytest.mark.parametrize(("text", "value"), [("n/2", 0.5), ("n", 1.0), ("1", 1)])
+def test_max_features(store, text, value):
+    found = importance_shares(store, ["toy"], "net/all", trees=20, max_features=text)
+    expected = library(store, "toy", max_features=value)[:3].sum()
+    assert found.layers[0]["importance"] == pytest.approx(expected)
+    assert found.parameters == {"max_features": text, "trees": 20, "seed": 0}
+
+
+def test_wrong_use(store, tmp_path):
+    for datasets in ([], ["toy", "toy"]):
+        with pytest.raises(UsageError, match="one dataset or more"):
+            importance_shares(store, datasets, "net/all")
+    with pytest.raises(UsageError, match="max_features=many"):
+        importance_shares(store, ["toy"], "net/all", max_features="many")
+    samples, X = make_samples()
+    make_store(tmp_path / "store", samples, {"first": X[:, :3]}, name="third")
+    with pytest.raises(UsageError, match="'third' has other features than 'toy': net/last"):
+        importance_shares(store, ["toy", "third"], "net/all", trees=1)
+
+
+def test_the_shares_are_drawn(store, tmp_path):
+    found = importance_shares(store, ["toy", "other"], "net/all", trees=5)
+    text = importance_figure(found, tmp_path / "shares.svg").read_text()
+    for mark in ("net/first", "net/last", "share of columns", "columns that bring up to 10%", "share of importance"):
+        assert f"<!-- {mark}" in text
+    assert importance_figure(found, tmp_path / "again.svg").read_text() == text
+    with pytest.raises(UsageError, match="cannot be written"):
+        importance_figure(found, tmp_path / "no" / "shares.svg")
