@@ -15,7 +15,8 @@ ROOT = typer.main.get_command(cli.build_app())
 def walk(command, path=()):
     yield path, command
     for name, child in getattr(command, "commands", {}).items():
-        yield from walk(child, (*path, name))
+        # A group that is a command itself holds it under its own name.
+        yield from walk(child, path if path[-1:] == (name,) else (*path, name))
 
 
 EVERY = dict(walk(ROOT))
@@ -60,6 +61,21 @@ def test_usage_lines_say_what_to_put_where():
     assert "Usage: histokit train [OPTIONS] DATASET\n" in shown_help(("train",))
     assert "Usage: histokit evaluate [OPTIONS] RUN...\n" in shown_help(("evaluate",))
     assert "Usage: histokit predict [OPTIONS] RUN DATASET\n" in shown_help(("predict",))
+    assert "Usage: histokit select [OPTIONS] DATASET\n" in shown_help(("select",))
+    assert "Usage: histokit select compare [OPTIONS] SELECTION...\n" in shown_help(("select", "compare"))
+
+
+def test_a_command_that_is_a_group_lists_the_commands_beside_it(histokit):
+    text = histokit.ok("select", "--help").out
+    assert "Usage: histokit select [OPTIONS] DATASET" in text
+    assert text.count("  histokit select compare ") == text.count("  histokit select importances ") == 1
+    assert "Usage: histokit select compare" in histokit.ok("select", "compare", "--help").out
+    listed = [
+        line.split()[0]
+        for line in histokit.ok("--help").out.splitlines()
+        if line.startswith("  ") and line[2:3].isalpha()
+    ]
+    assert listed.index("extract") + 1 == listed.index("select") == listed.index("train") - 1
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)

@@ -1,0 +1,86 @@
+"""``histokit select`` and the commands beside it."""
+
+import json
+
+import pytest
+
+from histokit.errors import ExitCode
+from histokit.protocol import elimination
+from tests.cli.command_line import CommandLine
+from tests.toy import make_samples, make_store
+
+QUICK = ["--step", 0.5, "--inner-folds", 2]
+
+
+@pytest.fixture
+def histokit(tmp_path, capsys, monkeypatch):
+    """The command line, on a store of two datasets with the same two layers."""
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+    for seed, name in enumerate(("one", "two")):
+        samples, X = make_samples(seed=seed)
+        make_store(tmp_path / "store", samples, {"first": X[:, :3], "last": X}, name=name)
+    return CommandLine(capsys)
+
+
+def test_the_kept_columns_are_told_by_network_and_layer(histokit, tmp_path):
+    figure = tmp_path / "curve.png"
+    select = ["select", "one", "--features", "net/all", *QUICK, "--figure", figure]
+    result = histokit.ok(*select)
+    lines = [line.split() for line in result.err.splitlines()]
+    document = histokit.ok(*select, "--json").document
+    assert result.out.strip() == document["selection"]
+    assert ["network", "layer", "columns", "kept"] in lines
+    layers = {layer["layer"]: layer for layer in document["layers"]}
+    for name, columns in (("first", 3), ("last", 8)):
+        assert ["net", name, str(columns), str(layers[name]["kept"])] in lines
+    assert [name for layer in document["layers"] for name in layer["names"]] == document["provenance"]
+    assert document["figure"] == str(figure)
+    assert figure.stat().st_size > 5_000
+
+
+def test_options_may_stand_before_the_dataset(histokit):
+    plain = histokit.ok("select", "one", "--features", "net/last", *QUICK).out
+    assert histokit.ok("select", "--features", "net/last", *QUICK, "one").out == plain
+    assert histokit.ok("select", "--json", "one", "--features", "net/last", *QUICK).document["selection"] in plain
+
+
+def test_mistakes_name_the_command_that_was_meant(histokit):
+    assert "See: histokit select --help" in histokit.fails("select", code=ExitCode.USAGE).err
+    missing = histokit.fails("select", "nothing", "--features", "net/last", code=ExitCode.STORE)
+    assert "no dataset 'nothing'" in missing.err
+    assert "Missing argument 'SELECTION'" in histokit.fails("select", "compare", code=ExitCode.USAGE).err
+    assert "Missing option '--features'" in histokit.fails("select", "importances", "one", code=ExitCode.USAGE).err
+    wrong = histokit.fails("select", "one", "--features", "net/last", "--step", "some", code=ExitCode.USAGE)
+    assert "--step auto" in wrong.err
+
+
+def test_selections_are_compared(histokit):
+    ids = [histokit.ok("select", name, "--features", "net/last", *QUICK).out.strip() for name in ("one", "two")]
+    document = histokit.ok("select", "compare", *ids, "--json").document
+    assert document["columns"] == 8
+    (pair,) = document["pairs"]
+    assert pair["datasets"] == ["one", "two"]
+    # Column 2 is the informative one in both.
+    assert document["common"] == ["net/last[2]"]
+    assert document["smallest"]["elimination"] == {"size": 1, "share": 0.125, "names": ["net/last[2]"]}
+    text = histokit.ok("select", "compare", *ids).out
+    assert "columns of 8 that both kept" in text
+    assert "one and two" in text
+    assert "first columns by importances until one is in all" in text
+    other = histokit.ok("select", "two", "--features", "net/first", *QUICK).out.strip()
+    assert "net/last is only in" in histokit.fails("select", "compare", ids[0], other, code=ExitCode.USAGE).err
+
+
+def test_importances_are_told(histokit, tmp_path):
+    figure = tmp_path / "shares.svg"
+    command = ["select", "importances", "one", "two", "--features", "net/all", "--trees", 10, "--figure", figure]
+    document = histokit.ok(*command, "--json").document
+    assert [row["layer"] for row in document["layers"]] == ["first", "last"]
+    assert sum(row["importance"] for row in document["layers"]) == pytest.approx(1)
+    assert json.loads(json.dumps(document)) == document
+    result = histokit.ok(*command)
+    assert "0% to 10%" in result.out
+    assert f"{document['layers'][1]['importance']:.4f}" in result.out
+    assert "tested in another" in result.err
+    assert figure.stat().st_size > 5_000
