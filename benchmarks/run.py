@@ -28,6 +28,11 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
     ),
     "cached": ([], [], ["--samples", "8", "--rounds", "1"]),
     "memory": ([], ["--few", "10000", "--many", "100000"], ["--few", "10", "--many", "20"]),
+    "elimination": (
+        [],
+        ["--exact", "1280", "--seeds", "3"],
+        ["--columns", "320", "--images", "24", "--rounds", "1", "--trees", "2"],
+    ),
     "store_speed": ([], [], ["--rows", "50", "--width", "8", "--rounds", "1"]),
     "gpu": ([], [], ["--images", "8", "--rounds", "1"]),
 }
