@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from histokit.plugin.digests import digest_json
 from histokit.protocol.forest import rank_and_score
-from histokit.protocol.scorers import defined
 from histokit.protocol.methods import parallel
+from histokit.protocol.scorers import defined
 from histokit.protocol.tuning import Problem
 
 #: What a walk found, as JSON-serialisable data.
