@@ -1,0 +1,156 @@
+"""Logistic regression: all penalties of all folds by Newton steps on rotated columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.protocol.classifiers import classifier
+from histokit.protocol.solvers.common import BLOCK, Folds, Scored, only_class, sample_weights, spread
+from histokit.protocol.solvers.newton import Newton, Rotated, probabilities
+
+#: How many columns of weights make a product of matrices worth its start.
+_TOGETHER = 256
+
+
+def cross_scores(
+    X: NDArray[np.floating],
+    y: NDArray[np.intp],
+    folds: Folds,
+    settings: Sequence[Mapping[str, Any]],
+    classes: int,
+    *,
+    class_weight: str | None = None,
+    seed: int = 0,
+) -> Iterator[Scored]:
+    """Score all penalties on all folds.
+
+    The objective is that of scikit-learn's ``LogisticRegression``: C times the logistic loss, multinomial for more
+    than two classes, and half the squared weights without the intercept. It does not change when columns are
+    rotated; the rotation is computed from all rows, without their classes.
+
+    Parameters
+    ----------
+    X : (n, d) array
+        Products of matrices are computed in its own precision, gradients in float64.
+    y : (n,) array of int
+        Numbers of classes.
+    folds : sequence of (training rows, test rows)
+    settings : sequence of dict
+        ``C`` of each.
+    classes : int
+    class_weight : str, optional
+        ``balanced``.
+    seed : int
+        Not used: nothing is drawn.
+
+    Yields
+    ------
+    fold, setting : int
+    scores : (test rows, classes) float64 array
+        Probabilities.
+    converged : bool
+    """
+    penalties = [float(setting["C"]) for setting in settings]
+    rotated: Rotated | None = None
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for number, (train, test) in enumerate(folds):
+        known = np.unique(y[train])
+        if len(known) > 1:
+            alike.setdefault(tuple(known.tolist()), []).append(number)
+            continue
+        alone = only_class(len(test), known, classes, "probability")
+        yield from ((number, setting, alone, True) for setting in range(len(settings)))
+    for present, members in alike.items():
+        rotated = rotated or Rotated(X)
+        known = np.array(present, np.intp)
+        weights = np.zeros((len(members), len(X)))
+        for line, number in zip(weights, members, strict=True):
+            line[folds[number][0]] = sample_weights(y[folds[number][0]], class_weight)
+        for fold, setting, found, reached in _path(rotated, _targets(y, known), weights, penalties):
+            test = folds[members[fold]][1]
+            one = probabilities(found[:, test])
+            yield (
+                members[fold],
+                setting,
+                spread(one[-1] if len(known) == 2 else one.T, known, classes, "probability"),
+                reached,
+            )
+
+
+def fit(
+    X: NDArray[np.floating],
+    y: NDArray[np.intp],
+    settings: Mapping[str, Any],
+    *,
+    class_weight: str | None = None,
+    seed: int = 0,
+) -> Any:
+    """Return a fitted ``LogisticRegression``; its ``n_iter_`` counts Newton steps.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    y : (n,) array of int
+        At least two classes.
+    settings : dict
+        ``C``.
+    class_weight : str, optional
+        ``balanced``.
+    seed : int
+        Not used: nothing is drawn.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    known, rotated = np.unique(y), Rotated(X)
+    targets, weights = _targets(y, known), float(settings["C"]) * sample_weights(y, class_weight)
+    start = np.zeros((1, len(targets), rotated.rows.shape[1]))
+    solution = Newton(rotated, targets, weights[None], start).run()
+    estimator = LogisticRegression(**classifier("logreg").fixed, C=settings["C"], class_weight=class_weight)
+    estimator.classes_, estimator.n_features_in_ = known, X.shape[1]
+    estimator.coef_, estimator.intercept_ = rotated.back(solution.weights[0])
+    steps = solution.steps if solution.reached[0] else estimator.max_iter
+    estimator.n_iter_ = np.array([steps], np.int32)
+    return estimator
+
+
+def _targets(y: NDArray[np.intp], known: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return 1 where a sample is of a class, else 0: (classes, n), of two classes only the second."""
+    targets: NDArray[np.float64] = (y == known[:, None]).astype(np.float64)
+    return targets[1:] if len(known) == 2 else targets
+
+
+def _path(
+    rotated: Rotated, targets: NDArray[np.float64], weights: NDArray[np.float64], penalties: Sequence[float]
+) -> Iterator[tuple[int, int, NDArray[np.float64], bool]]:
+    """Solve for all penalties, many together, from strong to weak ones.
+
+    Parameters
+    ----------
+    rotated : Rotated
+    targets : (classes, n) array
+    weights : (folds, n) array
+        Of samples, 0 where they are not trained on.
+    penalties : sequence of float
+        C.
+
+    Yields
+    ------
+    fold, penalty : int
+    values : (classes, n) float64 array
+        Decision values of all rows.
+    reached : bool
+    """
+    pairs = [(setting, fold) for setting in np.argsort(penalties, kind="stable") for fold in range(len(weights))]
+    size = max(1, min(-(-_TOGETHER // len(targets)), BLOCK // targets.size))
+    start = np.zeros((len(weights), len(targets), rotated.rows.shape[1]))
+    for first in range(0, len(pairs), size):
+        settings, folds = np.array(pairs[first : first + size]).T
+        strength = np.asarray(penalties)[settings, None] * weights[folds]
+        newton = Newton(rotated, targets, strength, start[folds]).run()
+        for place, (setting, fold) in enumerate(zip(settings.tolist(), folds.tolist(), strict=True)):
+            start[fold] = newton.weights[place]
+            yield fold, setting, newton.values[place], bool(newton.reached[place])
