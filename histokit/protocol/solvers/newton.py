@@ -131,8 +131,7 @@ class Newton:
         self.values[at] = self._rotated.forward(self.weights[at])
         moved = np.abs(change).max((1, 2))
         # The error left grows with the square of the step, and with what its equations were left unsolved.
-        spread = np.minimum(1, self.values[at].std(2).max(1))
-        self.reached[at] = (length == 1) & (moved * np.maximum(moved, rough) <= _NEAR * spread)
+        self.reached[at] = (length == 1) & (moved * np.maximum(moved, rough) <= _NEAR)
         self._rough[at] = np.clip(0.1 * moved, 1e-3, _ROUGHEST)
 
     def _search(self, at: NDArray[np.intp], slopes: Exact, step: Exact, change: Exact) -> Exact:

@@ -44,6 +44,16 @@ def test_columns_of_very_different_scales(make, cross, expect, agree, dtype):
     agree(found, expect("logreg", build(), exact, y, folds, SETTINGS[:4], 3), 1e-4)
 
 
+def test_a_start_far_away(make):
+    X, y, _ = make(90, 6, 2)
+    rotated, targets, strength = newton.Rotated(X), (y == 1)[None].astype(float), np.ones((1, len(X)))
+    start = np.zeros((1, 1, 7))
+    expected = newton.Newton(rotated, targets, strength, start).run()
+    far = newton.Newton(rotated, targets, strength, np.where(np.arange(7) % 2, 6.0, -6.0)[None, None]).run()
+    assert far.reached.all()
+    np.testing.assert_allclose(far.weights, expected.weights, atol=1e-4)
+
+
 def test_groups_of_problems_of_any_size_give_the_same(make, cross, agree, monkeypatch):
     X, y, folds = make(90, 6, 3)
     before = cross(logistic.cross_scores, X, y, folds, SETTINGS, 3)
