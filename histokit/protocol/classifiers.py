@@ -142,6 +142,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"max_iter": 1000},
         {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-5, 3)))},
         must_converge=True,
+        solver="logistic",
     ),
     "ridge": Classifier(
         "ridge classification: squared error to -1 and 1, L2 penalty",

@@ -13,20 +13,16 @@ whichever are fewer, from products of samples or of columns that all problems sh
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.protocol.solvers.chains import chains_of, in_turn
 from histokit.protocol.solvers.newton_systems import System
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -38,8 +34,6 @@ _NEWTON_STEPS = 60
 _HALVINGS = 40
 #: Below so many multiplications in a product, one thread computes it.
 _WORTH_THREADS = 30_000_000
-#: So many similar problems are solved one after the other, each from what the one before found.
-_CHAIN = 5
 _SUFFICIENT = 1e-4
 #: A decrease of the objective below this share of it is rounding.
 _ROUNDING = 1e-13
@@ -161,7 +155,7 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
         values[:, together], dual[:, together] = solved.values[:, good], solved.dual[:, good]
         for column in together:
             yield Solved(int(column), number, values[:, column], dual[:, column], True)
-    chains = _chains(problems.kind, np.flatnonzero(left < len(penalties)))
+    chains = chains_of(problems.kind, np.flatnonzero(left < len(penalties)))
 
     def task(column: int, neighbour: dict[int, Mask]) -> list[Solved]:
         state = Solved(column, int(left[column]), values[:, column], dual[:, column], True)
@@ -169,34 +163,7 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
 
     if chains and matrix.paired:
         matrix.gram  # noqa: B018 - once, before threads ask for it
-    yield from _in_turn(blas, chains, task)
-
-
-def _chains(kind: NDArray[np.intp], columns: NDArray[np.intp]) -> list[list[int]]:
-    """Return columns in lists of similar problems, each of which starts from what its forerunner found."""
-    chains = []
-    for value in np.unique(kind[columns]):
-        similar = columns[kind[columns] == value].tolist()
-        count = max(2, -(-len(similar) // _CHAIN))
-        chains += [part for part in (similar[start::count] for start in range(count)) if part]
-    return chains
-
-
-def _in_turn(
-    blas: ThreadpoolController, chains: list[list[int]], task: Callable[[int, dict[int, Mask]], list[Solved]]
-) -> Iterator[Solved]:
-    """Work on all chains at once, and yield what they find in a fixed order."""
-    if not chains:
-        return
-    insides = [dict[int, Mask]() for _ in chains]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for position in range(max(map(len, chains))):
-            running = [number for number, chain in enumerate(chains) if position < len(chain)]
-            # Threads of our own use the cores better than those of many small factorisations.
-            with blas.limit(limits=1, user_api="blas"):
-                found = list(pool.map(lambda n: task(chains[n][position], insides[n]), running))  # noqa: B023
-            for solved in found:
-                yield from solved
+    yield from in_turn(blas, chains, task)
 
 
 def _one_by_one(
