@@ -43,7 +43,8 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
     """
     sources = read_sources(store, runs)
     texts = feature_texts(runs, sources)
-    found = [_facts(store, run, s, text) for run, s, text in zip(runs, sources, texts, strict=True)]
+    selected = _selections(store, runs)
+    found = [_facts(store, run, s, text, selected) for run, s, text in zip(runs, sources, texts, strict=True)]
     usual = usual_metrics(store, runs)
     tuned = {(run.dataset, run.metric) for run in runs}
     mixed = [name for name in usual if len({metric for dataset, metric in tuned if dataset == name}) > 1]
@@ -61,7 +62,9 @@ def usual_metrics(store: Store, runs: Sequence[RunRecord]) -> dict[str, str]:
     return metrics
 
 
-def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: str) -> Facts:
+def _facts(
+    store: Store, run: RunRecord, sources: Sequence[Source], features: str, selected: Mapping[str, Facts]
+) -> Facts:
     given, origin = run.parameters, _origin(store, run)
     facts: Facts = {
         "run": run.id,
@@ -84,7 +87,7 @@ def _facts(store: Store, run: RunRecord, sources: Sequence[Source], features: st
         facts["trained_split"] = origin.split if origin else None
     asked = {name: value for name, value in given.items() if name not in (*_TAKEN, *_RESULTS)}
     facts |= dict(_flat(asked))
-    facts |= _selection(store, given)
+    facts |= selected.get(str(given.get("selection")), {})
     if is_chosen(run):
         facts["candidates"] = candidates(run)
     return {name: value for name, value in facts.items() if not _off(value)}
@@ -112,15 +115,16 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
             yield key, value
 
 
-def _selection(store: Store, parameters: Mapping[str, Any]) -> Facts:
-    """Return the parameters of the stored selection of a run, if it is still there."""
-    if not parameters.get("selection"):
-        return {}
-    try:
-        record = store.selection(str(parameters["selection"]))
-    except StoreError:
-        return {}
-    return {f"selection_{name}": v for name, v in _flat(record.parameters) if name not in _NOT_OF_SELECTION}
+def _selections(store: Store, runs: Sequence[RunRecord]) -> dict[str, Facts]:
+    """Return the parameters of the stored selections of runs, as far as they are still there."""
+    found = {}
+    for name in {str(run.parameters["selection"]) for run in runs if run.parameters.get("selection")}:
+        try:
+            given = store.selection(name).parameters
+        except StoreError:
+            continue
+        found[name] = {f"selection_{key}": value for key, value in _flat(given) if key not in _NOT_OF_SELECTION}
+    return found
 
 
 def _network_count(sources: Sequence[Source]) -> int:

@@ -13,6 +13,8 @@ from histokit.evaluate.facts import Facts, describe_runs
 from histokit.store import RunRecord, Store
 from histokit.store.database import filter_rows
 
+_FEW = 4
+
 
 def pick_runs(
     store: Store, runs: Sequence[str], datasets: Sequence[str], where: str | None, everything: bool
@@ -52,7 +54,9 @@ def pick_runs(
 
 
 def _named(store: Store, runs: Sequence[str]) -> list[RunRecord]:
-    return list({record.id: record for record in (store.run(run_id) for run_id in runs)}.values())
+    # One by one, each would be a search of its own.
+    known = {run.id: run for run in store.runs()} if len(runs) > _FEW else {}
+    return list({record.id: record for record in (known.get(name) or store.run(name) for name in runs)}.values())
 
 
 def _stored(store: Store, datasets: Sequence[str]) -> list[RunRecord]:

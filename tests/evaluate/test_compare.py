@@ -253,6 +253,22 @@ def test_methods_on_other_samples_are_not_paired(empty):
     assert any("svm and et are not paired on A" in note or "et and svm are not" in note for note in found.notes)
 
 
+def test_seeds_on_other_samples_are_named_and_not_paired(empty):
+    save(empty, "A", 15)
+    save(empty, "A", 15, seed=1, labels=["a"] * 10 + ["b"] * 10)
+    save(empty, "A", 14, "et")
+    found = compare(empty, everything=True, bootstrap=5)
+    assert found.pairs == []
+    assert methods(found)["svm"]["cells"]["A"]["interval"] is None
+    assert "the runs of svm on A were not all scored on the same samples" in found.notes
+
+
+def test_many_runs_by_their_ids_or_beginnings(empty):
+    runs = [save(empty, "A", 10 + i, address=f"net/{i}") for i in range(6)]
+    found = compare(empty, [*runs[:5], runs[5][:5]], bootstrap=1)
+    assert [row["run"] for row in found.rows] == runs
+
+
 def test_a_newer_run_of_the_same_replaces_the_older_one(empty):
     old = save(empty, "A", 10, run_id="aaaa", created="2026-01-01")
     new = save(empty, "A", 18, run_id="bbbb", created="2026-02-01")
