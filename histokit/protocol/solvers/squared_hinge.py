@@ -36,7 +36,7 @@ _HALVINGS = 40
 _WORTH_THREADS = 30_000_000
 _SUFFICIENT = 1e-4
 #: A decrease of the objective below this share of it is rounding.
-_ROUNDING = 1e-13
+_ROUNDING = 1e-11
 #: The products of all pairs of samples are kept for no more samples than this: 1.2 GB.
 _MOST_PAIRS = 12_000
 
