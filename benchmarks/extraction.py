@@ -27,7 +27,7 @@ from work import NETWORKS, Material, layers, prepare
 
 LOOP = "plain loop, float32"
 PRECISIONS = ("float32", "bfloat16")
-_FORWARD_IMAGES = 256
+_FORWARD_IMAGES = 512
 
 
 def end_to_end(precision: str) -> str:
