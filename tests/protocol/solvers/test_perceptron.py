@@ -4,7 +4,7 @@ from sklearn.neural_network import MLPClassifier
 
 from histokit.protocol.classifiers import CLASSIFIERS
 from histokit.protocol.estimators import dump, load, scores
-from histokit.protocol.solvers import perceptron
+from histokit.protocol.solvers import adam, perceptron
 
 SETTINGS = [{"iterations": i, "lr": lr} for i in (3, 40) for lr in (1e-3, 1e-1)]
 
@@ -126,3 +126,11 @@ def test_sure_probabilities_keep_their_order(make, cross):
         sure = column[column > 1 - 1e-6]
         assert len(sure) > 10
         assert len(np.unique(sure)) == len(sure)
+
+
+def test_threads_change_nothing(make, cross, agree, monkeypatch):
+    X, y, folds = make(500, 6, 3)
+    before = cross(perceptron.cross_scores, X, y, folds, SETTINGS, 3)
+    monkeypatch.setattr(adam, "_WORTH_THREADS", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    agree(cross(perceptron.cross_scores, X, y, folds, SETTINGS, 3), before, 1e-9)
