@@ -38,6 +38,14 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["--exact", "1280", "--seeds", "3"],
         ["--columns", "320", "--images", "24", "--rounds", "1", "--trees", "2"],
     ),
+    "classifiers": (
+        ["--rounds", "1", "--no-library"],
+        ["--folds", "10"],
+        [
+            *("--columns", "320", "--images", "24", "--rounds", "1", "--epochs", "1,2", "--folds", "2"),
+            *("--shape", "60,8,2,2", "--base", "60,8,2,2", "--no-library"),
+        ],
+    ),
     "store_speed": ([], [], ["--rows", "50", "--width", "8", "--rounds", "1"]),
     "gpu": ([], [], ["--images", "8", "--rounds", "1"]),
 }
