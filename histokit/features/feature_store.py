@@ -36,7 +36,13 @@ class FeatureStore(Store):
         return ["+".join(t.address + _mark(t, tables) for t in chosen) for chosen in choices]
 
     def features(
-        self, dataset: str, address: str, *, where: str | None = None, allow_missing: bool = False
+        self,
+        dataset: str,
+        address: str,
+        *,
+        where: str | None = None,
+        allow_missing: bool = False,
+        outline: bool = False,
     ) -> FeatureSet:
         """Open features as one matrix.
 
@@ -50,6 +56,8 @@ class FeatureStore(Store):
             SQL over the columns of the samples.
         allow_missing : bool
             Leave out samples whose vector is missing, instead of raising.
+        outline : bool
+            Read no vector: ``X`` has its shape and holds zeros, in no memory.
 
         Raises
         ------
@@ -60,7 +68,7 @@ class FeatureStore(Store):
         if len(choices) > 1:
             listed = ", ".join("+".join(t.address for t in chosen) for chosen in choices)
             raise StoreError(f"The address {address!r} stands for several: {listed}.", next="Open one at a time.")
-        return self._assemble(dataset, choices[0], where, allow_missing)
+        return self._assemble(dataset, choices[0], where, allow_missing, outline)
 
     def _choices(self, dataset: str, address: str, tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
         self.dataset(dataset)
@@ -74,7 +82,7 @@ class FeatureStore(Store):
         return [list({table.name: table for table in chosen}.values()) for chosen in choices]
 
     def _assemble(
-        self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool
+        self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool, outline: bool
     ) -> FeatureSet:
         record = self.dataset(dataset)
         samples = self.samples(dataset, where=where)
@@ -85,13 +93,17 @@ class FeatureStore(Store):
             if missing and not allow_missing:
                 raise self._incomplete(dataset, table, missing, len(samples))
             complete &= vectors.present
-        matrix = np.empty((int(complete.sum()), sum(table.width for table in tables)), dtype=np.float32)
+        shape = int(complete.sum()), sum(table.width for table in tables)
+        rows = samples if complete.all() else samples.filter(complete)
+        parts = tuple(_part(table) for table in tables)
+        if outline:
+            return FeatureSet(np.broadcast_to(np.float32(0), shape), rows, record, parts)
+        matrix = np.empty(shape, dtype=np.float32)
         start = 0
         for table, vectors in zip(tables, found, strict=True):
             copy_vectors(self.database, table, vectors, complete, matrix[:, start : start + table.width])
             start += table.width
-        rows = samples if complete.all() else samples.filter(complete)
-        return FeatureSet(matrix, rows, record, tuple(_part(table) for table in tables))
+        return FeatureSet(matrix, rows, record, parts)
 
     def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
         bad = len(self.problems(dataset))

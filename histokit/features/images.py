@@ -124,7 +124,9 @@ class Images:
         return rebuild_sample(self.samples.slice(place, 1).to_pylist()[0])
 
 
-def open_images(store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False) -> FeatureSet:
+def open_images(
+    store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False, outline: bool = False
+) -> FeatureSet:
     """Open the images of a dataset in the place of features.
 
     Parameters
@@ -135,6 +137,8 @@ def open_images(store: Store, dataset: str, *, where: str | None = None, allow_m
         SQL over the columns of the samples.
     allow_missing : bool
         Read all images now, and leave out those that cannot be read.
+    outline : bool
+        Read no image: leave out those that could not be read before.
 
     Returns
     -------
@@ -164,7 +168,7 @@ def open_images(store: Store, dataset: str, *, where: str | None = None, allow_m
         )
     images = Images(open_files(store, record), known)
     features = _as_features(images, record)
-    bad = list(_set_aside(store, features)) if allow_missing else []
+    bad = list(_set_aside(store, features, outline)) if allow_missing else []
     return features.take(np.setdiff1d(np.arange(len(known)), bad)) if bad else features
 
 
@@ -188,10 +192,15 @@ def check_readable(store: Store, features: FeatureSet) -> None:
         raise _unreadable([ids[row] for row in bad], list(bad.values()), len(features))
 
 
-def _set_aside(store: Store, features: FeatureSet) -> dict[int, str]:
-    """Write which images cannot be read, and why, among the problems; return row → reason."""
-    bad = cast(Images, features.X).unreadable()
+def _set_aside(store: Store, features: FeatureSet, known: bool = False) -> dict[int, str]:
+    """Write which images cannot be read, and why, among the problems, or look there; return row → reason."""
     ids, contents, name = features.sample_ids, features.content, features.record.name
+    if known:
+        listed = store.problems(name).filter(pc.field("stage") == _STAGE).to_pylist()
+        reasons = {(row["id"], row["content"]): row["reason"] for row in listed}
+        pairs = enumerate(zip(ids, contents, strict=True))
+        return {row: reasons[pair] for row, pair in pairs if pair in reasons}
+    bad = cast(Images, features.X).unreadable()
     rows = [
         {"dataset": name, "id": ids[row], "content": contents[row], "stage": _STAGE, "reason": reason}
         for row, reason in bad.items()

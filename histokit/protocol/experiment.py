@@ -118,6 +118,7 @@ def prepare(
     seed: int = 0,
     allow_missing: bool = False,
     pixels: bool = False,
+    outline: bool = False,
 ) -> Experiment:
     """Open the features of labelled samples and place them in the folds of a split.
 
@@ -140,6 +141,8 @@ def prepare(
         Go on without samples whose features are missing.
     pixels : bool
         Open images in place of features; the address has to be ``images``.
+    outline : bool
+        Read no vector: enough to know the identity of what would be done.
 
     Returns
     -------
@@ -153,7 +156,7 @@ def prepare(
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
     chosen = resolve_split(store, dataset, split, target=target)
-    features = _open(store, dataset, address, pixels, where, allow_missing)
+    features = _open(store, dataset, address, pixels, outline, where, allow_missing)
     if not len(features):
         message = (
             f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
@@ -163,7 +166,7 @@ def prepare(
     metric = check_metric(metric or record.metric)
     notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
     features = _labelled(features, target, notes)
-    if not pixels:
+    if not (pixels or outline):
         _check_finite(features)
     own = features.groups()
     by_id = None if own is None else dict(zip(features.sample_ids, own, strict=True))
@@ -188,16 +191,22 @@ def prepare(
 
 
 def _open(
-    store: FeatureStore, dataset: str, address: str, pixels: bool, where: str | None, allow_missing: bool
+    store: FeatureStore,
+    dataset: str,
+    address: str,
+    pixels: bool,
+    outline: bool,
+    where: str | None,
+    allow_missing: bool,
 ) -> FeatureSet:
     if not pixels:
-        return store.features(dataset, address, where=where, allow_missing=allow_missing)
+        return store.features(dataset, address, where=where, allow_missing=allow_missing, outline=outline)
     if address != IMAGES:
         raise UsageError(
             f"This classifier is trained on images, not on the vectors of {address}.",
             next=f"Use --features {IMAGES}, or another --classifier.",
         )
-    return open_images(store, dataset, where=where, allow_missing=allow_missing)
+    return open_images(store, dataset, where=where, allow_missing=allow_missing, outline=outline)
 
 
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:

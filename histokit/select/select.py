@@ -84,17 +84,9 @@ def select(
     ------
     UsageError, StoreError, DataError, LeakageError
     """
-    if method not in METHODS:
-        raise UsageError(
-            f"There is no selection method {method!r}.",
-            next=f"{did_you_mean(method, METHODS)}Use one of {', '.join(METHODS)}.",
-        )
-    asked: dict[str, Any] = {"target": target, "where": where, "seed": seed}
-    experiment = prepare(store, dataset, features, split=split, metric=metric, allow_missing=allow_missing, **asked)
-    parameters = {"method": method, "tolerance": tolerance, "step": parse_step(step), "inner_folds": inner_folds}
-    parameters |= {"metric": experiment.problem.metric, **asked}
-    identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
-    selection_id = digest_json(identity).hex()[:12]
+    options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
+    how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
+    experiment, parameters, selection_id = _question(store, dataset, features, how, options, allow_missing)
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
     started = time.perf_counter()
@@ -104,6 +96,53 @@ def select(
     store.save_selection(record)
     finished.forget()
     return record
+
+
+def identify(
+    store: FeatureStore,
+    dataset: str,
+    features: str,
+    *,
+    split: str | None = None,
+    method: str = "rfe",
+    tolerance: float = 0.005,
+    step: float | str = AUTO,
+    inner_folds: int = 5,
+    seed: int = 0,
+    metric: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    allow_missing: bool = False,
+) -> str:
+    """Return the id that `select` would give a selection, whether it is stored or not; no vector is read.
+
+    Parameters and errors are those of `select`.
+    """
+    options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
+    how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
+    return _question(store, dataset, features, how, options, allow_missing, outline=True)[2]
+
+
+def _question(
+    store: FeatureStore,
+    dataset: str,
+    features: str,
+    how: dict[str, Any],
+    options: dict[str, Any],
+    allow_missing: bool,
+    outline: bool = False,
+) -> tuple[Experiment, dict[str, Any], str]:
+    """Return what is selected from, how, and the id of the selection."""
+    if how["method"] not in METHODS:
+        raise UsageError(
+            f"There is no selection method {how['method']!r}.",
+            next=f"{did_you_mean(how['method'], METHODS)}Use one of {', '.join(METHODS)}.",
+        )
+    experiment = prepare(store, dataset, features, allow_missing=allow_missing, outline=outline, **options)
+    asked = {name: options[name] for name in ("target", "where", "seed")}
+    parameters = {**how, "step": parse_step(how["step"]), "metric": experiment.problem.metric, **asked}
+    identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
+    return experiment, parameters, digest_json(identity).hex()[:12]
 
 
 def _record(

@@ -59,8 +59,7 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
         If the runs are not on the same folds, because some lack samples.
     """
     runs = list({run.id: run for run in runs}.values())
-    identity = ["choose", choose, [[run.id, run.created] for run in runs]]
-    run_id = digest_json(identity).hex()[:12]
+    run_id = chosen_id(choose, [run.id for run in runs])
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     places = [[(fold["repeat"], fold["fold"], fold["train"], fold["test"]) for fold in run.folds] for run in runs]
@@ -78,6 +77,11 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
     record = _record(run_id, runs, choose, winners, runs[last])
     store.save_run(record, _predictions(store, record.id, runs, winners), store.model(runs[last].id))
     return record
+
+
+def chosen_id(choose: str, runs: Sequence[str]) -> str:
+    """Return the id of the run that is chosen out of some."""
+    return digest_json(["choose", choose, list(dict.fromkeys(runs))]).hex()[:12]
 
 
 def _best(scores: Sequence[float]) -> int:

@@ -11,22 +11,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.features.images import check_readable
-from histokit.plugin.digests import digest_json
-from histokit.protocol.classifiers import check_class_weight, check_solver, make_grid
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.estimators import dump
-from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.experiment import Experiment
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
 from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document, fold_notes, selection_parts
 from histokit.train.predict import prediction_rows
-
-#: Raised when the same question would give other predictions than before.
-TRAINING_VERSION = 2
+from histokit.train.question import Question, ask
 
 
 def train(
@@ -109,45 +105,32 @@ def train(
     ------
     UsageError, StoreError, DataError, LeakageError
     """
-    if selection and rfe:
-        raise UsageError("Both a stored selection and --rfe are given.", next="Give one of --selection and --rfe.")
-    if inner_folds < 2:
-        raise UsageError(f"{inner_folds} inner folds are none.", next="Give --inner-folds 2 or more.")
-    kept = store.selection(selection) if selection else None
-    pixels = classifier_named(classifier).pixels
-    if pixels and (selection or rfe or aggregate or scale):
-        raise _not_for_images(classifier)
-    weight = check_class_weight(classifier, class_weight)
-    choices.check(choose)
-    recipe = Recipe(
+    question = ask(
+        store,
+        dataset,
+        features,
         classifier,
-        make_grid(classifier, grid),
-        weight,
-        inner_folds,
-        kept,
-        rfe,
-        check_solver(solver),
-        scale,
-        scored=choose is not None,
+        selection=selection,
+        rfe=rfe,
+        aggregate=aggregate,
+        class_weight=class_weight,
+        grid=grid,
+        inner_folds=inner_folds,
+        solver=solver,
+        scale=scale,
+        choose=choose,
+        allow_missing=allow_missing,
+        split=split,
+        metric=metric,
+        target=target,
+        where=where,
+        seed=seed,
     )
-    asked = [features] if isinstance(features, str) else list(features)
-    named = asked if pixels else (a for text in asked for a in store.addresses(dataset, text))
-    addresses = list(dict.fromkeys(named))
-    options = {"split": split, "metric": metric, "target": target, "where": where, "aggregate": aggregate}
     runs = []
-    for number, address in enumerate(addresses):
-        reading: dict[str, Any] = {"allow_missing": allow_missing, "pixels": pixels, **options}
-        experiment = prepare(store, dataset, address, seed=seed, **reading)
-        report = _nested(progress, number, len(addresses))
-        runs.append(_train_one(store, experiment, recipe, {**options, "seed": seed}, force, report))
+    for number, address in enumerate(question.addresses):
+        report = _nested(progress, number, len(question.addresses))
+        runs.append(_train_one(store, question, question.prepare(store, address), force, report))
     return [*runs, choices.chosen(store, runs, choose, force)] if choose else runs
-
-
-def _not_for_images(classifier: str) -> UsageError:
-    return UsageError(
-        f"The classifier {classifier} is trained on images, which have neither columns nor vectors.",
-        next="Leave out --selection, --rfe, --aggregate and --scale; histokit evaluate --by COLUMN aggregates scores.",
-    )
 
 
 def _nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None] | None:
@@ -158,17 +141,15 @@ def _nested(report: Callable[..., None] | None, number: int, count: int) -> Call
 
 def _train_one(
     store: FeatureStore,
+    question: Question,
     experiment: Experiment,
-    recipe: Recipe,
-    options: dict[str, Any],
     force: bool,
     report: Callable[..., None] | None,
 ) -> RunRecord:
+    recipe = question.recipe
     if recipe.selection is not None:
         _check_selection_fits(recipe.selection, experiment)
-    parameters = _parameters(recipe, experiment, options)
-    identity = {**experiment.identity(), "parameters": parameters, "version": TRAINING_VERSION}
-    run_id = digest_json(identity).hex()[:12]
+    run_id = question.run_id(experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     started = time.perf_counter()
@@ -189,7 +170,7 @@ def _train_one(
         split_digest=experiment.split.digest,
         classes=experiment.classes,
         metric=experiment.problem.metric,
-        parameters={**parameters, "final": final.document()},
+        parameters={**question.parameters(experiment), "final": final.document()},
         folds=documents,
         notes=[*experiment.notes, *fold_notes(recipe, trained, documents)],
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
@@ -232,25 +213,6 @@ def _train_folds(
         tables.append(rows)
         progress.finish_piece()
     return fitted, documents, pa.concat_tables(tables)
-
-
-def _parameters(recipe: Recipe, experiment: Experiment, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what a run's id hashes of the way of training; the split has its own digest."""
-    asked = {key: value for key, value in options.items() if key != "split"}
-    return {
-        **asked,
-        "classifier": recipe.classifier,
-        "metric": experiment.problem.metric,
-        "positive": experiment.positive,
-        "grid": list(recipe.grid),
-        "class_weight": recipe.class_weight,
-        "inner_folds": recipe.inner_folds,
-        "selection": None if recipe.selection is None else recipe.selection.id,
-        "rfe": recipe.rfe,
-        "solver": recipe.solver,
-        "scale": recipe.scale,
-        "scored": recipe.scored and len(recipe.grid) == 1,
-    }
 
 
 def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:
