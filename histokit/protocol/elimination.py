@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.paths import Paths, Walk
 from histokit.protocol.scorers import defined
-from histokit.protocol.sizes import AUTO, finer_sizes, knee, parse_step, subset_sizes
+from histokit.protocol.sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
 
 _TREES: dict[str, Any] = {"max_features": "sqrt", "trees": 100}
@@ -67,8 +67,8 @@ def eliminate(
     The order of elimination is found anew in every inner fold for the curve, and once more on all rows for
     the columns that are kept (Mormont et al. 2018, paper 003). Columns are ranked at every size by the impurity
     importances of 100 extremely randomised trees. A step that is a number gives the curve of scikit-learn's ``RFECV``.
-    With ``auto`` large steps find the knee, then each path goes once more through it from where it was there, four
-    columns at a time as in the paper.
+    With ``auto`` large steps find the knee, then each path goes through it once more from a larger subset of its own,
+    four columns at a time as in the paper; sizes that it had scored there are scored anew.
 
     Parameters
     ----------
@@ -99,18 +99,23 @@ def eliminate(
     paths = Paths(problem, [*places, (rows, rows[:0])], _TREES, kept, report or (lambda: None))
     sizes = subset_sizes(problem.X.shape[1], step)
     paths.extend(sizes, sizes)
+    fine = set(sizes if step != AUTO or sizes == subset_sizes(sizes[0], PAPER_STEP) else sizes[:1])
     while True:
         sizes, found = paths.table()
         said: list[str] = []
         metric, table = decide(found, problem.metric, said)
         means = mean_of(table)
         best, least = knee(means, tolerance)
-        finer = finer_sizes(sizes, means, tolerance) if step == AUTO else []
+        finer = finer_sizes(sizes, means, tolerance, fine) if step == AUTO else []
         if not finer:
             break
-        smaller = sorted({*finer, *sizes[least + 1 :]}, reverse=True)
-        paths.extend([sizes[least], *finer], [sizes[least], *smaller])
-    order = paths.orders[-1]
+        start = min(size for size in sizes if size >= finer[0])
+        paths.extend(
+            sorted({start, *finer}, reverse=True),
+            sorted({start, *finer, *(size for size in sizes if size < start)}, reverse=True),
+        )
+        fine.update(finer)
+    order = paths.order
     ranking = np.empty(len(order), np.intp)
     ranking[order] = np.arange(1, len(order) + 1)
     return Elimination(

@@ -89,7 +89,9 @@ class Paths:
         report: Callable[[], None],
     ):
         self.problem, self.folds, self.trees, self.memory, self.report = problem, folds, trees, memory, report
-        self.orders = [np.arange(problem.X.shape[1]) for _ in folds]
+        every = np.arange(problem.X.shape[1])
+        self.subsets = [{len(every): every} for _ in folds]
+        self.order = every
         self.scores: dict[int, list[list[float | None]]] = {}
         self.importances: list[float] = []
 
@@ -99,28 +101,27 @@ class Paths:
         Parameters
         ----------
         sizes : sequence of int
-            Where the paths of the folds begin, and the sizes that they go to; all are scored.
+            Where the paths of the folds begin, and the sizes that they go to; all are scored, anew if they were before.
         last : sequence of int
             The same for all training rows.
         """
         asked = [(number, list(sizes if len(tested) else last)) for number, (_, tested) in enumerate(self.folds)]
         keys = [digest_json([number, *wanted]).hex() for number, wanted in asked]
         missing = [i for i, key in enumerate(keys) if key not in self.memory]
-        work = (self._task(*asked[i]) for i in missing)
+        work = (
+            (self.problem, *self.folds[i], self.subsets[i][asked[i][1][0]], asked[i][1], self.trees) for i in missing
+        )
         for i, done in zip(missing, parallel(walk, work, True, self.problem.X.size), strict=True):
             self.memory[keys[i]] = done
             self.report()
         walks = [self.memory[key] for key in keys]
         for (number, wanted), done in zip(asked, walks, strict=True):
-            self.orders[number] = np.concatenate([done["order"], self.orders[number][wanted[0] :]]).astype(np.intp)
+            order = np.array(done["order"], np.intp)
+            self.subsets[number] |= {size: np.sort(order[:size]) for size in wanted}
+        self.order = np.concatenate([walks[-1]["order"], self.order[last[0] :]]).astype(np.intp)
         self.importances = self.importances or walks[-1]["importances"]
         scored: Iterable[tuple[list[float | None], ...]] = zip(*(done["scores"] for done in walks[:-1]), strict=True)
         self.scores |= {size: list(values) for size, values in zip(sizes, scored, strict=True)}
-
-    def _task(self, number: int, sizes: Sequence[int]) -> tuple[Any, ...]:
-        train, tested = self.folds[number]
-        columns = np.sort(self.orders[number][: sizes[0]])
-        return self.problem, train, tested, columns, sizes, self.trees
 
     def table(self) -> tuple[list[int], NDArray[np.float64]]:
         """Return the sizes from large to small, and the (2, sizes, folds) scores: metric and accuracy."""

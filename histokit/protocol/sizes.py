@@ -17,8 +17,11 @@ PAPER_STEP = 4
 #: Far from the knee, up to this share of the columns that are left goes at a time.
 _SHARE = 0.2
 
-#: So many new sizes are scored at a time near the knee.
-_AT_A_TIME = 12
+#: With so few sizes of the paper's step all of them are scored.
+_FEW = 32
+
+#: So many sizes of the paper's step are scored above the knee, and at most below it.
+_ABOVE, _BELOW = 32, 12
 
 
 def parse_step(step: float | str) -> float | str:
@@ -51,7 +54,7 @@ def subset_sizes(columns: int, step: float | str) -> list[int]:
     step : float or str
         How many columns go at a time: a fraction of those left below 1, else a count (4 in paper 003). ``auto``: a
         fifth of them, rounded down to a multiple of 4, but never less than 4, so that all sizes are also sizes of
-        the step 4.
+        the step 4; up to 128 columns it is that step.
 
     Raises
     ------
@@ -61,13 +64,14 @@ def subset_sizes(columns: int, step: float | str) -> list[int]:
     step = parse_step(step)
     sizes = [columns]
     while sizes[-1] > 1:
-        sizes.append(max(1, sizes[-1] - _gone(sizes[-1], step)))
+        sizes.append(max(1, sizes[-1] - _gone(sizes[-1], step, columns)))
     return sizes
 
 
-def _gone(size: int, step: float | str) -> int:
+def _gone(size: int, step: float | str, columns: int) -> int:
     if isinstance(step, str):
-        return max(PAPER_STEP, int(_SHARE * size) // PAPER_STEP * PAPER_STEP)
+        share = 0.0 if columns <= _FEW * PAPER_STEP else _SHARE
+        return max(PAPER_STEP, int(share * size) // PAPER_STEP * PAPER_STEP)
     return max(1, int(step * size)) if step < 1 else int(step)
 
 
@@ -84,11 +88,12 @@ def knee(means: NDArray[np.float64], tolerance: float) -> tuple[int, int]:
     return best, int(np.flatnonzero(means >= means[best] - tolerance)[-1])
 
 
-def finer_sizes(sizes: Sequence[int], means: NDArray[np.float64], tolerance: float) -> list[int]:
-    """Return the sizes of the paper's step that are still to be scored near the knee, from large to small.
+def finer_sizes(sizes: Sequence[int], means: NDArray[np.float64], tolerance: float, fine: Collection[int]) -> list[int]:
+    """Return the sizes around the knee that are to be gone through by the paper's step, from large to small.
 
-    They lie between the smallest subset within the tolerance and the next one that is clearly worse, by twice the
-    tolerance. There are none once the next smaller size of the paper's step was scored.
+    They are some above the smallest subset within the tolerance the first time, that one itself, and those below it
+    down to one that is clearly worse, by twice the tolerance; some of these only, where there are many. There are none
+    once the smallest subset within the tolerance and the next smaller one were both reached in this way.
 
     Parameters
     ----------
@@ -96,17 +101,25 @@ def finer_sizes(sizes: Sequence[int], means: NDArray[np.float64], tolerance: flo
         Those with scores, from large to small; the first is that of all columns.
     means : (sizes,) array
     tolerance : float
+    fine : collection of int
+        Those that were gone through by the paper's step.
     """
     best, least = knee(means, tolerance)
+    every = subset_sizes(sizes[0], PAPER_STEP)
+    place = every.index(sizes[least])
+    if set(every[place : place + 2]) <= set(fine):
+        return []
     worse = [size for size, mean in zip(sizes, means, strict=True) if mean < means[best] - 2 * tolerance]
     floor = max((size for size in worse if size < sizes[least]), default=0)
-    between = [size for size in subset_sizes(sizes[0], PAPER_STEP) if floor < size < sizes[least]]
-    if not between or between[0] in sizes:
-        return []
-    return _thinned([size for size in between if size not in sizes])
+    below = [size for size in every[place + 2 :] if size > floor]
+    above = 0 if len(fine) > 1 else _ABOVE
+    wanted = [*every[max(0, place - above) : place + 2], *_thinned(below)]
+    return [size for size in wanted if size not in fine]
 
 
 def _thinned(sizes: Sequence[int]) -> list[int]:
     """Return some of the sizes at equal distances."""
-    taken: Collection[int] = np.unique(np.linspace(0, len(sizes) - 1, _AT_A_TIME).round().astype(int))
+    if not sizes:
+        return []
+    taken = np.unique(np.linspace(0, len(sizes) - 1, _BELOW).round().astype(int))
     return [sizes[i] for i in taken]

@@ -204,8 +204,8 @@ def importances(
 def _share_names(found: Any) -> list[str]:
     edges = [0.0, *found.bands]
     return [
-        *("columns", "share of columns", "importance", "std"),
-        *(f"{low:.0%} to {high:.0%}" for low, high in zip(edges, found.bands, strict=False)),
+        *("columns", "share of columns", "importance", "std over datasets"),
+        *(f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in zip(edges, found.bands, strict=False)),
     ]
 
 

@@ -33,7 +33,7 @@ class ImportanceShares:
         ``dataset``, ``split``, ``samples`` (that the trees were fitted on), and ``networks`` and ``layers`` as below.
     networks, layers : list of dict
         ``network`` and, for layers, ``layer``; ``columns``; ``share_of_columns``; ``importance``, the sum over its
-        columns, of 1 in all; ``std`` of that over datasets; ``bands``, how much of it comes from columns of each band,
+        columns, of 1 in all; ``std`` of that over datasets, where there are several; ``bands``, how much of it comes from columns of each band,
         and ``columns_in_bands``, how many they are on average.
     bands : list of float
         Where each band ends. Columns of all networks are sorted by decreasing importance; a column belongs to the band
@@ -204,6 +204,7 @@ def _averaged(tables: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]
     for entries in zip(*tables, strict=True):
         mean = {name: np.mean([e[name] for e in entries], axis=0).tolist() for name in ("bands", "columns_in_bands")}
         importances = [entry["importance"] for entry in entries]
-        spread = {"importance": float(np.mean(importances)), "std": float(np.std(importances))}
+        std = float(np.std(importances)) if len(importances) > 1 else None
+        spread = {"importance": float(np.mean(importances)), "std": std}
         averaged.append({**entries[0], **spread, **mean})
     return averaged

@@ -26,7 +26,7 @@ def make(seed=0, metric="accuracy", d=12, strength=4):
     return Problem(X, y, np.arange(120) // 10, 2, None, metric, seed)
 
 
-def make_weak(d=120):
+def make_weak(d=180):
     """Half of the columns tell a little, so that many are needed."""
     rng = np.random.default_rng(0)
     y = np.arange(90) % 2
@@ -105,14 +105,14 @@ def test_coarse_to_fine_scores_what_the_papers_step_scores_near_the_knee(monkeyp
     dense = eliminate(problem, rows, step=4, tolerance=0.01, folds=3)
     found = eliminate(problem, rows, tolerance=0.01, folds=3)
     sizes = [size for size, _, _ in found.curve]
-    every = subset_sizes(120, 4)
-    assert set(subset_sizes(120, "auto")) < set(sizes) < set(every)
+    every = subset_sizes(180, 4)
+    assert set(subset_sizes(180, "auto")) < set(sizes) < set(every)
     assert every[every.index(found.k_min) + 1] in sizes, "the next smaller size was tried"
     mean, other = ({size: value for size, value, _ in e.curve} for e in (found, dense))
     assert mean[found.k_min] >= max(mean.values()) - 0.01
-    assert sorted(found.ranking) == list(range(1, 121))
+    assert sorted(found.ranking) == list(range(1, 181))
     assert sorted(c for c, rank in enumerate(found.ranking) if rank <= found.k_min) == found.columns
-    assert mean[120] == other[120]
+    assert mean[180] == other[180]
 
 
 def test_paths_are_nested_where_the_steps_are_small(monkeypatch):
@@ -121,9 +121,9 @@ def test_paths_are_nested_where_the_steps_are_small(monkeypatch):
     monkeypatch.setitem(elimination._TREES, "trees", 5)
     found = eliminate(problem, rows, tolerance=0.01, folds=3)
     sizes = [size for size, _, _ in found.curve]
-    done = paths.walk(problem, rows, rows[:0], np.arange(120), sizes, elimination._TREES)
+    done = paths.walk(problem, rows, rows[:0], np.arange(180), sizes, elimination._TREES)
     assert found.columns == sorted(done["order"][: found.k_min])
-    assert [found.ranking[column] for column in done["order"]] == list(range(1, 121))
+    assert [found.ranking[column] for column in done["order"]] == list(range(1, 181))
 
 
 def test_same_seed_same_selection_and_other_rows_do_not_matter():

@@ -20,8 +20,9 @@ def test_what_is_no_step(wrong):
 
 
 def test_large_steps_are_sizes_of_the_papers_step():
-    # A fifth of 60 is 12, of 48 is 9 and so 8, of 40 is 8, of 32 is 6 and so 4.
-    assert subset_sizes(60, "auto") == [60, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 1]
+    # A fifth of 140 is 28, of 112 is 22 and so 20, of 92 is 18 and so 16, and so on.
+    assert subset_sizes(140, "auto")[:8] == [140, 112, 92, 76, 64, 52, 44, 36]
+    assert subset_sizes(128, "auto") == subset_sizes(128, 4)
     for columns in (1, 2, 7, 320, 1280, 4151):
         sizes = subset_sizes(columns, "auto")
         assert set(sizes) <= set(subset_sizes(columns, 4))
@@ -36,17 +37,20 @@ def test_the_knee_by_hand():
     assert knee(means, 1.0) == (2, 5)
 
 
-def test_finer_sizes_lie_below_the_knee_down_to_what_is_clearly_worse():
-    sizes = [100, 80, 64, 52, 44, 36, 1]
+def test_finer_sizes_lie_around_the_knee_down_to_what_is_clearly_worse():
+    sizes = [200, 160, 128, 104, 84, 64, 52, 44, 36, 1]
     # 64 is within 0.005 of the best; 52 is worse by less than twice that, 44 is clearly worse.
-    means = np.array([0.90, 0.90, 0.896, 0.892, 0.88, 0.87, 0.5])
-    assert finer_sizes(sizes, means, 0.005) == [60, 56, 48]
-    done = sorted([*sizes, 60, 56, 48], reverse=True)
-    means = np.array([0.90, 0.90, 0.896, 0.89, 0.89, 0.892, 0.88, 0.88, 0.87, 0.5])
-    assert finer_sizes(done, means, 0.005) == []
-    # 56 has become the smallest: what lies below it was scored.
-    means[4] = 0.896
-    assert finer_sizes(done, means, 0.005) == []
+    means = np.array([0.90, 0.90, 0.90, 0.90, 0.90, 0.896, 0.892, 0.88, 0.87, 0.5])
+    first = finer_sizes(sizes, means, 0.005, {200})
+    # At first 32 sizes above 64, then all down to 44.
+    assert first == [*range(192, 63, -4), 60, 56, 52, 48]
+    fine = {200, *first}
+    done = sorted({*sizes, *first}, reverse=True)
+    means = np.array([0.9 if size >= 64 else 0.89 for size in done])
+    assert finer_sizes(done, means, 0.005, fine) == []
+    # Nothing else is to be done where 48 has become the smallest: 44 had been reached by a large step.
+    means = np.array([0.9 if size >= 48 else 0.88 for size in done])
+    assert finer_sizes(done, means, 0.005, fine) == [44]
 
 
 def test_a_wide_knee_is_thinned_and_closed_in_a_few_rounds():
@@ -57,9 +61,11 @@ def test_a_wide_knee_is_thinned_and_closed_in_a_few_rounds():
 
     means = np.array([mean(size) for size in sizes])
     least = sizes[knee(means, 0.0004)[1]]
-    rounds = 0
-    while finer := finer_sizes(sizes, means, 0.0004):
-        assert len(finer) <= 12
+    fine, rounds = {4152}, 0
+    while finer := finer_sizes(sizes, means, 0.0004, fine):
+        assert len(finer) <= 46
+        assert finer == sorted(finer, reverse=True)
+        fine.update(finer)
         sizes = sorted({*sizes, *finer}, reverse=True)
         means, rounds = np.array([mean(size) for size in sizes]), rounds + 1
     assert rounds <= 4

@@ -80,7 +80,7 @@ def test_importances_are_told(histokit, tmp_path):
     assert sum(row["importance"] for row in document["layers"]) == pytest.approx(1)
     assert json.loads(json.dumps(document)) == document
     result = histokit.ok(*command)
-    assert "0% to 10%" in result.out
+    assert "0 to 10 %" in result.out
     assert f"{document['layers'][1]['importance']:.4f}" in result.out
     assert "tested in another" in result.err
     assert figure.stat().st_size > 5_000

@@ -38,7 +38,7 @@ def test_shares_are_sums_of_the_librarys_importances(store):
     assert [row["columns"] for row in found.layers] == [3, 8]
     assert [row["share_of_columns"] for row in found.layers] == pytest.approx([3 / 11, 8 / 11])
     (network,) = found.networks
-    assert (network["network"], network["importance"]) == ("net", pytest.approx(1.0))
+    assert (network["network"], network["importance"], network["std"]) == ("net", pytest.approx(1.0), None)
     # All bands together hold what their edges say, but for the column that crosses each edge.
     assert sum(network["bands"]) == pytest.approx(1.0)
     assert sum(network["columns_in_bands"]) == 11
