@@ -15,6 +15,9 @@ from histokit.protocol.scorers import defined
 from histokit.protocol.sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
 
+#: How often each path is gone with the step ``auto``, as a rule.
+PASSES = 2
+
 _TREES: dict[str, Any] = {"max_features": "sqrt", "trees": 100}
 
 

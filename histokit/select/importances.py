@@ -33,8 +33,8 @@ class ImportanceShares:
         ``dataset``, ``split``, ``samples`` (that the trees were fitted on), and ``networks`` and ``layers`` as below.
     networks, layers : list of dict
         ``network`` and, for layers, ``layer``; ``columns``; ``share_of_columns``; ``importance``, the sum over its
-        columns, of 1 in all; ``std`` of that over datasets, where there are several; ``bands``, how much of it comes from columns of each band,
-        and ``columns_in_bands``, how many they are on average.
+        columns, of 1 in all; ``std`` of that over datasets, where there are several; ``bands``, how much of it comes
+        from columns of each band, and ``columns_in_bands``, how many they are on average.
     bands : list of float
         Where each band ends. Columns of all networks are sorted by decreasing importance; a column belongs to the band
         in which their cumulative importance lies before it is added.

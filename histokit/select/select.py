@@ -13,7 +13,7 @@ import numpy as np
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_json
-from histokit.protocol.elimination import eliminate
+from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, Rows, prepare
 from histokit.protocol.progress import Progress
 from histokit.protocol.sizes import AUTO, parse_step
@@ -180,7 +180,7 @@ def _eliminate_everywhere(
         (place.fold.repeat, place.fold.fold, place.train) for place in experiment.places
     ]
     subsets.append((None, None, experiment.training))
-    passes = 2 if parameters["step"] == AUTO else 1
+    passes = PASSES if parameters["step"] == AUTO else 1
     progress = Progress(report, len(subsets), passes * (parameters["inner_folds"] + 1), experiment.features.address)
     found: list[dict[str, Any]] = []
     for number, (repeat, fold, rows) in enumerate(subsets):
