@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.protocol.elimination import Elimination, eliminate
+from histokit.protocol.elimination import PASSES, Elimination, eliminate
 from histokit.protocol.estimators import converged, scores
 from histokit.protocol.experiment import Experiment, Place, Rows
 from histokit.protocol.leaks import check_selection
@@ -57,7 +57,7 @@ class Recipe:
     @property
     def steps(self) -> int:
         """How many fits and elimination paths a training set takes at most."""
-        return len(self.grid) * self.inner_folds + 1 + self.rfe * (self.inner_folds + 1)
+        return len(self.grid) * self.inner_folds + 1 + self.rfe * PASSES * (self.inner_folds + 1)
 
 
 @dataclass(frozen=True, eq=False)
