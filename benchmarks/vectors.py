@@ -16,7 +16,7 @@ from work import NETWORKS, PATTERN, prepare
 ADDRESSES = {
     320: [("mobilenetv2", "blocks.6")],
     1280: [("mobilenetv2", "last")],
-    4152: [("mobilenetv2", "all"), ("squeezenet", "all")],
+    4328: [("mobilenetv2", "all"), ("squeezenet", "all")],
 }
 _NAMES = ("mobilenetv2", "squeezenet")
 

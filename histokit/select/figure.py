@@ -56,6 +56,7 @@ def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
     for k, name, colour in ((best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")):
         axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.set_xlabel("columns")
     axis.set_ylabel(kept["metric"].replace("_", " "))
     axis.set_title(f"{selection.dataset} · {selection.address} · {selection.split}", fontsize=9, wrap=True)
@@ -84,28 +85,30 @@ def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
     panels = [shares.networks] if len(shares.networks) > 1 else []
     if len(shares.layers) > len(shares.networks) or not panels:
         panels.append(shares.layers)
-    sheet = _sheet(max(6.0, 1.5 + 0.6 * max(map(len, panels))), 4.5 * len(panels))
-    for axis, rows in zip(sheet.subplots(len(panels), squeeze=False).flat, panels, strict=True):
+    heights = [1.4 + 0.34 * len(rows) for rows in panels]
+    sheet = _sheet(9, sum(heights))
+    axes = sheet.subplots(len(panels), squeeze=False, height_ratios=heights)
+    for axis, rows in zip(axes.flat, panels, strict=True):
         _draw_shares(axis, rows, shares)
+    axes.flat[0].legend(fontsize=8)
     sheet.suptitle(", ".join(entry["dataset"] for entry in shares.datasets), fontsize=9, wrap=True)
     return _save(sheet, path)
 
 
 def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: ImportanceShares) -> None:
-    place, bottom = np.arange(len(rows)), np.zeros(len(rows))
-    axis.bar(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
+    place, left = np.arange(len(rows)), np.zeros(len(rows))
+    axis.barh(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
     for band, colour in enumerate(_COLOURS):
-        heights = np.array([row["bands"][band] for row in rows])
-        label = f"columns that bring up to {shares.bands[band]:.0%}"
-        axis.bar(place + 0.2, heights, 0.36, bottom=bottom, color=colour, label=label)
-        bottom += heights
+        widths = np.array([row["bands"][band] for row in rows])
+        label = f"columns that bring up to {100 * shares.bands[band]:.0f} %"
+        axis.barh(place + 0.2, widths, 0.36, left=left, color=colour, label=label)
+        left += widths
     if len(shares.datasets) > 1:
-        spread = [row["std"] for row in rows]
-        axis.errorbar(place + 0.2, bottom, yerr=spread, fmt="none", ecolor="grey", capsize=2)
-    names = ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows]
-    axis.set_xticks(place, names, rotation=30 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center")
-    axis.set_ylabel("share of importance")
-    axis.legend(fontsize=8)
+        axis.errorbar(left, place + 0.2, xerr=[row["std"] for row in rows], fmt="none", ecolor="grey", capsize=2)
+    axis.set_yticks(place, ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows])
+    axis.tick_params(labelsize=8)
+    axis.invert_yaxis()
+    axis.set_xlabel("share of importance", fontsize=8)
 
 
 def _sheet(width: float, height: float) -> Any:
