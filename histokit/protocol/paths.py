@@ -46,11 +46,12 @@ def walk(
         ``order``: the d columns, of which the first s are left at a size s. ``scores``: metric and accuracy by size,
         none where undefined. ``importances``: of the d columns, where nothing is tested.
     """
-    inside = np.asfortranarray(problem.X[np.ix_(train, columns)], np.float32)
+    # Trees read column by column.
+    inside = np.asarray(problem.X.T[np.ix_(columns, train)], np.float32)
     outside = np.asarray(problem.X[np.ix_(tested, columns)], np.float32)
     left, y, gone, found, first = np.arange(len(columns)), problem.y[train], [], [], None
     for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
-        importances, probabilities = rank_and_score(inside, y, outside, problem.classes, seed=problem.seed, **trees)
+        importances, probabilities = rank_and_score(inside.T, y, outside, problem.classes, seed=problem.seed, **trees)
         first = importances if first is None else first
         if len(tested):
             values = problem.score(problem.y[tested], probabilities)
@@ -58,7 +59,7 @@ def walk(
         ranked = np.argsort(-importances, kind="stable")
         gone.append(left[ranked[following:size]])
         kept = np.sort(ranked[:following])
-        left, inside, outside = left[kept], inside[:, kept], outside[:, kept]
+        left, inside, outside = left[kept], inside[kept], outside[:, kept]
     order = columns[np.concatenate(gone[::-1])]
     document: Walk = {"order": order.tolist(), "scores": found}
     return document if len(tested) or first is None else {**document, "importances": first.tolist()}

@@ -12,8 +12,8 @@ from histokit.protocol.tuning import Problem
 
 @pytest.fixture(autouse=True)
 def few_trees(monkeypatch):
-    """Ten trees in place of a hundred."""
-    monkeypatch.setitem(elimination._TREES, "trees", 10)
+    """Five trees in place of a hundred."""
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
 
 
 def make(seed=0, metric="accuracy", d=12, strength=4):
@@ -56,21 +56,21 @@ def test_k_min_is_the_smallest_within_the_tolerance():
 
 @pytest.mark.parametrize("step", [4, 1, 0.3])
 def test_the_curve_is_that_of_scikit_learn(step):
-    problem, rows = make(seed=3, d=22, strength=1), np.arange(110)
-    found = eliminate(problem, rows, step=step, folds=4)
-    fold, _ = inner_folds(problem.y[rows], problem.groups[rows], 4, problem.seed)
-    places = [(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in range(4)]
-    trees = ExtraTreesClassifier(10, random_state=3)
+    problem, rows = make(seed=3, d=18, strength=1), np.arange(110)
+    found = eliminate(problem, rows, step=step, folds=3)
+    fold, _ = inner_folds(problem.y[rows], problem.groups[rows], 3, problem.seed)
+    places = [(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in range(3)]
+    trees = ExtraTreesClassifier(5, random_state=3)
     # A fraction is one of all columns there, of those that are left here.
     if step < 1:
-        sizes = subset_sizes(22, step)
+        sizes = subset_sizes(18, step)
         curve = [_scores_by_hand(problem, rows, places, sizes)]
         assert np.array(found.scores) == pytest.approx(np.array(curve[0]))
         return
     library = RFECV(trees, step=step, cv=places, scoring="accuracy").fit(problem.X[rows], problem.y[rows])
     results = library.cv_results_
     assert [size for size, _, _ in found.curve] == results["n_features"][::-1].tolist()
-    for position in range(4):
+    for position in range(3):
         assert [line[position] for line in found.scores] == results[f"split{position}_test_score"][::-1].tolist()
     assert [mean for _, mean, _ in found.curve] == pytest.approx(results["mean_test_score"][::-1])
     assert [std for _, _, std in found.curve] == pytest.approx(results["std_test_score"][::-1])
@@ -85,7 +85,7 @@ def _scores_by_hand(problem, rows, places, sizes):
     for position, (train, tested) in enumerate(places):
         left = np.arange(X.shape[1])
         for number in range(len(sizes)):
-            trees = ExtraTreesClassifier(10, random_state=problem.seed).fit(X[np.ix_(train, left)], y[train])
+            trees = ExtraTreesClassifier(5, random_state=problem.seed).fit(X[np.ix_(train, left)], y[train])
             table[number, position] = trees.score(X[np.ix_(tested, left)], y[tested])
             following = sizes[number + 1] if number + 1 < len(sizes) else 0
             left = np.sort(left[np.argsort(-trees.feature_importances_, kind="stable")[:following]])
@@ -95,12 +95,11 @@ def _scores_by_hand(problem, rows, places, sizes):
 def test_importances_are_those_of_the_trees_on_all_columns():
     problem, rows = make(d=22), np.arange(110)
     found = eliminate(problem, rows, folds=2)
-    library = ExtraTreesClassifier(10, random_state=0).fit(problem.X[rows], problem.y[rows])
+    library = ExtraTreesClassifier(5, random_state=0).fit(problem.X[rows], problem.y[rows])
     assert found.importances == library.feature_importances_.tolist()
 
 
-def test_coarse_to_fine_scores_what_the_papers_step_scores_near_the_knee(monkeypatch):
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
+def test_coarse_to_fine_scores_what_the_papers_step_scores_near_the_knee():
     problem, rows = make_weak(), np.arange(90)
     dense = eliminate(problem, rows, step=4, tolerance=0.01, folds=3)
     found = eliminate(problem, rows, tolerance=0.01, folds=3)
@@ -115,10 +114,9 @@ def test_coarse_to_fine_scores_what_the_papers_step_scores_near_the_knee(monkeyp
     assert mean[180] == other[180]
 
 
-def test_paths_are_nested_where_the_steps_are_small(monkeypatch):
+def test_paths_are_nested_where_the_steps_are_small():
     """The kept columns are those of a path through all sizes of the curve."""
     problem, rows = make_weak(), np.arange(90)
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
     found = eliminate(problem, rows, tolerance=0.01, folds=3)
     sizes = [size for size, _, _ in found.curve]
     done = paths.walk(problem, rows, rows[:0], np.arange(180), sizes, elimination._TREES)
@@ -146,7 +144,6 @@ def test_a_class_missing_from_a_fold_is_scored_as_never_found():
 
 def test_what_was_done_is_not_done_again(monkeypatch):
     problem, rows = make_weak(), np.arange(90)
-    monkeypatch.setitem(elimination._TREES, "trees", 5)
     walked, stops = [], []
 
     def counted(*arguments):
