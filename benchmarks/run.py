@@ -30,7 +30,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "memory": ([], ["--few", "10000", "--many", "100000"], ["--few", "10", "--many", "20"]),
     "svm": (
         ["--columns", "1280"],
-        ["--columns", "1280", "4152", "drawn"],
+        ["--columns", "1280", "4328", "drawn"],
         ["--columns", "320", "--images", "24", "--rounds", "1"],
     ),
     "elimination": (

@@ -98,7 +98,7 @@ def main() -> None:
     """Run what the options say."""
     parser = arguments(__doc__ or "")
     choices = [*map(str, ADDRESSES), "drawn"]
-    parser.add_argument("--columns", nargs="+", choices=choices, default=["1280", "4152"], help="or drawn: 8 classes")
+    parser.add_argument("--columns", nargs="+", choices=choices, default=["1280", "4328"], help="or drawn: 8 classes")
     add_options(parser)
     options = parser.parse_args()
     timings: dict[str, list[Timing]] = {}
