@@ -55,6 +55,8 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("list", "backbones", plugin.list_backbones, ""),
     ("list", "layers", plugin.list_layers, ""),
     ("list", "plugins", plugin.list_plugins, ""),
+    ("study", "run", study.study_run, ""),
+    ("study", "plan", study.study_plan, ""),
     ("plugins", "check", plugin.check, ""),
     ("store", "verify", store.verify, ""),
     ("store", "compact", store.compact, ""),
@@ -63,6 +65,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
 
 GROUPS = {
     "select": ("Find the smallest set of features that does as well.", STEPS),
+    "study": ("Do a whole study from one file, or plan it.", STEPS),
     "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
     "plugins": ("Check a plugin against its contract.", CARE),
     "store": ("Check the store, merge fragments, remove what is old.", CARE),

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from histokit.protocol.progress import duration
+
 if TYPE_CHECKING:
     from histokit.features import FeatureStore
 
@@ -135,15 +137,21 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Report]:
+def progress(title: str, timed: bool = True) -> Iterator[Report]:
     """Show progress on stderr of what takes over two seconds.
+
+    Parameters
+    ----------
+    title : str
+    timed : bool
+        Whether to show rate and time left, which suits many equal steps.
 
     Yields
     ------
     report : callable
         ``report(done, total, detail="")``.
     """
-    display: _Lines | _Bar = _Bar(title) if sys.stderr.isatty() and not state.quiet else _Lines(title)
+    display: _Lines | _Bar = (_Bar if sys.stderr.isatty() and not state.quiet else _Lines)(title, timed)
     try:
         yield display.report
     finally:
@@ -153,35 +161,31 @@ def progress(title: str) -> Iterator[Report]:
 class _Pace:
     """Rate and time left, counted from the first report, so that imports and what was cached do not enter."""
 
-    def __init__(self) -> None:
+    def __init__(self, timed: bool = True) -> None:
+        self.timed = timed
         self.started = time.monotonic()
         self.first = self.total = -1
 
     def measure(self, done: int, total: int) -> tuple[float, str]:
         """Return how many a second, and the time left as text, empty while it is too early to tell."""
+        if not self.timed:
+            return 0.0, ""
         now = time.monotonic()
         if total != self.total or done < self.first:
             self.started, self.first, self.total = now, done, total
         passed, progressed = now - self.started, done - self.first
         rate = progressed / passed if passed else 0.0
         early = progressed < _GUESS_FROM * (total - self.first)
-        return rate, "" if early or not rate else f"{_duration((total - done) / rate)} left"
-
-
-def _duration(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+        return rate, "" if early or not rate else f"{duration((total - done) / rate)} left"
 
 
 class _Lines:
     """Progress where stderr is no terminal: a line every now and then."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, timed: bool = True):
         self.title = title
         self.printed = time.monotonic()
-        self.pace = _Pace()
+        self.pace = _Pace(timed)
 
     def report(self, done: int, total: int, detail: str = "") -> None:
         rate, left = self.pace.measure(done, total)
@@ -199,10 +203,10 @@ class _Lines:
 class _Bar:
     """Progress on a terminal: a bar with rate and time left."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, timed: bool = True):
         self.title = title
         self.started = time.monotonic()
-        self.pace = _Pace()
+        self.pace = _Pace(timed)
         self.bar: Any = None
 
     def report(self, done: int, total: int, detail: str = "") -> None:

@@ -46,7 +46,7 @@ def test_the_pace_is_counted_from_the_first_report(clock):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99, "99 s"), (1500, "25 min"), (9000, "2 h 30 min")])
 def test_durations(seconds, text):
-    assert console._duration(seconds) == text
+    assert console.duration(seconds) == text
 
 
 def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock, capsys):

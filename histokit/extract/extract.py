@@ -128,7 +128,7 @@ def extract(
     """
     started = time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
-    _check_options(precision, device, batch_size)
+    check_options(precision, device, batch_size)
     known_dtype({"store_dtype": store_dtype})
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
@@ -194,7 +194,13 @@ def _canonical(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _check_options(precision: str, device: str, batch_size: int | None) -> None:
+def check_options(precision: str = "float32", device: str = "auto", batch_size: int | None = None) -> None:
+    """Raise unless networks can run in such a way.
+
+    Raises
+    ------
+    UsageError
+    """
     if precision not in PRECISIONS:
         hint = did_you_mean(precision, PRECISIONS)
         raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")

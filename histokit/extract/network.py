@@ -62,7 +62,7 @@ class CutNetwork:
         self._fired: list[str] = []
         self._stop_after: int | None = None
         for layer in self.layers:
-            _check_module(network, backbone, layer)
+            check_module(network, backbone, layer)
         originals = _fold(network, backbone, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
         attention = any(type(module).__name__.endswith("Attention") for module in network.modules())
@@ -160,7 +160,14 @@ def _fold(network: nn.Module, backbone: Backbone, cut: Sequence[str]) -> dict[st
         return {}
 
 
-def _check_module(network: nn.Module, backbone: Backbone, layer: Layer) -> None:
+def check_module(network: nn.Module, backbone: Backbone, layer: Layer) -> None:
+    """Raise unless a layer is a module of a network.
+
+    Raises
+    ------
+    UsageError
+        That tells which layers there are.
+    """
     modules = dict(network.named_modules())
     if layer.module in modules:
         return

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from histokit.extract.plan import BackbonePlan
+import numpy as np
+
+from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.extract.resolve import ResolvedBackbone
 from histokit.plugin.digests import digest_json
 from histokit.plugin.manager import split_backbone_name
 from histokit.store import Store
@@ -81,6 +84,20 @@ def estimate(store: Store, plan: BackbonePlan, device: str, precision: str) -> E
     if on_gpu:
         speed = _EACH_GPU * (1.0 if precision == "float32" else _HALF_PRECISION_ON_GPU)
     return Estimate(operations * (plan.backbone.preprocess.size / side) ** 2 / speed, "typical")
+
+
+def expect(store: Store, backbone: ResolvedBackbone, device: str, precision: str) -> Estimate | None:
+    """Return what an image will take of the pass that gives the chosen layers of a backbone; no samples are needed.
+
+    Parameters
+    ----------
+    store : Store
+    backbone : ResolvedBackbone
+    device, precision : str
+        As they will be asked for.
+    """
+    tables = [TablePlan(layer, {}, {}, np.zeros(0, bool), open=True) for layer in backbone.chosen]
+    return estimate(store, BackbonePlan(backbone, tables), device, precision)
 
 
 def remember_rates(store: Store, plans: Sequence[BackbonePlan], device: str, used: str, precision: str) -> None:

@@ -56,11 +56,7 @@ def ingest(
     ------
     DataError, PluginError, UsageError
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"The dataset name {name!r} is not allowed.",
-            next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
-        )
+    check_name(name)
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
     dataset.root = dataset.root.resolve()
     dataset.state = dataset.fit()
@@ -70,11 +66,26 @@ def ingest(
     record = _record(name, dataset, table, len(rows))
     published = dataset.splits().items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
-    store.save_dataset(record, rows, digests.to_table())
-    store.replace_problems(name, "ingest", table.problem_table())
     for split in splits:
         store.save_split(split)
+    store.replace_problems(name, "ingest", table.problem_table())
+    # Last, so that a dataset that is listed has all its splits, whenever the process was killed.
+    store.save_dataset(record, rows, digests.to_table())
     return record
+
+
+def check_name(name: str) -> None:
+    """Raise unless a dataset may be called by a name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"The dataset name {name!r} is not allowed.",
+            next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
+        )
 
 
 def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
@@ -84,6 +95,28 @@ def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
     if before is None or (before.plugin, before.plugin_version, before.root) != now:
         return None
     return store.files(name)
+
+
+def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
+    """Return whether a dataset is in the store under a name: same plugin, version, root and options.
+
+    Whether files changed since is not looked at.
+
+    Parameters
+    ----------
+    store : Store
+    name : str
+    dataset : Dataset
+    """
+    before = next((record for record in store.datasets() if record.name == name), None)
+    if before is None:
+        return False
+    known = (before.plugin, before.plugin_version, before.root, before.options)
+    return known == (dataset.name, dataset.version, str(dataset.root.resolve()), _plain_options(dataset))
+
+
+def _plain_options(dataset: Dataset) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in dataset.options.items()}
 
 
 def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> DatasetRecord:
@@ -100,7 +133,7 @@ def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> Data
         plugin_version=dataset.version,
         distribution=entry[0].distribution if entry else "none",
         root=str(dataset.root),
-        options={key: _plain(value) for key, value in dataset.options.items()},
+        options=_plain_options(dataset),
         classes=tuple(classes),
         positive=dataset.positive or (classes[-1] if len(classes) == 2 else None),
         metric=dataset.metric,

@@ -1,4 +1,4 @@
-"""Progress of a known number of equal pieces, each of many small steps."""
+"""Progress of a known number of equal pieces, each of many small steps; times in words."""
 
 from __future__ import annotations
 
@@ -34,3 +34,11 @@ class Progress:
     def _report(self) -> None:
         if self.call is not None:
             self.call(self.piece * self.steps + self.done, self.pieces * self.steps, self.detail)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"

@@ -85,7 +85,7 @@ def make_split(
         If the dataset's group would be on both sides of a fold.
     """
     column = group or record.group
-    _check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column)
+    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column)
     data, notes = _labelled(samples, column, target)
     if from_file is not None:
         rows = _from_file(from_file, samples, data, notes)
@@ -110,7 +110,7 @@ def make_split(
     return split
 
 
-def _check_how(
+def check_how(
     test: float | None,
     folds: int | None,
     leave_one_group_out: bool,
@@ -119,6 +119,12 @@ def _check_how(
     train_groups: int | None,
     column: str | None,
 ) -> None:
+    """Raise unless a split can be made in the way that is asked for; `column` is that of the groups.
+
+    Raises
+    ------
+    UsageError
+    """
     ways = (test is not None) + (folds is not None) + bool(leave_one_group_out) + (from_file is not None)
     choices = "--test FRACTION, --folds N, --leave-one-group-out or --from FILE.csv"
     if ways != 1:

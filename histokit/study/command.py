@@ -1,14 +1,17 @@
-"""``histokit predict``, ``demo`` and ``doctor``."""
+"""``histokit predict``, ``study run``, ``study plan``, ``demo`` and ``doctor``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from histokit import completion, console
+
+if TYPE_CHECKING:
+    from histokit.study.run import StudyResult
 
 
 def predict(
@@ -53,6 +56,75 @@ def predict(
         console.warn(note)
     document = record.to_json()
     console.emit(record.id, {"run": document.pop("id"), **document})
+
+
+def study_run(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A TOML file of datasets, backbones, strategies, classifiers.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Write the comparison there: tables, figure, JSON.")
+    ] = None,
+) -> None:
+    """Do a whole study from one file.
+
+    Ingests, splits, extracts, selects and trains what is missing, and prints the comparison of all runs. What is done
+    already is answered from the store, so that an interrupted study goes on where it stopped. A piece that fails is
+    named at the end and stops no other.
+    """
+    from histokit.study.report import write_report
+    from histokit.study.run import run_study
+
+    with console.progress("Study", timed=False) as report:
+        result = run_study(file, store=console.state.store, say=console.note, progress=report)
+    for text in result.notes:
+        console.warn(text)
+    for text in result.failures:
+        console.warn(text)
+    if out is not None:
+        console.note(f"Written: {', '.join(map(str, write_report(result, out)))}")
+    _print_comparison(result)
+    console.note(f"Paired differences and tests: --out or --json. The runs: histokit list runs --store {result.store}")
+    if result.failed:
+        raise typer.Exit(result.code)
+
+
+def _print_comparison(result: StudyResult) -> None:
+    from histokit.evaluate.tables import comparison_sheets
+
+    found = result.comparison
+    for text in found.notes if found else ["fewer than two runs are there: nothing is to be compared"]:
+        console.warn(text)
+    if console.state.json:
+        console.print_json(result.to_json())
+    elif found is not None:
+        title, columns, rows = next(comparison_sheets(found))
+        console.table(columns, rows, None, title=title)
+
+
+def study_plan(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A TOML file of datasets, backbones, strategies, classifiers.")
+    ],
+) -> None:
+    """Print what a study consists of, and how long it takes.
+
+    Every piece, whether it is done already, and the seconds that it will take: an estimate by what such pieces took
+    before, meant to tell minutes from days. Nothing is computed.
+    """
+    from histokit.study.plan import plan_study
+
+    plan = plan_study(file, store=console.state.store)
+    columns = ["piece", "dataset", "what", "strategy", "classifier", "state", "seconds"]
+    names = ("kind", "dataset", "what", "strategy", "classifier", "state", "seconds")
+    document = plan.to_json()
+    rows = [[piece[name] for name in names] for piece in document["pieces"]]
+    rows = [[*row[:-1], None if row[-1] is None else round(row[-1])] for row in rows]
+    console.table(columns, rows, document)
+    for piece in plan.pieces:
+        if piece.trouble is not None:
+            console.warn(f"{piece.title}: {piece.trouble.message}")
+    console.note(plan.expectation)
 
 
 def demo(

@@ -44,6 +44,11 @@ _HEAVY = [
     "histokit.extract.worker",
     "histokit.store.care",
     "histokit.features",
+    "histokit.study.run",
+    "histokit.protocol.leaf_frequencies",
+    "sklearn.ensemble",
+    "sklearn.neighbors",
+    "sklearn.svm",
 ]
 
 

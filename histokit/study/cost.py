@@ -1,0 +1,218 @@
+"""What the pieces of a study will take: an estimate, meant to tell minutes from days."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+from histokit.extract.rates import expect
+from histokit.protocol.classifiers import make_grid
+from histokit.store import RunRecord, SelectionRecord, Store
+from histokit.study.extractions import Extract
+from histokit.study.file import Study
+from histokit.study.fits import OnFeatures, Select, Train
+from histokit.study.pieces import Ingest, MakeSplit, Piece
+from histokit.study.sketch import Sketch, sketch
+
+MEASURED, TYPICAL = "measured", "typical"
+
+
+class Rate(NamedTuple):
+    """Seconds for one training set, and how they grow.
+
+    Parameters
+    ----------
+    seconds : float
+        Of 2,000 rows, 1,000 columns and 2 classes with the default grid in 5 inner folds, tuning and fitting.
+    rows, columns, classes : float
+        Exponents.
+    """
+
+    seconds: float
+    rows: float
+    columns: float
+    classes: float
+
+
+class Problem(NamedTuple):
+    """What decides how long a run takes.
+
+    Parameters
+    ----------
+    rows, columns, classes : int
+        Of one training set.
+    sets : int
+        Training sets: one for each outer fold, and all samples.
+    effort : float
+        Of the grid and the inner folds, relative to the default ones.
+    """
+
+    rows: int
+    columns: int
+    classes: int
+    sets: int
+    effort: float = 1.0
+
+
+#: Typical of two slow cores; corrected by what past runs in the store took.
+RATES: dict[str, Rate] = {
+    "svm": Rate(5.0, 0.5, 0.7, 1.0),
+    "et": Rate(100.0, 1.1, 0.7, 0.2),
+    "fc": Rate(3.0, 0.7, 0.8, 0.7),
+    "logreg": Rate(5.0, 0.7, 0.7, 1.0),
+    "ridge": Rate(1.0, 0.5, 1.0, 0.0),
+    "knn": Rate(0.4, 1.5, 0.7, 0.0),
+    "et-fl": Rate(900.0, 0.0, 0.0, 0.2),
+    "select": Rate(60.0, 1.1, 0.6, 0.2),
+}
+
+#: What a setting costs, relative to others of its classifier.
+_WEIGHTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
+    "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(setting["max_features"], 0.5),
+    "et-fl": lambda setting: setting["windows"],
+    "fc": lambda setting: setting["iterations"],
+}
+_COLUMNS_TRIED = {1: 0.05, "sqrt": 0.1, 0.5: 0.5, 1.0: 1.0}
+
+_FOLDS = 5
+
+#: Seconds of every run and selection, however small, and of each sample that is ingested.
+_EACH, _EACH_SAMPLE = 0.3, 0.0005
+
+#: Columns of a layer of which nothing is known yet, and the share of them that a selection keeps (paper 003).
+_WIDTH, _KEPT = 700, 0.075
+
+#: How many of the last runs of a classifier correct the estimate.
+_LAST = 30
+
+
+def foreseen(name: str, problem: Problem) -> float:
+    """Return the typical seconds of a run of a classifier, or of ``select``.
+
+    Parameters
+    ----------
+    name : str
+        Of `RATES`.
+    problem : Problem
+    """
+    rate = RATES[name]
+    size = (problem.rows / 2000) ** rate.rows * (problem.columns / 1000) ** rate.columns
+    each = rate.seconds * size * (problem.classes / 2) ** rate.classes * problem.effort
+    return _EACH + problem.sets * each
+
+
+def effort(name: str, grid: Sequence[Mapping[str, Any]], inner: int) -> float:
+    """Return how much a grid in some inner folds costs, relative to the default ones.
+
+    Parameters
+    ----------
+    name : str
+        A classifier.
+    grid : sequence of dict
+        With a single setting, nothing is tuned.
+    inner : int
+    """
+    return _fits(name, grid, inner) / _fits(name, make_grid(name), _FOLDS)
+
+
+def _fits(name: str, grid: Sequence[Mapping[str, Any]], inner: int) -> float:
+    weights = [_WEIGHTS.get(name, lambda _: 1.0)(setting) for setting in grid]
+    return sum(weights) * inner * (len(grid) > 1) + max(weights)
+
+
+def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
+    """Give each piece the seconds that it will take, where they can be known, and where that is from.
+
+    Parameters
+    ----------
+    study : Study
+    pieces : sequence of Piece
+        After they looked whether they are done.
+    """
+    store = study.store
+    sizes = {data.name: sketch(store, data) for data in study.datasets}
+    factors = history(store)
+    widths = {(table.backbone, table.layer): table.width for table in store.feature_tables()}
+    for piece in pieces:
+        size = sizes[piece.data.name]
+        if piece.done:
+            piece.seconds, piece.estimate = 0.0, None
+        elif isinstance(piece, Extract) and piece.seconds is None and size is not None:
+            precision = piece.network.options.get("precision", "float32")
+            rate = expect(store, piece.network.resolved, study.device, precision)
+            piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
+        elif isinstance(piece, OnFeatures) and size is not None:
+            name = "select" if isinstance(piece, Select) else piece.classifier
+            problems = _problems(study, piece, size, widths)
+            piece.seconds = sum(foreseen(name, problem) for problem in problems) * factors.get(name, 1.0)
+            piece.estimate = MEASURED if name in factors else TYPICAL
+        elif isinstance(piece, Ingest | MakeSplit) and size is not None:
+            piece.seconds, piece.estimate = _EACH + _EACH_SAMPLE * size.samples, TYPICAL
+
+
+def _problems(study: Study, piece: OnFeatures, size: Sketch, widths: Mapping[tuple[str, str], int]) -> list[Problem]:
+    """Return the problems of a piece: one, or one for each layer."""
+    sets, inner = size.folds + (size.folds > 1), study.common["inner_folds"]
+    share = (inner + 1) / (_FOLDS + 1)
+    if isinstance(piece, Train):
+        share = effort(piece.classifier, make_grid(piece.classifier, piece.own.get("grid")), inner)
+    return [Problem(size.rows, d, size.classes, sets, share) for d in _columns(study.store, piece, widths)]
+
+
+def _columns(store: Store, piece: OnFeatures, widths: Mapping[tuple[str, str], int]) -> list[int]:
+    """Return the number of columns of each run of a piece."""
+    found: list[int] = []
+    for extraction in piece.extractions:
+        network = extraction.network
+        curated = [layer.name for layer in network.resolved.layers if piece.layers == "each" or not layer.composite]
+        inner = curated if network.inner == ("all",) else network.inner
+        names = [network.last] if piece.layers == "last" else inner
+        found += [extraction.widths.get(n) or widths.get((network.name, n)) or _WIDTH for n in names]
+    if piece.layers != "each":
+        found = [sum(found)] if found else [1]
+    selections = [need for need in piece.needs if isinstance(need, Select)]
+    return [_kept(store, selections[0], d) for d in found] if selections else found
+
+
+def _kept(store: Store, selection: Select, columns: int) -> int:
+    if selection.done and selection.id:
+        record = store.selection(selection.id)
+        return int((record.kept or record.folds[0])["k_min"])
+    return max(1, round(_KEPT * columns))
+
+
+def history(store: Store) -> dict[str, float]:
+    """Return by how much past runs of each classifier, and selections, took longer than is typical.
+
+    Parameters
+    ----------
+    store : Store
+    """
+    past: dict[str, list[tuple[float, float]]] = {}
+    for run in store.runs():
+        if run.kind == "train" and run.classifier in RATES and not run.parameters.get("choose"):
+            past.setdefault(run.classifier, []).append((run.seconds, foreseen(run.classifier, _of_run(run))))
+    for selection in store.selections():
+        past.setdefault("select", []).append((selection.seconds, foreseen("select", _of_selection(selection))))
+    return {
+        name: sum(taken for taken, _ in listed[-_LAST:]) / sum(typical for _, typical in listed[-_LAST:])
+        for name, listed in past.items()
+    }
+
+
+def _of_run(run: RunRecord) -> Problem:
+    rows = [fold["train"] for fold in run.folds]
+    columns = [len(fold["columns"]) for fold in run.folds if "columns" in fold]
+    columns = columns or [sum(part["columns"] for part in run.features)]
+    sets = len(run.folds) + (len(run.folds) > 1)
+    asked = effort(run.classifier, run.parameters["grid"], run.parameters["inner_folds"])
+    return Problem(round(fmean(rows)), max(1, round(fmean(columns))), len(run.classes), sets, asked)
+
+
+def _of_selection(selection: SelectionRecord) -> Problem:
+    rows = [len(part["ids"]) for part in selection.fitted_on[:-1]]
+    columns = sum(part["columns"] for part in selection.features)
+    sets = len(selection.folds) + (len(selection.folds) > 1)
+    share = (selection.parameters["inner_folds"] + 1) / (_FOLDS + 1)
+    return Problem(round(fmean(rows)), columns, 2, sets, share)

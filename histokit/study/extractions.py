@@ -1,0 +1,108 @@
+"""The extractions of a study: one for each dataset and network, several of them in one pass over the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from histokit.errors import DataError
+from histokit.extract.extract import Extraction, extract
+from histokit.study.file import Network
+from histokit.study.pieces import Piece, Report
+
+
+@dataclass(eq=False, kw_only=True)
+class Extract(Piece):
+    """The features of one network.
+
+    Parameters
+    ----------
+    network : Network
+    fingerprints : dict
+        Layer → fingerprint of its table; known once the dataset is in the store.
+    widths : dict
+        Layer → columns, where it is known.
+    computed : int
+        Images that went through the network.
+    """
+
+    kind = "extract"
+
+    network: Network
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+    computed: int = 0
+
+    @property
+    def what(self) -> str:
+        return f"{self.network.name}/{','.join(self.network.layers)}"
+
+    @property
+    def together(self) -> tuple[Any, ...]:
+        """What several networks must share to be extracted in one pass over the images."""
+        options = self.network.options
+        return (
+            self.data.name,
+            self.network.layers,
+            *(options.get(n) for n in ("precision", "store_dtype", "batch_size")),
+        )
+
+    def take(self, found: Extraction) -> None:
+        """Take note of the tables of this network in what an extraction gave."""
+        start = f"{self.network.name}/"
+        for table in found.tables:
+            if table["address"].startswith(start):
+                layer = table["address"].removeprefix(start).partition("@")[0]
+                self.fingerprints[layer] = table["fingerprint"]
+                self.widths |= {layer: table["width"]} if table["width"] else {}
+                self.computed = max(self.computed, table["computed"])
+
+    def _is_done(self) -> bool:
+        found = extract_networks([self], dry_run=True)
+        self.seconds = found.estimated_seconds
+        self.estimate = next((table["estimate"] for table in found.tables if table["estimate"]), None)
+        if any(table["missing"] for table in found.tables):
+            return False
+        self._check(found)
+        return True
+
+    def do(self, report: Report) -> str:
+        found = extract_networks([self], progress=report)
+        self.notes = list(found.notes)
+        self._check(found)
+        return f"{self.computed} images" if self.computed else "cached"
+
+    def _check(self, found: Extraction) -> None:
+        """Raise where samples could not be used, unless the study goes on without them."""
+        bad = {problem["id"]: problem["reason"] for problem in found.problems}
+        if bad and not self.data.allow_missing:
+            name, reason = next(iter(bad.items()))
+            raise DataError(
+                f"{len(bad)} samples of {self.data.name!r} could not be used, such as {name!r}: {reason}",
+                next=f"Mend and ingest them (histokit list problems {self.data.name}), or write "
+                f"allow_missing = true under [datasets.{self.data.name}].",
+            )
+
+    def addresses(self, layers: str) -> list[str]:
+        """Return the addresses of ``last``, of ``all`` merged, or of ``each`` layer, exact to the fingerprint."""
+        network, prints = self.network, self.fingerprints
+        if layers == "last":
+            return [f"{network.name}/{network.last}@{prints[network.last]}"]
+        if network.inner == ("all",):
+            return [f"{network.name}/{layers}@{next(iter(prints.values()))}"]
+        listed = [f"{network.name}/{layer}@{prints[layer]}" for layer in network.inner]
+        return ["+".join(listed)] if layers == "all" else listed
+
+
+def extract_networks(pieces: Sequence[Extract], **options: Any) -> Extraction:
+    """Extract several networks, each image read once for all of them; what they share is `Extract.together`."""
+    first, networks = pieces[0], [piece.network for piece in pieces]
+    weights = {network.name: network.options["weights"] for network in networks}
+    changes = [f"{n.name}/{key}={value}" for n in networks for key, value in n.options["preprocess"].items()]
+    own = {key: value for key, value in first.network.options.items() if key not in ("weights", "preprocess")}
+    own |= {"layers": first.network.layers, "device": first.study.device, "weights": weights, "preprocess": changes}
+    found = extract(first.study.store, first.data.name, list(weights), **own, **options)
+    for piece in pieces:
+        piece.take(found)
+    return found

@@ -1,0 +1,178 @@
+"""A study as its file describes it: datasets, networks, strategies and classifiers."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import UsageError
+from histokit.extract.resolve import ResolvedBackbone
+from histokit.features import FeatureStore
+from histokit.plugin import Dataset
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset of a study.
+
+    Parameters
+    ----------
+    name : str
+    opened : Dataset, optional
+        As its plugin opens it; none where it has to be in the store already.
+    split : str, optional
+        The name of the split.
+    made : mapping, optional
+        Options of `make_split`, where the study makes the split itself.
+    metric, target, where, aggregate : str, optional
+        As in `train`.
+    allow_missing : bool
+    """
+
+    name: str
+    opened: Dataset | None = None
+    split: str | None = None
+    made: Mapping[str, Any] | None = None
+    metric: str | None = None
+    target: str | None = None
+    where: str | None = None
+    aggregate: str | None = None
+    allow_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Network:
+    """A backbone of a study.
+
+    Parameters
+    ----------
+    name : str
+        With its options sorted.
+    layers : tuple of str
+        What is extracted.
+    inner : tuple of str
+        The layers that are merged, or that one is chosen from; ``all`` for all curated ones.
+    last : str
+        The layer that counts as the last.
+    resolved : ResolvedBackbone
+    options : mapping
+        Of `extract`: weights, preprocess, precision, store_dtype and batch_size, where given.
+    """
+
+    name: str
+    layers: tuple[str, ...]
+    inner: tuple[str, ...]
+    last: str
+    resolved: ResolvedBackbone
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A strategy of a study.
+
+    Parameters
+    ----------
+    name : str
+        Of `histokit.study.strategies.STRATEGIES`.
+    networks, classifiers : tuple of str
+        What it is done with.
+    options : mapping
+        Its own.
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    classifiers: tuple[str, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says, found to be right.
+
+    Parameters
+    ----------
+    file : Path
+    store : FeatureStore
+    datasets : tuple of Data
+    networks : tuple of Network
+    methods : tuple of Method
+    classifiers : mapping
+        Classifier → options of `train` that are its own: grid, class_weight.
+    common : mapping
+        Options of `select` and `train` for all: seed, inner_folds.
+    device : str
+    compare : mapping
+        Options of the comparison.
+    """
+
+    file: Path
+    store: FeatureStore
+    datasets: tuple[Data, ...]
+    networks: tuple[Network, ...]
+    methods: tuple[Method, ...]
+    classifiers: Mapping[str, Mapping[str, Any]]
+    common: Mapping[str, Any]
+    device: str = "auto"
+    compare: Mapping[str, Any] = field(default_factory=dict)
+
+    def network(self, name: str) -> Network:
+        """Return a network by name."""
+        return next(network for network in self.networks if network.name == name)
+
+
+class StudyStore(FeatureStore):
+    """A store that planning does not make: what is found out of networks is kept only where it is there already."""
+
+    def remember(self, key: str, document: Mapping[str, Any]) -> None:
+        """Keep how a backbone was resolved."""
+        if self.uri.exists():
+            super().remember(key, document)
+
+
+def read_toml(path: str | Path) -> tuple[Path, str, dict[str, Any]]:
+    """Return a study file's path, its text and what it holds.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be read, or is no TOML.
+    """
+    file = Path(path).expanduser()
+    try:
+        text = file.read_text(encoding="utf-8")
+        return file, text, tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"The study file {file} cannot be read: {error.strerror}.", next="Give the path of a TOML file."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{file} is no TOML: {error}.", next='Texts need quotes and tables a header: [datasets.NAME] root = "…"'
+        ) from error
+
+
+def open_study_store(file: Path, named: str | None, given: str | Path | None = None) -> FeatureStore:
+    """Open the store that is given, else that of the environment, else the one that the file names.
+
+    Parameters
+    ----------
+    file : Path
+        What the name in it is relative to.
+    named : str, optional
+        ``store`` in the file.
+    given : path, optional
+        ``--store``.
+    """
+    uri = given or os.environ.get("HISTOKIT_STORE")
+    return StudyStore(uri or beside(file, named or "histokit-store"))
+
+
+def beside(file: Path, path: str) -> Path:
+    """Return a path that is written in a file: relative to that file, wherever the command runs."""
+    return file.absolute().parent / Path(path).expanduser()

@@ -1,0 +1,99 @@
+"""The selections and runs of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from histokit.select.select import identify as identify_selection
+from histokit.select.select import select
+from histokit.store.records import RunRecord
+from histokit.study.extractions import Extract
+from histokit.study.pieces import Piece, Report
+from histokit.train.question import identify as identify_run
+from histokit.train.train import train
+
+
+@dataclass(eq=False, kw_only=True)
+class OnFeatures(Piece):
+    """What starts from features.
+
+    Parameters
+    ----------
+    layers : str
+        ``last``, ``all`` or ``each`` of every network; empty for the images themselves.
+    own : dict
+        Options of the step that are not those of the dataset or of the study.
+    """
+
+    layers: str
+    own: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def extractions(self) -> list[Extract]:
+        """What gives the features."""
+        return [need for need in self.needs if isinstance(need, Extract)]
+
+    @property
+    def what(self) -> str:
+        return "+".join(f"{each.network.name}/{self.layers}" for each in self.extractions) or "images"
+
+    def _addresses(self) -> list[str]:
+        if not self.layers:
+            return ["images"]
+        if len(self.extractions) == 1:
+            return self.extractions[0].addresses(self.layers)
+        return ["+".join(address for each in self.extractions for address in each.addresses(self.layers))]
+
+    def _options(self) -> dict[str, Any]:
+        data = self.data
+        names = ("split", "metric", "target", "where", "allow_missing")
+        return {**{name: getattr(data, name) for name in names}, **self.study.common, **self.own}
+
+
+class Select(OnFeatures):
+    """A selection of columns."""
+
+    kind = "select"
+
+    def _question(self) -> tuple[Any, ...]:
+        return self.study.store, self.data.name, *self._addresses()
+
+    def _is_done(self) -> bool:
+        self.id = identify_selection(*self._question(), **self._options())
+        return self.study.store.has_selection(self.id)
+
+    def do(self, report: Report) -> str:
+        record = select(*self._question(), **self._options(), progress=report)
+        self.id, self.notes = record.id, record.parameters["notes"]
+        kept = record.kept or record.folds[0]
+        return f"keeps {kept['k_min']} of {len(kept['ranking'])} columns"
+
+
+class Train(OnFeatures):
+    """A run."""
+
+    kind = "train"
+
+    def _ask(self, step: Callable[..., Any], **more: Any) -> Any:
+        options = {**self._options(), "aggregate": self.data.aggregate, **more}
+        selection = [need.id for need in self.needs if isinstance(need, Select)]
+        options |= {"selection": selection[0]} if selection else {}
+        return step(self.study.store, self.data.name, self._addresses(), self.classifier, **options)
+
+    def _is_done(self) -> bool:
+        *_, self.id = self._ask(identify_run)
+        return self.study.store.has_run(self.id)
+
+    def do(self, report: Report) -> str:
+        *_, record = self._ask(train, progress=report)
+        self.id, self.notes = record.id, record.notes
+        return _score(record)
+
+
+def _score(record: RunRecord) -> str:
+    values = [fold["scores"][record.metric] for fold in record.folds]
+    known = [value for value in values if value is not None]
+    mean = f"{sum(known) / len(known):.4f}" if known else "undefined"
+    return f"{record.metric} {mean}"

@@ -1,0 +1,120 @@
+"""The backbones of a study file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import PluginError, UsageError
+from histokit.extract.extract import check_options
+from histokit.extract.requests import as_texts
+from histokit.extract.resolve import ResolvedBackbone, resolve_backbone
+from histokit.features import FeatureStore
+from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
+from histokit.plugin.options import parse_pairs
+from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.store.vectors import store_dtype
+from histokit.study.file import Method, Network, beside
+from histokit.study.mistakes import Mistakes, Place
+from histokit.study.schema import BACKBONE, check_table
+from histokit.study.strategies import STRATEGIES
+
+_OPTIONS = ("precision", "store_dtype", "batch_size")
+
+
+def canonical(name: str) -> str:
+    """Return a backbone's name with its options sorted; as it is where they are no options."""
+    try:
+        return join_backbone_name(*split_backbone_name(name))
+    except PluginError:
+        return name
+
+
+def read_networks(
+    file: Path,
+    tables: Mapping[str, dict[str, Any]],
+    methods: Sequence[Method],
+    store: FeatureStore,
+    mistakes: Mistakes,
+) -> tuple[Network, ...]:
+    """Look up the backbones, each with its weights and layers; no network is built but for layers of its own.
+
+    Parameters
+    ----------
+    file : Path
+        What weights files are relative to.
+    tables : mapping
+        Name → its table.
+    methods : sequence of Method
+        The strategies, which tell what is needed of each backbone.
+    store : FeatureStore
+    mistakes : Mistakes
+        Gets what is wrong.
+    """
+    found: dict[str, Network] = {}
+    for name, table in tables.items():
+        place = ("backbones", name)
+        good = check_table(table, BACKBONE, place, mistakes)
+        with mistakes.at(place):
+            network = _read(file, canonical(name), good, place, methods, store, mistakes)
+            if network.name in found:
+                raise UsageError(f"The backbone {network.name} is there twice.", next="Leave one of them out.")
+            found[network.name] = network
+    return tuple(found.values())
+
+
+def _read(
+    file: Path,
+    name: str,
+    table: Mapping[str, Any],
+    place: Place,
+    methods: Sequence[Method],
+    store: FeatureStore,
+    mistakes: Mistakes,
+) -> Network:
+    weights = _weights(file, table.get("weights", PRETRAINED))
+    preprocess = parse_pairs(as_texts(table.get("preprocess", {})), "preprocess")
+    given = table.get("layers", "all")
+    inner = tuple([given] if isinstance(given, str) else given)
+    last = table.get("last", "last")
+    with mistakes.at(place):
+        check_options(table.get("precision", "float32"), batch_size=table.get("batch_size"))
+        store_dtype(table)
+    resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
+    with mistakes.at((*place, "layers" if "layers" in table else "last")):
+        _check_layers(resolved, store)
+    used = {STRATEGIES[method.name].layers for method in methods if name in method.networks}
+    resolve = partial(resolve_backbone, store, name, weights, preprocess)
+    last = resolve([last]).chosen[0].name
+    layers = inner if used & {"all", "each"} else ()
+    if "last" in used and not (layers == ("all",) and last in [layer.name for layer in resolved.layers]):
+        layers = (*layers, last)
+    if inner != ("all",):
+        inner = tuple(layer.name for layer in resolve(inner).chosen)
+    resolved = resolve(layers) if layers else resolved
+    options = {key: table[key] for key in _OPTIONS if key in table}
+    options |= {"weights": weights, "preprocess": preprocess}
+    return Network(name, layers, inner, last, resolved, options)
+
+
+def _weights(file: Path, text: str) -> str:
+    named = text.partition(":")[0] in (PRETRAINED, RANDOM)
+    return text if named else str(beside(file, text))
+
+
+def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
+    """Raise unless all layers are there; the network is built only for those that are not curated and not stored."""
+    curated = {layer.module for layer in resolved.layers}
+    stored = {table.layer for table in store.feature_tables() if table.backbone == resolved.name}
+    unknown = [layer for layer in resolved.chosen if layer.module not in curated and layer.name not in stored]
+    if not unknown:
+        return
+    from histokit.extract.network import check_module
+
+    request = RANDOM if resolved.weights != "none" else resolved.request
+    backbone = registry().backbone(resolved.name, request)
+    network = backbone.build()
+    for layer in unknown:
+        check_module(network, backbone, layer)

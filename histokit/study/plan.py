@@ -1,0 +1,150 @@
+"""The plan of a study: its pieces in order, which of them are done, and what the rest will take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histokit.protocol.progress import duration
+from histokit.study.cost import estimate_costs
+from histokit.study.extractions import Extract
+from histokit.study.file import Data, Method, Study
+from histokit.study.fits import Select, Train
+from histokit.study.pieces import Ingest, MakeSplit, Piece
+from histokit.study.read import read_study
+from histokit.study.strategies import STRATEGIES
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study consists of.
+
+    Parameters
+    ----------
+    study : Study
+    pieces : list of Piece
+        In the order in which they are done.
+    """
+
+    study: Study
+    pieces: list[Piece]
+
+    @property
+    def missing(self) -> list[Piece]:
+        """The pieces that are not done."""
+        return [piece for piece in self.pieces if not piece.done]
+
+    @property
+    def seconds(self) -> float:
+        """What is missing will take, as far as that is known."""
+        return sum(piece.seconds or 0.0 for piece in self.missing)
+
+    @property
+    def unknown(self) -> int:
+        """For how many missing pieces it is not known what they will take."""
+        return sum(piece.seconds is None for piece in self.missing)
+
+    @property
+    def expectation(self) -> str:
+        """What is missing, and how long it will take, in words."""
+        if not self.missing:
+            return f"All {len(self.pieces)} pieces are done."
+        beside = f", not counting {self.unknown} of which that is not known yet" if self.unknown else ""
+        return (
+            f"{len(self.missing)} of {len(self.pieces)} pieces are missing; they will take about "
+            f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON-serialisable data."""
+        return {
+            "file": str(self.study.file),
+            "store": str(self.study.store.uri),
+            "pieces": [piece.to_json() for piece in self.pieces],
+            "done": len(self.pieces) - len(self.missing),
+            "missing": len(self.missing),
+            "estimated_seconds": round(self.seconds, 1),
+            "not_estimated": self.unknown,
+        }
+
+
+def plan_study(path: str | Path, *, store: str | Path | None = None) -> Plan:
+    """Plan what a study file asks for: every piece, whether it is done, and how long it will take.
+
+    Nothing is computed and no store is made.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file.
+    store : path, optional
+        In place of the one that the environment or the file names.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    UsageError, PluginError, StoreError
+        If something in the file is wrong.
+    """
+    return make_plan(read_study(path, store))
+
+
+def make_plan(study: Study) -> Plan:
+    """Look at every piece of a study."""
+    pieces = expand(study)
+    for piece in pieces:
+        piece.look()
+    estimate_costs(study, pieces)
+    return Plan(study, pieces)
+
+
+def expand(study: Study) -> list[Piece]:
+    """Return the pieces of a study in order: what may fail at once comes first."""
+    ingests = {data.name: Ingest(study=study, data=data) for data in study.datasets}
+    splits = {
+        data.name: MakeSplit(study=study, data=data, needs=[ingests[data.name]])
+        for data in study.datasets
+        if data.made is not None
+    }
+    extracts = {
+        (data.name, network.name): Extract(study=study, data=data, network=network, needs=[ingests[data.name]])
+        for data in study.datasets
+        for network in study.networks
+        if network.layers
+    }
+    rest: list[Piece] = []
+    for data in study.datasets:
+        before = [ingests[data.name], *([splits[data.name]] if data.made is not None else [])]
+        for method in study.methods:
+            groups = [[extracts[data.name, name]] for name in method.networks]
+            if STRATEGIES[method.name].merges or not groups:
+                groups = [[extract for group in groups for extract in group]]
+            for group in groups:
+                rest += _method_pieces(study, data, method, [*before, *group])
+    return [*ingests.values(), *splits.values(), *extracts.values(), *rest]
+
+
+def _method_pieces(study: Study, data: Data, method: Method, needs: list[Piece]) -> list[Piece]:
+    """Return the runs of a strategy on a dataset and a network, or on all, and their selection."""
+    strategy = STRATEGIES[method.name]
+    shared: dict[str, Any] = {"study": study, "data": data, "layers": strategy.layers, "strategy": method.name}
+    own = {key: value for key, value in method.options.items() if not strategy.selects}
+    if strategy.chooses:
+        own = {"choose": "inner", **own}
+    selection: list[Piece] = []
+    if strategy.selects:
+        selection = [Select(**shared, needs=needs, own=dict(method.options))]
+    runs = [
+        Train(
+            **shared,
+            needs=[*needs, *selection],
+            classifier=name,
+            own={**study.classifiers[name], **own},
+        )
+        for name in method.classifiers
+    ]
+    return [*selection, *runs]

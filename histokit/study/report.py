@@ -1,0 +1,82 @@
+"""The comparison of a study as files: JSON, tables and the rank plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import UsageError
+from histokit.evaluate.compare import Comparison
+from histokit.evaluate.rank_figure import rank_figure
+from histokit.evaluate.tables import comparison_sheets
+from histokit.study.run import StudyResult
+
+_COLUMNS = ("method", "dataset", "split", "metric", "score", "low", "high", "place", "rank", "average_rank", "runs")
+
+
+def write_report(result: StudyResult, folder: str | Path) -> list[Path]:
+    """Write what a study came to.
+
+    Parameters
+    ----------
+    result : StudyResult
+    folder : path
+        Made where it is not there.
+
+    Returns
+    -------
+    list of Path
+        ``study.json`` (pieces, runs and comparison), and where there is a comparison ``tables.md``, ``scores.csv``
+        (one row for each method and dataset) and ``ranks.png``.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be written.
+    """
+    folder = Path(folder)
+    texts = {"study.json": json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"}
+    found = result.comparison
+    if found is not None:
+        texts |= {"tables.md": _markdown(found), "scores.csv": _scores(found)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}.", next="Choose another --out.") from error
+    figures = [] if found is None else [rank_figure(found, folder / "ranks.png")]
+    return [*(folder / name for name in texts), *figures]
+
+
+def _markdown(found: Comparison) -> str:
+    lines = []
+    for title, columns, rows in comparison_sheets(found):
+        lines += [f"**{title}**", "", _line(columns), _line(["---"] * len(columns))]
+        lines += [*(_line([_shown(value) for value in row]) for row in rows), ""]
+    return "\n".join([*lines, *(f"- {note}" for note in found.notes), ""])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.strip().replace('|', '/') for cell in cells)} |"
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _scores(found: Comparison) -> str:
+    columns = {column["column"]: column for column in found.columns}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for method in found.methods:
+        for name, cell in method["cells"].items():
+            column, bounds = columns[name], cell["interval"] or (None, None)
+            place = [method["method"], column["dataset"], column["split"], column["metric"]]
+            ranks = [cell["place"], cell["rank"], method["average_rank"]]
+            writer.writerow([*place, cell["score"], *bounds, *ranks, " ".join(cell["runs"])])
+    return text.getvalue()

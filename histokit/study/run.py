@@ -1,0 +1,253 @@
+"""Doing a study: what is missing, piece by piece, and the comparison at the end."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import ExitCode, HistokitError
+from histokit.evaluate.compare import Comparison, compare
+from histokit.protocol.progress import duration
+from histokit.study.extractions import Extract, extract_networks
+from histokit.study.fits import Train
+from histokit.study.pace import Pace
+from histokit.study.pieces import Piece
+from histokit.study.plan import Plan, make_plan
+from histokit.study.read import read_study
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a piece.
+
+    Parameters
+    ----------
+    piece : Piece
+    state : str
+        ``cached`` where it was done before, ``done``, ``failed``, or ``left out`` because of what it needs.
+    result : str
+        In a few words.
+    seconds : float
+    error : HistokitError, optional
+    """
+
+    piece: Piece
+    state: str
+    result: str = ""
+    seconds: float = 0.0
+    error: HistokitError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON-serialisable data."""
+        plan = self.piece.to_json()
+        kept = {key: plan[key] for key in ("kind", "dataset", "what", "strategy", "classifier", "id")}
+        error = None if self.error is None else self.error.to_json()
+        found = {"state": self.state, "result": self.result, "notes": self.piece.notes, "error": error}
+        return {**kept, **found, "seconds": round(self.seconds, 3)}
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a study came to.
+
+    Parameters
+    ----------
+    plan : Plan
+    outcomes : list of Outcome
+        One for each piece, in order.
+    seconds : float
+    comparison : Comparison, optional
+        Of the runs, where there are two or more.
+    """
+
+    plan: Plan
+    outcomes: list[Outcome]
+    seconds: float
+    comparison: Comparison | None = None
+
+    @property
+    def runs(self) -> list[str]:
+        """The ids of the runs that are there."""
+        ok = [outcome.piece for outcome in self.outcomes if outcome.state in ("cached", "done")]
+        return list(dict.fromkeys(piece.id for piece in ok if isinstance(piece, Train) and piece.id))
+
+    @property
+    def failed(self) -> list[Outcome]:
+        """The pieces that failed, in order."""
+        return [outcome for outcome in self.outcomes if outcome.state == "failed"]
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, each with what to do, and how much was left out."""
+        texts = [f"{o.piece.title} failed: {o.error.message}\n{o.error.next}" for o in self.failed if o.error]
+        left = sum(outcome.state == "left out" for outcome in self.outcomes)
+        return texts + [f"left out because of what failed: {left} pieces"] * bool(left)
+
+    @property
+    def code(self) -> ExitCode:
+        """The exit code of the first failure."""
+        return next((o.error.code for o in self.failed if o.error), ExitCode.OK)
+
+    @property
+    def store(self) -> Path:
+        """Where everything is."""
+        return self.plan.study.store.uri
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of the pieces that were done, each note once."""
+        counted = Counter(note for outcome in self.outcomes for note in dict.fromkeys(outcome.piece.notes))
+        return [note if count == 1 else f"{note} ({count} pieces)" for note, count in counted.items()]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON-serialisable data."""
+        return {
+            "file": str(self.plan.study.file),
+            "store": str(self.store),
+            "pieces": [outcome.to_json() for outcome in self.outcomes],
+            "failed": len(self.failed),
+            "runs": self.runs,
+            "comparison": None if self.comparison is None else self.comparison.to_json(),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def run_study(
+    path: str | Path,
+    *,
+    store: str | Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[..., None] = lambda *_: None,
+) -> StudyResult:
+    """Do what is missing of a study; what is done already is answered from the store.
+
+    A piece that fails leaves out what needs it, and nothing else.
+
+    Parameters
+    ----------
+    path : path
+        A TOML file.
+    store : path, optional
+        In place of the one that the environment or the file names.
+    say : callable, optional
+        Told of each piece as it is done.
+    progress : callable, optional
+        ``progress(done, total, detail)``, over the whole study.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    UsageError, PluginError, StoreError
+        If something in the file is wrong; nothing is done then.
+    """
+    started = time.monotonic()
+    plan = make_plan(read_study(path, store))
+    worker = _Worker(plan, say, progress)
+    worker.work()
+    done = StudyResult(plan, worker.outcomes, time.monotonic() - started)
+    comparison = _compare(plan, done.runs, progress)
+    return replace(done, comparison=comparison, seconds=time.monotonic() - started)
+
+
+def _compare(plan: Plan, runs: Sequence[str], progress: Callable[..., None]) -> Comparison | None:
+    """Compare all runs by the metrics of the study, else by those of the datasets."""
+    if len(runs) < 2:
+        return None
+    count = len(plan.pieces)
+
+    def report(done: int, total: int, detail: str = "") -> None:
+        progress(count, count, f"comparing {len(runs)} runs, {done / max(1, total):.0%}")
+
+    metrics = {data.name: data.metric for data in plan.study.datasets if data.metric}
+    return compare(plan.study.store, runs, metric=metrics, progress=report, **plan.study.compare)
+
+
+class _Worker:
+    """Goes through the pieces of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    say, progress : callable
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None], progress: Callable[..., None]):
+        self.pieces, self.say, self.progress = plan.pieces, say, progress
+        self.outcomes: list[Outcome] = []
+        self._pace = Pace(plan.pieces)
+        self._shared: dict[int, float] = {}
+
+    def work(self) -> None:
+        """Do all pieces in order."""
+        cached = sum(piece.done for piece in self.pieces)
+        self.say(f"{cached} of {len(self.pieces)} pieces are done already")
+        for _, group in groupby(self.pieces, _together):
+            listed = list(group)
+            self._extract_together([p for p in listed if isinstance(p, Extract) and not p.done and not _lacks(p)])
+            for piece in listed:
+                self.outcomes.append(self._do(piece))
+
+    def _extract_together(self, pieces: Sequence[Extract]) -> None:
+        """Read images once for several networks; where one of them fails, each is tried alone afterwards."""
+        if len(pieces) < 2:
+            return
+        started = time.monotonic()
+        title = f"extract {pieces[0].data.name} {', '.join(piece.what for piece in pieces)}"
+        with suppress(HistokitError):
+            extract_networks(pieces, progress=self._report(title, len(pieces)))
+        self._shared = {id(piece): (time.monotonic() - started) / len(pieces) for piece in pieces}
+
+    def _do(self, piece: Piece) -> Outcome:
+        lacking = _lacks(piece)
+        if piece.done:
+            return Outcome(piece, "cached")
+        if lacking:
+            return Outcome(piece, "left out", f"for lack of: {lacking.title}")
+        started = time.monotonic() - self._shared.get(id(piece), 0.0)
+        try:
+            result = piece.do(self._report(piece.title))
+        except HistokitError as error:
+            outcome = Outcome(piece, "failed", error.message, time.monotonic() - started, error)
+        else:
+            piece.done = True
+            outcome = Outcome(piece, "done", result, time.monotonic() - started)
+        self._pace.took(piece, outcome.seconds)
+        self._tell(outcome)
+        return outcome
+
+    def _tell(self, outcome: Outcome) -> None:
+        total = str(len(self.pieces))
+        number = f"{len(self.outcomes) + 1:{len(total)}}/{total}"
+        failed = "failed: " * (outcome.state == "failed")
+        self.say(f"{number}  {outcome.piece.title}: {failed}{outcome.result} ({outcome.seconds:.1f} s)")
+
+    def _report(self, title: str, pieces: int = 1) -> Callable[..., None]:
+        before, total = len(self.outcomes), len(self.pieces)
+
+        def report(done: int, of: int, detail: str = "") -> None:
+            share = done / of if of else 0.0
+            left = self._pace.left(self.pieces[before:], pieces, share)
+            known = f"; about {duration(left)} left" if isfinite(left) else ""
+            self.progress(before + int(share * pieces), total, f"{title}, {share:.0%}{known}")
+
+        report(0, 1)
+        return report
+
+
+def _lacks(piece: Piece) -> Piece | None:
+    """Return what a piece needs and is not there."""
+    return next((need for need in piece.needs if not need.done), None)
+
+
+def _together(piece: Piece) -> tuple[Any, ...]:
+    return piece.together if isinstance(piece, Extract) else (id(piece),)

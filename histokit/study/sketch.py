@@ -1,0 +1,93 @@
+"""How large the problem of a dataset is: samples, classes and folds, without reading an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import pyarrow.compute as pc
+
+from histokit.errors import HistokitError
+from histokit.plugin import Dataset
+from histokit.protocol.splits import AUTOMATIC
+from histokit.store import Store
+from histokit.study.file import Data
+
+
+class Sketch(NamedTuple):
+    """The size of a problem.
+
+    Parameters
+    ----------
+    samples, classes : int
+    folds : int
+        Outer ones.
+    rows : int
+        The samples of one outer training set.
+    """
+
+    samples: int
+    classes: int
+    folds: int
+    rows: int
+
+
+def sketch(store: Store, data: Data) -> Sketch | None:
+    """Return the size of the problem of a dataset, none where it cannot be known before it is ingested.
+
+    Parameters
+    ----------
+    store : Store
+    data : Data
+    """
+    try:
+        samples, classes, groups = _counted(store, data)
+        folds, share = _folds(store, data, groups)
+    except HistokitError:
+        return None
+    return Sketch(samples, max(2, classes), folds, max(1, round(samples * share)))
+
+
+def _counted(store: Store, data: Data) -> tuple[int, int, int]:
+    """Return the numbers of samples, classes and groups."""
+    record = next((record for record in store.datasets() if record.name == data.name), None)
+    if record is not None:
+        groups = store.samples(data.name, [record.group or "id"]).column(0)
+        return record.count, len(record.classes), len(pc.unique(groups))
+    assert data.opened is not None
+    return _yielded(data.opened)
+
+
+@lru_cache(maxsize=64)
+def _yielded(dataset: Dataset) -> tuple[int, int, int]:
+    count, labels, groups = 0, set(), set()
+    for sample in dataset.samples():
+        count += 1
+        labels.add(sample.label)
+        groups.add(sample.metadata.get(dataset.group) if dataset.group else sample.id)
+    return count, len(labels - {None}), len(groups)
+
+
+def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:
+    """Return the number of outer folds, and the share of the samples that trains in one."""
+    stored = {split.name: split for split in store.splits(data.name)}
+    published = {} if stored or data.opened is None else data.opened.splits()
+    fair = [split.name for split in stored.values() if split.source == "published" and not split.leaks]
+    fair += [name for name, split in published.items() if not split.leaks]
+    name = data.split or (fair[0] if fair else "cv")
+    if data.made is None and name in stored:
+        return _counted_folds(stored[name].rows.to_pylist())
+    if data.made is None and name in published:
+        return _counted_folds([row._asdict() for row in published[name].rows])
+    how = AUTOMATIC.get(name, {"folds": 10}) if data.made is None else data.made
+    if "test" in how:
+        return how.get("repeats", 1), 1 - how["test"]
+    folds = min(how.get("folds", groups), groups)
+    return folds * how.get("repeats", 1), 1 - 1 / max(2, folds)
+
+
+def _counted_folds(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:
+    folds = len({(row["repeat"], row["fold"]) for row in rows})
+    testing = sum(row["role"] == "test" for row in rows)
+    return folds, 1 - testing / max(1, len(rows))

@@ -1,0 +1,139 @@
+"""The datasets of a study file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.features import FeatureStore
+from histokit.ingest.ingest import check_name
+from histokit.plugin import Dataset
+from histokit.plugin.manager import registry
+from histokit.protocol.scorers import check_metric
+from histokit.protocol.splits import AUTOMATIC, check_how
+from histokit.study.file import Data, beside
+from histokit.study.mistakes import Mistakes, Place
+from histokit.study.schema import DATASET, SHARED, SPLIT, check_table
+
+#: What the split is called that a study makes, where its table does not say.
+_SPLIT = "study"
+
+
+def read_datasets(
+    file: Path, tables: Mapping[str, dict[str, Any]], top: Mapping[str, Any], store: FeatureStore, mistakes: Mistakes
+) -> tuple[Data, ...]:
+    """Look up the datasets, each with its plugin, root, options, split and metric.
+
+    Parameters
+    ----------
+    file : Path
+        What roots are relative to.
+    tables : mapping
+        Name → its table.
+    top : mapping
+        The top of the file, for what all datasets share.
+    store : FeatureStore
+    mistakes : Mistakes
+        Gets what is wrong.
+    """
+    found = []
+    for name, table in tables.items():
+        place = ("datasets", name)
+        own = check_table(table, DATASET, place, mistakes)
+        shared = {key: top[key] for key in SHARED if key in top}
+        where = {key: (*place, key) if key in own else (key,) for key in SHARED}
+        found.append(_read(file, name, shared | own, place, where, store, mistakes))
+    return tuple(found)
+
+
+def _read(
+    file: Path,
+    name: str,
+    table: Mapping[str, Any],
+    place: Place,
+    where: Mapping[str, Place],
+    store: FeatureStore,
+    mistakes: Mistakes,
+) -> Data:
+    opened = _open(file, name, table, place, store, mistakes)
+    with mistakes.at(where["metric"]):
+        check_metric(table.get("metric", "accuracy"))
+    split, made = table.get("split"), None
+    if isinstance(split, Mapping):
+        split, made = _made(file, split, where["split"], opened, mistakes)
+    elif split is not None:
+        with mistakes.at(where["split"]):
+            _check_split(name, split, opened, store)
+    plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate")}
+    return Data(name, opened, split, made, allow_missing=table.get("allow_missing", False), **plain)
+
+
+def _open(
+    file: Path, name: str, table: Mapping[str, Any], place: Place, store: FeatureStore, mistakes: Mistakes
+) -> Dataset | None:
+    """Open a dataset by its plugin; without one it has to be in the store."""
+    if "plugin" not in table:
+        if "root" in table or "options" in table:
+            mistakes.add(place, f"The dataset {name!r} names no plugin.", 'Add for instance plugin = "folder"')
+            return None
+        if name not in [record.name for record in store.datasets()]:
+            hint = did_you_mean(name, [record.name for record in store.datasets()])
+            message = f"The dataset {name!r} names no plugin, and the store {store.uri} does not have it."
+            mistakes.add(place, message, f'{hint}Add for instance plugin = "folder" and root = "FOLDER".')
+        return None
+    with mistakes.at(place):
+        check_name(name)
+    with mistakes.at((*place, "plugin")):
+        cls = registry().dataset(table["plugin"])
+        if cls.needs_data and "root" not in table:
+            raise UsageError(f"The dataset {name!r} names no root.", next='Add root = "FOLDER"')
+        root = beside(file, table.get("root", "."))
+        if cls.needs_data and not root.exists():
+            mistakes.add((*place, "root"), f"There is no folder {root}.", f"Paths are relative to {file}.")
+            return None
+        with mistakes.at((*place, "options")):
+            return cls.from_options(root, {key: _text(v) for key, v in table.get("options", {}).items()})
+    return None
+
+
+def _text(value: Any) -> Any:
+    """Return a number as the text that the command line would give, so that it is converted in the same way."""
+    return str(value) if isinstance(value, bool | int | float) else value
+
+
+def _made(
+    file: Path, table: Mapping[str, Any], place: Place, opened: Dataset | None, mistakes: Mistakes
+) -> tuple[str, dict[str, Any]]:
+    """Return name and options of a split that the study makes."""
+    good = check_table(table, SPLIT, place, mistakes)
+    if len(good) < len(table):
+        return _SPLIT, good
+    name = good.pop("name", _SPLIT)
+    if name in AUTOMATIC:
+        mistakes.add((*place, "name"), f"The split name {name!r} is taken.", f'Write split = "{name}" for that split.')
+    if "from" in good:
+        good["from_file"] = beside(file, good.pop("from"))
+    how = {key: good.get(key) for key in ("test", "folds", "from_file", "train_groups")}
+    flag, repeats = good.get("leave_one_group_out", False), good.get("repeats", 1)
+    with mistakes.at(place):
+        # Of a dataset in the store it is known later whether it names a group.
+        column = good.get("group") or (opened.group if opened else "group")
+        check_how(**how, leave_one_group_out=flag, repeats=repeats, column=column)
+    return name, good
+
+
+def _check_split(name: str, split: str, opened: Dataset | None, store: FeatureStore) -> None:
+    """Raise unless a split is one of the automatic ones, of the data's own, or in the store."""
+    if split in AUTOMATIC:
+        return
+    known = [stored.name for stored in store.splits(name)]
+    if split not in known:
+        known += [*(opened.splits() if opened else ()), *AUTOMATIC]
+    if split not in known:
+        raise UsageError(
+            f"The dataset {name!r} has no split {split!r}.",
+            next=f"{did_you_mean(split, known)}Use one of {', '.join(known)}, or say how to make it: "
+            f'split = {{ name = "{split}", folds = 10 }}',
+        )

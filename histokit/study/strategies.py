@@ -1,0 +1,76 @@
+"""The strategies of Mormont et al. 2018 (paper 003) that work on cached features, as a table of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.study.schema import NUMBER, TEXT, Form
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """A way from networks to a classifier.
+
+    Parameters
+    ----------
+    summary : str
+    layers : str
+        Of each network: ``last``, ``all`` merged, ``each`` on its own, or none where it reads images.
+    merges : bool
+        Whether it merges all networks into one; else each network is on its own.
+    selects : bool
+        Whether columns are eliminated first.
+    chooses : bool
+        Whether one layer is chosen in each outer training set.
+    classifier : str, optional
+        The one that belongs to it; else all of the study.
+    options : mapping
+        Its own keys in a study file.
+    """
+
+    summary: str
+    layers: str = "last"
+    merges: bool = False
+    selects: bool = False
+    chooses: bool = False
+    classifier: str | None = None
+    options: Mapping[str, Form] = field(default_factory=dict)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "last layer": Strategy("the last layer of each network"),
+    "feature selection": Strategy(
+        "the columns of it that recursive elimination keeps in each outer training set",
+        selects=True,
+        options={"tolerance": NUMBER, "step": NUMBER},
+    ),
+    "merged networks": Strategy("the last layers of all networks together", merges=True),
+    "merged layers": Strategy("all layers of each network together", layers="all"),
+    "inner layers": Strategy(
+        "the layer of each network that is best alone", layers="each", chooses=True, options={"choose": TEXT}
+    ),
+    "et-fl": Strategy("leaf frequencies of random subwindows: no network", layers="", classifier="et-fl"),
+}
+
+
+def find_strategy(name: str) -> str:
+    """Return the name of a strategy as it is written in the table: ``Last_layer`` is ``last layer``.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    spelt = {_plain(known): known for known in STRATEGIES}
+    if _plain(name) not in spelt:
+        raise UsageError(
+            f"There is no strategy {name!r}.",
+            next=f"{did_you_mean(name.lower(), STRATEGIES)}Use some of: {', '.join(STRATEGIES)}.",
+        )
+    return spelt[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", " ").replace("_", " ")

@@ -1,0 +1,80 @@
+"""A study that is killed on the way, and run again, ends as one that nothing disturbed."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import histokit
+from histokit.features import FeatureStore
+from histokit.store.verify import verify
+from tests.durability.processes import Processes
+from tests.durability.stores import check_same, tables
+from tests.study.small_study import FILE, PIECES, write_study
+
+#: What takes time, or says when something was done.
+_OF_TIME = ("seconds", "created", "versions", "final_seconds")
+
+
+def timeless(value: Any) -> Any:
+    """Return a document without what differs from time to time."""
+    if isinstance(value, dict):
+        return {key: timeless(inner) for key, inner in value.items() if key not in _OF_TIME}
+    return [timeless(inner) for inner in value] if isinstance(value, list) else value
+
+
+def holds(store: FeatureStore) -> dict[str, Any]:
+    """Return what a study left in a store, but for its feature tables."""
+    runs = store.runs()
+    order = [("repeat", "ascending"), ("fold", "ascending"), ("id", "ascending")]
+    return {
+        "runs": {run.id: timeless(run.to_json()) for run in runs},
+        "selections": {selection.id: timeless(selection.to_json()) for selection in store.selections()},
+        "predictions": {run.id: store.predictions(run.id).sort_by(order).to_pylist() for run in runs},
+        "splits": {name: [split.digest for split in store.splits(name)] for name in ("cells", "more")},
+    }
+
+
+def kill_and_compare(processes: Processes, folder: Path, kills: int, rounds: int, text: str) -> None:
+    """Do a study undisturbed; then, some times over, one that is killed on the way and run again."""
+    file = write_study(folder, text)
+    command = ["study", "run", str(file), "--json", "--store"]
+    started = time.monotonic()
+    undisturbed = processes.run(*command, folder / "whole").document
+    seconds = time.monotonic() - started
+    whole = histokit.open_store(folder / "whole")
+    expected = holds(whole)
+    moments = random.Random(7)
+    cached = 0
+    for number in range(rounds):
+        place = folder / f"killed{number}"
+        for _ in range(kills):
+            life = processes.start(*command, place)
+            time.sleep(moments.uniform(0.1, 1.0) * seconds / (kills + 0.5))
+            life.kill()
+            assert life.wait() == -9, life.err
+        result = processes.run(*command, place).document
+        states = [piece["state"] for piece in result["pieces"]]
+        assert set(states) <= {"cached", "done"}
+        cached += states.count("cached")
+        assert timeless(result["comparison"]) == timeless(undisturbed["comparison"])
+        store = histokit.open_store(place)
+        assert holds(store) == expected
+        check_same(tables(store), tables(whole))
+        assert verify(store).findings == ()
+    # A test whose kills all came before anything was done would prove nothing.
+    assert cached > 0
+
+
+def test_killed_twice(forks: Processes, tmp_path: Path) -> None:
+    kill_and_compare(forks, tmp_path, kills=2, rounds=1, text=FILE)
+
+
+@pytest.mark.slow
+def test_killed_twice_again_and_again(fresh: Processes, tmp_path: Path) -> None:
+    assert PIECES == 50
+    kill_and_compare(fresh, tmp_path, kills=2, rounds=8, text=FILE)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import CommandLine
+from tests.study.small_study import FILE, write_study
+
+#: Last layers only, one network: quickly done.
+SHORT = 'strategies = ["last layer"]\n' + FILE.split("[backbones.small]")[0]
+
+
+@pytest.fixture
+def histokit(file: Path, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """The command line, with the short study beside."""
+    write_study(file.parent, SHORT)
+    return CommandLine(capsys)
+
+
+def test_plan_run_and_what_they_print(histokit: CommandLine, file: Path, tmp_path: Path) -> None:
+    planned = histokit.ok("study", "plan", file)
+    assert [line.split()[:2] for line in planned.out.splitlines()[2:4]] == [["ingest", "cells"], ["ingest", "more"]]
+    assert planned.err.startswith("10 of 10 pieces are missing; they will take about ")
+    assert "not counting 2 of which that is not known yet" in planned.err
+    document = histokit.ok("study", "plan", file, "--json").document
+    assert (document["missing"], document["done"], document["not_estimated"]) == (10, 0, 2)
+    assert document["pieces"][-1] | {"seconds": None} == {
+        "kind": "train",
+        "dataset": "more",
+        "what": "tiny/last",
+        "strategy": "last layer",
+        "classifier": "knn",
+        "id": None,
+        "seconds": None,
+        "estimate": "typical",
+        "state": "missing",
+        "trouble": None,
+    }
+    assert not (tmp_path / "histokit-store").exists()
+    done = histokit.ok("study", "run", file, "--out", tmp_path / "report")
+    assert done.out.startswith("scores: (1) best, (2) second best; ranks: 2 is the highest\n method ")
+    assert [line for line in done.err.splitlines() if line.startswith(("0 of", " 5/10", "10/10"))] == [
+        "0 of 10 pieces are done already",
+        *[line for line in done.err.splitlines() if line.startswith(" 5/10  extract cells tiny/3: 24 images (")],
+        *[line for line in done.err.splitlines() if line.startswith("10/10  train more tiny/last knn (last layer): ")],
+    ]
+    check_report(tmp_path / "report")
+    again = histokit.ok("study", "run", file, "--json")
+    assert {piece["state"] for piece in again.document["pieces"]} == {"cached"}
+    assert again.document["comparison"] == json.loads((tmp_path / "report" / "study.json").read_text())["comparison"]
+    assert histokit.ok("study", "plan", file).err == "All 10 pieces are done.\n"
+    runs = histokit.ok("list", "runs", "--store", tmp_path / "histokit-store", "--json").document["runs"]
+    assert sorted(run["id"] for run in runs) == sorted(again.document["runs"])
+
+
+def check_report(folder: Path) -> None:
+    with (folder / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = json.loads((folder / "study.json").read_text())["comparison"]
+    cells = {(m["method"], name): cell for m in found["methods"] for name, cell in m["cells"].items()}
+    assert {(row["method"], row["dataset"]): float(row["score"]) for row in rows} == {
+        place: cell["score"] for place, cell in cells.items()
+    }
+    assert len(rows) == 4
+    assert (folder / "tables.md").read_text().startswith("**scores: (1) best")
+    assert (folder / "ranks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_code_is_that_of_the_first_failure(histokit: CommandLine, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "more" / "b" / "dark" / "1.png").write_bytes(b"no image")
+    result = histokit("study", "run", file)
+    assert result.code == 4
+    assert "warning: extract more tiny/3 failed: 1 samples of 'more' could not be used" in result.err
+    assert "warning: left out because of what failed: 2 pieces" in result.err
+    assert "cells, study, accuracy" in result.out
+    machine = histokit("study", "run", file, "--json")
+    assert (machine.code, machine.document["failed"]) == (4, 1)
+    failed = [piece for piece in machine.document["pieces"] if piece["state"] == "failed"]
+    assert [piece["error"]["code"] for piece in failed] == [4]
+    planned = histokit.ok("study", "plan", file)
+    assert "warning: extract more tiny/3: 1 samples of 'more' could not be used" in planned.err
+
+
+def test_a_mistake_in_the_file_is_an_error_before_any_work(histokit: CommandLine, file: Path) -> None:
+    write_study(file.parent, SHORT.replace('"knn"', '"nnk"'))
+    for command in ("plan", "run"):
+        result = histokit.fails("study", command, file, code=2)
+        assert f"error: {file}, line 2, classifiers: There is no classifier 'nnk'" in result.err
+    write_study(file.parent, SHORT.replace('"knn"', '"nnk"').replace("inner_folds", "inner_fold"))
+    result = histokit("study", "run", file, "--json")
+    assert result.code == 2
+    assert [mistake["line"] for mistake in result.document["error"]["details"]["mistakes"]] == [2, 3]
+    assert not (file.parent / "histokit-store").exists()
+
+
+def test_an_interruption_says_how_to_resume(histokit: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histokit.study import fits
+
+    real = fits.train
+    done = []
+
+    def train(*arguments: object, **options: object) -> object:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fits, "train", train)
+    stopped = histokit.fails("study", "run", file, code=130)
+    assert stopped.err.endswith("error: Interrupted.\nRun the same command to resume.\n")
+    monkeypatch.setattr(fits, "train", real)
+    assert "8 of 10 pieces are done already" in histokit.ok("study", "run", file).err
