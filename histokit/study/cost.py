@@ -69,11 +69,11 @@ RATES: dict[str, Rate] = {
 
 #: What a setting costs, relative to others of its classifier.
 _WEIGHTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
-    "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(setting["max_features"], 0.5),
+    "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(str(setting["max_features"]), 0.5),
     "et-fl": lambda setting: setting["windows"],
     "fc": lambda setting: setting["iterations"],
 }
-_COLUMNS_TRIED = {1: 0.05, "sqrt": 0.1, 0.5: 0.5, 1.0: 1.0}
+_COLUMNS_TRIED = {"1": 0.05, "sqrt": 0.1, "0.5": 0.5, "1.0": 1.0}
 
 _FOLDS = 5
 
