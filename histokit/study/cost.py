@@ -67,13 +67,15 @@ RATES: dict[str, Rate] = {
     "select": Rate(60.0, 1.1, 0.6, 0.2),
 }
 
+#: The cost of a split by the columns tried at it, relative to all.
+_COLUMNS_TRIED = {"1": 0.05, "sqrt": 0.1, "0.5": 0.5, "1.0": 1.0}
+
 #: What a setting costs, relative to others of its classifier.
 _WEIGHTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(str(setting["max_features"]), 0.5),
     "et-fl": lambda setting: setting["windows"],
     "fc": lambda setting: setting["iterations"],
 }
-_COLUMNS_TRIED = {"1": 0.05, "sqrt": 0.1, "0.5": 0.5, "1.0": 1.0}
 
 _FOLDS = 5
 
