@@ -59,6 +59,13 @@ def test_without_a_terminal_a_line_is_printed_every_ten_seconds(clock, capsys):
     assert [line.split()[1] for line in lines] == ["20", "40", "60", "80", "100"]
 
 
+def test_what_knows_better_tells_the_time_left_itself(clock, capsys):
+    with console.progress("Study", timed=False) as report:
+        clock.now += 11
+        report(3, 50, "train idc; about 4 min left")
+    assert capsys.readouterr().err == "Study: 3 of 50 train idc; about 4 min left\n"
+
+
 def test_quiet_prints_no_progress_and_no_notes(clock, capsys):
     console.state.quiet = True
     with console.progress("Extracting") as report:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,16 @@ def test_the_operations_are_those_of_the_networks() -> None:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             network(torch.zeros(1, 3, side, side, device="meta"))
         assert counter.get_total_flops() / 2e9 == pytest.approx(operations, rel=0.02)
+
+
+def test_what_to_expect_before_there_are_samples(store: FeatureStore, ingested: FeatureStore) -> None:
+    backbone = resolve_backbone(store, "squeezenet1_1", "random", {"size": "448"}, ["all"])
+    found = rates.expect(store, backbone, "cpu", "float32")
+    operations, _ = rates.OPERATIONS["squeezenet1_1"]
+    assert found == (pytest.approx(4 * operations / (rates._EACH_CORE * (os.cpu_count() or 1))), "typical")
+    tiny = resolve_backbone(store, "tiny", "random", {}, ["0", "3"])
+    assert rates.expect(store, tiny, "auto", "float32") is None
+    histokit.extract(store, "d", "tiny", layers=["0", "3"])
+    measured = rates.expect(store, tiny, "auto", "float32")
+    assert measured is not None
+    assert measured.source == "measured"
