@@ -146,7 +146,7 @@ _STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[Source]], bool]], ..
 
 
 def _strategy(run: RunRecord, sources: Sequence[Source]) -> str:
-    """Return the strategy of a run in the words of Mormont et al. 2018, Table 2 (paper 003)."""
+    """Return the strategy of a run in the words of Mormont et al. 2018, Table 2."""
     name = next((name for name, fits in _STRATEGIES if fits(run, sources)), "other")
     if name != "inner layer":
         return name

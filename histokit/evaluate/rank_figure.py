@@ -11,7 +11,7 @@ from histokit.evaluate.figure import new_sheet, save_sheet
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
 _COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#c7a73b", "#4aa6a6")
-#: As in the figures of Mormont et al. 2018 (paper 003).
+#: As in the figures of Mormont et al. 2018.
 _PUBLISHED = {"svm": "#e08a2e", "et": "#4f9a5b", "fc": "#b8453c"}
 _PLAIN = "#7da7c9"
 

@@ -27,7 +27,7 @@ def rank_scores(scores: Floats) -> Floats:
 
     References
     ----------
-    Mormont et al. 2018 (paper 003), section 5.1.
+    Mormont et al. 2018, section 5.1.
     """
     from scipy.stats import rankdata
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histokit import completion, console
+from histokit.errors import some
 
 
 def export(
@@ -63,10 +64,19 @@ def import_features(
     group: Annotated[
         str | None, typer.Option(metavar="COL", help="With --create, the column that no fold may cut through.")
     ] = None,
+    level: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL", help="With --create, the units of samples, fine to coarse: well, treatment."),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COL", help="A column of numbers that is no feature, or a pattern: 'Image_*'."),
+    ] = None,
 ) -> None:
     """Bring in vectors that were computed elsewhere.
 
-    The vectors are all numeric columns of the file, or its one column of lists. Prints their address.
+    The vectors are all numeric columns of the file, or its one column of lists; columns named Metadata_… and those
+    of --metadata describe the samples. Prints their address.
     """
     from histokit.features.imports import import_features as run
 
@@ -84,10 +94,13 @@ def import_features(
             create=create,
             label=label,
             group=group,
+            levels=level or (),
+            metadata=metadata or (),
             progress=report,
         )
     (address,) = store.addresses(dataset, f"{done.address}@{done.fingerprint}")
     console.note(f"{done.inserted} vectors of {done.width} numbers are new; {done.samples} samples")
+    console.note(f"features are {some(done.columns)}; --metadata COL says what is none")
     if done.missing:
         console.warn(f"{done.missing} samples have no vector")
     console.emit(address, {**done.to_json(), "address": address})

@@ -32,6 +32,8 @@ class Imported:
     dataset, address, table, fingerprint : str
     width : int
         Numbers in a vector.
+    columns : tuple of str
+        The columns of the file that are the vectors.
     samples, inserted, missing : int
         Samples of the dataset; vectors that were not there before; samples without a vector.
     """
@@ -41,6 +43,7 @@ class Imported:
     table: str
     fingerprint: str
     width: int
+    columns: tuple[str, ...]
     samples: int
     inserted: int
     missing: int
@@ -63,13 +66,15 @@ def import_features(
     create: bool = False,
     label: str | None = None,
     group: str | None = None,
+    levels: Sequence[str] = (),
+    metadata: Sequence[str] = (),
     progress: Callable[..., None] = lambda *_: None,
 ) -> Imported:
     """Bring vectors that were computed elsewhere into the store, under the address ``name/layer``.
 
     The vectors are all numeric columns of the file, or its one column of lists; columns that the dataset has
-    already are passed over. A file that `export_features` wrote names its own. Importing the same file again
-    changes nothing; other vectors need another version.
+    already, `metadata`, and columns called ``Metadata_…`` are passed over. A file that `export_features` wrote names
+    its own. Importing the same file again changes nothing; other vectors need another version.
 
     Parameters
     ----------
@@ -84,9 +89,14 @@ def import_features(
     allow_missing : bool
         Go on although samples of the dataset have no vector in the file.
     create : bool
-        Make the dataset from the file: one without images, whose metadata are the columns that are not numeric.
+        Make the dataset from the file: one without images, whose metadata are the columns passed over and those
+        that are not numeric.
     label, group : str, optional
         With `create`, the columns of labels (``label`` where the file has it) and of groups.
+    levels : sequence of str
+        With `create`, the columns of the units that samples belong to, fine to coarse.
+    metadata : sequence of str
+        Columns, numeric ones too, that are no features; ``*`` stands for any text.
     progress : callable, optional
         Called with (done, total).
 
@@ -104,17 +114,19 @@ def import_features(
         If a name is not allowed, or the file has no such column.
     """
     _check_names(name, version, layer)
-    if (label or group) and not create:
-        raise UsageError("--label and --group are for new datasets.", next="Add --create, or leave them out.")
-    file = VectorFile(Path(path), id, [column for column in (label, group) if column])
+    named = [column for column in (label, group, *levels) if column]
+    if named and not create:
+        raise UsageError("--label, --group and --level are for new datasets.", next="Add --create, or leave them out.")
+    file = VectorFile(Path(path), id, named)
     ids = file.ids()
-    known = [c for c in (label, group) if c] if create else store.samples(dataset, where="false").column_names
+    known = named if create else store.samples(dataset, where="false").column_names
+    known = [*known, *file.metadata(metadata)]
     columns = file.vector_columns(known)
     if not create:
         _refuse_texts(file, columns, known)
     width = _check_vectors(file, columns)
     if create:
-        create_dataset(store, dataset, file, ids, columns, label, group)
+        create_dataset(store, dataset, file, ids, columns, label, group, levels)
     keys, missing = _match(store, dataset, file, ids, allow_missing)
     names = columns if not is_list(file.schema.field(columns[0]).type) else []
     spec = _spec(name, version, layer, names, width)
@@ -124,7 +136,15 @@ def import_features(
     table = store.create_feature_table(dataset, spec, width, info)
     inserted = _insert(store, table, file, columns, keys, progress)
     return Imported(
-        dataset, table.address, table.name, table.fingerprint, width, len(keys) + len(missing), inserted, len(missing)
+        dataset,
+        table.address,
+        table.name,
+        table.fingerprint,
+        width,
+        tuple(columns),
+        len(keys) + len(missing),
+        inserted,
+        len(missing),
     )
 
 

@@ -29,6 +29,7 @@ def create_dataset(
     vectors: Sequence[str],
     label: str | None,
     group: str | None,
+    levels: Sequence[str] = (),
 ) -> DatasetRecord:
     """Make a dataset whose samples are the rows of a file; one that is there stays if it is the same.
 
@@ -45,11 +46,13 @@ def create_dataset(
         The columns that are no metadata.
     label, group : str, optional
         The columns of labels and of groups.
+    levels : sequence of str
+        Columns of the units that samples belong to, fine to coarse.
 
     Raises
     ------
     DataError
-        If a sample has no group.
+        If a sample has no group or no unit.
     StoreError
         If another dataset of this name is there.
     UsageError
@@ -60,18 +63,23 @@ def create_dataset(
             f"The dataset name {name!r} is not allowed.",
             next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
         )
-    if group in RESERVED_COLUMNS:
-        raise UsageError(f"The group cannot be called {group!r}.", next=f"Rename the column, such as to {group}_id.")
+    units = list(dict.fromkeys([*([group] if group else []), *levels]))
+    for unit in units:
+        if unit in RESERVED_COLUMNS:
+            raise UsageError(
+                f"The group or level cannot be called {unit!r}.", next=f"Rename the column, such as to {unit}_id."
+            )
     label = label or ("label" if "label" in file.schema.names else None)
-    metadata = dict(_metadata(file, vectors, label, group))
+    metadata = dict(_metadata(file, vectors, label, units))
     labels = file.texts(label) if label else [None] * len(ids)
     samples = _samples(name, ids, labels, metadata)
-    if group is not None and samples.column(group).null_count:
-        row = samples.column(group).to_pylist().index(None)
-        raise DataError(
-            f"The sample {ids[row]!r} has no {group}.", next="Give every sample one, or name another group."
-        )
-    record = _record(name, file, labels, metadata, group)
+    for unit in units:
+        if samples.column(unit).null_count:
+            row = samples.column(unit).to_pylist().index(None)
+            raise DataError(
+                f"The sample {ids[row]!r} has no {unit}.", next="Give every sample one, or name another column."
+            )
+    record = _record(name, file, labels, metadata, group, levels)
     if not _is_there(store, record, samples):
         store.save_dataset(record, samples, FILE_SCHEMA.empty_table())
     return record
@@ -95,6 +103,7 @@ def _record(
     labels: Sequence[str | None],
     metadata: Mapping[str, pa.ChunkedArray],
     group: str | None,
+    levels: Sequence[str],
 ) -> DatasetRecord:
     counts = Counter(labels)
     classes = tuple(sorted(value for value in counts if value is not None))
@@ -111,7 +120,7 @@ def _record(
         channels=(),
         columns={column: _KINDS[values.type] for column, values in metadata.items()},
         group=group,
-        levels=(),
+        levels=tuple(levels),
         state=None,
         count=len(labels),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -123,13 +132,13 @@ _KINDS = {pa.string(): "str", pa.int64(): "int", pa.float64(): "float", pa.bool_
 
 
 def _metadata(
-    file: VectorFile, vectors: Sequence[str], label: str | None, group: str | None
+    file: VectorFile, vectors: Sequence[str], label: str | None, units: Sequence[str]
 ) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    taken = {*vectors, *RESERVED_COLUMNS, file.id, *([label] if label else [])} - {group}
+    taken = {*vectors, *RESERVED_COLUMNS, file.id, *([label] if label else [])} - {*units}
     for field in file.schema:
         if field.name in taken or pa.types.is_nested(field.type):
             continue
-        if field.name == group:
+        if field.name in units:
             yield field.name, pa.chunked_array([pa.array(file.texts(field.name), pa.string())])
             continue
         chunks = [batch.column(0) for batch in file.batches([field.name])]

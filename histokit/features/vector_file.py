@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ _CSV = (".csv", ".tsv")
 
 #: What pandas calls the numbers of rows, which are no feature.
 _INDEX_NAMES = ("", "__index_level_0__", "Unnamed: 0")
+
+#: How CellProfiler and pycytominer mark what is no feature.
+_METADATA = ("Metadata_*", "Image_Metadata_*")
 
 
 class VectorFile:
@@ -75,6 +79,25 @@ class VectorFile:
                     next=f"{hint}Name the column of sample ids with --id; columns other than numbers: "
                     f"{', '.join(known[:20]) or 'none'}.",
                 )
+
+    def metadata(self, patterns: Sequence[str]) -> list[str]:
+        """Return the columns that describe samples: those named, and those that begin with ``Metadata_``.
+
+        Parameters
+        ----------
+        patterns : sequence of str
+            Names of columns; ``*`` and ``?`` stand for any text and any character.
+
+        Raises
+        ------
+        UsageError
+            If there is no such column.
+        """
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in self.schema.names):
+                self.require([pattern])
+        every = (*_METADATA, *patterns)
+        return [n for n in self.schema.names if n != self.id and any(fnmatchcase(n, pattern) for pattern in every)]
 
     def _unreadable(self, error: Exception) -> DataError:
         lines = str(error).splitlines() or [type(error).__name__]

@@ -68,7 +68,7 @@ def eliminate(
     """Eliminate the least important columns, and keep the smallest subset that is as good as the best.
 
     The order of elimination is found anew in every inner fold for the curve, and once more on all rows for
-    the columns that are kept (Mormont et al. 2018, paper 003). Columns are ranked at every size by the impurity
+    the columns that are kept (Mormont et al. 2018). Columns are ranked at every size by the impurity
     importances of 100 extremely randomised trees. A step that is a number gives the curve of scikit-learn's ``RFECV``.
     With ``auto`` large steps find the knee, then each path goes through it once more from a larger subset of its own,
     four columns at a time as in the paper; sizes that it had scored there are scored anew.

@@ -13,7 +13,7 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.leaks import check_groups, duplicate_content, group_notes
+from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.tuning import Problem
@@ -171,7 +171,8 @@ def prepare(
     own = features.groups()
     by_id = None if own is None else dict(zip(features.sample_ids, own, strict=True))
     notes += check_groups(chosen, by_id, record.group)
-    notes += duplicate_content(chosen, dict(zip(features.sample_ids, features.content, strict=True)))
+    contents = dict(zip(features.sample_ids, features.content, strict=True))
+    notes += duplicate_notes(chosen, contents, None if pixels or outline else features.X)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)

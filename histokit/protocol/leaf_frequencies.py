@@ -1,7 +1,7 @@
 """ET-FL: random subwindows, extremely randomised trees, leaf frequencies, linear support vector machine.
 
 Marée, Geurts and Wehenkel 2016, "Towards generic image classification using tree-based learning: an extensive
-empirical study", Pattern Recognition Letters; the baseline of Mormont et al. 2018 (paper 003).
+empirical study", Pattern Recognition Letters; the baseline of Mormont et al. 2018.
 """
 
 from __future__ import annotations

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import lgamma, log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import LeakageError, some
+from histokit.plugin.digests import digest_bytes
 from histokit.store.records import Fold, SelectionRecord, Split
 
 _COLUMNS = 512
-#: In fewer or smaller groups, ranges may well lie apart by chance.
-_FEW, _SMALL = 5, 5
+#: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.
+_BY_CHANCE = 1e-6
 
 
 def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:
@@ -63,25 +65,42 @@ def _refuse(split: Split, fold: Fold, values: list[str], what: str, file: str | 
     )
 
 
-def duplicate_content(split: Split, content_by_id: Mapping[str, bytes]) -> list[str]:
-    """Report test samples whose pixels are, byte for byte, those of a training sample.
+def duplicate_notes(split: Split, content_by_id: Mapping[str, bytes], X: NDArray[np.floating] | None) -> list[str]:
+    """Report test samples that are training samples once more.
+
+    Parameters
+    ----------
+    split : Split
+    content_by_id : mapping
+        The digest of the bytes behind each sample.
+    X : (n, d) array, optional
+        The vectors of these samples, in the same order: equal ones come from the same pixels in another file.
 
     Returns
     -------
     notes : list of str
-        One sentence with the number and an example, or nothing.
+        A sentence with the number and an example for equal bytes and one for equal vectors, where there are any.
     """
+    said = [(_twins(split, content_by_id), "byte-identical to")]
+    if X is not None and X.shape[1]:
+        vectors = {i: digest_bytes(row.tobytes()) for i, row in zip(content_by_id, X, strict=True)}
+        twins = {i: twin for i, twin in _twins(split, vectors).items() if i not in said[0][0]}
+        said.append((twins, "equal in all features to"))
+    return [
+        f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} {how} training samples "
+        f"(such as {' = '.join(next(iter(twins.items())))}): the scores may be too good"
+        for twins, how in said
+        if twins
+    ]
+
+
+def _twins(split: Split, digests: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the test samples that have the digest of a training sample in some fold, and that one."""
     twins: dict[str, str] = {}
     for fold in split.folds():
-        known = {content_by_id[i]: i for i in (*fold.train, *fold.val) if content_by_id.get(i) is not None}
-        twins.update({i: known[content_by_id[i]] for i in fold.test if content_by_id.get(i) in known})
-    if not twins:
-        return []
-    first, twin = next(iter(twins.items()))
-    return [
-        f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} byte-identical to training samples "
-        f"(such as {first} = {twin}): the scores may be too good"
-    ]
+        known = {digests[i]: i for i in (*fold.train, *fold.val) if digests.get(i) is not None}
+        twins.update({i: known[digests[i]] for i in fold.test if digests.get(i) in known})
+    return twins
 
 
 def group_notes(
@@ -101,7 +120,8 @@ def group_notes(
     -------
     notes : list of str
         One where every group has a single sample, and one with the columns that tell every group from every other:
-        those with one value in each, and those whose ranges do not touch in groups that are neither few nor small.
+        those with one value in each, and those whose ranges do not touch where chance does not bring that about
+        (for groups of n₁, … nₖ of n samples, it does with the probability k! n₁! … nₖ! / n!).
     """
     if groups is None or not len(groups):
         return []
@@ -112,7 +132,8 @@ def group_notes(
         return [f"every {group or 'group'} has one sample: folds that keep them together are plain folds"]
     order = np.argsort(number, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    many, found = len(names) >= _FEW and counts.min() >= _SMALL, []
+    chance = lgamma(len(names) + 1) + sum(lgamma(count + 1) for count in counts) - lgamma(len(X) + 1)
+    many, found = chance + log(max(1, X.shape[1])) < log(_BY_CHANCE), []
     for first in range(0, X.shape[1], _COLUMNS):
         part = X[order, first : first + _COLUMNS]
         low, high = np.minimum.reduceat(part, starts), np.maximum.reduceat(part, starts)

@@ -11,7 +11,7 @@ from histokit.errors import UsageError
 
 AUTO = "auto"
 
-#: How many columns go at a time in Mormont et al. 2018 (paper 003).
+#: How many columns go at a time in Mormont et al. 2018.
 PAPER_STEP = 4
 
 #: Far from the knee, up to this share of the columns that are left goes at a time.
@@ -52,9 +52,9 @@ def subset_sizes(columns: int, step: float | str) -> list[int]:
     ----------
     columns : int
     step : float or str
-        How many columns go at a time: a fraction of those left below 1, else a count (4 in paper 003). ``auto``: a
-        fifth of them, rounded down to a multiple of 4, but never less than 4, so that all sizes are also sizes of
-        the step 4; up to 128 columns it is that step.
+        How many columns go at a time: a fraction of those left below 1, else a count, 4 in Mormont et al. 2018.
+        ``auto``: a fifth of them, rounded down to a multiple of 4, but never less than 4, so that all sizes are also
+        sizes of the step 4; up to 128 columns it is that step.
 
     Raises
     ------

@@ -113,7 +113,7 @@ def compare(
 
     Of each two, how many columns both kept, and how many random subsets would share. Then how many of the first
     columns of every ranking it takes until one column is in all of them: ranked by importances on all columns, as in
-    Mormont et al. 2018 (paper 003), and in the order of elimination.
+    Mormont et al. 2018, and in the order of elimination.
     """
     from histokit.select.overlap import compare_selections
 
@@ -168,7 +168,7 @@ def importances(
 
     Sums the importances of extremely randomised trees, fitted once on each dataset, and averages them over the
     datasets. The bands tell how much of it comes from the most important columns: those that together hold 10 %, those
-    that bring it to 25 %, to 50 % and to 100 %, as in Figure 5 of Mormont et al. 2018 (paper 003).
+    that bring it to 25 %, to 50 % and to 100 %, as in Figure 5 of Mormont et al. 2018.
     """
     from histokit.select.importances import importance_shares
 

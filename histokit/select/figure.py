@@ -14,7 +14,7 @@ from histokit.store.records import SelectionRecord
 #: Files of the same figure are the same, byte for byte.
 _METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
-#: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018 (paper 003).
+#: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018.
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
 
 

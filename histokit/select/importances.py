@@ -17,7 +17,7 @@ from histokit.protocol.estimators import fit
 from histokit.protocol.experiment import Experiment, prepare
 
 #: The most important columns that together hold 10 % of all importance, those that bring it to 25 %, and so on:
-#: the colours of Figure 5 of Mormont et al. 2018 (paper 003).
+#: the colours of Figure 5 of Mormont et al. 2018.
 BANDS = (0.10, 0.25, 0.50, 1.0)
 
 _ADDED = 1e-9

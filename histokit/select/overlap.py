@@ -34,7 +34,7 @@ class Overlap:
         The names of the columns that all kept.
     smallest : dict
         The smallest number of first columns of every ranking that have a column in common, and its names: by
-        ``importances`` on all columns, as in Mormont et al. 2018 (paper 003), section 5.3, and by ``elimination``, the
+        ``importances`` on all columns, as in Mormont et al. 2018, section 5.3, and by ``elimination``, the
         order in which columns were dropped. Each has ``size``, ``share`` of the columns, and ``names``.
     """
 

@@ -82,7 +82,7 @@ _FOLDS = 5
 #: Seconds of every run and selection, however small, and of each sample that is ingested.
 _EACH, _EACH_SAMPLE = 0.3, 0.0005
 
-#: Columns of a layer of which nothing is known yet, and the share of them that a selection keeps (paper 003).
+#: Columns of a layer of which nothing is known yet, and the share of them that a selection keeps.
 _WIDTH, _KEPT = 700, 0.075
 
 #: How many of the last runs of a classifier correct the estimate.

@@ -1,4 +1,4 @@
-"""The strategies of Mormont et al. 2018 (paper 003) that work on cached features, as a table of data."""
+"""The strategies of Mormont et al. 2018 that work on cached features, as a table of data."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def train(
         Standardise columns by the mean and the deviation of the training samples of each fold.
     choose : str, optional
         One more run that takes the best of the addresses: ``inner``, in each outer fold by the score of the inner
-        folds; ``test``, by the test samples themselves, which is optimistic (the reading of paper 003).
+        folds; ``test``, by the test samples themselves, which is optimistic (as Mormont et al. 2018 read their curves).
     allow_missing : bool
         Go on without samples whose features are missing.
     force : bool

@@ -216,7 +216,7 @@ def test_images_are_features_without_a_network(empty):
 
 DATASETS = "CPGNBMLH"
 
-#: Detailed scores of Mormont et al. 2018 (paper 003), in units of 1e-4: classifier, network, scores on eight datasets.
+#: Detailed scores of Mormont et al. 2018, in units of 1e-4: classifier, network, scores on eight datasets.
 LAST = """
 svm mobile 9749 8844 9935 9953 9427 7611 9043 6882
 svm densenet 9794 8852 9938 9864 9257 7010 9133 7820

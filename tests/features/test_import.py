@@ -213,7 +213,7 @@ def _written(path: Path, text: str) -> Path:
         ({"layer": "a@b"}, "--layer 'a@b' is not allowed"),
         ({"version": " "}, "version is empty"),
         ({"name": "net"}, "'net' is the name of a network"),
-        ({"label": "f"}, "--label and --group are for new datasets"),
+        ({"label": "f"}, "--label, --group and --level are for new datasets"),
     ],
 )
 def test_names_that_would_confuse(toy: FeatureStore, file: Path, options: dict[str, str], error: str) -> None:
@@ -258,6 +258,7 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
     record = store.dataset("made")
     assert (record.count, record.classes, record.positive, record.group) == (60, ("a", "b"), "b", "patient")
     assert record.columns == {"patient": "str", "stain": "str"}
+    assert record.levels == ()
     assert sum(record.labels.values()) == 60
     features = store.features("made", "mine/last")
     assert features.X.shape == (60, 8)
@@ -275,12 +276,39 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
             import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
+def test_units_of_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
+    wells = [i // 2 for i in range(60)]
+    labels = ["a", "b"] * 15
+    path = new(tmp_path / "new.csv", well=wells, label=[labels[well] for well in wells], patient=[w % 3 for w in wells])
+    import_features(store, "made", path, **NEW, levels=["well"])
+    assert store.dataset("made").levels == ("well",)
+    (run,) = histokit.train(store, "made", "mine/last", "knn", grid={"k": [1]}, split="leave-one-group-out")
+    (scores,) = histokit.evaluate(store, run.id, by=["well:vote"])
+    assert sum(map(sum, scores.by["well:vote"]["confusion"]["counts"])) == 30
+
+
+def test_numbers_that_are_no_features(store: FeatureStore, tmp_path: Path) -> None:
+    dose = [i / 4 for i in range(60)]
+    path = new(tmp_path / "new.csv", dose=dose, Metadata_Plate=list(range(60)), Count_Cells=[7] * 60)
+    done = import_features(store, "made", path, **NEW, metadata=["dose", "Count_*"])
+    assert done.columns == tuple(f"f{j}" for j in range(8))
+    record = store.dataset("made")
+    assert (record.columns["dose"], record.columns["Metadata_Plate"]) == ("float", "int")
+    assert store.features("made", "mine/last").where("dose > 14.5").sample_ids == ["0059"]
+    again = import_features(store, "made", path, **{**NEW, "create": False, "group": None, "version": "2"})
+    assert again.width == 8
+    with pytest.raises(UsageError, match="no column 'doze'"):
+        import_features(store, "other", path, **NEW, metadata=["doze"])
+
+
 @pytest.mark.parametrize(
     ("dataset", "columns", "options", "error", "message"),
     [
+        ("made", {}, {"levels": ["well"]}, UsageError, "no column 'well'"),
+        ("made", {}, {"levels": ["stain"]}, DataError, "The sample '001' has no stain"),
         ("a/b", {}, {}, UsageError, "dataset name 'a/b' is not allowed"),
         ("made", {}, {"group": "slide"}, UsageError, "no column 'slide'"),
-        ("made", {}, {"group": "label"}, UsageError, "group cannot be called 'label'"),
+        ("made", {}, {"group": "label"}, UsageError, "group or level cannot be called 'label'"),
         ("made", {"patient": [""] * 60}, {}, DataError, "The sample '000' has no patient"),
         ("made", {"f3": ["nan"] * 60}, {}, DataError, "The column 'f3' of .* holds nothing"),
         ("made", {"f3": [0.5, "nan"] * 30}, {}, DataError, "30 numbers of .* such as that of '001' in 'f3'"),

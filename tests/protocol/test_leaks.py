@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from histokit.errors import LeakageError
-from histokit.protocol.leaks import check_groups, check_selection, duplicate_content, group_notes
+from histokit.protocol.leaks import check_groups, check_selection, duplicate_notes, group_notes
 from histokit.store.records import Fold, SelectionRecord, Split, split_rows
 
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
@@ -38,9 +38,18 @@ def test_a_sample_on_both_sides_is_always_refused():
 
 def test_identical_images_are_counted():
     contents = {"a": b"1", "b": b"2", "c": b"1"}
-    (note,) = duplicate_content(make_split(), contents)
+    (note,) = duplicate_notes(make_split(), contents, None)
     assert note.startswith("2 test samples are byte-identical to training samples (such as c = a)")
-    assert duplicate_content(make_split(), {"a": b"1", "b": b"2", "c": b"3"}) == []
+    assert duplicate_notes(make_split(), {"a": b"1", "b": b"2", "c": b"3"}, None) == []
+
+
+def test_the_same_pixels_in_other_bytes_are_counted():
+    contents = {"a": b"1", "b": b"2", "c": b"3"}
+    (note,) = duplicate_notes(make_split(), contents, np.array([[1.5, 2], [1.5, 3], [1.5, 2]]))
+    assert note.startswith("2 test samples are equal in all features to training samples (such as c = a)")
+    assert duplicate_notes(make_split(), contents, np.array([[1.5], [2], [3]])) == []
+    (note,) = duplicate_notes(make_split(), {**contents, "c": b"1"}, np.array([[1], [2], [1]]))
+    assert "byte-identical" in note, "told once"
 
 
 def make_selection(split):
@@ -75,6 +84,8 @@ def test_features_that_tell_the_groups_are_named():
     (note,) = group_notes(X, groups, columns, "patient")
     assert note.startswith("2 features tell every patient from every other (number, near)")
     assert group_notes(X[:, [0, 3]], groups, ["noise", "shared"], "patient") == []
+    lone = np.arange(4, 30)  # one group of a single sample
+    assert "(number, near)" in group_notes(X[lone], groups[lone], columns, "patient")[0]
     # In few or small groups ranges lie apart by chance; equal values do not.
     few = np.flatnonzero(patient < 3)
     (note,) = group_notes(X[few], groups[few], columns, "patient")

@@ -1,0 +1,95 @@
+"""What a study will take: expected numbers are worked out by hand from the table of typical seconds."""
+
+from __future__ import annotations
+
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from toy import make_samples, make_store
+
+from histokit.protocol.classifiers import make_grid
+from histokit.select.select import select
+from histokit.store.records import Split, split_rows
+from histokit.study import cost
+from histokit.study.cost import Problem, Rate, effort, foreseen, history
+from histokit.study.pace import Pace
+from histokit.study.sketch import Sketch, sketch
+from histokit.train.train import train
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers that can be followed in the head."""
+    monkeypatch.setattr(cost, "RATES", {"knn": Rate(8.0, 1.0, 2.0, 1.0), "select": Rate(3.0, 0.0, 0.0, 0.0)})
+
+
+@pytest.mark.usefixtures("rates")
+def test_seconds_grow_with_the_powers_of_the_size() -> None:
+    assert foreseen("knn", Problem(rows=2000, columns=1000, classes=2, sets=1)) == pytest.approx(0.3 + 8)
+    # Half the rows, twice the columns, thrice the classes, half the grid, in ten sets: 8 × ½ × 4 × 3 × ½ × 10.
+    assert foreseen("knn", Problem(1000, 2000, 6, 10, 0.5)) == pytest.approx(0.3 + 240)
+
+
+def test_effort_counts_the_fits_of_the_grid() -> None:
+    assert effort("svm", make_grid("svm"), 5) == pytest.approx(1)
+    # Twelve values in five folds and a refit are 61 fits; three in two folds 7; a single one is not tuned.
+    assert effort("svm", make_grid("svm", {"C": "1,2,3"}), 2) == pytest.approx(7 / 61)
+    assert effort("svm", make_grid("svm", {"C": "1"}), 5) == pytest.approx(1 / 61)
+
+
+def test_effort_counts_trees() -> None:
+    assert effort("et", make_grid("et", {"trees": "10"}), 5) == pytest.approx(0.1)
+    assert effort("et-fl", make_grid("et-fl", {"windows": "10000"}), 5) == pytest.approx(0.01)
+
+
+@pytest.mark.usefixtures("rates")
+def test_what_runs_took_corrects_what_the_next_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples, X = make_samples()
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    assert history(store) == {}
+    (run,) = train(store, "toy", "net/last", "knn", grid={"k": 1, "metric": "cosine"}, split="holdout")
+    # 48 of 60 rows, 8 columns, one outer fold: no second set; one of eight settings is not tuned, 1 of 41 fits.
+    (fold,) = run.folds
+    typical = 0.3 + 8 * (fold["train"] / 2000) * (8 / 1000) ** 2 / 41
+    assert history(store)["knn"] == pytest.approx(run.seconds / typical)
+    chosen = select(store, "toy", "net/last", split="holdout")
+    assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
+
+
+def given(name: str, **values: Any) -> Any:
+    return SimpleNamespace(**{"name": name, "opened": None, "split": None, "made": None} | values)
+
+
+def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> None:
+    samples, X = make_samples(classes="abc")  # 60 samples of 6 slides
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    assert sketch(store, given("toy")) == Sketch(60, 3, 6, 50)
+    assert sketch(store, given("toy", split="holdout")) == Sketch(60, 3, 1, 48)
+    assert sketch(store, given("toy", made={"folds": 3, "repeats": 2})) == Sketch(60, 3, 6, 40)
+    rows = split_rows([(0, 0, f"s{i}", "test" if i < 15 else "train") for i in range(60)])
+    store.save_split(Split("toy", "mine", rows))
+    assert sketch(store, given("toy", split="mine")) == Sketch(60, 3, 1, 45)
+
+
+def piece(seconds: float | None, done: bool = False) -> Any:
+    return SimpleNamespace(seconds=seconds, done=done)
+
+
+def test_the_time_left_is_corrected_by_how_it_went() -> None:
+    pieces = [piece(10.0), piece(20.0), piece(30.0, done=True), piece(4.0)]
+    pace = Pace(pieces)
+    assert pace.left(pieces, 1, 0.5) == pytest.approx(5 + 20 + 4)
+    pace.took(pieces[0], 30.0)
+    assert pace.left(pieces[1:], 1, 0.25) == pytest.approx(3 * (15 + 4)), "three times as slow as was thought"
+
+
+def test_a_little_corrects_nothing_and_the_unknown_stays_unknown() -> None:
+    pieces = [piece(1.0), piece(20.0)]
+    pace = Pace(pieces)
+    pace.took(pieces[0], 60.0)
+    assert pace.left(pieces[1:], 1, 0.0) == pytest.approx(20)
+    unknown = [*pieces, piece(None)]
+    assert Pace(unknown).left(unknown, 1, 0.0) == inf
