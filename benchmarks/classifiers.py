@@ -280,7 +280,7 @@ def main() -> None:
     parser = arguments(__doc__ or "", rounds=3)
     parser.add_argument("--columns", type=int, default=1280, help="of the perceptron (default: %(default)s)")
     parser.add_argument("--folds", type=int, default=5, help="of the perceptron (default: %(default)s)")
-    parser.add_argument("--epochs", default="20,50,100,200", help="where it is read off (default: %(default)s)")
+    parser.add_argument("--epochs", default="1000,2500,5000,10000", help="where it is read off (default: %(default)s)")
     parser.add_argument("--shape", default="5000,2048,2,5", help="rows, columns, classes, folds of the 100 settings")
     parser.add_argument(
         "--base", default=",".join(map(str, BASE.values())), help="likewise, where the cost is measured"

@@ -39,8 +39,8 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ["--columns", "320", "--images", "24", "--rounds", "1", "--trees", "2"],
     ),
     "classifiers": (
-        ["--rounds", "1", "--no-library"],
-        ["--folds", "10"],
+        ["--rounds", "1", "--no-library", "--epochs", "20,50,100,200"],
+        ["--rounds", "1"],
         [
             *("--columns", "320", "--images", "24", "--rounds", "1", "--epochs", "1,2", "--folds", "2"),
             *("--shape", "60,8,2,2", "--base", "60,8,2,2", "--no-library"),

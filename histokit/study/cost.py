@@ -59,7 +59,7 @@ class Problem(NamedTuple):
 RATES: dict[str, Rate] = {
     "svm": Rate(5.0, 0.5, 0.7, 1.0),
     "et": Rate(100.0, 1.1, 0.7, 0.2),
-    "fc": Rate(3.0, 0.7, 0.8, 0.7),
+    "fc": Rate(30.0, 0.7, 0.8, 0.7),
     "logreg": Rate(5.0, 0.7, 0.7, 1.0),
     "ridge": Rate(1.0, 0.5, 1.0, 0.0),
     "knn": Rate(0.4, 1.5, 0.7, 0.0),
@@ -70,11 +70,14 @@ RATES: dict[str, Rate] = {
 #: The cost of a split by the columns tried at it, relative to all.
 _COLUMNS_TRIED = {"1": 0.05, "sqrt": 0.1, "0.5": 0.5, "1.0": 1.0}
 
+#: Iterations after which most perceptrons have learnt what they can.
+_LEARNT = 1000
+
 #: What a setting costs, relative to others of its classifier.
 _WEIGHTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
     "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(str(setting["max_features"]), 0.5),
     "et-fl": lambda setting: setting["windows"],
-    "fc": lambda setting: setting["iterations"],
+    "fc": lambda setting: min(setting["iterations"], _LEARNT),
 }
 
 _FOLDS = 5
