@@ -48,7 +48,7 @@ def extract(images: str, weights: dict[str, str], store: str, out: str) -> dict[
     import histokit
 
     opened = histokit.open_store(store)
-    histokit.ingest(opened, "folder", images, "patches", {"pattern": PATTERN, "group": "patient"})
+    histokit.ingest(opened, "folder", images, name="patches", options={"pattern": PATTERN, "group": "patient"})
     backbones = {name: NETWORKS[name].backbone for name in _NAMES}
     changes = [change for name in _NAMES for change in NETWORKS[name].preprocess()]
     files = {backbones[name]: weights[name] for name in _NAMES}
