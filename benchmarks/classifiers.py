@@ -26,9 +26,10 @@ from common import (
 )
 from vectors import add_options, load, make
 
-from histokit.protocol.classifiers import CLASSIFIERS, make_grid
+from histokit.protocol.classifiers import CLASSIFIERS
 from histokit.protocol.estimators import fit, scores
 from histokit.protocol.folds import inner_folds
+from histokit.protocol.grids import make_grid
 
 #: Classifier → its solver in `histokit.protocol.solvers`.
 SOLVERS = {"svm": "svm", "logreg": "logistic", "ridge": "ridge", "knn": "neighbours", "fc": "perceptron"}

@@ -14,30 +14,11 @@ from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes
+from histokit.protocol.places import Place, Rows, find_places
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.tuning import Problem
-from histokit.store.records import Fold, Split
-
-Rows = NDArray[np.intp]
-
-
-@dataclass(frozen=True)
-class Place:
-    """One outer fold as rows of the feature matrix.
-
-    Parameters
-    ----------
-    fold : Fold
-        The ids of its samples.
-    train : array of int
-        Training and validation samples: what selection and tuning may see.
-    test : array of int
-    """
-
-    fold: Fold
-    train: Rows
-    test: Rows
+from histokit.store.records import Split
 
 
 @dataclass(frozen=True)
@@ -176,7 +157,7 @@ def prepare(
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
-    places = _place(chosen, unit_of, features.sample_ids, notes)
+    places = find_places(chosen, unit_of, features.sample_ids, notes)
     column = chosen.group or record.group
     labels = np.array([str(v) for v in features.column(target or "label")], object)
     classes = _classes(labels, () if target else record.classes)
@@ -278,40 +259,3 @@ def _classes(labels: NDArray[np.object_], announced: tuple[str, ...]) -> tuple[s
             next="Give labels of two classes or more, or another --target or --where.",
         )
     return tuple(classes)
-
-
-def _place(split: Split, unit_of: dict[str, str], row_ids: list[str], notes: list[str]) -> list[Place]:
-    """Find the rows of each fold; folds of which one side is empty are left out."""
-    row_of = {row_id: row for row, row_id in enumerate(row_ids)}
-    places: list[Place] = []
-    seen: set[int] = set()
-    left_out = 0
-    folds = split.folds()
-    for fold in folds:
-        train = _rows([*fold.train, *fold.val], unit_of, row_of)
-        test = _rows(fold.test, unit_of, row_of)
-        both = sorted(set(train).intersection(test))
-        if both:
-            raise DataError(
-                f"The unit {row_ids[both[0]]!r} has samples in training and in test of fold {fold.fold}.",
-                next=f"Aggregate over a column that the folds of {split.name!r} do not cut.",
-            )
-        if len(train) and len(test):
-            places.append(Place(fold, train, test))
-            seen.update(train, test)
-        else:
-            left_out += 1
-    if not places:
-        raise DataError(
-            f"No fold of the split {split.name!r} has training and test samples left.",
-            next="Use another --split or --where.",
-        )
-    if left_out:
-        notes.append(f"{left_out} of {len(folds)} folds are left out: no training or no test samples are left in them")
-    if len(seen) < len(row_ids):
-        notes.append(f"{len(row_ids) - len(seen)} samples are in no fold of the split {split.name!r}")
-    return places
-
-
-def _rows(ids: list[str], unit_of: dict[str, str], row_of: dict[str, int]) -> Rows:
-    return np.unique(np.array([row_of[unit_of[i]] for i in ids if i in unit_of], np.intp))

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from histokit.errors import UsageError
 from histokit.features import FeatureSet, FeatureStore
-from histokit.protocol.classifiers import make_grid
 from histokit.protocol.estimators import fit
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.grids import make_grid
 
 #: The most important columns that together hold 10 % of all importance, those that bring it to 25 %, and so on:
 #: the colours of Figure 5 of Mormont et al. 2018.

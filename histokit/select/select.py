@@ -14,10 +14,11 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_json
 from histokit.protocol.elimination import PASSES, eliminate
-from histokit.protocol.experiment import Experiment, Rows, prepare
+from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.finished import Finished
+from histokit.protocol.places import Rows
 from histokit.protocol.progress import Progress
 from histokit.protocol.sizes import AUTO, parse_step
-from histokit.select.finished import Finished
 from histokit.store.records import SelectionRecord
 
 #: Raised when the same question would give another selection than before.
@@ -61,8 +62,8 @@ def select(
     tolerance : float
         The smallest subset is taken whose score is no further below the best.
     step : float or str
-        How many columns go at a time: a fraction below 1, else a count, such as the 4 of Mormont et al. 2018 (paper
-        003). ``auto``: large steps far from the knee of the curve, and that count near it.
+        How many columns go at a time: a fraction below 1, else a count, such as the 4 of Mormont et al. 2018.
+        ``auto``: large steps far from the knee of the curve, and that count near it.
     inner_folds : int
     seed : int
     metric : str, optional

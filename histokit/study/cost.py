@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from histokit.extract.rates import expect
-from histokit.protocol.classifiers import make_grid
+from histokit.protocol.grids import make_grid
 from histokit.store import RunRecord, SelectionRecord, Store
 from histokit.study.extractions import Extract
 from histokit.study.file import Study

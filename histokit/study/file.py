@@ -152,14 +152,16 @@ def read_toml(path: str | Path) -> tuple[Path, str, dict[str, Any]]:
             f"The study file {file} cannot be read: {error.strerror}.", next="Give the path of a TOML file."
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        twice = "twice" in str(error) or "overwrite" in str(error)
-        raise UsageError(
-            f"{file} is no TOML: {error}.",
-            next="Name datasets and backbones either in a list, backbones = [\"A\", \"B\"], or each with a table of its "
-            "own, which may be empty: [backbones.A]"
-            if twice
-            else 'Texts need quotes and tables a header: [datasets.NAME] root = "…"',
-        ) from error
+        raise UsageError(f"{file} is no TOML: {error}.", next=_mend(str(error))) from error
+
+
+def _mend(problem: str) -> str:
+    if "twice" in problem or "overwrite" in problem:
+        return (
+            "Name backbones (and datasets) either in a list, backbones = ['A', 'B'], or each by a table of its own, "
+            "which may be empty: [backbones.A]"
+        )
+    return 'Texts need quotes and tables a header: [datasets.NAME] root = "…"'
 
 
 def open_study_store(file: Path, named: str | None, given: str | Path | None = None) -> FeatureStore:

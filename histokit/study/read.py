@@ -8,7 +8,8 @@ from typing import Any
 
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.extract.extract import check_options
-from histokit.protocol.classifiers import check_class_weight, classifier, make_grid
+from histokit.protocol.classifiers import check_class_weight, classifier
+from histokit.protocol.grids import make_grid
 from histokit.study.file import Method, Study, open_study_store, read_toml
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.networks import canonical, read_networks

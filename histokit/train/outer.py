@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 
 from histokit.protocol.elimination import PASSES, Elimination, eliminate
 from histokit.protocol.estimators import converged, scores
-from histokit.protocol.experiment import Experiment, Place, Rows
+from histokit.protocol.experiment import Experiment
 from histokit.protocol.leaks import check_selection
 from histokit.protocol.methods import Method, fit_method
+from histokit.protocol.places import Place, Rows
 from histokit.protocol.scorers import Scorer, defined
 from histokit.protocol.tuning import Tuned, tune
 from histokit.store.records import SelectionRecord
@@ -85,6 +85,17 @@ class Fitted:
     stopped: int
     seconds: float
 
+    @property
+    def fits(self) -> int:
+        """How many fits it took, tuning included."""
+        return self.tuned.fits + 1
+
+    @property
+    def said(self) -> list[str]:
+        """What tuning and elimination noted."""
+        eliminated = self.eliminated.notes if self.eliminated else []
+        return [*(f"tuning: {text}" for text in self.tuned.notes), *(f"elimination: {text}" for text in eliminated)]
+
     def scores(self, recipe: Recipe, experiment: Experiment, rows: Rows) -> NDArray[np.float64]:
         """Return the (rows, classes) scores of rows of the experiment."""
         X = experiment.problem.X[rows] if self.columns is None else experiment.problem.X[np.ix_(rows, self.columns)]
@@ -106,13 +117,31 @@ class Fitted:
 
 
 def fit_rows(
-    recipe: Recipe, experiment: Experiment, rows: Rows, part: dict[str, Any] | None, step: Callable[[], None]
+    recipe: Recipe,
+    experiment: Experiment,
+    rows: Rows,
+    part: dict[str, Any] | None,
+    step: Callable[[], None],
+    memory: MutableMapping[str, dict[str, Any]],
 ) -> Fitted:
-    """Select, tune and fit on rows; `part` is the part of a stored selection that they may use."""
+    """Select, tune and fit on rows.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    experiment : Experiment
+    rows : array of int
+    part : dict, optional
+        The part of a stored selection that they may use.
+    step : callable
+        Called after each fit.
+    memory : mutable mapping
+        Keeps the stretches of elimination that are done.
+    """
     started = time.perf_counter()
     problem, eliminated, columns = experiment.problem, None, None
     if recipe.rfe:
-        eliminated = eliminate(problem, rows, folds=recipe.inner_folds, report=step)
+        eliminated = eliminate(problem, rows, folds=recipe.inner_folds, report=step, memory=memory)
         columns = np.array(eliminated.columns, np.intp)
     elif part is not None:
         columns = np.array(part["columns"], np.intp)
@@ -149,24 +178,3 @@ def fold_document(
     document = {"repeat": place.fold.repeat, "fold": place.fold.fold, "test": len(place.test), **fitted.document()}
     document["scores"] = {name: defined(value) for name, value in values.items()}
     return {**document, "classes_without_training": absent} if absent else document
-
-
-def fold_notes(recipe: Recipe, fitted: Sequence[Fitted], documents: Iterable[dict[str, Any]]) -> list[str]:
-    """Return what a reader should know of the folds, each note once with the number of folds it is about."""
-    counted: Counter[str] = Counter()
-    for entry in fitted:
-        counted.update(f"tuning: {text}" for text in entry.tuned.notes)
-        counted.update(f"elimination: {text}" for text in (entry.eliminated.notes if entry.eliminated else []))
-    for document in documents:
-        counted.update(
-            f"class {name!r} has no training sample: it gets the lowest score"
-            for name in document.get("classes_without_training", [])
-        )
-    notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
-    stopped, fits = sum(e.stopped for e in fitted), sum(e.tuned.fits + 1 for e in fitted)
-    if stopped:
-        notes.append(
-            f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged: "
-            "usual for weak regularisation on unscaled features; --grid leaves such values out"
-        )
-    return notes

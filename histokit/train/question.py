@@ -9,9 +9,10 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_json
-from histokit.protocol.classifiers import check_class_weight, check_solver, make_grid
+from histokit.protocol.classifiers import check_class_weight, check_solver
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.grids import make_grid
 from histokit.train import choices
 from histokit.train.outer import Recipe
 

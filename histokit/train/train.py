@@ -17,10 +17,12 @@ from histokit.features.images import check_readable
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment
+from histokit.protocol.finished import Finished
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
-from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document, fold_notes, selection_parts
+from histokit.train.folds import Outcome, fold_notes, train_folds
+from histokit.train.outer import Fitted, Recipe, fit_rows, selection_parts
 from histokit.train.predict import prediction_rows
 from histokit.train.question import Question, ask
 
@@ -157,9 +159,11 @@ def _train_one(
         check_readable(store, experiment.features)
     parts = selection_parts(recipe, experiment)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
-    fitted, documents, predictions = _train_folds(recipe, experiment, parts, run_id, progress)
-    final = _final(recipe, experiment, fitted, parts, progress)
-    trained = fitted if any(final is entry for entry in fitted) else [*fitted, final]
+    finished = Finished(store, run_id, experiment.features.sample_ids)
+    outcomes = train_folds(recipe, experiment, parts, finished, progress)
+    final = _final(recipe, experiment, outcomes, parts, finished, progress)
+    documents = [outcome.document for outcome in outcomes]
+    trained = outcomes if any(final is outcome.fitted for outcome in outcomes) else [*outcomes, final]
     record = RunRecord(
         id=run_id,
         dataset=experiment.split.dataset,
@@ -180,27 +184,18 @@ def _train_one(
         levels=experiment.features.record.levels,
         features=experiment.feature_list,
     )
+    predictions = _predictions(recipe, experiment, run_id, outcomes)
     store.save_run(record, predictions, dump(_model(experiment, final)))
+    finished.forget()
     return record
 
 
-def _train_folds(
-    recipe: Recipe,
-    experiment: Experiment,
-    parts: Sequence[dict[str, Any] | None],
-    run_id: str,
-    progress: Progress,
-) -> tuple[list[Fitted], list[dict[str, Any]], pa.Table]:
-    """Train in every outer fold; return the classifiers, what the record keeps of them, and the test predictions."""
-    fitted, documents, tables = [], [], []
-    for place, part in zip(experiment.places, parts, strict=True):
-        entry = fit_rows(recipe, experiment, place.train, part, progress.step)
-        found = entry.scores(recipe, experiment, place.test)
-        fitted.append(entry)
-        documents.append(fold_document(recipe, experiment, place, entry, found))
-        rows = prediction_rows(
+def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:
+    """Return the test predictions of all folds."""
+    tables = [
+        prediction_rows(
             experiment.features.take(place.test),
-            found,
+            outcome.scores,
             run=run_id,
             classes=experiment.classes,
             kind=classifier_named(recipe.classifier).kind,
@@ -210,9 +205,9 @@ def _train_folds(
             repeat=place.fold.repeat,
             fold=place.fold.fold,
         )
-        tables.append(rows)
-        progress.finish_piece()
-    return fitted, documents, pa.concat_tables(tables)
+        for place, outcome in zip(experiment.places, outcomes, strict=True)
+    ]
+    return pa.concat_tables(tables)
 
 
 def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:
@@ -228,8 +223,9 @@ def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) ->
 def _final(
     recipe: Recipe,
     experiment: Experiment,
-    fitted: Sequence[Fitted],
+    outcomes: Sequence[Outcome],
     parts: Sequence[dict[str, Any] | None],
+    finished: Finished,
     progress: Progress,
 ) -> Fitted:
     """Return the model of all training samples, which is that of a fold where it trained on the same."""
@@ -237,11 +233,11 @@ def _final(
     part = None
     if recipe.selection is not None:
         part = recipe.selection.kept or recipe.selection.folds[0]
-    for entry, used in zip(fitted, parts, strict=True):
+    for outcome, used in zip(outcomes, parts, strict=True):
         same_columns = (used or {}).get("columns") == (part or {}).get("columns")
-        if len(entry.rows) == len(rows) and same_columns:
-            return entry
-    entry = fit_rows(recipe, experiment, rows, part, progress.step)
+        if outcome.fitted is not None and len(outcome.fitted.rows) == len(rows) and same_columns:
+            return outcome.fitted
+    entry = fit_rows(recipe, experiment, rows, part, progress.step, finished.of(len(outcomes)))
     progress.finish_piece()
     return entry
 

@@ -51,6 +51,19 @@ def draw_patches(folder: Path) -> None:
     (folder / "mine.csv").write_text("\n".join(["id,role", *mine]))
 
 
+def draw_profiles(folder: Path) -> None:
+    """Profiles of 36 wells: six compounds with two mechanisms of action, each in two concentrations."""
+    rng = np.random.default_rng(0)
+    lines = ["id,compound,treatment,moa,concentration,area,texture,count"]
+    for well in range(36):
+        compound, dose = f"c{well % 6}", float(1 + well % 12 // 6)
+        shift = 3 * (well % 6 // 3)
+        numbers = rng.normal([shift, -shift, 0]).round(3).tolist()
+        values = [f"A{well}", compound, f"{compound}@{dose}", ("actin", "tubulin")[well % 6 // 3], dose, *numbers]
+        lines.append(",".join(map(str, values)))
+    (folder / "profiles.csv").write_text("\n".join(lines))
+
+
 def save_weights(folder: Path) -> None:
     """Weights files as a user would supply them offline; what they hold is of no matter here."""
     import timm
@@ -65,6 +78,7 @@ def save_weights(folder: Path) -> None:
 
 def test_every_command_runs(tmp_path: Path) -> None:
     draw_patches(tmp_path)
+    draw_profiles(tmp_path)
     save_weights(tmp_path / "weights")
     script = "set -euxo pipefail\n" + "\n".join(blocks("bash"))
     done = subprocess.run(

@@ -6,8 +6,9 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
 from histokit.errors import DataError, UsageError
-from histokit.protocol.classifiers import CLASSIFIERS, check_class_weight, make_grid
+from histokit.protocol.classifiers import CLASSIFIERS, check_class_weight
 from histokit.protocol.estimators import converged, dump, fit, load, scores
+from histokit.protocol.grids import make_grid
 
 
 def make(n=60, d=5, k=3, seed=0):

@@ -8,8 +8,8 @@ from histokit.features.images import Images
 from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Dataset
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.classifiers import make_grid
 from histokit.protocol.estimators import dump, fit, load, scores
+from histokit.protocol.grids import make_grid
 from histokit.protocol.leaf_frequencies import LeafFrequencySVM
 
 SMALL = {"trees": 3, "min_leaf": 20, "k": 50, "windows": 640, "C": 1.0}

@@ -6,8 +6,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from histokit.protocol.classifiers import make_grid
 from histokit.protocol.folds import inner_folds
+from histokit.protocol.grids import make_grid
 from histokit.protocol.methods import Method
 from histokit.protocol.tuning import Problem, tune
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from toy import make_samples, make_store
 
-from histokit.protocol.classifiers import make_grid
+from histokit.protocol.grids import make_grid
 from histokit.select.select import select
 from histokit.store.records import Split, split_rows
 from histokit.study import cost

@@ -198,6 +198,8 @@ def test_a_mistake_in_a_backbone(
 def test_what_is_no_toml_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothing.toml cannot be read: No such file"):
         read_study(tmp_path / "nothing.toml")
+    both = wrong(tmp_path, 'backbones = ["a"]\n[backbones.a]\nweights = "random:1"')
+    assert "either in a list" in both
     assert re.search(r"study.toml is no TOML: .*line 1", wrong(tmp_path, "classifiers = [svm]"))
 
 

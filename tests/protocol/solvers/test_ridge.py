@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifier
 
-from histokit.protocol.classifiers import make_grid
 from histokit.protocol.estimators import dump, load, scores
+from histokit.protocol.grids import make_grid
 from histokit.protocol.solvers import ridge
 
 SETTINGS = [{"alpha": a} for a in (1e4, 10.0, 0.1, 1e-3)]

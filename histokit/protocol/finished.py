@@ -1,9 +1,9 @@
-"""What an interrupted selection has done already."""
+"""What an interrupted selection or run has done already."""
 
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -12,32 +12,34 @@ from histokit.store import Store
 
 
 class Finished:
-    """Stretches of elimination paths, kept in the store until their selection is saved.
+    """Parts of a selection or a run, kept in the store until it is saved.
 
     Parameters
     ----------
     store : Store
-    selection : str
-        The id that the selection will have.
+    owner : str
+        The id that the selection or the run will have.
     sample_ids : sequence of str
         The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
     """
 
-    def __init__(self, store: Store, selection: str, sample_ids: Sequence[str]):
-        self.store, self.selection = store, selection
+    def __init__(self, store: Store, owner: str, sample_ids: Sequence[str]):
+        self.store, self.owner = store, owner
         rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
         self.prefix = f"{rows}/"
-        self.documents = store.unfinished(selection)
+        self.documents = store.unfinished(owner)
+        self.wrote = False
 
-    def of(self, number: int) -> _Memory:
+    def of(self, number: int) -> MutableMapping[str, dict[str, Any]]:
         """Return those of one training set as a mapping that writes to the store."""
         prefix = f"{self.prefix}{number}/"
         known = {k.removeprefix(prefix): d for k, d in self.documents.items() if k.startswith(prefix)}
         return _Memory(self, prefix, known)
 
     def forget(self) -> None:
-        """Remove all of them."""
-        self.store.forget_unfinished(self.selection)
+        """Remove all of them, where there are any."""
+        if self.documents or self.wrote:
+            self.store.forget_unfinished(self.owner)
 
 
 class _Memory(UserDict[str, dict[str, Any]]):
@@ -48,4 +50,5 @@ class _Memory(UserDict[str, dict[str, Any]]):
 
     def __setitem__(self, key: str, document: dict[str, Any]) -> None:
         super().__setitem__(key, document)
-        self.finished.store.save_unfinished(self.finished.selection, f"{self.prefix}{key}", document)
+        self.finished.wrote = True
+        self.finished.store.save_unfinished(self.finished.owner, f"{self.prefix}{key}", document)

@@ -1,0 +1,112 @@
+"""The outer folds of a run, one after the other; those that an interrupted run has done are not done again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.protocol.experiment import Experiment
+from histokit.protocol.finished import Finished
+from histokit.protocol.progress import Progress
+from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document
+
+#: A fold that took fewer seconds is done again after an interruption: writing it would take as long.
+_WORTH_KEEPING = 2.0
+_OUTCOME = "outcome"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What training in an outer fold gave.
+
+    Parameters
+    ----------
+    document : dict
+        What the run's record keeps of it.
+    scores : (test rows, classes) float64 array
+    said : list of str
+        What tuning and elimination noted.
+    stopped, fits : int
+        Fits that stopped before they converged, and all.
+    fitted : Fitted, optional
+        None where it was done before an interruption.
+    """
+
+    document: dict[str, Any]
+    scores: NDArray[np.float64]
+    said: list[str]
+    stopped: int
+    fits: int
+    fitted: Fitted | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data, without the classifier."""
+        names = ("document", "said", "stopped", "fits")
+        return {**{name: getattr(self, name) for name in names}, "scores": self.scores.tolist()}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Outcome:
+        """Return what `to_json` gave."""
+        return cls(**{**document, "scores": np.array(document["scores"], np.float64)})
+
+
+def train_folds(
+    recipe: Recipe,
+    experiment: Experiment,
+    parts: Sequence[dict[str, Any] | None],
+    finished: Finished,
+    progress: Progress,
+) -> list[Outcome]:
+    """Train in every outer fold, and score its test samples.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    experiment : Experiment
+    parts : sequence of dict
+        The part of a stored selection that each fold may use, or none.
+    finished : Finished
+        Takes the folds that are done.
+    progress : Progress
+    """
+    outcomes = []
+    for number, (place, part) in enumerate(zip(experiment.places, parts, strict=True)):
+        memory = finished.of(number)
+        if _OUTCOME in memory:
+            outcomes.append(Outcome.from_json(memory[_OUTCOME]))
+        else:
+            entry = fit_rows(recipe, experiment, place.train, part, progress.step, memory)
+            found = entry.scores(recipe, experiment, place.test)
+            document = fold_document(recipe, experiment, place, entry, found)
+            outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry)
+            # A fold that trains on all training samples gives the model too, which is not kept here.
+            if entry.seconds > _WORTH_KEEPING and len(place.train) < len(experiment.training):
+                memory[_OUTCOME] = outcome.to_json()
+            outcomes.append(outcome)
+        progress.finish_piece()
+    return outcomes
+
+
+def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: Iterable[dict[str, Any]]) -> list[str]:
+    """Return what a reader should know of the folds, each note once with the number of folds it is about."""
+    counted: Counter[str] = Counter()
+    for entry in fitted:
+        counted.update(entry.said)
+    for document in documents:
+        counted.update(
+            f"class {name!r} has no training sample: it gets the lowest score"
+            for name in document.get("classes_without_training", [])
+        )
+    notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
+    stopped, fits = sum(e.stopped for e in fitted), sum(e.fits for e in fitted)
+    if stopped:
+        notes.append(
+            f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged: "
+            "usual for weak regularisation on unscaled features; --grid leaves such values out"
+        )
+    return notes

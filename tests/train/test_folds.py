@@ -1,0 +1,88 @@
+"""A run that was interrupted goes on where it stopped, and ends the same."""
+
+import pytest
+
+from histokit.protocol import elimination, paths
+from histokit.store.records import PREDICTION_SCHEMA
+from histokit.train import folds
+from histokit.train.train import train
+from tests.toy import make_samples, make_store
+
+WAYS = [
+    {"classifier": "svm", "grid": {"C": "1e-2,1"}},
+    {"classifier": "et", "grid": {"trees": 5, "max_features": "1,sqrt"}, "rfe": True},
+]
+
+
+@pytest.fixture
+def stores(tmp_path, monkeypatch):
+    """Two equal stores; every fold is worth keeping, and selections are made by few trees."""
+    monkeypatch.setitem(elimination._TREES, "trees", 5)
+    monkeypatch.setattr(folds, "_WORTH_KEEPING", -1.0)
+    samples, X = make_samples(slides=4)
+    return [make_store(tmp_path / name, samples, {"last": X}) for name in ("one", "other")]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """What was fitted, and which stretches of elimination were gone."""
+    done = {"fits": 0, "walks": 0}
+    fit_rows, walk = folds.fit_rows, paths.walk
+
+    def counting(name, function):
+        def call(*arguments):
+            done[name] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(folds, "fit_rows", counting("fits", fit_rows))
+    monkeypatch.setattr(paths, "walk", counting("walks", walk))
+    return done
+
+
+def stop_after(share):
+    """Return what ends a run after a share of its steps, as Ctrl-C does."""
+
+    def report(done, total, detail):
+        if done >= share * total:
+            raise KeyboardInterrupt
+
+    return report
+
+
+def what_it_gave(store, run):
+    document = {key: value for key, value in run.to_json().items() if key not in ("seconds", "created")}
+    document["folds"] = [{k: v for k, v in fold.items() if k != "seconds"} for fold in run.folds]
+    document["parameters"]["final"].pop("seconds")
+    predictions = store.predictions(run.id).sort_by([("sample_id", "ascending")])
+    return document, predictions.select(PREDICTION_SCHEMA.names).to_pylist()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_interrupted_run_goes_on(stores, counted, way):
+    one, other = stores
+    options = {**way, "split": "leave-one-group-out", "inner_folds": 2}
+    (whole,) = train(one, "toy", "net/last", **options)
+    assert counted["fits"] == 4
+    walks = counted["walks"]
+    # Four outer folds and all samples: half of the way lies inside the third fold.
+    with pytest.raises(KeyboardInterrupt):
+        train(other, "toy", "net/last", **options, progress=stop_after(0.5))
+    assert not other.has_run(whole.id)
+    assert counted["fits"] == 4 + 3
+    (resumed,) = train(other, "toy", "net/last", **options)
+    assert counted["fits"] == 4 + 3 + 2
+    assert counted["walks"] == 2 * walks
+    assert what_it_gave(other, resumed) == what_it_gave(one, whole)
+    assert other.unfinished(whole.id) == {}
+
+
+def test_what_takes_no_time_is_not_kept(stores, monkeypatch):
+    monkeypatch.setattr(folds, "_WORTH_KEEPING", 60.0)
+    store, _ = stores
+    with pytest.raises(KeyboardInterrupt):
+        train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out", progress=stop_after(0.9))
+    assert not store.database.exists("unfinished")
+    train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out")
+    assert not store.database.exists("unfinished")
