@@ -25,6 +25,8 @@ class Column:
     split, split_digest : str
         Empty for predictions of data that no split was made of.
     metric : str
+    aggregate : str, optional
+        What samples were aggregated to before training.
     """
 
     name: str
@@ -32,16 +34,24 @@ class Column:
     split: str
     split_digest: str
     metric: str
+    aggregate: str | None = None
 
     @property
     def key(self) -> tuple[Task, str]:
         """What runs of the column share."""
-        return self.task, self.split_digest
+        return self.task, _folds(self.split_digest, self.aggregate)
 
 
 def column_key(run: RunRecord) -> tuple[Task, str]:
     """Return what runs share that are scored on the same."""
-    return (run.dataset, run.parameters.get("target"), run.parameters.get("where")), run.split_digest
+    # A run that predicts names the filter that its model was trained with; all samples were predicted.
+    where = run.parameters.get("where") if run.kind != "predict" else None
+    task = (run.dataset, run.parameters.get("target"), where)
+    return task, _folds(run.split_digest, run.parameters.get("aggregate"))
+
+
+def _folds(digest: str, aggregate: str | None) -> str:
+    return f"{digest} {aggregate}" if aggregate else digest
 
 
 def make_columns(scored: Sequence[Scored]) -> list[Column]:
@@ -50,7 +60,14 @@ def make_columns(scored: Sequence[Scored]) -> list[Column]:
     for entry in scored:
         first.setdefault(column_key(entry.run), entry)
     return [
-        Column(_name(key, entry, list(first.items())), key[0], entry.run.split, key[1], entry.metric)
+        Column(
+            _name(key, entry, list(first.items())),
+            key[0],
+            entry.run.split,
+            entry.run.split_digest,
+            entry.metric,
+            entry.run.parameters.get("aggregate"),
+        )
         for key, entry in first.items()
     ]
 
@@ -65,8 +82,9 @@ def _name(key: tuple[Task, str], entry: Scored, every: Sequence[tuple[tuple[Task
         words += [f"of {target}"] * bool(target) + [f"where {where}"] * bool(where)
     if len(same_task) > 1:
         split = entry.run.split or "predicted"
-        again = sum(name == entry.run.split for _, name in same_task) > 1
-        words.append(f"({split} {digest[:4]})" if again else f"({split})")
+        of = entry.run.parameters.get("aggregate")
+        again = len({run.run.split_digest for (other, _), run in every if other == task and run.run.split == split}) > 1
+        words.append(f"({split}{f' {digest[:4]}' * again}{f', {of}' * bool(of)})")
     return " ".join(words)
 
 

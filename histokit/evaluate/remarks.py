@@ -22,6 +22,13 @@ _TUNED_HERE = "run:"
 def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
     """Say which datasets occur several times, and what follows."""
     for (dataset, _, _), same in _several(columns, lambda column: column.task).items():
+        if len({column.aggregate for column in same}) > 1:
+            units = " and ".join(dict.fromkeys(column.aggregate or "samples" for column in same))
+            yield (
+                f"{dataset} has runs on {units}: each is a column of its own, and there are no ranks; choose one "
+                'with --where "aggregate IS NULL" or "aggregate = \'COLUMN:how\'"'
+            )
+            continue
         splits = " and ".join(column.split or "predictions" for column in same)
         yield (
             f"{dataset} has runs on several splits, {splits}: each is a column of its own, and there are no ranks; "

@@ -100,7 +100,13 @@ def import_features(
         )
     (address,) = store.addresses(dataset, f"{done.address}@{done.fingerprint}")
     console.note(f"{done.inserted} vectors of {done.width} numbers are new; {done.samples} samples")
-    console.note(f"features are {some(done.columns)}; --metadata COL says what is none")
+    if len(done.columns) > 1:
+        console.note(f"they are the columns {done.columns[0]} to {done.columns[-1]}")
+    if done.apart:
+        console.warn(
+            f"{some(done.apart)} stand apart from the other columns of numbers, and are features too; where they are "
+            f"none: {' '.join(f'--metadata {name}' for name in done.apart[:3])}"
+        )
     if done.missing:
         console.warn(f"{done.missing} samples have no vector")
     console.emit(address, {**done.to_json(), "address": address})

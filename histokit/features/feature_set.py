@@ -231,15 +231,22 @@ class FeatureSet:
             start += len(part)
         return replace(self, X=self.X[:, kept], parts=tuple(parts))
 
-    def aggregate(self, by: str, how: Literal["mean", "median", "max"] = "mean") -> FeatureSet:
+    def aggregate(self, by: str, how: Literal["mean", "median", "max"] = "mean", target: str = "label") -> FeatureSet:
         """Return one row for each value of a column, its id being the value.
 
-        Metadata are kept where they are the same in the whole unit, else they are none.
+        Labels and metadata are kept where they are the same in the whole unit, else they are none.
+
+        Parameters
+        ----------
+        by : str
+        how : str
+        target : str
+            The column that has to be the same in each unit.
 
         Raises
         ------
         DataError
-            If a unit holds two labels.
+            If a unit holds two labels, or values of the target.
         """
         if how not in _REDUCTIONS:
             raise UsageError(f"Aggregation {how!r} is unknown.", next=f"Use one of {', '.join(_REDUCTIONS)}.")
@@ -252,7 +259,7 @@ class FeatureSet:
         for row, key in enumerate(keys):
             members.setdefault(str(key), []).append(row)
         vectors = np.stack([reduce(self.X[rows], axis=0) for rows in members.values()]).astype(np.float32)
-        return replace(self, X=vectors, samples=aggregate_samples(self.samples, members, by))
+        return replace(self, X=vectors, samples=aggregate_samples(self.samples, members, by, target))
 
     def to_pandas(self) -> Any:
         """Return a DataFrame of the features, indexed by sample id, with the metadata as columns after them."""

@@ -32,8 +32,8 @@ class Imported:
     dataset, address, table, fingerprint : str
     width : int
         Numbers in a vector.
-    columns : tuple of str
-        The columns of the file that are the vectors.
+    columns, apart : tuple of str
+        The columns of the file that are the vectors; those of them that stand apart from the others in the file.
     samples, inserted, missing : int
         Samples of the dataset; vectors that were not there before; samples without a vector.
     """
@@ -44,6 +44,7 @@ class Imported:
     fingerprint: str
     width: int
     columns: tuple[str, ...]
+    apart: tuple[str, ...]
     samples: int
     inserted: int
     missing: int
@@ -142,6 +143,7 @@ def import_features(
         table.fingerprint,
         width,
         tuple(columns),
+        tuple(file.apart(columns)),
         len(keys) + len(missing),
         inserted,
         len(missing),

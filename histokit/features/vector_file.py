@@ -192,6 +192,18 @@ class VectorFile:
             )
         return lists or numbers
 
+    def apart(self, columns: Sequence[str]) -> list[str]:
+        """Return those of some columns that do not stand in the largest block of them, where that is most of them."""
+        wanted = set(columns)
+        blocks: list[list[str]] = [[]]
+        for name in self.schema.names:
+            if name in wanted:
+                blocks[-1].append(name)
+            elif blocks[-1]:
+                blocks.append([])
+        largest = max(blocks, key=len)
+        return [name for name in columns if name not in largest] if 2 * len(largest) > len(wanted) else []
+
     def vectors(self, columns: Sequence[str]) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
         """Stream the vectors.
 
@@ -269,5 +281,8 @@ def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
     from pyarrow import csv
 
     parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    convert = csv.ConvertOptions(column_types={name: pa.string() for name in texts})
+    # As R writes it, NA without quotes is no text.
+    convert = csv.ConvertOptions(
+        column_types={name: pa.string() for name in texts}, strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
     return csv.read_csv(path, parse_options=parse, convert_options=convert)

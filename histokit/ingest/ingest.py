@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import PluginError, UsageError
+from histokit.errors import HistokitError, PluginError, UsageError
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
@@ -98,9 +98,9 @@ def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
 
 
 def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
-    """Return whether a dataset is in the store under a name: same plugin, version, root and options.
+    """Return whether `ingest` would change nothing: same plugin, version, root, options, samples and files.
 
-    Whether files changed since is not looked at.
+    Files are taken as the same where size and time of change are.
 
     Parameters
     ----------
@@ -112,7 +112,15 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
     if before is None:
         return False
     known = (before.plugin, before.plugin_version, before.root, before.options)
-    return known == (dataset.name, dataset.version, str(dataset.root.resolve()), _plain_options(dataset))
+    if known != (dataset.name, dataset.version, str(dataset.root.resolve()), _plain_options(dataset)):
+        return False
+    dataset.state = before.state
+    try:
+        found = SampleTable(dataset, FileDigests(dataset, store.files(name))).collect(name, lambda *_: None)
+    except HistokitError:
+        return False
+    stored = store.samples(name, found.column_names)
+    return stored.replace_schema_metadata().sort_by("id").equals(found.replace_schema_metadata().sort_by("id"))
 
 
 def _plain_options(dataset: Dataset) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.errors import DataError
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.paths import Paths, Walk
 from histokit.protocol.scorers import defined
@@ -93,8 +94,18 @@ def eliminate(
     Returns
     -------
     Elimination
+
+    Raises
+    ------
+    DataError
+        If there is a single training sample.
     """
     step = parse_step(step)
+    if len(rows) < 2:
+        raise DataError(
+            "A training set has a single sample: columns cannot be eliminated by it.",
+            next="Leave elimination out, or use a --split with more training samples.",
+        )
     groups = None if problem.groups is None else problem.groups[rows]
     fold, notes = inner_folds(problem.y[rows], groups, folds, problem.seed)
     places = [(rows[fold != number], rows[fold == number]) for number in range(int(fold.max()) + 1)]

@@ -149,9 +149,8 @@ def prepare(
     features = _labelled(features, target, notes)
     if not (pixels or outline):
         _check_finite(features)
-    own = features.groups()
-    by_id = None if own is None else dict(zip(features.sample_ids, own, strict=True))
-    notes += check_groups(chosen, by_id, record.group)
+    for column in dict.fromkeys([record.group, chosen.group]):
+        notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     notes += duplicate_notes(chosen, contents, None if pixels or outline else features.X)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
@@ -231,14 +230,15 @@ def _aggregate(features: FeatureSet, text: str, target: str | None) -> tuple[Fea
     """Return the units, and the unit of each sample."""
     column, how = parse_aggregate(text)
     unit_of = dict(zip(features.sample_ids, map(str, features.column(column)), strict=True))
-    units = features.aggregate(column, how)  # type: ignore[arg-type]
-    mixed = [i for i, v in zip(units.sample_ids, units.column(target or "label"), strict=True) if v is None]
-    if mixed:
-        raise DataError(
-            f"The {column} {mixed[0]!r} holds several values of {target!r}.",
-            next="Aggregate over a column whose samples share it.",
-        )
-    return units, unit_of
+    return features.aggregate(column, how, target or "label"), unit_of  # type: ignore[arg-type]
+
+
+def _groups_by_id(features: FeatureSet, column: str | None) -> dict[str, Any] | None:
+    """Return the group of each sample that has one."""
+    groups = features.groups(column) if column else None
+    if groups is None:
+        return None
+    return {i: group for i, group in zip(features.sample_ids, groups, strict=True) if group is not None}
 
 
 def _groups(features: FeatureSet, column: str | None) -> NDArray[np.object_] | None:

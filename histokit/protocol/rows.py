@@ -83,14 +83,14 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
     kept = []
     for place in sorted({row[:2] for row in rows}):
         here = [row for row in rows if row[:2] == place]
-        training = [row[2] for row in here if row[3] == "train"]
+        training = [row[2] for row in here if row[3] != "test"]
         labels: dict[str, set[str]] = {}
         for sample_id in training:
             labels.setdefault(group_of[sample_id], set()).add(label_of[sample_id])
         if len(labels) < count:
             notes.append(f"fold {place[1]} trains on {len(labels)} groups instead of {count}: there are no more")
         drawn = _covering_draw(labels, min(count, len(labels)), np.random.default_rng([seed, *place]))
-        kept += [row for row in here if row[3] != "train" or group_of[row[2]] in drawn]
+        kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]
     return kept
 
 

@@ -106,7 +106,8 @@ def make_split(
     params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
     split = Split(record.name, name, split_rows(rows), column, seed, None, source, params)
-    check_groups(split, _by_id(samples, record.group), record.group)
+    for name_of_groups in dict.fromkeys([record.group, column]):
+        check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
 
 
@@ -222,7 +223,8 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
         published = [s for s in stored.values() if s.source == "published" and not s.leaks]
         name = min(published, key=lambda s: s.params.get("order", 0)).name if published else "cv"
     how = AUTOMATIC.get(name)
-    full_name = f"{name}.{target}" if how and target and name not in stored else name
+    automatic = name not in stored or stored[name].params.get("automatic")
+    full_name = f"{name}.{target}" if how and target and automatic else name
     split = stored.get(full_name)
     samples = store.samples(dataset)
     if split is not None and not split.params.get("automatic"):

@@ -77,7 +77,9 @@ class Train(OnFeatures):
     kind = "train"
 
     def _ask(self, step: Callable[..., Any], **more: Any) -> Any:
-        options = {**self._options(), "aggregate": self.data.aggregate, **more}
+        # Images cannot be averaged to units.
+        aggregate = self.data.aggregate if self.layers else None
+        options = {**self._options(), "aggregate": aggregate, **more}
         selection = [need.id for need in self.needs if isinstance(need, Select)]
         options |= {"selection": selection[0]} if selection else {}
         return step(self.study.store, self.data.name, self._addresses(), self.classifier, **options)
@@ -88,7 +90,9 @@ class Train(OnFeatures):
 
     def do(self, report: Report) -> str:
         *_, record = self._ask(train, progress=report)
-        self.id, self.notes = record.id, record.notes
+        self.id, self.notes = record.id, list(record.notes)
+        if self.data.aggregate and not self.layers:
+            self.notes.append(f"images cannot be aggregated: scored on images, not by {self.data.aggregate}")
         return _score(record)
 
 

@@ -34,7 +34,7 @@ class Outcome:
     stopped, fits : int
         Fits that stopped before they converged, and all.
     fitted : Fitted, optional
-        None where it was done before an interruption.
+        Where it trained on all training samples, so that its classifier is the run's.
     """
 
     document: dict[str, Any]
@@ -47,12 +47,15 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data, without the classifier."""
         names = ("document", "said", "stopped", "fits")
-        return {**{name: getattr(self, name) for name in names}, "scores": self.scores.tolist()}
+        # Of the classes that had no training sample the score is minus infinity, which JSON does not know.
+        scores = np.where(np.isneginf(self.scores), None, self.scores).tolist()
+        return {**{name: getattr(self, name) for name in names}, "scores": scores}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Outcome:
         """Return what `to_json` gave."""
-        return cls(**{**document, "scores": np.array(document["scores"], np.float64)})
+        scores = np.array([[-np.inf if score is None else score for score in row] for row in document["scores"]])
+        return cls(**{**document, "scores": scores.astype(np.float64)})
 
 
 def train_folds(
@@ -83,9 +86,9 @@ def train_folds(
             entry = fit_rows(recipe, experiment, place.train, part, progress.step, memory)
             found = entry.scores(recipe, experiment, place.test)
             document = fold_document(recipe, experiment, place, entry, found)
-            outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry)
-            # A fold that trains on all training samples gives the model too, which is not kept here.
-            if entry.seconds > _WORTH_KEEPING and len(place.train) < len(experiment.training):
+            final = len(place.train) == len(experiment.training)
+            outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry if final else None)
+            if entry.seconds > _WORTH_KEEPING and not final:
                 memory[_OUTCOME] = outcome.to_json()
             outcomes.append(outcome)
         progress.finish_piece()

@@ -178,7 +178,7 @@ def _train_one(
         folds=documents,
         notes=[*experiment.notes, *fold_notes(recipe, trained, documents)],
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
-        seconds=round(time.perf_counter() - started, 3),
+        seconds=round(max(time.perf_counter() - started, _spent(documents, trained[-1])), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         group=experiment.group,
         levels=experiment.features.record.levels,
@@ -210,6 +210,11 @@ def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: 
     return pa.concat_tables(tables)
 
 
+def _spent(documents: Sequence[dict[str, Any]], last: Outcome | Fitted) -> float:
+    """Return the seconds of all training sets, those before an interruption too."""
+    return sum(document["seconds"] for document in documents) + (last.seconds if isinstance(last, Fitted) else 0.0)
+
+
 def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:
     made_on = [(part["fingerprint"], part["columns"]) for part in selection.features]
     given = [(part["fingerprint"], part["columns"]) for part in experiment.feature_list]
@@ -235,7 +240,7 @@ def _final(
         part = recipe.selection.kept or recipe.selection.folds[0]
     for outcome, used in zip(outcomes, parts, strict=True):
         same_columns = (used or {}).get("columns") == (part or {}).get("columns")
-        if outcome.fitted is not None and len(outcome.fitted.rows) == len(rows) and same_columns:
+        if outcome.fitted is not None and same_columns:
             return outcome.fitted
     entry = fit_rows(recipe, experiment, rows, part, progress.step, finished.of(len(outcomes)))
     progress.finish_piece()

@@ -245,6 +245,26 @@ def test_targets_and_filters_are_tasks_of_their_own(empty):
     assert any("several targets or filters" in note for note in found.notes)
 
 
+def test_units_are_not_ranked_with_samples(empty):
+    for dataset in "AB":
+        save(empty, dataset, 15)
+        save(empty, dataset, 18, "et", aggregate="slide:mean")
+    found = compare(empty, everything=True, bootstrap=5)
+    assert {c["column"] for c in found.columns} == {f"{d} ({s})" for d in "AB" for s in ("cv", "cv, slide:mean")}
+    assert found.ranking is None
+    assert any("A has runs on samples and slide:mean" in note for note in found.notes)
+    assert compare(empty, where="aggregate IS NULL", bootstrap=5).columns[0]["column"] == "A"
+
+
+def test_predictions_are_not_kept_apart_by_what_their_models_were_trained_on(empty):
+    predicted = {"kind": "predict", "split": "", "digest": "none"}
+    save(empty, "B", 15, **predicted)
+    save(empty, "B", 18, "et", where="site = 'x'", **predicted)
+    found = compare(empty, everything=True, bootstrap=5)
+    assert [column["column"] for column in found.columns] == ["B"]
+    assert len(found.pairs) == 1
+
+
 def test_methods_on_other_samples_are_not_paired(empty):
     save(empty, "A", 15)
     save(empty, "A", 15, "et", labels=["a"] * 10 + ["b"] * 10)

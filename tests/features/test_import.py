@@ -276,6 +276,20 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
             import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
+def test_not_available_is_no_class(store: FeatureStore, tmp_path: Path) -> None:
+    labels = make_samples()[0]["label"]
+    path = new(tmp_path / "new.csv", label=["NA", '"NA"', *labels[2:]])
+    import_features(store, "made", path, **NEW)
+    assert store.dataset("made").labels[""] == 1
+    assert store.samples("made", ["label"]).column(0).to_pylist()[:2] == [None, "NA"]
+
+
+def test_columns_that_stand_apart_are_named(store: FeatureStore, tmp_path: Path) -> None:
+    path = new(tmp_path / "new.csv", note=["x"] * 60, plate=[3] * 60, dose=[0.5] * 60)
+    assert import_features(store, "made", path, **NEW).apart == ("plate", "dose")
+    assert import_features(store, "other", path, **NEW, metadata=["plate", "dose"]).apart == ()
+
+
 def test_units_of_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
     wells = [i // 2 for i in range(60)]
     labels = ["a", "b"] * 15

@@ -3,6 +3,7 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.feature_selection import RFE, RFECV
 
+from histokit.errors import DataError
 from histokit.protocol import elimination, paths
 from histokit.protocol.elimination import eliminate
 from histokit.protocol.folds import inner_folds
@@ -176,3 +177,8 @@ def test_what_was_done_is_not_done_again(monkeypatch):
     walked.clear()
     assert eliminate(problem, rows, tolerance=0.01, folds=3, memory=memory) == whole
     assert walked == []
+
+
+def test_a_single_sample_eliminates_nothing():
+    with pytest.raises(DataError, match="a single sample"):
+        eliminate(make(), np.array([5]), folds=3)

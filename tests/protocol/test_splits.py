@@ -113,6 +113,25 @@ def test_train_groups_limits_training_and_covers_the_classes():
     assert sum(len(f.test) for f in split.folds()) == 24
 
 
+def test_groups_of_validation_count_as_training(tmp_path):
+    file = tmp_path / "f.csv"
+    roles = ["train"] * 12 + ["val"] * 8 + ["test"] * 4
+    file.write_text("\n".join(["id,role", *(f"s{i},{role}" for i, role in enumerate(roles))]))
+    (fold,) = make_split(SAMPLES, make_record(), "k", from_file=file, train_groups=3).folds()
+    assert len({int(i[1:]) // 2 for i in (*fold.train, *fold.val)}) == 3
+    assert len(fold.test) == 4
+
+
+def test_a_file_is_checked_by_the_groups_that_are_named(tmp_path):
+    patients = SAMPLES.append_column("patient", pa.array([f"p{i % 2}" for i in range(24)]))
+    file = tmp_path / "f.csv"
+    file.write_text("\n".join(["id,role", *(f"s{i},{'train' if i < 12 else 'test'}" for i in range(24))]))
+    make_split(patients, make_record(), "f", from_file=file)
+    for record in (make_record(), make_record(group=None)):
+        with pytest.raises(LeakageError, match="patient p0, p1 are in training and in test"):
+            make_split(patients, record, "f", from_file=file, group="patient")
+
+
 @pytest.mark.parametrize(
     "how",
     [
@@ -231,6 +250,18 @@ def test_default_is_the_published_split_without_leaks_else_cv():
     split = resolve_split(store, "toy")
     assert (split.name, len(split.folds())) == ("cv", 10)
     assert store.kept["cv"].digest == split.digest == resolve_split(store, "toy", "cv").digest
+
+
+def test_a_target_has_an_automatic_split_of_its_own():
+    samples = SAMPLES.append_column("grade", pa.array(["low", "high", "high"] * 8))
+    store = MemoryStore(samples, make_record())
+    plain = resolve_split(store, "toy", "cv")
+    graded = resolve_split(store, "toy", "cv", target="grade")
+    assert (plain.name, graded.name) == ("cv", "cv.grade")
+    assert resolve_split(store, "toy", "cv").digest == plain.digest == store.kept["cv"].digest
+    mine = make_split(samples, make_record(), "holdout", test=0.5)
+    store.save_split(mine)
+    assert resolve_split(store, "toy", "holdout", target="grade").digest == mine.digest, "made by hand: taken as it is"
 
 
 @pytest.mark.parametrize(("name", "folds"), [("leave-one-group-out", 12), ("holdout", 1)])

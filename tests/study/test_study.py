@@ -80,6 +80,7 @@ def test_the_plan_knows_what_a_change_leaves_valid(file: Path, tmp_path: Path) -
     (tmp_path / "more" / "a" / "dark").rename(tmp_path / "more" / "a" / "night")
     (tmp_path / "more" / "a" / "bright").rename(tmp_path / "more" / "a" / "dark")
     (tmp_path / "more" / "a" / "night").rename(tmp_path / "more" / "a" / "bright")
+    assert missing(plan_study(file))["ingest"] == 1, "files were renamed"
     histokit.ingest(plan_study(file).study.store, "folder", tmp_path / "more", name="more", options=OPTIONS)
     assert missing(plan_study(file)) == {"extract": 2, "select": 1, "train": 5}
 

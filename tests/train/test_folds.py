@@ -1,5 +1,7 @@
 """A run that was interrupted goes on where it stopped, and ends the same."""
 
+from dataclasses import replace
+
 import pytest
 
 from histokit.protocol import elimination, paths
@@ -86,3 +88,26 @@ def test_what_takes_no_time_is_not_kept(stores, monkeypatch):
     assert not store.database.exists("unfinished")
     train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out")
     assert not store.database.exists("unfinished")
+
+
+def test_a_class_without_training_samples_is_kept_as_it_is(stores, tmp_path):
+    samples, X = make_samples(slides=4)
+    for i in range(0, 60, 4):
+        samples["label"][i] = "c"  # all of the first slide, and no other
+    one, other = (make_store(tmp_path / name, samples, {"last": X}) for name in ("c1", "c2"))
+    options = {**WAYS[0], "split": "leave-one-group-out", "inner_folds": 2}
+    (whole,) = train(one, "toy", "net/last", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(other, "toy", "net/last", **options, progress=stop_after(0.7))
+    (resumed,) = train(other, "toy", "net/last", **options)
+    assert what_it_gave(other, resumed) == what_it_gave(one, whole)
+
+
+def test_seconds_are_those_of_both_parts(stores, monkeypatch):
+    store, _ = stores
+    fit_rows = folds.fit_rows
+    monkeypatch.setattr(folds, "fit_rows", lambda *a: replace(fit_rows(*a), seconds=100.0))
+    with pytest.raises(KeyboardInterrupt):
+        train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out", progress=stop_after(0.7))
+    (run,) = train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out")
+    assert 400 <= run.seconds < 500

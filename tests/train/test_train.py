@@ -189,6 +189,33 @@ def test_target_where_and_aggregate(tmp_path):
     assert found["levels"].to_pylist() == [[i] for i in found["id"].to_pylist()]
 
 
+def test_units_share_the_target_and_need_not_share_the_label(tmp_path):
+    samples, X = make_samples(n=90, slides=30)
+    samples["grade"] = [["low", "high"][int(s[1:]) % 2] for s in samples["slide"]]
+    store = make_store(tmp_path / "s", samples, {"last": X})
+    with pytest.raises(DataError, match="holds samples of 2 labels"):
+        train(store, "toy", "net/last", aggregate="slide:mean", **FAST)
+    (run,) = train(store, "toy", "net/last", aggregate="slide:mean", target="grade", **FAST)
+    assert len(store.predictions(run.id)) == 30
+    samples["grade"][0] = "high"
+    store = make_store(tmp_path / "mixed", samples, {"last": X})
+    with pytest.raises(DataError, match="holds samples of 2 grades"):
+        train(store, "toy", "net/last", aggregate="slide:mean", target="grade", **FAST)
+
+
+def test_groups_that_were_corrected_after_a_split_was_made(tmp_path):
+    samples, X = make_samples()
+    samples["patient"] = samples["slide"]
+    store = make_store(tmp_path / "s", samples, {"last": X}, group=None)
+    store.save_split(make_split(store.samples("toy"), store.dataset("toy"), "mine", folds=3, group="patient"))
+    (run,) = train(store, "toy", "net/last", split="mine", **FAST)
+    assert run.group == "patient"
+    samples["patient"] = [f"Q{i // 30}" for i in range(60)]
+    store = make_store(tmp_path / "s", samples, {"last": X}, group=None)
+    with pytest.raises(LeakageError, match="patient Q0, Q1 are in training and in test"):
+        train(store, "toy", "net/last", split="mine", **FAST)
+
+
 def test_units_that_a_fold_cuts_are_refused(tmp_path):
     samples, X = make_samples()
     samples["label"] = ["a"] * 60
