@@ -48,7 +48,7 @@ class Outcome:
         """Return it as JSON-serialisable data, without the classifier."""
         names = ("document", "said", "stopped", "fits")
         # Of the classes that had no training sample the score is minus infinity, which JSON does not know.
-        scores = np.where(np.isneginf(self.scores), None, self.scores).tolist()
+        scores = [[None if score == -np.inf else score for score in row] for row in self.scores.tolist()]
         return {**{name: getattr(self, name) for name in names}, "scores": scores}
 
     @classmethod

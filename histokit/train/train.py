@@ -163,6 +163,7 @@ def _train_one(
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     documents = [outcome.document for outcome in outcomes]
+    trained: Sequence[Fitted | Outcome]
     trained = outcomes if any(final is outcome.fitted for outcome in outcomes) else [*outcomes, final]
     record = RunRecord(
         id=run_id,
