@@ -18,8 +18,10 @@ Array = NDArray[np.floating]
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8
 #: How many weights are updated at a time, so that they stay in the processor's cache.
 _CACHED = 65_536
+#: OpenBLAS computes products of so many multiplications without copies; worth it for few rows, in pieces not too small.
+_SMALL, _FEW, _LEAST = 1_000_000, 12, 32
 #: From so many multiplications in a product on, threads share the perceptrons.
-_WORTH_THREADS = 2_000_000
+_WORTH_THREADS = 20_000_000
 
 
 def train(
@@ -132,10 +134,14 @@ class _Perceptrons:
         if not len(self._running):
             return
         self._order = shuffle(self._order, random_state=self._random)
-        losses = np.zeros(len(self._running))
+        data, fold = self._data, self._fold[self._running]
+        members, targets = data.members[:, self._order], data.targets[:, self._order]
+        right, penalties = np.empty((len(fold), len(self._order)), data.X.dtype), np.zeros(len(fold))
         for start in range(0, len(self._order), self._batch):
-            losses += self._learn(self._order[start : start + self._batch])
-        losses /= self._data.members.sum(1)[self._fold[self._running]]
+            part = slice(start, start + self._batch)
+            penalties += np.einsum("rkd,rkd->r", self._weights[..., :-1], self._weights[..., :-1])
+            right[:, part] = self._learn(self._order[part], fold, members[:, part], targets[:, part])
+        losses = self._losses(right, penalties, members[fold]) / data.members.sum(1)[fold]
         self._waited = np.where(losses > self._best - self._tolerance, self._waited + 1, 0)
         self._best = np.minimum(self._best, losses)
         self._keep(self._waited <= self._patience)
@@ -148,35 +154,32 @@ class _Perceptrons:
         for name in ("_running", "_weights", "_first", "_second", "_best", "_waited"):
             setattr(self, name, getattr(self, name)[kept])
 
-    def _learn(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Take one step of Adam on a mini-batch, and return the sums of its losses before."""
-        inputs, fold = self._data.X.take(rows, axis=0, mode="clip"), self._fold[self._running]
-        present = self._data.members[:, rows]
+    def _learn(
+        self, rows: NDArray[np.intp], fold: NDArray[np.intp], present: NDArray[np.bool_], targets: NDArray[np.bool_]
+    ) -> Array:
+        """Take one step of Adam on a mini-batch, and return the probabilities of the right classes before."""
+        inputs = self._data.X.take(rows, axis=0, mode="clip")
         counts = np.maximum(present.sum(1), 1)
         running, outputs, width = self._weights.shape
-        flat = self._weights.reshape(-1, width)
-        error = (flat @ inputs.T).reshape(running, outputs, -1)
-        targets = self._data.targets[:, rows]
+        error = _products(self._weights.reshape(-1, width), inputs).reshape(running, outputs, -1)
         if outputs == 1:
             expit(error, out=error)
         else:
             error -= error.max(1, keepdims=True)
             np.exp(error, out=error)
             error /= error.sum(1, keepdims=True)
-        losses = self._losses(error, targets, present[fold])
+        right = np.where(targets, error, 1 - error if outputs == 1 else 0).sum(1)
         error -= targets
         error *= (present / counts[:, None]).astype(error.dtype)[fold][:, None]
-        slopes = error.reshape(running * outputs, -1) @ inputs
+        slopes = _sums(error.reshape(running * outputs, -1), inputs)
         self._step += 1
         self._adam(slopes, np.repeat(self._alpha / counts[fold], outputs))
-        return losses
+        return right
 
-    def _losses(self, found: Array, targets: NDArray[np.bool_], present: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """Return the sum of losses over a mini-batch, as scikit-learn computes it."""
-        right = np.where(targets, found, 1 - found) if len(targets) == 1 else np.where(targets, found, 0)
-        least = np.finfo(found.dtype).eps
-        logs = np.log(np.clip(right.sum(1), least, 1 - least))
-        penalties = np.einsum("rkd,rkd->r", self._weights[..., :-1], self._weights[..., :-1])
+    def _losses(self, right: Array, penalties: NDArray[np.float64], present: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the sum of losses over the samples of an epoch, as scikit-learn computes it."""
+        least = np.finfo(right.dtype).eps
+        logs = np.log(np.clip(right, least, 1 - least))
         losses: NDArray[np.float64] = 0.5 * self._alpha * penalties - np.einsum("rb,rb->r", logs, present)
         return losses
 
@@ -207,3 +210,28 @@ class _Perceptrons:
             np.divide(first, slope, out=slope)
             slope *= paces[part]
             weights -= slope
+
+
+def _products(weights: Array, inputs: Array) -> Array:
+    """Return weights · inputsᵀ: (w, d) and (b, d) give (w, b).
+
+    A product of few rows is mostly the copying of the other matrix, which OpenBLAS leaves out in small products.
+    """
+    size = _SMALL // weights.size
+    if size < _LEAST or len(weights) > _FEW:
+        return (inputs @ weights.T).T
+    found = np.empty((len(weights), len(inputs)), weights.dtype)
+    for start in range(0, len(inputs), size):
+        found[:, start : start + size] = weights @ inputs[start : start + size].T
+    return found
+
+
+def _sums(errors: Array, inputs: Array) -> Array:
+    """Return errors · inputs: (w, b) and (b, d) give (w, d)."""
+    size = _SMALL // errors.size
+    if size < _LEAST or len(errors) > _FEW:
+        return errors @ inputs
+    found = np.empty((len(errors), inputs.shape[1]), errors.dtype)
+    for start in range(0, inputs.shape[1], size):
+        found[:, start : start + size] = errors @ inputs[:, start : start + size]
+    return found
