@@ -59,7 +59,7 @@ class Problem(NamedTuple):
 RATES: dict[str, Rate] = {
     "svm": Rate(5.0, 0.5, 0.7, 1.0),
     "et": Rate(100.0, 1.1, 0.7, 0.2),
-    "fc": Rate(30.0, 0.7, 0.8, 0.7),
+    "fc": Rate(16.0, 0.7, 0.8, 0.7),
     "logreg": Rate(5.0, 0.7, 0.7, 1.0),
     "ridge": Rate(1.0, 0.5, 1.0, 0.0),
     "knn": Rate(0.4, 1.5, 0.7, 0.0),
