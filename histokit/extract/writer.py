@@ -14,15 +14,11 @@ import pyarrow as pa
 from histokit.extract.claims import Claim
 from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.store import Store
-from histokit.store.allocator import give_back
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.vectors import insert_vectors, storable
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
-
-#: After so many writes, memory that they left behind is given back.
-_TIDY_EVERY = 5
 
 
 @dataclass
@@ -53,7 +49,6 @@ class Writer:
         self._finished: list[Claim] = []
         self._touched: set[str] = set()
         self._flushed = time.monotonic()
-        self._flushes = 0
 
     def add(
         self, plan: BackbonePlan, contents: Sequence[bytes], vectors: Mapping[str, npt.NDArray[np.float32]]
@@ -122,9 +117,6 @@ class Writer:
             self._buffers[name] = _Buffer(buffer.plan)
         while self._finished:
             self._finished.pop().release()
-        self._flushes += 1
-        if self._flushes % _TIDY_EVERY == 0:
-            give_back()
         self._flushed = time.monotonic()
 
     def close(self) -> None:

@@ -44,12 +44,6 @@ def kept_memory() -> Iterator[None]:
                 library.malloc_trim(0)
 
 
-def give_back() -> None:
-    """Give what was freed back to the system, also while memory is kept: what lies between what is in use grows."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def _set(library: ctypes.CDLL, values: dict[int, int]) -> None:
     for parameter, value in values.items():
         library.mallopt(parameter, value)
