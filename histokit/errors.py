@@ -88,7 +88,10 @@ class LeakageError(HistokitError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``"Did you mean 'vgg16'? "``, or ``""`` where nothing is close."""
-    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.6)
+    spelt: dict[str, str] = {}
+    for word in known:
+        spelt.setdefault(word.lower(), word)
+    close = [spelt[word] for word in get_close_matches(name.lower(), list(spelt), n=3, cutoff=0.6)]
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
 
 

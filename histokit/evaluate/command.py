@@ -94,7 +94,11 @@ def _print_classes(evaluation: Evaluation) -> None:
         for (name, values), counts in zip(evaluation.per_class.items(), evaluation.confusion["counts"], strict=True)
     ]
     columns = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {c}" for c in classes if few)]
-    title = "by class, and confusion" if few else "by class (the confusion of so many classes: --figure or --json)"
+    title = (
+        "samples by class, and confusion"
+        if few
+        else "samples by class (the confusion of so many classes: --figure or --json)"
+    )
     console.table(columns, each, None, title=title)
 
 

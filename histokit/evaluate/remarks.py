@@ -12,6 +12,7 @@ from histokit.evaluate.methods import method_facts
 from histokit.evaluate.scored import Scored
 from histokit.evaluate.sources import is_chosen
 from histokit.evaluate.summary import ENOUGH_GROUPS
+from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
@@ -94,6 +95,9 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
     """Say which scores are undefined, and which intervals are unreliable."""
     for entry in scored:
         yield from entry.notes
+        for note in entry.run.notes:
+            if TOO_GOOD in note or CAN_KNOW in note:
+                yield f"{entry.run.address} on {entry.run.dataset}: {note}"
         if entry.score is None and not entry.notes:
             yield f"the {entry.metric} of {entry.run.id} on {entry.run.dataset} is undefined"
     peeked = [entry.run.id for entry in scored if entry.facts.get("choose") == "test"]

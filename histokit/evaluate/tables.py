@@ -110,7 +110,10 @@ def _pairs(found: Comparison) -> Sheet:
         title += f" from the best method (all {len(found.pairs)}: --json)"
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
-    rows = [[*(pair[name] for name in names), bounds(pair), _p(pair["p"])] for pair in _shown_pairs(found)]
+    rows = [
+        [*(pair[name] for name in names), bounds(pair), _p(pair["p"] if pair["reliable"] else None)]
+        for pair in _shown_pairs(found)
+    ]
     return Sheet(title, [*names, "95 % interval", "p"], rows)
 
 

@@ -158,7 +158,8 @@ def inside_units(
     if how == "vote":
         raise UsageError(
             f"{column} is no level of the dataset, its samples cannot vote for a label.",
-            next=f"Use --by {column}:mean for the mean of the metric inside each {column}.",
+            next=f"Use --by {column}:mean for the mean of the metric inside each {column}, or name it as a level when "
+            "the data come in (ingest -o levels=…, import-features --level).",
         )
     present = np.array([v is not None for v in values], bool)
     if not present.any():

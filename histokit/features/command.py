@@ -104,8 +104,12 @@ def import_features(
         console.note(f"they are the columns {done.columns[0]} to {done.columns[-1]}")
     if done.apart:
         console.warn(
-            f"{some(done.apart)} stand apart from the other columns of numbers, and are features too; where they are "
-            f"none: {' '.join(f'--metadata {name}' for name in done.apart[:3])}"
+            f"columns of numbers apart from the others are features too: {some(done.apart)}; where they are none, add "
+            f"{' '.join(f'--metadata {name}' for name in done.apart[:3])}"
+        )
+    if create and not group:
+        console.warn(
+            "without groups: folds may put samples of one compound or patient both in training and in test (--group)"
         )
     if done.missing:
         console.warn(f"{done.missing} samples have no vector")

@@ -74,10 +74,10 @@ class VectorFile:
             if name not in self.schema.names:
                 known = [n for n in self.schema.names if not pa.types.is_floating(self.schema.field(n).type)]
                 hint = did_you_mean(name, self.schema.names)
+                option = "Name the column of sample ids with --id; columns" if name == self.id else "Its columns"
                 raise UsageError(
                     f"The file {str(self.path)!r} has no column {name!r}.",
-                    next=f"{hint}Name the column of sample ids with --id; columns other than numbers: "
-                    f"{', '.join(known[:20]) or 'none'}.",
+                    next=f"{hint}{option} other than numbers: {', '.join(known[:20]) or 'none'}.",
                 )
 
     def metadata(self, patterns: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +11,24 @@ from histokit.errors import UsageError, did_you_mean
 
 
 def _max_features(text: str) -> int | float | str:
-    named: dict[str, int | float | str] = {"sqrt": "sqrt", "n/2": 0.5, "n": 1.0}
+    named: dict[str, int | float | str] = {"sqrt": "sqrt", "log2": "log2", "n/2": 0.5, "n": 1.0}
     if text in named:
         return named[text]
-    return float(text) if "." in text else int(text)
+    return _share(text) if "." in text else _whole(text)
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number <= 1:
+        raise ValueError(text)
+    return number
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 def _whole(text: str) -> int:
@@ -32,6 +47,10 @@ def _fraction(text: str) -> float:
 
 def _one_of(*names: str) -> Callable[[str], str]:
     return lambda text: names[names.index(text.lower())]
+
+
+#: Of nearest neighbours.
+_DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation", "braycurtis", "canberra")
 
 
 @dataclass(frozen=True)
@@ -109,7 +128,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         "linear support vector machine: squared hinge, penalised intercept, one-versus-rest",
         "sklearn.svm:LinearSVC",
         {"loss": "squared_hinge", "dual": "auto", "max_iter": 1000},
-        {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-10, 2)))},
+        {"C": Parameter("C", _positive, tuple(float(f"1e{e}") for e in range(-10, 2)))},
         kind="decision",
         must_converge=True,
         solver="svm",
@@ -120,7 +139,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {},
         {
             "max_features": Parameter("max_features", _max_features, (1, "sqrt", 0.5, 1.0)),
-            "trees": Parameter("n_estimators", int, (100,)),
+            "trees": Parameter("n_estimators", _whole, (100,)),
         },
         threaded=True,
     ),
@@ -129,8 +148,8 @@ CLASSIFIERS: dict[str, Classifier] = {
         "sklearn.neural_network:MLPClassifier",
         {"hidden_layer_sizes": (), "alpha": 1e-4, "batch_size": 200, "n_iter_no_change": 10},
         {
-            "iterations": Parameter("max_iter", int, (1000, 2500, 5000, 10000)),
-            "lr": Parameter("learning_rate_init", float, (1e-4, 1e-3, 1e-2, 1e-1)),
+            "iterations": Parameter("max_iter", _whole, (1000, 2500, 5000, 10000)),
+            "lr": Parameter("learning_rate_init", _positive, (1e-4, 1e-3, 1e-2, 1e-1)),
         },
         weighted=False,
         solver="perceptron",
@@ -139,7 +158,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         "logistic regression with an L2 penalty",
         "sklearn.linear_model:LogisticRegression",
         {"max_iter": 1000},
-        {"C": Parameter("C", float, tuple(float(f"1e{e}") for e in range(-5, 3)))},
+        {"C": Parameter("C", _positive, tuple(float(f"1e{e}") for e in range(-5, 3)))},
         must_converge=True,
         solver="logistic",
     ),
@@ -147,7 +166,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         "ridge classification: squared error to -1 and 1, L2 penalty",
         "sklearn.linear_model:RidgeClassifier",
         {},
-        {"alpha": Parameter("alpha", float, tuple(float(f"1e{e}") for e in range(5, -4, -1)))},
+        {"alpha": Parameter("alpha", _positive, tuple(float(f"1e{e}") for e in range(5, -4, -1)))},
         kind="decision",
         seeded=False,
         solver="ridge",
@@ -157,8 +176,8 @@ CLASSIFIERS: dict[str, Classifier] = {
         "sklearn.neighbors:KNeighborsClassifier",
         {},
         {
-            "k": Parameter("n_neighbors", int, (25, 15, 5, 1)),
-            "metric": Parameter("metric", str, ("cosine", "euclidean")),
+            "k": Parameter("n_neighbors", _whole, (25, 15, 5, 1)),
+            "metric": Parameter("metric", _one_of(*_DISTANCES), ("cosine", "euclidean")),
         },
         weighted=False,
         seeded=False,
@@ -177,7 +196,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             "trees": Parameter("trees", _whole, (20,)),
             "min_leaf": Parameter("min_leaf", _whole, (1000,)),
             "k": Parameter("k", _whole, (384,)),
-            "C": Parameter("C", float, (0.01,)),
+            "C": Parameter("C", _positive, (0.01,)),
             "windows": Parameter("windows", _whole, (1_000_000,)),
             "frequencies": Parameter("frequencies", _one_of("scaled", "raw"), ("scaled",)),
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -20,6 +21,8 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "histokit.protocol.leaf_frequencies.LeafFrequencySVM",
 )
+
+_ARRAY_LIBRARIES = tuple(f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask"))
 
 
 def fit(
@@ -118,11 +121,20 @@ def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> 
     return full
 
 
+def _skops() -> Any:
+    """Return skops.io. It imports all packages in scikit-learn, of which one would import torch for seconds."""
+    left_out = [name for name in _ARRAY_LIBRARIES if name not in sys.modules]
+    sys.modules |= dict.fromkeys(left_out)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        for name in left_out:
+            del sys.modules[name]
+
+
 def dump(model: Mapping[str, Any]) -> bytes:
     """Return a model as bytes, without pickle."""
-    from skops import io
-
-    data: bytes = io.dumps(dict(model))
+    data: bytes = _skops().dumps(dict(model))
     return data
 
 
@@ -134,8 +146,7 @@ def load(data: bytes) -> dict[str, Any]:
     DataError
         If it holds a type that is not on the fixed list.
     """
-    from skops import io
-
+    io = _skops()
     unknown = sorted(set(io.get_untrusted_types(data=data)) - set(TRUSTED))
     if unknown:
         raise DataError(f"The stored model holds {', '.join(unknown)}.", next="Train it again with --force.")

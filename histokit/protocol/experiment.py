@@ -137,6 +137,11 @@ def prepare(
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
     chosen = resolve_split(store, dataset, split, target=target)
+    if target and target == (chosen.group or store.dataset(dataset).group):
+        raise UsageError(
+            f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
+            next="Use another --target, or a --split over another group.",
+        )
     features = _open(store, dataset, address, pixels, outline, where, allow_missing)
     if not len(features):
         message = (
@@ -149,6 +154,8 @@ def prepare(
     features = _labelled(features, target, notes)
     if not (pixels or outline):
         _check_finite(features)
+    if not (record.group or chosen.group or chosen.leaks):
+        notes.append(f"{dataset} names no group: samples of one slide, patient or compound may be on both sides")
     for column in dict.fromkeys([record.group, chosen.group]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))

@@ -69,14 +69,18 @@ def _search(name: str, entry: Classifier, chosen: Any) -> Mapping[str, tuple[Any
 
 def _values(name: str, key: str, given: Any, parameter: Parameter) -> tuple[Any, ...]:
     listed = given.split(",") if isinstance(given, str) else given if isinstance(given, Sequence) else [given]
-    try:
-        values = [parameter.convert(v.strip()) if isinstance(v, str) else v for v in listed if v != ""]
-    except ValueError:
-        values = []
+    values: list[Any] = []
+    wrong = "nothing"
+    for value in (v for v in listed if v != ""):
+        try:
+            values.append(parameter.convert(str(value).strip()))
+        except (ValueError, OverflowError):
+            values, wrong = [], repr(value)
+            break
     if not values:
         example = ",".join(map(str, parameter.default[:2]))
         raise UsageError(
-            f"--grid {key}={given} is no list of values for {name}.", next=f"For instance --grid {key}={example}"
+            f"The parameter {key} of {name} cannot be {wrong}.", next=f"For instance --grid {key}={example}"
         )
     if key in _COMPLEX:
         values.sort(reverse=_COMPLEX[key] == "small")

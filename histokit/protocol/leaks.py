@@ -17,6 +17,9 @@ _COLUMNS = 512
 #: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.
 _BY_CHANCE = 1e-6
 
+#: What notes on leaks say, by which comparisons know them.
+TOO_GOOD, CAN_KNOW = "may be too good", "can know"
+
 
 def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:
     """Refuse a split that has a group, or a sample, on both sides of a fold.
@@ -88,7 +91,7 @@ def duplicate_notes(split: Split, content_by_id: Mapping[str, bytes], X: NDArray
         said.append((twins, "equal in all features to"))
     return [
         f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} {how} training samples "
-        f"(such as {' = '.join(next(iter(twins.items())))}): the scores may be too good"
+        f"(such as {' = '.join(next(iter(twins.items())))}): the scores {TOO_GOOD}; keep one of each"
         for twins, how in said
         if twins
     ]
@@ -129,7 +132,10 @@ def group_notes(
     if len(names) < 2:
         return []
     if counts.max() == 1:
-        return [f"every {group or 'group'} has one sample: folds that keep them together are plain folds"]
+        return [
+            f"every {group or 'group'} has one sample: folds that keep them together are plain folds; is it the right "
+            "column?"
+        ]
     order = np.argsort(number, kind="stable")
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     chance = lgamma(len(names) + 1) + sum(lgamma(count + 1) for count in counts) - lgamma(len(X) + 1)
@@ -145,7 +151,10 @@ def group_notes(
         return []
     what, it = ("features tell", "them") if len(found) > 1 else ("feature tells", "it")
     listed, name = some([columns[column] for column in found]), group or "group"
-    return [f"{len(found)} {what} every {name} from every other ({listed}): a classifier can know the {name} by {it}"]
+    return [
+        f"{len(found)} {what} every {name} from every other ({listed}): a classifier {CAN_KNOW} the {name} by {it}; "
+        f"leave {it} out where that is no finding"
+    ]
 
 
 def check_used_ids(used: Collection[str], fold: Fold, what: str) -> None:

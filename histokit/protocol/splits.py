@@ -233,8 +233,8 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
     if how is None:
         raise StoreError(
             f"The dataset {dataset!r} has no split {name!r}.",
-            next=f"{did_you_mean(name, [*stored, *AUTOMATIC])}See: histokit list splits {dataset}. "
-            f"Make it with: histokit split {dataset} --name {name} --folds 10",
+            next=f"{did_you_mean(name, [*stored, *AUTOMATIC])}Always there: {', '.join(AUTOMATIC)}; others: "
+            f"histokit list splits {dataset}. Make your own with: histokit split {dataset} --name NAME --folds 10",
         )
     if split is not None and split.params["samples"] == _labelled(samples, record.group, target)[0].digest:
         return split

@@ -134,6 +134,6 @@ def _check_split(name: str, split: str, opened: Dataset | None, store: FeatureSt
     if split not in known:
         raise UsageError(
             f"The dataset {name!r} has no split {split!r}.",
-            next=f"{did_you_mean(split, known)}Use one of {', '.join(known)}, or say how to make it: "
+            next=f"{did_you_mean(split, known)}Use one of {', '.join(dict.fromkeys(known))}, or say how to make it: "
             f'split = {{ name = "{split}", folds = 10 }}',
         )

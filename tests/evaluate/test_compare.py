@@ -226,6 +226,15 @@ def test_a_split_that_leaks_is_named(empty):
     assert "the split published of A leaks: images of a patient are on both sides" in found.notes
 
 
+def test_what_leaks_into_runs_is_named_again(empty):
+    said = ["1 test sample is byte-identical to training samples (such as a = b): the scores may be too good"]
+    save(empty, "A", 15, notes=[*said, "8 folds instead of 10"])
+    save(empty, "A", 12, "et")
+    found = compare(empty, everything=True, bootstrap=5)
+    assert f"net/last on A: {said[0]}" in found.notes
+    assert not any("instead of" in note for note in found.notes)
+
+
 def test_layers_chosen_on_the_test_samples_are_marked(empty):
     save(empty, "A", 15)
     peeked = save(empty, "A", 16, choose="test", candidates=["net/1", "net/2"])

@@ -203,6 +203,18 @@ def test_units_share_the_target_and_need_not_share_the_label(tmp_path):
         train(store, "toy", "net/last", aggregate="slide:mean", target="grade", **FAST)
 
 
+def test_what_the_folds_keep_apart_is_no_target(toy):
+    with pytest.raises(UsageError, match="slide is what the folds of .* keep apart"):
+        train(toy, "toy", "net/last", target="slide", **FAST)
+
+
+def test_data_without_groups_are_told(tmp_path):
+    samples, X = make_samples()
+    store = make_store(tmp_path / "s", samples, {"last": X}, group=None)
+    (run,) = train(store, "toy", "net/last", split="holdout", **FAST)
+    assert "toy names no group: samples of one slide, patient or compound may be on both sides" in run.notes
+
+
 def test_groups_that_were_corrected_after_a_split_was_made(tmp_path):
     samples, X = make_samples()
     samples["patient"] = samples["slide"]
