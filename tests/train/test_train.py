@@ -204,7 +204,7 @@ def test_units_share_the_target_and_need_not_share_the_label(tmp_path):
 
 
 def test_what_the_folds_keep_apart_is_no_target(toy):
-    with pytest.raises(UsageError, match="slide is what the folds of .* keep apart"):
+    with pytest.raises(UsageError, match=r"slide is what the folds of .* keep apart"):
         train(toy, "toy", "net/last", target="slide", **FAST)
 
 
