@@ -264,4 +264,5 @@ def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
     # Lance begins with the kind of error and ends with a place in its own source.
     lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    first = lines[0].rstrip(".") if lines else type(error).__name__
+    return f"{first} (texts need quotes: 'x')" if "literal of type 'Utf8'" in first else first
