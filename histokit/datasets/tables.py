@@ -92,12 +92,7 @@ def _read_csv(path: Path, text_columns: Collection[str]) -> pa.Table:
             parse_options=csv.ParseOptions(
                 delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
             ),
-            # As R writes it, NA without quotes is no text.
-            convert_options=csv.ConvertOptions(
-                column_types={name: pa.string() for name in text},
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            ),
+            convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in text}),
         )
 
     table = read(text_columns)

@@ -19,6 +19,9 @@ from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document
 _WORTH_KEEPING = 2.0
 _OUTCOME = "outcome"
 
+#: Trees that can only have fewer leaves tell images apart by little.
+_FEW_LEAVES = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
@@ -105,6 +108,10 @@ def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: It
             f"class {name!r} has no training sample: it gets the lowest score"
             for name in document.get("classes_without_training", [])
         )
+        chosen = document["parameters"]
+        leaves = chosen["windows"] // chosen["min_leaf"] if "min_leaf" in chosen else _FEW_LEAVES
+        if leaves < _FEW_LEAVES:
+            counted[f"trees have {leaves} leaves at most: a lower min_leaf, or more windows, tells more"] += 1
     notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
     stopped, fits = sum(e.stopped for e in fitted), sum(e.fits for e in fitted)
     if stopped:
