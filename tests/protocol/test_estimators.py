@@ -28,7 +28,8 @@ SMALL |= {"logreg": {"C": 1.0}, "knn": {"k": 3, "metric": "cosine"}, "ridge": {"
 def test_the_papers_grids_are_the_default():
     assert [s["C"] for s in make_grid("svm")] == pytest.approx([10.0**e for e in range(-10, 2)])
     assert [s["max_features"] for s in make_grid("et")] == [1, "sqrt", 0.5, 1.0]
-    assert len(make_grid("fc")) == 8
+    assert sorted({s["iterations"] for s in make_grid("fc")}) == [1000, 2500, 5000, 10000]
+    assert len(make_grid("fc")) == 16
 
 
 def test_grid_overrides():
@@ -41,7 +42,7 @@ def test_wrong_grids():
     with pytest.raises(UsageError) as caught:
         make_grid("knn", {"metrics": "cosine"})
     assert "Did you mean 'metric'" in caught.value.next
-    with pytest.raises(UsageError, match="C=much"):
+    with pytest.raises(UsageError, match="C of svm cannot be 'much'"):
         make_grid("svm", {"C": "much"})
     with pytest.raises(UsageError) as caught:
         make_grid("smv")

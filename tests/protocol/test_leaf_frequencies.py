@@ -187,9 +187,9 @@ def test_the_published_search():
     ("given", "message"),
     [
         ({"w_min": "0.5"}, "w_min=0.5 and w_max=0.5 there is no setting"),
-        ({"colour": "rgb"}, "colour=rgb"),
-        ({"windows": "0"}, "windows=0"),
-        ({"w_max": "1.5"}, "w_max=1.5"),
+        ({"colour": "rgb"}, "colour of et-fl cannot be 'rgb'"),
+        ({"windows": "0"}, "windows of et-fl cannot be '0'"),
+        ({"w_max": "1.5"}, "w_max of et-fl cannot be '1.5'"),
         ({"search": "mine"}, "no search 'mine'"),
         ({"max_features": "1"}, "no parameter 'max_features'"),
     ],

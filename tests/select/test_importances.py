@@ -82,7 +82,7 @@ def test_wrong_use(store, tmp_path):
     for datasets in ([], ["toy", "toy"]):
         with pytest.raises(UsageError, match="one dataset or more"):
             importance_shares(store, datasets, "net/all")
-    with pytest.raises(UsageError, match="max_features=many"):
+    with pytest.raises(UsageError, match="max_features of et cannot be 'many'"):
         importance_shares(store, ["toy"], "net/all", max_features="many")
     samples, X = make_samples()
     make_store(tmp_path / "store", samples, {"first": X[:, :3]}, name="third")

@@ -57,7 +57,7 @@ def what_it_gave(store, run):
     document = {key: value for key, value in run.to_json().items() if key not in ("seconds", "created")}
     document["folds"] = [{k: v for k, v in fold.items() if k != "seconds"} for fold in run.folds]
     document["parameters"]["final"].pop("seconds")
-    predictions = store.predictions(run.id).sort_by([("sample_id", "ascending")])
+    predictions = store.predictions(run.id).sort_by("id")
     return document, predictions.select(PREDICTION_SCHEMA.names).to_pylist()
 
 
