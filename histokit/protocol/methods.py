@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,9 +157,17 @@ def parallel(function: Callable[..., Any], work: Iterable[tuple[Any, ...]], thre
     """
     cores = os.cpu_count() or 1
     if cores == 1 or not (threaded or size > _WORTH_PROCESSES):
-        return (function(*arguments) for arguments in work)
+        yield from (function(*arguments) for arguments in work)
+        return
     from sklearn.utils.parallel import Parallel, delayed
 
     pool = Parallel(n_jobs=cores, prefer="threads" if threaded else "processes", return_as="generator")
-    results: Iterator[Any] = pool(delayed(function)(*arguments) for arguments in work)
-    return results
+    results = pool(delayed(function)(*arguments) for arguments in work)
+    try:
+        # `yield from` would pass an interruption on to joblib, which warns of what it leaves undone.
+        for result in results:  # noqa: UP028
+            yield result
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            results.close()
