@@ -6,6 +6,8 @@ import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +128,9 @@ def cross_scores(
         tasks = [(fold, setting) for fold in range(len(folds)) for setting in reversed(range(len(grid)))]
         work = ((method, grid[setting], X, y, *folds[fold], classes) for fold, setting in tasks)
         threaded = classifier(method.classifier).threaded
-        for task, found in zip(tasks, parallel(_fit_and_score, work, threaded, X.size * len(tasks)), strict=True):
-            yield *task, *found
+        with parallel(_fit_and_score, work, threaded, X.size * len(tasks)) as results:
+            for task, found in zip(tasks, results, strict=True):
+                yield *task, *found
 
 
 def _fit_and_score(
@@ -143,8 +146,13 @@ def _fit_and_score(
     return scores(method.classifier, estimator, X[test], classes), converged(method.classifier, estimator)
 
 
-def parallel(function: Callable[..., Any], work: Iterable[tuple[Any, ...]], threaded: bool, size: int) -> Iterator[Any]:
-    """Call a function on many arguments, on all cores where that is worth it, and yield results in order.
+@contextmanager
+def parallel(
+    function: Callable[..., Any], work: Iterable[tuple[Any, ...]], threaded: bool, size: int
+) -> Iterator[Iterator[Any]]:
+    """Call a function on many arguments, on all cores where that is worth it, and iterate over results in order.
+
+    What is left to do when the context ends, as by an interruption, is left undone.
 
     Parameters
     ----------
@@ -157,17 +165,21 @@ def parallel(function: Callable[..., Any], work: Iterable[tuple[Any, ...]], thre
     """
     cores = os.cpu_count() or 1
     if cores == 1 or not (threaded or size > _WORTH_PROCESSES):
-        yield from (function(*arguments) for arguments in work)
-        return
-    from sklearn.utils.parallel import Parallel, delayed
+        yield (function(*arguments) for arguments in work)
+    elif threaded:
+        pool = ThreadPoolExecutor(cores)
+        try:
+            yield pool.map(lambda arguments: function(*arguments), work)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    else:
+        from sklearn.utils.parallel import Parallel, delayed
 
-    pool = Parallel(n_jobs=cores, prefer="threads" if threaded else "processes", return_as="generator")
-    results = pool(delayed(function)(*arguments) for arguments in work)
-    try:
-        # `yield from` would pass an interruption on to joblib, which warns of what it leaves undone.
-        for result in results:  # noqa: UP028
-            yield result
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            results.close()
+        results = Parallel(n_jobs=cores, return_as="generator")(delayed(function)(*arguments) for arguments in work)
+        try:
+            yield results
+        finally:
+            # joblib warns of what it leaves undone.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()

@@ -112,9 +112,10 @@ class Paths:
         work = (
             (self.problem, *self.folds[i], self.subsets[i][asked[i][1][0]], asked[i][1], self.trees) for i in missing
         )
-        for i, done in zip(missing, parallel(walk, work, True, self.problem.X.size), strict=True):
-            self.memory[keys[i]] = done
-            self.report()
+        with parallel(walk, work, True, self.problem.X.size) as results:
+            for i, done in zip(missing, results, strict=True):
+                self.memory[keys[i]] = done
+                self.report()
         walks = [self.memory[key] for key in keys]
         for (number, wanted), done in zip(asked, walks, strict=True):
             order = np.array(done["order"], np.intp)

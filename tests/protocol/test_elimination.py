@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from itertools import starmap
+
 import numpy as np
 import pytest
 from sklearn.ensemble import ExtraTreesClassifier
@@ -156,7 +159,7 @@ def test_what_was_done_is_not_done_again(monkeypatch):
     paths_walk = paths.walk
     monkeypatch.setattr(paths, "walk", counted)
     # One after the other, so that it is known which were done.
-    monkeypatch.setattr(paths, "parallel", lambda function, work, *_: (function(*arguments) for arguments in work))
+    monkeypatch.setattr(paths, "parallel", lambda function, work, *_: nullcontext(starmap(function, work)))
     reports: list = []
     whole = eliminate(problem, rows, tolerance=0.01, folds=3, report=lambda: reports.append(1))
     count = len(walked)
