@@ -85,6 +85,11 @@ class FeatureTable:
         return str(self.spec.get("weights", "")).startswith(IMPORTED)
 
     @property
+    def version(self) -> str:
+        """The version that imported vectors were given; empty for others."""
+        return str(self.spec["weights"]).removeprefix(IMPORTED) if self.imported else ""
+
+    @property
     def columns(self) -> list[str]:
         """The names of the filters, in the order of the vector."""
         names = self.info.get("columns")

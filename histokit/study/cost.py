@@ -144,8 +144,9 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
         if piece.done:
             piece.seconds, piece.estimate = 0.0, None
         elif isinstance(piece, Extract) and piece.seconds is None and size is not None:
-            precision = piece.network.options.get("precision", "float32")
-            rate = expect(store, piece.network.resolved, study.device, precision)
+            network = piece.network
+            assert network.resolved is not None
+            rate = expect(store, network.resolved, study.device, network.options.get("precision", "float32"))
             piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
         elif isinstance(piece, OnFeatures) and size is not None:
             name = "select" if isinstance(piece, Select) else piece.classifier
@@ -168,12 +169,13 @@ def _problems(study: Study, piece: OnFeatures, size: Sketch, widths: Mapping[tup
 def _columns(store: Store, piece: OnFeatures, widths: Mapping[tuple[str, str], int]) -> list[int]:
     """Return the number of columns of each run of a piece."""
     found: list[int] = []
-    for extraction in piece.extractions:
-        network = extraction.network
-        curated = [layer.name for layer in network.resolved.layers if piece.layers == "each" or not layer.composite]
+    for features in piece.features:
+        network = features.network
+        known = network.resolved.layers if network.resolved else ()
+        curated = [layer.name for layer in known if piece.layers == "each" or not layer.composite]
         inner = curated if network.inner == ("all",) else network.inner
         names = [network.last] if piece.layers == "last" else inner
-        found += [extraction.widths.get(n) or widths.get((network.name, n)) or _WIDTH for n in names]
+        found += [features.widths.get(n) or widths.get((network.name, n)) or _WIDTH for n in names]
     if piece.layers != "each":
         found = [sum(found)] if found else [1]
     selections = [need for need in piece.needs if isinstance(need, Select)]

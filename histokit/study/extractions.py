@@ -1,4 +1,4 @@
-"""The extractions of a study: one for each dataset and network, several of them in one pass over the images."""
+"""The features of a study: extracted, several networks in one pass over the images, or computed elsewhere."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from histokit.errors import DataError
+from histokit.errors import DataError, StoreError
 from histokit.extract.extract import Extraction, extract
+from histokit.features.addresses import Address, resolve
 from histokit.study.file import Network
 from histokit.study.pieces import Piece, Report
 
 
 @dataclass(eq=False, kw_only=True)
-class Extract(Piece):
+class Features(Piece):
     """The features of one network.
 
     Parameters
@@ -23,20 +24,66 @@ class Extract(Piece):
         Layer → fingerprint of its table; known once the dataset is in the store.
     widths : dict
         Layer → columns, where it is known.
+    """
+
+    network: Network
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        return f"{self.network.name}/{','.join(self.network.layers)}"
+
+    def addresses(self, layers: str) -> list[str]:
+        """Return the addresses of ``last``, of ``all`` merged, or of ``each`` layer, exact to the fingerprint."""
+        network, prints = self.network, self.fingerprints
+        if layers == "last":
+            return [f"{network.name}/{network.last}@{prints[network.last]}"]
+        if network.inner == ("all",):
+            return [f"{network.name}/{layers}@{next(iter(prints.values()))}"]
+        listed = [f"{network.name}/{layer}@{prints[layer]}" for layer in network.inner]
+        return ["+".join(listed)] if layers == "all" else listed
+
+
+@dataclass(eq=False, kw_only=True)
+class Imported(Features):
+    """Vectors that were computed elsewhere and brought in before."""
+
+    kind = "imported"
+
+    def _is_done(self) -> bool:
+        network, dataset = self.network, self.data.name
+        tables = [t for t in self.study.store.feature_tables(dataset) if network.version in (None, t.version)]
+        if network.name not in {table.backbone for table in tables}:
+            version = f" in version {network.version}" if network.version else ""
+            raise StoreError(
+                f"The dataset {dataset!r} has no vectors of {network.name!r}{version}.",
+                next=f"Bring them in: histokit import-features {dataset} FILE --name {network.name} "
+                f"--version {network.version or 'V'}",
+            )
+        for layer in network.layers:
+            (table,) = resolve(Address(network.name, layer), tables, dataset)
+            self.fingerprints[layer], self.widths[layer] = table.fingerprint, table.width
+        return True
+
+    def do(self, report: Report) -> str:
+        self._is_done()
+        return f"{sum(self.widths.values())} columns"
+
+
+@dataclass(eq=False, kw_only=True)
+class Extract(Features):
+    """The features of one network, extracted here.
+
+    Parameters
+    ----------
     computed : int
         Images that went through the network.
     """
 
     kind = "extract"
 
-    network: Network
-    fingerprints: dict[str, str] = field(default_factory=dict)
-    widths: dict[str, int] = field(default_factory=dict)
     computed: int = 0
-
-    @property
-    def what(self) -> str:
-        return f"{self.network.name}/{','.join(self.network.layers)}"
 
     @property
     def together(self) -> tuple[Any, ...]:
@@ -83,16 +130,6 @@ class Extract(Piece):
                 next=f"Mend and ingest them (histokit list problems {self.data.name}), or write "
                 f"allow_missing = true under [datasets.{self.data.name}].",
             )
-
-    def addresses(self, layers: str) -> list[str]:
-        """Return the addresses of ``last``, of ``all`` merged, or of ``each`` layer, exact to the fingerprint."""
-        network, prints = self.network, self.fingerprints
-        if layers == "last":
-            return [f"{network.name}/{network.last}@{prints[network.last]}"]
-        if network.inner == ("all",):
-            return [f"{network.name}/{layers}@{next(iter(prints.values()))}"]
-        listed = [f"{network.name}/{layer}@{prints[layer]}" for layer in network.inner]
-        return ["+".join(listed)] if layers == "all" else listed
 
 
 def extract_networks(pieces: Sequence[Extract], **options: Any) -> Extraction:

@@ -46,29 +46,33 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    """A backbone of a study.
+    """A backbone of a study, or vectors that were computed elsewhere.
 
     Parameters
     ----------
     name : str
         With its options sorted.
     layers : tuple of str
-        What is extracted.
+        What is extracted, or has to be there.
     inner : tuple of str
         The layers that are merged, or that one is chosen from; ``all`` for all curated ones.
     last : str
         The layer that counts as the last.
-    resolved : ResolvedBackbone
+    resolved : ResolvedBackbone, optional
+        None where the vectors were computed elsewhere.
     options : mapping
         Of `extract`: weights, preprocess, precision, store_dtype and batch_size, where given.
+    version : str, optional
+        Of vectors that were computed elsewhere, where there are several.
     """
 
     name: str
     layers: tuple[str, ...]
     inner: tuple[str, ...]
     last: str
-    resolved: ResolvedBackbone
+    resolved: ResolvedBackbone | None
     options: Mapping[str, Any] = field(default_factory=dict)
+    version: str | None = None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.store.records import RunRecord
-from histokit.study.extractions import Extract
+from histokit.study.extractions import Features
 from histokit.study.pieces import Piece, Report
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
@@ -31,20 +31,20 @@ class OnFeatures(Piece):
     own: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def extractions(self) -> list[Extract]:
+    def features(self) -> list[Features]:
         """What gives the features."""
-        return [need for need in self.needs if isinstance(need, Extract)]
+        return [need for need in self.needs if isinstance(need, Features)]
 
     @property
     def what(self) -> str:
-        return "+".join(f"{each.network.name}/{self.layers}" for each in self.extractions) or "images"
+        return "+".join(f"{each.network.name}/{self.layers}" for each in self.features) or "images"
 
     def _addresses(self) -> list[str]:
         if not self.layers:
             return ["images"]
-        if len(self.extractions) == 1:
-            return self.extractions[0].addresses(self.layers)
-        return ["+".join(address for each in self.extractions for address in each.addresses(self.layers))]
+        if len(self.features) == 1:
+            return self.features[0].addresses(self.layers)
+        return ["+".join(address for each in self.features for address in each.addresses(self.layers))]
 
     def _options(self) -> dict[str, Any]:
         data = self.data

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,16 @@ from histokit.features import FeatureStore
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM
-from histokit.store.vectors import store_dtype
+from histokit.store.vectors import FeatureTable, store_dtype
 from histokit.study.file import Method, Network, beside
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import BACKBONE, check_table
 from histokit.study.strategies import STRATEGIES
 
 _OPTIONS = ("precision", "store_dtype", "batch_size")
+
+#: Ways of strategies to use more than the last layer.
+_INNER = frozenset(("all", "each"))
 
 
 def canonical(name: str) -> str:
@@ -57,8 +60,14 @@ def read_networks(
     for name, table in tables.items():
         place = ("backbones", name)
         good = check_table(table, BACKBONE, place, mistakes)
+        known = canonical(name)
+        used = {STRATEGIES[method.name].layers for method in methods if known in method.networks}
+        elsewhere = [t for t in store.feature_tables() if t.imported and t.backbone == known]
         with mistakes.at(place):
-            network = _read(file, canonical(name), good, place, methods, store, mistakes)
+            if elsewhere:
+                network = _read_imported(known, good, elsewhere, used, place, mistakes)
+            else:
+                network = _read(file, known, good, used, place, store, mistakes)
             if network.name in found:
                 raise UsageError(f"The backbone {network.name} is there twice.", next="Leave one of them out.")
             found[network.name] = network
@@ -69,11 +78,13 @@ def _read(
     file: Path,
     name: str,
     table: Mapping[str, Any],
+    used: Collection[str],
     place: Place,
-    methods: Sequence[Method],
     store: FeatureStore,
     mistakes: Mistakes,
 ) -> Network:
+    if "version" in table:
+        mistakes.add((*place, "version"), "Only imported vectors have a version.", "Leave it out.")
     weights = _weights(file, table.get("weights", PRETRAINED))
     preprocess = parse_pairs(as_texts(table.get("preprocess", {})), "preprocess")
     given = table.get("layers", "all")
@@ -85,10 +96,9 @@ def _read(
     resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
     with mistakes.at((*place, "layers" if "layers" in table else "last")):
         _check_layers(resolved, store)
-    used = {STRATEGIES[method.name].layers for method in methods if name in method.networks}
     resolve = partial(resolve_backbone, store, name, weights, preprocess)
     last = resolve([last]).chosen[0].name
-    layers = inner if used & {"all", "each"} else ()
+    layers = inner if _INNER.intersection(used) else ()
     if "last" in used and not (layers == ("all",) and last in [layer.name for layer in resolved.layers]):
         layers = (*layers, last)
     if inner != ("all",):
@@ -97,6 +107,35 @@ def _read(
     options = {key: table[key] for key in _OPTIONS if key in table}
     options |= {"weights": weights, "preprocess": preprocess}
     return Network(name, layers, inner, last, resolved, options)
+
+
+def _read_imported(
+    name: str,
+    table: Mapping[str, Any],
+    tables: Sequence[FeatureTable],
+    used: Collection[str],
+    place: Place,
+    mistakes: Mistakes,
+) -> Network:
+    """Look up vectors that were computed elsewhere, as datasets in the store have them."""
+    for key in table.keys() - {"layers", "last", "version"}:
+        mistakes.add(
+            (*place, key), f"{name!r} are vectors that were imported: nothing is extracted.", f"Leave {key} out."
+        )
+    known = list(dict.fromkeys(each.layer for each in tables))
+    given = table.get("layers", known)
+    inner = known if given == "all" else [given] if isinstance(given, str) else given
+    last = table.get("last", inner[0] if len(inner) == 1 else None)
+    if last is None and "last" in used:
+        mistakes.add(place, f"{name!r} has the layers {', '.join(inner)}.", 'Say which is the last one: last = "…"')
+    wrong = [layer for layer in (*inner, *[last] * bool(last)) if layer not in known]
+    version, versions = table.get("version"), sorted({each.version for each in tables})
+    if wrong:
+        raise UsageError(f"{name!r} has no layer {wrong[0]!r}.", next=f"It has {', '.join(known)}.")
+    if version not in (None, *versions):
+        raise UsageError(f"{name!r} has no version {version!r}.", next=f"It has {', '.join(versions)}.")
+    wanted = [*(inner if _INNER.intersection(used) else ()), *[last] * (bool(last) and "last" in used)]
+    return Network(name, tuple(dict.fromkeys(wanted)), tuple(inner), last or "last", None, version=version)
 
 
 def _weights(file: Path, text: str) -> str:

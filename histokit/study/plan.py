@@ -8,7 +8,7 @@ from typing import Any
 
 from histokit.protocol.progress import duration
 from histokit.study.cost import estimate_costs
-from histokit.study.extractions import Extract
+from histokit.study.extractions import Extract, Imported
 from histokit.study.file import Data, Method, Study
 from histokit.study.fits import Select, Train
 from histokit.study.pieces import Ingest, MakeSplit, Piece
@@ -110,8 +110,10 @@ def expand(study: Study) -> list[Piece]:
         for data in study.datasets
         if data.made is not None
     }
-    extracts = {
-        (data.name, network.name): Extract(study=study, data=data, network=network, needs=[ingests[data.name]])
+    features = {
+        (data.name, network.name): (Extract if network.resolved else Imported)(
+            study=study, data=data, network=network, needs=[ingests[data.name]]
+        )
         for data in study.datasets
         for network in study.networks
         if network.layers
@@ -120,12 +122,12 @@ def expand(study: Study) -> list[Piece]:
     for data in study.datasets:
         before = [ingests[data.name], *([splits[data.name]] if data.made is not None else [])]
         for method in study.methods:
-            groups = [[extracts[data.name, name]] for name in method.networks]
+            groups = [[features[data.name, name]] for name in method.networks]
             if STRATEGIES[method.name].merges or not groups:
-                groups = [[extract for group in groups for extract in group]]
+                groups = [[part for group in groups for part in group]]
             for group in groups:
                 rest += _method_pieces(study, data, method, [*before, *group])
-    return [*ingests.values(), *splits.values(), *extracts.values(), *rest]
+    return [*ingests.values(), *splits.values(), *features.values(), *rest]
 
 
 def _method_pieces(study: Study, data: Data, method: Method, needs: list[Piece]) -> list[Piece]:

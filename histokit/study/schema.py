@@ -78,6 +78,7 @@ DATASET = {
 BACKBONE = {
     "layers": TEXT_OR_TEXTS,
     "last": TEXT,
+    "version": TEXT,
     "weights": TEXT,
     "preprocess": TABLE,
     "precision": TEXT,

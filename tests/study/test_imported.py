@@ -1,0 +1,115 @@
+"""Vectors that were computed elsewhere, in a study beside networks or alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import histokit
+from histokit.errors import StoreError, UsageError
+from histokit.features import FeatureStore, import_features
+from histokit.study.plan import plan_study
+from histokit.study.run import run_study
+
+STUDY = """\
+datasets = ["wells"]
+classifiers = ["knn"]
+strategies = ["last layer", "merged layers", "inner layers"]
+split = "leave-one-group-out"
+inner_folds = 2
+[backbones.profiler]
+last = "cells"
+[classifier.knn.grid]
+k = 1
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of 24 wells of six compounds, with vectors of two kinds in the store."""
+    monkeypatch.delenv("HISTOKIT_STORE", raising=False)
+    store = histokit.open_store(tmp_path / "histokit-store")
+    bring(store, "cells", create=True, label="moa", group="compound")
+    bring(store, "nuclei", metadata=["moa", "compound"])
+    return write(tmp_path, STUDY)
+
+
+def bring(store: FeatureStore, layer: str, version: str = "1", dataset: str = "wells", **options: object) -> None:
+    rng = np.random.default_rng([len(layer), int(version)])
+    lines = ["id,compound,moa,a,b"]
+    for well in range(24):
+        values = rng.normal(3 * (well % 6 // 3), 1, 2).round(3).tolist()
+        lines.append(f"w{well},c{well % 6},{('actin', 'tubulin')[well % 6 // 3]},{values[0]},{values[1]}")
+    path = store.uri.parent / "profiles.csv"
+    path.write_text("\n".join(lines))
+    import_features(store, dataset, path, name="profiler", version=version, layer=layer, **options)
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "study.toml").write_text(text)
+    return folder / "study.toml"
+
+
+def test_a_study_of_vectors_is_done_and_answered_from_the_store(file: Path) -> None:
+    plan = plan_study(file)
+    assert [piece.title for piece in plan.pieces if piece.done] == [
+        "ingest wells",
+        "imported wells profiler/cells,nuclei",
+    ]
+    result = run_study(file)
+    assert result.failures == []
+    store = plan.study.store
+    options = {"split": "leave-one-group-out", "grid": {"k": "1"}, "inner_folds": 2}
+    (last,) = histokit.train(store, "wells", "profiler/cells", "knn", **options)
+    (merged,) = histokit.train(store, "wells", "profiler/cells+profiler/nuclei", "knn", **options)
+    *_, inner = histokit.train(store, "wells", "profiler/each", "knn", choose="inner", **options)
+    assert result.runs == [last.id, merged.id, inner.id]
+    assert plan_study(file).missing == []
+
+
+def test_a_version_is_named_where_there_are_several(file: Path, tmp_path: Path) -> None:
+    store = plan_study(file).study.store
+    bring(store, "cells", "2", metadata=["moa", "compound"])
+    (trouble,) = [piece.trouble for piece in plan_study(file).pieces if piece.trouble]
+    assert "ambiguous" in trouble.message
+    text = STUDY.replace('strategies = ["last layer", "merged layers", "inner layers"]', 'strategies = ["last layer"]')
+    for version in "12":
+        result = run_study(write(tmp_path, text.replace('last = "cells"', f'last = "cells"\nversion = "{version}"')))
+        (run,) = result.runs
+        assert store.run(run).features[0]["table"] in {t.name for t in store.feature_tables() if t.version == version}
+
+
+def test_a_dataset_without_the_vectors_is_told_how_to_get_them(file: Path, tmp_path: Path) -> None:
+    histokit.ingest(plan_study(file).study.store, "synthetic", name="drawn")
+    write(tmp_path, STUDY.replace('["wells"]', '["wells", "drawn"]'))
+    result = run_study(file)
+    assert len(result.runs) == 3
+    (failed,) = result.failed
+    assert isinstance(failed.error, StoreError)
+    assert failed.error.message == "The dataset 'drawn' has no vectors of 'profiler'."
+    assert "histokit import-features drawn FILE --name profiler" in failed.error.next
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("", 'profiler\' has the layers cells, nuclei.\nSay which is the last one: last = "…"'),
+        ('last = "cell"', "no layer 'cell'.\nIt has cells, nuclei."),
+        ('last = "cells"\nlayers = ["cells", "x"]', "no layer 'x'.\nIt has cells, nuclei."),
+        ('last = "cells"\nversion = "3"', "no version '3'.\nIt has 1."),
+        ('last = "cells"\nweights = "random:1"', "weights: 'profiler' are vectors that were imported"),
+    ],
+)
+def test_a_mistake_about_vectors(file: Path, tmp_path: Path, given: str, says: str) -> None:
+    write(tmp_path, STUDY.replace('last = "cells"', given))
+    with pytest.raises(UsageError) as caught:
+        plan_study(file)
+    assert says in f"{caught.value.message}\n{caught.value.next}"
+
+
+def test_a_network_has_no_version(file: Path, tmp_path: Path) -> None:
+    write(tmp_path, STUDY.replace('[backbones.profiler]\nlast = "cells"', '[backbones.texture]\nversion = "1"'))
+    with pytest.raises(UsageError, match="Only imported vectors have a version"):
+        plan_study(file)
