@@ -30,7 +30,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
 
 test-slow: install
