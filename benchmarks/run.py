@@ -99,7 +99,8 @@ def update_page(page: Path, paths: Iterable[Path]) -> None:
 
 def update_readmes(readme: Path, peers: Path, results: Path) -> None:
     """Put the last results into both pages: our own benchmarks, and other tools."""
-    update_page(readme, [results / f"{name}.json" for name in BENCHMARKS])
+    own = (path for name in BENCHMARKS for path in sorted(results.glob(f"{name}*.json")))
+    update_page(readme, own)
     update_page(peers, sorted(results.glob("peer-*.json")))
 
 

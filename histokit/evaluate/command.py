@@ -82,22 +82,24 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
+        if only is None and entry["kind"] == "level":
+            _print_classes(f"units of {name}", entry["per_class"], entry["confusion"])
     if only is None:
-        _print_classes(evaluation)
+        _print_classes("samples", evaluation.per_class, evaluation.confusion)
 
 
-def _print_classes(evaluation: Evaluation) -> None:
-    classes = evaluation.confusion["classes"]
+def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: dict[str, Any]) -> None:
+    classes = confusion["classes"]
     few = len(classes) <= _CONFUSION_COLUMNS
     each = [
         [name, *(values[m] for m in ("precision", "recall", "f1", "roc_auc", "support")), *counts[: len(counts) * few]]
-        for (name, values), counts in zip(evaluation.per_class.items(), evaluation.confusion["counts"], strict=True)
+        for (name, values), counts in zip(per_class.items(), confusion["counts"], strict=True)
     ]
     columns = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {c}" for c in classes if few)]
     title = (
-        "samples by class, and confusion"
+        f"{what} by class, and confusion"
         if few
-        else "samples by class (the confusion of so many classes: --figure or --json)"
+        else f"{what} by class (the confusion of so many classes: --figure or --json)"
     )
     console.table(columns, each, None, title=title)
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 from histokit.plugin.digests import digest_bytes
 from histokit.store import Store
+
+#: In each document: the seconds that all had taken when it was kept.
+_SPENT = "spent"
 
 
 class Finished:
@@ -29,11 +33,22 @@ class Finished:
         self.prefix = f"{rows}/"
         self.documents = store.unfinished(owner)
         self.wrote = False
+        self._before = max((d[_SPENT] for k, d in self.documents.items() if k.startswith(self.prefix)), default=0.0)
+        self._started = perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """What all has taken, up to the last part that was kept before each interruption."""
+        return self._before + perf_counter() - self._started
 
     def of(self, number: int) -> MutableMapping[str, dict[str, Any]]:
         """Return those of one training set as a mapping that writes to the store."""
         prefix = f"{self.prefix}{number}/"
-        known = {k.removeprefix(prefix): d for k, d in self.documents.items() if k.startswith(prefix)}
+        known = {
+            key.removeprefix(prefix): {name: value for name, value in document.items() if name != _SPENT}
+            for key, document in self.documents.items()
+            if key.startswith(prefix)
+        }
         return _Memory(self, prefix, known)
 
     def forget(self) -> None:
@@ -51,4 +66,5 @@ class _Memory(UserDict[str, dict[str, Any]]):
     def __setitem__(self, key: str, document: dict[str, Any]) -> None:
         super().__setitem__(key, document)
         self.finished.wrote = True
+        document = {**document, _SPENT: self.finished.seconds}
         self.finished.store.save_unfinished(self.finished.owner, f"{self.prefix}{key}", document)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -90,10 +89,9 @@ def select(
     experiment, parameters, selection_id = _question(store, dataset, features, how, options, allow_missing)
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
-    started = time.perf_counter()
     finished = Finished(store, selection_id, experiment.features.sample_ids)
     found = _eliminate_everywhere(experiment, parameters, finished, progress)
-    record = _record(selection_id, experiment, parameters, found, time.perf_counter() - started)
+    record = _record(selection_id, experiment, parameters, found, finished.seconds)
     store.save_selection(record)
     finished.forget()
     return record

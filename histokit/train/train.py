@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -154,12 +153,11 @@ def _train_one(
     run_id = question.run_id(experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
-    started = time.perf_counter()
+    finished = Finished(store, run_id, experiment.features.sample_ids)
     if classifier_named(recipe.classifier).pixels:
         check_readable(store, experiment.features)
     parts = selection_parts(recipe, experiment)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
-    finished = Finished(store, run_id, experiment.features.sample_ids)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     documents = [outcome.document for outcome in outcomes]
@@ -179,7 +177,7 @@ def _train_one(
         folds=documents,
         notes=[*experiment.notes, *fold_notes(recipe, trained, documents)],
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
-        seconds=round(max(time.perf_counter() - started, _spent(documents, trained[-1])), 3),
+        seconds=round(finished.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         group=experiment.group,
         levels=experiment.features.record.levels,
@@ -209,11 +207,6 @@ def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: 
         for place, outcome in zip(experiment.places, outcomes, strict=True)
     ]
     return pa.concat_tables(tables)
-
-
-def _spent(documents: Sequence[dict[str, Any]], last: Outcome | Fitted) -> float:
-    """Return the seconds of all training sets, those before an interruption too."""
-    return sum(document["seconds"] for document in documents) + (last.seconds if isinstance(last, Fitted) else 0.0)
 
 
 def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:

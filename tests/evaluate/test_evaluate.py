@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 from sklearn import metrics as sk
 
+from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.evaluate.compare import compare
 from histokit.evaluate.evaluate import evaluate
@@ -128,6 +129,18 @@ def test_levels_follow_each_other(empty):
     assert list(found) == ["well:median", "treatment:mean"]
     # At once: T1 scores -3, 1, 1, -1 have the mean -0.5.
     assert units(empty, "treatment")["treatment:mean"]["confusion"]["counts"] == [[1, 0], [1, 0]]
+
+
+def test_units_have_a_table_of_classes(empty, capsys):
+    save_run(empty, LEVELS, levels=("well", "treatment"))
+    assert cli.run(["--store", str(empty.uri), "evaluate", "abcd", "--by", "well:vote"]) == 0
+    tables = capsys.readouterr().out.split("units of well:vote by class, and confusion")
+    rows = [line.split() for line in tables[1].split("samples by class")[0].splitlines()]
+    # w1 has two of three votes for b, w2 is right; w3 is right, w4 is wrong. Support, then what they were taken for.
+    assert [(row[0], *row[-3:]) for row in rows if row and row[0] in "ab"] == [
+        ("a", "2", "1", "1"),
+        ("b", "2", "1", "1"),
+    ]
 
 
 def test_votes_that_tie_go_to_the_higher_mean(empty):
