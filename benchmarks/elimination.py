@@ -132,7 +132,7 @@ def main() -> None:
     parser = arguments(__doc__ or "", rounds=3)
     parser.add_argument("--columns", type=int, nargs="+", choices=list(ADDRESSES), default=list(ADDRESSES))
     parser.add_argument("--exact", type=int, default=320, help="RFECV goes in steps of 4 up to so many columns")
-    parser.add_argument("--seeds", type=int, default=1, help="folds and trees of so many seeds where it does")
+    parser.add_argument("--seeds", type=int, default=1, help="folds and trees of so many seeds")
     parser.add_argument("--trees", type=int, default=100)
     add_options(parser)
     options = parser.parse_args()
@@ -142,7 +142,7 @@ def main() -> None:
         vectors, notes = make(folder, options)
         for columns in options.columns:
             whole = columns <= options.exact
-            for seed in range(options.seeds if whole else 1):
+            for seed in range(options.seeds):
                 done = compare(vectors, columns, seed, whole, options.trees, options.rounds)
                 timings[f"{columns} columns, seed {seed}"] = done
                 (exact if whole else parts).append((row_of if whole else part_of)(columns, seed, done))
