@@ -27,6 +27,9 @@ from work import NETWORKS, layers, prepare, scaling  # noqa: E402
 
 PEERS = ("thingsvision", "slide2vec", "kaiko_eva")
 
+#: They give one vector for each image.
+ONE_LAYER = ("slide2vec", "kaiko_eva")
+
 
 def peer(python: str, script: str, words: list[str]) -> Callable[[], tuple[float, dict[str, Any]]]:
     """Start a tool's process; each round asks it once."""
@@ -77,6 +80,8 @@ def main() -> None:
         material = prepare(folder, options.images, [name], options.data, options.weights)
         every = layers(NETWORKS[name])
         chosen = {"all": every, "last": every[-1:]}.get(options.layers) or options.layers.split(",")
+        if options.peer in ONE_LAYER and len(chosen) != 1:
+            parser.error(f"{options.peer} gives one vector for each image: add --layers last")
         words = words_of(name, material.images, material.weights[name], chosen, folder / "peer")
         shared: dict[str, Any] = {"commands": [[name]], "images": material.images, "weights": dict(material.weights)}
         shared |= {"chosen": ",".join(chosen)}
