@@ -33,7 +33,9 @@ class Finished:
         self.prefix = f"{rows}/"
         self.documents = store.unfinished(owner)
         self.wrote = False
-        self._before = max((d[_SPENT] for k, d in self.documents.items() if k.startswith(self.prefix)), default=0.0)
+        self._before = max(
+            (d.get(_SPENT, 0.0) for k, d in self.documents.items() if k.startswith(self.prefix)), default=0.0
+        )
         self._started = perf_counter()
 
     @property

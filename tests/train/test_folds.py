@@ -112,3 +112,11 @@ def test_seconds_are_those_of_both_parts(stores, monkeypatch):
         train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out", progress=stop_after(0.5))
     (run,) = train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out")
     assert run.seconds == 200 + 300
+
+
+def test_what_was_kept_without_its_seconds_is_still_used(stores):
+    store, _ = stores
+    store.save_unfinished("run", f"{finished.Finished(store, 'run', ['s0']).prefix}0/outcome", {"order": [1]})
+    found = finished.Finished(store, "run", ["s0"])
+    assert dict(found.of(0)) == {"outcome": {"order": [1]}}
+    assert found.seconds < 100
