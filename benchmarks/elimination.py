@@ -146,14 +146,15 @@ def main() -> None:
                 done = compare(vectors, columns, seed, whole, options.trees, options.rounds)
                 timings[f"{columns} columns, seed {seed}"] = done
                 (exact if whole else parts).append((row_of if whole else part_of)(columns, seed, done))
-    publish("elimination", vars(options), tables(exact, parts, notes), timings, options.json)
+    publish("elimination", vars(options), tables(exact, parts, options.trees, notes), timings, options.json)
 
 
-def tables(exact: list[list[str]], parts: list[list[str]], notes: list[str]) -> list[Table]:
+def tables(exact: list[list[str]], parts: list[list[str]], trees: int, notes: list[str]) -> list[Table]:
     """Return the tables that have rows."""
     wanted = ", ".join(f"{ratio:g} × on {columns:,} columns" for columns, ratio in _WANTED.items())
     common = [
-        f"{_FOLDS} patient-wise folds, the same for both; RFECV(ExtraTreesClassifier(100), step, n_jobs={cores()}).",
+        f"{_FOLDS} patient-wise folds, the same for both; "
+        f"RFECV(ExtraTreesClassifier({trees}), step, n_jobs={cores()}).",
         f"k_min is the smallest subset within {_TOLERANCE} of the best of its own curve. Wanted: {wanted}.",
         *notes,
     ]

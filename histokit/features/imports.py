@@ -225,13 +225,12 @@ def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> Non
         same_version = table.layer == spec["layer"] and table.spec["weights"] == spec["weights"]
         if same_version and table.fingerprint != spec_fingerprint(spec):
             changed = "; ".join(spec_differences(table.spec, spec))
-            raise _other_version(spec, f"other columns ({table.width} numbers; {changed})")
+            raise _other_version(table, f"other columns ({table.width} numbers; {changed})")
 
 
-def _other_version(spec: Mapping[str, Any], found: str) -> StoreError:
-    version = str(spec["weights"]).removeprefix(IMPORTED)
+def _other_version(table: FeatureTable, found: str) -> StoreError:
     return StoreError(
-        f"Version {version} of {spec['backbone']}/{spec['layer']} is in the store with {found}.",
+        f"Version {table.version} of {table.address} is in the store with {found}.",
         next="Give these vectors another --version.",
     )
 
@@ -270,4 +269,4 @@ def _check_same(
         known = stored[[position[given[row]] for row in rows]]
         if not np.array_equal(known, matrix[rows]):
             changed = [given[row] for row, vector in zip(rows, known, strict=True) if (vector != matrix[row]).any()]
-            raise _other_version(table.spec, f"other vectors, for instance of {some(changed[:1])}")
+            raise _other_version(table, f"other vectors, for instance of {some(changed[:1])}")

@@ -79,9 +79,8 @@ class Tally:
 def make_again(table: FeatureTable) -> str:
     """Return the command that fills a feature table."""
     if table.imported:
-        version = str(table.spec["weights"]).partition(":")[2]
         return (
-            f"histokit import-features {table.dataset} FILE --name {table.backbone} --version {version} "
+            f"histokit import-features {table.dataset} FILE --name {table.backbone} --version {table.version} "
             f"--layer {table.layer}"
         )
     return f"histokit extract {table.dataset} --backbone {table.backbone} --layers {table.layer}"

@@ -57,12 +57,13 @@ def read_networks(
         Gets what is wrong.
     """
     found: dict[str, Network] = {}
+    imported = [table for table in store.feature_tables() if table.imported]
     for name, table in tables.items():
         place = ("backbones", name)
         good = check_table(table, BACKBONE, place, mistakes)
         known = canonical(name)
         used = {STRATEGIES[method.name].layers for method in methods if known in method.networks}
-        elsewhere = [t for t in store.feature_tables() if t.imported and t.backbone == known]
+        elsewhere = [each for each in imported if each.backbone == known]
         with mistakes.at(place):
             if elsewhere:
                 network = _read_imported(known, good, elsewhere, used, place, mistakes)
