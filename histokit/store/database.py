@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,10 @@ from histokit.store.records import FORMAT
 FORMAT_KEY = b"histokit.format"
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
-#: What LanceDB's optimize prunes by default are versions of over seven days, even one that was replaced a moment ago
-#: and that a reader still holds.
-_NEVER_PRUNE = timedelta(days=36_500)
-
 #: Vectors do not compress; files of this version hold them as they are, and take half the time of later ones.
-_UNCOMPRESSED = {"new_table_data_storage_version": "2.0"}
+_UNCOMPRESSED_FILES = "2.0"
+_UNCOMPRESSED = {"new_table_data_storage_version": _UNCOMPRESSED_FILES}
+_COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
@@ -197,6 +194,7 @@ class Database:
 
     def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
         """Insert the rows whose key is not there yet; return their number."""
+        # Not through lance, which gives the rows another order where there are megabytes of them.
         with self._writing(name):
             table = self._connection.open_table(name)
             return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
@@ -232,9 +230,12 @@ class Database:
         bool
             Whether it was done; False where another process was merging the same fragments.
         """
+        table = self._open(name)
+        as_it_is = table.data_storage_version == _UNCOMPRESSED_FILES
+        mode = "try_binary_copy" if as_it_is else "reencode"
         try:
             with self._writing(name):
-                self._connection.open_table(name).optimize(cleanup_older_than=_NEVER_PRUNE)
+                table.optimize.compact_files(compaction_mode=mode, binary_copy_read_batch_bytes=_COPIED_BYTES)
         except (RuntimeError, OSError, ValueError) as error:
             if "commit conflict" not in str(error):
                 raise
