@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pyarrow as pa
+
 #: Parameters of the C library's mallopt(3), and what they are before anything is set.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 _DEFAULTS = {_MMAP_MAX: 65_536, _TRIM_THRESHOLD: 128 << 10}
@@ -16,6 +18,7 @@ _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: (1 << 31) - 1}
 
 _lock = threading.Lock()
 _depth = 0
+_pool = pa.default_memory_pool()
 
 
 @contextmanager
@@ -24,26 +27,30 @@ def kept_memory() -> Iterator[None]:
 
     By default glibc takes each block of some megabytes from the system and returns it at once. A network on a
     processor then spends half of its time on pages that are cleared again and again. Other C libraries are left
-    alone. It is a setting of the whole process, for as long as any thread is inside.
+    alone. pyarrow takes its memory from the C library as well: its own pool does not get back what Lance's threads
+    free, and grows with every write. Both are settings of the whole process, for as long as any thread is inside.
     """
-    global _depth
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    library = ctypes.CDLL(None)
+    global _depth, _pool
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
     with _lock:
         _depth += 1
-        _set(library, _KEEP)
+        if _depth == 1:
+            _pool = pa.default_memory_pool()
+            pa.set_memory_pool(pa.system_memory_pool())
+            _set(library, _KEEP)
     try:
         yield
     finally:
         with _lock:
             _depth -= 1
             if not _depth:
+                pa.set_memory_pool(_pool)
                 _set(library, _DEFAULTS)
-                library.malloc_trim(0)
+                if library is not None:
+                    library.malloc_trim(0)
 
 
-def _set(library: ctypes.CDLL, values: dict[int, int]) -> None:
-    for parameter, value in values.items():
-        library.mallopt(parameter, value)
+def _set(library: ctypes.CDLL | None, values: dict[int, int]) -> None:
+    if library is not None:
+        for parameter, value in values.items():
+            library.mallopt(parameter, value)

@@ -5,7 +5,10 @@ import resource
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
+
+from histokit.store.allocator import kept_memory
 
 SCRIPT = """
 import resource
@@ -32,3 +35,12 @@ def test_pages_are_not_taken_anew_for_every_operation() -> None:
     # Where the system has huge pages, a fault brings many pages at once.
     assert during < min(before, after) / 4
     assert before <= blocks * 1.1
+
+
+def test_pyarrow_uses_the_same_memory() -> None:
+    before = pa.default_memory_pool().backend_name
+    with kept_memory():
+        with kept_memory():
+            assert pa.default_memory_pool().backend_name == "system"
+        assert pa.default_memory_pool().backend_name == "system"
+    assert pa.default_memory_pool().backend_name == before != "system"

@@ -71,7 +71,9 @@ def test_merging_passes_over_what_another_process_merges(toy: FeatureStore, monk
         raise OSError(message)
 
     monkeypatch.setattr(type(opened(toy).optimize), "compact_files", busy)
-    message = "Retryable commit conflict for version 7: This Rewrite transaction was preempted by concurrent transaction"
+    message = (
+        "Retryable commit conflict for version 7: This Rewrite transaction was preempted by concurrent transaction"
+    )
     assert removed(compact(toy), name_of(toy)).fragments is None
     message = "disk full"
     with pytest.raises(OSError, match="disk full"):
