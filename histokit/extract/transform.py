@@ -52,6 +52,9 @@ class Transform:
         self.preprocess = preprocess
         self.device = device
         self.channels = [_index(name, channels) for name in preprocess.channels] or list(range(len(channels)))
+        # On the device already, because a copy of its own would wait for all that the device still has to do.
+        chosen = torch.tensor(self.channels, device=device)
+        self._chosen = None if self.channels == list(range(len(channels))) else chosen
         for name, _ in preprocess.transforms:
             if name not in TRANSFORMS:
                 hint = did_you_mean(name, TRANSFORMS)
@@ -90,7 +93,9 @@ class Transform:
             # Only from pinned memory does a copy go on while the network runs.
             stacked = stacked.pin_memory()
         batch = stacked.to(self.device, non_blocking=True)
-        batch = batch[..., self.channels].permute(0, 3, 1, 2)
+        if self._chosen is not None:
+            batch = batch.index_select(-1, self._chosen)
+        batch = batch.permute(0, 3, 1, 2)
         for name, parameters in self.preprocess.transforms:
             batch = TRANSFORMS[name](batch, **parameters)
         batch = self._to_target_mpp(batch, mpp)

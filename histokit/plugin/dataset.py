@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file
-from histokit.plugin.images import Box, Pixels, crop, read_image
+from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image
 from histokit.plugin.options import announced_options, convert_options
 
 Role = Literal["train", "val", "test"]
@@ -180,7 +180,7 @@ class Dataset:
         raise TypeError(f"{type(self).__name__} does not define samples()")
 
     def read(self, sample: Sample) -> Pixels:
-        """Return the pixels of a sample as an (H, W, C) uint8 array.
+        """Return the pixels of a sample as an (H, W, C) uint8 array; an image with many boxes is decoded once.
 
         Raises
         ------
@@ -189,8 +189,8 @@ class Dataset:
         """
         if len(sample.image) != 1:
             raise TypeError(f"{type(self).__name__} does not define read() for a sample of {len(sample.image)} files")
-        image = read_image(self.root / sample.image[0])
-        return image if sample.box is None else crop(image, sample.box)
+        path = self.root / sample.image[0]
+        return read_image(path) if sample.box is None else crop(self._recent.read(path), sample.box)
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return the splits that the data come with; the first without leaks is the default."""
@@ -207,6 +207,10 @@ class Dataset:
         options named in `pixel_options` (all where that is none) and the fitted state.
         """
         return self._pixel_key
+
+    @cached_property
+    def _recent(self) -> RecentImages:
+        return RecentImages()
 
     @cached_property
     def _pixel_key(self) -> bytes:

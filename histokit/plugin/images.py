@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+from collections import OrderedDict
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
+
+_RECENT_IMAGES = 4
+_RECENT_BYTES = 256 << 20
 
 
 def read_image(path: Path) -> Pixels:
@@ -125,6 +131,8 @@ def crop(image: Pixels, box: Box) -> Pixels:
             f"The box {box} lies outside an image of {image.shape[1]} × {image.shape[0]} pixels.",
             next="Check the coordinates: a box is x, y, width and height in pixels.",
         )
+    if min(x, y, rows_left - height, columns_left - width) >= 0:
+        return image[y : y + height, x : x + width].copy()
     rows = _reflected(y, height, image.shape[0])
     columns = _reflected(x, width, image.shape[1])
     return np.ascontiguousarray(image[rows][:, columns])
@@ -137,3 +145,45 @@ def _reflected(start: int, length: int, size: int) -> npt.NDArray[np.intp]:
     period = 2 * (size - 1)
     folded = np.abs(index) % period
     return np.where(folded < size, folded, period - folded).astype(np.intp)
+
+
+class RecentImages:
+    """The images that were opened last: one that is cut into many boxes is decoded once, by whichever thread is first.
+
+    Their arrays are shared and not to be written to.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[tuple[Path, int, int], Future[Pixels]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[RecentImages], tuple[()]]:
+        return RecentImages, ()
+
+    def read(self, path: Path) -> Pixels:
+        """Open an image file as `read_image` does, unless it was just opened and has not changed since."""
+        state = path.stat() if path.is_file() else None
+        key = (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
+        with self._lock:
+            known = self._opened.get(key)
+            pixels = self._opened.setdefault(key, known or Future())
+            self._opened.move_to_end(key)
+        if known is None:
+            try:
+                pixels.set_result(read_image(path))
+            except BaseException as error:
+                pixels.set_exception(error)
+            self._forget()
+        return pixels.result()
+
+    def _forget(self) -> None:
+        """Let go of images that could not be read, and of the oldest ones while there are too many."""
+        with self._lock:
+            done = {key: pixels for key, pixels in self._opened.items() if pixels.done()}
+            sizes = {key: pixels.result().nbytes for key, pixels in done.items() if pixels.exception() is None}
+            for key in done.keys() - sizes.keys():
+                del self._opened[key]
+            for key in list(sizes)[:-1]:
+                if len(sizes) <= _RECENT_IMAGES and sum(sizes.values()) <= _RECENT_BYTES:
+                    break
+                del self._opened[key], sizes[key]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import io
+import pickle
 import struct
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from histokit.errors import DataError
-from histokit.plugin import crop, read_image
+from histokit.plugin import crop, images, read_image
+from histokit.plugin.images import RecentImages
 
 GREY = np.array([[0, 100, 255]], dtype=np.uint8)
 
@@ -267,7 +271,60 @@ def test_a_box_without_a_pixel_of_the_image_is_an_error(box):
         crop(np.zeros((4, 5, 3), dtype=np.uint8), box)
 
 
-def test_the_crop_does_not_share_memory():
+@pytest.mark.parametrize("box", [(0, 0, 2, 2), (0, 0, 4, 4), (-1, 0, 2, 2)])
+def test_the_crop_does_not_share_memory(box):
     image = np.zeros((4, 4, 3), dtype=np.uint8)
-    crop(image, (0, 0, 2, 2))[:] = 9
+    crop(image, box)[:] = 9
     assert image.max() == 0
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The names of the files that were opened."""
+    names = []
+
+    def read(path):
+        names.append(path.name)
+        time.sleep(0.01)
+        return read_image(path)
+
+    monkeypatch.setattr(images, "read_image", read)
+    return names
+
+
+def grey(path, level, side=4):
+    Image.new("L", (side, side), level).save(path)
+    return path
+
+
+def test_an_image_is_opened_once_by_all_threads(tmp_path, opened):
+    paths = [grey(tmp_path / f"{i}.png", i) for i in range(3)]
+    recent = RecentImages()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(recent.read, [path for path in paths for _ in range(20)]))
+    assert [int(pixels[0, 0, 0]) for pixels in found] == [0] * 20 + [1] * 20 + [2] * 20
+    assert sorted(opened) == ["0.png", "1.png", "2.png"]
+
+
+def test_few_images_are_kept_and_fewer_large_ones(tmp_path, opened, monkeypatch):
+    paths = [grey(tmp_path / f"{i}.png", i) for i in range(6)]
+    recent = RecentImages()
+    for path in [*paths, *paths[2:]]:
+        recent.read(path)
+    assert len(opened) == 6
+    recent.read(paths[0])
+    assert opened[6:] == ["0.png"]
+    monkeypatch.setattr(images, "_RECENT_BYTES", 2 * 4 * 4 * 3)
+    for number in (1, 0, 1, 5):
+        recent.read(paths[number])
+    assert opened[7:] == ["1.png", "5.png"]
+
+
+def test_a_changed_image_and_one_that_could_not_be_read_are_opened_anew(tmp_path):
+    recent = RecentImages()
+    path = tmp_path / "a.png"
+    with pytest.raises(DataError, match="does not exist"):
+        recent.read(path)
+    assert recent.read(grey(path, 1)).max() == 1
+    assert recent.read(grey(path, 2, side=5)).max() == 2
+    assert pickle.loads(pickle.dumps(recent)).read(path).max() == 2

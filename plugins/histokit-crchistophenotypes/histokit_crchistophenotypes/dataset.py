@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, crop, read_image
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
 from histokit_crchistophenotypes.centres import read_centres, to_pixels
 from histokit_crchistophenotypes.splits import make_splits
 
@@ -176,22 +175,9 @@ class CRCHistoPhenotypes(Dataset):
                 named = " and ".join(f"{image}/{row}" for row in rows)
                 self.warnings.append(f"{named} are at the same pixel ({x}, {y}); all were kept")
 
-    def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
-        """Return the patch as a (size, size, 3) uint8 array; the image is decoded once for its many nuclei."""
-        if sample.box is None:
-            return super().read(sample)
-        path = self.root / sample.image[0]
-        stamp = path.stat().st_mtime_ns if path.is_file() else 0
-        return crop(_decoded(path, stamp), sample.box)
-
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return ``grouped``, in which images are whole, and ``paper``, which leaks; both hold out a sixth."""
         kept = list(self.warnings)
         splits = make_splits(self.samples())
         self.warnings[:] = kept
         return splits
-
-
-@lru_cache(maxsize=8)
-def _decoded(path: Path, modified: int) -> npt.NDArray[np.uint8]:
-    return read_image(path)
