@@ -28,6 +28,7 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     Returns
     -------
     (N, d) float32 Tensor
+        With memory of its own: what follows in the network may overwrite its input.
 
     Raises
     ------
@@ -36,11 +37,11 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     """
     tensor = _first_tensor(output, layer)
     if tensor.ndim == 2 and layer.pool in ("avg", "max", "none"):
-        return tensor.float()
+        return tensor.float().clone()
     if tensor.ndim == 4 and layer.pool in ("avg", "max"):
         return _over_positions(tensor, layer)
     if tensor.ndim == 4 and layer.pool == "none" and tensor.shape[2:] == (1, 1):
-        return tensor.float().flatten(1)
+        return tensor.float().flatten(1).clone()
     if tensor.ndim == 3 and layer.pool != "none":
         return _over_tokens(tensor, layer, prefix_tokens)
     raise _unsuitable(layer, tensor, _suggestion(tensor))
@@ -72,7 +73,7 @@ def _over_tokens(tensor: Tensor, layer: Layer, prefix_tokens: int) -> Tensor:
     if layer.pool == "cls":
         if prefix_tokens < 1:
             raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")
-        return values[:, 0]
+        return values[:, 0].clone()
     patches = values[:, prefix_tokens:]
     if patches.shape[1] == 0:
         raise _unsuitable(layer, tensor, f"No patch tokens follow the {prefix_tokens} prefix tokens; choose another")

@@ -48,6 +48,18 @@ def test_a_vector_stays_as_it_is(pooling):
     assert torch.equal(pool(vectors, of(pooling)), vectors)
 
 
+@pytest.mark.parametrize("pooling", ["none", "avg", "max", "cls", "cls-mean"])
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 1, 1), (2, 1, 5), (2, 3, 5)])
+def test_vectors_have_memory_of_their_own(pooling, shape):
+    output = torch.ones(shape)
+    try:
+        vectors = pool(output, of(pooling))
+    except UsageError:
+        return
+    assert vectors.untyped_storage().data_ptr() != output.untyped_storage().data_ptr()
+    assert vectors.untyped_storage().nbytes() == vectors.numel() * 4
+
+
 def test_a_map_of_one_position_is_a_vector():
     assert pool(torch.ones(2, 5, 1, 1), of("none")).shape == (2, 5)
 
