@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,8 @@ class CutNetwork:
         batch = batch.contiguous(memory_format=torch.channels_last)
         reduced = self.dtype != torch.float32
         try:
-            with torch.autocast(self.device.type, dtype=self.dtype if reduced else torch.bfloat16, enabled=reduced):
+            kind = self.dtype if reduced else torch.bfloat16
+            with whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
                 self.network(batch)
         except _Deepest:
             pass
@@ -149,6 +151,17 @@ class CutNetwork:
     def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Push a batch through the network and wait for the vectors: name of layer → (N, d) float32 array."""
         return {name: vectors.cpu().numpy() for name, vectors in self.forward(batch).items()}
+
+
+@contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Keep convolutions from rounding float32 to 10 bits, which is torch's default on recent GPUs."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and device.type != "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _fold(network: nn.Module, backbone: Backbone, cut: Sequence[str]) -> dict[str, nn.Module]:

@@ -19,8 +19,9 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def _greyscale(pixels: Tensor) -> Tensor:
-    weights = torch.tensor(_LUMINANCE, device=pixels.device).view(1, 3, 1, 1)
-    grey = (pixels.float() * weights).sum(dim=1, keepdim=True).round()
+    # Numbers and no tensor of them, which would be copied to the device and waited for.
+    planes = zip(pixels.float().split(1, dim=1), _LUMINANCE, strict=True)
+    grey = sum(plane * weight for plane, weight in planes).round()
     return grey.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
 
 
@@ -128,6 +129,20 @@ class Transform:
     def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(batch.shape[-2:]) == size:
             return batch
+        try:
+            return self._interpolated(batch, size)
+        except RuntimeError as error:
+            if batch.device.type == "cuda":
+                # What is reduced too much at once needs more shared memory than a GPU has.
+                return self._interpolated(batch.cpu(), size).to(batch.device)
+            height, width = batch.shape[-2:]
+            raise UsageError(
+                f"{len(batch)} images of {height} × {width} pixels cannot be resized to {size[0]} × {size[1]}: "
+                f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
+                next="Change --preprocess size=N.",
+            ) from error
+
+    def _interpolated(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
         mode: Any = self.preprocess.interpolation
         if mode == "nearest":
             return functional.interpolate(batch, size, mode="nearest-exact")

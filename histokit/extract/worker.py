@@ -134,12 +134,21 @@ class NetworkWorker:
 
     def _run(self, queue: _Queue, size: int) -> None:
         contents, batch = queue.take(size)
-        vectors = self.network.forward(self.transform.normalise(batch))
+        try:
+            vectors = self.network.forward(self.transform.normalise(batch))
+        except UsageError as error:
+            if self.transform.preprocess.resize != "none":
+                raise
+            # Too small for the network, maybe; images of other sizes go on.
+            for content in contents:
+                self.writer.fail([self.plan], content, error.message)
+            return
         event = None
         if self.transform.device.type == "cuda":
             vectors = {name: _to_pinned(tensor) for name, tensor in vectors.items()}
             event = torch.cuda.Event()
-            event.record()
+            # Of this device, which need not be torch's current one.
+            event.record(torch.cuda.current_stream(self.transform.device))
         self._in_flight.append((contents, vectors, event))
         while self._in_flight and (event is None or len(self._in_flight) > _IN_FLIGHT):
             self._hand_over()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from histokit.extract.network import CutNetwork
+from histokit.extract.network import CutNetwork, whole_float32
 from histokit.plugin import Backbone, Layer, Preprocess
 
 CPU = torch.device("cpu")
@@ -101,6 +101,27 @@ def test_reduced_precision_is_close_and_converts_weights_once(batch: torch.Tenso
         cosine = (vectors * exact[name]).sum(1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(exact[name], axis=1)
         assert cosine.min() > 0.999
         assert not np.array_equal(vectors, exact[name])
+
+
+def test_what_follows_in_place_overwrites_no_vector() -> None:
+    def make() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(12, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+
+    batch = torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    expected = _backbone(make).build()[1](batch.flatten(1)).detach().numpy()
+    assert expected.min() < 0
+    for names in (["1"], ["1", "3"]):
+        cut = CutNetwork(_backbone(make), [Layer(name, name, "none") for name in names], CPU, "float32")
+        for _ in range(2):
+            np.testing.assert_allclose(cut(batch)["1"], expected, rtol=1e-5)
+
+
+def test_convolutions_on_gpus_do_not_round_float32() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    for device, allowed in ((torch.device("cuda"), False), (CPU, before)):
+        with whole_float32(device):
+            assert torch.backends.cudnn.allow_tf32 == allowed
+        assert torch.backends.cudnn.allow_tf32 == before
 
 
 def test_weights_of_convolutions_are_laid_out_channels_last() -> None:

@@ -117,6 +117,18 @@ def test_operations_on_pixels_are_those_of_pil() -> None:
         transform(transforms=(("inverse", {}),))
 
 
+def test_a_size_that_no_memory_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> torch.Tensor:
+        raise RuntimeError("can't allocate memory: you tried to allocate 1505280000000 bytes\nat here")
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", full)
+    with pytest.raises(
+        UsageError, match=r"3 images of 20 × 30 pixels .* resized to 32 × 32: can't .* bytes\.$"
+    ) as caught:
+        transform().resize(photographs(20, 30), None)
+    assert "size=N" in caught.value.next
+
+
 def test_large_tiles_take_less_time_than_with_pil() -> None:
     images = photographs(1000, 1000, count=4)
     pictures = [Image.fromarray(image) for image in images]
