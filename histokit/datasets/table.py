@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from histokit.datasets.tables import (
     refuse_reserved,
     require_columns,
 )
-from histokit.datasets.walk import Tally
+from histokit.datasets.walk import Tally, absence
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
 
@@ -132,9 +133,10 @@ class Table(Dataset):
             If an option names a column that the table does not have.
         """
         self.warnings.clear()
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise DataError(
-                f"The folder {str(self.root)!r} does not exist.", next="Give the folder that paths are relative to."
+                f"The folder {str(self.root)!r} {absence(self.root)}.",
+                next="Give the folder that paths are relative to.",
             )
         missing, unlabelled, twice = Tally(), Tally(), Tally()
         first: dict[str, int] = {}

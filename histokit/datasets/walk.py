@@ -60,9 +60,10 @@ class Walk:
         DataError
             If the root is absent, not a folder or cannot be opened.
         """
-        if not self.root.is_dir():
-            state = "is not a folder" if self.root.exists() else "does not exist"
-            raise DataError(f"The folder {str(self.root)!r} {state}.", next="Give the folder that holds the images.")
+        if not os.path.isdir(self.root):
+            raise DataError(
+                f"The folder {str(self.root)!r} {absence(self.root)}.", next="Give the folder that holds the images."
+            )
         if not os.access(self.root, os.R_OK | os.X_OK):
             raise DataError(f"The folder {str(self.root)!r} cannot be opened.", next="Mend its permissions.")
         real_root = os.path.realpath(self.root)
@@ -109,6 +110,17 @@ def is_image(path: str) -> bool:
 
 def _links(tally: Tally) -> str:
     return "1 symbolic link leads" if tally.count == 1 else f"{tally.count} symbolic links lead"
+
+
+def absence(path: Path) -> str:
+    """Return what is the matter with a path that is no folder that can be opened, as the end of a sentence."""
+    try:
+        path.stat()
+    except PermissionError:
+        return "cannot be reached, for want of permission"
+    except OSError:
+        return "does not exist"
+    return "is not a folder"
 
 
 def as_text(name: str) -> str:

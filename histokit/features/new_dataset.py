@@ -142,7 +142,14 @@ def _metadata(
             yield field.name, pa.chunked_array([pa.array(file.texts(field.name), pa.string())])
             continue
         chunks = [batch.column(0) for batch in file.batches([field.name])]
-        yield field.name, pa.chunked_array(chunks, field.type).cast(_stored_type(field.type))
+        try:
+            yield field.name, pa.chunked_array(chunks, field.type).cast(_stored_type(field.type))
+        except pa.ArrowInvalid as error:
+            reason = str(error).partition(": ")[2] or str(error)
+            raise DataError(
+                f"The column {field.name!r} of {str(file.path)!r} cannot be stored as metadata: {reason}.",
+                next="Save the file in UTF-8, and whole numbers within 64 bits; or leave the column out.",
+            ) from error
 
 
 def _stored_type(kind: pa.DataType) -> pa.DataType:

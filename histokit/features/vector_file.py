@@ -60,10 +60,11 @@ class VectorFile:
             raise DataError(f"The file {str(path)!r} does not exist.", next="Check its path.")
         try:
             self._file: Any = _open_parquet(path) if suffix in _PARQUET else _read_csv(path, {id, *texts})
+            self.schema: pa.Schema = self._file.schema_arrow if suffix in _PARQUET else self._file.schema
+            names = self.schema.names
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise self._unreadable(error) from error
-        self.schema: pa.Schema = self._file.schema_arrow if suffix in _PARQUET else self._file.schema
-        twice = [name for name in self.schema.names if self.schema.names.count(name) > 1]
+        twice = [name for name in names if names.count(name) > 1]
         if twice:
             raise DataError(f"The file {str(path)!r} has two columns {twice[0]!r}.", next="Rename one of them.")
         self.require([id, *texts])
@@ -94,10 +95,10 @@ class VectorFile:
             If there is no such column.
         """
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in self.schema.names):
+            if not any(_fits(name, pattern) for name in self.schema.names):
                 self.require([pattern])
         every = (*_METADATA, *patterns)
-        return [n for n in self.schema.names if n != self.id and any(fnmatchcase(n, pattern) for pattern in every)]
+        return [n for n in self.schema.names if n != self.id and any(_fits(n, pattern) for pattern in every)]
 
     def _unreadable(self, error: Exception) -> DataError:
         lines = str(error).splitlines() or [type(error).__name__]
@@ -255,6 +256,11 @@ class VectorFile:
             )
 
 
+def _fits(name: str, pattern: str) -> bool:
+    # Names may have brackets, which mean something in patterns.
+    return name == pattern or fnmatchcase(name, pattern)
+
+
 def is_number(kind: pa.DataType) -> bool:
     """Return whether a column holds numbers; truth values are none."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -268,7 +274,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 def _floats(column: pa.Array) -> npt.NDArray[np.float32]:
     with np.errstate(over="ignore"):
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float32)
+        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
 
 
 def _open_parquet(path: Path) -> Any:

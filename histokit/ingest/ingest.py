@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import HistokitError, PluginError, UsageError
+from histokit.errors import DataError, HistokitError, PluginError, UsageError
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
@@ -59,6 +60,7 @@ def ingest(
     check_name(name)
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
     dataset.root = dataset.root.resolve()
+    _check_path(dataset.root)
     dataset.state = dataset.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
@@ -72,6 +74,17 @@ def ingest(
     # Last, so that a dataset that is listed has all its splits, whenever the process was killed.
     store.save_dataset(record, rows, digests.to_table())
     return record
+
+
+def _check_path(root: Path) -> None:
+    try:
+        str(root).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(root).decode("utf-8", "backslashreplace")
+        raise DataError(
+            f"The path of the folder {shown!r} is not valid UTF-8, so that it cannot be stored.",
+            next="Rename the folder.",
+        ) from error
 
 
 def check_name(name: str) -> None:

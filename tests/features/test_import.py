@@ -401,3 +401,26 @@ def test_the_command_prints_the_address(
     options = ["--name", "mine", "--version", "1", "--id", "key", "--create", "--group", "patient"]
     assert cli.run(["import-features", "made", str(path), *options]) == 0
     assert cli.run(["train", "made", "--features", "mine/last", "--grid", "C=0.1", "--inner-folds", "2"]) == 0
+
+
+def test_large_whole_numbers_are_features(toy: FeatureStore, tmp_path: Path) -> None:
+    path = csv(tmp_path / "v.csv", id=IDS, time=[2**60 + 1, 2**55 + 3, 5, 7])
+    bring(toy, path)
+    assert toy.features("toy", "mine/all").X[:, 0].tolist() == [2.0**60, 2.0**55, 5.0, 7.0]
+
+
+def test_metadata_may_have_brackets_in_their_names(toy: FeatureStore, tmp_path: Path) -> None:
+    path = csv(tmp_path / "v.csv", **{"id": IDS, "x[3]": [1, 2, 3, 4], "y": [5, 6, 7, 8]})
+    assert bring(toy, path, metadata=["x[3]"]).width == 1
+    assert toy.features("toy", "mine/all").column_names == ["mine/imported[y]"]
+
+
+def test_texts_in_another_encoding_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    path.write_bytes("id,F\u00e4rbung,f\na,HE\u00e4,1\nb,PAS\u00e4,2\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"v\.csv"):
+        import_features(FeatureStore(tmp_path / "s"), "new", path, name="mine", version="1", create=True)
+    path.write_bytes("id,stain,f\na,HE\u00e4,1\nb,PAS\u00e4,2\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"'stain' of .*v\.csv.* cannot be stored as metadata") as caught:
+        import_features(FeatureStore(tmp_path / "s"), "new", path, name="mine", version="1", create=True)
+    assert "UTF-8" in caught.value.next

@@ -204,3 +204,31 @@ def test_digests_of_another_folder_are_not_taken_over(store: FeatureStore, image
 def test_an_impossible_scale_is_named(store: FeatureStore, one_image: Path, mpp: float) -> None:
     with pytest.raises(DataError, match="micrometres per pixel"):
         histokit.ingest(store, Cells(one_image, rows=[{"mpp": mpp}]), name="d")
+
+
+def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_written(
+    store: FeatureStore, one_image: Path
+) -> None:
+    strange = os.fsdecode(os.fsencode(one_image.parent) + b"/Pr\xe4parate")
+    try:
+        os.rename(one_image, strange)
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    with pytest.raises(DataError, match=r"Pr\\\\xe4parate' is not valid UTF-8"):
+        histokit.ingest(store, "folder", strange, name="d", options={"pattern": "*.png", "group": "none"})
+    assert not store.uri.exists()
+
+
+def test_a_folder_that_cannot_be_reached_is_named(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stat = os.stat
+
+    def closed(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("inside"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    with pytest.raises(DataError, match="inside' cannot be reached, for want of permission"):
+        histokit.ingest(store, "folder", tmp_path / "inside", name="d", options={"pattern": "*.png", "group": "none"})
