@@ -13,6 +13,7 @@ from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.samples import Samples
+from histokit.features.ingested import files_table, open_files
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
@@ -136,6 +137,7 @@ def extract(
             f"The dataset {dataset!r} has no images: it was made from vectors.",
             next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
         )
+    files = files_table(store, dataset)
     samples = Samples(store, dataset)
     if retry and not dry_run:
         store.forget_problems(dataset)
@@ -153,7 +155,9 @@ def extract(
     computed: dict[str, int] = {}
     notes: list[str] = []
     if not dry_run and any(plan.open_tables for plan in plans):
-        computed, notes = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress)
+        computed, notes = _compute(
+            store, record, files, samples, plans, precision, device, batch_size, workers, progress
+        )
     problems = _known_problems(store, record, samples)
     tables = tuple(_summary(table, computed, problems, samples.count) for plan in plans for table in plan.tables)
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
@@ -236,6 +240,7 @@ def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> li
 def _compute(
     store: Store,
     record: DatasetRecord,
+    files: Any | None,
     samples: Samples,
     plans: Sequence[BackbonePlan],
     precision: str,
@@ -250,10 +255,9 @@ def _compute(
     from histokit.extract.work import Work
     from histokit.extract.worker import NetworkWorker, choose_device
     from histokit.extract.writer import Writer
-    from histokit.features.ingested import open_files
     from histokit.store.allocator import kept_memory
 
-    ingested = open_files(store, record)
+    ingested = open_files(record, files)
     chosen = choose_device(device)
     writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]
@@ -265,8 +269,10 @@ def _compute(
         with kept_memory():
             run_workers(ingested, work, networks, writer, workers, progress)
     finally:
-        writer.close()
-        claims.close()
+        try:
+            writer.close()
+        finally:
+            claims.close()
     remember_rates(store, working, device, chosen.type, precision)
     notes = [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
     return writer.computed, notes + claims.notes

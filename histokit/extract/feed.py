@@ -10,7 +10,7 @@ from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
 from histokit.features.ingested import IngestedFiles
-from histokit.features.reader import READ_BYTES, ReadResult, read_samples
+from histokit.features.reader import READ_BYTES, ReadResult, read_sample, read_samples
 from histokit.plugin import Sample
 
 _CHUNK = 64
@@ -65,6 +65,8 @@ def _run(
     for result in read_samples(files, images(), threads, 2 * _CHUNK):
         content = contents.pop(result.position)
         if result.reason is not None:
+            result = _read_a_twin(files, work, networks, content, result)
+        if result.reason is not None:
             writer.fail([network.plan for network in networks], content, result.reason)
         else:
             chunk.append((content, result))
@@ -74,6 +76,20 @@ def _run(
             progress(work.total - work.left - len(contents), work.total)
             chunk, held = [], 0
     _push(networks, chunk)
+
+
+def _read_a_twin(
+    files: IngestedFiles, work: Work, networks: Sequence[NetworkWorker], content: bytes, failed: ReadResult
+) -> ReadResult:
+    """Read another sample of the same content, in the place of one that is not what was ingested any more."""
+    jobs = [network.plan.jobs[content] for network in networks if network.plan.needs(content)]
+    others = {position for job in jobs for position, _ in job.members} - {failed.position}
+    for position in sorted(others):
+        ((sample, _),) = work.samples.take([position])
+        found = read_sample(files, position, sample)
+        if found.reason is None:
+            return found
+    return failed
 
 
 def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:

@@ -30,12 +30,14 @@ class Samples:
     """
 
     def __init__(self, store: Store, dataset: str):
-        self._rows = store.database.table(f"samples.{dataset}")
+        self._name, self._database = f"samples.{dataset}", store.database
+        self._rows = self._database.table(self._name)
         self.count = int(self._rows.count_rows())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns = ["id", "content"]
-        yield from self._rows.to_batches(columns, batch_size=_WINDOW, batch_readahead=2, scan_in_order=True)
+        with self._database.reading(self._name):
+            yield from self._rows.to_batches(columns, batch_size=_WINDOW, batch_readahead=2, scan_in_order=True)
 
     @cached_property
     def _digests(self) -> tuple[npt.NDArray[np.bytes_], npt.NDArray[np.bytes_], npt.NDArray[np.bool_]]:
@@ -92,12 +94,14 @@ class Samples:
 
     def names(self, positions: Sequence[int] | Positions) -> tuple[list[str], list[bytes]]:
         """Return the ids and the contents of samples."""
-        rows = self._rows.take([int(p) for p in positions], columns=["id", "content"])
+        with self._database.reading(self._name):
+            rows = self._rows.take([int(p) for p in positions], columns=["id", "content"])
         return rows.column("id").to_pylist(), rows.column("content").to_pylist()
 
     def take(self, positions: Sequence[int]) -> list[tuple[Sample, bytes]]:
         """Rebuild samples, each with its content."""
-        rows = self._rows.take(list(positions)).to_pylist() if len(positions) else []
+        with self._database.reading(self._name):
+            rows = self._rows.take(list(positions)).to_pylist() if len(positions) else []
         return [(rebuild_sample(row), row["content"]) for row in rows]
 
 

@@ -64,8 +64,19 @@ def _key(path: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest_bytes(path.encode())[:8], "little"))
 
 
-def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
+def files_table(store: Store, dataset: str) -> Any | None:
+    """Open the table of a dataset's files, before its samples: see `Store.save_dataset`."""
+    name = f"files.{dataset}"
+    return store.database.table(name) if store.database.exists(name) else None
+
+
+def open_files(record: DatasetRecord, files: Any | None) -> IngestedFiles:
     """Open a dataset by its plugin, to read its images.
+
+    Parameters
+    ----------
+    files : Lance table, optional
+        From `files_table`.
 
     Raises
     ------
@@ -79,5 +90,4 @@ def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
             f"{record.plugin!r}; installed is {opened.version}.",
             next="Ingest it again; features whose pixels are the same are kept.",
         )
-    files = f"files.{record.name}"
-    return IngestedFiles(opened, store.database.table(files) if store.database.exists(files) else None)
+    return IngestedFiles(opened, files)

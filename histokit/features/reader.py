@@ -52,14 +52,14 @@ def read_samples(
     """
 
     if workers < 1:
-        yield from (_read(files, position, sample) for position, sample in samples)
+        yield from (read_sample(files, position, sample) for position, sample in samples)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         pending: deque[Future[ReadResult]] = deque()
         # How large images are is known when the first one was read.
         limit = workers
         for position, sample in samples:
-            pending.append(pool.submit(_read, files, position, sample))
+            pending.append(pool.submit(read_sample, files, position, sample))
             while len(pending) > limit:
                 result = pending.popleft().result()
                 limit = max(workers, min(ahead, READ_BYTES // max(1, result.nbytes)))
@@ -68,7 +68,8 @@ def read_samples(
             yield pending.popleft().result()
 
 
-def _read(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
+def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
+    """Read one sample, or find out why that cannot be."""
     try:
         pixels = files.dataset.read(sample)
         changed = files.changed(sample)

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-#: Parameters of the C library's mallopt(3), and what they are before anything is set.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_DEFAULTS = {_MMAP_MAX: 65_536, _TRIM_THRESHOLD: 128 << 10}
+#: Parameters of the C library's mallopt(3). Who sets one ends their adaptation to the blocks that are freed, so they
+#: are afterwards what they would have adapted to.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_AFTERWARDS = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 _KEEP = {_MMAP_MAX: 0, _TRIM_THRESHOLD: (1 << 31) - 1}
 
 
@@ -45,7 +46,7 @@ def kept_memory() -> Iterator[None]:
             _depth -= 1
             if not _depth:
                 pa.set_memory_pool(_pool)
-                _set(library, _DEFAULTS)
+                _set(library, _AFTERWARDS)
                 if library is not None:
                     library.malloc_trim(0)
 

@@ -26,6 +26,9 @@ from histokit.store.vectors import FeatureTable
 LOCK = "gc.lock"
 _DELETED_AT_ONCE = 1_000
 
+#: Minutes: a thousand years.
+_LONGEST = 525_600_000
+
 Progress = Callable[..., None]
 
 
@@ -71,7 +74,7 @@ def compact(store: Store, progress: Progress = lambda *_: None) -> list[Care]:
     for position, name in enumerate(names):
         progress(position, len(names), name)
         before = len(store.database.table(name).get_fragments())
-        merged = before > 1 and store.database.optimize(name)
+        merged = before > 1 and store.database.optimize(name, whole=True)
         after = len(store.database.table(name).get_fragments()) if merged else before
         done.append(Care(name, (before, after) if merged or before <= 1 else None))
     return done
@@ -113,8 +116,11 @@ def collect_garbage(
     UsageError
         If `older_than` is negative.
     """
-    if not older_than >= 0:
-        raise UsageError(f"--older-than {older_than} is in the future.", next="Give 0 or more minutes.")
+    if not 0 <= older_than <= _LONGEST:
+        raise UsageError(
+            f"--older-than {older_than:g} is {'too long ago' if older_than > 0 else 'in the future'}.",
+            next=f"Give 0 to {_LONGEST:,} minutes.",
+        )
     names = _names(store)
     horizon = datetime.now(UTC) - timedelta(minutes=older_than)
     if dry_run:

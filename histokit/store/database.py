@@ -26,7 +26,12 @@ _CACHE_BYTES = 16 << 20
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
 
+#: A fragment of so many rows is left as it is while it holds so many times the rows of all smaller ones.
+_LARGE_ROWS, _LARGE_TIMES = 16_384, 16
+
 _REFUSED = re.compile(r"\(os error (\d+)\)")
+_CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
+_LOST = re.compile(r"not found|LanceError\(IO\)", re.IGNORECASE)
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
@@ -63,15 +68,26 @@ class Database:
 
     def names(self, prefix: str = "") -> list[str]:
         """Return the names of the tables that begin with a prefix, sorted."""
-        if not self.uri.is_dir():
-            return []
-        found = (e.removesuffix(".lance") for e in os.listdir(self.uri) if e.endswith(".lance"))
+        with self._permitted():
+            listed = os.listdir(self.uri) if self.uri.is_dir() else []
+        found = (e.removesuffix(".lance") for e in listed if e.endswith(".lance"))
         return sorted(name for name in found if name.startswith(prefix) and self.exists(name))
 
     def exists(self, name: str) -> bool:
         """Return whether a table is there; one that another process is just making is not."""
         versions = self._path(name) / "_versions"
-        return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
+        with self._permitted():
+            return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
+
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise StoreError(
+                f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
+                next="Mend its permissions, or name another store with --store.",
+            ) from error
 
     def schema(self, name: str) -> pa.Schema:
         """Return the schema of a table, after checking that its format is not newer than this version's."""
@@ -100,7 +116,8 @@ class Database:
     ) -> Iterator[pa.RecordBatch]:
         """Stream rows in the order of insertion."""
         table = self._open(name)
-        yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
+        with self.reading(name):
+            yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
 
     def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Stream all of a table in batches of some megabytes, however wide its rows are."""
@@ -176,9 +193,10 @@ class Database:
     def overwrite(self, name: str, rows: pa.Table) -> None:
         """Replace a table by rows, in one atomic step."""
         rows = rows.replace_schema_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
-        mode = "overwrite" if self.exists(name) else "create"
+        # Made first, because another process may be making it, too.
+        self.create(name, rows.schema)
         with self._writing(name):
-            self._connection.create_table(name, rows, mode=mode)
+            self._connection.create_table(name, rows, mode="overwrite")
 
     def create(self, name: str, schema: pa.Schema, compress: bool = True) -> None:
         """Make an empty table; one that is there, or that another process just made, stays as it is."""
@@ -222,8 +240,13 @@ class Database:
         """Drop a table."""
         self._connection.drop_table(name)
 
-    def optimize(self, name: str) -> bool:
+    def optimize(self, name: str, whole: bool = False) -> bool:
         """Merge small fragments; versions stay, so that no reader loses what it reads.
+
+        Parameters
+        ----------
+        whole : bool
+            Merge large ones, too, although little was added since they were made.
 
         Returns
         -------
@@ -232,15 +255,33 @@ class Database:
         """
         table = self._open(name)
         as_it_is = table.data_storage_version == _UNCOMPRESSED_FILES
-        mode = "try_binary_copy" if as_it_is else "reencode"
         try:
             with self._writing(name):
-                table.optimize.compact_files(compaction_mode=mode, binary_copy_read_batch_bytes=_COPIED_BYTES)
+                table.optimize.compact_files(
+                    compaction_mode="try_binary_copy" if as_it_is else "reencode",
+                    binary_copy_read_batch_bytes=_COPIED_BYTES,
+                    excluded_fragment_ids=[] if whole else _large_fragments(table),
+                )
         except (RuntimeError, OSError, ValueError) as error:
-            if "commit conflict" not in str(error):
-                raise
-            return False
+            if _CONFLICT.search(str(error)):
+                return False
+            if _LOST.search(str(error)):
+                raise self._damaged(name, error) from error
+            raise
         return True
+
+
+def _large_fragments(table: Any) -> list[int]:
+    """Return the fragments that hold so much more than all smaller ones that writing them anew would not pay."""
+    fragments = sorted(table.get_fragments(), key=lambda fragment: fragment.physical_rows, reverse=True)
+    left = sum(fragment.physical_rows for fragment in fragments)
+    large = []
+    for fragment in fragments:
+        left -= fragment.physical_rows
+        if fragment.physical_rows < max(_LARGE_ROWS, _LARGE_TIMES * left) or fragment.num_deletions:
+            break
+        large.append(fragment.fragment_id)
+    return large
 
 
 def quote(text: str) -> str:

@@ -69,7 +69,8 @@ class GrowingKeys:
         table = self._database.table(self._name)
         fragments = [fragment for fragment in table.get_fragments() if fragment.fragment_id not in self._read]
         if fragments:
-            yield from stream(table, "key", fragments)
+            with self._database.reading(self._name):
+                yield from stream(table, "key", fragments)
         self._read.update(fragment.fragment_id for fragment in fragments)
         self._table, self._version = table, table.version
 

@@ -67,8 +67,9 @@ class Store:
 
     def save_dataset(self, record: DatasetRecord, samples: pa.Table, files: pa.Table) -> None:
         """Write a dataset; the samples of an earlier ingestion are replaced."""
-        self.database.overwrite(f"files.{record.name}", files)
+        # In this order: samples of before with files of now would give new pixels to old contents.
         self.database.overwrite(f"samples.{record.name}", samples)
+        self.database.overwrite(f"files.{record.name}", files)
         self._save("datasets", {"name": record.name}, record.to_json())
 
     def samples(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
@@ -109,7 +110,7 @@ class Store:
 
     def _split(self, header: Mapping[str, Any]) -> Split:
         where = f"split = {quote(header['name'])} AND digest = {quote(header['digest'])}"
-        rows = self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where)
+        rows = _once(self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where))
         values = {k: v for k, v in header.items() if k != "digest"}
         return Split(rows=rows.cast(SPLIT_SCHEMA), **values)
 
@@ -266,8 +267,9 @@ class Store:
     def _documents(self, table: str, where: str | None = None, *, key: str) -> list[dict[str, Any]]:
         if not self.database.exists(table):
             return []
-        rows = self.database.read(table, [key, "document"], where).sort_by(key)
-        return [json.loads(text) for text in rows.column("document").to_pylist()]
+        rows = self.database.read(table, [key, "document"], where).sort_by(key).to_pylist()
+        # Each once, also where two processes made it, and the table, at the same moment.
+        return [json.loads(text) for text in {row[key]: row["document"] for row in rows}.values()]
 
     def _save(
         self, table: str, keys: Mapping[str, str], document: Mapping[str, Any], on: list[str] | None = None
@@ -290,3 +292,12 @@ class Store:
         short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
         message = f"There is no {what} {prefix!r} in the store {self.uri}."
         raise StoreError(message, next=f"{short}See: histokit list {what}s")
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """Return the rows of a split, which are there several times where processes made it at the same moment."""
+    if not len(rows):
+        return rows
+    first = rows.filter(pc.equal(rows.column("id"), rows.column("id")[0]))
+    places = list(zip(first.column("repeat").to_pylist(), first.column("fold").to_pylist(), strict=True))
+    return rows.slice(0, len(rows) * len(set(places)) // len(places))

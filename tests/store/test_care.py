@@ -66,18 +66,61 @@ def test_compact_merges_fragments_and_removes_no_version(toy: FeatureStore) -> N
     assert removed(compact(toy), name_of(toy)).fragments == (1, 1)
 
 
-def test_merging_passes_over_what_another_process_merges(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    def busy(*_arguments: object, **_options: object) -> None:
-        raise OSError(message)
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Retryable commit conflict for version 7: This Rewrite transaction was preempted by concurrent transaction",
+        "Commit conflict for version 7: There was a concurrent commit",
+        "Too many concurrent writers. Attempted 20 times",
+    ],
+)
+def test_merging_passes_over_what_another_process_merges(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(said)
 
-    monkeypatch.setattr(type(opened(toy).optimize), "compact_files", busy)
-    message = (
-        "Retryable commit conflict for version 7: This Rewrite transaction was preempted by concurrent transaction"
-    )
+    monkeypatch.setattr(type(opened(toy).optimize), "compact_files", fail)
+    said = message
     assert removed(compact(toy), name_of(toy)).fragments is None
-    message = "disk full"
+    said = "disk full"
     with pytest.raises(OSError, match="disk full"):
         compact(toy)
+
+
+def test_a_large_fragment_is_not_written_anew_for_few_rows(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 1, {})
+
+    def add(count: int) -> None:
+        ids = [f"{store.database.count(table.name)}/{i}" for i in range(count)]
+        insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((count, 1), np.float32))
+
+    def sizes() -> list[int]:
+        return [fragment.physical_rows for fragment in store.database.table(table.name).get_fragments()]
+
+    for count in (20_000, 3, 4):
+        add(count)
+    first = store.database.table(table.name).get_fragments()[0].fragment_id
+    assert store.database.optimize(table.name)
+    assert sizes() == [20_000, 7]
+    assert store.database.table(table.name).get_fragments()[0].fragment_id == first
+    add(2_000)
+    assert store.database.optimize(table.name)
+    assert sizes() == [22_007]
+    add(5)
+    store.database.optimize(table.name)
+    assert sizes() == [22_007, 5]
+    compact(store)
+    assert sizes() == [22_012]
+
+
+def test_merging_names_a_table_that_lost_a_file(toy: FeatureStore) -> None:
+    folder = toy.uri / f"{name_of(toy)}.lance" / "data"
+    sorted(folder.iterdir())[0].unlink()
+    with pytest.raises(StoreError, match=rf"The table '{name_of(toy)}' .* cannot be read") as caught:
+        compact(toy)
+    assert "store verify" in caught.value.next
 
 
 def test_gc_keeps_what_was_in_use_within_the_time(toy: FeatureStore) -> None:
@@ -247,3 +290,9 @@ def test_care_disturbs_no_writer(tmp_path: Path) -> None:
     assert rounds > 3
     ids = store.database.read(name_of(store), ["id"]).column("id").to_pylist()
     assert sorted(ids) == sorted(f"{who}{i}" for who in "ab" for i in range(300))
+
+
+@pytest.mark.parametrize("minutes", [float("inf"), 1e10, float("nan"), -1.0])
+def test_ages_that_cannot_be_are_refused(toy: FeatureStore, minutes: float) -> None:
+    with pytest.raises(UsageError, match="--older-than"):
+        collect_garbage(toy, older_than=minutes)

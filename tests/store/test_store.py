@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -86,6 +87,52 @@ def test_split_comes_back_and_is_replaced(store: FeatureStore) -> None:
     assert store.database.count("splits.d") == 2
     with pytest.raises(StoreError, match="no split 't'"):
         store.split("d", "t")
+
+
+def test_what_two_processes_made_at_the_same_moment_is_there_once(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_dataset(store)
+    rows = [(r, f, i, "test" if f == k % 2 else "train") for r in (0, 1) for f in (0, 1) for k, i in enumerate("abc")]
+    split = Split("d", "s", split_rows(rows), group="g", seed=3)
+    with monkeypatch.context() as patch:
+        # As the other process saw it: nothing there yet.
+        patch.setattr(type(store.database), "count", lambda *_: 0)
+        store.save_split(split)
+        store.save_split(split)
+    assert store.database.count("splits.d") == 2 * len(rows)
+    assert store.split("d", "s").rows.equals(split.rows)
+    assert store.split("d", "s").digest == split.digest
+    for table in ("datasets", "splits"):
+        store.database.append(table, store.database.read(table))
+    assert [record.name for record in store.datasets()] == ["d"]
+    assert [found.name for found in store.splits("d")] == ["s"]
+
+
+def test_a_table_that_another_process_makes_meanwhile_is_overwritten(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pa.table({"a": [1, 2]})
+    store.database.overwrite("t", rows)
+    exists = type(store.database).exists
+    seen: list[str] = []
+    monkeypatch.setattr(type(store.database), "exists", lambda d, n: (bool(seen) and exists(d, n)) or seen.append(n))
+    store.database.overwrite("t", rows.slice(1))
+    assert store.database.read("t").column("a").to_pylist() == [2]
+
+
+def test_a_store_without_permission_is_named(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_dataset(store)
+
+    def closed(path: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", closed)
+    with pytest.raises(StoreError, match=r"cannot be opened: Permission denied: .*store") as caught:
+        store.datasets()
+    assert "--store" in caught.value.next
+    with pytest.raises(StoreError, match="cannot be opened"):
+        store.feature_tables()
 
 
 def test_split_digest_does_not_depend_on_row_order() -> None:
