@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import StoreError, UsageError
+from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT_KEY = b"histokit.format"
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
@@ -23,11 +29,9 @@ _UNCOMPRESSED_FILES = "2.0"
 _UNCOMPRESSED = {"new_table_data_storage_version": _UNCOMPRESSED_FILES}
 _COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
+_MAKING = "making.lock"
 _SCAN_BYTES = 4 << 20
 _SCAN_ROWS = 8_192
-
-#: A fragment of so many rows is left as it is while it holds so many times the rows of all smaller ones.
-_LARGE_ROWS, _LARGE_TIMES = 16_384, 16
 
 _REFUSED = re.compile(r"\(os error (\d+)\)")
 _CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
@@ -203,12 +207,26 @@ class Database:
         if self.exists(name):
             return
         schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
+        connection = self._connection
         try:
-            with self._writing(name):
-                self._connection.create_table(name, schema=schema, storage_options={} if compress else _UNCOMPRESSED)
-        except (ValueError, OSError):
+            with self._making():
+                if not self.exists(name):
+                    with self._writing(name):
+                        connection.create_table(name, schema=schema, storage_options={} if compress else _UNCOMPRESSED)
+        except (RuntimeError, ValueError, OSError):
             if not self.exists(name):
                 raise
+
+    @contextmanager
+    def _making(self) -> Iterator[None]:
+        """Let one process at a time make a table: LanceDB lets a second one overwrite what the first one just made."""
+        with ExitStack() as held:
+            # Where the file system takes no locks, two processes must not begin in the same instant.
+            with suppress(OSError):
+                file = held.enter_context((self.uri / _MAKING).open("a"))
+                if fcntl is not None:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
         """Insert the rows whose key is not there yet; return their number."""
@@ -260,7 +278,7 @@ class Database:
                 table.optimize.compact_files(
                     compaction_mode="try_binary_copy" if as_it_is else "reencode",
                     binary_copy_read_batch_bytes=_COPIED_BYTES,
-                    excluded_fragment_ids=[] if whole else _large_fragments(table),
+                    excluded_fragment_ids=[] if whole else large_fragments(table),
                 )
         except (RuntimeError, OSError, ValueError) as error:
             if _CONFLICT.search(str(error)):
@@ -269,19 +287,6 @@ class Database:
                 raise self._damaged(name, error) from error
             raise
         return True
-
-
-def _large_fragments(table: Any) -> list[int]:
-    """Return the fragments that hold so much more than all smaller ones that writing them anew would not pay."""
-    fragments = sorted(table.get_fragments(), key=lambda fragment: fragment.physical_rows, reverse=True)
-    left = sum(fragment.physical_rows for fragment in fragments)
-    large = []
-    for fragment in fragments:
-        left -= fragment.physical_rows
-        if fragment.physical_rows < max(_LARGE_ROWS, _LARGE_TIMES * left) or fragment.num_deletions:
-            break
-        large.append(fragment.fragment_id)
-    return large
 
 
 def quote(text: str) -> str:

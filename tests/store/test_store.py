@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,6 +109,27 @@ def test_what_two_processes_made_at_the_same_moment_is_there_once(
         store.database.append(table, store.database.read(table))
     assert [record.name for record in store.datasets()] == ["d"]
     assert [found.name for found in store.splits("d")] == ["s"]
+
+
+def test_a_table_is_made_once_by_whoever_is_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = [Store(tmp_path) for _ in range(2)]
+    made: list[int] = []
+
+    class Slow:
+        def __init__(self, number: int, connection: Any):
+            self.number, self.connection = number, connection
+
+        def create_table(self, *arguments: Any, **options: Any) -> None:
+            made.append(self.number)
+            time.sleep(0.3)
+            self.connection.create_table(*arguments, **options)
+
+    for number, store in enumerate(stores):
+        monkeypatch.setitem(store.database.__dict__, "_connection", Slow(number, store.database._connection))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda store: store.database.create("t", pa.schema([("a", pa.int64())])), stores))
+    assert len(made) == 1
+    assert stores[0].database.count("t") == 0
 
 
 def test_a_table_that_another_process_makes_meanwhile_is_overwritten(
