@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, PluginError, UsageError
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
@@ -80,9 +80,8 @@ def _check_path(root: Path) -> None:
     try:
         str(root).encode()
     except UnicodeEncodeError as error:
-        shown = os.fsencode(root).decode("utf-8", "backslashreplace")
         raise DataError(
-            f"The path of the folder {shown!r} is not valid UTF-8, so that it cannot be stored.",
+            f"The path of the folder {as_text(str(root))!r} is not valid UTF-8, so that it cannot be stored.",
             next="Rename the folder.",
         ) from error
 
