@@ -6,12 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from histokit.errors import UsageError
 from histokit.evaluate.facts import Facts, describe_runs
 from histokit.store import RunRecord, Store
-from histokit.store.database import filter_rows
+from histokit.store.filters import Filter
 
 _FEW = 4
 
@@ -45,12 +46,13 @@ def pick_runs(
             "It is not said which runs to compare.",
             next="Give run ids (histokit list runs), --dataset D, --where EXPR or --all.",
         )
+    condition = None if where is None else Filter(where)
     found = _named(store, runs) if runs else _stored(store, datasets)
     found = [run for run in found if not datasets or run.dataset in datasets]
-    if where is not None:
-        kept = set(_filter(found, describe_runs(store, found), where))
-        found = [run for run in found if run.id in kept]
-    return found
+    if condition is None or not found:
+        return found
+    table = _facts_table(found, describe_runs(store, found))
+    return [found[row] for row in np.flatnonzero(condition.mask(table))]
 
 
 def _named(store: Store, runs: Sequence[str]) -> list[RunRecord]:
@@ -69,19 +71,10 @@ def _stored(store: Store, datasets: Sequence[str]) -> list[RunRecord]:
     return sorted(every, key=lambda run: (order.get(run.dataset, 0), run.dataset, run.created, run.id))
 
 
-def _filter(runs: Sequence[RunRecord], facts: Sequence[Facts], where: str) -> list[str]:
-    if not runs:
-        return []
+def _facts_table(runs: Sequence[RunRecord], facts: Sequence[Facts]) -> pa.Table:
     rows = [{**entry, "run": run.id, "address": run.address} for run, entry in zip(runs, facts, strict=True)]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
-    try:
-        return list(filter_rows(table, where).column("run").to_pylist())
-    except UsageError as error:
-        raise UsageError(
-            f"{error.message.partition(' Valid fields')[0].rstrip('.')}.",
-            next=f"Write SQL over what is known of runs, such as \"classifier = 'svm'\": {', '.join(names)}.",
-        ) from error
+    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

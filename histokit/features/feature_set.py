@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean, some
 from histokit.features.units import aggregate_samples
-from histokit.store.database import filter_rows
+from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
 
 Floats = npt.NDArray[np.float32]
@@ -193,14 +193,12 @@ class FeatureSet:
         return replace(self, X=self.X[rows], samples=self.samples.take(pa.array(rows)))
 
     def where(self, condition: str | npt.ArrayLike) -> FeatureSet:
-        """Return the samples of a SQL condition over the columns, or of a boolean mask of length n.
+        """Return the samples of a filter over the columns, as ``--where`` takes it, or of a boolean mask of length n.
 
         Raises
         ------
-        StoreError
-            If the condition does not fit the columns.
         UsageError
-            If the mask has another length.
+            If the filter is no condition over the columns, or the mask has another length.
         """
         if not isinstance(condition, str):
             mask = np.asarray(condition, dtype=bool)
@@ -210,8 +208,7 @@ class FeatureSet:
                     next="Give one truth value for each sample.",
                 )
             return self.take(np.flatnonzero(mask))
-        numbered = self.samples.append_column("_row", pa.array(np.arange(len(self))))
-        return self.take(filter_rows(numbered, condition).column("_row").to_numpy())
+        return self.take(np.flatnonzero(Filter(condition).mask(self.samples)))
 
     def columns(self, indices: npt.ArrayLike) -> FeatureSet:
         """Return the set with only some columns of `X`, in ascending order and each once.

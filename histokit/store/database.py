@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
 
@@ -108,12 +108,21 @@ class Database:
     def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """Read rows in the order of insertion.
 
+        Parameters
+        ----------
+        name : str
+        columns : sequence of str, optional
+        where : str, optional
+            In Lance's SQL, and ours alone; what users write is read by `histokit.store.filters`.
+
         Raises
         ------
         StoreError
-            If the filter is not SQL over the table's columns, or the table is damaged or too new.
+            If the table is damaged or too new.
         """
-        return self._scan(name, lambda t: t.to_table(columns=columns, filter=where, scan_in_order=True), where)
+        table = self._open(name)
+        with self.reading(name):
+            return table.to_table(columns=columns, filter=where, scan_in_order=True)
 
     def batches(
         self, name: str, columns: Sequence[str] | None = None, where: str | None = None, size: int = 4096
@@ -136,18 +145,6 @@ class Database:
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read the rows at positions, in that order."""
         return self._open(name).take(list(rows), columns=list(columns))
-
-    def _scan(self, name: str, read: Any, where: str | None) -> pa.Table:
-        table = self._open(name)
-        try:
-            return read(table)
-        except (ValueError, OSError) as error:
-            if where is None or "LanceError(IO)" in str(error):
-                raise self._damaged(name, error) from error
-            raise UsageError(
-                f"The filter {where!r} does not fit the table {name!r}: {first_line(error)}.",
-                next=f"Write SQL over its columns, such as \"label = 'x'\": {', '.join(table.schema.names)}.",
-            ) from error
 
     def _open(self, name: str) -> Any:
         import lance
@@ -294,22 +291,8 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def filter_rows(rows: pa.Table, where: str) -> pa.Table:
-    """Return the rows of an in-memory table that a SQL filter keeps."""
-    import lance
-
-    try:
-        return lance.write_dataset(rows, "memory://").to_table(filter=where, scan_in_order=True)
-    except (ValueError, OSError) as error:
-        raise UsageError(
-            f"The filter {where!r} does not fit: {first_line(error)}.",
-            next=f"Write SQL over the columns, such as \"label = 'x'\": {', '.join(rows.schema.names)}.",
-        ) from error
-
-
 def first_line(error: Exception) -> str:
     """Return the first line of an error's text."""
     # Lance begins with the kind of error and ends with a place in its own source.
     lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
-    first = lines[0].rstrip(".") if lines else type(error).__name__
-    return f"{first} (texts need quotes: 'x')" if "literal of type 'Utf8'" in first else first
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from histokit.errors import StoreError, did_you_mean
 from histokit.store import vectors
 from histokit.store.database import Database, quote
+from histokit.store.filters import Filter
 from histokit.store.records import (
     PREDICTION_SCHEMA,
     PROBLEM_SCHEMA,
@@ -26,6 +27,7 @@ from histokit.store.records import (
 from histokit.store.vectors import FeatureTable
 
 _ID_PREFIX = 4
+_FILTERED_AT_ONCE = 65_536
 _FORGOTTEN_AFTER = timedelta(days=30)
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 
@@ -73,9 +75,24 @@ class Store:
         self._save("datasets", {"name": record.name}, record.to_json())
 
     def samples(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
-        """Return the samples of a dataset in the order of ingestion; `where` is SQL over their columns."""
+        """Return the samples of a dataset in the order of ingestion; `where` is a filter over their columns.
+
+        Raises
+        ------
+        UsageError
+            If the filter is no condition over the columns.
+        """
         self.dataset(name)
-        return self.database.read(f"samples.{name}", columns, where)
+        table = f"samples.{name}"
+        if where is None:
+            return self.database.read(table, columns)
+        condition, schema = Filter(where), self.database.schema(table)
+        condition.check(schema)
+        wanted = columns if columns is None else list(dict.fromkeys([*columns, *condition.names(schema.names)]))
+        batches = self.database.batches(table, wanted, size=_FILTERED_AT_ONCE)
+        kept = [condition.keep(pa.Table.from_batches([batch])) for batch in batches]
+        rows = pa.concat_tables(kept) if kept else schema.empty_table()
+        return rows if columns is None else rows.select(columns)
 
     def files(self, dataset: str) -> pa.Table | None:
         """Return the files that a dataset was ingested from, with size, mtime and digest."""
@@ -237,10 +254,9 @@ class Store:
             self.database.replace("models", row, "run")
         self._save("runs", {"id": run.id, "dataset": run.dataset}, run.to_json(), on=["id"])
 
-    def predictions(self, run_id: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+    def predictions(self, run_id: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the predictions of a run in the order in which they were made."""
-        condition = f"run = {quote(self.run(run_id).id)}"
-        return self.database.read("predictions", columns, f"{condition} AND ({where})" if where else condition)
+        return self.database.read("predictions", columns, f"run = {quote(self.run(run_id).id)}")
 
     def predictions_of(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Return the predictions of several runs, given by their whole ids, in one pass over the table."""

@@ -13,6 +13,7 @@ from histokit.plugin import Dataset
 from histokit.plugin.manager import registry
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import AUTOMATIC, check_how
+from histokit.store.filters import Filter
 from histokit.study.file import Data, beside
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import DATASET, SHARED, SPLIT, check_table
@@ -66,6 +67,9 @@ def _read(
     elif split is not None:
         with mistakes.at(where["split"]):
             _check_split(name, split, opened, store)
+    if table.get("where") is not None:
+        with mistakes.at(where["where"]):
+            _check_filter(name, table["where"], opened, store)
     plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate")}
     return Data(name, opened, split, made, allow_missing=table.get("allow_missing", False), **plain)
 
@@ -122,6 +126,13 @@ def _made(
         column = good.get("group") or (opened.group if opened else "group")
         check_how(**how, leave_one_group_out=flag, repeats=repeats, column=column)
     return name, good
+
+
+def _check_filter(name: str, text: str, opened: Dataset | None, store: FeatureStore) -> None:
+    """Raise unless a filter can be read, and fits the columns of a dataset that will not be ingested anew."""
+    condition = Filter(text)
+    if opened is None and name in [record.name for record in store.datasets()]:
+        condition.check(store.database.schema(f"samples.{name}"))
 
 
 def _check_split(name: str, split: str, opened: Dataset | None, store: FeatureStore) -> None:

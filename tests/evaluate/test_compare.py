@@ -376,7 +376,7 @@ def test_filters_over_what_is_known_of_runs(empty):
     assert kept("strategy = 'feature selection' OR grid IS NOT NULL") == ["Aet", "Bet"]
     with pytest.raises(UsageError) as caught:
         kept("klassifier = 'svm'")
-    assert "No field named klassifier" in caught.value.message
+    assert "there is no column 'klassifier'" in caught.value.message
     assert "classifier, " in caught.value.next
     with pytest.raises(UsageError):
         kept("seed = ")

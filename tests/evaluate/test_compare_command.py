@@ -71,7 +71,7 @@ def test_the_best_of_each_says_that_it_is_optimistic(call):
         ([], 2, "Give run ids (histokit list runs), --dataset D, --where EXPR or --all"),
         (["svmA"], 2, "two runs or more"),
         (["--dataset", "C"], 5, "no dataset 'C'"),
-        (["--where", "clasifier = 'svm'"], 2, "No field named clasifier"),
+        (["--where", "clasifier = 'svm'"], 2, "there is no column 'clasifier'"),
         (["--all", "--by", "stragety"], 2, "Did you mean 'strategy'"),
         (["--all", "--best-of", "nothing"], 2, "which --best-of names"),
         (["--all", "--metric", "auc"], 2, "no metric 'auc'"),

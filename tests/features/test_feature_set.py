@@ -150,7 +150,7 @@ def test_where_takes_sql_or_a_mask(one: FeatureSet) -> None:
     assert (kept.sample_ids, kept.X.tolist()) == (["b", "d"], [[2, 3], [6, 7]])
     with pytest.raises(UsageError, match=r"mask has the shape \(2,\); there are 5"):
         one.where([True, False])
-    with pytest.raises(UsageError, match="does not fit") as caught:
+    with pytest.raises(UsageError, match="there is no column 'lable'") as caught:
         one.where("lable = 'x'")
     assert "label" in caught.value.next
 

@@ -111,7 +111,7 @@ def test_by_and_figure_and_out_are_checked(call, tmp_path):
         (["evaluate", run, "--figure", tmp_path / "none" / "x.png"], "in a folder that exists"),
         (["predictions", run, "--out", tmp_path / "p.txt"], "neither .csv nor .parquet"),
         (["compare", run], "two runs or more"),
-        (["train", "toy", "--features", "net/last", "--where", "slid = 'P0'"], "No field named slid"),
+        (["train", "toy", "--features", "net/last", "--where", "slid = 'P0'"], "there is no column 'slid'"),
     ):
         code, out, err = call(*arguments)
         assert (code, out) == (2, "")
