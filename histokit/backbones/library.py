@@ -13,7 +13,7 @@ from histokit.backbones.cuts import Step, layer_of, outline
 from histokit.backbones.rows import Row
 from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Pooling, Preprocess
-from histokit.plugin.checkpoint import load_state, read_state
+from histokit.plugin.checkpoint import load_states, read_states
 from histokit.plugin.sidecar import beside, preprocess_from, read_object
 from histokit.plugin.weights import (
     PRETRAINED,
@@ -28,6 +28,8 @@ from histokit.plugin.weights import (
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from histokit.plugin.checkpoint import Adapt, States
 
 #: Builder arguments that histokit sets itself.
 RESERVED = ("pretrained", "pretrained_cfg", "checkpoint_path", "features_only", "weights", "progress", "cache_dir")
@@ -184,11 +186,11 @@ class LibraryBackbone(Backbone, ABC):
     def build(self) -> nn.Module:
         """Return the network with its weights loaded, in evaluation mode, without gradients."""
         file = self.weights_file()
-        state = read_state(file) if file else None
+        states = read_states(file) if file else None
         with seeded(random_seed(self.weights)):
             network = self._checked_create()
-        if state is not None and file is not None:
-            self.notes = self._load(network, state, file)
+        if states is not None and file is not None:
+            self.notes = self._load(network, states, file)
         return network.eval().requires_grad_(False)
 
     def prefix_tokens(self, network: nn.Module) -> int:
@@ -212,8 +214,24 @@ class LibraryBackbone(Backbone, ABC):
                 next=f"Mend or leave out the options: {self.base_name}",
             ) from error
 
-    def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
-        return load_state(network, state, name=self.name, origin=file, heads=self._heads(network))
+    def _load(self, network: nn.Module, states: States, file: Path) -> list[str]:
+        return load_states(
+            network,
+            states,
+            name=self.name,
+            origin=file,
+            heads=self._heads(network),
+            prepare=self._prepare,
+            filters=self._filters(network),
+        )
+
+    def _prepare(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Change tensors by the network's own names to what its options ask for."""
+        return state
+
+    def _filters(self, network: nn.Module) -> Sequence[Adapt]:
+        """Return functions that turn published weights into those of the network."""
+        return ()
 
     @abstractmethod
     def _create(self) -> nn.Module:

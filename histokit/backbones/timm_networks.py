@@ -13,7 +13,6 @@ from histokit.backbones.cuts import Step, layer_of, pooled_map, spread, trunk_cu
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
-from histokit.plugin.checkpoint import load_state
 from histokit.plugin.sidecar import beside, library_preprocess, read_object
 from histokit.plugin.weights import CONFIGURATION, Source, fetch, file_stem, local_file
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from histokit.backbones.rows import Row
+    from histokit.plugin.checkpoint import Adapt
 
 HUB = ("hf-hub:", "hf_hub:")
 FOLDER = "local-dir:"
@@ -127,20 +127,7 @@ class TimmBackbone(LibraryBackbone):
         )
         return network
 
-    def _load(self, network: nn.Module, state: Mapping[str, Tensor], file: Path) -> list[str]:
-        state = self._for_channels(network, state)
-        try:
-            return super()._load(network, state, file)
-        except StoreError as misfit:
-            for adapt in filters(network):
-                try:
-                    adapted = adapt(dict(state), network)
-                    return load_state(network, adapted, name=self.name, origin=file, heads=self._heads(network))
-                except Exception:
-                    continue
-            raise misfit from None
-
-    def _for_channels(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def _prepare(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Spread the first convolution of three colours over the channels that ``in_chans`` asks for."""
         from timm.models import adapt_input_conv
 
@@ -148,6 +135,12 @@ class TimmBackbone(LibraryBackbone):
         if "in_chans" not in self.options or first not in state or state[first].shape[1] != 3:
             return state
         return {**state, first: adapt_input_conv(int(self.options["in_chans"]), state[first])}
+
+    def _filters(self, network: nn.Module) -> Sequence[Adapt]:
+        def adapted(adapt: Callable[..., dict[str, Tensor]]) -> Adapt:
+            return lambda network, state: adapt(dict(self._prepare(network, state)), network)
+
+        return [adapted(adapt) for adapt in filters(network)]
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
         heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()

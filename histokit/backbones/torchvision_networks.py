@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from histokit.plugin.backbone import Layer, Pooling, Preprocess
 from histokit.plugin.weights import Source
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+    from histokit.plugin.checkpoint import Adapt
 
 #: What torchvision's own loading does for the weights' sake: GoogLeNet and Inception take input in ImageNet's
 #: normalisation and re-map it themselves, and in evaluation their auxiliary classifiers do nothing.
@@ -67,6 +70,9 @@ class TorchvisionBackbone(LibraryBackbone):
     def _heads(self, network: nn.Module) -> Sequence[str]:
         return HEADS
 
+    def _filters(self, network: nn.Module) -> Sequence[Adapt]:
+        return (_renamed,)
+
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         by_name = {step.module: step for step in steps}
         return [layer_of(by_name[cut], None, self._token_pooling(network)) for cut in trunk_cuts(network, steps)]
@@ -89,6 +95,11 @@ class TorchvisionBackbone(LibraryBackbone):
 
     def _library_source(self) -> Source:
         return Source(url=self.published.url)
+
+
+def _renamed(_network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Give the tensors of the DenseNets that are published the names that they have today."""
+    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", key): value for key, value in state.items()}
 
 
 def model_names() -> list[str]:

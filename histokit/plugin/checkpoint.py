@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from histokit.errors import StoreError, some
-from histokit.plugin.weights import SUFFIXES
+from histokit.errors import DataError, StoreError, some
+from histokit.plugin import inert_pickle
+from histokit.plugin.copies import Copy, copies, is_another_part, state_dicts, under
+from histokit.plugin.file_kinds import SAFETENSORS, recognise
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "student", "network")
-PREFIXES = ("module.", "backbone.", "model.", "teacher.", "encoder.", "_orig_mod.")
-#: First parts of the names that classifier and self-supervision heads go by.
-HEADS = ("head", "heads", "head_dist", "fc", "classifier", "classif", "last_linear", "dino_head", "ibot_head")
+    #: The mappings of names to tensors in a file, by the keys that lead to them.
+    States = Mapping[tuple[str, ...], Mapping[str, Tensor]]
+    #: Changes tensors, by the network's own names, to what the network takes.
+    Adapt = Callable[[nn.Module, Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 _SHOWN = 4
+_CLEAN = "Save the tensors alone: torch.save(net.state_dict(), FILE)"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a ``.safetensors``, ``.pth``, ``.pt`` or ``.bin`` file, without executing pickled code.
+    """Read the tensors of a file as `torch.save` or safetensors write it, without executing pickled code.
 
-    Where a checkpoint wraps them (``state_dict``, ``model``, ``teacher``), they are unwrapped.
+    Where a checkpoint wraps them (``state_dict``, ``model``, ``teacher``), they are unwrapped; of several sets of
+    tensors, the first in the order of `histokit.plugin.copies` is returned.
 
     Returns
     -------
@@ -31,33 +35,37 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    StoreError
-        If the file cannot be read, holds Python objects besides tensors, or no tensors.
+    DataError
+        If the file is something else, cannot be read, or holds no tensors.
     """
-    if path.suffix not in SUFFIXES:
-        raise StoreError(
-            f"{path} is of no known format for weights.", next=f"Give a file that ends in {', '.join(SUFFIXES)}."
-        )
-    document = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    state = _tensors(_unwrap(document))
-    if not state:
-        raise StoreError(
-            f"{path} holds no weights.", next="Save the network's state_dict(): torch.save(net.state_dict(), FILE)"
-        )
-    return state
+    return next(iter(read_states(path).values()))
 
 
-def _read_safetensors(path: Path) -> Any:
+def read_states(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Read all mappings of names to tensors in a file, by the keys that lead to them, the preferred ones first.
+
+    Raises
+    ------
+    DataError
+        If the file is something else, cannot be read, or holds no tensors.
+    """
+    found = _read_safetensors(path) if recognise(path) == SAFETENSORS else _read_torch(path)
+    if not found:
+        raise DataError(f"{path} holds no weights.", next=f"It must hold a state_dict. {_CLEAN}")
+    return found
+
+
+def _read_safetensors(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device="cpu")
+        return state_dicts(load_file(path, device="cpu"))
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 
 
-def _read_pickle(path: Path) -> Any:
+def _read_torch(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
     import pickle
     import warnings
 
@@ -65,38 +73,42 @@ def _read_pickle(path: Path) -> Any:
 
     try:
         with warnings.catch_warnings():
-            # Files pickled by a newer protocol than torch's own are read all the same.
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise StoreError(
-            f"{path} holds Python objects besides tensors, which are not loaded because loading would execute code.",
-            next="Save the tensors alone: torch.save(net.state_dict(), FILE)",
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            return state_dicts(torch.load(path, map_location="cpu", weights_only=True))
+    except pickle.UnpicklingError:
+        return _read_beside_objects(path)
+    except _FAILURES as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: Exception) -> StoreError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return StoreError(f"{path} cannot be read as weights ({reason}).", next="Get the file again; it may be cut short.")
+def _read_beside_objects(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Read tensors beside Python objects, or in a newer pickle protocol; nothing that the file names is imported."""
+    import pickle
+    import warnings
 
-
-def _unwrap(document: Any) -> Any:
-    while isinstance(document, Mapping) and not _tensors(document):
-        inner = next((document[key] for key in WRAPPERS if isinstance(document.get(key), Mapping)), None)
-        if inner is None:
-            return document
-        document = inner
-    return document
-
-
-def _tensors(document: Any) -> dict[str, Tensor]:
     import torch
 
-    if not isinstance(document, Mapping):
-        return {}
-    return {str(key): value for key, value in document.items() if isinstance(value, torch.Tensor)}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=torch.serialization.SourceChangeWarning)
+            document = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
+    except (pickle.UnpicklingError, *_FAILURES) as error:
+        raise _unreadable(path, error) from error
+    found = state_dicts(document)
+    if not found:
+        raise DataError(
+            f"{path} holds Python objects besides tensors, which are not loaded because loading would execute code.",
+            next=_CLEAN,
+        )
+    return found
+
+
+_FAILURES = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return DataError(f"{path} cannot be read as weights ({reason}).", next="Get the file again; it may be cut short.")
 
 
 def load_state(
@@ -104,20 +116,44 @@ def load_state(
 ) -> list[str]:
     """Put tensors into a network, strictly; only classifier heads may be missing, of another shape or superfluous.
 
-    A head without weights becomes an identity, so that nothing random remains in the network.
-    Half-precision tensors are widened to the network's type.
+    As `load_states`, for one mapping of names to tensors.
+    """
+    return load_states(network, {(): state}, name=name, origin=origin, heads=heads)
+
+
+def load_states(
+    network: nn.Module,
+    states: States,
+    *,
+    name: str,
+    origin: Path,
+    heads: Iterable[str] = (),
+    prepare: Adapt | None = None,
+    filters: Sequence[Adapt] = (),
+) -> list[str]:
+    """Put the tensors of a checkpoint into a network, strictly.
+
+    The network's names are looked for under any prefix. A classifier head may be missing or of another shape: it
+    becomes an identity, so that nothing random remains in the network. What is recognisably of another part (heads,
+    queues, projectors, a second copy of the network) is left out. Half-precision tensors are widened to the network's
+    type.
 
     Parameters
     ----------
     network : torch.nn.Module
         Changed in place.
-    state : mapping of str to Tensor
+    states : mapping
+        As `read_states` gives it.
     name : str
         Of the backbone, for messages.
     origin : Path
         The file, for messages.
     heads : iterable of str
         Module paths of classifier heads, auxiliary ones included.
+    prepare : callable, optional
+        Changes the tensors of the network before they are compared with it.
+    filters : sequence of callable
+        Change tensors with other names to those of the network, tried in turn where none fit as they are.
 
     Returns
     -------
@@ -129,40 +165,92 @@ def load_state(
     StoreError
         If the tensors do not fit; names some keys and shapes.
     """
-    heads = tuple(heads)
-    expected = network.state_dict()
-    given = _strip_prefixes(state, expected)
-    misfits = [k for k, v in expected.items() if not _fits(k, v, given)]
-    headless = [k for k in misfits if _under(k, heads)]
-    superfluous = [k for k in given if k not in expected]
-    spare = [k for k in superfluous if _under(k, (*heads, *HEADS))]
-    if len(headless) < len(misfits) or len(spare) < len(superfluous):
-        raise _mismatch(name, origin, expected, given, [k for k in superfluous if k not in spare], misfits, headless)
-    for module in dict.fromkeys(key.rpartition(".")[0] for key in headless):
-        _make_identity(network, module)
-    kept = {k: given.get(k, v) for k, v in network.state_dict().items()}
-    network.load_state_dict(kept, strict=True)
-    return _notes(origin, headless, spare, given)
+    heads, expected = tuple(heads), network.state_dict()
+    found = copies(states, expected, heads)
+    fitting = [fit for copy in found if not (fit := _Fit(network, copy, heads, prepare)).wrong]
+    if not fitting:
+        fitting = _filtered(network, states, heads, filters)
+    if not fitting:
+        best = found[0] if found else Copy((), "", next(iter(states.values())), (), 0)
+        raise _Fit(network, best, heads, prepare).error(name, origin)
+    chosen = fitting[0]
+    chosen.fill()
+    return [*chosen.notes(origin), *_other_copies(origin, [fit.copy for fit in fitting])]
 
 
-def _fits(key: str, value: Tensor, given: Mapping[str, Tensor]) -> bool:
-    if key not in given:
-        return key.endswith("num_batches_tracked")
-    return given[key].shape == value.shape
+def _filtered(network: nn.Module, states: States, heads: Sequence[str], filters: Sequence[Adapt]) -> list[_Fit]:
+    for state in states.values():
+        for adapt in filters:
+            try:
+                adapted = adapt(network, dict(state))
+            except Exception:
+                # Written for other names than these.
+                continue
+            found = copies({(): adapted}, network.state_dict(), heads)
+            fitting = [fit for copy in found if not (fit := _Fit(network, copy, heads, None)).wrong]
+            if fitting:
+                return fitting
+    return []
 
 
-def _under(key: str, modules: Sequence[str]) -> bool:
-    return any(key.startswith(f"{module}.") for module in modules)
+class _Fit:
+    """How the tensors of a copy fit a network."""
 
+    def __init__(self, network: nn.Module, copy: Copy, heads: Sequence[str], prepare: Adapt | None):
+        self.network, self.copy = network, copy
+        self.expected = network.state_dict()
+        self.given = prepare(network, copy.tensors) if prepare else copy.tensors
+        misfits = [key for key, value in self.expected.items() if not self._fits(key, value)]
+        self.headless = [key for key in misfits if under(key, heads)]
+        self.misfits = [key for key in misfits if not under(key, heads)]
+        foreign = [key for key in self.given if key not in self.expected]
+        self.spare = [key for key in foreign if is_another_part(key, heads)]
+        self.superfluous = [key for key in foreign if key not in self.spare]
+        #: Whether it must not be loaded.
+        self.wrong = bool(self.misfits or self.superfluous)
 
-def _strip_prefixes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stripped = dict(state)
-    for _ in range(2):
-        for prefix in PREFIXES:
-            foreign = not any(key.startswith(prefix) for key in expected)
-            if foreign and any(key.startswith(prefix) for key in stripped):
-                stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
-    return stripped
+    def _fits(self, key: str, value: Tensor) -> bool:
+        if key not in self.given:
+            return key.endswith("num_batches_tracked")
+        return self.given[key].shape == value.shape
+
+    def fill(self) -> None:
+        """Put the tensors into the network."""
+        for module in dict.fromkeys(key.rpartition(".")[0] for key in self.headless):
+            _make_identity(self.network, module)
+        kept = {key: self.given.get(key, value) for key, value in self.network.state_dict().items()}
+        self.network.load_state_dict(kept, strict=True)
+
+    def notes(self, origin: Path) -> list[str]:
+        """What was left out."""
+        notes = []
+        if self.headless:
+            other = " of this shape" if any(key in self.given for key in self.headless) else ""
+            notes.append(
+                f"{origin.name} has no {some(self.headless, _SHOWN)}{other}: the network is used without that "
+                "classifier head"
+            )
+        spare = [self.copy.prefix + key for key in self.spare if not key.endswith("num_batches_tracked")]
+        spare += self.copy.beside
+        if spare:
+            notes.append(f"{origin.name} has {some(spare, _SHOWN)}, which the network does not have: left out")
+        return notes
+
+    def error(self, name: str, origin: Path) -> StoreError:
+        """Return the error that says what does not fit."""
+        missing = [key for key in self.misfits if key not in self.given]
+        reshaped = [key for key in self.misfits if key in self.given]
+        shapes = [f"{k} is {tuple(self.given[k].shape)}, not {tuple(self.expected[k].shape)}" for k in reshaped]
+        parts = [
+            f"{len(keys)} {what}: {some(keys, _SHOWN)}"
+            for keys, what in ((missing, "missing"), (self.superfluous, "superfluous"), (shapes, "of another shape"))
+            if keys
+        ]
+        return StoreError(
+            f"{origin} does not fit {name!r}; {'; '.join(parts)}.",
+            next=f"Give weights of {name!r}, or name the network and the builder options that these weights are of.",
+            details={"missing": missing, "superfluous": self.superfluous, "reshaped": reshaped},
+        )
 
 
 def _make_identity(network: nn.Module, module: str) -> None:
@@ -172,37 +260,8 @@ def _make_identity(network: nn.Module, module: str) -> None:
     setattr(network.get_submodule(parent), child, nn.Identity())
 
 
-def _notes(origin: Path, headless: list[str], spare: list[str], given: Mapping[str, Tensor]) -> list[str]:
-    notes = []
-    if headless:
-        other = " of this shape" if any(key in given for key in headless) else ""
-        notes.append(
-            f"{origin.name} has no {some(headless, _SHOWN)}{other}: the network is used without that classifier head"
-        )
-    if spare:
-        notes.append(f"{origin.name} has {some(spare, _SHOWN)}, which the network does not have: left out")
-    return notes
-
-
-def _mismatch(
-    name: str,
-    origin: Path,
-    expected: Mapping[str, Tensor],
-    given: Mapping[str, Tensor],
-    superfluous: list[str],
-    misfits: list[str],
-    headless: list[str],
-) -> StoreError:
-    missing = [k for k in misfits if k not in given and k not in headless]
-    reshaped = [k for k in misfits if k in given and k not in headless]
-    shapes = [f"{k} is {tuple(given[k].shape)}, not {tuple(expected[k].shape)}" for k in reshaped]
-    parts = [
-        f"{len(keys)} {what}: {some(keys, _SHOWN)}"
-        for keys, what in ((missing, "missing"), (superfluous, "superfluous"), (shapes, "of another shape"))
-        if keys
-    ]
-    return StoreError(
-        f"{origin} does not fit {name!r}; {'; '.join(parts)}.",
-        next=f"Give weights of {name!r}, or name the network and the builder options that these weights are of.",
-        details={"missing": missing, "superfluous": superfluous, "reshaped": reshaped},
-    )
+def _other_copies(origin: Path, fitting: Sequence[Copy]) -> list[str]:
+    if len(fitting) < 2:
+        return []
+    others = some([copy.place or "the top" for copy in fitting[1:]], _SHOWN)
+    return [f"{origin.name} has weights of the network at {fitting[0].place or 'the top'}, taken, and at {others}"]

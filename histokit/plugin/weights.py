@@ -21,7 +21,8 @@ PRETRAINED = "pretrained"
 RANDOM = "random"
 #: Environment variable that names a folder of weights files.
 FOLDER_VARIABLE = "HISTOKIT_WEIGHTS"
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+#: How files of weights usually end; what they are is read in them.
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 #: What a folder of weights holds, in order of preference.
 PREFERRED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
@@ -114,7 +115,7 @@ def local_file(weights: str) -> Path | None:
     for name in PREFERRED:
         if (path / name).is_file():
             return path / name
-    found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES)
+    found = sorted(p for p in path.iterdir() if p.name.endswith(SUFFIXES))
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} weights files ({', '.join(p.name for p in found[:5])})" if found else "no weights file"

@@ -1,0 +1,193 @@
+"""Which tensors of a checkpoint are those of a network: training scripts save more, and under other names.
+
+A network's weights are found by their own names: wherever all of them stand under one prefix, there is a copy of the
+network, whatever the prefix is. Of several copies the first in this order is taken: the network itself before
+``teacher`` before ``student``, and before momentum encoders and averages of weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: What networks are called inside a checkpoint, and what wraps them, in the order of preference.
+WORDS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "teacher",
+    "student",
+    "network",
+    "net",
+    "module",
+    "backbone",
+    "encoder",
+    "encoder_q",
+    "base_encoder",
+    "online_encoder",
+)
+#: Parts of names by which a copy that follows the trained one is known, in the order of preference.
+FOLLOWERS = (frozenset(("momentum", "target", "key", "k")), frozenset(("ema", "averaged", "swa", "shadow")))
+#: First parts of the names that classifier and self-supervision heads go by.
+HEADS = ("head", "heads", "head_dist", "fc", "classifier", "classif", "last_linear", "dino_head", "ibot_head")
+
+#: Words in the first part of a name by which what is trained beside a network is known.
+_PARTS = frozenset(
+    (
+        *("queue", "projector", "projection", "proj", "predictor", "prediction", "prototypes", "prototype", "decoder"),
+        *("criterion", "loss", "memory", "ema", "momentum", "teacher", "student", "target", "classifier", "head"),
+        *("heads", "aux", "auxiliary", "logit", "mask", "temperature"),
+    )
+)
+#: Last parts of names that hold nothing that was trained.
+_COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "relative_position_index", "attn_mask", "n_averaged")
+#: What torch puts into the middle of a module's path when it wraps the module.
+_INSERTED = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
+
+_DEEPEST = 6
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The tensors of a network somewhere in a checkpoint.
+
+    Parameters
+    ----------
+    path : tuple of str
+        Keys of the mappings that lead to the tensors.
+    prefix : str
+        What their names begin with before the network's own names: ``module.encoder_q.``, or empty.
+    tensors : mapping
+        By the network's own names; others that stand under the prefix keep what follows it.
+    beside : tuple of str
+        Names of what stands outside the prefix, shortened to where they part from it.
+    found : int
+        How many names of the network are there.
+    """
+
+    path: tuple[str, ...]
+    prefix: str
+    tensors: Mapping[str, Tensor]
+    beside: tuple[str, ...]
+    found: int
+
+    @property
+    def place(self) -> str:
+        """Where it is, in words; empty for the top of the file."""
+        return ".".join((*self.path, *_parts(self.prefix)))
+
+
+def state_dicts(document: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
+    """Return all mappings of names to tensors in a checkpoint by the keys that lead to them, the preferred ones first.
+
+    Tensors at the top beside such mappings come last.
+    """
+    found: dict[tuple[str, ...], dict[str, Tensor]] = {}
+    _collect(document, (), found)
+    beside = len(found) > 1
+    return dict(sorted(found.items(), key=lambda item: (beside and not item[0], order(item[0]))))
+
+
+def _collect(document: Any, path: tuple[str, ...], found: dict[tuple[str, ...], dict[str, Tensor]]) -> None:
+    import torch
+
+    if not isinstance(document, Mapping) or len(path) > _DEEPEST:
+        return
+    own = {_plain(key): value for key, value in document.items() if isinstance(value, torch.Tensor)}
+    if own:
+        found[path] = own
+    for key, value in document.items():
+        if isinstance(key, str):
+            _collect(value, (*path, key), found)
+
+
+def _plain(key: Any) -> str:
+    return ".".join(part for part in str(key).split(".") if part not in _INSERTED)
+
+
+def copies(
+    states: Mapping[tuple[str, ...], Mapping[str, Tensor]], expected: Collection[str], heads: Sequence[str]
+) -> list[Copy]:
+    """Return where names of a network stand in a checkpoint: those with all that are needed first, in order.
+
+    Parameters
+    ----------
+    states : mapping
+        As `state_dicts` gives it.
+    expected : collection of str
+        The network's names.
+    heads : sequence of str
+        Modules that may be missing.
+    """
+    needed = {k for k in expected if not under(k, heads) and not k.endswith("num_batches_tracked")} or set(expected)
+    found = []
+    for path, state in states.items():
+        counts: Counter[str] = Counter()
+        for key in state:
+            for prefix, name in _splits(key):
+                if name in needed:
+                    counts[prefix] += 1
+        for prefix, count in counts.items():
+            found.append((count, path, prefix))
+    whole = sorted((c for c in found if c[0] == len(needed)), key=lambda c: order((*c[1], *_parts(c[2]))))
+    best = whole or sorted(found, key=lambda c: (-c[0], order((*c[1], *_parts(c[2])))))[:1]
+    return [_copy(states[path], path, prefix, expected, count) for count, path, prefix in best]
+
+
+def _splits(key: str) -> Iterable[tuple[str, str]]:
+    yield "", key
+    for match in re.finditer(r"\.", key):
+        yield key[: match.end()], key[match.end() :]
+
+
+def _copy(state: Mapping[str, Tensor], path: tuple[str, ...], prefix: str, expected: Collection[str], n: int) -> Copy:
+    tensors = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    outside = [key for key in state if not key.startswith(prefix)]
+    # A head may stand beside the network that it belongs to: backbone.conv.weight, fc.weight.
+    around = [prefix[: match.end()] for match in re.finditer(r"\.", prefix)][-2::-1] + [""] * bool(prefix)
+    for key in expected:
+        for outer in around:
+            if key not in tensors and outer + key in state:
+                tensors[key] = state[outer + key]
+                outside = [other for other in outside if other != outer + key]
+    return Copy(path, prefix, tensors, tuple(dict.fromkeys(_apart(key, prefix) for key in outside)), n)
+
+
+def _apart(key: str, prefix: str) -> str:
+    parts, own = key.split("."), _parts(prefix)
+    shared = next((i for i, (a, b) in enumerate(zip(parts, own, strict=False)) if a != b), len(own))
+    return ".".join(parts[: shared + 1])
+
+
+def order(parts: Sequence[str]) -> tuple[int, tuple[int, ...]]:
+    """Return what puts copies of a network in order, by the names that lead to them."""
+    words = [set(re.split(r"[_\W]+", part.lower())) for part in parts]
+    follows = max((i + 1 for i, marks in enumerate(FOLLOWERS) for found in words if marks & found), default=0)
+    return follows, tuple(WORDS.index(part) if part in WORDS else len(WORDS) for part in parts)
+
+
+def is_counter(key: str) -> bool:
+    """Return whether a name is of something that was not trained."""
+    return key.rpartition(".")[2] in _COUNTERS
+
+
+def is_another_part(key: str, heads: Sequence[str]) -> bool:
+    """Return whether a name is recognisably of a head, or of something that is trained beside a network."""
+    first = key.partition(".")[0]
+    words = set(re.split(r"[_\d]+", first.lower()))
+    return is_counter(key) or under(key, (*heads, *HEADS)) or bool(words & _PARTS)
+
+
+def under(key: str, modules: Sequence[str]) -> bool:
+    """Return whether a name is of something in one of some modules."""
+    return any(key.startswith(f"{module}.") for module in modules)
+
+
+def _parts(prefix: str) -> tuple[str, ...]:
+    return tuple(prefix.removesuffix(".").split(".")) if prefix else ()
