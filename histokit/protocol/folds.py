@@ -1,4 +1,4 @@
-"""Samples into folds and hold-outs, so that no group is cut."""
+"""Samples into folds, so that no group is cut."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_DRAWS = 100
+from histokit.errors import some
+from histokit.protocol.covering import counted, even_price, lone_classes, lost_classes, spread_classes
+
+Codes = NDArray[np.intp]
+
+#: How often folds are drawn anew that leave a class out of training though its groups need not be together.
+_ATTEMPTS = 5
 
 
-def codes(values: Any) -> NDArray[np.intp]:
+def codes(values: Any) -> Codes:
     """Return each value's number among the sorted distinct values, as text."""
     return np.unique(np.asarray([str(v) for v in values]), return_inverse=True)[1]
 
 
-def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[NDArray[np.intp], list[str]]:
+def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes, list[str]]:
     """Give every sample the number of the fold that tests it.
 
-    Folds are stratified by label as far as groups allow, and there are never more of them than groups.
+    Folds are stratified by label as far as groups allow, and there are never more of them than groups. A class of two
+    groups or more is among the training samples of every fold wherever such folds are found.
 
     Parameters
     ----------
@@ -44,6 +51,11 @@ def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[NDArr
     """
     y = codes(labels)
     g = None if groups is None else codes(groups)
+    fold, notes = _assign(y, g, folds, seed)
+    return fold, [*notes, *lacking(lone_classes(y, fold), y, g, labels, "training when it is tested")]
+
+
+def _assign(y: Codes, g: Codes | None, folds: int, seed: int) -> tuple[Codes, list[str]]:
     available = len(y) if g is None else int(g.max(initial=-1)) + 1
     if available < 2:
         raise ValueError("folds need at least two groups")
@@ -52,16 +64,37 @@ def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[NDArr
         notes.append(
             f"{count} folds instead of {folds}: there are only {available} {'samples' if g is None else 'groups'}"
         )
+    fold, why = _draw_folds(y, g, count, seed)
+    if why is not None:
+        notes.append(f"the folds are not stratified: {why}")
+    unit = np.arange(len(y)) if g is None else g
+    if not len(lost_classes(y, unit, fold)):
+        return fold, notes
+    for attempt in range(_ATTEMPTS):
+        other, its = _draw_folds(y, g, count, _another(seed, attempt))
+        if its == why and not len(lost_classes(y, unit, other)):
+            return other, notes
+    counts, place = counted(y, unit), np.empty(available, np.intp)
+    place[unit] = fold
+    return spread_classes(counts, place, count, even_price(counts, count), seed)[unit], notes
+
+
+def _another(seed: int, attempt: int) -> int:
+    """Return a seed that is no repeat's."""
+    return int(np.random.SeedSequence([seed, attempt]).generate_state(1)[0])
+
+
+def _draw_folds(y: Codes, g: Codes | None, count: int, seed: int) -> tuple[Codes, str | None]:
+    """Return folds, and why they are not stratified where they are not."""
+    if np.bincount(y).max() < count:
+        return _unstratified(g, len(y), count, seed), "every class has fewer samples than there are folds"
     fold = _stratified(y, g, count, seed)
     if fold is None:
-        notes.append("the folds are not stratified: every class has fewer samples than there are folds")
-        fold = _unstratified(g, len(y), count, seed)
-    return fold, notes
+        return _unstratified(g, len(y), count, seed), "one of them would be empty"
+    return fold, None
 
 
-def _stratified(y: NDArray[np.intp], g: NDArray[np.intp] | None, count: int, seed: int) -> NDArray[np.intp] | None:
-    if np.bincount(y).max() < count:
-        return None
+def _stratified(y: Codes, g: Codes | None, count: int, seed: int) -> Codes | None:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     splitter = (StratifiedKFold if g is None else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
@@ -71,7 +104,7 @@ def _stratified(y: NDArray[np.intp], g: NDArray[np.intp] | None, count: int, see
     return fold if len(np.unique(fold)) == count else None
 
 
-def _unstratified(g: NDArray[np.intp] | None, n: int, count: int, seed: int) -> NDArray[np.intp]:
+def _unstratified(g: Codes | None, n: int, count: int, seed: int) -> Codes:
     units = np.arange(n) if g is None else g
     order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
     fold_of_unit = np.empty(len(order), np.intp)
@@ -80,74 +113,47 @@ def _unstratified(g: NDArray[np.intp] | None, n: int, count: int, seed: int) -> 
     return fold_of_unit[units]
 
 
-def _numbers(splits: Any, n: int) -> NDArray[np.intp]:
+def _numbers(splits: Any, n: int) -> Codes:
     fold = np.full(n, -1, np.intp)
     for number, (_, test) in enumerate(splits):
         fold[test] = number
     return fold
 
 
-def draw_test(labels: Any, groups: Any, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Draw whole groups for a test set whose class counts come close to a fraction of all.
+def lacking(numbers: Codes, y: Codes, g: Codes | None, labels: Any, where: str) -> list[str]:
+    """Say of classes that are on one side only what they lack, and whether that is for want of groups.
 
     Parameters
     ----------
+    numbers : array of int
+        Of these classes.
+    y : (n,) array of int
+    g : (n,) array of int, optional
+        Numbers of groups.
     labels : sequence of n labels
-    groups : sequence of n group values, or None
-    fraction : float
-        Between 0 and 1.
-    seed : int
-
-    Returns
-    -------
-    test : (n,) array of bool
-        Neither empty nor full: of 100 random orders of the groups, the beginning of one of them
-        whose class counts are nearest to `fraction` of each class.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two groups.
+    where : str
+        Where no sample of them is.
     """
-    y = codes(labels)
-    rng = np.random.default_rng(seed)
-    if groups is None:
-        return _draw_samples(y, fraction, rng)
-    g = codes(groups)
-    counts = np.zeros((int(g.max(initial=-1)) + 1, int(y.max(initial=-1)) + 1))
-    np.add.at(counts, (g, y), 1)
-    if len(counts) < 2:
-        raise ValueError("a test set needs at least two groups")
-    wanted, best, drawn = fraction * counts.sum(0), np.inf, np.arange(0)
-    for _ in range(_DRAWS):
-        order = rng.permutation(len(counts))
-        distance = ((counts[order].cumsum(0)[:-1] - wanted) ** 2).sum(1)
-        size = int(distance.argmin())
-        if distance[size] < best:
-            best, drawn = float(distance[size]), order[: size + 1]
-    return np.isin(g, drawn)
+    what = "sample" if g is None else "group"
+    single = np.isin(numbers, lone_classes(y, np.arange(len(y)) if g is None else g))
+    reasons = ((numbers[single], f"in a single {what}"), (numbers[~single], f"in {what}s that were not parted"))
+    return [
+        f"class {some([str(labels[int(np.argmax(y == number))]) for number in those], 3)} is {why}: no sample of it is "
+        f"in {where}"
+        for those, why in reasons
+        if len(those)
+    ]
 
 
-def _draw_samples(y: NDArray[np.intp], fraction: float, rng: np.random.Generator) -> NDArray[np.bool_]:
-    if len(y) < 2:
-        raise ValueError("a test set needs at least two samples")
-    test = np.zeros(len(y), bool)
-    for label in np.unique(y):
-        members = rng.permutation(np.flatnonzero(y == label))
-        test[members[: round(fraction * len(members))]] = True
-    if test.all() or not test.any():
-        test[rng.integers(len(y))] ^= True
-    return test
-
-
-def inner_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[NDArray[np.intp], list[str]]:
+def inner_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes, list[str]]:
     """Give every training sample the number of the inner fold that tests it.
 
-    As `assign_folds`, but a single group is cut into plain folds, with a note.
+    As `assign_folds`, but a single group is cut into plain folds, with a note, and classes are not named in notes.
     """
-    if groups is not None and len({str(g) for g in groups}) > 1:
-        return assign_folds(labels, groups, folds, seed)
-    fold, notes = assign_folds(labels, None, folds, seed)
-    if groups is not None:
+    y, cut = codes(labels), groups is not None and len({str(g) for g in groups}) < 2
+    fold, notes = _assign(y, None if groups is None or cut else codes(groups), folds, seed)
+    if cut:
         notes.append("the inner folds cut the only group of the training samples")
+    if len(lone_classes(y, fold)):
+        notes.append("an inner fold tests all samples of a class and has none to train on")
     return fold, notes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,14 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.folds import assign_folds, draw_test
+from histokit.plugin.ranges import SEEDS
+from histokit.protocol.folds import assign_folds
+from histokit.protocol.holdouts import draw_test
 
 #: Repeat, fold, sample id, role.
 Row = tuple[int, int, str, str]
 _COVERING_DRAWS = 100
+_COVERING_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,18 @@ def drawn_rows(
     for repeat in range(repeats):
         try:
             if folds is None:
-                drawn = draw_test(data.labels, data.groups, test or 0, seed + repeat)
-                rows += [(repeat, 0, i, "test" if t else "train") for i, t in zip(data.ids, drawn, strict=True)]
-                continue
-            fold, new = assign_folds(data.labels, data.groups, folds, seed + repeat)
+                drawn, new = draw_test(data.labels, data.groups, test or 0, (seed + repeat) % SEEDS)
+                new_rows = [(repeat, 0, i, "test" if t else "train") for i, t in zip(data.ids, drawn, strict=True)]
+            else:
+                fold, new = assign_folds(data.labels, data.groups, folds, (seed + repeat) % SEEDS)
+                new_rows = _rows(data.ids, fold, repeat)
         except ValueError:
             raise DataError(
                 f"There is only one {column or 'sample'}: training and test cannot be kept apart.",
                 next="Name a finer column with --group COLUMN, if that is no leak.",
             ) from None
         notes += [note for note in new if note not in notes]
-        rows += _rows(data.ids, fold, repeat)
+        rows += new_rows
     return rows
 
 
@@ -76,12 +81,13 @@ def _rows(ids: NDArray[np.object_], fold: NDArray[np.intp], repeat: int) -> list
 
 
 def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes: list[str]) -> list[Row]:
-    """Draw groups for training in each fold, all classes covered if one of a hundred draws does so."""
+    """Draw groups for training in each fold, all classes covered wherever so many groups can cover them."""
     assert data.groups is not None
     group_of = dict(zip(data.ids, map(str, data.groups), strict=True))
     label_of = dict(zip(data.ids, data.labels, strict=True))
-    kept = []
-    for place in sorted({row[:2] for row in rows}):
+    kept, short = [], 0
+    places = sorted({row[:2] for row in rows})
+    for place in places:
         here = [row for row in rows if row[:2] == place]
         training = [row[2] for row in here if row[3] != "test"]
         labels: dict[str, set[str]] = {}
@@ -90,12 +96,15 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
         if len(labels) < count:
             notes.append(f"fold {place[1]} trains on {len(labels)} groups instead of {count}: there are no more")
         drawn = _covering_draw(labels, min(count, len(labels)), np.random.default_rng([seed, *place]))
+        short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
         kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]
+    if short:
+        notes.append(f"in {short} of {len(places)} folds no {count} groups with samples of all classes were found")
     return kept
 
 
 def _covering_draw(labels: dict[str, set[str]], count: int, rng: np.random.Generator) -> set[str]:
-    names, wanted = sorted(labels), len(set().union(*labels.values()))
+    names, wanted = sorted(labels), set().union(*labels.values())
     best: set[str] = set()
     covered = -1
     for _ in range(_COVERING_DRAWS):
@@ -103,6 +112,26 @@ def _covering_draw(labels: dict[str, set[str]], count: int, rng: np.random.Gener
         found = len(set().union(*(labels[name] for name in drawn)))
         if found > covered:
             best, covered = drawn, found
-        if covered == wanted:
-            break
-    return best
+        if covered == len(wanted):
+            return best
+    cover = _cover(labels, wanted, count, rng, iter(range(_COVERING_STEPS)))
+    if cover is None:
+        return best
+    others = [name for name in rng.permutation(names).tolist() if name not in cover]
+    return {*cover, *others[: count - len(cover)]}
+
+
+def _cover(
+    labels: dict[str, set[str]], missing: set[str], count: int, rng: np.random.Generator, steps: Iterator[int]
+) -> list[str] | None:
+    """Return at most so many groups that hold all missing classes: one of each group with the rarest is tried."""
+    if not missing:
+        return []
+    if not count or next(steps, None) is None:
+        return None
+    holders = {label: [name for name in sorted(labels) if label in labels[name]] for label in sorted(missing)}
+    for name in rng.permutation(min(holders.values(), key=len)).tolist():
+        rest = _cover(labels, missing - labels[name], count - 1, rng, steps)
+        if rest is not None:
+            return [name, *rest]
+    return None
