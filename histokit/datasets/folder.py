@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from histokit.datasets.labels import LabelTable, require_labels
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.labels import Groups, LabelTable, require_labels
 from histokit.datasets.patterns import PathPattern
-from histokit.datasets.tables import refuse_reserved
+from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Tally, Walk, is_image
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, Sample
@@ -31,11 +33,14 @@ class Folder(Dataset):
     group : str, optional
         The column that no fold may cut through.
     labels : str, optional
-        A CSV or Parquet table of labels, relative to the root or a whole path; its other columns become columns too.
+        A CSV or Parquet table of labels: a whole path, or relative to the root or the current folder; its other
+        columns become columns too.
     on : str, optional
         The field of the pattern that is also a column of the table, by which its rows are found.
     label_column : str
         The column of the table that holds the label.
+    text : tuple of str
+        Columns of the table that are text whatever they look like.
     levels : tuple of str
         Columns, fine to coarse, over which scores may be aggregated.
     classes : tuple of str
@@ -43,6 +48,7 @@ class Folder(Dataset):
     positive : str, optional
         The positive one of two classes.
     metric : str
+        What scores are judged by.
     mpp : float, optional
         Micrometres per pixel of all images.
 
@@ -68,18 +74,22 @@ class Folder(Dataset):
         positive: str | None = None,
         metric: str = "accuracy",
         mpp: float | None = None,
+        text: tuple[str, ...] = (),
     ):
         super().__init__(root)
         self.pattern = PathPattern(pattern or (f"{{{on}}}/**" if labels and on else "{label}/**"))
-        self.group, self.levels, self.metric, self.mpp = group, tuple(levels), metric, mpp
+        self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
+        self.metric, self.mpp = metric, mpp
         self.classes, self.positive = tuple(classes) or None, positive
-        self.label_table = self._label_table(labels, on, label_column)
+        self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
         fields = [name for name in self.pattern.fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
         if self.label_table is None:
             self._require_columns(fields)
 
-    def _label_table(self, labels: str | None, on: str | None, label_column: str) -> LabelTable | None:
+    def _label_table(
+        self, labels: str | None, on: str | None, label_column: str, text: tuple[str, ...]
+    ) -> LabelTable | None:
         pattern = self.pattern
         if labels is None:
             if on is not None:
@@ -98,7 +108,9 @@ class Folder(Dataset):
                 f"Labels come from the table {labels!r} and from {{label}} in the pattern as well.",
                 next="Name the field in the pattern otherwise, or leave out -o labels.",
             )
-        return LabelTable(self.root / labels, on, label_column, text=(self.group, *self.levels))
+        return LabelTable(
+            find_table(self.root, labels, "labels"), on, label_column, text=(self.group, *self.levels, *text)
+        )
 
     def _require_columns(self, known: Sequence[str]) -> None:
         for option, names in (("group", [self.group] if self.group else []), ("levels", self.levels)):
@@ -139,11 +151,13 @@ class Folder(Dataset):
             If `positive` or one of `classes` is not a label.
         """
         self.warnings.clear()
-        columns = self.columns
+        columns, groups = self.columns, Groups(self.group)
         walk, others, ambiguous, unlabelled = Walk(self.root), Tally(), Tally(), Tally()
         labels: set[str] = set()
         matched, beside = 0, 0
-        for path in walk.files():
+        for on_disk in walk.files():
+            # As Linux and Windows write names; macOS takes letters and their accents apart.
+            path = unicodedata.normalize("NFC", on_disk)
             found = self.pattern.match(path) if is_image(path) or self.pattern.names_suffix else None
             if found is None:
                 if is_image(path):
@@ -155,7 +169,7 @@ class Folder(Dataset):
             if unclear:
                 self._require_clear(path, found, unclear)
                 ambiguous.add(path)
-            sample = self._sample(path, found, columns)
+            sample = self._sample(path, on_disk, found, columns, groups)
             matched += 1
             if sample.label is None:
                 unlabelled.add(path)
@@ -165,7 +179,7 @@ class Folder(Dataset):
         if not matched:
             raise self._nothing(others, beside)
         require_labels(labels, self.positive, self.classes)
-        self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *walk.warnings()])
+        self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *groups.remarks(), *walk.warnings()])
 
     def _require_clear(self, path: str, found: dict[str, str], unclear: list[str]) -> None:
         """Raise where it is not clear which group a path belongs to: folds would cut through groups unseen."""
@@ -177,14 +191,18 @@ class Folder(Dataset):
                 next="Write out what separates the fields, such as {patient}_idx{idx}_{rest}.",
             )
 
-    def _sample(self, path: str, found: dict[str, str], columns: Mapping[str, type]) -> Sample:
+    def _sample(
+        self, path: str, on_disk: str, found: dict[str, str], columns: Mapping[str, type], groups: Groups
+    ) -> Sample:
+        found = {name: tidy_text(text) for name, text in found.items()}
         label = found.pop("label", None)
         metadata: dict[str, Any] = dict.fromkeys(columns)
         if self.label_table is not None:
             label, values = self.label_table.row(found[self.label_table.on])
             metadata.update(values)
         metadata.update(found)
-        return Sample(path, (path,), label=label, mpp=self.mpp, metadata=metadata)
+        groups.complete(path, metadata)
+        return Sample(path, (on_disk,), label=label or None, mpp=self.mpp, metadata=metadata)
 
     def _nothing(self, others: Tally, beside: int) -> DataError:
         if not others:
@@ -212,7 +230,7 @@ class Folder(Dataset):
         if unlabelled and self.label_table is not None:
             yield f"{_images(unlabelled.count)} not have a label in the table, for example {unlabelled.examples[0]!r}"
         if self.label_table is not None:
-            yield from self.label_table.unused()
+            yield from self.label_table.remarks()
         likely = [name for name in self.columns if name.lower() in _GROUP_LIKE]
         if self.group is None and likely:
             yield f"No group is set, so folds may cut through a {likely[0]}; -o group={likely[0]} prevents it"

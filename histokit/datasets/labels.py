@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from histokit.datasets.tables import clean, python_types, read_table, refuse_reserved, require_columns
+from histokit.datasets.tables import Sheet, python_types, read_table, refuse_reserved, require_columns, stored_name
+from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, did_you_mean
 
 
@@ -26,6 +27,60 @@ def require_labels(labels: set[str], positive: str | None, classes: Sequence[str
         )
 
 
+class Groups:
+    """Gives a sample whose group is not known a group of its own, and counts such samples.
+
+    Parameters
+    ----------
+    column : str, optional
+        The column of the groups, where the dataset has any.
+    """
+
+    def __init__(self, column: str | None):
+        self.column, self.known, self.unknown = column, 0, Tally()
+
+    def complete(self, sample_id: str, metadata: dict[str, Any]) -> None:
+        """Put a group of its own among the metadata of a sample that has none."""
+        if self.column is None:
+            return
+        if metadata[self.column] is not None:
+            self.known += 1
+            return
+        self.unknown.add(sample_id)
+        metadata[self.column] = own_group(sample_id)
+
+    def remarks(self) -> Iterator[str]:
+        """Yield a sentence where samples have no group.
+
+        Raises
+        ------
+        DataError
+            If none has one.
+        """
+        if not self.unknown:
+            return
+        if not self.known:
+            raise DataError(
+                f"No sample has a {self.column}, which is the dataset's group, for example {self.unknown}.",
+                next=f"Fill the column {self.column}, or name another one: -o group=COLUMN.",
+            )
+        yield groups_unknown(self.unknown.count, str(self.column), self.unknown)
+
+
+def own_group(sample_id: str) -> str:
+    """Return the group of a sample whose group is not known: a group for itself."""
+    return f"unknown:{sample_id}"
+
+
+def groups_unknown(count: int, column: str, examples: object) -> str:
+    """Return the sentence on samples without a group."""
+    samples = "1 sample has" if count == 1 else f"{count} samples have"
+    return (
+        f"{samples} no {column}, for example {examples}; each counts as a {column} of its own, so that what belongs "
+        "together may stand in training and in test"
+    )
+
+
 class LabelTable:
     """Labels and further columns by key.
 
@@ -42,17 +97,18 @@ class LabelTable:
     """
 
     def __init__(self, path: Path, on: str, label: str, text: tuple[str | None, ...] = ()):
-        self.path, self.on, self.label = path, on, label
-        self.text = {on, label, *(name for name in text if name)}
+        self.path, self.on, self.label = path, on, stored_name(label)
+        self.text = {self.label, *(name for name in text if name)}
         self._met: set[str] = set()
 
     @cached_property
-    def _table(self) -> Any:
-        table = read_table(self.path, self.text)
+    def _sheet(self) -> Sheet:
+        sheet = read_table(self.path, self.text, {self.on})
+        table = sheet.table
         for option, name in (("on", self.on), ("label_column", self.label)):
-            require_columns(table, (name,), self.path, option)
+            require_columns(sheet, (name,), self.path, option)
         refuse_reserved((n for n in table.column_names if n not in (self.on, self.label)), f"The table {self.path}")
-        return table
+        return sheet
 
     def columns(self) -> dict[str, type]:
         """Return the types of the columns that are neither key nor label.
@@ -64,15 +120,15 @@ class LabelTable:
         UsageError
             If it lacks a column or has one with a reserved name.
         """
-        types = python_types(self._table)
+        types = python_types(self._sheet.table)
         return {name: kind for name, kind in types.items() if name not in (self.on, self.label)}
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str | None, dict[str, Any]]]:
         rows: dict[str, tuple[str | None, dict[str, Any]]] = {}
-        for values in self._table.to_pylist():
-            key = clean(values.pop(self.on))
-            row = clean(values.pop(self.label)), {name: clean(value) for name, value in values.items()}
+        for values in self._sheet.table.to_pylist():
+            key = values.pop(self.on)
+            row = values.pop(self.label), values
             if key is not None and rows.setdefault(key, row) != row:
                 raise DataError(
                     f"The table {str(self.path)!r} has rows that contradict each other for {self.on}={key!r}.",
@@ -85,8 +141,9 @@ class LabelTable:
         self._met.add(key)
         return self._rows.get(key, (None, {}))
 
-    def unused(self) -> Iterator[str]:
-        """Yield a sentence where keys of the table were never asked for."""
+    def remarks(self) -> Iterator[str]:
+        """Yield what the user should know of the table, and a sentence where keys of it were never asked for."""
+        yield from self._sheet.notes
         unused = [key for key in self._rows if key not in self._met]
         if unused:
             count = "1 row" if len(unused) == 1 else f"{len(unused)} rows"

@@ -9,15 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from histokit.datasets.labels import require_labels
+import pyarrow as pa
+
+from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.tables import (
-    clean,
+    Sheet,
+    find_table,
     python_types,
     read_table,
     refuse_reserved,
     require_columns,
+    stored_name,
 )
-from histokit.datasets.walk import Tally, absence
+from histokit.datasets.walk import Tally, absence, on_disk
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
 
@@ -36,7 +40,7 @@ class Table(Dataset):
     root : path
         The folder that the paths in the table are relative to.
     table : str
-        A ``.csv``, ``.tsv`` or ``.parquet`` file, relative to the root or a whole path.
+        A ``.csv``, ``.tsv`` or ``.parquet`` file: a whole path, or relative to the root or the current folder.
     image : str
         The column of image paths.
     label : str, optional
@@ -53,6 +57,8 @@ class Table(Dataset):
         A column of ``train``, ``val`` and ``test``, which becomes the split ``table``.
     columns : tuple of str
         The columns that become metadata; all that mean nothing else where not given.
+    text : tuple of str
+        Columns that are text whatever they look like.
     levels, classes, positive, metric
         As of `histokit.datasets.folder.Folder`.
 
@@ -81,12 +87,14 @@ class Table(Dataset):
         classes: tuple[str, ...] = (),
         positive: str | None = None,
         metric: str = "accuracy",
+        text: tuple[str, ...] = (),
     ):
         super().__init__(root)
-        self.path, self.image_column = self.root / table, image
-        self.label_column, self.id_column, self.mpp_column = label, id, mpp
-        self.group, self.levels, self.metric = group, tuple(levels), metric
-        self.box_columns, self.split_column, self.wanted = tuple(box), split, tuple(columns)
+        self.file, self.metric, self.image_column = table, metric, stored_name(image)
+        named = (name and stored_name(name) for name in (label, id, mpp, group, split))
+        self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named
+        listed = (tuple(map(stored_name, names)) for names in (levels, box, columns, text))
+        self.levels, self.box_columns, self.wanted, self.text = listed
         self.classes, self.positive = tuple(classes) or None, positive
         if len(self.box_columns) not in (0, 4):
             raise UsageError(
@@ -99,17 +107,29 @@ class Table(Dataset):
         return (self.group,) if self.group else ()
 
     @cached_property
-    def _table(self) -> Any:
-        roles = (self.label_column or "label", self.id_column or "id", self.image_column, self.group, self.split_column)
-        table = read_table(self.path, {name for name in (*roles, *self.levels) if name})
+    def path(self) -> Path:
+        """Where the table lies."""
+        return find_table(self.root, self.file, "table")
+
+    @cached_property
+    def _sheet(self) -> Sheet:
+        texts = _given(self.label_column or "label", self.group, *self.levels, *self.text)
+        keys = _given(self.id_column or "id", self.image_column, self.split_column)
+        roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.box_columns}
+        only = {*roles, *self.wanted, "label", "id"} if self.wanted else None
+        sheet = read_table(self.path, texts, keys, only)
         named = (self.image_column, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
-        everything = (*(n for n in named if n), *self.box_columns, *self.levels, *self.wanted)
-        require_columns(table, everything, self.path)
-        present = set(table.column_names)
+        everything = (*(name for name in named if name), *self.box_columns, *self.levels, *self.wanted)
+        require_columns(sheet, everything, self.path)
+        present = set(sheet.table.column_names)
         self.label_column = self.label_column or ("label" if "label" in present else None)
         self.id_column = self.id_column or ("id" if "id" in present else None)
         self.mpp_column = self.mpp_column or ("mpp" if "mpp" in present else None)
-        return table
+        return sheet
+
+    @property
+    def _table(self) -> pa.Table:
+        return self._sheet.table
 
     @cached_property
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
@@ -141,7 +161,8 @@ class Table(Dataset):
         missing, unlabelled, twice = Tally(), Tally(), Tally()
         first: dict[str, int] = {}
         labels: set[str] = set()
-        for row, sample, _ in self._rows(missing):
+        groups = Groups(self.group)
+        for row, sample, _ in self._rows(missing, groups):
             if first.setdefault(sample.id, row) != row:
                 twice.add(f"{sample.id} (rows {first[sample.id]} and {row})")
                 continue
@@ -152,38 +173,44 @@ class Table(Dataset):
             yield sample
         self._require_sound(missing, twice, len(first))
         require_labels(labels, self.positive, self.classes)
-        self.warnings.extend(self._remarks(missing, unlabelled))
+        self.warnings.extend([*self._sheet.notes, *self._remarks(missing, unlabelled), *groups.remarks()])
 
-    def _rows(self, missing: Tally) -> Iterator[tuple[int, Sample, str | None]]:
+    def _rows(self, missing: Tally, groups: Groups) -> Iterator[tuple[int, Sample, str | None]]:
         table, columns = self._table, self.columns
         row = 0
         for batch in table.to_batches():
             for values in batch.to_pylist():
                 row += 1
-                path = clean(values[self.image_column])
-                if path is None or _is_absent(self.root / path):
+                path = values[self.image_column]
+                there = path and on_disk(self.root, path)
+                if not there:
                     missing.add(path or f"row {row} without a path")
                     continue
-                role = clean(values[self.split_column]) if self.split_column else None
-                yield row, self._sample(row, path, values, columns), role
+                role = values[self.split_column] if self.split_column else None
+                yield row, self._sample(row, path, there, values, columns, groups), role
 
-    def _sample(self, row: int, path: str, values: Mapping[str, Any], columns: Mapping[str, type]) -> Sample:
+    def _sample(
+        self, row: int, path: str, there: str, values: Mapping[str, Any], columns: Mapping[str, type], groups: Groups
+    ) -> Sample:
         box = self._box(row, values)
-        name = clean(values[self.id_column]) if self.id_column else None
+        name = values[self.id_column] if self.id_column else None
         if self.id_column and name is None:
             raise DataError(
                 f"Row {row} of the table {str(self.path)!r} has no id.", next=f"Fill the column {self.id_column}."
             )
-        mpp = clean(values[self.mpp_column]) if self.mpp_column else None
+        mpp = values[self.mpp_column] if self.mpp_column else None
         if mpp is not None and not (isinstance(mpp, (int, float)) and 0 < mpp < math.inf):
             raise self._not_a_number(row, str(self.mpp_column), mpp)
+        sample_id = name or path + (f"#xywh={','.join(map(str, box))}" if box else "")
+        metadata = {column: values[column] for column in columns}
+        groups.complete(sample_id, metadata)
         return Sample(
-            name or path + (f"#xywh={','.join(map(str, box))}" if box else ""),
-            (path,),
+            sample_id,
+            (there,),
             box=box,
-            label=clean(values[self.label_column]) if self.label_column else None,
+            label=values[self.label_column] if self.label_column else None,
             mpp=None if mpp is None else float(mpp),
-            metadata={column: clean(values[column]) for column in columns},
+            metadata=metadata,
         )
 
     def _box(self, row: int, values: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
@@ -241,7 +268,7 @@ class Table(Dataset):
             return {}
         rows: list[SplitRow] = []
         roles: dict[Any, set[Role]] = {}
-        for row, sample, text in self._rows(Tally()):
+        for row, sample, text in self._rows(Tally(), Groups(self.group)):
             if text is None:
                 continue
             role = _ROLES.get(text.lower())
@@ -263,12 +290,5 @@ class Table(Dataset):
         return f"{len(cut)} values of {self.group} are in the test set and outside it, for example {cut[0]}"
 
 
-def _is_absent(path: Path) -> bool:
-    """Whether there is nothing at a path; what is there and cannot be read is put aside by ingestion."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except (OSError, ValueError):
-        return False
-    return False
+def _given(*names: str | None) -> set[str]:
+    return {name for name in names if name}

@@ -1,64 +1,252 @@
-"""Reading of CSV and Parquet tables, as the columns of samples."""
+"""Tables as they come in, through whichever door: one meaning of names, cells and types."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import compute as pc
 
+from histokit.datasets import cells
+from histokit.datasets.csv_file import read_csv
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
+PARQUET = (".parquet", ".pq")
 
-def read_table(path: Path, text_columns: Collection[str] = ()) -> pa.Table:
-    """Read a ``.csv``, ``.tsv`` or ``.parquet`` file with columns of whole numbers, numbers, booleans and text.
+#: Headers of the numbers of rows, as pandas and R write them.
+_INDEX = re.compile(r"|__index_level_\d+__|Unnamed: \d+(_level_\d+)?")
+_NOT_STORED = re.compile(r"[.`\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The columns of a table, and what the user should know of them.
 
     Parameters
     ----------
-    path : Path
-    text_columns : collection of str
-        Columns that are text whatever they look like, so that ``0012`` stays ``0012``.
+    table : pyarrow.Table
+        Columns of type int64, float64, bool or string.
+    names : list of str
+        Of all columns of the file.
+    notes : list of str
+    """
+
+    table: pa.Table
+    names: list[str]
+    notes: list[str]
+
+
+def read_cells(path: Path) -> pa.Table:
+    """Read a CSV or Parquet file with tidy names and cells.
 
     Returns
     -------
     pyarrow.Table
-        Columns of type int64, float64, bool or string; other types as text, nested ones left out.
+        Of a CSV file, columns of texts; of a Parquet file, columns of type int64, float64, bool or string, and
+        nested ones as they are.
 
     Raises
     ------
     DataError
-        If the file is absent or cannot be read.
+        If the file is absent, cannot be read or has two columns of one name.
     """
     if not path.is_file():
         raise DataError(
             f"The table {str(path)!r} does not exist.", next="Give its path, whole or relative to the root."
         )
+    table = _read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
+    names = tidy_names(table.column_names, path)
     try:
-        table = _read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path, text_columns)
-        twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
-        plain = table if twice else _normalise(table, text_columns)
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        columns = [plain(column) for column in table.columns]
+    except pa.ArrowException as error:
         raise DataError(
-            f"The table {str(path)!r} cannot be read: {reason}",
-            next="Give a CSV file in UTF-8 with a header line, or a Parquet file.",
+            f"The table {str(path)!r} cannot be read: {str(error).splitlines()[0]}", next="Save texts in UTF-8."
         ) from error
+    return pa.table(columns, names=names)
+
+
+def tidy_names(names: Sequence[str], path: Path) -> list[str]:
+    """Return names of columns without blanks at their ends, in Unicode's form NFC.
+
+    Raises
+    ------
+    DataError
+        If two are the same.
+    """
+    tidied = [cells.tidy_text(name) for name in names]
+    twice = sorted({name for name in tidied if name and tidied.count(name) > 1})
     if twice:
         raise DataError(
             f"The table {str(path)!r} has several columns named {twice[0]!r}.", next="Rename or remove all but one."
         )
-    return plain
+    return tidied
 
 
-def require_columns(table: pa.Table, names: Iterable[str], path: Path, option: str = "") -> None:
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as int64, float64, bool or tidy texts; a nested one as it is."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return plain(pc.cast(column, kind.value_type))
+    if pa.types.is_nested(kind) or pa.types.is_boolean(kind):
+        return column
+    if pa.types.is_decimal(kind):
+        return plain(pc.cast(column, pa.string() if kind.scale <= 0 else pa.float64()))
+    if pa.types.is_integer(kind):
+        try:
+            return pc.cast(column, pa.int64())
+        except pa.ArrowInvalid:
+            return pc.cast(column, pa.string())
+    if pa.types.is_floating(kind):
+        return cells.whole(pc.cast(column, pa.float64()))
+    if pa.types.is_timestamp(kind):
+        return _times(column)
+    return cells.tidy(pc.cast(column, pa.string()))
+
+
+def stored_name(name: str) -> str:
+    """Return what a column is called in the store, which takes no ``.``, no ``` ` ``` and no ``_`` at the beginning."""
+    plain_name = _NOT_STORED.sub("_", name)
+    bare = plain_name.lstrip("_")
+    return (bare or "column") + "_" * (len(plain_name) - len(bare))
+
+
+def is_index(name: str) -> bool:
+    """Whether a name is one that programs give to the numbers of rows."""
+    return _INDEX.fullmatch(name) is not None
+
+
+def read_table(
+    path: Path, texts: Collection[str] = (), keys: Collection[str] = (), only: Collection[str] | None = None
+) -> Sheet:
+    """Read the columns that describe samples, under the names that the store takes.
+
+    Parameters
+    ----------
+    path : Path
+        ``.parquet``, ``.csv`` or ``.tsv``.
+    texts : collection of str
+        Columns that are text whatever they look like, written as `histokit.datasets.cells.as_text` does.
+    keys : collection of str
+        Columns that are text as it is written, such as ids and paths.
+    only : collection of str, optional
+        The columns that are of interest; all where not given.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, two columns have one name, or a column of numbers holds a cell that is none.
+    """
+    found = read_cells(path)
+    notes: list[str] = []
+    columns: dict[str, pa.ChunkedArray] = {}
+    for original, column in zip(found.column_names, found.columns, strict=True):
+        name = stored_name(original) if original else ""
+        if only is not None and name not in only:
+            continue
+        if is_index(original) and name not in {*texts, *keys}:
+            notes.append(passed_over(original))
+        elif pa.types.is_nested(column.type):
+            notes.append(f"The column {original!r} was left out: it holds lists or records")
+        else:
+            _require_new(name, original, columns, path)
+            if name != original:
+                notes.append(renamed(original, name))
+            columns[name] = _converted(column, name, path, texts, keys, notes)
+    names = [stored_name(name) for name in found.column_names if name]
+    return Sheet(pa.table(columns) if columns else found.select([]), names, notes)
+
+
+def _require_new(name: str, original: str, columns: Collection[str], path: Path) -> None:
+    if name in columns:
+        raise DataError(
+            f"The table {str(path)!r} has several columns that the store calls {name!r}, such as {original!r}.",
+            next="Rename or remove all but one.",
+        )
+
+
+def _converted(
+    column: pa.ChunkedArray, name: str, path: Path, texts: Collection[str], keys: Collection[str], notes: list[str]
+) -> pa.ChunkedArray:
+    if name in keys:
+        return cells.as_text(column)
+    if path.suffix.lower() in PARQUET:
+        return cells.as_text(column) if name in texts else finite(column, name, path)
+    if name in texts:
+        return cells.as_text(cells.typed(column))
+    return described(
+        column,
+        name,
+        path,
+        notes,
+        f"leave it empty where there is no number; or add -o text={name} where it is meant as text",
+    )
+
+
+def described(column: pa.ChunkedArray, name: str, path: Path, notes: list[str], otherwise: str) -> pa.ChunkedArray:
+    """Return a column of texts as what it is; a note says where one cell alone keeps it from being of numbers.
+
+    Parameters
+    ----------
+    otherwise : str
+        What else to do where the cell is an error.
+
+    Raises
+    ------
+    DataError
+        If the cell stands for a number that is not there, or is written so that it cannot be read.
+    """
+    odd = cells.odd_cell(column)
+    if odd is None:
+        return cells.typed(column)
+    if odd.certain:
+        raise bad_cell(path, name, odd, otherwise)
+    notes.append(f"The column {name!r} is text, not numbers, because row {odd.row} has {odd.text!r}")
+    return column
+
+
+def bad_cell(path: Path, name: str, odd: cells.OddCell, otherwise: str, written: bool = True) -> DataError:
+    """Return the error on a cell that is no number in a column of numbers, or that is a number stored as text."""
+    what = "but that column holds numbers" if written else "a text, but that column seems to hold numbers"
+    return DataError(
+        f"Row {odd.row} of the table {str(path)!r} has {name}={odd.text!r}, {what}.",
+        next=f"{odd.hint if written else 'Store it as numbers'}; {otherwise}.",
+    )
+
+
+def finite(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
+    """Return a column of a Parquet file; raise a `DataError` where a number is infinite."""
+    if pa.types.is_floating(column.type):
+        infinite = pc.fill_null(pc.is_inf(column), False)
+        if pc.any(infinite).as_py():
+            row = pc.index(infinite, True).as_py()
+            odd = cells.OddCell(row + 1, str(column[row].as_py()), True)
+            raise bad_cell(path, name, odd, "or leave the column out")
+    return column
+
+
+def renamed(original: str, name: str) -> str:
+    """Return the sentence on a column that the store cannot call as the table does."""
+    return f"The column {original!r} is called {name!r}: the store takes no . and ` in names, and no _ before them"
+
+
+def passed_over(name: str) -> str:
+    """Return the sentence on a column that numbers the rows."""
+    which = f"The column {name!r}" if name else "A column without a name"
+    return f"{which} was passed over: programs write the numbers of rows so; rename it where it is more"
+
+
+def require_columns(sheet: Sheet, names: Iterable[str], path: Path, option: str = "") -> None:
     """Raise a `UsageError` that names the first column which the table does not have, and the option that says it."""
     for name in names:
-        if name not in table.column_names:
+        if name not in sheet.table.column_names:
             raise UsageError(
                 f"The table {str(path)!r} has no column {name!r}.",
-                next=f"{did_you_mean(name, table.column_names)}Its columns are: {', '.join(table.column_names)}."
+                next=f"{did_you_mean(name, sheet.names)}Its columns are: {', '.join(sheet.names)}."
                 + (f" Name the right one with -o {option}=COLUMN." if option else ""),
             )
 
@@ -66,6 +254,11 @@ def require_columns(table: pa.Table, names: Iterable[str], path: Path, option: s
 def refuse_reserved(names: Iterable[str], where: str) -> None:
     """Raise a `UsageError` where a metadata column would have the name of a sample's own field."""
     for name in names:
+        if name != stored_name(name):
+            raise UsageError(
+                f"{where} has {name!r}, which no column can be called.",
+                next=f"Rename it, such as to {stored_name(name)}.",
+            )
         if name in RESERVED_COLUMNS:
             raise UsageError(
                 f"{where} has {name!r}, which is the name of a field that every sample has.",
@@ -73,62 +266,44 @@ def refuse_reserved(names: Iterable[str], where: str) -> None:
             )
 
 
+def find_table(root: Path, name: str, option: str) -> Path:
+    """Return where a table lies that is given whole, relative to the root, or to the current folder.
+
+    Raises
+    ------
+    UsageError
+        If there are two that differ.
+    """
+    inside, here = root / name, Path.cwd() / name
+    if not here.is_file() or not inside.is_file():
+        return here if here.is_file() else inside
+    if here.samefile(inside) or here.read_bytes() == inside.read_bytes():
+        return inside
+    raise UsageError(
+        f"The option {option}={name} may be {str(inside)!r} or {str(here)!r}, which differ.",
+        next=f"Give the whole path of the one that is meant: -o {option}={inside}",
+    )
+
+
 def python_types(table: pa.Table) -> dict[str, type]:
     """Return the Python type of each column of a table read by `read_table`."""
-    return {field.name: _python_type(field.type) for field in table.schema}
-
-
-def clean(value: Any) -> Any:
-    """Return none for an empty text and for NaN, else the value."""
-    return None if value == "" or value != value else value
-
-
-def _read_csv(path: Path, text_columns: Collection[str]) -> pa.Table:
-    from pyarrow import csv
-
-    def read(text: Collection[str]) -> pa.Table:
-        return csv.read_csv(
-            path,
-            parse_options=csv.ParseOptions(
-                delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True
-            ),
-            convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in text}),
-        )
-
-    table = read(text_columns)
-    others = {f.name for f in table.schema if not _is_plain(f.type) and not pa.types.is_null(f.type)}
-    return read({*text_columns, *others}) if others else table
+    types = {pa.bool_(): bool, pa.int64(): int, pa.float64(): float}
+    return {column.name: types.get(column.type, str) for column in table.schema}
 
 
 def _read_parquet(path: Path) -> pa.Table:
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    try:
+        return parquet.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The table {str(path)!r} cannot be read: {reason}", next="Give a Parquet file.") from error
 
 
-def _normalise(table: pa.Table, text_columns: Collection[str]) -> pa.Table:
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if not pa.types.is_nested(column.type):
-            columns[name] = column.cast(pa.string() if name in text_columns else _plain_type(column.type))
-    return pa.table(columns)
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_boolean(kind):
-        return pa.bool_()
-    if pa.types.is_integer(kind):
-        return pa.int64()
-    return pa.float64() if pa.types.is_floating(kind) or pa.types.is_decimal(kind) else pa.string()
-
-
-def _is_plain(kind: pa.DataType) -> bool:
-    return kind in (pa.bool_(), pa.int64(), pa.float64(), pa.string())
-
-
-def _python_type(kind: pa.DataType) -> type:
-    types = {pa.bool_(): bool, pa.int64(): int, pa.float64(): float}
-    return types.get(kind, str)
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return points in time as pandas writes them: days alone, or without empty fractions of seconds."""
+    texts: Any = pc.replace_substring_regex(pc.cast(column, pa.string()), r"(\.[0-9]*?)0+(Z?)$", r"\1\2")
+    texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
+    days = pc.all(pc.match_substring_regex(texts, r" 00:00:00$"), skip_nulls=True).as_py()
+    return pc.replace_substring(texts, " 00:00:00", "") if days else texts

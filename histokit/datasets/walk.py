@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +122,29 @@ def absence(path: Path) -> str:
     except OSError:
         return "does not exist"
     return "is not a folder"
+
+
+def on_disk(root: Path, path: str) -> str | None:
+    """Return a path relative to the root as it is written on disk, where letters and accents may be taken apart."""
+    found = ""
+    for part in path.split("/") if not path.isascii() else [path]:
+        forms = dict.fromkeys([part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))])
+        there = next((form for form in forms if not is_absent(root / (found + form))), None)
+        if there is None:
+            return None
+        found += there + "/"
+    return found.removesuffix("/") if not path.endswith("/") else found
+
+
+def is_absent(path: Path) -> bool:
+    """Whether there is nothing at a path; what is there and cannot be read is put aside by ingestion."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def as_text(name: str) -> str:

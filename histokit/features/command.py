@@ -24,7 +24,7 @@ def export(
             autocompletion=completion.addresses,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .npz or .h5ad file.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file.")],
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
 ) -> None:
@@ -47,7 +47,7 @@ def import_features(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
     ],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet, .csv or .tsv file, a row for each sample.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet, .csv, .tsv, .npz or .h5ad file.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="What made the vectors.")],
     version: Annotated[str, typer.Option(metavar="V", help="Which version of it.")],
     layer: Annotated[str, typer.Option(metavar="L", help="The vectors are called NAME/L.")] = "imported",
@@ -107,7 +107,9 @@ def import_features(
             f"columns of numbers apart from the others are features too: {some(done.apart)}; where they are none, add "
             f"{' '.join(f'--metadata {name}' for name in done.apart[:3])}"
         )
-    if create and not group:
+    for note in done.notes:
+        console.warn(note)
+    if create and not store.dataset(dataset).group:
         console.warn(
             "without groups: folds may put samples of one compound or patient both in training and in test (--group)"
         )

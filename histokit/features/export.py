@@ -1,4 +1,4 @@
-"""Features written to a file that other programs read: Parquet, NumPy or AnnData."""
+"""Features written to a file that other programs read: Parquet, CSV, NumPy or AnnData."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.feature_set import FeatureSet
-
-#: The key of the provenance in the schema metadata of a Parquet file.
-PROVENANCE_KEY = b"histokit.provenance"
+from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
 
 _ROWS_AT_ONCE = 4_096
 _HIDDEN = ("content",)
@@ -27,10 +25,12 @@ def export_features(features: FeatureSet, path: str | Path) -> Path:
 
     ``.parquet`` holds a row for each sample: the columns of the samples, then one float32 column for each feature,
     called as in `FeatureSet.column_names`; the provenance is JSON in the schema metadata under
-    ``histokit.provenance``. ``.npz`` holds the arrays ``X`` (n × d float32), ``sample_ids``, ``labels`` (empty text
-    where there is none), ``groups`` (only where the dataset has a group), ``column_names``, and as JSON text
-    ``metadata`` (column → values) and ``provenance``; it loads without pickle. ``.h5ad`` is `FeatureSet.to_anndata`
-    with the provenance in ``uns["histokit"]``.
+    ``histokit.provenance``. ``.csv`` and ``.tsv`` hold the same columns, texts in quotes and lists as JSON (a path
+    that is alone as it is), and no provenance but the names of the features. ``.npz`` holds the arrays ``X`` (n × d
+    float32), ``sample_ids``, ``labels`` (empty text where there is none), ``groups`` (only where the dataset has a
+    group), ``column_names``, and as JSON text ``metadata`` (column → values) and ``provenance``; it loads without
+    pickle. ``.h5ad`` is `FeatureSet.to_anndata` with the provenance in ``uns["histokit"]``. What is written comes back
+    by `import_features`.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def export_features(features: FeatureSet, path: str | Path) -> Path:
     DataError
         If the file cannot be written.
     UsageError
-        If the suffix is none of the three, or two columns have the same name.
+        If the suffix is none of these, or two columns have the same name.
     """
     path = Path(path)
     write = check_suffix(path)
@@ -107,11 +107,11 @@ def provenance(features: FeatureSet) -> dict[str, Any]:
         "group": record.group,
         "columns": features.column_names,
     }
-    return {**found, "parts": parts}
+    return {**found, "parts": parts, "types": column_types(features.samples)}
 
 
 def _metadata(features: FeatureSet) -> list[str]:
-    hidden = {*_HIDDEN, "id", "label", "image", "box"}
+    hidden = {*_HIDDEN, "id", "label"}
     return [name for name in features.samples.column_names if name not in hidden]
 
 
@@ -134,8 +134,27 @@ def _starts(count: int) -> Iterator[int]:
     yield from range(0, max(1, count), _ROWS_AT_ONCE)
 
 
+def _write_csv(features: FeatureSet, path: Path, separator: str = ",") -> None:
+    from pyarrow import csv
+
+    samples = flat(features.samples.drop_columns(list(_HIDDEN)))
+    schema = pa.schema([*samples.schema, *(pa.field(name, pa.float32()) for name in features.column_names)])
+    options = csv.WriteOptions(delimiter=separator)
+    with csv.CSVWriter(path, schema, write_options=options) as writer:
+        for start in _starts(len(features)):
+            rows = samples.slice(start, _ROWS_AT_ONCE)
+            block = np.ascontiguousarray(features.X[start : start + _ROWS_AT_ONCE].T)
+            arrays = [*rows.combine_chunks().columns, *(pa.array(column) for column in block)]
+            writer.write_table(pa.table(arrays, schema=schema))
+
+
+def _write_tsv(features: FeatureSet, path: Path) -> None:
+    _write_csv(features, path, "\t")
+
+
 def _write_npz(features: FeatureSet, path: Path) -> None:
-    metadata = {name: features.samples.column(name).to_pylist() for name in _metadata(features)}
+    samples = flat(features.samples)
+    metadata = {name: samples.column(name).to_pylist() for name in _metadata(features)}
     arrays: dict[str, Any] = {
         "X": features.X,
         "sample_ids": _texts(features.sample_ids),
@@ -156,12 +175,15 @@ def _texts(values: Any) -> npt.NDArray[np.str_]:
 
 def _write_h5ad(features: FeatureSet, path: Path) -> None:
     annotated = features.to_anndata()
-    annotated.uns["histokit"] = json.dumps(provenance(features), ensure_ascii=False)
+    document = {**provenance(features), "renamed": {new: old for old, new in obs_names(features.samples).items()}}
+    annotated.uns["histokit"] = json.dumps(document, ensure_ascii=False)
     annotated.write_h5ad(path)
 
 
 _WRITERS: dict[str, Callable[[FeatureSet, Path], None]] = {
     ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".tsv": _write_tsv,
     ".npz": _write_npz,
     ".h5ad": _write_h5ad,
 }

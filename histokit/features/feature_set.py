@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean, some
+from histokit.features.sample_columns import observations
 from histokit.features.units import aggregate_samples
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
@@ -269,22 +270,16 @@ class FeatureSet:
         return pd.concat([features, metadata.set_axis(features.index)], axis=1)
 
     def to_anndata(self) -> Any:
-        """Return an AnnData: features as X, labels and metadata with any value as obs, provenance of columns as var."""
+        """Return an AnnData: features as X, labels and metadata with any value as obs, provenance of columns as var.
+
+        A column that AnnData cannot write under its name (``_index``, or with ``/``) has ``_`` there or at its end.
+        """
         try:
             import anndata
             import pandas as pd
         except ImportError:
             raise _extra("anndata") from None
-        kept = [n for n in self.samples.column_names if n not in ("id", "content", "image", "box")]
-        # Whole numbers and truth values with gaps would become objects, which .h5ad cannot hold.
-        nullable = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-        obs = pd.DataFrame(index=pd.Index(self.sample_ids))
-        for name in kept:
-            values = self.samples.column(name)
-            if values.null_count == len(values):
-                continue
-            mapper = nullable.get if values.null_count else None
-            obs[name] = values.to_pandas(types_mapper=mapper).set_axis(obs.index)
+        obs = observations(self.samples.drop_columns(["content"]))
         rows = [(p.backbone, p.layer, name, p.fingerprint) for p in self.parts for name in p.names]
         var = pd.DataFrame(rows, columns=["backbone", "layer", "filter", "fingerprint"], index=self.column_names)
         return anndata.AnnData(X=self.X, obs=obs, var=var)

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.new_dataset import create_dataset
-from histokit.features.vector_file import VectorFile, is_list
+from histokit.features.vector_file import VectorFile
+from histokit.features.vector_sources import apart, is_list
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
 from histokit.store.fingerprints import spec_differences, spec_fingerprint
@@ -36,6 +39,8 @@ class Imported:
         The columns of the file that are the vectors; those of them that stand apart from the others in the file.
     samples, inserted, missing : int
         Samples of the dataset; vectors that were not there before; samples without a vector.
+    notes : tuple of str
+        What the user should know.
     """
 
     dataset: str
@@ -48,6 +53,7 @@ class Imported:
     samples: int
     inserted: int
     missing: int
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
@@ -82,7 +88,7 @@ def import_features(
     store : Store
     dataset : str
     path : path
-        ``.parquet``, ``.csv`` or ``.tsv``, a row for each sample.
+        ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad``, a row for each sample.
     name, version, layer : str
         What made the vectors; the spec of the table, together with the names of the columns.
     id : str
@@ -93,7 +99,8 @@ def import_features(
         Make the dataset from the file: one without images, whose metadata are the columns passed over and those
         that are not numeric.
     label, group : str, optional
-        With `create`, the columns of labels (``label`` where the file has it) and of groups.
+        With `create`, the columns of labels (``label`` where the file has it) and of groups (that of an exported
+        file). A sample without a group is one of its own.
     levels : sequence of str
         With `create`, the columns of the units that samples belong to, fine to coarse.
     metadata : sequence of str
@@ -118,12 +125,11 @@ def import_features(
     named = [column for column in (label, group, *levels) if column]
     if named and not create:
         raise UsageError("--label, --group and --level are for new datasets.", next="Add --create, or leave them out.")
-    file = VectorFile(Path(path), id, named)
+    file = VectorFile(Path(path), id, named, metadata)
     ids = file.ids()
-    known = named if create else store.samples(dataset, where="false").column_names
-    known = [*known, *file.metadata(metadata)]
+    known = _known(store, None if create else dataset, file, named)
     columns = file.vector_columns(known)
-    if not create:
+    if not create and not file.exported:
         _refuse_texts(file, columns, known)
     width = _check_vectors(file, columns)
     if create:
@@ -143,11 +149,20 @@ def import_features(
         table.fingerprint,
         width,
         tuple(columns),
-        tuple(file.apart(columns)),
+        tuple(apart(file.schema.names, columns)),
         len(keys) + len(missing),
         inserted,
         len(missing),
+        tuple(file.notes),
     )
+
+
+def _known(store: Store, dataset: str | None, file: VectorFile, named: Sequence[str]) -> list[str]:
+    """Return the columns of a file that are known to be no vectors."""
+    if dataset is None:
+        return [*map(tidy_text, named), *file.metadata()]
+    there = set(store.samples(dataset, where="false").column_names)
+    return [*(name for name in file.schema.names if stored_name(name) in there), *file.metadata()]
 
 
 def _check_names(name: str, version: str, layer: str) -> None:

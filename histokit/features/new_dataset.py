@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from histokit import __version__
+from histokit.datasets.alike import alike_notes
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.labels import groups_unknown, own_group
+from histokit.datasets.tables import renamed, stored_name
 from histokit.errors import DataError, StoreError, UsageError
-from histokit.features.vector_file import VectorFile, is_number
+from histokit.features.sample_columns import lists
+from histokit.features.vector_file import VectorFile
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, Store
@@ -63,30 +68,97 @@ def create_dataset(
             f"The dataset name {name!r} is not allowed.",
             next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
         )
-    units = list(dict.fromkeys([*([group] if group else []), *levels]))
+    label = tidy_text(label) if label else "label" if "label" in file.schema.names else None
+    group = tidy_text(group) if group else _group_of_export(file)
+    units = list(dict.fromkeys([*([group] if group else []), *map(tidy_text, levels)]))
     for unit in units:
         if unit in RESERVED_COLUMNS:
             raise UsageError(
                 f"The group or level cannot be called {unit!r}.", next=f"Rename the column, such as to {unit}_id."
             )
-    label = label or ("label" if "label" in file.schema.names else None)
-    metadata = dict(_metadata(file, vectors, label, units))
     labels = file.texts(label) if label else [None] * len(ids)
-    samples = _samples(name, ids, labels, metadata)
+    fields = _sample_fields(file, label)
+    metadata = _stored(file, dict(_metadata(file, vectors, label, units, fields)))
+    units = [stored_name(unit) for unit in units]
     for unit in units:
-        if samples.column(unit).null_count:
-            row = samples.column(unit).to_pylist().index(None)
-            raise DataError(
-                f"The sample {ids[row]!r} has no {unit}.", next="Give every sample one, or name another column."
-            )
-    record = _record(name, file, labels, metadata, group, levels)
+        metadata[unit] = _complete(file, ids, metadata[unit], unit, unit == (group and stored_name(group)))
+    samples = _samples(name, ids, labels, fields, metadata)
+    record = _record(name, file, labels, metadata, group and stored_name(group), list(map(stored_name, levels)))
+    for what, values in (("class", labels), *((unit, metadata[unit].to_pylist()) for unit in units)):
+        file.notes.extend(alike_notes(what, values))
     if not _is_there(store, record, samples):
         store.save_dataset(record, samples, FILE_SCHEMA.empty_table())
     return record
 
 
+def _group_of_export(file: VectorFile) -> str | None:
+    group = file.provenance.get("group")
+    return group if group in file.schema.names else None
+
+
+def _complete(
+    file: VectorFile, ids: Sequence[str], column: pa.ChunkedArray, unit: str, is_group: bool
+) -> pa.ChunkedArray:
+    """Return a column of units; a sample without a group gets one of its own."""
+    values = column.to_pylist()
+    unknown = [ids[row] for row, value in enumerate(values) if value is None]
+    if not unknown:
+        return column
+    if not is_group or len(unknown) == len(values):
+        raise DataError(
+            f"The sample {unknown[0]!r} has no {unit}.", next="Give every sample one, or name another column."
+        )
+    file.notes.append(groups_unknown(len(unknown), unit, ", ".join(map(repr, unknown[:3]))))
+    completed = [own_group(i) if value is None else value for i, value in zip(ids, values, strict=True)]
+    return pa.chunked_array([pa.array(completed, pa.string())])
+
+
+def _sample_fields(file: VectorFile, label: str | None) -> dict[str, pa.Array]:
+    """Return the fields of samples other than metadata, of an exported file; of another one they are passed over."""
+    names = [
+        n for n in file.schema.names if n in RESERVED_COLUMNS and n not in (file.id, label, "id", "content", "label")
+    ]
+    if not file.exported:
+        file.notes.extend(
+            f"The column {name!r} was passed over: every sample has a field of that name" for name in names
+        )
+        return {}
+    return {name: _sample_field(file, name) for name in names}
+
+
+def _sample_field(file: VectorFile, name: str) -> pa.Array:
+    kind = next(field.type for field in SAMPLE_FIELDS if field.name == name)
+    if pa.types.is_nested(file.schema.field(name).type):
+        chunks = [batch.column(0) for batch in file.batches([name])]
+        return pa.chunked_array(chunks, file.schema.field(name).type).cast(kind).combine_chunks()
+    texts = file.texts(name)
+    if pa.types.is_nested(kind):
+        return lists(texts, name)
+    return pa.array([None if text is None else float(text) for text in texts] if name == "mpp" else texts, kind)
+
+
+def _stored(file: VectorFile, metadata: Mapping[str, pa.ChunkedArray]) -> dict[str, pa.ChunkedArray]:
+    """Return columns under the names that the store takes."""
+    found: dict[str, pa.ChunkedArray] = {}
+    for original, column in metadata.items():
+        name = stored_name(original)
+        if name in found:
+            raise DataError(
+                f"The file {str(file.path)!r} has several columns that the store calls {name!r}, such as {original!r}.",
+                next="Rename or remove all but one.",
+            )
+        if name != original:
+            file.notes.append(renamed(original, name))
+        found[name] = column
+    return found
+
+
 def _samples(
-    name: str, ids: Sequence[str], labels: Sequence[str | None], metadata: Mapping[str, pa.ChunkedArray]
+    name: str,
+    ids: Sequence[str],
+    labels: Sequence[str | None],
+    given: Mapping[str, pa.Array],
+    metadata: Mapping[str, pa.ChunkedArray],
 ) -> pa.Table:
     columns = {f.name: pa.nulls(len(ids), f.type) for f in SAMPLE_FIELDS}
     columns["id"] = pa.array(ids, pa.string())
@@ -94,7 +166,7 @@ def _samples(
     columns["image"] = pa.array([[] for _ in ids], pa.list_(pa.string()))
     columns["label"] = pa.array(labels, pa.string())
     fields = [pa.field(column, values.type) for column, values in metadata.items()]
-    return pa.table({**columns, **metadata}, schema=pa.schema([*SAMPLE_FIELDS, *fields]))
+    return pa.table({**columns, **given, **metadata}, schema=pa.schema([*SAMPLE_FIELDS, *fields]))
 
 
 def _record(
@@ -132,32 +204,18 @@ _KINDS = {pa.string(): "str", pa.int64(): "int", pa.float64(): "float", pa.bool_
 
 
 def _metadata(
-    file: VectorFile, vectors: Sequence[str], label: str | None, units: Sequence[str]
+    file: VectorFile, vectors: Sequence[str], label: str | None, units: Sequence[str], fields: Collection[str]
 ) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    taken = {*vectors, *RESERVED_COLUMNS, file.id, *([label] if label else [])} - {*units}
+    taken = {*vectors, *fields, *RESERVED_COLUMNS, file.id, *([label] if label else [])} - {*units}
     for field in file.schema:
-        if field.name in taken or pa.types.is_nested(field.type):
+        if field.name in taken:
             continue
-        if field.name in units:
+        if pa.types.is_nested(field.type):
+            file.notes.append(f"The column {field.name!r} was left out: it holds lists or records")
+        elif field.name in units:
             yield field.name, pa.chunked_array([pa.array(file.texts(field.name), pa.string())])
-            continue
-        chunks = [batch.column(0) for batch in file.batches([field.name])]
-        try:
-            yield field.name, pa.chunked_array(chunks, field.type).cast(_stored_type(field.type))
-        except pa.ArrowInvalid as error:
-            reason = str(error).partition(": ")[2] or str(error)
-            raise DataError(
-                f"The column {field.name!r} of {str(file.path)!r} cannot be stored as metadata: {reason}.",
-                next="Save the file in UTF-8, and whole numbers within 64 bits; or leave the column out.",
-            ) from error
-
-
-def _stored_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_boolean(kind):
-        return pa.bool_()
-    if pa.types.is_integer(kind):
-        return pa.int64()
-    return pa.float64() if is_number(kind) else pa.string()
+        else:
+            yield field.name, file.described(field.name)
 
 
 def _is_there(store: Store, record: DatasetRecord, samples: pa.Table) -> bool:

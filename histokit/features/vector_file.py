@@ -1,10 +1,11 @@
-"""Vectors in a Parquet or CSV file: which columns they are, and their rows in batches."""
+"""Vectors in a file: which columns they are, and their rows in batches."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.datasets import cells, tables
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.features.export import PROVENANCE_KEY
+from histokit.features.array_file import note_integers
+from histokit.features.sample_columns import PROVENANCE_KEY
+from histokit.features.vector_sources import (
+    CSV,
+    as_floats,
+    check_format,
+    exported_features,
+    is_exported,
+    is_list,
+    is_number,
+    open_rows,
+)
 from histokit.plugin.dataset import RESERVED_COLUMNS
-
-_ROWS_AT_ONCE = 4_096
-_PARQUET = (".parquet", ".pq")
-_CSV = (".csv", ".tsv")
-
-#: What pandas calls the numbers of rows, which are no feature.
-_INDEX_NAMES = ("", "__index_level_0__", "Unnamed: 0")
 
 #: How CellProfiler and pycytominer mark what is no feature.
 _METADATA = ("Metadata_*", "Image_Metadata_*")
@@ -30,16 +36,23 @@ _METADATA = ("Metadata_*", "Image_Metadata_*")
 class VectorFile:
     """A table of vectors keyed by sample id.
 
-    A Parquet file streams; a CSV file is held in memory, since the type of a column is only known at its end.
-
     Parameters
     ----------
     path : Path
-        ``.parquet``, ``.csv`` or ``.tsv``.
+        ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad``.
     id : str
         The column of sample ids.
     texts : collection of str
         Further columns that are text whatever they look like.
+    metadata : sequence of str
+        Names of columns that describe samples; ``*`` and ``?`` stand for any text and any character.
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        Of the columns that count, under tidy names; a column of a CSV file is of numbers or texts.
+    notes : list of str
+        What the user should know.
 
     Raises
     ------
@@ -49,25 +62,23 @@ class VectorFile:
         If its suffix is unknown or it has no such column.
     """
 
-    def __init__(self, path: Path, id: str, texts: Collection[str] = ()):
-        self.path, self.id = path, id
-        suffix = path.suffix.lower()
-        if suffix not in (*_PARQUET, *_CSV):
-            raise UsageError(
-                f"The file {str(path)!r} has the suffix {suffix!r}.", next="Give a .parquet, .csv or .tsv file."
-            )
-        if not path.is_file():
-            raise DataError(f"The file {str(path)!r} does not exist.", next="Check its path.")
+    def __init__(self, path: Path, id: str, texts: Collection[str] = (), metadata: Sequence[str] = ()):
+        self.path, self.id = path, cells.tidy_text(id)
+        self.notes: list[str] = []
+        self._texts = [cells.tidy_text(name) for name in texts]
+        self._patterns = [cells.tidy_text(pattern) for pattern in metadata]
+        check_format(path)
         try:
-            self._file: Any = _open_parquet(path) if suffix in _PARQUET else _read_csv(path, {id, *texts})
-            self.schema: pa.Schema = self._file.schema_arrow if suffix in _PARQUET else self._file.schema
-            names = self.schema.names
+            self._rows = open_rows(path, self.id, self._describes, self.notes)
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise self._unreadable(error) from error
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise DataError(f"The file {str(path)!r} has two columns {twice[0]!r}.", next="Rename one of them.")
-        self.require([id, *texts])
+        self.schema: pa.Schema = self._rows.schema
+        self.require([self.id, *self._texts])
+
+    def _describes(self, name: str) -> bool:
+        """Whether a column is known to be none of vectors."""
+        named = {self.id, *self._texts, *RESERVED_COLUMNS}
+        return name in named or any(_fits(name, pattern) for pattern in (*_METADATA, *self._patterns))
 
     def require(self, names: Collection[str]) -> None:
         """Raise a `UsageError` for a column that the file does not have."""
@@ -81,23 +92,28 @@ class VectorFile:
                     next=f"{hint}{option} other than numbers: {', '.join(known[:20]) or 'none'}.",
                 )
 
-    def metadata(self, patterns: Sequence[str]) -> list[str]:
-        """Return the columns that describe samples: those named, and those that begin with ``Metadata_``.
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What an exported file says of its vectors; empty where it says nothing."""
+        return dict(json.loads((self.schema.metadata or {}).get(PROVENANCE_KEY, b"{}")))
 
-        Parameters
-        ----------
-        patterns : sequence of str
-            Names of columns; ``*`` and ``?`` stand for any text and any character.
+    @property
+    def exported(self) -> bool:
+        """Whether `export_features` wrote the file."""
+        return is_exported(self.schema)
+
+    def metadata(self) -> list[str]:
+        """Return the columns that describe samples: those named, and those that begin with ``Metadata_``.
 
         Raises
         ------
         UsageError
             If there is no such column.
         """
-        for pattern in patterns:
+        for pattern in self._patterns:
             if not any(_fits(name, pattern) for name in self.schema.names):
                 self.require([pattern])
-        every = (*_METADATA, *patterns)
+        every = (*_METADATA, *self._patterns)
         return [n for n in self.schema.names if n != self.id and any(_fits(n, pattern) for pattern in every)]
 
     def _unreadable(self, error: Exception) -> DataError:
@@ -116,18 +132,42 @@ class VectorFile:
             If the file is damaged.
         """
         try:
-            if isinstance(self._file, pa.Table):
-                yield from self._file.select(columns).to_batches(max_chunksize=_ROWS_AT_ONCE)
-            else:
-                for batch in self._file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
-                    yield batch.select(list(columns))
+            yield from self._rows.batches(columns)
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
 
+    def _column(self, name: str) -> pa.ChunkedArray:
+        chunks = [batch.column(0) for batch in self.batches([name])]
+        column = pa.chunked_array(chunks, self.schema.field(name).type)
+        if self._is_csv:
+            return column
+        try:
+            return tables.plain(column)
+        except pa.ArrowException as error:
+            raise self._unreadable(error) from error
+
+    @property
+    def _is_csv(self) -> bool:
+        return self.path.suffix.lower() in CSV
+
     def texts(self, column: str) -> list[str | None]:
-        """Return a column as texts, none where it is empty."""
-        values = [v for batch in self.batches([column]) for v in batch.column(0).to_pylist()]
-        return [None if value is None or value == "" else str(value) for value in values]
+        """Return a column as texts, none where it is empty; numbers and truth values as Python writes them."""
+        values = self._column(column)
+        typed = cells.typed(values) if self._is_csv and pa.types.is_string(values.type) else values
+        return list(cells.as_text(typed).to_pylist())
+
+    def described(self, column: str) -> pa.ChunkedArray:
+        """Return a column that describes samples as int64, float64, bool or string.
+
+        Raises
+        ------
+        DataError
+            If a column of numbers holds a cell that is none.
+        """
+        values = self._column(column)
+        if self._is_csv and pa.types.is_string(values.type):
+            return tables.described(values, column, self.path, self.notes, "or leave the column out")
+        return tables.finite(cells.whole(values), column, self.path)
 
     def ids(self) -> list[str]:
         """Return the sample ids, in the order of the file.
@@ -137,7 +177,7 @@ class VectorFile:
         DataError
             If an id is empty or comes twice.
         """
-        found = self.texts(self.id)
+        found = cells.as_text(self._column(self.id)).to_pylist()
         seen: dict[str, int] = {}
         for row, sample_id in enumerate(found):
             if sample_id is None:
@@ -166,26 +206,23 @@ class VectorFile:
         DataError
             If there is none, it is not clear which, or a column is empty.
         """
-        provenance = (self.schema.metadata or {}).get(PROVENANCE_KEY)
-        if provenance is not None:
-            return list(json.loads(provenance)["columns"])
+        if self.exported:
+            names = self.provenance.get("columns") or exported_features(self.schema.names)
+            columns = [cells.tidy_text(name) for name in names]
+            self.require(columns)
+            self._refuse_odd(columns)
+            return columns
         others = {*RESERVED_COLUMNS, self.id, *taken}
         fields = [field for field in self.schema if field.name not in others]
-        empty = [field.name for field in fields if pa.types.is_null(field.type)]
-        if empty:
-            raise DataError(f"The column {empty[0]!r} of {str(self.path)!r} holds nothing.", next="Remove it.")
+        self._refuse_odd([field.name for field in fields])
         lists = [field.name for field in fields if is_list(field.type)]
         if len(lists) > 1:
             raise DataError(
                 f"The file {str(self.path)!r} has several columns of lists: {', '.join(lists)}.", next="Keep one."
             )
+        for name in lists:
+            note_integers(np.dtype(self.schema.field(name).type.value_type.to_pandas_dtype()), self.notes)
         numbers = [field.name for field in fields if is_number(field.type)]
-        index = [name for name in numbers if name in _INDEX_NAMES]
-        if index and not lists:
-            raise DataError(
-                f"The column {index[0]!r} of {str(self.path)!r} seems to number the rows.",
-                next="Remove it, or rename it where it is a feature.",
-            )
         if not (lists or numbers):
             raise DataError(
                 f"The file {str(self.path)!r} has no vectors.",
@@ -193,17 +230,22 @@ class VectorFile:
             )
         return lists or numbers
 
-    def apart(self, columns: Sequence[str]) -> list[str]:
-        """Return those of some columns that do not stand in the largest block of them, where that is most of them."""
-        wanted = set(columns)
-        blocks: list[list[str]] = [[]]
-        for name in self.schema.names:
-            if name in wanted:
-                blocks[-1].append(name)
-            elif blocks[-1]:
-                blocks.append([])
-        largest = max(blocks, key=len)
-        return [name for name in columns if name not in largest] if 2 * len(largest) > len(wanted) else []
+    def _refuse_odd(self, names: Sequence[str]) -> None:
+        """Raise for columns of texts that were meant as numbers, or hold nothing."""
+        for name in names:
+            kind = self.schema.field(name).type
+            column = self._column(name) if pa.types.is_null(kind) or _is_text(kind) else None
+            if column is None:
+                continue
+            if column.null_count == len(column):
+                raise DataError(f"The column {name!r} of {str(self.path)!r} holds nothing.", next="Remove it.")
+            odd = cells.odd_cell(column)
+            unclear = odd is not None if self._is_csv else cells.holds_fractions(column)
+            if unclear:
+                row = odd or cells.OddCell(1, str(column[0].as_py()), False)
+                raise tables.bad_cell(
+                    self.path, name, row, f"where the column is no feature, add --metadata '{name}'", self._is_csv
+                )
 
     def vectors(self, columns: Sequence[str]) -> Iterator[tuple[list[str], npt.NDArray[np.float32]]]:
         """Stream the vectors.
@@ -220,12 +262,12 @@ class VectorFile:
         """
         width = None
         for batch in self.batches([self.id, *columns]):
-            ids = [str(value) for value in batch.column(0).to_pylist()]
+            ids = cells.as_text(tables.plain(pa.chunked_array([batch.column(0)]))).to_pylist()
             values = [batch.column(i + 1) for i in range(len(columns))]
             if is_list(values[0].type):
                 matrix = self._stack_lists(ids, values[0], width)
             else:
-                matrix = np.column_stack([_floats(value) for value in values])
+                matrix = np.column_stack([as_floats(value) for value in values])
             width = matrix.shape[1]
             self._check_finite(ids, matrix, columns)
             yield ids, matrix
@@ -242,7 +284,7 @@ class VectorFile:
                 f"The vector of {ids[row]!r} in {str(self.path)!r} has {found}; that of the first sample {wanted}.",
                 next="Give every sample a vector of the same length.",
             )
-        return _floats(column.flatten()).reshape(len(ids), wanted)
+        return as_floats(column.flatten()).reshape(len(ids), wanted)
 
     def _check_finite(self, ids: Sequence[str], matrix: npt.NDArray[np.float32], columns: Sequence[str]) -> None:
         bad = np.argwhere(~np.isfinite(matrix))
@@ -261,34 +303,6 @@ def _fits(name: str, pattern: str) -> bool:
     return name == pattern or fnmatchcase(name, pattern)
 
 
-def is_number(kind: pa.DataType) -> bool:
-    """Return whether a column holds numbers; truth values are none."""
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Return whether a column holds lists of numbers."""
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in lists) and is_number(kind.value_type)
-
-
-def _floats(column: pa.Array) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
-
-
-def _open_parquet(path: Path) -> Any:
-    from pyarrow import parquet
-
-    return parquet.ParquetFile(path)
-
-
-def _read_csv(path: Path, texts: Collection[str]) -> pa.Table:
-    from pyarrow import csv
-
-    parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    # As R writes it, NA without quotes is no text.
-    convert = csv.ConvertOptions(
-        column_types={name: pa.string() for name in texts}, strings_can_be_null=True, quoted_strings_can_be_null=False
-    )
-    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)

@@ -70,7 +70,7 @@ def test_ids_labels_and_groups_stay_text(root):
 def test_columns_can_be_chosen(root):
     samples, dataset = read(root, columns="age", group="slide", levels="stained")
     assert list(dataset.columns) == ["age", "slide", "stained"]
-    assert dict(samples[0].metadata) == {"age": 64, "slide": "0012", "stained": "true"}
+    assert dict(samples[0].metadata) == {"age": 64, "slide": "0012", "stained": "True"}
 
 
 def test_parquet_elsewhere(root, tmp_path_factory):
@@ -148,8 +148,10 @@ def test_rows_without_a_label_are_kept_and_counted(root):
     assert dataset.warnings == ["1 rows have no label, for example 'b.png'"]
 
 
-def test_a_label_may_be_called_na(root):
-    assert [s.label for s in read(root, "image,label\na.png,NA\nb.png,N\n")[0]] == ["NA", "N"]
+def test_na_is_missing_unless_it_is_quoted(root):
+    samples, dataset = read(root, 'image,label\na.png,NA\nb.png,N\nsub/c.png,"NA"\n')
+    assert [s.label for s in samples] == [None, "N", "NA"]
+    assert dataset.warnings == ["1 rows have no label, for example 'a.png'"]
 
 
 def test_duplicate_ids_are_named(root):

@@ -1,0 +1,149 @@
+"""CSV files as columns of texts: their encoding, what separates their cells, and what is the matter with them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+
+from histokit.datasets.cells import MISSING
+from histokit.errors import DataError
+
+_SEPARATORS = (",", ";", "\t")
+_BEGINNING = 1 << 16
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+#: What files begin with that are no tables of text.
+_OTHER_FILES = {b"PK\x03\x04": "an Excel workbook or another archive", b"PAR1": "a Parquet file", b"\xd0\xcf": "Excel"}
+
+
+def read_csv(path: Path) -> pa.Table:
+    """Read a CSV file, every cell as the text that it is and none where it is missing.
+
+    The encoding is UTF-8, or UTF-16 with a byte order mark. In a ``.tsv`` file cells are separated by tabs, elsewhere
+    by what comes most often in the line of headers: a comma, a semicolon or a tab.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    pyarrow.Table
+        Columns of type string, named as in the file; `MISSING` without quotes is null.
+
+    Raises
+    ------
+    DataError
+        If the file is empty, is no text, has rows of different lengths, or a quote that never ends.
+    """
+    from pyarrow import csv
+
+    beginning = _beginning(path)
+    encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
+    _check_text(path, beginning, encoding)
+    parse = csv.ParseOptions(delimiter=_separator(path, beginning.decode(encoding, "replace")), newlines_in_values=True)
+
+    def read(threads: bool) -> pa.Table:
+        options = csv.ReadOptions(use_threads=threads, encoding=encoding)
+        with csv.open_csv(path, read_options=options, parse_options=parse) as file:
+            names = file.schema.names
+        convert = csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            null_values=list(MISSING),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        )
+        return csv.read_csv(path, read_options=options, parse_options=parse, convert_options=convert)
+
+    try:
+        try:
+            table = read(True)
+        except pa.ArrowInvalid as error:
+            # One thread knows the number of the row.
+            raise (error if "Expected" not in str(error) else _from_one_thread(read) or error) from error
+    except (pa.ArrowException, UnicodeError, OSError) as error:
+        raise _unreadable(path, error, encoding) from error
+    _check_quotes(path, table)
+    return table
+
+
+def _from_one_thread(read: object) -> pa.ArrowInvalid | None:
+    try:
+        read(False)  # type: ignore[operator]
+    except pa.ArrowInvalid as error:
+        return error
+    return None
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with pa.input_stream(str(path), compression="detect") as file:
+            return bytes(file.read(_BEGINNING))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(path, error, "utf-8") from error
+
+
+def _check_text(path: Path, beginning: bytes, encoding: str) -> None:
+    for magic, what in _OTHER_FILES.items():
+        if beginning.startswith(magic):
+            raise DataError(f"The table {str(path)!r} cannot be read: it is {what}.", next="Save it as CSV in UTF-8.")
+    if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
+        raise DataError(f"The table {str(path)!r} cannot be read: it is empty.", next="Give one with a header line.")
+    if encoding == "utf-8" and b"\0" in beginning:
+        raise DataError(
+            f"The table {str(path)!r} cannot be read: it holds zero bytes, as UTF-16 without its mark does.",
+            next="Save it in UTF-8.",
+        )
+
+
+def _separator(path: Path, text: str) -> str:
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    lines = [line for line in re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", text.lstrip("\ufeff"))) if line.strip()]
+    counts = Counter({separator: lines[0].count(separator) if lines else 0 for separator in _SEPARATORS})
+    return counts.most_common(1)[0][0]
+
+
+def _unreadable(path: Path, error: Exception, encoding: str) -> DataError:
+    if isinstance(error, UnicodeError) or "UTF8" in str(error):
+        return DataError(
+            f"The table {str(path)!r} cannot be read: {_where_not_text(path)} is not valid {encoding.upper()}.",
+            next="Save it in UTF-8, in Excel as 'CSV UTF-8'.",
+        )
+    reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("CSV parse error: ")
+    hint = "Give a CSV file in UTF-8 with a header line, or a Parquet file."
+    if "Expected" in reason:
+        hint = "Give each row as many cells as the header has, text with separators in quotes, and no lines before it."
+    return DataError(f"The table {str(path)!r} cannot be read: {reason}", next=hint)
+
+
+def _where_not_text(path: Path) -> str:
+    try:
+        with pa.input_stream(str(path), compression="detect") as file:
+            for number, line in enumerate(bytes(file.read()).splitlines(), start=1):
+                try:
+                    line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    return f"line {number}, {line[: error.end + 20].decode('utf-8', 'backslashreplace')[-60:]!r},"
+    except (pa.ArrowException, OSError):
+        pass
+    return "it"
+
+
+def _ending(path: Path) -> bytes:
+    with pa.input_stream(str(path), compression="detect") as file:
+        return bytes(file.read())[-_BEGINNING:]
+
+
+def _check_quotes(path: Path, table: pa.Table) -> None:
+    """Raise for a quote that never ends: all that follows it would be one cell."""
+    if not len(table) or "\n" not in (table.column(table.num_columns - 1)[-1].as_py() or ""):
+        return
+    # What ends with a quote is closed; else the cell goes to the end of the file.
+    if not _ending(path).rstrip(b"\r\n\0").endswith(b'"'):
+        raise DataError(
+            f"The table {str(path)!r} cannot be read: row {len(table)} has a quote that never ends.",
+            next='Close it, or write quotes inside quotes twice: "".',
+        )

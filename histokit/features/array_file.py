@@ -1,0 +1,141 @@
+"""Vectors in a file of arrays (NumPy's ``.npz`` or AnnData's ``.h5ad``), as the table that they stand for."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.errors import DataError, UsageError
+from histokit.features.sample_columns import PROVENANCE_KEY, arrow_columns
+
+SUFFIXES = (".npz", ".h5ad")
+
+_NPZ = "Give the arrays X (n × d) and sample_ids (n), and if you like labels, column_names and groups."
+
+
+def read_arrays(path: Path, id: str, notes: list[str]) -> pa.Table:
+    """Read a file of arrays.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz`` with the arrays that `histokit.features.export_features` writes, at least ``X`` and ``sample_ids``; or
+        ``.h5ad``, whose ``X`` are the vectors, ``obs_names`` the ids and ``obs`` the columns of samples.
+    id : str
+        What to call the column of ids.
+    notes : list of str
+        Added to: what the user should know.
+
+    Returns
+    -------
+    pyarrow.Table
+        Ids, columns of the samples, then a column for each feature; with the provenance of the vectors, in its
+        schema metadata, so that no number of a sample is taken for a feature.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or its vectors are no numbers.
+    """
+    try:
+        return _read_npz(path, id, notes) if path.suffix.lower() == ".npz" else _read_h5ad(path, id, notes)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"The file {str(path)!r} cannot be read: {reason}", next="Write it anew.") from error
+
+
+def check_vectors(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], notes: list[str]) -> None:
+    """Raise a `DataError` unless vectors are a matrix of real numbers; note where they are whole ones.
+
+    Raises
+    ------
+    DataError
+    """
+    if len(shape) != 2:
+        raise DataError(
+            f"The vectors of {str(path)!r} have the shape {shape}.", next="Give a matrix with a row for each sample."
+        )
+    if kind.kind not in "fiu":
+        raise DataError(
+            f"The vectors of {str(path)!r} are of the type {kind}, which is no real number.",
+            next="Save them as float32: of complex numbers, say which part; of objects or texts, convert them.",
+        )
+    note_integers(kind, notes)
+
+
+def note_integers(kind: np.dtype[Any], notes: list[str]) -> None:
+    """Note where vectors are of small whole numbers, which may be what is left of others."""
+    if kind.kind in "iu" and kind.itemsize == 1:
+        notes.append(
+            f"The vectors are of the type {kind} and are taken as the whole numbers that they are; where they were "
+            "quantised, scale them back before"
+        )
+
+
+def _read_npz(path: Path, id: str, notes: list[str]) -> pa.Table:
+    with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    if "X" not in arrays or "sample_ids" not in arrays:
+        raise DataError(f"The file {str(path)!r} has the arrays {', '.join(arrays) or 'none'}.", next=_NPZ)
+    X = arrays["X"]
+    check_vectors(path, X.dtype, X.shape, notes)
+    document = json.loads(str(arrays["provenance"])) if "provenance" in arrays else {}
+    columns = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
+    for array, name in (("labels", "label"), ("groups", document.get("group") or "group")):
+        if array in arrays and name not in columns:
+            columns[name] = [str(text) or None for text in arrays[array].tolist()]
+    names = [str(name) for name in arrays["column_names"]] if "column_names" in arrays else _numbered(X.shape[1])
+    return _table(path, id, [str(i) for i in arrays["sample_ids"].tolist()], columns, names, X, document)
+
+
+def _read_h5ad(path: Path, id: str, notes: list[str]) -> pa.Table:
+    try:
+        import anndata
+    except ImportError:
+        raise UsageError("This needs the package anndata.", next="Install it with: pip install anndata") from None
+    found = anndata.read_h5ad(path)
+    X = found.X.toarray() if hasattr(found.X, "toarray") else np.asarray(found.X)
+    check_vectors(path, X.dtype, X.shape, notes)
+    document = json.loads(found.uns["histokit"]) if isinstance(found.uns.get("histokit"), str) else {}
+    obs = found.obs.rename(columns=document.get("renamed", {}))
+    columns = {name: pa.array(obs[name], from_pandas=True) for name in obs.columns}
+    return _table(path, id, list(map(str, found.obs_names)), columns, list(map(str, found.var_names)), X, document)
+
+
+def _numbered(width: int) -> list[str]:
+    return [f"f{number}" for number in range(width)]
+
+
+def _table(
+    path: Path,
+    id: str,
+    ids: Sequence[str],
+    columns: Mapping[str, Any],
+    names: Sequence[str],
+    X: np.ndarray,
+    document: Mapping[str, Any],
+) -> pa.Table:
+    lengths = {len(ids), len(X), *map(len, columns.values())}
+    if len(lengths) > 1 or len(names) != X.shape[1]:
+        raise DataError(
+            f"The file {str(path)!r} has {len(X)} vectors of {X.shape[1]} numbers, {len(ids)} ids and "
+            f"{len(names)} names of columns.",
+            next="Give an id for each row of X, and a name for each column.",
+        )
+    described = arrow_columns(columns, document.get("types", {}), len(ids))
+    described.pop(id, None)
+    clash = sorted({*described, id}.intersection(names))
+    if clash:
+        raise DataError(
+            f"The file {str(path)!r} has both a feature and a column of samples called {clash[0]!r}.",
+            next="Rename one of them.",
+        )
+    arrays = [pa.array(ids, pa.string()), *described.values(), *(pa.array(column) for column in X.T)]
+    metadata = {PROVENANCE_KEY: json.dumps({**document, "columns": list(names)}).encode()}
+    return pa.table(arrays, names=[id, *described, *names]).replace_schema_metadata(metadata)

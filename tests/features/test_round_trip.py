@@ -1,0 +1,194 @@
+"""What is exported comes back whole, in every format; arrays of other programs come in, too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from histokit import cli
+from histokit.errors import DataError, UsageError
+from histokit.features import FeatureStore, export_features, import_features
+from tests.toy import make_store
+
+SUFFIXES = (".parquet", ".csv", ".tsv", ".npz", ".h5ad")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    """Five samples with awkward texts, gaps everywhere, and numbers that take all digits of a float32."""
+    samples = {
+        "id": ["ä b", "007", "c,d", 'e"f', "NA"],
+        "label": ["x", "NA", "y, z", None, "x"],
+        "slide": ["P;1", "Q", "Q", "P;1", "true"],
+        "image": [["a.png"], ["b/1.png", "b/2.png"], ["[c].png"], ["d.png"], []],
+        "box": [[0, -1, 5, 6], None, None, None, None],
+        "part": [None, "page 2", None, None, None],
+        "mpp": [0.25, None, 0.5, None, None],
+        "age": [30, 40, None, 60, 2**60 + 1],
+        "dose": [0.1, None, 1e-7, 2.5, 3.0],
+        "fresh": [True, None, False, True, True],
+        "grade": ["01", "2", None, "3", "1e3"],
+        "well/row": ["a", "b", "c", None, "e"],
+        "note": ["line\nbreak", "tab\there", "plain", None, "10"],
+        "empty": pa.nulls(5, pa.string()),
+    }
+    bits = np.random.default_rng(0).integers(0, 2**32, 2_000, dtype=np.uint32).view(np.float32)
+    X = bits[np.isfinite(bits)][: 5 * 300].reshape(5, 300)
+    return make_store(tmp_path / "store", samples, {"one": X}, group="slide")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_nothing_is_lost(toy: FeatureStore, tmp_path: Path, suffix: str) -> None:
+    features = toy.features("toy", "net/one")
+    path = export_features(features, tmp_path / f"out{suffix}")
+    done = import_features(toy, "back", path, name="mine", version="1", create=True, group="slide")
+    back = toy.features("back", "mine/last")
+    np.testing.assert_array_equal(back.X, features.X)
+    assert back.column_names == [f"mine/imported[{name}]" for name in features.column_names]
+    kept = features.samples.drop_columns(["content"])
+    found = back.samples.drop_columns(["content"])
+    assert set(found.column_names) == set(kept.column_names)
+    for name in kept.column_names:
+        assert found.column(name).to_pylist() == kept.column(name).to_pylist(), name
+        assert found.column(name).type == kept.column(name).type, name
+    record = toy.dataset("back")
+    assert (record.classes, record.labels) == (("NA", "x", "y, z"), {"": 1, "NA": 1, "x": 2, "y, z": 1})
+    assert record.group == "slide"
+    again = import_features(toy, "back", path, name="mine", version="1", create=True, group="slide")
+    assert again.inserted == 0
+    assert done.missing == 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_export_comes_back_to_the_dataset_itself(toy: FeatureStore, tmp_path: Path, suffix: str) -> None:
+    path = export_features(toy.features("toy", "net/one"), tmp_path / f"out{suffix}")
+    assert import_features(toy, "toy", path, name="mine", version="1").width == 300
+    np.testing.assert_array_equal(toy.features("toy", "mine/last").X, toy.features("toy", "net/one").X)
+
+
+def test_the_group_of_an_export_is_known(toy: FeatureStore, tmp_path: Path) -> None:
+    path = export_features(toy.features("toy", "net/one"), tmp_path / "out.parquet")
+    import_features(toy, "back", path, name="mine", version="1", create=True)
+    assert toy.dataset("back").group == "slide"
+
+
+def test_a_csv_is_as_other_programs_read_it(toy: FeatureStore, tmp_path: Path) -> None:
+    features = toy.features("toy", "net/one").columns([0, 1])
+    frame = pd.read_csv(export_features(features, tmp_path / "o.csv"), keep_default_na=False, dtype={"grade": str})
+    assert frame.columns[0] == "id"
+    assert frame.columns[-1] == "net/one[1]"
+    assert frame["id"].tolist() == features.sample_ids
+    assert frame["label"].tolist() == ["x", "NA", "y, z", "", "x"]
+    assert frame["image"].tolist() == ["a.png", '["b/1.png", "b/2.png"]', '["[c].png"]', "d.png", ""]
+    assert frame["box"][0] == "[0, -1, 5, 6]"
+    np.testing.assert_array_equal(frame["net/one[1]"].to_numpy().astype(np.float32), features.X[:, 1])
+
+
+def test_columns_of_anndata_are_renamed_where_it_needs_that(toy: FeatureStore, tmp_path: Path) -> None:
+    samples = {"id": ["a", "b"], "label": ["x", "y"], "_index": ["r0", "r1"], "p/q": [1, 2], "p_q": [3, 4]}
+    store = make_store(toy.uri, samples, {"one": [[1.0], [2.0]]}, name="odd")
+    path = export_features(store.features("odd", "net/one"), tmp_path / "o.h5ad")
+    obs = anndata.read_h5ad(path).obs
+    assert obs["index_"].tolist() == ["r0", "r1"]
+    assert (obs["p_q"].tolist(), obs["p_q_"].tolist()) == ([3, 4], [1, 2])
+    done = import_features(store, "back", path, name="mine", version="1", create=True)
+    back = store.samples("back")
+    assert back.column("index_").to_pylist() == ["r0", "r1"]
+    assert back.column("p/q").to_pylist() == [1, 2]
+    assert any("'_index' is called 'index_'" in note for note in done.notes)
+
+
+def write_npz(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **{"X": np.eye(3, dtype=np.float32), "sample_ids": ["a", "b", "c"], **arrays})
+    return path
+
+
+def bring(store: FeatureStore, path: Path, **options: Any) -> Any:
+    return import_features(store, "new", path, **{"name": "mine", "version": "1", "create": True, **options})
+
+
+def test_arrays_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "v.npz", labels=["x", "", "y"], groups=["g", "g", "h"])
+    done = bring(store, path, group="group")
+    features = store.features("new", "mine/last")
+    assert features.X.tolist() == np.eye(3).tolist()
+    assert features.labels.tolist() == ["x", None, "y"]
+    assert features.groups().tolist() == ["g", "g", "h"]
+    assert (done.columns, done.notes) == (("f0", "f1", "f2"), ())
+
+
+def test_an_anndata_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:
+    obs = pd.DataFrame({"kind": pd.Categorical(["x", None, "y"]), "n": [1.0, np.nan, 3.0]}, index=["a", "b", "c"])
+    var = pd.DataFrame(index=["g1", "g2", "g3"])
+    anndata.AnnData(np.eye(3, dtype=np.float32), obs=obs, var=var).write_h5ad(tmp_path / "v.h5ad")
+    assert bring(store, tmp_path / "v.h5ad", label="kind").columns == ("g1", "g2", "g3")
+    features = store.features("new", "mine/last")
+    assert features.sample_ids == ["a", "b", "c"]
+    assert (features.labels.tolist(), features.column("n").tolist()) == (["x", None, "y"], [1, None, 3])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"X": np.eye(3) * 1j}, "of the type complex128, which is no real number"),
+        ({"X": np.array([["a", "b"]] * 3)}, "of the type <U1"),
+        ({"X": np.eye(3, dtype=bool)}, "of the type bool"),
+        ({"X": np.zeros(3)}, r"have the shape \(3,\)"),
+        ({"sample_ids": ["a", "b"]}, "3 vectors of 3 numbers, 2 ids"),
+        ({"column_names": ["f", "g"]}, "2 names of columns"),
+        ({"labels": ["x"]}, "has 3 vectors"),
+        ({"column_names": ["label", "g", "h"], "labels": ["x", "y", "z"]}, "both a feature and a column of samples"),
+        ({"X": np.array([[1.0, 2, 3], [4, np.inf, 6], [7, 8, 9]])}, "infinite in float32, such as that of 'b' in 'f1'"),
+        ({"X": np.array([[1.0, 2, 3], [4, 5, np.nan], [7, 8, 9]])}, "such as that of 'b' in 'f2'"),
+    ],
+)
+def test_arrays_that_are_refused(store: FeatureStore, tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        bring(store, write_npz(tmp_path / "v.npz", **arrays))
+    assert store.datasets() == []
+
+
+def test_objects_and_files_without_ids_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Object arrays cannot be loaded"):
+        bring(store, write_npz(tmp_path / "v.npz", X=np.array([[1, None]] * 3, object)))
+    np.savez(tmp_path / "w.npz", Y=np.eye(3))
+    with pytest.raises(DataError, match="has the arrays Y"):
+        bring(store, tmp_path / "w.npz")
+    np.save(tmp_path / "v.npy", np.eye(3))
+    with pytest.raises(UsageError, match=r"suffix '\.npy'") as caught:
+        bring(store, tmp_path / "v.npy")
+    assert "no ids" in caught.value.next
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(DataError, match="cannot be read"):
+        bring(store, tmp_path / "x.npz")
+
+
+def test_small_whole_numbers_are_said(store: FeatureStore, tmp_path: Path) -> None:
+    done = bring(store, write_npz(tmp_path / "v.npz", X=np.eye(3, dtype=np.int8)))
+    assert "of the type int8" in done.notes[0]
+    table = pa.table({"id": ["a"], "vec": pa.array([[1, -2]], pa.list_(pa.int8()))})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    done = import_features(store, "lists", tmp_path / "v.parquet", name="mine", version="1", create=True)
+    assert "of the type int8" in done.notes[0]
+    assert store.features("lists", "mine/last").X.tolist() == [[1, -2]]
+
+
+def test_the_command_writes_csv(
+    toy: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(toy.uri))
+    out = tmp_path / "o.csv"
+    assert cli.run(["export", "toy", "--features", "net/one", "--out", str(out)]) == 0
+    command = ["import-features", "back", str(out), "--name", "mine", "--version", "1", "--create"]
+    assert cli.run([*command, "--group", "slide", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out.split("\n", 1)[1])["width"] == 300
+    assert "A class is called 'NA' (1)" in captured.err
