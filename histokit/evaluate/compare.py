@@ -221,7 +221,8 @@ def _documents(table: Table, columns: Sequence[Column], ranking: dict[str, Any] 
                 found[method]["cells"][name]["rank"] = rank
         order = [*ranking["methods"], *(method for method in order if method not in ranking["methods"])]
     elif len(columns) == 1:
-        order.sort(key=lambda method: found[method]["cells"][columns[0].name]["place"] or len(order) + 1)
+        place = {method: found[method]["cells"][columns[0].name]["place"] for method in order}
+        order = sorted(order, key=lambda method: place[method] or len(place) + 1)
     return [found[method] for method in order]
 
 

@@ -30,13 +30,18 @@ def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> 
     UsageError
         If the file cannot be written.
     """
+    return save_sheet(draw_scores(evaluations), path)
+
+
+def draw_scores(evaluations: Evaluation | Sequence[Evaluation]) -> Any:
+    """Return the matplotlib figure of `figure`: on each row of axes a confusion matrix and the scores by fold."""
     listed = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
     sheet = new_sheet(9, 3.6 * len(listed))
     axes = sheet.subplots(len(listed), 2, squeeze=False)
     for (left, right), evaluation in zip(axes, listed, strict=True):
         _draw_confusion(left, evaluation)
         _draw_folds(right, evaluation)
-    return save_sheet(sheet, path)
+    return sheet
 
 
 def new_sheet(width: float, height: float) -> Any:
@@ -105,4 +110,5 @@ def _draw_folds(axis: Any, evaluation: Evaluation) -> None:
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
     axis.set_title(f"{evaluation.dataset}, run {evaluation.run}", fontsize=9)
-    axis.legend(fontsize=8, loc="lower right")
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, loc="lower right")

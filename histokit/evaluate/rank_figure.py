@@ -37,6 +37,11 @@ def rank_figure(found: Comparison, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
+    return save_sheet(draw_comparison(found), path)
+
+
+def draw_comparison(found: Comparison) -> Any:
+    """Return the matplotlib figure of `rank_figure`, methods from top to bottom."""
     ranked = [m for m in found.methods if m["average_rank"] is not None] if found.ranking else []
     shown = ranked or [m for m in found.methods if found.columns[0]["column"] in m["cells"]]
     longest = max(len(method["method"]) for method in shown)
@@ -54,7 +59,7 @@ def rank_figure(found: Comparison, path: str | Path) -> Path:
         axis.spines[side].set_visible(False)
     if fact:
         _legend(axis, fact)
-    return save_sheet(sheet, path)
+    return sheet
 
 
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:

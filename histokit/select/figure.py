@@ -37,6 +37,11 @@ def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
+    return _save(draw_curve(selection), path)
+
+
+def draw_curve(selection: SelectionRecord) -> Any:
+    """Return the matplotlib figure of `curve_figure`."""
     sheet = _sheet(8, 4.5)
     axis = sheet.subplots()
     kept = selection.kept or selection.folds[0]
@@ -61,7 +66,7 @@ def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
     axis.set_ylabel(kept["metric"].replace("_", " "))
     axis.set_title(f"{selection.dataset} · {selection.address} · {selection.split}", fontsize=9, wrap=True)
     axis.legend(fontsize=8, loc="lower right")
-    return _save(sheet, path)
+    return sheet
 
 
 def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
@@ -82,6 +87,11 @@ def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
+    return _save(draw_importances(shares), path)
+
+
+def draw_importances(shares: ImportanceShares) -> Any:
+    """Return the matplotlib figure of `importance_figure`: networks above layers, in the order of the address."""
     panels = [shares.networks] if len(shares.networks) > 1 else []
     if len(shares.layers) > len(shares.networks) or not panels:
         panels.append(shares.layers)
@@ -92,7 +102,7 @@ def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
         _draw_shares(axis, rows, shares)
     axes.flat[0].legend(fontsize=8)
     sheet.suptitle(", ".join(entry["dataset"] for entry in shares.datasets), fontsize=9, wrap=True)
-    return _save(sheet, path)
+    return sheet
 
 
 def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: ImportanceShares) -> None:

@@ -3,8 +3,10 @@
 import numpy as np
 import pyarrow as pa
 
+from histokit.evaluate.compare import compare_scores
 from histokit.evaluate.facts import describe_runs
 from histokit.evaluate.scored import Scored
+from histokit.evaluate.tables import comparison_sheets
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, SAMPLE_FIELDS, DatasetRecord, RunRecord
 
@@ -68,3 +70,52 @@ def with_scores(store, entries, metric="accuracy"):
         Scored(record, known, metric, score, score, 0.0, np.full(10, np.nan if score is None else score), 10, "same")
         for (record, score), known in zip(entries, facts, strict=True)
     ]
+
+
+def save_run(
+    store, rows, *, run_id="abcd12345678", classes=("a", "b"), levels=(), group="slide", digest="d", **changes
+):
+    """Save a run of made-up predictions; rows: fold, id, true, scores, group, level values.
+
+    The predicted class is that of the highest score; of two classes one score is given, that of the second.
+    """
+    columns = {name: [] for name in PREDICTION_SCHEMA.names}
+    for fold, sample_id, true, scores, owner, *units in rows:
+        if len(classes) == 2 and not isinstance(scores, list):
+            scores = [-scores, scores]
+        values = {"run": run_id, "repeat": 0, "fold": fold, "role": "test", "id": sample_id, "true": true}
+        values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": "decision"}
+        values |= {"group": owner, "levels": units}
+        for name, value in values.items():
+            columns[name].append(value)
+    facts = {"kind": "train", "address": "net/last", "classifier": "svm", "split": "cv", "split_digest": digest}
+    facts |= {"metric": "accuracy", "parameters": {"positive": classes[-1]}, "folds": [], "notes": [], "versions": {}}
+    facts |= {"seconds": 0.0, "created": "", "group": "slide"}
+    record = RunRecord(id=run_id, dataset="toy", classes=classes, levels=levels, **facts | changes)
+    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
+    return run_id
+
+
+def ranked(store, rows, names=("svm", "et", "knn", "fc")):
+    """Return the comparison of methods with given scores, one row for each dataset."""
+    entries = [
+        (make_record(f"D{number}", classifier), score)
+        for number, row in enumerate(rows)
+        for classifier, score in zip(names, row, strict=False)
+    ]
+    return compare_scores(with_scores(store, entries))
+
+
+def methods(found):
+    """Return the methods of a comparison by their names."""
+    return {method["method"]: method for method in found.methods}
+
+
+def scores(found, column):
+    """Return the score of each method on a column."""
+    return {name: m["cells"][column]["score"] for name, m in methods(found).items() if column in m["cells"]}
+
+
+def score_table(found):
+    """Return the table of scores for people."""
+    return next(iter(comparison_sheets(found)))

@@ -12,33 +12,11 @@ from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.evaluate.compare import compare
 from histokit.evaluate.evaluate import evaluate
-from histokit.evaluate.figure import figure
 from histokit.evaluate.listing import list_predictions, write_table
 from histokit.features import FeatureStore
-from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 from histokit.train.train import train
+from tests.evaluate.made_up import save_run
 from tests.toy import make_samples, make_store
-
-
-def save_run(
-    store, rows, *, run_id="abcd12345678", classes=("a", "b"), levels=(), group="slide", digest="d", **changes
-):
-    """Save a run of made-up predictions; rows: fold, id, true, scores, group, level values."""
-    columns = {name: [] for name in PREDICTION_SCHEMA.names}
-    for fold, sample_id, true, scores, owner, *units in rows:
-        if len(classes) == 2 and not isinstance(scores, list):
-            scores = [-scores, scores]
-        values = {"run": run_id, "repeat": 0, "fold": fold, "role": "test", "id": sample_id, "true": true}
-        values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": "decision"}
-        values |= {"group": owner, "levels": units}
-        for name, value in values.items():
-            columns[name].append(value)
-    facts = {"kind": "train", "address": "net/last", "classifier": "svm", "split": "cv", "split_digest": digest}
-    facts |= {"metric": "accuracy", "parameters": {"positive": classes[-1]}, "folds": [], "notes": [], "versions": {}}
-    facts |= {"seconds": 0.0, "created": "", "group": "slide"}
-    record = RunRecord(id=run_id, dataset="toy", classes=classes, levels=levels, **facts | changes)
-    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
-    return run_id
 
 
 @pytest.fixture
@@ -287,10 +265,3 @@ def test_listing_and_files(tmp_path):
     for path in (tmp_path / "p.txt", tmp_path / "nowhere" / "p.csv"):
         with pytest.raises(UsageError):
             write_table(everything, path)
-
-
-def test_figure(empty, tmp_path):
-    found = evaluate(empty, [save_run(empty, SIX)], bootstrap=20)
-    assert figure(found, tmp_path / "f.png").stat().st_size > 5000
-    with pytest.raises(UsageError):
-        figure(found, tmp_path / "nowhere" / "f.png")

@@ -1,0 +1,257 @@
+"""The figures of evaluate and compare, by the numbers on their axes."""
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from histokit import cli
+from histokit.errors import UsageError
+from histokit.evaluate.compare import compare, compare_scores
+from histokit.evaluate.evaluate import evaluate
+from histokit.evaluate.figure import draw_scores, figure
+from histokit.evaluate.rank_figure import draw_comparison, rank_figure
+from histokit.features import FeatureStore
+from tests.evaluate.made_up import make_record, ranked, save, save_run, with_scores
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+#: True classes in rows; unlike its transpose, and with a class that is never predicted alone.
+COUNTS = [[3, 1, 0], [0, 2, 0], [2, 0, 8]]
+
+
+def save_counts(store, **changes):
+    """Save a run of three classes with these counts, the wrong ones all in the second of two folds."""
+    rows = []
+    for row, column in np.ndindex(3, 3):
+        for _ in range(COUNTS[row][column]):
+            # Half of the right ones are in each fold.
+            fold = 1 if row != column else len(rows) % 2
+            scores = [float(k == column) for k in range(3)]
+            rows.append((fold, str(len(rows)), "abc"[row], scores, f"P{len(rows) % 4}"))
+    return save_run(store, rows, classes=("a", "b", "c"), **changes)
+
+
+def _labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def shades(axis):
+    return np.asarray(axis.images[0].get_array())
+
+
+def levels(axis):
+    """Label → height of each horizontal line."""
+    return {line.get_label(): line.get_ydata()[0] for line in axis.lines}
+
+
+def test_true_classes_are_rows_and_predicted_ones_columns(empty):
+    (axis, _) = draw_scores(evaluate(empty, save_counts(empty))).axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("predicted", "true")
+    assert _labels(axis.xaxis) == _labels(axis.yaxis) == ["a", "b", "c"]
+    assert (axis.get_xticks().tolist(), axis.get_yticks().tolist()) == ([0, 1, 2], [0, 1, 2])
+    # Shares of the true class: the image's rows, the first one on top.
+    shares = [[3 / 4, 1 / 4, 0], [0, 1, 0], [2 / 10, 0, 8 / 10]]
+    assert shades(axis) == pytest.approx(np.array(shares))
+    assert axis.images[0].get_clim() == (0, 1)
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]
+    assert axis.get_xlim()[0] < axis.get_xlim()[1]
+    written = {text.get_position(): text.get_text() for text in axis.texts}
+    # A text stands at (x, y), so at (predicted, true).
+    assert written == {(j, i): str(COUNTS[i][j]) for i in range(3) for j in range(3)}
+    # Dark cells have light digits.
+    light = {text.get_position() for text in axis.texts if text.get_color() == "white"}
+    assert light == {(0, 0), (1, 1), (2, 2)}
+
+
+def test_a_class_without_samples_has_an_empty_row(empty):
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (0, "3", "a", 1.0, "Q")]
+    axis, _ = draw_scores(evaluate(empty, save_run(empty, rows))).axes
+    assert shades(axis) == pytest.approx(np.array([[1 / 3, 2 / 3], [0, 0]]))
+
+
+def test_each_fold_has_its_bar(empty):
+    (found,) = evaluate(empty, save_counts(empty), bootstrap=50)
+    _, axis = draw_scores(found).axes
+    bars = axis.containers[0].patches
+    # The rows above are numbered 0 to 15; right are 0 1 2, 4 5 and 8 to 15, of which 1 5 9 11 13 15 are in fold 1.
+    assert [bar.get_height() for bar in bars] == pytest.approx([1, 6 / 9])
+    assert [bar.get_x() + bar.get_width() / 2 for bar in bars] == pytest.approx([0, 1])
+    assert levels(axis) == pytest.approx({"pooled 0.812": 13 / 16, "always c 0.625": 10 / 16})
+    (band,) = [patch for patch in axis.patches if patch.get_label() == "95 % interval"]
+    low, high = found.intervals["metrics"]["accuracy"]
+    assert low < 13 / 16 < high
+    assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((low, high))
+    assert axis.get_ylim() == pytest.approx((0, 1.02))
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("fold", "accuracy")
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "pooled 0.812",
+        "95 % interval",
+        "always c 0.625",
+    ]
+
+
+def test_the_metric_that_is_asked_for_is_drawn(empty):
+    (found,) = evaluate(empty, save_counts(empty), metric="balanced_accuracy")
+    _, axis = draw_scores(found).axes
+    assert axis.get_ylabel() == "balanced accuracy"
+    # Of fold 1: a is right in 1 of 2, b in 1 of 1, c in 4 of 6.
+    assert [bar.get_height() for bar in axis.containers[0].patches] == pytest.approx([1, (1 / 2 + 1 + 4 / 6) / 3])
+    assert levels(axis)["pooled 0.850"] == pytest.approx((3 / 4 + 1 + 8 / 10) / 3)
+    assert levels(axis)["always c 0.333"] == pytest.approx(1 / 3)
+
+
+def test_an_undefined_fold_has_no_height_and_an_undefined_score_no_line(empty):
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "b", 1.0, "P"), (1, "3", "a", -1.0, "Q")]
+    _, axis = draw_scores(evaluate(empty, save_run(empty, rows), metric="roc_auc")).axes
+    heights = [bar.get_height() for bar in axis.containers[0].patches]
+    assert (heights[0], np.isnan(heights[1])) == (1, True)
+    _, axis = draw_scores(evaluate(empty, save_run(empty, rows[2:], run_id="eeee"), metric="roc_auc")).axes
+    assert levels(axis) == {}
+
+
+def test_runs_are_drawn_below_each_other(empty):
+    ids = [save_counts(empty, run_id=name, classifier=name) for name in ("aaaa", "bbbb")]
+    sheet = draw_scores(evaluate(empty, ids))
+    assert [axis.get_title() for axis in sheet.axes] == [
+        "net/last · aaaa · cv",
+        "toy, run aaaa",
+        "net/last · bbbb · cv",
+        "toy, run bbbb",
+    ]
+    assert len(draw_scores(evaluate(empty, ids[0])[0]).axes) == 2
+
+
+def test_many_classes_have_no_digits(empty):
+    names = tuple("abcdefghijklm")
+    for count, digits in ((12, 144), (13, 0)):
+        rows = [(0, str(k), names[k], [float(j == k) for j in range(count)], "P") for k in range(count)]
+        run = save_run(empty, rows, classes=names[:count], run_id=f"{count}{count}")
+        axis, _ = draw_scores(evaluate(empty, run)).axes
+        assert len(axis.texts) == digits
+
+
+def test_the_command_draws_what_it_prints(empty, tmp_path):
+    save_counts(empty)
+    path = tmp_path / "scores.svg"
+    assert cli.run(["--store", str(empty.uri), "evaluate", "abcd", "--bootstrap", "20", "--figure", str(path)]) == 0
+    text = path.read_text()
+    assert [f"<!-- {mark} -->" in text for mark in ("predicted", "true", "pooled 0.812", "fold")] == [True] * 4
+    assert figure(evaluate(empty, "abcd", bootstrap=20), tmp_path / "again.svg").read_text() == text
+    with pytest.raises(UsageError, match="cannot be written"):
+        figure(evaluate(empty, "abcd"), tmp_path / "nowhere" / "f.png")
+
+
+# -- ranks
+
+#: Ranks 4, 3, 2, 1 on four datasets; on two et and knn change places.
+SCORES = [[0.9, 0.8, 0.7, 0.6]] * 4 + [[0.9, 0.7, 0.8, 0.6]] * 2
+
+
+def test_the_longest_bar_is_on_top_and_named(empty):
+    # fc comes first in the runs and is the best here, so that the order of runs is not that of ranks.
+    (axis,) = draw_comparison(ranked(empty, [row[::-1] for row in SCORES])).axes
+    assert axis.get_yticks().tolist() == [0, 1, 2, 3]
+    assert _labels(axis.yaxis) == ["fc", "knn", "et", "svm"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1], "row 0 is on top"
+    bars = axis.containers[0].patches
+    assert [bar.get_y() + bar.get_height() / 2 for bar in bars] == pytest.approx([0, 1, 2, 3])
+    assert [bar.get_x() for bar in bars] == [0] * 4
+    assert [bar.get_width() for bar in bars] == pytest.approx([4, 16 / 6, 14 / 6, 1])
+    digits = {text.get_position()[1]: text.get_text() for text in axis.texts if text.get_text()[0].isdigit()}
+    assert digits == {0: "4.00", 1: "2.67", 2: "2.33", 3: "1.00"}
+    assert axis.get_xlabel() == "average rank over 6 datasets (4 is the highest)"
+    assert axis.get_xlim()[0] == 0
+    assert axis.get_xlim()[1] > 4
+
+
+def test_lines_join_what_is_not_told_apart(empty):
+    (axis,) = draw_comparison(ranked(empty, SCORES)).axes
+    difference, *joined = axis.lines
+    # q is 2.569 for four methods (Demšar 2006): differences below 1.915 do not count, those of 3 do.
+    width = 2.569 * np.sqrt(4 * 5 / (6 * 6))
+    assert difference.get_xdata() == pytest.approx([1, 1 + width], abs=1e-3)
+    assert len(set(difference.get_ydata())) == 1
+    assert axis.get_ylim()[1] < difference.get_ydata()[0] < 0, "above the bars, and inside"
+    assert [list(line.get_ydata()) for line in joined] == [[0, 2], [1, 3]]
+    places = [line.get_xdata()[0] for line in joined]
+    assert 4 < places[0] < places[1] < axis.get_xlim()[1], "beside the bars, and beside each other"
+    assert all(line.get_xdata()[0] == line.get_xdata()[1] for line in joined)
+    (text,) = [text.get_text() for text in axis.texts if "critical" in text.get_text()]
+    assert f"{width:.2f};" in text
+
+
+def test_ranks_without_a_test_have_no_lines(empty):
+    (axis,) = draw_comparison(ranked(empty, SCORES[2:5])).axes
+    assert len(axis.lines) == 0
+    assert _labels(axis.yaxis) == ["svm", "et", "knn", "fc"]
+    assert [bar.get_width() for bar in axis.containers[0].patches] == pytest.approx([4, 8 / 3, 7 / 3, 1])
+
+
+def test_methods_without_ranks_are_not_drawn_among_them(empty):
+    entries = [(make_record(d, c), s) for d in "AB" for c, s in (("svm", 0.8), ("et", 0.9))]
+    entries.append((make_record("A", "fc"), 0.99))
+    (axis,) = draw_comparison(compare_scores(with_scores(empty, entries))).axes
+    assert _labels(axis.yaxis) == ["et", "svm"]
+
+
+def test_bars_of_one_classifier_have_one_colour_that_the_legend_names(empty):
+    scores = {("svm", "net/1"): 0.9, ("knn", "net/1"): 0.8, ("svm", "net/2"): 0.7, ("et", "net/2"): 0.6}
+    entries = [(make_record(d, c, address), s) for d in "AB" for (c, address), s in scores.items()]
+    (axis,) = draw_comparison(compare_scores(with_scores(empty, entries))).axes
+    shown = {text.get_text(): patch.get_facecolor() for text, patch in _legend(axis)}
+    bars = [bar.get_facecolor() for bar in axis.containers[0].patches]
+    assert bars == [shown[classifier] for classifier in ("svm", "knn", "svm", "et")]
+    assert len(set(shown.values())) == 3
+    # As in the figures of Mormont et al. 2018.
+    assert (to_hex(shown["svm"]), to_hex(shown["et"])) == ("#e08a2e", "#4f9a5b")
+
+
+def _legend(axis):
+    legend = axis.get_legend()
+    return list(zip(legend.get_texts(), legend.get_patches(), strict=True))
+
+
+def test_one_dataset_shows_scores_with_their_intervals(empty):
+    ids = [save(empty, "A", 14), save(empty, "A", 18, "et"), save(empty, "A", 16, "knn")]
+    found = compare(empty, ids, bootstrap=200)
+    (axis,) = draw_comparison(found).axes
+    assert _labels(axis.yaxis) == ["et", "knn", "svm"]
+    assert axis.get_ylim()[0] > axis.get_ylim()[1]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in points] == pytest.approx([0.9, 0.8, 0.7])
+    assert [line.get_ydata()[0] for line in points] == [0, 1, 2]
+    spans = [line for line in axis.lines if line.get_marker() != "o"]
+    intervals = [method["cells"]["A"]["interval"] for method in found.methods]
+    assert [list(line.get_xdata()) for line in spans] == intervals
+    assert [list(line.get_ydata()) for line in spans] == [[0, 0], [1, 1], [2, 2]]
+    assert axis.get_xlabel() == "accuracy on A, 95 % intervals"
+    assert axis.get_legend() is None
+
+
+def test_an_undefined_score_has_no_point(empty):
+    entries = [(make_record("A", "svm"), 0.8), (make_record("A", "et"), None), (make_record("A", "fc"), 0.9)]
+    (axis,) = draw_comparison(compare_scores(with_scores(empty, entries))).axes
+    assert _labels(axis.yaxis) == ["fc", "svm", "et"]
+    points = [line for line in axis.lines if line.get_marker() == "o"]
+    assert [line.get_ydata()[0] for line in points] == [0, 1]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_the_rank_plot_is_the_same_bytes_twice(empty, tmp_path, ending):
+    found = ranked(empty, SCORES)
+    first, second = (rank_figure(found, tmp_path / f"{name}.{ending}").read_bytes() for name in "ab")
+    assert first == second
+    if ending == "svg":
+        marks = re.findall(r"<!-- (.*?) -->", first.decode())
+        assert [mark for mark in marks if mark in ("svm", "et", "knn", "fc")] == ["svm", "et", "knn", "fc"]
+
+
+def test_a_figure_that_cannot_be_written(empty, tmp_path):
+    with pytest.raises(UsageError, match="cannot be written"):
+        rank_figure(ranked(empty, SCORES), tmp_path / "nowhere" / "scores.png")
