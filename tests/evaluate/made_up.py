@@ -73,17 +73,28 @@ def with_scores(store, entries, metric="accuracy"):
 
 
 def save_run(
-    store, rows, *, run_id="abcd12345678", classes=("a", "b"), levels=(), group="slide", digest="d", **changes
+    store,
+    rows,
+    *,
+    run_id="abcd12345678",
+    classes=("a", "b"),
+    levels=(),
+    group="slide",
+    digest="d",
+    repeats=(),
+    **changes,
 ):
     """Save a run of made-up predictions; rows: fold, id, true, scores, group, level values.
 
+    Further repeats have rows of their own.
     The predicted class is that of the highest score; of two classes one score is given, that of the second.
     """
     columns = {name: [] for name in PREDICTION_SCHEMA.names}
-    for fold, sample_id, true, scores, owner, *units in rows:
+    every = [(repeat, *row) for repeat, listed in enumerate([rows, *repeats]) for row in listed]
+    for repeat, fold, sample_id, true, scores, owner, *units in every:
         if len(classes) == 2 and not isinstance(scores, list):
             scores = [-scores, scores]
-        values = {"run": run_id, "repeat": 0, "fold": fold, "role": "test", "id": sample_id, "true": true}
+        values = {"run": run_id, "repeat": repeat, "fold": fold, "role": "test", "id": sample_id, "true": true}
         values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": "decision"}
         values |= {"group": owner, "levels": units}
         for name, value in values.items():

@@ -142,7 +142,7 @@ def test_two_groups_have_an_interval(empty):
 
 
 def test_groups_count_by_their_samples(empty):
-    # One group of nine samples, all right, and one of one, wrong: 0, 9/10 or 1, and the middle one in half of the cases.
+    # One group of nine samples, all right, and one of one, wrong: 0, 9/10 in half of the cases, or 1.
     rows = [(0, str(i), "b", 1.0, "P") for i in range(9)] + [(0, "9", "b", -1.0, "Q")]
     (found,) = evaluate(empty, save_run(empty, rows), bootstrap=400)
     assert found.intervals["metrics"]["accuracy"] == [0, 1]
