@@ -193,6 +193,23 @@ def test_aggregating(one: FeatureSet, how: str, expected: list[list[float]]) -> 
     assert units.column_names == one.column_names
 
 
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        # Of 3, 0, 9 the mean is 4, of 1, 8, 0 it is 3; of 4, 1, 2, 9 the middle is between 2 and 4.
+        ("mean", [[4, 3], [4, 7]]),
+        ("median", [[3, 1], [3, 6]]),
+        ("max", [[9, 8], [9, 14]]),
+    ],
+)
+def test_mean_median_and_maximum_differ(tmp_path: Path, how: str, expected: list[list[float]]) -> None:
+    samples = {"id": list("abcdefg"), "label": list("xyyxyxy"), "slide": list("PQQPQPQ")}
+    X = [[3, 1], [4, 6], [1, 2], [0, 8], [2, 14], [9, 0], [9, 6]]
+    store = make_store(tmp_path / "store", samples, {"one": np.array(X)})
+    units = store.features("toy", "net/one").aggregate("slide", how)  # type: ignore[arg-type]
+    assert (units.sample_ids, units.X.tolist()) == (["P", "Q"], expected)
+
+
 def test_the_content_of_a_unit_is_that_of_its_samples(one: FeatureSet) -> None:
     first = one.aggregate("slide")
     shuffled = one.take([3, 4, 2, 1, 0]).aggregate("slide")
