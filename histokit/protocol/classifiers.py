@@ -174,7 +174,8 @@ CLASSIFIERS: dict[str, Classifier] = {
     "knn": Classifier(
         "nearest neighbours by cosine or Euclidean distance",
         "sklearn.neighbors:KNeighborsClassifier",
-        {},
+        # Trees of neighbours are types that a stored model may not hold.
+        {"algorithm": "brute"},
         {
             "k": Parameter("n_neighbors", _whole, (25, 15, 5, 1)),
             "metric": Parameter("metric", _one_of(*_DISTANCES), ("cosine", "euclidean")),

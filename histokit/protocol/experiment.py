@@ -13,7 +13,7 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes
+from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.places import Place, Rows, find_places
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
@@ -39,6 +39,10 @@ class Experiment:
         The column of the groups.
     notes : list of str
         What a reader of the scores should know.
+    contents, vectors : dict
+        The digests of the images of the samples and of their vectors, by id; of samples, too, where rows are units.
+    unit_of : dict
+        Sample id → the row that it is part of.
     """
 
     features: FeatureSet
@@ -49,6 +53,9 @@ class Experiment:
     labels: NDArray[np.object_]
     group: str | None
     notes: list[str]
+    contents: dict[str, bytes]
+    vectors: dict[str, bytes]
+    unit_of: dict[str, str]
 
     @property
     def training(self) -> Rows:
@@ -64,6 +71,11 @@ class Experiment:
     def feature_list(self) -> list[dict[str, Any]]:
         """The tables of the features, for a record."""
         return describe_features(self.features)
+
+    def samples_of(self, rows: Rows) -> list[str]:
+        """Return the ids of the samples behind rows: those of a unit are several."""
+        units = {self.features.sample_ids[row] for row in rows}
+        return [sample_id for sample_id, unit in self.unit_of.items() if unit in units]
 
     def identity(self) -> dict[str, Any]:
         """Return what an id has to hash of the data: features, samples with labels and groups, split."""
@@ -159,7 +171,8 @@ def prepare(
     for column in dict.fromkeys([record.group, chosen.group]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
-    notes += duplicate_notes(chosen, contents, None if pixels or outline else features.X)
+    vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
+    notes += duplicate_notes(chosen, contents, vectors)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
@@ -175,7 +188,8 @@ def prepare(
     matrix = np.empty((len(features), 0)) if pixels else features.X
     notes += group_notes(matrix, groups, features.column_names, column)
     problem = Problem(features.X, y, groups, len(classes), positive, metric, seed)
-    return Experiment(features, chosen, places, problem, classes, labels, column, notes)
+    seen = (contents, vectors, unit_of)
+    return Experiment(features, chosen, places, problem, classes, labels, column, notes, *seen)
 
 
 def _open(

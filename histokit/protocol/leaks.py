@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import lgamma, log
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import LeakageError, some
 from histokit.plugin.digests import digest_bytes
-from histokit.store.records import Fold, SelectionRecord, Split
+from histokit.store.records import Fold, Split
 
 _COLUMNS = 512
 #: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.
@@ -68,31 +68,33 @@ def _refuse(split: Split, fold: Fold, values: list[str], what: str, file: str | 
     )
 
 
-def duplicate_notes(split: Split, content_by_id: Mapping[str, bytes], X: NDArray[np.floating] | None) -> list[str]:
+def vector_digests(ids: Sequence[str], X: NDArray[np.floating]) -> dict[str, bytes]:
+    """Return the digest of the (n, d) vectors of n samples: equal ones come from the same pixels in another file."""
+    return {i: digest_bytes(row.tobytes()) for i, row in zip(ids, X, strict=True)} if X.shape[1] else {}
+
+
+def duplicate_notes(split: Split, contents: Mapping[str, bytes], vectors: Mapping[str, bytes]) -> list[str]:
     """Report test samples that are training samples once more.
 
     Parameters
     ----------
     split : Split
-    content_by_id : mapping
+    contents : mapping
         The digest of the bytes behind each sample.
-    X : (n, d) array, optional
-        The vectors of these samples, in the same order: equal ones come from the same pixels in another file.
+    vectors : mapping
+        That of its vector, see `vector_digests`.
 
     Returns
     -------
     notes : list of str
         A sentence with the number and an example for equal bytes and one for equal vectors, where there are any.
     """
-    said = [(_twins(split, content_by_id), "byte-identical to")]
-    if X is not None and X.shape[1]:
-        vectors = {i: digest_bytes(row.tobytes()) for i, row in zip(content_by_id, X, strict=True)}
-        twins = {i: twin for i, twin in _twins(split, vectors).items() if i not in said[0][0]}
-        said.append((twins, "equal in all features to"))
+    identical = _twins(split, contents)
+    equal = {i: twin for i, twin in _twins(split, vectors).items() if i not in identical}
     return [
         f"{len(twins)} test sample{'s are' if len(twins) > 1 else ' is'} {how} training samples "
         f"(such as {' = '.join(next(iter(twins.items())))}): the scores {TOO_GOOD}; keep one of each"
-        for twins, how in said
+        for twins, how in ((identical, "byte-identical to"), (equal, "equal in all features to"))
         if twins
     ]
 
@@ -155,51 +157,3 @@ def group_notes(
         f"{len(found)} {what} every {name} from every other ({listed}): a classifier {CAN_KNOW} the {name} by {it}; "
         f"leave {it} out where that is no finding"
     ]
-
-
-def check_used_ids(used: Collection[str], fold: Fold, what: str) -> None:
-    """Refuse anything fitted on ids of which one lies in the test set of an outer fold.
-
-    Raises
-    ------
-    LeakageError
-    """
-    seen = sorted(set(used).intersection(fold.test))
-    if seen:
-        raise LeakageError(
-            f"{what} was fitted on {len(seen)} of the {len(fold.test)} test samples of fold {fold.fold}, "
-            f"such as {', '.join(seen[:3])}.",
-            next="Fit it on the same split, or select anew in each fold with --rfe.",
-            details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
-        )
-
-
-def check_selection(selection: SelectionRecord, split: Split, fold: Fold) -> dict[str, Any]:
-    """Return the part of a selection that an outer fold may use.
-
-    On the split that the selection was made on that is the part of the same fold; on another one the
-    columns selected from all its training samples.
-
-    Parameters
-    ----------
-    selection : SelectionRecord
-    split : Split
-        The split of the outer folds.
-    fold : Fold
-
-    Returns
-    -------
-    part : dict
-        An entry of the selection's ``folds``, or its ``kept``.
-
-    Raises
-    ------
-    LeakageError
-        If an id that the part used lies in the test set of the fold.
-    """
-    same = selection.split_digest == split.digest
-    parts = {(p["repeat"], p["fold"]): p for p in selection.folds} if same else {}
-    part = parts.get((fold.repeat, fold.fold)) or selection.kept or selection.folds[0]
-    used = {(u["repeat"], u["fold"]): u["ids"] for u in selection.fitted_on}
-    check_used_ids(used[part["repeat"], part["fold"]], fold, f"The selection {selection.id}")
-    return part

@@ -8,6 +8,9 @@ import typer
 
 from histokit import completion, console
 
+#: What one document of a selection leaves out: as many entries as there are samples.
+_LONG = ("id", "fitted_on", "contents", "vectors")
+
 
 def select(
     dataset: Annotated[
@@ -100,7 +103,7 @@ def _row(part: dict[str, Any]) -> list[Any]:
 
 
 def _document(record: dict[str, Any]) -> dict[str, Any]:
-    return {"selection": record["id"], **{k: v for k, v in record.items() if k not in ("id", "fitted_on")}}
+    return {"selection": record["id"], **{k: v for k, v in record.items() if k not in _LONG}}
 
 
 def compare(

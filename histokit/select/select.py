@@ -152,6 +152,7 @@ def _record(
     seconds: float,
 ) -> SelectionRecord:
     kept, names = found[-1], experiment.features.column_names
+    trained = experiment.samples_of(experiment.training)
     notes = [*experiment.notes, *dict.fromkeys(f"elimination: {text}" for part in found for text in part["notes"])]
     return SelectionRecord(
         id=selection_id,
@@ -168,6 +169,8 @@ def _record(
         provenance=[names[column] for column in kept["columns"]],
         seconds=round(seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        contents={i: experiment.contents[i].hex() for i in trained},
+        vectors={i: experiment.vectors[i].hex() for i in trained if i in experiment.vectors},
     )
 
 

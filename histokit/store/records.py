@@ -212,7 +212,8 @@ class SelectionRecord(_Document):
     Each entry of `folds`, and `kept` (fitted on all training samples), holds ``repeat``, ``fold``,
     ``columns`` (kept, in the order of the address), ``ranking`` (rank of every column, 1 is kept
     longest), ``curve`` (``[size, mean, std]``), ``scores`` (of each size in each inner fold), ``k_best`` and ``k_min``;
-    `kept` also holds ``importances`` (of every column, before any was eliminated); `fitted_on` holds the ids.
+    `kept` also holds ``importances`` (of every column, before any was eliminated); `fitted_on` holds the ids,
+    `contents` and `vectors` the digests of their images and of their vectors, by id, as hexadecimal text.
     """
 
     id: str
@@ -229,3 +230,5 @@ class SelectionRecord(_Document):
     provenance: list[str]
     seconds: float
     created: str
+    contents: dict[str, str] = field(default_factory=dict)
+    vectors: dict[str, str] = field(default_factory=dict)

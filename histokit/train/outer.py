@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from histokit.protocol.elimination import PASSES, Elimination, eliminate
 from histokit.protocol.estimators import converged, scores
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.leaks import check_selection
 from histokit.protocol.methods import Method, fit_method
 from histokit.protocol.places import Place, Rows
+from histokit.protocol.reuse import check_selection, equal_notes, fitted_contents
 from histokit.protocol.scorers import Scorer, defined
 from histokit.protocol.tuning import Tuned, tune
+from histokit.store import Store
 from histokit.store.records import SelectionRecord
 
 
@@ -154,16 +155,23 @@ def fit_rows(
     return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
 
 
-def selection_parts(recipe: Recipe, experiment: Experiment) -> list[dict[str, Any] | None]:
-    """Return the part of the stored selection that each outer fold may use.
+def selection_parts(
+    recipe: Recipe, experiment: Experiment, store: Store
+) -> tuple[list[dict[str, Any] | None], list[str]]:
+    """Return the part of the stored selection that each outer fold may use, and what a reader should know of it.
 
     Raises
     ------
     LeakageError
     """
-    if recipe.selection is None:
-        return [None] * len(experiment.places)
-    return [check_selection(recipe.selection, experiment.split, place.fold) for place in experiment.places]
+    selection, split = recipe.selection, experiment.split
+    if selection is None:
+        return [None] * len(experiment.places), []
+    fitted, notes = fitted_contents(store, selection)
+    parts: list[dict[str, Any] | None] = [
+        check_selection(selection, split, place.fold, experiment.contents, fitted) for place in experiment.places
+    ]
+    return parts, [*notes, *equal_notes(selection, split, experiment.vectors)]
 
 
 def fold_document(

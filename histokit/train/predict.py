@@ -17,6 +17,7 @@ from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
 from histokit.protocol.experiment import describe_features, parse_aggregate
+from histokit.protocol.leaks import vector_digests
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 
 
@@ -98,6 +99,7 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
     _check_same_features(run, features)
     started = time.perf_counter()
     target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
+    samples = features
     if aggregate:
         features = features.aggregate(*parse_aggregate(aggregate))  # type: ignore[arg-type]
     known = str(target or "label")
@@ -120,7 +122,9 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
         group=features.record.group,
         role="predict",
     )
-    notes = _notes(run, features, truth, model)
+    # Models of units that were stored earlier know the digests of units in place of those of samples.
+    seen = _seen_notes(samples, model) or _seen_notes(features, model)
+    notes = [*seen, *_strange_notes(run, truth)]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
     store.save_run(record, table, None)
     return record
@@ -173,13 +177,21 @@ def _check_same_features(run: RunRecord, features: FeatureSet) -> None:
         )
 
 
-def _notes(run: RunRecord, features: FeatureSet, truth: Sequence[str | None], model: dict[str, Any]) -> list[str]:
-    notes = []
+def _seen_notes(samples: FeatureSet, model: dict[str, Any]) -> list[str]:
+    """Say how many samples the model was trained on, under whatever name, or in another file of the same pixels."""
     seen = {row.tobytes() for row in model["trained_on"]}
-    twins = sum(content in seen for content in features.content)
-    if twins:
-        notes.append(f"{twins} of {len(features)} samples were in the training of the model: their scores say nothing")
+    twins = np.array([content in seen for content in samples.content], bool)
+    vectors = {row.tobytes() for row in model.get("trained_vectors", ())}
+    digests = vector_digests(samples.sample_ids, samples.X) if vectors else {}
+    equal = np.array([digests.get(i) in vectors for i in samples.sample_ids], bool) & ~twins
+    said = ((twins, "were"), (equal, "are equal in all features to samples that were"))
+    return [
+        f"{int(which.sum())} of {len(samples)} samples {how} in the training of the model: their scores say nothing"
+        for which, how in said
+        if which.any()
+    ]
+
+
+def _strange_notes(run: RunRecord, truth: Sequence[str | None]) -> list[str]:
     strange = sorted({label for label in truth if label is not None} - set(run.classes))
-    if strange:
-        notes.append(f"the model does not know the labels {some(strange)}")
-    return notes
+    return [f"the model does not know the labels {some(strange)}"] if strange else []

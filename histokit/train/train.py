@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.features.images import check_readable
+from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment
@@ -156,7 +158,7 @@ def _train_one(
     finished = Finished(store, run_id, experiment.features.sample_ids)
     if classifier_named(recipe.classifier).pixels:
         check_readable(store, experiment.features)
-    parts = selection_parts(recipe, experiment)
+    parts, said = selection_parts(recipe, experiment, store)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
@@ -175,7 +177,7 @@ def _train_one(
         metric=experiment.problem.metric,
         parameters={**question.parameters(experiment), "final": final.document()},
         folds=documents,
-        notes=[*experiment.notes, *fold_notes(recipe, trained, documents)],
+        notes=[*experiment.notes, *said, *fold_notes(recipe, trained, documents)],
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -242,11 +244,15 @@ def _final(
 
 
 def _model(experiment: Experiment, final: Fitted) -> dict[str, Any]:
-    contents = experiment.features.content
-    trained_on = np.frombuffer(b"".join(contents[row] for row in final.rows), np.uint8).reshape(-1, 16)
+    trained = experiment.samples_of(final.rows)
     return {
         "estimator": final.estimator,
         "columns": final.columns,
         "classes": list(experiment.classes),
-        "trained_on": trained_on,
+        "trained_on": _stacked(experiment.contents[i] for i in trained),
+        "trained_vectors": _stacked(experiment.vectors[i] for i in trained if i in experiment.vectors),
     }
+
+
+def _stacked(digests: Iterable[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST_BYTES)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from histokit.errors import LeakageError
-from histokit.protocol.leaks import check_groups, check_selection, duplicate_notes, group_notes
-from histokit.store.records import Fold, SelectionRecord, Split, split_rows
+from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.store.records import Split, split_rows
 
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
 
@@ -38,42 +38,19 @@ def test_a_sample_on_both_sides_is_always_refused():
 
 def test_identical_images_are_counted():
     contents = {"a": b"1", "b": b"2", "c": b"1"}
-    (note,) = duplicate_notes(make_split(), contents, None)
+    (note,) = duplicate_notes(make_split(), contents, {})
     assert note.startswith("2 test samples are byte-identical to training samples (such as c = a)")
-    assert duplicate_notes(make_split(), {"a": b"1", "b": b"2", "c": b"3"}, None) == []
+    assert duplicate_notes(make_split(), {"a": b"1", "b": b"2", "c": b"3"}, {}) == []
 
 
 def test_the_same_pixels_in_other_bytes_are_counted():
     contents = {"a": b"1", "b": b"2", "c": b"3"}
-    (note,) = duplicate_notes(make_split(), contents, np.array([[1.5, 2], [1.5, 3], [1.5, 2]]))
+    same, others = (vector_digests(list("abc"), np.array(X)) for X in ([[1.5, 2], [1.5, 3], [1.5, 2]], [[1], [2], [3]]))
+    (note,) = duplicate_notes(make_split(), contents, same)
     assert note.startswith("2 test samples are equal in all features to training samples (such as c = a)")
-    assert duplicate_notes(make_split(), contents, np.array([[1.5], [2], [3]])) == []
-    (note,) = duplicate_notes(make_split(), {**contents, "c": b"1"}, np.array([[1], [2], [1]]))
+    assert duplicate_notes(make_split(), contents, others) == []
+    (note,) = duplicate_notes(make_split(), {**contents, "c": b"1"}, same)
     assert "byte-identical" in note, "told once"
-
-
-def make_selection(split):
-    part = {"columns": [0], "ranking": [1], "curve": [[1, 1.0, 0.0]], "k_best": 1, "k_min": 1}
-    folds = [part | {"repeat": 0, "fold": 0, "columns": [1]}, part | {"repeat": 0, "fold": 1, "columns": [2]}]
-    fitted = [{"repeat": 0, "fold": 0, "ids": ["a", "b"]}, {"repeat": 0, "fold": 1, "ids": ["c"]}]
-    fitted.append({"repeat": None, "fold": None, "ids": ["a", "b", "c"]})
-    kept = part | {"repeat": None, "fold": None}
-    return SelectionRecord("abcd", "toy", "n/l", "mine", split.digest, "rfe", {}, folds, kept, fitted, [], [], 0.0, "")
-
-
-def test_each_fold_gets_its_own_part_of_the_selection():
-    split = make_split()
-    selection = make_selection(split)
-    assert [check_selection(selection, split, fold)["columns"] for fold in split.folds()] == [[1], [2]]
-
-
-def test_a_selection_fitted_on_test_samples_is_refused():
-    selection = make_selection(make_split())
-    other = make_split([(0, 0, "d", "train"), (0, 0, "b", "test")])
-    with pytest.raises(LeakageError, match="selection abcd was fitted on 1 of the 1 test samples"):
-        check_selection(selection, other, other.folds()[0])
-    outside = Fold(0, 0, ["a"], [], ["x"])
-    assert check_selection(selection, other, outside)["columns"] == [0]
 
 
 def test_features_that_tell_the_groups_are_named():
