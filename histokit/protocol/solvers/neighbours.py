@@ -93,7 +93,7 @@ def fit(
     """
     from sklearn.neighbors import KNeighborsClassifier
 
-    return KNeighborsClassifier(min(settings["k"], len(X)), metric=settings["metric"]).fit(X, y)
+    return KNeighborsClassifier(min(settings["k"], len(X)), metric=settings["metric"], algorithm="brute").fit(X, y)
 
 
 def _distances(rows: Array, samples: Array, metrics: Sequence[str]) -> Iterator[tuple[str, Array]]:
