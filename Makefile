@@ -5,6 +5,10 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_DIRS := $(patsubst %/pyproject.toml,%,$(PLUGINS))
 SOURCES := pyproject.toml constraints.txt $(PLUGINS)
 
+# Where products of matrices round differently, nothing that is tested may change.
+NUMERIC := tests/protocol tests/select tests/train tests/evaluate tests/features
+KERNELS := Haswell $(if $(shell grep -m1 -o avx512dq /proc/cpuinfo 2>/dev/null),SkylakeX,Prescott)
+
 ifneq ($(shell command -v uv 2>/dev/null),)
 MAKE_VENV := uv venv --quiet --python $(PYTHON) $(VENV)
 PIP := uv pip install --quiet --compile-bytecode --python $(BIN)/python
@@ -13,7 +17,7 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: install test test-slow demo lint bench bench-full clean
+.PHONY: install test test-kernels test-slow demo lint bench bench-full clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +36,11 @@ lint: install
 test: lint
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
+
+# `test` has the kernels of the processor at hand; here are those of AVX2, and of AVX-512 or else of SSE3.
+test-kernels: install
+	set -e; for kernel in $(KERNELS); do \
+	    OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(NUMERIC); done
 
 test-slow: install
 	$(BIN)/pytest -m slow

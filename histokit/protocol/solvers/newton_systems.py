@@ -31,17 +31,49 @@ class System:
         self._factor: _Factor | None = None
         self._scatter: Floats | None = None
         self._summed = np.zeros(len(A), bool)
+        self._lower: tuple[float, Mask, Floats] | None = None
 
     def solve(self, inside: Mask, target: Floats, penalty: float) -> tuple[Floats, Floats]:
-        """Return the (n,) dual coefficients of the minimum on the rows inside, and ``A v`` of all rows."""
+        """Return the (n,) dual coefficients of the minimum on the rows inside, and ``A v`` of all rows.
+
+        Raises
+        ------
+        LinAlgError
+            If rounding makes the system indefinite.
+        """
         rows = np.flatnonzero(inside)
         dual = np.zeros(len(self.A))
-        if self.gram is not None and len(rows) <= self.A.shape[1]:
-            dual[rows] = self._by_rows(self.gram, rows, target, penalty)
-            return dual, self.gram @ dual
-        values = self.A @ self._by_columns(inside, rows, target, penalty)
+        gram = self._gram_for(rows)
+        if gram is not None:
+            dual[rows] = self._by_rows(gram, rows, target, penalty)
+            return dual, gram @ dual
+        right = self.A.T @ np.where(inside, 2.0 * penalty * self.weight * target, 0.0)
+        values = self.A @ _solve(self._by_columns(inside, rows, penalty), right)
         dual[rows] = 2.0 * penalty * self.weight[rows] * (target[rows] - values[rows])
         return dual, values
+
+    def step(self, inside: Mask, slope: Floats, penalty: float) -> Floats:
+        """Return the (w,) step of Newton's method from where the objective has that slope.
+
+        Raises
+        ------
+        LinAlgError
+            If rounding makes the system indefinite.
+        """
+        rows = np.flatnonzero(inside)
+        gram = self._gram_for(rows)
+        if gram is None:
+            return -_solve(self._by_columns(inside, rows, penalty), slope)
+        kept = self._factor
+        if kept is None or kept.penalty != penalty or not np.array_equal(kept.rows, rows):
+            self._factor = kept = _Factor(gram, self.weight, rows, penalty)
+        part = self.A[rows]
+        found: Floats = part.T @ kept.solve(part @ slope) - slope
+        return found
+
+    def _gram_for(self, rows: Rows) -> Floats | None:
+        """Return the products of samples where so many rows are better solved for than the columns."""
+        return self.gram if len(rows) <= self.A.shape[1] else None
 
     def _by_rows(self, gram: Floats, rows: Rows, target: Floats, penalty: float) -> Floats:
         kept = self._factor
@@ -52,7 +84,10 @@ class System:
         self._factor = kept = _Factor(gram, self.weight, rows, penalty)
         return kept.solve(target[rows])
 
-    def _by_columns(self, inside: Mask, rows: Rows, target: Floats, penalty: float) -> Floats:
+    def _by_columns(self, inside: Mask, rows: Rows, penalty: float) -> Floats:
+        """Return the Cholesky factor of ``I + 2 C Σ c_i a_i a_iᵀ``."""
+        if self._lower is not None and self._lower[0] == penalty and np.array_equal(self._lower[1], inside):
+            return self._lower[2]
         changed = np.flatnonzero(inside != self._summed)
         if self._scatter is None or len(changed) >= len(rows):
             part = self.A[rows]
@@ -64,8 +99,9 @@ class System:
         self._summed = inside.copy()
         matrix = (2.0 * penalty) * self._scatter
         matrix.flat[:: len(matrix) + 1] += 1.0
-        right = self.A.T @ np.where(inside, 2.0 * penalty * self.weight * target, 0.0)
-        return _solve(_cholesky(matrix), right)
+        lower = _cholesky(matrix)
+        self._lower = penalty, self._summed, lower
+        return lower
 
 
 class _Factor:

@@ -8,7 +8,8 @@ It is differentiable, so that Newton's method on the samples inside the margin e
 DeCoste 2005, "A modified finite Newton method for fast solution of large scale linear SVMs"; Chapelle 2007,
 "Training a support vector machine in the primal"). Where the penalty is small, conjugate gradients solve all
 problems together; else each has linear systems as large as its samples inside the margin, or as the columns,
-whichever are fewer, from products of samples or of columns that all problems share.
+whichever are fewer, from products of samples or of columns that all problems share. Whatever gave the weights, the
+gradient at them is looked at, and they are refined where it does not tell the optimum.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.protocol.solvers.chains import chains_of, in_turn
+from histokit.protocol.solvers.line_search import Line
 from histokit.protocol.solvers.newton_systems import System
+from histokit.protocol.solvers.refinement import NEAR, Refined, distances, refine
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -31,12 +34,10 @@ _CG_STEPS = 45
 _CG_TOLERANCE = 1e-9
 _JOINT_STEPS = 6
 _NEWTON_STEPS = 60
-_HALVINGS = 40
+#: Where the curvature along some direction may be so large, dual coefficients have too few digits for the weights.
+_STEEP = 1e11
 #: Below so many multiplications in a product, one thread computes it.
 _WORTH_THREADS = 30_000_000
-_SUFFICIENT = 1e-4
-#: A decrease of the objective below this share of it is rounding.
-_ROUNDING = 1e-11
 #: The products of all pairs of samples are kept for no more samples than this: 1.2 GB.
 _MOST_PAIRS = 12_000
 
@@ -65,6 +66,12 @@ class Matrix:
         """The (n, n) products of samples."""
         products: Floats = self.A @ self.A.T
         return products
+
+    @cached_property
+    def squares(self) -> Floats:
+        """The (n,) squared lengths of samples."""
+        found: Floats = np.einsum("ij,ij->i", self.A, self.A)
+        return found
 
     def values(self, dual: Floats) -> Floats:
         """Return ``A Aᵀ dual``."""
@@ -96,6 +103,11 @@ class Problems:
         found: Mask = (self.target * values < 1.0) & (self.weight > 0)
         return found
 
+    def steep(self, matrix: Matrix, penalty: float) -> Mask:
+        """Return which problems are solved for the weights alone."""
+        found: Mask = 2.0 * penalty * (matrix.squares @ self.weight) > _STEEP
+        return found
+
     def take(self, columns: NDArray[np.intp]) -> Problems:
         """Return some of the problems."""
         return Problems(self.target[:, columns], self.weight[:, columns], self.kind[columns])
@@ -110,16 +122,16 @@ class Solved(NamedTuple):
         Their numbers.
     values : (n,) array
         ``f`` of all rows.
-    dual : (n,) array
-        ``v = Aᵀ dual``.
+    primal : (w,) array
+        ``v``.
     optimal : bool
-        Whether the optimum was reached.
+        Whether the gradient at ``v`` is that of the optimum.
     """
 
     column: int
     penalty: int
     values: Floats
-    dual: Floats
+    primal: Floats
     optimal: bool
 
 
@@ -153,13 +165,13 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
         left[together[~good]] = number
         together = together[good]
         values[:, together], dual[:, together] = solved.values[:, good], solved.dual[:, good]
-        for column in together:
-            yield Solved(int(column), number, values[:, column], dual[:, column], True)
+        for column, primal in zip(together, solved.primal.T[good], strict=True):
+            yield Solved(int(column), number, values[:, column], primal, True)
     chains = chains_of(problems.kind, np.flatnonzero(left < len(penalties)))
 
     def task(column: int, neighbour: dict[int, Mask]) -> list[Solved]:
-        state = Solved(column, int(left[column]), values[:, column], dual[:, column], True)
-        return _one_by_one(matrix, problems.take(np.array([column])), penalties, state, neighbour)
+        one, start = problems.take(np.array([column])), (values[:, column], dual[:, column])
+        return _one_by_one(matrix, one, penalties[left[column] :], start, (column, int(left[column])), neighbour)
 
     if chains and matrix.paired:
         matrix.gram  # noqa: B018 - once, before threads ask for it
@@ -167,30 +179,58 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
 
 
 def _one_by_one(
-    matrix: Matrix, problem: Problems, penalties: Sequence[float], start: Solved, neighbour: dict[int, Mask]
+    matrix: Matrix,
+    problem: Problems,
+    penalties: Sequence[float],
+    start: tuple[Floats, Floats],
+    place: tuple[int, int],
+    neighbour: dict[int, Mask],
 ) -> list[Solved]:
     """Solve one problem for the penalties that are left; `neighbour` holds who was inside a similar one."""
     target, weight = problem.target[:, 0], problem.weight[:, 0]
     system = System(matrix.A, matrix.gram if matrix.paired else None, weight)
-    values, dual, found = start.values, start.dual, []
-    for number in range(start.penalty, len(penalties)):
+    (values, dual), (column, first), easy = start, place, list[Floats]()
+    for number, penalty in enumerate(penalties, first):
+        if problem.steep(matrix, penalty)[0]:
+            break
         guess = neighbour.get(number, target * values < 1.0) & (weight > 0)
-        values, dual, optimal = _newton(system, target, penalties[number], values, dual, guess)
-        neighbour[number] = target * values < 1.0
-        found.append(Solved(start.column, number, values, dual, optimal))
-    return found
+        values, dual = _newton(system, target, penalty, values, dual, guess)
+        easy.append(dual)
+    primals = matrix.A.T @ np.stack(easy or [dual], axis=1)
+    found = _checked(matrix, problem, penalties[: len(easy)], primals)
+    at, primal = len(easy), primals[:, -1]
+    found += [None] * (len(penalties) - at)
+    done = []
+    for number, (penalty, known) in enumerate(zip(penalties, found, strict=True)):
+        refined = known or refine(system, target, penalty, primals[:, number] if number < at else primal)
+        primal = refined.primal
+        neighbour[first + number] = target * refined.values < 1.0
+        done.append(Solved(column, first + number, refined.values, primal, refined.optimal))
+    return done
+
+
+def _checked(matrix: Matrix, problem: Problems, penalties: Sequence[float], primals: Floats) -> list[Refined | None]:
+    """Return the weights of some penalties, one a column; none where they are not the optimum."""
+    values = matrix.A @ primals
+    strength = problem.weight * np.asarray(penalties)
+    bounds, sizes = distances(matrix.A, problem.target, strength, primals[:, : len(penalties)], values)
+    return [
+        Refined(primals[:, number], values[:, number], True) if near else None
+        for number, near in enumerate(bounds <= NEAR * sizes)
+    ]
 
 
 class _Together(NamedTuple):
     values: Floats
     dual: Floats
+    primal: Floats
     optimal: Mask
 
 
 def _solve_together(matrix: Matrix, problems: Problems, penalty: float, values: Floats) -> _Together:
     """Solve by conjugate gradients those problems that these can solve in a few steps."""
     dual, optimal = np.zeros_like(values), np.zeros(values.shape[1], bool)
-    open_, inside = np.arange(values.shape[1]), problems.inside(values)
+    open_, inside = np.flatnonzero(~problems.steep(matrix, penalty)), problems.inside(values)
     values = values.copy()
     for _ in range(_JOINT_STEPS):
         if not len(open_):
@@ -203,7 +243,10 @@ def _solve_together(matrix: Matrix, problems: Problems, penalty: float, values: 
         same = (before == inside[:, open_]).all(0)
         optimal[open_[same]] = True
         open_ = open_[~same]
-    return _Together(values, dual, optimal)
+    primal = matrix.A.T @ dual
+    values = matrix.A @ primal
+    bounds, sizes = distances(matrix.A, problems.target, penalty * problems.weight, primal, values)
+    return _Together(values, dual, primal, optimal & (bounds <= NEAR * sizes))
 
 
 def _conjugate_gradients(matrix: Matrix, problems: Problems, penalty: float, inside: Mask) -> tuple[Floats, Mask]:
@@ -228,54 +271,21 @@ def _conjugate_gradients(matrix: Matrix, problems: Problems, penalty: float, ins
 
 def _newton(
     system: System, target: Floats, penalty: float, values: Floats, dual: Floats, inside: Mask
-) -> tuple[Floats, Floats, bool]:
+) -> tuple[Floats, Floats]:
     """Solve one problem by Newton's method from a state and a guess of who is inside the margin.
 
-    Return values, dual, and whether they are the optimum.
+    Return values and dual, which may be short of the optimum.
     """
     for _ in range(_NEWTON_STEPS):
-        new_dual, new_values = system.solve(inside, target, penalty)
-        step = _Line(system.weight * penalty, target, (values, new_values), (dual, new_dual))
-        share, settled = step.search()
-        if share == 1.0:
-            values, dual = new_values, new_dual
-        else:
-            values, dual = (1 - share) * values + share * new_values, (1 - share) * dual + share * new_dual
+        try:
+            new_dual, new_values = system.solve(inside, target, penalty)
+        except np.linalg.LinAlgError:
+            break
+        change, turn = new_values - values, new_dual - dual
+        square = (float(dual @ values), float(turn @ values), float(turn @ change))
+        share, settled = Line(system.weight * penalty, target, values, change, square).search()
+        values, dual = (new_values, new_dual) if share == 1.0 else (values + share * change, dual + share * turn)
         before, inside = inside, (target * values < 1.0) & (system.weight > 0)
         if settled or (share == 1.0 and (before == inside).all()):
-            return values, dual, True
-    return values, dual, False
-
-
-class _Line:
-    """The objective between two states of a problem."""
-
-    def __init__(self, weight: Floats, target: Floats, values: tuple[Floats, Floats], dual: tuple[Floats, Floats]):
-        rows = weight > 0
-        self.weight, self.slack = weight[rows], 1.0 - (target * values[0])[rows]
-        self.change = -(target * (values[1] - values[0]))[rows]
-        start, cross, end = dual[0] @ values[0], dual[1] @ values[0], dual[1] @ values[1]
-        self.square = (start, cross - start, end - 2 * cross + start)
-
-    def objective(self, share: float) -> float:
-        constant, linear, square = self.square
-        errors = np.maximum(self.slack + share * self.change, 0.0)
-        return float((constant + 2 * share * linear + share**2 * square) / 2 + self.weight @ errors**2)
-
-    def slope(self, share: float) -> float:
-        _, linear, square = self.square
-        errors = np.maximum(self.slack + share * self.change, 0.0)
-        return float(linear + share * square + 2 * (self.weight * self.change) @ errors)
-
-    def search(self) -> tuple[float, bool]:
-        """Return how far to go, 1 wherever that descends, and whether nothing is left to be gained."""
-        here, there, slope = self.objective(0.0), self.objective(1.0), self.slope(0.0)
-        if abs(slope) <= _ROUNDING * abs(here):
-            return (1.0 if there <= here else 0.0), True
-        if there <= here + _SUFFICIENT * slope:
-            return 1.0, False
-        low, high = 0.0, 1.0
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            low, high = (middle, high) if self.slope(middle) < 0 else (low, middle)
-        return (low + high) / 2, False
+            break
+    return values, dual

@@ -132,7 +132,7 @@ def fit(
     matrix = Matrix(X)
     solved = list(path(matrix, problems, [estimator.C]))
     solved.sort(key=lambda one: one.column)
-    solution = np.stack([one.dual for one in solved]) @ matrix.A
+    solution = np.stack([one.primal for one in solved])
     estimator.coef_, estimator.intercept_ = solution[:, :-1].copy(), solution[:, -1].copy()
     estimator.classes_, estimator.n_features_in_ = np.unique(y), X.shape[1]
     estimator.n_iter_ = 1 if all(one.optimal for one in solved) else estimator.max_iter

@@ -72,7 +72,8 @@ def test_a_test_sample_is_never_learnt(make, cross, agree):
         other[test] = 1 - other[test]
         after = cross(perceptron.cross_scores, X, other, folds, SETTINGS, 2)
         same = {key: value for key, value in before.items() if key[0] == number}
-        agree({key: after[key] for key in same}, same, 0)
+        # Other folds stop elsewhere, so that products have other shapes, which may round otherwise.
+        agree({key: after[key] for key in same}, same, 1e-9)
 
 
 @pytest.mark.usefixtures("stopping")
