@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from histokit import console
+from histokit import console, streams
 from histokit.errors import ExitCode, HistokitError
 from histokit.evaluate import command as evaluate
 from histokit.extract import command as extract
@@ -74,12 +75,49 @@ GROUPS = {
 _COMMON: dict[str, Any] = {
     "store_": Annotated[str | None, typer.Option("--store", metavar="FOLDER", help="The store. [env: HISTOKIT_STORE]")],
     "json_": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
-    "quiet_": Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.")],
+    "quiet_": Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings beside the result.")],
     "debug_": Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")],
 }
 
 
-class _Command(TyperCommand):
+#: Help pages are not wider, and what they say in short is not cut.
+_HELP, _LEAST_HELP = 80, 40
+_WHOLE = 1000
+_UNBROKEN = "\u2011"
+
+
+class _Helped:
+    """A command whose help page goes out as all results do: a full disk is told of, and a closed pipe is no bug."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: Any, option: Any, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        ctx.terminal_width = max(min(streams.width(sys.stdout) or _HELP, _HELP), _LEAST_HELP) - 2
+        ctx.formatter_class = _whole_words(ctx.formatter_class)
+        streams.write("stdout", ctx.get_help().replace(_UNBROKEN, "-") + "\n")
+        ctx.exit()
+
+
+def _whole_words(formatter: Any) -> Any:
+    """Return a formatter of help pages that does not break --an-option at its hyphens."""
+
+    class Formatter(formatter):
+        def write_dl(self, rows: Any, *args: Any, **kwargs: Any) -> None:
+            super().write_dl([(first, second.replace("-", _UNBROKEN)) for first, second in rows], *args, **kwargs)
+
+        def write_text(self, text: str) -> None:
+            super().write_text(text.replace("-", _UNBROKEN))
+
+    return Formatter
+
+
+class _Command(_Helped, TyperCommand):
     """A command whose usage line says DATASET, not {DATASET}, and whose help lists the commands beside it."""
 
     beside: Sequence[Any] = ()
@@ -93,10 +131,10 @@ class _Command(TyperCommand):
         if self.beside:
             with formatter.section("Commands beside it"):
                 path = ctx.command_path
-                formatter.write_dl([(f"{path} {c.name}", c.get_short_help_str(formatter.width)) for c in self.beside])
+                formatter.write_dl([(f"{path} {c.name}", c.get_short_help_str(_WHOLE)) for c in self.beside])
 
 
-class _Group(TyperGroup):
+class _Group(_Helped, TyperGroup):
     """A group whose help lists its commands panel by panel.
 
     Where a command has the name of the group, the group is that command for everything but the names of the others.
@@ -117,7 +155,7 @@ class _Group(TyperGroup):
         for name in sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order)):
             command = self.commands[name]
             panel = getattr(command, "rich_help_panel", None) or "Commands"
-            short = command.get_short_help_str(formatter.width - width - 6)
+            short = command.get_short_help_str(_WHOLE)
             panels.setdefault(panel, []).append((name.ljust(width), short))
         for panel, rows in panels.items():
             with formatter.section(panel):
@@ -198,10 +236,8 @@ class _LatePandas:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    streams.guard()
     sys.meta_path.insert(0, _LatePandas())
-    for stream in (sys.stdout, sys.stderr):
-        # An old terminal shows a question mark where it cannot show a letter.
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -209,9 +245,18 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     console.state.__init__()  # type: ignore[misc]
     as_json = "--json" in arguments
+    code = _run(arguments, as_json)
+    failed = streams.finish()
+    if failed is not None and code == ExitCode.OK:
+        error = streams.unwritten(failed)
+        code = _fail(error.code, error.message, error.next, False)
+    streams.finish("stderr")
+    return code
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
     try:
         _invoke(arguments)
-        sys.stdout.flush()
         return ExitCode.OK
     except typer.Exit as done:
         return done.exit_code
@@ -220,20 +265,23 @@ def run(arguments: list[str]) -> int:
         return int(done.code or 0)
     except HistokitError as error:
         if "--debug" in arguments:
-            traceback.print_exc()
+            streams.write("stderr", traceback.format_exc())
         return _fail(error.code, error.message, error.next, as_json, error.to_json())
     except KeyboardInterrupt:
         return _fail(ExitCode.INTERRUPTED, "Interrupted.", "Run the same command to resume.", as_json)
     except typer.TyperException as error:
         return _usage(error, as_json)
     except BrokenPipeError:
-        # Python would complain once more when it flushes stdout at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon(sys.stdout)
         return ExitCode.OK
     except Exception as error:
-        traceback.print_exc()
-        message = f"A bug in histokit: {type(error).__name__}: {error}"
-        return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
+        return _bug(error, as_json)
+
+
+def _bug(error: Exception, as_json: bool) -> int:
+    streams.write("stderr", traceback.format_exc())
+    message = f"A bug in histokit: {type(error).__name__}: {error}"
+    return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
 
 
 def _invoke(arguments: list[str]) -> None:
@@ -253,7 +301,7 @@ def _usage(error: Any, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "histokit"
     if context and error.message == context.get_help():
-        print(error.message, file=sys.stderr)
+        console.tell(error.message)
         return ExitCode.USAGE
     return _fail(ExitCode.USAGE, error.format_message(), f"See: {path} --help", as_json)
 
@@ -261,6 +309,7 @@ def _usage(error: Any, as_json: bool) -> int:
 def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
     if as_json:
         error = document or {"code": int(code), "message": message, "next": next}
-        console.print_json({"error": error})
-    print(f"error: {message}\n{next}", file=sys.stderr)
+        with contextlib.suppress(HistokitError):
+            console.print_json({"error": error})
+    console.tell(f"error: {message}\n{next}")
     return int(code)

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histokit.protocol.progress import duration
+from histokit import bars
+from histokit.errors import some
+from histokit.layout import Pieces, Sheet, fits, table_lines, wrapped
+from histokit.streams import is_screen, printable, width, write
 
 if TYPE_CHECKING:
     from histokit.features import FeatureStore
 
 Report = Callable[..., None]
-
-_SHOW_AFTER_SECONDS = 2.0
-_LINE_EVERY_SECONDS = 10.0
-
-#: Share that must be done before the time left is guessed.
-_GUESS_FROM = 0.02
-
-#: A narrow terminal folds longer cells first.
-_SHORT_CELL = 18
-_WIDE = 1000
 
 
 @dataclass
@@ -49,91 +41,117 @@ def open_store() -> FeatureStore:
 
 
 def emit(lines: str | Sequence[str], document: Any) -> None:
-    """Print a command's result on stdout: its lines, or with ``--json`` the document."""
+    """Print a command's result on stdout: its lines, or with ``--json`` the document.
+
+    A terminal is shown escapes in place of what would steer it; a program gets the lines as they are.
+    """
     if state.json:
         print_json(document)
         return
-    for line in [lines] if isinstance(lines, str) else lines:
-        print(line)
+    listed = [lines] if isinstance(lines, str) else lines
+    shown = [printable(line, sys.stdout) if sys.stdout.isatty() else line for line in listed]
+    _print("stdout", "".join(f"{line}\n" for line in shown))
 
 
 def table(
-    columns: Sequence[str],
+    columns: Sequence[Any],
     rows: Sequence[Sequence[Any]],
     document: Any,
     title: str | None = None,
     empty: str | None = None,
+    narrow: Sequence[Sheet] = (),
 ) -> None:
     """Print a command's result on stdout as a table, or with ``--json`` the document.
 
     Parameters
     ----------
     columns, rows : sequence
+        Of texts, numbers and None, of `prose` and `listed`.
     document : JSON-serialisable
     title : str, optional
         A line above the table.
     empty : str, optional
         What to tell people where there is no row.
+    narrow : sequence of Sheet
+        Tables with fewer columns for a terminal that has no room for all; the first that fits is taken, else the last.
     """
     if empty and not rows:
         note(empty)
     if state.json:
         print_json(document)
         return
-    _rich_table(columns, rows, title, sys.stdout)
+    _print_table(Sheet(title or "", list(columns), [list(row) for row in rows]), "stdout", narrow)
 
 
-def aside(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+def aside(columns: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
     """Print a table for people on stderr."""
     if not state.quiet:
-        _rich_table(columns, rows, title, sys.stderr)
+        _print_table(Sheet(title or "", list(columns), [list(row) for row in rows]), "stderr")
 
 
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None, file: Any) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    shown = [[_shown(value) for value in row] for row in rows]
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], int | float | None) for row in rows)
-        longest = max(len(column), *(len(row[index]) for row in shown), 0)
-        justify: Any = "right" if numeric else "left"
-        made.add_column(Text(column), justify=justify, overflow="fold", no_wrap=longest <= _SHORT_CELL)
-    for row in shown:
-        made.add_row(*map(Text, row))
-    terminal = Console(file=file, width=None if file.isatty() else _WIDE)
-    lines = ["".join(segment.text for segment in line).rstrip() for line in terminal.render_lines(made, pad=False)]
-    if title:
-        print(title, file=file)
-    print("\n".join(line for line in lines if line), file=file)
-    if title:
-        print(file=file)
+def is_narrow(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> bool:
+    """Return whether stdout is a terminal without room for all columns of a table."""
+    return not fits(*_printable(columns, rows, sys.stdout), width(sys.stdout), _measure())
 
 
-def _shown(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _print_table(sheet: Sheet, name: str, narrow: Sequence[Sheet] = ()) -> None:
+    stream, measure = getattr(sys, name), _measure()
+    room = width(stream)
+    forms = [(form.title, *_printable(form.columns, form.rows, stream)) for form in (sheet, *narrow)]
+    title, columns, rows = next((form for form in forms if fits(*form[1:], room, measure)), forms[-1])
+    lines = wrapped(printable(title, stream), room, measure) if title else []
+    lines += table_lines(columns, rows, room, measure)
+    absent = [str(column) for column in forms[0][1] if column not in columns]
+    if absent:
+        lines += wrapped(f"Not shown: {some(absent, 8)}. A wider terminal, or --json, has them.", room, measure)
+    _print(name, "".join(f"{line}\n" for line in [*lines, *[""] * bool(title)]))
+
+
+def _printable(columns: Sequence[Any], rows: Sequence[Sequence[Any]], stream: Any) -> tuple[list[Any], list[list[Any]]]:
+    def clean(cell: Any) -> Any:
+        if isinstance(cell, Pieces):
+            return Pieces(printable(piece, stream) for piece in cell)
+        return printable(cell, stream) if isinstance(cell, str) else cell
+
+    return [clean(column) for column in columns], [[clean(cell) for cell in row] for row in rows]
+
+
+def _measure() -> Callable[[str], int]:
+    from rich.cells import cell_len
+
+    return lambda text: len(text) if text.isascii() else cell_len(text)
 
 
 def print_json(document: Any) -> None:
     """Print a JSON document on stdout, with escapes where stdout cannot show every letter."""
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8")
-    print(json.dumps(document, ensure_ascii=not unicode, allow_nan=False, indent=2))
+    _print("stdout", json.dumps(document, ensure_ascii=not unicode, allow_nan=False, indent=2) + "\n")
 
 
 def note(text: str) -> None:
-    """Print a line for people on stderr."""
+    """Print a line for people on stderr; not with ``--quiet``."""
     if not state.quiet:
-        print(text, file=sys.stderr)
+        tell(text)
 
 
 def warn(text: str) -> None:
     """Print a warning on stderr."""
-    print(f"warning: {text}", file=sys.stderr)
+    tell(f"warning: {text}")
+
+
+def tell(text: str) -> None:
+    """Print lines on stderr, broken between words where it is a terminal."""
+    lines = [printable(line, sys.stderr) for line in text.split("\n")]
+    room = width(sys.stderr)
+    if room is not None and any(len(line) > room // 2 for line in lines):
+        lines = wrapped("\n".join(lines), room, _measure())
+    _print("stderr", "".join(f"{line}\n" for line in lines))
+
+
+def _print(name: str, text: str) -> None:
+    if bars.shown is not None and text:
+        bars.shown.hide()
+    write(name, text)
 
 
 @contextmanager
@@ -151,82 +169,8 @@ def progress(title: str, timed: bool = True) -> Iterator[Report]:
     report : callable
         ``report(done, total, detail="")``.
     """
-    display: _Lines | _Bar = (_Bar if sys.stderr.isatty() and not state.quiet else _Lines)(title, timed)
+    display = (bars.Bar if is_screen(sys.stderr) and not state.quiet else bars.Lines)(title, timed, note)
     try:
         yield display.report
     finally:
         display.close()
-
-
-class _Pace:
-    """Rate and time left, counted from the first report, so that imports and what was cached do not enter."""
-
-    def __init__(self, timed: bool = True) -> None:
-        self.timed = timed
-        self.started = time.monotonic()
-        self.first = self.total = -1
-
-    def measure(self, done: int, total: int) -> tuple[float, str]:
-        """Return how many a second, and the time left as text, empty while it is too early to tell."""
-        if not self.timed:
-            return 0.0, ""
-        now = time.monotonic()
-        if total != self.total or done < self.first:
-            self.started, self.first, self.total = now, done, total
-        passed, progressed = now - self.started, done - self.first
-        rate = progressed / passed if passed else 0.0
-        early = progressed < _GUESS_FROM * (total - self.first)
-        return rate, "" if early or not rate else f"{duration((total - done) / rate)} left"
-
-
-class _Lines:
-    """Progress where stderr is no terminal: a line every now and then."""
-
-    def __init__(self, title: str, timed: bool = True):
-        self.title = title
-        self.printed = time.monotonic()
-        self.pace = _Pace(timed)
-
-    def report(self, done: int, total: int, detail: str = "") -> None:
-        rate, left = self.pace.measure(done, total)
-        now = time.monotonic()
-        if now - self.printed < _LINE_EVERY_SECONDS:
-            return
-        self.printed = now
-        speed = ", ".join([f"{rate:.1f}/s"] * bool(rate) + [left] * bool(left))
-        note(f"{self.title}: {done} of {total} {f'({speed}) ' if speed else ''}{detail}".rstrip())
-
-    def close(self) -> None:
-        """Nothing is left on the screen."""
-
-
-class _Bar:
-    """Progress on a terminal: a bar with rate and time left."""
-
-    def __init__(self, title: str, timed: bool = True):
-        self.title = title
-        self.started = time.monotonic()
-        self.pace = _Pace(timed)
-        self.bar: Any = None
-
-    def report(self, done: int, total: int, detail: str = "") -> None:
-        rate, left = self.pace.measure(done, total)
-        if self.bar is None:
-            if time.monotonic() - self.started < _SHOW_AFTER_SECONDS:
-                return
-            self._show()
-        self.bar.update(0, completed=done, total=total, rate=f"{rate:.1f}/s" if rate else "", left=left, detail=detail)
-
-    def _show(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        texts = [TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "left", "detail")]
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *texts)
-        self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
-        self.bar.add_task(self.title, total=None, rate="", left="", detail="")
-        self.bar.start()
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histokit import completion, console
+from histokit.layout import Pieces, Sheet
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
 
 _CONFUSION_COLUMNS = 12
+_CONFUSIONS = 20
+_SCORE = "score:"
 
 
 def evaluate(
@@ -59,7 +62,7 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
     counts = {"predictions": evaluation.n, "groups": evaluation.groups, "folds": evaluation.folds["count"]}
     counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count and (count > 1 or what != "folds"))
     title = f"{'  '.join(filter(None, facts))}  ({counted})"
-    columns = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
+    columns: list[Any] = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
     folds = evaluation.folds
     rows = [
         [name, evaluation.metrics[name], mean, folds["std"][name], *_interval(evaluation.intervals, name)]
@@ -68,7 +71,7 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
     ]
     base = evaluation.baseline
     rows += [
-        [f"{name}, always {base['class']}", base[name], None, None, *[None] * bool(evaluation.intervals)]
+        [Pieces([f"{name},", "always", base["class"]]), base[name], None, None, *[None] * bool(evaluation.intervals)]
         for name in ("accuracy", "balanced_accuracy")
         if only in (None, name)
     ]
@@ -91,25 +94,35 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
 def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: dict[str, Any]) -> None:
     classes = confusion["classes"]
     few = len(classes) <= _CONFUSION_COLUMNS
-    each = [
-        [name, *(values[m] for m in ("precision", "recall", "f1", "roc_auc", "support")), *counts[: len(counts) * few]]
-        for (name, values), counts in zip(per_class.items(), confusion["counts"], strict=True)
+    measures = ("precision", "recall", "f1", "roc_auc", "support")
+    each = [[name, *(values[m] for m in measures)] for name, values in per_class.items()]
+    columns: list[Any] = ["true class", *measures]
+    wide = [[*row, *counts] for row, counts in zip(each, confusion["counts"], strict=True)]
+    heads = [*columns, *(Pieces(["as", name]) for name in classes)]
+    if few and not console.is_narrow(heads, wide):
+        console.table(heads, wide, None, title=f"{what} by class, and confusion")
+        return
+    console.table(columns, each, None, title=f"{what} by class")
+    pairs = [
+        [true, predicted, count]
+        for true, counts in zip(classes, confusion["counts"], strict=True)
+        for predicted, count in zip(classes, counts, strict=True)
+        if count and (few or true != predicted)
     ]
-    columns = ["true class", "precision", "recall", "f1", "roc_auc", "support", *(f"as {c}" for c in classes if few)]
-    title = (
-        f"{what} by class, and confusion"
-        if few
-        else f"{what} by class (the confusion of so many classes: --figure or --json)"
+    pairs = pairs if few else sorted(pairs, key=lambda pair: -pair[2])
+    title = f"confusion of {what} (of other pairs there are none)" if few else f"most frequent confusions of {what}"
+    hidden = (
+        f" ({_CONFUSIONS} of {len(pairs)}; all: --figure or --json)" if len(pairs) > _CONFUSIONS and not few else ""
     )
-    console.table(columns, each, None, title=title)
+    console.table(["true", "predicted", "count"], pairs if few else pairs[:_CONFUSIONS], None, title=title + hidden)
 
 
-def _interval(intervals: dict[str, Any], metric: str) -> list[str | None]:
+def _interval(intervals: dict[str, Any], metric: str) -> list[Pieces | None]:
     if not intervals:
         return []
     bounds = intervals["metrics"].get(metric)
-    mark = "" if intervals["reliable"] else " (unreliable)"
-    return [f"{bounds[0]:.4f} to {bounds[1]:.4f}{mark}" if bounds else None]
+    mark = [] if intervals["reliable"] else ["(unreliable)"]
+    return [Pieces([f"{bounds[0]:.4f} to {bounds[1]:.4f}", *mark]) if bounds else None]
 
 
 def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
@@ -138,7 +151,21 @@ def predictions(
     document = {"run": run_id, "count": len(rows), "predictions": finite}
     empty = {name for name in ("part", "box", "group") if found.column(name).null_count == len(found)}
     shown = [name for name in found.column_names if name not in empty]
-    console.table(shown, [[row[name] for name in shown] for row in rows], document)
+    narrow = _narrow_predictions(rows, [name for name in shown if not name.startswith(_SCORE)])
+    console.table(shown, [[row[name] for name in shown] for row in rows], document, narrow=narrow)
+
+
+def _narrow_predictions(rows: list[dict[str, Any]], shown: list[str]) -> list[Sheet]:
+    """Return the predictions with fewer and fewer columns: of the scores only that of the predicted class."""
+    least = ["id", "true", "predicted"]
+    chosen = [shown, [n for n in shown if n != "image"], [n for n in shown if n in (*least, "fold")], least]
+    scores = [row[f"{_SCORE}{row['predicted']}"] for row in rows]
+    return [
+        Sheet(
+            "", [*names, "score"], [[*(row[n] for n in names), score] for row, score in zip(rows, scores, strict=True)]
+        )
+        for names in chosen
+    ]
 
 
 def _infinite(value: Any) -> bool:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from histokit.evaluate.compare import Comparison
+from histokit.layout import Pieces, Sheet, listed
 
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.
 _RUNS = 20
 _PAIRS = 28
 _MARKS = {"best": " (1)", "second": " (2)", None: "    "}
-
-
-class Sheet(NamedTuple):
-    """A table for people."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Any]]
 
 
 def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
@@ -67,7 +60,9 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
         picked = [cell["chosen"]] if chosen else []
         first = runs[cell["runs"][0]]
         folds = [cell["std_over_runs"]] if several else [first["fold_mean"], first["fold_std"]]
-        rows.append([method["method"], *picked, ", ".join(cell["runs"]), _marked(cell), *folds, bounds(cell)])
+        rows.append(
+            [method["method"], *picked, listed(cell["runs"], len(cell["runs"])), _marked(cell), *folds, bounds(cell)]
+        )
     heads = ["std over runs"] if several else ["fold_mean", "fold_std"]
     names = ["method", *["chosen"] * bool(chosen), "run", "score", *heads, "95 % interval"]
     place = ", ".join(filter(None, (column["column"], column["split"], column["metric"])))
@@ -149,12 +144,16 @@ def _omnibus(tests: dict[str, Any]) -> Iterator[Sheet]:
     if nemenyi:
         difference = nemenyi["critical_difference"]
         title = f"Nemenyi: average ranks differ from {difference:.4f} on (alpha {tests['alpha']}); not told apart are"
-        groups = [["; ".join(group)] for group in nemenyi["not_apart"]] or [["none"]]
+        groups: list[list[Any]] = [[_together(group)] for group in nemenyi["not_apart"]] or [["none"]]
         yield Sheet(title, ["methods"], groups)
 
 
-def bounds(entry: dict[str, Any]) -> str | None:
-    """Return an interval as text, marked where it is unreliable."""
+def _together(methods: list[str]) -> Pieces:
+    return Pieces([*(f"{method};" for method in methods[:-1]), methods[-1]])
+
+
+def bounds(entry: dict[str, Any]) -> Pieces | None:
+    """Return an interval as a cell, marked where it is unreliable."""
     interval = entry["interval"]
-    mark = "" if entry["reliable"] else f" (unreliable: {entry['groups']} groups)"
-    return f"{interval[0]:.4f} to {interval[1]:.4f}{mark}" if interval else None
+    mark = [] if entry["reliable"] else [f"(unreliable: {entry['groups']} groups)"]
+    return Pieces([f"{interval[0]:.4f} to {interval[1]:.4f}", *mark]) if interval else None

@@ -9,6 +9,7 @@ import typer
 
 from histokit import completion, console
 from histokit.errors import ExitCode
+from histokit.layout import prose
 
 
 def list_plugins() -> None:
@@ -47,7 +48,10 @@ def list_backbones(
         about = f"a prefix: histokit list backbones {name}" if name.endswith(":") else ""
         document = {"name": name, "about": about, "licence": None, "gated": False, **(entries[0].about or {})}
         documents.append({**document, "distribution": entries[0].distribution})
-    rows = [[d["name"], d["about"], d["licence"], "yes" if d["gated"] else "", d["distribution"]] for d in documents]
+    rows = [
+        [d["name"], prose(d["about"]), prose(d["licence"]), "yes" if d["gated"] else "", d["distribution"]]
+        for d in documents
+    ]
     console.table(["name", "about", "licence", "gated", "distribution"], rows, {"backbones": documents})
 
 
@@ -102,7 +106,7 @@ def check(
 
     results = run_checks(iter_named_checks(name, root, parse_pairs(option or [], "-o"), weights))
     documents = [{"check": r.name, "passed": r.passed, "reason": r.reason} for r in results]
-    rows = [["ok" if r.passed else "FAILED", r.name, r.reason or ""] for r in results]
+    rows = [["ok" if r.passed else "FAILED", prose(r.name), prose(r.reason or "")] for r in results]
     passed = all(r.passed for r in results)
     console.table(["", "check", "reason"], rows, {"plugin": name, "passed": passed, "checks": documents})
     if not passed:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console
+from histokit.layout import Pieces, listed, prose
 
 #: What one document of a selection leaves out: as many entries as there are samples.
 _LONG = ("id", "fitted_on", "contents", "vectors")
@@ -125,13 +126,18 @@ def compare(
         console.emit([], found.to_json())
         return
     names = ["first", "second", "datasets", "common", "expected", "jaccard"]
-    pairs = [[*pair.values()] for pair in ({**p, "datasets": " and ".join(p["datasets"])} for p in found.pairs)]
+    pairs = [
+        [*pair.values()]
+        for pair in ({**p, "datasets": Pieces([f"{p['datasets'][0]} and", *p["datasets"][1:]])} for p in found.pairs)
+    ]
     console.table(names, pairs, None, title=f"columns of {found.columns} that both kept")
-    rows: list[list[Any]] = [["kept by all", len(found.common), len(found.common) / found.columns, _some(found.common)]]
+    rows: list[list[Any]] = [
+        [prose("kept by all"), len(found.common), len(found.common) / found.columns, listed(found.common, 3, "names")]
+    ]
     for name, entry in found.smallest.items():
         if entry is not None:
             text = f"first columns by {name} until one is in all"
-            rows.append([text, entry["size"], entry["share"], _some(entry["names"])])
+            rows.append([prose(text), entry["size"], entry["share"], listed(entry["names"], 3, "names")])
     console.table(["", "columns", "share", "names"], rows, None)
 
 
@@ -204,20 +210,17 @@ def importances(
         console.table(columns, [_share_row(row, "network", "layer") for row in found.layers], None)
 
 
-def _share_names(found: Any) -> list[str]:
+def _share_names(found: Any) -> list[Any]:
     edges = [0.0, *found.bands]
     return [
         *("columns", "share of columns", "importance", "std over datasets"),
-        *(f"{100 * low:.0f} to {100 * high:.0f} %" for low, high in zip(edges, found.bands, strict=False)),
+        *(
+            Pieces([f"{100 * low:.0f} to", f"{100 * high:.0f} %"])
+            for low, high in zip(edges, found.bands, strict=False)
+        ),
     ]
 
 
 def _share_row(row: dict[str, Any], *names: str) -> list[Any]:
     figures = ("columns", "share_of_columns", "importance", "std")
     return [*(row[name] for name in (*names, *figures)), *row["bands"]]
-
-
-def _some(names: list[str]) -> str:
-    from histokit.errors import some
-
-    return some(names, 3)

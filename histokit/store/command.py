@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console
 from histokit.errors import ExitCode
+from histokit.layout import listed, prose
 
 _Dataset = Annotated[
     str | None,
@@ -22,7 +23,7 @@ def list_datasets() -> None:
     for record in store.datasets():
         groups = _group_count(store, record.name, record.group)
         documents.append({**record.to_json(), "groups": groups})
-        classes = ", ".join(f"{label or 'no label'} {count}" for label, count in record.labels.items())
+        classes = listed((f"{label or 'no label'} {n}" for label, n in record.labels.items()), what="classes")
         rows.append([record.name, record.plugin, record.count, classes, record.group, groups, record.root])
     columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root"]
     empty = f"No datasets in the store {store.uri}. Make one with: histokit ingest PLUGIN ROOT --name NAME"
@@ -43,7 +44,7 @@ def list_splits(dataset: _Dataset = None) -> None:
         for split in store.splits(name):
             folds = len(split.folds())
             documents.append({**split.header(), "folds": folds})
-            rows.append([name, split.name, split.source, folds, split.group, split.seed, split.leaks])
+            rows.append([name, split.name, split.source, folds, split.group, split.seed, prose(split.leaks)])
     columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
     empty = f"No splits{_where(store, dataset)}. Make one with: histokit split DATASET --name S --folds N"
     console.table(columns, rows, {"splits": documents}, empty=empty)
@@ -99,7 +100,7 @@ def list_problems(
     store = console.open_store()
     store.dataset(dataset)
     documents = store.problems(dataset).drop_columns(["content"]).to_pylist()
-    rows = [[d["id"], d["stage"], d["reason"]] for d in documents]
+    rows = [[d["id"], d["stage"], prose(d["reason"])] for d in documents]
     console.table(["id", "stage", "reason"], rows, {"problems": documents}, empty=f"No problems in {dataset}.")
 
 
@@ -130,7 +131,7 @@ def verify() -> None:
     with console.progress("Verifying") as report:
         found = run(console.open_store(), report)
     if found.findings or console.state.json:
-        rows = [[f.table, f.kind, f.what, f.next] for f in found.findings]
+        rows = [[f.table, f.kind, prose(f.what), prose(f.next)] for f in found.findings]
         console.table(["table", "kind", "what is wrong", "what to do"], rows, found.to_json())
     seen = f"{found.tables} tables with {found.rows} rows were read"
     console.note(f"{seen}: nothing is wrong" if found.ok else f"{seen}; {len(found.findings)} things are wrong")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console
+from histokit.layout import prose
 
 if TYPE_CHECKING:
     from histokit.study.run import StudyResult
@@ -157,5 +158,5 @@ def doctor() -> None:
     from histokit.study.doctor import examine
 
     findings = examine()
-    rows = [["ok" if f.ok else "!", f.topic, f.name, f.value] for f in findings]
+    rows = [["ok" if f.ok else "!", f.topic, f.name, prose(f.value)] for f in findings]
     console.table(["", "what", "name", "found"], rows, {"findings": [asdict(f) for f in findings]})

@@ -31,7 +31,7 @@ def test_one_dataset_has_paired_differences_and_no_ranks(empty):
     assert pair["p"] == pytest.approx(2 * 0.8**10, abs=0.05)
     assert pair["interval"] == [0.0, pytest.approx(0.5, abs=0.11)]
     assert (pair["first_runs"], pair["second_runs"]) == ([good], [bad])
-    assert score_table(found).rows[0][:3] == ["svm", good, "1.0000 (1)"]
+    assert [str(cell) for cell in score_table(found).rows[0][:3]] == ["svm", good, "1.0000 (1)"]
 
 
 def test_scores_and_intervals_are_those_of_evaluate(empty):

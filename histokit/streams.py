@@ -1,0 +1,124 @@
+"""Standard output and standard error: as wide as they are, in letters that they have, closed or full."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import unicodedata
+from typing import Any
+
+from histokit.errors import UsageError
+
+#: What stands for a mark of ours where the stream has only ASCII; letters of names become escapes.
+_PLAIN = {"─": "-", "━": "=", "–": "-", "…": "...", "×": "x", "·": "-", "→": "->", "≥": ">=", "≤": "<=", "±": "+-"}
+
+_ANSWER = "histokit-plain"
+
+#: Turn what follows around on the screen.
+_BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(c) or c.encode("unicode_escape").decode() for c in text), error.end
+
+
+codecs.register_error(_ANSWER, _plain)
+
+
+def guard() -> None:
+    """Put a stream that leads nowhere in the place of each one that is closed, and let none fail for a letter.
+
+    Without it, the next file to be opened would take the number of a closed stream, and receive what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        else:
+            stream.reconfigure(errors=_ANSWER)
+
+
+def width(stream: Any) -> int | None:
+    """Return how many columns a terminal has, or None where the stream is no terminal."""
+    if stream is None or not stream.isatty():
+        return None
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def is_screen(stream: Any) -> bool:
+    """Return whether lines of a stream can be drawn over."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str, stream: Any) -> str:
+    """Return a text in letters that a stream has, with escapes in place of what would steer a terminal."""
+    safe = text if text.isprintable() else "".join(_escaped(c) for c in text)
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return safe if safe.isascii() else safe.encode(encoding, _ANSWER).decode(encoding)
+
+
+def _escaped(letter: str) -> str:
+    steers = unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _BIDI
+    return letter.encode("unicode_escape").decode() if steers else letter
+
+
+def write(name: str, text: str) -> None:
+    """Print on ``stdout`` or ``stderr``; what a closed pipe does not take is not missed.
+
+    Raises
+    ------
+    UsageError
+        If stdout cannot be written for another reason, such as a full disk.
+    """
+    stream = getattr(sys, name)
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        abandon(stream)
+        if name == "stdout" and not isinstance(error, BrokenPipeError):
+            raise unwritten(error) from error
+
+
+def unwritten(error: OSError) -> UsageError:
+    """Return what to tell where stdout cannot be written."""
+    return UsageError(
+        f"What the command prints cannot be written: {error.strerror or error}.",
+        next="Send it to a place with room, and run the same command again: what it did is stored.",
+    )
+
+
+def finish(name: str = "stdout") -> OSError | None:
+    """Write what is left of a stream, and return why it cannot be, other than for a closed pipe."""
+    stream = getattr(sys, name)
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError as error:
+        abandon(stream)
+        return None if isinstance(error, BrokenPipeError) else error
+    return None
+
+
+def abandon(stream: Any) -> None:
+    """Lead a stream nowhere, so that Python does not complain once more when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
