@@ -85,6 +85,8 @@ def extract(
         console.note(result.expectation)
     for note in result.notes:
         console.note(note)
+    for warning in result.warnings:
+        console.warn(warning)
     for table in result.tables:
         for difference in table["differences"]:
             console.warn(f"{table['address']} has another table {difference}")

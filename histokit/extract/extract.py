@@ -17,7 +17,7 @@ from histokit.features.ingested import files_table, open_files
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
-from histokit.store.records import IMPORT_PLUGIN
+from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 from histokit.store.vectors import store_dtype as known_dtype
 
 PRECISIONS = ("float32", "bfloat16", "float16")
@@ -40,6 +40,8 @@ class Extraction:
         Samples that could not be read, with the reason.
     notes : tuple of str
         What is to be known of the networks, such as weights without a classifier.
+    warnings : tuple of str
+        What is to be known of the images, a line for each kind, such as 16 bits of which only a few are used.
     seconds : float
     estimated_seconds : float, optional
         That the computation would take, where one pass through a network fills all its tables; of a dry run.
@@ -53,6 +55,7 @@ class Extraction:
     seconds: float
     dry_run: bool = False
     estimated_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def expectation(self) -> str:
@@ -72,6 +75,7 @@ class Extraction:
             "tables": list(self.tables),
             "problems": list(self.problems),
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
         }
 
@@ -160,12 +164,13 @@ def extract(
         )
     problems = _known_problems(store, record, samples)
     tables = tuple(_summary(table, computed, problems, samples.count) for plan in plans for table in plan.tables)
+    warnings = tuple(row["reason"] for row in problems if row["stage"].startswith(REMARK_STAGE))
     stages = {"ingest", "extract", *(table["table"] for table in tables)}
     problems = [{k: v for k, v in row.items() if k != "position"} for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
     total = _estimate(store, samples, plans, tables, device, precision) if dry_run else None
     seconds = time.monotonic() - started
-    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), seconds, dry_run, total)
+    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), seconds, dry_run, total, warnings)
 
 
 def _estimate(

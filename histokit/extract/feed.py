@@ -69,6 +69,7 @@ def _run(
         if result.reason is not None:
             writer.fail([network.plan for network in networks], content, result.reason)
         else:
+            writer.remark(result.remarks, content)
             chunk.append((content, result))
             held += result.nbytes
         if len(chunk) == _CHUNK or held >= READ_BYTES:

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from histokit.extract.claims import Claim
 from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.plugin.remarks import Remark, RemarkTally
 from histokit.store import Store
-from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.records import PROBLEM_SCHEMA, REMARK_STAGE
 from histokit.store.vectors import insert_vectors, storable
 
 FLUSH_ROWS = 1_000
@@ -45,6 +46,8 @@ class Writer:
         self.dataset = dataset
         self.computed: dict[str, int] = {}
         self._problems: dict[tuple[str, str], dict[str, Any]] = {}
+        self._remarks = RemarkTally()
+        self._remarked: dict[str, bytes] = {}
         self._buffers: dict[str, _Buffer] = {}
         self._finished: list[Claim] = []
         self._touched: set[str] = set()
@@ -94,6 +97,12 @@ class Writer:
                     self._problem(sample_id, content, reason, "extract")
                 self._finish(plan, content)
 
+    def remark(self, remarks: Sequence[Remark], content: bytes) -> None:
+        """Count what is to be known of an image."""
+        self._remarks.add(remarks)
+        for each in remarks:
+            self._remarked.setdefault(each.kind, content)
+
     def _problem(self, sample_id: str, content: bytes, reason: str, stage: str) -> None:
         problem = {"dataset": self.dataset, "id": sample_id, "content": content, "stage": stage, "reason": reason}
         self._problems[stage, sample_id] = problem
@@ -126,5 +135,15 @@ class Writer:
             rows = [problem for problem in self._problems.values() if problem["stage"] == stage]
             ids = [problem["id"] for problem in rows]
             self.store.replace_problems(self.dataset, stage, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA), ids)
+        for kind, example, line in self._remarks.lines():
+            stage = f"{REMARK_STAGE}: {kind}"
+            row = {
+                "dataset": self.dataset,
+                "id": example,
+                "content": self._remarked[kind],
+                "stage": stage,
+                "reason": line,
+            }
+            self.store.replace_problems(self.dataset, stage, pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA))
         for name in sorted(self._touched):
             self.store.database.optimize(name)

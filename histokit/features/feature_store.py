@@ -13,6 +13,7 @@ from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
 from histokit.store.findings import make_again
+from histokit.store.records import REMARK_STAGE
 from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 
 DEFAULT_URI = "histokit-store"
@@ -106,7 +107,8 @@ class FeatureStore(Store):
         return FeatureSet(matrix, rows, record, parts)
 
     def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
-        bad = len(self.problems(dataset))
+        stages = self.problems(dataset).column("stage").to_pylist()
+        bad = sum(not stage.startswith(REMARK_STAGE) for stage in stages)
         known = f" ({bad} samples are known to be unreadable: histokit list problems {dataset})" if bad else ""
         make = f"{make_again(table)}{' --retry' if bad else ''}"
         return StoreError(

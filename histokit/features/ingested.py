@@ -9,6 +9,7 @@ import numpy as np
 from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
+from histokit.plugin.images import READER_REVISION, reader_mark
 from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Store
 
@@ -23,10 +24,13 @@ class IngestedFiles:
     dataset : Dataset
     files : Lance table, optional
         Of `histokit.store.records.FILE_SCHEMA`.
+    reader : int
+        Revision of the reader of images when they were ingested.
     """
 
-    def __init__(self, dataset: Dataset, files: Any | None):
+    def __init__(self, dataset: Dataset, files: Any | None, reader: int = READER_REVISION):
         self.dataset = dataset
+        self._outdated = reader < READER_REVISION
         self._files = files
         count = 0 if files is None else files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
@@ -45,6 +49,8 @@ class IngestedFiles:
         for path in sample.image:
             if self._differs(path):
                 return f"{path} changed since the dataset was ingested: ingest it again"
+            if self._outdated and reader_mark(self.dataset.root / path):
+                return f"{path} is read otherwise than by the version that ingested the dataset: ingest it again"
         return None
 
     def _differs(self, path: str) -> bool:
@@ -90,4 +96,4 @@ def open_files(record: DatasetRecord, files: Any | None) -> IngestedFiles:
             f"{record.plugin!r}; installed is {opened.version}.",
             next="Ingest it again; features whose pixels are the same are kept.",
         )
-    return IngestedFiles(opened, files)
+    return IngestedFiles(opened, files, record.reader)

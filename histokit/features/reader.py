@@ -13,6 +13,7 @@ from histokit.errors import HistokitError
 from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
+from histokit.plugin.remarks import Remark, collected_remarks
 from histokit.store.records import SAMPLE_FIELDS
 
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
@@ -22,12 +23,13 @@ _FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 
 
 class ReadResult(NamedTuple):
-    """The pixels of a sample, or the reason why there are none."""
+    """The pixels of a sample, or the reason why there are none, and what is to be known of them."""
 
     position: int
     pixels: Pixels | None
     mpp: float | None
     reason: str | None
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -71,7 +73,8 @@ def read_samples(
 def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
     """Read one sample, or find out why that cannot be."""
     try:
-        pixels = files.dataset.read(sample)
+        with collected_remarks() as remarks:
+            pixels = files.dataset.read(sample)
         changed = files.changed(sample)
     except HistokitError as error:
         return ReadResult(position, None, sample.mpp, error.message)
@@ -88,7 +91,8 @@ def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResu
     if pixels.shape[2] != channels or not pixels.size:
         reason = f"read() gave pixels of shape {pixels.shape} for {channels} channels"
         return ReadResult(position, None, sample.mpp, reason)
-    return ReadResult(position, pixels, sample.mpp, None)
+    shown = [each._replace(path=sample.id) for each in remarks]
+    return ReadResult(position, pixels, sample.mpp, None, tuple(shown))
 
 
 def rebuild_sample(row: Mapping[str, Any]) -> Sample:

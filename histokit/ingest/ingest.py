@@ -15,6 +15,7 @@ from histokit.errors import DataError, HistokitError, PluginError, UsageError
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
+from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.records import split_rows
@@ -167,6 +168,7 @@ def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> Data
         warnings=tuple(dataset.warnings),
         labels={label or "": number for label, number in sorted(table.labels.items(), key=lambda item: item[0] or "")},
         problems=len(table.problems),
+        reader=READER_REVISION,
     )
 
 

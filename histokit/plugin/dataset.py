@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file
-from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image
+from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image, reader_mark
 from histokit.plugin.options import announced_options, convert_options
 
 Role = Literal["train", "val", "test"]
@@ -204,9 +204,20 @@ class Dataset:
         """Return bytes that change with everything but the files, part and box that alters a sample's pixels.
 
         Where `read` is not overridden there is nothing of the kind. Else the plugin, its version, the
-        options named in `pixel_options` (all where that is none) and the fitted state.
+        options named in `pixel_options` (all where that is none) and the fitted state. Files that `read_image` reads
+        otherwise than an earlier version did add to it.
         """
-        return self._pixel_key
+        return self._pixel_key + b"".join(map(self._mark, sample.image))
+
+    def _mark(self, path: str) -> bytes:
+        # Boxes of one image come one after the other.
+        if self._last_mark[0] != path:
+            self._last_mark = path, reader_mark(self.root / path)
+        return self._last_mark[1]
+
+    @cached_property
+    def _last_mark(self) -> tuple[str, bytes]:
+        return "", b""
 
     @cached_property
     def _recent(self) -> RecentImages:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import warnings
 from collections import OrderedDict
 from concurrent.futures import Future
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError
-
-if TYPE_CHECKING:
-    from PIL import Image
+from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
+from histokit.plugin.remarks import Remark, collected_remarks, repeat
+from histokit.plugin.tiff import TiffLayout, tiff_layout
+from histokit.plugin.wholeness import is_whole
 
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
@@ -24,17 +24,28 @@ Pixels = npt.NDArray[np.uint8]
 _RECENT_IMAGES = 4
 _RECENT_BYTES = 256 << 20
 
+#: Raised when `read_image` reads some files otherwise than before, which `reader_mark` then tells from the others.
+READER_REVISION = 1
+
+#: Files that are no TIFF files, whose pixels come out as ever.
+_UNMARKED = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+
 
 def read_image(path: Path) -> Pixels:
     """Open an image file as RGB.
 
-    Greyscale is repeated over three channels, a palette is looked up, 16-bit values are
-    scaled to 8 bits, transparency is laid over white, and the EXIF orientation is applied; EXIF
-    data that cannot be read are passed over. Of an animated file, the first frame is read.
+    Greyscale is repeated over three channels, a palette is looked up, of 16 bits the upper eight are taken (of fewer
+    bits, where the file declares so, the upper eight of those), transparency is laid over white, and the orientation
+    is applied; EXIF data that cannot be read are passed over. Of an animated file, the first frame is read. Three grey
+    pages of a TIFF file that calls them channels are red, green and blue. Colour profiles are not applied.
+
+    What is to be known of an image although it is read, such as 16 bits of which less than a quarter of the range is
+    used, is a Python warning of the category `histokit.plugin.remarks.ImageWarning`.
 
     Pixels that are floating-point numbers, signed, of 32 bits or in CIE Lab are refused: which value is white
-    is not written in the file. So are images of more than twice Pillow's ``MAX_IMAGE_PIXELS`` (179 million
-    pixels), before their memory is asked for; up to there no warning is given.
+    is not written in the file. So are TIFF files of several planes or pages of one size, images of which a part is
+    missing, whatever Pillow's ``LOAD_TRUNCATED_IMAGES`` says, and images of more than twice Pillow's
+    ``MAX_IMAGE_PIXELS`` (179 million pixels), before their memory is asked for; up to there no warning is given.
 
     Returns
     -------
@@ -47,15 +58,12 @@ def read_image(path: Path) -> Pixels:
     """
     from PIL import Image, UnidentifiedImageError
 
-    _warn_of_no_size()
+    _prepare()
     try:
-        with Image.open(path) as image:
-            image.load()
-            _set_upright(image)
-            unclear = _unclear(image)
-            if unclear is None:
-                return np.asarray(_to_rgb(image), dtype=np.uint8)
-            reason = f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel"
+        with collected_remarks() as remarks, path.open("rb") as file:
+            pixels = _read(path, file)
+    except RefusalError as error:
+        reason = str(error)
     except UnidentifiedImageError:
         reason = "is empty" if path.stat().st_size == 0 else "is not an image"
     except FileNotFoundError:
@@ -66,45 +74,55 @@ def read_image(path: Path) -> Pixels:
         raise
     except Exception as error:  # Decoders raise whatever they stumble upon in a damaged file.
         reason = f"cannot be read ({error or type(error).__name__})"
+    else:
+        repeat(remarks)
+        return pixels
     raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
 
 
-def _warn_of_no_size() -> None:
-    """Keep Pillow from warning of large images; those that are too large are errors all the same."""
-    from PIL import Image
+def reader_mark(path: Path) -> bytes:
+    """Return bytes that are not empty where `read_image` reads a file otherwise than it once did."""
+    if path.suffix.lower() in _UNMARKED:
+        return b""
+    try:
+        with path.open("rb") as file:
+            layout = tiff_layout(file)
+    except OSError:
+        return b""
+    return layout.mark if layout else b""
+
+
+def _prepare() -> None:
+    """Keep Pillow from warning of large images, which are errors if too large, and from filling up truncated ones."""
+    from PIL import Image, ImageFile
 
     # Not with catch_warnings, which other threads that read at the same time would undo.
     if all(kind is not Image.DecompressionBombWarning for _, _, kind, _, _ in warnings.filters):
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # Another library may have set it, and nothing would tell that half of an image is missing.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _unclear(image: Image.Image) -> str | None:
-    """Return the kind of pixels, for people, where nothing says which value is black and which is white."""
-    # Some versions of Pillow open PNG files of 16 bits in the mode of 32.
-    if image.mode == "I" and image.format not in ("PNG", "PPM"):
-        return "pixels of 32 bits or with a sign"
-    return {"F": "floating-point pixels", "LAB": "CIE Lab pixels"}.get(image.mode)
+def _read(path: Path, file: io.BufferedReader) -> Pixels:
+    from PIL import Image, UnidentifiedImageError
 
-
-def _set_upright(image: Image.Image) -> None:
-    from PIL import ImageOps
-
-    # Parsers raise whatever they stumble upon; the pixels are whole, for they were loaded before.
-    with suppress(Exception):
-        ImageOps.exif_transpose(image, in_place=True)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64)
-        return Image.fromarray((grey >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "La", "PA", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    layout = tiff_layout(file)
+    if layout and layout.refusal:
+        raise RefusalError(layout.refusal)
+    file.seek(0)
+    try:
+        # By a file and not by its path, for Pillow maps files into memory by their path, and then turns some wrongly.
+        image = Image.open(file)
+    except UnidentifiedImageError as error:
+        if layout is None:
+            raise
+        raise RefusalError("is a TIFF file of a kind that is not read: save it as a plain TIFF or PNG") from error
+    with image:
+        deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+        image.load()
+        if not is_whole(image, file):
+            raise RefusalError("cannot be read (the image file is truncated)")
+        return as_rgb(OpenImage(path, image, layout or TiffLayout(), deep))
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
@@ -155,7 +173,7 @@ class RecentImages:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._opened: OrderedDict[tuple[Path, int, int], Future[Pixels]] = OrderedDict()
+        self._opened: OrderedDict[tuple[Path, int, int], Future[tuple[Pixels, list[Remark]]]] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[RecentImages], tuple[()]]:
         return RecentImages, ()
@@ -166,21 +184,24 @@ class RecentImages:
         key = (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
         with self._lock:
             known = self._opened.get(key)
-            pixels = self._opened.setdefault(key, known or Future())
+            image = self._opened.setdefault(key, known or Future())
             self._opened.move_to_end(key)
         if known is None:
             try:
-                pixels.set_result(read_image(path))
+                with collected_remarks() as remarks:
+                    image.set_result((read_image(path), remarks))
             except BaseException as error:
-                pixels.set_exception(error)
+                image.set_exception(error)
             self._forget()
-        return pixels.result()
+        pixels, found = image.result()
+        repeat(found)
+        return pixels
 
     def _forget(self) -> None:
         """Let go of images that could not be read, and of the oldest ones while there are too many."""
         with self._lock:
-            done = {key: pixels for key, pixels in self._opened.items() if pixels.done()}
-            sizes = {key: pixels.result().nbytes for key, pixels in done.items() if pixels.exception() is None}
+            done = {key: image for key, image in self._opened.items() if image.done()}
+            sizes = {key: image.result()[0].nbytes for key, image in done.items() if image.exception() is None}
             for key in done.keys() - sizes.keys():
                 del self._opened[key]
             for key in list(sizes)[:-1]:

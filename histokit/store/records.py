@@ -17,6 +17,9 @@ FORMAT = 1
 #: The plugin of a dataset that has no images, only features computed elsewhere.
 IMPORT_PLUGIN = "import-features"
 
+#: The stage of what is to be known of images that were read, among the problems; then the kind.
+REMARK_STAGE = "remark"
+
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
 PREDICTION_SCHEMA = pa.schema(
@@ -109,6 +112,7 @@ class DatasetRecord(_Document):
     warnings: tuple[str, ...] = ()
     labels: dict[str, int] = field(default_factory=dict)
     problems: int = 0
+    reader: int = 0
 
 
 class Fold(NamedTuple):

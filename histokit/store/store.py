@@ -18,6 +18,7 @@ from histokit.store.filters import Filter
 from histokit.store.records import (
     PREDICTION_SCHEMA,
     PROBLEM_SCHEMA,
+    REMARK_STAGE,
     SPLIT_SCHEMA,
     DatasetRecord,
     RunRecord,
@@ -154,7 +155,8 @@ class Store:
 
     def forget_problems(self, dataset: str) -> None:
         """Forget all problems but those of ingestion, so that the samples are tried again."""
-        self.database.delete("problems", f"dataset = {quote(dataset)} AND stage <> 'ingest'")
+        kept = f"stage <> 'ingest' AND NOT starts_with(stage, {quote(REMARK_STAGE)})"
+        self.database.delete("problems", f"dataset = {quote(dataset)} AND {kept}")
 
     def replace_problems(self, dataset: str, stage: str, rows: pa.Table, ids: Iterable[str] | None = None) -> None:
         """Replace the problems of a stage, of the given samples or of all, by new ones."""

@@ -116,7 +116,7 @@ class Extract(Features):
 
     def do(self, report: Report) -> str:
         found = extract_networks([self], progress=report)
-        self.notes = list(found.notes)
+        self.notes = [*found.notes, *found.warnings]
         self._check(found)
         return f"{self.computed} images" if self.computed else "cached"
 

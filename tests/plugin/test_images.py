@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from raw_images import png
 
 from histokit.errors import DataError
 from histokit.plugin import crop, images, read_image
@@ -24,6 +25,10 @@ GREY = np.array([[0, 100, 255]], dtype=np.uint8)
 def saved(path: Path, image: Image.Image, **options) -> np.ndarray:
     image.save(path, **options)
     return read_image(path)
+
+
+WHITENED = pytest.mark.filterwarnings("ignore:.* is transparent in places")
+FIRST = pytest.mark.filterwarnings("ignore:.* holds more than what was read")
 
 
 def grey_as_rgb(*values: int) -> list:
@@ -53,17 +58,20 @@ def test_16_bits_are_scaled(tmp_path, suffix):
     assert saved(tmp_path / f"a.{suffix}", Image.fromarray(values)).tolist() == grey_as_rgb(0, 0, 1, 156, 255)
 
 
+@WHITENED
 def test_transparency_lies_over_white(tmp_path):
     pixels = np.array([[[200, 0, 0, 255], [200, 0, 0, 0], [0, 0, 0, 51]]], dtype=np.uint8)
     # 51 of 255 is a fifth: 255 * 4 / 5 = 204.
     assert saved(tmp_path / "a.png", Image.fromarray(pixels)).tolist() == [[[200, 0, 0], [255] * 3, [204] * 3]]
 
 
+@WHITENED
 def test_grey_with_transparency(tmp_path):
     pixels = np.array([[[10, 255], [10, 0]]], dtype=np.uint8)
     assert saved(tmp_path / "a.png", Image.fromarray(pixels, "LA")).tolist() == grey_as_rgb(10, 255)
 
 
+@WHITENED
 def test_a_palette_is_looked_up(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([7, 8, 9, 200, 100, 50])
@@ -113,24 +121,12 @@ def test_every_orientation_in_every_format(tmp_path, suffix, orientation):
     np.testing.assert_allclose(read.astype(int), turned[orientation].astype(int), atol=3)
 
 
-def png(path: Path, header: tuple[int, ...], rows: bytes, **chunks: bytes) -> Path:
-    """Write a PNG file, chunk by chunk: width, height, bits and colour type, then more chunks before the pixels."""
-
-    def chunk(kind: str, data: bytes) -> bytes:
-        body = kind.encode() + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
-    more = b"".join(chunk(kind, data) for kind, data in chunks.items())
-    ends = chunk("IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)), chunk("IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + ends[0] + more + chunk("IDAT", zlib.compress(rows)) + ends[1])
-    return path
-
-
 def test_exif_data_that_cannot_be_read_are_passed_over(tmp_path):
     path = png(tmp_path / "a.png", (1, 1, 8, 0), b"\0\7", eXIf=b"garbage")
     assert read_image(path).tolist() == grey_as_rgb(7)
 
 
+@WHITENED
 def test_16_bits_of_colour_and_of_transparency(tmp_path):
     path = png(tmp_path / "a.png", (2, 1, 16, 2), b"\0" + struct.pack(">6H", 0, 256, 65535, 40000, 255, 1))
     assert read_image(path).tolist() == [[[0, 1, 255], [156, 0, 0]]]
@@ -138,6 +134,7 @@ def test_16_bits_of_colour_and_of_transparency(tmp_path):
     assert read_image(path).tolist() == [[[0, 1, 255], [255, 255, 255]]]
 
 
+@FIRST
 @pytest.mark.parametrize("kind", ["RGB", "RGBA"])
 @pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
 def test_the_first_frame_of_an_animation(tmp_path, suffix, kind):

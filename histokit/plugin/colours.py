@@ -1,0 +1,137 @@
+"""From an open image to RGB of 8 bits, and what is to be remarked on the way."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.plugin.remarks import remark
+from histokit.plugin.tiff import TiffLayout
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class RefusalError(Exception):
+    """An image is not read; why, as the end of a sentence."""
+
+
+class OpenImage(NamedTuple):
+    """An open image, what its file says of itself, and whether its pixels are of 16 bits."""
+
+    path: Path
+    image: Image.Image
+    layout: TiffLayout
+    deep: bool
+
+
+def as_rgb(opened: OpenImage) -> Pixels:
+    """Return the pixels of an image that was loaded as an (H, W, 3) uint8 array.
+
+    Raises
+    ------
+    RefusalError
+        If its numbers have no one meaning as RGB.
+    """
+    pixels = _of_pages(opened) if opened.layout.pages > 1 else _of_one(opened)
+    _remark_on_frames(opened)
+    return pixels
+
+
+def _of_one(opened: OpenImage) -> Pixels:
+    image = opened.image
+    _set_upright(image)
+    unclear = _unclear(image)
+    if unclear:
+        raise RefusalError(f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel")
+    if image.mode.startswith("I"):
+        return np.repeat(_to_grey(opened)[..., None], 3, axis=2)
+    pixels = np.asarray(_to_rgb(opened), dtype=np.uint8)
+    if opened.deep and pixels.max() < 64:
+        _remark_on_darkness(opened, int(pixels.max()) * 256 + 255, 16)
+    return pixels
+
+
+def _of_pages(opened: OpenImage) -> Pixels:
+    """Return pages of grey as red, green and blue."""
+    planes = []
+    for number in range(opened.layout.pages):
+        opened.image.seek(number)
+        opened.image.load()
+        planes.append(_to_grey(opened) if opened.image.mode != "L" else np.asarray(opened.image))
+    remark("channels", opened.path, f"{opened.layout.pages} channels")
+    return np.stack(planes, axis=2)
+
+
+def _unclear(image: Image.Image) -> str | None:
+    """Return the kind of pixels, for people, where nothing says which value is black and which is white."""
+    # Some versions of Pillow open PNG files of 16 bits in the mode of 32.
+    if image.mode == "I" and image.format not in ("PNG", "PPM"):
+        return "pixels of 32 bits or with a sign"
+    return {"F": "floating-point pixels", "LAB": "CIE Lab pixels"}.get(image.mode)
+
+
+def _set_upright(image: Image.Image) -> None:
+    from PIL import ImageOps
+
+    # Parsers raise whatever they stumble upon; the pixels are whole, for they were loaded before.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
+def _to_grey(opened: OpenImage) -> Pixels:
+    """Return grey of up to 16 bits as 8 bits."""
+    values, bits = np.asarray(opened.image).astype(np.int64), opened.layout.bits
+    top, largest = (1 << bits) - 1, int(values.max())
+    if largest > top:
+        raise RefusalError(f"declares {bits} bits for each pixel and holds {largest}, which is more")
+    if largest <= top // 4:
+        _remark_on_darkness(opened, largest, bits)
+    grey = ((top - values if opened.layout.inverted else values) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    transparent = opened.image.info.get("transparency")
+    if isinstance(transparent, int) and (values == transparent).any():
+        _remark_on_transparency(opened, float((values == transparent).mean()))
+        grey[values == transparent] = 255
+    return grey
+
+
+def _to_rgb(opened: OpenImage) -> Image.Image:
+    from PIL import Image
+
+    image = opened.image
+    if image.mode not in ("RGBA", "LA", "La", "PA", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB")
+    if opened.deep and image.mode == "RGB":
+        raise RefusalError("has a transparent colour of 16 bits, which is not read: save it without transparency")
+    rgba = image.convert("RGBA")
+    share = float((np.asarray(rgba.getchannel("A")) < 255).mean())
+    if share:
+        _remark_on_transparency(opened, share)
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _remark_on_darkness(opened: OpenImage, largest: int, bits: int) -> None:
+    remark("dark", opened.path, f"no value above {largest} of {(1 << bits) - 1}")
+
+
+def _remark_on_transparency(opened: OpenImage, share: float) -> None:
+    remark("transparent", opened.path, f"{100 * share:.3g} % of its pixels")
+
+
+def _remark_on_frames(opened: OpenImage) -> None:
+    if opened.layout.left_out:
+        remark("left out", opened.path, opened.layout.left_out)
+    if opened.image.format == "TIFF" or not getattr(opened.image, "is_animated", False):
+        return
+    count = 0
+    # What is wrong with a later frame does not concern the first one.
+    with suppress(Exception):
+        count = int(getattr(opened.image, "n_frames", 0))
+    remark("left out", opened.path, f"{count} frames" if count > 1 else "several frames")

@@ -1,0 +1,93 @@
+"""What is to be known of images although they are read: told once for each kind, never for each image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import NamedTuple
+
+#: What is the matter with images, by kind: for one of them, and what to do.
+KINDS: Mapping[str, tuple[str, str]] = {
+    "dark": (
+        "uses less than a quarter of its range, so that few of the 256 grey levels are left",
+        "save such images with 8 bits, or with their values multiplied up to the whole range",
+    ),
+    "channels": (
+        "has three pages that it calls channels, which were read as red, green and blue in this order",
+        "save such images as RGB if that is not what the channels are",
+    ),
+    "left out": ("holds more than what was read, its first picture", "save what else is wanted as images of its own"),
+    "transparent": ("is transparent in places, which became white", "save such images without transparency"),
+}
+
+
+class ImageWarning(UserWarning):
+    """Something is to be known of an image although it was read."""
+
+
+class Remark(NamedTuple):
+    """What is to be known of one image: a kind of `KINDS`, and its numbers."""
+
+    kind: str
+    path: str
+    detail: str
+
+    def __str__(self) -> str:
+        what, advice = KINDS[self.kind]
+        return f"{self.path} {what} ({self.detail}); {advice}."
+
+
+_COLLECTED: ContextVar[list[Remark] | None] = ContextVar("_COLLECTED", default=None)
+
+
+@contextmanager
+def collected_remarks() -> Iterator[list[Remark]]:
+    """Collect the remarks on images that this thread reads, which are Python warnings otherwise."""
+    found: list[Remark] = []
+    token = _COLLECTED.set(found)
+    try:
+        yield found
+    finally:
+        _COLLECTED.reset(token)
+
+
+def remark(kind: str, path: str | Path, detail: str) -> None:
+    """Tell something of an image: one of `KINDS`, and its numbers."""
+    repeat([Remark(kind, str(path), detail)])
+
+
+def repeat(remarks: Iterable[Remark]) -> None:
+    """Tell what was collected before."""
+    found = _COLLECTED.get()
+    for each in remarks:
+        if found is None:
+            warnings.warn(str(each), ImageWarning, stacklevel=3)
+        else:
+            found.append(each)
+
+
+class RemarkTally:
+    """Counts remarks by kind, each with the first as example."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._examples: dict[str, Remark] = {}
+
+    def add(self, remarks: Iterable[Remark]) -> None:
+        """Count the remarks on one sample."""
+        for each in remarks:
+            self._counts[each.kind] = self._counts.get(each.kind, 0) + 1
+            self._examples.setdefault(each.kind, each)
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Return (kind, example, line) for each kind."""
+        found = []
+        for kind, example in self._examples.items():
+            count, (what, advice) = self._counts[kind], KINDS[kind]
+            images = "1 image" if count == 1 else f"{count} images: each"
+            line = f"{images} {what}, for example {example.path} ({example.detail}); {advice}"
+            found.append((kind, example.path, line))
+        return found

@@ -1,0 +1,252 @@
+"""How a TIFF file is to be read by what it says of itself, or why it is not: decoders ignore much of that."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from histokit.plugin.tiff_tags import Page, TagError, byte_order, is_big, read_pages
+
+_UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
+
+#: Values of PhotometricInterpretation and SampleFormat whose numbers are no shades of grey, red, green and blue.
+_COLOURS = {
+    4: "pixels of a mask",
+    **dict.fromkeys((8, 9, 10), "CIE Lab pixels"),
+    **dict.fromkeys((32844, 32845), "LogLuv pixels"),
+    **dict.fromkeys((32803, 34892), "raw pixels of a camera"),
+}
+_NUMBERS = {
+    2: "pixels of 32 bits or with a sign",
+    3: "floating-point pixels",
+    **dict.fromkeys((5, 6), "pixels of complex numbers"),
+}
+
+#: Compressions that are not read, for people.
+_COMPRESSIONS = {
+    **dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000"),
+    34887: "LERC",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+    22610: "JPEG XR",
+    34934: "JPEG XR",
+}
+_READ_COMPRESSIONS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000])
+
+_PER_PIXEL = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
+_ALPHA = (1, 2)
+
+
+@dataclass(frozen=True)
+class TiffLayout:
+    """How the pixels of a TIFF file are to be read.
+
+    Parameters
+    ----------
+    refusal : str, optional
+        Why they are not, as the end of a sentence.
+    bits : int
+        That the grey of a pixel was declared to have.
+    inverted : bool
+        Whether 0 is white, where the decoder does not turn it round.
+    pages : int
+        1; or 3, which are red, green and blue.
+    left_out : str, optional
+        What besides is in the file.
+    mark : bytes
+        Not empty where pixels came out otherwise before, or were not refused.
+    """
+
+    refusal: str | None = None
+    bits: int = 16
+    inverted: bool = False
+    pages: int = 1
+    left_out: str | None = None
+    mark: bytes = b""
+
+
+def tiff_layout(file: BinaryIO) -> TiffLayout | None:
+    """Look at what a file says of itself; none where it is no TIFF file."""
+    file.seek(0)
+    head = file.read(4)
+    if byte_order(head) is None:
+        return None
+    if byte_order(head) == ">" and is_big(head):
+        return _refused("is a big-endian BigTIFF, which is not read: save it as a plain TIFF")
+    try:
+        pages = read_pages(file)
+    except TagError:
+        return _refused("cannot be read (the directory of the TIFF file is damaged)")
+    if not pages:
+        return _refused("cannot be read (the TIFF file has no page)")
+    page, length = pages[0], file.seek(0, os.SEEK_END)
+    reason, count, left_out = _further_pages(pages)
+    for each in pages[:count]:
+        reason = _unclear(each) or _unread(each) or _incomplete(each, length) or reason
+    if reason:
+        return _refused(reason)
+    grey16 = page.value(258, 1) > 8 and page.samples == 1
+    inverted, bits = grey16 and page.value(262, 0) == 0, _declared_bits(page) if grey16 else 16
+    otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
+    return TiffLayout(None, bits, inverted, count, left_out, b"tiff-1" if otherwise else b"")
+
+
+def _refused(reason: str) -> TiffLayout:
+    return TiffLayout(reason, mark=b"tiff-refused-1")
+
+
+def _was_turned_wrongly(page: Page) -> bool:
+    """Whether Pillow mapped the file into memory, and turned it after that: uncompressed, and in one piece."""
+    bits, photometric = page.value(258, 1), page.value(262, 0)
+    mapped = (page.samples == 1 and bits in (8, 16) and photometric in (1, 3)) or (page.samples == 4 and bits == 8)
+    whole = len(page.values(324, page.values(273))) == 1 and page.value(259, 1) == 1
+    return mapped and whole and page.value(274, 1) in (5, 6, 7, 8) and page.size[0] != page.size[1]
+
+
+def _unclear(page: Page) -> str | None:
+    """Return why the numbers are no shades of colours, as the end of a sentence."""
+    photometric, formats = page.value(262, -1), set(page.values(339, (1,)))
+    kinds = [_COLOURS.get(photometric), *(_NUMBERS.get(kind) for kind in sorted(formats))]
+    if max(page.values(258, (1,)), default=1) >= 32:
+        kinds.append(_NUMBERS[2])
+    if photometric == 5 and page.value(332, 1) != 1:
+        kinds.append("inks other than cyan, magenta, yellow and black")
+    kind = next((kind for kind in kinds if kind), None)
+    if kind:
+        return f"has {kind}, {_UNCLEAR}"
+    colours, extras = _PER_PIXEL.get(photometric, 1), page.values(338)
+    further = page.samples - colours - sum(extra in _ALPHA for extra in extras)
+    if colours == 1 and further > 0:
+        return f"has {page.samples} channels in each pixel, none of them said to be red, green or blue: save it as RGB"
+    return None
+
+
+def _unread(page: Page) -> str | None:
+    """Return what the decoder would get wrong or cannot do, as the end of a sentence."""
+    compression, bits, planar = page.value(259, 1), set(page.values(258, (1,))), page.value(284, 1) == 2
+    if compression not in _READ_COMPRESSIONS:
+        name = _COMPRESSIONS.get(compression, "a method")
+        return (
+            f"is compressed by {name} (TIFF compression {compression}), which is not read: save it with LZW or Deflate"
+        )
+    checks = [
+        (min(page.size) < 1, "has no pixels"),
+        (262 not in page.tags and compression != 6, "does not say whether 0 is black or white"),
+        (max(page.value(32997, 1), page.value(32998, 1)) > 1, "has more than one plane in depth"),
+        (len(page.values(33629)) > 1, "has more than one plane (MetaMorph stack)"),
+        (page.value(317, 1) != 1 and compression == 1, "names a predictor, but no compression that it belongs to"),
+        (planar and bits == {16} and compression == 1, "keeps 16 bits in separate planes without compression"),
+        (planar and 1 in page.values(338), "keeps associated transparency in a separate plane"),
+        (_is_dim(page), "has a colour map of 8 bits where a TIFF file has 16"),
+        (_is_subsampled(page) and compression == 1, "has subsampled YCbCr pixels without compression"),
+    ]
+    return next((f"{words}: save it as a plain TIFF or PNG" for wrong, words in checks if wrong), None)
+
+
+def _is_dim(page: Page) -> bool:
+    return page.value(262, 0) == 3 and 0 < max(page.values(320), default=0) < 256
+
+
+def _is_subsampled(page: Page) -> bool:
+    return page.value(262, 0) == 6 and page.samples == 3 and set(page.values(530, (2, 2))) != {1}
+
+
+def _incomplete(page: Page, length: int) -> str | None:
+    """Return whether some of the pixels are not there, as the end of a sentence."""
+    tiled = 324 in page.tags
+    places, counts = page.values(324 if tiled else 273), page.values(325 if tiled else 279)
+    (width, height), planes = page.size, page.samples if page.value(284, 1) == 2 else 1
+    rows = max(1, page.value(323, 1) if tiled else min(page.value(278, height), height))
+    across = -(-width // max(1, page.value(322, width))) if tiled else 1
+    down = -(-height // rows)
+    if len(places) < across * down * planes:
+        return f"cannot be read (it has {len(places)} of {across * down * planes} pieces)"
+    columns = page.value(322, width) if tiled else width
+    each = page.values(258, (1,))[: page.samples]
+    bits = each[0] if planes > 1 else sum(each) if len(each) > 1 else each[0] * page.samples
+    for number, place in enumerate(places[: across * down * planes]):
+        here = rows if tiled else min(rows, height - number % down * rows)
+        needed = -(-columns * bits // 8) * here if page.value(259, 1) == 1 else 1
+        held = counts[number] if number < len(counts) else needed
+        end = place + (needed if page.value(259, 1) == 1 else held)
+        if place < 8 or held < needed or end > length:
+            return "cannot be read (the image file is truncated, or some of its pixels were never written)"
+    return None
+
+
+def _further_pages(pages: list[Page]) -> tuple[str | None, int, str | None]:
+    """Return why the file is refused, how many pages are its colours, and what besides is in it."""
+    first = pages[0]
+    if first.value(254, 0) & 1:
+        return "has only a reduced image on its first page: save the full one as a plain TIFF or PNG", 1, None
+    alike = [page for page in pages if page.size == first.size and not page.value(254, 0) & 5]
+    told, channels = _told(first)
+    count, (width, height) = max(len(alike), told), first.size
+    if count > 1:
+        if count == channels == len(alike) == 3 and _are_grey(alike) and pages[:3] == alike:
+            return None, 3, None
+        what = f"{count} channels" if channels == count else f"{count} planes or pages"
+        by = " by its own description" if told > len(alike) else ""
+        return f"has {what}{by}, {width} × {height} pixels each, which are not one RGB image: save each alone", 1, None
+    larger = next((page.size for page in pages[1:] if page.size[0] * page.size[1] > width * height), None)
+    if larger:
+        return f"has a first page smaller than another ({larger[0]} × {larger[1]} pixels): save that alone", 1, None
+    others = [] if first.description.startswith("Aperio") else [p for p in pages[1:] if not p.value(254, 0) & 5]
+    extras = sum(extra not in _ALPHA for extra in first.values(338))
+    if others:
+        return None, 1, f"{len(others)} more page{'s' * (len(others) > 1)}"
+    return None, 1, f"{extras} more channel{'s' * (extras > 1)} in each pixel" if extras else None
+
+
+def _are_grey(pages: list[Page]) -> bool:
+    first = pages[0]
+    same = len({(page.samples, page.values(258), page.value(262, 0)) for page in pages}) == 1
+    return same and first.samples == 1 and first.value(262, 0) in (0, 1) and first.value(258, 1) in (8, 12, 16)
+
+
+def _told(page: Page) -> tuple[int, int]:
+    """Return how many planes the description of a file tells of, and how many channels they are; 1 or 0 where none."""
+    text = page.description
+    if text.startswith("ImageJ="):
+        found = {name: int(number) for name, number in re.findall(r"^(\w+)=(\d+)\s*$", text, re.MULTILINE)}
+        axes = [found.get(name, 1) for name in ("channels", "slices", "frames")]
+        return found.get("images", 1), axes[0] if axes[1:] == [1, 1] else 0
+    if "<OME" in text[:1000] or "<Pixels" in text:
+        sizes = [int(_attribute(text, f"Size{axis}") or 1) for axis in "CZT"]
+        in_one = 1 if page.samples == 1 else page.samples
+        return max(1, sizes[0] * sizes[1] * sizes[2] // in_one), sizes[0] if sizes[1:] == [1, 1] else 0
+    return _told_by_tifffile(page)
+
+
+def _told_by_tifffile(page: Page) -> tuple[int, int]:
+    try:
+        told: Any = json.loads(page.description)
+        shape, axes = [int(size) for size in told["shape"]], str(told.get("axes", ""))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 1, 0
+    whole = page.size[0] * page.size[1] * page.samples
+    count = 1
+    for size in shape:
+        count *= size
+    planes = max(1, count // max(1, whole))
+    return planes, planes if len(shape) == 3 and axes[:1] == "C" else 0
+
+
+def _declared_bits(page: Page) -> int:
+    """Return of how many bits a pixel's grey makes use.
+
+    MaxSampleValue does not tell it: by TIFF 6.0 it is the largest value of this one image, not to change how it looks.
+    """
+    stored = page.value(258, 16)
+    declared = _attribute(page.description, "SignificantBits")
+    return min(stored, int(declared)) if declared and int(declared) >= 8 else stored
+
+
+def _attribute(text: str, name: str) -> str | None:
+    """Return a whole number among the attributes of the first ``Pixels`` of OME-XML."""
+    pixels = next(iter(re.findall(r"<(?:\w+:)?Pixels\b([^>]*)>", text)), "")
+    return next(iter(re.findall(rf'\b{name}\s*=\s*["\'](\d{{1,9}})["\']', pixels)), None)

@@ -1,0 +1,149 @@
+"""The tags of TIFF files: what such a file says of itself, before anything is decoded."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple
+
+#: Types of values by number: name in `struct` and size; fractions are passed over.
+_TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+
+_WANTED = frozenset((254, *range(256, 260), 262, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
+    range(322, 326), (332, 338, 339, 530, 32997, 32998, 33629)
+)
+_MOST_BYTES = 1 << 24
+_MOST_PAGES = 256
+
+
+class TagError(Exception):
+    """The directory of a TIFF file cannot be read."""
+
+
+class _Form(NamedTuple):
+    """How numbers are written in a TIFF file: byte order, and sizes of BigTIFF or not."""
+
+    order: str
+    number: str
+    entry: str
+    link: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a TIFF file.
+
+    Parameters
+    ----------
+    tags : dict
+        Number of a tag → its values, or its text; those that are not needed are left out.
+    """
+
+    tags: dict[int, tuple[int, ...] | str]
+
+    def values(self, tag: int, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Return the numbers of a tag."""
+        found = self.tags.get(tag, default)
+        return found if isinstance(found, tuple) else default
+
+    def value(self, tag: int, default: int) -> int:
+        """Return the first number of a tag."""
+        return next(iter(self.values(tag)), default)
+
+    @property
+    def description(self) -> str:
+        """The text that programs leave of themselves and of the image."""
+        found = self.tags.get(270, "")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height as they are stored."""
+        return self.value(256, 0), self.value(257, 0)
+
+    @property
+    def samples(self) -> int:
+        """Numbers for each pixel."""
+        return self.value(277, 1)
+
+
+def byte_order(head: bytes) -> str | None:
+    """Return ``<`` or ``>`` where a file that begins so is a TIFF file."""
+    orders = {b"II*\0": "<", b"MM\0*": ">", b"II+\0": "<", b"MM\0+": ">"}
+    return orders.get(head[:4])
+
+
+def is_big(head: bytes) -> bool:
+    """Whether a TIFF file that begins so is a BigTIFF."""
+    return b"+" in head[2:4]
+
+
+def read_pages(file: BinaryIO) -> list[Page]:
+    """Read the tags of the pages of a TIFF file, 256 of them at most.
+
+    Raises
+    ------
+    TagError
+        If its first directory is damaged.
+    """
+    return list(_pages(file))
+
+
+def _pages(file: BinaryIO) -> Iterator[Page]:
+    file.seek(0)
+    head = file.read(16)
+    order = byte_order(head) or "<"
+    form = _Form(order, order + "Q", order + "HHQ", order + "Q")
+    if not is_big(head):
+        form = _Form(order, order + "H", order + "HHI", order + "I")
+    place = 8 if is_big(head) else 4
+    seen: set[int] = set()
+    while len(seen) < _MOST_PAGES:
+        try:
+            (start,) = struct.unpack_from(form.link, _read(file, place, struct.calcsize(form.link)))
+            if not start or start in seen:
+                break
+            page, place = _page(file, start, form)
+        except (struct.error, OverflowError, OSError) as error:
+            if seen:
+                # The first page is whole; what became of the others is told by whoever counts them.
+                break
+            raise TagError from error
+        seen.add(start)
+        yield page
+
+
+def _page(file: BinaryIO, start: int, form: _Form) -> tuple[Page, int]:
+    lead, step = struct.calcsize(form.number), struct.calcsize(form.entry) + struct.calcsize(form.link)
+    (count,) = struct.unpack(form.number, _read(file, start, lead))
+    if count > 4096:
+        raise struct.error
+    entries = _read(file, start + lead, count * step)
+    tags: dict[int, tuple[int, ...] | str] = {}
+    for at in range(0, count * step, step):
+        tag, kind, number = struct.unpack_from(form.entry, entries, at)
+        if tag in _WANTED and kind in _TYPES:
+            slot = entries[at + struct.calcsize(form.entry) : at + step]
+            tags[tag] = _values(file, kind, number, slot, form)
+    return Page(tags), start + lead + count * step
+
+
+def _values(file: BinaryIO, kind: int, number: int, slot: bytes, form: _Form) -> tuple[int, ...] | str:
+    length = number * struct.calcsize("<" + _TYPES[kind])
+    if length > _MOST_BYTES:
+        raise struct.error
+    data = slot[:length]
+    if length > len(slot):
+        data = _read(file, struct.unpack(form.link, slot)[0], length)
+    if _TYPES[kind] == "s":
+        return data.rstrip(b"\0").decode("utf-8", "replace")
+    return struct.unpack(f"{form.order}{number}{_TYPES[kind]}", data)
+
+
+def _read(file: BinaryIO, place: int, length: int) -> bytes:
+    file.seek(place)
+    data = file.read(length)
+    if len(data) < length:
+        raise struct.error
+    return data

@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from raw_images import (
+    BITS,
+    COLOUR_MAP,
+    COMPRESSION,
+    DESCRIPTION,
+    EXTRA_SAMPLES,
+    FILL_ORDER,
+    HEIGHT,
+    ORIENTATION,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    SAMPLE_FORMAT,
+    SUBFILE_TYPE,
+    WIDTH,
+    page,
+    tiff,
+)
+
+from histokit.errors import DataError
+from histokit.plugin import read_image
+from histokit.plugin.images import reader_mark
+from histokit.plugin.remarks import ImageWarning
+
+DRAWN = np.random.default_rng(0)
+GREY = DRAWN.integers(0, 256, (12, 10), dtype=np.uint8)
+DEEP = DRAWN.integers(0, 65536, (12, 10), dtype=np.uint16)
+DEEP[0, :2] = 0, 65535
+COLOUR = DRAWN.integers(0, 256, (12, 10, 3), dtype=np.uint8)
+FOUR = DRAWN.integers(0, 256, (12, 10, 4), dtype=np.uint8)
+
+INSET, DEPTH, STACK, SUBSAMPLING = 332, 32997, 33629, 530
+DEFLATE = {COMPRESSION: 8}
+
+#: How stored pixels are to be shown, as TIFF 6.0 says it.
+TURNED = {
+    1: lambda p: p,
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+    7: lambda p: p.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda p: p.swapaxes(0, 1)[::-1],
+}
+
+
+def grey(values) -> np.ndarray:
+    return np.repeat(np.asarray(values)[..., None], 3, axis=2)
+
+
+def equal(read: np.ndarray, wanted: np.ndarray, within: int = 0) -> None:
+    assert read.shape == wanted.shape
+    assert read.dtype == np.uint8
+    assert int(abs(read.astype(int) - np.asarray(wanted).astype(int)).max()) <= within
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("compression", [1, 8, 32773])
+def test_every_orientation_of_every_kind(tmp_path, orientation, compression):
+    tags = {ORIENTATION: orientation, COMPRESSION: compression}
+    palette = DRAWN.integers(0, 65536, 768)
+    for pixels, more, wanted in (
+        (GREY, {}, grey(GREY)),
+        (GREY, {PHOTOMETRIC: 3, COLOUR_MAP: palette.tolist()}, (palette.reshape(3, 256).T >> 8)[GREY]),
+        (DEEP, {}, grey(DEEP >> 8)),
+        (COLOUR, {}, COLOUR),
+        (COLOUR.astype(np.uint16) * 257, {}, COLOUR),
+        (FOUR, {PHOTOMETRIC: 5}, (255 - FOUR[..., :3].astype(int)) * (255 - FOUR[..., 3:].astype(int)) / 255),
+    ):
+        for order in "<>":
+            for how in ({}, {"tile": 16}, {"rows": 5}):
+                path = tiff(tmp_path / "a.tif", page(pixels, tags | more, **how), order=order)
+                equal(read_image(path), TURNED[orientation](wanted), 1 if PHOTOMETRIC in more else 0)
+
+
+def test_a_turned_big_tiff(tmp_path):
+    path = tiff(tmp_path / "a.tif", page(DEEP, {ORIENTATION: 8}), big=True)
+    equal(read_image(path), TURNED[8](grey(DEEP >> 8)))
+
+
+def test_turned_files_of_other_programs(tmp_path):
+    image = Image.fromarray(GREY)
+    image.save(tmp_path / "a.tif", tiffinfo={ORIENTATION: 6})
+    equal(read_image(tmp_path / "a.tif"), TURNED[6](grey(GREY)))
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_kinds_of_pixels(tmp_path, compression):
+    tags = {COMPRESSION: compression}
+    for pixels, more, wanted in (
+        (GREY, {PHOTOMETRIC: 0}, grey(255 - GREY)),
+        (COLOUR, {PLANAR: 2}, COLOUR),
+        (COLOUR, {PLANAR: 2, ORIENTATION: 6}, TURNED[6](COLOUR)),
+        (FOUR, {PHOTOMETRIC: 5, PLANAR: 2}, (255 - FOUR[..., :3].astype(int)) * (255.0 - FOUR[..., 3:]) / 255),
+    ):
+        for order in "<>":
+            for how in ({}, {"tile": 16}, {"rows": 5}):
+                path = tiff(tmp_path / "a.tif", page(pixels, tags | more, **how), order=order)
+                equal(read_image(path), wanted, 1 if PHOTOMETRIC in more else 0)
+
+
+def test_white_is_zero_of_16_bits(tmp_path):
+    path = tiff(tmp_path / "a.tif", page(DEEP, {PHOTOMETRIC: 0}))
+    # 65535 - 0 is white; 255 * 256 and more of the rest comes to 255.
+    equal(read_image(path), grey((65535 - DEEP.astype(int)) >> 8))
+    assert read_image(path)[0, :2, 0].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_few_bits(tmp_path, bits, photometric):
+    values = DRAWN.integers(0, 1 << bits, (12, 16))
+    rows = np.zeros((12, 16 * bits // 8), np.uint8)
+    for k in range(8 // bits):
+        rows |= (values[:, k :: 8 // bits] << (8 - bits * (k + 1))).astype(np.uint8)
+    tags = {WIDTH: 16, BITS: bits, PHOTOMETRIC: photometric}
+    wanted = values * (255 // ((1 << bits) - 1))
+    wanted = grey(wanted if photometric else 255 - wanted)
+    equal(read_image(tiff(tmp_path / "a.tif", page(rows, tags))), wanted)
+    turned = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], np.uint8)[rows]
+    equal(read_image(tiff(tmp_path / "b.tif", page(turned, tags | {FILL_ORDER: 2}))), wanted)
+
+
+@pytest.mark.parametrize("compression", [1, 8])
+def test_packed_12_bits_are_scaled_by_what_they_are_declared_to_be(tmp_path, compression):
+    values = DRAWN.integers(0, 4096, (12, 10))
+    bits = "".join(f"{value:012b}" for value in values.ravel())
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    data = zlib.compress(data) if compression == 8 else data
+    path = tiff(tmp_path / "a.tif", page(GREY, {BITS: 12, COMPRESSION: compression}, data=[data]))
+    # 4095 / 16 = 255.
+    equal(read_image(path), grey(values >> 4))
+
+
+def ome(channels=1, z=1, t=1, more="") -> str:
+    sizes = f'SizeX="10" SizeY="12" SizeC="{channels}" SizeZ="{z}" SizeT="{t}" DimensionOrder="XYCZT"'
+    return f'<?xml version="1.0"?><OME><Image><Pixels ID="Pixels:0" Type="uint16" {sizes} {more}/></Image></OME>'
+
+
+def test_significant_bits_of_ome(tmp_path):
+    values = DEEP >> 4
+    path = tiff(tmp_path / "a.tif", page(values, {DESCRIPTION: ome(more='SignificantBits="12"')}))
+    equal(read_image(path), grey(values >> 4))
+    path = tiff(tmp_path / "b.tif", page(DEEP, {DESCRIPTION: ome(more='SignificantBits="12"')}))
+    with pytest.raises(DataError, match="declares 12 bits for each pixel and holds 65535"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("largest", "dark"), [(0, True), (4095, True), (16383, True), (16384, False)])
+@pytest.mark.parametrize("order", "<>")
+def test_16_bits_of_which_few_are_used(tmp_path, largest, dark, order):
+    values = np.full((12, 10), largest // 2, np.uint16)
+    values[3, 4] = largest
+    for number, (pixels, told) in enumerate(((values, largest), (grey(values).astype(np.uint16), largest | 255))):
+        path = tiff(tmp_path / f"{number}.tif", page(pixels), order=order)
+        if dark:
+            with pytest.warns(ImageWarning, match=rf"{number}\.tif uses less than a quarter.*above {told} of 65535"):
+                read = read_image(path)
+        else:
+            read = read_image(path)
+        equal(read, grey(values >> 8))
+
+
+def test_the_largest_value_of_one_image_is_no_declaration(tmp_path):
+    # By TIFF 6.0, MaxSampleValue is not to be used to affect how an image looks.
+    path = tiff(tmp_path / "a.tif", page(DEEP, {281: 4095}))
+    equal(read_image(path), grey(DEEP >> 8))
+
+
+CHANNELS = {
+    "imagej": "ImageJ=1.53t\nimages=3\nchannels=3\nhyperstack=true\nmode=composite\n",
+    "ome": ome(channels=3),
+    "tifffile": json.dumps({"shape": [3, 12, 10], "axes": "CYX"}),
+}
+
+
+@pytest.mark.parametrize("program", CHANNELS)
+def test_three_pages_that_are_said_to_be_channels(tmp_path, program):
+    planes = [page(COLOUR[..., k], {ORIENTATION: 6}) for k in range(3)]
+    planes[0]["tags"][DESCRIPTION] = CHANNELS[program]
+    path = tiff(tmp_path / "a.tif", *planes)
+    with pytest.warns(ImageWarning, match=r"a\.tif has three pages that it calls channels.*red, green and blue"):
+        equal(read_image(path), TURNED[6](COLOUR))
+    deep = [page(COLOUR[..., k].astype(np.uint16) * 256, DEFLATE) for k in range(3)]
+    deep[0]["tags"][DESCRIPTION] = CHANNELS[program]
+    with pytest.warns(ImageWarning, match="calls channels"):
+        equal(read_image(tiff(tmp_path / "b.tif", *deep)), COLOUR)
+
+
+@pytest.mark.parametrize(
+    ("description", "pages", "reason"),
+    [
+        ("", 2, "has 2 planes or pages, 10 × 12 pixels each"),
+        (json.dumps({"shape": [3, 12, 10]}), 3, "has 3 planes or pages"),
+        (json.dumps({"shape": [3, 12, 10], "axes": "ZYX"}), 3, "has 3 planes or pages"),
+        (json.dumps({"shape": [3, 12, 10], "axes": "CYX", "truncated": True}), 1, "has 3 channels by its own descr"),
+        ("ImageJ=1.53t\nimages=3\nslices=3\n", 3, "has 3 planes or pages"),
+        ("ImageJ=1.53t\nimages=3\nframes=3\n", 3, "has 3 planes or pages"),
+        ("ImageJ=1.53t\nimages=6\nchannels=3\nslices=2\n", 6, "has 6 planes or pages"),
+        ("ImageJ=1.53t\nimages=4\nchannels=4\n", 4, "has 4 channels, 10 × 12 pixels each"),
+        ("ImageJ=1.53t\nimages=3\nchannels=3\n", 1, "has 3 channels by its own description"),
+        ("ImageJ=1.53t\nimages=300\nslices=300\n", 1, "has 300 planes or pages by its own description"),
+        (ome(channels=3), 1, "has 3 channels by its own description"),
+        (ome(z=3), 3, "has 3 planes or pages"),
+        (ome(t=3), 3, "has 3 planes or pages"),
+        (ome(channels=2), 2, "has 2 channels"),
+    ],
+)
+def test_planes_that_are_not_one_rgb_image(tmp_path, description, pages, reason):
+    first = page(GREY, {DESCRIPTION: description} if description else {})
+    path = tiff(tmp_path / "a.tif", first, *[page(GREY)] * (pages - 1))
+    with pytest.raises(DataError, match=reason):
+        read_image(path)
+
+
+def test_three_channels_of_other_kinds_are_refused(tmp_path):
+    first = page(GREY, {DESCRIPTION: CHANNELS["imagej"]})
+    path = tiff(tmp_path / "a.tif", first, page(GREY), page(DEEP))
+    with pytest.raises(DataError, match="has 3 channels, 10 × 12 pixels each, which are not one RGB"):
+        read_image(path)
+    path = tiff(tmp_path / "b.tif", first, page(GREY), page(GREY, {SAMPLE_FORMAT: 2}))
+    with pytest.raises(DataError, match="with a sign"):
+        read_image(path)
+
+
+def test_rgb_images_that_describe_themselves(tmp_path):
+    for description in (ome(channels=3), json.dumps({"shape": [12, 10, 3]}), "ImageJ=1.53t\n", "{", "[]"):
+        path = tiff(tmp_path / "a.tif", page(COLOUR, {DESCRIPTION: description}))
+        equal(read_image(path), COLOUR)
+
+
+def test_pyramids_and_other_pictures_of_a_slide(tmp_path):
+    half, label = page(COLOUR[::2, ::2], {SUBFILE_TYPE: 1}), page(COLOUR[:5, :4])
+    mask = page(GREY, {SUBFILE_TYPE: 4})
+    equal(read_image(tiff(tmp_path / "a.tif", page(COLOUR), half, mask)), COLOUR)
+    slide = page(COLOUR, {DESCRIPTION: "Aperio Image Library v11.2.1\n10x12"})
+    equal(read_image(tiff(tmp_path / "b.svs", slide, page(COLOUR[::2, ::2]), label)), COLOUR)
+    with pytest.warns(ImageWarning, match=r"holds more than what was read, its first picture \(1 more page\)"):
+        equal(read_image(tiff(tmp_path / "c.tif", page(COLOUR), half, label)), COLOUR)
+
+
+def test_a_first_page_that_is_not_the_image(tmp_path):
+    small = COLOUR[::2, ::2]
+    with pytest.raises(DataError, match="has only a reduced image on its first page"):
+        read_image(tiff(tmp_path / "a.tif", page(small, {SUBFILE_TYPE: 1}), page(COLOUR)))
+    with pytest.raises(DataError, match=r"has a first page smaller than another \(10 × 12 pixels\)"):
+        read_image(tiff(tmp_path / "b.tif", page(small), page(COLOUR)))
+
+
+REFUSED = [
+    (GREY.view(np.int8), {SAMPLE_FORMAT: 2}, "pixels of 32 bits or with a sign"),
+    (DEEP.view(np.int16), {SAMPLE_FORMAT: 2}, "pixels of 32 bits or with a sign"),
+    (COLOUR.view(np.int8), {SAMPLE_FORMAT: [2, 2, 2]}, "pixels of 32 bits or with a sign"),
+    (DEEP.astype(np.uint32), {}, "pixels of 32 bits or with a sign"),
+    ((DEEP >> 6).astype(np.float16), {SAMPLE_FORMAT: 3}, "floating-point pixels"),
+    (DEEP.astype(np.float32), {SAMPLE_FORMAT: 3}, "floating-point pixels"),
+    (DEEP / 65535, {SAMPLE_FORMAT: 3}, "floating-point pixels"),
+    (DEEP.astype(np.complex64), {SAMPLE_FORMAT: 6}, "pixels of complex numbers"),
+    (COLOUR, {PHOTOMETRIC: 8}, "CIE Lab pixels"),
+    (COLOUR, {PHOTOMETRIC: 9}, "CIE Lab pixels"),
+    (GREY, {PHOTOMETRIC: 4}, "pixels of a mask"),
+    (GREY, {PHOTOMETRIC: 32803}, "raw pixels of a camera"),
+    (FOUR, {PHOTOMETRIC: 5, INSET: 2}, "inks other than cyan"),
+    (COLOUR[..., :2], {}, "2 channels in each pixel, none of them said to be red"),
+    (COLOUR[..., :2], {EXTRA_SAMPLES: 0}, "2 channels in each pixel"),
+    (COLOUR, {PHOTOMETRIC: 1, EXTRA_SAMPLES: [0, 0]}, "3 channels in each pixel"),
+    (COLOUR, {PHOTOMETRIC: 1, PLANAR: 2, EXTRA_SAMPLES: [0, 0]}, "3 channels in each pixel"),
+    (GREY, {COMPRESSION: 34712}, "is compressed by JPEG 2000"),
+    (GREY, {COMPRESSION: 50002}, "is compressed by JPEG XL"),
+    (GREY, {COMPRESSION: 65000}, r"is compressed by a method \(TIFF compression 65000\)"),
+    (GREY, {DEPTH: 3}, "more than one plane in depth"),
+    (GREY, {STACK: [1] * 12}, "MetaMorph stack"),
+    (GREY, {PREDICTOR: 2}, "names a predictor, but no compression"),
+    (DEEP.repeat(3).reshape(12, 10, 3), {PLANAR: 2}, "16 bits in separate planes without compression"),
+    (FOUR, {PLANAR: 2, EXTRA_SAMPLES: 1}, "associated transparency in a separate plane"),
+    (GREY, {PHOTOMETRIC: 3, COLOUR_MAP: list(range(256)) * 3}, "colour map of 8 bits"),
+    (COLOUR, {PHOTOMETRIC: 6}, "subsampled YCbCr pixels without compression"),
+    (GREY, {BITS: 10, WIDTH: 8}, "TIFF file of a kind that is not read"),
+]
+
+
+@pytest.mark.parametrize(("pixels", "tags", "reason"), REFUSED)
+def test_what_has_no_one_meaning_or_is_not_read(tmp_path, pixels, tags, reason):
+    path = tiff(tmp_path / "a.tif", page(pixels, tags))
+    with pytest.raises(DataError, match=reason):
+        read_image(path)
+
+
+def test_big_endian_big_tiff_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match="big-endian BigTIFF"):
+        read_image(tiff(tmp_path / "a.tif", page(GREY), big=True, order=">"))
+
+
+def test_ycbcr(tmp_path):
+    y, cb, cr = (COLOUR[..., k].astype(float) for k in range(3))
+    b, r = cb - 128, cr - 128
+    wanted = np.stack([y + 1.402 * r, y - 0.344136 * b - 0.714136 * r, y + 1.772 * b], axis=2).clip(0, 255)
+    for compression in (1, 8):
+        tags = {PHOTOMETRIC: 6, SUBSAMPLING: [1, 1], COMPRESSION: compression}
+        equal(read_image(tiff(tmp_path / "a.tif", page(COLOUR, tags))), wanted, 1)
+    # Four values of Y, then Cb and Cr, for each two by two pixels: Y = 100, Cb = 128, Cr = 228 is (240, 29, 100).
+    data = zlib.compress(bytes([100, 100, 100, 100, 128, 228] * 30))
+    path = tiff(tmp_path / "b.tif", page(COLOUR, {PHOTOMETRIC: 6, COMPRESSION: 8}, data=[data]))
+    equal(read_image(path), np.broadcast_to([240, 29, 100], (12, 10, 3)), 1)
+
+
+def test_transparency(tmp_path):
+    alpha = FOUR[..., 3:] / 255
+    over = FOUR[..., :3] * alpha + 255 * (1 - alpha)
+    lessened = FOUR.copy()
+    lessened[..., :3] = np.rint(FOUR[..., :3] * alpha)
+    for tags in ({}, DEFLATE):
+        with pytest.warns(ImageWarning, match="transparent in places"):
+            equal(read_image(tiff(tmp_path / "a.tif", page(FOUR, {EXTRA_SAMPLES: 2, **tags}))), over, 1)
+        with pytest.warns(ImageWarning, match="transparent in places"):
+            equal(read_image(tiff(tmp_path / "b.tif", page(lessened, {EXTRA_SAMPLES: 1, **tags}))), over, 2)
+        with pytest.warns(ImageWarning, match="1 more channel in each pixel"):
+            equal(read_image(tiff(tmp_path / "c.tif", page(FOUR, {EXTRA_SAMPLES: 0, **tags}))), FOUR[..., :3])
+        opaque = FOUR.copy()
+        opaque[..., 3] = 255
+        equal(read_image(tiff(tmp_path / "d.tif", page(opaque, {EXTRA_SAMPLES: 2, **tags}))), FOUR[..., :3])
+
+
+@pytest.mark.parametrize(
+    ("tags", "how", "reason"),
+    [
+        ({}, {"data": [GREY[:6].tobytes()]}, "truncated"),
+        ({}, {"rows": 6, "data": [GREY[:6].tobytes()]}, "it has 1 of 2 pieces"),
+        (DEFLATE, {"rows": 6, "data": [zlib.compress(GREY[:6].tobytes())]}, "it has 1 of 2 pieces"),
+        (DEFLATE, {"data": [zlib.compress(GREY[:6].tobytes())]}, "cannot be read"),
+        ({279: [0]}, {}, "some of its pixels were never written"),
+        ({279: [0], **DEFLATE}, {}, "some of its pixels were never written"),
+        ({273: [0]}, {}, "some of its pixels were never written"),
+        ({273: [100_000]}, {}, "truncated"),
+        ({HEIGHT: 0}, {"rows": 12}, "has no pixels"),
+    ],
+)
+def test_pixels_that_are_not_there(tmp_path, tags, how, reason):
+    path = tiff(tmp_path / "a.tif", page(GREY, tags, **how))
+    with pytest.raises(DataError, match=reason):
+        read_image(path)
+
+
+def test_the_last_strip_and_the_last_tile_may_be_shorter(tmp_path):
+    for how in ({"rows": 5}, {"rows": 7}, {"tile": 16}):
+        equal(read_image(tiff(tmp_path / "a.tif", page(GREY, **how))), grey(GREY))
+    path = tiff(tmp_path / "b.tif", page(GREY, {278: 2**32 - 1}))
+    equal(read_image(path), grey(GREY))
+
+
+def test_a_damaged_directory_is_an_error(tmp_path):
+    path = tiff(tmp_path / "a.tif", page(GREY))
+    for length in (4, 8, 20):
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(DataError, match="cannot be read"):
+            read_image(path)
+    path.write_bytes(b"II*\0" + bytes(4))
+    with pytest.raises(DataError, match="has no page"):
+        read_image(path)
+
+
+def test_directories_in_a_circle_end(tmp_path):
+    path = tiff(tmp_path / "a.tif", page(GREY), page(GREY[:3]))
+    content = bytearray(path.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    second = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    start = int.from_bytes(content[second : second + 4], "little")
+    last = start + 2 + 12 * int.from_bytes(content[start : start + 2], "little")
+    content[last : last + 4] = first.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.warns(ImageWarning, match="1 more page"):
+        equal(read_image(path), grey(GREY))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags", "how"),
+    [
+        (GREY, {}, {}),
+        (DEEP, {}, {}),
+        (COLOUR, {}, {"rows": 3}),
+        (COLOUR, DEFLATE, {}),
+        (COLOUR, {ORIENTATION: 6}, {}),
+        (GREY, {ORIENTATION: 3}, {}),
+        (GREY, {ORIENTATION: 6, **DEFLATE}, {}),
+        (GREY, {ORIENTATION: 6}, {"rows": 5}),
+        (GREY[:10], {ORIENTATION: 6}, {}),
+        (GREY, {PHOTOMETRIC: 0}, {}),
+        (GREY, {PHOTOMETRIC: 0, ORIENTATION: 6}, {}),
+    ],
+)
+def test_what_is_read_as_ever_keeps_its_identity(tmp_path, pixels, tags, how):
+    assert reader_mark(tiff(tmp_path / "a.tif", page(pixels, tags, **how))) == b""
+
+
+@pytest.mark.parametrize(
+    ("pixels", "tags"),
+    [
+        (GREY, {ORIENTATION: 6}),
+        (DEEP, {ORIENTATION: 5}),
+        (FOUR, {ORIENTATION: 7, PHOTOMETRIC: 5}),
+        (GREY, {ORIENTATION: 8, PHOTOMETRIC: 3, COLOUR_MAP: list(range(768))}),
+        (DEEP, {PHOTOMETRIC: 0}),
+        (DEEP >> 4, {DESCRIPTION: ome(more='SignificantBits="12"')}),
+        (GREY.view(np.int8), {SAMPLE_FORMAT: 2}),
+    ],
+)
+def test_what_is_read_otherwise_than_before_has_another_identity(tmp_path, pixels, tags):
+    assert reader_mark(tiff(tmp_path / "a.tif", page(pixels, tags))) != b""
+
+
+def test_channels_and_pages_have_another_identity_too(tmp_path):
+    first = page(GREY, {DESCRIPTION: CHANNELS["imagej"]})
+    channels = reader_mark(tiff(tmp_path / "a.tif", first, page(GREY), page(GREY)))
+    pages = reader_mark(tiff(tmp_path / "b.tif", page(GREY), page(GREY)))
+    assert channels
+    assert pages
+    assert channels != pages
+    assert reader_mark(tmp_path / "absent.tif") == b""

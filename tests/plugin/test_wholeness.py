@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+from raw_images import chunk, png
+
+from histokit.errors import DataError
+from histokit.plugin import read_image
+from histokit.plugin.remarks import ImageWarning
+
+NOISE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+LARGE = np.random.default_rng(1).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+
+#: First column, first row, and the steps of the passes of an interlaced PNG file.
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def rows(pixels) -> bytes:
+    return b"".join(b"\0" + row.tobytes() for row in pixels)
+
+
+def interlaced(path, pixels, passes=7):
+    """Write an interlaced PNG file of grey, or the first passes of it."""
+    height, width = pixels.shape
+    data = b"".join(rows(pixels[y::dy, x::dx]) for x, y, dx, dy in ADAM7[:passes] if pixels[y::dy, x::dx].size)
+    header = chunk("IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk("IDAT", zlib.compress(data)) + chunk("IEND", b""))
+    return path
+
+
+def truncated(path) -> None:
+    with pytest.raises(DataError, match=r"cannot be read \(.*truncated"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("share", [0.025, 0.5, 0.975])
+@pytest.mark.parametrize("kind", [0, 2, 6])
+def test_a_png_of_which_rows_are_missing_is_no_image(tmp_path, kind, share):
+    # The stream of the pixels ends as it should, after half of the rows: a decoder leaves the others black.
+    pixels = {0: NOISE[..., 0], 2: NOISE, 6: np.dstack([NOISE, NOISE[..., :1] | 255])}[kind]
+    truncated(png(tmp_path / "a.png", (24, 40, 8, kind), rows(pixels[: int(40 * share)])))
+    assert read_image(png(tmp_path / "b.png", (24, 40, 8, kind), rows(pixels))).shape == (40, 24, 3)
+
+
+def test_a_png_of_1_bit_and_one_of_16(tmp_path):
+    bits = np.packbits(NOISE[..., 0] > 127, axis=1)
+    truncated(png(tmp_path / "a.png", (24, 40, 1, 0), rows(bits[:39])))
+    bits[-1] = 0
+    assert (
+        read_image(png(tmp_path / "b.png", (24, 40, 1, 0), rows(bits)))[..., 0].tolist()
+        == (np.unpackbits(bits, axis=1) * 255).tolist()
+    )
+    deep = NOISE[..., 0].astype(">u2") << 8
+    truncated(png(tmp_path / "c.png", (24, 40, 16, 0), rows(deep[:20])))
+
+
+@pytest.mark.parametrize("rest", [0, 5])
+def test_a_png_whose_last_rows_are_black(tmp_path, rest):
+    dark = NOISE.copy()
+    dark[-rest - 1 :] = 0
+    read = read_image(png(tmp_path / "a.png", (24, 40, 8, 2), rows(dark)))
+    assert read.tolist() == dark.tolist()
+
+
+def test_interlaced_pngs(tmp_path):
+    for shape in ((40, 24), (41, 23), (3, 2), (1, 1)):
+        pixels = NOISE[:, :, 0].repeat(2, 0)[: shape[0], : shape[1]] | 1
+        read = read_image(interlaced(tmp_path / "a.png", pixels))
+        assert read[..., 0].tolist() == pixels.tolist()
+    truncated(interlaced(tmp_path / "b.png", NOISE[:39, :, 0] | 1, passes=6))
+
+
+def test_pillow_is_not_asked_to_fill_up_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    for kind in ("PNG", "JPEG", "BMP", "GIF", "TIFF", "PPM"):
+        buffer = io.BytesIO()
+        Image.fromarray(NOISE).save(buffer, kind)
+        path = tmp_path / f"a.{kind.lower()}"
+        path.write_bytes(buffer.getvalue()[: len(buffer.getvalue()) // 2])
+        with pytest.raises(DataError, match="cannot be read"):
+            read_image(path)
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+
+
+def jpeg(pixels, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+KINDS = [
+    {},
+    {"subsampling": 0},
+    {"restart_marker_rows": 1},
+    {"progressive": True},
+    {"progressive": True, "restart_marker_rows": 1},
+]
+
+
+@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_a_jpeg_that_ends_early_with_a_mark_of_its_end(tmp_path, options, share):
+    content = jpeg(LARGE, **options)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content[: int(len(content) * share)] + b"\xff\xd9")
+    truncated(path)
+    path.write_bytes(content)
+    assert read_image(path).shape == (64, 80, 3)
+
+
+def test_a_grey_jpeg_that_ends_early(tmp_path):
+    content = jpeg(LARGE[..., 0])
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) * 2 // 3] + b"\xff\xd9")
+    truncated(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_jpeg_whose_corner_is_of_a_middle_grey(tmp_path, options):
+    padded = LARGE.copy()
+    padded[30:, 40:] = 128
+    for name, pixels in (("a", padded), ("b", np.full_like(LARGE, 128)), ("c", padded[..., 0].copy())):
+        path = tmp_path / f"{name}.jpg"
+        path.write_bytes(jpeg(pixels, **options) + b"left by another program")
+        assert abs(int(read_image(path)[-1, -1, 0]) - 128) <= 1
+
+
+def test_several_pictures_in_one_jpeg(tmp_path):
+    padded = LARGE.copy()
+    padded[30:, 40:] = 128
+    first, second = Image.fromarray(padded), Image.fromarray(LARGE[:32])
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
+    with pytest.warns(ImageWarning, match=r"holds more than what was read, its first picture \(2 frames\)"):
+        assert read_image(tmp_path / "a.jpg").shape == (64, 80, 3)
