@@ -20,6 +20,9 @@ IMPORT_PLUGIN = "import-features"
 #: The stage of what is to be known of images that were read, among the problems; then the kind.
 REMARK_STAGE = "remark"
 
+#: SQL for the problems of samples that may be tried again.
+OF_ATTEMPTS = f"stage <> 'ingest' AND NOT starts_with(stage, '{REMARK_STAGE}')"
+
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
 PREDICTION_SCHEMA = pa.schema(

@@ -16,9 +16,9 @@ from histokit.store import vectors
 from histokit.store.database import Database, quote
 from histokit.store.filters import Filter
 from histokit.store.records import (
+    OF_ATTEMPTS,
     PREDICTION_SCHEMA,
     PROBLEM_SCHEMA,
-    REMARK_STAGE,
     SPLIT_SCHEMA,
     DatasetRecord,
     RunRecord,
@@ -155,8 +155,7 @@ class Store:
 
     def forget_problems(self, dataset: str) -> None:
         """Forget all problems but those of ingestion, so that the samples are tried again."""
-        kept = f"stage <> 'ingest' AND NOT starts_with(stage, {quote(REMARK_STAGE)})"
-        self.database.delete("problems", f"dataset = {quote(dataset)} AND {kept}")
+        self.database.delete("problems", f"dataset = {quote(dataset)} AND {OF_ATTEMPTS}")
 
     def replace_problems(self, dataset: str, stage: str, rows: pa.Table, ids: Iterable[str] | None = None) -> None:
         """Replace the problems of a stage, of the given samples or of all, by new ones."""
