@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from raw_images import png
@@ -224,6 +224,8 @@ def test_truncated_files(tmp_path, kind, share):
         read_image(path)
 
 
+@pytest.mark.filterwarnings("ignore::histokit.plugin.remarks.ImageWarning")
+@settings(deadline=None)
 @given(kind=st.sampled_from(["PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP"]), data=st.data())
 def test_damaged_files_give_pixels_or_a_data_error(tmp_path_factory, kind, data):
     buffer = io.BytesIO()
