@@ -126,6 +126,8 @@ def import_features(
     if named and not create:
         raise UsageError("--label, --group and --level are for new datasets.", next="Add --create, or leave them out.")
     file = VectorFile(Path(path), id, named, metadata)
+    if not create:
+        file.join(store.samples(dataset, ["id"]).column("id").to_pylist())
     ids = file.ids()
     known = _known(store, None if create else dataset, file, named)
     columns = file.vector_columns(known)

@@ -65,6 +65,7 @@ class VectorFile:
     def __init__(self, path: Path, id: str, texts: Collection[str] = (), metadata: Sequence[str] = ()):
         self.path, self.id = path, cells.tidy_text(id)
         self.notes: list[str] = []
+        self._known_as: dict[str, str] = {}
         self._texts = [cells.tidy_text(name) for name in texts]
         self._patterns = [cells.tidy_text(pattern) for pattern in metadata]
         check_format(path)
@@ -74,6 +75,14 @@ class VectorFile:
             raise self._unreadable(error) from error
         self.schema: pa.Schema = self._rows.schema
         self.require([self.id, *self._texts])
+
+    def join(self, ids: Sequence[str]) -> None:
+        """Take ids that are the same but for blanks and the form of letters as these ones."""
+        exact = set(ids)
+        self._known_as = {tidied: i for i in ids if (tidied := cells.tidy_text(i)) not in exact}
+
+    def _ids(self, column: pa.ChunkedArray) -> list[str]:
+        return [self._known_as.get(i, i) for i in cells.as_text(column).to_pylist()]
 
     def _describes(self, name: str) -> bool:
         """Whether a column is known to be none of vectors."""
@@ -177,7 +186,7 @@ class VectorFile:
         DataError
             If an id is empty or comes twice.
         """
-        found = cells.as_text(self._column(self.id)).to_pylist()
+        found = self._ids(self._column(self.id))
         seen: dict[str, int] = {}
         for row, sample_id in enumerate(found):
             if sample_id is None:
@@ -262,7 +271,7 @@ class VectorFile:
         """
         width = None
         for batch in self.batches([self.id, *columns]):
-            ids = cells.as_text(tables.plain(pa.chunked_array([batch.column(0)]))).to_pylist()
+            ids = self._ids(tables.plain(pa.chunked_array([batch.column(0)])))
             values = [batch.column(i + 1) for i in range(len(columns))]
             if is_list(values[0].type):
                 matrix = self._stack_lists(ids, values[0], width)

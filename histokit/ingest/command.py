@@ -30,6 +30,9 @@ def ingest(
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the plugin.")
     ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file again, whatever its date.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put other data in the place of those of this name.")
+    ] = False,
 ) -> None:
     """Read samples, labels and splits into the store.
 
@@ -41,7 +44,8 @@ def ingest(
 
     options = parse_pairs(option or [], "-o")
     with console.progress("Ingesting") as report:
-        record = run(console.open_store(), plugin, root, name=name, options=options, rehash=rehash, progress=report)
+        store, how = console.open_store(), {"rehash": rehash, "replace": replace}
+        record = run(store, plugin, root, name=name, options=options, progress=report, **how)
     for warning in record.warnings:
         console.warn(warning)
     if record.problems:

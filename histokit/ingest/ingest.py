@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from histokit.datasets.alike import alike_notes
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, PluginError, UsageError
+from histokit.ingest.before import check_moved, check_plugin, forget_absences, known_dataset
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
+from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.records import split_rows
 
@@ -31,12 +34,14 @@ def ingest(
     name: str,
     options: Mapping[str, Any] | None = None,
     rehash: bool = False,
+    replace: bool = False,
     progress: Callable[..., None] = lambda *_: None,
 ) -> DatasetRecord:
     """Write a dataset's samples and published splits to the store.
 
     Ingesting again under the same name reads only files whose size or modification time changed;
-    features stay valid for every sample whose pixels are the same.
+    features stay valid for every sample whose pixels are the same. Data may have moved to another root; other data
+    take the place of those that are there only where that is asked for.
 
     Parameters
     ----------
@@ -51,6 +56,9 @@ def ingest(
         Options of the plugin; texts are converted.
     rehash : bool
         Read every file again.
+    replace : bool
+        Put these data in the place of others of the same name: of another plugin, or in another root that holds less
+        than half of their images.
     progress : callable, optional
         Called with (done, total, detail).
 
@@ -62,16 +70,24 @@ def ingest(
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
     dataset.root = dataset.root.resolve()
     _check_path(dataset.root)
+    check_metric(dataset.metric)
+    before = known_dataset(store, name)
+    if before is not None and not replace:
+        check_plugin(before, dataset)
     dataset.state = dataset.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
     rows = table.collect(name, progress)
-    record = _record(name, dataset, table, len(rows))
+    if before is not None and not replace:
+        check_moved(store, before, dataset, rows)
+    record = _record(name, dataset, table, rows)
     published = dataset.splits().items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
     for split in splits:
         store.save_split(split)
     store.replace_problems(name, "ingest", table.problem_table())
+    if before is not None:
+        forget_absences(store, name, before.root != record.root)
     # Last, so that a dataset that is listed has all its splits, whenever the process was killed.
     store.save_dataset(record, rows, digests.to_table())
     return record
@@ -103,7 +119,7 @@ def check_name(name: str) -> None:
 
 def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
     """Return the files of an earlier ingestion of the same folder by the same plugin; other digests say nothing."""
-    before = next((record for record in store.datasets() if record.name == name), None)
+    before = known_dataset(store, name)
     now = (dataset.name, dataset.version, str(dataset.root))
     if before is None or (before.plugin, before.plugin_version, before.root) != now:
         return None
@@ -121,7 +137,7 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
     name : str
     dataset : Dataset
     """
-    before = next((record for record in store.datasets() if record.name == name), None)
+    before = known_dataset(store, name)
     if before is None:
         return False
     known = (before.plugin, before.plugin_version, before.root, before.options)
@@ -140,7 +156,7 @@ def _plain_options(dataset: Dataset) -> dict[str, Any]:
     return {key: _plain(value) for key, value in dataset.options.items()}
 
 
-def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> DatasetRecord:
+def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> DatasetRecord:
     classes = dataset.classes or sorted(label for label in table.labels if label is not None)
     if dataset.positive is not None and dataset.positive not in classes:
         raise UsageError(
@@ -163,13 +179,21 @@ def _record(name: str, dataset: Dataset, table: SampleTable, count: int) -> Data
         group=dataset.group,
         levels=tuple(dataset.levels),
         state=dataset.state,
-        count=count,
+        count=len(rows),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=tuple(dataset.warnings),
+        warnings=(*dataset.warnings, *_alike(dataset, rows)),
         labels={label or "": number for label, number in sorted(table.labels.items(), key=lambda item: item[0] or "")},
         problems=len(table.problems),
         reader=READER_REVISION,
     )
+
+
+def _alike(dataset: Dataset, rows: pa.Table) -> Iterator[str]:
+    """Yield what is to be said of classes, groups and units that are nearly the same."""
+    columns = [*([dataset.group] if dataset.group else []), *dataset.levels]
+    for what, column in {"class": "label", **{name: name for name in columns}}.items():
+        if pa.types.is_string(rows.schema.field(column).type):
+            yield from alike_notes(what, rows.column(column).to_pylist())
 
 
 def _plain(value: Any) -> Any:

@@ -1,13 +1,15 @@
-"""Splits that a user keeps in a CSV file."""
+"""Splits that a user keeps in a CSV or Parquet file."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
+from histokit.datasets.cells import as_text, tidy_text
+from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
 
 ROLES = ("train", "val", "test")
@@ -15,13 +17,13 @@ _SHOWN = 5
 
 
 def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int, str, str]]:
-    """Read the rows of a split from a CSV file with a header.
+    """Read the rows of a split from a table.
 
     Parameters
     ----------
     path : path
-        Columns ``id`` or ``image``, ``role`` (train, val or test), and optionally ``fold`` and
-        ``repeat``. An image stands for all its samples.
+        A CSV or Parquet file with the columns ``id`` or ``image``, ``role`` (train, val or test), and optionally
+        ``fold`` and ``repeat``. An image stands for all its samples.
     samples : pyarrow.Table
         The dataset's samples, with columns id and image.
 
@@ -34,20 +36,19 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
     DataError
         If the file is absent, lacks a column, names an unknown sample or role, or names a sample twice in a fold.
     """
-    lines = _read_lines(Path(path))
-    columns = set(lines[0]) if lines else set()
+    columns = _columns(Path(path))
     key = "id" if "id" in columns else "image"
     if key not in columns or "role" not in columns:
         raise DataError(
             f"{path} has the columns {', '.join(sorted(filter(None, columns))) or 'none'}.",
             next="It needs a header with id (or image) and role, and may have fold and repeat.",
         )
-    roles = [(line["role"] or "").strip().lower() for line in lines]
-    _check_known(set(roles), ROLES, "role", path)
+    roles = [(role or "").lower() for role in columns["role"]]
+    _check_known(dict.fromkeys(roles), ROLES, "role", path)
     members = _members(samples, key)
-    keys = [(line[key] or "").strip() for line in lines]
+    keys = [value or "" for value in columns[key]]
     _check_known(dict.fromkeys(keys), members, key, path)
-    places = [(_number(line, "repeat", path), _number(line, "fold", path)) for line in lines]
+    places = zip(*(_numbers(columns, name, len(keys), path) for name in ("repeat", "fold")), strict=True)
     rows = [
         (*place, sample_id, role)
         for place, value, role in zip(places, keys, roles, strict=True)
@@ -57,24 +58,24 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
     return rows
 
 
-def _read_lines(path: Path) -> list[dict[str, str | None]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-            return [{k: v for k, v in line.items() if isinstance(k, str)} for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read: {error}.", next="Give a CSV file with id and role.") from error
+def _columns(path: Path) -> dict[str, list[str | None]]:
+    table = read_cells(path)
+    names = [name.lower() for name in table.column_names]
+    twice = [name for name, count in Counter(names).items() if name and count > 1]
+    if twice:
+        raise DataError(f"{path} has several columns named {twice[0]!r}.", next="Keep one.")
+    plain = {n: c for n, c in zip(names, table.columns, strict=True) if not pa.types.is_nested(c.type)}
+    return {name: as_text(column).to_pylist() for name, column in plain.items()}
 
 
 def _members(samples: pa.Table, key: str) -> Mapping[str, list[str]]:
     ids = samples.column("id").to_pylist()
     if key == "id":
-        return {sample_id: [sample_id] for sample_id in ids}
+        return {**{tidy_text(i): [i] for i in ids}, **{i: [i] for i in ids}}
     found: dict[str, list[str]] = {}
     for sample_id, images in zip(ids, samples.column("image").to_pylist(), strict=True):
         for image in images:
-            found.setdefault(image, []).append(sample_id)
+            found.setdefault(tidy_text(image), []).append(sample_id)
     return found
 
 
@@ -90,11 +91,19 @@ def _check_known(values: object, known: object, what: str, path: str | Path) -> 
         )
 
 
-def _number(line: Mapping[str, str | None], column: str, path: str | Path) -> int:
-    text = (line.get(column) or "0").strip()
-    if not text.isdigit():
-        raise DataError(f"{path} has the {column} {text!r}.", next=f"Give {column} as whole numbers from 0.")
-    return int(text)
+def _numbers(columns: Mapping[str, Sequence[str | None]], name: str, count: int, path: str | Path) -> list[int]:
+    """Return the numbers of folds or repeats; 0 where the file tells none."""
+    texts = columns.get(name)
+    if texts is None or not any(texts):
+        return [0] * count
+    for row, text in enumerate(texts, start=1):
+        if text is None or not text.removesuffix(".0").isdecimal():
+            shown = "no" if text is None else "the"
+            raise DataError(
+                f"{path} has {shown} {name}{'' if text is None else f' {text!r}'} in row {row}.",
+                next=f"Give {name} as whole numbers from 0.",
+            )
+    return [int(str(text).removesuffix(".0")) for text in texts]
 
 
 def _check_once(rows: list[tuple[int, int, str, str]], path: str | Path) -> None:

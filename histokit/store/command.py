@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console
-from histokit.errors import ExitCode
+from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
 
 _Dataset = Annotated[
@@ -33,7 +33,16 @@ def list_datasets() -> None:
 def _group_count(store: Any, dataset: str, group: str | None) -> int | None:
     if group is None:
         return None
-    return len(store.samples(dataset, [group]).column(group).unique())
+    try:
+        return len(store.samples(dataset, [group]).column(group).unique())
+    except StoreError as error:
+        _pass_over(error)
+        return None
+
+
+def _pass_over(error: StoreError) -> None:
+    """Say that something cannot be read, for the rest is listed all the same."""
+    console.warn(f"{error.message} {error.next}")
 
 
 def list_splits(dataset: _Dataset = None) -> None:
@@ -41,7 +50,7 @@ def list_splits(dataset: _Dataset = None) -> None:
     store = console.open_store()
     documents, rows = [], []
     for name in _names(store, dataset):
-        for split in store.splits(name):
+        for split in _splits(store, name):
             folds = len(split.folds())
             documents.append({**split.header(), "folds": folds})
             rows.append([name, split.name, split.source, folds, split.group, split.seed, prose(split.leaks)])
@@ -50,12 +59,22 @@ def list_splits(dataset: _Dataset = None) -> None:
     console.table(columns, rows, {"splits": documents}, empty=empty)
 
 
+def _splits(store: Any, dataset: str) -> list[Any]:
+    try:
+        return list(store.splits(dataset))
+    except StoreError as error:
+        _pass_over(error)
+        return []
+
+
 def list_features(dataset: _Dataset = None) -> None:
     """List the feature tables: address, width, rows, fingerprint."""
+    from histokit.store.vectors import list_tables
+
     store = console.open_store()
     documents, rows = [], []
     for name in _names(store, dataset):
-        for table in store.feature_tables(name):
+        for table in list_tables(store.database, name, unreadable=_pass_over):
             count = store.database.count(table.name)
             document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
             document |= {"fingerprint": table.fingerprint, "table": table.name, "dtype": table.dtype}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,10 +96,22 @@ class FeatureTable:
         return list(names) if names else [str(i) for i in range(self.width)]
 
 
-def list_tables(database: Database, dataset: str | None = None) -> list[FeatureTable]:
-    """Return the feature tables of a dataset, or of all, in depth order for each backbone."""
+def list_tables(
+    database: Database, dataset: str | None = None, unreadable: Callable[[StoreError], None] | None = None
+) -> list[FeatureTable]:
+    """Return the feature tables of a dataset, or of all, in depth order for each backbone.
+
+    `unreadable` is told of tables that cannot be read, which are an error where it is not given.
+    """
     prefix = "features." if dataset is None else f"features.{dataset}."
-    tables = [read_header(database, name) for name in database.names(prefix)]
+    tables = []
+    for name in database.names(prefix):
+        try:
+            tables.append(read_header(database, name))
+        except StoreError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
     return sorted(tables, key=lambda t: (t.dataset, t.backbone, t.info.get("index", 0), t.layer, t.fingerprint))
 
 

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.protocol.splits import make_split, resolve_split
@@ -193,6 +194,26 @@ def test_from_file_by_image(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "id;role;fold\n s0 ;train;0.0\ns2;test;0.0\ns0;test;1.0\ns2;train;1.0\n",
+        "id\tROLE\tFold\r\ns0\ttrain\t0\r\ns2\ttest\t0\r\ns0\ttest\t1\r\ns2\ttrain\t1\r\n",
+        ",id,role,fold\n0,s0,train,0\n1,s2,test,0\n2,s0,test,1\n3,s2,train,1\n",
+    ],
+)
+def test_files_as_other_programs_write_them(tmp_path, text):
+    first, second = make_split(SAMPLES, make_record(), "f", from_file=write(tmp_path / "s.csv", text)).folds()
+    assert (first.train, first.test, second.train, second.test) == (["s0"], ["s2"], ["s2"], ["s0"])
+
+
+def test_a_parquet_file(tmp_path):
+    columns = {"id": ["s0", "s2"], "role": pa.array(["train", "test"]).dictionary_encode(), "fold": [None, None]}
+    parquet.write_table(pa.table(columns), tmp_path / "s.parquet")
+    (fold,) = make_split(SAMPLES, make_record(), "f", from_file=tmp_path / "s.parquet").folds()
+    assert (fold.train, fold.test) == (["s0"], ["s2"])
+
+
+@pytest.mark.parametrize(
     ("text", "message", "next_step"),
     [
         ("id,role\ns0,train\ns200,test\n", "1 unknown id: 's200'", "Did you mean 's20'"),
@@ -200,7 +221,12 @@ def test_from_file_by_image(tmp_path):
         ("name,role\ns0,train\n", "has the columns name, role", "id \\(or image\\)"),
         ("id,role\ns0,train\ns0,test\n", "'s0' twice", "one role"),
         ("id,role\ns0,train\n", "no test samples", "both train and test"),
-        ("id,role,fold\ns0,train,x\n", "has the fold 'x'", "whole numbers"),
+        ("id,role,fold\ns0,train,x\n", "has the fold 'x' in row 1", "whole numbers"),
+        ("id,role,fold\ns0,train,1\ns2,test,NA\n", "has no fold in row 2", "whole numbers"),
+        ("id,role,repeat\ns0,train,-1\n", "has the repeat '-1' in row 1", "whole numbers"),
+        ("id,role\ns0,train\nNA,test\n", "1 unknown id: ''", "One of"),
+        ("id,Role,role\ns0,train,test\n", "several columns named 'role'", "Keep one"),
+        ("id,role\ns0,train\ns2,test,x\n", "Expected 2 columns, got 3", "as many cells"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path, text, message, next_step):

@@ -1,0 +1,70 @@
+"""What is in the store under the name that a dataset is to have: the same data, moved ones, or others."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.errors import UsageError
+from histokit.plugin import Dataset
+from histokit.store import DatasetRecord, Store
+from histokit.store.records import PROBLEM_SCHEMA
+
+#: Where problems of files are kept: those of extraction, and of reading images for training on them.
+_STAGES = ("extract", "images")
+
+#: Reasons that are about where a file lay, not about what is in it.
+_ABSENCE = re.compile(
+    "does not exist|No such file|Permission denied|Not a directory|Input/output error|Stale file handle|not connected"
+    "|changed since the dataset was ingested"
+)
+
+
+def known_dataset(store: Store, name: str) -> DatasetRecord | None:
+    """Return the dataset of a name, where there is one."""
+    return next((record for record in store.datasets() if record.name == name), None)
+
+
+def check_plugin(before: DatasetRecord, dataset: Dataset) -> None:
+    """Raise where a dataset of another plugin has the name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if before.plugin != dataset.name:
+        raise _others(before, f"It would be replaced by data of the plugin {dataset.name!r}.")
+
+
+def check_moved(store: Store, before: DatasetRecord, dataset: Dataset, rows: pa.Table) -> None:
+    """Raise where another root holds less than half of the images that are known under the name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if before.root == str(dataset.root) or not dataset.needs_data:
+        return
+    old = pc.unique(store.samples(before.name, ["content"]).column("content").drop_null())
+    found = pc.sum(pc.is_in(old, pc.unique(rows.column("content")))).as_py() or 0
+    if 2 * found < len(old):
+        raise _others(before, f"Of its {len(old)} images, {found} are in {str(dataset.root)!r}.")
+
+
+def _others(before: DatasetRecord, what: str) -> UsageError:
+    samples = f"{before.count} samples of the plugin {before.plugin!r} in {before.root}"
+    return UsageError(
+        f"There is a dataset {before.name!r} already: {samples}. {what}",
+        next="Choose another --name, or add --replace to put these data in its place.",
+    )
+
+
+def forget_absences(store: Store, name: str, moved: bool) -> None:
+    """Forget that files were not there, or not as they were ingested; where the data moved, all that was met there."""
+    rows = store.problems(name).to_pylist()
+    for stage in _STAGES:
+        ids = [row["id"] for row in rows if row["stage"] == stage and (moved or _ABSENCE.search(row["reason"]))]
+        if ids:
+            store.replace_problems(name, stage, PROBLEM_SCHEMA.empty_table(), ids)

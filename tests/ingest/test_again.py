@@ -1,0 +1,226 @@
+"""Ingesting under a name that is taken: the same data again, moved ones, or others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit
+from histokit import cli
+from histokit.errors import StoreError, UsageError
+from histokit.features import FeatureStore, import_features
+from histokit.plugin import Dataset, Sample
+from histokit.store.records import PROBLEM_SCHEMA
+
+OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+
+def ingest(store: FeatureStore, root: Path, plugin: str | Dataset = "folder", **more: Any) -> Any:
+    options = {} if isinstance(plugin, Dataset) else {"options": OPTIONS}
+    return histokit.ingest(store, plugin, root, **{"name": "d", **options, **more})
+
+
+def extract(store: FeatureStore, **more: Any) -> list[tuple[str, str]]:
+    return [(p["id"], p["reason"]) for p in histokit.extract(store, "d", "tiny", layers="last", **more).problems]
+
+
+def draw(root: Path, seed: int, count: int = 4) -> Path:
+    for number in range(count):
+        path = root / "p" / "x" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(100 * seed + number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    return root
+
+
+@pytest.mark.usefixtures("tiny")
+def test_data_that_moved_are_found_again(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    moved = images.rename(images.with_name("elsewhere"))
+    assert len(extract(store)) == 24
+    assert len(extract(store)) == 24
+    ingest(store, moved)
+    assert extract(store) == []
+    assert len(store.features("d", "tiny/last")) == 24
+
+
+@pytest.mark.usefixtures("tiny")
+def test_files_that_were_away_for_a_while_are_found_again(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    away = images.rename(images.with_name("elsewhere"))
+    assert len(extract(store)) == 24
+    away.rename(images)
+    assert len(extract(store)) == 24
+    ingest(store, images)
+    assert extract(store) == []
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_broken_image_is_not_tried_again_by_that(store: FeatureStore, images: Path) -> None:
+    (images / "p1/dark/0.png").write_bytes(b"no image")
+    ingest(store, images)
+    assert [i for i, _ in extract(store)] == ["p1/dark/0.png"]
+    ingest(store, images)
+    assert [row["id"] for row in store.problems("d").to_pylist()] == ["p1/dark/0.png"]
+    ingest(store, images.rename(images.with_name("elsewhere")))
+    assert store.problems("d").to_pylist() == []
+    assert [i for i, _ in extract(store)] == ["p1/dark/0.png"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_retry_keeps_what_ingestion_could_not_read(store: FeatureStore, images: Path) -> None:
+    os.mkfifo(images / "p1/dark/pipe.png")
+    (images / "p2/dark/0.png").write_bytes(b"no image")
+    assert ingest(store, images).problems == 1
+    for _ in range(2):
+        assert [i for i, _ in extract(store, retry=True)] == ["p1/dark/pipe.png", "p2/dark/0.png"]
+        stages = {(row["id"], row["stage"]) for row in store.problems("d").to_pylist()}
+        assert stages == {("p1/dark/pipe.png", "ingest"), ("p2/dark/0.png", "extract")}
+    with pytest.raises(StoreError, match="missing for 2 of 25"):
+        store.features("d", "tiny/last")
+
+
+class Some(Dataset):
+    """Three files, one of which is absent and one of which is broken."""
+
+    name = "some"
+    version = "1"
+
+    def samples(self) -> Iterator[Sample]:
+        for path in ("p1/bright/0.png", "p2/dark/0.png", "gone.png"):
+            yield Sample(path, (path,), label="Bright" if "bright" in path else "bright")
+
+
+def test_other_data_need_replace(store: FeatureStore, tmp_path: Path) -> None:
+    first, second = draw(tmp_path / "first", 1), draw(tmp_path / "second", 2)
+    ingest(store, first)
+    with pytest.raises(
+        UsageError, match=r"4 samples of the plugin 'folder' in .*first. Of its 4 images, 0 are"
+    ) as caught:
+        ingest(store, second)
+    assert "--replace" in caught.value.next
+    assert store.dataset("d").root == str(first)
+    ingest(store, second, replace=True)
+    assert store.dataset("d").root == str(second)
+
+
+@pytest.mark.parametrize(("kept", "moved"), [(4, True), (2, True), (1, False)])
+def test_half_of_the_images_are_the_same_data(store: FeatureStore, tmp_path: Path, kept: int, moved: bool) -> None:
+    first, second = draw(tmp_path / "first", 1), draw(tmp_path / "second", 2)
+    for number in range(kept):
+        shutil.copy(first / f"p/x/{number}.png", second / f"p/x/{number}.png")
+    ingest(store, first)
+    if moved:
+        assert ingest(store, second).root == str(second)
+    else:
+        with pytest.raises(UsageError, match="1 are in"):
+            ingest(store, second)
+
+
+def test_the_same_root_takes_up_whatever_changed(store: FeatureStore, tmp_path: Path) -> None:
+    root = draw(tmp_path / "root", 1)
+    ingest(store, root)
+    draw(root, 2)
+    assert ingest(store, root).count == 4
+
+
+def test_another_plugin_needs_replace(store: FeatureStore, tmp_path: Path, images: Path) -> None:
+    ingest(store, images)
+    with pytest.raises(UsageError, match="replaced by data of the plugin 'some'"):
+        ingest(store, images, Some(images))
+    assert ingest(store, images, Some(images), replace=True).plugin == "some"
+    (tmp_path / "v.csv").write_text("id,f\na,1\n")
+    import_features(store, "vectors", tmp_path / "v.csv", name="mine", version="1", create=True)
+    with pytest.raises(UsageError, match="1 samples of the plugin 'import-features'"):
+        ingest(store, images, name="vectors")
+
+
+def test_data_that_are_drawn_have_no_place(store: FeatureStore, tmp_path: Path) -> None:
+    options = {"slides": 2, "per_slide": 3, "size": 16}
+    histokit.ingest(store, "synthetic", tmp_path, name="d", options=options)
+    again = histokit.ingest(store, "synthetic", tmp_path / "x", name="d", options={**options, "seed": 5})
+    assert again.count == 6
+
+
+def test_nothing_is_lost_where_nothing_could_be_read(store: FeatureStore, tmp_path: Path) -> None:
+    class Gone(Some):
+        def samples(self) -> Iterator[Sample]:
+            yield Sample("a", ("a.png",))
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        assert histokit.ingest(store, Gone(tmp_path / name), tmp_path, name="d").problems == 1
+
+
+def test_the_metric_is_one_that_there_is(store: FeatureStore, images: Path) -> None:
+    with pytest.raises(UsageError, match="no metric 'accuraccy'") as caught:
+        ingest(store, images, options={**OPTIONS, "metric": "accuraccy"})
+    assert "Did you mean 'accuracy'" in caught.value.next
+    assert store.datasets() == []
+    assert ingest(store, images, options={**OPTIONS, "metric": "roc_auc"}).metric == "roc_auc"
+
+
+def test_classes_that_are_nearly_the_same_are_said_for_any_plugin(store: FeatureStore, images: Path) -> None:
+    record = histokit.ingest(store, Some(images), images, name="d")
+    assert any("'Bright' (1) and 'bright' (2)" in warning for warning in record.warnings)
+
+
+def test_groups_that_are_nearly_the_same_are_said(store: FeatureStore, tmp_path: Path) -> None:
+    root = draw(tmp_path / "root", 1)
+    shutil.copytree(root / "p", root / "P")
+    record = ingest(store, root)
+    assert any("Values of patient differ" in w and "'P' (4) and 'p' (4)" in w for w in record.warnings)
+
+
+def test_the_command_asks_for_replace(
+    store: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(store.uri))
+    first, second = draw(tmp_path / "first", 1), draw(tmp_path / "second", 2)
+    command = ["ingest", "folder", str(first), "--name", "d"]
+    assert cli.run(command) == 0
+    command[2] = str(second)
+    assert cli.run(command) == 2
+    assert "--replace" in capsys.readouterr().err
+    assert cli.run([*command, "--replace"]) == 0
+
+
+def test_one_dataset_that_cannot_be_read_hides_no_other(
+    store: FeatureStore, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(store.uri))
+    for name in ("broken", "whole"):
+        record = ingest(store, images, name=name)
+        store.save_split(histokit.make_split(store.samples(name), record, "half", test=0.5))
+    for table in ("samples", "splits"):
+        for path in (store.uri / f"{table}.broken.lance" / "data").iterdir():
+            path.write_bytes(path.read_bytes()[:50])
+    for what in ("datasets", "splits", "features"):
+        assert cli.run(["list", what]) == 0
+        captured = capsys.readouterr()
+        assert ("whole" in captured.out) == (what != "features")
+        assert ("broken' of the store" in captured.err) == (what != "features")
+
+
+def test_problems_of_other_samples_stay(store: FeatureStore, images: Path) -> None:
+    import pyarrow as pa
+
+    ingest(store, images)
+    rows = [
+        {"dataset": "d", "id": "a", "content": None, "stage": "images", "reason": "a.png does not exist."},
+        {"dataset": "d", "id": "b", "content": None, "stage": "features.x", "reason": "x gave NaN, does not exist"},
+        {"dataset": "d", "id": "c", "content": None, "stage": "extract", "reason": "is no image"},
+        {"dataset": "e", "id": "a", "content": None, "stage": "extract", "reason": "a.png does not exist."},
+    ]
+    for row in rows:
+        store.replace_problems(row["dataset"], row["stage"], pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA))
+    ingest(store, images)
+    assert {row["id"] for row in store.problems("d").to_pylist()} == {"b", "c"}
+    assert {row["id"] for row in store.problems("e").to_pylist()} == {"a"}
