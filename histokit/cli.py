@@ -48,6 +48,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("", "import-features", features.import_features, STEPS),
     ("", "doctor", study.doctor, CARE),
     ("list", "datasets", store.list_datasets, ""),
+    ("list", "samples", store.list_samples, ""),
     ("list", "splits", store.list_splits, ""),
     ("list", "features", store.list_features, ""),
     ("list", "selections", store.list_selections, ""),

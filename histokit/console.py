@@ -40,6 +40,32 @@ def open_store() -> FeatureStore:
     return open_store(state.store)
 
 
+def existing_store() -> FeatureStore:
+    """Open the store to look at it.
+
+    Raises
+    ------
+    StoreError
+        If there is none: a mistyped name is no empty store.
+    """
+    from histokit.errors import StoreError, did_you_mean
+
+    store = open_store()
+    if not store.uri.is_dir():
+        near = {path.parent.name for path in store.uri.parent.glob("*/*.lance")}
+        raise StoreError(
+            f"There is no store {store.uri}.",
+            next=f"{did_you_mean(store.uri.name, near)}Name another with --store or HISTOKIT_STORE, or make one with: "
+            "histokit ingest PLUGIN ROOT --name NAME",
+        )
+    return store
+
+
+def named(what: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document of a stored record with its id under its name, ``run`` or ``selection``."""
+    return {what: document["id"], **{key: value for key, value in document.items() if key != "id"}}
+
+
 def emit(lines: str | Sequence[str], document: Any) -> None:
     """Print a command's result on stdout: its lines, or with ``--json`` the document.
 

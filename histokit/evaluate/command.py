@@ -42,7 +42,9 @@ def evaluate(
     from histokit.evaluate.evaluate import evaluate as run
 
     with console.progress("Evaluating") as report:
-        found = run(console.open_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report)
+        found = run(
+            console.existing_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report
+        )
     if figure:
         from histokit.evaluate.figure import figure as draw
 
@@ -139,7 +141,7 @@ def predictions(
     """List the predictions of a run, image by image."""
     from histokit.evaluate.listing import list_predictions, write_table
 
-    store = console.open_store()
+    store = console.existing_store()
     found = list_predictions(store, run, wrong=wrong)
     run_id = store.run(run).id
     if out:
@@ -218,7 +220,7 @@ def compare(
 
     with console.progress("Comparing") as report:
         found = run(
-            console.open_store(),
+            console.existing_store(),
             runs or [],
             dataset=dataset or [],
             where=where,

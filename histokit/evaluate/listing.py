@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import UsageError
+from histokit.features.listing import box_text, image_path
 from histokit.store import Store
 
 _SAMPLE_COLUMNS = ("image", "part", "box")
@@ -34,29 +35,21 @@ def list_predictions(store: Store, run_id: str, *, wrong: bool = False) -> pa.Ta
     rows = store.predictions(run.id)
     if wrong:
         rows = rows.filter(pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False))
-    root = Path(store.dataset(run.dataset).root)
+    root = store.dataset(run.dataset).root
     samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
     place = {sample["id"]: sample for sample in samples.to_pylist()}
     found = [place.get(sample_id, {}) for sample_id in rows.column("id").to_pylist()]
     columns: dict[str, Any] = {
         "id": rows.column("id"),
-        "image": pa.array([_paths(root, sample.get("image")) for sample in found], pa.string()),
+        "image": pa.array([image_path(root, sample.get("image")) for sample in found], pa.string()),
         "part": pa.array([sample.get("part") for sample in found], pa.string()),
-        "box": pa.array([_text(sample.get("box")) for sample in found], pa.string()),
+        "box": pa.array([box_text(sample.get("box")) for sample in found], pa.string()),
     }
     columns |= {name: rows.column(name) for name in ("repeat", "fold", "group", "true", "predicted")}
     scores = rows.column("scores").to_pylist()
     for k, name in enumerate(run.classes):
         columns[f"score:{name}"] = pa.array([row[k] for row in scores], pa.float64())
     return pa.table(columns)
-
-
-def _paths(root: Path, images: list[str] | None) -> str | None:
-    return ";".join(str(root / image) for image in images) if images else None
-
-
-def _text(box: list[int] | None) -> str | None:
-    return ",".join(map(str, box)) if box else None
 
 
 def write_table(table: pa.Table, path: str | Path) -> None:

@@ -10,7 +10,7 @@ from histokit import completion, console
 from histokit.layout import Pieces, listed, prose
 
 #: What one document of a selection leaves out: as many entries as there are samples.
-_LONG = ("id", "fitted_on", "contents", "vectors")
+_LONG = ("fitted_on", "contents", "vectors")
 
 
 def select(
@@ -104,7 +104,7 @@ def _row(part: dict[str, Any]) -> list[Any]:
 
 
 def _document(record: dict[str, Any]) -> dict[str, Any]:
-    return {"selection": record["id"], **{k: v for k, v in record.items() if k not in _LONG}}
+    return {key: value for key, value in console.named("selection", record).items() if key not in _LONG}
 
 
 def compare(

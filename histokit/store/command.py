@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console
+from histokit.console import named
 from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
 
@@ -18,7 +19,7 @@ _Dataset = Annotated[
 
 def list_datasets() -> None:
     """List the datasets: samples, classes, groups."""
-    store = console.open_store()
+    store = console.existing_store()
     documents, rows = [], []
     for record in store.datasets():
         groups = _group_count(store, record.name, record.group)
@@ -47,7 +48,7 @@ def _pass_over(error: StoreError) -> None:
 
 def list_splits(dataset: _Dataset = None) -> None:
     """List the splits: folds, groups, what leaks."""
-    store = console.open_store()
+    store = console.existing_store()
     documents, rows = [], []
     for name in _names(store, dataset):
         for split in _splits(store, name):
@@ -71,7 +72,7 @@ def list_features(dataset: _Dataset = None) -> None:
     """List the feature tables: address, width, rows, fingerprint."""
     from histokit.store.vectors import list_tables
 
-    store = console.open_store()
+    store = console.existing_store()
     documents, rows = [], []
     for name in _names(store, dataset):
         for table in list_tables(store.database, name, unreadable=_pass_over):
@@ -89,25 +90,69 @@ def list_features(dataset: _Dataset = None) -> None:
 
 def list_selections(dataset: _Dataset = None) -> None:
     """List the selections of features."""
-    store = console.open_store()
-    documents = [s.to_json() for s in store.selections(_known(store, dataset))]
-    rows = []
+    store = console.existing_store()
+    documents = [named("selection", s.to_json()) for s in store.selections(_known(store, dataset))]
+    columns, rows = ["selection", "dataset", "address", "split", "method"], []
     for d in documents:
         kept = d["kept"] or {}
-        rows.append([d["id"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), _minute(d)])
+        rows.append(
+            [d["selection"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), _minute(d)]
+        )
     columns = ["selection", "dataset", "address", "split", "method", "kept", "created"]
     empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
-    console.table(columns, rows, {"selections": documents}, empty=empty)
+    console.table([*columns, "kept", "created"], rows, {"selections": documents}, empty=empty)
 
 
 def list_runs(dataset: _Dataset = None) -> None:
-    """List the runs: what was trained on what."""
-    store = console.open_store()
-    documents = [run.to_json() for run in store.runs(_known(store, dataset))]
-    columns = ["id", "dataset", "kind", "address", "classifier", "split"]
-    rows = [[*(d[c] for c in columns), _minute(d)] for d in documents]
+    """List the runs: what was trained on what, with what score.
+
+    The score is that of all predictions of a run together, by the metric of its dataset.
+    """
+    from histokit.evaluate.pooled import pooled_scores
+
+    store = console.existing_store()
+    runs = store.runs(_known(store, dataset))
+    try:
+        scores = pooled_scores(store, runs)
+    except StoreError as error:
+        console.warn(f"there are no scores: {error.message}\n{error.next}")
+        scores = {run.id: (run.metric, None) for run in runs}
+    documents = []
+    for run in runs:
+        by, score = scores[run.id]
+        documents.append({**named("run", run.to_json()), "score": score, "scored_by": by})
+    columns = ["run", "dataset", "kind", "address", "classifier", "split"]
+    by_one = len({d["scored_by"] for d in documents}) == 1
+    score_columns = ["score"] if by_one else ["score", "scored_by"]
+    rows = [[*(d[c] for c in [*columns, *score_columns]), _minute(d)] for d in documents]
+    titles = [documents[0]["scored_by"]] if by_one else ["score", "by"]
     empty = f"No runs{_where(store, dataset)}. Make one with: histokit train DATASET --features ADDRESS"
-    console.table(["run", *columns[1:], "created"], rows, {"runs": documents}, empty=empty)
+    console.table([*columns, *titles, "created"], rows, {"runs": documents}, empty=empty)
+
+
+def list_samples(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+    ],
+    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only the first N.")] = None,
+) -> None:
+    """List the samples of a dataset: label, group, image.
+
+    With --json, all that is known of each.
+    """
+    from histokit.features.listing import list_samples as run
+
+    store = console.existing_store()
+    documents, count = run(store, dataset, where=where, limit=limit)
+    group = store.dataset(dataset).group
+    optional = [name for name in ("part", "box", "image") if any(d[name] is not None for d in documents)]
+    columns = ["id", "label", *([group] if group else []), *optional]
+    document = {"dataset": dataset, "group": group, "count": count, "samples": documents}
+    empty = None if count else f"No samples of {dataset}{' that the filter keeps' if where else ''}."
+    console.table(columns, [[d[name] for name in columns] for d in documents], document, empty=empty)
+    if len(documents) < count:
+        console.note(f"{len(documents)} of {count} samples are shown")
 
 
 def list_problems(
@@ -116,7 +161,7 @@ def list_problems(
     ],
 ) -> None:
     """List the samples that could not be read, and why."""
-    store = console.open_store()
+    store = console.existing_store()
     store.dataset(dataset)
     documents = store.problems(dataset).drop_columns(["content"]).to_pylist()
     rows = [[d["id"], d["stage"], prose(d["reason"])] for d in documents]
@@ -148,7 +193,7 @@ def verify() -> None:
     from histokit.store.verify import verify as run
 
     with console.progress("Verifying") as report:
-        found = run(console.open_store(), report)
+        found = run(console.existing_store(), report)
     if found.findings or console.state.json:
         rows = [[f.table, f.kind, prose(f.what), prose(f.next)] for f in found.findings]
         console.table(["table", "kind", "what is wrong", "what to do"], rows, found.to_json())
@@ -166,7 +211,7 @@ def compact() -> None:
     from histokit.store.care import compact as run
 
     with console.progress("Compacting") as report:
-        done = run(console.open_store(), report)
+        done = run(console.existing_store(), report)
     rows = [[c.table, *(c.fragments or ("busy", "busy"))] for c in done]
     console.table(["table", "fragments before", "after"], rows, {"tables": [c.to_json() for c in done]})
 
@@ -192,7 +237,7 @@ def gc(
 
     with console.progress("Collecting") as report:
         done = collect_garbage(
-            console.open_store(),
+            console.existing_store(),
             older_than=older_than,
             stale_rows=stale_rows,
             orphans=orphans,

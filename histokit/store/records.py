@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.plugin.digests import digest_bytes
 
@@ -185,6 +187,18 @@ def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     listed = list(rows)
     columns = [[row[i] for row in listed] for i in range(len(SPLIT_SCHEMA))]
     return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
+
+
+def split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """Return the predictions of each run, in their order."""
+    numbers = pc.index_in(rows.column("run"), value_set=pa.array(run_ids)).to_numpy()
+    # Those of a run were written together.
+    if (np.diff(numbers) != 0).sum() >= len(np.unique(numbers)):
+        order = np.argsort(numbers, kind="stable")
+        rows, numbers = rows.take(order), numbers[order]
+    starts = {int(numbers[at]): at for at in np.flatnonzero(np.diff(numbers, prepend=-1))}
+    counts = np.bincount(numbers, minlength=len(run_ids))
+    return {name: rows.slice(starts.get(i, 0), int(counts[i])) for i, name in enumerate(run_ids)}
 
 
 @dataclass(frozen=True)

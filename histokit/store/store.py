@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from histokit.errors import StoreError, did_you_mean
 from histokit.store import vectors
 from histokit.store.database import Database, quote
-from histokit.store.filters import Filter
+from histokit.store.filters import read_kept
 from histokit.store.records import (
     OF_ATTEMPTS,
     PREDICTION_SCHEMA,
@@ -24,11 +24,11 @@ from histokit.store.records import (
     RunRecord,
     SelectionRecord,
     Split,
+    split_by_run,
 )
 from histokit.store.vectors import FeatureTable
 
 _ID_PREFIX = 4
-_FILTERED_AT_ONCE = 65_536
 _FORGOTTEN_AFTER = timedelta(days=30)
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 
@@ -85,15 +85,7 @@ class Store:
         """
         self.dataset(name)
         table = f"samples.{name}"
-        if where is None:
-            return self.database.read(table, columns)
-        condition, schema = Filter(where), self.database.schema(table)
-        condition.check(schema)
-        wanted = columns if columns is None else list(dict.fromkeys([*columns, *condition.names(schema.names)]))
-        batches = self.database.batches(table, wanted, size=_FILTERED_AT_ONCE)
-        kept = [condition.keep(pa.Table.from_batches([batch])) for batch in batches]
-        rows = pa.concat_tables(kept) if kept else schema.empty_table()
-        return rows if columns is None else rows.select(columns)
+        return self.database.read(table, columns) if where is None else read_kept(self.database, table, columns, where)
 
     def files(self, dataset: str) -> pa.Table | None:
         """Return the files that a dataset was ingested from, with size, mtime and digest."""
@@ -259,11 +251,17 @@ class Store:
         """Return the predictions of a run in the order in which they were made."""
         return self.database.read("predictions", columns, f"run = {quote(self.run(run_id).id)}")
 
-    def predictions_of(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
-        """Return the predictions of several runs, given by their whole ids, in one pass over the table."""
+    def predictions_of(
+        self, run_ids: Sequence[str], columns: Sequence[str] = PREDICTION_SCHEMA.names
+    ) -> dict[str, pa.Table]:
+        """Return the predictions of several runs, given by their whole ids, in one pass over the table.
+
+        ``run`` is among the columns.
+        """
+        if not run_ids or not self.database.exists("predictions"):
+            return dict.fromkeys(run_ids, PREDICTION_SCHEMA.empty_table().select(columns))
         listed = ", ".join(quote(run_id) for run_id in run_ids)
-        rows = self.database.read("predictions", None, f"run IN ({listed})")
-        return {run_id: rows.filter(pc.equal(rows.column("run"), run_id)) for run_id in run_ids}
+        return split_by_run(self.database.read("predictions", columns, f"run IN ({listed})"), run_ids)
 
     def model(self, run_id: str) -> bytes:
         """Return the serialised model of a run.

@@ -55,8 +55,7 @@ def predict(
         )
     for note in record.notes:
         console.warn(note)
-    document = record.to_json()
-    console.emit(record.id, {"run": document.pop("id"), **document})
+    console.emit(record.id, console.named("run", record.to_json()))
 
 
 def study_run(

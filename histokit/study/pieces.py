@@ -15,6 +15,9 @@ from histokit.study.file import Data, Study
 
 Report = Callable[..., None]
 
+#: What an id is called in documents, and of which kinds of pieces.
+_IDS = {"run": ("train",), "selection": ("select",)}
+
 
 @dataclass(eq=False, kw_only=True)
 class Piece(ABC):
@@ -91,8 +94,9 @@ class Piece(ABC):
 
     def to_json(self) -> dict[str, Any]:
         """Return the piece as JSON-serialisable data."""
-        names = ("strategy", "classifier", "id", "seconds", "estimate")
+        names = ("strategy", "classifier", "seconds", "estimate")
         found = {name: getattr(self, name) or None for name in names}
+        found |= {name: self.id if self.kind in kinds else None for name, kinds in _IDS.items()}
         found["seconds"] = self.seconds
         trouble = None if self.trouble is None else self.trouble.to_json()
         fixed = {"kind": self.kind, "dataset": self.data.name, "what": self.what}

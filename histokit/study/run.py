@@ -47,7 +47,7 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON-serialisable data."""
         plan = self.piece.to_json()
-        kept = {key: plan[key] for key in ("kind", "dataset", "what", "strategy", "classifier", "id")}
+        kept = {key: plan[key] for key in ("kind", "dataset", "what", "strategy", "classifier", "run", "selection")}
         error = None if self.error is None else self.error.to_json()
         found = {"state": self.state, "result": self.result, "notes": self.piece.notes, "error": error}
         return {**kept, **found, "seconds": round(self.seconds, 3)}

@@ -108,5 +108,4 @@ def _mean_score(record: Any) -> float | None:
 
 
 def _document(record: Any) -> dict[str, Any]:
-    document = record.to_json()
-    return {"run": document.pop("id"), "mean_over_folds": _mean_score(record), **document}
+    return {**console.named("run", record.to_json()), "mean_over_folds": _mean_score(record)}

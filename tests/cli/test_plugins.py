@@ -43,7 +43,8 @@ def test_a_broken_plugin_is_named_and_the_rest_works(broken, histokit, images):
     assert "histokit_broken" in result.err.splitlines()[-2]
 
 
-def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit):
+def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit, tmp_path):
+    (tmp_path / "store").mkdir()
     assert histokit.ok("list", "runs", "--quiet").err == ""
 
 

@@ -33,7 +33,8 @@ def test_plan_run_and_what_they_print(histokit: CommandLine, file: Path, tmp_pat
         "what": "tiny/last",
         "strategy": "last layer",
         "classifier": "knn",
-        "id": None,
+        "run": None,
+        "selection": None,
         "seconds": None,
         "estimate": "typical",
         "state": "missing",
@@ -53,7 +54,10 @@ def test_plan_run_and_what_they_print(histokit: CommandLine, file: Path, tmp_pat
     assert again.document["comparison"] == json.loads((tmp_path / "report" / "study.json").read_text())["comparison"]
     assert histokit.ok("study", "plan", file).err == "All 10 pieces are done.\n"
     runs = histokit.ok("list", "runs", "--store", tmp_path / "histokit-store", "--json").document["runs"]
-    assert sorted(run["id"] for run in runs) == sorted(again.document["runs"])
+    assert sorted(run["run"] for run in runs) == sorted(again.document["runs"])
+    trained = {piece["run"] for piece in again.document["pieces"] if piece["kind"] == "train"}
+    assert trained == set(again.document["runs"])
+    assert {piece["selection"] for piece in again.document["pieces"]} == {None}
 
 
 def check_report(folder: Path) -> None:

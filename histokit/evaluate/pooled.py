@@ -1,0 +1,59 @@
+"""One score of each of many runs, quick enough to list them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.evaluate.facts import usual_metrics
+from histokit.protocol.scorers import Scorer, count_metrics, defined
+from histokit.store import RunRecord, Store
+
+
+def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[str, float | None]]:
+    """Return the score of each run over all its predictions, by the metric of its dataset.
+
+    Parameters
+    ----------
+    store : Store
+    runs : sequence of RunRecord
+
+    Returns
+    -------
+    dict
+        Id → metric, and its value as `histokit.evaluate` pools it; None where it is undefined or nothing is labelled.
+    """
+    metrics = usual_metrics(store, runs)
+    ranked = any(metrics[run.dataset] == "roc_auc" for run in runs)
+    columns = ["run", "true", "predicted", *(["scores"] if ranked else [])]
+    tables = store.predictions_of([run.id for run in runs], columns)
+    return {run.id: (metrics[run.dataset], _score(run, tables[run.id], metrics[run.dataset])) for run in runs}
+
+
+def _score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
+    rows = rows.filter(pc.is_valid(rows.column("true")))
+    found = set(rows.column("true").unique().to_pylist())
+    if not found & set(run.classes):
+        return None
+    classes = [*run.classes, *sorted(found - set(run.classes))]
+    true, predicted = (_codes(rows.column(name), classes) for name in ("true", "predicted"))
+    if metric != "roc_auc":
+        cells = np.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2)
+        return defined(float(count_metrics(cells.reshape(len(classes), -1).astype(float))[metric]))
+    scores = np.full((len(rows), len(classes)), -np.inf)
+    scores[:, : len(run.classes)] = pc.list_flatten(rows.column("scores")).to_numpy().reshape(len(rows), -1)
+    if np.isnan(scores).any():
+        return None
+    positive = classes.index(str(run.parameters["positive"])) if _has_positive(run, classes) else None
+    return defined(Scorer(true, predicted, scores, positive).values(["roc_auc"])["roc_auc"])
+
+
+def _has_positive(run: RunRecord, classes: Sequence[str]) -> bool:
+    return len(classes) == 2 and str(run.parameters.get("positive")) in classes
+
+
+def _codes(labels: pa.ChunkedArray, classes: Sequence[str]) -> np.ndarray:
+    return pc.index_in(labels, value_set=pa.array(classes, pa.string())).to_numpy().astype(np.intp)

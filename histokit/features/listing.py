@@ -1,0 +1,52 @@
+"""The samples of a dataset as people look at them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import UsageError
+from histokit.store import Store
+
+
+def list_samples(
+    store: Store, dataset: str, *, where: str | None = None, limit: int | None = None
+) -> tuple[list[dict[str, Any]], int]:
+    """Return the samples of a dataset, one mapping each, and how many there are.
+
+    Parameters
+    ----------
+    store : Store
+    dataset : str
+    where : str, optional
+        A filter over the columns of the samples.
+    limit : int, optional
+        Only so many, the first ones.
+
+    Returns
+    -------
+    list of dict
+        id, image (path), part, box (``x,y,width,height``), label, mpp and the metadata.
+    int
+        How many the filter keeps, whatever the limit.
+
+    Raises
+    ------
+    UsageError
+        If the filter is no condition over the columns, or the limit is negative.
+    """
+    if limit is not None and limit < 0:
+        raise UsageError(f"A limit of {limit} samples is none.", next="Give 0 or more.")
+    root, rows = store.dataset(dataset).root, store.samples(dataset, where=where)
+    shown = rows.drop_columns(["content"]).slice(0, limit).to_pylist()
+    return [{**row, "image": image_path(root, row["image"]), "box": box_text(row["box"])} for row in shown], len(rows)
+
+
+def image_path(root: str | Path, images: list[str] | None) -> str | None:
+    """Return the path of an image, or those of its channels joined by ``;``."""
+    return ";".join(str(Path(root) / image) for image in images) if images else None
+
+
+def box_text(box: list[int] | None) -> str | None:
+    """Return a box as ``x,y,width,height``."""
+    return ",".join(map(str, box)) if box else None
