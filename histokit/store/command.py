@@ -92,13 +92,8 @@ def list_selections(dataset: _Dataset = None) -> None:
     """List the selections of features."""
     store = console.existing_store()
     documents = [named("selection", s.to_json()) for s in store.selections(_known(store, dataset))]
-    columns, rows = ["selection", "dataset", "address", "split", "method"], []
-    for d in documents:
-        kept = d["kept"] or {}
-        rows.append(
-            [d["selection"], d["dataset"], d["address"], d["split"], d["method"], kept.get("k_min"), _minute(d)]
-        )
-    columns = ["selection", "dataset", "address", "split", "method", "kept", "created"]
+    columns = ["selection", "dataset", "address", "split", "method"]
+    rows = [[*(d[c] for c in columns), (d["kept"] or {}).get("k_min"), _minute(d)] for d in documents]
     empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
     console.table([*columns, "kept", "created"], rows, {"selections": documents}, empty=empty)
 

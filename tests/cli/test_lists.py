@@ -103,6 +103,10 @@ def test_a_run_and_a_selection_have_one_name_in_every_document(toy, tmp_path):
     assert {entry["run"] for entry in documents["list runs"]["runs"]} == set(names)
     listed = toy.ok("list", "selections", "--json").document
     assert ids_in([documents, listed], [selection]) == {"selection"}
+    head, row = toy.ok("list", "selections").out.splitlines()[::2]
+    assert head.split() == ["selection", "dataset", "address", "split", "method", "kept", "created"]
+    kept_columns = str(listed["selections"][0]["kept"]["k_min"])
+    assert row.split()[:6] == [selection, "toy", "net/last", "cv", "rfe", kept_columns]
 
 
 # -- scores
