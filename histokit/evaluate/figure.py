@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import Evaluation
+from histokit.protocol.lettering import drawable, folded, line_height, longest
+
+#: Matrices of more classes have colours only, and small names.
+_WITH_DIGITS = 12
+_LEAST_SIDE = 2.9
+_FOLDS_WIDE = 4.5
+_TITLE = 9
 
 
 def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> Path:
@@ -36,12 +43,33 @@ def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> 
 def draw_scores(evaluations: Evaluation | Sequence[Evaluation]) -> Any:
     """Return the matplotlib figure of `figure`: on each row of axes a confusion matrix and the scores by fold."""
     listed = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
-    sheet = new_sheet(9, 3.6 * len(listed))
-    axes = sheet.subplots(len(listed), 2, squeeze=False)
-    for (left, right), evaluation in zip(axes, listed, strict=True):
-        _draw_confusion(left, evaluation)
-        _draw_folds(right, evaluation)
+    places = [_Place.of(evaluation.confusion["classes"]) for evaluation in listed]
+    left, heights = max(place.width for place in places), [place.height for place in places]
+    sheet = new_sheet(left + _FOLDS_WIDE, sum(heights))
+    axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[left, _FOLDS_WIDE], height_ratios=heights)
+    for (confusion, folds), evaluation, place in zip(axes, listed, places, strict=True):
+        _draw_confusion(confusion, evaluation, place)
+        _draw_folds(folds, evaluation)
     return sheet
+
+
+class _Place(NamedTuple):
+    """How a confusion matrix of some classes is laid out, in inches: the names of all classes can be read."""
+
+    names: list[str]
+    size: float
+    upright: bool
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, classes: Sequence[str]) -> _Place:
+        names = [drawable(name) for name in classes]
+        size = 10.0 if len(names) <= _WITH_DIGITS else 7.0
+        side = max(_LEAST_SIDE, len(names) * line_height(size))
+        label = longest(names, size)
+        upright = label > 0.9 * side / len(names)
+        return cls(names, size, upright, side + label + 0.8, side + 0.9 + label * upright)
 
 
 def new_sheet(width: float, height: float) -> Any:
@@ -76,26 +104,30 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     return Path(path)
 
 
-def _draw_confusion(axis: Any, evaluation: Evaluation) -> None:
+def _draw_confusion(axis: Any, evaluation: Evaluation, place: _Place) -> None:
     classes = evaluation.confusion["classes"]
     counts = np.array(evaluation.confusion["counts"], float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= 12:
+    if len(classes) <= _WITH_DIGITS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
-    axis.set_xticks(range(len(classes)), classes, rotation=30 if len(classes) > 3 else 0)
-    axis.set_yticks(range(len(classes)), classes)
+    axis.set_xticks(range(len(classes)), place.names, rotation=90 if place.upright else 0, fontsize=place.size)
+    axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title(f"{evaluation.address} · {evaluation.classifier} · {evaluation.split}", fontsize=9)
+    title = f"{evaluation.address} · {evaluation.classifier} · {evaluation.split}"
+    axis.set_title(folded(drawable(title), place.width - 0.5, _TITLE), fontsize=_TITLE)
 
 
 def _draw_folds(axis: Any, evaluation: Evaluation) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     metric = evaluation.metric
     each = [fold["metrics"][metric] for fold in evaluation.folds["each"]]
     values = [np.nan if value is None else value for value in each]
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.bar(range(len(values)), values, color="#7da7c9")
     pooled = evaluation.metrics[metric]
     if pooled is not None:
@@ -105,10 +137,14 @@ def _draw_folds(axis: Any, evaluation: Evaluation) -> None:
         axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label="95 % interval")
     if metric in evaluation.baseline:
         value = evaluation.baseline[metric]
-        axis.axhline(value, color="grey", linestyle=":", label=f"always {evaluation.baseline['class']} {value:.3f}")
+        axis.axhline(
+            value, color="grey", linestyle=":", label=f"always {drawable(evaluation.baseline['class'])} {value:.3f}"
+        )
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
-    axis.set_title(f"{evaluation.dataset}, run {evaluation.run}", fontsize=9)
+    title = f"{evaluation.dataset}, run {evaluation.run}"
+    axis.set_title(folded(title, _FOLDS_WIDE - 0.9, _TITLE), fontsize=_TITLE)
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8, loc="lower right")
+        # Below, where it hides no bar.
+        axis.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)

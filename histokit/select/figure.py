@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import UsageError
+from histokit.protocol.lettering import drawable, folded
 from histokit.select.importances import ImportanceShares
 from histokit.store.records import SelectionRecord
 
@@ -42,7 +43,9 @@ def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
 
 def draw_curve(selection: SelectionRecord) -> Any:
     """Return the matplotlib figure of `curve_figure`."""
-    sheet = _sheet(8, 4.5)
+    from matplotlib.ticker import LogFormatter
+
+    sheet = _sheet(8, 5.2)
     axis = sheet.subplots()
     kept = selection.kept or selection.folds[0]
     others = [part for part in selection.folds if part["columns"] != kept["columns"] or part["curve"] != kept["curve"]]
@@ -62,10 +65,13 @@ def draw_curve(selection: SelectionRecord) -> Any:
         axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axis.set_xlabel("columns")
     axis.set_ylabel(kept["metric"].replace("_", " "))
-    axis.set_title(f"{selection.dataset} · {selection.address} · {selection.split}", fontsize=9, wrap=True)
-    axis.legend(fontsize=8, loc="lower right")
+    title = f"{selection.dataset} · {selection.address} · {selection.split}"
+    axis.set_title(folded(drawable(title), 7, 9), fontsize=9)
+    # Below, where it hides no part of a curve.
+    axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     return sheet
 
 
@@ -96,12 +102,14 @@ def draw_importances(shares: ImportanceShares) -> Any:
     if len(shares.layers) > len(shares.networks) or not panels:
         panels.append(shares.layers)
     heights = [1.4 + 0.34 * len(rows) for rows in panels]
-    sheet = _sheet(9, sum(heights))
+    sheet = _sheet(9, sum(heights) + 0.5)
     axes = sheet.subplots(len(panels), squeeze=False, height_ratios=heights)
     for axis, rows in zip(axes.flat, panels, strict=True):
         _draw_shares(axis, rows, shares)
-    axes.flat[0].legend(fontsize=8)
-    sheet.suptitle(", ".join(entry["dataset"] for entry in shares.datasets), fontsize=9, wrap=True)
+    # Above, where it hides no bar.
+    axes.flat[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+    names = ", ".join(entry["dataset"] for entry in shares.datasets)
+    sheet.suptitle(folded(drawable(names), 8.5, 9), fontsize=9)
     return sheet
 
 

@@ -1,6 +1,7 @@
 """The figures of evaluate and compare, by the numbers on their axes."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -255,3 +256,58 @@ def test_the_rank_plot_is_the_same_bytes_twice(empty, tmp_path, ending):
 def test_a_figure_that_cannot_be_written(empty, tmp_path):
     with pytest.raises(UsageError, match="cannot be written"):
         rank_figure(ranked(empty, SCORES), tmp_path / "nowhere" / "scores.png")
+
+
+# -- room
+
+
+def _extents(sheet):
+    """Text → its box in pixels, of all that is written."""
+    sheet.canvas.draw()
+    renderer = sheet.canvas.get_renderer()
+    found = []
+    for axis in sheet.axes:
+        legend = axis.get_legend()
+        texts = [axis.title, axis.xaxis.label, axis.yaxis.label, *(legend.get_texts() if legend else [])]
+        # Numbers stand at ticks beyond the axis, too, where they are not drawn.
+        texts += [t for t in (*axis.get_xticklabels(), *axis.get_yticklabels()) if not t.get_text()[:1].isdigit()]
+        found += [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()]
+    return found
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count):
+    names = tuple(f"adenoma-with-high-grade-dysplasia-{k:02d}-of-40" for k in range(count))
+    rows = [(0, str(k), names[k], [float(j == k) for j in range(count)], "P") for k in range(count)]
+    address = "timm:mobilenetv2_100,pad_type=same/blocks.5.2+timm:mobilenetv2_100,pad_type=same/blocks.6.0"
+    sheet = draw_scores(evaluate(empty, save_run(empty, rows, classes=names, address=address)))
+    extents = _extents(sheet)
+    width, height = sheet.get_size_inches() * sheet.dpi
+    for text, box in extents:
+        assert box.x0 >= 0 <= box.y0, text
+        assert box.x1 <= width, text
+        assert box.y1 <= height, text
+    confusion, folds = sheet.axes
+    for axis, low, high in ((confusion.yaxis, "y0", "y1"), (confusion.xaxis, "x0", "x1")):
+        boxes = sorted(
+            (label.get_window_extent() for label in axis.get_ticklabels()), key=lambda box: getattr(box, low)
+        )
+        # Boxes hold the space of letters with tails; what is drawn is smaller.
+        assert all(getattr(a, high) <= getattr(b, low) + 3 for a, b in pairwise(boxes))
+    assert folds.get_legend().get_window_extent().y1 < folds.get_window_extent().y0, "the legend hides no bar"
+    assert confusion.title.get_window_extent().x1 < folds.title.get_window_extent().x0
+
+
+def test_names_are_drawn_as_they_are_written_or_as_escapes(empty, tmp_path):
+    names = ("$x$", "café", "腺癌", "\x1b[31m")
+    rows = [(0, str(k), names[k], [float(j == k) for j in range(4)], "P") for k in range(4)]
+    found = evaluate(empty, save_run(empty, rows, classes=names))
+    axis, _ = draw_scores(found).axes
+    assert _labels(axis.yaxis) == [r"\$x\$", "café", r"\u817a\u764c", r"\x1b[31m"]
+    figure(found, tmp_path / "names.png")
+
+
+def test_folds_are_whole_numbers(empty):
+    _, axis = draw_scores(evaluate(empty, save_counts(empty))).axes
+    shown = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
+    assert shown == [0, 1]

@@ -1,0 +1,58 @@
+"""Names in figures: in letters that the font has, at a size that has room."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+#: Width and height of a letter as shares of the font's size, on average; points in an inch.
+_WIDE, _HIGH = 0.6, 1.25
+_POINTS = 72
+
+
+def drawable(text: str) -> str:
+    """Return a text as matplotlib is to draw it: escapes for letters that its font lacks, and no formulas.
+
+    Examples
+    --------
+    >>> drawable("grade 2")
+    'grade 2'
+    >>> drawable("$x$")
+    '\\\\$x\\\\$'
+    """
+    if text.isascii() and text.isprintable():
+        return text.replace("$", r"\$")
+    from matplotlib import font_manager, rcParams
+
+    fonts = [
+        font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[family])))
+        for family in rcParams["font.family"]
+    ]
+    has = [c.isprintable() and any(font.get_char_index(ord(c)) for font in fonts) for c in text]
+    letters = [c if known else c.encode("unicode_escape").decode() for c, known in zip(text, has, strict=True)]
+    return "".join(letters).replace("$", r"\$")
+
+
+def folded(text: str, inches: float, size: float) -> str:
+    """Return a text in lines of about so many inches, broken at blanks and behind ``+/,-_``."""
+    lines = [""]
+    for piece in re.findall(r"[^ +/,_-]*[ +/,_-]*", text):
+        if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def inches_of(text: str, size: float) -> float:
+    """Return about how wide a text in a font of so many points is."""
+    return len(text) * _WIDE * size / _POINTS
+
+
+def line_height(size: float) -> float:
+    """Return how high a line in a font of so many points is, in inches."""
+    return _HIGH * size / _POINTS
+
+
+def longest(texts: Sequence[str], size: float) -> float:
+    """Return about how wide the longest of some texts is, in inches."""
+    return max((inches_of(text, size) for text in texts), default=0.0)
