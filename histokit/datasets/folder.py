@@ -15,6 +15,7 @@ from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Tally, Walk, is_image
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.images import check_bits
 
 #: Fields that name what images have in common and folds must not cut through.
 _GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
@@ -51,6 +52,8 @@ class Folder(Dataset):
         What scores are judged by.
     mpp : float, optional
         Micrometres per pixel of all images.
+    bits : int, optional
+        That were recorded, where images of 16 bits hold fewer, such as 12; grey is scaled by them.
 
     Raises
     ------
@@ -75,8 +78,10 @@ class Folder(Dataset):
         metric: str = "accuracy",
         mpp: float | None = None,
         text: tuple[str, ...] = (),
+        bits: int | None = None,
     ):
         super().__init__(root)
+        self.bits = check_bits(bits)
         self.pattern = PathPattern(pattern or (f"{{{on}}}/**" if labels and on else "{label}/**"))
         self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
         self.metric, self.mpp = metric, mpp

@@ -24,6 +24,7 @@ from histokit.datasets.tables import (
 from histokit.datasets.walk import Tally, absence, on_disk
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
+from histokit.plugin.images import check_bits
 
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -59,7 +60,7 @@ class Table(Dataset):
         The columns that become metadata; all that mean nothing else where not given.
     text : tuple of str
         Columns that are text whatever they look like.
-    levels, classes, positive, metric
+    levels, classes, positive, metric, bits
         As of `histokit.datasets.folder.Folder`.
 
     Raises
@@ -88,8 +89,10 @@ class Table(Dataset):
         positive: str | None = None,
         metric: str = "accuracy",
         text: tuple[str, ...] = (),
+        bits: int | None = None,
     ):
         super().__init__(root)
+        self.bits = check_bits(bits)
         self.file, self.metric, self.image_column = table, metric, stored_name(image)
         named = (name and stored_name(name) for name in (label, id, mpp, group, split))
         self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named

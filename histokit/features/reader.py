@@ -83,7 +83,12 @@ def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResu
         return ReadResult(position, None, sample.mpp, f"{type(error).__name__}: {error}")
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
-    channels = len(files.dataset.channels)
+    channels, bits = len(files.dataset.channels), files.dataset.bits
+    if bits is not None and isinstance(pixels, np.ndarray) and pixels.dtype == np.uint16:
+        if pixels.size and pixels.max() >> bits:
+            reason = f"read() gave {pixels.max()}, more than the {bits} bits that the dataset declares"
+            return ReadResult(position, None, sample.mpp, reason)
+        pixels = (pixels >> (bits - 8)).astype(np.uint8)
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
         given = getattr(pixels, "dtype", type(pixels).__name__)
         reason = f"read() gave {given} of shape {np.shape(pixels)}, not uint8 of (H, W, C)"

@@ -52,6 +52,8 @@ def _of_one(opened: OpenImage) -> Pixels:
         raise RefusalError(f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel")
     if image.mode.startswith("I"):
         return np.repeat(_to_grey(opened)[..., None], 3, axis=2)
+    if opened.deep and opened.layout.bits != 16:
+        raise RefusalError("has 16 bits for each colour, of which only the upper eight are read: save it with 8 bits")
     pixels = np.asarray(_to_rgb(opened), dtype=np.uint8)
     if opened.deep and pixels.max() < 64:
         _remark_on_darkness(opened, int(pixels.max()) * 256 + 255, 16)
@@ -90,7 +92,7 @@ def _to_grey(opened: OpenImage) -> Pixels:
     values, bits = np.asarray(opened.image).astype(np.int64), opened.layout.bits
     top, largest = (1 << bits) - 1, int(values.max())
     if largest > top:
-        raise RefusalError(f"declares {bits} bits for each pixel and holds {largest}, which is more")
+        raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have")
     if largest <= top // 4:
         _remark_on_darkness(opened, largest, bits)
     grey = ((top - values if opened.layout.inverted else values) >> (bits - 8)).clip(0, 255).astype(np.uint8)

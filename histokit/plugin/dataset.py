@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from histokit.plugin.digests import canonical_json, digest_bytes, digest_file
+from histokit.plugin.digests import canonical_json, digest_bytes, digest_file, digest_json
 from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image, reader_mark
 from histokit.plugin.options import announced_options, convert_options
 
@@ -121,6 +121,8 @@ class Dataset:
         Columns, fine to coarse, over which scores may be aggregated: crop, well, treatment.
     pixel_options : sequence of str, optional
         Options that alter pixels; all of them where not given.
+    bits : int, optional
+        That were recorded, such as 12, where images of 16 bits, or the uint16 arrays that `read` returns, hold fewer.
     state : any
         What `fit` returned, for `read`.
     needs_data : bool
@@ -141,6 +143,7 @@ class Dataset:
     group: str | None = None
     levels: Sequence[str] = ()
     pixel_options: Sequence[str] | None = None
+    bits: int | None = None
     state: Any = None
     needs_data: bool = True
 
@@ -182,6 +185,8 @@ class Dataset:
     def read(self, sample: Sample) -> Pixels:
         """Return the pixels of a sample as an (H, W, C) uint8 array; an image with many boxes is decoded once.
 
+        Where it is overridden, it may return uint16 too if `bits` says of how many; the upper eight are taken.
+
         Raises
         ------
         DataError
@@ -190,7 +195,9 @@ class Dataset:
         if len(sample.image) != 1:
             raise TypeError(f"{type(self).__name__} does not define read() for a sample of {len(sample.image)} files")
         path = self.root / sample.image[0]
-        return read_image(path) if sample.box is None else crop(self._recent.read(path), sample.box)
+        if sample.box is None:
+            return read_image(path, self.bits)
+        return crop(self._recent.read(path, self.bits), sample.box)
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return the splits that the data come with; the first without leaks is the default."""
@@ -225,12 +232,13 @@ class Dataset:
 
     @cached_property
     def _pixel_key(self) -> bytes:
+        bits = [] if self.bits is None else [self.bits]
         if type(self).read is Dataset.read:
-            return b""
+            return digest_json(["bits", *bits]) if bits else b""
         names = self.options if self.pixel_options is None else self.pixel_options
         options = {name: self.options[name] for name in names}
         reader = f"{type(self).__module__}.{type(self).__qualname__}"
-        return digest_bytes(canonical_json([reader, self.version, options, self.state]).encode())
+        return digest_bytes(canonical_json([reader, self.version, options, self.state, *bits]).encode())
 
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of a file's content; to be overridden for containers too large to be read whole."""

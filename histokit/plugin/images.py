@@ -7,12 +7,13 @@ import threading
 import warnings
 from collections import OrderedDict
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from histokit.errors import DataError
+from histokit.errors import DataError, UsageError
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
@@ -31,7 +32,19 @@ READER_REVISION = 1
 _UNMARKED = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 
 
-def read_image(path: Path) -> Pixels:
+def check_bits(bits: int | None) -> int | None:
+    """Return the number of bits that were recorded, or raise where images of 16 bits cannot hold so many.
+
+    Raises
+    ------
+    UsageError
+    """
+    if bits is not None and not 8 <= bits <= 16:
+        raise UsageError(f"Images cannot have {bits} bits here.", next="Give 8 to 16: what the camera recorded.")
+    return bits
+
+
+def read_image(path: Path, bits: int | None = None) -> Pixels:
     """Open an image file as RGB.
 
     Greyscale is repeated over three channels, a palette is looked up, of 16 bits the upper eight are taken (of fewer
@@ -47,6 +60,12 @@ def read_image(path: Path) -> Pixels:
     missing, whatever Pillow's ``LOAD_TRUNCATED_IMAGES`` says, and images of more than twice Pillow's
     ``MAX_IMAGE_PIXELS`` (179 million pixels), before their memory is asked for; up to there no warning is given.
 
+    Parameters
+    ----------
+    path : path
+    bits : int, optional
+        That were recorded, such as 12, for grey of 16 bits of which the file does not say it.
+
     Returns
     -------
     (H, W, 3) uint8 array
@@ -61,7 +80,7 @@ def read_image(path: Path) -> Pixels:
     _prepare()
     try:
         with collected_remarks() as remarks, path.open("rb") as file:
-            pixels = _read(path, file)
+            pixels = _read(path, file, bits)
     except RefusalError as error:
         reason = str(error)
     except UnidentifiedImageError:
@@ -103,7 +122,7 @@ def _prepare() -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _read(path: Path, file: io.BufferedReader) -> Pixels:
+def _read(path: Path, file: io.BufferedReader, bits: int | None) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     layout = tiff_layout(file)
@@ -122,7 +141,10 @@ def _read(path: Path, file: io.BufferedReader) -> Pixels:
         image.load()
         if not is_whole(image, file):
             raise RefusalError("cannot be read (the image file is truncated)")
-        return as_rgb(OpenImage(path, image, layout or TiffLayout(), deep))
+        layout = layout or TiffLayout()
+        if bits is not None and layout.bits == 16:
+            layout = replace(layout, bits=bits)
+        return as_rgb(OpenImage(path, image, layout, deep))
 
 
 def crop(image: Pixels, box: Box) -> Pixels:
@@ -178,7 +200,7 @@ class RecentImages:
     def __reduce__(self) -> tuple[type[RecentImages], tuple[()]]:
         return RecentImages, ()
 
-    def read(self, path: Path) -> Pixels:
+    def read(self, path: Path, bits: int | None = None) -> Pixels:
         """Open an image file as `read_image` does, unless it was just opened and has not changed since."""
         state = path.stat() if path.is_file() else None
         key = (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
@@ -189,7 +211,7 @@ class RecentImages:
         if known is None:
             try:
                 with collected_remarks() as remarks:
-                    image.set_result((read_image(path), remarks))
+                    image.set_result((read_image(path, bits), remarks))
             except BaseException as error:
                 image.set_exception(error)
             self._forget()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 KINDS: Mapping[str, tuple[str, str]] = {
     "dark": (
         "uses less than a quarter of its range, so that few of the 256 grey levels are left",
-        "save such images with 8 bits, or with their values multiplied up to the whole range",
+        "ingest them with the number of bits that was recorded, such as -o bits=12, or save them with 8 bits",
     ),
     "channels": (
         "has three pages that it calls channels, which were read as red, green and blue in this order",
@@ -78,7 +78,7 @@ class RemarkTally:
 
     def add(self, remarks: Iterable[Remark]) -> None:
         """Count the remarks on one sample."""
-        for each in remarks:
+        for each in {each.kind: each for each in reversed(list(remarks))}.values():
             self._counts[each.kind] = self._counts.get(each.kind, 0) + 1
             self._examples.setdefault(each.kind, each)
 

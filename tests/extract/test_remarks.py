@@ -10,6 +10,7 @@ from PIL import Image
 from raw_images import ORIENTATION, page, tiff
 
 import histokit
+from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features import ingested as ingested_module
 from histokit.ingest import ingest as ingest_module
@@ -28,7 +29,9 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "mixed"
     folder.mkdir()
     for number in range(3):
-        tiff(folder / f"dark{number}.tif", page(DARK + number))
+        pixels = DARK.copy()
+        pixels[1, 1] = number
+        tiff(folder / f"dark{number}.tif", page(pixels))
     for number in range(2):
         frames = [Image.new("RGB", (16, 16), (9 * number + k, 0, 0)) for k in range(3)]
         frames[0].save(folder / f"moving{number}.gif", save_all=True, append_images=frames[1:])
@@ -111,3 +114,27 @@ def test_only_images_that_are_read_otherwise_than_before_are_extracted_anew(
     extraction = histokit.extract(store, "d", "tiny", layers="last")
     assert extraction.problems == ()
     assert (extraction.tables[0]["cached"], extraction.tables[0]["computed"]) == (6, 1)
+
+
+@pytest.mark.parametrize("plugin", ["folder", "table"])
+def test_bits_that_were_recorded_are_an_option(store: FeatureStore, root: Path, tmp_path: Path, plugin: str) -> None:
+    (tmp_path / "t.csv").write_text("image\ndark0.tif\nplain.png\n")
+    given = {"folder": {"pattern": "{name}.*"}, "table": {"table": str(tmp_path / "t.csv")}}[plugin]
+    histokit.ingest(store, plugin, root, name="d", options=given)
+    histokit.extract(store, "d", "tiny", layers="last")
+    dark = store.features("d", "tiny/last")
+    histokit.ingest(store, plugin, root, name="d", options={**given, "bits": "12"})
+    extraction = histokit.extract(store, "d", "tiny", layers="last")
+    assert not any("quarter of its range" in line for line in extraction.warnings)
+    bright = (DARK >> 4).astype(np.uint8)
+    bright[1, 1] = 0
+    Image.fromarray(bright).save(tmp_path / "right.png")
+    histokit.ingest(store, "folder", tmp_path, name="right", options={"pattern": "right.png"})
+    histokit.extract(store, "right", "tiny", layers="last")
+    features, right = store.features("d", "tiny/last"), store.features("right", "tiny/last").X[0]
+    row = features.sample_ids.index("dark0.tif")
+    np.testing.assert_allclose(features.X[row], right, atol=1e-6)
+    assert abs(dark.X[dark.sample_ids.index("dark0.tif")] - right).max() > 0.01
+    for bits in ("7", "17"):
+        with pytest.raises(UsageError, match=f"Images cannot have {bits} bits"):
+            histokit.ingest(store, plugin, root, name="d", options={**given, "bits": bits})

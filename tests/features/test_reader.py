@@ -44,3 +44,51 @@ def test_no_more_is_read_ahead_than_memory_is_given(monkeypatch: pytest.MonkeyPa
         assert result.pixels is not None
         values.append(int(result.pixels[0, 0, 0]))
     assert values == list(range(40))
+
+
+class Given(Dataset):
+    """Returns the array that it is given."""
+
+    def __init__(self, pixels: object, bits: int | None = None) -> None:
+        super().__init__(".")
+        self.pixels, self.bits = pixels, bits
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return it, whatever it is."""
+        return self.pixels  # type: ignore[return-value]
+
+
+def read(pixels: object, bits: int | None = None) -> reader.ReadResult:
+    return reader.read_sample(IngestedFiles(Given(pixels, bits), None), 0, Sample("a", ()))
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.zeros((4, 4, 3), np.int8), "read() gave int8 of shape (4, 4, 3), not uint8 of (H, W, C)"),
+        (np.zeros((4, 4, 3), np.complex64), "read() gave complex64"),
+        (np.zeros((4, 4, 3), np.float32), "read() gave float32"),
+        (np.zeros((4, 4, 3), np.bool_), "read() gave bool"),
+        (np.zeros((4, 4, 3), np.uint16), "read() gave uint16"),
+        (np.zeros((4, 4), np.uint8), "read() gave uint8 of shape (4, 4)"),
+        ([[[1, 2, 3]]], "read() gave list"),
+        (np.zeros((4, 4, 4), np.uint8), "read() gave pixels of shape (4, 4, 4) for 3 channels"),
+        (np.zeros((0, 4, 3), np.uint8), "read() gave pixels of shape (0, 4, 3)"),
+    ],
+)
+def test_other_arrays_than_promised_are_not_cast(pixels: object, reason: str) -> None:
+    result = read(pixels)
+    assert result.pixels is None
+    assert str(result.reason).startswith(reason)
+
+
+def test_16_bits_are_taken_where_it_is_declared_how_many_they_are() -> None:
+    values = np.array([[[0, 15, 16], [2048, 4080, 4095]]], dtype=np.uint16)
+    # 2048 / 16 = 128, 4080 / 16 = 255.
+    result = read(values, 12)
+    assert result.pixels is not None
+    assert result.pixels.dtype == np.uint8
+    assert result.pixels.tolist() == [[[0, 0, 1], [128, 255, 255]]]
+    assert read(values, 11).reason == "read() gave 4095, more than the 11 bits that the dataset declares"
+    assert str(read(values.astype(np.int16), 12).reason).startswith("read() gave int16")
+    assert read(np.zeros((1, 1, 3), np.uint8), 12).pixels is not None

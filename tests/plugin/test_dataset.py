@@ -131,3 +131,13 @@ def test_holdout():
         SplitRow(0, 0, "c", "test"),
     ]
     assert (split.group, split.leaks) == ("slide", "all")
+
+
+def test_the_pixel_key_moves_with_the_number_of_bits(root):
+    keys = set()
+    for kind in (Plain, Scaled):
+        for bits in (None, 12, 14):
+            dataset = kind(root)
+            dataset.bits = bits
+            keys.add(dataset.pixel_key(SAMPLE))
+    assert len(keys) == 6

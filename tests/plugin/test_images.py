@@ -282,10 +282,10 @@ def opened(monkeypatch):
     """The names of the files that were opened."""
     names = []
 
-    def read(path):
+    def read(path, bits):
         names.append(path.name)
         time.sleep(0.01)
-        return read_image(path)
+        return read_image(path, bits)
 
     monkeypatch.setattr(images, "read_image", read)
     return names

@@ -151,7 +151,7 @@ def test_significant_bits_of_ome(tmp_path):
     path = tiff(tmp_path / "a.tif", page(values, {DESCRIPTION: ome(more='SignificantBits="12"')}))
     equal(read_image(path), grey(values >> 4))
     path = tiff(tmp_path / "b.tif", page(DEEP, {DESCRIPTION: ome(more='SignificantBits="12"')}))
-    with pytest.raises(DataError, match="declares 12 bits for each pixel and holds 65535"):
+    with pytest.raises(DataError, match="holds 65535, more than the 12 bits that it was said"):
         read_image(path)
 
 
@@ -425,3 +425,17 @@ def test_channels_and_pages_have_another_identity_too(tmp_path):
     assert pages
     assert channels != pages
     assert reader_mark(tmp_path / "absent.tif") == b""
+
+
+def test_bits_that_are_told_from_outside(tmp_path):
+    values = DEEP >> 4
+    path = tiff(tmp_path / "a.tif", page(values))
+    equal(read_image(path, 12), grey(values >> 4))
+    with pytest.raises(DataError, match="holds 65535, more than the 12 bits"):
+        read_image(tiff(tmp_path / "b.tif", page(DEEP)), 12)
+    equal(read_image(tiff(tmp_path / "c.tif", page(GREY)), 12), grey(GREY))
+    with pytest.raises(DataError, match="16 bits for each colour, of which only the upper eight are read"):
+        read_image(tiff(tmp_path / "d.tif", page(COLOUR.astype(np.uint16))), 12)
+    # What the file says of itself counts.
+    path = tiff(tmp_path / "e.tif", page(DEEP >> 6, {DESCRIPTION: ome(more='SignificantBits="10"')}))
+    equal(read_image(path, 12), grey(DEEP >> 8))
