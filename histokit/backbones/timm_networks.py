@@ -13,8 +13,15 @@ from histokit.backbones.cuts import Step, layer_of, pooled_map, spread, trunk_cu
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
-from histokit.plugin.sidecar import beside, library_preprocess, read_object
-from histokit.plugin.weights import CONFIGURATION, Source, fetch, file_stem, local_file
+from histokit.plugin.sidecar import (
+    beside_file,
+    builder_fields,
+    library_fields,
+    library_preprocess,
+    object_of,
+    read_object,
+)
+from histokit.plugin.weights import CONFIGURATION, Source, fetch, local_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,8 +78,9 @@ class TimmBackbone(LibraryBackbone):
         if own is not None:
             return own
         supplied = self.supplied_file
-        if supplied is not None and "architecture" in beside(supplied):
-            return next(p for p in (supplied.with_suffix(".json"), Path(f"{supplied}.json")) if p.is_file())
+        sidecar = beside_file(supplied) if supplied is not None else None
+        if sidecar is not None and "architecture" in read_object(sidecar):
+            return sidecar
         return fetch(self.base_name, Source(repository=self.hub, filenames=CONFIGURATION))
 
     def _recipe_of_file(self, path: Path) -> Recipe:
@@ -88,32 +96,59 @@ class TimmBackbone(LibraryBackbone):
         known = model_names()
         if architecture not in known:
             raise unknown_model("timm", architecture, known)
-        arguments = dict(document.get("model_args", {}))
-        if document.get("num_classes") is not None:
-            arguments.setdefault("num_classes", document["num_classes"])
-        if document.get("global_pool"):
-            arguments.setdefault("global_pool", document["global_pool"])
-        return Recipe(architecture, arguments, _known_fields(document.get("pretrained_cfg", document)))
+        arguments = dict(object_of(document, "model_args", str(path))) if document.get("model_args") else {}
+        arguments = {**builder_fields(document, str(path)), **arguments}
+        nested = "pretrained_cfg" in document
+        configuration = object_of(document, "pretrained_cfg", str(path)) if nested else document
+        library_fields(configuration, str(path))
+        return Recipe(architecture, arguments, _known_fields(configuration))
 
     def _recipe_of_registry(self) -> Recipe:
         import timm
 
-        architecture, _, tag = self.model.partition(".")
-        known = model_names()
-        if architecture not in known:
-            raise unknown_model("timm", architecture, known)
-        tags = [name.partition(".")[2] for name in timm.list_models(f"{architecture}.*", pretrained=True)]
-        supplied = self.supplied_file
-        if tag and tag not in tags and supplied is None:
+        tags, asked = self._known_tags(), self.model.partition(".")[2]
+        if asked and asked not in tags and self.supplied_file is None:
             raise PluginError(
-                f"timm has no weights {tag!r} of {architecture!r}.",
-                next=f"{did_you_mean(tag, tags)}It has: {', '.join(tags) or 'none'}.",
+                f"timm has no weights {asked!r} of {self.architecture!r}.",
+                next=f"{did_you_mean(asked, tags)}It has: {', '.join(tags) or 'none'}.",
             )
-        if not tag and supplied is not None and supplied.stem.startswith(f"{file_stem(self.base_name)}."):
-            tag = supplied.stem.rpartition(".")[2]
-        full = f"{architecture}.{tag}" if tag in tags else architecture
+        full = f"{self.architecture}.{self.tag}" if self.tag in tags else self.architecture
         configuration = timm.get_pretrained_cfg(full, allow_unregistered=True)
-        return Recipe(architecture, {}, configuration.to_dict() if configuration else {})
+        return Recipe(self.architecture, {}, configuration.to_dict() if configuration else {})
+
+    @property
+    def _tagged(self) -> bool:
+        return self.folder is None and self.hub is None
+
+    def _known_tags(self) -> Sequence[str]:
+        import timm
+
+        if self.architecture not in (known := model_names()):
+            raise unknown_model("timm", self.architecture, known)
+        return [name.partition(".")[2] for name in timm.list_models(f"{self.architecture}.*", pretrained=True)]
+
+    def _default_tag(self) -> str | None:
+        import timm
+
+        if self.row:
+            # Several curated models share timm's plain architectures.
+            return None
+        configuration = timm.get_pretrained_cfg(self.architecture, allow_unregistered=True)
+        return (configuration.tag or None) if configuration else None
+
+    def _builder(self) -> Callable[..., Any]:
+        import timm
+
+        builder: Callable[..., Any] = timm.model_entrypoint(self.recipe.architecture)
+        return builder
+
+    @property
+    def _file_arguments(self) -> Mapping[str, Any]:
+        return self.recipe.arguments
+
+    @property
+    def _origin_of_arguments(self) -> str | None:
+        return str(self._configuration())
 
     def _create(self) -> nn.Module:
         import timm

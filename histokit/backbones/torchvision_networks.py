@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -32,30 +32,35 @@ class TorchvisionBackbone(LibraryBackbone):
 
     library = "torchvision"
 
-    @property
-    def architecture(self) -> str:
-        """The model's name without that of its weights."""
-        return self.model.partition(".")[0]
-
     @cached_property
     def published(self) -> Any:
         """torchvision's description of the weights: an enumeration's member."""
         from torchvision.models import get_model_weights
 
-        known = model_names()
-        if self.architecture not in known:
-            raise unknown_model("torchvision", self.architecture, known)
-        choices = list(get_model_weights(self.architecture))
-        tag = self.model.partition(".")[2]
-        if not tag:
-            return choices[0]
-        names = [choice.name for choice in choices]
-        if tag not in names:
+        names, asked = self._known_tags(), self.model.partition(".")[2]
+        if asked and asked not in names and self.supplied_file is None:
             raise PluginError(
-                f"torchvision has no weights {tag!r} of {self.architecture!r}.",
-                next=f"{did_you_mean(tag, names)}It has: {', '.join(names)}.",
+                f"torchvision has no weights {asked!r} of {self.architecture!r}.",
+                next=f"{did_you_mean(asked, names)}It has: {', '.join(names)}.",
             )
-        return choices[names.index(tag)]
+        choices = list(get_model_weights(self.architecture))
+        return choices[names.index(self.tag)] if self.tag in names else choices[0]
+
+    def _known_tags(self) -> Sequence[str]:
+        from torchvision.models import get_model_weights
+
+        if self.architecture not in (known := model_names()):
+            raise unknown_model("torchvision", self.architecture, known)
+        return [choice.name for choice in get_model_weights(self.architecture)]
+
+    def _default_tag(self) -> str | None:
+        return self._known_tags()[0]
+
+    def _builder(self) -> Callable[..., Any]:
+        from torchvision.models import get_model_builder
+
+        builder: Callable[..., Any] = get_model_builder(self.architecture)
+        return builder
 
     def _create(self) -> nn.Module:
         from torchvision.models import get_model

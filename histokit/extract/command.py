@@ -78,6 +78,8 @@ def extract(
             dry_run=dry_run,
             progress=report,
         )
+    for network in result.networks:
+        console.note(network["described"])
     columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
     columns += ["seconds", "estimate"] if dry_run else []
     console.aside(columns, [[table[name] for name in columns] for table in result.tables])

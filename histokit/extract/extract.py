@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.extract.memory import check_batch, input_shape, machine_memory
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
@@ -32,8 +33,11 @@ class Extraction:
     ----------
     dataset : str
     addresses : tuple of str
+    networks : tuple of dict
+        For each backbone: ``weights`` (their file, ``random:SEED`` or ``none``) and ``digest``, ``version``,
+        ``plugin``, ``preprocess`` and whose it is (``preprocess_origin``); ``described`` in one line.
     tables : tuple of dict
-        For each address: table, fingerprint, width, and the numbers of samples ``cached``, ``copied``,
+        For each address: table, fingerprint, width, weights, and the numbers of samples ``cached``, ``copied``,
         ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer. In a dry run
         also ``seconds`` that it would take alone, and their ``estimate``: ``measured``, ``typical`` or none.
     problems : tuple of dict
@@ -49,6 +53,7 @@ class Extraction:
 
     dataset: str
     addresses: tuple[str, ...]
+    networks: tuple[dict[str, Any], ...]
     tables: tuple[dict[str, Any], ...]
     problems: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
@@ -72,6 +77,7 @@ class Extraction:
         return estimated | {
             "dataset": self.dataset,
             "addresses": list(self.addresses),
+            "networks": list(self.networks),
             "tables": list(self.tables),
             "problems": list(self.problems),
             "notes": list(self.notes),
@@ -150,6 +156,7 @@ def extract(
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
         backbone = resolve_backbone(store, name, backbone_weights, changes, chosen)
+        check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
         plan = plan_backbone(store, record, samples, known, backbone, precision, store_dtype, copy=not dry_run)
         if plan.open_tables and not dry_run:
             confirmed = resolve_backbone(store, name, backbone_weights, changes, chosen, confirm=True)
@@ -157,20 +164,27 @@ def extract(
                 plan = plan_backbone(store, record, samples, known, confirmed, precision, store_dtype, copy=True)
         plans.append(plan)
     computed: dict[str, int] = {}
-    notes: list[str] = []
+    notes = [note for plan in plans for note in plan.notes]
     if not dry_run and any(plan.open_tables for plan in plans):
-        computed, notes = _compute(
-            store, record, files, samples, plans, precision, device, batch_size, workers, progress
+        computed = _compute(
+            store, record, files, samples, plans, precision, device, batch_size, workers, progress, notes
         )
     problems = _known_problems(store, record, samples)
-    tables = tuple(_summary(table, computed, problems, samples.count) for plan in plans for table in plan.tables)
+    tables = tuple(
+        {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}
+        for plan in plans
+        for table in plan.tables
+    )
     warnings = tuple(row["reason"] for row in problems if row["stage"].startswith(REMARK_STAGE))
-    stages = {"ingest", "extract", *(table["table"] for table in tables)}
+    stages = {"ingest", "extract", *(table.name(dataset) for plan in plans for table in plan.tables)}
     problems = [{k: v for k, v in row.items() if k != "position"} for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)
     total = _estimate(store, samples, plans, tables, device, precision) if dry_run else None
     seconds = time.monotonic() - started
-    return Extraction(dataset, addresses, tables, tuple(problems), tuple(notes), seconds, dry_run, total, warnings)
+    networks = tuple(plan.backbone.to_json() for plan in plans)
+    return Extraction(
+        dataset, addresses, networks, tables, tuple(problems), tuple(notes), seconds, dry_run, total, warnings
+    )
 
 
 def _estimate(
@@ -253,7 +267,9 @@ def _compute(
     batch_size: int | None,
     workers: int | None,
     progress: Callable[..., None],
-) -> tuple[dict[str, int], list[str]]:
+    notes: list[str],
+) -> dict[str, int]:
+    """Fill the open tables; return how many vectors are new in each, and add to the notes."""
     # Here and not above, so that a cached run imports no torch.
     from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
@@ -279,14 +295,15 @@ def _compute(
         finally:
             claims.close()
     remember_rates(store, working, device, chosen.type, precision)
-    notes = [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
-    return writer.computed, notes + claims.notes
+    notes += [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
+    notes += claims.notes
+    return writer.computed
 
 
 def _summary(
-    table: TablePlan, computed: Mapping[str, int], problems: Sequence[dict[str, Any]], total: int
+    table: TablePlan, dataset: str, computed: Mapping[str, int], problems: Sequence[dict[str, Any]], total: int
 ) -> dict[str, Any]:
-    name = table.table.name if table.table else ""
+    name = table.name(dataset)
     done = computed.get(name, 0)
     unusable = len({row["id"] for row in problems if row["stage"] in ("ingest", "extract", name)})
     return {

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from histokit.errors import StoreError, some
 from histokit.extract.claims import Claim
-from histokit.extract.resolve import ResolvedBackbone
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
 from histokit.plugin import Layer
 from histokit.store import DatasetRecord, Store
@@ -41,6 +42,8 @@ class TablePlan:
         Numbers of samples.
     differences : list of str
         Fields in which other tables of the same layer differ.
+    edited : bool
+        Whether the code of the network's plugin is another than when the table was made.
     """
 
     layer: Layer
@@ -53,6 +56,7 @@ class TablePlan:
     cached: int = 0
     copied: int = 0
     differences: list[str] = field(default_factory=list)
+    edited: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -72,6 +76,29 @@ class TablePlan:
     def use(self, store: Store, table: FeatureTable) -> None:
         """Take a table that is there."""
         self.table, self.keys = table, GrowingKeys(store.database, table.name)
+
+    def made(self, store: Store, dataset: str, width: int) -> tuple[FeatureTable, GrowingKeys]:
+        """Return the table, made where it is not there."""
+        if self.table is None:
+            self.use(store, store.create_feature_table(dataset, self.spec, width, self.info))
+        assert self.table is not None
+        assert self.keys is not None
+        return self.table, self.keys
+
+    def expect_width(self, width: int) -> None:
+        """Raise where vectors of the network are of another length than those that are there.
+
+        Raises
+        ------
+        StoreError
+        """
+        if self.table is not None and self.table.width != width:
+            raise StoreError(
+                f"The network gives vectors of {width} numbers for {self.address}; those in the store have "
+                f"{self.table.width}: it is another network now, under the same name and version.",
+                next="Raise `version` of the backbone in its plugin, and all vectors are made anew under it; or undo "
+                "the change.",
+            )
 
     def refresh(self, store: Store, dataset: str, samples: Samples) -> None:
         """Take note of the rows that were not there at the last look."""
@@ -123,6 +150,18 @@ class BackbonePlan:
     seconds: float = 0.0
 
     @property
+    def notes(self) -> list[str]:
+        """What is to be known of the weights, and of tables that an earlier state of the plugin filled."""
+        edited = [table.address for table in self.tables if table.edited]
+        if not edited:
+            return list(self.backbone.notes)
+        return [
+            *self.backbone.notes,
+            f"The code of {self.backbone.plugin} is not the one that made {some(edited, 3)}: where other vectors come "
+            "out now, raise `version` of the backbone, and they are made anew.",
+        ]
+
+    @property
     def open_tables(self) -> list[TablePlan]:
         """The tables for which the network has to run."""
         return [table for table in self.tables if table.open]
@@ -171,7 +210,9 @@ def plan_backbone(
         own = [t for t in same_layer if t.fingerprint == plan.fingerprint]
         for table in own:
             plan.use(store, table)
-        stages = {"ingest", "extract", *(table.name for table in own)}
+        made_by = own[0].info.get("code", "") if own else ""
+        plan.edited = bool(made_by and backbone.code and made_by != backbone.code)
+        stages = {"ingest", "extract", plan.name(record.name)}
         plan.missing[[problem["position"] for problem in problems if problem["stage"] in stages]] = False
         plan.refresh(store, record.name, samples)
         if copy:

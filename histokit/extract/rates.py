@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histokit.extract.plan import BackbonePlan, TablePlan
-from histokit.extract.resolve import ResolvedBackbone
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.plugin.digests import digest_json
 from histokit.plugin.manager import split_backbone_name
 from histokit.store import Store

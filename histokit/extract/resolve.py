@@ -2,89 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.plugin import Backbone, Layer, Preprocess
-from histokit.plugin.digests import digest_file, digest_json
-from histokit.plugin.manager import registry, split_backbone_name
-from histokit.plugin.weights import FOLDER_VARIABLE, PRETRAINED, RANDOM
+from histokit.plugin.digests import digest_bytes, digest_file, digest_json
+from histokit.plugin.manager import Registered, registry, split_backbone_name
+from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
-from histokit.store.fingerprints import EXTRACTION_VERSION
 
-#: Batched antialiased resizing of uint8 pixels by torch; named anew when its results change.
-RESIZE_ENGINE = "torch-uint8-antialias-1"
+#: Named anew when other weights, layers or preprocessing are found for a request.
+_MEMORY = 2
 
 _LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
-
-
-@dataclass(frozen=True)
-class ResolvedBackbone:
-    """A backbone without its network.
-
-    Parameters
-    ----------
-    name : str
-        With its options sorted.
-    request : str
-        The weights asked for.
-    weights : str
-        Digest of the weights file's bytes, or ``random:SEED``, or ``none``.
-    source : str
-        The weights file, for people.
-    layers : tuple of Layer
-        The curated cut points in depth order.
-    preprocess : Preprocess
-    licence : str, optional
-    chosen : tuple of Layer
-        The layers asked for, each once.
-    """
-
-    name: str
-    request: str
-    weights: str
-    source: str
-    layers: tuple[Layer, ...]
-    preprocess: Preprocess
-    licence: str | None
-    chosen: tuple[Layer, ...]
-
-    def spec(
-        self, layer: Layer, channels: Sequence[str], precision: str, store_dtype: str = "float32"
-    ) -> dict[str, Any]:
-        """Return the spec of a feature table: all that its vectors depend on but the image."""
-        # Left out at its default, so that the fingerprints of all tables before it stay.
-        stored = {} if store_dtype == "float32" else {"store_dtype": store_dtype}
-        return stored | {
-            "backbone": self.name,
-            "weights": self.weights,
-            "layer": layer.name,
-            "module": layer.module,
-            "pool": layer.pool,
-            "preprocess": self.preprocess.fingerprint_fields(),
-            "resize_engine": RESIZE_ENGINE,
-            "channels": list(channels),
-            "precision": precision,
-            "extraction_version": EXTRACTION_VERSION,
-        }
-
-    def info(self, layer: Layer) -> dict[str, Any]:
-        """Return facts of a layer that do not alter its vectors."""
-        names = [known.name for known in self.layers]
-        merged = [known.name for known in self.layers if not known.composite]
-        found: dict[str, Any] = {"layers": names, "merged": merged, "source": self.source, "licence": self.licence}
-        found["weights_request"] = self.request
-        if layer.name in names:
-            found["index"] = names.index(layer.name)
-        stem, _, pool = layer.name.partition(":")
-        if names and stem == names[-1]:
-            found["aliases"] = ["last" + (f":{pool}" if pool else "")]
-        return found
 
 
 def resolve_backbone(
@@ -119,29 +58,61 @@ def resolve_backbone(
         If a preprocessing change is impossible, or no layer is named.
     """
     weights = _absolute(weights)
-    key = _key(name, weights)
+    entry, key = _registered(name), _key(name, weights)
     known = store.remembered(key)
     moved = confirm and known is not None and _weights_file(registry().backbone(name, weights)) != known["source"]
-    if known is None or moved or _surroundings(weights, known["source"]) != known["state"]:
-        known = _look_up(name, weights)
-        store.remember(key, known)
+    # What is installed besides may be edited at any time: only digests of weights are remembered of it.
+    if known is None or moved or entry.third_party or _surroundings(weights, known["source"]) != known["state"]:
+        before, known = known, _look_up(name, weights, known)
+        if known != before:
+            store.remember(key, known)
     names = _wanted(layers, [layer["name"] for layer in known["layers"]])
     found = {text: Layer(**layer) for text, layer in known["found"].items()}
     if not found.keys() >= set(names):
         backbone = registry().backbone(name, weights)
         found |= {text: backbone.layer(text) for text in names if text not in found}
         store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
-    preprocess = Preprocess.from_json(known["preprocess"])
+    preprocess = _preprocess(known, changes)
+    whole = isinstance(changes, Preprocess)
     return ResolvedBackbone(
         name=known["name"],
         request=weights,
         weights=known["weights"],
         source=known["source"],
         layers=tuple(Layer(**layer) for layer in known["layers"]),
-        preprocess=changes if isinstance(changes, Preprocess) else preprocess.override(changes),
+        preprocess=preprocess,
         licence=known["licence"],
         chosen=tuple({found[text].name: found[text] for text in names}.values()),
+        version=known["version"],
+        plugin=entry.distribution if entry.third_party else "",
+        code=known["code"],
+        origin="as asked for" if whole else known["origin"],
+        changes=_as_texts(changes),
+        notes=tuple(known["notes"]),
     )
+
+
+def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preprocess) -> Preprocess:
+    if isinstance(changes, Preprocess):
+        return changes
+    absent = [name for name in known["undeclared"] if name not in changes]
+    if absent:
+        file = known["source"]
+        options = " ".join(f"--preprocess {name}=V,V,V" for name in absent)
+        raise UsageError(
+            f"How images are prepared for {known['name']} is not known: nobody tells {' and '.join(absent)} of {file}.",
+            next=f"Add {options}; or write them into {Path(file).with_suffix('.json')}: "
+            f"{json.dumps({name: [0.5, 0.5, 0.5] for name in absent})}, with the values that it was trained with.",
+        )
+    return Preprocess.from_json(known["preprocess"]).override(changes)
+
+
+def _as_texts(changes: Mapping[str, str] | Preprocess) -> dict[str, str]:
+    if not isinstance(changes, Preprocess):
+        return dict(changes)
+    # Pixel operations cannot be asked for in words.
+    fields = {k: v for k, v in changes.to_json().items() if k not in ("transforms", "channels")}
+    return {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items()}
 
 
 def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
@@ -151,28 +122,51 @@ def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
     return [name for text in asked for name in (curated if text == "all" else [text])]
 
 
-def _look_up(name: str, weights: str) -> dict[str, Any]:
+def _look_up(name: str, weights: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
     backbone = registry().backbone(name, weights)
     source = _weights_file(backbone)
+    state = _surroundings(weights, source)
+    # A file in the same state is not read again.
+    digest = before["weights"] if before and source and (before["source"], before["state"]) == (source, state) else None
     curated = {layer.name: asdict(layer) for layer in backbone.layers}
     return {
         "found": curated | {"last": asdict(backbone.layer("last"))},
         "name": backbone.name,
-        "weights": digest_file(Path(source)).hex() if source else backbone.weights,
+        "weights": digest or (digest_file(Path(source)).hex() if source else backbone.weights),
         "source": source,
-        "state": _surroundings(weights, source),
+        "state": state,
         "layers": list(curated.values()),
         "preprocess": backbone.preprocess.to_json(),
         "licence": backbone.licence,
+        "version": str(backbone.version),
+        "code": _code(backbone) if _registered(name).third_party else "",
+        "origin": backbone.preprocess_origin,
+        "undeclared": list(backbone.undeclared),
+        "notes": list(backbone.weights_notes),
     }
 
 
-def _key(name: str, weights: str) -> str:
+def _registered(name: str) -> Registered:
     base, _ = split_backbone_name(name)
     prefix, colon, _ = base.partition(":")
-    entry = registry().backbones.get(prefix + ":" if colon else base, [])
-    known = [name, weights, os.environ.get(FOLDER_VARIABLE), [e.distribution for e in entry], _versions()]
+    return registry().find_backbone(prefix + ":" if colon else base)
+
+
+def _key(name: str, weights: str) -> str:
+    known = [_MEMORY, name, weights, os.environ.get(FOLDER_VARIABLE), _registered(name).distribution, _versions()]
     return digest_json(known).hex()
+
+
+def _code(backbone: Backbone) -> str:
+    """Return the digest of the modules that a plugin's class lies among: its package, or its one file."""
+    module = sys.modules.get(type(backbone).__module__)
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return ""
+    root = sys.modules.get(module.__name__.partition(".")[0])
+    package = Path(str(root.__file__)).parent if root is not None and getattr(root, "__path__", None) else None
+    files = sorted(package.rglob("*.py")) if package and getattr(root, "__file__", None) else [Path(file)]
+    return digest_bytes(*(path.read_bytes() for path in files)).hex()
 
 
 def _versions() -> list[str | None]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError
+from histokit.extract.memory import check_batch, input_shape, machine_memory
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan
 from histokit.extract.transform import Transform
@@ -91,6 +92,11 @@ class NetworkWorker:
         batch_size: int | None,
         writer: Writer,
     ):
+        self._memory = machine_memory()
+        if device.type == "cuda":
+            self._memory = torch.cuda.get_device_properties(device).total_memory
+        self._device = device
+        check_batch(batch_size, input_shape(plan.backbone.preprocess), self._memory, f"the device {device}")
         self.plan = plan
         self.batch_size = batch_size
         self.writer = writer
@@ -122,6 +128,7 @@ class NetworkWorker:
 
     def _rows(self, shape: torch.Size) -> int:
         _, height, width = shape
+        check_batch(self.batch_size, shape, self._memory, f"the device {self._device}")
         return self.batch_size or self.network.batch_size(height, width)
 
     def finish(self) -> None:

@@ -16,7 +16,7 @@ from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.plugin.remarks import Remark, RemarkTally
 from histokit.store import Store
 from histokit.store.records import PROBLEM_SCHEMA, REMARK_STAGE
-from histokit.store.vectors import insert_vectors, storable
+from histokit.store.vectors import insert_vectors, storable, store_dtype
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
@@ -58,11 +58,9 @@ class Writer:
     ) -> None:
         """Take the vectors of a batch; one that holds NaN or infinity, as it is stored, becomes a problem."""
         for table in plan.open_tables:
-            matrix = vectors[table.layer.name]
-            if table.table is None:
-                made = self.store.create_feature_table(self.dataset, table.spec, matrix.shape[1], table.info)
-                table.use(self.store, made)
-            self._put(plan, table, contents, matrix)
+            table.expect_width(vectors[table.layer.name].shape[1])
+        for table in plan.open_tables:
+            self._put(plan, table, contents, vectors[table.layer.name])
         for content in contents:
             self._finish(plan, content)
         plan.pushed += len(contents)
@@ -73,9 +71,9 @@ class Writer:
     def _put(
         self, plan: BackbonePlan, table: TablePlan, contents: Sequence[bytes], matrix: npt.NDArray[np.float32]
     ) -> None:
-        assert table.table is not None
-        finite, fits = storable(matrix, "float32"), storable(matrix, table.table.dtype)
-        buffer = self._buffers.setdefault(table.table.name, _Buffer(table))
+        name, dtype = table.name(self.dataset), store_dtype(table.spec)
+        finite, fits = storable(matrix, "float32"), storable(matrix, dtype)
+        buffer = self._buffers.setdefault(name, _Buffer(table))
         for content, vector, good, fit in zip(contents, matrix, finite, fits, strict=True):
             for position, sample_id in plan.jobs[content].members:
                 if not table.missing[position]:
@@ -86,8 +84,8 @@ class Writer:
                     buffer.contents.append(content)
                     buffer.vectors.append(vector)
                 else:
-                    what = f"numbers too large for {table.table.dtype}" if good else "NaN or infinity"
-                    self._problem(sample_id, content, f"{table.address} gave {what}", table.table.name)
+                    what = f"numbers too large for {dtype}" if good else "NaN or infinity"
+                    self._problem(sample_id, content, f"{table.address} gave {what}", name)
 
     def fail(self, plans: Sequence[BackbonePlan], content: bytes, reason: str) -> None:
         """Put the samples of a content that cannot be read in quarantine."""
@@ -116,9 +114,10 @@ class Writer:
     def flush(self) -> None:
         """Write all that is buffered, and give back the claims on it."""
         for name, buffer in self._buffers.items():
-            table, keys = buffer.plan.table, buffer.plan.keys
-            if not buffer.ids or table is None or keys is None:
+            if not buffer.ids:
                 continue
+            # Made with its first rows, so that an extraction that fails leaves no empty table behind.
+            table, keys = buffer.plan.made(self.store, self.dataset, len(buffer.vectors[0]))
             insert_vectors(self.store.database, table, buffer.ids, buffer.contents, buffer.vectors)
             keys.wrote()
             self.computed[name] = self.computed.get(name, 0) + len(buffer.ids)

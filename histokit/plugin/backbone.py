@@ -190,6 +190,13 @@ class Backbone:
         Of the weights, shown to the user.
     info : mapping
         Further facts for ``list backbones``.
+    version : str
+        Raised when other vectors come out of the same weights, because `build` or what it calls has changed. It is
+        in the fingerprint of features, as is the version of the distribution that a plugin comes in.
+    preprocess_origin : str
+        Whose preprocessing it is, in words such as ``of net.json``; shown to the user.
+    undeclared : sequence of str
+        Fields of the preprocessing that nobody tells for these weights, and that have to be asked for.
     """
 
     name: str
@@ -198,6 +205,14 @@ class Backbone:
     weights: str = "pretrained"
     licence: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    version: str = "1"
+    preprocess_origin: str = ""
+    undeclared: Sequence[str] = ()
+
+    @property
+    def weights_notes(self) -> Sequence[str]:
+        """What a user should know of the weights that are taken."""
+        return ()
 
     def weights_file(self) -> Path | None:
         """Return the file whose bytes identify the weights, fetched if it must be; none where there is none.

@@ -82,6 +82,7 @@ def list_layers(
         document["alias"] = "last"
     rows = [[d["name"], d["module"], d["pool"], d.get("alias", "")] for d in documents]
     document = {"backbone": found.name, "licence": found.licence, "preprocess": found.preprocess.to_json()}
+    document["preprocess_origin"] = found.preprocess_origin
     console.table(["layer", "module", "pool", "alias"], rows, {**document, "layers": documents})
 
 

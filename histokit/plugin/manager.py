@@ -47,6 +47,11 @@ class Registered:
     names: Callable[[], Iterable[str]] | None = None
     about: Mapping[str, Any] | None = None
 
+    @property
+    def third_party(self) -> bool:
+        """Whether it does not come with histokit."""
+        return self.module not in BUILTIN
+
 
 @dataclass(frozen=True)
 class BrokenPlugin:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from histokit.errors import StoreError, UsageError, did_you_mean
-from histokit.plugin.backbone import Preprocess
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.backbone import INTERPOLATIONS, RESIZES, Preprocess
 
 #: Fields that say something else than preprocessing.
 OTHER = ("architecture", "model_args", "num_classes", "num_features", "global_pool")
@@ -20,10 +20,14 @@ def beside(file: Path) -> Mapping[str, Any]:
 
     Beside ``x.safetensors`` that is ``x.json`` or ``x.safetensors.json``.
     """
-    for path in (file.with_suffix(".json"), file.with_name(f"{file.name}.json")):
-        if path.is_file():
-            return read_object(path)
-    return {}
+    path = beside_file(file)
+    return read_object(path) if path else {}
+
+
+def beside_file(file: Path) -> Path | None:
+    """Return the JSON file beside a weights file, or none."""
+    candidates = (file.with_suffix(".json"), file.with_name(f"{file.name}.json"))
+    return next((path for path in candidates if path.is_file()), None)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -31,15 +35,15 @@ def read_object(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    StoreError
+    DataError
         If the file holds something else.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read as JSON ({error}).", next="Mend or remove the file.") from error
+        raise DataError(f"{path} cannot be read as JSON ({error}).", next="Mend or remove the file.") from error
     if not isinstance(document, dict):
-        raise StoreError(f"{path} holds no JSON object.", next='Write fields such as {"mean": [0.5, 0.5, 0.5]}.')
+        raise DataError(f"{path} holds no JSON object.", next='Write fields such as {"mean": [0.5, 0.5, 0.5]}.')
     return document
 
 
@@ -56,33 +60,147 @@ def preprocess_from(document: Mapping[str, Any], base: Preprocess, origin: str) 
 
     Raises
     ------
-    StoreError
-        If a field is unknown or has an impossible value.
+    DataError
+        If a field is unknown or has an impossible value; names the file and the field.
     """
-    library = document.get("pretrained_cfg", document if "architecture" in document else None)
-    if library is not None:
-        return library_preprocess(library, base)
-    changes = {k: v for k, v in document.items() if k not in (*OTHER, *REMARKS)}
-    changes = {**{k: v for k, v in changes.items() if k != "preprocess"}, **changes.get("preprocess", {})}
-    known = base.to_json()
-    for name in changes:
-        if name not in known:
-            raise StoreError(
-                f"{origin}: preprocessing has no field {name!r}.",
-                next=f"{did_you_mean(name, known)}Use some of {', '.join(known)}.",
-            )
+    changes = declared(document, origin)
     try:
-        return Preprocess.from_json({**known, **changes})
-    except (TypeError, ValueError, UsageError) as error:
-        raise StoreError(f"{origin}: {error}", next="Mend the file.") from error
+        return Preprocess.from_json({**base.to_json(), **changes})
+    except UsageError as error:
+        raise DataError(f"{origin}: {error}", next="Mend the file.") from error
+
+
+def declared(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return the fields of preprocessing that a configuration sets, checked one by one.
+
+    Raises
+    ------
+    DataError
+        If a field is unknown or has an impossible value; names the file and the field.
+    """
+    if "pretrained_cfg" in document or "architecture" in document:
+        library = object_of(document, "pretrained_cfg", origin) if "pretrained_cfg" in document else document
+        return library_fields(library, origin)
+    own = object_of(document, "preprocess", origin) if "preprocess" in document else {}
+    changes = {k: v for k, v in document.items() if k not in ("preprocess", *OTHER, *REMARKS)}
+    changes.update(own)
+    for name, value in changes.items():
+        if name not in _FIELDS:
+            raise DataError(
+                f"{origin}: preprocessing has no field {name!r}.",
+                next=f"{did_you_mean(name, _FIELDS)}Use some of {', '.join(_FIELDS)}.",
+            )
+        _check(_FIELDS[name], name, value, origin)
+    return changes
+
+
+def object_of(document: Mapping[str, Any], key: str, origin: str) -> Mapping[str, Any]:
+    """Return the JSON object under a key.
+
+    Raises
+    ------
+    DataError
+        If something else is there.
+    """
+    value = document[key]
+    if not isinstance(value, dict):
+        raise DataError(f"{origin}: {key} is {_shown(value)}, not a JSON object.", next="Mend the file.")
+    return value
+
+
+def builder_fields(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return what a configuration in timm's format says of how the network is built, besides ``model_args``.
+
+    Raises
+    ------
+    DataError
+        If one of them has an impossible value; names the file and the field.
+    """
+    found = {name: document[name] for name in _BUILDER_FIELDS if document.get(name) not in (None, "")}
+    for name, value in found.items():
+        _check(_BUILDER_FIELDS[name], name, value, origin)
+    return found
+
+
+def library_fields(configuration: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return size, interpolation, mean and std of a configuration in timm's format.
+
+    Raises
+    ------
+    DataError
+        If one of them has an impossible value; names the file and the field.
+    """
+    changes = {k: configuration[k] for k in ("interpolation", "mean", "std") if configuration.get(k)}
+    for name in ("mean", "std"):
+        if isinstance(changes.get(name), tuple):
+            changes[name] = list(changes[name])
+    for name, value in changes.items():
+        _check(_FIELDS[name], name, value, origin)
+    if configuration.get("input_size"):
+        size = configuration["input_size"]
+        good = isinstance(size, (list, tuple)) and len(size) == 3 and all(map(_is_count, size))
+        if not good:
+            raise _impossible("input_size", size, "channels, height and width, such as [3, 224, 224]", origin)
+        changes["size"] = size[-1]
+    return changes
 
 
 def library_preprocess(configuration: Mapping[str, Any], base: Preprocess) -> Preprocess:
-    """Return preprocessing with size, interpolation, mean and std of a configuration in timm's format."""
-    changes = {k: configuration[k] for k in ("interpolation", "mean", "std") if configuration.get(k)}
-    if configuration.get("input_size"):
-        changes["size"] = configuration["input_size"][-1]
-    for name in ("mean", "std"):
-        if name in changes:
-            changes[name] = list(changes[name])
-    return Preprocess.from_json({**base.to_json(), **changes})
+    """Return preprocessing with size, interpolation, mean and std of a configuration of timm itself."""
+    return Preprocess.from_json({**base.to_json(), **library_fields(configuration, "timm's configuration")})
+
+
+class _Field(NamedTuple):
+    """What a field may hold."""
+
+    good: Callable[[Any], bool]
+    what: str
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_list_of(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(good, value))
+
+
+def _is_operation(value: Any) -> bool:
+    return isinstance(value, list) and [type(part) for part in value] == [str, dict]
+
+
+_NUMBERS = _Field(lambda value: _is_list_of(_is_number)(value) and bool(value), "a list of numbers, one a channel")
+_FIELDS: Mapping[str, _Field] = {
+    "size": _Field(_is_count, "a whole number of at least 1"),
+    "resize": _Field(RESIZES.__contains__, f"one of {', '.join(RESIZES)}"),
+    "interpolation": _Field(INTERPOLATIONS.__contains__, f"one of {', '.join(INTERPOLATIONS)}"),
+    "mean": _NUMBERS,
+    "std": _NUMBERS,
+    "channels": _Field(_is_list_of(lambda value: isinstance(value, str)), "a list of names"),
+    "transforms": _Field(_is_list_of(_is_operation), 'a list such as [["greyscale", {}]]'),
+    "target_mpp": _Field(lambda value: value is None or _is_number(value), "a number, or null"),
+}
+
+
+_BUILDER_FIELDS: Mapping[str, _Field] = {
+    "num_classes": _Field(lambda value: value == 0 or _is_count(value), "a whole number"),
+    "global_pool": _Field(lambda value: isinstance(value, str), "a name"),
+}
+
+
+def _check(field: _Field, name: str, value: Any, origin: str) -> None:
+    if not field.good(value):
+        raise _impossible(name, value, field.what, origin)
+
+
+def _impossible(name: str, value: Any, what: str, origin: str) -> DataError:
+    return DataError(f"{origin}: {name} is {_shown(value)}, not {what}.", next=f"Mend {name} in the file.")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,19 +10,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlparse
 
 from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, strays, supply
 
 PRETRAINED = "pretrained"
 RANDOM = "random"
-#: Environment variable that names a folder of weights files.
-FOLDER_VARIABLE = "HISTOKIT_WEIGHTS"
-#: How files of weights usually end; what they are is read in them.
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
 #: What a folder of weights holds, in order of preference.
 PREFERRED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 
@@ -122,7 +120,9 @@ def local_file(weights: str) -> Path | None:
     raise StoreError(f"{path} holds {what}.", next=f"Name the file itself, or call it {PREFERRED[0]}.")
 
 
-def locate(name: str, source: Callable[[], Source], aliases: Sequence[str] = ()) -> Path:
+def locate(
+    name: str, source: Callable[[], Source], aliases: Sequence[str] = (), tag: Callable[[], str | None] = lambda: None
+) -> Path:
     """Return the file of a network's published weights, downloaded where no copy is here.
 
     Looks in ``$HISTOKIT_WEIGHTS``, then in the Hugging Face or torch hub cache, then on the net.
@@ -135,69 +135,62 @@ def locate(name: str, source: Callable[[], Source], aliases: Sequence[str] = ())
         Returns where they are published; called only where ``$HISTOKIT_WEIGHTS`` has no file.
     aliases : sequence of str
         Other names by which a file in ``$HISTOKIT_WEIGHTS`` may be called.
+    tag : callable, optional
+        Returns the tag of the weights that the name stands for; called only where files have tags.
 
     Raises
     ------
     StoreError
-        If there is no copy and none can be had, or several files match.
+        If there is no copy and none can be had.
     """
     for candidate in (name, *aliases):
-        found = in_folder(candidate)
+        found = in_folder(candidate, tag)
         if found is not None:
             return found
-    return fetch(name, source())
+    return fetch(name, source(), strays((name, *aliases)))
 
 
-def fetch(name: str, source: Source) -> Path:
-    """Return a published file from the cache or the net; see `locate`."""
+def fetch(name: str, source: Source, left: Sequence[Stray] = ()) -> Path:
+    """Return a published file from the cache or the net; see `locate`.
+
+    Parameters
+    ----------
+    left : sequence of Stray
+        Files in ``$HISTOKIT_WEIGHTS`` that were not taken, for messages.
+    """
     if not (source.repository or source.url):
         raise StoreError(
-            f"No pretrained weights of {name!r} are published.", next=f"Use --weights random, or {_supply(name)}."
+            f"No pretrained weights of {name!r} are published.{lying(left)}",
+            next=f"Use --weights random, or {supply(name, left)}.",
         )
     found = in_cache(source)
     if found is not None:
         return found
     try:
+        if _OFFLINE.get():
+            raise FileNotFoundError("not looked for on the net")
         return _download(source)
     except Exception as error:
-        _unavailable(name, source, error)
+        _unavailable(name, source, error, left)
+
+
+#: Whether nothing is to be downloaded.
+_OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Find only what is on this machine inside a ``with`` block; what is not is a `StoreError`."""
+    token = _OFFLINE.set(True)
+    try:
+        yield
+    finally:
+        _OFFLINE.reset(token)
 
 
 def in_cache(source: Source) -> Path | None:
     """Return the copy of a published file in the Hugging Face or torch hub cache, or none."""
     return _in_hub_cache(source) if source.repository else _in_torch_cache(source)
-
-
-def in_folder(name: str) -> Path | None:
-    """Return ``$HISTOKIT_WEIGHTS/NAME[.TAG].safetensors``, where ``:`` and ``/`` of the name are ``.``.
-
-    Raises
-    ------
-    StoreError
-        If files with several tags match, none of which was asked for.
-    """
-    folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
-        return None
-    stem = file_stem(name)
-    if not Path(folder).is_dir():
-        raise StoreError(f"{FOLDER_VARIABLE}={folder} is not a folder.", next=f"Mend it, or: unset {FOLDER_VARIABLE}")
-    exact = Path(folder, f"{stem}.safetensors")
-    if exact.is_file():
-        return exact
-    tagged = [p for p in sorted(Path(folder).glob("*.safetensors")) if p.stem.rpartition(".")[0] == stem]
-    if len(tagged) > 1:
-        raise StoreError(
-            f"Several files in {folder} hold weights of {name!r}: {', '.join(p.name for p in tagged)}.",
-            next=f"Choose one: --weights {tagged[0]}",
-            details={"candidates": [str(p) for p in tagged]},
-        )
-    return tagged[0] if tagged else None
-
-
-def file_stem(name: str) -> str:
-    """Return how a file of a network's weights is called, without tag and suffix."""
-    return name.partition(",")[0].replace(":", ".").replace("/", ".")
 
 
 def _in_hub_cache(source: Source) -> Path | None:
@@ -266,26 +259,20 @@ def _require_host(host: str | None) -> None:
     socket.getaddrinfo(host, 443)
 
 
-def _supply(name: str) -> str:
-    folder = os.environ.get(FOLDER_VARIABLE)
-    filename = f"{file_stem(name)}.safetensors"
-    place = Path(folder, filename) if folder else f"${FOLDER_VARIABLE}/{filename}"
-    return f"supply a file: --weights FILE, or put it at {place}"
-
-
-def _unavailable(name: str, source: Source, error: Exception) -> NoReturn:
+def _unavailable(name: str, source: Source, error: Exception, left: Sequence[Stray]) -> NoReturn:
     what = "configuration" if source.filenames == CONFIGURATION else "pretrained weights"
     reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     if is_refusal(error):
         raise StoreError(
-            f"The hub refuses the {what} of {name!r} ({source.address}): they need an accepted licence. [{reason}]",
-            next=f"Accept the licence at {source.address} and set HF_TOKEN, or {_supply(name)}.",
+            f"The hub refuses the {what} of {name!r} ({source.address}): they need an accepted licence. [{reason}]"
+            f"{lying(left)}",
+            next=f"Accept the licence at {source.address} and set HF_TOKEN, or {supply(name, left)}.",
         ) from error
     folder = " FILE may be a folder with config.json and weights." if source.filenames == CONFIGURATION else ""
     raise StoreError(
         f"The {what} of {name!r} cannot be had: no copy is on this machine, and {source.address} "
-        f"cannot be reached. [{reason}]",
-        next=f"Run it once with a network, or {_supply(name)}.{folder}",
+        f"cannot be reached. [{reason}]{lying(left)}",
+        next=f"Run it once with a network, or {supply(name, left)}.{folder}",
     ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Annotated, Any
 
 import typer
@@ -79,9 +80,11 @@ def list_features(dataset: _Dataset = None) -> None:
             count = store.database.count(table.name)
             document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
             document |= {"fingerprint": table.fingerprint, "table": table.name, "dtype": table.dtype}
+            document["weights"] = table.weights
             documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
-            rows.append([name, table.address, table.width, count, table.fingerprint, table.dtype])
-    columns = ["dataset", "address", "width", "rows", "fingerprint", "stored as"]
+            weights = PurePath(table.weights).name
+            rows.append([name, table.address, table.width, count, table.fingerprint, weights, table.dtype])
+    columns = ["dataset", "address", "width", "rows", "fingerprint", "weights", "stored as"]
     if all(document["dtype"] == "float32" for document in documents):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     empty = f"No features{_where(store, dataset)}. Make some with: histokit extract DATASET --backbone B"

@@ -90,6 +90,11 @@ class FeatureTable:
         return str(self.spec["weights"]).removeprefix(IMPORTED) if self.imported else ""
 
     @property
+    def weights(self) -> str:
+        """The weights for people: their file, ``random:SEED`` or ``none``; the version of imported vectors."""
+        return self.version if self.imported else str(self.info.get("source") or self.spec.get("weights", ""))
+
+    @property
     def columns(self) -> list[str]:
         """The names of the filters, in the order of the vector."""
         names = self.info.get("columns")

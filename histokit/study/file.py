@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError
-from histokit.extract.resolve import ResolvedBackbone
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
 from histokit.plugin import Dataset
 

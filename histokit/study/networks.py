@@ -10,7 +10,8 @@ from typing import Any
 from histokit.errors import PluginError, UsageError
 from histokit.extract.extract import check_options
 from histokit.extract.requests import as_texts
-from histokit.extract.resolve import ResolvedBackbone, resolve_backbone
+from histokit.extract.resolve import resolve_backbone
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs

@@ -28,6 +28,11 @@ FILES = {
     "squeezenet1_1": "torchvision.squeezenet1_1.in1k.safetensors",
     "torchvision:squeezenet1_1": "torchvision.squeezenet1_1.in1k.safetensors",
 }
+TAGGED = {
+    "timm:mobilenetv2_100.in1k-tf,pad_type=same": SAME,
+    "timm:mobilenetv1_100.in1k-tf-nohead,pad_type=same": "timm:mobilenetv1_100,pad_type=same",
+    "torchvision:squeezenet1_1.in1k": "torchvision:squeezenet1_1",
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +42,13 @@ def batch():
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, *TAGGED])
 def test_files_are_loaded_strictly_by_name_and_by_folder(name, monkeypatch):
-    given = registry().backbone(name, str(WEIGHTS / FILES[name]))
+    file = WEIGHTS / FILES[TAGGED.get(name, name)]
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(WEIGHTS))
-    found = registry().backbone(name)
-    assert given.weights_file() == found.weights_file() == WEIGHTS / FILES[name]
-    state = load_file(WEIGHTS / FILES[name])
+    found = registry().backbone(name, "pretrained" if name in TAGGED else str(file))
+    assert found.weights_file() == file
+    state = load_file(file)
     network = found.build()
     loaded = network.state_dict()
     assert loaded.keys() == state.keys()
@@ -51,9 +56,16 @@ def test_files_are_loaded_strictly_by_name_and_by_folder(name, monkeypatch):
     assert [note for note in found.notes if "classifier.weight" not in note] == []
 
 
-def test_mobilenet_v1_does_not_take_weights_of_another_tag(monkeypatch):
+@pytest.mark.parametrize("name", [*FILES, "mobilenet_v1"])
+def test_weights_of_another_tag_are_not_taken(name, monkeypatch):
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(WEIGHTS))
-    assert registry().backbone("mobilenet_v1").supplied_file is None
+    assert registry().backbone(name).supplied_file is None
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_tags_that_no_library_knows_leave_the_preprocessing_open(name, monkeypatch):
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(WEIGHTS))
+    assert registry().backbone(name).undeclared == ("mean", "std")
 
 
 def test_weights_of_one_network_do_not_fit_another():

@@ -7,7 +7,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from histokit.errors import PluginError, StoreError, UsageError
+from histokit.errors import DataError, PluginError, StoreError, UsageError
 from histokit.plugin.manager import registry
 from histokit.plugin.pooling import pool
 
@@ -93,10 +93,13 @@ def test_options_are_converted_and_used():
 
 
 def test_an_option_that_the_builder_does_not_know():
-    with pytest.raises(UsageError, match="paddtype=same"):
-        backbone("test_resnet,paddtype=same").build()
-    with pytest.raises(UsageError, match="paddtype=same"):
-        _ = backbone("test_resnet,paddtype=same").layers
+    with pytest.raises(UsageError, match="'timm:test_resnet' has no builder option 'act_laye'") as caught:
+        backbone("test_resnet,act_laye=gelu").build()
+    assert "Did you mean 'act_layer'" in caught.value.next
+    with pytest.raises(UsageError, match="no builder option 'act_laye'"):
+        _ = backbone("test_resnet,act_laye=gelu").layers
+    with pytest.raises(UsageError, match="num_classes=x"):
+        backbone("test_resnet,num_classes=x").build()
     with pytest.raises(UsageError, match="'features_only'"):
         backbone("test_resnet,features_only=true").build()
 
@@ -154,18 +157,69 @@ def test_a_file_is_loaded_strictly(weights):
 
 def test_the_folder_of_weights_is_searched_first(weights, monkeypatch):
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
-    for name in ("test_resnet", "test_resnet.mine", "test_resnet,drop_rate=0.5"):
+    assert backbone("test_resnet", "pretrained").supplied_file is None
+    for name in ("test_resnet.mine", "test_resnet.mine,drop_rate=0.5"):
         assert backbone(name, "pretrained").weights_file() == weights
     torch.manual_seed(5)
     assert torch.equal(
-        backbone("test_resnet", "pretrained").build().fc.weight, timm.create_model("test_resnet").fc.weight
+        backbone("test_resnet.mine", "pretrained").build().fc.weight, timm.create_model("test_resnet").fc.weight
     )
+    # The tag of timm's own weights, which the name alone stands for.
+    weights.rename(weights.with_name("timm.test_resnet.r160_in1k.safetensors"))
+    assert backbone("test_resnet", "pretrained").weights_file().name == "timm.test_resnet.r160_in1k.safetensors"
 
 
-def test_a_tag_of_the_file_that_timm_knows_sets_the_preprocessing(weights, monkeypatch):
-    weights.rename(weights.with_name("timm.inception_v3.gluon_in1k.safetensors"))
+#: As they were trained: Gluon's with ImageNet's statistics, the others between -1 and 1.
+MEANS = {"gluon_in1k": (0.485, 0.456, 0.406), "tf_in1k": (0.5, 0.5, 0.5), "tv_in1k": (0.5, 0.5, 0.5)}
+
+
+@pytest.mark.parametrize("tag", MEANS)
+def test_the_preprocessing_is_that_of_the_tag_in_the_files_name(weights, monkeypatch, tag):
+    file = weights.rename(weights.with_name(f"timm.inception_v3.{tag}.safetensors"))
+    assert backbone("inception_v3", str(file)).preprocess.mean == MEANS[tag]
+    assert backbone("inception_v3", str(file)).preprocess_origin == f"of timm's inception_v3.{tag}"
+    # A curated network takes its own weights, or those that the file's name tells.
+    assert registry().backbone("inception_v3", str(file)).preprocess.mean == MEANS[tag]
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
-    assert backbone("inception_v3", "pretrained").preprocess.mean == (0.485, 0.456, 0.406)
+    found = backbone(f"inception_v3.{tag}", "pretrained")
+    assert (found.weights_file(), found.preprocess.mean, found.undeclared) == (file, MEANS[tag], ())
+
+
+def test_only_the_default_tag_is_taken_for_a_name_without_one(weights, monkeypatch):
+    assert timm.get_pretrained_cfg("inception_v3").tag == "tv_in1k"
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
+    for tag in MEANS:
+        (weights.parent / f"timm.inception_v3.{tag}.safetensors").touch()
+    assert backbone("inception_v3", "pretrained").weights_file().name == "timm.inception_v3.tv_in1k.safetensors"
+    (weights.parent / "timm.inception_v3.tv_in1k.safetensors").unlink()
+    found = backbone("inception_v3", "pretrained")
+    assert found.supplied_file is None
+    (note,) = found.weights_notes
+    assert "timm.inception_v3.tf_in1k.safetensors (tag 'tf_in1k'), not taken" in note
+
+
+def test_a_file_of_other_weights_than_asked_for_is_refused(weights):
+    file = weights.rename(weights.with_name("timm.inception_v3.tf_in1k.safetensors"))
+    with pytest.raises(UsageError, match=r"'tf_in1k' by its name.* asks for 'gluon_in1k'") as caught:
+        _ = backbone("inception_v3.gluon_in1k", str(file)).preprocess
+    assert "timm:inception_v3.tf_in1k" in caught.value.next
+
+
+def test_a_tag_that_timm_does_not_know_leaves_mean_and_std_open(weights, monkeypatch):
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(weights.parent))
+    assert backbone("test_resnet.mine", "pretrained").undeclared == ("mean", "std")
+    weights.with_suffix(".json").write_text('{"mean": [0.1, 0.2, 0.3]}')
+    assert backbone("test_resnet.mine", "pretrained").undeclared == ("std",)
+    weights.with_suffix(".json").write_text('{"mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}')
+    found = backbone("test_resnet.mine", "pretrained")
+    assert (found.undeclared, found.preprocess.mean) == ((), (0.1, 0.2, 0.3))
+    assert found.preprocess_origin == f"of {weights.with_suffix('.json')}"
+
+
+def test_statistics_of_another_number_of_channels_than_the_network_takes(weights):
+    weights.with_suffix(".json").write_text('{"mean": [0.5], "std": [0.5]}')
+    with pytest.raises(DataError, match=r"mine\.json: mean and std are of 1 channels; 'timm:test_resnet' takes 3"):
+        _ = backbone("test_resnet", str(weights)).preprocess
 
 
 def test_json_beside_the_file_sets_preprocessing(weights):
@@ -203,6 +257,24 @@ def test_a_folder_with_configuration_and_weights(model_folder):
     assert torch.equal(found.build().fc.weight, expected.fc.weight)
     assert [layer.name for layer in found.layers] == CUTS["test_resnet"]
     assert registry().backbone(f"timm:{model_folder}", "random").weights_file() is None
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"model_args": {"act_laye": "gelu"}}, UsageError, r"no builder option 'act_laye' in .*config\.json"),
+        ({"model_args": [1]}, DataError, r"config\.json: model_args is \[1\], not a JSON object"),
+        ({"num_classes": "four"}, DataError, r'config\.json: num_classes is "four", not a whole number'),
+        ({"model_args": {"num_classes": "four"}}, UsageError, r"num_classes=four, .* in .*config\.json"),
+        ({"pretrained_cfg": 5}, DataError, r"config\.json: pretrained_cfg is 5"),
+        ({"pretrained_cfg": {"mean": 0.5}}, DataError, r"config\.json: mean is 0\.5"),
+    ],
+)
+def test_a_configuration_of_another_shape_is_named_with_file_and_field(model_folder, change, error, message):
+    document = json.loads((model_folder / "config.json").read_text())
+    (model_folder / "config.json").write_text(json.dumps({**document, **change}))
+    with pytest.raises(error, match=message):
+        _ = registry().backbone(f"timm:{model_folder}").layers
 
 
 def test_a_folder_as_weights_sets_preprocessing(model_folder):

@@ -1,12 +1,14 @@
 """Networks of torchvision: all of its classification models have sensible cut points."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import densenet121, get_model, get_model_weights, vgg11_bn
 
 from histokit.backbones.torchvision_networks import model_names
-from histokit.errors import PluginError
+from histokit.errors import PluginError, UsageError
 from histokit.plugin.manager import registry
 from histokit.plugin.pooling import pool
 
@@ -112,6 +114,41 @@ def test_preprocessing_and_weights_are_the_first_published():
     assert backbone("resnet50.IMAGENET1K_V2").source.url.endswith("resnet50-11ad3fa6.pth")
     assert backbone("efficientnet_b3").preprocess.size == 300
     assert backbone("efficientnet_b3").preprocess.interpolation == "bicubic"
+
+
+def test_the_preprocessing_is_that_of_the_tag_in_the_files_name(tmp_path, monkeypatch):
+    # These weights are for 384 pixels; the first ones, which the name stands for, for 224.
+    tags = {"IMAGENET1K_V1": 224, "IMAGENET1K_SWAG_E2E_V1": 384}
+    for tag, size in tags.items():
+        file = tmp_path / f"torchvision.vit_b_16.{tag}.safetensors"
+        file.touch()
+        assert backbone("vit_b_16", str(file)).preprocess.size == size
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", str(tmp_path))
+    for name, tag in (("vit_b_16", "IMAGENET1K_V1"), *((f"vit_b_16.{tag}", tag) for tag in tags)):
+        found = backbone(name, "pretrained")
+        assert (found.weights_file().name, found.preprocess.size) == (
+            f"torchvision.vit_b_16.{tag}.safetensors",
+            tags[tag],
+        )
+    (tmp_path / "torchvision.vit_b_16.mine.safetensors").touch()
+    assert backbone("vit_b_16.mine", "pretrained").undeclared == ("mean", "std")
+
+
+def test_densenets_load_under_the_names_that_were_published(tmp_path):
+    torch.manual_seed(0)
+    state = get_model("densenet121", weights=None).state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", k): v for k, v in state.items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "densenet121.pth")
+    network = backbone("densenet121", str(tmp_path / "densenet121.pth")).build()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_an_option_that_a_class_takes_without_a_word():
+    with pytest.raises(UsageError, match="no builder option 'layer_scal'") as caught:
+        backbone("convnext_tiny,layer_scal=1").build()
+    assert "'layer_scale'" in caught.value.next
+    backbone("convnext_tiny,layer_scale=0.5").build()
 
 
 @pytest.mark.parametrize(("name", "hint"), [("resnt50", "resnet50"), ("resnet50.IMAGENET1K_V3", "IMAGENET1K_V2")])

@@ -244,7 +244,7 @@ def test_whatever_decides_on_weights_and_preprocessing_is_noticed(
     store: FeatureStore, images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest(store, images / "p1", pattern="{label}/*.png", group="none")
-    file = weights / "torchvision.squeezenet1_1.tagged.safetensors"
+    file = weights / "torchvision.squeezenet1_1.IMAGENET1K_V1.safetensors"
     shutil.copy(weights.parent / "1.safetensors", file)
     seen = [fingerprint(store)]
     file.with_suffix(".json").write_text('{"mean": [0.5, 0.5, 0.5]}')

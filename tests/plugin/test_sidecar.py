@@ -2,7 +2,7 @@
 
 import pytest
 
-from histokit.errors import StoreError
+from histokit.errors import DataError
 from histokit.plugin.backbone import Preprocess
 from histokit.plugin.sidecar import beside, preprocess_from
 
@@ -44,15 +44,42 @@ def test_fields_are_set_in_each_form(document):
 
 @pytest.mark.parametrize(
     ("document", "message"),
-    [({"meen": [0.5]}, "no field 'meen'"), ({"interpolation": "cubic"}, "cubic"), ({"size": "big"}, "net.json")],
+    [
+        ({"meen": [0.5]}, r"no field 'meen'"),
+        ({"interpolation": "cubic"}, r'interpolation is "cubic", not one of bilinear'),
+        ({"resize": ["squash"]}, r'resize is \["squash"\], not one of squash'),
+        ({"size": "big"}, r'size is "big", not a whole number'),
+        ({"size": True}, r"size is true, not a whole number"),
+        ({"size": 0}, r"size is 0, not a whole number"),
+        ({"size": [224, 224]}, r"size is \[224, 224\], not a whole number"),
+        ({"mean": 0.5}, r"mean is 0\.5, not a list of numbers"),
+        ({"mean": "0.5,0.5,0.5"}, r'mean is "0\.5,0\.5,0\.5", not a list of numbers'),
+        ({"std": ["1", "1", "1"]}, r'std is \["1", "1", "1"\], not a list of numbers'),
+        ({"std": []}, r"std is \[\], not a list of numbers"),
+        ({"mean": [10**400] * 3}, r"mean is \[1000"),
+        ({"std": [0.0, 1.0, 1.0]}, r"std=\(0\.0, 1\.0, 1\.0\) is impossible"),
+        ({"mean": [0.5]}, r"is impossible"),
+        ({"channels": "DNA"}, r'channels is "DNA", not a list of names'),
+        ({"transforms": ["greyscale"]}, r'transforms is \["greyscale"\], not a list such as'),
+        ({"transforms": 5}, r"transforms is 5, not a list such as"),
+        ({"target_mpp": "fine"}, r'target_mpp is "fine", not a number'),
+        ({"target_mpp": -1}, r"is impossible"),
+        ({"preprocess": [1, 2]}, r"preprocess is \[1, 2\], not a JSON object"),
+        ({"preprocess": {"mean": 1}}, r"mean is 1, not a list"),
+        ({"pretrained_cfg": 5}, r"pretrained_cfg is 5, not a JSON object"),
+        ({"pretrained_cfg": {"mean": 0.5}}, r"mean is 0\.5, not a list"),
+        ({"pretrained_cfg": {"input_size": 224}}, r"input_size is 224, not channels, height and width"),
+        ({"architecture": "net", "interpolation": "sinc"}, r'interpolation is "sinc", not one of'),
+    ],
 )
-def test_mistakes_are_named(document, message):
-    with pytest.raises(StoreError, match=message):
+def test_mistakes_are_named_with_file_and_field(document, message):
+    with pytest.raises(DataError, match=rf"net\.json: .*{message}") as caught:
         preprocess_from(document, BASE, "net.json")
+    assert caught.value.next
 
 
-@pytest.mark.parametrize("text", ["[1]", "{"])
+@pytest.mark.parametrize("text", ["[1]", "{", "0.5", '"x"', "null"])
 def test_broken_files(tmp_path, text):
     (tmp_path / "net.json").write_text(text)
-    with pytest.raises(StoreError, match=r"net\.json"):
+    with pytest.raises(DataError, match=r"net\.json"):
         beside(tmp_path / "net.pth")

@@ -15,14 +15,14 @@ from histokit.errors import StoreError, UsageError
 from histokit.plugin.weights import (
     Source,
     fetch,
-    file_stem,
-    in_folder,
     local_file,
     locate,
     normalise_weights,
+    offline,
     random_seed,
     seeded,
 )
+from histokit.plugin.weights_folder import file_stem, in_folder, strays
 
 HUB = Source(repository="timm/tiny.v1")
 URL = Source(url="https://download.pytorch.org/models/tiny-0123abcd.pth")
@@ -44,7 +44,7 @@ def no_caches(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def offline(monkeypatch):
+def no_network(monkeypatch):
     def refuse(*_arguments, **_options):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -146,24 +146,55 @@ def test_names_of_files(name, stem):
     assert file_stem(name) == stem
 
 
-def test_a_file_is_found_with_and_without_a_tag(folder):
+def test_a_file_is_taken_with_the_tag_that_is_asked_for_and_with_no_other(folder):
     assert in_folder("timm:net") is None
     tagged = touch(folder / "timm.net.in1k-tf.safetensors")
-    assert in_folder("timm:net,pad_type=same") == tagged
-    assert in_folder("timm:net.in1k-tf") == tagged
+    assert in_folder("timm:net.in1k-tf,pad_type=same") == tagged
+    assert in_folder("timm:net,pad_type=same") is None
+    assert in_folder("timm:net", lambda: "tv_in1k") is None
     assert in_folder("timm:net.tv_in1k") is None
     assert in_folder("net") is None
+    assert in_folder("timm:net", lambda: "in1k-tf") == tagged
     exact = touch(folder / "timm.net.safetensors")
-    assert in_folder("timm:net") == exact
+    assert in_folder("timm:net", lambda: "in1k-tf") == exact
 
 
-def test_several_tags_are_listed(folder):
-    touch(folder / "timm.net.a1.safetensors")
-    touch(folder / "timm.net.tv.safetensors")
-    with pytest.raises(StoreError) as caught:
-        in_folder("timm:net")
-    assert "timm.net.a1.safetensors, timm.net.tv.safetensors" in caught.value.message
-    assert in_folder("timm:net.tv") == folder / "timm.net.tv.safetensors"
+def test_the_default_tag_is_asked_for_only_where_files_have_tags(folder):
+    touch(folder / "timm.net.safetensors")
+    touch(folder / "timm.network.a1.safetensors")
+    assert in_folder("timm:net", lambda: pytest.fail("asked")) == folder / "timm.net.safetensors"
+    assert in_folder("timm:ne", lambda: pytest.fail("asked")) is None
+
+
+def test_files_that_were_not_taken_are_named_with_what_to_type(folder, no_network):
+    touch(folder / "timm.tiny.a1.safetensors")
+    touch(folder / "timm.tiny.pth")
+    touch(folder / "timm.tinier.a1.safetensors")
+    touch(folder / "timm.tiny.txt")
+    for name in ("timm:tiny,pad_type=same", "timm:tiny.v2,pad_type=same"):
+        with pytest.raises(StoreError) as caught:
+            locate(name, lambda: HUB, tag=lambda: "v1")
+        said = "timm.tiny.a1.safetensors (tag 'a1'), timm.tiny.pth (no .safetensors file), not taken"
+        assert f"In {folder} lie {said}" in caught.value.message
+        assert "--backbone timm:tiny.a1,pad_type=same" in caught.value.next
+        file = folder / "timm.tiny.a1.safetensors"
+        assert f"--weights {file} --preprocess mean=M,M,M --preprocess std=S,S,S" in caught.value.next
+    with pytest.raises(StoreError, match=r"published\. In .* lie timm\.tiny\.a1"):
+        locate("timm:tiny", Source)
+    assert [stray.file.name for stray in strays(["timm:tinier"])] == ["timm.tinier.a1.safetensors"]
+
+
+def test_published_weights_are_taken_although_another_tag_lies_there(folder, tmp_path, no_network):
+    touch(folder / "timm.tiny.a1.safetensors")
+    path = touch(tmp_path / "torch" / "hub" / "checkpoints" / "tiny-0123abcd.pth")
+    assert locate("timm:tiny", lambda: URL) == path
+
+
+def test_offline_nothing_is_downloaded(monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_: pytest.fail("downloaded"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("asked"))
+    with offline(), pytest.raises(StoreError, match="no copy is on this machine"):
+        fetch("torchvision:tiny", URL)
 
 
 def test_a_folder_that_is_none(monkeypatch, tmp_path):
@@ -174,24 +205,25 @@ def test_a_folder_that_is_none(monkeypatch, tmp_path):
 
 def test_an_alias_is_looked_for_too(folder):
     path = touch(folder / "torchvision.squeezenet1_1.in1k.safetensors")
-    assert locate("squeezenet1_1", lambda: pytest.fail("asked"), ("torchvision:squeezenet1_1",)) == path
+    names = ("torchvision:squeezenet1_1",)
+    assert locate("squeezenet1_1", lambda: pytest.fail("asked"), names, lambda: "in1k") == path
 
 
-def test_the_hub_cache_comes_next(tmp_path, offline):
+def test_the_hub_cache_comes_next(tmp_path, no_network):
     repository = tmp_path / "hub" / "models--timm--tiny.v1"
     path = touch(repository / "snapshots" / "abc" / "pytorch_model.bin")
     touch(repository / "refs" / "main").write_text("abc")
     assert fetch("timm:tiny", HUB) == path
 
 
-def test_the_torch_cache_comes_next(tmp_path, offline):
+def test_the_torch_cache_comes_next(tmp_path, no_network):
     path = touch(tmp_path / "torch" / "hub" / "checkpoints" / "tiny-0123abcd.pth")
     assert torch.hub.get_dir() == str(tmp_path / "torch" / "hub")
     assert fetch("torchvision:tiny", URL) == path
 
 
 @pytest.mark.parametrize("source", [HUB, URL])
-def test_offline_says_how_to_supply_a_file(source, offline):
+def test_offline_says_how_to_supply_a_file(source, no_network):
     with pytest.raises(StoreError) as caught:
         fetch("timm:tiny,pad_type=same", source)
     assert source.address in caught.value.message
@@ -199,7 +231,7 @@ def test_offline_says_how_to_supply_a_file(source, offline):
     assert "$HISTOKIT_WEIGHTS/timm.tiny.safetensors" in caught.value.next
 
 
-def test_offline_names_the_folder_that_is_set(folder, offline):
+def test_offline_names_the_folder_that_is_set(folder, no_network):
     with pytest.raises(StoreError) as caught:
         fetch("timm:tiny", HUB)
     assert str(folder / "timm.tiny.safetensors") in caught.value.next
