@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import UsageError
 from histokit.extract.memory import check_batch, input_shape, machine_memory
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
-from histokit.extract.requests import as_texts, preprocess_by_backbone, weights_by_backbone
+from histokit.extract.requests import as_texts, check_options, preprocess_by_backbone, weights_by_backbone
 from histokit.extract.resolve import resolve_backbone
+from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
 from histokit.features.ingested import files_table, open_files
 from histokit.plugin import Preprocess
@@ -20,9 +22,6 @@ from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 from histokit.store.vectors import store_dtype as known_dtype
-
-PRECISIONS = ("float32", "bfloat16", "float16")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -155,14 +154,11 @@ def extract(
     chosen = [layers] if isinstance(layers, str) else list(layers)
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
-        backbone = resolve_backbone(store, name, backbone_weights, changes, chosen)
+        resolve = partial(resolve_backbone, store, name, backbone_weights, changes, chosen)
+        backbone = resolve()
         check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
-        plan = plan_backbone(store, record, samples, known, backbone, precision, store_dtype, copy=not dry_run)
-        if plan.open_tables and not dry_run:
-            confirmed = resolve_backbone(store, name, backbone_weights, changes, chosen, confirm=True)
-            if confirmed != backbone:
-                plan = plan_backbone(store, record, samples, known, confirmed, precision, store_dtype, copy=True)
-        plans.append(plan)
+        plan = partial(plan_backbone, store, record, samples, known, precision=precision, store_dtype=store_dtype)
+        plans.append(_planned(backbone, resolve, plan, dry_run))
     computed: dict[str, int] = {}
     notes = [note for plan in plans for note in plan.notes]
     if not dry_run and any(plan.open_tables for plan in plans):
@@ -185,6 +181,18 @@ def extract(
     return Extraction(
         dataset, addresses, networks, tables, tuple(problems), tuple(notes), seconds, dry_run, total, warnings
     )
+
+
+def _planned(
+    backbone: ResolvedBackbone,
+    resolve: Callable[..., ResolvedBackbone],
+    plan: Callable[..., BackbonePlan],
+    dry_run: bool,
+) -> BackbonePlan:
+    found = plan(backbone, copy=not dry_run)
+    if found.open_tables and not dry_run and (confirmed := resolve(confirm=True)) != backbone:
+        return plan(confirmed, copy=True)
+    return found
 
 
 def _estimate(
@@ -215,22 +223,6 @@ def _canonical(names: Sequence[str]) -> list[str]:
     if not joined:
         raise UsageError("No backbone is named.", next="Add --backbone NAME; see: histokit list backbones")
     return list(dict.fromkeys(joined))
-
-
-def check_options(precision: str = "float32", device: str = "auto", batch_size: int | None = None) -> None:
-    """Raise unless networks can run in such a way.
-
-    Raises
-    ------
-    UsageError
-    """
-    if precision not in PRECISIONS:
-        hint = did_you_mean(precision, PRECISIONS)
-        raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
-    if device.partition(":")[0] not in DEVICES:
-        raise UsageError(f"There is no device {device!r} for networks.", next="Use auto, cpu or cuda.")
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")
 
 
 def _requests(

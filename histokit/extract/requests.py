@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.options import parse_pairs
 
+PRECISIONS = ("float32", "bfloat16", "float16")
+DEVICES = ("auto", "cpu", "cuda")
 _FOR_ALL = ("pretrained", "random")
 
 
@@ -59,3 +61,19 @@ def as_texts(changes: Mapping[str, object]) -> list[str]:
     """Return preprocessing changes that were given as data in the form of texts."""
     joined = {k: ",".join(map(str, v)) if isinstance(v, tuple | list) else str(v) for k, v in changes.items()}
     return [f"{key}={value}" for key, value in joined.items()]
+
+
+def check_options(precision: str = "float32", device: str = "auto", batch_size: int | None = None) -> None:
+    """Raise unless networks can run in such a way.
+
+    Raises
+    ------
+    UsageError
+    """
+    if precision not in PRECISIONS:
+        hint = did_you_mean(precision, PRECISIONS)
+        raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
+    if device.partition(":")[0] not in DEVICES:
+        raise UsageError(f"There is no device {device!r} for networks.", next="Use auto, cpu or cuda.")
+    if batch_size is not None and batch_size < 1:
+        raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError, UsageError
-from histokit.extract.extract import check_options
-from histokit.extract.requests import as_texts
+from histokit.extract.requests import as_texts, check_options
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
