@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.protocol.solvers.distances import DISTANCES
 
 
 def _max_features(text: str) -> int | float | str:
@@ -47,10 +48,6 @@ def _fraction(text: str) -> float:
 
 def _one_of(*names: str) -> Callable[[str], str]:
     return lambda text: names[names.index(text.lower())]
-
-
-#: Of nearest neighbours.
-_DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation", "braycurtis", "canberra")
 
 
 @dataclass(frozen=True)
@@ -173,12 +170,11 @@ CLASSIFIERS: dict[str, Classifier] = {
     ),
     "knn": Classifier(
         "nearest neighbours by cosine or Euclidean distance",
-        "sklearn.neighbors:KNeighborsClassifier",
-        # Trees of neighbours are types that a stored model may not hold.
-        {"algorithm": "brute"},
+        "histokit.protocol.solvers.nearest:NearestNeighbours",
+        {},
         {
             "k": Parameter("n_neighbors", _whole, (25, 15, 5, 1)),
-            "metric": Parameter("metric", _one_of(*_DISTANCES), ("cosine", "euclidean")),
+            "metric": Parameter("metric", _one_of(*DISTANCES), ("cosine", "euclidean")),
         },
         weighted=False,
         seeded=False,

@@ -20,6 +20,7 @@ TRUSTED = (
     "sklearn.tree._tree.Tree",
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "histokit.protocol.leaf_frequencies.LeafFrequencySVM",
+    "histokit.protocol.solvers.nearest.NearestNeighbours",
 )
 
 _ARRAY_LIBRARIES = tuple(f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask"))

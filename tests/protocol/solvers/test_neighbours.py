@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
-from histokit.protocol.estimators import dump, load, scores
+from histokit.protocol.estimators import dump, fit, load, scores
+from histokit.protocol.methods import Method, cross_scores, fit_method
 from histokit.protocol.solvers import common, neighbours
+from histokit.protocol.solvers.distances import DISTANCES
 
 SETTINGS = [{"k": k, "metric": m} for k in (25, 4, 1) for m in ("cosine", "euclidean")]
 
@@ -94,3 +96,104 @@ def test_fit_is_scikit_learns_and_can_be_stored(make):
     X, y, _ = make(dtype=np.float32)
     estimator = load(dump({"estimator": neighbours.fit(X, y, SETTINGS[2])}))["estimator"]
     np.testing.assert_array_equal(scores("knn", estimator, X, 3), build(SETTINGS[2]).fit(X, y).predict_proba(X))
+
+
+def blank_tiles(seed=0):
+    """Positive vectors of two classes; some of the first are blank, some of the second flat."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(60) % 2
+    X = rng.exponential(size=(60, 7)) + np.outer(y, np.linspace(0, 1.5, 7))
+    X[0:36:4] = 0.0
+    X[[5, 21, 47]] = 0.1
+    return X.astype(np.float32), y, [(np.flatnonzero(np.arange(60) % 3 != k), np.arange(k, 60, 3)) for k in range(3)]
+
+
+@pytest.mark.parametrize("metric", DISTANCES)
+def test_every_distance_is_scikit_learns(cross, expect, metric):
+    X, y, folds = blank_tiles()
+    settings = [{"k": k, "metric": metric} for k in (5, 3, 1)]
+    flat = np.ptp(X, axis=1) == 0
+    if metric == "correlation":
+        # scikit-learn has no number for what is flat.
+        folds = [(train[~flat[train]], test[~flat[test]]) for train, test in folds]
+    found = cross(neighbours.cross_scores, X, y, folds, settings, 2)
+    expected = expect("knn", build, X.astype(float), y, folds, settings, 2)
+    for key, one in expected.items():
+        test = folds[key[0]][1]
+        # To a blank tile all others are equally near by cosine: of these, scikit-learn takes any.
+        clear = X[test].any(1) if metric == "cosine" else np.full(len(test), True)
+        np.testing.assert_allclose(found[key][clear], one[clear], atol=1e-15, err_msg=str(key))
+
+
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("solver", ["auto", "sklearn"])
+@pytest.mark.parametrize("metric", DISTANCES)
+def test_tuning_scores_as_the_model_that_is_kept(metric, solver, scale):
+    X, y, folds = blank_tiles()
+    method, grid = Method("knn", solver=solver, scale=scale), [{"k": k, "metric": metric} for k in (30, 3, 1)]
+    seen = 0
+    for fold, setting, found, _ in cross_scores(method, X, y, folds, grid, 2):
+        train, test = folds[fold]
+        kept = load(dump({"it": fit_method(method, grid[setting], X[train], y[train])}))["it"]
+        np.testing.assert_array_equal(found, scores("knn", kept, X[test], 2))
+        np.testing.assert_array_equal(kept.predict(X[test]), found.argmax(1))
+        seen += 1
+    assert seen == 9
+
+
+@pytest.mark.parametrize(
+    ("metric", "order"),
+    [
+        # Of (0, 0, 0): the other one of zeros is at distance 0 or, by angles, at 1 like all others: the first.
+        ("cosine", [0, 1, 2, 3]),
+        ("correlation", [0, 1, 2, 3]),
+        ("braycurtis", [2, 0, 1, 3]),
+        ("canberra", [2, 3, 0, 1]),
+        ("euclidean", [2, 3, 1, 0]),
+    ],
+)
+def test_the_neighbours_of_zeros(metric, order):
+    samples = np.array([[2.0, 2, 2], [1, 2, 1], [0, 0, 0], [0, 0, 1]])
+    row = np.zeros((1, 3))
+    found = [neighbours.nearest(row, samples, metric, k)[0].tolist() for k in (1, 2, 3, 4)]
+    assert found == [order[:k] for k in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "correlation"])
+def test_zeros_are_further_than_a_sharp_angle_and_nearer_than_a_blunt_one(metric):
+    samples = np.array([[-1.0, 0, 1], [5.0, 5, 5] if metric == "correlation" else [0.0, 0, 0], [1, 0, -0.5]])
+    assert neighbours.nearest(np.array([[3.0, 0, -3]]), samples, metric, 3).tolist() == [[2, 1, 0]]
+
+
+@pytest.mark.parametrize("metric", DISTANCES)
+@pytest.mark.parametrize("factor", [1e19, 1e30, 1e36, 1e-30])
+def test_large_and_small_features_keep_their_neighbours(metric, factor):
+    X, y, folds = blank_tiles()
+    train, test = folds[0]
+    expected = scores("knn", neighbours.fit(X[train], y[train], {"k": 3, "metric": metric}), X[test], 2)
+    larger = (X.astype(float) * factor).astype(np.float32)
+    for model in (
+        neighbours.fit(larger[train], y[train], {"k": 3, "metric": metric}),
+        fit("knn", {"k": 3, "metric": metric}, larger[train], y[train]),
+    ):
+        np.testing.assert_array_equal(scores("knn", model, larger[test], 2), expected)
+    for _, _, found, _ in neighbours.cross_scores(larger, y, [folds[0]], [{"k": 3, "metric": metric}], 2):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev"])
+def test_a_constant_column_says_nothing_however_large(metric):
+    X, y, folds = blank_tiles()
+    train, test = folds[0]
+    with_one = np.column_stack([np.full(60, 1e30, np.float32), X])
+    expected = scores("knn", neighbours.fit(X[train], y[train], {"k": 3, "metric": metric}), X[test], 2)
+    model = neighbours.fit(with_one[train], y[train], {"k": 3, "metric": metric})
+    np.testing.assert_array_equal(scores("knn", model, with_one[test], 2), expected)
+
+
+def test_samples_far_from_the_origin_keep_their_order(cross):
+    # Squares of 1e18 hide distances of 1 in double precision.
+    X = np.array([[0.0, 0], [1e9 + 1, 3], [1e9 - 2, 0], [1e9, 1.5], [1e9, 0]])
+    fold = [(np.arange(4), np.array([4]))]
+    found = cross(neighbours.cross_scores, X, np.arange(5), fold, [{"k": 1, "metric": "euclidean"}], 5)
+    assert found[0, 0].argmax() == 3
