@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.solvers.common import BLOCK, Folds, Scored, only_class, sample_weights, spread
 from histokit.protocol.solvers.newton import Newton, Rotated, probabilities
 
 #: How many columns of weights make a product of matrices worth its start.
-_TOGETHER = 256
+_TOGETHER = 64
 
 
 def cross_scores(
@@ -65,20 +68,16 @@ def cross_scores(
         alone = only_class(len(test), known, classes, "probability")
         yield from ((number, setting, alone, True) for setting in range(len(settings)))
     for present, members in alike.items():
-        rotated = rotated or Rotated(X)
         known = np.array(present, np.intp)
         weights = np.zeros((len(members), len(X)))
         for line, number in zip(weights, members, strict=True):
             line[folds[number][0]] = sample_weights(y[folds[number][0]], class_weight)
-        for fold, setting, found, reached in _path(rotated, _targets(y, known), weights, penalties):
-            test = folds[members[fold]][1]
-            one = probabilities(found[:, test])
-            yield (
-                members[fold],
-                setting,
-                spread(one[-1] if len(known) == 2 else one.T, known, classes, "probability"),
-                reached,
-            )
+        rotated = rotated or Rotated(X, max(penalties) * float(weights.max()))
+        tests = [folds[number][1] for number in members]
+        for fold, setting, found, reached in _path(rotated, _targets(y, known), weights, penalties, tests):
+            one = probabilities(found)
+            only = one[-1] if len(known) == 2 else one.T
+            yield members[fold], setting, spread(only, known, classes, "probability"), reached
 
 
 def fit(
@@ -105,10 +104,12 @@ def fit(
     """
     from sklearn.linear_model import LogisticRegression
 
-    known, rotated = np.unique(y), Rotated(X)
+    known = np.unique(y)
     targets, weights = _targets(y, known), float(settings["C"]) * sample_weights(y, class_weight)
+    rotated = Rotated(X, float(weights.max()))
     start = np.zeros((1, len(targets), rotated.rows.shape[1]))
-    solution = Newton(rotated, targets, weights[None], start).run()
+    with ThreadpoolController().limit(limits=1, user_api="blas"):
+        solution = Newton(rotated, targets, weights[None], start).run()
     estimator = LogisticRegression(**classifier("logreg").fixed, C=settings["C"], class_weight=class_weight)
     estimator.classes_, estimator.n_features_in_ = known, X.shape[1]
     estimator.coef_, estimator.intercept_ = rotated.back(solution.weights[0])
@@ -123,10 +124,18 @@ def _targets(y: NDArray[np.intp], known: NDArray[np.intp]) -> NDArray[np.float64
     return targets[1:] if len(known) == 2 else targets
 
 
+#: Fold, penalty, decision values of test rows (classes, test rows), whether the optimum was reached.
+_Found = tuple[int, int, NDArray[np.float64], bool]
+
+
 def _path(
-    rotated: Rotated, targets: NDArray[np.float64], weights: NDArray[np.float64], penalties: Sequence[float]
-) -> Iterator[tuple[int, int, NDArray[np.float64], bool]]:
-    """Solve for all penalties, many together, from strong to weak ones.
+    rotated: Rotated,
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    penalties: Sequence[float],
+    tests: Sequence[NDArray[np.intp]],
+) -> Iterator[_Found]:
+    """Solve for all penalties of all folds: some folds at a time, in threads.
 
     Parameters
     ----------
@@ -136,15 +145,35 @@ def _path(
         Of samples, 0 where they are not trained on.
     penalties : sequence of float
         C.
-
-    Yields
-    ------
-    fold, penalty : int
-    values : (classes, n) float64 array
-        Decision values of all rows.
-    reached : bool
+    tests : sequence of array of int
+        The rows of each fold whose values are wanted.
     """
-    pairs = [(setting, fold) for setting in np.argsort(penalties, kind="stable") for fold in range(len(weights))]
+    size = max(1, _TOGETHER // (len(targets) * len(penalties)))
+    chunks = [np.arange(len(weights))[first : first + size] for first in range(0, len(weights), size)]
+    blas, cores = ThreadpoolController(), os.cpu_count() or 1
+
+    def task(folds: NDArray[np.intp]) -> list[_Found]:
+        return list(_some_folds(rotated, targets, weights, penalties, tests, folds))
+
+    with ThreadPoolExecutor(cores) as pool:
+        for first in range(0, len(chunks), cores):
+            # Threads that share one small product wait for each other longer than they compute.
+            with blas.limit(limits=1, user_api="blas"):
+                found = list(pool.map(task, chunks[first : first + cores]))
+            for one in found:
+                yield from one
+
+
+def _some_folds(
+    rotated: Rotated,
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64],
+    penalties: Sequence[float],
+    tests: Sequence[NDArray[np.intp]],
+    chosen: NDArray[np.intp],
+) -> Iterator[_Found]:
+    """Solve for all penalties of the chosen folds, many together, from strong to weak ones."""
+    pairs = [(setting, fold) for setting in np.argsort(penalties, kind="stable") for fold in chosen]
     size = max(1, min(-(-_TOGETHER // len(targets)), BLOCK // targets.size))
     start = np.zeros((len(weights), len(targets), rotated.rows.shape[1]))
     for first in range(0, len(pairs), size):
@@ -153,4 +182,4 @@ def _path(
         newton = Newton(rotated, targets, strength, start[folds]).run()
         for place, (setting, fold) in enumerate(zip(settings.tolist(), folds.tolist(), strict=True)):
             start[fold] = newton.weights[place]
-            yield fold, setting, newton.values[place], bool(newton.reached[place])
+            yield fold, setting, newton.values[place][:, tests[fold]], bool(newton.reached[place])

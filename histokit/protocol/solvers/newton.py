@@ -18,6 +18,19 @@ _STEPS, _INNER_STEPS = 60, 300
 #: The equations of a step are solved to this share of the slopes at first.
 _ROUGHEST = 0.3
 _LEAST_FALL = 1e-4
+#: Curvature that is lost where it is less than this, against penalties of 1, changes nothing.
+_SEEN = 1e-3
+#: Squares of larger numbers overflow in single precision.
+_LARGE = 1e15
+
+
+def mean_of_columns(X: Array) -> Exact:
+    """Return the (d,) means of columns: of a column that is the same everywhere that very number."""
+    first = X[0].astype(np.float64)
+    found = np.zeros(X.shape[1])
+    for part in blocks(*X.shape):
+        found += (X[part] - first).sum(0)
+    return first + found / len(X)
 
 
 def probabilities(values: Exact) -> Exact:
@@ -29,6 +42,12 @@ def probabilities(values: Exact) -> Exact:
 class Rotated:
     """Rows along their own principal directions, where the curvature is nearly diagonal.
 
+    Parameters
+    ----------
+    X : (n, d) array
+    strongest : float
+        The largest weight of a sample, times C: how little of a direction is seen.
+
     Attributes
     ----------
     rows : (n, r + 1) array
@@ -37,27 +56,45 @@ class Rotated:
         Sums of squares of the columns, and what penalises their weights.
     """
 
-    def __init__(self, X: Array):
-        self._X, self._mean = X, X.mean(0, dtype=np.float64)
+    def __init__(self, X: Array, strongest: float = 1.0):
+        self._X, self._mean = X, mean_of_columns(X)
         self._wide = X.shape[1] > len(X)
-        size = min(X.shape)
-        products = np.zeros((size, size))
-        for part in blocks(max(X.shape), size):
+        self._strongest = strongest
+        turned, self._basis = self._turned_wide() if self._wide else self._turned_long()
+        self.squares = np.append(np.einsum("ij,ij->j", turned, turned), len(X))
+        self.penalty = np.append(np.ones(turned.shape[1]), 0.0)
+        single = X.dtype == np.float32 and np.abs(turned).max(initial=0.0) < _LARGE
+        self.rows = np.ones((len(X), turned.shape[1] + 1), np.float32 if single else np.float64)
+        self.rows[:, :-1] = turned
+
+    def _turned_long(self) -> tuple[Exact, Exact]:
+        """Return rows in directions that are orthogonal to the last bit, whatever is lost in their products."""
+        products = np.zeros((self._X.shape[1], self._X.shape[1]))
+        for part in blocks(*self._X.shape):
             block = self._centred(part)
-            products += block @ block.T if self._wide else block.T @ block
-        values, vectors = linalg.eigh(products, overwrite_a=True, check_finite=False)
-        kept = values > np.finfo(float).eps * size * max(values[-1], 0)
-        values, vectors = values[kept], vectors[:, kept]
-        self.rows = np.ones((len(X), len(values) + 1), np.float32 if X.dtype == np.float32 else np.float64)
-        if self._wide:
-            self.rows[:, :-1] = vectors * np.sqrt(values)
-            self._basis = vectors / np.sqrt(values)
-        else:
-            for part in blocks(len(X), size):
-                self.rows[part, :-1] = self._centred(part) @ vectors
-            self._basis = vectors
-        self.squares = np.append(values, len(X))
-        self.penalty = np.append(np.ones(len(values)), 0.0)
+            products += block.T @ block
+        basis = linalg.eigh(products, overwrite_a=True, check_finite=False)[1]
+        turned = np.empty(self._X.shape)
+        for part in blocks(*self._X.shape):
+            turned[part] = self._centred(part) @ basis
+        return turned, basis
+
+    def _turned_wide(self) -> tuple[Exact, Exact]:
+        """Return rows, and the weights of rows (n, r) or of columns (d, r) that make the directions."""
+        count, width = self._X.shape
+        products = np.zeros((count, count))
+        for part in blocks(width, count):
+            block = self._centred(part)
+            products += block @ block.T
+        values, vectors = linalg.eigh(products, check_finite=False)
+        lost = np.finfo(float).eps * count * max(values[-1], 0)
+        if lost * self._strongest < _SEEN:
+            values, vectors = values[values > lost], vectors[:, values > lost]
+            return vectors * np.sqrt(values), vectors / np.sqrt(values)
+        # What products lose would be seen.
+        across, upper = linalg.qr(self._centred(slice(None)).T, mode="economic", check_finite=False)
+        vectors = linalg.svd(upper, check_finite=False, full_matrices=False)[0]
+        return upper.T @ vectors, across @ vectors
 
     def _centred(self, part: slice) -> Exact:
         """Return some columns of a wide matrix, or rows of a long one, less their means."""
@@ -83,9 +120,11 @@ class Rotated:
     def back(self, weights: Exact) -> tuple[Exact, Exact]:
         """Return coefficients (classes, d) and intercepts (classes,) of the columns as they were."""
         coefficients = weights[:, :-1] @ self._basis.T
-        if self._wide:
+        if coefficients.shape[1] != self._X.shape[1]:
             parts = [coefficients @ self._centred(part) for part in blocks(self._X.shape[1], len(self._X))]
             coefficients = np.hstack(parts)
+        # The smallest rounding of what a column has none of would count where the column is large.
+        coefficients[:, (self._X == self._X[0]).all(0)] = 0.0
         return coefficients, weights[:, -1] - coefficients @ self._mean
 
 

@@ -159,6 +159,11 @@ def test_the_neighbours_of_zeros(metric, order):
     assert found == [order[:k] for k in (1, 2, 3, 4)]
 
 
+def test_a_flat_vector_correlates_with_nothing_though_its_mean_is_rounded():
+    samples = np.array([[2.0, 2, 3], [3, 1, 1], [0.7, 0.7, 0.7], [0, 0, 1]])
+    assert neighbours.nearest(np.full((1, 3), 0.1), samples, "correlation", 4).tolist() == [[0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
 def test_zeros_are_further_than_a_sharp_angle_and_nearer_than_a_blunt_one(metric):
     samples = np.array([[-1.0, 0, 1], [5.0, 5, 5] if metric == "correlation" else [0.0, 0, 0], [1, 0, -0.5]])
