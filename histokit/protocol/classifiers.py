@@ -166,6 +166,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"alpha": Parameter("alpha", _positive, tuple(float(f"1e{e}") for e in range(5, -4, -1)))},
         kind="decision",
         seeded=False,
+        must_converge=True,
         solver="ridge",
     ),
     "knn": Classifier(

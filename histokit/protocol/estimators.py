@@ -83,13 +83,27 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def converged(name: str, estimator: Any) -> bool:
-    """Return whether a fitted estimator reached its optimum before its last iteration."""
+def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> bool:
+    """Return whether a fitted estimator has reached its optimum, by its own word and by the gradient of its weights.
+
+    Parameters
+    ----------
+    name : str
+    estimator : fitted estimator
+    X : (n, d) array
+    y : (n,) array of int
+        What it was fitted to.
+    """
+    from histokit.protocol.solvers.gaps import is_optimum
+
     # Of a pipeline that scales, the last step.
     fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
     if not classifier(name).must_converge or not hasattr(fitted, "n_iter_"):
         return True
-    return bool(np.max(fitted.n_iter_) < fitted.max_iter)
+    limit = getattr(fitted, "max_iter", None)
+    if limit is not None and np.max(fitted.n_iter_) >= limit:
+        return False
+    return is_optimum(fitted, estimator[:-1].transform(X) if hasattr(estimator, "steps") else X, y)
 
 
 def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> NDArray[np.float64]:

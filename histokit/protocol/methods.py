@@ -143,7 +143,8 @@ def _fit_and_score(
     classes: int,
 ) -> tuple[NDArray[np.float64], bool]:
     estimator = fit_method(method, parameters, X[train], y[train])
-    return scores(method.classifier, estimator, X[test], classes), converged(method.classifier, estimator)
+    reached = converged(method.classifier, estimator, X[train], y[train])
+    return scores(method.classifier, estimator, X[test], classes), reached
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def fit_rows(
     tuned = tune(method, problem, rows, recipe.grid, **options)
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
     estimator = fit_method(method, tuned.parameters, X, problem.y[rows])
-    stopped = tuned.stopped + (not converged(recipe.classifier, estimator))
+    stopped = tuned.stopped + (not converged(recipe.classifier, estimator, X, problem.y[rows]))
     return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
 
 

@@ -11,6 +11,8 @@ from histokit.errors import DataError, UsageError
 from histokit.protocol.classifiers import CLASSIFIERS, check_class_weight
 from histokit.protocol.estimators import converged, dump, fit, load, scores
 from histokit.protocol.grids import make_grid
+from histokit.protocol.methods import Method, fit_method
+from tests.protocol.solvers.exact import samples
 
 
 def make(n=60, d=5, k=3, seed=0):
@@ -114,11 +116,33 @@ def test_convergence_is_told():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 10)) ** 3, np.arange(40) % 2
     estimator = fit("svm", {"C": 1.0}, X, y)
-    assert converged("svm", estimator)
+    assert converged("svm", estimator, X, y)
     estimator.n_iter_ = 1000
-    assert not converged("svm", estimator)
-    assert converged("svm", fit("svm", {"C": 1e-10}, X, y))
-    assert converged("fc", fit("fc", SMALL["fc"], *make()))
+    assert not converged("svm", estimator, X, y)
+    assert converged("svm", fit("svm", {"C": 1e-10}, X, y), X, y)
+    assert converged("fc", fit("fc", SMALL["fc"], *make()), *make())
+
+
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("name", ["svm", "logreg", "ridge"])
+@pytest.mark.parametrize("k", [2, 3])
+def test_weights_are_judged_by_their_gradient(name, k, class_weight):
+    X, y = make(k=k)
+    y = np.where(np.arange(60) < 30, 0, y)
+    estimator = fit_method(Method(name, class_weight=class_weight), SMALL[name], X, y)
+    assert converged(name, estimator, X, y)
+    right = estimator.coef_.copy()
+    for other in (0.5 * right, right + 0.5 * np.abs(right).max() * (np.arange(right.size) == 1).reshape(right.shape)):
+        estimator.coef_ = other
+        assert not converged(name, estimator, X, y)
+
+
+def test_what_liblinear_takes_for_converged_is_judged_too():
+    X, y = samples(100, 30, "scales and offsets")
+    theirs = fit("svm", {"C": 10.0}, X, y)
+    assert theirs.n_iter_ < 1000
+    assert not converged("svm", theirs, X, y)
+    assert converged("svm", fit_method(Method("svm"), {"C": 10.0}, X, y), X, y)
 
 
 def test_models_of_other_types_are_refused():

@@ -82,3 +82,13 @@ def blocks(rows: int, width: int) -> Iterator[slice]:
     size = max(1, BLOCK // max(width, 1))
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
+
+
+def mean_of_columns(X: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the (d,) means of columns: of a column that is the same everywhere that very number."""
+    first = X[0].astype(np.float64)
+    found = np.zeros(X.shape[1])
+    for part in blocks(*X.shape):
+        found += (X[part] - first).sum(0)
+    means: NDArray[np.float64] = first + found / len(X)
+    return means

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from scipy.special import expit, logsumexp, softmax
 
-from histokit.protocol.solvers.common import blocks
+from histokit.protocol.solvers.common import blocks, mean_of_columns
 
 Array = NDArray[np.floating]
 Exact = NDArray[np.float64]
@@ -22,15 +22,6 @@ _LEAST_FALL = 1e-4
 _SEEN = 1e-3
 #: Squares of larger numbers overflow in single precision.
 _LARGE = 1e15
-
-
-def mean_of_columns(X: Array) -> Exact:
-    """Return the (d,) means of columns: of a column that is the same everywhere that very number."""
-    first = X[0].astype(np.float64)
-    found = np.zeros(X.shape[1])
-    for part in blocks(*X.shape):
-        found += (X[part] - first).sum(0)
-    return first + found / len(X)
 
 
 def probabilities(values: Exact) -> Exact:
@@ -124,7 +115,7 @@ class Rotated:
             parts = [coefficients @ self._centred(part) for part in blocks(self._X.shape[1], len(self._X))]
             coefficients = np.hstack(parts)
         # The smallest rounding of what a column has none of would count where the column is large.
-        coefficients[:, (self._X == self._X[0]).all(0)] = 0.0
+        coefficients[:, (self._X[0] == self._X).all(0)] = 0.0
         return coefficients, weights[:, -1] - coefficients @ self._mean
 
 

@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from histokit.protocol.solvers.common import Folds, Scored, blocks, only_class, sample_weights, spread
+from histokit.protocol.solvers.common import Folds, Scored, blocks, mean_of_columns, only_class, sample_weights, spread
+from histokit.protocol.solvers.least_squares import correction
 
 Array = NDArray[np.float64]
 
 #: From so many penalties on, one eigendecomposition is cheaper than their Cholesky factors.
 _MANY = 40
+#: Where the curvature along some direction may be so many times the penalty, products of columns lose too much.
+_STEEP = 1e11
 
 
 def cross_scores(
@@ -68,8 +71,11 @@ def cross_scores(
         if len(known) == 2:
             targets = targets[:, 1:]
         mean = weights @ targets / weights.sum()
-        found = matrices.scores(train, test, weights, targets - mean, alphas) + mean
-        for setting, one in enumerate(found):
+        exact = _Exact(X, train, weights, targets - mean)
+        easy = [alpha for alpha in alphas if not exact.needed(alpha)]
+        quick = iter(matrices.scores(train, test, weights, targets - mean, easy) if easy else ())
+        for setting, alpha in enumerate(alphas):
+            one = (exact.values(test, alpha) if exact.needed(alpha) else next(quick)) + mean
             yield number, setting, spread(one[:, 0] if len(known) == 2 else one, known, classes, "decision"), True
 
 
@@ -96,15 +102,83 @@ def fit(
         Not used: nothing is drawn.
     """
     from sklearn.linear_model import RidgeClassifier
+    from sklearn.preprocessing import LabelBinarizer
 
-    return RidgeClassifier(alpha=settings["alpha"], class_weight=class_weight).fit(X.astype(np.float64), y)
+    alpha, weights = float(settings["alpha"]), sample_weights(y, class_weight)
+    known = np.unique(y)
+    targets = np.where(y[:, None] == known[1 if len(known) == 2 else 0 :], 1.0, -1.0)
+    mean = weights @ targets / weights.sum()
+    exact = _Exact(X, np.arange(len(y)), weights, targets - mean)
+    estimator = RidgeClassifier(alpha=alpha, class_weight=class_weight)
+    if not exact.needed(alpha):
+        estimator.fit(exact.rows(np.arange(len(y))), y)
+        estimator.intercept_ = estimator.intercept_ - estimator.coef_ @ exact.middle
+        return estimator
+    estimator._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(y)
+    estimator.classes_, estimator.n_features_in_, estimator.n_iter_ = known, X.shape[1], None
+    estimator.coef_ = exact.coefficients(alpha)
+    estimator.intercept_ = mean - estimator.coef_ @ exact.middle
+    return estimator
+
+
+class _Exact:
+    """Ridge regression on some rows without products of columns, where these would be too inexact.
+
+    Parameters
+    ----------
+    X : (n, d) array
+    train : (m,) array of int
+    weights : (m,) array
+    targets : (m, targets) array
+        Less their weighted means.
+    """
+
+    def __init__(self, X: NDArray[np.floating], train: NDArray[np.intp], weights: Array, targets: Array):
+        self._X, self._train, self._weights, self._targets = X, train, weights, targets
+        # Of a column that is the same everywhere exactly nothing is left.
+        self._first = X[train[0]].astype(np.float64)
+        self._rest, total = np.zeros(X.shape[1]), 0.0
+        for part in blocks(len(train), X.shape[1]):
+            self._rest += weights[part] @ (X[train[part]] - self._first) / weights.sum()
+        for part in blocks(len(train), X.shape[1]):
+            total += float(weights[part] @ (self.rows(train[part]) ** 2).sum(1))
+        self._total, self.middle = total, self._first + self._rest
+
+    def needed(self, alpha: float) -> bool:
+        """Return whether the largest curvature is so many times the penalty."""
+        return alpha > 0 and self._total > _STEEP * alpha
+
+    def rows(self, rows: NDArray[np.intp]) -> Array:
+        """Return rows less the weighted means of the training rows."""
+        found: Array = self._X[rows] - self._first - self._rest
+        return found
+
+    def values(self, rows: NDArray[np.intp], alpha: float) -> Array:
+        """Return decision values less the intercept, (rows, targets)."""
+        coefficients, found = self.coefficients(alpha), np.empty((len(rows), self._targets.shape[1]))
+        for part in blocks(len(rows), self._X.shape[1]):
+            found[part] = self.rows(rows[part]) @ coefficients.T
+        return found
+
+    def coefficients(self, alpha: float) -> Array:
+        """Return the weights of columns, (targets, d)."""
+        rows = self.rows(self._train)
+        used, root = rows.any(0), np.sqrt(self._weights / alpha)
+        found = np.zeros((self._targets.shape[1], rows.shape[1]))
+        scaled = rows[:, used] * root[:, None]
+        for line, target in zip(found, self._targets.T, strict=True):
+            primal = np.zeros(scaled.shape[1])
+            for _ in range(2):
+                primal += correction(scaled, root * target - scaled @ primal, primal)[0]
+            line[used] = primal
+        return found
 
 
 class _Scatter:
     """Solves for the weights of columns."""
 
     def __init__(self, X: NDArray[np.floating]):
-        self._X, self._middle = X, X.mean(0, dtype=np.float64)
+        self._X, self._middle = X, mean_of_columns(X)
         self._all: Array | None = None
 
     def scores(
@@ -151,7 +225,7 @@ class _Gram:
     """Solves for the weights of rows."""
 
     def __init__(self, X: NDArray[np.floating]):
-        middle = X.mean(0, dtype=np.float64)
+        middle = mean_of_columns(X)
         self._products = np.zeros((len(X), len(X)))
         for part in blocks(X.shape[1], len(X)):
             block = X[:, part] - middle[part]

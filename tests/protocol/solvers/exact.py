@@ -99,6 +99,8 @@ def samples(n, d, kind, classes=2, seed=0):
         X += 1e4 * rng.normal(size=d)
     if "constant" in kind:
         X[:, 1] = 1e30
+    if "large" in kind:
+        X[:, 1] *= 1e9
     if "huge" in kind:
         X[:, 1] *= 1e25
     return X.astype(np.float32), y

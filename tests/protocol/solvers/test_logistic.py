@@ -90,9 +90,9 @@ def test_what_stops_early_is_told(make, monkeypatch):
     monkeypatch.setattr(newton, "_STEPS", 4)
     told = {s: reached for _, s, _, reached in logistic.cross_scores(X, y, folds[:1], [{"C": 1e-9}, {"C": 100.0}], 2)}
     assert told == {0: True, 1: False}
-    assert not converged("logreg", logistic.fit(X, y, {"C": 100.0}))
+    assert not converged("logreg", logistic.fit(X, y, {"C": 100.0}), X, y)
     monkeypatch.undo()
-    assert converged("logreg", logistic.fit(X, y, {"C": 100.0}))
+    assert converged("logreg", logistic.fit(X, y, {"C": 100.0}), X, y)
 
 
 @pytest.mark.parametrize("class_weight", [None, "balanced"])
