@@ -121,3 +121,14 @@ def test_runs_of_the_kind_predict(empty):
     everything = compare(empty, everything=True, bootstrap=5)
     assert everything.ranking is None
     assert {"svm predict", "svm train"} <= set(methods(everything))
+
+
+def test_methods_whose_seeds_have_other_samples_are_not_paired_though_both_have(empty):
+    for classifier in ("svm", "et", "knn"):
+        save(empty, "A", 15, classifier)
+        save(empty, "A", 15, classifier, seed=1, labels=["a"] * 10 + ["b"] * 10)
+    found = compare(empty, everything=True, bootstrap=5)
+    assert found.pairs == []
+    (note,) = [note for note in found.notes if "pairs of methods" in note]
+    assert note.startswith("3 pairs of methods, such as ")
+    assert note.endswith(" are not paired on A: they were not scored on the same samples")

@@ -183,6 +183,17 @@ def test_the_area_of_folds_is_their_mean_and_not_that_of_all(empty):
     assert (row["metric"], row["score"], row["fold_mean"], row["interval"]) == ("roc_auc_fold_mean", 1, 1, [1, 1])
 
 
+def test_why_the_area_of_folds_is_undefined(empty):
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (1, "3", "b", 1.0, "R")]
+    (found,) = evaluate(empty, save_run(empty, rows), bootstrap=30)
+    assert found.metrics["roc_auc"] == pytest.approx(3 / 4)
+    assert found.undefined == {"roc_auc_fold_mean": "every fold has samples of one class only"}
+    # Pooled it is undefined where only samples of one class are drawn; nothing else ever is.
+    undefined = found.intervals["undefined_resamples"]
+    assert undefined.pop("roc_auc_fold_mean") == 30
+    assert (set(undefined), 0 < undefined["roc_auc"] < 30) == ({"roc_auc"}, True)
+
+
 def test_metrics_inside_units_leave_out_units_where_they_are_undefined(tmp_path):
     samples, X = make_samples(n=9, slide=list("PPPPQQQRR"), plate=[*"xxxxxxx", None, None])
     store = make_store(tmp_path / "store", samples, {"last": X})
