@@ -158,6 +158,20 @@ def test_wrong_by(empty, tmp_path):
         evaluate(store, "ffff")
 
 
+def test_predictions_without_a_unit(tmp_path):
+    samples, X = make_samples(n=6, plate=[None] * 6, grade=["x", *[None] * 5])
+    samples["id"] = list("123456")
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    wells = ["w", None, "v", None, "v", "v"]
+    save_run(store, [(*row, well) for row, well in zip(SIX, wells, strict=True)], levels=("well",))
+    with pytest.raises(DataError, match="2 predictions have no well, such as that of '2'"):
+        evaluate(store, "abcd", by="well")
+    with pytest.raises(DataError, match="No prediction has a value of 'plate'"):
+        evaluate(store, "abcd", by="plate")
+    (found,) = evaluate(store, "abcd", by="grade")
+    assert (found.by["grade:mean"]["units"], found.by["grade:mean"]["left_out"]) == (1, 5)
+
+
 def test_intervals_resample_groups(empty):
     # Two groups, all right and all wrong: a resample scores 0, 1/2 or 1.
     rows = [(0, str(i), "b", 1.0 if i < 5 else -1.0, "P" if i < 5 else "Q") for i in range(10)]

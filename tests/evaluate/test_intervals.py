@@ -184,13 +184,20 @@ def test_units_of_a_level_are_resampled_by_the_runs_groups(empty):
 
 def test_units_inside_groups_are_drawn_with_them_and_others_by_themselves(tmp_path):
     # Each plate holds samples of two slides, each field is of one: of slide 0 or 1 the even or odd ones.
+    # Of the batches the first holds samples of both slides, the others of one.
     columns = {"plate": [f"plate {i // 6}" for i in range(24)], "field": [f"field {i % 8}" for i in range(24)]}
+    columns["batch"] = [f"batch {i % 2 if i > 5 else 2}" for i in range(24)]
     samples, X = make_samples(n=24, slides=2, **columns)
     store = make_store(tmp_path / "store", samples, {"last": X})
     rows = [(0, f"s{i}", "ab"[i % 2], i % 3 - 1.0, f"P{i % 2}") for i in range(24)]
-    (found,) = evaluate(store, save_run(store, rows), by="plate,field,slide", bootstrap=50)
+    (found,) = evaluate(store, save_run(store, rows), by="plate,field,slide,batch", bootstrap=50)
     drawn = {name: (entry["intervals"]["unit"], entry["intervals"]["groups"]) for name, entry in found.by.items()}
-    assert drawn == {"plate:mean": ("plate", 4), "field:mean": ("slide", 2), "slide:mean": ("slide", 2)}
+    assert drawn == {
+        "plate:mean": ("plate", 4),
+        "field:mean": ("slide", 2),
+        "slide:mean": ("slide", 2),
+        "batch:mean": ("batch", 3),
+    }
     # All samples of one slide are of one class, and two of three are right in each.
     assert found.by["field:mean"]["units"] == 8
     assert found.by["slide:mean"]["metrics"]["accuracy"] == pytest.approx(found.metrics["accuracy"])

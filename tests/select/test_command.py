@@ -81,6 +81,9 @@ def test_importances_are_told(histokit, tmp_path):
     assert json.loads(json.dumps(document)) == document
     result = histokit.ok(*command)
     assert "0 to 10 %" in result.out
-    assert f"{document['layers'][1]['importance']:.4f}" in result.out
+    lines = [line.split() for line in result.out.splitlines()]
+    for row in document["layers"]:
+        numbers = [row["share_of_columns"], row["importance"], row["std"], *row["bands"]]
+        assert ["net", row["layer"], str(row["columns"]), *(f"{value:.4f}" for value in numbers)] in lines
     assert "tested in another" in result.err
     assert figure.stat().st_size > 5_000

@@ -46,6 +46,22 @@ def test_shares_are_sums_of_the_librarys_importances(store):
     first = int(np.searchsorted(np.cumsum(order), 0.10)) + 1
     assert network["columns_in_bands"][0] == first
     assert network["bands"][0] == pytest.approx(order[:first].sum())
+    for entry, inside in ((network, range(11)), (found.layers[0], range(3)), (found.layers[1], range(3, 11))):
+        sums, counts = by_hand(values, inside)
+        assert entry["bands"] == pytest.approx(sums)
+        assert entry["columns_in_bands"] == counts
+
+
+def by_hand(values, inside):
+    """How much of the importance of some columns comes from each band, and from how many of them."""
+    sums, counts, before = [0.0] * 4, [0] * 4, 0.0
+    for column in sorted(range(len(values)), key=lambda column: -values[column]):
+        band = sum(before >= edge for edge in (0.1, 0.25, 0.5))
+        before += values[column]
+        if column in inside:
+            sums[band] += values[column]
+            counts[band] += 1
+    return sums, counts
 
 
 def test_shares_are_averaged_over_datasets(store):
@@ -57,6 +73,10 @@ def test_shares_are_averaged_over_datasets(store):
     assert [entry["layers"][1]["importance"] for entry in found.datasets] == pytest.approx(last)
     assert sum(row["importance"] for row in found.layers) == pytest.approx(1.0)
     assert [entry["samples"] for entry in found.datasets] == [60, 60]
+    each = np.array([by_hand(values, range(3, 11)) for values in both])
+    assert found.layers[1]["bands"] == pytest.approx(each[:, 0].mean(0))
+    assert found.layers[1]["columns_in_bands"] == pytest.approx(each[:, 1].mean(0))
+    assert found.networks[0]["columns"] == 11
 
 
 def test_test_samples_are_not_looked_at(store):
