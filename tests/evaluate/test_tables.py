@@ -1,0 +1,145 @@
+"""What evaluate and compare print: each number under its head, and the same as in the document."""
+
+import numpy as np
+import pytest
+
+from histokit.evaluate.compare import compare, compare_scores
+from histokit.evaluate.tables import comparison_sheets
+from histokit.features import FeatureStore
+from tests.cli.command_line import CommandLine
+from tests.evaluate.made_up import make_record, ranked, save, save_run, with_scores
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+def by_head(sheet):
+    """Return rows as head → value."""
+    return [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+
+
+def sheets(found):
+    return {sheet.title.partition(" ")[0]: sheet for sheet in comparison_sheets(found)}
+
+
+def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsys):
+    histokit = CommandLine(capsys)
+    # Of a 1/2 and 2/2 are right in the folds, of b 0/0 and 1/2.
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (1, "3", "a", -1.0, "P"), (1, "4", "a", -2.0, "R")]
+    rows += [(1, "5", "b", 1.0, "R"), (1, "6", "b", -1.0, "Q")]
+    save_run(empty, rows)
+    found = histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30, "--json").document["runs"][0]
+    low, high = found["intervals"]["metrics"]["accuracy"]
+    lines = [
+        line.split()
+        for line in histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30).out.splitlines()
+    ]
+    # 4 of 6 are right, 1/2 and 3/4 in the folds, whose spread is 1/8.
+    assert ["accuracy", "0.6667", "0.6250", "0.1250", f"{low:.4f}", "to", f"{high:.4f}", "(unreliable)"] in lines
+    assert ["accuracy,", "always", "a", "0.6667"] in [line[:4] for line in lines]
+    assert ["balanced_accuracy,", "always", "a", "0.5000"] in [line[:4] for line in lines]
+    # Three of the four taken for a are, and three of four are taken for it; of b it is one of two.
+    table = {line[0]: line[1:] for line in lines if line and line[0] in ("a", "b")}
+    assert table["a"][:3] == ["0.7500", "0.7500", "0.7500"]
+    assert table["b"][:3] == ["0.5000", "0.5000", "0.5000"]
+    assert (table["a"][-3:], table["b"][-3:]) == (["4", "3", "1"], ["2", "1", "1"])
+
+
+def test_scores_of_one_dataset(empty):
+    ids = [save(empty, "A", 14, folds=2), save(empty, "A", 17, "et", folds=2)]
+    found = compare(empty, ids, bootstrap=60)
+    rows = by_head(sheets(found)["A,"])
+    for row, method, run in zip(rows, ("et", "svm"), ids[::-1], strict=True):
+        cell = next(m for m in found.methods if m["method"] == method)["cells"]["A"]
+        entry = next(r for r in found.rows if r["run"] == run)
+        assert (row["method"], row["run"]) == (method, run)
+        assert (row["fold_mean"], row["fold_std"]) == (entry["fold_mean"], entry["fold_std"])
+        assert row["95 % interval"] == "{:.4f} to {:.4f}".format(*cell["interval"])
+    assert [row["score"] for row in rows] == ["0.8500 (1)", "0.7000 (2)"]
+    (pair,) = by_head(sheets(found)["paired"])
+    (document,) = found.pairs
+    assert (pair["first"], pair["second"], pair["difference"]) == ("svm", "et", pytest.approx(-0.15))
+    assert pair["95 % interval"] == "{:.4f} to {:.4f}".format(*document["interval"])
+    assert pair["p"] == document["p"]
+
+
+def test_seeds_have_their_spread_in_place_of_the_folds(empty):
+    runs = [save(empty, "A", right, seed=seed) for seed, right in enumerate((14, 18))] + [save(empty, "A", 10, "et")]
+    rows = by_head(sheets(compare(empty, runs, bootstrap=5))["A,"])
+    assert [row["std over runs"] for row in rows] == [pytest.approx(0.1), None]
+    assert rows[0]["run"] == ", ".join(runs[:2])
+
+
+def test_wilcoxon_and_the_omnibus_tests(empty):
+    rows = np.array(
+        [[0.9, 0.8, 0.7], [0.8, 0.7, 0.9], [0.95, 0.6, 0.6], [0.7, 0.65, 0.5], [0.9, 0.7, 0.8], [0.6, 0.7, 0.5]]
+    )
+    found = ranked(empty, rows.tolist())
+    listed = sheets(found)
+    for row, pair in zip(by_head(listed["Wilcoxon's"]), found.ranking["tests"]["wilcoxon"], strict=True):
+        assert (row["first"], row["second"]) == (pair["first"], pair["second"])
+        one, other = (rows[:, ("svm", "et", "knn").index(pair[side])] for side in ("first", "second"))
+        assert (row["wins"], row["losses"], row["ties"]) == (
+            (one > other).sum(),
+            (one < other).sum(),
+            (one == other).sum(),
+        )
+        assert row["median difference"] == pytest.approx(np.median(one - other))
+        assert (row["statistic"], row["p"], row["p (Holm)"]) == (pair["statistic"], pair["p"], pair["p_holm"])
+    tests = found.ranking["tests"]
+    friedman, second = by_head(listed["do"])
+    assert (friedman["statistic"], friedman["degrees of freedom"], friedman["p"]) == (
+        tests["friedman"]["statistic"],
+        "2",
+        tests["friedman"]["p"],
+    )
+    iman = tests["friedman"]["iman_davenport"]
+    assert (second["statistic"], second["degrees of freedom"], second["p"]) == (iman["statistic"], "2, 10", iman["p"])
+    assert f"differ from {tests['nemenyi']['critical_difference']:.4f} on (alpha 0.05)" in listed["Nemenyi:"].title
+    scores = by_head(listed["scores:"])
+    assert [row["average rank"] for row in scores] == pytest.approx(
+        [found.ranking["average_ranks"][row["method"]] for row in scores]
+    )
+    assert "ranks: 3 is the highest" in listed["scores:"].title
+    # The best on each dataset is marked, and of two equal second ones both.
+    svm = next(row for row in scores if row["method"] == "svm")
+    assert [svm[f"D{number}: accuracy"].strip() for number in range(6)] == [
+        "0.9000 (1)",
+        "0.8000 (2)",
+        "0.9500 (1)",
+        "0.7000 (1)",
+        "0.9000 (1)",
+        "0.6000 (2)",
+    ]
+    assert [row["D2: accuracy"].strip() for row in scores if row["method"] != "svm"] == ["0.6000 (2)"] * 2
+
+
+def test_of_many_pairs_those_of_the_best_are_shown_turned_to_it(empty):
+    # With seven samples of made-up resamples each difference has an interval of its own.
+    entries = [(make_record("A", address=f"net/layer{i}"), 0.5 + 0.01 * i) for i in range(9)]
+    scored = with_scores(empty, entries)
+    rng = np.random.default_rng(0)
+    scored = [type(entry)(**{**entry.__dict__, "resampled": rng.normal(entry.score, 0.1, 50)}) for entry in scored]
+    found = compare_scores(scored)
+    shown = by_head(sheets(found)["paired"])
+    assert [row["first"] for row in shown] == ["net/layer8"] * 8
+    for row in shown:
+        (pair,) = [p for p in found.pairs if {p["first"], p["second"]} == {"net/layer8", row["second"]}]
+        assert pair["first"] == row["second"], "the best comes second here, and is turned"
+        assert row["difference"] == pytest.approx(-pair["difference"])
+        assert row["95 % interval"] == "{:.4f} to {:.4f}".format(-pair["interval"][1], -pair["interval"][0])
+        assert row["p"] == pair["p"]
+
+
+def test_a_p_below_a_ten_thousandth_is_said_to_be_so(empty):
+    good, bad = [1.0, -1.0], [-1.0, 1.0]
+    ids = []
+    for name, scores in (("aaaa", good), ("bbbb", bad)):
+        rows = [(0, str(i), "ba"[i % 2], scores[i % 2], f"P{i % 12}") for i in range(24)]
+        ids.append(save_run(empty, rows, run_id=name))
+    (row,) = by_head(sheets(compare(empty, ids, bootstrap=19_999))["paired"])
+    assert row["p"] == 1e-4
+    (row,) = by_head(sheets(compare(empty, ids, bootstrap=20_001))["paired"])
+    assert row["p"] == "<0.0001"
