@@ -31,6 +31,11 @@ def test_the_kept_columns_are_told_by_network_and_layer(histokit, tmp_path):
     document = histokit.ok(*select, "--json").document
     assert result.out.strip() == document["selection"]
     assert ["network", "layer", "columns", "kept"] in lines
+    for part in [*document["folds"], document["kept"]]:
+        name = ["all", "training", "samples"] if part["fold"] is None else [f"{part['repeat']}/{part['fold']}"]
+        (score,) = [mean for size, mean, _ in part["curve"] if size == part["k_min"]]
+        assert [*name, "11", str(part["k_best"]), str(part["k_min"]), f"{score:.4f}"] in lines
+    assert ["fold", "columns", "k_best", "k_min", "accuracy"] in lines
     layers = {layer["layer"]: layer for layer in document["layers"]}
     for name, columns in (("first", 3), ("last", 8)):
         assert ["net", name, str(columns), str(layers[name]["kept"])] in lines
