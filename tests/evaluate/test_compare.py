@@ -199,7 +199,7 @@ def test_of_equally_good_ones_the_first_is_chosen(empty):
         entries = [(make_record("A", address=f"net/{k}"), value) for k, value in enumerate(values)]
         entries.append((make_record("A", "et"), 0.25))
         cell = methods(compare_scores(with_scores(empty, entries), best_of="classifier"))["svm"]["cells"]["A"]
-        assert (cell["chosen"], cell["score"]) == (f"net/{chosen} svm", values[chosen])
+        assert (cell["chosen"], cell["score"]) == (f"net/{chosen}", values[chosen])
 
 
 def test_the_same_comparison_twice_is_the_same_document(empty, monkeypatch):
