@@ -31,6 +31,24 @@ def test_seeds_are_averaged_before_ranking(empty):
     assert len(found.rows) == 6
 
 
+def test_the_score_of_seeds_is_their_mean_and_its_interval_that_of_the_mean(empty):
+    # Of 20 samples 2, 8 and 18 are right: the mean is 7/15, above the 9/20 of et, and the median 8/20 below it.
+    for seed, right in enumerate((2, 8, 18)):
+        save(empty, "A", right, seed=seed)
+    save(empty, "A", 9, "et")
+    found = compare(empty, everything=True, bootstrap=20_000)
+    cell = methods(found)["svm"]["cells"]["A"]
+    assert (cell["score"], cell["place"]) == (pytest.approx(7 / 15), 1)
+    assert cell["std_over_runs"] == pytest.approx(np.std([0.1, 0.4, 0.9]))
+    assert methods(found)["et"]["cells"]["A"]["std_over_runs"] is None
+    # Of the ten slides one is right with all three seeds, three with two, five with one, and the last with none.
+    weights = np.ones(1)
+    for _ in range(10):
+        weights = np.convolve(weights, [0.1, 0.5, 0.3, 0.1])
+    edges = np.searchsorted(weights.cumsum(), [0.025, 0.975]) / 30
+    assert cell["interval"] == pytest.approx(edges)
+
+
 def test_two_datasets_have_ranks_and_no_omnibus_test(empty):
     for dataset, rights in (("A", (18, 16, 16)), ("B", (12, 14, 11))):
         for classifier, right in zip(("svm", "et", "knn"), rights, strict=True):

@@ -109,7 +109,7 @@ def test_groups_that_are_not_told_apart():
     assert not_apart(names, ranks, 9) == [["b", "d", "c", "a"]]
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 14, 30, 60])
+@pytest.mark.parametrize("count", [1, 2, 5, 8, 14, 30, 50, 51, 60])
 def test_wilcoxon_equals_scipy_without_ties(count):
     d = np.random.default_rng(count).normal(0.3, 1, count)
     expected = stats.wilcoxon(d)
@@ -146,10 +146,11 @@ def test_holm_by_hand():
 
 
 def test_pairs_count_wins():
-    scores = np.array([[0.9, 0.8], [0.7, 0.7], [0.5, 0.6], [0.8, 0.6], [0.95, 0.6]])
+    rows = [[0.9, 0.8], [0.7, 0.7], [0.5, 0.6], [0.8, 0.6], [0.95, 0.6], [0.4, 0.4], [0.1, 0.3], [0.9, 0.7], [0.8, 0.7]]
+    scores = np.array([*rows, [0.3, 0.3]])
     (pair,) = compare_pairs(["a", "b"], scores)
-    assert (pair["wins"], pair["losses"], pair["ties"]) == (3, 1, 1)
-    assert pair["median_difference"] == pytest.approx(0.1)
+    assert (pair["wins"], pair["losses"], pair["ties"]) == (5, 2, 3)
+    assert pair["median_difference"] == pytest.approx(0.05)
     assert pair["p"] == pair["p_holm"] == pytest.approx(stats.wilcoxon(np.round(scores[:, 0] - scores[:, 1], 9)).pvalue)
 
 

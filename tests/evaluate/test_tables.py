@@ -16,8 +16,9 @@ def empty(tmp_path):
 
 
 def by_head(sheet):
-    """Return rows as head → value."""
-    return [dict(zip(sheet.columns, row, strict=True)) for row in sheet.rows]
+    """Return rows as head → value, the pieces of a cell in one line."""
+    whole = [[" ".join(cell) if isinstance(cell, tuple) else cell for cell in row] for row in sheet.rows]
+    return [dict(zip(sheet.columns, row, strict=True)) for row in whole]
 
 
 def sheets(found):
