@@ -236,6 +236,20 @@ def test_unlabelled_samples_and_unknown_labels(empty):
         evaluate(empty, save_run(empty, rows[6:7]))
 
 
+def test_an_unknown_label_is_never_what_units_are_taken_for(empty):
+    rows = [(0, "1", "a", -1.0, "P", "w"), (0, "2", "b", 1.0, "P", "v"), (0, "3", "zebra", 1.0, "Q", "u")]
+    save_run(empty, rows, levels=("well",))
+    for how in ("mean", "median", "vote"):
+        (entry,) = units(empty, f"well:{how}").values()
+        assert entry["confusion"] == {"classes": ["a", "b", "zebra"], "counts": [[1, 0, 0], [0, 1, 0], [0, 1, 0]]}
+
+
+def test_labels_that_the_model_does_not_know_at_all(empty):
+    rows = [(0, "1", "zebra", -1.0, "P"), (0, "2", "okapi", 1.0, "P")]
+    with pytest.raises(DataError, match="predicts a, b; the labels of 'toy' are okapi, zebra"):
+        evaluate(empty, save_run(empty, rows))
+
+
 def test_compare_pairs_runs_on_one_split(empty):
     rng = np.random.default_rng(0)
     truth = [(i % 4, str(i), "ab"[i % 2], f"P{i % 20}") for i in range(80)]

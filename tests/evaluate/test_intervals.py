@@ -141,6 +141,12 @@ def test_two_groups_have_an_interval(empty):
     assert pair["p"] == pytest.approx(2 / 4, abs=0.1)
 
 
+def test_where_a_group_is_unknown_samples_are_drawn(empty):
+    rows = [(0, str(i), "ab"[i % 2], i % 3 - 1.0, f"P{i % 4}" if i else None) for i in range(12)]
+    (found,) = evaluate(empty, save_run(empty, rows), bootstrap=10)
+    assert (found.intervals["unit"], found.intervals["groups"], found.groups) == ("sample", 12, None)
+
+
 def test_groups_count_by_their_samples(empty):
     # One group of nine samples, all right, and one of one, wrong: 0, 9/10 in half of the cases, or 1.
     rows = [(0, str(i), "b", 1.0, "P") for i in range(9)] + [(0, "9", "b", -1.0, "Q")]

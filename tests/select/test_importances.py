@@ -27,6 +27,10 @@ def test_bands_by_hand():
     assert bands_of(np.array([0.1, 0.4, 0.05, 0.3, 0.15])).tolist() == [3, 0, 3, 2, 3]
     # Ten equal columns: the first brings 10 %, two more would bring 30 %, the next ones 50 %.
     assert bands_of(np.full(10, 0.1)).tolist() == [0, 1, 1, 2, 2, 3, 3, 3, 3, 3]
+    # Before each: 0 .095 | .1675 .24 | .3125 .385 .4575 | .53 and more, close below the edges .10, .25 and .50.
+    close = np.array([0.095, *[0.0725] * 12, 0.035])
+    assert bands_of(close).tolist() == [0, 0, 1, 1, 2, 2, 2, *[3] * 7]
+    assert bands_of(np.array([0.0, 1.0, 0.0])).tolist() == [3, 0, 3], "what brings nothing is in the last band"
     # A column that crosses an edge counts to the more informative band.
     assert bands_of(np.array([0.09, 0.9, 0.01])).tolist() == [3, 0, 3]
 
@@ -65,7 +69,10 @@ def by_hand(values, inside):
 
 
 def test_shares_are_averaged_over_datasets(store):
-    found = importance_shares(store, ["toy", "other"], "net/all", trees=20)
+    calls = []
+    found = importance_shares(store, ["toy", "other"], "net/all", trees=20, progress=lambda *given: calls.append(given))
+    assert calls == [(1, 2, "toy"), (2, 2, "other")]
+    assert found.bands == [0.1, 0.25, 0.5, 1.0]
     both = np.array([library(store, name) for name in ("toy", "other")])
     last = both[:, 3:].sum(1)
     assert found.layers[1]["importance"] == pytest.approx(last.mean())

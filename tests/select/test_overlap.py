@@ -75,8 +75,12 @@ def test_the_same_layers_in_another_order_are_aligned(store):
     turned = [("net/last", "f2", 4), ("net/first", "f1", 2)]
     # Keeps 4 and 5 of this order, which are the columns of net/first.
     store.save_selection(make_selection("dddd", "other", [3, 4, 5, 6, 1, 2], 2, features=turned))
-    (pair,) = compare_selections(store, ["aaaa", "dddd"]).pairs
+    found = compare_selections(store, ["aaaa", "dddd"])
+    (pair,) = found.pairs
     assert (pair["common"], pair["jaccard"]) == (2, pytest.approx(2 / 3))
+    assert found.common == ["net/first[0]", "net/first[1]"]
+    # Of both the first column is net/first[0], by rank as by importance.
+    assert found.smallest["elimination"]["names"] == found.smallest["importances"]["names"] == ["net/first[0]"]
 
 
 def test_older_selections_have_no_importances(store):
