@@ -1,0 +1,47 @@
+"""The tables of options in the README are those of the plugins' signatures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from histokit.datasets.folder import Folder
+from histokit.datasets.table import Table
+from histokit.plugin import Dataset
+from histokit.plugin.options import announced_options
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+#: What no value stands for, where the class finds one itself.
+FOUND = {
+    ("folder", "pattern"): "`{label}/**`",
+    ("folder", "classes"): "those found",
+    ("folder", "positive"): "the last",
+    ("table", "label"): "`label`, if there",
+    ("table", "id"): "`id`, if there",
+    ("table", "mpp"): "`mpp`, if there",
+    ("table", "columns"): "all others",
+    ("table", "classes"): "those found",
+    ("table", "positive"): "the last",
+}
+
+
+@pytest.mark.parametrize("plugin", [Folder, Table], ids=lambda plugin: plugin.name)
+def test_names_and_defaults(plugin: type[Dataset]) -> None:
+    found = re.search(rf"<!-- options {plugin.name} -->\n(.*?)<!-- options -->", README, re.DOTALL)
+    assert found is not None
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()[2:]]
+    expected = []
+    for name, parameter in announced_options(plugin.__init__).items():
+        default = parameter.default
+        shown = "(needed)" if default is parameter.empty else "none" if default in (None, ()) else f"`{default}`"
+        expected.append([f"`{name}`", FOUND.get((plugin.name, name), shown)])
+    assert [row[:2] for row in rows] == expected
+    assert all(len(row) == 3 and len(row[2]) > 10 for row in rows)
+
+
+def test_the_default_pattern_is_the_one_that_is_told(tmp_path: Path) -> None:
+    assert Folder(tmp_path).pattern.text == "{label}/**"
+    assert Folder(tmp_path, labels="t.csv", on="slide").pattern.text == "{slide}/**"
