@@ -22,6 +22,8 @@ _BLANKS = " \t\n\r\v\f\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u20
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
 _NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _LEADING_ZERO = r"^[-+]?0[0-9]"
+#: What Arrow takes for a number and `_NUMBER` does not.
+_NOT_CANONICAL = r"^[-+]?0[0-9]|^\+"
 #: Such as the well or plate 1E5; programs write numbers with a point or a sign in the exponent.
 _CODE = r"^[0-9]+[eE][0-9]+$"
 _WRITTEN_BY_A_PROGRAM = r"\.|[eE][+-]"
@@ -73,7 +75,7 @@ def tidy(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
     A word of `MISSING` in quotes is a text, unless there are blanks around it or all else are numbers.
     """
-    if _all_match(column, _NUMBER):
+    if _numbers(column) is not None:
         return column
     plain = pc.utf8_normalize(pc.utf8_trim(column, _BLANKS), form="NFC")
     missing = pc.fill_null(_is_missing(plain), False)
@@ -101,11 +103,16 @@ def kind_of(column: pa.ChunkedArray) -> pa.DataType:
     return pa.bool_() if pc.all(truths).as_py() else pa.string()
 
 
-def is_feature(column: pa.ChunkedArray) -> bool:
-    """Whether a column of texts holds numbers that may be features, be they exact or not."""
-    if column.null_count == len(column) or not _all_match(column, _NUMBER) or _all_match(column, _CODE):
-        return False
-    return not _all_match(column, _WHOLE) or _cast(column, pa.int64()) is not None
+def feature_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return a column of texts as the numbers of a feature, exact or not; none where it holds something else."""
+    first = next((text.as_py() for text in column if text.is_valid), None)
+    numbers = None if first is None else _numbers(column)
+    if numbers is None or first is None:
+        return None
+    if re.match(_WHOLE, first):
+        exact = _cast(column, pa.int64())
+        return exact if exact is not None else None if _all_match(column, _WHOLE) else numbers
+    return None if re.match(_CODE, first) and _all_match(column, _CODE) else numbers
 
 
 def typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -187,6 +194,14 @@ def _without(column: pa.ChunkedArray, where: Any) -> pa.ChunkedArray:
 def _truths(column: pa.ChunkedArray) -> pa.ChunkedArray:
     places = pc.index_in(column, pa.array(list(TRUTH)))
     return pa.chunked_array([pa.array(list(TRUTH.values())).take(part) for part in places.chunks], pa.bool_())
+
+
+def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return texts as numbers, none unless all are finite ones; several times as fast as a pattern for each."""
+    numbers = _cast(column, pa.float64())
+    if numbers is None or not pc.all(pc.is_finite(numbers), skip_nulls=True).as_py():
+        return None
+    return None if _any_match(column, _NOT_CANONICAL) else numbers
 
 
 def _is_missing(column: pa.ChunkedArray) -> Any:

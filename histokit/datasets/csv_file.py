@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,17 +41,12 @@ def read_csv(path: Path) -> pa.Table:
     """
     from pyarrow import csv
 
-    beginning = _beginning(path)
-    encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
-    _check_text(path, beginning, encoding)
-    parse = csv.ParseOptions(delimiter=_separator(path, beginning.decode(encoding, "replace")), newlines_in_values=True)
+    encoding, parse = _check_text(path)
 
     def read(threads: bool) -> pa.Table:
         options = csv.ReadOptions(use_threads=threads, encoding=encoding)
-        with csv.open_csv(path, read_options=options, parse_options=parse) as file:
-            names = file.schema.names
         convert = csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
+            column_types=dict.fromkeys(_names(path, parse, options), pa.string()),
             null_values=list(MISSING),
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -69,6 +65,24 @@ def read_csv(path: Path) -> pa.Table:
     return table
 
 
+def header(path: Path) -> list[str]:
+    """Return the names of the columns of a CSV file, as they are written."""
+    from pyarrow import csv
+
+    encoding, parse = _check_text(path)
+    try:
+        return _names(path, parse, csv.ReadOptions(encoding=encoding))
+    except (pa.ArrowException, UnicodeError, OSError) as error:
+        raise _unreadable(path, error, encoding) from error
+
+
+def _names(path: Path, parse: Any, options: Any) -> list[str]:
+    from pyarrow import csv
+
+    with csv.open_csv(path, read_options=options, parse_options=parse) as file:
+        return list(file.schema.names)
+
+
 def _from_one_thread(read: object) -> pa.ArrowInvalid | None:
     try:
         read(False)  # type: ignore[operator]
@@ -85,7 +99,12 @@ def _beginning(path: Path) -> bytes:
         raise _unreadable(path, error, "utf-8") from error
 
 
-def _check_text(path: Path, beginning: bytes, encoding: str) -> None:
+def _check_text(path: Path) -> tuple[str, Any]:
+    """Return the encoding of a file, and how its cells are separated; raise where it is no text."""
+    from pyarrow import csv
+
+    beginning = _beginning(path)
+    encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
     for magic, what in _OTHER_FILES.items():
         if beginning.startswith(magic):
             raise DataError(f"The table {str(path)!r} cannot be read: it is {what}.", next="Save it as CSV in UTF-8.")
@@ -96,6 +115,8 @@ def _check_text(path: Path, beginning: bytes, encoding: str) -> None:
             f"The table {str(path)!r} cannot be read: it holds zero bytes, as UTF-16 without its mark does.",
             next="Save it in UTF-8.",
         )
+    separator = _separator(path, beginning.decode(encoding, "replace"))
+    return encoding, csv.ParseOptions(delimiter=separator, newlines_in_values=True)
 
 
 def _separator(path: Path, text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,16 @@ class Sheet:
     notes: list[str]
 
 
-def read_cells(path: Path) -> pa.Table:
+def read_cells(
+    path: Path, convert: Callable[[str, pa.ChunkedArray], pa.ChunkedArray] = lambda _, column: plain(column)
+) -> pa.Table:
     """Read a CSV or Parquet file with tidy names and cells.
+
+    Parameters
+    ----------
+    path : Path
+    convert : callable
+        What makes cells tidy, given the name of their column and what the file holds.
 
     Returns
     -------
@@ -62,7 +70,7 @@ def read_cells(path: Path) -> pa.Table:
     table = _read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
     names = tidy_names(table.column_names, path)
     try:
-        columns = [plain(column) for column in table.columns]
+        columns = [convert(name, column) for name, column in zip(names, table.columns, strict=True)]
     except pa.ArrowException as error:
         raise DataError(
             f"The table {str(path)!r} cannot be read: {str(error).splitlines()[0]}", next="Save texts in UTF-8."

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pyarrow import compute as pc
 
 from histokit.datasets import cells
-from histokit.datasets.tables import PARQUET, is_index, passed_over, read_cells, tidy_names
+from histokit.datasets.csv_file import header
+from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
 from histokit.errors import DataError, UsageError
 from histokit.features import array_file
 from histokit.features.sample_columns import PROVENANCE_KEY
@@ -113,20 +113,18 @@ def exported_features(names: Sequence[str]) -> list[str]:
 
 
 def _csv(path: Path, described: Callable[[str], bool]) -> pa.Table:
-    found = read_cells(path)
-    features = set(exported_features(found.column_names) or found.column_names)
-    columns = [
-        _numbers(column) if name in features and not described(name) and cells.is_feature(column) else column
-        for name, column in zip(found.column_names, found.columns, strict=True)
-    ]
-    return pa.table(columns, names=found.column_names)
+    def convert(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if described(name) or (exported and not _EXPORTED.fullmatch(name)):
+            return plain(column)
+        numbers = cells.feature_numbers(column)
+        if numbers is not None:
+            return numbers
+        tidied = plain(column)
+        numbers = cells.feature_numbers(tidied)
+        return tidied if numbers is None else numbers
 
-
-def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    try:
-        return pc.cast(column, pa.int64())
-    except pa.ArrowInvalid:
-        return pc.cast(column, pa.float64())
+    exported = any(_EXPORTED.fullmatch(name) for name in header(path))
+    return read_cells(path, convert)
 
 
 def is_number(kind: pa.DataType) -> bool:
