@@ -24,6 +24,8 @@ _LONG = {_OFFSETS, _BYTE_COUNTS, _TILE_OFFSETS, _TILE_BYTE_COUNTS, SUB_IFDS}
 def page(pixels: np.ndarray, tags: Mapping[int, Any] | None = None, **how: Any) -> dict[str, Any]:
     """Describe a page of a TIFF file: (H, W) or (H, W, C) pixels as they are to be stored, and tags besides the usual.
 
+    A tag that is none is left out.
+
     `how`: ``rows`` of a strip, ``tile`` (a side), ``data`` (strips as they are stored, instead of the pixels).
     """
     return {"pixels": np.asarray(pixels), "tags": dict(tags or {}), **how}
@@ -71,7 +73,7 @@ def _tags(each: dict[str, Any], content: bytearray, order: str) -> dict[int, Any
     for data in stored:
         tags[places].append(len(content))
         content += data + b"\0" * (-len(data) % 2)
-    return {**tags, **given}
+    return {tag: value for tag, value in {**tags, **given}.items() if value is not None}
 
 
 def _tiles(plane: np.ndarray, side: int) -> list[np.ndarray]:

@@ -18,6 +18,7 @@ from histokit.features.ingested import IngestedFiles, files_table, open_files
 from histokit.features.reader import ReadResult, read_samples, rebuild_sample
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
+from histokit.plugin.remarks import RemarkTally
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, PROBLEM_SCHEMA
 
@@ -42,7 +43,7 @@ class Images:
     rows : array of int, optional
         Positions in the table; all where not given.
     held : dict, optional
-        Position → pixels, of images that were read before.
+        Position → what was read before.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Images:
         files: IngestedFiles,
         samples: pa.Table,
         rows: npt.NDArray[np.intp] | None = None,
-        held: dict[int, Pixels] | None = None,
+        held: dict[int, ReadResult] | None = None,
     ):
         self.files, self.samples = files, samples
         self._rows = np.arange(len(samples)) if rows is None else rows
@@ -100,23 +101,28 @@ class Images:
                 raise _unreadable([self.samples.column("id")[result.position].as_py()], [str(result.reason)])
             yield result.pixels
 
-    def unreadable(self) -> dict[int, str]:
-        """Read all images, and return row → reason of those that cannot be read."""
-        return {row: result.reason for row, result in enumerate(self._read()) if result.reason is not None}
+    def unreadable(self, tally: RemarkTally) -> dict[int, str]:
+        """Read all images, count what is to be known of them, and return row → reason of those that cannot be read."""
+        bad = {}
+        for row, result in enumerate(self._read()):
+            tally.add(result.remarks)
+            if result.reason is not None:
+                bad[row] = result.reason
+        return bad
 
     def _read(self) -> Iterator[ReadResult]:
         absent = [int(place) for place in self._rows if int(place) not in self._held]
         lacking = set(absent)
         workers = min(8, os.cpu_count() or 1)
         fresh = read_samples(self.files, ((place, self._sample(place)) for place in absent), workers, _AHEAD)
-        size = sum(pixels.nbytes for pixels in self._held.values())
+        size = sum(result.nbytes for result in self._held.values())
         for place in map(int, self._rows):
             if place not in lacking:
-                yield ReadResult(place, self._held[place], None, None)
+                yield self._held[place]
                 continue
             result = next(fresh)
             if result.pixels is not None and size + result.nbytes <= HELD_BYTES:
-                self._held[place] = result.pixels
+                self._held[place] = result
                 size += result.nbytes
             yield result
 
@@ -179,21 +185,30 @@ def _as_features(images: Images, record: DatasetRecord) -> FeatureSet:
     return FeatureSet(cast(Any, images), images.samples, record, (part,))
 
 
-def check_readable(store: Store, features: FeatureSet) -> None:
+def check_readable(store: Store, features: FeatureSet) -> list[str]:
     """Read all images once, so that one that cannot be read is told before any work is done.
+
+    Returns
+    -------
+    list of str
+        What is to be known of the images, a line for each kind.
 
     Raises
     ------
     DataError
         Naming them; they are listed among the problems of the dataset too.
     """
-    bad = _set_aside(store, features)
+    tally = RemarkTally()
+    bad = _set_aside(store, features, tally=tally)
     if bad:
         ids = features.sample_ids
         raise _unreadable([ids[row] for row in bad], list(bad.values()), len(features))
+    return [line for _, _, line in tally.lines()]
 
 
-def _set_aside(store: Store, features: FeatureSet, known: bool = False) -> dict[int, str]:
+def _set_aside(
+    store: Store, features: FeatureSet, known: bool = False, tally: RemarkTally | None = None
+) -> dict[int, str]:
     """Write which images cannot be read, and why, among the problems, or look there; return row → reason."""
     ids, contents, name = features.sample_ids, features.content, features.record.name
     if known:
@@ -201,7 +216,7 @@ def _set_aside(store: Store, features: FeatureSet, known: bool = False) -> dict[
         reasons = {(row["id"], row["content"]): row["reason"] for row in listed}
         pairs = enumerate(zip(ids, contents, strict=True))
         return {row: reasons[pair] for row, pair in pairs if pair in reasons}
-    bad = cast(Images, features.X).unreadable()
+    bad = cast(Images, features.X).unreadable(tally or RemarkTally())
     rows = [
         {"dataset": name, "id": ids[row], "content": contents[row], "stage": _STAGE, "reason": reason}
         for row, reason in bad.items()

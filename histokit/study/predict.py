@@ -59,18 +59,19 @@ def predict(
     run = store.run(run_id)
     if classifier(run.classifier).pixels:
         images = open_images(store, dataset, allow_missing=allow_missing)
-        check_readable(store, images)
-        return predict_features(store, run, images, force=force)
+        seen = check_readable(store, images)
+        return predict_features(store, run, images, force=force, remarks=seen)
     tables = {table.name: table for table in store.feature_tables()}
     wanted = [_table(run, str(part["table"]), tables) for part in run.features]
+    remarks: dict[str, None] = {}
     for variant in _variants(wanted):
         if variant[0].imported:
             _require_imported(store, run, dataset, variant)
         else:
-            _extract_variant(store, dataset, variant, device, batch_size, progress)
+            remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, device, batch_size, progress))
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
     features = store.features(dataset, address, allow_missing=allow_missing)
-    return predict_features(store, run, features, force=force)
+    return predict_features(store, run, features, force=force, remarks=list(remarks))
 
 
 def _table(run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:
@@ -113,7 +114,8 @@ def _extract_variant(
     device: str,
     batch_size: int | None,
     progress: Callable[..., None],
-) -> None:
+) -> tuple[str, ...]:
+    """Extract what is missing, and return what is to be known of the images."""
     spec, info = tables[0].spec, tables[0].info
     done = extract(
         store,
@@ -136,3 +138,4 @@ def _extract_variant(
             f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
             next="Bring back the same weights file, or train again on the new features.",
         )
+    return done.warnings

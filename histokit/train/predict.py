@@ -73,7 +73,9 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, *, force: bool = False) -> RunRecord:
+def predict_features(
+    store: FeatureStore, run: RunRecord, features: FeatureSet, *, force: bool = False, remarks: Sequence[str] = ()
+) -> RunRecord:
     """Predict samples with the model of a run, and store the predictions.
 
     Parameters
@@ -85,6 +87,8 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
         Features of the same tables' specs, of any dataset, with labels or without.
     force : bool
         Do it again even if it is stored.
+    remarks : sequence of str
+        What is to be known of the images, for the notes of the run.
 
     Returns
     -------
@@ -124,7 +128,7 @@ def predict_features(store: FeatureStore, run: RunRecord, features: FeatureSet, 
     )
     # Models of units that were stored earlier know the digests of units in place of those of samples.
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
-    notes = [*seen, *_strange_notes(run, truth)]
+    notes = [*seen, *_strange_notes(run, truth), *remarks]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
     store.save_run(record, table, None)
     return record

@@ -156,8 +156,8 @@ def _train_one(
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     finished = Finished(store, run_id, experiment.features.sample_ids)
-    if classifier_named(recipe.classifier).pixels:
-        check_readable(store, experiment.features)
+    pixels = classifier_named(recipe.classifier).pixels
+    remarks = check_readable(store, experiment.features) if pixels else []
     parts, said = selection_parts(recipe, experiment, store)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
@@ -177,7 +177,7 @@ def _train_one(
         metric=experiment.problem.metric,
         parameters={**question.parameters(experiment), "final": final.document()},
         folds=documents,
-        notes=[*experiment.notes, *said, *fold_notes(recipe, trained, documents)],
+        notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

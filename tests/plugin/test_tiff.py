@@ -206,6 +206,8 @@ def test_three_pages_that_are_said_to_be_channels(tmp_path, program):
         ("ImageJ=1.53t\nimages=3\nslices=3\n", 3, "has 3 planes or pages"),
         ("ImageJ=1.53t\nimages=3\nframes=3\n", 3, "has 3 planes or pages"),
         ("ImageJ=1.53t\nimages=6\nchannels=3\nslices=2\n", 6, "has 6 planes or pages"),
+        ("ImageJ=1.53t\nimages=3\nchannels=3\nframes=2\n", 3, "has 3 planes or pages"),
+        (ome(channels=3, z=1, t=2), 3, "has 6 planes or pages by its own description"),
         ("ImageJ=1.53t\nimages=4\nchannels=4\n", 4, "has 4 channels, 10 × 12 pixels each"),
         ("ImageJ=1.53t\nimages=3\nchannels=3\n", 1, "has 3 channels by its own description"),
         ("ImageJ=1.53t\nimages=300\nslices=300\n", 1, "has 300 planes or pages by its own description"),
@@ -278,7 +280,9 @@ REFUSED = [
     (GREY, {COMPRESSION: 50002}, "is compressed by JPEG XL"),
     (GREY, {COMPRESSION: 65000}, r"is compressed by a method \(TIFF compression 65000\)"),
     (GREY, {DEPTH: 3}, "more than one plane in depth"),
+    (GREY, {32998: 3}, "more than one plane in depth"),
     (GREY, {STACK: [1] * 12}, "MetaMorph stack"),
+    (GREY, {PHOTOMETRIC: None}, "does not say whether 0 is black or white"),
     (GREY, {PREDICTOR: 2}, "names a predictor, but no compression"),
     (DEEP.repeat(3).reshape(12, 10, 3), {PLANAR: 2}, "16 bits in separate planes without compression"),
     (FOUR, {PLANAR: 2, EXTRA_SAMPLES: 1}, "associated transparency in a separate plane"),
@@ -439,3 +443,45 @@ def test_bits_that_are_told_from_outside(tmp_path):
     # What the file says of itself counts.
     path = tiff(tmp_path / "e.tif", page(DEEP >> 6, {DESCRIPTION: ome(more='SignificantBits="10"')}))
     equal(read_image(path, 12), grey(DEEP >> 8))
+
+
+def test_unsigned_32_bits_are_refused_by_name_in_either_order(tmp_path):
+    with pytest.raises(DataError, match="pixels of 32 bits"):
+        read_image(tiff(tmp_path / "a.tif", page(DEEP.astype(np.uint32)), order=">"))
+
+
+def test_grey_with_transparency(tmp_path):
+    pixels = np.dstack([GREY, np.where(np.arange(10) < 5, 255, 0)[None].repeat(12, 0).astype(np.uint8)])
+    wanted = np.where(np.arange(10) < 5, GREY, 255)
+    with pytest.warns(ImageWarning, match=r"transparent in places, which became white \(50 % of its pixels\)"):
+        equal(read_image(tiff(tmp_path / "a.tif", page(pixels, {EXTRA_SAMPLES: 2}))), grey(wanted))
+
+
+def test_a_dim_colour_map_and_one_of_8_bits(tmp_path):
+    path = tiff(tmp_path / "a.tif", page(GREY, {PHOTOMETRIC: 3, COLOUR_MAP: [256] * 768}))
+    equal(read_image(path), np.ones((12, 10, 3)))
+    path = tiff(tmp_path / "b.tif", page(GREY, {PHOTOMETRIC: 3, COLOUR_MAP: [255] * 768}))
+    with pytest.raises(DataError, match="colour map of 8 bits"):
+        read_image(path)
+
+
+def test_rows_fill_whole_bytes(tmp_path):
+    # Ten pixels of one bit take two bytes.
+    tags = {WIDTH: 10, HEIGHT: 12, BITS: 1}
+    equal(read_image(tiff(tmp_path / "a.tif", page(GREY, tags, data=[bytes(24)]))), np.zeros((12, 10, 3)))
+    with pytest.raises(DataError, match="truncated"):
+        read_image(tiff(tmp_path / "b.tif", page(GREY, tags, data=[bytes(15)])))
+
+
+def test_lengths_of_strips_may_be_left_out(tmp_path):
+    equal(read_image(tiff(tmp_path / "a.tif", page(GREY, {279: None}, rows=5))), grey(GREY))
+
+
+def test_channels_that_are_not_the_first_three_pages_or_not_grey_are_refused(tmp_path):
+    first = page(GREY, {DESCRIPTION: CHANNELS["imagej"]})
+    path = tiff(tmp_path / "a.tif", first, page(GREY[::2], {SUBFILE_TYPE: 1}), page(GREY), page(GREY))
+    with pytest.raises(DataError, match="has 3 channels"):
+        read_image(path)
+    bits = [page(GREY[:, :2], {WIDTH: 10, BITS: 1, DESCRIPTION: CHANNELS["imagej"]}) for _ in range(3)]
+    with pytest.raises(DataError, match="has 3 channels"):
+        read_image(tiff(tmp_path / "b.tif", *bits))

@@ -8,6 +8,7 @@ from histokit.features.images import Images
 from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Dataset
 from histokit.plugin.digests import digest_bytes
+from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.estimators import dump, fit, load, scores
 from histokit.protocol.grids import make_grid
 from histokit.protocol.leaf_frequencies import LeafFrequencySVM
@@ -201,7 +202,7 @@ def test_senseless_settings_are_refused(given, message):
 
 def test_images_are_read_once(images):
     fresh = as_images(textures(6))
-    fresh[:4].unreadable()
+    fresh[:4].unreadable(RemarkTally())
     assert [pixels.shape for pixels in fresh[[1, 0]]] == [(20, 20, 3)] * 2
     list(fresh)
     assert sorted(fresh.files.dataset.read_ids) == sorted(fresh.ids)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from tiny_plugin import TinyPlugin
@@ -72,3 +73,12 @@ def test_a_filter_that_keeps_nothing_is_named(store: FeatureStore, run_id: str) 
     assert store.has_run(run_id)
     with pytest.raises(DataError, match="keeps no sample of 'd'"):
         histokit.train(store, "d", "tiny/3", "knn", where="patient = 'none'")
+
+
+def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStore, run_id: str, images: Path) -> None:
+    new = images.parent / "dark"
+    new.mkdir()
+    Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(new / "camera.png")
+    histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
+    notes = histokit.predict(store, run_id, "new").notes
+    assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1

@@ -42,6 +42,18 @@ def test_a_run_like_any_other(ingested: FeatureStore) -> None:
     np.testing.assert_array_equal(scores[:, 0], -scores[:, 1])
 
 
+def test_what_is_to_be_known_of_the_images_is_among_the_notes(store: FeatureStore, images: Path) -> None:
+    for path in list(images.rglob("*.png"))[:3]:
+        deep = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(deep).save(path)
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    for options in ({"split": "holdout"}, {"split": "leave-one-group-out", "allow_missing": True}):
+        run = train(store, **options)
+        (note,) = [note for note in run.notes if "quarter of its range" in note]
+        assert note.startswith("3 images: each uses less than a quarter")
+    assert note in histokit.predict(store, run.id, "d").notes
+
+
 def test_trees_that_hardly_split_are_told(ingested: FeatureStore) -> None:
     assert not any("leaves" in note for note in train(ingested, split="holdout").notes)
     run = train(ingested, split="holdout", grid=GRID | {"min_leaf": 200})
