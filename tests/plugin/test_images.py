@@ -18,6 +18,7 @@ from raw_images import png
 from histokit.errors import DataError
 from histokit.plugin import crop, images, read_image
 from histokit.plugin.images import RecentImages
+from histokit.plugin.remarks import ImageWarning
 
 GREY = np.array([[0, 100, 255]], dtype=np.uint8)
 
@@ -132,6 +133,20 @@ def test_16_bits_of_colour_and_of_transparency(tmp_path):
     assert read_image(path).tolist() == [[[0, 1, 255], [156, 0, 0]]]
     path = png(tmp_path / "b.png", (2, 1, 16, 6), b"\0" + struct.pack(">8H", 0, 256, 65535, 65535, 1, 1, 1, 0))
     assert read_image(path).tolist() == [[[0, 1, 255], [255, 255, 255]]]
+
+
+def test_a_transparent_colour_of_16_bits(tmp_path):
+    # Of grey, 4095 is transparent and 4094 is not, though both come to 15.
+    grey = b"\0" + struct.pack(">3H", 4095, 4094, 65535)
+    with pytest.warns(ImageWarning, match=r"transparent in places, which became white \(33.3 % of its pixels\)"):
+        read = read_image(png(tmp_path / "a.png", (3, 1, 16, 0), grey, tRNS=struct.pack(">H", 4095)))
+    assert read.tolist() == grey_as_rgb(255, 15, 255)
+    assert read_image(png(tmp_path / "b.png", (3, 1, 16, 0), grey, tRNS=struct.pack(">H", 7))).tolist() == grey_as_rgb(
+        15, 15, 255
+    )
+    colour = b"\0" + struct.pack(">6H", 256, 512, 768, 1024, 1280, 65535)
+    with pytest.raises(DataError, match="has a transparent colour of 16 bits"):
+        read_image(png(tmp_path / "c.png", (2, 1, 16, 2), colour, tRNS=struct.pack(">3H", 256, 512, 768)))
 
 
 @FIRST
