@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console
 from histokit.layout import Pieces, Sheet
+from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
@@ -27,8 +28,10 @@ def evaluate(
             metavar="COLUMN[:mean|median|vote],...", help="Score the units of a level, or inside those of a column."
         ),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of groups for 95 % intervals.")] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the resamples.")] = 0,
     metric: Annotated[str | None, typer.Option(metavar="M", help="Print this one only.")] = None,
     figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw confusion matrix and folds as .png, .svg or .pdf.")
@@ -204,8 +207,10 @@ def compare(
         list[str] | None,
         typer.Option(metavar="KEYS", help="Only the best on each dataset of each strategy, or classifier, network, …"),
     ] = None,
-    bootstrap: Annotated[int, typer.Option(metavar="N", min=1, help="Resamples of groups for intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the resamples.")] = 0,
+    bootstrap: Annotated[
+        int, typer.Option(metavar="N", **LIMITS["bootstrap"] | {"min": 1}, help="Resamples of groups for intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the resamples.")] = 0,
     figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the average ranks as .png, .svg or .pdf.")
     ] = None,

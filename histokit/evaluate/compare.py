@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from histokit.errors import UsageError
 from histokit.evaluate.cells import Cell, Table, best_of_each, cell_documents, make_table
 from histokit.evaluate.columns import Column, column_key, make_columns
 from histokit.evaluate.facts import Facts, describe_runs, usual_metrics
@@ -18,6 +17,7 @@ from histokit.evaluate.remarks import cell_remarks, column_remarks, leak_remarks
 from histokit.evaluate.scored import Scored, score_runs
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.protocol.scorers import check_metric
+from histokit.ranges import check_range
 from histokit.store import RunRecord, Store
 
 
@@ -113,8 +113,8 @@ def compare(
     ------
     UsageError, StoreError, DataError
     """
-    if bootstrap < 1:
-        raise UsageError(f"{bootstrap} resamples are none.", next="Give for instance --bootstrap 1000")
+    check_range("bootstrap", bootstrap, low=1)
+    check_range("seed", seed)
     named = [runs] if isinstance(runs, str) else list(runs)
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     records = pick_runs(store, named, datasets, where, everything)

@@ -13,6 +13,7 @@ from histokit.evaluate.frame import Frame, Objects, read_frame
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import by_levels, inside_units, parse_by
 from histokit.protocol.scorers import check_metric
+from histokit.ranges import check_ranges
 from histokit.store import RunRecord, Store
 
 
@@ -114,8 +115,7 @@ def evaluate(
     entries = parse_by(by)
     if metric is not None:
         check_metric(metric)
-    if bootstrap < 0:
-        raise UsageError(f"{bootstrap} resamples are none.", next="Give for instance --bootstrap 1000")
+    check_ranges(bootstrap=bootstrap, seed=seed)
     ids = [runs] if isinstance(runs, str) else list(runs)
     found = []
     for number, run_id in enumerate(ids):

@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console
 from histokit.errors import ExitCode
+from histokit.ranges import LIMITS
 
 _SHOWN_PROBLEMS = 20
 
@@ -44,10 +45,14 @@ def extract(
     ] = "float32",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Rows of each forward pass. [default: by network and device]")
+        int | None,
+        typer.Option(
+            metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
+        ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Threads that read images. [default: by the machine]")
+        int | None,
+        typer.Option(metavar="N", **LIMITS["workers"], help="Threads that read images. [default: by the machine]"),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[

@@ -138,7 +138,7 @@ def extract(
     """
     started = time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
-    check_options(precision, device, batch_size)
+    check_options(precision, device, batch_size, workers)
     known_dtype({"store_dtype": store_dtype})
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:

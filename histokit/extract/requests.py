@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.options import parse_pairs
+from histokit.ranges import check_ranges
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -63,7 +64,9 @@ def as_texts(changes: Mapping[str, object]) -> list[str]:
     return [f"{key}={value}" for key, value in joined.items()]
 
 
-def check_options(precision: str = "float32", device: str = "auto", batch_size: int | None = None) -> None:
+def check_options(
+    precision: str = "float32", device: str = "auto", batch_size: int | None = None, workers: int | None = None
+) -> None:
     """Raise unless networks can run in such a way.
 
     Raises
@@ -75,5 +78,4 @@ def check_options(precision: str = "float32", device: str = "auto", batch_size: 
         raise UsageError(f"The precision {precision!r} is unknown.", next=f"{hint}Use one of {', '.join(PRECISIONS)}.")
     if device.partition(":")[0] not in DEVICES:
         raise UsageError(f"There is no device {device!r} for networks.", next="Use auto, cpu or cuda.")
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f"The batch size {batch_size} is impossible.", next="Give at least 1.")
+    check_ranges(batch_size=batch_size, workers=workers)

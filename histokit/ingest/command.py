@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console
+from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.store.records import DatasetRecord
@@ -75,18 +76,21 @@ def split(
         str | None, typer.Option(metavar="COL", help="The column that no fold may cut through; the dataset's own.")
     ] = None,
     test: Annotated[float | None, typer.Option(metavar="FRACTION", help="Hold out this share for testing.")] = None,
-    folds: Annotated[int | None, typer.Option(metavar="N", help="Cross-validate in N folds.")] = None,
+    folds: Annotated[
+        int | None, typer.Option(metavar="N", **LIMITS["folds"], help="Cross-validate in N folds.")
+    ] = None,
     leave_one_group_out: Annotated[
         bool, typer.Option("--leave-one-group-out", help="One fold for each group.")
     ] = False,
     from_file: Annotated[
         Path | None, typer.Option("--from", metavar="FILE.csv", help="Columns id, role and, for folds, fold, repeat.")
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="R", help="Repeat with other folds.")] = 1,
+    repeats: Annotated[int, typer.Option(metavar="R", **LIMITS["repeats"], help="Repeat with other folds.")] = 1,
     train_groups: Annotated[
-        int | None, typer.Option(metavar="K", help="Train on K groups only, drawn in each fold.")
+        int | None,
+        typer.Option(metavar="K", **LIMITS["train_groups"], help="Train on K groups only, drawn in each fold."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the draw.")] = 0,
 ) -> None:
     """Make a named split of a dataset, group by group.
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError
 from histokit.plugin.digests import digest_bytes
-from histokit.plugin.ranges import SEEDS
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
+from histokit.ranges import SEEDS
 
 #: Repeat, fold, sample id, role.
 Row = tuple[int, int, str, str]

@@ -13,6 +13,7 @@ from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.rows import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
+from histokit.ranges import check_range, check_ranges
 from histokit.store.records import DatasetRecord, Split, split_rows
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def make_split(
     """
     column = group or record.group
     check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column)
+    seed = check_range("seed", seed)
     data, notes = _labelled(samples, column, target)
     if from_file is not None:
         rows = _from_file(from_file, samples, data, notes)
@@ -130,16 +132,9 @@ def check_how(
     choices = "--test FRACTION, --folds N, --leave-one-group-out or --from FILE.csv"
     if ways != 1:
         raise UsageError(f"A split needs one of {choices}; {ways} are given.", next=f"Give one of {choices}.")
-    if test is not None and not 0 < test < 1:
-        raise UsageError(f"The test fraction {test} is not between 0 and 1.", next="Give for instance --test 0.2")
-    if folds is not None and folds < 2:
-        raise UsageError(f"{folds} folds are no cross-validation.", next="Give at least --folds 2")
-    if repeats < 1:
-        raise UsageError(f"{repeats} repeats are none.", next="Give --repeats 1 or more.")
+    check_ranges(test=test, folds=folds, repeats=repeats, train_groups=train_groups)
     if repeats > 1 and (from_file is not None or (leave_one_group_out and train_groups is None)):
         raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
-    if train_groups is not None and train_groups < 1:
-        raise UsageError(f"{train_groups} training groups are none.", next="Give --train-groups 1 or more.")
     if column is None and (leave_one_group_out or train_groups is not None):
         raise UsageError("The dataset names no group.", next="Name the column of the groups with --group COLUMN.")
 

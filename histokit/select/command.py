@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console
 from histokit.layout import Pieces, listed, prose
+from histokit.ranges import LIMITS
 
 #: What one document of a selection leaves out: as many entries as there are samples.
 _LONG = ("fitted_on", "contents", "vectors")
@@ -36,7 +37,8 @@ def select(
     ] = None,
     method: Annotated[str, typer.Option(metavar="rfe", help="Recursive feature elimination.")] = "rfe",
     tolerance: Annotated[
-        float, typer.Option(metavar="T", help="How far the smallest subset may be below the best.")
+        float,
+        typer.Option(metavar="T", **LIMITS["tolerance"], help="How far the smallest subset may be below the best."),
     ] = 0.005,
     step: Annotated[
         str,
@@ -47,10 +49,12 @@ def select(
         ),
     ] = "auto",
     metric: Annotated[str | None, typer.Option(metavar="M", help="To judge by. [default: the dataset's own]")] = None,
-    inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds to score each size in.")] = 5,
+    inner_folds: Annotated[
+        int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds to score each size in.")
+    ] = 5,
     target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of folds and trees.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of folds and trees.")] = 0,
     figure: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the score by subset size: .png, .svg or .pdf.")
     ] = None,
@@ -166,10 +170,10 @@ def importances(
     max_features: Annotated[
         str, typer.Option(metavar="M", help="Columns tried at each node: sqrt, n/2, n or a number.")
     ] = "sqrt",
-    trees: Annotated[int, typer.Option(metavar="N", min=1, help="For each dataset.")] = 100,
+    trees: Annotated[int, typer.Option(metavar="N", **LIMITS["trees"], help="For each dataset.")] = 100,
     target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the trees.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the trees.")] = 0,
     figure: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the shares: .png, .svg or .pdf.")] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
 ) -> None:

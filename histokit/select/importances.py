@@ -15,6 +15,7 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.protocol.estimators import fit
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.grids import make_grid
+from histokit.ranges import check_ranges
 
 #: The most important columns that together hold 10 % of all importance, those that bring it to 25 %, and so on:
 #: the colours of Figure 5 of Mormont et al. 2018.
@@ -102,6 +103,7 @@ def importance_shares(
     """
     if not datasets or len(set(datasets)) < len(datasets):
         raise UsageError("Give one dataset or more, each once.", next="See: histokit list datasets")
+    check_ranges(trees=trees, seed=seed)
     parameters = make_grid("et", {"max_features": max_features, "trees": str(trees)})[0]
     options: dict[str, Any] = {"split": split, "target": target, "where": where, "allow_missing": allow_missing}
     found: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ from histokit.protocol.finished import Finished
 from histokit.protocol.places import Rows
 from histokit.protocol.progress import Progress
 from histokit.protocol.sizes import AUTO, parse_step
+from histokit.ranges import check_range
 from histokit.store.records import SelectionRecord
 
 #: Raised when the same question would give another selection than before.
@@ -137,9 +138,11 @@ def _question(
             f"There is no selection method {how['method']!r}.",
             next=f"{did_you_mean(how['method'], METHODS)}Use one of {', '.join(METHODS)}.",
         )
+    numbers = {name: check_range(name, how[name]) for name in ("tolerance", "inner_folds")}
+    options = {**options, "seed": check_range("seed", options["seed"])}
     experiment = prepare(store, dataset, features, allow_missing=allow_missing, outline=outline, **options)
     asked = {name: options[name] for name in ("target", "where", "seed")}
-    parameters = {**how, "step": parse_step(how["step"]), "metric": experiment.problem.metric, **asked}
+    parameters = {**how, **numbers, "step": parse_step(how["step"]), "metric": experiment.problem.metric, **asked}
     identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
     return experiment, parameters, digest_json(identity).hex()[:12]
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError
 from histokit.plugin.digests import DIGEST_BYTES
+from histokit.ranges import check_range
 from histokit.store.database import FORMAT_KEY, Database
 from histokit.store.digest_columns import DIGEST, Digests, stream
 from histokit.store.fingerprints import row_key
@@ -25,9 +26,6 @@ from histokit.store.vectors import FeatureTable
 
 LOCK = "gc.lock"
 _DELETED_AT_ONCE = 1_000
-
-#: Minutes: a thousand years.
-_LONGEST = 525_600_000
 
 Progress = Callable[..., None]
 
@@ -116,11 +114,7 @@ def collect_garbage(
     UsageError
         If `older_than` is negative.
     """
-    if not 0 <= older_than <= _LONGEST:
-        raise UsageError(
-            f"--older-than {older_than:g} is {'too long ago' if older_than > 0 else 'in the future'}.",
-            next=f"Give 0 to {_LONGEST:,} minutes.",
-        )
+    older_than = check_range("older_than", older_than)
     names = _names(store)
     horizon = datetime.now(UTC) - timedelta(minutes=older_than)
     if dry_run:

@@ -11,6 +11,7 @@ from histokit import completion, console
 from histokit.console import named
 from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
+from histokit.ranges import LIMITS
 
 _Dataset = Annotated[
     str | None,
@@ -216,7 +217,7 @@ def compact() -> None:
 
 def gc(
     older_than: Annotated[
-        float, typer.Option(metavar="MINUTES", help="Keep versions replaced within this time.")
+        float, typer.Option(metavar="MINUTES", **LIMITS["older_than"], help="Keep versions replaced within this time.")
     ] = 60.0,
     stale_rows: Annotated[
         bool, typer.Option("--stale-rows", help="Remove feature rows of samples that changed or are gone.")

@@ -10,6 +10,7 @@ import typer
 
 from histokit import completion, console
 from histokit.layout import prose
+from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.study.run import StudyResult
@@ -30,7 +31,10 @@ def predict(
     ],
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Rows of each forward pass. [default: by network and device]")
+        int | None,
+        typer.Option(
+            metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
+        ),
     ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,

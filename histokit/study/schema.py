@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
 from histokit.errors import did_you_mean
+from histokit.ranges import RANGES
 from histokit.study.mistakes import Mistakes, Place, show_place
 
 
@@ -24,12 +26,8 @@ def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_is_text, value))
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _are_tables(value: Any) -> bool:
@@ -39,10 +37,11 @@ def _are_tables(value: Any) -> bool:
 TEXT = Form("a text in quotes", _is_text)
 TEXTS = Form("a list of texts", _are_texts)
 TEXT_OR_TEXTS = Form("a text or a list of texts", lambda v: _is_text(v) or _are_texts(v))
-WHOLE = Form("a whole number", _is_whole)
-COUNT = Form("a whole number of at least 1", lambda v: _is_whole(v) and v > 0)
-FOLDS = Form("a whole number of at least 2", lambda v: _is_whole(v) and v > 1)
-NUMBER = Form("a number", _is_number)
+NUMBERS = {name: Form(allowed.words, allowed.fits) for name, allowed in RANGES.items()}
+BOOTSTRAP = Form("a whole number of at least 1", lambda v: RANGES["bootstrap"].fits(v) and v > 0)
+STEP = Form(
+    "a share below 1, or a whole number", lambda v: _is_number(v) and v > 0 and (v < 1 or float(v).is_integer())
+)
 FLAG = Form("true or false", lambda v: isinstance(v, bool))
 TABLE = Form("a table", lambda v: isinstance(v, dict))
 TEXT_OR_TABLE = Form("the name of a split, or a table that says how to make it", lambda v: _is_text(v) or bool(v))
@@ -52,14 +51,14 @@ TABLES = Form("a table for each name", _are_tables)
 #: How a split is made; these are options of `histokit split`.
 SPLIT = {
     "name": TEXT,
-    "folds": FOLDS,
-    "test": NUMBER,
+    "folds": NUMBERS["folds"],
+    "test": NUMBERS["test"],
     "leave_one_group_out": FLAG,
     "from": TEXT,
     "group": TEXT,
-    "repeats": COUNT,
-    "train_groups": COUNT,
-    "seed": WHOLE,
+    "repeats": NUMBERS["repeats"],
+    "train_groups": NUMBERS["train_groups"],
+    "seed": NUMBERS["seed"],
 }
 
 #: What may stand at the top for all datasets, and in a dataset for that one.
@@ -83,7 +82,7 @@ BACKBONE = {
     "preprocess": TABLE,
     "precision": TEXT,
     "store_dtype": TEXT,
-    "batch_size": COUNT,
+    "batch_size": NUMBERS["batch_size"],
 }
 
 CLASSIFIER = {"grid": TABLE, "class_weight": TEXT}
@@ -91,12 +90,12 @@ CLASSIFIER = {"grid": TABLE, "class_weight": TEXT}
 #: What every strategy takes.
 STRATEGY = {"backbones": TEXTS, "classifiers": TEXTS}
 
-COMPARE = {"bootstrap": COUNT, "seed": WHOLE, "by": TEXT_OR_TEXTS, "best_of": TEXT_OR_TEXTS}
+COMPARE = {"bootstrap": BOOTSTRAP, "seed": NUMBERS["seed"], "by": TEXT_OR_TEXTS, "best_of": TEXT_OR_TEXTS}
 
 TOP = {
     "store": TEXT,
-    "seed": WHOLE,
-    "inner_folds": FOLDS,
+    "seed": NUMBERS["seed"],
+    "inner_folds": NUMBERS["inner_folds"],
     "device": TEXT,
     "classifiers": TEXTS,
     "strategies": TEXTS,
@@ -139,14 +138,15 @@ def check_table(
     return good
 
 
+_EXAMPLE_NUMBERS = {"folds": "10", "inner_folds": "5", "test": "0.2", "tolerance": "0.005", "seed": "0"}
+
 _EXAMPLES: dict[Form, str] = {
     TEXT: '"…"',
     TEXTS: '["…", "…"]',
     TEXT_OR_TEXTS: '"…" or ["…", "…"]',
-    WHOLE: "0",
-    COUNT: "1",
-    FOLDS: "10",
-    NUMBER: "0.2",
+    STEP: "4",
+    BOOTSTRAP: "1000",
+    **{form: _EXAMPLE_NUMBERS.get(name, "1") for name, form in NUMBERS.items()},
     FLAG: "true or false",
     TABLE: "{ KEY = VALUE }",
     TEXT_OR_TABLE: '"cv" or { folds = 10 }',

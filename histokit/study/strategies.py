@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.study.schema import NUMBER, TEXT, Form
+from histokit.study.schema import NUMBERS, STEP, TEXT, Form
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ STRATEGIES: dict[str, Strategy] = {
     "feature selection": Strategy(
         "the columns of it that recursive elimination keeps in each outer training set",
         selects=True,
-        options={"tolerance": NUMBER, "step": NUMBER},
+        options={"tolerance": NUMBERS["tolerance"], "step": STEP},
     ),
     "merged networks": Strategy("the last layers of all networks together", merges=True),
     "merged layers": Strategy("all layers of each network together", layers="all"),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console
+from histokit.ranges import LIMITS
 
 
 def train(
@@ -47,7 +48,9 @@ def train(
     grid: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
     ] = None,
-    inner_folds: Annotated[int, typer.Option(metavar="N", min=2, help="Group-wise folds for tuning.")] = 5,
+    inner_folds: Annotated[
+        int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds for tuning.")
+    ] = 5,
     scale: Annotated[bool, typer.Option("--scale", help="Standardise columns inside each fold.")] = False,
     choose: Annotated[
         str | None,
@@ -56,7 +59,7 @@ def train(
     solver: Annotated[
         str, typer.Option(metavar="auto|sklearn", help="Whole grids at once, or scikit-learn fit by fit.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", help="Of folds and classifiers.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of folds and classifiers.")] = 0,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
 ) -> None:

@@ -13,6 +13,7 @@ from histokit.protocol.classifiers import check_class_weight, check_solver
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.grids import make_grid
+from histokit.ranges import check_range
 from histokit.train import choices
 from histokit.train.outer import Recipe
 
@@ -100,8 +101,7 @@ def ask(
     """Return what is asked of `histokit.train`, whose parameters and errors these are."""
     if selection and rfe:
         raise UsageError("Both a stored selection and --rfe are given.", next="Give one of --selection and --rfe.")
-    if inner_folds < 2:
-        raise UsageError(f"{inner_folds} inner folds are none.", next="Give --inner-folds 2 or more.")
+    inner_folds, seed = check_range("inner_folds", inner_folds), check_range("seed", seed)
     kept = store.selection(selection) if selection else None
     pixels = classifier_named(classifier).pixels
     if pixels and (selection or rfe or aggregate or scale):
