@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.ranges import check_ranges
 from histokit.store import Store
 
 
@@ -35,8 +35,7 @@ def list_samples(
     UsageError
         If the filter is no condition over the columns, or the limit is negative.
     """
-    if limit is not None and limit < 0:
-        raise UsageError(f"A limit of {limit} samples is none.", next="Give 0 or more.")
+    check_ranges(limit=limit)
     root, rows = store.dataset(dataset).root, store.samples(dataset, where=where)
     shown = rows.drop_columns(["content"]).slice(0, limit).to_pylist()
     return [{**row, "image": image_path(root, row["image"]), "box": box_text(row["box"])} for row in shown], len(rows)

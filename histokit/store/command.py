@@ -134,7 +134,7 @@ def list_samples(
         str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
     ],
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=0, help="Only the first N.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")] = None,
 ) -> None:
     """List the samples of a dataset: label, group, image.
 

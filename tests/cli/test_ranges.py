@@ -8,6 +8,7 @@ import pytest
 
 import histokit as package
 from histokit.errors import ExitCode, UsageError
+from histokit.features.listing import list_samples
 from histokit.protocol.splits import make_split
 from histokit.ranges import RANGES, SEEDS, check_range
 from histokit.select import importance_shares
@@ -32,6 +33,7 @@ CALLS = {
     ("compare",): ["RUN", "RUN"],
     ("extract",): ["toy", "--backbone", "texture"],
     ("predict",): ["RUN", "toy"],
+    ("list", "samples"): ["toy"],
     ("store", "gc"): [],
 }
 
@@ -122,6 +124,7 @@ FUNCTIONS = {
     "test": [lambda toy, run, v: split(toy, test=v)],
     "batch_size": [lambda toy, run, v: package.extract(toy, "toy", "texture", batch_size=v)],
     "workers": [lambda toy, run, v: package.extract(toy, "toy", "texture", workers=v)],
+    "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
 }
 
