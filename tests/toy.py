@@ -9,11 +9,12 @@ from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
 from histokit.store.vectors import create_table, insert_vectors
 
 
-def make_store(folder, samples, layers, *, name="toy", spec=None, **record):
+def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, **record):
     """Return a store with one dataset.
 
     samples: column → values (id, label, group columns); content and image follow from the id where not given.
     layers: layer → (n, d) array, of the network ``net``; NaN rows are left out.
+    curated: the layers that ``all`` and ``each`` stand for; all of them where not given.
     """
     store = FeatureStore(folder)
     n = len(samples["id"])
@@ -35,7 +36,13 @@ def make_store(folder, samples, layers, *, name="toy", spec=None, **record):
     for index, (layer, X) in enumerate(layers.items()):
         X = np.asarray(X, np.float32)
         header = {"backbone": "net", "layer": layer, **(spec or {})}
-        info = {"index": index, "curated": list(layers), "aliases": ["last"] if index == len(layers) - 1 else []}
+        whole = list(curated or layers)
+        info = {
+            "index": index,
+            "layers": whole,
+            "merged": whole,
+            "aliases": ["last"] if index == len(layers) - 1 else [],
+        }
         table = create_table(store.database, name, header, X.shape[1], info)
         rows = np.flatnonzero(np.isfinite(X).all(1))
         ids, contents = ([values[c][i] for i in rows] for c in ("id", "content"))

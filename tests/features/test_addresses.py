@@ -177,3 +177,15 @@ def test_a_dataset_without_features(toy: FeatureStore) -> None:
 def test_options_may_come_in_any_order(toy: FeatureStore) -> None:
     add(toy, "net,a=1,b=2", "joined")
     assert toy.addresses("toy", "net,b=2,a=1/last") == ["net,a=1,b=2/joined"]
+
+
+def test_all_and_each_are_the_curated_layers_of_a_toy_network(tmp_path):
+    samples, X = make_samples()
+    layers = {"first": X[:, :2], "inner.3": X[:, :3], "last": X}
+    store = make_store(tmp_path / "store", samples, layers, curated=["first", "last"])
+    assert store.features("toy", "net/all").X.shape == (60, 10)
+    assert store.addresses("toy", "net/each") == ["net/first", "net/last"]
+    assert store.features("toy", "net/inner.3").X.shape == (60, 3)
+    store = make_store(tmp_path / "other", samples, layers, curated=["first", "middle", "last"])
+    with pytest.raises(StoreError, match="Not all layers of net are in the store for 'toy'; missing: middle"):
+        store.features("toy", "net/all")
