@@ -14,7 +14,7 @@ from histokit.evaluate.frame import Frame, make_frame
 from histokit.evaluate.resampled import resample_areas, resample_counts
 from histokit.evaluate.summary import FOLD_AREA, draw_weights
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.scorers import defined
+from histokit.protocol.scorers import defined, spread
 from histokit.store import RunRecord, Store
 
 Floats = NDArray[np.float64]
@@ -153,7 +153,7 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
         metric=FOLD_AREA if metric == "roc_auc" and len(each) > 1 else metric,
         score=defined(float(values[0])),
         fold_mean=float(known.mean()) if len(known) else None,
-        fold_std=float(known.std()) if len(known) else None,
+        fold_std=spread(each),
         resampled=values[1:],
         groups=weights.shape[1],
         samples=shared.digest(frame),

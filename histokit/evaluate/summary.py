@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.evaluate.frame import Codes, Frame
-from histokit.protocol.scorers import METRICS, class_metrics, defined, ratio, reasons
+from histokit.protocol.scorers import METRICS, class_metrics, defined, ratio, reasons, spread
 
 LEVEL = 0.95
 #: Intervals of fewer groups are marked unreliable.
@@ -79,7 +79,7 @@ def _folds(frame: Frame) -> dict[str, Any]:
     return {
         "count": len(each),
         "mean": {name: float(v.mean()) if len(v) else None for name, v in known.items()},
-        "std": {name: float(v.std()) if len(v) else None for name, v in known.items()},
+        "std": {name: spread(column) for name, column in table.items()},
         "undefined": {name: len(each) - len(v) for name, v in known.items() if len(v) < len(each)},
         "each": [
             {"repeat": r, "fold": f, "n": n, "metrics": {name: defined(v) for name, v in values.items()}}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histokit.errors import DataError
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.paths import Paths, Walk
-from histokit.protocol.scorers import defined
+from histokit.protocol.scorers import defined, spread
 from histokit.protocol.sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
 
@@ -35,7 +35,7 @@ class Elimination:
     importances : list of float
         Of every column, before any was eliminated; they add up to 1.
     curve : list of [size, mean, std]
-        The score by subset size over the inner folds, from large to small.
+        The score by subset size over the inner folds, from large to small; no std where one of them defines it.
     scores : list of list of float
         For each point of the curve the score in each inner fold, none where undefined.
     k_best, k_min : int
@@ -48,7 +48,7 @@ class Elimination:
     columns: list[int]
     ranking: list[int]
     importances: list[float]
-    curve: list[list[float]]
+    curve: list[list[float | None]]
     scores: list[list[float | None]]
     k_best: int
     k_min: int
@@ -136,7 +136,7 @@ def eliminate(
         columns=np.sort(order[: sizes[least]]).tolist(),
         ranking=ranking.tolist(),
         importances=paths.importances,
-        curve=[[size, float(m), float(s)] for size, m, s in zip(sizes, means, np.nanstd(table, axis=1), strict=True)],
+        curve=[[size, float(mean), spread(line)] for size, mean, line in zip(sizes, means, table, strict=True)],
         scores=[[defined(value) for value in line] for line in table],
         k_best=sizes[best],
         k_min=sizes[least],

@@ -190,6 +190,12 @@ def defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+def spread(values: Floats) -> float | None:
+    """Return the standard deviation of the values that are defined; none of fewer than two."""
+    known = values[~np.isnan(values)]
+    return float(known.std()) if len(known) > 1 else None
+
+
 def reasons(values: dict[str, float], present: Sequence[str]) -> dict[str, str]:
     """Say why metrics are undefined.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.methods import Method, cross_scores
-from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.scorers import Scorer, defined, spread
 
 _TIE = 1e-12
 
@@ -134,7 +134,7 @@ def tune(
         {
             "parameters": setting,
             "mean": float(mean),
-            "std": float(np.nanstd(line)),
+            "std": spread(line),
             "scores": [defined(v) for v in line],
         }
         for setting, mean, line in zip(grid, means, table, strict=True)

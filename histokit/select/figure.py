@@ -50,10 +50,10 @@ def draw_curve(selection: SelectionRecord) -> Any:
     kept = selection.kept or selection.folds[0]
     others = [part for part in selection.folds if part["columns"] != kept["columns"] or part["curve"] != kept["curve"]]
     for number, part in enumerate(others):
-        size, mean, _ = np.array(part["curve"]).T
+        size, mean, _ = np.array(part["curve"], float).T
         label = f"in the {len(others)} outer folds" if not number else None
         axis.plot(size, mean, color="#9db7cc", linewidth=0.7, label=label)
-    size, mean, std = np.array(kept["curve"]).T
+    size, mean, std = np.array(kept["curve"], float).T
     axis.errorbar(
         size, mean, yerr=std, color="#1f4e79", ecolor="#7da7c9", marker="o", markersize=3, capsize=2,
         label="in all training samples: mean and std of the inner folds",
