@@ -13,6 +13,7 @@ import pyarrow as pa
 from histokit.errors import DataError, UsageError, did_you_mean, some
 from histokit.features.sample_columns import observations
 from histokit.features.units import aggregate_samples
+from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
 
@@ -109,7 +110,7 @@ class FeatureSet:
         return labels.astype(str)
 
     def column(self, name: str) -> Objects:
-        """Return a column of the samples as an (n,) object array.
+        """Return a column of the samples as an (n,) object array, with none where a value is missing or NaN.
 
         Raises
         ------
@@ -117,13 +118,13 @@ class FeatureSet:
             If there is no such column.
         """
         if name not in self.samples.column_names:
-            known = self.samples.column_names
+            names = self.samples.column_names
             raise UsageError(
                 f"The dataset {self.record.name!r} has no column {name!r}.",
-                next=f"{did_you_mean(name, known)}Its columns are: {', '.join(known)}.",
+                next=f"{did_you_mean(name, names)}Its columns are: {', '.join(names)}.",
             )
         values = np.empty(len(self), dtype=object)
-        values[:] = self.samples.column(name).to_pylist()
+        values[:] = [known(value) for value in self.samples.column(name).to_pylist()]
         return values
 
     def groups(self, column: str | None = None) -> Objects | None:

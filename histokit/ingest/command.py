@@ -90,6 +90,9 @@ def split(
         int | None,
         typer.Option(metavar="K", **LIMITS["train_groups"], help="Train on K groups only, drawn in each fold."),
     ] = None,
+    ignore_groups: Annotated[
+        bool, typer.Option("--ignore-groups", help="Cut through groups, to see what leaking folds would claim.")
+    ] = False,
     seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the draw.")] = 0,
 ) -> None:
     """Make a named split of a dataset, group by group.
@@ -118,10 +121,11 @@ def split(
         from_file=from_file,
         repeats=repeats,
         train_groups=train_groups,
+        ignore_groups=ignore_groups,
         seed=seed,
     )
     store.save_split(made)
-    for note in made.params.get("notes", []):
+    for note in [*made.params.get("notes", []), *([f"the split {name} leaks: {made.leaks}"] if made.leaks else [])]:
         console.warn(note)
     parts = made.folds()
     first = parts[0]

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.datasets.alike import alike_notes
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes
-from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.places import Place, Rows, find_places
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
@@ -173,6 +174,7 @@ def prepare(
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
+    notes += _label_notes(features, target, chosen.group or record.group)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
@@ -227,6 +229,16 @@ def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> Fea
     if note not in notes:
         notes.append(note)
     return features.where(present)
+
+
+def _label_notes(features: FeatureSet, target: str | None, group: str | None) -> list[str]:
+    """Say which labels contradict each other, and which labels and groups are nearly equal names."""
+    what, labels = target or "label", features.column(target or "label")
+    contents = dict(zip(features.sample_ids, features.content, strict=True))
+    notes = conflict_notes(contents, dict(zip(features.sample_ids, labels, strict=True)), what)
+    for name, values in {what: labels, **({group: features.column(group)} if group else {})}.items():
+        notes += alike_notes(name, [value if isinstance(value, str) else None for value in values])
+    return notes
 
 
 def _check_finite(features: FeatureSet) -> None:

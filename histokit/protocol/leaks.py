@@ -99,6 +99,33 @@ def duplicate_notes(split: Split, contents: Mapping[str, bytes], vectors: Mappin
     ]
 
 
+def conflict_notes(contents: Mapping[str, bytes], labels: Mapping[str, Any], what: str = "label") -> list[str]:
+    """Report images that are byte-identical and have different labels.
+
+    Parameters
+    ----------
+    contents : mapping
+        Sample id → the digest of the bytes behind it.
+    labels : mapping
+        Sample id → label, none where it has none.
+    what : str
+        The name of the column of the labels.
+    """
+    first: dict[tuple[bytes, str], str] = {}
+    several: dict[bytes, dict[str, str]] = {}
+    for sample_id, content in contents.items():
+        if labels.get(sample_id) is not None and content is not None:
+            label = str(labels[sample_id])
+            first.setdefault((content, label), sample_id)
+            several.setdefault(content, {})[label] = first[content, label]
+    found = {content: names for content, names in several.items() if len(names) > 1}
+    if not found:
+        return []
+    count = sum(contents[i] in found for i in contents if labels.get(i) is not None)
+    example = " and ".join(f"{i} ({label})" for label, i in next(iter(found.values())).items())
+    return [f"{count} byte-identical samples have different values of {what}, such as {example}: one of each is wrong"]
+
+
 def _twins(split: Split, digests: Mapping[str, bytes]) -> dict[str, str]:
     """Return the test samples that have the digest of a training sample in some fold, and that one."""
     twins: dict[str, str] = {}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean
+from histokit.plugin.values import known
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.rows import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
@@ -41,6 +42,7 @@ def make_split(
     train_groups: int | None = None,
     seed: int = 0,
     target: str | None = None,
+    ignore_groups: bool = False,
 ) -> Split:
     """Make a split of the labelled samples of a dataset.
 
@@ -71,6 +73,9 @@ def make_split(
     seed : int
     target : str, optional
         A column to stratify by in place of the label.
+    ignore_groups : bool
+        Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
+        it leaks, and so does every run on it.
 
     Returns
     -------
@@ -86,8 +91,10 @@ def make_split(
         If the dataset's group would be on both sides of a fold.
     """
     column = group or record.group
-    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column)
+    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column, ignore_groups)
     seed = check_range("seed", seed)
+    leaks = f"it was drawn without regard to {column}: one {column} trains and tests" if ignore_groups else None
+    column = None if ignore_groups else column
     data, notes = _labelled(samples, column, target)
     if from_file is not None:
         rows = _from_file(from_file, samples, data, notes)
@@ -103,11 +110,16 @@ def make_split(
         "leave_one_group_out": leave_one_group_out or None,
         "target": target,
     }
-    asked |= {"repeats": repeats if repeats > 1 else None, "train_groups": train_groups, "notes": notes or None}
+    asked |= {
+        "ignore_groups": ignore_groups or None,
+        "repeats": repeats if repeats > 1 else None,
+        "train_groups": train_groups,
+        "notes": notes or None,
+    }
     asked |= {"file": None if from_file is None else str(from_file)}
     params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
-    split = Split(record.name, name, split_rows(rows), column, seed, None, source, params)
+    split = Split(record.name, name, split_rows(rows), column, seed, leaks, source, params)
     for name_of_groups in dict.fromkeys([record.group, column]):
         check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
@@ -121,6 +133,7 @@ def check_how(
     repeats: int,
     train_groups: int | None,
     column: str | None,
+    ignore_groups: bool = False,
 ) -> None:
     """Raise unless a split can be made in the way that is asked for; `column` is that of the groups.
 
@@ -135,6 +148,10 @@ def check_how(
     check_ranges(test=test, folds=folds, repeats=repeats, train_groups=train_groups)
     if repeats > 1 and (from_file is not None or (leave_one_group_out and train_groups is None)):
         raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
+    if ignore_groups and (leave_one_group_out or train_groups is not None or from_file is not None):
+        raise UsageError("Groups are ignored, and asked for.", next="Give --ignore-groups with --folds N or --test.")
+    if ignore_groups and column is None:
+        raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
     if column is None and (leave_one_group_out or train_groups is not None):
         raise UsageError("The dataset names no group.", next="Name the column of the groups with --group COLUMN.")
 
@@ -145,8 +162,7 @@ def _column(samples: pa.Table, name: str) -> list[Any]:
             f"The samples have no column {name!r}.",
             next=f"{did_you_mean(name, samples.column_names)}Their columns are: {', '.join(samples.column_names)}.",
         )
-    values: list[Any] = samples.column(name).to_pylist()
-    return values
+    return [known(value) for value in samples.column(name).to_pylist()]
 
 
 def _by_id(samples: pa.Table, column: str | None) -> dict[str, Any] | None:

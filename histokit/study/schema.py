@@ -58,6 +58,7 @@ SPLIT = {
     "group": TEXT,
     "repeats": NUMBERS["repeats"],
     "train_groups": NUMBERS["train_groups"],
+    "ignore_groups": FLAG,
     "seed": NUMBERS["seed"],
 }
 

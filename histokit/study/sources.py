@@ -120,11 +120,11 @@ def _made(
     if "from" in good:
         good["from_file"] = beside(file, good.pop("from"))
     how = {key: good.get(key) for key in ("test", "folds", "from_file", "train_groups")}
-    flag, repeats = good.get("leave_one_group_out", False), good.get("repeats", 1)
+    flag, repeats, ignore = good.get("leave_one_group_out", False), good.get("repeats", 1), good.get("ignore_groups")
     with mistakes.at(place):
         # Of a dataset in the store it is known later whether it names a group.
         column = good.get("group") or (opened.group if opened else "group")
-        check_how(**how, leave_one_group_out=flag, repeats=repeats, column=column)
+        check_how(**how, leave_one_group_out=flag, repeats=repeats, column=column, ignore_groups=bool(ignore))
     return name, good
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from histokit.errors import StoreError, some
 from histokit.features import FeatureSet, FeatureStore
 from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.plugin.values import known
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
 from histokit.protocol.experiment import describe_features, parse_aggregate
@@ -70,7 +71,7 @@ def prediction_rows(
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+    return None if known(value) is None else str(value)
 
 
 def predict_features(

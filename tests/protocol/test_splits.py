@@ -319,3 +319,30 @@ def test_unknown_split_is_guessed():
     with pytest.raises(StoreError) as caught:
         resolve_split(MemoryStore(SAMPLES, make_record()), "toy", "holdaut")
     assert "Did you mean 'holdout'?" in caught.value.next
+
+
+def test_folds_that_ignore_groups_say_that_they_leak(tmp_path):
+    samples = make_samples(["a", "b"] * 30, [f"g{i // 10}" for i in range(60)])
+    slide = dict(zip(samples["id"].to_pylist(), samples["slide"].to_pylist(), strict=True))
+    split = make_split(samples, make_record(), "random", folds=5, ignore_groups=True)
+    for fold in split.folds():
+        assert len(fold.test) == 12
+        assert {slide[i] for i in fold.test} & {slide[i] for i in fold.train}
+    assert split.leaks == "it was drawn without regard to slide: one slide trains and tests"
+    assert (split.group, split.params["ignore_groups"]) == (None, True)
+    assert make_split(samples, make_record(), "mine", folds=5).leaks is None
+    patients = samples.append_column("patient", pa.array([f"p{i % 2}" for i in range(60)]))
+    assert (
+        "without regard to patient"
+        in make_split(patients, make_record(), "random", test=0.2, ignore_groups=True, group="patient").leaks
+    )
+
+
+@pytest.mark.parametrize(
+    "how", [{"leave_one_group_out": True}, {"folds": 3, "train_groups": 2}, {"from_file": "s.csv"}]
+)
+def test_groups_cannot_be_ignored_and_asked_for(how):
+    with pytest.raises(UsageError, match="Groups are ignored, and asked for"):
+        make_split(SAMPLES, make_record(), "s", ignore_groups=True, **how)
+    with pytest.raises(UsageError, match="names no group that could be ignored"):
+        make_split(SAMPLES, make_record(group=None), "s", ignore_groups=True, folds=3)

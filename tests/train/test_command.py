@@ -126,5 +126,28 @@ def test_many_classes_leave_the_confusion_out_of_the_table(tmp_path, capsys, mon
     run = capsys.readouterr().out.strip()
     assert cli.run(["evaluate", run]) == 0
     out = capsys.readouterr().out
-    assert "the confusion of so many classes: --figure or --json" in out
+    assert "most frequent confusions of samples" in out
     assert "as a" not in out
+
+
+def test_what_leaking_folds_would_claim_is_marked_wherever_it_is_shown(call):
+    code, out, err = call("split", "toy", "--name", "random", "--folds", "5", "--ignore-groups")
+    assert (code, out) == (0, "random\n")
+    assert "the split random leaks: it was drawn without regard to slide" in err
+    code, first, err = call("train", "toy", "--features", "net/last", "--split", "random", *SMALL)
+    assert code == 0
+    assert "split random: it was drawn without regard to slide: one slide trains and tests" in err
+    second = call("train", "toy", "--features", "net/first", "--split", "random", *SMALL)[1]
+    assert "the split random of toy leaks" in call("compare", first.strip(), second.strip())[2]
+
+
+def test_one_fold_has_no_deviation(call):
+    run = call("train", "toy", "--features", "net/last", *SMALL, "--split", "holdout")[1].strip()
+    other = call("train", "toy", "--features", "net/first", *SMALL, "--split", "holdout")[1].strip()
+    document = json.loads(call("evaluate", run, "--json")[1])["runs"][0]["folds"]
+    assert document["count"] == 1
+    assert set(document["std"].values()) == {None}
+    line = next(line for line in call("evaluate", run)[1].splitlines() if line.split()[:1] == ["accuracy"])
+    assert line.split()[3] == "–"
+    listed = json.loads(call("compare", run, other, "--json")[1])["rows"]
+    assert [entry["fold_std"] for entry in listed] == [None, None]

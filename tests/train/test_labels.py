@@ -1,0 +1,103 @@
+"""Labels and groups that are missing, contradict each other or are nearly the same, whatever plugin they came by."""
+
+import math
+
+import pytest
+
+from histokit.errors import DataError
+from histokit.plugin.digests import digest_bytes
+from histokit.protocol.splits import make_split
+from histokit.train.predict import predict_features
+from histokit.train.train import train
+from tests.cli.command_line import CommandLine
+from tests.toy import make_samples, make_store
+
+FAST = {"grid": {"k": "1"}}
+
+
+def make(tmp_path, samples, X, **record):
+    return make_store(tmp_path / "store", samples, {"last": X}, **record)
+
+
+def splits_of(store, **how):
+    return make_split(store.samples("toy"), store.dataset("toy"), "mine", folds=3, **how)
+
+
+@pytest.mark.parametrize("missing", [None, "nan", "NaN"])
+def test_no_class_is_called_nan(tmp_path, missing):
+    samples, X = make_samples()
+    samples["label"][3] = samples["label"][40] = missing
+    store = make(tmp_path, samples, X)
+    split = splits_of(store)
+    assert {"s3", "s40"}.isdisjoint(split.rows["id"].to_pylist())
+    assert "2 samples without a label are left out" in split.params["notes"]
+    (run,) = train(store, "toy", "net/last", "knn", **FAST)
+    assert run.classes == ("a", "b")
+    assert len(store.predictions(run.id)) == 58
+    assert "2 samples without a label are left out" in run.notes
+
+
+def test_no_class_of_a_target_of_numbers_is_nan(tmp_path):
+    samples, X = make_samples()
+    samples["grade"] = [math.nan if i < 5 else 1.0 + (label == "a") for i, label in enumerate(samples["label"])]
+    store = make(tmp_path, samples, X)
+    split = splits_of(store, target="grade")
+    assert len(set(split.rows["id"].to_pylist())) == 55
+    (run,) = train(store, "toy", "net/last", "knn", target="grade", **FAST)
+    assert run.classes == ("1.0", "2.0")
+    assert len(store.predictions(run.id)) == 55
+    seen = predict_features(store, run, store.features("toy", "net/last"))
+    assert store.predictions(seen.id)["true"].null_count == 5
+    assert not any("does not know" in note for note in seen.notes)
+
+
+@pytest.mark.parametrize("missing", [math.nan, None])
+def test_samples_without_a_group_are_not_of_one_group(tmp_path, missing):
+    samples, X = make_samples()
+    samples["slide"] = [missing if i % 6 == 2 else float(i % 6) for i in range(60)]
+    store = make(tmp_path, samples, X)
+    with pytest.raises(DataError, match="10 samples have no value of the group 'slide', such as 's2'"):
+        splits_of(store)
+    with pytest.raises(DataError, match="10 samples have no slide"):
+        train(store, "toy", "net/last", "knn", aggregate="slide:mean", split=one_sided(store), **FAST)
+    (run,) = train(store, "toy", "net/last", "knn", split=one_sided(store), **FAST)
+    groups = store.predictions(run.id)["group"].to_pylist()
+    assert set(groups) == {None, "0.0", "1.0"}
+
+
+def one_sided(store):
+    """Store a split that puts slides 0 to 2 to the test."""
+    from histokit.store.records import Split, split_rows
+
+    rows = [(0, 0, f"s{i}", "test" if i % 6 < 3 else "train") for i in range(60)]
+    store.save_split(Split("toy", "half", split_rows(rows), None))
+    return "half"
+
+
+def test_identical_images_of_different_labels_are_named(tmp_path, capsys, monkeypatch):
+    samples, X = make_samples()
+    samples["content"] = [digest_bytes(i.encode()) for i in samples["id"]]
+    samples["label"][1], samples["label"][7], samples["label"][13] = "a", "b", "b"
+    samples["label"][2], samples["label"][8] = "a", "a"
+    samples["content"][7] = samples["content"][13] = samples["content"][1]
+    samples["content"][8] = samples["content"][2]
+    make(tmp_path, samples, X)
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    result = CommandLine(capsys).ok("train", "toy", "--features", "net/last", "--classifier", "knn", "--grid", "k=1")
+    expected = (
+        "3 byte-identical samples have different values of label, such as s1 (a) and s7 (b): one of each is wrong"
+    )
+    assert expected in result.err.replace("\n", " ")
+    samples["label"][7] = samples["label"][13] = None
+    store = make(tmp_path, samples, X)
+    (run,) = train(store, "toy", "net/last", "knn", split="cv", **FAST)
+    assert not any("different values" in note for note in run.notes)
+
+
+def test_names_that_are_nearly_the_same_are_told(tmp_path):
+    samples, X = make_samples()
+    samples["label"][0] += " "
+    samples["slide"][5] = "p5"
+    (run,) = train(make(tmp_path, samples, X), "toy", "net/last", "knn", **FAST)
+    assert any("Values of label differ in blanks" in note for note in run.notes)
+    assert any("Values of slide differ in blanks" in note and "'P5' (9) and 'p5' (1)" in note for note in run.notes)
