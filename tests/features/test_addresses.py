@@ -57,6 +57,12 @@ def test_a_part_without_layer(text: str) -> None:
     assert "/last." in caught.value.next
 
 
+def test_images_have_no_table_of_vectors() -> None:
+    with pytest.raises(UsageError, match="stands for the pixels themselves") as caught:
+        parse_address("images")
+    assert "--classifier et-fl" in caught.value.next
+
+
 def test_a_malformed_option() -> None:
     with pytest.raises(PluginError, match="not of the form KEY=VALUE"):
         parse_address("net,a/last")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from histokit.errors import DataError, StoreError, UsageError
-from histokit.features import FeatureSet, FeatureStore
+from histokit.features import FeatureSet, FeatureStore, open_store
 from histokit.features.feature_set import Part
 from histokit.plugin.digests import digest_bytes
 from histokit.store.records import SAMPLE_FIELDS
@@ -142,7 +142,27 @@ def test_merging_is_independent_of_order_up_to_columns_and_rows(data: st.DataObj
     assert cells(p + (q + r)) == expected
 
 
+def test_an_outline_has_the_shape_and_the_samples_but_no_values(toy: FeatureStore) -> None:
+    whole = toy.features("toy", "net/one+net/two", allow_missing=True)
+    outline = toy.features("toy", "net/one+net/two", allow_missing=True, outline=True)
+    assert (outline.X.shape, outline.X.dtype, outline.X.any()) == ((4, 5), np.float32, False)
+    assert outline.X.strides == (0, 0), "in no memory"
+    assert (outline.sample_ids, outline.column_names) == (whole.sample_ids, whole.column_names)
+    assert outline.labels.tolist() == whole.labels.tolist()
+
+
+def test_a_store_is_opened_by_name_by_variable_or_in_the_folder(
+    toy: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Path(str(open_store().uri)).name == "histokit-store"
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    assert [record.name for record in open_store().datasets()] == ["toy"]
+    assert open_store(tmp_path / "other").datasets() == []
+
+
 def test_where_takes_sql_or_a_mask(one: FeatureSet) -> None:
+    assert one.where([0, 1, 0, 2, 0]).sample_ids == ["b", "d"], "numbers are truth values, and no positions"
     assert one.where("age >= 50 AND label = 'y'").sample_ids == ["c"]
     assert one.where("age > 1000").X.shape == (0, 2)
     assert one.where("age > 1000").where("age > 1").sample_ids == []

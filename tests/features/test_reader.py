@@ -92,3 +92,48 @@ def test_16_bits_are_taken_where_it_is_declared_how_many_they_are() -> None:
     assert read(values, 11).reason == "read() gave 4095, more than the 11 bits that the dataset declares"
     assert str(read(values.astype(np.int16), 12).reason).startswith("read() gave int16")
     assert read(np.zeros((1, 1, 3), np.uint8), 12).pixels is not None
+
+
+class Odd(Counting):
+    """Gives what a plugin should not, by the id of the sample."""
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return it, or raise."""
+        if sample.id == "broken":
+            raise ValueError("no such thing")
+        return {
+            "float": np.zeros((2, 3, 3)),
+            "flat": np.zeros((2, 3), np.uint8),
+            "four": np.zeros((2, 3, 4), np.uint8),
+            "empty": np.zeros((0, 3, 3), np.uint8),
+            "list": [[1, 2, 3]],
+        }.get(sample.id, np.arange(18, dtype=np.uint8).reshape(2, 3, 3))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
+    reasons = {
+        "broken": "ValueError: no such thing",
+        "float": "read() gave float64 of shape (2, 3, 3), not uint8 of (H, W, C)",
+        "flat": "read() gave uint8 of shape (2, 3), not uint8 of (H, W, C)",
+        "four": "read() gave pixels of shape (2, 3, 4) for 3 channels",
+        "empty": "read() gave pixels of shape (0, 3, 3) for 3 channels",
+        "list": "read() gave list of shape (1, 3), not uint8 of (H, W, C)",
+        "good": None,
+    }
+    samples = [(10 + k, Sample(name, (), mpp=0.5 * k)) for k, name in enumerate(reasons)]
+    found = list(reader.read_samples(IngestedFiles(Odd(), None), samples, workers=workers, ahead=4))
+    assert [result.reason for result in found] == list(reasons.values())
+    assert [(result.position, result.mpp) for result in found] == [(10 + k, 0.5 * k) for k in range(7)]
+    assert [result.nbytes for result in found] == [0] * 6 + [18]
+    assert found[-1].pixels is not None
+    assert found[-1].pixels.ravel().tolist() == list(range(18))
+
+
+def test_a_sample_is_rebuilt_from_its_row() -> None:
+    row = {"id": "s", "content": b"c", "image": ["r.tif", "g.tif"], "part": "page 2", "box": [1, -2, 30, 40]}
+    row |= {"label": "tumour", "mpp": 0.25, "slide": "P1", "age": 7}
+    facts = {"part": "page 2", "box": (1, -2, 30, 40), "label": "tumour", "mpp": 0.25}
+    expected = Sample("s", ("r.tif", "g.tif"), metadata={"slide": "P1", "age": 7}, **facts)  # type: ignore[arg-type]
+    assert reader.rebuild_sample(row) == expected
+    assert reader.rebuild_sample({**row, "box": None}).box is None
