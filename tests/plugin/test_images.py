@@ -135,6 +135,29 @@ def test_16_bits_of_colour_and_of_transparency(tmp_path):
     assert read_image(path).tolist() == [[[0, 1, 255], [255, 255, 255]]]
 
 
+@pytest.mark.parametrize("largest", [1, 100, 255, 300, 1023, 4095, 65535])
+@pytest.mark.parametrize("kind", [b"P5", b"P6", b"P2"])
+def test_the_largest_value_that_a_pnm_file_declares_is_white(tmp_path, kind, largest):
+    values = np.array([0, largest // 2, largest])
+    stored = values.repeat(3 if kind == b"P6" else 1).astype(">u2" if largest > 255 else "u1").tobytes()
+    stored = " ".join(map(str, values)).encode() if kind == b"P2" else stored
+    (tmp_path / "a.pgm").write_bytes(kind + b" 3 1 %d\n" % largest + stored)
+    read = read_image(tmp_path / "a.pgm")
+    assert abs(read.astype(int) - (values * 255 / largest)[None, :, None]).max() <= 1
+    assert read[0, ::2, 0].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("height", [2, -2])
+@pytest.mark.parametrize("bits", [24, 32])
+def test_bmp_files_from_below_and_from_above(tmp_path, height, bits):
+    # Rows are stored from below unless the height is negative, each as blue, green, red and one byte of nothing.
+    head = struct.pack("<IiiHHIIiiII", 40, 1, height, 1, bits, 0, 8, 0, 0, 0, 0)
+    rows = bytes([1, 2, 3, 0, 4, 5, 6, 0])
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 62, 0, 0, 54) + head + rows)
+    wanted = [[[3, 2, 1]], [[6, 5, 4]]]
+    assert read_image(tmp_path / "a.bmp").tolist() == wanted[:: -1 if height > 0 else 1]
+
+
 def test_a_transparent_colour_of_16_bits(tmp_path):
     # Of grey, 4095 is transparent and 4094 is not, though both come to 15.
     grey = b"\0" + struct.pack(">3H", 4095, 4094, 65535)

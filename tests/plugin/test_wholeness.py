@@ -50,6 +50,8 @@ def test_a_png_of_which_rows_are_missing_is_no_image(tmp_path, kind, share):
 def test_a_png_of_1_bit_and_one_of_16(tmp_path):
     bits = np.packbits(NOISE[..., 0] > 127, axis=1)
     truncated(png(tmp_path / "a.png", (24, 40, 1, 0), rows(bits[:39])))
+    # Twenty pixels of one bit take three bytes.
+    truncated(png(tmp_path / "d.png", (20, 40, 1, 0), rows(bits[:39])))
     bits[-1] = 0
     assert (
         read_image(png(tmp_path / "b.png", (24, 40, 1, 0), rows(bits)))[..., 0].tolist()
