@@ -1,7 +1,10 @@
 """Transfer learning on histopathology and cell images, with a cached feature store.
 
-Everything that the command line does is a function here: `open_store`, `ingest`, `make_split`, `extract`,
-`select`, `train`, `predict`, `evaluate` and `compare`.
+Everything that the command line does is a function here, of the same name and options. Where a function takes a store,
+it takes the path of one as well.
+
+Steps: `ingest`, `split`, `extract`, `select`, `train`, `predict`, `evaluate`, `compare`, `study` (`study.run`,
+`study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
 """
 
 from typing import TYPE_CHECKING
@@ -9,11 +12,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from histokit import study
     from histokit.evaluate.compare import compare
     from histokit.evaluate.evaluate import evaluate
+    from histokit.evaluate.listing import predictions
     from histokit.extract.extract import extract
-    from histokit.features import FeatureSet, FeatureStore, open_store
+    from histokit.features import FeatureSet, FeatureStore, import_features, open_store
+    from histokit.features.export import export
     from histokit.ingest.ingest import ingest
+    from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
     from histokit.select.select import select
     from histokit.study.predict import predict
@@ -21,10 +28,13 @@ if TYPE_CHECKING:
 else:
     import lazy_loader
 
-    _STEPS = ["evaluate", "extract", "ingest", "select", "train"]
+    _STEPS = ["evaluate", "extract", "ingest", "select", "study", "train"]
     _NAMES = {
         "evaluate.compare": ["compare"],
-        "features": ["FeatureSet", "FeatureStore", "open_store"],
+        "evaluate.listing": ["predictions"],
+        "features": ["FeatureSet", "FeatureStore", "import_features", "open_store"],
+        "features.export": ["export"],
+        "protocol.named_split": ["split"],
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],
     }
@@ -35,11 +45,16 @@ __all__ = [
     "FeatureStore",
     "compare",
     "evaluate",
+    "export",
     "extract",
+    "import_features",
     "ingest",
     "make_split",
     "open_store",
     "predict",
+    "predictions",
     "select",
+    "split",
+    "study",
     "train",
 ]

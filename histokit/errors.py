@@ -50,6 +50,9 @@ class HistokitError(Exception):
         self.next = next
         self.details = dict(details or {})
 
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.next}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the error as a JSON-serialisable mapping."""
         document = {"code": int(self.code), "message": self.message, "next": self.next}
@@ -93,6 +96,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         spelt.setdefault(word.lower(), word)
     close = [spelt[word] for word in get_close_matches(name.lower(), list(spelt), n=3, cutoff=0.6)]
     return f"Did you mean {' or '.join(repr(c) for c in close)}? " if close else ""
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """Return the beginning of a text that is longer than some letters."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def some(values: Sequence[str], limit: int = 5) -> str:

@@ -142,10 +142,11 @@ def predictions(
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
 ) -> None:
     """List the predictions of a run, image by image."""
-    from histokit.evaluate.listing import list_predictions, write_table
+    from histokit.evaluate.listing import predictions as run_predictions
+    from histokit.evaluate.listing import write_table
 
     store = console.existing_store()
-    found = list_predictions(store, run, wrong=wrong)
+    found = run_predictions(store, run, wrong=wrong)
     run_id = store.run(run).id
     if out:
         write_table(found, out)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from histokit.errors import shortened
 from histokit.evaluate.cells import Cell, Table, best_of_each, cell_documents, make_table
 from histokit.evaluate.columns import Column, column_key, make_columns
 from histokit.evaluate.facts import Facts, describe_runs, usual_metrics
@@ -16,6 +17,7 @@ from histokit.evaluate.ranking import rank_methods
 from histokit.evaluate.remarks import cell_remarks, column_remarks, leak_remarks, run_remarks
 from histokit.evaluate.scored import Scored, score_runs
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
 from histokit.ranges import check_range
 from histokit.store import RunRecord, Store
@@ -57,13 +59,17 @@ class Comparison:
     best_of: list[str]
     notes: list[str]
 
+    def __repr__(self) -> str:
+        named = ", ".join(column["column"] for column in self.columns)
+        return f"Comparison({len(self.methods)} methods, {len(self.rows)} runs on {shortened(named)})"
+
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON-serialisable data."""
         return asdict(self)
 
 
 def compare(
-    store: Store,
+    store: StoreLike,
     runs: str | Sequence[str] = (),
     *,
     dataset: str | Sequence[str] = (),
@@ -83,7 +89,7 @@ def compare(
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     runs : str or sequence of str
         Ids, or their beginnings; all stored runs that the other parameters keep where not given.
     dataset : str or sequence of str
@@ -115,6 +121,7 @@ def compare(
     """
     check_range("bootstrap", bootstrap, low=1)
     check_range("seed", seed)
+    store = open_store(store)
     named = [runs] if isinstance(runs, str) else list(runs)
     datasets = [dataset] if isinstance(dataset, str) else list(dataset)
     records = pick_runs(store, named, datasets, where, everything)

@@ -12,6 +12,7 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.frame import Frame, Objects, read_frame
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import by_levels, inside_units, parse_by
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
 from histokit.ranges import check_ranges
 from histokit.store import RunRecord, Store
@@ -66,13 +67,18 @@ class Evaluation:
     intervals: dict[str, Any]
     notes: list[str]
 
+    def __repr__(self) -> str:
+        value = self.metrics[self.metric]
+        score = "undefined" if value is None else f"{value:.4f}"
+        return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
+
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-serialisable data."""
         return asdict(self)
 
 
 def evaluate(
-    store: Store,
+    store: StoreLike,
     runs: str | Sequence[str],
     *,
     by: str | Sequence[str] | None = None,
@@ -85,7 +91,7 @@ def evaluate(
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     runs : str or sequence of str
         Ids, or their beginnings.
     by : str or sequence of str, optional
@@ -112,6 +118,7 @@ def evaluate(
     UsageError
         If a column or the metric is unknown.
     """
+    store = open_store(store)
     entries = parse_by(by)
     if metric is not None:
         check_metric(metric)

@@ -9,18 +9,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import UsageError
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
-from histokit.store import Store
 
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
 
-def list_predictions(store: Store, run_id: str, *, wrong: bool = False) -> pa.Table:
+def predictions(store: StoreLike, run_id: str, *, wrong: bool = False) -> pa.Table:
     """Return the predictions of a run with the image of each sample.
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     run_id : str
     wrong : bool
         Only samples whose predicted label is not the true one.
@@ -31,6 +31,7 @@ def list_predictions(store: Store, run_id: str, *, wrong: bool = False) -> pa.Ta
         id, image (path), part, box (``x,y,width,height``), repeat, fold, group, true, predicted, and
         ``score:CLASS`` for each class.
     """
+    store = open_store(store)
     run = store.run(run_id)
     rows = store.predictions(run.id)
     if wrong:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, shortened
 from histokit.extract.memory import check_batch, input_shape, machine_memory
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
@@ -16,6 +16,7 @@ from histokit.extract.requests import as_texts, check_options, preprocess_by_bac
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.ingested import files_table, open_files
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
@@ -70,6 +71,9 @@ class Extraction:
         source = "roughly, from their numbers of operations" if typical else "as fast as before on this machine"
         return f"The networks will take about {self.estimated_seconds:.0f} s ({source})."
 
+    def __repr__(self) -> str:
+        return f"Extraction({self.dataset}: {shortened(', '.join(self.addresses))}, {len(self.problems)} problems)"
+
     def to_json(self) -> dict[str, Any]:
         """Return the extraction as JSON-serialisable data."""
         estimated = {"estimated_seconds": self.estimated_seconds} if self.dry_run else {}
@@ -86,7 +90,7 @@ class Extraction:
 
 
 def extract(
-    store: Store,
+    store: StoreLike,
     dataset: str,
     backbones: str | Sequence[str],
     *,
@@ -106,7 +110,7 @@ def extract(
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     dataset : str
     backbones : str or sequence of str
     layers : str or sequence of str
@@ -136,6 +140,7 @@ def extract(
     ------
     PluginError, StoreError, UsageError
     """
+    store = open_store(store)
     started = time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     check_options(precision, device, batch_size, workers)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from histokit.features.export import export_features
     from histokit.features.feature_set import FeatureSet, Part
-    from histokit.features.feature_store import FeatureStore, open_store
+    from histokit.features.feature_store import FeatureStore, StoreLike, open_store
     from histokit.features.imports import import_features
 else:
     import lazy_loader
@@ -13,9 +13,17 @@ else:
     _NAMES = {
         "export": ["export_features"],
         "feature_set": ["FeatureSet", "Part"],
-        "feature_store": ["FeatureStore", "open_store"],
+        "feature_store": ["FeatureStore", "StoreLike", "open_store"],
         "imports": ["import_features"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
-__all__ = ["FeatureSet", "FeatureStore", "Part", "export_features", "import_features", "open_store"]
+__all__ = [
+    "FeatureSet",
+    "FeatureStore",
+    "Part",
+    "StoreLike",
+    "export_features",
+    "import_features",
+    "open_store",
+]

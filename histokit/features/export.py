@@ -14,10 +14,47 @@ import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.feature_set import FeatureSet
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
 
 _ROWS_AT_ONCE = 4_096
 _HIDDEN = ("content",)
+
+
+def export(
+    store: StoreLike,
+    dataset: str,
+    features: str,
+    out: str | Path,
+    *,
+    where: str | None = None,
+    allow_missing: bool = False,
+) -> Path:
+    """Write features of a dataset to a file for other programs, as `export_features` does.
+
+    Parameters
+    ----------
+    store : FeatureStore or path
+    dataset : str
+    features : str
+        An address.
+    out : path
+        A ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad`` file.
+    where : str, optional
+        A filter over the columns of the samples.
+    allow_missing : bool
+        Go on without samples whose features are missing.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    DataError, StoreError, UsageError
+    """
+    check_suffix(Path(out))
+    return export_features(open_store(store).features(dataset, features, where=where, allow_missing=allow_missing), out)
 
 
 def export_features(features: FeatureSet, path: str | Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import DataError, UsageError, did_you_mean, some
+from histokit.errors import DataError, UsageError, did_you_mean, shortened, some
 from histokit.features.sample_columns import observations
 from histokit.features.units import aggregate_samples
 from histokit.plugin.values import known
@@ -70,6 +70,10 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return len(self.X)
+
+    def __repr__(self) -> str:
+        size = f"{len(self)} samples × {self.X.shape[1]} features"
+        return f"FeatureSet({self.record.name}: {size} of {shortened(self.address)})"
 
     @property
     def address(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,9 @@ DEFAULT_URI = "histokit-store"
 
 class FeatureStore(Store):
     """A `Store` whose features are opened by address."""
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.uri)!r})"
 
     def addresses(self, dataset: str, address: str) -> list[str]:
         """Return the canonical addresses of an address; several only where it says ``each``.
@@ -129,12 +133,19 @@ def _mark(table: FeatureTable, tables: Sequence[FeatureTable]) -> str:
     return f"@{table.fingerprint}" if len(same) > 1 else ""
 
 
-def open_store(uri: str | Path | None = None) -> FeatureStore:
+def open_store(uri: StoreLike | None = None) -> FeatureStore:
     """Open a store.
 
     Parameters
     ----------
     uri : path, optional
-        A local folder; ``HISTOKIT_STORE`` or ``./histokit-store`` where not given. Made on the first write.
+        A local folder; ``HISTOKIT_STORE`` or ``./histokit-store`` where not given. Made on the first write. An open
+        store is returned as it is.
     """
+    if isinstance(uri, FeatureStore):
+        return uri
     return FeatureStore(uri or os.environ.get("HISTOKIT_STORE") or DEFAULT_URI)
+
+
+#: What functions take as a store: an open one, or its path.
+StoreLike: TypeAlias = FeatureStore | str | Path

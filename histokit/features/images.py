@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.addresses import IMAGES
 from histokit.features.feature_set import FeatureSet, Part
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.ingested import IngestedFiles, files_table, open_files
 from histokit.features.reader import ReadResult, read_samples, rebuild_sample
 from histokit.plugin import Sample
@@ -131,13 +132,13 @@ class Images:
 
 
 def open_images(
-    store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False, outline: bool = False
+    store: StoreLike, dataset: str, *, where: str | None = None, allow_missing: bool = False, outline: bool = False
 ) -> FeatureSet:
     """Open the images of a dataset in the place of features.
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     dataset : str
     where : str, optional
         SQL over the columns of the samples.
@@ -158,6 +159,7 @@ def open_images(
     StoreError
         If files could not be read when the dataset was ingested.
     """
+    store = open_store(store)
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
         raise UsageError(

@@ -14,6 +14,7 @@ import pyarrow as pa
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, StoreError, UsageError, some
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.new_dataset import create_dataset
 from histokit.features.vector_file import VectorFile
 from histokit.features.vector_sources import apart, is_list
@@ -61,7 +62,7 @@ class Imported:
 
 
 def import_features(
-    store: Store,
+    store: StoreLike,
     dataset: str,
     path: str | Path,
     *,
@@ -85,7 +86,7 @@ def import_features(
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     dataset : str
     path : path
         ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad``, a row for each sample.
@@ -121,6 +122,7 @@ def import_features(
     UsageError
         If a name is not allowed, or the file has no such column.
     """
+    store = open_store(store)
     _check_names(name, version, layer)
     named = [column for column in (label, group, *levels) if column]
     if named and not create:

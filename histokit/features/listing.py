@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.ranges import check_ranges
-from histokit.store import Store
 
 
 def list_samples(
-    store: Store, dataset: str, *, where: str | None = None, limit: int | None = None
+    store: StoreLike, dataset: str, *, where: str | None = None, limit: int | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Return the samples of a dataset, one mapping each, and how many there are.
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     dataset : str
     where : str, optional
         A filter over the columns of the samples.
@@ -36,6 +36,7 @@ def list_samples(
         If the filter is no condition over the columns, or the limit is negative.
     """
     check_ranges(limit=limit)
+    store = open_store(store)
     root, rows = store.dataset(dataset).root, store.samples(dataset, where=where)
     shown = rows.drop_columns(["content"]).slice(0, limit).to_pylist()
     return [{**row, "image": image_path(root, row["image"]), "box": box_text(row["box"])} for row in shown], len(rows)

@@ -100,19 +100,11 @@ def split(
     Groups (slides, patients) never straddle training and test, and folds are stratified as far as groups allow.
     Prints the split's name.
     """
-    from histokit.errors import UsageError
-    from histokit.protocol.splits import AUTOMATIC, make_split
+    from histokit.protocol.named_split import split as run
 
-    # `train` without --split uses cv: under that name a hold-out would quietly take the place of the ten folds.
-    if name in AUTOMATIC:
-        raise UsageError(
-            f"The split name {name!r} is taken: train makes that split itself.",
-            next=f"Use it with: histokit train {dataset} --features A --split {name}; or choose another --name.",
-        )
-    store = console.open_store()
-    made = make_split(
-        store.samples(dataset),
-        store.dataset(dataset),
+    made = run(
+        console.open_store(),
+        dataset,
         name,
         group=group,
         test=test,
@@ -124,7 +116,6 @@ def split(
         ignore_groups=ignore_groups,
         seed=seed,
     )
-    store.save_split(made)
     for note in [*made.params.get("notes", []), *([f"the split {name} leaks: {made.leaks}"] if made.leaks else [])]:
         console.warn(note)
     parts = made.folds()

@@ -13,6 +13,7 @@ import pyarrow as pa
 from histokit.datasets.alike import alike_notes
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, PluginError, UsageError
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.before import check_moved, check_plugin, forget_absences, known_dataset
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
@@ -27,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def ingest(
-    store: Store,
+    store: StoreLike,
     plugin: str | Dataset,
     root: str | Path = ".",
     *,
@@ -45,7 +46,7 @@ def ingest(
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     plugin : str or Dataset
         Name of a dataset plugin, or a dataset that was made in Python.
     root : path
@@ -66,6 +67,7 @@ def ingest(
     ------
     DataError, PluginError, UsageError
     """
+    store = open_store(store)
     check_name(name)
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
     dataset.root = dataset.root.resolve()

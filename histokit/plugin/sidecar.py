@@ -67,7 +67,7 @@ def preprocess_from(document: Mapping[str, Any], base: Preprocess, origin: str) 
     try:
         return Preprocess.from_json({**base.to_json(), **changes})
     except UsageError as error:
-        raise DataError(f"{origin}: {error}", next="Mend the file.") from error
+        raise DataError(f"{origin}: {error.message}", next="Mend the file.") from error
 
 
 def declared(document: Mapping[str, Any], origin: str) -> dict[str, Any]:

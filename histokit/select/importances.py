@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import UsageError
-from histokit.features import FeatureSet, FeatureStore
+from histokit.features import FeatureSet
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.estimators import fit
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.grids import make_grid
@@ -57,7 +58,7 @@ class ImportanceShares:
 
 
 def importance_shares(
-    store: FeatureStore,
+    store: StoreLike,
     datasets: Sequence[str],
     features: str,
     *,
@@ -74,7 +75,7 @@ def importance_shares(
 
     Parameters
     ----------
-    store : FeatureStore
+    store : FeatureStore or path
     datasets : sequence of str
         At least one; each has one forest, and each counts the same in the average.
     features : str
@@ -101,6 +102,7 @@ def importance_shares(
         If no dataset is given, or the datasets have different features under this address.
     StoreError, DataError, LeakageError
     """
+    store = open_store(store)
     if not datasets or len(set(datasets)) < len(datasets):
         raise UsageError("Give one dataset or more, each once.", next="See: histokit list datasets")
     check_ranges(trees=trees, seed=seed)

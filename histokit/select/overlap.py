@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import UsageError
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.store import Store
 from histokit.store.records import SelectionRecord
 
@@ -49,12 +50,12 @@ class Overlap:
         return asdict(self)
 
 
-def compare_selections(store: Store, selections: Sequence[str]) -> Overlap:
+def compare_selections(store: StoreLike, selections: Sequence[str]) -> Overlap:
     """Compare selections, usually of several datasets, that were made over the same columns.
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore or path
     selections : sequence of str
         Two ids or more; the columns kept in all training samples are compared.
 
@@ -69,6 +70,7 @@ def compare_selections(store: Store, selections: Sequence[str]) -> Overlap:
     StoreError
         If a selection is unknown.
     """
+    store = open_store(store)
     records = [store.selection(name) for name in selections]
     if len({record.id for record in records}) < max(2, len(records)):
         raise UsageError("An overlap needs two different selections or more.", next="See: histokit list selections")

@@ -11,6 +11,7 @@ import numpy as np
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin.digests import digest_json
 from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
@@ -27,7 +28,7 @@ METHODS = ("rfe",)
 
 
 def select(
-    store: FeatureStore,
+    store: StoreLike,
     dataset: str,
     features: str,
     *,
@@ -51,7 +52,7 @@ def select(
 
     Parameters
     ----------
-    store : FeatureStore
+    store : FeatureStore or path
     dataset : str
     features : str
         One address.
@@ -85,6 +86,7 @@ def select(
     ------
     UsageError, StoreError, DataError, LeakageError
     """
+    store = open_store(store)
     options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
     how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
     experiment, parameters, selection_id = _question(store, dataset, features, how, options, allow_missing)
@@ -99,7 +101,7 @@ def select(
 
 
 def identify(
-    store: FeatureStore,
+    store: StoreLike,
     dataset: str,
     features: str,
     *,
@@ -118,6 +120,7 @@ def identify(
 
     Parameters and errors are those of `select`.
     """
+    store = open_store(store)
     options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
     how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
     return _question(store, dataset, features, how, options, allow_missing, outline=True)[2]

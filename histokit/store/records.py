@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histokit.errors import shortened
 from histokit.plugin.digests import digest_bytes
 
 #: Raised when older versions of histokit could no longer read a table.
@@ -117,6 +118,10 @@ class DatasetRecord(_Document):
     warnings: tuple[str, ...] = ()
     labels: dict[str, int] = field(default_factory=dict)
     problems: int = 0
+
+    def __repr__(self) -> str:
+        return f"DatasetRecord({self.name}: {self.count} samples by {self.plugin}, {len(self.classes)} classes)"
+
     reader: int = 0
 
 
@@ -176,6 +181,10 @@ class Split:
             getattr(entry, role).append(sample_id)
         return [found[key] for key in sorted(found)]
 
+    def __repr__(self) -> str:
+        places = self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows
+        return f"Split({self.dataset}: {self.name}, {places} folds, {self.source})"
+
     def header(self) -> dict[str, Any]:
         """Return everything but the rows, as JSON-serialisable data."""
         names = ("dataset", "name", "group", "seed", "leaks", "source", "params", "digest")
@@ -225,6 +234,10 @@ class RunRecord(_Document):
     features: list[dict[str, Any]] = field(default_factory=list)
     source_run: str | None = None
 
+    def __repr__(self) -> str:
+        where = f"{self.dataset}, {self.split}" if self.split else self.dataset
+        return f"RunRecord({self.id}: {self.kind}, {self.classifier} on {shortened(self.address)} of {where})"
+
 
 @dataclass(frozen=True)
 class SelectionRecord(_Document):
@@ -253,3 +266,7 @@ class SelectionRecord(_Document):
     created: str
     contents: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        kept = f"{len(self.kept['columns'])} of {len(self.kept['ranking'])} columns" if self.kept else "folds only"
+        return f"SelectionRecord({self.id}: {kept} of {shortened(self.address)} of {self.dataset}, {self.split})"

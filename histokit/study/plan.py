@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.protocol.progress import duration
+from histokit.steps import callable_step
 from histokit.study.cost import estimate_costs
 from histokit.study.extractions import Extract, Imported
 from histokit.study.file import Data, Method, Study
@@ -150,3 +151,6 @@ def _method_pieces(study: Study, data: Data, method: Method, needs: list[Piece])
         for name in method.classifiers
     ]
     return [*selection, *runs]
+
+
+callable_step(__name__, f"{__name__}:plan_study")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable, open_images
 from histokit.plugin import Preprocess
 from histokit.protocol.classifiers import classifier
@@ -19,7 +20,7 @@ from histokit.train.predict import predict_features
 
 
 def predict(
-    store: FeatureStore,
+    store: StoreLike,
     run_id: str,
     dataset: str,
     *,
@@ -33,7 +34,7 @@ def predict(
 
     Parameters
     ----------
-    store : FeatureStore
+    store : FeatureStore or path
     run_id : str
     dataset : str
     device, batch_size
@@ -56,6 +57,7 @@ def predict(
         If the features of the run cannot be made anew, for instance because its weights file changed, or because
         they were computed elsewhere.
     """
+    store = open_store(store)
     run = store.run(run_id)
     if classifier(run.classifier).pixels:
         images = open_images(store, dataset, allow_missing=allow_missing)

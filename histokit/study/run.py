@@ -15,6 +15,7 @@ from typing import Any
 from histokit.errors import ExitCode, HistokitError
 from histokit.evaluate.compare import Comparison, compare
 from histokit.protocol.progress import duration
+from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks
 from histokit.study.fits import Train
 from histokit.study.pace import Pace
@@ -251,3 +252,6 @@ def _lacks(piece: Piece) -> Piece | None:
 
 def _together(piece: Piece) -> tuple[Any, ...]:
     return piece.together if isinstance(piece, Extract) else (id(piece),)
+
+
+callable_step(__name__, f"{__name__}:run_study")

@@ -8,6 +8,7 @@ from typing import Any
 
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin.digests import digest_json
 from histokit.protocol.classifiers import check_class_weight, check_solver
 from histokit.protocol.classifiers import classifier as classifier_named
@@ -125,7 +126,7 @@ def _not_for_images(classifier: str) -> UsageError:
 
 
 def identify(
-    store: FeatureStore, dataset: str, features: str | Sequence[str], classifier: str = "svm", **options: Any
+    store: StoreLike, dataset: str, features: str | Sequence[str], classifier: str = "svm", **options: Any
 ) -> list[str]:
     """Return the ids of the runs that `histokit.train` would give, whether they are stored or not.
 
@@ -136,6 +137,7 @@ def identify(
     list of str
         One for each address; last that of the chosen run, where one is to be chosen.
     """
+    store = open_store(store)
     question = ask(store, dataset, features, classifier, **options)
     ids = [question.run_id(question.prepare(store, address, outline=True)) for address in question.addresses]
     return [*ids, choices.chosen_id(question.choose, ids)] if question.choose else ids

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.classifiers import classifier as classifier_named
@@ -29,7 +30,7 @@ from histokit.train.question import Question, ask
 
 
 def train(
-    store: FeatureStore,
+    store: StoreLike,
     dataset: str,
     features: str | Sequence[str],
     classifier: str = "svm",
@@ -60,7 +61,7 @@ def train(
 
     Parameters
     ----------
-    store : FeatureStore
+    store : FeatureStore or path
     dataset : str
     features : str or sequence of str
         Addresses; ``each`` stands for several. Every one gives its own run.
@@ -108,6 +109,7 @@ def train(
     ------
     UsageError, StoreError, DataError, LeakageError
     """
+    store = open_store(store)
     question = ask(
         store,
         dataset,

@@ -12,7 +12,7 @@ from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.evaluate.compare import compare
 from histokit.evaluate.evaluate import evaluate
-from histokit.evaluate.listing import list_predictions, write_table
+from histokit.evaluate.listing import predictions, write_table
 from histokit.features import FeatureStore
 from histokit.train.train import train
 from tests.evaluate.made_up import save_run
@@ -276,8 +276,8 @@ def test_listing_and_files(tmp_path):
     samples, X = make_samples(box=[[1, 2, 3, 4]] * 60)
     store = make_store(tmp_path / "store", samples, {"last": X}, root="/data")
     (run,) = train(store, "toy", "net/last", grid={"C": 1})
-    everything = list_predictions(store, run.id)
-    wrong = list_predictions(store, run.id, wrong=True)
+    everything = predictions(store, run.id)
+    wrong = predictions(store, run.id, wrong=True)
     first = everything.to_pylist()[0]
     assert first["image"] == f"/data/{first['id']}.png"
     assert first["box"] == "1,2,3,4"

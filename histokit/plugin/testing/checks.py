@@ -76,7 +76,7 @@ def _run(check: Check) -> CheckResult:
     try:
         check.run()
     except (AssertionError, HistokitError) as error:
-        return CheckResult(check.name, False, str(error) or type(error).__name__)
+        return CheckResult(check.name, False, getattr(error, "message", str(error)) or type(error).__name__)
     except Exception as error:
         return CheckResult(check.name, False, f"{type(error).__name__}: {error}")
     return CheckResult(check.name, True)

@@ -1,0 +1,100 @@
+"""Making a split of a dataset in the store, under a name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from histokit.errors import UsageError
+from histokit.features.feature_store import StoreLike, open_store
+from histokit.protocol.splits import AUTOMATIC, make_split
+from histokit.store.records import Split
+
+
+def split(
+    store: StoreLike,
+    dataset: str,
+    name: str,
+    *,
+    group: str | None = None,
+    test: float | None = None,
+    folds: int | None = None,
+    leave_one_group_out: bool = False,
+    from_file: str | Path | None = None,
+    repeats: int = 1,
+    train_groups: int | None = None,
+    seed: int = 0,
+    target: str | None = None,
+    ignore_groups: bool = False,
+) -> Split:
+    """Make a split of the labelled samples of a dataset and store it, in place of one of the same name.
+
+    Exactly one of `test`, `folds`, `leave_one_group_out` and `from_file` says how. Folds are stratified
+    as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
+
+    Parameters
+    ----------
+    store : FeatureStore or path
+    dataset : str
+    name : str
+        What the split is called.
+    group : str, optional
+        The column that no fold cuts through; the dataset's own where not given.
+    test : float, optional
+        The fraction of a hold-out test set.
+    folds : int, optional
+        The number of folds; each is the test set once.
+    leave_one_group_out : bool
+        Whether each group is the test set once.
+    from_file : path, optional
+        A table with the columns ``id``, ``role`` and, for several, ``fold`` and ``repeat``.
+    repeats : int
+        How often to draw anew.
+    train_groups : int, optional
+        The number of groups to draw for training in each fold; the others are left out.
+    seed : int
+    target : str, optional
+        A column to stratify by in place of the label.
+    ignore_groups : bool
+        Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
+        it leaks, and so does every run on it.
+
+    Returns
+    -------
+    Split
+        Its `folds()` are lists of sample ids.
+
+    Raises
+    ------
+    UsageError
+        If it is not said how, a column is unknown, or the name is that of a split that `train` makes itself.
+    DataError
+        If there are no labels, or too few groups.
+    LeakageError
+        If the dataset's group would be on both sides of a fold.
+    StoreError
+        If there is no such dataset.
+    """
+    # `train` without a split uses cv: under that name a hold-out would quietly take the place of the ten folds.
+    if name in AUTOMATIC:
+        raise UsageError(
+            f"The split name {name!r} is taken: train makes that split itself.",
+            next=f"Use it with: histokit train {dataset} --features A --split {name}; or choose another --name.",
+        )
+    store = open_store(store)
+    made = make_split(
+        store.samples(dataset),
+        store.dataset(dataset),
+        name,
+        group=group,
+        test=test,
+        folds=folds,
+        leave_one_group_out=leave_one_group_out,
+        from_file=from_file,
+        repeats=repeats,
+        train_groups=train_groups,
+        seed=seed,
+        target=target,
+        ignore_groups=ignore_groups,
+    )
+    store.save_split(made)
+    return made
