@@ -140,8 +140,7 @@ def extract(
     ------
     PluginError, StoreError, UsageError
     """
-    store = open_store(store)
-    started = time.monotonic()
+    store, started = open_store(store), time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     check_options(precision, device, batch_size, workers)
     known_dtype({"store_dtype": store_dtype})
