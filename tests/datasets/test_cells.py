@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -53,12 +54,57 @@ def column(folder: Path, *lines: str, **roles: Any) -> list[Any]:
         (["a", "NA ", '"NA"', "none", "-"], ["a", None, "NA", "none", "-"]),
         (['"a\nb"', '"say ""x"""'], ["a\nb", 'say "x"']),
         (["NA", ""], [None, None]),
+        (['"NA"', '"NA"'], ["NA", "NA"]),
+        (["01", "2", "-"], ["01", "2", "-"]),
+        (['"1,5"', '"2,5"'], ["1,5", "2,5"]),
     ],
 )
 def test_types_and_gaps(tmp_path: Path, lines: list[str], values: list[Any]) -> None:
     found = column(tmp_path, *lines)
     assert found == values
     assert [type(value) for value in found] == [type(value) for value in values]
+
+
+def test_what_is_missing_is_what_pandas_takes_for_missing(tmp_path: Path) -> None:
+    words = [
+        "NA",
+        "N/A",
+        "n/a",
+        "<NA>",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "NULL",
+        "null",
+        "None",
+        "NaN",
+        "nan",
+        "-NaN",
+        "-nan",
+    ]
+    words += [
+        "1.#IND",
+        "-1.#IND",
+        "1.#QNAN",
+        "-1.#QNAN",
+        "",
+        "na",
+        "none",
+        "Null",
+        "missing",
+        "-",
+        "?",
+        "N",
+        "inf",
+        "0",
+    ]
+    (tmp_path / "p.csv").write_text("k,x\n" + "".join(f"k,{word}\n" for word in [*words, "text"]))
+    expected = pd.read_csv(tmp_path / "p.csv")["x"].isna().tolist()
+    assert [value is None for value in column(tmp_path, *words, "text")] == expected
+
+
+def test_separators_within_quotes_separate_nothing(tmp_path: Path) -> None:
+    assert sheet(tmp_path, '"a;b;c",d\n1,2\n').table.to_pydict() == {"a;b;c": [1], "d": [2]}
 
 
 @pytest.mark.parametrize(
@@ -102,6 +148,8 @@ def test_another_text_among_numbers_is_said(tmp_path: Path) -> None:
     assert found.table.column("x").to_pylist() == ["1", "2", "3b"]
     assert found.notes == ["The column 'x' is text, not numbers, because row 3 has '3b'"]
     assert sheet(tmp_path, "x,k\n1,k\na,k\nb,k\n").notes == []
+    assert sheet(tmp_path, "x,k\n1,k\na,k\n").notes == []
+    assert "because row 1 has '1,5'" in sheet(tmp_path, 'x,k\n"1,5",k\n"2,5",k\n').notes[0]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +163,7 @@ def test_another_text_among_numbers_is_said(tmp_path: Path) -> None:
         (' x , y\u00a0\n1,"a,b"\n', "t.csv"),
         ("x\ty\n1\ta,b\n".encode("utf-16"), "t.csv"),
         ('\n"x","y"\n\n"1","a,b"\n', "t.csv"),
+        ('x,"y"\n1,"a,b"\n', "t.csv"),
     ],
 )
 def test_separators_encodings_and_ends_of_lines(tmp_path: Path, text: str | bytes, name: str) -> None:
