@@ -199,15 +199,15 @@ class Folder(Dataset):
     def _sample(
         self, path: str, on_disk: str, found: dict[str, str], columns: Mapping[str, type], groups: Groups
     ) -> Sample:
-        found = {name: tidy_text(text) for name, text in found.items()}
-        label = found.pop("label", None)
+        tidied = {name: tidy_text(text) or None for name, text in found.items()}
+        label = tidied.pop("label", None)
         metadata: dict[str, Any] = dict.fromkeys(columns)
         if self.label_table is not None:
-            label, values = self.label_table.row(found[self.label_table.on])
+            label, values = self.label_table.row(tidied[self.label_table.on] or "")
             metadata.update(values)
-        metadata.update(found)
+        metadata.update(tidied)
         groups.complete(path, metadata)
-        return Sample(path, (on_disk,), label=label or None, mpp=self.mpp, metadata=metadata)
+        return Sample(path, (on_disk,), label=label, mpp=self.mpp, metadata=metadata)
 
     def _nothing(self, others: Tally, beside: int) -> DataError:
         if not others:

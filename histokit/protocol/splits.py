@@ -184,7 +184,8 @@ def _labelled(samples: pa.Table, column: str | None, target: str | None) -> tupl
     if absent:
         raise DataError(
             f"{len(absent)} samples have no value of the group {column!r}, such as {absent[0]!r}.",
-            next="Complete the column and ingest again, or name another one with --group.",
+            next=f"Complete the column and ingest again, name another one with --group, or ingest with "
+            f"-o group={column}, which makes each of them a group of its own.",
         )
     missing = len(labels) - int(present.sum())
     notes = [f"{missing} samples without a {what} are left out"] if missing else []

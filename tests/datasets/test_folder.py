@@ -290,3 +290,12 @@ def test_a_group_that_can_be_read_in_two_ways_is_an_error(tmp_path: Path) -> Non
         list(unclear.samples())
     clear = Folder(tmp_path, pattern="{patient}_idx{rest}_class{label}.png", group="patient")
     assert [s.metadata["patient"] for s in clear.samples()] == ["10256"]
+
+
+def test_blanks_at_the_ends_of_folders_make_no_other_class(tmp_path: Path) -> None:
+    found, _ = samples(write(tmp_path, "a/0.png", " a/1.png", "a /2.png", " /3.png"))
+    assert {s.image[0]: s.label for s in found} == {"a/0.png": "a", " a/1.png": "a", "a /2.png": "a", " /3.png": None}
+    assert found[0].id == " /3.png"
+    found, warnings = samples(write(tmp_path / "more", "p/x/0.png", " /x/1.png"), pattern=PATTERN, group="patient")
+    assert [s.metadata["patient"] for s in found] == ["unknown: /x/1.png", "p"]
+    assert warnings[0].startswith("1 sample has no patient, for example ' /x/1.png'")
