@@ -61,6 +61,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("study", "plan", study.study_plan, ""),
     ("plugins", "check", plugin.check, ""),
     ("store", "verify", store.verify, ""),
+    ("store", "repair", store.repair, ""),
     ("store", "compact", store.compact, ""),
     ("store", "gc", store.gc, ""),
 )

@@ -144,10 +144,14 @@ def predictions(
     """List the predictions of a run, image by image."""
     from histokit.evaluate.listing import predictions as run_predictions
     from histokit.evaluate.listing import write_table
+    from histokit.evaluate.since import changed_since
 
     store = console.existing_store()
+    record = store.run(run)
+    for text in changed_since(store, record):
+        console.warn(text)
     found = run_predictions(store, run, wrong=wrong)
-    run_id = store.run(run).id
+    run_id = record.id
     if out:
         write_table(found, out)
         console.emit(out, {"run": run_id, "count": len(found), "file": out})

@@ -10,6 +10,7 @@ import numpy as np
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.frame import Frame, Objects, read_frame
+from histokit.evaluate.since import changed_since
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import by_levels, inside_units, parse_by
 from histokit.features.feature_store import StoreLike, open_store
@@ -144,7 +145,7 @@ def _evaluate_one(
             values = _column(store, run, frame, column)
             found[f"{column}:{how}"] = inside_units(frame, values, column, how, bootstrap, seed, run.group)
     summary = summarise(frame, bootstrap, seed, run.group)
-    notes = list(frame.notes)
+    notes = [*frame.notes, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}

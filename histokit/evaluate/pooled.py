@@ -29,7 +29,7 @@ def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[st
     metrics = usual_metrics(store, runs)
     ranked = any(metrics[run.dataset] == "roc_auc" for run in runs)
     columns = ["run", "true", "predicted", *(["scores"] if ranked else [])]
-    tables = store.predictions_of([run.id for run in runs], columns)
+    tables = store.predictions_of(runs, columns)
     return {run.id: (metrics[run.dataset], _score(run, tables[run.id], metrics[run.dataset])) for run in runs}
 
 

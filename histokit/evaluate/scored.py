@@ -121,7 +121,7 @@ def score_runs(
     shared, found, notes = _Shared(bootstrap, seed), [], []
     for start in range(0, len(runs), _BATCH):
         batch = runs[start : start + _BATCH]
-        tables = store.predictions_of([run.id for run in batch])
+        tables = store.predictions_of(batch)
         for number, run in enumerate(batch, start=start + 1):
             try:
                 frame = make_frame(run, tables[run.id])

@@ -17,7 +17,7 @@ from histokit.extract.resolve import resolve_backbone
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.ingested import files_table, open_files
+from histokit.features.ingested import open_files
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
@@ -150,8 +150,7 @@ def extract(
             f"The dataset {dataset!r} has no images: it was made from vectors.",
             next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
         )
-    files = files_table(store, dataset)
-    samples = Samples(store, dataset)
+    samples = Samples(store, record)
     if retry and not dry_run:
         store.forget_problems(dataset)
     known = _known_problems(store, record, samples)
@@ -166,9 +165,7 @@ def extract(
     computed: dict[str, int] = {}
     notes = [note for plan in plans for note in plan.notes]
     if not dry_run and any(plan.open_tables for plan in plans):
-        computed = _compute(
-            store, record, files, samples, plans, precision, device, batch_size, workers, progress, notes
-        )
+        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
     problems = _known_problems(store, record, samples)
     tables = tuple(
         {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}
@@ -255,7 +252,6 @@ def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> li
 def _compute(
     store: Store,
     record: DatasetRecord,
-    files: Any | None,
     samples: Samples,
     plans: Sequence[BackbonePlan],
     precision: str,
@@ -274,7 +270,9 @@ def _compute(
     from histokit.extract.writer import Writer
     from histokit.store.allocator import kept_memory
 
-    ingested = open_files(record, files)
+    for kind in ("samples", "files"):
+        store.ingested(record, kind).verify()
+    ingested = open_files(store, record)
     chosen = choose_device(device)
     writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]

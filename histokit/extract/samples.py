@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from histokit.extract.lookup import Lookup, Positions
 from histokit.features.reader import rebuild_sample
 from histokit.plugin import Sample
-from histokit.store import Store
+from histokit.store import DatasetRecord, Store
 from histokit.store.digest_columns import DIGEST, as_digests
 from histokit.store.fingerprints import row_key
 
@@ -26,12 +26,13 @@ class Samples:
     Parameters
     ----------
     store : Store
-    dataset : str
+    record : DatasetRecord
     """
 
-    def __init__(self, store: Store, dataset: str):
-        self._name, self._database = f"samples.{dataset}", store.database
-        self._rows = self._database.table(self._name)
+    def __init__(self, store: Store, record: DatasetRecord):
+        self._name, self._database = f"samples.{record.name}", store.database
+        self._ingested = store.ingested(record, "samples")
+        self._rows = self._ingested.open()
         self.count = int(self._rows.count_rows())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -44,7 +45,7 @@ class Samples:
         keys, contents = np.zeros(self.count, DIGEST), np.zeros(self.count, DIGEST)
         usable = np.zeros(self.count, dtype=bool)
         start = 0
-        for batch in self._batches():
+        for batch in self._ingested.batches(["id", "content"], _WINDOW):
             here = slice(start, start + len(batch))
             pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
             keys[here] = np.frombuffer(b"".join(row_key(i, content or b"") for i, content in pairs), DIGEST)

@@ -15,7 +15,7 @@ from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.addresses import IMAGES
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.ingested import IngestedFiles, files_table, open_files
+from histokit.features.ingested import IngestedFiles, open_files
 from histokit.features.reader import ReadResult, read_samples, rebuild_sample
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
@@ -166,7 +166,6 @@ def open_images(
             f"The dataset {dataset!r} has no images: it was made from vectors.",
             next="Train on them: see histokit list features.",
         )
-    files = files_table(store, dataset)
     samples = store.samples(dataset, where=where)
     known = samples.filter(pc.is_valid(samples.column("content")))
     if len(known) < len(samples) and not allow_missing:
@@ -175,7 +174,7 @@ def open_images(
             f"{missing} of {len(samples)} samples of {dataset!r} could not be read when it was ingested.",
             next=f"See: histokit list problems {dataset}; or go on without them with --allow-missing.",
         )
-    images = Images(open_files(record, files), known)
+    images = Images(open_files(store, record), known)
     features = _as_features(images, record)
     bad = list(_set_aside(store, features, outline)) if allow_missing else []
     return features.take(np.setdiff1d(np.arange(len(known)), bad)) if bad else features

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from histokit.errors import PluginError
@@ -12,6 +10,7 @@ from histokit.plugin.digests import digest_bytes
 from histokit.plugin.images import READER_REVISION, reader_mark
 from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Store
+from histokit.store.ingested import Ingested
 
 _COLUMNS = ["path", "size", "mtime_ns"]
 
@@ -22,21 +21,26 @@ class IngestedFiles:
     Parameters
     ----------
     dataset : Dataset
-    files : Lance table, optional
+    files : Ingested, optional
         Of `histokit.store.records.FILE_SCHEMA`.
     reader : int
         Revision of the reader of images when they were ingested.
+
+    Raises
+    ------
+    StoreError
+        If the files are not what was written.
     """
 
-    def __init__(self, dataset: Dataset, files: Any | None, reader: int = READER_REVISION):
+    def __init__(self, dataset: Dataset, files: Ingested | None, reader: int = READER_REVISION):
         self.dataset = dataset
         self._outdated = reader < READER_REVISION
-        self._files = files
-        count = 0 if files is None else files.count_rows()
+        self._files = None if files is None else files.open()
+        count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
         keys, states = np.empty(count, np.uint64), np.empty((count, 2), np.int64)
         start = 0
-        for batch in () if files is None else files.to_batches(_COLUMNS, batch_readahead=2, scan_in_order=True):
+        for batch in () if files is None else files.batches(_COLUMNS):
             here = slice(start, start + len(batch))
             keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
             states[here] = np.column_stack([batch.column(name).fill_null(-1) for name in _COLUMNS[1:]])
@@ -70,19 +74,12 @@ def _key(path: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest_bytes(path.encode())[:8], "little"))
 
 
-def files_table(store: Store, dataset: str) -> Any | None:
-    """Open the table of a dataset's files, before its samples: see `Store.save_dataset`."""
-    name = f"files.{dataset}"
-    return store.database.table(name) if store.database.exists(name) else None
+def _files(store: Store, record: DatasetRecord) -> Ingested | None:
+    return store.ingested(record, "files") if store.database.exists(f"files.{record.name}") else None
 
 
-def open_files(record: DatasetRecord, files: Any | None) -> IngestedFiles:
+def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
     """Open a dataset by its plugin, to read its images.
-
-    Parameters
-    ----------
-    files : Lance table, optional
-        From `files_table`.
 
     Raises
     ------
@@ -96,4 +93,4 @@ def open_files(record: DatasetRecord, files: Any | None) -> IngestedFiles:
             f"{record.plugin!r}; installed is {opened.version}.",
             next="Ingest it again; features whose pixels are the same are kept.",
         )
-    return IngestedFiles(opened, files, record.reader)
+    return IngestedFiles(opened, _files(store, record), record.reader)

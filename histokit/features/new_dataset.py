@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -86,9 +85,9 @@ def create_dataset(
     record = _record(name, file, labels, metadata, group and stored_name(group), list(map(stored_name, levels)))
     for what, values in (("class", labels), *((unit, metadata[unit].to_pylist()) for unit in units)):
         file.notes.extend(alike_notes(what, values))
-    if not _is_there(store, record, samples):
-        store.save_dataset(record, samples, FILE_SCHEMA.empty_table())
-    return record
+    if _is_there(store, record, samples):
+        return record
+    return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=None)
 
 
 def _group_of_export(file: VectorFile) -> str | None:
@@ -219,10 +218,11 @@ def _metadata(
 
 
 def _is_there(store: Store, record: DatasetRecord, samples: pa.Table) -> bool:
-    known = next((found for found in store.datasets() if found.name == record.name), None)
+    known = store.find_dataset(record.name)
     if known is None:
         return False
-    if known.plugin == IMPORT_PLUGIN and replace(known, created=record.created, root=record.root) == record:
+    moment = {"created": "", "root": ""}
+    if known.plugin == IMPORT_PLUGIN and known.to_json() | moment == record.to_json() | moment:
         stored = store.samples(record.name)
         if stored.replace_schema_metadata(None).equals(samples):
             return True

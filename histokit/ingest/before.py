@@ -22,11 +22,6 @@ _ABSENCE = re.compile(
 )
 
 
-def known_dataset(store: Store, name: str) -> DatasetRecord | None:
-    """Return the dataset of a name, where there is one."""
-    return next((record for record in store.datasets() if record.name == name), None)
-
-
 def check_plugin(before: DatasetRecord, dataset: Dataset) -> None:
     """Raise where a dataset of another plugin has the name.
 

@@ -14,7 +14,7 @@ from histokit.datasets.alike import alike_notes
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, PluginError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.ingest.before import check_moved, check_plugin, forget_absences, known_dataset
+from histokit.ingest.before import check_moved, check_plugin, forget_absences
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
@@ -70,10 +70,10 @@ def ingest(
     store = open_store(store)
     check_name(name)
     dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
+    before = store.find_dataset(name)
     dataset.root = dataset.root.resolve()
     _check_path(dataset.root)
     check_metric(dataset.metric)
-    before = known_dataset(store, name)
     if before is not None and not replace:
         check_plugin(before, dataset)
     dataset.state = dataset.fit()
@@ -85,14 +85,10 @@ def ingest(
     record = _record(name, dataset, table, rows)
     published = dataset.splits().items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
-    for split in splits:
-        store.save_split(split)
-    store.replace_problems(name, "ingest", table.problem_table())
+    kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
     if before is not None:
         forget_absences(store, name, before.root != record.root)
-    # Last, so that a dataset that is listed has all its splits, whenever the process was killed.
-    store.save_dataset(record, rows, digests.to_table())
-    return record
+    return kept
 
 
 def _check_path(root: Path) -> None:
@@ -121,7 +117,7 @@ def check_name(name: str) -> None:
 
 def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
     """Return the files of an earlier ingestion of the same folder by the same plugin; other digests say nothing."""
-    before = known_dataset(store, name)
+    before = store.find_dataset(name)
     now = (dataset.name, dataset.version, str(dataset.root))
     if before is None or (before.plugin, before.plugin_version, before.root) != now:
         return None
@@ -139,7 +135,7 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
     name : str
     dataset : Dataset
     """
-    before = known_dataset(store, name)
+    before = store.find_dataset(name)
     if before is None:
         return False
     known = (before.plugin, before.plugin_version, before.root, before.options)

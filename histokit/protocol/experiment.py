@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
-from histokit.plugin.digests import digest_bytes
+from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.places import Place, Rows, find_places
 from histokit.protocol.scorers import check_metric
@@ -91,6 +92,26 @@ class Experiment:
         digest = digest_bytes(*sorted(repr((i, c, label, str(g))).encode() for i, c, label, g in rows))
         tables = [part["fingerprint"] for part in self.feature_list]
         return {"features": tables, "samples": digest.hex(), "split": self.split.digest, "classes": list(self.classes)}
+
+    def id_of(self, asked: Mapping[str, Any], datasets: Callable[[str], str | None]) -> str:
+        """Return the id of what is asked of the experiment.
+
+        Parameters
+        ----------
+        asked : mapping
+            JSON-serialisable data.
+        datasets : callable
+            Returns the dataset of what is stored under an id, if anything is.
+
+        Returns
+        -------
+        str
+            Of the dataset, too, so that a copy of it has runs of its own. What an earlier version stored of the same
+            dataset under an id without it keeps that id.
+        """
+        identity, name = {**self.identity(), **asked}, self.split.dataset
+        before = digest_json(identity).hex()[:12]
+        return before if datasets(before) == name else digest_json({**identity, "dataset": name}).hex()[:12]
 
 
 def describe_features(features: FeatureSet) -> list[dict[str, Any]]:

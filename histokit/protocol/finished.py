@@ -10,6 +10,7 @@ from typing import Any
 
 from histokit.plugin.digests import digest_bytes
 from histokit.store import Store
+from histokit.store.unfinished import Unfinished
 
 #: In each document: the seconds that all had taken when it was kept.
 _SPENT = "spent"
@@ -28,10 +29,10 @@ class Finished:
     """
 
     def __init__(self, store: Store, owner: str, sample_ids: Sequence[str]):
-        self.store, self.owner = store, owner
+        self.unfinished, self.owner = Unfinished(store.database), owner
         rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
         self.prefix = f"{rows}/"
-        self.documents = store.unfinished(owner)
+        self.documents = self.unfinished.read(owner)
         self.wrote = False
         self._before = max(
             (d.get(_SPENT, 0.0) for k, d in self.documents.items() if k.startswith(self.prefix)), default=0.0
@@ -56,7 +57,7 @@ class Finished:
     def forget(self) -> None:
         """Remove all of them, where there are any."""
         if self.documents or self.wrote:
-            self.store.forget_unfinished(self.owner)
+            self.unfinished.forget(self.owner)
 
 
 class _Memory(UserDict[str, dict[str, Any]]):
@@ -69,4 +70,4 @@ class _Memory(UserDict[str, dict[str, Any]]):
         super().__setitem__(key, document)
         self.finished.wrote = True
         document = {**document, _SPENT: self.finished.seconds}
-        self.finished.store.save_unfinished(self.finished.owner, f"{self.prefix}{key}", document)
+        self.finished.unfinished.save(self.finished.owner, f"{self.prefix}{key}", document)

@@ -184,3 +184,9 @@ def group_notes(
         f"{len(found)} {what} every {name} from every other ({listed}): a classifier {CAN_KNOW} the {name} by {it}; "
         f"leave {it} out where that is no finding"
     ]
+
+
+def samples_digest(ids: Sequence[str], contents: Sequence[bytes | None]) -> str:
+    """Return the digest of samples and what is in their images, in whatever order, each once."""
+    pairs = {(i, content) for i, content in zip(ids, contents, strict=True)}
+    return digest_bytes(*sorted(repr(pair).encode() for pair in pairs)).hex()

@@ -81,6 +81,7 @@ def split(
             next=f"Use it with: histokit train {dataset} --features A --split {name}; or choose another --name.",
         )
     store = open_store(store)
+    before = store.split_digest(dataset, name)
     made = make_split(
         store.samples(dataset),
         store.dataset(dataset),
@@ -96,5 +97,5 @@ def split(
         target=target,
         ignore_groups=ignore_groups,
     )
-    store.save_split(made)
+    store.save_split(made, before)
     return made

@@ -252,7 +252,8 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
         return split
     split = make_split(samples, record, full_name, target=target, **how)
     split = replace(split, params={**split.params, "automatic": True})
-    store.save_split(split)
+    before = stored.get(full_name)
+    store.save_split(split, None if before is None else before.digest)
     return split
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import numpy as np
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.plugin.digests import digest_json
 from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.finished import Finished
@@ -146,8 +146,8 @@ def _question(
     experiment = prepare(store, dataset, features, allow_missing=allow_missing, outline=outline, **options)
     asked = {name: options[name] for name in ("target", "where", "seed")}
     parameters = {**how, **numbers, "step": parse_step(how["step"]), "metric": experiment.problem.metric, **asked}
-    identity = {**experiment.identity(), "parameters": parameters, "version": SELECTION_VERSION}
-    return experiment, parameters, digest_json(identity).hex()[:12]
+    asked = {"parameters": parameters, "version": SELECTION_VERSION}
+    return experiment, parameters, experiment.id_of(asked, partial(store.dataset_of, "selections"))
 
 
 def _record(

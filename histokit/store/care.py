@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,8 +17,12 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
 from histokit.store.database import FORMAT_KEY, Database
 from histokit.store.digest_columns import DIGEST, Digests, stream
+from histokit.store.documents import Documents
 from histokit.store.fingerprints import row_key
+from histokit.store.results import Results
 from histokit.store.store import Store
+from histokit.store.unfinished import TABLE as UNFINISHED
+from histokit.store.unfinished import Unfinished
 from histokit.store.vectors import FeatureTable
 
 LOCK = "gc.lock"
@@ -67,12 +68,13 @@ def compact(store: Store, progress: Progress = lambda *_: None) -> list[Care]:
     StoreError
         If there is no store, or a table is damaged.
     """
-    names = _names(store)
+    names, kept = _names(store), _kept_versions(store)
     done = []
     for position, name in enumerate(names):
         progress(position, len(names), name)
         before = len(store.database.table(name).get_fragments())
-        merged = before > 1 and store.database.optimize(name, whole=True)
+        # Of samples and files another version is read; they are written in one piece anyway.
+        merged = before > 1 and name not in kept and store.database.optimize(name, whole=True)
         after = len(store.database.table(name).get_fragments()) if merged else before
         done.append(Care(name, (before, after) if merged or before <= 1 else None))
     return done
@@ -132,21 +134,34 @@ def _collect(
     dry_run: bool,
     progress: Progress,
 ) -> list[Care]:
-    datasets = {record.name for record in store.datasets()}
+    datasets, kept = {record.name for record in store.datasets()}, _kept_versions(store)
+    unnamed = _remove_unnamed(store, dry_run)
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
     done = []
     for position, name in enumerate(names):
         progress(position, len(names), name)
-        care = Care(name)
+        care = Care(name, rows=unnamed.get(name, 0))
         table = features.get(name)
         if orphans and table is not None and table.dataset not in datasets:
             _drop_orphan(store.database, care, horizon, dry_run)
         elif stale_rows and table is not None and table.dataset in datasets:
             care.rows = _remove_stale(store, table, dry_run)
         if not care.dropped:
-            _remove_versions(store.database, care, horizon, dry_run)
+            _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
         done.append(care)
     return done
+
+
+def _kept_versions(store: Store) -> dict[str, int]:
+    """Return table → the version of it that a dataset's record names."""
+    return {f"{kind}.{record.name}": v for record in store.datasets() for kind, v in record.versions.items()}
+
+
+def _remove_unnamed(store: Store, dry_run: bool) -> dict[str, int]:
+    """Remove what processes that were killed left and no record names; return table → number of rows."""
+    documents = Documents(store.database)
+    found = Results(store.database, documents).remove_unnamed(dry_run)
+    return {**found, UNFINISHED: Unfinished(store.database).collect(dry_run)}
 
 
 def _drop_orphan(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:
@@ -164,7 +179,7 @@ def _drop_orphan(database: Database, care: Care, horizon: datetime, dry_run: boo
 def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:
     # The rows are read before the samples: a row that a writer adds meanwhile is of a sample that is there.
     stored = _joined(stream(store.database.table(table.name), "key"))
-    known = _joined(_sample_keys(store.database, table.dataset))
+    known = _joined(_sample_keys(store, table.dataset))
     stale = [key.ljust(DIGEST_BYTES, b"\0") for key in np.setdiff1d(stored, known).tolist()]
     if not dry_run:
         for start in range(0, len(stale), _DELETED_AT_ONCE):
@@ -175,8 +190,8 @@ def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:
     return len(stale)
 
 
-def _sample_keys(database: Database, dataset: str) -> Iterator[Digests]:
-    for batch in database.batches(f"samples.{dataset}", ["id", "content"]):
+def _sample_keys(store: Store, dataset: str) -> Iterator[Digests]:
+    for batch in store.ingested(store.dataset(dataset), "samples").batches(["id", "content"]):
         pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
         yield np.array([row_key(i, content or b"") for i, content in pairs], DIGEST)
 
@@ -185,10 +200,10 @@ def _joined(chunks: Iterable[Digests]) -> Digests:
     return np.concatenate([np.empty(0, DIGEST), *chunks])
 
 
-def _remove_versions(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:
+def _remove_versions(database: Database, care: Care, horizon: datetime, dry_run: bool, kept: int | None = None) -> None:
     table = database.table(care.table)
     versions = table.versions()
-    replaced = [old["version"] for old, new in pairwise(versions) if _time(new) <= horizon]
+    replaced = [old["version"] for old, new in pairwise(versions) if _time(new) <= horizon and old["version"] != kept]
     if not replaced:
         return
     options = {"versions": replaced, "error_if_tagged_old_versions": False}
@@ -214,46 +229,21 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     StoreError
-        If another process holds it; says which one, and how to remove a lock that was left behind.
+        If another process holds it, or the store cannot be written to.
     """
+    from filelock import FileLock, Timeout
+
     path = folder / LOCK
-    owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError as error:
-        raise _is_locked(path) from error
-    except OSError as error:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout as error:
+        raise StoreError(
+            f"Another process is collecting the garbage of the store {folder}.",
+            next="Wait for it; its lock goes with it, however it ends.",
+            details={"lock": str(path)},
+        ) from error
+    except PermissionError as error:
         raise StoreError(
             f"The store {folder} cannot be written to: {error.strerror}.", next="Check its permissions and the disk."
         ) from error
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(owner, file)
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def _is_locked(path: Path) -> StoreError:
-    try:
-        owner = json.loads(path.read_text())
-        by = f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
-        gone = owner["host"] == socket.gethostname() and not _runs(int(owner["pid"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        by, gone = "an unknown process", False
-    advice = "That process no longer runs: remove the lock with" if gone else "Wait for it. Only if it no longer runs:"
-    return StoreError(
-        f"The store {path.parent} is locked by {by}.",
-        next=f"{advice} rm {path}",
-        details={"lock": str(path), "gone": gone},
-    )
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

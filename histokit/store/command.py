@@ -202,6 +202,24 @@ def verify() -> None:
         raise typer.Exit(ExitCode.STORE)
 
 
+def repair() -> None:
+    """Put aside what is damaged, so that the rest can be used.
+
+    Damaged tables are moved, and damaged records written, into the folder `damaged` of the store; nothing is deleted.
+    Prints what was damaged and how to make it again.
+    """
+    from histokit.store.repair import DAMAGED
+    from histokit.store.repair import repair as run
+
+    store = console.open_store()
+    with console.progress("Verifying") as report:
+        found = run(store, report)
+    if found.findings or console.state.json:
+        rows = [[f.table, f.kind, f.what, f.next] for f in found.findings]
+        console.table(["table", "kind", "what was wrong", "what to do"], rows, found.to_json())
+    console.note("Nothing is wrong" if found.ok else f"What was damaged is in {store.uri / DAMAGED}")
+
+
 def compact() -> None:
     """Merge the small fragments of every table.
 

@@ -1,27 +1,25 @@
-"""Tables of a LanceDB database: written through lancedb, read through lance, which starts faster."""
+"""Tables of a LanceDB database, as they are written: whole or not at all, and by one process at a time."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from histokit.errors import StoreError
+from histokit.store.commits import Known
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
+from histokit.store.tables import FORMAT_KEY, RESTORE, NewerFormatError, Tables, check_format, first_line, quote
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # type: ignore[assignment]
+__all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "first_line", "quote"]
 
-FORMAT_KEY = b"histokit.format"
+FEATURES = "features."
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
 #: Vectors do not compress; files of this version hold them as they are, and take half the time of later ones.
@@ -29,29 +27,19 @@ _UNCOMPRESSED_FILES = "2.0"
 _UNCOMPRESSED = {"new_table_data_storage_version": _UNCOMPRESSED_FILES}
 _COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
-_MAKING = "making.lock"
-_SCAN_BYTES = 4 << 20
-_SCAN_ROWS = 8_192
 
 _REFUSED = re.compile(r"\(os error (\d+)\)")
 _CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
 _LOST = re.compile(r"not found|LanceError\(IO\)", re.IGNORECASE)
 
-os.environ.setdefault("LANCE_LOG", "error")
-os.environ.setdefault("RUST_LOG", "error")
 
-
-class Database:
-    """A folder of Lance tables.
+class Database(Tables):
+    """A folder of Lance tables, written through lancedb; it is made on the first write.
 
     Parameters
     ----------
     uri : Path
-        Made on the first write.
     """
-
-    def __init__(self, uri: Path):
-        self.uri = uri
 
     @cached_property
     def _connection(self) -> Any:
@@ -67,116 +55,6 @@ class Database:
         # By default these caches grow to gigabytes with the number of writes.
         return lancedb.connect(str(self.uri), session=lancedb.Session(_CACHE_BYTES, _CACHE_BYTES))
 
-    def _path(self, name: str) -> Path:
-        return self.uri / f"{name}.lance"
-
-    def names(self, prefix: str = "") -> list[str]:
-        """Return the names of the tables that begin with a prefix, sorted."""
-        with self._permitted():
-            listed = os.listdir(self.uri) if self.uri.is_dir() else []
-        found = (e.removesuffix(".lance") for e in listed if e.endswith(".lance"))
-        return sorted(name for name in found if name.startswith(prefix) and self.exists(name))
-
-    def exists(self, name: str) -> bool:
-        """Return whether a table is there; one that another process is just making is not."""
-        versions = self._path(name) / "_versions"
-        with self._permitted():
-            return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
-
-    @contextmanager
-    def _permitted(self) -> Iterator[None]:
-        try:
-            yield
-        except PermissionError as error:
-            raise StoreError(
-                f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
-                next="Mend its permissions, or name another store with --store.",
-            ) from error
-
-    def schema(self, name: str) -> pa.Schema:
-        """Return the schema of a table, after checking that its format is not newer than this version's."""
-        return self._open(name).schema
-
-    def table(self, name: str) -> Any:
-        """Open the Lance table itself, for its care."""
-        return self._open(name)
-
-    def count(self, name: str, where: str | None = None) -> int:
-        """Return the number of rows, 0 where the table is absent."""
-        return int(self._open(name).count_rows(where)) if self.exists(name) else 0
-
-    def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
-        """Read rows in the order of insertion.
-
-        Parameters
-        ----------
-        name : str
-        columns : sequence of str, optional
-        where : str, optional
-            In Lance's SQL, and ours alone; what users write is read by `histokit.store.filters`.
-
-        Raises
-        ------
-        StoreError
-            If the table is damaged or too new.
-        """
-        table = self._open(name)
-        with self.reading(name):
-            return table.to_table(columns=columns, filter=where, scan_in_order=True)
-
-    def batches(
-        self, name: str, columns: Sequence[str] | None = None, where: str | None = None, size: int = 4096
-    ) -> Iterator[pa.RecordBatch]:
-        """Stream rows in the order of insertion."""
-        table = self._open(name)
-        with self.reading(name):
-            yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
-
-    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Stream all of a table in batches of some megabytes, however wide its rows are."""
-        table = self._open(name)
-        files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
-        size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
-        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
-        yield from table.to_batches(
-            batch_size=rows, batch_readahead=2, fragment_readahead=1, io_buffer_size=4 * _SCAN_BYTES, scan_in_order=True
-        )
-
-    def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
-        """Read the rows at positions, in that order."""
-        return self._open(name).take(list(rows), columns=list(columns))
-
-    def _open(self, name: str) -> Any:
-        import lance
-
-        if not self.exists(name):
-            raise StoreError(f"The store {self.uri} has no table {name!r}.", next="See: histokit list datasets")
-        try:
-            table = lance.dataset(str(self._path(name)))
-        except (ValueError, OSError) as error:
-            raise self._damaged(name, error) from error
-        written = int((table.schema.metadata or {}).get(FORMAT_KEY, b"0"))
-        if written > FORMAT:
-            raise StoreError(
-                f"The table {name!r} has format {written}; this version of histokit reads up to {FORMAT}.",
-                next="Update histokit.",
-            )
-        return table
-
-    @contextmanager
-    def reading(self, name: str) -> Iterator[None]:
-        """Say which table is damaged, where reading an open one fails."""
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            raise self._damaged(name, error) from error
-
-    def _damaged(self, name: str, error: Exception) -> StoreError:
-        return StoreError(
-            f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",
-            next="Check the store with: histokit store verify",
-        )
-
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
         """Say what the operating system refused, a full disk above all; each write is whole or not there."""
@@ -191,69 +69,110 @@ class Database:
                 next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
             ) from error
 
-    def overwrite(self, name: str, rows: pa.Table) -> None:
-        """Replace a table by rows, in one atomic step."""
+    @contextmanager
+    def committing(self, *names: str) -> Iterator[None]:
+        """Let no other process write meanwhile to what is not a feature table; then take note of what tables became."""
+        _ = self._connection
+        with self.commits.alone():
+            yield
+            for name in names:
+                if not name.startswith(FEATURES):
+                    with self._writing(name):
+                        self.commits.note(name, self._now(name))
+
+    def accept(self) -> None:
+        """Take the tables as they are from now on, whatever was known of them; only while nobody else writes."""
+        self.commits.forget()
+        for name in self.names():
+            if not name.startswith(FEATURES):
+                # One that cannot be opened is told by whoever reads it.
+                with suppress(StoreError):
+                    self.commits.note(name, self._now(name))
+
+    def _now(self, name: str) -> Known | None:
+        import lance
+
+        if not self._is_there(name):
+            return None
+        with self.reading(name):
+            table = lance.dataset(str(self._path(name)))
+            return Known(table.version, table.count_rows())
+
+    def overwrite(self, name: str, rows: pa.Table) -> int:
+        """Replace a table by rows, in one atomic step; return its version."""
         rows = rows.replace_schema_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
-        # Made first, because another process may be making it, too.
-        self.create(name, rows.schema)
-        with self._writing(name):
-            self._connection.create_table(name, rows, mode="overwrite")
+        with self.committing(name):
+            mode = "overwrite" if self._is_there(name) and self._is_whole(name) else "create"
+            with self._writing(name):
+                return int(self._connection.create_table(name, rows, mode=mode).version)
+
+    def _is_whole(self, name: str) -> bool:
+        """Return whether a table can be read; one that cannot makes way, unless it is a newer version's."""
+        import lance
+
+        try:
+            with self.reading(name):
+                check_format(name, lance.dataset(str(self._path(name))).schema)
+        except NewerFormatError:
+            raise
+        except StoreError:
+            self._connection.drop_table(name)
+            return False
+        return True
 
     def create(self, name: str, schema: pa.Schema, compress: bool = True) -> None:
         """Make an empty table; one that is there, or that another process just made, stays as it is."""
         if self.exists(name):
             return
         schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
-        connection = self._connection
-        try:
-            with self._making():
-                if not self.exists(name):
-                    with self._writing(name):
-                        connection.create_table(name, schema=schema, storage_options={} if compress else _UNCOMPRESSED)
-        except (RuntimeError, ValueError, OSError):
+        # LanceDB lets a second process overwrite what the first one just made.
+        with self.committing(name):
             if not self.exists(name):
-                raise
+                with self._writing(name):
+                    storage = {} if compress else _UNCOMPRESSED
+                    self._connection.create_table(name, schema=schema, storage_options=storage)
 
-    @contextmanager
-    def _making(self) -> Iterator[None]:
-        """Let one process at a time make a table: LanceDB lets a second one overwrite what the first one just made."""
-        with ExitStack() as held:
-            # Where the file system takes no locks, two processes must not begin in the same instant.
-            with suppress(OSError):
-                file = held.enter_context((self.uri / _MAKING).open("a"))
-                if fcntl is not None:
-                    fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _to_write(self, name: str) -> Any:
+        table = self._connection.open_table(name)
+        check_format(name, table.schema)
+        return table
 
     def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
         """Insert the rows whose key is not there yet; return their number."""
         # Not through lance, which gives the rows another order where there are megabytes of them.
         with self._writing(name):
-            table = self._connection.open_table(name)
+            table = self._to_write(name)
             return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
 
     def replace(self, name: str, rows: pa.Table, key: str | list[str]) -> None:
         """Insert rows, replacing those of the same key; the table is made where it is absent."""
         self.create(name, rows.schema)
-        with self._writing(name):
-            table = self._connection.open_table(name)
+        with self.committing(name), self._writing(name):
+            table = self._to_write(name)
             table.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def append(self, name: str, rows: pa.Table) -> None:
         """Add rows to the end of a table, which is made where it is absent."""
         self.create(name, rows.schema)
-        with self._writing(name):
-            self._connection.open_table(name).add(rows)
+        with self.committing(name), self._writing(name):
+            self._to_write(name).add(rows)
+
+    def add_column(self, name: str, field: pa.Field) -> None:
+        """Add a column of nulls to a table, unless it has it."""
+        if field.name not in self.schema(name).names:
+            with self.committing(name), self._writing(name):
+                self._to_write(name).add_columns(field)
 
     def delete(self, name: str, where: str) -> None:
-        """Delete rows; nothing happens where the table is absent."""
-        if self.exists(name):
-            with self._writing(name):
-                self._connection.open_table(name).delete(where)
+        """Delete rows; nothing happens where the table is absent, or has none of them."""
+        if self.count(name, where):
+            with self.committing(name), self._writing(name):
+                self._to_write(name).delete(where)
 
     def drop(self, name: str) -> None:
         """Drop a table."""
-        self._connection.drop_table(name)
+        with self.committing(name):
+            self._connection.drop_table(name)
 
     def optimize(self, name: str, whole: bool = False) -> bool:
         """Merge small fragments; versions stay, so that no reader loses what it reads.
@@ -270,8 +189,9 @@ class Database:
         """
         table = self._open(name)
         as_it_is = table.data_storage_version == _UNCOMPRESSED_FILES
+        alone = nullcontext() if name.startswith(FEATURES) else self.committing(name)
         try:
-            with self._writing(name):
+            with alone, self._writing(name):
                 table.optimize.compact_files(
                     compaction_mode="try_binary_copy" if as_it_is else "reencode",
                     binary_copy_read_batch_bytes=_COPIED_BYTES,
@@ -284,15 +204,3 @@ class Database:
                 raise self._damaged(name, error) from error
             raise
         return True
-
-
-def quote(text: str) -> str:
-    """Return text as a SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text."""
-    # Lance begins with the kind of error and ends with a place in its own source.
-    lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

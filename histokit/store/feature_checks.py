@@ -10,9 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.store.checks import unsealed
 from histokit.store.database import Database, quote
 from histokit.store.findings import Finding, Tally, make_again, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
+from histokit.store.ingested import Ingested
+from histokit.store.records import DatasetRecord
 from histokit.store.rows import as_matrix, finite_rows, row_checks
 from histokit.store.vectors import HEADER_KEY, STORE_DTYPES, FeatureTable
 
@@ -24,7 +27,7 @@ _PREFIX_BYTES = 8
 def feature_table(name: str, schema: pa.Schema) -> tuple[FeatureTable | None, list[str]]:
     """Return the header of a feature table, and what does not fit it; its width is 0 where its rows cannot be read."""
     try:
-        header = json.loads(schema.metadata[HEADER_KEY])
+        header = json.loads(unsealed({}, schema.metadata[HEADER_KEY].decode()))
         spec, info, width = dict(header["spec"]), dict(header["info"]), header.get("width")
         made = table_name(header["dataset"], spec["backbone"], spec["layer"], spec_fingerprint(spec))
     except (ValueError, KeyError, TypeError) as error:
@@ -146,12 +149,12 @@ def contained(values: Prefixes, known: Prefixes) -> npt.NDArray[np.bool_]:
     return known[places] == values
 
 
-def expected_prefixes(database: Database, dataset: str) -> Prefixes:
+def expected_prefixes(database: Database, record: DatasetRecord) -> Prefixes:
     """Return the keys of the samples that could be read at ingestion, eight bytes of each, sorted."""
     found: list[Prefixes] = []
-    for batch in database.batches(f"samples.{dataset}", ["id", "content"], "content IS NOT NULL"):
+    for batch in Ingested(database, record, "samples").batches(["id", "content"]):
         pairs = zip(batch.column("id").to_pylist(), batch.column("content").to_pylist(), strict=True)
-        found.append(prefixes([row_key(i, content) for i, content in pairs]))
+        found.append(prefixes([row_key(i, content) for i, content in pairs if content is not None]))
     return joined(found)
 
 

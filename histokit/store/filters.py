@@ -19,10 +19,8 @@ import pyarrow.compute as pc
 
 from histokit.errors import did_you_mean
 from histokit.store.conditions import Node, parse
-from histokit.store.database import Database
 from histokit.store.tokens import refuse
 
-_ROWS_AT_ONCE = 65_536
 _INT64 = range(-(2**63), 2**63)
 _COMPUTE: dict[str, Callable[..., Any]] = {
     "=": pc.equal,
@@ -288,20 +286,3 @@ def _regular(pattern: str, escape: str) -> str:
         else:
             found.append({"%": ".*", "_": "."}.get(letter) or re.escape(letter))
     return rf"(?s)\A(?:{''.join(found)})\z"
-
-
-def read_kept(database: Database, table: str, columns: Sequence[str] | None, where: str) -> pa.Table:
-    """Read the rows of a table that a filter keeps, some at a time, in the order of insertion.
-
-    Raises
-    ------
-    UsageError
-        If the filter is no condition over the columns of the table.
-    """
-    condition, schema = Filter(where), database.schema(table)
-    condition.check(schema)
-    wanted = columns if columns is None else list(dict.fromkeys([*columns, *condition.names(schema.names)]))
-    batches = database.batches(table, wanted, size=_ROWS_AT_ONCE)
-    kept = [condition.keep(pa.Table.from_batches([batch])) for batch in batches]
-    rows = pa.concat_tables(kept) if kept else schema.empty_table()
-    return rows if columns is None else rows.select(columns)

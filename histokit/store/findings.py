@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from histokit.store.records import IMPORT_PLUGIN, DatasetRecord
 from histokit.store.vectors import FeatureTable
 
 _EXAMPLES = 5
@@ -19,8 +20,8 @@ class Finding:
     ----------
     table : str
     kind : str
-        ``unreadable``, ``foreign``, ``schema``, ``doubled``, ``key``, ``changed``, ``vector``, ``incomplete``,
-        ``orphan``, ``samples``, ``split``, ``run`` or ``document``.
+        ``unreadable``, ``lost``, ``newer``, ``foreign``, ``schema``, ``doubled``, ``key``, ``changed``, ``vector``,
+        ``incomplete``, ``orphan``, ``samples``, ``split``, ``run`` or ``document``.
     what, next : str
         What is wrong with which, and what to do.
     """
@@ -90,3 +91,15 @@ def remove_folder(uri: Any, name: str, then: Sequence[str] = ()) -> str:
     """Return the advice to move a table's folder away."""
     steps = [f"Move the folder {uri / f'{name}.lance'} away", *then]
     return ", then: ".join(steps)
+
+
+def ingest_command(record: DatasetRecord) -> str:
+    """Return the command that ingests a dataset again."""
+    if record.plugin == IMPORT_PLUGIN:
+        return f"histokit import-features {record.name} {record.root} --create"
+    options = "".join(f" -o {key}={_option(value)}" for key, value in record.options.items())
+    return f"histokit ingest {record.plugin} {record.root} --name {record.name}{options}"
+
+
+def _option(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,9 @@ from histokit.plugin.digests import digest_bytes
 
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
+
+#: What a dataset's record names versions of.
+KINDS = ("samples", "files")
 
 #: The plugin of a dataset that has no images, only features computed elsewhere.
 IMPORT_PLUGIN = "import-features"
@@ -79,13 +82,20 @@ SAMPLE_FIELDS = (
 class _Document:
     """A record that is stored as one JSON document."""
 
+    #: Fields that say where and how the store keeps the rest.
+    _KEPT: ClassVar[frozenset[str]] = frozenset()
+
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON-serialisable data."""
+        """Return the record as JSON-serialisable data for people and scripts."""
+        return {name: value for name, value in self.stored().items() if name not in self._KEPT}
+
+    def stored(self) -> dict[str, Any]:
+        """Return the record as JSON-serialisable data, with all that the store needs."""
         return asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """Rebuild from `to_json`; fields that a newer version added are ignored."""
+        """Rebuild from `stored`; fields that a newer version added are ignored."""
         known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
         values = {
             name: tuple(value) if isinstance(value, list) and str(known[name].type).startswith("tuple") else value
@@ -98,6 +108,8 @@ class _Document:
 @dataclass(frozen=True)
 class DatasetRecord(_Document):
     """A dataset as it was ingested."""
+
+    _KEPT = frozenset({"versions", "digests", "published"})
 
     name: str
     plugin: str
@@ -123,6 +135,16 @@ class DatasetRecord(_Document):
         return f"DatasetRecord({self.name}: {self.count} samples by {self.plugin}, {len(self.classes)} classes)"
 
     reader: int = 0
+    #: ``samples`` and ``files`` → version of their table, and digests of its columns.
+    versions: dict[str, int] = field(default_factory=dict)
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    #: Headers of the splits that the data came with; none where an earlier version keeps them with the others.
+    published: list[dict[str, Any]] | None = None
+
+    def same_as(self, other: DatasetRecord) -> bool:
+        """Return whether another ingestion found the same: all is equal but the moment and where it is kept."""
+        mine, others = self.stored(), other.stored()
+        return all(mine[name] == others[name] for name in mine if name not in {"created", "versions"})
 
 
 class Fold(NamedTuple):
@@ -214,6 +236,8 @@ def split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]:
 class RunRecord(_Document):
     """What was trained or predicted, and on what."""
 
+    _KEPT = frozenset({"predicted", "rows", "digests", "model_digest"})
+
     id: str
     dataset: str
     kind: str
@@ -233,6 +257,18 @@ class RunRecord(_Document):
     levels: tuple[str, ...] = ()
     features: list[dict[str, Any]] = field(default_factory=list)
     source_run: str | None = None
+    #: Digest of the predicted samples and their images, by `histokit.protocol.leaks.samples_digest`; none for units.
+    predicted: str | None = None
+    #: What its rows of predictions, and its model, are found by; the id where none.
+    rows: str | None = None
+    #: Of the columns of its predictions, and of its model.
+    digests: dict[str, str] = field(default_factory=dict)
+    model_digest: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What its rows of predictions, and its model, are found by."""
+        return self.rows or self.id
 
     def __repr__(self) -> str:
         where = f"{self.dataset}, {self.split}" if self.split else self.dataset

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from histokit.errors import StoreError, did_you_mean
 from histokit.store import vectors
+from histokit.store.checks import column_digests
 from histokit.store.database import Database, quote
-from histokit.store.filters import read_kept
-from histokit.store.records import (
-    OF_ATTEMPTS,
-    PREDICTION_SCHEMA,
-    PROBLEM_SCHEMA,
-    SPLIT_SCHEMA,
-    DatasetRecord,
-    RunRecord,
-    SelectionRecord,
-    Split,
-    split_by_run,
-)
+from histokit.store.documents import Documents
+from histokit.store.ingested import Ingested
+from histokit.store.problems import Problems
+from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord, Split
+from histokit.store.results import Results
+from histokit.store.split_tables import SplitTables
 from histokit.store.vectors import FeatureTable
 
-_ID_PREFIX = 4
-_FORGOTTEN_AFTER = timedelta(days=30)
-_MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
+#: In place of what was there when a caller began: it does not matter.
+ANY: Any = object()
 
 
 class Store:
@@ -44,12 +36,16 @@ class Store:
     def __init__(self, uri: str | Path):
         self.uri = Path(uri)
         self.database = Database(self.uri)
+        self._documents = Documents(self.database)
+        self._splits = SplitTables(self.database, self._documents)
+        self._results = Results(self.database, self._documents)
+        self._problems = Problems(self.database)
 
     # -- datasets and samples
 
     def datasets(self) -> list[DatasetRecord]:
         """Return the datasets, by name."""
-        return [DatasetRecord.from_json(d) for d in self._documents("datasets", key="name")]
+        return [DatasetRecord.from_json(d) for d in self._documents.find("datasets", key="name")]
 
     def dataset(self, name: str) -> DatasetRecord:
         """Return a dataset.
@@ -59,45 +55,101 @@ class Store:
         StoreError
             If it was not ingested.
         """
-        found = self._documents("datasets", f"name = {quote(name)}", key="name")
-        if not found:
+        found = self.find_dataset(name)
+        if found is None:
             hint = did_you_mean(name, [d.name for d in self.datasets()])
             raise StoreError(
                 f"There is no dataset {name!r} in the store {self.uri}.",
                 next=f"{hint}See: histokit list datasets. Make one with: histokit ingest PLUGIN ROOT --name {name}",
             )
-        return DatasetRecord.from_json(found[0])
+        return found
 
-    def save_dataset(self, record: DatasetRecord, samples: pa.Table, files: pa.Table) -> None:
-        """Write a dataset; the samples of an earlier ingestion are replaced."""
-        # In this order: samples of before with files of now would give new pixels to old contents.
-        self.database.overwrite(f"samples.{record.name}", samples)
-        self.database.overwrite(f"files.{record.name}", files)
-        self._save("datasets", {"name": record.name}, record.to_json())
+    def save_dataset(
+        self,
+        record: DatasetRecord,
+        samples: pa.Table,
+        files: pa.Table,
+        splits: Sequence[Split] = (),
+        problems: pa.Table | None = None,
+        before: DatasetRecord | None = ANY,
+    ) -> DatasetRecord:
+        """Write a dataset with its published splits, in place of an earlier ingestion; all of it is seen at once.
+
+        Parameters
+        ----------
+        record : DatasetRecord
+        samples, files : pyarrow.Table
+        splits : sequence of Split
+        problems : pyarrow.Table, optional
+            Of ingestion.
+        before : DatasetRecord, optional
+            What was there when the caller began; by default, whatever is there is replaced.
+
+        Returns
+        -------
+        DatasetRecord
+            As stored.
+
+        Raises
+        ------
+        StoreError
+            If another process has written another dataset of this name since.
+        """
+        tables = {"samples": samples, "files": files}
+        with self.database.committing():
+            now = self.find_dataset(record.name)
+            digests = {kind: column_digests(table) for kind, table in tables.items()}
+            record = replace(record, digests=digests, published=[split.header() for split in splits])
+            if before is not ANY and now is not None and now != before:
+                if now.same_as(record):
+                    return now
+                raise StoreError(
+                    f"Another process has just ingested other data as {record.name!r}.",
+                    next="Choose another name, or run the same command again to replace them.",
+                )
+            for split in splits:
+                self._splits.write_rows(split)
+            versions = {kind: self.database.overwrite(f"{kind}.{record.name}", table) for kind, table in tables.items()}
+            record = replace(record, versions=versions)
+            self._documents.save("datasets", {"name": record.name}, record.stored())
+            self._splits.forget_published(record.name)
+            if problems is not None:
+                self.replace_problems(record.name, "ingest", problems)
+            self._splits.remove_others(record.name, self._splits.headers(record.name, record).values())
+        return record
+
+    def find_dataset(self, name: str) -> DatasetRecord | None:
+        """Return the dataset of a name, if there is one."""
+        found = self._documents.find("datasets", f"name = {quote(name)}", key="name")
+        return DatasetRecord.from_json(found[0]) if found else None
 
     def samples(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """Return the samples of a dataset in the order of ingestion; `where` is a filter over their columns.
 
         Raises
         ------
+        StoreError
+            If they are not those that were ingested.
         UsageError
             If the filter is no condition over the columns.
         """
-        self.dataset(name)
-        table = f"samples.{name}"
-        return self.database.read(table, columns) if where is None else read_kept(self.database, table, columns, where)
+        return self.ingested(self.dataset(name), "samples").read(columns, where)
 
     def files(self, dataset: str) -> pa.Table | None:
         """Return the files that a dataset was ingested from, with size, mtime and digest."""
-        name = f"files.{dataset}"
-        return self.database.read(name) if self.database.exists(name) else None
+        record = self.find_dataset(dataset)
+        return self.ingested(record, "files").read() if record and self.database.exists(f"files.{dataset}") else None
+
+    def ingested(self, record: DatasetRecord, kind: str) -> Ingested:
+        """Return what reads the ``samples`` or the ``files`` of a dataset as they were ingested."""
+        return Ingested(self.database, record, kind)
 
     # -- splits
 
     def splits(self, dataset: str) -> list[Split]:
         """Return the splits of a dataset, by name."""
-        headers = self._documents("splits", f"dataset = {quote(dataset)}", key="name")
-        return [self._split(header) for header in headers]
+        headers = self._splits.headers(dataset, self.find_dataset(dataset))
+        return [self._splits.read(header) for header in headers.values()]
 
     def split(self, dataset: str, name: str) -> Split:
         """Return a split.
@@ -107,43 +159,51 @@ class Store:
         StoreError
             If it was not made.
         """
-        where = f"dataset = {quote(dataset)} AND name = {quote(name)}"
-        headers = self._documents("splits", where, key="name")
-        if not headers:
-            known = [h["name"] for h in self._documents("splits", f"dataset = {quote(dataset)}", key="name")]
+        headers = self._splits.headers(dataset, self.find_dataset(dataset))
+        if name not in headers:
             raise StoreError(
                 f"The dataset {dataset!r} has no split {name!r}.",
-                next=f"{did_you_mean(name, known)}See: histokit list splits {dataset}. "
+                next=f"{did_you_mean(name, headers)}See: histokit list splits {dataset}. "
                 f"Make it with: histokit split {dataset} --name {name} --folds 10",
             )
-        return self._split(headers[0])
+        return self._splits.read(headers[name])
 
-    def _split(self, header: Mapping[str, Any]) -> Split:
-        where = f"split = {quote(header['name'])} AND digest = {quote(header['digest'])}"
-        rows = _once(self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where))
-        values = {k: v for k, v in header.items() if k != "digest"}
-        return Split(rows=rows.cast(SPLIT_SCHEMA), **values)
+    def split_digest(self, dataset: str, name: str) -> str | None:
+        """Return the digest of a split, or none where there is none of this name."""
+        return self._splits.headers(dataset, self.find_dataset(dataset)).get(name, {}).get("digest")
 
-    def save_split(self, split: Split) -> None:
-        """Write a split, in place of one of the same name."""
-        table = f"splits.{split.dataset}"
-        labels = {"split": split.name, "digest": split.digest}
-        rows = split.rows.select(SPLIT_SCHEMA.names)
-        for position, (column, value) in enumerate(labels.items()):
-            rows = rows.add_column(position, column, pa.array([value] * len(rows), pa.string()))
-        same = f"split = {quote(split.name)} AND digest = {quote(split.digest)}"
-        if not self.database.count(table, same):
-            self.database.append(table, rows)
-        self._save("splits", {"dataset": split.dataset, "name": split.name}, split.header())
-        self.database.delete(table, f"split = {quote(split.name)} AND digest <> {quote(split.digest)}")
+    def save_split(self, split: Split, before: str | None = ANY) -> None:
+        """Write a split, in place of one of the same name.
+
+        Parameters
+        ----------
+        split : Split
+        before : str, optional
+            The digest of what was there when the caller began; by default, whatever is there is replaced.
+
+        Raises
+        ------
+        StoreError
+            If another process has made another split of this name since.
+        """
+        with self.database.committing():
+            record = self.find_dataset(split.dataset)
+            now = self.split_digest(split.dataset, split.name)
+            if before is not ANY and now not in (None, split.digest, before):
+                raise StoreError(
+                    f"Another process has just made the split {split.name!r} of {split.dataset!r} in another way.",
+                    next="Choose another name, or run the same command again to replace it.",
+                )
+            self._splits.write_rows(split)
+            keys = {"dataset": split.dataset, "name": split.name}
+            self._documents.save("splits", keys, split.header())
+            self._splits.remove_others(split.dataset, self._splits.headers(split.dataset, record).values())
 
     # -- problems
 
     def problems(self, dataset: str) -> pa.Table:
         """Return the samples of a dataset that could not be read, and why."""
-        if not self.database.exists("problems"):
-            return PROBLEM_SCHEMA.empty_table()
-        return self.database.read("problems", PROBLEM_SCHEMA.names, f"dataset = {quote(dataset)}")
+        return self._problems.read(dataset)
 
     def forget_problems(self, dataset: str) -> None:
         """Forget all problems but those of ingestion, so that the samples are tried again."""
@@ -151,13 +211,7 @@ class Store:
 
     def replace_problems(self, dataset: str, stage: str, rows: pa.Table, ids: Iterable[str] | None = None) -> None:
         """Replace the problems of a stage, of the given samples or of all, by new ones."""
-        where = f"dataset = {quote(dataset)} AND stage = {quote(stage)}"
-        if ids is not None:
-            listed = ", ".join(quote(i) for i in ids)
-            where += f" AND id IN ({listed})" if listed else " AND false"
-        self.database.delete("problems", where)
-        if len(rows):
-            self.database.append("problems", rows.cast(PROBLEM_SCHEMA))
+        self._problems.replace(dataset, stage, rows, ids)
 
     # -- features
 
@@ -175,93 +229,85 @@ class Store:
 
     def remembered(self, key: str) -> dict[str, Any] | None:
         """Return what `remember` wrote under a key."""
-        found = self._documents("backbones", f"key = {quote(key)}", key="key")
+        # What is damaged is found out again.
+        found = [document for _, document in self._documents.sound("backbones", f"key = {quote(key)}")]
         return found[0] if found else None
 
     def remember(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep how a backbone was resolved, so that the next time needs no deep learning library."""
-        self._save("backbones", {"key": key}, document)
+        self._documents.save("backbones", {"key": key}, document)
 
     # -- selections
 
     def selections(self, dataset: str | None = None) -> list[SelectionRecord]:
         """Return the selections, oldest first."""
         where = None if dataset is None else f"dataset = {quote(dataset)}"
-        documents = self._documents("selections", where, key="id")
+        documents = self._documents.find("selections", where, key="id")
         return sorted((SelectionRecord.from_json(d) for d in documents), key=lambda s: s.created)
 
     def selection(self, selection_id: str) -> SelectionRecord:
         """Return a selection by its id or the beginning of it."""
-        return SelectionRecord.from_json(self._by_id("selections", selection_id, "selection"))
+        return SelectionRecord.from_json(self._documents.by_id("selections", selection_id, "selection"))
 
     def has_selection(self, selection_id: str) -> bool:
         """Return whether there is a selection of exactly this id."""
         return bool(self.database.count("selections", f"id = {quote(selection_id)}"))
 
+    def dataset_of(self, table: str, identity: str) -> str | None:
+        """Return the dataset of what is of exactly this id in ``selections`` or ``runs``, if anything is."""
+        return self._documents.dataset_of(table, identity)
+
     def save_selection(self, selection: SelectionRecord) -> None:
         """Write a selection."""
-        self._save("selections", {"id": selection.id, "dataset": selection.dataset}, selection.to_json(), on=["id"])
-
-    # -- work that is not finished
-
-    def unfinished(self, owner: str) -> dict[str, dict[str, Any]]:
-        """Return what was kept of a piece of work that has not ended yet, by key."""
-        if not self.database.exists("unfinished"):
-            return {}
-        rows = self.database.read("unfinished", ["key", "document"], f"owner = {quote(owner)}")
-        return {row["key"]: json.loads(row["document"]) for row in rows.to_pylist()}
-
-    def save_unfinished(self, owner: str, key: str, document: Mapping[str, Any]) -> None:
-        """Keep a part of a piece of work, so that it is not done again after an interruption."""
-        keys = {"owner": owner, "key": key, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-        self._save("unfinished", keys, document, on=["owner", "key"])
-
-    def forget_unfinished(self, owner: str) -> None:
-        """Remove the parts of a piece of work that has ended, and those that nobody has asked for in 30 days."""
-        limit = (datetime.now(UTC) - _FORGOTTEN_AFTER).isoformat(timespec="seconds")
-        self.database.delete("unfinished", f"owner = {quote(owner)} OR created < {quote(limit)}")
+        keys = {"id": selection.id, "dataset": selection.dataset}
+        self._documents.save("selections", keys, selection.stored(), on=["id"])
 
     # -- runs, predictions, models
 
     def runs(self, dataset: str | None = None) -> list[RunRecord]:
         """Return the runs, oldest first."""
         where = None if dataset is None else f"dataset = {quote(dataset)}"
-        documents = self._documents("runs", where, key="id")
+        documents = self._documents.find("runs", where, key="id")
         return sorted((RunRecord.from_json(d) for d in documents), key=lambda r: r.created)
 
     def run(self, run_id: str) -> RunRecord:
         """Return a run by its id or the beginning of it."""
-        return RunRecord.from_json(self._by_id("runs", run_id, "run"))
+        return RunRecord.from_json(self._documents.by_id("runs", run_id, "run"))
 
     def has_run(self, run_id: str) -> bool:
         """Return whether there is a run of exactly this id."""
         return bool(self.database.count("runs", f"id = {quote(run_id)}"))
 
-    def save_run(self, run: RunRecord, predictions: pa.Table, model: bytes | None) -> None:
-        """Write a run; its record comes last, so that a run that is listed is whole."""
-        same = f"run = {quote(run.id)}"
-        self.database.delete("predictions", same)
-        self.database.append("predictions", predictions.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA))
-        if model is not None:
-            row = pa.table([[run.id], ["skops"], [model]], schema=_MODEL_SCHEMA)
-            self.database.replace("models", row, "run")
-        self._save("runs", {"id": run.id, "dataset": run.dataset}, run.to_json(), on=["id"])
+    def save_run(self, run: RunRecord, predictions: pa.Table, model: bytes | None, *, again: bool = False) -> RunRecord:
+        """Write a run, unless another process has written it meanwhile; return what is there in the end.
 
-    def predictions(self, run_id: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return the predictions of a run in the order in which they were made."""
-        return self.database.read("predictions", columns, f"run = {quote(self.run(run_id).id)}")
+        Parameters
+        ----------
+        run : RunRecord
+        predictions : pyarrow.Table
+            Of `PREDICTION_SCHEMA`.
+        model : bytes, optional
+        again : bool
+            Take the place of the one that is there.
+        """
+        return self._results.save(run, predictions, model, again)
+
+    def predictions(self, run_id: str) -> pa.Table:
+        """Return the predictions of a run in the order in which they were made.
+
+        Raises
+        ------
+        StoreError
+            If they are not those that were written.
+        """
+        run = self.run(run_id)
+        return self._results.predictions([run])[run.id]
 
     def predictions_of(
-        self, run_ids: Sequence[str], columns: Sequence[str] = PREDICTION_SCHEMA.names
+        self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names
     ) -> dict[str, pa.Table]:
-        """Return the predictions of several runs, given by their whole ids, in one pass over the table.
-
-        ``run`` is among the columns.
-        """
-        if not run_ids or not self.database.exists("predictions"):
-            return dict.fromkeys(run_ids, PREDICTION_SCHEMA.empty_table().select(columns))
-        listed = ", ".join(quote(run_id) for run_id in run_ids)
-        return split_by_run(self.database.read("predictions", columns, f"run IN ({listed})"), run_ids)
+        """Return the predictions of several runs by their ids, in one pass; ``run`` is among the columns."""
+        return self._results.predictions(runs, columns)
 
     def model(self, run_id: str) -> bytes:
         """Return the serialised model of a run.
@@ -269,50 +315,6 @@ class Store:
         Raises
         ------
         StoreError
-            If the run has none.
+            If the run has none, or it is damaged.
         """
-        run = self.run(run_id)
-        where = f"run = {quote(run.id)}"
-        if not self.database.exists("models") or not self.database.count("models", where):
-            raise StoreError(f"The run {run.id} has no model.", next="Train it again with --force.")
-        return bytes(self.database.read("models", ["data"], where).column("data")[0].as_py())
-
-    # -- documents
-
-    def _documents(self, table: str, where: str | None = None, *, key: str) -> list[dict[str, Any]]:
-        if not self.database.exists(table):
-            return []
-        rows = self.database.read(table, [key, "document"], where).sort_by(key).to_pylist()
-        # Each once, also where two processes made it, and the table, at the same moment.
-        return [json.loads(text) for text in {row[key]: row["document"] for row in rows}.values()]
-
-    def _save(
-        self, table: str, keys: Mapping[str, str], document: Mapping[str, Any], on: list[str] | None = None
-    ) -> None:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-        row = pa.table({name: pa.array([value], pa.string()) for name, value in {**keys, "document": text}.items()})
-        self.database.replace(table, row, on or list(keys))
-
-    def _by_id(self, table: str, prefix: str, what: str) -> dict[str, Any]:
-        exact = self._documents(table, f"id = {quote(prefix)}", key="id")
-        if exact:
-            return exact[0]
-        long_enough = len(prefix) >= _ID_PREFIX and prefix.isalnum()
-        found = self._documents(table, f"id LIKE '{prefix}%'", key="id") if long_enough else []
-        if len(found) == 1:
-            return found[0]
-        if found:
-            listed = ", ".join(d["id"] for d in found)
-            raise StoreError(f"The {what} {prefix!r} is ambiguous: {listed}.", next="Give more of its id.")
-        short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
-        message = f"There is no {what} {prefix!r} in the store {self.uri}."
-        raise StoreError(message, next=f"{short}See: histokit list {what}s")
-
-
-def _once(rows: pa.Table) -> pa.Table:
-    """Return the rows of a split, which are there several times where processes made it at the same moment."""
-    if not len(rows):
-        return rows
-    first = rows.filter(pc.equal(rows.column("id"), rows.column("id")[0]))
-    places = list(zip(first.column("repeat").to_pylist(), first.column("fold").to_pylist(), strict=True))
-    return rows.slice(0, len(rows) * len(set(places)) // len(places))
+        return self._results.model(self.run(run_id))

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
+from histokit.store.checks import sealed, unsealed
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
 from histokit.store.rows import StoredVectors, find, finite_rows, row_checks
@@ -135,7 +136,7 @@ def read_header(database: Database, name: str) -> FeatureTable:
             f"The table {name!r} is no feature table of histokit.", next="Move it out of the store, or drop it."
         )
     try:
-        header = json.loads(text)
+        header = json.loads(unsealed({}, text.decode()))
         width = schema.field("vector").type.list_size
         checked = "check" in schema.names
         return FeatureTable(name, header["dataset"], header["spec"], width, header["info"], checked)
@@ -160,7 +161,7 @@ def create_table(
     """
     name = table_name(dataset, str(spec["backbone"]), str(spec["layer"]), spec_fingerprint(spec))
     if not database.exists(name):
-        header = canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width})
+        header = sealed({}, canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width}))
         schema = _schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()})
         database.create(name, schema, compress=False)
     table = read_header(database, name)

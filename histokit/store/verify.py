@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
-from histokit.store.database import FORMAT_KEY, first_line
+from histokit.store.database import FEATURES, FORMAT_KEY, first_line
+from histokit.store.documents import DOCUMENT, DOCUMENTS, parse
 from histokit.store.feature_checks import (
     FeatureCheck,
     Prefixes,
@@ -23,16 +22,20 @@ from histokit.store.feature_checks import (
     problem_prefixes,
     width_differences,
 )
-from histokit.store.findings import Finding, Verification, make_again, remove_folder
-from histokit.store.records import IMPORT_PLUGIN, DatasetRecord
+from histokit.store.findings import Finding, Verification, ingest_command, make_again, remove_folder
+from histokit.store.problems import is_sound
+from histokit.store.record_checks import check_records
+from histokit.store.records import KINDS, DatasetRecord
 from histokit.store.store import Store
+from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, NewerFormatError
 from histokit.store.vectors import FeatureTable
 
-_READ_ERRORS = (ValueError, OSError, RuntimeError, pa.ArrowException)
-_RESTORE = "Bring it back from a copy of the store, or move its folder away."
+Progress = Callable[..., None]
+
+_SAMPLES_AT_ONCE = 8_192
 
 
-def verify(store: Store, progress: Callable[..., None] = lambda *_: None) -> Verification:
+def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
     """Open every table of a store, read it to its end and compare it with what it and the others say.
 
     Rows stream: held are the documents of datasets, splits and runs, one split at a time, and eight bytes of
@@ -64,80 +67,101 @@ class _Verifier:
         self.rows = 0
         self.documents: dict[str, list[dict[str, Any]]] = {}
         self.features: dict[str, FeatureTable] = {}
-        self.predicted: Counter[str] = Counter()
-        self.models: set[str] = set()
         self.counts: dict[str, int] = {}
         self.unreadable: set[str] = set()
         self._expected: tuple[str, Prefixes | None] = ("", None)
 
     def run(self, progress: Callable[..., None]) -> Verification:
         names = self.database.names()
+        self._ledger(names)
         # Features are compared with samples, and samples with datasets.
-        order = sorted(names, key=lambda name: (name.startswith("features."), name))
-        for done, name in enumerate(order):
-            progress(done, len(order), name)
-            self._table(name)
-        self.findings += width_differences(self.features)
-        for check in (self._headless, self._datasets, self._orphans, self._splits, self._runs):
-            self.findings += check()
+        order = sorted(names, key=lambda name: (name.startswith(FEATURES), name not in DOCUMENTS, name))
+        try:
+            for done, name in enumerate(order):
+                progress(done, len(order), name)
+                self._table(name)
+            self.findings += width_differences(self.features)
+            for check in (self._headless, self._orphans):
+                self.findings += check()
+            self.findings += check_records(self.store, self.documents, self.counts, self.unreadable)
+        finally:
+            self.database.commits.trusted = True
         return Verification(tuple(self.findings), len(names), self.rows)
+
+    def _ledger(self, names: Sequence[str]) -> None:
+        try:
+            known = self.database.commits.known()
+        except StoreError as error:
+            self._add("(list of tables)", "unreadable", error.message, f"Write it anew: {REPAIR}")
+            self.database.commits.trusted = False
+            return
+        for name, entry in known.items():
+            if name not in names and entry.rows:
+                self.unreadable.add(name)
+                self._add(name, "lost", f"it is gone, with {entry.rows} rows", RESTORE)
 
     def _headless(self) -> Iterator[Finding]:
         """Find what is called like a table but has no version: its manifests are lost, or it was cut off early."""
         for path in sorted(self.store.uri.glob("*.lance")):
             data = path / "data"
-            if not self.database.exists(path.stem) and (path.is_file() or (data.is_dir() and any(data.iterdir()))):
+            there = path.stem in self.counts or path.stem in self.unreadable or self.database.names(path.stem)
+            if not there and (path.is_file() or (data.is_dir() and any(data.iterdir()))):
                 what = "it has no version that can be read: its manifest is lost, or its first write was cut off"
                 yield Finding(path.stem, "unreadable", what, f"Move {path} away and do again what made it")
 
     def _table(self, name: str) -> None:
         try:
             schema = self.database.schema(name)
+            if FORMAT_KEY not in (schema.metadata or {}):
+                self._add(name, "foreign", "it was not written by histokit", remove_folder(self.database.uri, name))
+            elif name.startswith(FEATURES):
+                self._feature_rows(name, schema)
+            else:
+                self._other_rows(name)
         except StoreError as error:
-            self._unreadable(name, error.message)
-            return
-        if FORMAT_KEY not in (schema.metadata or {}):
-            self._add(name, "foreign", "it was not written by histokit", remove_folder(self.database.uri, name))
-            return
-        try:
-            self._feature_rows(name, schema) if name.startswith("features.") else self._other_rows(name)
-        except _READ_ERRORS as error:
-            self._unreadable(name, f"its data cannot be read: {first_line(error)}")
+            self._unreadable(name, error)
+        except READ_ERRORS as error:
+            # Values that no version of histokit writes, such as a key that is no text.
+            what = f"what it holds cannot be understood: {type(error).__name__} {first_line(error)}"
+            self._unreadable(name, StoreError(what, next=RESTORE))
 
     def _add(self, table: str, kind: str, what: str, next: str) -> None:
         self.findings.append(Finding(table, kind, what, next))
 
-    def _unreadable(self, name: str, what: str) -> None:
+    def _unreadable(self, name: str, error: StoreError) -> None:
         self.unreadable.add(name)
         kind, _, dataset = name.partition(".")
         known = self.features.get(name)
-        advice = _RESTORE
+        advice = error.next or RESTORE
+        if isinstance(error, NewerFormatError):
+            self._add(name, "newer", error.message, advice)
+            return
         if known is not None:
             advice = remove_folder(self.database.uri, name, [make_again(known)])
-        elif kind in ("samples", "files"):
+        elif kind in KINDS:
             advice = self._ingest_again(dataset)
         elif kind == "features":
             advice = remove_folder(self.database.uri, name, [f"histokit extract {dataset.partition('.')[0]} …"])
-        self._add(name, "unreadable", what, advice)
+        elif advice == VERIFY:
+            advice = RESTORE
+        self._add(name, "unreadable", error.message, advice)
 
     def _ingest_again(self, dataset: str) -> str:
         for document in self.documents.get("datasets", []):
             if document.get("name") == dataset:
-                return f"Make it again: {_ingest_command(document)}"
+                return f"Make it again: {ingest_command(DatasetRecord.from_json(document))}"
         return f"Make it again: histokit ingest PLUGIN ROOT --name {dataset}"
 
     def _other_rows(self, name: str) -> None:
-        kind = name.partition(".")[0]
+        kind, _, dataset = name.partition(".")
         ids: list[Prefixes] = []
         count = 0
-        for batch in self.database.scan(name):
+        for batch in self._batches(kind, name, dataset):
             count += len(batch)
-            if "document" in batch.schema.names:
+            if name in DOCUMENTS:
                 self._read_documents(name, batch)
-            elif name == "predictions":
-                self.predicted.update(batch.column("run").to_pylist())
-            elif name == "models":
-                self.models.update(batch.column("run").to_pylist())
+            elif name == "problems":
+                self._read_problems(batch)
             elif kind == "samples":
                 ids.append(prefixes([_id_digest(i) for i in batch.column("id").to_pylist()]))
         self.rows += count
@@ -145,19 +169,29 @@ class _Verifier:
         seen = joined(ids)
         doubled = int((seen[1:] == seen[:-1]).sum())
         if doubled:
-            dataset = name.partition(".")[2]
             self._add(name, "doubled", f"{doubled} sample ids are there more than once", self._ingest_again(dataset))
+
+    def _batches(self, kind: str, name: str, dataset: str) -> Iterator[pa.RecordBatch]:
+        known = next((d for d in self.documents.get("datasets", []) if d.get("name") == dataset), None)
+        if kind in KINDS and known is not None:
+            yield from self.store.ingested(DatasetRecord.from_json(known), kind).batches(size=_SAMPLES_AT_ONCE)
+        else:
+            yield from self.database.scan(name)
 
     def _read_documents(self, name: str, batch: pa.RecordBatch) -> None:
         kept = self.documents.setdefault(name, [])
-        for text in batch.column("document").to_pylist():
+        for row in batch.to_pylist():
             try:
-                document = json.loads(text)
-                if not isinstance(document, dict):
-                    raise ValueError("it is no JSON object")
-                kept.append(document)
+                kept.append(parse(row))
             except (ValueError, TypeError) as error:
-                self._add(name, "document", f"a record cannot be read: {error}", _RESTORE)
+                keys = ", ".join(f"{key} {value!r}" for key, value in row.items() if key != DOCUMENT)
+                self._add(name, "document", f"the record of {keys} is damaged: {error}", RESTORE)
+
+    def _read_problems(self, batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            if not is_sound(row):
+                what = f"the problem of the sample {row['id']!r} of {row['dataset']!r} is damaged"
+                self._add("problems", "document", what, RESTORE)
 
     def _feature_rows(self, name: str, schema: pa.Schema) -> None:
         table, wrong = feature_table(name, schema)
@@ -180,21 +214,11 @@ class _Verifier:
     def _expected_of(self, dataset: str) -> Prefixes | None:
         if self._expected[0] != dataset:
             samples = f"samples.{dataset}"
-            known = samples in self.counts and samples not in self.unreadable
-            self._expected = (dataset, expected_prefixes(self.database, dataset) if known else None)
+            record = next((d for d in self.documents.get("datasets", []) if d["name"] == dataset), None)
+            known = record is not None and samples in self.counts and samples not in self.unreadable
+            expected = expected_prefixes(self.database, DatasetRecord.from_json(record or {})) if known else None
+            self._expected = (dataset, expected)
         return self._expected[1]
-
-    def _datasets(self) -> Iterator[Finding]:
-        for document in self.documents.get("datasets", []):
-            record = DatasetRecord.from_json(document)
-            table = f"samples.{record.name}"
-            if table in self.unreadable:
-                continue
-            count = self.counts.get(table)
-            if count != record.count:
-                found = "no table of samples" if count is None else f"{count} samples"
-                what = f"the dataset {record.name!r} has {found}; {record.count} were ingested"
-                yield Finding(table, "samples", what, self._ingest_again(record.name))
 
     def _orphans(self) -> Iterator[Finding]:
         if "datasets" in self.unreadable:
@@ -209,48 +233,6 @@ class _Verifier:
             if dot and kind in ("samples", "files", "splits") and dataset not in known:
                 what = f"it belongs to the dataset {dataset!r}, which is not there"
                 yield Finding(name, "orphan", what, self._ingest_again(dataset))
-
-    def _splits(self) -> Iterator[Finding]:
-        for header in self.documents.get("splits", []):
-            table = f"splits.{header['dataset']}"
-            if table in self.unreadable:
-                continue
-            again = f"Make it again: histokit split {header['dataset']} --name {header['name']}"
-            if header["source"] == "published":
-                again = self._ingest_again(header["dataset"])
-            if table not in self.counts:
-                yield Finding(table, "split", f"the rows of the split {header['name']!r} are gone", again)
-            elif self.store.split(header["dataset"], header["name"]).digest != header["digest"]:
-                what = f"the rows of the split {header['name']!r} are not those that it was made of"
-                yield Finding(table, "split", what, again)
-
-    def _runs(self) -> Iterator[Finding]:
-        for run in self.documents.get("runs", []):
-            again = _run_again(run)
-            if "predictions" not in self.unreadable and not self.predicted[run["id"]]:
-                yield Finding("predictions", "run", f"the run {run['id']} has no predictions", again)
-            if run["kind"] == "train" and "models" not in self.unreadable and run["id"] not in self.models:
-                yield Finding("models", "run", f"the run {run['id']} has no model", again)
-
-
-def _ingest_command(document: dict[str, Any]) -> str:
-    if document["plugin"] == IMPORT_PLUGIN:
-        return f"histokit import-features {document['name']} {document['root']} --create"
-    options = "".join(f" -o {key}={_option(value)}" for key, value in document["options"].items())
-    return f"histokit ingest {document['plugin']} {document['root']} --name {document['name']}{options}"
-
-
-def _option(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _run_again(run: dict[str, Any]) -> str:
-    if run["kind"] == "predict":
-        return f"Do it again: histokit predict {run['source_run']} {run['dataset']} --force"
-    return (
-        f"Do it again, with its options: histokit {run['kind']} {run['dataset']} --features {run['address']} "
-        f"--classifier {run['classifier']} --split {run['split']} --force"
-    )
 
 
 def _id_digest(sample_id: str | None) -> bytes:

@@ -150,6 +150,7 @@ class MakeSplit(Piece):
         return (stored[self.what].digest, stored[self.what].group) == (made.digest, made.group)
 
     def do(self, report: Report) -> str:
+        before = self.study.store.split_digest(self.data.name, self.what)
         made = self._make()
-        self.study.store.save_split(made)
+        self.study.store.save_split(made, before)
         return f"{len(made.folds())} folds"

@@ -75,8 +75,9 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
         last = _best([_test_score(run) for run in runs])
         winners = [last] * len(places[0])
     record = _record(run_id, runs, choose, winners, runs[last])
-    store.save_run(record, _predictions(store, record.id, runs, winners), store.model(runs[last].id))
-    return record
+    return store.save_run(
+        record, _predictions(store, record.id, runs, winners), store.model(runs[last].id), again=force
+    )
 
 
 def chosen_id(choose: str, runs: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from histokit.plugin.values import known
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
 from histokit.protocol.experiment import describe_features, parse_aggregate
-from histokit.protocol.leaks import vector_digests
+from histokit.protocol.leaks import samples_digest, vector_digests
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 
 
@@ -131,8 +131,7 @@ def predict_features(
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
     notes = [*seen, *_strange_notes(run, truth), *remarks]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
-    store.save_run(record, table, None)
-    return record
+    return store.save_run(record, table, None, again=force)
 
 
 def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -> NDArray[np.float64]:
@@ -156,6 +155,7 @@ def _record(run: RunRecord, run_id: str, features: FeatureSet, notes: list[str],
         parameters=run.parameters,
         folds=[],
         notes=notes,
+        predicted=None if run.parameters.get("aggregate") else samples_digest(features.sample_ids, features.content),
         versions=run.versions,
         seconds=round(seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

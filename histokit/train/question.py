@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.plugin.digests import digest_json
 from histokit.protocol.classifiers import check_class_weight, check_solver
 from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.experiment import Experiment, prepare
@@ -71,10 +71,10 @@ class Question:
             "scored": recipe.scored and len(recipe.grid) == 1,
         }
 
-    def run_id(self, experiment: Experiment) -> str:
+    def run_id(self, store: FeatureStore, experiment: Experiment) -> str:
         """Return the id of the run on an experiment."""
-        identity = experiment.identity() | {"parameters": self.parameters(experiment), "version": TRAINING_VERSION}
-        return digest_json(identity).hex()[:12]
+        asked = {"parameters": self.parameters(experiment), "version": TRAINING_VERSION}
+        return experiment.id_of(asked, partial(store.dataset_of, "runs"))
 
 
 def ask(
@@ -139,5 +139,5 @@ def identify(
     """
     store = open_store(store)
     question = ask(store, dataset, features, classifier, **options)
-    ids = [question.run_id(question.prepare(store, address, outline=True)) for address in question.addresses]
+    ids = [question.run_id(store, question.prepare(store, address, outline=True)) for address in question.addresses]
     return [*ids, choices.chosen_id(question.choose, ids)] if question.choose else ids

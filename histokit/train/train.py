@@ -20,6 +20,7 @@ from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished import Finished
+from histokit.protocol.leaks import samples_digest
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
@@ -154,7 +155,7 @@ def _train_one(
     recipe = question.recipe
     if recipe.selection is not None:
         _check_selection_fits(recipe.selection, experiment)
-    run_id = question.run_id(experiment)
+    run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     finished = Finished(store, run_id, experiment.features.sample_ids)
@@ -180,6 +181,7 @@ def _train_one(
         parameters={**question.parameters(experiment), "final": final.document()},
         folds=documents,
         notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
+        predicted=_predicted(question, experiment),
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -188,9 +190,17 @@ def _train_one(
         features=experiment.feature_list,
     )
     predictions = _predictions(recipe, experiment, run_id, outcomes)
-    store.save_run(record, predictions, dump(_model(experiment, final)))
+    record = store.save_run(record, predictions, dump(_model(experiment, final)), again=force)
     finished.forget()
     return record
+
+
+def _predicted(question: Question, experiment: Experiment) -> str | None:
+    if question.options["aggregate"]:
+        return None
+    rows = sorted({int(row) for place in experiment.places for row in place.test})
+    ids, contents = experiment.features.sample_ids, experiment.features.content
+    return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 
 
 def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:

@@ -160,8 +160,7 @@ def test_scores_of_a_list_are_those_of_scikit_learn(store, metric, by_sklearn):
     for seed, classes in enumerate(("ab", "abc", "ab")):
         run = make_record("toy", run_id=f"r{seed}", classes=tuple(classes), positive="a" if seed == 2 else None)
         table, true, predicted, scores = predictions(run.id, classes, 90, seed)
-        store.save_run(run, table, None)
-        runs.append(run)
+        runs.append(store.save_run(run, table, None))
         if by_sklearn:
             expected[run.id] = by_sklearn(true, predicted, scores)
         elif len(classes) == 2:
@@ -185,8 +184,9 @@ def test_what_has_no_score_is_listed_without(store):
     foreign = table.set_column(names.index("true"), "true", pa.array(["z"] * 20))
     partly = table.set_column(names.index("true"), "true", pa.array(["a"] * 10 + ["z"] * 10))
     partly = partly.set_column(names.index("predicted"), "predicted", pa.array(["a"] * 5 + ["b"] * 15))
-    for run, rows in zip(runs, (table, unlabelled, foreign, partly), strict=True):
-        store.save_run(run, rows.set_column(0, "run", pa.array([run.id] * 20)), None)
+    runs = [
+        store.save_run(run, rows, None) for run, rows in zip(runs, (table, unlabelled, foreign, partly), strict=True)
+    ]
     found = pooled_scores(store, runs)
     assert found["r0"][1] is not None
     assert found["r1"] == found["r2"] == ("accuracy", None)
@@ -199,7 +199,7 @@ def test_predictions_of_runs_that_lie_mixed_are_told_apart(store):
     tables = {name: predictions(name, "ab", 30, seed)[0] for seed, name in enumerate("pq")}
     mixed = pa.concat_tables([tables["p"].slice(0, 10), tables["q"], tables["p"].slice(10)])
     store.database.append("predictions", mixed)
-    found = store.predictions_of(["q", "none", "p"])
+    found = store.predictions_of([make_record("toy", run_id=name) for name in ("q", "none", "p")])
     assert list(found) == ["q", "none", "p"]
     assert found["p"].equals(tables["p"])
     assert found["q"].equals(tables["q"])

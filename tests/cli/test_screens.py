@@ -58,7 +58,7 @@ def hard(hard_store, capsys, monkeypatch):
 def arguments(hard, name):
     command = [word for word in name.split() if word not in ("many", "one")]
     listed = hard.ok("list", "runs", "--json").document["runs"]
-    runs = {name: [run["id"] for run in listed if run["dataset"] == name] for name in (FEW, MANY)}
+    runs = {name: [run["run"] for run in listed if run["dataset"] == name] for name in (FEW, MANY)}
     given = [str(word).format(few=runs[FEW][0], many=runs[MANY][0]) for word in COMMANDS[name]]
     return [*command, *given]
 
@@ -106,7 +106,7 @@ def test_lines_are_broken_only_where_a_word_has_no_room(hard, name, width):
 
 
 def test_wrong_predictions_say_what_they_are_about(hard):
-    (run,) = {r["id"] for r in hard.ok("list", "runs", FEW, "--json").document["runs"] if r["address"] == ADDRESS}
+    (run,) = {r["run"] for r in hard.ok("list", "runs", FEW, "--json").document["runs"] if r["address"] == ADDRESS}
     for width in (60, 80):
         screen = on_a_terminal(width, "predictions", run, "--wrong")
         assert all(name in " ".join(screen.lines[:2]) for name in ("id", "true", "predicted", "score"))
@@ -117,7 +117,7 @@ def test_wrong_predictions_say_what_they_are_about(hard):
 
 
 def test_a_confusion_matrix_turns_where_it_has_no_room(hard):
-    (run,) = {r["id"] for r in hard.ok("list", "runs", FEW, "--json").document["runs"] if r["address"] == ADDRESS}
+    (run,) = {r["run"] for r in hard.ok("list", "runs", FEW, "--json").document["runs"] if r["address"] == ADDRESS}
     wide, narrow = (on_a_terminal(width, "evaluate", run) for width in (120, 60))
     assert re.search(r"as normal +as tumour\n.*\n normal .* 3 +1\n tumour .* 1 +3\n", wide.text.replace("\r", ""))
     rows = [line.split() for line in narrow.lines if re.match(r" (normal|tumour) +(normal|tumour) ", line)]
@@ -199,7 +199,7 @@ def test_closed_streams_are_no_bug(script, hard_store, tmp_path):
 
 @pytest.mark.parametrize("command", ["list runs", "list runs --json", "--help", "evaluate {run}"])
 def test_a_full_disk_is_one_sentence(command, hard_store, hard, tmp_path):
-    run = hard.ok("list", "runs", "--json").document["runs"][0]["id"]
+    run = hard.ok("list", "runs", "--json").document["runs"][0]["run"]
     done, errors = shell(f"histokit {command.format(run=run)} >/dev/full 2>&9", hard_store, tmp_path)
     assert done.returncode == 2
     kept = [line for line in errors.splitlines() if not line.startswith("warning: ")]
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_sentence(command, hard_store, hard, tmp_path):
 
 
 def test_letters_that_a_stream_lacks_are_escapes(hard_store, hard):
-    run = next(r["id"] for r in hard.ok("list", "runs", MANY, "--json").document["runs"])
+    run = next(r["run"] for r in hard.ok("list", "runs", MANY, "--json").document["runs"])
     done = run_process("evaluate", run, environment={"HISTOKIT_STORE": str(hard_store), "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert done.stdout.isascii()

@@ -50,7 +50,7 @@ def save(store, dataset, right, classifier="svm", address="net/last", *, scores=
         "group": [f"P{i // 2}" for i in range(COUNT)],
         "levels": [[]] * COUNT,
     }
-    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
+    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None, again=True)
     return record.id
 
 
@@ -103,7 +103,7 @@ def save_run(
     facts |= {"metric": "accuracy", "parameters": {"positive": classes[-1]}, "folds": [], "notes": [], "versions": {}}
     facts |= {"seconds": 0.0, "created": "", "group": "slide"}
     record = RunRecord(id=run_id, dataset="toy", classes=classes, levels=levels, **facts | changes)
-    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None)
+    store.save_run(record, pa.table(columns, schema=PREDICTION_SCHEMA), None, again=True)
     return run_id
 
 

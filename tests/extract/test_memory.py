@@ -47,7 +47,7 @@ def peak(store: FeatureStore, count: int) -> int:
     tracemalloc.start()
     try:
         for expected in (count, 0):
-            samples = Samples(store, "d")
+            samples = Samples(store, store.dataset("d"))
             backbone = resolve_backbone(store, "tiny", "pretrained", {}, ["0", "3"])
             plan = plan_backbone(store, store.dataset("d"), samples, [], backbone, "float32", "float32", copy=True)
             assert [int(table.missing.sum()) for table in plan.tables] == [expected] * 2

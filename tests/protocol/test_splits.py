@@ -258,7 +258,7 @@ class MemoryStore:
     def splits(self, name):
         return [self.kept[key] for key in sorted(self.kept)]
 
-    def save_split(self, split):
+    def save_split(self, split, before=None):
         self.kept[split.name] = split
 
 

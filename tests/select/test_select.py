@@ -7,6 +7,7 @@ from histokit.features import open_store
 from histokit.protocol import elimination, paths
 from histokit.select import curve_figure, kept_by_layer
 from histokit.select.select import select
+from histokit.store.unfinished import Unfinished
 from tests.cli.command_line import run_process
 from tests.toy import make_samples, make_store
 
@@ -90,15 +91,16 @@ from histokit.select.select import select
 elimination._TREES["trees"] = 5
 # Kills the process while the given number of stretches is stored.
 save, left = None, int(sys.argv[2])
-from histokit.store.store import Store
-save = Store.save_unfinished
+from histokit.store.unfinished import Unfinished
+from histokit.store.unfinished import Unfinished
+save = Unfinished.save
 def saving(self, *arguments):
     global left
     save(self, *arguments)
     left -= 1
     if not left:
         os.kill(os.getpid(), signal.SIGKILL)
-Store.save_unfinished = saving
+Unfinished.save = saving
 select(open_store(sys.argv[1]), "toy", "net/last", step=0.5, inner_folds=2)
 """
 
@@ -111,33 +113,34 @@ def test_a_killed_selection_goes_on_and_ends_the_same(toy, tmp_path, monkeypatch
     whole = select(other, "toy", "net/last", **FAST)
     # Six outer folds and all samples, each with two inner folds and one path for the order.
     assert len(walks) == 21
-    assert other.unfinished(whole.id) == {}
+    assert Unfinished(other.database).read(whole.id) == {}
     assert run_process(toy.uri, 8, code=STOPPED).returncode == -signal.SIGKILL
-    assert len(toy.unfinished(whole.id)) == 8
+    assert len(Unfinished(toy.database).read(whole.id)) == 8
     assert not toy.has_selection(whole.id)
     walks.clear()
     resumed = select(open_store(toy.uri), "toy", "net/last", **FAST)
     assert len(walks) == 13
     kept = {k: v for k, v in resumed.to_json().items() if k not in ("seconds", "created")}
     assert kept == {k: v for k, v in whole.to_json().items() if k not in ("seconds", "created")}
-    assert toy.unfinished(whole.id) == {}
+    assert Unfinished(toy.database).read(whole.id) == {}
 
 
 _walk = paths.walk
 
 
 def test_what_nobody_asked_for_in_a_month_is_forgotten(toy, monkeypatch):
-    from histokit.store import store as module
+    from histokit.store import unfinished as module
 
-    toy.save_unfinished("old", "a", {"order": [1]})
-    toy.save_unfinished("mine", "a", {"order": [2]})
-    toy.save_unfinished("mine", "b", {"order": [3]})
-    assert toy.unfinished("mine") == {"a": {"order": [2]}, "b": {"order": [3]}}
-    toy.forget_unfinished("mine")
-    assert (toy.unfinished("mine"), list(toy.unfinished("old"))) == ({}, ["a"])
-    monkeypatch.setattr(module, "_FORGOTTEN_AFTER", -module._FORGOTTEN_AFTER)
-    toy.forget_unfinished("mine")
-    assert toy.unfinished("old") == {}
+    kept = Unfinished(toy.database)
+    kept.save("old", "a", {"order": [1]})
+    kept.save("mine", "a", {"order": [2]})
+    kept.save("mine", "b", {"order": [3]})
+    assert kept.read("mine") == {"a": {"order": [2]}, "b": {"order": [3]}}
+    kept.forget("mine")
+    assert (kept.read("mine"), list(kept.read("old"))) == ({}, ["a"])
+    monkeypatch.setattr(module, "FORGOTTEN_AFTER", -module.FORGOTTEN_AFTER)
+    kept.forget("mine")
+    assert kept.read("old") == {}
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])

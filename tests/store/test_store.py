@@ -37,8 +37,7 @@ def a_dataset(store: Store, name: str = "d", labels: tuple[str, ...] = ("x", "y"
     rows = [
         {"id": f"s{i}", "content": bytes([i]) * 16, "image": [f"{i}.png"], "label": v} for i, v in enumerate(labels)
     ]
-    store.save_dataset(record, pa.Table.from_pylist(rows, schema=schema), FILE_SCHEMA.empty_table())
-    return record
+    return store.save_dataset(record, pa.Table.from_pylist(rows, schema=schema), FILE_SCHEMA.empty_table())
 
 
 def a_run(run_id: str, dataset: str = "d") -> tuple[RunRecord, pa.Table]:
@@ -130,18 +129,6 @@ def test_a_table_is_made_once_by_whoever_is_first(tmp_path: Path, monkeypatch: p
         list(pool.map(lambda store: store.database.create("t", pa.schema([("a", pa.int64())])), stores))
     assert len(made) == 1
     assert stores[0].database.count("t") == 0
-
-
-def test_a_table_that_another_process_makes_meanwhile_is_overwritten(
-    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = pa.table({"a": [1, 2]})
-    store.database.overwrite("t", rows)
-    exists = type(store.database).exists
-    seen: list[str] = []
-    monkeypatch.setattr(type(store.database), "exists", lambda d, n: (bool(seen) and exists(d, n)) or seen.append(n))
-    store.database.overwrite("t", rows.slice(1))
-    assert store.database.read("t").column("a").to_pylist() == [2]
 
 
 def test_a_store_without_permission_is_named(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,6 +308,7 @@ def test_tables_describe_themselves(store: FeatureStore) -> None:
     store.create_feature_table("d", SPEC, 2, {"index": 4})
     schema = store.database.schema(store.feature_tables("d")[0].name)
     header = json.loads(schema.metadata[b"histokit.features"])
+    assert len(header.pop("histokit.check")) == 32
     assert header == {"dataset": "d", "spec": SPEC, "info": {"index": 4}, "width": 2}
     assert not schema.field("key").nullable
     assert schema.field("key").metadata[b"lance-schema:unenforced-primary-key"] == b"true"

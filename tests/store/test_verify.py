@@ -14,14 +14,17 @@ from histokit import cli
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
-from histokit.store import RunRecord, Split
+from histokit.store import Split
+from histokit.store.care import collect_garbage
 from histokit.store.database import FORMAT_KEY
 from histokit.store.findings import Finding
 from histokit.store.fingerprints import row_key
-from histokit.store.records import PREDICTION_SCHEMA, PROBLEM_SCHEMA, split_rows
+from histokit.store.records import PROBLEM_SCHEMA, split_rows
 from histokit.store.rows import row_checks
+from histokit.store.unfinished import Unfinished
 from histokit.store.vectors import HEADER_KEY
 from histokit.store.verify import verify
+from tests.store.made import a_run
 from tests.toy import make_samples, make_store
 
 TABLE_COLUMNS = ("key", "id", "content", "vector")
@@ -33,17 +36,8 @@ def toy(tmp_path: Path) -> FeatureStore:
     samples, X = make_samples()
     store = make_store(tmp_path / "store", samples, {"first": X[:, :4], "last": X})
     store.save_split(Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
-    store.save_run(*a_run("abcd1234"), b"model")
+    store.save_run(*a_run("abcd1234", 1), b"model")
     return store
-
-
-def a_run(run_id: str) -> tuple[RunRecord, pa.Table]:
-    run = RunRecord(
-        run_id, "toy", "train", "net/last", "svm", "s", "00", ("a", "b"), "accuracy", {}, [], [], {}, 1.0, "2020"
-    )
-    row = {"run": run_id, "repeat": 0, "fold": 0, "role": "test", "id": "s1", "true": "a", "predicted": "a"}
-    row |= {"scores": [1.0, -1.0], "kind": "decision", "group": None, "levels": []}
-    return run, pa.Table.from_pylist([row], schema=PREDICTION_SCHEMA)
 
 
 def table_of(store: FeatureStore, layer: str = "last") -> str:
@@ -237,7 +231,15 @@ def test_rows_of_replaced_images_are_no_finding(toy: FeatureStore) -> None:
     assert verify(toy).ok
 
 
+def kept_by_an_earlier_version(toy: FeatureStore) -> None:
+    """Let the dataset's record name neither versions nor digests, as before there were any."""
+    record = replace(toy.dataset("toy"), versions={}, digests={}, published=None)
+    text = json.dumps(record.stored())
+    toy.database.replace("datasets", pa.table({"name": ["toy"], "document": [text]}), "name")
+
+
 def test_a_lost_sample(toy: FeatureStore) -> None:
+    kept_by_an_earlier_version(toy)
     toy.database.delete("samples.toy", "id = 's9'")
     finding = only(toy)
     assert (finding.table, finding.kind) == ("samples.toy", "samples")
@@ -245,6 +247,7 @@ def test_a_lost_sample(toy: FeatureStore) -> None:
 
 
 def test_a_doubled_sample(toy: FeatureStore) -> None:
+    kept_by_an_earlier_version(toy)
     rows = toy.samples("toy").slice(0, 1)
     lance.write_dataset(rows, str(path_of(toy, "samples.toy")), mode="append")
     assert {f.kind for f in verify(toy).findings} == {"doubled", "samples"}
@@ -293,11 +296,11 @@ def test_a_table_that_is_just_being_made_is_no_finding(toy: FeatureStore) -> Non
 
 def test_runs_without_predictions_or_model(toy: FeatureStore) -> None:
     toy.save_run(*a_run("ffff0000"), None)
-    toy.database.delete("predictions", "run = 'abcd1234'")
+    toy.database.delete("predictions", f"run = '{toy.run('abcd1234').key}'")
     found = {f.table: f.what for f in verify(toy).findings}
     assert found == {
         "predictions": "the run abcd1234 has no predictions",
-        "models": "the run ffff0000 has no model",
+        "models": "The run ffff0000 has no model.",
     }
 
 
@@ -322,6 +325,7 @@ def test_a_record_that_cannot_be_read(toy: FeatureStore) -> None:
 def test_findings_are_a_table_and_exit_code_5(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["store", "verify", "--store", str(toy.uri)]) == 0
     assert capsys.readouterr().out == ""
+    kept_by_an_earlier_version(toy)
     toy.database.delete("samples.toy", "id = 's9'")
     assert cli.run(["store", "verify", "--store", str(toy.uri)]) == 5
     out = capsys.readouterr().out
@@ -331,3 +335,17 @@ def test_findings_are_a_table_and_exit_code_5(toy: FeatureStore, capsys: pytest.
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
     assert [f["kind"] for f in document["findings"]] == ["samples"]
+
+
+def test_what_killed_processes_left_and_no_record_names_goes(toy: FeatureStore) -> None:
+    Unfinished(toy.database).save("abcd1234", "a", {"x": 1})
+    Unfinished(toy.database).save("running", "a", {"x": 1})
+    rows = toy.predictions("abcd1234")
+    left = pa.array(["ffff0000.12345678"] * len(rows), pa.string())
+    toy.database.append("predictions", rows.set_column(0, "run", left))
+    for dry_run in (True, False):
+        found = {care.table: care.rows for care in collect_garbage(toy, dry_run=dry_run)}
+        assert (found["predictions"], found["unfinished"]) == (len(rows), 1)
+    assert toy.database.count("predictions") == len(rows)
+    assert Unfinished(toy.database).read("running") == {"a": {"x": 1}}
+    assert toy.predictions("abcd1234").equals(rows)

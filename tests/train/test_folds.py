@@ -6,6 +6,7 @@ import pytest
 
 from histokit.protocol import elimination, finished, paths
 from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.unfinished import Unfinished
 from histokit.train import folds
 from histokit.train.train import train
 from tests.toy import make_samples, make_store
@@ -77,7 +78,7 @@ def test_an_interrupted_run_goes_on(stores, counted, way):
     assert counted["fits"] == 4 + 3 + 2
     assert counted["walks"] == 2 * walks
     assert what_it_gave(other, resumed) == what_it_gave(one, whole)
-    assert other.unfinished(whole.id) == {}
+    assert Unfinished(other.database).read(whole.id) == {}
 
 
 def test_what_takes_no_time_is_not_kept(stores, monkeypatch):
@@ -116,7 +117,7 @@ def test_seconds_are_those_of_both_parts(stores, monkeypatch):
 
 def test_what_was_kept_without_its_seconds_is_still_used(stores):
     store, _ = stores
-    store.save_unfinished("run", f"{finished.Finished(store, 'run', ['s0']).prefix}0/outcome", {"order": [1]})
+    Unfinished(store.database).save("run", f"{finished.Finished(store, 'run', ['s0']).prefix}0/outcome", {"order": [1]})
     found = finished.Finished(store, "run", ["s0"])
     assert dict(found.of(0)) == {"outcome": {"order": [1]}}
     assert found.seconds < 100

@@ -1,0 +1,113 @@
+"""Records that are kept as JSON documents, each with a digest of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pyarrow as pa
+
+from histokit.errors import StoreError
+from histokit.store.checks import sealed, unsealed
+from histokit.store.database import RESTORE, Database, quote
+
+DOCUMENT = "document"
+
+#: The tables that hold documents.
+DOCUMENTS = ("datasets", "splits", "backbones", "selections", "runs", "unfinished")
+_ID_PREFIX = 4
+
+
+class Documents:
+    """The tables of a store whose rows are keys and a JSON document.
+
+    Parameters
+    ----------
+    database : Database
+    """
+
+    def __init__(self, database: Database):
+        self.database = database
+
+    def find(self, table: str, where: str | None = None, *, key: str) -> list[dict[str, Any]]:
+        """Return the documents that a filter keeps, sorted by a key, each once.
+
+        Raises
+        ------
+        StoreError
+            If one of them is not what was written.
+        """
+        if not self.database.exists(table):
+            return []
+        rows = self.database.read(table, None, where)
+        with self.database.reading(table):
+            # An earlier version wrote a record twice where two processes made it at the same moment.
+            return [self._read(table, row) for row in {row[key]: row for row in rows.sort_by(key).to_pylist()}.values()]
+
+    def sound(self, table: str, where: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """Yield the rows that a filter keeps, each with its document, but for those that are damaged."""
+        if self.database.exists(table):
+            for row in self.database.read(table, None, where).to_pylist():
+                with suppress(ValueError):
+                    yield row, parse(row)
+
+    def dataset_of(self, table: str, identity: str) -> str | None:
+        """Return the dataset of the record of exactly this id, if there is one."""
+        if not self.database.exists(table):
+            return None
+        found = self.database.read(table, ["dataset"], f"id = {quote(identity)}").column("dataset")
+        return str(found[0]) if len(found) else None
+
+    def _read(self, table: str, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return parse(row)
+        except ValueError as error:
+            named = ", ".join(f"{name} {value!r}" for name, value in row.items() if name != DOCUMENT)
+            raise StoreError(f"A record of the table {table!r} ({named}) is damaged: {error}.", next=RESTORE) from error
+
+    def save(
+        self, table: str, keys: Mapping[str, str], document: Mapping[str, Any], on: list[str] | None = None
+    ) -> None:
+        """Write a document, in place of one of the same keys."""
+        text = sealed(keys, json.dumps(document, ensure_ascii=False, allow_nan=False))
+        row = pa.table({name: pa.array([value], pa.string()) for name, value in {**keys, DOCUMENT: text}.items()})
+        self.database.replace(table, row, on or list(keys))
+
+    def by_id(self, table: str, prefix: str, what: str) -> dict[str, Any]:
+        """Return the document of an id, or of the only one that begins so.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or several.
+        """
+        exact = self.find(table, f"id = {quote(prefix)}", key="id")
+        if exact:
+            return exact[0]
+        long_enough = len(prefix) >= _ID_PREFIX and prefix.isalnum()
+        found = self.find(table, f"id LIKE '{prefix}%'", key="id") if long_enough else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            listed = ", ".join(d["id"] for d in found)
+            raise StoreError(f"The {what} {prefix!r} is ambiguous: {listed}.", next="Give more of its id.")
+        short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
+        message = f"There is no {what} {prefix!r} in the store {self.database.uri}."
+        raise StoreError(message, next=f"{short}See: histokit list {what}s")
+
+
+def parse(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document of a row.
+
+    Raises
+    ------
+    ValueError
+        If it is not what was written.
+    """
+    keys = {name: str(value) for name, value in row.items() if name != DOCUMENT}
+    document = json.loads(unsealed(keys, row.get(DOCUMENT) or ""))
+    if not isinstance(document, dict):
+        raise ValueError("it is no JSON object")
+    return document

@@ -1,0 +1,130 @@
+"""Checks of what records say of datasets, splits and runs against what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from io import BytesIO
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import pyarrow as pa
+
+from histokit.errors import StoreError
+from histokit.store.documents import Documents
+from histokit.store.findings import Finding, ingest_command
+from histokit.store.records import DatasetRecord, RunRecord
+from histokit.store.results import Results
+from histokit.store.split_tables import PUBLISHED, SplitTables
+from histokit.store.store import Store
+
+_RUNS_AT_ONCE = 32
+
+
+def check_records(
+    store: Store,
+    documents: Mapping[str, Sequence[dict[str, Any]]],
+    counts: Mapping[str, int],
+    unreadable: AbstractSet[str],
+) -> Iterator[Finding]:
+    """Yield what is wrong with datasets, splits and runs.
+
+    Parameters
+    ----------
+    store : Store
+    documents : mapping
+        Table → its records, as far as they are whole.
+    counts : mapping
+        Table → its number of rows, where all could be read.
+    unreadable : set of str
+        Tables that are known to be damaged.
+    """
+    datasets = {d["name"]: DatasetRecord.from_json(d) for d in documents.get("datasets", [])}
+    for record in datasets.values():
+        if f"samples.{record.name}" not in unreadable:
+            yield from _samples(record, counts.get(f"samples.{record.name}"))
+    headers = [header for record in datasets.values() for header in record.published or []]
+    for header in [*headers, *documents.get("splits", [])]:
+        if f"splits.{header['dataset']}" not in unreadable:
+            yield from _split(store, header, datasets.get(header["dataset"]))
+    runs = [RunRecord.from_json(d) for d in documents.get("runs", [])]
+    results = Results(store.database, Documents(store.database))
+    if "predictions" not in unreadable:
+        for start in range(0, len(runs), _RUNS_AT_ONCE):
+            batch = runs[start : start + _RUNS_AT_ONCE]
+            rows = results.rows(batch)
+            for run in batch:
+                yield from _predictions(results, run, rows[run.id])
+    if "models" not in unreadable:
+        for run in runs:
+            yield from _model(results, run)
+
+
+def damage_of_run(results: Results, run: RunRecord) -> Iterator[Finding]:
+    """Yield what is wrong with the predictions and the model of a run."""
+    yield from _predictions(results, run, results.rows([run])[run.id])
+    yield from _model(results, run)
+
+
+def _samples(record: DatasetRecord, count: int | None) -> Iterator[Finding]:
+    if count != record.count:
+        found = "no table of samples" if count is None else f"{count} samples"
+        what = f"the dataset {record.name!r} has {found}; {record.count} were ingested"
+        yield Finding(f"samples.{record.name}", "samples", what, f"Make it again: {ingest_command(record)}")
+
+
+def _split(store: Store, header: Mapping[str, Any], record: DatasetRecord | None) -> Iterator[Finding]:
+    table = f"splits.{header['dataset']}"
+    again = f"histokit split {header['dataset']} --name {header['name']}"
+    if header["source"] == PUBLISHED and record is not None:
+        again = ingest_command(record)
+    try:
+        SplitTables(store.database, Documents(store.database)).read(header)
+    except StoreError as error:
+        yield Finding(table, "split", error.message, f"Make it again: {again}")
+
+
+def _predictions(results: Results, run: RunRecord, rows: pa.Table) -> Iterator[Finding]:
+    again = run_again(run)
+    if not len(rows):
+        yield Finding("predictions", "run", f"the run {run.id} has no predictions", again)
+        return
+    try:
+        results.check(run, rows)
+    except StoreError as error:
+        yield Finding("predictions", "changed", error.message, again)
+        return
+    doubled = len(rows) - _different(rows)
+    if doubled:
+        what = f"{doubled} predictions of the run {run.id} are there more than once"
+        yield Finding("predictions", "doubled", what, again)
+
+
+def _different(rows: pa.Table) -> int:
+    return len(rows.group_by(["repeat", "fold", "role", "id"]).aggregate([]))
+
+
+def _model(results: Results, run: RunRecord) -> Iterator[Finding]:
+    if run.kind != "train":
+        return
+    try:
+        data = results.model(run)
+        # Models of earlier versions have no digest but those of the archive that they are.
+        damaged = ZipFile(BytesIO(data)).testzip() if run.model_digest is None else None
+        if damaged is not None:
+            raise BadZipFile(damaged)
+    except StoreError as error:
+        yield Finding("models", "run", error.message, run_again(run))
+    except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        what = f"the model of the run {run.id} is damaged: {error}"
+        yield Finding("models", "changed", what, run_again(run))
+
+
+def run_again(run: RunRecord) -> str:
+    """Return the advice to do a run again."""
+    if run.kind == "predict":
+        return f"Do it again: histokit predict {run.source_run} {run.dataset} --force"
+    return (
+        f"Do it again, with its options: histokit {run.kind} {run.dataset} --features {run.address} "
+        f"--classifier {run.classifier} --split {run.split} --force"
+    )

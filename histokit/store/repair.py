@@ -1,0 +1,128 @@
+"""The repair of a store: what is damaged is put aside, so that the rest can be used and what is lost be made again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from histokit.errors import StoreError
+from histokit.store.database import FEATURES, quote
+from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
+from histokit.store.findings import Finding, Verification
+from histokit.store.problems import CHECK, is_sound
+from histokit.store.record_checks import damage_of_run
+from histokit.store.records import RunRecord
+from histokit.store.results import Results
+from histokit.store.split_tables import PUBLISHED, SplitTables
+from histokit.store.store import Store
+from histokit.store.verify import Progress, verify
+
+#: Where tables are moved and removed records are written.
+DAMAGED = "damaged"
+
+#: Findings about a whole table that make it useless; of feature tables, also those about rows.
+_USELESS = {"unreadable", "schema"}
+_USELESS_FEATURES = {"changed", "key", "vector", "doubled"}
+
+
+def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
+    """Put aside what is damaged; feature tables, runs, splits and records can then be made again.
+
+    Nothing is deleted: damaged tables are moved, and damaged records written, into the folder ``damaged`` of the
+    store. Damaged samples stay; ingesting their dataset again replaces them. Tables of newer versions stay, too.
+
+    Parameters
+    ----------
+    store : Store
+    progress : callable, optional
+        Called with (done, total, table).
+
+    Returns
+    -------
+    Verification
+        What was found before.
+
+    Raises
+    ------
+    StoreError
+        If there is no store.
+    """
+    found = verify(store, progress)
+    if found.ok:
+        return found
+    with store.database.committing():
+        # First, so that tables that went back, or are gone, can be read as they are.
+        store.database.accept()
+        _Repair(store).run(found)
+        store.database.accept()
+    return found
+
+
+class _Repair:
+    def __init__(self, store: Store):
+        self.store, self.database = store, store.database
+        self.documents = Documents(store.database)
+        self.results = Results(store.database, self.documents)
+        self.splits = SplitTables(store.database, self.documents)
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
+        self.folder = store.uri / DAMAGED / now
+
+    def run(self, found: Verification) -> None:
+        for name in sorted({finding.table for finding in found.findings if _is_useless(finding)}):
+            self._move(name)
+        for table in DOCUMENTS:
+            for row in self._rows(table):
+                if not _is_record(row):
+                    keys = [f"{k} = {quote(str(v))}" for k, v in row.items() if k != DOCUMENT and v is not None]
+                    self._remove(table, row, " AND ".join(keys))
+        for row in self._rows("problems"):
+            if not is_sound(row):
+                self._remove(
+                    "problems", {**row, "content": str(row["content"])}, f"{CHECK.name} = {quote(row['check'])}"
+                )
+        for document in self.documents.find("runs", key="id"):
+            run = RunRecord.from_json(document)
+            if any(damage_of_run(self.results, run)):
+                self._remove("runs", document, f"id = {quote(run.id)}")
+        for header in self.documents.find("splits", key="name"):
+            try:
+                self.splits.read(header)
+            except StoreError:
+                where = f"dataset = {quote(header['dataset'])} AND name = {quote(header['name'])}"
+                if header["source"] != PUBLISHED:
+                    self._remove("splits", header, where)
+        self.results.remove_unnamed(dry_run=False)
+
+    def _move(self, name: str) -> None:
+        source = self.store.uri / f"{name}.lance"
+        if source.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.move(source, self.folder / source.name)
+
+    def _rows(self, table: str) -> Iterator[dict[str, Any]]:
+        if self.database.exists(table):
+            yield from self.database.read(table).to_pylist()
+
+    def _remove(self, table: str, row: dict[str, Any], where: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{table}.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, default=str) + "\n")
+        self.database.delete(table, where)
+
+
+def _is_useless(finding: Finding) -> bool:
+    if finding.table.startswith(FEATURES):
+        return finding.kind in _USELESS | _USELESS_FEATURES
+    kind = finding.table.partition(".")[0]
+    return finding.kind in _USELESS and kind in {*DOCUMENTS, "predictions", "models", "problems"}
+
+
+def _is_record(row: dict[str, Any]) -> bool:
+    try:
+        parse(row)
+    except (ValueError, TypeError):
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""Runs, their predictions and their models: each run is seen whole, or as it was before, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+
+from histokit.errors import StoreError
+from histokit.plugin.digests import digest_bytes
+from histokit.store.checks import changed_columns, column_digests
+from histokit.store.database import RESTORE, Database, quote
+from histokit.store.documents import Documents
+from histokit.store.records import PREDICTION_SCHEMA, RunRecord, split_by_run
+
+_MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
+_TABLES = ("predictions", "models")
+_KEY = "run"
+
+
+class Results:
+    """Reads and writes what runs left.
+
+    The rows of a run stand under a key that its record names. A run that is done again writes under a new key, and
+    its record changes over to it in one step.
+
+    Parameters
+    ----------
+    database : Database
+    documents : Documents
+    """
+
+    def __init__(self, database: Database, documents: Documents):
+        self.database = database
+        self.documents = documents
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """Return the run of exactly this id, if there is one."""
+        found = self.documents.find("runs", f"id = {quote(run_id)}", key="id")
+        return RunRecord.from_json(found[0]) if found else None
+
+    def save(self, run: RunRecord, predictions: pa.Table, model: bytes | None, again: bool) -> RunRecord:
+        """Write a run, unless it is there; return the one that is there in the end.
+
+        Parameters
+        ----------
+        again : bool
+            Whether to take the place of the one that is there.
+        """
+        with self.database.committing():
+            known = self.find(run.id)
+            if known is not None and not again:
+                return known
+            key = f"{run.id}.{secrets.token_hex(4)}"
+            rows = predictions.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA).drop_columns(_KEY)
+            run = replace(run, rows=key, digests=column_digests(rows))
+            self.database.append("predictions", rows.add_column(0, _KEY, pa.array([key] * len(rows), pa.string())))
+            if model is not None:
+                run = replace(run, model_digest=digest_bytes(model).hex())
+                self.database.append("models", pa.table([[key], ["skops"], [model]], schema=_MODEL_SCHEMA))
+            self.documents.save("runs", {"id": run.id, "dataset": run.dataset}, run.stored(), on=["id"])
+            of_run = f"({_KEY} = {quote(run.id)} OR {_KEY} LIKE {quote(run.id + '.%')})"
+            for table in _TABLES:
+                self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
+            return run
+
+    def predictions(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names
+    ) -> dict[str, pa.Table]:
+        """Return the predictions of runs by their ids, in the order in which they were made, in one pass.
+
+        Raises
+        ------
+        StoreError
+            If they are not those that were written.
+        """
+        found = self.rows(runs, columns)
+        for run in runs:
+            self.check(run, found[run.id])
+        return found
+
+    def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names) -> dict[str, pa.Table]:
+        """Return the predictions of runs as they are, whether they are what was written or not."""
+        if not runs or not self.database.exists("predictions"):
+            return {run.id: PREDICTION_SCHEMA.empty_table().select(columns) for run in runs}
+        listed = ", ".join(quote(run.key) for run in runs)
+        with self.database.reading("predictions"):
+            rows = self.database.read("predictions", columns, f"{_KEY} IN ({listed})")
+            found = split_by_run(rows, [run.key for run in runs])
+        place = rows.schema.get_field_index(_KEY)
+        return {
+            run.id: found[run.key].set_column(place, _KEY, pa.array([run.id] * len(found[run.key]), pa.string()))
+            for run in runs
+        }
+
+    def check(self, run: RunRecord, rows: pa.Table) -> None:
+        """Raise unless predictions are those that were written.
+
+        Raises
+        ------
+        StoreError
+        """
+        changed = changed_columns(run.digests, column_digests(rows.drop_columns(_KEY)))
+        if changed:
+            raise StoreError(
+                f"The predictions of the run {run.id} are damaged: {', '.join(changed)} changed on disk.",
+                next=f"Do it again with --force. {RESTORE}",
+            )
+
+    def model(self, run: RunRecord) -> bytes:
+        """Return the serialised model of a run.
+
+        Raises
+        ------
+        StoreError
+            If the run has none, or it is not what was written.
+        """
+        where = f"{_KEY} = {quote(run.key)}"
+        found = self.database.read("models", ["data"], where).column("data") if self.database.exists("models") else []
+        if not len(found):
+            raise StoreError(f"The run {run.id} has no model.", next="Train it again with --force.")
+        data = bytes(found[0].as_py())
+        if run.model_digest not in (None, digest_bytes(data).hex()):
+            raise StoreError(
+                f"The model of the run {run.id} is damaged: it changed on disk.", next="Train it again with --force."
+            )
+        return data
+
+    def remove_unnamed(self, dry_run: bool) -> dict[str, int]:
+        """Remove the rows that no record of a run names, as processes that were killed leave them.
+
+        Returns
+        -------
+        dict
+            Table → number of rows.
+        """
+        with self.database.committing():
+            keys = [RunRecord.from_json(document).key for document in self.documents.find("runs", key="id")]
+            found = {}
+            for table in _TABLES:
+                unnamed = f"{_KEY} NOT IN ({', '.join(map(quote, keys))})" if keys else "true"
+                found[table] = self.database.count(table, unnamed)
+                if found[table] and not dry_run:
+                    self.database.delete(table, unnamed)
+        return found

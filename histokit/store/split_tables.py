@@ -1,0 +1,91 @@
+"""The splits of a dataset: those that the data came with stand in the dataset's record, the others in their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from histokit.errors import StoreError
+from histokit.store.database import Database, quote
+from histokit.store.documents import Documents
+from histokit.store.records import SPLIT_SCHEMA, DatasetRecord, Split
+
+PUBLISHED = "published"
+
+
+class SplitTables:
+    """Reads and writes splits.
+
+    Parameters
+    ----------
+    database : Database
+    documents : Documents
+    """
+
+    def __init__(self, database: Database, documents: Documents):
+        self.database = database
+        self.documents = documents
+
+    def headers(self, dataset: str, record: DatasetRecord | None) -> dict[str, dict[str, Any]]:
+        """Return name → header of the splits of a dataset, by name."""
+        own = self.documents.find("splits", f"dataset = {quote(dataset)}", key="name")
+        published = (record.published if record else None) or []
+        # Published ones stand among the others where an earlier version wrote them. One that was made by hand under a
+        # published one's name takes its place.
+        ranked = sorted([*own, *published], key=lambda h: (h["source"] != PUBLISHED, h in published))
+        named = {header["name"]: header for header in ranked}
+        return {name: named[name] for name in sorted(named)}
+
+    def forget_published(self, dataset: str) -> None:
+        """Remove the headers of published splits that an earlier version kept among the others."""
+        for header in self.documents.find("splits", f"dataset = {quote(dataset)}", key="name"):
+            if header["source"] == PUBLISHED:
+                self.database.delete("splits", f"dataset = {quote(dataset)} AND name = {quote(header['name'])}")
+
+    def read(self, header: Mapping[str, Any]) -> Split:
+        """Return the split of a header.
+
+        Raises
+        ------
+        StoreError
+            If its rows are not those that it was made of.
+        """
+        where = f"split = {quote(header['name'])} AND digest = {quote(header['digest'])}"
+        rows = _once(self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where))
+        values = {k: v for k, v in header.items() if k != "digest"}
+        split = Split(rows=rows.cast(SPLIT_SCHEMA), **values)
+        if split.digest != header["digest"]:
+            again = f"histokit split {split.dataset} --name {split.name} …"
+            raise StoreError(
+                f"The rows of the split {split.name!r} of {split.dataset!r} are not those that it was made of.",
+                next=f"Make it again: {'ingest the dataset again' if split.source == PUBLISHED else again}",
+            )
+        return split
+
+    def write_rows(self, split: Split) -> None:
+        """Write the rows of a split, which are not seen before its header is there."""
+        table = f"splits.{split.dataset}"
+        same = f"split = {quote(split.name)} AND digest = {quote(split.digest)}"
+        rows = split.rows.select(SPLIT_SCHEMA.names)
+        for position, (column, value) in enumerate({"split": split.name, "digest": split.digest}.items()):
+            rows = rows.add_column(position, column, pa.array([value] * len(rows), pa.string()))
+        if self.database.count(table, same):
+            self.database.delete(table, same)
+        self.database.append(table, rows)
+
+    def remove_others(self, dataset: str, headers: Iterable[Mapping[str, Any]]) -> None:
+        """Remove the rows that belong to no header any more."""
+        kept = [f"(split = {quote(h['name'])} AND digest = {quote(h['digest'])})" for h in headers]
+        self.database.delete(f"splits.{dataset}", f"NOT ({' OR '.join(kept)})" if kept else "true")
+
+
+def _once(rows: pa.Table) -> pa.Table:
+    """Return the rows of a split, which earlier versions wrote several times where processes made it at one moment."""
+    if not len(rows):
+        return rows
+    first = rows.filter(pc.equal(rows.column("id"), rows.column("id")[0]))
+    places = list(zip(first.column("repeat").to_pylist(), first.column("fold").to_pylist(), strict=True))
+    return rows.slice(0, len(rows) * len(set(places)) // len(places))

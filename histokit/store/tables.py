@@ -1,0 +1,228 @@
+"""Tables of a LanceDB database, as they are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from histokit.errors import HistokitError, StoreError
+from histokit.store.commits import Commits
+from histokit.store.records import FORMAT
+
+FORMAT_KEY = b"histokit.format"
+_SCAN_BYTES = 4 << 20
+_SCAN_ROWS = 8_192
+
+#: What to do about what is lost or damaged.
+REPAIR = "histokit store repair"
+RESTORE = f"Bring it back from a copy of the store; or go on without it, after: {REPAIR}"
+VERIFY = "Check the store with: histokit store verify"
+
+#: What Lance and pyarrow raise where a table cannot be read; and the name of what their Rust code raises at a loss.
+READ_ERRORS = (ValueError, OSError, RuntimeError, IndexError, KeyError, pa.ArrowException)
+_PANIC = "PanicException"
+
+os.environ.setdefault("LANCE_LOG", "error")
+os.environ.setdefault("RUST_LOG", "error")
+
+
+class NewerFormatError(StoreError):
+    """A table that a newer version of histokit wrote; no command touches it."""
+
+
+class Tables:
+    """A folder of Lance tables, read through lance, which starts faster than lancedb.
+
+    Parameters
+    ----------
+    uri : Path
+    """
+
+    def __init__(self, uri: Path):
+        self.uri = uri
+        self.commits = Commits(uri)
+
+    def _path(self, name: str) -> Path:
+        return self.uri / f"{name}.lance"
+
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of the tables that begin with a prefix, sorted."""
+        with self._permitted():
+            listed = os.listdir(self.uri) if self.uri.is_dir() else []
+        found = (e.removesuffix(".lance") for e in listed if e.endswith(".lance"))
+        return sorted(name for name in found if name.startswith(prefix) and self._is_there(name))
+
+    def exists(self, name: str) -> bool:
+        """Return whether a table is there; one that another process is just making is not.
+
+        Raises
+        ------
+        StoreError
+            If it was there and had rows, and is lost.
+        """
+        known = self.commits.known().get(name)
+        if self._is_there(name):
+            return True
+        if known is not None and known.rows:
+            what = f"The table {name!r} of the store {self.uri}, which had {known.rows} rows, is gone."
+            raise StoreError(what, next=RESTORE)
+        return False
+
+    def _is_there(self, name: str) -> bool:
+        versions = self._path(name) / "_versions"
+        with self._permitted():
+            return versions.is_dir() and any(name.endswith(".manifest") for name in os.listdir(versions))
+
+    @contextmanager
+    def _permitted(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise StoreError(
+                f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
+                next="Mend its permissions, or name another store with --store.",
+            ) from error
+
+    def schema(self, name: str) -> pa.Schema:
+        """Return the schema of a table, after checking that its format is not newer than this version's."""
+        return self._open(name).schema
+
+    def table(self, name: str, version: int | None = None) -> Any:
+        """Open the Lance table itself, as it is now or was in an earlier version."""
+        return self._open(name, version)
+
+    def count(self, name: str, where: str | None = None) -> int:
+        """Return the number of rows, 0 where the table is absent."""
+        if not self.exists(name):
+            return 0
+        table = self._open(name)
+        with self.reading(name):
+            return int(table.count_rows(where))
+
+    def read(
+        self, name: str, columns: Sequence[str] | None = None, where: str | None = None, version: int | None = None
+    ) -> pa.Table:
+        """Read rows in the order of insertion, as they are now or were in an earlier version.
+
+        Parameters
+        ----------
+        name : str
+        columns : sequence of str, optional
+        where : str, optional
+            In Lance's SQL, and ours alone; what users write is read by `histokit.store.filters`.
+        version : int, optional
+            The newest where not given.
+
+        Raises
+        ------
+        StoreError
+            If the table is damaged or too new.
+        """
+        table = self._open(name, version)
+        with self.reading(name):
+            return table.to_table(columns=columns, filter=where, scan_in_order=True)
+
+    def batches(
+        self,
+        name: str,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        size: int = 4096,
+        version: int | None = None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows in the order of insertion."""
+        table = self._open(name, version)
+        with self.reading(name):
+            yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
+
+    def scan(self, name: str, version: int | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream all of a table in batches of some megabytes, however wide its rows are."""
+        table = self._open(name, version)
+        files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
+        size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
+        rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
+        ahead = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 4 * _SCAN_BYTES}
+        with self.reading(name):
+            yield from table.to_batches(batch_size=rows, scan_in_order=True, **ahead)
+
+    def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Read the rows at positions, in that order."""
+        table = self._open(name)
+        with self.reading(name):
+            return table.take(list(rows), columns=list(columns))
+
+    def _open(self, name: str, version: int | None = None) -> Any:
+        import lance
+
+        # Read first, so that another process that writes meanwhile makes the table newer than what is known.
+        known = self.commits.known().get(name)
+        if not self.exists(name):
+            raise StoreError(f"The store {self.uri} has no table {name!r}.", next="See: histokit list datasets")
+        with self.reading(name):
+            table = lance.dataset(str(self._path(name)), version=version)
+            rows = table.count_rows()
+            check_format(name, table.schema)
+        gone_back = known is not None and (
+            table.version < known.version or (table.version == known.version and rows != known.rows)
+        )
+        if version is None and known is not None and gone_back:
+            raise StoreError(
+                f"The table {name!r} of the store {self.uri} went back to version {table.version} with {rows} rows; "
+                f"version {known.version} with {known.rows} rows was written.",
+                next=RESTORE,
+            )
+        return table
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[None]:
+        """Say which table is damaged, where opening it or reading an open one fails."""
+        try:
+            yield
+        except (HistokitError, GeneratorExit):
+            raise
+        except BaseException as error:
+            # Lance panics where bytes of a file are not what they should be, and tells of Ctrl-C as of an error.
+            if "KeyboardInterrupt" in str(error):
+                raise KeyboardInterrupt from error
+            if not isinstance(error, READ_ERRORS) and type(error).__name__ != _PANIC:
+                raise
+            raise self._damaged(name, error) from error
+
+    def _damaged(self, name: str, error: BaseException) -> StoreError:
+        return StoreError(
+            f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",
+            next=VERIFY,
+        )
+
+
+def check_format(name: str, schema: pa.Schema) -> None:
+    """Raise unless a table is of a format that this version knows.
+
+    Raises
+    ------
+    StoreError
+    """
+    written = (schema.metadata or {}).get(FORMAT_KEY, b"0")
+    if not written.isdigit() or int(written) > FORMAT:
+        shown = written.decode("ascii", "backslashreplace")
+        raise NewerFormatError(
+            f"The table {name!r} has format {shown}; this version of histokit reads up to {FORMAT}.",
+            next="Update histokit.",
+        )
+
+
+def quote(text: str) -> str:
+    """Return text as a SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    # Lance begins with the kind of error and ends with a place in its own source.
+    lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

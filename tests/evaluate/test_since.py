@@ -1,0 +1,87 @@
+"""Runs whose dataset was ingested again since, and copies of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit
+from histokit import cli
+from histokit.features import FeatureStore
+
+
+def draw(root: Path, seed: int, count: int = 16) -> None:
+    generator = np.random.default_rng(seed)
+    for number in range(count):
+        label = "ab"[number % 2]
+        path = root / f"p{number % 4}" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 120, (16, 16, 3)) + 100 * (label == "b")
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def ingest(store: FeatureStore, root: Path, name: str = "d") -> None:
+    options = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+    histokit.ingest(store, "folder", root, name=name, options=options)
+    histokit.extract(store, name, "texture", layers="stain")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> tuple[FeatureStore, str]:
+    draw(tmp_path / "images", 0)
+    store = histokit.open_store(tmp_path / "store")
+    ingest(store, tmp_path / "images")
+    (run,) = histokit.train(store, "d", "texture/stain", "knn", grid={"k": 1}, split="leave-one-group-out")
+    return store, run.id
+
+
+def said(store: FeatureStore, capsys: Any, *command: str) -> str:
+    assert cli.run([*command, "--store", str(store.uri)]) == 0
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_other_images_under_the_same_ids_are_told(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, run = trained
+    for command in ("evaluate", "predictions"):
+        assert "ingested again" not in said(store, capsys, command, run)
+    before = store.predictions(run)
+    draw(tmp_path / "images", 1, 6)
+    ingest(store, tmp_path / "images")
+    for command in ("evaluate", "predictions"):
+        assert "'d' was ingested again since" in (text := said(store, capsys, command, run))
+        assert "other images stand under the same ids" in text
+    assert store.predictions(run).equals(before)
+
+
+def test_lost_samples_are_told_and_added_ones_are_not(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, run = trained
+    draw(tmp_path / "more", 5, 20)
+    for number in range(16, 20):
+        (source,) = (tmp_path / "more").rglob(f"{number}.png")
+        target = tmp_path / "images" / source.relative_to(tmp_path / "more")
+        source.rename(target)
+    ingest(store, tmp_path / "images")
+    assert "ingested again" not in said(store, capsys, "evaluate", run)
+    for number in range(3):
+        next((tmp_path / "images").rglob(f"{number}.png")).unlink()
+    ingest(store, tmp_path / "images")
+    assert "3 of its samples are gone" in said(store, capsys, "evaluate", run)
+
+
+def test_a_copy_of_a_dataset_has_runs_of_its_own(trained: tuple[FeatureStore, str], tmp_path: Path) -> None:
+    store, run = trained
+    ingest(store, tmp_path / "images", "copy")
+    (other,) = histokit.train(store, "copy", "texture/stain", "knn", grid={"k": 1}, split="leave-one-group-out")
+    assert other.id != run
+    assert [found.id for found in store.runs("copy")] == [other.id]
+    assert [found.id for found in store.runs("d")] == [run]
+    mine, theirs = (store.predictions(i).drop_columns("run") for i in (run, other.id))
+    assert mine.equals(theirs)

@@ -1,0 +1,161 @@
+"""Several processes, here threads with stores of their own, that write one thing at once: one result is kept whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from histokit.errors import StoreError
+from histokit.features import FeatureStore
+from histokit.store import Split, Store
+from histokit.store.records import FILE_SCHEMA, split_rows
+from histokit.store.verify import verify
+from tests.store.made import a_run
+from tests.toy import make_samples, make_store
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    samples, X = make_samples()
+    return make_store(tmp_path / "store", samples, {"last": X})
+
+
+def together(uri: Path, *calls: Callable[[Store], Any]) -> list[Any]:
+    """Call each on a store of its own, all at the same moment; return what they return or raise."""
+    barrier = Barrier(len(calls))
+
+    def call(one: Callable[[Store], Any]) -> Any:
+        store = Store(uri)
+        barrier.wait()
+        try:
+            return one(store)
+        except StoreError as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def test_a_run_that_is_saved_by_four_is_there_once(toy: FeatureStore) -> None:
+    run, rows = a_run("abcd1234")
+    saved = together(toy.uri, *[lambda s: s.save_run(run, rows, b"model")] * 4)
+    assert len({record.key for record in saved}) == 1
+    assert [toy.database.count(name) for name in ("runs", "predictions", "models")] == [1, len(rows), 1]
+    assert toy.predictions("abcd1234").equals(rows)
+    assert verify(toy).ok
+
+
+def test_a_run_that_is_done_again_takes_its_place_in_one_step(toy: FeatureStore, monkeypatch: Any) -> None:
+    run, rows = a_run("abcd1234")
+    toy.save_run(run, rows, b"model")
+    assert toy.save_run(replace(run, seconds=9.0), rows.slice(1), None).seconds == 1.0
+    with monkeypatch.context() as patch:
+        # Killed after its rows were written, before its record was.
+        patch.setattr("histokit.store.documents.Documents.save", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            toy.save_run(run, rows.slice(1), b"other", again=True)
+    assert toy.predictions("abcd1234").equals(rows)
+    assert toy.model("abcd1234") == b"model"
+    toy.save_run(replace(run, seconds=2.0), rows.slice(1), b"other", again=True)
+    assert toy.run("abcd1234").seconds == 2.0
+    assert toy.predictions("abcd1234").equals(rows.slice(1))
+    assert toy.model("abcd1234") == b"other"
+    assert [toy.database.count(name) for name in ("runs", "predictions", "models")] == [1, len(rows) - 1, 1]
+
+
+def test_of_two_ways_to_make_a_split_one_wins_whole_and_the_other_is_told(toy: FeatureStore) -> None:
+    ways = [
+        Split(
+            "toy",
+            "s",
+            split_rows(
+                [(0, fold, f"s{i}", "test" if i % n == fold else "train") for fold in range(n) for i in range(60)]
+            ),
+        )
+        for n in (2, 3, 4)
+    ]
+    found = together(toy.uri, *[lambda s, way=way: s.save_split(way, None) for way in ways])
+    told = [error for error in found if error is not None]
+    assert len(told) == 2
+    assert {str(error).splitlines()[0] for error in told} == {
+        "Another process has just made the split 's' of 'toy' in another way."
+    }
+    (won,) = [way for way, error in zip(ways, found, strict=True) if error is None]
+    assert (
+        toy.split("toy", "s").rows.sort_by("id").equals(won.rows.sort_by("id"))
+        or toy.split("toy", "s").digest == won.digest
+    )
+    assert toy.database.count("splits.toy") == len(won.rows)
+    assert verify(toy).ok
+
+
+def test_of_two_ingestions_of_one_name_one_wins_with_its_splits(toy: FeatureStore) -> None:
+    record = replace(toy.dataset("toy"), name="d", versions={}, digests={}, published=None)
+    samples = toy.samples("toy")
+
+    def ingest(count: int) -> Callable[[Store], Any]:
+        rows = [(0, 0, f"s{i}", "test" if i % 2 else "train") for i in range(count)]
+        split = Split("d", "paper", split_rows(rows), source="published")
+        mine = replace(record, count=count)
+        return lambda s: s.save_dataset(mine, samples.slice(0, count), FILE_SCHEMA.empty_table(), [split], before=None)
+
+    found = together(toy.uri, ingest(10), ingest(20), ingest(20))
+    kept = toy.dataset("d")
+    told = [error for error in found if isinstance(error, StoreError)]
+    assert len(told) == (2 if kept.count == 10 else 1)
+    assert all("has just ingested other data as 'd'" in str(error) for error in told)
+    assert len(toy.samples("d")) == kept.count == len(toy.split("d", "paper").rows)
+    assert verify(toy).ok
+
+
+@pytest.mark.parametrize("table", ["files", "datasets"])
+def test_an_ingestion_that_is_killed_leaves_the_one_before(toy: FeatureStore, monkeypatch: Any, table: str) -> None:
+    old = Split("toy", "paper", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]), source="published")
+    new = Split("toy", "paper", split_rows([(0, 0, "s0", "test"), (0, 0, "s1", "train")]), source="published")
+    samples = toy.samples("toy")
+    swapped = samples.set_column(
+        samples.schema.get_field_index("label"), "label", samples.column("label").take(list(range(59, -1, -1)))
+    )
+    before = toy.save_dataset(toy.dataset("toy"), samples, FILE_SCHEMA.empty_table(), [old])
+    with monkeypatch.context() as patch:
+        write = type(toy.database).overwrite
+        if table == "files":
+            patch.setattr(
+                type(toy.database), "overwrite", lambda d, n, r: 1 / 0 if n.startswith("files") else write(d, n, r)
+            )
+        else:
+            patch.setattr("histokit.store.documents.Documents.save", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            toy.save_dataset(before, swapped, FILE_SCHEMA.empty_table(), [new])
+    assert toy.dataset("toy") == before
+    assert toy.samples("toy").equals(samples)
+    assert toy.split("toy", "paper").digest == old.digest
+    assert verify(toy).ok
+    toy.save_dataset(before, swapped, FILE_SCHEMA.empty_table(), [new])
+    assert toy.samples("toy").column("label").to_pylist() == swapped.column("label").to_pylist()
+    assert toy.split("toy", "paper").digest == new.digest
+    assert toy.database.count("splits.toy") == 2
+
+
+def test_a_split_of_ones_own_stands_in_place_of_a_published_one(toy: FeatureStore) -> None:
+    published = Split("toy", "paper", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]), source="published")
+    mine = replace(published, rows=split_rows([(0, 0, "s0", "test"), (0, 0, "s1", "train")]), source="generated")
+    record = toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [published])
+    toy.save_split(mine, published.digest)
+    assert toy.split("toy", "paper").source == "generated"
+    toy.save_dataset(record, toy.samples("toy"), FILE_SCHEMA.empty_table(), [])
+    assert [split.digest for split in toy.splits("toy")] == [mine.digest]
+
+
+def test_a_published_split_of_an_earlier_version_is_read_and_makes_way(toy: FeatureStore) -> None:
+    old = Split("toy", "paper", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]), source="published")
+    toy.save_split(old)
+    assert toy.split("toy", "paper").digest == old.digest
+    toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [replace(old, name="other")])
+    assert [split.name for split in toy.splits("toy")] == ["other"]

@@ -1,0 +1,246 @@
+"""What is lost or changed on disk is noticed where a result hangs on it, and can be put aside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from histokit import cli
+from histokit.errors import StoreError
+from histokit.features import FeatureStore
+from histokit.store import SelectionRecord, Split, Store
+from histokit.store.commits import LEDGER
+from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA, split_rows
+from histokit.store.repair import DAMAGED, repair
+from histokit.store.verify import verify
+from tests.store.made import a_run
+from tests.toy import make_samples, make_store
+
+READS = {
+    "datasets": lambda s: s.datasets(),
+    "samples.toy": lambda s: s.samples("toy", ["id", "label"]),
+    "files.toy": lambda s: s.files("toy"),
+    "splits": lambda s: s.split("toy", "s"),
+    "splits.toy": lambda s: s.split("toy", "s"),
+    "problems": lambda s: s.problems("toy"),
+    "selections": lambda s: s.selections(),
+    "runs": lambda s: s.runs(),
+    "predictions": lambda s: s.predictions("abcd1234"),
+    "models": lambda s: s.model("abcd1234"),
+}
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    """A store with something in every table."""
+    samples, X = make_samples()
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    files = {"path": [f"{i}.png" for i in range(9)], "size": [9] * 9, "mtime_ns": [1] * 9, "digest": [b"d" * 16] * 9}
+    table = pa.table([pa.array(files.get(f.name, [None] * 9), f.type) for f in FILE_SCHEMA], schema=FILE_SCHEMA)
+    store.save_dataset(store.dataset("toy"), store.samples("toy"), table)
+    store.save_split(Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    problem = {"dataset": "toy", "id": "s0", "content": b"c" * 16, "stage": "extract", "reason": "broken"}
+    store.replace_problems("toy", "extract", pa.Table.from_pylist([problem], schema=PROBLEM_SCHEMA))
+    parts: tuple[Any, ...] = ("rfe", {}, [], {"columns": [1]}, [], [], [], 1.0, "2020")
+    store.save_selection(SelectionRecord("cccc1234", "toy", "net/last", "s", "00", *parts))
+    store.save_run(*a_run("abcd1234"), b"model")
+    return store
+
+
+def newest(folder: Path) -> Path:
+    # Names of manifests count down.
+    return min((folder / "_versions").glob("*.manifest"))
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_table_that_is_gone_is_no_empty_one(toy: FeatureStore, name: str) -> None:
+    shutil.rmtree(toy.uri / f"{name}.lance")
+    with pytest.raises(StoreError, match=f"The table '{name}' .* is gone"):
+        READS[name](Store(toy.uri))
+    assert next((f.table, f.kind) for f in verify(Store(toy.uri)).findings) == (name, "lost")
+
+
+@pytest.mark.parametrize("name", [n for n in READS if n not in ("samples.toy", "files.toy")])
+def test_a_table_without_its_newest_version_is_no_earlier_one(toy: FeatureStore, name: str) -> None:
+    for hint in (toy.uri / f"{name}.lance" / "_versions").glob("*.json"):
+        hint.unlink()
+    newest(toy.uri / f"{name}.lance").unlink()
+    with pytest.raises(StoreError, match=r"went back to version|cannot be read|is gone"):
+        READS[name](Store(toy.uri))
+    assert name in {f.table for f in verify(Store(toy.uri)).findings}
+
+
+def test_a_damaged_list_of_tables_is_told_and_written_anew(toy: FeatureStore) -> None:
+    path = toy.uri / LEDGER
+    path.write_text(path.read_text().replace('"runs": [2', '"runs": [1'))
+    with pytest.raises(StoreError, match=r"list of tables .* is damaged") as caught:
+        Store(toy.uri).runs()
+    assert "histokit store repair" in str(caught.value.next)
+    assert [f.table for f in verify(Store(toy.uri)).findings] == ["(list of tables)"]
+    repair(Store(toy.uri))
+    assert verify(Store(toy.uri)).ok
+    assert [run.id for run in Store(toy.uri).runs()] == ["abcd1234"]
+
+
+def change(store: FeatureStore, name: str, old: bytes, new: bytes) -> None:
+    """Change bytes in the data files of a table."""
+    assert len(old) == len(new)
+    for file in (store.uri / f"{name}.lance" / "data").iterdir():
+        content = file.read_bytes()
+        if old in content:
+            file.write_bytes(content.replace(old, new))
+
+
+def test_a_changed_label_is_not_trained_on(toy: FeatureStore) -> None:
+    rows = toy.samples("toy")
+    column = rows.schema.get_field_index("label")
+    labels = rows.column("label").to_pylist()
+    labels[0] = "a" if labels[0] == "b" else "b"
+    other = rows.set_column(column, "label", pa.array(labels))
+    version = toy.database.overwrite("samples.toy", other)
+    record = toy.dataset("toy")
+    text = json.dumps(
+        {**record.stored(), "versions": {**record.versions, "samples": version}, "digests": record.digests}
+    )
+    toy.database.replace("datasets", pa.table({"name": ["toy"], "document": [text]}), "name")
+    with pytest.raises(StoreError, match="samples of the dataset 'toy' are damaged: label changed on disk") as caught:
+        toy.features("toy", "net/last")
+    assert "histokit ingest toy / --name toy" in str(caught.value.next)
+    assert len(toy.samples("toy", ["id", "slide"])) == 60
+    assert [f.table for f in verify(toy).findings] == ["samples.toy"]
+
+
+def test_changed_predictions_are_not_evaluated(toy: FeatureStore) -> None:
+    key = toy.run("abcd1234").key
+    rows = toy.database.read("predictions")
+    toy.database.overwrite(
+        "predictions", rows.set_column(rows.schema.get_field_index("predicted"), "predicted", pa.array(["b"] * 3))
+    )
+    assert toy.database.read("predictions").column("run").to_pylist() == [key] * 3
+    with pytest.raises(StoreError, match="predictions of the run abcd1234 are damaged: predicted changed on disk"):
+        toy.predictions("abcd1234")
+    assert [(f.table, f.kind) for f in verify(toy).findings] == [("predictions", "changed")]
+
+
+def test_a_lost_prediction_is_noticed(toy: FeatureStore) -> None:
+    toy.database.delete("predictions", "id = 's1'")
+    with pytest.raises(StoreError, match="predictions of the run abcd1234 are damaged"):
+        toy.predictions("abcd1234")
+
+
+def test_a_changed_record_is_not_read(toy: FeatureStore) -> None:
+    rows = toy.database.read("runs")
+    text = rows.column("document")[0].as_py().replace('"accuracy"', '"accurate"')
+    toy.database.overwrite(
+        "runs", rows.set_column(rows.schema.get_field_index("document"), "document", pa.array([text]))
+    )
+    with pytest.raises(StoreError, match=r"record of the table 'runs' \(id 'abcd1234', dataset 'toy'\) is damaged"):
+        toy.run("abcd1234")
+    assert [(f.table, f.kind) for f in verify(toy).findings] == [("runs", "document")]
+
+
+def test_a_changed_key_of_a_record_is_noticed(toy: FeatureStore) -> None:
+    rows = toy.database.read("runs")
+    toy.database.overwrite("runs", rows.set_column(rows.schema.get_field_index("id"), "id", pa.array(["abcd1235"])))
+    with pytest.raises(StoreError, match="is damaged"):
+        toy.runs()
+
+
+def test_a_repair_puts_aside_what_is_damaged_and_keeps_the_rest(toy: FeatureStore, capsys: Any) -> None:
+    toy.save_run(*a_run("ffff0000"), b"other")
+    toy.database.delete("models", f"run = '{toy.run('abcd1234').key}'")
+    shutil.rmtree(toy.uri / "selections.lance")
+    toy.database.append("runs", pa.table({"id": ["x"], "dataset": ["toy"], "document": ["{"]}))
+    assert cli.run(["store", "repair", "--store", str(toy.uri), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert {(f["table"], f["kind"]) for f in found} == {("selections", "lost"), ("runs", "document"), ("models", "run")}
+    mended = Store(toy.uri)
+    assert verify(mended).ok
+    assert [run.id for run in mended.runs()] == ["ffff0000"]
+    assert mended.predictions("ffff0000").equals(a_run("ffff0000")[1])
+    assert mended.selections() == []
+    (log,) = (toy.uri / DAMAGED).rglob("runs.jsonl")
+    assert [json.loads(line).get("id") for line in log.read_text().splitlines()] == ["x", "abcd1234"]
+    assert repair(mended).ok
+
+
+def test_a_repair_moves_tables_that_cannot_be_read(toy: FeatureStore) -> None:
+    newest(toy.uri / "problems.lance").write_bytes(b"rubbish")
+    (features,) = [table.name for table in toy.feature_tables()]
+    for file in (toy.uri / f"{features}.lance" / "data").iterdir():
+        file.write_bytes(b"rubbish")
+    assert {f.table for f in repair(Store(toy.uri)).findings} == {"problems", features}
+    mended = Store(toy.uri)
+    assert verify(mended).ok
+    assert len(mended.problems("toy")) == 0
+    assert len(list((toy.uri / DAMAGED).rglob("*.lance"))) > 2
+
+
+def test_ctrl_c_while_a_table_is_read_is_an_interruption(toy: FeatureStore, monkeypatch: Any, capsys: Any) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise pa.ArrowInvalid("External error: KeyboardInterrupt: ")
+
+    monkeypatch.setattr("lance.LanceDataset.to_table", interrupted)
+    assert cli.run(["list", "runs", "--store", str(toy.uri)]) == 130
+    assert "damaged" not in capsys.readouterr().err
+
+
+EVERYTHING = """
+import json, sys
+from histokit.features import open_store
+from histokit.errors import HistokitError
+from histokit.store.verify import verify
+from pathlib import Path
+import random
+
+def everything(uri):
+    s = open_store(uri)
+    parts = [s.dataset("toy").stored(), s.samples("toy").to_pylist(), s.files("toy").to_pylist()]
+    parts += [s.split("toy", "s").rows.to_pylist(), s.problems("toy").to_pylist(), s.selection("cccc1234").stored()]
+    return parts + [s.run("abcd1234").stored(), s.predictions("abcd1234").to_pylist(), s.model("abcd1234")]
+
+uri, count, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+want = everything(uri)
+draw = random.Random(seed)
+tables = sorted(p for p in uri.glob("*.lance") if not p.name.startswith("features."))
+noticed = 0
+for number in range(count):
+    table = tables[number % len(tables)]
+    file = draw.choice([min((table / "_versions").glob("*.manifest")), *sorted((table / "data").iterdir())])
+    content = file.read_bytes()
+    changed, bit = bytearray(content), draw.randrange(8 * len(content))
+    changed[bit // 8] ^= 1 << bit % 8
+    file.write_bytes(changed)
+    try:
+        same = everything(uri) == want
+    except HistokitError:
+        same, noticed = True, noticed + 1
+        assert not verify(open_store(uri)).ok, (file, bit)
+    assert same, (str(file), bit)
+    verify(open_store(uri))
+    file.write_bytes(content)
+print(noticed)
+"""
+
+
+@pytest.mark.parametrize(
+    ("count", "seed"),
+    [(30, 1), pytest.param(400, 2, marks=pytest.mark.slow), pytest.param(400, 3, marks=pytest.mark.slow)],
+)
+def test_no_bit_flips_unnoticed(toy: FeatureStore, count: int, seed: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EVERYTHING, str(toy.uri), str(count), str(seed)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) > count // 5
