@@ -89,8 +89,10 @@ def test_layers_chosen_on_the_test_samples_are_marked(empty):
 
 def test_many_runs_by_their_ids_or_beginnings(empty):
     runs = [save(empty, "A", 10 + i, address=f"net/{i}") for i in range(6)]
-    found = compare(empty, [*runs[:5], runs[5][:5]], bootstrap=1)
+    calls = []
+    found = compare(empty, [*runs[:5], runs[5][:5]], bootstrap=1, progress=lambda *given: calls.append(given))
     assert [row["run"] for row in found.rows] == runs
+    assert calls == [(number, 6, run) for number, run in enumerate(runs, start=1)]
 
 
 def test_a_newer_run_of_the_same_replaces_the_older_one(empty):

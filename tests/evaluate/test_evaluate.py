@@ -49,7 +49,7 @@ def test_scores_by_hand(empty):
     assert found.folds["mean"]["accuracy"] == pytest.approx(2 / 3)
     assert [fold["n"] for fold in found.folds["each"]] == [3, 3]
     assert found.baseline == {"class": "b", "accuracy": 4 / 6, "balanced_accuracy": 0.5}
-    assert (found.n, found.groups) == (6, 4)
+    assert (found.n, found.groups, found.undefined) == (6, 4, {})
 
 
 def test_undefined_is_none_with_a_reason_and_json_has_no_nan(empty):
