@@ -119,6 +119,7 @@ def test_a_holdout_without_groups_has_each_class_on_both_sides():
         test, notes = draw_test(labels, None, fraction, 0)
         assert (test[labels == "a"].sum(), test[labels == "b"].sum()) == (round(fraction * 20), b)
         assert any("class c is in a single sample" in note for note in notes)
+    assert sorted(draw_test(np.array(["a", "b"]), None, 0.5, 0)[0]) == [False, True]
     pairs = np.repeat(np.arange(20), 2)
     assert draw_test(pairs, None, 0.1, 0)[0].sum() == 8, "not the half of all, for the sake of rare classes"
 
@@ -142,3 +143,9 @@ def test_seeds_of_repeats_go_round_at_the_largest():
                       repeats=2, seed=2**32 - 1)  # fmt: skip
     first = make_split(make_samples(list("ab") * 6, [f"g{i // 2}" for i in range(12)]), make_record(), "s", folds=3)
     assert [f.test for f in last.folds() if f.repeat == 1] == [f.test for f in first.folds()]
+
+
+def test_a_holdout_that_loses_nothing_stays_as_the_seed_draws_it():
+    labels, groups = np.array(list("aabbbabcca") * 6), np.arange(60) // 5 * 7 % 13
+    drawn = [set(groups[draw_test(labels, groups, 0.3, seed)[0]]) for seed in range(3)]
+    assert drawn == [{3, 4, 10, 12}, {4, 5, 9, 12}, {2, 5, 9, 11}], "as in the versions before"

@@ -90,6 +90,14 @@ def test_the_same_split_of_the_same_names_is_another_one_in_another_dataset(toy)
     assert toy.split("turned", "same").digest == chosen.split_digest
     with pytest.raises(LeakageError, match="byte-identical to"):
         train(toy, "turned", "net/last", "knn", split="same", selection=chosen.id, **FAST)
+    # Of other images under these names, its folds say nothing: what was selected from all is used.
+    samples["content"] = [digest_bytes(b"new", bytes([i])) for i in range(60)]
+    make_store(toy.uri, samples, {"last": make_samples(seed=9)[1]}, name="new")
+    toy.save_split(replace(toy.split("toy", "cv"), dataset="new", name="same", params={}))
+    folds = [part | {"columns": [7]} for part in chosen.folds]
+    toy.save_selection(replace(chosen, id="told", folds=folds, kept=chosen.kept | {"columns": [2]}))
+    (run,) = train(toy, "new", "net/last", "knn", split="same", selection="told", **FAST)
+    assert [fold["columns"] for fold in run.folds] == [[2]] * len(run.folds)
 
 
 def test_copies_inside_a_dataset_are_seen_on_another_split(tmp_path):
