@@ -91,6 +91,12 @@ class Classifier:
         Whether reaching the last iteration is worth a note.
     threaded : bool
         Whether fits run at the same time in threads; else they hold Python's lock and need processes.
+    by_scale : bool
+        Whether it matters what columns are measured in.
+    any_size : bool
+        Whether our own fit computes with numbers of any size.
+    centred : bool
+        Whether what all samples have in common is taken away first.
     solver : str
         The module of `histokit.protocol.solvers` that finds the same optimum for a whole grid at once.
     pixels : bool
@@ -110,6 +116,9 @@ class Classifier:
     seeded: bool = True
     must_converge: bool = False
     threaded: bool = False
+    by_scale: bool = True
+    any_size: bool = False
+    centred: bool = False
     solver: str = ""
     pixels: bool = False
     searches: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
@@ -128,6 +137,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"C": Parameter("C", _positive, tuple(float(f"1e{e}") for e in range(-10, 2)))},
         kind="decision",
         must_converge=True,
+        any_size=True,
         solver="svm",
     ),
     "et": Classifier(
@@ -139,6 +149,7 @@ CLASSIFIERS: dict[str, Classifier] = {
             "trees": Parameter("n_estimators", _whole, (100,)),
         },
         threaded=True,
+        by_scale=False,
     ),
     "fc": Classifier(
         "single-layer softmax perceptron: Adam, L2 penalty 1e-4, batches of 200, until the loss stays",
@@ -157,6 +168,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {"max_iter": 1000},
         {"C": Parameter("C", _positive, tuple(float(f"1e{e}") for e in range(-5, 3)))},
         must_converge=True,
+        centred=True,
         solver="logistic",
     ),
     "ridge": Classifier(
@@ -167,6 +179,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         kind="decision",
         seeded=False,
         must_converge=True,
+        any_size=True,
         solver="ridge",
     ),
     "knn": Classifier(
@@ -180,6 +193,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         weighted=False,
         seeded=False,
         threaded=True,
+        any_size=True,
         solver="neighbours",
     ),
     # Sizes and colour were tuned in Mormont et al. 2018; the defaults are those chosen for most of its eight datasets.
@@ -200,6 +214,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         },
         kind="decision",
         must_converge=True,
+        by_scale=False,
         pixels=True,
         searches={
             "published": {

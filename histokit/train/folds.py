@@ -115,8 +115,9 @@ def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: It
     notes = [f"{text} ({times} of {len(fitted)} training sets)" for text, times in counted.items()]
     stopped, fits = sum(e.stopped for e in fitted), sum(e.fits for e in fitted)
     if stopped:
+        other = "" if recipe.scale else "--scale helps, and "
         notes.append(
-            f"{stopped} of {fits} fits of {recipe.classifier} stopped at their last iteration, not converged: "
-            "usual for weak regularisation on unscaled features; --grid leaves such values out"
+            f"{stopped} of {fits} fits of {recipe.classifier} have not converged to the optimum: usual for weak "
+            f"regularisation on unscaled features; {other}--grid leaves such values out"
         )
     return notes

@@ -17,6 +17,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.classifiers import classifier as classifier_named
+from histokit.protocol.columns import check_columns
 from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished import Finished
@@ -159,8 +160,7 @@ def _train_one(
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     finished = Finished(store, run_id, experiment.features.sample_ids)
-    pixels = classifier_named(recipe.classifier).pixels
-    remarks = check_readable(store, experiment.features) if pixels else []
+    remarks = _check_data(store, recipe, experiment)
     parts, said = selection_parts(recipe, experiment, store)
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
@@ -201,6 +201,14 @@ def _predicted(question: Question, experiment: Experiment) -> str | None:
     rows = sorted({int(row) for place in experiment.places for row in place.test})
     ids, contents = experiment.features.sample_ids, experiment.features.content
     return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
+
+
+def _check_data(store: FeatureStore, recipe: Recipe, experiment: Experiment) -> list[str]:
+    """Refuse what the classifier cannot be trained on; return what is to be known of images or columns."""
+    if classifier_named(recipe.classifier).pixels:
+        return check_readable(store, experiment.features)
+    names, X = experiment.features.column_names, experiment.problem.X[experiment.training]
+    return check_columns(recipe.classifier, X, names, solver=recipe.solver, scale=recipe.scale)
 
 
 def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:

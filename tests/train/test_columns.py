@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from histokit.errors import DataError
+from histokit.train.predict import predict_features
+from histokit.train.train import train
+from tests.toy import make_samples, make_store
+
+GRIDS = {
+    "svm": {"C": "1e-3,10"},
+    "logreg": {"C": "1e-3,1"},
+    "ridge": {"alpha": "10,1e-3"},
+    "knn": {"k": 3, "metric": "cosine,euclidean,manhattan"},
+    "et": {"trees": 5, "max_features": "sqrt"},
+    "fc": {"iterations": 30, "lr": 0.1},
+}
+
+
+def store_of(tmp_path, factors=None, constant=None):
+    samples, X = make_samples()
+    if factors is not None:
+        X = X * np.asarray(factors, X.dtype)[: X.shape[1]]
+    if constant is not None:
+        X = np.column_stack([X, np.full(len(X), constant, X.dtype)])
+    return make_store(tmp_path / "store", samples, {"last": X})
+
+
+def test_spreads_that_differ_much_are_told_with_both_columns(tmp_path):
+    _, X = make_samples()
+    spread = X.std(0)
+    # The third column spreads exactly 400 times as much as the first, all others as much as the first.
+    toy = store_of(tmp_path, spread[0] / spread * np.where(np.arange(X.shape[1]) == 2, 400, 1))
+    names = toy.features("toy", "net/last").column_names
+    (run,) = train(toy, "toy", "net/last", grid={"C": 0.1}, split="holdout")
+    (note,) = [note for note in run.notes if "spread" in note]
+    assert repr(names[2]) in note
+    assert "--scale" in note
+    ratio = float(note.split(" times")[0].split()[-1])
+    assert ratio == pytest.approx(400, rel=0.15)
+    for options in ({"classifier": "et", "grid": GRIDS["et"]}, {"grid": {"C": 0.1}, "scale": True}):
+        (run,) = train(toy, "toy", "net/last", split="holdout", **options)
+        assert not [note for note in run.notes if "spread" in note]
+
+
+def test_spreads_that_differ_little_are_not_told(tmp_path):
+    _, X = make_samples()
+    toy = store_of(tmp_path, X.std(0)[0] / X.std(0) * np.where(np.arange(X.shape[1]) == 2, 60, 1), constant=1.0)
+    (run,) = train(toy, "toy", "net/last", grid={"C": 0.1}, split="holdout")
+    assert not [note for note in run.notes if "spread" in note]
+
+
+@pytest.mark.parametrize("solver", ["auto", "sklearn"])
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_constant_column_of_any_size_gives_the_same_scores_or_an_error_that_names_it(tmp_path, name, solver):
+    options = {"grid": GRIDS[name], "inner_folds": 2, "split": "holdout", "solver": solver}
+    plain = store_of(tmp_path / "plain", constant=0.0)
+    toy = store_of(tmp_path / "huge", constant=1e30)
+    (expected,) = train(plain, "toy", "net/last", name, **options)
+    names = toy.features("toy", "net/last").column_names
+    if name == "fc" or (solver == "sklearn" and name in ("svm", "logreg", "ridge")):
+        with pytest.raises(DataError, match=r"numbers as large as 1.0e\+30") as caught:
+            train(toy, "toy", "net/last", name, **options)
+        assert repr(names[-1]) in str(caught.value)
+        assert "--scale" in caught.value.next
+    else:
+        (run,) = train(toy, "toy", "net/last", name, **options)
+        if name != "svm" and not (name == "knn" and run.folds[0]["parameters"]["metric"] == "cosine"):
+            assert run.folds[0]["scores"] == expected.folds[0]["scores"]
+        assert run.folds[0]["scores"]["accuracy"] > 0.6
+    scaled = [train(store, "toy", "net/last", name, **options, scale=True)[0] for store in (plain, toy)]
+    assert scaled[0].folds[0]["scores"] == scaled[1].folds[0]["scores"]
+    assert predict_features(toy, scaled[1], toy.features("toy", "net/last")).kind == "predict"
