@@ -87,7 +87,7 @@ def resolve_backbone(
         plugin=entry.distribution if entry.third_party else "",
         code=known["code"],
         origin="as asked for" if whole else known["origin"],
-        changes=_as_texts(changes),
+        changes=changes.to_texts() if isinstance(changes, Preprocess) else dict(changes),
         notes=tuple(known["notes"]),
     )
 
@@ -105,14 +105,6 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
             f"{json.dumps({name: [0.5, 0.5, 0.5] for name in absent})}, with the values that it was trained with.",
         )
     return Preprocess.from_json(known["preprocess"]).override(changes)
-
-
-def _as_texts(changes: Mapping[str, str] | Preprocess) -> dict[str, str]:
-    if not isinstance(changes, Preprocess):
-        return dict(changes)
-    # Pixel operations cannot be asked for in words.
-    fields = {k: v for k, v in changes.to_json().items() if k not in ("transforms", "channels")}
-    return {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items()}
 
 
 def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
 from histokit.store.vectors import FeatureTable
 
@@ -64,8 +65,22 @@ def _parse_part(text: str) -> Address:
     return Address(join_backbone_name(base, options), layer, fingerprint)
 
 
-def resolve(address: Address, tables: Sequence[FeatureTable], dataset: str) -> list[FeatureTable]:
+def resolve(
+    address: Address,
+    tables: Sequence[FeatureTable],
+    dataset: str,
+    everywhere: Callable[[], Sequence[FeatureTable]] = tuple,
+) -> list[FeatureTable]:
     """Return the tables of one part of an address, in depth order; several only for ``all`` and ``each``.
+
+    Parameters
+    ----------
+    address : Address
+    tables : sequence of FeatureTable
+        Of the dataset.
+    dataset : str
+    everywhere : callable, optional
+        Returns those of all datasets; called only to say what to do where there are none.
 
     Raises
     ------
@@ -74,7 +89,7 @@ def resolve(address: Address, tables: Sequence[FeatureTable], dataset: str) -> l
     """
     here = [t for t in tables if t.backbone == address.backbone]
     if not here:
-        raise _no_backbone(address, tables, dataset)
+        raise _no_backbone(address, tables, dataset, everywhere())
     matching = [t for t in here if t.fingerprint.startswith(address.fingerprint)]
     if address.layer in ("all", "each"):
         wanted = _whole_network(address, here, matching, dataset)
@@ -105,7 +120,7 @@ def _whole_network(
     if absent and address.layer == "all":
         raise StoreError(
             f"Not all layers of {address.backbone} are in the store for {dataset!r}; missing: {', '.join(absent)}.",
-            next=f"Extract them with: histokit extract {dataset} --backbone {address.backbone} --layers all",
+            next=f"Extract them with: {make_again(curated[0], layers='all')}",
         )
     return curated
 
@@ -114,13 +129,19 @@ def _variant(table: FeatureTable) -> dict[str, object]:
     return {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
 
 
-def _no_backbone(address: Address, tables: Sequence[FeatureTable], dataset: str) -> StoreError:
+def _no_backbone(
+    address: Address, tables: Sequence[FeatureTable], dataset: str, everywhere: Sequence[FeatureTable]
+) -> StoreError:
     known = sorted({t.backbone for t in tables})
     have = f" It has features of: {', '.join(known)}." if known else " It has no features yet."
+    # As another dataset has them: with the same weights and preprocessing.
+    like = [t for t in everywhere if t.backbone == address.backbone and t.fingerprint.startswith(address.fingerprint)]
+    make = f"histokit extract {dataset} --backbone {address.backbone}"
+    if like:
+        make = make_again(like[-1], dataset, None if like[-1].imported else address.layer.replace("each", "all"))
     return StoreError(
         f"The dataset {dataset!r} has no features of {address.backbone!r}.{have}",
-        next=did_you_mean(address.backbone, known).strip()
-        or f"Extract them with: histokit extract {dataset} --backbone {address.backbone}",
+        next=(not like and did_you_mean(address.backbone, known).strip()) or f"Extract them with: {make}",
     )
 
 
@@ -133,12 +154,10 @@ def _no_layer(address: Address, here: Sequence[FeatureTable], dataset: str) -> S
         )
     known = sorted({t.layer for t in here})
     aliases = {str(alias) for t in here for alias in t.info.get("aliases", [])}
-    again = f"histokit extract {dataset} --backbone {address.backbone} --layers {address.layer}"
-    if here[0].imported:
-        again = f"histokit import-features {dataset} FILE --name {address.backbone} --layer {address.layer}"
+    again = make_again(here[0], layers=address.layer)
     return StoreError(
         f"The dataset {dataset!r} has no layer {address.layer!r} of {address.backbone!r}; it has {', '.join(known)}.",
-        next=did_you_mean(address.layer, [*known, *aliases]).strip() or f"Make it with: {again}",
+        next=f"{did_you_mean(address.layer, [*known, *aliases])}Make it with: {again}",
     )
 
 

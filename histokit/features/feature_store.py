@@ -79,7 +79,7 @@ class FeatureStore(Store):
         self.dataset(dataset)
         choices: list[list[FeatureTable]] = [[]]
         for part in parse_address(address):
-            found = resolve(part, tables, dataset)
+            found = resolve(part, tables, dataset, self.feature_tables)
             if part.layer == "each":
                 choices = [[*chosen, table] for chosen in choices for table in found]
             else:

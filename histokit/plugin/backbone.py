@@ -110,6 +110,11 @@ class Preprocess:
             values["transforms"] = tuple((name, dict(parameters)) for name, parameters in values["transforms"])
         return cls(**values)
 
+    def to_texts(self) -> dict[str, str]:
+        """Return the fields as `override` takes them; pixel operations, which it does not take, are left out."""
+        fields = {k: v for k, v in self.to_json().items() if k != "transforms" and v not in (None, [])}
+        return {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items()}
+
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return the fields that differ from their default, so that a field added later stales no cache."""
         default = Preprocess().to_json()

@@ -21,6 +21,8 @@ from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, st
 
 PRETRAINED = "pretrained"
 RANDOM = "random"
+#: Of a network that has no weights.
+NONE = "none"
 #: What a folder of weights holds, in order of preference.
 PREFERRED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from shlex import quote
 from typing import Any
 
+from histokit.plugin import Preprocess
+from histokit.plugin.weights import PRETRAINED
 from histokit.store.records import IMPORT_PLUGIN, DatasetRecord
 from histokit.store.vectors import FeatureTable
 
@@ -77,14 +80,40 @@ class Tally:
         return ", ".join(map(repr, self._examples)) + more
 
 
-def make_again(table: FeatureTable) -> str:
-    """Return the command that fills a feature table."""
+def make_again(table: FeatureTable, dataset: str | None = None, layers: str | None = None) -> str:
+    """Return the command that fills a feature table, or one like it.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    dataset, layers : str, optional
+        In place of the table's own.
+    """
+    dataset, layers = quote(dataset or table.dataset), quote(layers or table.layer)
     if table.imported:
-        return (
-            f"histokit import-features {table.dataset} FILE --name {table.backbone} --version {table.version} "
-            f"--layer {table.layer}"
-        )
-    return f"histokit extract {table.dataset} --backbone {table.backbone} --layers {table.layer}"
+        made_by = f"--name {table.backbone} --version {table.version} --layer {layers}"
+        return f"histokit import-features {dataset} FILE {made_by}"
+    return " ".join(["histokit extract", dataset, "--backbone", table.backbone, "--layers", layers, *_options(table)])
+
+
+def _options(table: FeatureTable) -> list[str]:
+    """Return the options without which `extract` would fill another table."""
+    weights = table.info.get("weights_request", table.spec.get("weights", PRETRAINED))
+    found = [] if weights in (PRETRAINED, "none") else ["--weights", quote(str(weights))]
+    for name, value in _preprocess_request(table).items():
+        found += ["--preprocess", quote(f"{name}={value}")]
+    for option, field in (("--precision", "precision"), ("--store-dtype", "store_dtype")):
+        if table.spec.get(field, "float32") != "float32":
+            found += [option, str(table.spec[field])]
+    return found
+
+
+def _preprocess_request(table: FeatureTable) -> Mapping[str, str]:
+    if "preprocess_request" in table.info:
+        found: Mapping[str, str] = table.info["preprocess_request"]
+        return found
+    # Of the first version, which did not keep what was asked for: all that came of it.
+    return Preprocess.from_json(table.spec.get("preprocess", {})).to_texts()
 
 
 def remove_folder(uri: Any, name: str, then: Sequence[str] = ()) -> str:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from histokit.errors import HistokitError
+from histokit.errors import DataError, HistokitError
+from histokit.plugin import Backbone
+from histokit.plugin.file_kinds import recognise
 from histokit.plugin.manager import Registry, registry
+from histokit.plugin.weights import offline
+from histokit.plugin.weights_folder import SUFFIXES
 
 _LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
-_WEIGHTS = (".safetensors", ".pth", ".bin")
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,19 @@ def _weights() -> list[Finding]:
     elif not Path(folder).is_dir():
         findings.append(Finding("weights", "HISTOKIT_WEIGHTS", f"{folder} is no folder", ok=False))
     else:
-        found = sorted(p.name for p in Path(folder).iterdir() if p.suffix in _WEIGHTS)
-        findings += [Finding("weights", name, folder) for name in found]
+        found = sorted(path for path in Path(folder).iterdir() if path.name.endswith(SUFFIXES))
+        findings += [_weights_file(path) for path in found]
     cached = sorted(p.name for p in Path(HF_HUB_CACHE).glob("models--*"))
     findings += [Finding("weights", name.removeprefix("models--").replace("--", "/"), "hub cache") for name in cached]
     return findings
+
+
+def _weights_file(path: Path) -> Finding:
+    try:
+        recognise(path)
+    except HistokitError as error:
+        return Finding("weights", path.name, error.message, ok=False)
+    return Finding("weights", path.name, str(path.parent))
 
 
 def _datasets(found: Registry) -> list[Finding]:
@@ -124,11 +135,38 @@ def _backbones(found: Registry) -> list[Finding]:
             continue
         try:
             backbone = found.backbone(name)
-            licence = "no weights" if backbone.weights == "none" else backbone.licence or "no licence"
-            findings.append(Finding("backbone", name, f"{len(backbone.layers)} layers; {licence}"))
+            licence = "needs no weights" if backbone.weights == "none" else backbone.licence or "no licence"
+            about = f"{len(backbone.layers)} layers; {licence}"
         except HistokitError as error:
             findings.append(Finding("backbone", name, error.message, ok=False))
+            continue
+        weights, here = _own_weights(backbone)
+        findings.append(Finding("backbone", name, f"{about}{weights}", ok=here))
     return findings
+
+
+def _own_weights(backbone: Backbone) -> tuple[str, bool]:
+    """Return what is to be said of the weights of a backbone, and whether it can be used without a network."""
+    if backbone.weights == "none":
+        return "", True
+    try:
+        with offline():
+            file = backbone.weights_file()
+        if file is not None:
+            recognise(file)
+    except HistokitError as error:
+        return f"; its weights are not on this machine{_instead(backbone, error)}", False
+    return f"; weights {file or backbone.weights}", True
+
+
+def _instead(backbone: Backbone, error: HistokitError) -> str:
+    """Return what lies in the place of the weights, where something does."""
+    if isinstance(error, DataError):
+        return f": {error.message}"
+    try:
+        return "".join(backbone.weights_notes)[len(backbone.name) :]
+    except HistokitError:
+        return ""
 
 
 def _broken(found: Registry) -> list[Finding]:

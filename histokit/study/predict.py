@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+from typing import Any
 
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
@@ -11,6 +14,7 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable, open_images
 from histokit.plugin import Preprocess
+from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
 from histokit.protocol.classifiers import classifier
 from histokit.store import RunRecord
 from histokit.store.findings import make_again
@@ -109,6 +113,29 @@ def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables:
         )
 
 
+def _has_weights(info: Mapping[str, Any]) -> bool:
+    request = str(info["weights_request"])
+    return request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) or Path(request).exists()
+
+
+def _absent_weights(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:
+    """Return whether features are there that were made with a copy of a weights file that is gone.
+
+    Raises
+    ------
+    StoreError
+        If they are not.
+    """
+    if {table.fingerprint for table in tables} <= {table.fingerprint for table in store.feature_tables(dataset)}:
+        return True
+    file = str(tables[0].info["weights_request"])
+    again = make_again(tables[0], dataset, ",".join(table.layer for table in tables)).replace(quote(file), "FILE")
+    raise StoreError(
+        f"The weights that the features of the run were made with are gone: {file}.",
+        next=f"Put the file back; or name a copy of it, then predict again: {again}",
+    )
+
+
 def _extract_variant(
     store: FeatureStore,
     dataset: str,
@@ -119,6 +146,8 @@ def _extract_variant(
 ) -> tuple[str, ...]:
     """Extract what is missing, and return what is to be known of the images."""
     spec, info = tables[0].spec, tables[0].info
+    if not _has_weights(info) and _absent_weights(store, dataset, tables):
+        return
     done = extract(
         store,
         dataset,

@@ -3,6 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from histokit.study import demo as module
 from histokit.study.demo import demo
@@ -29,12 +31,25 @@ def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: py
 
 
 def test_the_doctor_finds_the_machine_and_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "resnet50.safetensors").write_bytes(b"")
+    save_file({"w": torch.zeros(1)}, tmp_path / "resnet50.safetensors")
+    (tmp_path / "vgg16.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "torchvision.squeezenet1_1.mine.safetensors").write_bytes(b"")
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_: pytest.fail("the net was asked"))
     found = {(f.topic, f.name): f for f in examine()}
     assert found["device", "cpu"].ok
     assert found["weights", "resnet50.safetensors"].value == str(tmp_path)
     assert found["dataset plugin", "synthetic"].value == "passes its checks"
-    assert all(f.ok for f in found.values())
+    # Of the networks, only those with weights on this machine are in order.
+    networks = {name: f for (topic, name), f in found.items() if topic == "backbone"}
+    assert {name for name, f in networks.items() if f.ok} == {"resnet50", "texture"}
+    assert networks["resnet50"].value.endswith(f"weights {tmp_path / 'resnet50.safetensors'}")
+    assert networks["uni"].value.endswith("its weights are not on this machine")
+    assert "a pointer of Git LFS" in networks["vgg16"].value
+    assert "torchvision.squeezenet1_1.mine.safetensors (tag 'mine'), not" in networks["squeezenet1_1"].value
+    wrong = {f.name for f in found.values() if not f.ok and f.topic != "backbone"}
+    assert wrong == {"vgg16.safetensors", "torchvision.squeezenet1_1.mine.safetensors"}
     monkeypatch.setenv("HISTOKIT_WEIGHTS", str(tmp_path / "absent"))
     assert not {(f.topic, f.name): f for f in examine()}["weights", "HISTOKIT_WEIGHTS"].ok

@@ -29,11 +29,13 @@ CLAUSES: tuple[Callable[[Probed], None], ...] = (
     weights_clauses.stated_weights,
     weights_clauses.licence_of_pretrained,
     weights_clauses.two_builds_identical,
+    weights_clauses.stated_version,
 )
 
 #: Clauses that ask a loader for other weights.
 REQUEST_CLAUSES: tuple[Callable[[Probed], None], ...] = (
     weights_clauses.seeds_honoured,
+    weights_clauses.pretrained_is_not_random,
     weights_clauses.foreign_weights_refused,
     weights_clauses.missing_weights_refused,
 )
@@ -45,7 +47,7 @@ def check_backbone(backbone: Backbone | Loader, name: str = "checked", weights: 
     Parameters
     ----------
     backbone : Backbone or callable
-        The backbone, or its loader as it is registered, for which three more clauses about weights are checked.
+        The backbone, or its loader as it is registered, for which four more clauses about weights are checked.
     name : str
         By which a loader is asked; behind a prefix, ``timm:resnet18`` for instance.
     weights : str

@@ -26,6 +26,10 @@ class CheckFailure(AssertionError):  # noqa: N818 - a failed assertion, not an e
         super().__init__("\n".join([f"{subject} fails {len(failed)} of {len(self.results)} checks:", *lines]))
 
 
+class Advice(Exception):  # noqa: N818 - no error
+    """Raised by a check that passes, with what would be better."""
+
+
 @dataclass(frozen=True)
 class Check:
     """One clause of a plugin's contract.
@@ -47,7 +51,7 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Whether a check passed, and why it did not."""
+    """Whether a check passed, and why it did not; or what is advised."""
 
     name: str
     passed: bool
@@ -75,6 +79,8 @@ def require(condition: object, reason: str) -> None:
 def _run(check: Check) -> CheckResult:
     try:
         check.run()
+    except Advice as advice:
+        return CheckResult(check.name, True, f"advised: {advice}")
     except (AssertionError, HistokitError) as error:
         return CheckResult(check.name, False, getattr(error, "message", str(error)) or type(error).__name__)
     except Exception as error:

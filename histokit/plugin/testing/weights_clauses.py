@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from histokit.errors import HistokitError
-from histokit.plugin.testing.checks import require
+from histokit.plugin.backbone import Backbone
+from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.probed import Probed
-from histokit.plugin.weights import PRETRAINED, normalise_weights, random_seed
+from histokit.plugin.weights import NONE, PRETRAINED, RANDOM, normalise_weights, offline, random_seed
 
 if TYPE_CHECKING:
     from torch import nn
-
-NONE = "none"
 
 
 def stated_weights(probed: Probed) -> None:
@@ -48,6 +47,33 @@ def seeds_honoured(probed: Probed) -> None:
     require(not _same(first, second), "random:0 and random:1 give the same weights")
 
 
+def pretrained_is_not_random(probed: Probed) -> None:
+    """Asked for pretrained weights, it gives those of a file, whatever the seed; checked where they are to be had."""
+    try:
+        with offline():
+            backbone = probed.ask(PRETRAINED)
+            file = backbone.weights_file()
+            networks = [_built(backbone, seed) for seed in (1, 2)]
+    except HistokitError:
+        return
+    if backbone.weights == NONE:
+        return
+    seed = random_seed(backbone.weights)
+    require(seed is None, f"asked for pretrained weights, it gives {backbone.weights!r} instead of an error")
+    require(file is not None, "asked for pretrained weights, it builds a network, but weights_file() is None")
+    require(_same(*networks), "pretrained weights change with the seed of torch: some of them are random")
+    first = probed.ask(f"{RANDOM}:0").build()
+    require(not _same(networks[0], first), "pretrained weights are those of random:0")
+
+
+def stated_version(probed: Probed) -> None:
+    """A plugin's backbone states a version, to be raised when other vectors come out of the same weights."""
+    backbone = probed.backbone
+    own = type(backbone).__module__.partition(".")[0] == "histokit"
+    if not own and backbone.version == Backbone.version:
+        raise Advice("set `version`, and raise it whenever build() gives other vectors: caches tell them apart by it")
+
+
 def foreign_weights_refused(probed: Probed) -> None:
     """A file with weights of another network is an error, and never replaced by random or other weights."""
     import torch
@@ -63,6 +89,14 @@ def missing_weights_refused(probed: Probed) -> None:
     """A file that does not exist is an error, and never replaced by random or other weights."""
     path = Path(tempfile.gettempdir(), "histokit-no-such-weights.safetensors")
     require(_refused(probed, str(path)), "it builds with a weights file that does not exist")
+
+
+def _built(backbone: Backbone, seed: int) -> nn.Module:
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return backbone.build()
 
 
 def _refused(probed: Probed, weights: str) -> bool:

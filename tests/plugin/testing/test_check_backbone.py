@@ -1,6 +1,7 @@
 """`check_backbone`: every clause passes for a good backbone, and finds the backbone that breaks it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +34,8 @@ class Good(Backbone):
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=16))
 
     def weights_file(self):
+        if self.weights == "pretrained":
+            raise StoreError("Nobody has published any.", next="Give random ones.")
         return local_file(self.weights)
 
     def build(self):
@@ -53,9 +56,19 @@ def failing(cls=Good, **changes):
 
 def test_a_good_backbone_passes_every_check():
     results = check_backbone(loader(), "mine")
-    assert len(results) == 18
+    assert len(results) == 20
     assert all(result.passed for result in results)
-    assert len(check_backbone(Good(name="mine", weights="random:0"))) == 15
+    assert len(check_backbone(Good(name="mine", weights="random:0"))) == 16
+
+
+def test_a_version_is_advised_to_third_parties():
+    def advice(**changes):
+        return {r.name: r.reason for r in check_backbone(loader(**changes), "mine")}["stated version"]
+
+    assert advice().startswith("advised: set `version`")
+    assert advice(version="2") == ""
+    own = check_backbone(registry().backbones["texture"][0].load, "texture", "none")
+    assert {r.name: r.reason for r in own}["stated version"] == ""
 
 
 def test_a_failure_names_backbone_and_clause():
@@ -122,6 +135,75 @@ class Foreign(Good):
         return None
 
 
+FILE = Path(__file__)
+
+
+class Filed(Good):
+    """Gives weights that do not depend on a seed; they stand for those of a file."""
+
+    licence = "MIT"
+
+    def weights_file(self):
+        return FILE if self.weights == "pretrained" else super().weights_file()
+
+    def build(self):
+        if self.weights != "pretrained":
+            return super().build()
+        network = Net().eval()
+        for parameter in network.parameters():
+            nn.init.constant_(parameter, 0.5)
+        return network
+
+
+class Drawn(Filed):
+    def build(self):
+        return Net().eval() if self.weights == "pretrained" else super().build()
+
+
+class HalfDrawn(Filed):
+    def build(self):
+        network = super().build()
+        if self.weights == "pretrained":
+            nn.init.normal_(network.conv2[0].bias)
+        return network
+
+
+class Disguised(Filed):
+    def build(self):
+        with seeded(0 if self.weights == "pretrained" else random_seed(self.weights)):
+            return Net().eval()
+
+
+class Unfiled(Filed):
+    def weights_file(self):
+        return None if self.weights == "pretrained" else super().weights_file()
+
+
+@pytest.mark.parametrize(
+    ("cls", "reason"),
+    [
+        (Filed, None),
+        (Good, None),
+        (Drawn, "change with the seed"),
+        (HalfDrawn, "change with the seed"),
+        (Disguised, "those of random:0"),
+        (Unfiled, "weights_file() is None"),
+    ],
+)
+def test_pretrained_weights_that_are_random(cls, reason):
+    found = failing(cls).get("pretrained is not random")
+    assert (found is None) if reason is None else (reason in found)
+
+
+def test_random_weights_in_place_of_pretrained_ones():
+    def lenient(request):
+        return Good(name=request.name, weights="random:0" if request.weights == "pretrained" else request.weights)
+
+    results = run_checks(iter_backbone_checks(lenient, "mine"))
+    failed = {result.name: result.reason for result in results if not result.passed}
+    assert "'random:0' instead of an error" in failed["pretrained is not random"]
+
+
 @pytest.mark.parametrize(
     ("cls", "clauses"),
     [
@@ -154,7 +236,12 @@ def test_missing_weights_are_refused():
 
     results = run_checks(iter_backbone_checks(lenient, "mine"))
     failed = {result.name for result in results if not result.passed}
-    assert failed == {"seeds honoured", "foreign weights refused", "missing weights refused"}
+    assert failed == {
+        "seeds honoured",
+        "pretrained is not random",
+        "foreign weights refused",
+        "missing weights refused",
+    }
 
 
 @pytest.mark.parametrize("name", ["timm:test_vit", "timm:test_resnet,num_classes=0", "torchvision:squeezenet1_1"])
