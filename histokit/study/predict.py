@@ -147,7 +147,7 @@ def _extract_variant(
     """Extract what is missing, and return what is to be known of the images."""
     spec, info = tables[0].spec, tables[0].info
     if not _has_weights(info) and _absent_weights(store, dataset, tables):
-        return
+        return ()
     done = extract(
         store,
         dataset,
