@@ -68,7 +68,7 @@ def _read(
         with mistakes.at(where["split"]):
             _check_split(name, split, opened, store)
     if table.get("where") is not None:
-        with mistakes.at(where["where"]):
+        with mistakes.at((*place, "where")):
             _check_filter(name, table["where"], opened, store)
     plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate")}
     return Data(name, opened, split, made, allow_missing=table.get("allow_missing", False), **plain)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from histokit.cli import COMMANDS
 from histokit.datasets.synthetic import Synthetic
+from histokit.features import open_store
 from tests.docs.warm import install
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +112,24 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.startswith("(480, 174) texture/stain[red_mean] (40, 174)")
+    shown, wrong, missing = done.stdout.splitlines()[2:]
+    assert shown == "Split(tissue: halves, 1 folds, generated)"
+    assert 0 < int(wrong) < 240
+    assert missing == "0", "the bash commands have done the study"
+    assert (tmp_path / "lbp.parquet").stat().st_size > 0
+
+
+def install_plugin(folder: Path, module: str, code: str, entries: dict[str, str], version: str = "0.1.0") -> Path:
+    """Put a module and the metadata of its distribution into a folder, which is returned."""
+    package = folder / "package"
+    package.mkdir(exist_ok=True)
+    (package / f"{module}.py").write_text(code)
+    info = package / f"{module}-{version}.dist-info"
+    info.mkdir()
+    metadata = {"Metadata-Version": "2.1", "Name": module.replace("_", "-"), "Version": version}
+    (info / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in metadata.items()))
+    (info / "entry_points.txt").write_text("[histokit]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()))
+    return package
 
 
 def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
@@ -118,16 +137,9 @@ def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
     test = next(block for block in blocks("python") if "def test_contract" in block)
     project = tomllib.loads(blocks("toml")[0])
     assert len(code.splitlines()) <= 30
-    package = tmp_path / "package"
-    package.mkdir()
     (module,) = project["tool"]["setuptools"]["py-modules"]
-    (package / f"{module}.py").write_text(code)
-    info = package / "histokit_labcells-0.1.0.dist-info"
-    info.mkdir()
-    metadata = {"Metadata-Version": "2.1", "Name": project["project"]["name"], "Version": project["project"]["version"]}
-    (info / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in metadata.items()))
     entries = project["project"]["entry-points"]["histokit"]
-    (info / "entry_points.txt").write_text("[histokit]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()))
+    package = install_plugin(tmp_path, module, code, entries, project["project"]["version"])
     data = tmp_path / "tests" / "data"
     data.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 255, (40, 40, 3), dtype=np.uint8)
@@ -144,6 +156,64 @@ def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
     for command in commands:
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_read_and_splits_of_the_readme_work_as_they_stand(tmp_path: Path) -> None:
+    scans = next(block for block in blocks("python") if "class LabScans" in block)
+    cells = next(block for block in blocks("python") if "class LabCells" in block)
+    (tmp_path / "histokit_labcells.py").write_text(cells)
+    (tmp_path / "labscans.py").write_text(scans)
+    data = tmp_path / "data"
+    data.mkdir()
+    for number, slide in enumerate("ab"):
+        pixels = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        np.save(data / f"{slide}.npy", pixels)
+        (data / f"{slide}.txt").write_text("10 12 lymphocyte\n30 21 tumour\n")
+    code = """
+import histokit, numpy as np
+from histokit.plugin.testing import check_dataset
+from labscans import LabScans
+check_dataset(LabScans, "data", size=16)
+dataset = LabScans("data", size=16)
+first = next(iter(dataset.samples()))
+assert (dataset.read(first) == np.load("data/a.npy")[4:20, 2:18]).all()
+histokit.ingest("store", dataset, name="scans")
+fold, = histokit.open_store("store").split("scans", "paper").folds()
+print(fold.train, fold.test)
+"""
+    env = {**environment(tmp_path), "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("['a/1', 'a/2'] ['b/1', 'b/2']\n", 0), done.stderr[-3000:]
+
+
+def test_the_backbone_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    code = next(block for block in blocks("python") if "class LabNet" in block)
+    body = [line for line in code.splitlines() if line]
+    assert len(body) <= 25
+    package = install_plugin(tmp_path, "histokit_labnet", code, {"labnet": "histokit_labnet"})
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"0.weight": (16, 3, 3, 3), "0.bias": (16,), "2.weight": (32, 16, 3, 3), "2.bias": (32,)}
+    state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in shapes.items()}
+    save_file(state, package / "labnet.safetensors")
+    path = f"{package}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    env = {**environment(tmp_path), "PYTHONPATH": path, "HISTOKIT_STORE": str(tmp_path / "store")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(["histokit", *command], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("plugins", "check", "labnet")
+    run("ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=3", "-o", "size=32")
+    assert run("extract", "drawn", "--backbone", "labnet").split() == ["labnet/early", "labnet/late"]
+    assert run("extract", "drawn", "--backbone", "labnet", "--weights", "random:1", "--layers", "late").startswith(
+        "labnet"
+    )
+    tables = open_store(tmp_path / "store").feature_tables("drawn")
+    assert sorted((t.address, t.width) for t in tables) == [("labnet/early", 16), *[("labnet/late", 32)] * 2]
 
 
 def test_the_readme_lists_every_command() -> None:

@@ -171,6 +171,8 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) 
         ("[datasets.d]\n", "names no plugin, and the store", UsageError),
         (DRAWN.replace("slides", "slide"), "line 3, [datasets.drawn.options]: dataset plugin 'synthetic'", UsageError),
         (DRAWN.replace("2,", '"x",'), "slides='x' is not a whole number", UsageError),
+        (DRAWN + "where = \"slide = 'a' ORR TRUE\"\n", "line 4, [datasets.drawn] where: The filter", UsageError),
+        (DRAWN + 'where = ""\n', "line 4, [datasets.drawn] where: '' is not a text in quotes", UsageError),
         (DRAWN + "seed = 3\n", "Above the first [table] it is for the whole study", UsageError),
         (DRAWN.replace("drawn", '"a b"'), "The dataset name 'a b' is not allowed", UsageError),
     ],
@@ -222,3 +224,12 @@ def test_a_dataset_in_the_store_needs_no_plugin(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no plugin") as caught:
         read(tmp_path, "[datasets.kep]\n[backbones.texture]\n")
     assert caught.value.next.startswith("Did you mean 'kept'?")
+
+
+def test_a_filter_has_to_fit_a_dataset_that_is_in_the_store(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    histokit.ingest(store, "synthetic", name="here", options={"slides": "2", "per_slide": "2", "size": "16"})
+    text = 'strategies = ["last layer"]\n[datasets.here]\nwhere = "slid = 1"\n[backbones.texture]\n'
+    with pytest.raises(UsageError, match=r"line 3, \[datasets.here\] where: .*there is no column 'slid'"):
+        read(tmp_path, text, store=store)
+    assert read(tmp_path, text.replace("slid = 1", "slide <> 'slide01'"), store=store).datasets[0].where
