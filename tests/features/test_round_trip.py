@@ -192,3 +192,25 @@ def test_the_command_writes_csv(
     captured = capsys.readouterr()
     assert json.loads(captured.out.split("\n", 1)[1])["width"] == 300
     assert "A class is called 'NA' (1)" in captured.err
+
+
+def test_a_cell_of_an_export_that_was_broken_since_is_named(toy: FeatureStore, tmp_path: Path) -> None:
+    path = export_features(toy.features("toy", "net/one").columns([0, 1]), tmp_path / "o.csv")
+    lines = path.read_text().splitlines()
+    last = next(row for row, line in enumerate(lines) if line.startswith('"NA"'))
+    lines[last] = lines[last].rpartition(",")[0] + ",#REF!"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=r"Row 5 of the table .* has net/one\[1\]='#REF!'"):
+        import_features(toy, "toy", path, name="mine", version="1")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_numbers_stored_as_texts_are_no_metadata(store: FeatureStore, tmp_path: Path, kind: pa.DataType) -> None:
+    texts = pa.array(["0.5", "1.5", "x"]).cast(kind)
+    table = pa.table({"id": ["a", "b", "c"], "f": texts, "g": [1.0, 2.0, 3.0], "plate": ["1", "2", "3"]})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"has f='x', a text, but that column seems to hold numbers") as caught:
+        bring(store, tmp_path / "v.parquet")
+    assert "Store it as numbers" in caught.value.next
+    assert bring(store, tmp_path / "v.parquet", metadata=["f"]).columns == ("g",)
+    assert store.samples("new").column("plate").to_pylist() == ["1", "2", "3"]

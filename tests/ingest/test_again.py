@@ -177,6 +177,9 @@ def test_groups_that_are_nearly_the_same_are_said(store: FeatureStore, tmp_path:
     shutil.copytree(root / "p", root / "P")
     record = ingest(store, root)
     assert any("Values of patient differ" in w and "'P' (4) and 'p' (4)" in w for w in record.warnings)
+    options = {"pattern": "{well}/{label}/{patient}.png", "group": "patient", "levels": "well"}
+    record = ingest(store, root, name="units", options=options)
+    assert any("Values of well differ" in w and "'P' (4) and 'p' (4)" in w for w in record.warnings)
 
 
 def test_the_command_asks_for_replace(
