@@ -240,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     streams.guard()
     sys.meta_path.insert(0, _LatePandas())
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    streams.leave(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
 def run(arguments: list[str]) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import codecs
 import os
 import sys
+import threading
 import unicodedata
-from typing import Any
+from typing import Any, NoReturn
 
-from histokit.errors import UsageError
+from histokit.errors import ExitCode, UsageError
 
 #: What stands for a mark of ours where the stream has only ASCII; letters of names become escapes.
 _PLAIN = {"─": "-", "━": "=", "–": "-", "…": "...", "×": "x", "·": "-", "→": "->", "≥": ">=", "≤": "<=", "±": "+-"}
@@ -122,3 +123,10 @@ def abandon(stream: Any) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; after Ctrl-C a thread that hangs, such as in a plugin's ``read``, is not waited for."""
+    if code == ExitCode.INTERRUPTED and threading.active_count() > 1:
+        os._exit(code)
+    sys.exit(code)

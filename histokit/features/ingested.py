@@ -7,6 +7,7 @@ import numpy as np
 from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
+from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import READER_REVISION, reader_mark
 from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Store
@@ -34,6 +35,7 @@ class IngestedFiles:
 
     def __init__(self, dataset: Dataset, files: Ingested | None, reader: int = READER_REVISION):
         self.dataset = dataset
+        self.guarded = Guarded(dataset)
         self._outdated = reader < READER_REVISION
         self._files = None if files is None else files.open()
         count = 0 if self._files is None else self._files.count_rows()
@@ -67,7 +69,7 @@ class IngestedFiles:
         if self._states[place].tolist() == [status.st_size, status.st_mtime_ns] or self._files is None:
             return False
         before = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
-        return bool(self.dataset.file_digest(full) != before)
+        return bool(self.guarded.file_digest(full) != before)
 
 
 def _key(path: str) -> np.uint64:

@@ -56,7 +56,9 @@ def read_samples(
     if workers < 1:
         yield from (read_sample(files, position, sample) for position, sample in samples)
         return
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
+    ended = False
+    try:
         pending: deque[Future[ReadResult]] = deque()
         # How large images are is known when the first one was read.
         limit = workers
@@ -68,13 +70,17 @@ def read_samples(
                 yield result
         while pending:
             yield pending.popleft().result()
+        ended = True
+    finally:
+        # After an interruption, a read that hangs is not waited for.
+        pool.shutdown(wait=ended, cancel_futures=True)
 
 
 def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
     """Read one sample, or find out why that cannot be."""
     try:
         with collected_remarks() as remarks:
-            pixels = files.dataset.read(sample)
+            pixels = files.guarded.read(sample)
         changed = files.changed(sample)
     except HistokitError as error:
         return ReadResult(position, None, sample.mpp, error.message)

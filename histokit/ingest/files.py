@@ -12,6 +12,7 @@ import pyarrow as pa
 from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
 from histokit.plugin import Dataset
+from histokit.plugin.guarded import Guarded
 from histokit.store.records import FILE_SCHEMA
 
 
@@ -36,6 +37,7 @@ class FileDigests:
 
     def __init__(self, dataset: Dataset, remembered: pa.Table | None):
         self.dataset = dataset
+        self.guarded = Guarded(dataset)
         self.root = dataset.root.resolve()
         rows = remembered.to_pylist() if remembered is not None else []
         self.remembered = {r["path"]: FileState(r["size"], r["mtime_ns"], r["digest"], r["reason"]) for r in rows}
@@ -62,7 +64,7 @@ class FileDigests:
             if before and before.digest and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 return before
             self.read += 1
-            digest = self.dataset.file_digest(full)
+            digest = self.guarded.file_digest(full)
             return FileState(status.st_size, status.st_mtime_ns, digest, None)
         except DataError as error:
             return FileState(0, 0, None, error.message)

@@ -18,6 +18,7 @@ from histokit.ingest.before import check_moved, check_plugin, forget_absences
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
+from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
 from histokit.protocol.scorers import check_metric
@@ -69,21 +70,22 @@ def ingest(
     """
     store = open_store(store)
     check_name(name)
-    dataset = plugin if isinstance(plugin, Dataset) else registry().dataset(plugin).from_options(root, options or {})
+    dataset = plugin if isinstance(plugin, Dataset) else registry().make_dataset(plugin, root, options or {})
     before = store.find_dataset(name)
     dataset.root = dataset.root.resolve()
     _check_path(dataset.root)
     check_metric(dataset.metric)
     if before is not None and not replace:
         check_plugin(before, dataset)
-    dataset.state = dataset.fit()
+    guarded = Guarded(dataset)
+    dataset.state = guarded.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
     rows = table.collect(name, progress)
     if before is not None and not replace:
         check_moved(store, before, dataset, rows)
     record = _record(name, dataset, table, rows)
-    published = dataset.splits().items()
+    published = guarded.splits().items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
     kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
     if before is not None:

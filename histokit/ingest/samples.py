@@ -13,6 +13,7 @@ import pyarrow as pa
 from histokit.errors import DataError, PluginError, did_you_mean
 from histokit.ingest.files import FileDigests
 from histokit.plugin import Dataset, Sample
+from histokit.plugin.guarded import Guarded
 from histokit.store.fingerprints import content_digest
 from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
 
@@ -31,6 +32,7 @@ class SampleTable:
 
     def __init__(self, dataset: Dataset, digests: FileDigests):
         self.dataset = dataset
+        self.guarded = Guarded(dataset)
         self.digests = digests
         self.schema = _schema(dataset)
         self.labels: Counter[str | None] = Counter()
@@ -58,7 +60,7 @@ class SampleTable:
         return pa.Table.from_batches(batches, self.schema)
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
-        for sample in self.dataset.samples():
+        for sample in self.guarded.samples():
             self._check(sample)
             states = [self.digests(path) for path in sample.image]
             reasons = [state.reason for state in states if state.digest is None]
@@ -68,7 +70,7 @@ class SampleTable:
                 self.problems.append(problem)
             else:
                 files = [state.digest or b"" for state in states]
-                content = content_digest(files, sample.part, sample.box, self.dataset.pixel_key(sample), sample.mpp)
+                content = content_digest(files, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)
             self.labels[sample.label] += 1
             yield {
                 "id": sample.id,

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
-from histokit.errors import HistokitError, PluginError, did_you_mean
+from histokit.errors import PluginError, did_you_mean
 from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
+from histokit.plugin.calls import plugin_call
 from histokit.plugin.dataset import Dataset
 
 BUILTIN = ("histokit.datasets", "histokit.backbones")
@@ -96,7 +98,7 @@ class Registry:
 
     def open_dataset(self, plugin: str, root: str, options: Mapping[str, Any], state: Any) -> Dataset:
         """Rebuild a dataset as it was ingested, so that its samples can be read again."""
-        dataset = self.dataset(plugin).from_options(root, options)
+        dataset = self.make_dataset(plugin, root, options)
         dataset.state = state
         return dataset
 
@@ -121,6 +123,22 @@ class Registry:
     def find_backbone(self, name: str) -> Registered:
         """Return who registered a backbone or a prefix."""
         return self._find(self.backbones, name, "backbone", "histokit list backbones")
+
+    def make_dataset(self, plugin: str, root: str | Path, options: Mapping[str, Any]) -> Dataset:
+        """Make a dataset from option texts.
+
+        Raises
+        ------
+        PluginError
+            If its plugin cannot.
+        UsageError
+            If an option is unknown, missing or cannot be converted.
+        """
+        cls, entry = self.dataset(plugin), self.datasets[plugin][0]
+        if not entry.third_party:
+            return cls.from_options(root, options)
+        with plugin_call(f"The dataset plugin {plugin!r} of {entry.distribution}", "its constructor"):
+            return cls.from_options(root, options)
 
     def names_behind(self, prefix: str) -> list[str]:
         """Return all names behind a prefix such as ``timm:``.
@@ -177,12 +195,11 @@ def join_backbone_name(base: str, options: dict[str, str]) -> str:
 
 
 def _load(entry: Registered, what: str, *arguments: Any) -> Any:
-    try:
+    if not entry.third_party:
         return entry.load(*arguments)
-    except HistokitError:
-        raise
-    except Exception as error:
-        raise _broken(entry, what, f"{type(error).__name__}: {error}") from error
+    owner = f"The {what} {entry.name!r} of {entry.distribution} ({entry.module})"
+    with plugin_call(owner, "its loader"):
+        return entry.load(*arguments)
 
 
 def _broken(entry: Registered, what: str, reason: str) -> PluginError:
@@ -220,11 +237,15 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
         datasets: list[Registered] = []
         backbones: list[Registered] = []
         try:
-            manager.register(load(), name=module)
-            manager.check_pending()
-            manager.hook.register_datasets(register=_collector(datasets, module, distribution))
-            manager.hook.register_backbones(register=_collector(backbones, module, distribution))
-        except (Exception, SystemExit) as error:
+            with plugin_call(f"Plugin {module!r} of {distribution}", "its import"):
+                manager.register(load(), name=module)
+                manager.check_pending()
+                manager.hook.register_datasets(register=_collector(datasets, module, distribution))
+                manager.hook.register_backbones(register=_collector(backbones, module, distribution))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            error = error.__cause__ or error
             found.broken.append(BrokenPlugin(module, distribution, f"{type(error).__name__}: {error}"))
             continue
         found.plugins.append((module, distribution))

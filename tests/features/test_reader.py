@@ -113,7 +113,7 @@ class Odd(Counting):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
     reasons = {
-        "broken": "ValueError: no such thing",
+        "broken": "The dataset class 'Odd' failed in read() for the sample 'broken': ValueError: no such thing.",
         "float": "read() gave float64 of shape (2, 3, 3), not uint8 of (H, W, C)",
         "flat": "read() gave uint8 of shape (2, 3), not uint8 of (H, W, C)",
         "four": "read() gave pixels of shape (2, 3, 4) for 3 channels",
