@@ -87,6 +87,7 @@ def extract(
         console.note(network["described"])
     columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
     columns += ["seconds", "estimate"] if dry_run else []
+    columns = [name for name in columns if any(table[name] is not None for table in result.tables)]
     console.aside(columns, [[table[name] for name in columns] for table in result.tables])
     if dry_run:
         console.note(result.expectation)

@@ -106,6 +106,7 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     shown = float(re.search(r"accuracy +(0\.\d+)", blocks("text")[0]).group(1))  # type: ignore[union-attr]
     measured = float(re.search(r"accuracy +(0\.\d+)", done.stdout).group(1))  # type: ignore[union-attr]
     assert measured == pytest.approx(shown, abs=0.03)
+    check_shown(done.stdout)
     code = blocks("python")[0]
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
@@ -130,6 +131,15 @@ def install_plugin(folder: Path, module: str, code: str, entries: dict[str, str]
     (info / "METADATA").write_text("".join(f"{k}: {v}\n" for k, v in metadata.items()))
     (info / "entry_points.txt").write_text("[histokit]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()))
     return package
+
+
+def check_shown(printed: str) -> None:
+    """Look for every shown line among the printed ones; digits, which the processor decides, may vary."""
+    shapes = {re.sub(r"[0-9a-f]{12}|[0-9-]", "0", line) for line in printed.splitlines()}
+    shown = [line for block in blocks("text")[:2] for line in block.splitlines() if line != "…"]
+    assert len(shown) > 20
+    for line in shown:
+        assert re.sub(r"[0-9a-f]{12}|[0-9-]", "0", line) in shapes, line
 
 
 def test_the_plugin_in_the_readme_works_as_it_stands(tmp_path: Path) -> None:
