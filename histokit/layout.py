@@ -17,7 +17,9 @@ _SHORT = 12
 _GAP = "  "
 
 #: A command to be copied stays on one line.
-_COMMAND = re.compile(r"(?<=[:,(] )histokit [a-z].*?(?=[;)]|$)|(?<=\()histokit [a-z].*?(?=[;)]|$)| +|[^ ]+")
+_COMMAND = re.compile(r"(?:(?<=[:,] )|(?<=\())histokit [a-z][^;)]*")
+_WORD = re.compile(r" *[^ ]+")
+_HELD = "\0"
 
 
 class Pieces(tuple[str, ...]):
@@ -37,7 +39,13 @@ class Sheet(NamedTuple):
 
 def prose(text: str | None) -> Pieces | None:
     """Return a sentence as a cell that may be broken at its blanks, but not within a command."""
-    return None if text is None else Pieces(piece for piece in _COMMAND.findall(text) if not piece.isspace())
+    return None if text is None else Pieces(word.strip() for word in _words(text))
+
+
+def _words(text: str) -> list[str]:
+    """Return words with the blanks before them; a command is one word, with what adheres to it."""
+    held = _COMMAND.sub(lambda found: found[0].replace(" ", _HELD), text)
+    return [word.replace(_HELD, " ") for word in _WORD.findall(held)]
 
 
 def listed(texts: Iterable[str], limit: int = 8, what: str = "") -> Pieces:
@@ -142,7 +150,11 @@ class _Table:
         while sum(widths) > room:
             widest = max((i for i in range(len(kept)) if widths[i] > least[i]), key=lambda i: widths[i])
             widths[widest] -= 1
-        return widths
+        return [self._taken(index, room) for index, room in zip(kept, widths, strict=True)]
+
+    def _taken(self, index: int, room: int) -> int:
+        """Return how wide a column is once its cells are broken."""
+        return max(self.measure(line) for pieces in self._column(index) for line in self._broken(pieces, room))
 
     def grid(self, kept: Sequence[int], widths: Sequence[int], moved: frozenset[int], width: int = 0) -> list[str]:
         """Return the lines of a table, some columns of which are above or below the rows."""
@@ -228,11 +240,11 @@ def wrapped(text: str, width: int | None, measure: Measure = len) -> list[str]:
             lines.append(line)
             continue
         made = ""
-        for piece in _COMMAND.findall(line):
-            if made.strip() and measure(made + piece.rstrip()) > width:
-                lines.append(made.rstrip())
-                made = "" if piece.isspace() else piece
+        for word in _words(line):
+            if made and measure(made + word) > width:
+                lines.append(made)
+                made = word.lstrip(" ")
             else:
-                made += piece
-        lines.append(made.rstrip())
+                made += word
+        lines.append(made)
     return lines

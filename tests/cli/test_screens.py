@@ -9,7 +9,7 @@ import shutil
 import pytest
 from rich.cells import cell_len
 
-from histokit import console
+from histokit import cli, console
 from tests.cli.command_line import CommandLine, run_process
 from tests.cli.screens import ADDRESS, CLASSES, FEW, MANY, NETWORK, ROOT, make_hard_store, on_a_terminal
 from tests.cli.test_every_command import EVERY
@@ -20,6 +20,7 @@ SELECTIONS = [f"{len(name):012x}" for name in (FEW, MANY)]
 COMMANDS = {
     "list datasets": [],
     "list splits": [],
+    "list samples": [FEW],
     "list features": [],
     "list selections": [],
     "list runs": [],
@@ -103,6 +104,11 @@ def test_lines_are_broken_only_where_a_word_has_no_room(hard, name, width):
         longest = max(map(cell_len, re.split(r"\s+", shown)))
         command = max((cell_len(found) for found in re.findall(r"histokit [a-z].*", shown)), default=0)
         assert cell_len(shown) <= width or longest > width or command > width, shown
+
+
+def test_every_list_is_looked_at():
+    listed = {f"list {name}" for group, name, *_ in cli.COMMANDS if group == "list"}
+    assert listed <= set(COMMANDS)
 
 
 def test_wrong_predictions_say_what_they_are_about(hard):
