@@ -143,3 +143,41 @@ def test_large_tiles_take_less_time_than_with_pil() -> None:
     pils = min(seconds(lambda: [p.resize((224, 224), Image.Resampling.BICUBIC) for p in pictures]) for _ in range(5))
     # Of all cores together; it is about a quarter, and a copy of the channels one by one makes it three times as much.
     assert ours < pils
+
+
+def test_luminance_is_rounded_and_operations_come_in_their_order() -> None:
+    # 0.299 R + 0.587 G + 0.114 B: 0.299 * 255 = 76.245, 0.587 * 255 = 149.685, 0.114 * 255 = 29.07.
+    image = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], dtype=np.uint8)
+    grey = transform(resize="none", transforms=(("greyscale", {}),)).resize([image], None)
+    assert rows(grey)[0, 0, :, 0].tolist() == [76, 150, 29]
+    both = (("greyscale", {}), ("invert", {}))
+    assert rows(transform(resize="none", transforms=both).resize([image], None))[0, 0, :, 0].tolist() == [179, 105, 226]
+    reds = np.zeros((1, 256, 3), dtype=np.uint8)
+    reds[0, :, 0] = np.arange(256)
+    found = rows(transform(resize="none", transforms=both[:1]).resize([reds], None))[0, 0, :, 0]
+    assert found.tolist() == [(299 * red + 500) // 1000 for red in range(256)]
+
+
+def test_the_nearest_pixel_is_the_one_under_the_middle() -> None:
+    image = np.arange(5, dtype=np.uint8)[None, :, None].repeat(5, 0).repeat(3, 2)
+    # The middles of two halves of five pixels lie at 1.25 and 3.75: in the pixels 1 and 3.
+    found = rows(transform(size=2, interpolation="nearest").resize([image], None))
+    assert found[0, :, :, 0].tolist() == [[1, 3]] * 2
+
+
+def test_an_odd_rest_is_cut_off_at_the_end() -> None:
+    image = np.arange(35, dtype=np.uint8).reshape(5, 7, 1).repeat(3, 2)
+    wide = rows(transform(size=4, resize="center-square").resize([image[:4]], None))
+    # Of seven columns, four from the second on; of seven rows likewise.
+    assert wide[0, :, :, 0].tolist() == image[:4, 1:5, 0].tolist()
+    high = rows(transform(size=4, resize="center-square").resize([image[:4].transpose(1, 0, 2)], None))
+    assert high[0, :, :, 0].tolist() == image[:4, 1:5, 0].T.tolist()
+
+
+def test_a_sliver_keeps_a_pixel() -> None:
+    assert transform(resize="none", target_mpp=1.0).resize([np.zeros((1, 40, 3), np.uint8)], 0.25).shape[-2:] == (1, 10)
+
+
+def test_two_channels_for_a_network_of_three_are_refused() -> None:
+    with pytest.raises(UsageError, match="mean and std are given for 3 channels; the dataset gives 2: DNA, ER"):
+        transform(given=("DNA", "ER"))
