@@ -78,6 +78,9 @@ BY_HAND = {
     "slide not in ('slide01')": list("bcefgh"),
     "age in (30, 9.0, 9.5, 1e30)": list("ah"),
     "dose in (0.5, 30)": list("ag"),
+    "age in (9.5, 30.25)": [],
+    "slide like 'a%%b' escape '%'": list("f"),
+    " and ".join(["not (age = 41)"] * 150): list("abdefgh"),
     "dead in (false)": list("beh"),
     "slide like 'slide0_'": list("ab"),
     "slide ilike 'SLIDE0_'": list("abc"),
@@ -229,6 +232,14 @@ def test_names_that_differ_in_case_only_are_told_apart() -> None:
 def test_composed_and_decomposed_names_are_one() -> None:
     table = pa.table({"id": ["a", "b"], "größe": [1, 2]})
     assert kept("gro\u0308ße = 2", table) == kept('"gro\u0308ße" = 2', table) == ["b"]
+
+
+def test_an_escape_escapes_itself() -> None:
+    table = pa.table({"id": ["a!b", "a!!b", "a\\b", "axb"]})
+    assert (
+        kept("id LIKE 'a!!b' ESCAPE '!'", table) == by_sqlite("id LIKE 'a!!b' ESCAPE '!'", table.to_pydict()) == ["a!b"]
+    )
+    assert kept(r"id LIKE 'a\\b'", table) == ["a\\b"]
 
 
 def test_nan_is_a_missing_value() -> None:
