@@ -214,3 +214,20 @@ def test_numbers_stored_as_texts_are_no_metadata(store: FeatureStore, tmp_path: 
     assert "Store it as numbers" in caught.value.next
     assert bring(store, tmp_path / "v.parquet", metadata=["f"]).columns == ("g",)
     assert store.samples("new").column("plate").to_pylist() == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("header", ["", "Unnamed: 0", "__index_level_0__"])
+def test_numbers_of_rows_are_no_feature_unless_they_are_the_ids(
+    store: FeatureStore, tmp_path: Path, header: str
+) -> None:
+    (tmp_path / "v.csv").write_text(f"{header},id,f\n0,a,0.5\n1,b,1.5\n")
+    done = bring(store, tmp_path / "v.csv")
+    assert done.columns == ("f",)
+    assert "was passed over" in done.notes[0]
+    assert store.samples("new").column_names[-1] == "mpp"
+
+
+def test_an_index_of_pandas_may_hold_the_ids(store: FeatureStore, tmp_path: Path) -> None:
+    pd.DataFrame({"f": [0.5, 1.5]}, index=["a", "b"]).to_parquet(tmp_path / "v.parquet")
+    assert bring(store, tmp_path / "v.parquet", id="__index_level_0__").columns == ("f",)
+    assert store.features("new", "mine/last").sample_ids == ["a", "b"]

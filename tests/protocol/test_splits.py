@@ -206,6 +206,14 @@ def test_files_as_other_programs_write_them(tmp_path, text):
     assert (first.train, first.test, second.train, second.test) == (["s0"], ["s2"], ["s2"], ["s0"])
 
 
+def test_ids_that_differ_in_blanks_or_accents_are_found(tmp_path):
+    samples = make_samples(["a", "b"] * 2, ["g", "h"] * 2)
+    samples = samples.set_column(0, "id", pa.array(["x ", "y", "y ", "o\u0308"]))
+    path = write(tmp_path / "s.csv", "id,role\nx,train\ny,test\n\u00f6,val\n")
+    (fold,) = make_split(samples, make_record(None), "f", from_file=path).folds()
+    assert (fold.train, fold.test, fold.val) == (["x "], ["y"], ["o\u0308"])
+
+
 def test_a_parquet_file(tmp_path):
     columns = {"id": ["s0", "s2"], "role": pa.array(["train", "test"]).dictionary_encode(), "fold": [None, None]}
     parquet.write_table(pa.table(columns), tmp_path / "s.parquet")
