@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken
 from histokit.backbones.cuts import Step, layer_of, outline
+from histokit.backbones.lean_imports import compiler_deferred, uninitialised
 from histokit.backbones.library_weights import LibraryWeights
 from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
@@ -48,7 +50,7 @@ class LibraryBackbone(LibraryWeights):
     def _outlined(self) -> tuple[nn.Module, list[Step]]:
         native = self._native_preprocess
         try:
-            with seeded(0):
+            with seeded(0), compiler_deferred(), uninitialised():
                 return outline(self._checked_create, native.size, len(native.mean))
         except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
             raise PluginError(
@@ -95,7 +97,7 @@ class LibraryBackbone(LibraryWeights):
         """Return the network with its weights loaded, in evaluation mode, without gradients."""
         file = self.weights_file()
         states = read_states(file) if file else None
-        with seeded(random_seed(self.weights)):
+        with seeded(random_seed(self.weights)), uninitialised() if states is not None else nullcontext():
             network = self._checked_create()
         if states is not None and file is not None:
             self.notes = self._load(network, states, file)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histokit.backbones.cuts import Step, layer_of, pooled_map, spread, trunk_cuts
+from histokit.backbones.lean_imports import library
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
@@ -104,7 +105,7 @@ class TimmBackbone(LibraryBackbone):
         return Recipe(architecture, arguments, _known_fields(configuration))
 
     def _recipe_of_registry(self) -> Recipe:
-        import timm
+        timm = library("timm")
 
         tags, asked = self._known_tags(), self.model.partition(".")[2]
         if asked and asked not in tags and self.supplied_file is None:
@@ -121,14 +122,14 @@ class TimmBackbone(LibraryBackbone):
         return self.folder is None and self.hub is None
 
     def _known_tags(self) -> Sequence[str]:
-        import timm
+        timm = library("timm")
 
         if self.architecture not in (known := model_names()):
             raise unknown_model("timm", self.architecture, known)
         return [name.partition(".")[2] for name in timm.list_models(f"{self.architecture}.*", pretrained=True)]
 
     def _default_tag(self) -> str | None:
-        import timm
+        timm = library("timm")
 
         if self.row:
             # Several curated models share timm's plain architectures.
@@ -137,7 +138,7 @@ class TimmBackbone(LibraryBackbone):
         return (configuration.tag or None) if configuration else None
 
     def _builder(self) -> Callable[..., Any]:
-        import timm
+        timm = library("timm")
 
         builder: Callable[..., Any] = timm.model_entrypoint(self.recipe.architecture)
         return builder
@@ -151,7 +152,7 @@ class TimmBackbone(LibraryBackbone):
         return str(self._configuration())
 
     def _create(self) -> nn.Module:
-        import timm
+        timm = library("timm")
 
         recipe = self.recipe
         arguments = {**recipe.arguments, **{k: resolve(k, v) for k, v in self.arguments.items()}}
@@ -164,7 +165,7 @@ class TimmBackbone(LibraryBackbone):
 
     def _prepare(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Spread the first convolution of three colours over the channels that ``in_chans`` asks for."""
-        from timm.models import adapt_input_conv
+        adapt_input_conv = library("timm.models").adapt_input_conv
 
         first = f"{getattr(network, 'pretrained_cfg', {}).get('first_conv')}.weight"
         if "in_chans" not in self.options or first not in state or state[first].shape[1] != 3:
@@ -228,7 +229,7 @@ def resolve(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if name == "mlp_layer":
-        from timm import layers
+        layers = library("timm.layers")
 
         return {"SwiGLUPacked": layers.SwiGLUPacked, "SwiGLU": layers.SwiGLU, "GluMlp": layers.GluMlp}[value]
     if name == "act_layer":
@@ -239,7 +240,7 @@ def resolve(name: str, value: Any) -> Any:
 
 
 def _known_fields(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    from timm.models import PretrainedCfg
+    PretrainedCfg = library("timm.models").PretrainedCfg
 
     # The weights come from the file that was located, whatever address a configuration still carries.
     known = {field.name for field in fields(PretrainedCfg)} - {"url", "file", "hf_hub_id", "source", "state_dict"}
@@ -292,6 +293,6 @@ def token_pooling(network: nn.Module) -> Pooling:
 
 def model_names() -> list[str]:
     """List timm's models, without the tags of their weights."""
-    import timm
+    timm = library("timm")
 
     return list(timm.list_models())

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from histokit.backbones.cuts import Step, layer_of, trunk_cuts
+from histokit.backbones.lean_imports import library
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling, Preprocess
@@ -35,7 +36,7 @@ class TorchvisionBackbone(LibraryBackbone):
     @cached_property
     def published(self) -> Any:
         """torchvision's description of the weights: an enumeration's member."""
-        from torchvision.models import get_model_weights
+        get_model_weights = library("torchvision.models").get_model_weights
 
         names, asked = self._known_tags(), self.model.partition(".")[2]
         if asked and asked not in names and self.supplied_file is None:
@@ -47,7 +48,7 @@ class TorchvisionBackbone(LibraryBackbone):
         return choices[names.index(self.tag)] if self.tag in names else choices[0]
 
     def _known_tags(self) -> Sequence[str]:
-        from torchvision.models import get_model_weights
+        get_model_weights = library("torchvision.models").get_model_weights
 
         if self.architecture not in (known := model_names()):
             raise unknown_model("torchvision", self.architecture, known)
@@ -57,13 +58,13 @@ class TorchvisionBackbone(LibraryBackbone):
         return self._known_tags()[0]
 
     def _builder(self) -> Callable[..., Any]:
-        from torchvision.models import get_model_builder
+        get_model_builder = library("torchvision.models").get_model_builder
 
         builder: Callable[..., Any] = get_model_builder(self.architecture)
         return builder
 
     def _create(self) -> nn.Module:
-        from torchvision.models import get_model
+        get_model = library("torchvision.models").get_model
 
         known = model_names()
         if self.architecture not in known:
@@ -109,6 +110,6 @@ def _renamed(_network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, T
 
 def model_names() -> list[str]:
     """List torchvision's classification models."""
-    import torchvision
+    torchvision = library("torchvision")
 
     return list(torchvision.models.list_models(module=torchvision.models))

@@ -1,0 +1,52 @@
+"""Networks are imported without torch's compiler and built without drawing what is replaced, with the same values."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from histokit.backbones.lean_imports import uninitialised
+from histokit.plugin.manager import registry
+
+
+@pytest.mark.parametrize("name", ["timm:mobilenetv2_035,pad_type=same", "torchvision:squeezenet1_1"])
+def test_the_compiler_is_not_imported_for_a_network_and_is_there_when_it_is_wanted(name):
+    code = (
+        "import sys\n"
+        "from histokit.plugin.manager import registry\n"
+        f"found = registry().backbone({name!r}, 'random')\n"
+        "assert found.layers\n"
+        "assert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
+        "from torchvision.ops.roi_align import is_compile_supported\n"
+        "assert is_compile_supported('cpu') in (True, False)\n"
+        "import torch._dynamo\n"
+        "assert torch._dynamo.config and torch._dynamo.__file__\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nothing_is_drawn_inside_and_all_is_drawn_outside():
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    with uninitialised():
+        torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 2))
+        timm.create_model("test_vit")
+    assert torch.equal(before, torch.get_rng_state())
+    torch.nn.Linear(4, 2)
+    assert not torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv2_035"])
+def test_every_value_of_a_built_network_is_the_files(name, tmp_path):
+    torch.manual_seed(1)
+    plain = timm.create_model(name).eval()
+    save_file({k: v.contiguous() for k, v in plain.state_dict().items()}, tmp_path / "net.safetensors")
+    network = registry().backbone(f"timm:{name}", str(tmp_path / "net.safetensors")).build()
+    # Buffers that a file does not hold are made by the network itself.
+    values = dict(plain.named_parameters()) | dict(plain.named_buffers())
+    found = dict(network.named_parameters()) | dict(network.named_buffers())
+    assert found.keys() == values.keys()
+    assert all(torch.equal(found[key], value) for key, value in values.items())
