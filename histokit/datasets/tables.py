@@ -19,7 +19,7 @@ from histokit.plugin.dataset import RESERVED_COLUMNS
 PARQUET = (".parquet", ".pq")
 
 #: Headers of the numbers of rows, as pandas and R write them.
-_INDEX = re.compile(r"|__index_level_\d+__|Unnamed: \d+(_level_\d+)?")
+_INDEX = re.compile(r"|__index_level_\d+__|Unnamed: \d+(\.\d+)*(_level_\d+)?")
 _NOT_STORED = re.compile(r"[.`\x00-\x1f\x7f]")
 
 
@@ -109,6 +109,9 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
             return pc.cast(column, pa.int64())
         except pa.ArrowInvalid:
             return pc.cast(column, pa.string())
+    if pa.types.is_float32(kind):
+        # By its shortest decimal: 0.1 stays 0.1, also where it is looked for.
+        column = pc.cast(column, pa.string())
     if pa.types.is_floating(kind):
         return cells.whole(pc.cast(column, pa.float64()))
     if pa.types.is_timestamp(kind):

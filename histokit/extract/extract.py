@@ -165,6 +165,8 @@ def extract(
     computed: dict[str, int] = {}
     notes = [note for plan in plans for note in plan.notes]
     if not dry_run and any(plan.open_tables for plan in plans):
+        for each in plans:
+            each.check_code()
         computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
     problems = _known_problems(store, record, samples)
     tables = tuple(
@@ -172,7 +174,8 @@ def extract(
         for plan in plans
         for table in plan.tables
     )
-    warnings = tuple(row["reason"] for row in problems if row["stage"].startswith(REMARK_STAGE))
+    remarks = (row["reason"] for row in problems if row["stage"].startswith(REMARK_STAGE))
+    warnings = (*(text for plan in plans for text in plan.warnings), *remarks)
     stages = {"ingest", "extract", *(table.name(dataset) for plan in plans for table in plan.tables)}
     problems = [{k: v for k, v in row.items() if k != "position"} for row in problems if row["stage"] in stages]
     addresses = tuple(table["address"] for table in tables)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from histokit.errors import StoreError, some
+from histokit.errors import PluginError, StoreError, some
 from histokit.extract.claims import Claim
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
@@ -151,15 +151,32 @@ class BackbonePlan:
 
     @property
     def notes(self) -> list[str]:
-        """What is to be known of the weights, and of tables that an earlier state of the plugin filled."""
+        """What is to be known of the weights."""
+        return list(self.backbone.notes)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is to be known of tables that an earlier state of the plugin filled."""
         edited = [table.address for table in self.tables if table.edited]
-        if not edited:
-            return list(self.backbone.notes)
-        return [
-            *self.backbone.notes,
-            f"The code of {self.backbone.plugin} is not the one that made {some(edited, 3)}: where other vectors come "
-            "out now, raise `version` of the backbone, and they are made anew.",
-        ]
+        raised = "raise `version` of the backbone, and they are made anew"
+        return [f"{self._other_code(edited)}: where other vectors come out now, {raised}."] if edited else []
+
+    def _other_code(self, edited: Sequence[str]) -> str:
+        return f"The code of {self.backbone.plugin} is not the one that made {some(list(edited), 3)}"
+
+    def check_code(self) -> None:
+        """Raise where vectors would be added to those of an earlier state of the plugin.
+
+        Raises
+        ------
+        PluginError
+        """
+        mixed = [table.address for table in self.open_tables if table.edited]
+        if mixed:
+            raise PluginError(
+                f"{self._other_code(mixed)}, so that vectors of two networks would stand in one table.",
+                next="Raise `version` of the backbone, and all are made anew; or bring back the code of before.",
+            )
 
     @property
     def open_tables(self) -> list[TablePlan]:

@@ -103,9 +103,11 @@ def import_features(
     if len(done.columns) > 1:
         console.note(f"they are the columns {done.columns[0]} to {done.columns[-1]}")
     if done.apart:
+        from shlex import quote
+
         console.warn(
             f"columns of numbers apart from the others are features too: {some(done.apart)}; where they are none, add "
-            f"{' '.join(f'--metadata {name}' for name in done.apart[:3])}"
+            f"{' '.join(f'--metadata {quote(name)}' for name in done.apart[:3])}"
         )
     for note in done.notes:
         console.warn(note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histokit.errors import DataError, StoreError, some
 from histokit.plugin import inert_pickle
@@ -212,7 +212,16 @@ class _Fit:
     def _fits(self, key: str, value: Tensor) -> bool:
         if key not in self.given:
             return key.endswith("num_batches_tracked")
-        return self.given[key].shape == value.shape
+        return self.given[key].shape == value.shape and not self._strange(key)
+
+    def _strange(self, key: str) -> str | None:
+        """Return what a tensor is that cannot stand for one of floating-point numbers."""
+        tensor, wanted = self.given[key], self.expected[key]
+        if tensor.is_meta or tensor.layout != wanted.layout:
+            return "empty" if tensor.is_meta else "sparse"
+        if wanted.is_floating_point() and tensor.dtype not in _numbers():
+            return str(tensor.dtype).removeprefix("torch.")
+        return None
 
     def fill(self) -> None:
         """Put the tensors into the network."""
@@ -240,10 +249,17 @@ class _Fit:
         """Return the error that says what does not fit."""
         missing = [key for key in self.misfits if key not in self.given]
         reshaped = [key for key in self.misfits if key in self.given]
+        strange = [f"{k} is {what}" for k in reshaped if (what := self._strange(k))]
+        reshaped = [k for k in reshaped if self.given[k].shape != self.expected[k].shape]
         shapes = [f"{k} is {tuple(self.given[k].shape)}, not {tuple(self.expected[k].shape)}" for k in reshaped]
         parts = [
             f"{len(keys)} {what}: {some(keys, _SHOWN)}"
-            for keys, what in ((missing, "missing"), (self.superfluous, "superfluous"), (shapes, "of another shape"))
+            for keys, what in (
+                (missing, "missing"),
+                (self.superfluous, "superfluous"),
+                (shapes, "of another shape"),
+                (strange, "of another kind of numbers"),
+            )
             if keys
         ]
         return StoreError(
@@ -251,6 +267,12 @@ class _Fit:
             next=f"Give weights of {name!r}, or name the network and the builder options that these weights are of.",
             details={"missing": missing, "superfluous": self.superfluous, "reshaped": reshaped},
         )
+
+
+def _numbers() -> tuple[Any, ...]:
+    import torch
+
+    return torch.float16, torch.bfloat16, torch.float32, torch.float64
 
 
 def _make_identity(network: nn.Module, module: str) -> None:

@@ -211,7 +211,8 @@ class _Evaluation:
             listed = [int(value) for value in listed if value == value.to_integral_value() and int(value) in _INT64]
             values = values.cast(pa.int64())
         elif kind == "number":
-            listed = [float(value) for value in listed]
+            # is_in compares bits: adding 0 makes -0.0 and 0.0 one number, as they are.
+            listed, values = [float(value) + 0.0 for value in listed], pc.add(values.cast(pa.float64()), 0.0)
         found = pc.is_in(values, value_set=pa.array(listed, values.type))
         return pc.if_else(pc.is_valid(values), found, pa.scalar(None, pa.bool_()))
 

@@ -73,6 +73,8 @@ class _Repair:
     def run(self, found: Verification) -> None:
         for name in sorted({finding.table for finding in found.findings if _is_useless(finding)}):
             self._move(name)
+        # What was moved is no longer missed.
+        self.database.accept()
         for table in DOCUMENTS:
             for row in self._rows(table):
                 if not _is_record(row):

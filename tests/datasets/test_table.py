@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from histokit.datasets import tables
 from histokit.datasets.table import Table
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
@@ -270,3 +271,14 @@ def test_missing_numbers_are_none_in_either_form(root):
 def test_mpp_that_is_text(root):
     with pytest.raises(DataError, match="has mpp='x'"):
         read(root, "image,mpp\na.png,x\n")
+
+
+def test_single_precision_of_parquet_is_its_shortest_decimal(tmp_path):
+    column = pa.chunked_array([pa.array([0.1, 0.2, None, 1.1], pa.float32())])
+    assert tables.plain(column).to_pylist() == [0.1, 0.2, None, 1.1]
+
+
+def test_all_names_of_numbers_of_rows_are_passed_over():
+    names = ["", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0.1.1", "__index_level_0__", "Unnamed: 0_level_1"]
+    assert [name for name in names if not tables.is_index(name)] == []
+    assert not tables.is_index("Unnamed: wells")

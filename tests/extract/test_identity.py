@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 import histokit
-from histokit.errors import StoreError, UsageError
+from histokit.errors import PluginError, StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin import Backbone, Layer, Preprocess, hookimpl
 from histokit.plugin import manager as plugins
@@ -184,12 +184,19 @@ def test_edited_code_under_the_same_version_is_told(store: FeatureStore, images:
             from written import Edited as Written  # type: ignore[import-not-found]
 
             with installed(Written):
-                return histokit.extract(store, "d", "mine", layers="a").notes
+                return histokit.extract(store, "d", "mine", layers="a").warnings
 
     assert extracted(0.1) == extracted(0.1) == ()
-    (note,) = extracted(0.25)
-    assert "The code of mine 1.0 is not the one that made mine/a" in note
-    assert "raise `version`" in note
+    (warning,) = extracted(0.25)
+    assert "The code of mine 1.0 is not the one that made mine/a" in warning
+    assert "raise `version`" in warning
+    extra = next(images.rglob("*.png"))
+    Image.open(extra).rotate(90).save(extra.with_name("more.png"))
+    ingest(store, images)
+    with pytest.raises(PluginError, match="vectors of two networks would stand in one table") as caught:
+        extracted(0.25)
+    assert "Raise `version`" in caught.value.next
+    assert extracted(0.1) == ()
 
 
 def test_a_batch_that_memory_cannot_hold(store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -317,3 +317,30 @@ def test_what_does_not_fit_is_named_and_nothing_is_loaded(tmp_path, state, chang
 def test_many_keys_are_counted(tmp_path):
     with pytest.raises(StoreError, match="and 2 more"):
         fill(Net(), {"fc.weight": torch.zeros(3, 4), "fc.bias": torch.zeros(3)}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda t: (t * 10).to(torch.int8), "is int8"),
+        (lambda t: t.to(torch.int32), "is int32"),
+        (lambda t: t > 0, "is bool"),
+        (lambda t: t.to(torch.complex64), "is complex64"),
+        (lambda t: t.to(torch.float8_e4m3fn), "is float8_e4m3fn"),
+        (lambda t: torch.empty_like(t, device="meta"), "is empty"),
+        (lambda t: t.to_sparse(), "is sparse"),
+    ],
+)
+def test_tensors_that_hold_no_floating_point_numbers_are_refused(tmp_path, state, made, said):
+    strange = {key: made(value) if value.dim() > 1 else value for key, value in state.items()}
+    with pytest.raises(StoreError, match=f"of another kind of numbers: .* {said}"):
+        load_states(Net(), {(): strange}, name="net", origin=tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_widths_of_floating_point_numbers_are_taken(tmp_path, state, dtype):
+    network = Net()
+    given = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    load_states(network, {(): given}, name="net", origin=tmp_path / "x.pth")
+    assert {value.dtype for value in network.parameters()} == {torch.float32}
+    assert torch.allclose(network.fc.weight, state["fc.weight"], atol=1e-2)

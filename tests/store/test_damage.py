@@ -173,13 +173,16 @@ def test_a_repair_puts_aside_what_is_damaged_and_keeps_the_rest(toy: FeatureStor
 
 def test_a_repair_moves_tables_that_cannot_be_read(toy: FeatureStore) -> None:
     newest(toy.uri / "problems.lance").write_bytes(b"rubbish")
+    for file in (toy.uri / "runs.lance" / "data").iterdir():
+        file.write_bytes(file.read_bytes()[:100])
     (features,) = [table.name for table in toy.feature_tables()]
     for file in (toy.uri / f"{features}.lance" / "data").iterdir():
         file.write_bytes(b"rubbish")
-    assert {f.table for f in repair(Store(toy.uri)).findings} == {"problems", features}
+    assert {f.table for f in repair(Store(toy.uri)).findings} == {"problems", "runs", features}
     mended = Store(toy.uri)
     assert verify(mended).ok
     assert len(mended.problems("toy")) == 0
+    assert mended.runs() == []
     assert len(list((toy.uri / DAMAGED).rglob("*.lance"))) > 2
 
 

@@ -415,3 +415,9 @@ def test_runs_are_filtered_by_their_facts(toy: Any) -> None:
     with pytest.raises(UsageError, match="no column 'clasifier'") as caught:
         histokit.compare(toy, where="clasifier = 'svm'")
     assert "Did you mean 'classifier'" in caught.value.next
+
+
+def test_zeros_of_both_signs_are_one_number() -> None:
+    table = pa.table({"id": ["a", "b", "c", "d"], "w": pa.array([0.0, -0.0, 1.5, None])})
+    assert kept("w = 0", table) == kept("w IN (0)", table) == kept("w IN (-0.0, 7)", table) == ["a", "b"]
+    assert kept("w NOT IN (0)", table) == ["c"]
