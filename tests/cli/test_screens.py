@@ -235,6 +235,7 @@ def test_quiet_keeps_warnings_and_results(hard, monkeypatch):
 
 
 def test_a_bar_has_room_at_every_width(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     from tests.cli.screens import terminal
