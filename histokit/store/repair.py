@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from histokit.errors import StoreError
-from histokit.store.database import FEATURES, quote
+from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
 from histokit.store.findings import Finding, Verification
 from histokit.store.problems import CHECK, is_sound
@@ -22,6 +23,7 @@ from histokit.store.verify import Progress, verify
 
 #: Where tables are moved and removed records are written.
 DAMAGED = "damaged"
+AFTERWARDS = "Bring it back from a copy of the store, or make it again"
 
 #: Findings about a whole table that make it useless; of feature tables, also those about rows.
 _USELESS = {"unreadable", "schema"}
@@ -43,7 +45,7 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
     Returns
     -------
     Verification
-        What was found before.
+        What was found before, and what to do now.
 
     Raises
     ------
@@ -58,7 +60,9 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
         store.database.accept()
         _Repair(store).run(found)
         store.database.accept()
-    return found
+    # What could have been done before is no advice any more.
+    findings = tuple(replace(f, next=AFTERWARDS) if f.next == RESTORE else f for f in found.findings)
+    return replace(found, findings=findings)
 
 
 class _Repair:

@@ -161,6 +161,7 @@ def test_a_repair_puts_aside_what_is_damaged_and_keeps_the_rest(toy: FeatureStor
     assert cli.run(["store", "repair", "--store", str(toy.uri), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["findings"]
     assert {(f["table"], f["kind"]) for f in found} == {("selections", "lost"), ("runs", "document"), ("models", "run")}
+    assert "store repair" not in " ".join(f["next"] for f in found), "it was just done"
     mended = Store(toy.uri)
     assert verify(mended).ok
     assert [run.id for run in mended.runs()] == ["ffff0000"]
