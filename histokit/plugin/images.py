@@ -99,6 +99,10 @@ def read_image(path: Path, bits: int | None = None) -> Pixels:
     raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
 
 
+#: What is handed to Pillow, whose other decoders read no images of tissue; one for PostScript starts Ghostscript.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "WEBP", "DIB", "ICO", "PCX", "SGI", "TGA")
+
+
 def reader_mark(path: Path) -> bytes:
     """Return bytes that are not empty where `read_image` reads a file otherwise than it once did."""
     if path.suffix.lower() in _UNMARKED:
@@ -131,7 +135,7 @@ def _read(path: Path, file: io.BufferedReader, bits: int | None) -> Pixels:
     file.seek(0)
     try:
         # By a file and not by its path, for Pillow maps files into memory by their path, and then turns some wrongly.
-        image = Image.open(file)
+        image = Image.open(file, formats=_FORMATS)
     except UnidentifiedImageError as error:
         if layout is None:
             raise

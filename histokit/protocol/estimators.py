@@ -159,11 +159,16 @@ def load(data: bytes) -> dict[str, Any]:
     Raises
     ------
     DataError
-        If it holds a type that is not on the fixed list.
+        If it holds a type that is not on the fixed list, or is damaged.
     """
-    io = _skops()
-    unknown = sorted(set(io.get_untrusted_types(data=data)) - set(TRUSTED))
+    io, again = _skops(), "Train it again with --force."
+    try:
+        unknown = sorted(set(io.get_untrusted_types(data=data)) - set(TRUSTED))
+        model: dict[str, Any] = {} if unknown else io.loads(data, trusted=list(TRUSTED))
+    except Exception as error:
+        # What was changed on disk may fail anywhere in skops.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"The stored model is damaged ({reason}).", next=again) from error
     if unknown:
-        raise DataError(f"The stored model holds {', '.join(unknown)}.", next="Train it again with --force.")
-    model: dict[str, Any] = io.loads(data, trusted=list(TRUSTED))
+        raise DataError(f"The stored model holds {', '.join(unknown)}.", next=again)
     return model

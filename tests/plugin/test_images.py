@@ -365,3 +365,14 @@ def test_a_changed_image_and_one_that_could_not_be_read_are_opened_anew(tmp_path
     assert recent.read(grey(path, 1)).max() == 1
     assert recent.read(grey(path, 2, side=5)).max() == 2
     assert pickle.loads(pickle.dumps(recent)).read(path).max() == 2
+
+
+def test_postscript_is_no_image_and_starts_nothing(tmp_path, monkeypatch):
+    text = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "x.png").write_bytes(text)
+    started = []
+    monkeypatch.setattr("subprocess.check_call", lambda *arguments, **_: started.append(arguments))
+    monkeypatch.setattr("subprocess.run", lambda *arguments, **_: started.append(arguments))
+    with pytest.raises(DataError, match="is not an image"):
+        read_image(tmp_path / "x.png")
+    assert started == []

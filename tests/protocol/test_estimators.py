@@ -145,6 +145,18 @@ def test_what_liblinear_takes_for_converged_is_judged_too():
     assert converged("svm", fit_method(Method("svm"), {"C": 10.0}, X, y), X, y)
 
 
+@pytest.mark.parametrize(
+    "damage", [lambda d: b"", lambda d: d[: len(d) // 2], lambda d: d.replace(b"schema", b"scheme")]
+)
+def test_damaged_models_are_named(damage):
+    X, y = samples(40, 3, "scales and offsets")
+    data = dump({"estimator": fit_method(Method("svm"), {"C": 1.0}, X, y)})
+    assert load(data)
+    with pytest.raises(DataError, match="stored model is damaged") as caught:
+        load(damage(data))
+    assert "--force" in caught.value.next
+
+
 def test_models_of_other_types_are_refused():
     with pytest.raises(DataError, match="stored model holds"):
         load(dump({"estimator": Fraction(1, 2)}))
