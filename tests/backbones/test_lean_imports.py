@@ -50,3 +50,16 @@ def test_every_value_of_a_built_network_is_the_files(name, tmp_path):
     found = dict(network.named_parameters()) | dict(network.named_buffers())
     assert found.keys() == values.keys()
     assert all(torch.equal(found[key], value) for key, value in values.items())
+
+
+def test_nothing_is_drawn_until_it_fits_whatever_was_in_the_memory():
+    from torch.nn.init import trunc_normal_
+
+    weights = [torch.nn.Parameter(torch.full((50,), 1e9)) for _ in range(2)]
+    with uninitialised():
+        trunc_normal_(weights[0], std=0.02)
+        torch.nn.init.trunc_normal_(weights[1], mean=5.0, std=1.0, a=4.0, b=6.0)
+        plain = torch.full((4,), 1e9).normal_()
+    assert plain.tolist() == [0.0] * 4
+    drawn = trunc_normal_(torch.empty(1000), std=1.0, a=-1.0, b=1.0)
+    assert 0.3 < drawn.std() < 0.7
