@@ -21,7 +21,7 @@ def changed_since(store: Store, run: RunRecord) -> list[str]:
         samples = store.samples(run.dataset, ["id", "content"])
     except StoreError as error:
         return [f"the samples of {run.dataset!r} cannot be looked at: {error.message}"]
-    wanted = set(store.predictions(run.id).column("id").to_pylist())
+    wanted = set(store.predictions_of([run], ["run", "id"])[run.id].column("id").to_pylist())
     rows = [row for row in samples.to_pylist() if row["id"] in wanted]
     if samples_digest([row["id"] for row in rows], [row["content"] for row in rows]) == run.predicted:
         return []

@@ -273,8 +273,7 @@ def _compute(
     from histokit.extract.writer import Writer
     from histokit.store.allocator import kept_memory
 
-    for kind in ("samples", "files"):
-        store.ingested(record, kind).verify()
+    store.ingested(record, "samples").verify()
     ingested = open_files(store, record)
     chosen = choose_device(device)
     writer = Writer(store, record.name)

@@ -32,7 +32,7 @@ class Samples:
     def __init__(self, store: Store, record: DatasetRecord):
         self._name, self._database = f"samples.{record.name}", store.database
         self._ingested = store.ingested(record, "samples")
-        self._rows = self._ingested.open()
+        self._rows = self._ingested.table
         self.count = int(self._rows.count_rows())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:

@@ -37,12 +37,13 @@ class IngestedFiles:
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         self._outdated = reader < READER_REVISION
-        self._files = None if files is None else files.open()
+        self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
         keys, states = np.empty(count, np.uint64), np.empty((count, 2), np.int64)
         start = 0
-        for batch in () if files is None else files.batches(_COLUMNS):
+        # The digests are read as well, so that one pass tells whether all is what was written.
+        for batch in () if files is None else files.batches([*_COLUMNS, "digest"]):
             here = slice(start, start + len(batch))
             keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
             states[here] = np.column_stack([batch.column(name).fill_null(-1) for name in _COLUMNS[1:]])

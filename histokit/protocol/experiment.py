@@ -195,7 +195,7 @@ def prepare(
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
-    notes += _label_notes(features, target, chosen.group or record.group)
+    notes += _label_notes(features, contents, target, chosen.group or record.group)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
@@ -252,10 +252,11 @@ def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> Fea
     return features.where(present)
 
 
-def _label_notes(features: FeatureSet, target: str | None, group: str | None) -> list[str]:
+def _label_notes(
+    features: FeatureSet, contents: Mapping[str, bytes], target: str | None, group: str | None
+) -> list[str]:
     """Say which labels contradict each other, and which labels and groups are nearly equal names."""
     what, labels = target or "label", features.column(target or "label")
-    contents = dict(zip(features.sample_ids, features.content, strict=True))
     notes = conflict_notes(contents, dict(zip(features.sample_ids, labels, strict=True)), what)
     for name, values in {what: labels, **({group: features.column(group)} if group else {})}.items():
         notes += alike_notes(name, [value if isinstance(value, str) else None for value in values])

@@ -160,7 +160,7 @@ def _kept_versions(store: Store) -> dict[str, int]:
 def _remove_unnamed(store: Store, dry_run: bool) -> dict[str, int]:
     """Remove what processes that were killed left and no record names; return table → number of rows."""
     documents = Documents(store.database)
-    found = Results(store.database, documents).remove_unnamed(dry_run)
+    found = Results(documents).remove_unnamed(dry_run)
     return {**found, UNFINISHED: Unfinished(store.database).collect(dry_run)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -31,11 +32,11 @@ class Ingested:
     def __init__(self, database: Database, record: DatasetRecord, kind: str):
         self.database, self.record, self.kind = database, record, kind
         self.name = f"{kind}.{record.name}"
-        self.version = record.versions.get(kind)
 
-    def open(self) -> Any:
-        """Open the Lance table itself."""
-        return self.database.table(self.name, self.version)
+    @cached_property
+    def table(self) -> Any:
+        """The Lance table itself, opened once."""
+        return self.database.table(self.name, self.record.versions.get(self.kind))
 
     def read(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
         """Return the rows that a filter keeps, in the order of ingestion.
@@ -47,7 +48,7 @@ class Ingested:
         UsageError
             If the filter is no condition over the columns.
         """
-        schema = self.open().schema
+        schema = self.table.schema
         wanted, condition = columns, None
         if where is not None:
             condition = Filter(where)
@@ -66,11 +67,12 @@ class Ingested:
         ------
         StoreError
         """
-        schema = self.open().schema
+        table, schema = self.table, self.table.schema
         digests = ColumnDigests(schema if columns is None else pa.schema([schema.field(name) for name in columns]))
-        for batch in self.database.batches(self.name, columns, size=size or _AT_ONCE, version=self.version):
-            digests.add(batch)
-            yield batch
+        with self.database.reading(self.name):
+            for batch in table.to_batches(columns=columns, batch_size=size or _AT_ONCE, scan_in_order=True):
+                digests.add(batch)
+                yield batch
         self._check(digests.result())
 
     def verify(self) -> None:

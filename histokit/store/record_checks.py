@@ -48,7 +48,7 @@ def check_records(
         if f"splits.{header['dataset']}" not in unreadable:
             yield from _split(store, header, datasets.get(header["dataset"]))
     runs = [RunRecord.from_json(d) for d in documents.get("runs", [])]
-    results = Results(store.database, Documents(store.database))
+    results = Results(Documents(store.database))
     if "predictions" not in unreadable:
         for start in range(0, len(runs), _RUNS_AT_ONCE):
             batch = runs[start : start + _RUNS_AT_ONCE]
@@ -79,7 +79,7 @@ def _split(store: Store, header: Mapping[str, Any], record: DatasetRecord | None
     if header["source"] == PUBLISHED and record is not None:
         again = ingest_command(record)
     try:
-        SplitTables(store.database, Documents(store.database)).read(header)
+        SplitTables(Documents(store.database)).read(header)
     except StoreError as error:
         yield Finding(table, "split", error.message, f"Make it again: {again}")
 

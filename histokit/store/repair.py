@@ -69,8 +69,8 @@ class _Repair:
     def __init__(self, store: Store):
         self.store, self.database = store, store.database
         self.documents = Documents(store.database)
-        self.results = Results(store.database, self.documents)
-        self.splits = SplitTables(store.database, self.documents)
+        self.results = Results(self.documents)
+        self.splits = SplitTables(self.documents)
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         self.folder = store.uri / DAMAGED / now
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
 from histokit.store.checks import changed_columns, column_digests
-from histokit.store.database import RESTORE, Database, quote
+from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord, split_by_run
 
@@ -28,13 +28,12 @@ class Results:
 
     Parameters
     ----------
-    database : Database
     documents : Documents
     """
 
-    def __init__(self, database: Database, documents: Documents):
-        self.database = database
+    def __init__(self, documents: Documents):
         self.documents = documents
+        self.database = documents.database
 
     def find(self, run_id: str) -> RunRecord | None:
         """Return the run of exactly this id, if there is one."""

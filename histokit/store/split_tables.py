@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import StoreError
-from histokit.store.database import Database, quote
+from histokit.store.database import quote
 from histokit.store.documents import Documents
 from histokit.store.records import SPLIT_SCHEMA, DatasetRecord, Split
 
@@ -21,13 +21,12 @@ class SplitTables:
 
     Parameters
     ----------
-    database : Database
     documents : Documents
     """
 
-    def __init__(self, database: Database, documents: Documents):
-        self.database = database
+    def __init__(self, documents: Documents):
         self.documents = documents
+        self.database = documents.database
 
     def headers(self, dataset: str, record: DatasetRecord | None) -> dict[str, dict[str, Any]]:
         """Return name → header of the splits of a dataset, by name."""

@@ -37,8 +37,8 @@ class Store:
         self.uri = Path(uri)
         self.database = Database(self.uri)
         self._documents = Documents(self.database)
-        self._splits = SplitTables(self.database, self._documents)
-        self._results = Results(self.database, self._documents)
+        self._splits = SplitTables(self._documents)
+        self._results = Results(self._documents)
         self._problems = Problems(self.database)
 
     # -- datasets and samples
@@ -187,8 +187,8 @@ class Store:
             If another process has made another split of this name since.
         """
         with self.database.committing():
-            record = self.find_dataset(split.dataset)
-            now = self.split_digest(split.dataset, split.name)
+            headers = self._splits.headers(split.dataset, self.find_dataset(split.dataset))
+            now = headers.get(split.name, {}).get("digest")
             if before is not ANY and now not in (None, split.digest, before):
                 raise StoreError(
                     f"Another process has just made the split {split.name!r} of {split.dataset!r} in another way.",
@@ -197,7 +197,7 @@ class Store:
             self._splits.write_rows(split)
             keys = {"dataset": split.dataset, "name": split.name}
             self._documents.save("splits", keys, split.header())
-            self._splits.remove_others(split.dataset, self._splits.headers(split.dataset, record).values())
+            self._splits.remove_others(split.dataset, {**headers, split.name: split.header()}.values())
 
     # -- problems
 

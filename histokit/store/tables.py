@@ -104,10 +104,8 @@ class Tables:
         with self.reading(name):
             return int(table.count_rows(where))
 
-    def read(
-        self, name: str, columns: Sequence[str] | None = None, where: str | None = None, version: int | None = None
-    ) -> pa.Table:
-        """Read rows in the order of insertion, as they are now or were in an earlier version.
+    def read(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """Read rows in the order of insertion.
 
         Parameters
         ----------
@@ -115,34 +113,27 @@ class Tables:
         columns : sequence of str, optional
         where : str, optional
             In Lance's SQL, and ours alone; what users write is read by `histokit.store.filters`.
-        version : int, optional
-            The newest where not given.
 
         Raises
         ------
         StoreError
             If the table is damaged or too new.
         """
-        table = self._open(name, version)
+        table = self._open(name)
         with self.reading(name):
             return table.to_table(columns=columns, filter=where, scan_in_order=True)
 
     def batches(
-        self,
-        name: str,
-        columns: Sequence[str] | None = None,
-        where: str | None = None,
-        size: int = 4096,
-        version: int | None = None,
+        self, name: str, columns: Sequence[str] | None = None, where: str | None = None, size: int = 4096
     ) -> Iterator[pa.RecordBatch]:
         """Stream rows in the order of insertion."""
-        table = self._open(name, version)
+        table = self._open(name)
         with self.reading(name):
             yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
 
-    def scan(self, name: str, version: int | None = None) -> Iterator[pa.RecordBatch]:
+    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
         """Stream all of a table in batches of some megabytes, however wide its rows are."""
-        table = self._open(name, version)
+        table = self._open(name)
         files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
         size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))

@@ -102,10 +102,10 @@ class _Verifier:
 
     def _headless(self) -> Iterator[Finding]:
         """Find what is called like a table but has no version: its manifests are lost, or it was cut off early."""
+        known = {*self.database.names(), *self.counts, *self.unreadable}
         for path in sorted(self.store.uri.glob("*.lance")):
             data = path / "data"
-            there = path.stem in self.counts or path.stem in self.unreadable or self.database.names(path.stem)
-            if not there and (path.is_file() or (data.is_dir() and any(data.iterdir()))):
+            if path.stem not in known and (path.is_file() or (data.is_dir() and any(data.iterdir()))):
                 what = "it has no version that can be read: its manifest is lost, or its first write was cut off"
                 yield Finding(path.stem, "unreadable", what, f"Move {path} away and do again what made it")
 

@@ -349,3 +349,10 @@ def test_what_killed_processes_left_and_no_record_names_goes(toy: FeatureStore) 
     assert toy.database.count("predictions") == len(rows)
     assert Unfinished(toy.database).read("running") == {"a": {"x": 1}}
     assert toy.predictions("abcd1234").equals(rows)
+
+
+def test_a_folder_without_manifests_whose_name_begins_others(toy: FeatureStore) -> None:
+    data = toy.uri / "sample.lance" / "data"
+    data.mkdir(parents=True)
+    (data / "x.lance").write_bytes(b"rows")
+    assert (only(toy).table, only(toy).kind) == ("sample", "unreadable")
