@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import sys
 
 import pytest
 from rich.cells import cell_len
@@ -188,7 +188,7 @@ def shell(script, hard_store, tmp_path, **environment):
     import subprocess
 
     errors = tmp_path / "errors"
-    command = f"exec 9>{errors}; " + script.replace("histokit", f"{shutil.which('histokit')} --store {hard_store}")
+    command = f"exec 9>{errors}; " + script.replace("histokit", f"{sys.executable} -m histokit --store {hard_store}")
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={**os.environ, **environment})
     return done, errors.read_text()
 
