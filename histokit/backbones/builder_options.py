@@ -47,7 +47,9 @@ def check_reserved(options: Iterable[str], name: str) -> None:
             raise UsageError(f"{key!r} is no builder option of {name!r}.", next="Leave it out.")
 
 
-def check_taken(network: Any, options: Iterable[str], builder: Callable[..., Any], name: str) -> None:
+def check_taken(
+    network: Any, options: Iterable[str], builder: Callable[..., Any], name: str, origin: str | None = None
+) -> None:
     """Raise where a network's class takes any option without a word, and one is known nowhere beside it.
 
     Raises
@@ -59,7 +61,7 @@ def check_taken(network: Any, options: Iterable[str], builder: Callable[..., Any
         known = known_options(builder)
         for key in options:
             if key not in known:
-                raise _unknown(key, known, name)
+                raise _unknown(key, known, name, origin)
 
 
 def build_error(
@@ -84,14 +86,20 @@ def build_error(
     origin : str, optional
         The file that the options stand in, where it is not the name.
     """
-    match = _UNEXPECTED.search(str(error))
-    if match and match[1] in given:
-        return _unknown(match[1], known_options(builder), name, origin)
+    key = unexpected(error)
+    if key in given:
+        return _unknown(key, known_options(builder), name, origin)
     options = ", ".join(f"{key}={value}" for key, value in given.items())
     return UsageError(
         f"{library} cannot build {name!r} with the options {options}{_in(origin)}: {error}.",
         next=f"Mend or leave out the options: {name}" if origin is None else f"Mend model_args{_in(origin)}.",
     )
+
+
+def unexpected(error: Exception) -> str:
+    """Return the argument that a builder does not know, by its error; empty for another error."""
+    match = _UNEXPECTED.search(str(error))
+    return match[1] if match else ""
 
 
 def _unknown(key: str, known: Iterable[str], name: str, origin: str | None = None) -> UsageError:

@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histokit.backbones.builder_options import build_error, check_reserved, check_taken
+from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
 from histokit.backbones.cuts import Step, layer_of, outline
 from histokit.backbones.lean_imports import compiler_deferred, uninitialised
 from histokit.backbones.library_weights import LibraryWeights
-from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.errors import DataError, PluginError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.checkpoint import load_states, read_states
 from histokit.plugin.weights import (
@@ -109,28 +109,41 @@ class LibraryBackbone(LibraryWeights):
 
     def _checked_create(self) -> nn.Module:
         check_reserved(self.options, self.base_name)
-        given, origin = self.options, None
-        if not given and self._file_arguments:
-            given, origin = dict(self._file_arguments), self._origin_of_arguments
+        told = dict(self._arguments_of_file)
+        check_reserved(told, f"{self.base_name} in {self._origin_of_arguments}")
+        only_told = {key: value for key, value in told.items() if key not in self.options}
         try:
             network = self._create()
         except NotImplementedError:
             raise
         except (TypeError, ValueError, AssertionError, RuntimeError, AttributeError, KeyError) as error:
-            if not given:
+            if not (only_told or self.options):
                 raise
+            of_file = bool(only_told) and (not self.options or unexpected(error) in only_told)
+            given, origin = (only_told, self._origin_of_arguments) if of_file else (self.options, None)
             raise build_error(error, given, self._builder(), self.library, self.base_name, origin) from error
         check_taken(network, self.options, self._builder(), self.base_name)
+        check_taken(network, self.file_arguments, self._builder(), self.base_name, self._origin_of_arguments)
+        self._check_width(network)
         return network
 
     @property
-    def _file_arguments(self) -> Mapping[str, Any]:
+    def _arguments_of_file(self) -> Mapping[str, Any]:
         """Return builder options that stand in a file."""
-        return {}
+        return self.told_arguments
 
     @property
     def _origin_of_arguments(self) -> str | None:
-        return None
+        return ", ".join(str(file) for file, network in self._networks.items() if network["model_args"]) or None
+
+    def _check_width(self, network: nn.Module) -> None:
+        for file, told in self._networks.items():
+            widths = self._widths(network)
+            if told["num_features"] is not None and widths and told["num_features"] not in widths:
+                raise DataError(
+                    f"{file}: num_features is {told['num_features']}; {self.name!r} has {max(widths)}.",
+                    next="Name the network that the weights are of, or mend num_features and model_args in the file.",
+                )
 
     def _load(self, network: nn.Module, states: States, file: Path) -> list[str]:
         return load_states(
@@ -162,6 +175,10 @@ class LibraryBackbone(LibraryWeights):
     @abstractmethod
     def _heads(self, network: nn.Module) -> Sequence[str]:
         """Return the names of the classifier modules."""
+
+    @abstractmethod
+    def _widths(self, network: nn.Module) -> set[int]:
+        """Return the numbers of features that go into the network's head."""
 
     @abstractmethod
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:

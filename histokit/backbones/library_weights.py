@@ -13,7 +13,14 @@ from histokit.backbones.builder_options import parse_options
 from histokit.backbones.rows import Row
 from histokit.errors import DataError, UsageError
 from histokit.plugin.backbone import Backbone, BackboneRequest, Preprocess
-from histokit.plugin.sidecar import beside_file, declared, preprocess_from, read_object
+from histokit.plugin.sidecar import (
+    beside_file,
+    configuration_beside,
+    declared,
+    network_fields,
+    preprocess_from,
+    read_object,
+)
 from histokit.plugin.weights import PRETRAINED, Source, local_file, locate, normalise_weights, random_seed
 from histokit.plugin.weights_folder import file_stem, in_folder, lying, strays
 
@@ -51,7 +58,7 @@ class LibraryWeights(Backbone, ABC):
     @property
     def arguments(self) -> dict[str, Any]:
         """What the library's builder is called with."""
-        return {**(self.row.arguments if self.row else {}), **self.options}
+        return {**(self.row.arguments if self.row else {}), **self.told_arguments, **self.options}
 
     @property
     def architecture(self) -> str:
@@ -102,6 +109,7 @@ class LibraryWeights(Backbone, ABC):
     @cached_property
     def preprocess(self) -> Preprocess:  # type: ignore[override]
         """What the configuration of the weights says, and a JSON file beside them."""
+        self._check_architecture()
         found = self._native_preprocess
         for file, document in self._documents.items():
             found = preprocess_from(document, found, str(file))
@@ -120,6 +128,39 @@ class LibraryWeights(Backbone, ABC):
         found: dict[Path, Mapping[str, Any]] = {own: read_object(own)} if own is not None else {}
         sidecar = beside_file(self.supplied_file) if self.supplied_file is not None else None
         return found if sidecar is None else {**found, sidecar: read_object(sidecar)}
+
+    @cached_property
+    def _networks(self) -> dict[Path, dict[str, Any]]:
+        """Return what each of these files says of the network."""
+        return {file: network_fields(document, str(file)) for file, document in self._documents.items()}
+
+    def _check_architecture(self) -> None:
+        """Raise where a file beside the weights says that they are of another network."""
+        for file, network in self._networks.items():
+            said = network["architecture"]
+            if said is not None and said.partition(".")[0] != self._asked_architecture:
+                raise UsageError(
+                    f"{file} says that the weights are of {said!r}, and {self.name!r} is "
+                    f"{'another network' if self._tagged and not self.row else repr(self._asked_architecture)}.",
+                    next=f"Write {self.library}:{said}, or mend architecture in the file.",
+                )
+
+    @property
+    def _asked_architecture(self) -> str:
+        return self.architecture
+
+    @cached_property
+    def told_arguments(self) -> dict[str, Any]:
+        """Builder options that stand in a file beside the weights; those in the backbone's name go before them."""
+        self._check_architecture()
+        return {key: value for network in self._networks.values() for key, value in network["model_args"].items()}
+
+    @property
+    def file_arguments(self) -> Mapping[str, Any]:
+        """Those of them that decide; how tokens are pooled is in the layers."""
+        own = self.row.arguments if self.row else {}
+        told = {k: v for k, v in self.told_arguments.items() if k not in self.options and k != "global_pool"}
+        return {k: v for k, v in told.items() if k not in own or own[k] != v}
 
     @cached_property
     def _stated(self) -> dict[str, Path]:
@@ -156,7 +197,7 @@ class LibraryWeights(Backbone, ABC):
         if count != len(found.mean):
             # Channels other than the three colours have no statistics of their own.
             found = replace(found, mean=(sum(found.mean) / 3,) * count, std=(sum(found.std) / 3,) * count)
-        size = self.options.get("img_size", found.size)
+        size = self.options.get("img_size", side(self.told_arguments.get("img_size", found.size)))
         if not isinstance(size, int) or size < 1:
             raise UsageError(f"{self.name!r} asks for img_size={size}.", next="Give a number of pixels, such as 224.")
         return replace(found, size=size)
@@ -176,13 +217,19 @@ class LibraryWeights(Backbone, ABC):
 
     @property
     def configuration_file(self) -> Path | None:
-        """``config.json`` in the folder that ``--weights`` names, where it is one of timm's."""
+        """``config.json`` in the folder that ``--weights`` names, or of a main file, where it is one of timm's."""
         file = Path(self.weights, "config.json")
-        return file if file.is_file() and "architecture" in read_object(file) else None
+        if file.is_file() and "architecture" in read_object(file):
+            return file
+        return configuration_beside(self.supplied_file) if self.supplied_file is not None else None
 
     @property
     def weights_notes(self) -> Sequence[str]:
         """Files in ``$HISTOKIT_WEIGHTS`` that are of the network by their name, where none of them was taken."""
+        if self.file_arguments:
+            files = ", ".join(str(file) for file, network in self._networks.items() if network["model_args"])
+            listed = ", ".join(f"{key}={value}" for key, value in self.file_arguments.items())
+            return (f"{self.name}: built with {listed}, as {files} says",)
         if self.weights != PRETRAINED or self.supplied_file is not None:
             return ()
         left = lying(strays((self.name, *self.aliases)))
@@ -213,3 +260,8 @@ class LibraryWeights(Backbone, ABC):
     @abstractmethod
     def _library_source(self) -> Source:
         """Return where the library has the weights."""
+
+
+def side(size: Any) -> Any:
+    """Return the side of a square that a configuration writes with both sides."""
+    return size[0] if isinstance(size, list) and len(size) == 2 and size[0] == size[1] else size

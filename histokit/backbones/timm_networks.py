@@ -9,14 +9,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histokit.backbones.cuts import Step, layer_of, pooled_map, spread, trunk_cuts
+from histokit.backbones.cuts import Step
 from histokit.backbones.lean_imports import library
-from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
+from histokit.backbones.library import LibraryBackbone, unknown_model
+from histokit.backbones.library_weights import side
+from histokit.backbones.timm_cuts import find_layers, token_pooling
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
 from histokit.plugin.sidecar import (
     beside_file,
     builder_fields,
+    declared,
     library_fields,
     library_preprocess,
     object_of,
@@ -70,9 +73,24 @@ class TimmBackbone(LibraryBackbone):
     @cached_property
     def recipe(self) -> Recipe:
         """How the network is built, and what timm knows of its weights."""
+        found = self._own_recipe
+        size = {file: declared(document, str(file)).get("size") for file, document in self._documents.items()}
+        told = [size[file] for file, network in self._networks.items() if network["architecture"] and size[file]]
+        if not told or self.arguments.get("dynamic_img_size"):
+            return found
+        # Networks of a fixed input are built for the size that the weights are of.
+        depth = (found.configuration.get("input_size") or (3,))[0]
+        return replace(found, configuration={**found.configuration, "input_size": (depth, told[-1], told[-1])})
+
+    @cached_property
+    def _own_recipe(self) -> Recipe:
         if self.folder is not None or self.hub is not None:
             return self._recipe_of_file(self._configuration())
         return self._recipe_of_registry()
+
+    @property
+    def _asked_architecture(self) -> str:
+        return self.architecture if self._tagged else self._own_recipe.architecture
 
     def _configuration(self) -> Path:
         own = self.folder / "config.json" if self.folder else self.configuration_file
@@ -144,12 +162,12 @@ class TimmBackbone(LibraryBackbone):
         return builder
 
     @property
-    def _file_arguments(self) -> Mapping[str, Any]:
-        return self.recipe.arguments
+    def _arguments_of_file(self) -> Mapping[str, Any]:
+        return {**self.recipe.arguments, **self.told_arguments}
 
     @property
     def _origin_of_arguments(self) -> str | None:
-        return str(self._configuration())
+        return super()._origin_of_arguments or (None if self._tagged else str(self._configuration()))
 
     def _create(self) -> nn.Module:
         timm = library("timm")
@@ -182,6 +200,11 @@ class TimmBackbone(LibraryBackbone):
         heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
         return (heads,) if isinstance(heads, str) else tuple(heads)
 
+    def _widths(self, network: nn.Module) -> set[int]:
+        # Configurations of earlier timm say the width behind the last convolution of MobileNetV3 and the like.
+        found = (getattr(network, name, None) for name in ("num_features", "head_hidden_size"))
+        return {width for width in found if width is not None}
+
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         return find_layers(network, steps)
 
@@ -190,7 +213,7 @@ class TimmBackbone(LibraryBackbone):
 
     def _library_preprocess(self) -> Preprocess:
         found = library_preprocess(self.recipe.configuration, Preprocess())
-        return replace(found, size=int(self.recipe.arguments.get("img_size", found.size)))
+        return replace(found, size=side(self.recipe.arguments.get("img_size", found.size)))
 
     def _library_licence(self) -> str | None:
         address = self.source.address if self.source.repository else None
@@ -205,6 +228,12 @@ class TimmBackbone(LibraryBackbone):
         if repository:
             return Source(repository=repository, filenames=(named,) if named else Source().filenames)
         return Source(url=configuration.get("url") or None)
+
+    @property
+    def configuration_file(self) -> Path | None:
+        """``config.json`` with the weights that are asked for, else that of the folder that is the model."""
+        own = self.folder / "config.json" if self.folder else None
+        return super().configuration_file or (own if own is not None and own.is_file() else None)
 
     @cached_property
     def supplied_file(self) -> Path | None:
@@ -251,44 +280,6 @@ def filters(network: nn.Module) -> list[Callable[..., dict[str, Tensor]]]:
     """Return timm's functions that may turn published weights into those of a network."""
     module = sys.modules[type(network).__module__]
     return [getattr(module, name) for name in FILTERS if hasattr(module, name)]
-
-
-def find_layers(network: nn.Module, steps: Sequence[Step]) -> list[Layer]:
-    """Return the cut points that timm lists for a network, and the map that the network itself pools."""
-    order = {step.module: index for index, step in enumerate(steps)}
-    widths = {entry["module"]: entry["num_chs"] for entry in _feature_info(network)}
-    listed = sorted((m for m in widths if m in order and steps[order[m]].is_map), key=order.__getitem__)
-    last = pooled_map(steps, listed)
-    found = spread(listed, steps) if listed else trunk_cuts(network, steps)
-    cuts = [m for m in found if _comparable(steps[order[m]], last, prefix_tokens(network))]
-    if last is not None and last.module not in cuts:
-        cuts = [*cuts, last.module]
-    if "attn_pool" in order and len(steps[order["attn_pool"]].shape) == 2:
-        cuts = [*cuts, "attn_pool"]
-    widths.setdefault(cuts[-1], getattr(network, "num_features", None))
-    return [layer_of(steps[order[cut]], widths.get(cut), token_pooling(network)) for cut in cuts]
-
-
-def _feature_info(network: nn.Module) -> Sequence[Mapping[str, Any]]:
-    info = getattr(network, "feature_info", [])
-    return list(getattr(info, "info", info))
-
-
-def _comparable(step: Step, last: Step | None, prefix: int) -> bool:
-    # In CaiT and XCiT the class token joins late: in the blocks before, the first token is a patch.
-    if last is None or not prefix or len(last.shape) != 3 or len(step.shape) != 3:
-        return True
-    return step.shape[1] == last.shape[1]
-
-
-def token_pooling(network: nn.Module) -> Pooling:
-    """Return how a network reduces its tokens to a vector."""
-    pool = getattr(network, "global_pool", "")
-    if pool == "max":
-        return "max"
-    if pool in ("avg", "avgmax", "catavgmax") or not prefix_tokens(network):
-        return "avg"
-    return "cls"
 
 
 def model_names() -> list[str]:

@@ -57,6 +57,12 @@ class TorchvisionBackbone(LibraryBackbone):
     def _default_tag(self) -> str | None:
         return self._known_tags()[0]
 
+    @cached_property
+    def told_arguments(self) -> dict[str, Any]:
+        """As told, without what timm writes of every network with an average in the end."""
+        told = super().told_arguments
+        return {key: value for key, value in told.items() if (key, value) != ("global_pool", "avg")}
+
     def _builder(self) -> Callable[..., Any]:
         get_model_builder = library("torchvision.models").get_model_builder
 
@@ -75,6 +81,10 @@ class TorchvisionBackbone(LibraryBackbone):
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
         return HEADS
+
+    def _widths(self, network: nn.Module) -> set[int]:
+        modules = [m for name, m in network.named_modules() if name.partition(".")[0] in HEADS[:4]]
+        return {width for m in modules if (width := getattr(m, "in_features", getattr(m, "in_channels", None)))}
 
     def _filters(self, network: nn.Module) -> Sequence[Adapt]:
         return (_renamed,)

@@ -21,7 +21,7 @@ from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
 
 #: Named anew when other weights, layers or preprocessing are found for a request.
-_MEMORY = 2
+_MEMORY = 3
 
 _LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
 
@@ -86,6 +86,7 @@ def resolve_backbone(
         version=known["version"],
         plugin=entry.distribution if entry.third_party else "",
         code=known["code"],
+        arguments=known["arguments"],
         origin="as asked for" if whole else known["origin"],
         changes=changes.to_texts() if isinstance(changes, Preprocess) else dict(changes),
         notes=tuple(known["notes"]),
@@ -104,7 +105,9 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
             next=f"Add {options}; or write them into {Path(file).with_suffix('.json')}: "
             f"{json.dumps({name: [0.5, 0.5, 0.5] for name in absent})}, with the values that it was trained with.",
         )
-    return Preprocess.from_json(known["preprocess"]).override(changes)
+    found = Preprocess.from_json(known["preprocess"]).override(changes)
+    found.check_scale(f"Preprocessing of {known['name']}")
+    return found
 
 
 def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
@@ -133,6 +136,7 @@ def _look_up(name: str, weights: str, before: Mapping[str, Any] | None) -> dict[
         "version": str(backbone.version),
         "code": _code(backbone) if _registered(name).third_party else "",
         "origin": backbone.preprocess_origin,
+        "arguments": dict(backbone.file_arguments),
         "undeclared": list(backbone.undeclared),
         "notes": list(backbone.weights_notes),
     }

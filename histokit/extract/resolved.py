@@ -43,6 +43,8 @@ class ResolvedBackbone:
         Whose preprocessing it is, in words.
     changes : mapping
         What was asked for in place of that, as texts.
+    arguments : mapping
+        What a file beside the weights says of how the network is built, where it decides.
     notes : tuple of str
         What is to be known of the weights.
     """
@@ -60,6 +62,7 @@ class ResolvedBackbone:
     code: str = ""
     origin: str = ""
     changes: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -95,9 +98,10 @@ class ResolvedBackbone:
     ) -> dict[str, Any]:
         """Return the spec of a feature table: all that its vectors depend on but the image."""
         # Left out at its default, so that the fingerprints of all tables before it stay.
-        others = {} if store_dtype == "float32" else {"store_dtype": store_dtype}
+        others: dict[str, Any] = {} if store_dtype == "float32" else {"store_dtype": store_dtype}
         others |= {} if self.version == "1" else {"version": self.version}
         others |= {"plugin": self.plugin} if self.plugin else {}
+        others |= {"arguments": dict(self.arguments)} if self.arguments else {}
         return others | {
             "backbone": self.name,
             "weights": self.weights,

@@ -20,6 +20,10 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 POOLINGS: tuple[str, ...] = ("avg", "max", "cls", "cls-mean", "none")
 RESIZES: tuple[str, ...] = ("squash", "center-square", "shortest-crop", "none")
 INTERPOLATIONS: tuple[str, ...] = ("bilinear", "bicubic", "nearest")
+#: Side of an input in pixels; a batch of one that is larger would not go into any memory.
+LARGEST_SIZE = 32_768
+#: Statistics of images on a scale of 0 to 1 are smaller; a larger std may be meant to shrink what goes in.
+LARGEST = {"mean": 1.0, "std": 2.0}
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,40 @@ class Preprocess:
                 )
         return replace(self, **convert_options(_settable, changes, "--preprocess"))
 
+    def check_scale(self, origin: str) -> None:
+        """Raise where the size, mean or std cannot be meant so: statistics of a scale of 0 to 255 for one of 0 to 1.
+
+        Not looked at where preprocessing is made, so that what is stored can be read.
+
+        Parameters
+        ----------
+        origin : str
+            Whose they are, for messages.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.size > LARGEST_SIZE and self.resize != "none":
+            raise UsageError(
+                f"{origin}: size={self.size} is too large.", next=f"Give a size of 1 to {LARGEST_SIZE:,} pixels."
+            )
+        for name in LARGEST:
+            values = getattr(self, name)
+            if hint := beyond_scale(name, values):
+                listed = ",".join(f"{value:g}" for value in values)
+                divided = ",".join(f"{value / 255:.4g}" for value in values)
+                raise UsageError(
+                    f"{origin}: {name}={listed}. {hint}", next=f"On that scale it would be: {name}={divided}"
+                )
+
+
+def beyond_scale(name: str, values: Sequence[float]) -> str:
+    """Return what is wrong with a mean or std that is not of images on a scale of 0 to 1; empty where it may be."""
+    if max(map(abs, values)) <= LARGEST[name]:
+        return ""
+    return f"Images go in on a scale of 0 to 1: divide a {name} of a scale of 0 to 255 by 255."
+
 
 def _settable(
     size: int = 224,
@@ -218,6 +256,11 @@ class Backbone:
     def weights_notes(self) -> Sequence[str]:
         """What a user should know of the weights that are taken."""
         return ()
+
+    @property
+    def file_arguments(self) -> Mapping[str, Any]:
+        """What a file beside the weights says of how the network is built; in the fingerprint of features."""
+        return {}
 
     def weights_file(self) -> Path | None:
         """Return the file whose bytes identify the weights, fetched if it must be; none where there is none.

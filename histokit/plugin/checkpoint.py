@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.errors import DataError, StoreError, some
 from histokit.plugin import inert_pickle
-from histokit.plugin.copies import Copy, copies, is_another_part, state_dicts, under
+from histokit.plugin.copies import Copy, alone, copies, equal, is_another_part, state_dicts, undecided, under
 from histokit.plugin.file_kinds import SAFETENSORS, recognise
 
 if TYPE_CHECKING:
@@ -36,9 +36,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     DataError
-        If the file is something else, cannot be read, or holds no tensors.
+        If the file is something else, cannot be read, or holds no tensors, or several sets of them of which none
+        goes before the others.
     """
-    return next(iter(read_states(path).values()))
+    states = read_states(path)
+    first, state = next(iter(states.items()))
+    shapes = {key: value.shape for key, value in state.items()}
+    alike = [p for p, s in states.items() if undecided(first, p) and {k: v.shape for k, v in s.items()} == shapes]
+    if any(not equal(state, states[other]) for other in alike):
+        raise _undecided(path, [(first, ""), *((other, "") for other in alike)])
+    return state
 
 
 def read_states(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
@@ -164,6 +171,8 @@ def load_states(
     ------
     StoreError
         If the tensors do not fit; names some keys and shapes.
+    DataError
+        If several sets of tensors fit, of which none goes before the others.
     """
     heads, expected = tuple(heads), network.state_dict()
     found = copies(states, expected, heads)
@@ -174,23 +183,36 @@ def load_states(
         best = found[0] if found else Copy((), "", next(iter(states.values())), (), 0)
         raise _Fit(network, best, heads, prepare).error(name, origin)
     chosen = fitting[0]
+    rivals = [fit.copy for fit in fitting[1:] if undecided(chosen.copy.parts, fit.copy.parts)]
+    if any(not equal(chosen.copy.tensors, copy.tensors) for copy in rivals):
+        raise _undecided(origin, [(copy.path, copy.prefix) for copy in (chosen.copy, *rivals)])
     chosen.fill()
     return [*chosen.notes(origin), *_other_copies(origin, [fit.copy for fit in fitting])]
 
 
+def _undecided(origin: Path, places: Sequence[tuple[tuple[str, ...], str]]) -> DataError:
+    listed = some([".".join((*path, *filter(None, prefix.split(".")))) for path, prefix in places], _SHOWN)
+    return DataError(
+        f"{origin} holds {len(places)} sets of weights of the network, and none goes before the others: {listed}.",
+        next=f"Save the one that is meant alone, in Python: {alone(*places[0], str(origin))}",
+    )
+
+
 def _filtered(network: nn.Module, states: States, heads: Sequence[str], filters: Sequence[Adapt]) -> list[_Fit]:
-    for state in states.values():
+    found = []
+    for path, state in states.items():
         for adapt in filters:
             try:
                 adapted = adapt(network, dict(state))
             except Exception:
                 # Written for other names than these.
                 continue
-            found = copies({(): adapted}, network.state_dict(), heads)
-            fitting = [fit for copy in found if not (fit := _Fit(network, copy, heads, None)).wrong]
+            there = copies({path: adapted}, network.state_dict(), heads)
+            fitting = [fit for copy in there if not (fit := _Fit(network, copy, heads, None)).wrong]
             if fitting:
-                return fitting
-    return []
+                found += fitting
+                break
+    return found
 
 
 class _Fit:

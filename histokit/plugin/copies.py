@@ -2,7 +2,8 @@
 
 A network's weights are found by their own names: wherever all of them stand under one prefix, there is a copy of the
 network, whatever the prefix is. Of several copies the first in this order is taken: the network itself before
-``teacher`` before ``student``, and before momentum encoders and averages of weights.
+``teacher`` before ``student``, and before momentum encoders and averages of weights. Between others, such as ``last``
+and ``best``, nobody can choose but the user.
 """
 
 from __future__ import annotations
@@ -80,7 +81,12 @@ class Copy:
     @property
     def place(self) -> str:
         """Where it is, in words; empty for the top of the file."""
-        return ".".join((*self.path, *_parts(self.prefix)))
+        return ".".join(self.parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Where it is: the keys, and the parts of the prefix."""
+        return (*self.path, *_parts(self.prefix))
 
 
 def state_dicts(document: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
@@ -170,6 +176,31 @@ def order(parts: Sequence[str]) -> tuple[int, tuple[int, ...]]:
     words = [set(re.split(r"[_\W]+", part.lower())) for part in parts]
     follows = max((i + 1 for i, marks in enumerate(FOLLOWERS) for found in words if marks & found), default=0)
     return follows, tuple(WORDS.index(part) if part in WORDS else len(WORDS) for part in parts)
+
+
+def undecided(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return whether nothing but their order in the file tells which of two copies is meant, by their places."""
+    apart = next((pair for pair in zip(one, other, strict=False) if pair[0] != pair[1]), None)
+    return apart is not None and order(one)[0] == order(other)[0] and not set(apart) & set(WORDS)
+
+
+def equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Return whether two mappings hold the same tensors under the same names."""
+    import torch
+
+    return one.keys() == other.keys() and all(
+        value.shape == other[key].shape and value.dtype == other[key].dtype and torch.equal(value, other[key])
+        for key, value in one.items()
+    )
+
+
+def alone(path: Sequence[str], prefix: str, origin: str) -> str:
+    """Return Python that saves one copy of several by itself."""
+    keys = "".join(f"[{key!r}]" for key in path)
+    safe = origin.endswith(".safetensors")
+    whole = f"safetensors.torch.load_file({origin!r})" if safe else f"torch.load({origin!r}, weights_only=True)"
+    chosen = f"{{k: v for k, v in {whole}{keys}.items() if k.startswith({prefix!r})}}" if prefix else whole + keys
+    return f"torch.save({chosen}, 'one.pth')"
 
 
 def is_counter(key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import zipfile
 from pathlib import Path
@@ -28,7 +29,6 @@ class _Kind(NamedTuple):
 
 
 _KINDS = (
-    _Kind(b"version https://git-lfs", "a pointer of Git LFS, not the file that it stands for", "Run: git lfs pull"),
     _Kind(b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it"),
     _Kind(b"\x93NUMPY", "a NumPy array"),
     _Kind(b"GGUF", "a GGUF file"),
@@ -44,7 +44,15 @@ _KINDS = (
     _Kind(b"\xff\xd8\xff", "a JPEG image", _AGAIN),
     _Kind(b"model_checkpoint_path:", "the list of a TensorFlow checkpoint's files"),
 )
+_POINTER = "a pointer of Git LFS, not the file that it stands for"
+_PULL = "Run: git lfs pull"
 _TEXTS = (
+    _Kind(b"version https://git-lfs", _POINTER, _PULL),
+    # As Git LFS wrote them before its first version, and its forerunner.
+    _Kind(b"version https://hawser", _POINTER, _PULL),
+    _Kind(b"version http://git-media", _POINTER, _PULL),
+    _Kind(b"# git-media", _POINTER, _PULL),
+    _Kind(b"/annex/objects/", "a pointer of git-annex, not the file that it stands for", "Run: git annex get FILE"),
     _Kind(b"<", "an HTML page, not the file behind it", "Get the file itself; its page may ask for a login first."),
     _Kind(b"{", "a JSON text, no tensors", "Give the file of weights that it belongs to."),
     _Kind(b"[", "a JSON text, no tensors", "Give the file of weights that it belongs to."),
@@ -116,7 +124,7 @@ def _recognise_zip(path: Path) -> str:
 
 
 def _name_other(path: Path, head: bytes, tail: bytes) -> NoReturn:
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = _text(head)
     for kinds, start in ((_KINDS, head), (_TEXTS, text)):
         for kind in kinds:
             if start.startswith(kind.begins):
@@ -132,9 +140,20 @@ def _name_other(path: Path, head: bytes, tail: bytes) -> NoReturn:
         _refuse(path, "an ONNX model", _OTHER)
     if path.suffix == ".pb":
         _refuse(path, "a graph of TensorFlow", _OTHER)
-    if head.isascii() and not re.search(rb"[\0-\x08\x0e-\x1f]", head):
-        _refuse(path, f"a text that begins with {text[:40].decode()!r}", _AGAIN)
+    if text and not re.search(rb"[\0-\x08\x0e-\x1f]", text):
+        _refuse(path, f"a text that begins with {text.decode()[:40]!r}", _AGAIN)
     _refuse(path, "of no known format for weights", "Give a file of torch.save, or a .safetensors file.")
+
+
+def _text(head: bytes) -> bytes:
+    """Return a text in UTF-8, without its mark and the blanks before it; empty for what is none."""
+    marks = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+    mark, encoding = next(((mark, name) for mark, name in marks if head.startswith(mark)), (b"", "utf-8"))
+    try:
+        # The head may end inside a letter.
+        return codecs.getincrementaldecoder(encoding)().decode(head[len(mark) :]).lstrip().encode()
+    except UnicodeDecodeError:
+        return b""
 
 
 def _refuse(path: Path, what: str, advice: str) -> NoReturn:

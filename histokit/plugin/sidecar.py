@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.plugin.backbone import INTERPOLATIONS, RESIZES, Preprocess
+from histokit.plugin.backbone import INTERPOLATIONS, LARGEST_SIZE, RESIZES, Preprocess, beyond_scale
 
 #: Fields that say something else than preprocessing.
 OTHER = ("architecture", "model_args", "num_classes", "num_features", "global_pool")
+#: What files of a model folder are called that its ``config.json`` is about.
+MAIN = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 REMARKS = ("licence", "license", "description", "origin", "name")
 
 
@@ -30,6 +32,12 @@ def beside_file(file: Path) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def configuration_beside(file: Path) -> Path | None:
+    """Return timm's ``config.json`` in the folder of a weights file that goes by a main file's name, or none."""
+    path = file.with_name("config.json")
+    return path if file.name in MAIN and path.is_file() and "architecture" in read_object(path) else None
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -39,7 +47,7 @@ def read_object(path: Path) -> dict[str, Any]:
         If the file holds something else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}).", next="Mend or remove the file.") from error
     if not isinstance(document, dict):
@@ -78,11 +86,16 @@ def declared(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
     DataError
         If a field is unknown or has an impossible value; names the file and the field.
     """
-    if "pretrained_cfg" in document or "architecture" in document:
-        library = object_of(document, "pretrained_cfg", origin) if "pretrained_cfg" in document else document
-        return library_fields(library, origin)
     own = object_of(document, "preprocess", origin) if "preprocess" in document else {}
-    changes = {k: v for k, v in document.items() if k not in ("preprocess", *OTHER, *REMARKS)}
+    library = {}
+    if "pretrained_cfg" in document or "architecture" in document:
+        nested = object_of(document, "pretrained_cfg", origin) if "pretrained_cfg" in document else document
+        library = library_fields(nested, origin)
+        if "size" in library and len(set(nested["input_size"][1:])) > 1:
+            raise _impossible("input_size", nested["input_size"], "of an equal height and width", origin)
+        changes = {k: v for k, v in document.items() if k in _FIELDS}
+    else:
+        changes = {k: v for k, v in document.items() if k not in ("preprocess", *OTHER, *REMARKS)}
     changes.update(own)
     for name, value in changes.items():
         if name not in _FIELDS:
@@ -91,7 +104,7 @@ def declared(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
                 next=f"{did_you_mean(name, _FIELDS)}Use some of {', '.join(_FIELDS)}.",
             )
         _check(_FIELDS[name], name, value, origin)
-    return changes
+    return library | changes
 
 
 def object_of(document: Mapping[str, Any], key: str, origin: str) -> Mapping[str, Any]:
@@ -106,6 +119,28 @@ def object_of(document: Mapping[str, Any], key: str, origin: str) -> Mapping[str
     if not isinstance(value, dict):
         raise DataError(f"{origin}: {key} is {_shown(value)}, not a JSON object.", next="Mend the file.")
     return value
+
+
+def network_fields(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """Return what a configuration says of the network: ``architecture``, ``model_args`` and ``num_features``.
+
+    ``global_pool`` is among ``model_args``; the number of classes is not, for heads are left out where they differ.
+
+    Raises
+    ------
+    DataError
+        If one of them has an impossible value; names the file and the field.
+    """
+    for name in ("architecture", "num_features"):
+        if document.get(name) is not None:
+            _check(_NETWORK_FIELDS[name], name, document[name], origin)
+    arguments = dict(object_of(document, "model_args", origin)) if document.get("model_args") else {}
+    arguments = {k: v for k, v in {**builder_fields(document, origin), **arguments}.items() if k != "num_classes"}
+    return {
+        "architecture": document.get("architecture"),
+        "model_args": arguments,
+        "num_features": document.get("num_features"),
+    }
 
 
 def builder_fields(document: Mapping[str, Any], origin: str) -> dict[str, Any]:
@@ -142,6 +177,7 @@ def library_fields(configuration: Mapping[str, Any], origin: str) -> dict[str, A
         if not good:
             raise _impossible("input_size", size, "channels, height and width, such as [3, 224, 224]", origin)
         changes["size"] = size[-1]
+        _check(_FIELDS["size"], "input_size", size[-1], origin)
     return changes
 
 
@@ -165,6 +201,10 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_size(value: Any) -> bool:
+    return _is_count(value) and value <= LARGEST_SIZE
+
+
 def _is_list_of(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(good, value))
 
@@ -173,9 +213,13 @@ def _is_operation(value: Any) -> bool:
     return isinstance(value, list) and [type(part) for part in value] == [str, dict]
 
 
-_NUMBERS = _Field(lambda value: _is_list_of(_is_number)(value) and bool(value), "a list of numbers, one a channel")
+def _are_numbers(value: Any) -> bool:
+    return _is_list_of(_is_number)(value) and bool(value)
+
+
+_NUMBERS = _Field(_are_numbers, "a list of numbers, one a channel")
 _FIELDS: Mapping[str, _Field] = {
-    "size": _Field(_is_count, "a whole number of at least 1"),
+    "size": _Field(_is_size, f"a whole number of 1 to {LARGEST_SIZE:,}"),
     "resize": _Field(RESIZES.__contains__, f"one of {', '.join(RESIZES)}"),
     "interpolation": _Field(INTERPOLATIONS.__contains__, f"one of {', '.join(INTERPOLATIONS)}"),
     "mean": _NUMBERS,
@@ -186,6 +230,10 @@ _FIELDS: Mapping[str, _Field] = {
 }
 
 
+_NETWORK_FIELDS: Mapping[str, _Field] = {
+    "architecture": _Field(lambda value: isinstance(value, str), "the name of a network"),
+    "num_features": _Field(_is_count, "a whole number"),
+}
 _BUILDER_FIELDS: Mapping[str, _Field] = {
     "num_classes": _Field(lambda value: value == 0 or _is_count(value), "a whole number"),
     "global_pool": _Field(lambda value: isinstance(value, str), "a name"),
@@ -195,6 +243,8 @@ _BUILDER_FIELDS: Mapping[str, _Field] = {
 def _check(field: _Field, name: str, value: Any, origin: str) -> None:
     if not field.good(value):
         raise _impossible(name, value, field.what, origin)
+    if field is _NUMBERS and (hint := beyond_scale(name, value)):
+        raise DataError(f"{origin}: {name} is {_shown(value)}. {hint}", next=f"Mend {name} in the file.")
 
 
 def _impossible(name: str, value: Any, what: str, origin: str) -> DataError:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from urllib.parse import urlparse
 
 from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.plugin.sidecar import MAIN
 from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, strays, supply
 
 PRETRAINED = "pretrained"
@@ -24,7 +25,7 @@ RANDOM = "random"
 #: Of a network that has no weights.
 NONE = "none"
 #: What a folder of weights holds, in order of preference.
-PREFERRED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
+PREFERRED = MAIN
 
 #: The file of a hub repository that says how its network is built.
 CONFIGURATION = ("config.json",)

@@ -5,6 +5,7 @@ import json
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from histokit.errors import DataError, PluginError, StoreError, UsageError
@@ -282,6 +283,75 @@ def test_a_folder_as_weights_sets_preprocessing(model_folder):
     assert (found.preprocess.mean, found.preprocess.size) == ((0.6, 0.6, 0.6), 96)
     assert found.weights_file() == model_folder / "model.safetensors"
     assert found.build().fc.out_features == 4
+
+
+def test_a_configuration_is_of_the_main_file_beside_it(model_folder):
+    found = backbone("test_resnet", str(model_folder / "model.safetensors"))
+    assert (found.preprocess.mean, found.preprocess.size) == ((0.6, 0.6, 0.6), 96)
+    assert found.preprocess_origin == f"of {model_folder / 'config.json'}"
+    other = (model_folder / "model.safetensors").rename(model_folder / "other.safetensors")
+    assert backbone("test_resnet", str(other)).preprocess.mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "arguments"),
+    [
+        ("timm:test_resnet", "timm", {"act_layer": "silu", "output_stride": 8}),
+        ("timm:test_resnet,drop_rate=0.1", "timm", {"act_layer": "silu"}),
+        ("torchvision:mobilenet_v2", "torchvision", {"width_mult": 0.25}),
+    ],
+)
+def test_a_network_is_built_as_the_file_beside_its_weights_says(tmp_path, name, trained, arguments):
+    model, file = name.partition(":")[2].partition(",")[0], tmp_path / "net.safetensors"
+    builders = {"timm": timm.create_model, "torchvision": torchvision.models.get_model}
+    expected = builders[trained](model, **arguments).eval()
+    save_file(expected.state_dict(), file)
+    document = {"architecture": model, "model_args": arguments, "global_pool": "avg"}
+    file.with_suffix(".json").write_text(json.dumps(document))
+    found = registry().backbone(name, str(file))
+    assert found.file_arguments == arguments
+    (note,) = found.weights_notes
+    assert f"built with {next(iter(arguments))}=" in note
+    assert str(file.with_suffix(".json")) in note
+    batch = torch.randn(2, 3, 64, 64)
+    assert torch.allclose(found.build()(batch), expected(batch), atol=1e-5)
+
+
+def test_an_option_in_the_name_goes_before_the_file(weights):
+    weights.with_suffix(".json").write_text('{"model_args": {"act_layer": "silu"}, "global_pool": "avg"}')
+    found = backbone("test_resnet,act_layer=gelu", str(weights))
+    assert found.file_arguments == {}
+    assert {"GELU"} == {type(m).__name__ for m in found.build().modules()} & {"GELU", "SiLU", "ReLU"}
+
+
+def test_a_network_of_a_fixed_input_is_built_for_the_size_in_the_file(tmp_path):
+    file = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", img_size=64, global_pool="avg").state_dict(), file)
+    document = {"architecture": "test_vit", "global_pool": "avg", "pretrained_cfg": {"input_size": [3, 64, 64]}}
+    file.with_suffix(".json").write_text(json.dumps(document))
+    found = backbone("test_vit", str(file))
+    assert (found.preprocess.size, found.layers[-1].pool) == (64, "avg")
+    assert found.build()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
+@pytest.mark.parametrize(
+    ("document", "error", "message"),
+    [
+        ({"architecture": "test_vit"}, UsageError, r"of 'test_vit', and 'timm:test_resnet' is another network"),
+        ({"architecture": 5}, DataError, r"architecture is 5, not the name of a network"),
+        ({"num_features": 99}, DataError, r"num_features is 99; 'timm:test_resnet' has 96"),
+        ({"num_features": "many"}, DataError, r'num_features is "many", not a whole number'),
+        ({"model_args": [1]}, DataError, r"model_args is \[1\], not a JSON object"),
+        ({"model_args": {"act_laye": "silu"}}, UsageError, r"no builder option 'act_laye' in .*mine\.json"),
+        ({"model_args": {"pretrained": True}}, UsageError, r"'pretrained' is no builder option"),
+        ({"model_args": {"channels": [8, 8, 8, 8]}}, StoreError, r"does not fit"),
+    ],
+)
+def test_what_a_file_says_of_the_network_is_never_passed_over(weights, document, error, message):
+    weights.with_suffix(".json").write_text(json.dumps(document))
+    with pytest.raises(error, match=message) as caught:
+        backbone("test_resnet", str(weights)).build()
+    assert caught.value.next
 
 
 def test_a_hub_model_takes_its_configuration_from_a_folder(model_folder):

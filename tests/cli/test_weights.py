@@ -55,6 +55,31 @@ def test_a_file_beside_or_the_library_tells_whose_preprocessing_it_is(ingested, 
     assert f"mean 0.1 0.2 0.3, std 1 1 1 (of {file.with_suffix('.json')})" in ingested.ok(*command, "--dry-run").err
 
 
+def test_how_a_network_is_built_by_the_file_beside_its_weights_is_in_the_fingerprint(ingested, weights):
+    file = weights / "timm.test_resnet.mine.safetensors"
+    command = ["extract", "cells", "--backbone", NET, *SMALL, "--weights", file]
+    plain = ingested.ok(*command, "--json").document["tables"][0]["fingerprint"]
+    file.with_suffix(".json").write_text('{"architecture": "test_resnet", "num_features": 96}')
+    assert ingested.ok(*command, "--json").document["tables"][0]["fingerprint"] == plain
+    file.with_suffix(".json").write_text('{"model_args": {"act_layer": "silu"}}')
+    result = ingested.ok(*command)
+    assert f"{NET}: built with act_layer=silu, as {file.with_suffix('.json')} says" in result.err
+    listed = ingested.ok("list", "features", "--json").document["features"]
+    assert len({table["fingerprint"] for table in listed}) == 2
+    file.with_suffix(".json").write_text('{"architecture": "test_vit"}')
+    wrong = ingested.fails(*command, code=ExitCode.USAGE)
+    assert "says that the weights are of 'test_vit'" in wrong.err
+
+
+@pytest.mark.parametrize(("field", "told"), [("mean", "mean=0.5,0.5,0.5"), ("std", "std=0.5,0.5,0.5")])
+def test_statistics_of_a_scale_to_255_are_refused_with_those_of_ours(ingested, field, told):
+    command = ["extract", "cells", "--backbone", NET, "--layers", "last", "--weights", "random"]
+    wrong = ingested.fails(*command, "--preprocess", f"{field}=127.5,127.5,127.5", code=ExitCode.USAGE)
+    assert "on a scale of 0 to 1: divide" in wrong.err
+    assert told in wrong.err
+    assert "too large" in ingested.fails(*command, "--preprocess", "size=100000000", code=ExitCode.USAGE).err
+
+
 def test_weights_whose_preprocessing_nobody_tells_want_it(ingested, weights):
     command = ["extract", "cells", "--backbone", f"{NET}.mine", *SMALL]
     result = ingested.fails(*command, code=ExitCode.USAGE)

@@ -3,6 +3,7 @@
 import argparse
 import io
 import pickle
+import re
 import warnings
 import zipfile
 from collections import defaultdict
@@ -128,6 +129,14 @@ def zipped(*names):
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "an HTML page"),
+        (b"version https://hawser.github.com/spec/v1\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
+        (b"version http://git-media.io/v/2\noid sha256:0\nsize 1\n", "a pointer of Git LFS"),
+        (b"\xef\xbb\xbfversion https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\r\nversion https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"/annex/objects/SHA256E-s1--0.pth\n", "a pointer of git-annex"),
+        ("<!DOCTYPE html>".encode("utf-16"), "an HTML page"),
+        (b"\xef\xbb\xbfNot found", "a text that begins with 'Not found'"),
+        ("Seite nicht gefunden – schade".encode(), "a text that begins with 'Seite nicht gefunden – schade'"),
         (b"<html>", "an HTML page"),
         (b'{"weight_map": {}}', "a JSON text"),
         (b"Entry not found", "a text that begins with 'Entry not found'"),
@@ -220,6 +229,39 @@ def test_copies_under_keys_are_said_too(tmp_path, state):
     (said,) = load_states(network, read_states(tmp_path / "net.pth"), name="net", origin=tmp_path / "net.pth")
     assert said == "net.pth has weights of the network at state_dict, taken, and at state_dict_ema"
     assert torch.equal(network.conv.weight, state["conv.weight"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("last", "best"), ("pretrained", "finetuned"), ("initial_state", "final_state"), ("ema_a", "ema_b")],
+)
+@pytest.mark.parametrize("wrap", [lambda found: found, lambda found: {"model": found}, lambda found: {"a": {**found}}])
+def test_between_copies_that_no_order_tells_apart_nobody_guesses(tmp_path, state, one, other, wrap):
+    path, changed = tmp_path / "net.pth", {key: value + 1 for key, value in state.items()}
+    for found in ({one: state, other: changed}, {other: changed, one: state}):
+        torch.save(wrap(found), path)
+        for act in (lambda: read_state(path), lambda: load_states(Net(), read_states(path), name="n", origin=path)):
+            with pytest.raises(DataError, match=r"holds 2 sets of weights .*none goes before") as caught:
+                act()
+            assert {one, other} <= set(re.findall(r"\w+", caught.value.message))
+    # The advice works as it stands.
+    advice = caught.value.next.partition("Python: ")[2].replace("'one.pth'", repr(str(tmp_path / "one.pth")))
+    exec(advice, {"torch": torch})
+    assert torch.equal(read_state(tmp_path / "one.pth")["conv.weight"], changed["conv.weight"])
+
+
+def test_prefixes_that_no_order_tells_apart_are_named_too(tmp_path, state):
+    with pytest.raises(DataError, match=r"2 sets of weights of the network.*: trunk1, trunk2\.") as caught:
+        fill(Net(), doubled(state, "trunk1.", "trunk2."), tmp_path)
+    assert "k.startswith('trunk1.')" in caught.value.next
+
+
+def test_copies_that_are_equal_are_one(tmp_path, state):
+    torch.save({"best": state, "last": dict(state)}, tmp_path / "net.pth")
+    network = Net()
+    load_states(network, read_states(tmp_path / "net.pth"), name="net", origin=tmp_path / "net.pth")
+    assert torch.equal(network.conv.weight, state["conv.weight"])
+    assert read_state(tmp_path / "net.pth").keys() == state.keys()
 
 
 def test_what_fits_is_taken_where_what_comes_first_does_not(tmp_path, state):

@@ -51,6 +51,17 @@ def test_fields_are_set_in_each_form(document):
         ({"size": "big"}, r'size is "big", not a whole number'),
         ({"size": True}, r"size is true, not a whole number"),
         ({"size": 0}, r"size is 0, not a whole number"),
+        ({"size": 10**8}, r"size is 100000000, not a whole number of 1 to 32,768"),
+        (
+            {"mean": [123.7, 116.3, 103.5]},
+            r"mean is \[123\.7, 116\.3, 103\.5\]\. .* divide a mean .* 255",
+        ),
+        ({"mean": [1.7, 0.2, 0.1]}, r"divide a mean .* by 255"),
+        ({"mean": [0.5] * 3, "std": [58.4, 57.1, 57.4]}, r"divide a std .* by 255"),
+        ({"pretrained_cfg": {"mean": [128, 128, 128]}}, r"divide a mean .* by 255"),
+        ({"architecture": "net", "input_size": [3, 10**8, 10**8]}, r"input_size is 100000000, not a whole number"),
+        ({"architecture": "net", "input_size": [3, 224, 448]}, r"\[3, 224, 448\], not of an equal height and width"),
+        ({"architecture": "net", "resize": "stretch"}, r'resize is "stretch", not one of'),
         ({"size": [224, 224]}, r"size is \[224, 224\], not a whole number"),
         ({"mean": 0.5}, r"mean is 0\.5, not a list of numbers"),
         ({"mean": "0.5,0.5,0.5"}, r'mean is "0\.5,0\.5,0\.5", not a list of numbers'),
@@ -76,6 +87,26 @@ def test_mistakes_are_named_with_file_and_field(document, message):
     with pytest.raises(DataError, match=rf"net\.json: .*{message}") as caught:
         preprocess_from(document, BASE, "net.json")
     assert caught.value.next
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"mean": [0.0, 0.0, 0.0], "std": [1 / 255, 1 / 255, 1 / 255]},
+        {"mean": [1.0, 0.0, -1.0], "std": [1.0, 2.0, 1.0]},
+        {"size": 4096},
+    ],
+)
+def test_statistics_that_may_be_meant_are_taken(document):
+    found = preprocess_from(document, BASE, "net.json").to_json()
+    assert {name: found[name] for name in document} == document
+
+
+def test_timms_form_may_hold_fields_of_ours_and_a_mark_of_its_encoding(tmp_path):
+    path = tmp_path / "net.json"
+    path.write_text('{"architecture": "net", "input_size": [3, 64, 64], "size": 96, "resize": "none"}', "utf-8-sig")
+    found = preprocess_from(beside(tmp_path / "net.pth"), BASE, "net.json")
+    assert (found.size, found.resize) == (96, "none")
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "0.5", '"x"', "null"])
