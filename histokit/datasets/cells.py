@@ -18,7 +18,12 @@ MISSING = (
 #: Texts that are truth values; T and F are not, for they may be tumour and female.
 TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
-_BLANKS = " \t\n\r\v\f\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u200b\u202f\u3000\ufeff"
+_SPACES = " \t\n\r\v\f\x85\u00a0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+#: Letters that nobody sees: soft hyphens, joiners, marks of direction and of the encoding.
+_UNSEEN = "\u00ad\u061c\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff" + "".join(
+    map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+)
+_BLANKS = _SPACES + _UNSEEN
 _WHOLE = r"^-?(0|[1-9][0-9]*)$"
 _NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _LEADING_ZERO = r"^[-+]?0[0-9]"
@@ -66,7 +71,7 @@ class OddCell(NamedTuple):
 
 
 def tidy_text(text: str) -> str:
-    """Return a text in Unicode's form NFC without blanks at its ends."""
+    """Return a text in Unicode's form NFC without blanks and unseen letters at its ends."""
     return unicodedata.normalize("NFC", text).strip(_BLANKS)
 
 

@@ -84,7 +84,7 @@ def create_dataset(
     samples = _samples(name, ids, labels, fields, metadata)
     record = _record(name, file, labels, metadata, group and stored_name(group), list(map(stored_name, levels)))
     for what, values in (("class", labels), *((unit, metadata[unit].to_pylist()) for unit in units)):
-        file.notes.extend(alike_notes(what, values))
+        file.notes.extend(alike_notes(what, values, unit=what != "class"))
     if _is_there(store, record, samples):
         return record
     return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=None)

@@ -193,7 +193,7 @@ def _alike(dataset: Dataset, rows: pa.Table) -> Iterator[str]:
     columns = [*([dataset.group] if dataset.group else []), *dataset.levels]
     for what, column in {"class": "label", **{name: name for name in columns}}.items():
         if pa.types.is_string(rows.schema.field(column).type):
-            yield from alike_notes(what, rows.column(column).to_pylist())
+            yield from alike_notes(what, rows.column(column).to_pylist(), unit=column != "label")
 
 
 def _plain(value: Any) -> Any:

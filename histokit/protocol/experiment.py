@@ -259,7 +259,7 @@ def _label_notes(
     what, labels = target or "label", features.column(target or "label")
     notes = conflict_notes(contents, dict(zip(features.sample_ids, labels, strict=True)), what)
     for name, values in {what: labels, **({group: features.column(group)} if group else {})}.items():
-        notes += alike_notes(name, [value if isinstance(value, str) else None for value in values])
+        notes += alike_notes(name, [value if isinstance(value, str) else None for value in values], name != what)
     return notes
 
 

@@ -289,8 +289,40 @@ def test_where_a_table_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_nearly_equal_names_are_said() -> None:
     notes = alike_notes("class", ["Tumour", "tumour", "tumour", "a  b", "a b", "x", None, "\ufb01", "fi"])
     assert notes == [
-        "Values of class differ in blanks, case or the form of letters alone, and count as different: "
+        "Values of class differ in blanks, unseen letters, case, or the form of letters or numbers alone, "
+        "and count as different: "
         "'Tumour' (1) and 'tumour' (2); 'a  b' (1) and 'a b' (1); 'fi' (1) and '\ufb01' (1)"
     ]
     assert alike_notes("class", ["a", "b", None]) == []
-    assert "is called 'nan' (2), 'NA' (1)" in alike_notes("class", ["nan", "nan", "NA"])[0]
+    assert "is called 'nan' (2), 'NA' (1)" in alike_notes("class", ["nan", "nan", "NA"])[-1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("1", "1.0"), ("1", "1.00"), ("1", "01"), ("-2", "-2.0"), ("0", "-0"), ("0.5", ".5"), ("100", "1e2")),
+        *(("ab", f"a{letter}b") for letter in "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u2060\u2066\ufeff"),
+        *(("a b", f"a{letter}b") for letter in "\u00a0\u2009\u202f\u3000\t"),
+    ],
+)
+def test_names_that_look_the_same_or_are_one_number_are_said(one: str, other: str) -> None:
+    (note,) = alike_notes("group", [one, other, "c"])
+    assert note.endswith(f"count as different: {' and '.join(f'{name!r} (1)' for name in sorted((one, other)))}")
+
+
+def test_codes_and_numbers_that_differ_are_not_said() -> None:
+    assert alike_notes("group", ["1", "1.1", "11", "1e1", "a1", "a1.0", "9007199254740993", "9007199254740992"]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["none", "Unknown", "-", "--", "\u2013", ".", "?", "nan", "NULL", "null", "n.a.", "<unknown>", "#N/A", "\u2060"],
+)
+def test_groups_that_stand_for_nothing_are_said(name: str) -> None:
+    (note,) = alike_notes("slide", ["a", name, name, "b"])
+    assert note.startswith(f"A slide is called {name!r} (2); where that stands for a missing value, leave")
+
+
+def test_classes_may_be_called_as_groups_are_not() -> None:
+    assert alike_notes("class", ["+", "-", "none", "unknown"], unit=False) == []
+    assert "is called '?' (1)" in alike_notes("class", ["a", "?"], unit=False)[0]

@@ -33,6 +33,7 @@ COLUMNS: dict[str, tuple[list[str], list[str | None]]] = {
     "stage": (["1.0", "2.0", "", "1.0", "2.0", "1.0"], ["1", "2", None, "1", "2", "1"]),
     "version": (["1.1", "1.10", "1.1", "1.10", "1.1", "1.10"], ["1.1", "1.10", "1.1", "1.10", "1.1", "1.10"]),
     "blank": (["x ", " x", "x", "y", "y\u00a0", " NA"], ["x", "x", "x", "y", "y", None]),
+    "unseen": (["x\u00ad", "\u2060x", "x\u200e", "\u202ay", "y\u200d", "y"], ["x", "x", "x", "y", "y", "y"]),
     "letters": (["o\u0308", "\u00f6", "u", "u", "u", "u"], ["\u00f6", "\u00f6", "u", "u", "u", "u"]),
 }
 FILES = [f"{i}.png" for i in range(6)]
@@ -106,6 +107,25 @@ def test_parquet_says_the_same_as_csv(store: FeatureStore, root: Path) -> None:
         import_features(store, column, root / "t.parquet", **new)
         for name in ("table", column):
             assert store.samples(name).column("label").to_pylist() == COLUMNS[column][1]
+
+
+def test_what_is_hardly_seen_in_classes_and_groups_is_told(store: FeatureStore, root: Path) -> None:
+    labels, groups = ["1", "1.0", "x\u00ady", "xy", "1", "1"], ["a", "?", "unknown", "a\u2060b", "ab", "a"]
+    lines = [",".join(row) for row in zip(FILES, labels, groups, strict=True)]
+    (root / "odd.csv").write_text("\n".join(["file,label,slide", *lines]) + "\n", "utf-8")
+    options = {"table": "odd.csv", "image": "file", "label": "label", "group": "slide"}
+    record = histokit.ingest(store, "table", root, name="table", options=options)
+    vectors = [f"{line},{row}.5" for row, line in enumerate(lines)]
+    (root / "v.csv").write_text("\n".join(["file,label,slide,f", *vectors]) + "\n", "utf-8")
+    new = {"name": "m", "version": "1", "id": "file", "create": True, "label": "label", "group": "slide"}
+    done = import_features(store, "vectors", root / "v.csv", **new)
+    for notes in (record.warnings, done.notes):
+        told = " ".join(notes)
+        assert "Values of class differ in" in told
+        assert "'1' (3) and '1.0' (1); 'xy' (1) and 'x\\xady' (1)" in told
+        assert "Values of slide differ in" in told
+        assert "'ab' (1) and 'a\\u2060b' (1)" in told
+        assert "A slide is called '?' (1), 'unknown' (1); where that stands" in told
 
 
 def test_a_sample_without_a_group_is_one_of_its_own(store: FeatureStore, root: Path) -> None:
