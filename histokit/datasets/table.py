@@ -222,7 +222,7 @@ class Table(Dataset):
         numbers = []
         for name in self.box_columns:
             value = values[name]
-            if not isinstance(value, (int, float)) or not float(value).is_integer():
+            if not isinstance(value, (int, float)) or not float(value).is_integer() or abs(value) >= 1 << 31:
                 raise self._not_a_number(row, name, value)
             numbers.append(int(value))
         x, y, width, height = numbers

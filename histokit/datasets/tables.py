@@ -14,6 +14,7 @@ from pyarrow import compute as pc
 from histokit.datasets import cells
 from histokit.datasets.csv_file import read_csv
 from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.files import oddity, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 PARQUET = (".parquet", ".pq")
@@ -61,12 +62,9 @@ def read_cells(
     Raises
     ------
     DataError
-        If the file is absent, cannot be read or has two columns of one name.
+        If the file is absent, no file, cannot be read or has two columns of one name.
     """
-    if not path.is_file():
-        raise DataError(
-            f"The table {str(path)!r} does not exist.", next="Give its path, whole or relative to the root."
-        )
+    require_file(path, "table", next="Give its path, whole or relative to the root.")
     table = _read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
     names = tidy_names(table.column_names, path)
     try:
@@ -287,7 +285,7 @@ def find_table(root: Path, name: str, option: str) -> Path:
     """
     inside, here = root / name, Path.cwd() / name
     if not here.is_file() or not inside.is_file():
-        return here if here.is_file() else inside
+        return here if here.is_file() or (oddity(here) and not inside.is_file()) else inside
     if here.samefile(inside) or here.read_bytes() == inside.read_bytes():
         return inside
     raise UsageError(

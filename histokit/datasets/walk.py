@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from histokit.errors import DataError
 
@@ -34,14 +35,23 @@ class Tally:
         return ", ".join(map(repr, self.examples))
 
 
+class _Folder(NamedTuple):
+    """A folder whose entries are being walked through."""
+
+    prefix: str
+    real: str
+    entries: Iterator[os.DirEntry[str]]
+
+
 @dataclass
 class Walk:
     """A walk through a folder, in an order that is the same on every machine.
 
     Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into
     place; links that lead out of the root, nowhere or in circles are counted. So are folders that
-    cannot be opened. A file whose name is not valid UTF-8 comes under the name that `as_text` gives it, for
-    ingestion to put aside.
+    cannot be opened. Each folder comes once: where it is, if that is in the root, and a link to it is left out; else
+    under the first link that leads there. A file whose name is not valid UTF-8 comes under the name that `as_text`
+    gives it, for ingestion to put aside.
 
     Parameters
     ----------
@@ -51,6 +61,7 @@ class Walk:
     root: Path
     outside: Tally = field(default_factory=Tally)
     dead_links: Tally = field(default_factory=Tally)
+    again: Tally = field(default_factory=Tally)
     closed: Tally = field(default_factory=Tally)
 
     def files(self) -> Iterator[str]:
@@ -67,29 +78,44 @@ class Walk:
             )
         if not os.access(self.root, os.R_OK | os.X_OK):
             raise DataError(f"The folder {str(self.root)!r} cannot be opened.", next="Mend its permissions.")
-        real_root = os.path.realpath(self.root)
-        yield from self._walk(str(self.root), "", real_root, (real_root,))
+        yield from self._walk(os.path.realpath(self.root))
 
-    def _walk(self, folder: str, prefix: str, real_root: str, above: tuple[str, ...]) -> Iterator[str]:
+    def _walk(self, real_root: str) -> Iterator[str]:
+        # No recursion, because folders may be deeper than Python's calls.
+        open_folders = [self._open(str(self.root), "", real_root)]
+        walked = {real_root}
+        while open_folders:
+            folder = open_folders[-1]
+            entry = next(folder.entries, None)
+            if entry is None:
+                open_folders.pop()
+                continue
+            path = folder.prefix + as_text(entry.name)
+            linked = entry.is_symlink()
+            real = os.path.realpath(entry.path) if linked else os.path.join(folder.real, entry.name)
+            if linked and (not os.path.exists(real) or any(real == above.real for above in open_folders)):
+                self.dead_links.add(path)
+                continue
+            is_folder = entry.is_dir()
+            if is_folder and (real in walked or (linked and _comes_anyway(real, real_root))):
+                self.again.add(path)
+                continue
+            if linked and not _is_inside(real, real_root):
+                self.outside.add(path)
+            if is_folder:
+                walked.add(real)
+                open_folders.append(self._open(entry.path, path + "/", real))
+            else:
+                yield path
+
+    def _open(self, folder: str, prefix: str, real: str) -> _Folder:
         try:
             with os.scandir(folder) as listing:
                 entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: e.name)
         except OSError:
             self.closed.add(prefix)
-            return
-        for entry in entries:
-            path = prefix + as_text(entry.name)
-            real = os.path.realpath(entry.path) if entry.is_symlink() else ""
-            if real and (not os.path.exists(real) or real in above):
-                self.dead_links.add(path)
-                continue
-            if real and os.path.commonpath([real, real_root]) != real_root:
-                self.outside.add(path)
-            if entry.is_dir():
-                chain = (*above, real or os.path.join(above[-1], entry.name))
-                yield from self._walk(entry.path, path + "/", real_root, chain)
-            else:
-                yield path
+            entries = []
+        return _Folder(prefix, real, iter(entries))
 
     def warnings(self) -> list[str]:
         """Return what the user should know of the links that were met."""
@@ -98,10 +124,22 @@ class Walk:
             found.append(f"{_links(self.outside)} out of the folder, for example {self.outside}; they were followed")
         if self.dead_links:
             found.append(f"{_links(self.dead_links)} nowhere or in a circle, for example {self.dead_links}")
+        if self.again:
+            which = "a folder that comes" if self.again.count == 1 else "folders that come"
+            found.append(f"{_links(self.again)} to {which} under another name, for example {self.again}; left out")
         if self.closed:
             folders = "1 folder" if self.closed.count == 1 else f"{self.closed.count} folders"
             found.append(f"{folders} cannot be opened, for example {self.closed}; what is in there was left out")
         return found
+
+
+def _is_inside(real: str, real_root: str) -> bool:
+    return os.path.commonpath([real, real_root]) == real_root
+
+
+def _comes_anyway(real: str, real_root: str) -> bool:
+    """Whether a walk meets a folder where it is, without a link."""
+    return _is_inside(real, real_root) and not re.search(r"(^|/)\.", os.path.relpath(real, real_root))
 
 
 def is_image(path: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import Evaluation
+from histokit.files import check_output
 from histokit.protocol.lettering import drawable, folded, line_height, longest
 
 #: Matrices of more classes have colours only, and small names.
@@ -92,6 +93,7 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     """
     from matplotlib import rc_context
 
+    check_output(path)
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
         with rc_context({"svg.hashsalt": "histokit"}):

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
+from histokit.files import check_output
 
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
@@ -62,6 +63,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         If the ending is another, or the path cannot be written.
     """
     path = Path(path)
+    check_output(path)
     try:
         if path.suffix == ".csv":
             from pyarrow import csv

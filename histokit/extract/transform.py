@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.nn import functional
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin import Preprocess
+from histokit.plugin.backbone import LARGEST_SIZE
 from histokit.plugin.images import Pixels
 
 #: Weights of red, green and blue in luminance (ITU-R BT.601, as in PIL).
@@ -31,6 +33,10 @@ def _invert(pixels: Tensor) -> Tensor:
 
 #: Pixel operations by name; each takes and gives (N, C, H, W) uint8.
 TRANSFORMS: Mapping[str, Callable[..., Tensor]] = {"greyscale": _greyscale, "invert": _invert}
+
+
+class TooLargeError(UsageError):
+    """What images would become takes more memory than any image that is read."""
 
 
 class Transform:
@@ -88,6 +94,11 @@ class Transform:
         Returns
         -------
         (n, C, size, size) uint8 Tensor on the device
+
+        Raises
+        ------
+        TooLargeError
+            If these images would become huge.
         """
         stacked = torch.from_numpy(np.stack(pixels))
         if self.device.type == "cuda":
@@ -113,7 +124,8 @@ class Transform:
                 "target_mpp is set, but the samples have no micrometres per pixel.",
                 next="Ingest the dataset with its mpp, such as -o mpp=0.5, or leave out target_mpp.",
             )
-        height, width = (max(1, round(side * mpp / target)) for side in batch.shape[-2:])
+        scale = min(mpp / target, LARGEST_SIZE**2)
+        height, width = (max(1, round(side * scale)) for side in batch.shape[-2:])
         return self._interpolate(batch, (height, width))
 
     def _to_size(self, batch: Tensor) -> Tensor:
@@ -129,6 +141,12 @@ class Transform:
     def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(batch.shape[-2:]) == size:
             return batch
+        if math.prod(size) > max(LARGEST_SIZE**2, math.prod(batch.shape[-2:])):
+            height, width = batch.shape[-2:]
+            raise TooLargeError(
+                f"resizing would make an image of {width:,} × {height:,} pixels one of {size[1]:,} × {size[0]:,}",
+                next="Change --preprocess resize or target_mpp, or check the micrometres per pixel of the data.",
+            )
         try:
             return self._interpolated(batch, size)
         except RuntimeError as error:

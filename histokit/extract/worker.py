@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +14,14 @@ from histokit.errors import UsageError
 from histokit.extract.memory import check_batch, input_shape, machine_memory
 from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan
-from histokit.extract.transform import Transform
+from histokit.extract.transform import TooLargeError, Transform
 from histokit.extract.writer import Writer
-from histokit.features.reader import ReadResult
+from histokit.features.reader import READ_BYTES, ReadResult
 from histokit.plugin.manager import registry
+
+#: Shape and micrometres per pixel of images, and an image by its content.
+_Size = tuple[tuple[int, ...], float | None]
+_Read = tuple[bytes, ReadResult]
 
 _DEVICES = ("cpu", "cuda")
 
@@ -113,18 +118,30 @@ class NetworkWorker:
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
-        by_size: dict[tuple[tuple[int, ...], float | None], list[tuple[bytes, ReadResult]]] = {}
+        by_size: dict[_Size, list[_Read]] = {}
         for content, result in results:
             if self.plan.needs(content) and result.pixels is not None:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
-        for (_, mpp), members in by_size.items():
-            resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
+        for (_, mpp), members in self._pieces(by_size):
+            try:
+                resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
+            except TooLargeError as error:
+                for content, _ in members:
+                    self.writer.fail_for(self.plan, content, error.message)
+                continue
             shape = resized.shape[1:]
             queue, rows = self._queues.setdefault(shape, _Queue()), self._rows(shape)
             queue.put([content for content, _ in members], resized)
             while len(queue.contents) >= rows:
                 self._run(queue, rows)
+
+    def _pieces(self, groups: Mapping[_Size, Sequence[_Read]]) -> Iterator[tuple[_Size, Sequence[_Read]]]:
+        """Yield images of one size, no more at once than take little memory as inputs."""
+        count = max(1, READ_BYTES // math.prod(input_shape(self.plan.backbone.preprocess)))
+        for size, members in groups.items():
+            for start in range(0, len(members), count):
+                yield size, members[start : start + count]
 
     def _rows(self, shape: torch.Size) -> int:
         _, height, width = shape

@@ -95,6 +95,13 @@ class Writer:
                     self._problem(sample_id, content, reason, "extract")
                 self._finish(plan, content)
 
+    def fail_for(self, plan: BackbonePlan, content: bytes, reason: str) -> None:
+        """Put the samples of a content in quarantine for the tables of one network, which cannot take them."""
+        for _, sample_id in plan.jobs[content].members:
+            for table in plan.open_tables:
+                self._problem(sample_id, content, reason, table.name(self.dataset))
+        self._finish(plan, content)
+
     def remark(self, remarks: Sequence[Remark], content: bytes) -> None:
         """Count what is to be known of an image."""
         self._remarks.add(remarks)

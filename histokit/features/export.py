@@ -16,6 +16,7 @@ from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
+from histokit.files import check_output
 
 _ROWS_AT_ONCE = 4_096
 _HIDDEN = ("content",)
@@ -112,8 +113,9 @@ def check_suffix(path: Path) -> Callable[[FeatureSet, Path], None]:
     Raises
     ------
     UsageError
-        If nothing does.
+        If nothing does, or it is a pipe or a device.
     """
+    check_output(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
         hint = did_you_mean(suffix, _WRITERS)

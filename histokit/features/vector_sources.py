@@ -14,9 +14,10 @@ import pyarrow as pa
 from histokit.datasets import cells
 from histokit.datasets.csv_file import header
 from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
-from histokit.errors import DataError, UsageError
+from histokit.errors import UsageError
 from histokit.features import array_file
 from histokit.features.sample_columns import PROVENANCE_KEY
+from histokit.files import require_file
 
 CSV = (".csv", ".tsv")
 
@@ -66,8 +67,7 @@ def check_format(path: Path) -> None:
         raise UsageError(
             f"The file {str(path)!r} has the suffix {suffix!r}.", next=f"Give one of {', '.join(known)}.{hint}"
         )
-    if not path.is_file():
-        raise DataError(f"The file {str(path)!r} does not exist.", next="Check its path.")
+    require_file(path, "file", next="Check its path.")
 
 
 def open_rows(path: Path, id: str, described: Callable[[str], bool], notes: list[str]) -> Rows:

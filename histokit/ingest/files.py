@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
+from histokit.files import oddity
 from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
 from histokit.store.records import FILE_SCHEMA
@@ -57,9 +57,9 @@ class FileDigests:
             if reason is not None:
                 return FileState(0, 0, None, f"{path} {reason}")
             status = full.stat()
-            # A pipe would let the run wait for ever; a folder may be what a plugin reads.
-            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-                return FileState(0, 0, None, f"{path} cannot be read: it is no file")
+            # A folder may be what a plugin reads.
+            if odd := oddity(full):
+                return FileState(0, 0, None, f"{path} cannot be read: it is {odd}, no file")
             before = self.remembered.get(path)
             if before and before.digest and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 return before

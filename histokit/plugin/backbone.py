@@ -20,8 +20,8 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 POOLINGS: tuple[str, ...] = ("avg", "max", "cls", "cls-mean", "none")
 RESIZES: tuple[str, ...] = ("squash", "center-square", "shortest-crop", "none")
 INTERPOLATIONS: tuple[str, ...] = ("bilinear", "bicubic", "nearest")
-#: Side of an input in pixels; a batch of one that is larger would not go into any memory.
-LARGEST_SIZE = 32_768
+#: Side of an input in pixels; a few that are larger would not go into any memory.
+LARGEST_SIZE = 8_192
 #: Statistics of images on a scale of 0 to 1 are smaller; a larger std may be meant to shrink what goes in.
 LARGEST = {"mean": 1.0, "std": 2.0}
 

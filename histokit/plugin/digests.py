@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from histokit.files import refuse_odd
+
 DIGEST_BYTES = 16
 
 
@@ -30,6 +32,13 @@ def canonical_json(document: Any) -> str:
 
 
 def digest_file(path: Path) -> bytes:
-    """Return the 16-byte BLAKE2b digest of a file's bytes, read in blocks."""
+    """Return the 16-byte BLAKE2b digest of a file's bytes, read in blocks.
+
+    Raises
+    ------
+    DataError
+        If it is a pipe or a device, which may never end.
+    """
+    refuse_odd(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from histokit.errors import DataError, some
+from histokit.files import refuse_odd
 
 TORCH = "torch"
 SAFETENSORS = "safetensors"
@@ -75,6 +76,7 @@ def recognise(path: Path) -> str:
     """
     if path.is_dir():
         _refuse(path, "a folder", "Name a file in it.")
+    refuse_odd(path)
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError, UsageError
+from histokit.files import oddity
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
@@ -21,6 +22,9 @@ from histokit.plugin.wholeness import is_whole
 
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
+
+#: Pixels of a box that leaves its image: so many, or so many times those of the image, are no mistake.
+_SMALL_CROP, _LARGEST_RATIO, _LARGEST_CROP = 1 << 22, 16, 178_956_970
 
 _RECENT_IMAGES = 4
 _RECENT_BYTES = 256 << 20
@@ -73,12 +77,15 @@ def read_image(path: Path, bits: int | None = None) -> Pixels:
     Raises
     ------
     DataError
-        If the file is missing, empty, not an image that can be decoded to its end, or one that is refused.
+        If the file is missing, empty, a pipe or a device, not an image that can be decoded to its end, or one that is
+        refused.
     """
     from PIL import Image, UnidentifiedImageError
 
     _prepare()
     try:
+        if odd := oddity(path):
+            raise RefusalError(f"is {odd}, no image")
         with collected_remarks() as remarks, path.open("rb") as file:
             pixels = _read(path, file, bits)
     except RefusalError as error:
@@ -105,7 +112,7 @@ _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "WEBP", "DIB
 
 def reader_mark(path: Path) -> bytes:
     """Return bytes that are not empty where `read_image` reads a file otherwise than it once did."""
-    if path.suffix.lower() in _UNMARKED:
+    if path.suffix.lower() in _UNMARKED or oddity(path):
         return b""
     try:
         with path.open("rb") as file:
@@ -166,7 +173,7 @@ def crop(image: Pixels, box: Box) -> Pixels:
     Raises
     ------
     DataError
-        If no pixel of the box lies inside the image.
+        If no pixel of the box lies inside the image, or the box is many times as large as the image.
     """
     x, y, width, height = box
     rows_left, columns_left = image.shape[0] - y, image.shape[1] - x
@@ -177,6 +184,11 @@ def crop(image: Pixels, box: Box) -> Pixels:
         )
     if min(x, y, rows_left - height, columns_left - width) >= 0:
         return image[y : y + height, x : x + width].copy()
+    if width * height > min(_LARGEST_CROP, max(_SMALL_CROP, _LARGEST_RATIO * image.shape[0] * image.shape[1])):
+        raise DataError(
+            f"The box {box} is too large for an image of {image.shape[1]} × {image.shape[0]} pixels.",
+            next="Check the coordinates: a box is x, y, width and height in pixels.",
+        )
     rows = _reflected(y, height, image.shape[0])
     columns = _reflected(x, width, image.shape[1])
     return np.ascontiguousarray(image[rows][:, columns])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.files import oddity, refuse_odd
 from histokit.plugin.backbone import INTERPOLATIONS, LARGEST_SIZE, RESIZES, Preprocess, beyond_scale
 
 #: Fields that say something else than preprocessing.
@@ -29,7 +30,7 @@ def beside(file: Path) -> Mapping[str, Any]:
 def beside_file(file: Path) -> Path | None:
     """Return the JSON file beside a weights file, or none."""
     candidates = (file.with_suffix(".json"), file.with_name(f"{file.name}.json"))
-    return next((path for path in candidates if path.is_file()), None)
+    return next((path for path in candidates if path.is_file() or oddity(path)), None)
 
 
 def configuration_beside(file: Path) -> Path | None:
@@ -46,6 +47,7 @@ def read_object(path: Path) -> dict[str, Any]:
     DataError
         If the file holds something else.
     """
+    refuse_odd(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from typing import NoReturn
 from urllib.parse import urlparse
 
 from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.files import refuse_odd
 from histokit.plugin.sidecar import MAIN
 from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, strays, supply
 
@@ -64,6 +65,8 @@ def normalise_weights(weights: str) -> str:
     ------
     UsageError
         If the seed is no whole number, or nothing is at the path.
+    DataError
+        If a pipe or a device is at the path.
     """
     stem, _, seed = weights.partition(":")
     if weights == PRETRAINED:
@@ -81,6 +84,7 @@ def normalise_weights(weights: str) -> str:
             f"--weights {weights!r}: there is no such file or folder.",
             next=f"{hint}Give pretrained, random:SEED, or the path of a file ({', '.join(SUFFIXES)}) or folder.",
         )
+    refuse_odd(path)
     return str(path)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import UsageError
+from histokit.files import check_output
 from histokit.protocol.lettering import drawable, folded
 from histokit.select.importances import ImportanceShares
 from histokit.store.records import SelectionRecord
@@ -141,6 +142,7 @@ def _sheet(width: float, height: float) -> Any:
 def _save(sheet: Any, path: str | Path) -> Path:
     from matplotlib import rc_context
 
+    check_output(path)
     try:
         with rc_context({"svg.hashsalt": "histokit"}):
             sheet.savefig(path, dpi=120, metadata=_METADATA.get(Path(path).suffix.lower()))

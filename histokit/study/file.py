@@ -12,6 +12,7 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
+from histokit.files import refuse_odd
 from histokit.plugin import Dataset
 
 
@@ -148,6 +149,7 @@ def read_toml(path: str | Path) -> tuple[Path, str, dict[str, Any]]:
         If it cannot be read, or is no TOML.
     """
     file = Path(path).expanduser()
+    refuse_odd(file, UsageError)
     try:
         text = file.read_text(encoding="utf-8")
         return file, text, tomllib.loads(text)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -192,6 +193,43 @@ def test_links_are_followed_and_reported(tmp_path):
         "1 symbolic link leads out of the folder, for example '1'; they were followed",
         "2 symbolic links lead nowhere or in a circle, for example '0/dead.png', '0/loop'",
     ]
+
+
+def test_each_folder_comes_once_however_many_links_lead_there(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    names = "abcdefgh"
+    for name in names:
+        write(root, f"{name}/0.png")
+        for other in names:
+            if other != name:
+                (root / name / f"to {other}").symlink_to(root / other)
+    write(outside, "s/1.png")
+    for name in ("a/door", "b/door", "c/inner"):
+        (root / name).symlink_to(outside / "s" if name == "c/inner" else outside)
+    # Above the root, which is met again from there.
+    (root / "d/up").symlink_to(tmp_path)
+    found, warnings = samples(root, pattern="{label}/**/*.png")
+    assert [sample.id for sample in found] == ["a/0.png", "a/door/s/1.png", *(f"{name}/0.png" for name in "bcdefgh")]
+    says = "symbolic links lead to folders that come under another name, for example 'a/to b'"
+    assert any(says in warning for warning in warnings)
+
+
+def test_links_into_hidden_folders_are_followed(tmp_path):
+    write(tmp_path, ".cache/v1/0.png")
+    (tmp_path / "x").symlink_to(tmp_path / ".cache/v1")
+    assert [sample.id for sample in samples(tmp_path)[0]] == ["x/0.png"]
+
+
+def test_folders_deeper_than_calls_of_python(tmp_path):
+    deep = "d/" * 1_100
+    os.makedirs(tmp_path / "root" / deep[:1_000])
+    os.makedirs(tmp_path / "root" / deep)
+    Image.new("RGB", (4, 4)).save(tmp_path / "root" / deep / "0.png")
+    try:
+        assert [sample.id for sample in samples(tmp_path / "root", pattern="{label}/**")[0]] == [f"{deep}0.png"]
+    finally:
+        # Python's own way goes down by calls.
+        subprocess.run(["rm", "-r", tmp_path / "root"], check=True)
 
 
 def test_a_file_name_that_is_not_text(tmp_path):

@@ -99,7 +99,7 @@ def write_bad_images(folder: Path) -> Mapping[str, str]:
         "bomb.png": "has too many pixels to be opened safely",
         "32 bits.tif": "has pixels of 32 bits or with a sign",
         "float.tif": "has floating-point pixels",
-        "pipe.png": "cannot be read: it is no file",
+        "pipe.png": "cannot be read: it is a pipe, no file",
         "byte \\xff.png": "cannot be read: its name is not valid UTF-8: rename it",
     }
 

@@ -102,7 +102,7 @@ def test_what_is_no_file_is_not_waited_for(store: FeatureStore, one_image: Path)
     assert histokit.ingest(store, Cells(one_image, rows=rows), name="d").problems == 3
     reasons = {p["id"]: p["reason"] for p in store.problems("d").to_pylist()}
     assert reasons == {
-        "1": "pipe.png cannot be read: it is no file",
+        "1": "pipe.png cannot be read: it is a pipe, no file",
         "2": "folder.png cannot be read: Is a directory",
         "3": "a\0.png cannot be read: embedded null byte",
     }

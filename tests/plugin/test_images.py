@@ -4,6 +4,7 @@ import io
 import pickle
 import struct
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -306,6 +307,22 @@ def test_crop_reflects_as_numpy_pads(height, width, box):
 def test_a_box_without_a_pixel_of_the_image_is_an_error(box):
     with pytest.raises(DataError, match="lies outside an image of 5 × 4 pixels"):
         crop(np.zeros((4, 5, 3), dtype=np.uint8), box)
+
+
+@pytest.mark.parametrize("box", [(0, 0, 40_000, 40_000), (-1, -1, 3_000, 3_000), (0, 3, 2**31 - 1, 1)])
+def test_a_box_far_larger_than_its_image_takes_no_memory(box):
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="too large for an image of 5 × 4 pixels"):
+            crop(np.zeros((4, 5, 3), dtype=np.uint8), box)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_box_that_leaves_a_large_image_may_be_large():
+    image = np.zeros((600, 600, 1), dtype=np.uint8)
+    assert crop(image, (-900, -900, 2_400, 2_400)).shape == (2_400, 2_400, 1)
 
 
 @pytest.mark.parametrize("box", [(0, 0, 2, 2), (0, 0, 4, 4), (-1, 0, 2, 2)])

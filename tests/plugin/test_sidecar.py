@@ -51,7 +51,7 @@ def test_fields_are_set_in_each_form(document):
         ({"size": "big"}, r'size is "big", not a whole number'),
         ({"size": True}, r"size is true, not a whole number"),
         ({"size": 0}, r"size is 0, not a whole number"),
-        ({"size": 10**8}, r"size is 100000000, not a whole number of 1 to 32,768"),
+        ({"size": 10**8}, r"size is 100000000, not a whole number of 1 to 8,192"),
         (
             {"mean": [123.7, 116.3, 103.5]},
             r"mean is \[123\.7, 116\.3, 103\.5\]\. .* divide a mean .* 255",

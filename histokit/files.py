@@ -1,0 +1,68 @@
+"""What lies at a path that is given: a file, or something that a command would wait for, such as a pipe."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from histokit.errors import DataError, HistokitError, UsageError
+
+_ODD = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def oddity(path: str | os.PathLike[str]) -> str | None:
+    """Return what a path leads to that is neither a file nor a folder, such as ``a pipe``.
+
+    None for files and folders, and where nothing can be found.
+    """
+    try:
+        return _ODD.get(stat.S_IFMT(os.stat(path).st_mode))
+    except (OSError, ValueError):
+        return None
+
+
+def refuse_odd(path: str | os.PathLike[str], error: type[HistokitError] = DataError, *, next: str = "") -> None:
+    """Raise where a path leads to a pipe, a socket or a device: opening it may wait, and reading it never end.
+
+    Parameters
+    ----------
+    path : path
+    error : type
+        Of the error.
+    next : str, optional
+        What to do; to save what comes through a pipe where not given.
+    """
+    odd = oddity(path)
+    if odd is not None:
+        raise error(
+            f"{os.fspath(path)} is {odd}, no file.",
+            next=next or "Give a file; what comes through a pipe, such as <(…), has to be saved to one first.",
+        )
+
+
+def require_file(path: str | os.PathLike[str], what: str, *, next: str) -> None:
+    """Raise a `DataError` unless a path leads to a file.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        Such as ``table``.
+    next : str
+        What to do where nothing is there.
+    """
+    refuse_odd(path)
+    if os.path.isdir(path):
+        raise DataError(f"The {what} {os.fspath(path)!r} is a folder.", next="Give the path of a file.")
+    if not os.path.isfile(path):
+        raise DataError(f"The {what} {os.fspath(path)!r} does not exist.", next=next)
+
+
+def check_output(path: str | os.PathLike[str]) -> None:
+    """Raise a `UsageError` where nothing can be written that is whole or not there."""
+    refuse_odd(path, UsageError, next="Give the name of a file.")
