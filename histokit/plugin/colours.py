@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,12 +24,40 @@ class RefusalError(Exception):
 
 
 class OpenImage(NamedTuple):
-    """An open image, what its file says of itself, and whether its pixels are of 16 bits."""
+    """An open image, what its file says of itself, whether its pixels are of 16 bits, and how many colours it has."""
 
     path: Path
     image: Image.Image
     layout: TiffLayout
     deep: bool
+    colours: int | None = None
+
+
+#: What grey of fewer than 8 bits is multiplied by, by the decoder's name of it.
+_GREY_OF_FEW_BITS = {"1": (1, 255), "L;2": (3, 85), "L;4": (15, 17)}
+
+
+def palette_size(image: Image.Image) -> int | None:
+    """Return how many colours the palette of an image holds that is not yet loaded; none where it has none."""
+    palette = image.palette
+    if image.mode not in ("P", "PA") or palette is None or not palette.palette:
+        return None
+    return len(palette.palette) // len((palette.rawmode or palette.mode).partition(";")[0])
+
+
+def scale_transparency(image: Image.Image, raw: Sequence[str]) -> None:
+    """Bring the transparent grey of a PNG file to the scale of its pixels, which the decoder leaves as it is written.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    raw : sequence of str
+        The decoder's names of how pixels are stored.
+    """
+    value = image.info.get("transparency")
+    if image.format == "PNG" and image.mode in ("1", "L") and isinstance(value, int) and raw[:1]:
+        mask, factor = _GREY_OF_FEW_BITS.get(raw[0], (255, 1))
+        image.info["transparency"] = (value & mask) * factor
 
 
 def as_rgb(opened: OpenImage) -> Pixels:
@@ -46,6 +75,7 @@ def as_rgb(opened: OpenImage) -> Pixels:
 
 def _of_one(opened: OpenImage) -> Pixels:
     image = opened.image
+    _refuse_beyond_palette(opened)
     _set_upright(image)
     unclear = _unclear(image)
     if unclear:
@@ -55,9 +85,19 @@ def _of_one(opened: OpenImage) -> Pixels:
     if opened.deep and opened.layout.bits != 16:
         raise RefusalError("has 16 bits for each colour, of which only the upper eight are read: save it with 8 bits")
     pixels = np.asarray(_to_rgb(opened), dtype=np.uint8)
-    if opened.deep and pixels.max() < 64:
-        _remark_on_darkness(opened, int(pixels.max()) * 256 + 255, 16)
+    if opened.deep:
+        _remark_on_darkness(opened, pixels, 64, lambda largest: largest * 256 + 255, 16)
     return pixels
+
+
+def _refuse_beyond_palette(opened: OpenImage) -> None:
+    if opened.colours is None or opened.image.mode != "P":
+        return
+    numbers = np.asarray(opened.image)
+    transparent = opened.image.info.get("transparency")
+    largest = int(numbers[numbers != transparent].max(initial=0) if isinstance(transparent, int) else numbers.max())
+    if largest >= opened.colours:
+        raise RefusalError(f"uses colour {largest}, but its palette ends at {opened.colours - 1}: it is damaged")
 
 
 def _of_pages(opened: OpenImage) -> Pixels:
@@ -93,8 +133,7 @@ def _to_grey(opened: OpenImage) -> Pixels:
     top, largest = (1 << bits) - 1, int(values.max())
     if largest > top:
         raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have")
-    if largest <= top // 4:
-        _remark_on_darkness(opened, largest, bits)
+    _remark_on_darkness(opened, values, top // 4 + 1, lambda found: found, bits)
     grey = ((top - values if opened.layout.inverted else values) >> (bits - 8)).clip(0, 255).astype(np.uint8)
     transparent = opened.image.info.get("transparency")
     if isinstance(transparent, int) and (values == transparent).any():
@@ -119,8 +158,29 @@ def _to_rgb(opened: OpenImage) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _remark_on_darkness(opened: OpenImage, largest: int, bits: int) -> None:
-    remark("dark", opened.path, f"no value above {largest} of {(1 << bits) - 1}")
+def _remark_on_darkness(
+    opened: OpenImage, values: npt.NDArray[np.integer], quarter: int, written: Callable[[int], int], bits: int
+) -> None:
+    """Remark on values all of which are below a quarter of the range, but for a few hot pixels.
+
+    Parameters
+    ----------
+    values : array of int
+    quarter : int
+        The first value that is not below it.
+    written : callable
+        Turns a value into that of the file.
+    bits : int
+        Of the file's values.
+    """
+    light = values >= quarter
+    pixels = light.any(axis=2) if light.ndim == 3 else light
+    bright = int(np.count_nonzero(pixels))
+    if bright > max(pixels.size // 1000, min(3, pixels.size // 50)):
+        return
+    largest = written(int(values[~light].max()))
+    few = f", but for {bright} hot pixel{'s' * (bright > 1)}" if bright else ""
+    remark("dark", opened.path, f"no value above {largest} of {(1 << bits) - 1}{few}")
 
 
 def _remark_on_transparency(opened: OpenImage, share: float) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from histokit.errors import DataError, UsageError
 from histokit.files import oddity
-from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
+from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.wholeness import is_whole
@@ -148,14 +148,17 @@ def _read(path: Path, file: io.BufferedReader, bits: int | None) -> Pixels:
             raise
         raise RefusalError("is a TIFF file of a kind that is not read: save it as a plain TIFF or PNG") from error
     with image:
-        deep = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+        raw = [str(tile[3]) for tile in getattr(image, "tile", ())]
+        colours = palette_size(image)
         image.load()
         if not is_whole(image, file):
             raise RefusalError("cannot be read (the image file is truncated)")
         layout = layout or TiffLayout()
         if bits is not None and layout.bits == 16:
             layout = replace(layout, bits=bits)
-        return as_rgb(OpenImage(path, image, layout, deep))
+        scale_transparency(image, raw)
+        deep = any(";16" in mode for mode in raw)
+        return as_rgb(OpenImage(path, image, layout, deep, colours))
 
 
 def crop(image: Pixels, box: Box) -> Pixels:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from histokit.plugin.jpeg_parts import JpegParts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,12 +19,6 @@ _CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: First column, first row, and the steps of the passes of an interlaced PNG file.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-_END, _SCAN = 0xD9, 0xDA
-
-#: Not to be decoded as what is missing would be: bits, and each of the markers that a decoder may wait for.
-_MORE = b"".join(b"\x5a\xa5\x3c\xc3" * 8 + bytes([0xFF, 0xD0 + k]) for k in range(8)) + b"\x5a\xa5\x3c\xc3" * 8
 
 
 def is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
@@ -73,35 +68,22 @@ def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
     corner = np.asarray(image.crop((width - 1, height - 1, width, height))).astype(int)
     # Blocks without coefficients are of a middle grey.
     suspect = abs(corner - 128).max() <= 1
-    if not suspect and not image.info.get("progressive"):
-        return True
     data = _bytes(content)
-    scans, end = _scans(data)
-    if end is None or not (_refines_all(scans) if image.info.get("progressive") else scans):
+    jpeg = JpegParts.of(data)
+    if jpeg.end is None or not jpeg.scans or not jpeg.has_all_restarts(data):
         return False
-    if not suspect:
+    if jpeg.progressive and not _refines_all([scan.header for scan in jpeg.scans]):
+        return False
+    if not suspect and len(jpeg.scans) == 1 and not jpeg.scans[0].interval:
+        # What is missing of one scan without marks in it is missing in the end.
         return True
-    with Image.open(io.BytesIO(data[:end] + _MORE + bytes([0xFF, _END]))) as other:
+    if jpeg.arithmetic:
+        return not suspect
+    with Image.open(io.BytesIO(jpeg.with_more(data))) as other:
         return bool(np.array_equal(np.asarray(image), np.asarray(other)))
 
 
-def _scans(data: bytes) -> tuple[list[bytes], int | None]:
-    """Return the headers of the scans of a JPEG file, and where its first image ends."""
-    scans: list[bytes] = []
-    place = 2
-    while found := _MARKER.search(data, place):
-        if data[found.start() + 1] == _END:
-            return scans, found.start()
-        if found.end() + 2 > len(data):
-            break
-        (length,) = struct.unpack_from(">H", data, found.end())
-        if data[found.start() + 1] == _SCAN:
-            scans.append(data[found.end() + 2 : found.end() + length])
-        place = found.end() + length
-    return scans, None
-
-
-def _refines_all(scans: list[bytes]) -> bool:
+def _refines_all(scans: Sequence[bytes]) -> bool:
     """Return whether the scans of a progressive file bring each coefficient of each component to its last bit."""
     left: dict[tuple[int, int], int] = {}
     components = set()

@@ -159,6 +159,38 @@ def test_bmp_files_from_below_and_from_above(tmp_path, height, bits):
     assert read_image(tmp_path / "a.bmp").tolist() == wanted[:: -1 if height > 0 else 1]
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_transparent_grey_of_few_bits(tmp_path, bits):
+    # Each grey once or more, in a row; the second one is transparent, which the file says on the scale of its bits.
+    top = (1 << bits) - 1
+    values = np.arange(8) % (top + 1)
+    data = b"\0" + np.packbits(np.unpackbits(values.astype(np.uint8)[:, None], axis=1)[:, 8 - bits :]).tobytes()
+    path = png(tmp_path / "a.png", (8, 1, bits, 0), data, tRNS=struct.pack(">H", 1))
+    with pytest.warns(ImageWarning, match="transparent in places"):
+        read = read_image(path)
+    assert read[0, :, 0].tolist() == [255 if value == 1 else value * 255 // top for value in values]
+
+
+@pytest.mark.parametrize(("largest", "right"), [(2, True), (3, False), (15, False)])
+def test_a_colour_beyond_the_palette_is_no_colour(tmp_path, largest, right):
+    colours = [(10, 20, 30), (40, 50, 60), (70, 80, 90)]
+    palette = b"".join(map(bytes, colours))
+    numbers = [0, 1, 2, largest, 0, 0, 0, 0]
+    packed = bytes(16 * a + b for a, b in zip(numbers[::2], numbers[1::2], strict=True))
+    files = [png(tmp_path / "a.png", (8, 1, 4, 3), b"\0" + packed, PLTE=palette)]
+    entries = b"".join(bytes([b, g, r, 0]) for r, g, b in colours)
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 1, 1, 4, 0, 4, 0, 0, len(colours), 0)
+    offset = 14 + len(head) + len(entries)
+    files.append(tmp_path / "a.bmp")
+    files[1].write_bytes(struct.pack("<2sIHHI", b"BM", offset + 4, 0, 0, offset) + head + entries + packed)
+    for path in files:
+        if right:
+            assert [tuple(pixel) for pixel in read_image(path)[0, :4].tolist()] == [*colours, colours[largest]]
+        else:
+            with pytest.raises(DataError, match=f"uses colour {largest}, but its palette ends at 2: it is damaged"):
+                read_image(path)
+
+
 def test_a_transparent_colour_of_16_bits(tmp_path):
     # Of grey, 4095 is transparent and 4094 is not, though both come to 15.
     grey = b"\0" + struct.pack(">3H", 4095, 4094, 65535)

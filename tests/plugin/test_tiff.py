@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_significant_bits_of_ome(tmp_path):
 @pytest.mark.parametrize("order", "<>")
 def test_16_bits_of_which_few_are_used(tmp_path, largest, dark, order):
     values = np.full((12, 10), largest // 2, np.uint16)
-    values[3, 4] = largest
+    values[3] = largest
     for number, (pixels, told) in enumerate(((values, largest), (grey(values).astype(np.uint16), largest | 255))):
         path = tiff(tmp_path / f"{number}.tif", page(pixels), order=order)
         if dark:
@@ -168,6 +169,23 @@ def test_16_bits_of_which_few_are_used(tmp_path, largest, dark, order):
         else:
             read = read_image(path)
         equal(read, grey(values >> 8))
+
+
+@pytest.mark.parametrize(("side", "hot", "dark"), [(10, 2, True), (10, 3, False), (100, 10, True), (100, 11, False)])
+def test_a_few_hot_pixels_hide_nothing(tmp_path, side, hot, dark):
+    # Of a camera of 12 bits, whose defect pixels are at the top of all 16.
+    values = np.random.default_rng(0).integers(0, 4095, (side, side), dtype=np.uint16)
+    values[0, 0] = 4095
+    values.reshape(-1)[1 : 1 + hot] = 65535
+    colours = grey(values).astype(np.uint16)
+    for pixels, written in ((values, 4095), (colours, 4095)):
+        path = tiff(tmp_path / "a.tif", page(pixels))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            equal(read_image(path), grey(values >> 8))
+        assert bool(told) == dark
+        if dark:
+            assert f"(no value above {written} of 65535, but for {hot} hot pixels)" in str(told[0].message)
 
 
 def test_the_largest_value_of_one_image_is_no_declaration(tmp_path):

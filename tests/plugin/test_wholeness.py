@@ -121,6 +121,70 @@ def test_a_grey_jpeg_that_ends_early(tmp_path):
     truncated(tmp_path / "a.jpg")
 
 
+def restarts(content: bytes) -> list[int]:
+    """Return where the restart markers of a JPEG file are; within the data of a scan, FF is followed by 0 else."""
+    start = content.index(b"\xff\xda")
+    return [k for k in range(start, len(content) - 1) if content[k] == 0xFF and 0xD0 <= content[k + 1] <= 0xD7]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"restart_marker_rows": 1}, {"restart_marker_blocks": 3}, {"progressive": True}]
+)
+@pytest.mark.parametrize("shape", [(64, 80), (61, 77), (17, 9), (9, 8)])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_jpegs_of_any_side_are_whole(tmp_path, options, shape, subsampling):
+    for pixels in (
+        LARGE[: shape[0], : shape[1]],
+        LARGE[: shape[0], : shape[1], 0],
+        np.full((*shape, 3), 255, np.uint8),
+    ):
+        content = jpeg(np.ascontiguousarray(pixels), subsampling=subsampling, **options)
+        (tmp_path / "a.jpg").write_bytes(content)
+        assert read_image(tmp_path / "a.jpg").shape == (*shape, 3)
+
+
+def test_a_jpeg_that_lost_pieces_between_its_restart_markers(tmp_path):
+    content = jpeg(LARGE, restart_marker_blocks=2)
+    marks, path = restarts(content), tmp_path / "a.jpg"
+    assert [content[k + 1] - 0xD0 for k in marks] == [k % 8 for k in range(9)]
+    first, third, sixth = marks[0], marks[2], marks[5]
+    damaged = {
+        # A piece from mark to mark, as many as eight of them, after which the marks are in order again; or an end.
+        "one": content[:first] + content[third:],
+        "eight": content[:first] + content[marks[8] :],
+        "last": content[: marks[-1]] + b"\xff\xd9",
+        "exchanged": content[: marks[1]] + content[third:sixth] + content[marks[1] : third] + content[sixth:],
+        "end": content[: marks[1] - 40] + content[marks[1] :],
+        "mark": content[:third] + content[third + 2 :],
+    }
+    for name, found in damaged.items():
+        path.write_bytes(found)
+        with pytest.raises(DataError, match="truncated"):
+            print(name, read_image(path).shape)
+    path.write_bytes(content)
+    assert read_image(path).shape == (64, 80, 3)
+
+
+def scan_of(content: bytes, number: int) -> tuple[int, int]:
+    """Return where the data of a scan begin and end."""
+    start = -1
+    for _ in range(number + 1):
+        start = content.index(b"\xff\xda", start + 1)
+    start += 2 + struct.unpack_from(">H", content, start + 2)[0]
+    end = start
+    while content[end] != 0xFF or content[end + 1] in (0, *range(0xD0, 0xD8)):
+        end += 1
+    return start, end
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_a_progressive_jpeg_of_which_one_scan_is_cut_short(tmp_path, number):
+    content = jpeg(LARGE, progressive=True)
+    start, end = scan_of(content, number)
+    (tmp_path / "a.jpg").write_bytes(content[: start + (end - start) // 2] + content[end:])
+    truncated(tmp_path / "a.jpg")
+
+
 @pytest.mark.parametrize("options", KINDS)
 def test_a_jpeg_whose_corner_is_of_a_middle_grey(tmp_path, options):
     padded = LARGE.copy()
