@@ -7,10 +7,9 @@ Steps: `ingest`, `split`, `extract`, `select`, `train`, `predict`, `evaluate`, `
 `study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
 """
 
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from histokit import study
     from histokit.evaluate.compare import compare
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    import lazy_loader
-
     _STEPS = ["evaluate", "extract", "ingest", "select", "study", "train"]
     _NAMES = {
         "evaluate.compare": ["compare"],
@@ -38,7 +35,18 @@ else:
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],
     }
-    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submodules=_STEPS, submod_attrs=_NAMES)
+
+    def __getattr__(name):
+        # Later, for until the command line has begun Ctrl-C ends in a traceback.
+        import lazy_loader
+
+        get, _, _ = lazy_loader.attach(__name__, submodules=_STEPS, submod_attrs=_NAMES)
+        globals()["__getattr__"] = get
+        return get(name)
+
+    def __dir__():
+        return list(__all__)
+
 
 __all__ = [
     "FeatureSet",

@@ -1,230 +1,15 @@
-"""The Typer app: collects the commands, maps errors to exit codes."""
+"""Where the command line begins: what takes time to import is imported once Ctrl-C has its answer."""
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import inspect
-import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+from histokit.interruption import answer_at_once, answer_in_order, leave, no_more
 
-from histokit import console, streams
-from histokit.errors import ExitCode, HistokitError
-from histokit.evaluate import command as evaluate
-from histokit.extract import command as extract
-from histokit.features import command as features
-from histokit.ingest import command as ingest
-from histokit.plugin import command as plugin
-from histokit.select import command as select
-from histokit.store import command as store
-from histokit.study import command as study
-from histokit.train import command as train
-
-STEPS = "The steps"
-LOOK = "Look"
-CARE = "Care"
-
-#: (group, name, function, panel); an empty group is the app itself, an empty name the command of the group's own name.
-COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
-    ("", "ingest", ingest.ingest, STEPS),
-    ("", "split", ingest.split, STEPS),
-    ("", "extract", extract.extract, STEPS),
-    ("select", "", select.select, ""),
-    ("select", "compare", select.compare, ""),
-    ("select", "importances", select.importances, ""),
-    ("", "train", train.train, STEPS),
-    ("", "evaluate", evaluate.evaluate, STEPS),
-    ("", "predict", study.predict, STEPS),
-    ("", "predictions", evaluate.predictions, LOOK),
-    ("", "compare", evaluate.compare, LOOK),
-    ("", "demo", study.demo, LOOK),
-    ("", "export", features.export, LOOK),
-    ("", "import-features", features.import_features, STEPS),
-    ("", "doctor", study.doctor, CARE),
-    ("list", "datasets", store.list_datasets, ""),
-    ("list", "samples", store.list_samples, ""),
-    ("list", "splits", store.list_splits, ""),
-    ("list", "features", store.list_features, ""),
-    ("list", "selections", store.list_selections, ""),
-    ("list", "runs", store.list_runs, ""),
-    ("list", "problems", store.list_problems, ""),
-    ("list", "backbones", plugin.list_backbones, ""),
-    ("list", "layers", plugin.list_layers, ""),
-    ("list", "plugins", plugin.list_plugins, ""),
-    ("study", "run", study.study_run, ""),
-    ("study", "plan", study.study_plan, ""),
-    ("plugins", "check", plugin.check, ""),
-    ("store", "verify", store.verify, ""),
-    ("store", "repair", store.repair, ""),
-    ("store", "compact", store.compact, ""),
-    ("store", "gc", store.gc, ""),
-)
-
-GROUPS = {
-    "select": ("Find the smallest set of features that does as well.", STEPS),
-    "study": ("Do a whole study from one file, or plan it.", STEPS),
-    "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
-    "plugins": ("Check a plugin against its contract.", CARE),
-    "store": ("Check the store, merge fragments, remove what is old.", CARE),
-}
-
-_COMMON: dict[str, Any] = {
-    "store_": Annotated[str | None, typer.Option("--store", metavar="FOLDER", help="The store. [env: HISTOKIT_STORE]")],
-    "json_": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
-    "quiet_": Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings beside the result.")],
-    "debug_": Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")],
-}
-
-
-#: Help pages are not wider, and what they say in short is not cut.
-_HELP, _LEAST_HELP = 80, 40
-_WHOLE = 1000
-_UNBROKEN = "\u2011"
-
-
-class _Helped:
-    """A command whose help page goes out as all results do: a full disk is told of, and a closed pipe is no bug."""
-
-    def get_help_option(self, ctx: Any) -> Any:
-        option = super().get_help_option(ctx)  # type: ignore[misc]
-        if option is not None:
-            option.callback = _show_help
-        return option
-
-
-def _show_help(ctx: Any, option: Any, asked: bool) -> None:
-    if asked and not ctx.resilient_parsing:
-        ctx.terminal_width = max(min(streams.width(sys.stdout) or _HELP, _HELP), _LEAST_HELP) - 2
-        ctx.formatter_class = _whole_words(ctx.formatter_class)
-        streams.write("stdout", ctx.get_help().replace(_UNBROKEN, "-") + "\n")
-        ctx.exit()
-
-
-def _whole_words(formatter: Any) -> Any:
-    """Return a formatter of help pages that does not break --an-option at its hyphens."""
-
-    class Formatter(formatter):
-        def write_dl(self, rows: Any, *args: Any, **kwargs: Any) -> None:
-            super().write_dl([(first, second.replace("-", _UNBROKEN)) for first, second in rows], *args, **kwargs)
-
-        def write_text(self, text: str) -> None:
-            super().write_text(text.replace("-", _UNBROKEN))
-
-    return Formatter
-
-
-class _Command(_Helped, TyperCommand):
-    """A command whose usage line says DATASET, not {DATASET}, and whose help lists the commands beside it."""
-
-    beside: Sequence[Any] = ()
-
-    def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        pieces = super().collect_usage_pieces(ctx)
-        return [piece.replace("{", "").replace("}", "") for piece in pieces]
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        super().format_options(ctx, formatter)
-        if self.beside:
-            with formatter.section("Commands beside it"):
-                path = ctx.command_path
-                formatter.write_dl([(f"{path} {c.name}", c.get_short_help_str(_WHOLE)) for c in self.beside])
-
-
-class _Group(_Helped, TyperGroup):
-    """A group whose help lists its commands panel by panel.
-
-    Where a command has the name of the group, the group is that command for everything but the names of the others.
-    """
-
-    def make_context(self, info_name: Any, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        own = self.commands.get(str(self.name))
-        if not isinstance(own, _Command) or (args and args[0] in self.commands and args[0] != self.name):
-            return super().make_context(info_name, args, parent, **extra)
-        own.beside = [command for command in self.commands.values() if command is not own]
-        return own.make_context(info_name, args, parent, **extra)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        panels: dict[str, list[tuple[str, str]]] = {}
-        width = max(map(len, self.commands))
-        # Typer puts groups behind commands.
-        order = list(dict.fromkeys(group or name for group, name, _, _ in COMMANDS)) if ctx.parent is None else []
-        for name in sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order)):
-            command = self.commands[name]
-            panel = getattr(command, "rich_help_panel", None) or "Commands"
-            short = command.get_short_help_str(_WHOLE)
-            panels.setdefault(panel, []).append((name.ljust(width), short))
-        for panel, rows in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl(rows)
-
-
-def build_app() -> typer.Typer:
-    """Collect all commands in one app."""
-    app = typer.Typer(
-        name="histokit",
-        cls=_Group,
-        no_args_is_help=True,
-        invoke_without_command=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        help="Transfer learning on histopathology and cell images: extract the features of many layers once, "
-        "then choose, merge, eliminate and classify in seconds.",
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    app.callback()(_with_common_options(_histokit))
-    groups = {"": app}
-    for name, (text, panel) in GROUPS.items():
-        groups[name] = typer.Typer(cls=_Group, no_args_is_help=True, rich_markup_mode=None)
-        app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
-    for group, name, function, panel in COMMANDS:
-        register = groups[group].command(name or group, cls=_Command, rich_help_panel=panel or None)
-        register(_with_common_options(function))
-    return app
-
-
-def _histokit(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        from histokit import __version__
-
-        console.emit(__version__, {"version": __version__})
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        context.fail("Missing command.")
-
-
-def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
-    signature = inspect.signature(function, eval_str=True)
-    kind = inspect.Parameter.KEYWORD_ONLY
-    defaults = {"store_": None}
-    common = [inspect.Parameter(n, kind, annotation=a, default=defaults.get(n, False)) for n, a in _COMMON.items()]
-
-    @functools.wraps(function)
-    def command(*args: Any, **kwargs: Any) -> None:
-        for name in _COMMON:
-            value = kwargs.pop(name)
-            if value:
-                setattr(console.state, name.rstrip("_"), value)
-        function(*args, **kwargs)
-
-    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
-    command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
-    return command
-
-
-def _warn_of_broken_plugins() -> None:
-    manager = sys.modules.get("histokit.plugin.manager")
-    if manager is not None and manager.registry.cache_info().currsize:
-        for plugin in manager.registry().broken:
-            console.warn(str(plugin))
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 
 class _LatePandas:
@@ -238,80 +23,22 @@ class _LatePandas:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    answer_at_once()
+    from histokit import app, streams
+
     streams.guard()
     sys.meta_path.insert(0, _LatePandas())
-    streams.leave(run(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        answer_in_order()
+        code = app.run(list(sys.argv[1:] if arguments is None else arguments))
+        no_more(code)
+    except KeyboardInterrupt:
+        leave()
+    streams.leave(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
-    console.state.__init__()  # type: ignore[misc]
-    as_json = "--json" in arguments
-    code = _run(arguments, as_json)
-    failed = streams.finish()
-    if failed is not None and code == ExitCode.OK:
-        error = streams.unwritten(failed)
-        code = _fail(error.code, error.message, error.next, False)
-    streams.finish("stderr")
-    return code
+    from histokit import app
 
-
-def _run(arguments: list[str], as_json: bool) -> int:
-    try:
-        _invoke(arguments)
-        return ExitCode.OK
-    except typer.Exit as done:
-        return done.exit_code
-    except SystemExit as done:
-        # Typer's own, after it answered the shell about completion.
-        return int(done.code or 0)
-    except HistokitError as error:
-        if "--debug" in arguments:
-            streams.write("stderr", traceback.format_exc())
-        return _fail(error.code, error.message, error.next, as_json, error.to_json())
-    except KeyboardInterrupt:
-        return _fail(ExitCode.INTERRUPTED, "Interrupted.", "Run the same command to resume.", as_json)
-    except typer.TyperException as error:
-        return _usage(error, as_json)
-    except BrokenPipeError:
-        streams.abandon(sys.stdout)
-        return ExitCode.OK
-    except Exception as error:
-        return _bug(error, as_json)
-
-
-def _bug(error: Exception, as_json: bool) -> int:
-    streams.write("stderr", traceback.format_exc())
-    message = f"A bug in histokit: {type(error).__name__}: {error}"
-    return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
-
-
-def _invoke(arguments: list[str]) -> None:
-    app = build_app()
-    if "_HISTOKIT_COMPLETE" in os.environ:
-        app(arguments, prog_name="histokit")
-    # Typer's own main would answer an interruption and a closed pipe in its own way.
-    command = typer.main.get_command(app)
-    with command.make_context("histokit", arguments) as context:
-        try:
-            command.invoke(context)
-        finally:
-            _warn_of_broken_plugins()
-
-
-def _usage(error: Any, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "histokit"
-    if context and error.message == context.get_help():
-        console.tell(error.message)
-        return ExitCode.USAGE
-    return _fail(ExitCode.USAGE, error.format_message(), f"See: {path} --help", as_json)
-
-
-def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
-    if as_json:
-        error = document or {"code": int(code), "message": message, "next": next}
-        with contextlib.suppress(HistokitError):
-            console.print_json({"error": error})
-    console.tell(f"error: {message}\n{next}")
-    return int(code)
+    return app.run(arguments)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from histokit import bars
+from histokit import bars, interruption
 from histokit.errors import some
 from histokit.layout import Pieces, Sheet, fits, table_lines, wrapped
 from histokit.streams import is_screen, printable, width, write
@@ -150,6 +150,7 @@ def _measure() -> Callable[[str], int]:
 
 def print_json(document: Any) -> None:
     """Print a JSON document on stdout, with escapes where stdout cannot show every letter."""
+    interruption.state.document = True
     unicode = (getattr(sys.stdout, "encoding", None) or "utf-8").lower() in ("utf-8", "utf8")
     _print("stdout", json.dumps(document, ensure_ascii=not unicode, allow_nan=False, indent=2) + "\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "histokit"
 #: The files that may speak to the terminal.
-TERMINAL = ("command.py", "cli.py", "console.py", "completion.py")
+TERMINAL = ("command.py", "app.py", "help_pages.py", "console.py", "completion.py")
 STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate")
 
 #: From the ground up; a room imports only from itself and from rooms below it.
@@ -23,7 +23,8 @@ LEVELS = {
     "protocol": 4,
     **dict.fromkeys(STEPS, 5),
     "study": 6,
-    "cli": 7,
+    "app": 7,
+    "cli": 8,
 }
 
 

@@ -7,9 +7,9 @@ import sys
 import pytest
 import typer
 
-from histokit import cli
+from histokit import app
 
-ROOT = typer.main.get_command(cli.build_app())
+ROOT = typer.main.get_command(app.build_app())
 
 
 def walk(command, path=()):

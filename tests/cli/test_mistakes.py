@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from histokit import cli
+from histokit import app, cli
 from histokit.errors import ExitCode
 from tests.cli.command_line import run_process
 from tests.cli.conftest import PATTERN
@@ -194,8 +194,8 @@ def test_an_interruption_is_130_and_a_bug_is_1_with_its_traceback(histokit, monk
             """Fail."""
             raise error
 
-        monkeypatch.setattr(cli, "COMMANDS", (("", "break", command, ""),))
-        monkeypatch.setattr(cli, "GROUPS", {})
+        monkeypatch.setattr(app, "COMMANDS", (("", "break", command, ""),))
+        monkeypatch.setattr(app, "GROUPS", {})
 
     raising(KeyboardInterrupt())
     result = histokit.fails("break", code=ExitCode.INTERRUPTED)

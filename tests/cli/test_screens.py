@@ -9,7 +9,7 @@ import sys
 import pytest
 from rich.cells import cell_len
 
-from histokit import cli, console
+from histokit import app, console
 from tests.cli.command_line import CommandLine, run_process
 from tests.cli.screens import ADDRESS, CLASSES, FEW, MANY, NETWORK, ROOT, make_hard_store, on_a_terminal
 from tests.cli.test_every_command import EVERY
@@ -108,7 +108,7 @@ def test_lines_are_broken_only_where_a_word_has_no_room(hard, name, width):
 
 
 def test_every_list_is_looked_at():
-    listed = {f"list {name}" for group, name, *_ in cli.COMMANDS if group == "list"}
+    listed = {f"list {name}" for group, name, *_ in app.COMMANDS if group == "list"}
     assert listed <= set(COMMANDS)
 
 

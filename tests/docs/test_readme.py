@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histokit.cli import COMMANDS
+from histokit.app import COMMANDS
 from histokit.datasets.synthetic import Synthetic
 from histokit.features import open_store
 from tests.docs.warm import install

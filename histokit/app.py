@@ -1,0 +1,248 @@
+"""The Typer app: collects the commands, maps errors to exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from histokit import console, interruption, streams
+from histokit.errors import ExitCode, HistokitError
+from histokit.evaluate import command as evaluate
+from histokit.extract import command as extract
+from histokit.features import command as features
+from histokit.help_pages import Command, Group
+from histokit.ingest import command as ingest
+from histokit.plugin import command as plugin
+from histokit.select import command as select
+from histokit.store import command as store
+from histokit.study import command as study
+from histokit.train import command as train
+
+STEPS = "The steps"
+LOOK = "Look"
+CARE = "Care"
+
+#: (group, name, function, panel); an empty group is the app itself, an empty name the command of the group's own name.
+COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
+    ("", "ingest", ingest.ingest, STEPS),
+    ("", "split", ingest.split, STEPS),
+    ("", "extract", extract.extract, STEPS),
+    ("select", "", select.select, ""),
+    ("select", "compare", select.compare, ""),
+    ("select", "importances", select.importances, ""),
+    ("", "train", train.train, STEPS),
+    ("", "evaluate", evaluate.evaluate, STEPS),
+    ("", "predict", study.predict, STEPS),
+    ("", "predictions", evaluate.predictions, LOOK),
+    ("", "compare", evaluate.compare, LOOK),
+    ("", "demo", study.demo, LOOK),
+    ("", "export", features.export, LOOK),
+    ("", "import-features", features.import_features, STEPS),
+    ("", "doctor", study.doctor, CARE),
+    ("list", "datasets", store.list_datasets, ""),
+    ("list", "samples", store.list_samples, ""),
+    ("list", "splits", store.list_splits, ""),
+    ("list", "features", store.list_features, ""),
+    ("list", "selections", store.list_selections, ""),
+    ("list", "runs", store.list_runs, ""),
+    ("list", "problems", store.list_problems, ""),
+    ("list", "backbones", plugin.list_backbones, ""),
+    ("list", "layers", plugin.list_layers, ""),
+    ("list", "plugins", plugin.list_plugins, ""),
+    ("study", "run", study.study_run, ""),
+    ("study", "plan", study.study_plan, ""),
+    ("plugins", "check", plugin.check, ""),
+    ("store", "verify", store.verify, ""),
+    ("store", "repair", store.repair, ""),
+    ("store", "compact", store.compact, ""),
+    ("store", "gc", store.gc, ""),
+)
+
+GROUPS = {
+    "select": ("Find the smallest set of features that does as well.", STEPS),
+    "study": ("Do a whole study from one file, or plan it.", STEPS),
+    "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
+    "plugins": ("Check a plugin against its contract.", CARE),
+    "store": ("Check the store, merge fragments, remove what is old.", CARE),
+}
+
+_COMMON: dict[str, Any] = {
+    "store_": Annotated[str | None, typer.Option("--store", metavar="FOLDER", help="The store. [env: HISTOKIT_STORE]")],
+    "json_": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
+    "quiet_": Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors and warnings beside the result.")],
+    "debug_": Annotated[bool, typer.Option("--debug", help="Show the traceback of errors.")],
+}
+
+
+def build_app() -> typer.Typer:
+    """Collect all commands in one app."""
+
+    class Root(Group):
+        order = tuple(dict.fromkeys(group or name for group, name, _, _ in COMMANDS))
+
+    app = typer.Typer(
+        name="histokit",
+        cls=Root,
+        no_args_is_help=True,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        help="Transfer learning on histopathology and cell images: extract the features of many layers once, "
+        "then choose, merge, eliminate and classify in seconds.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_with_common_options(_histokit))
+    groups = {"": app}
+    for name, (text, panel) in GROUPS.items():
+        groups[name] = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
+        app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
+    for group, name, function, panel in COMMANDS:
+        register = groups[group].command(name or group, cls=Command, rich_help_panel=panel or None)
+        register(_with_common_options(function))
+    return app
+
+
+def _histokit(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        from histokit import __version__
+
+        console.emit(__version__, {"version": __version__})
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+
+
+def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
+    signature = inspect.signature(function, eval_str=True)
+    kind = inspect.Parameter.KEYWORD_ONLY
+    defaults = {"store_": None}
+    common = [inspect.Parameter(n, kind, annotation=a, default=defaults.get(n, False)) for n, a in _COMMON.items()]
+
+    @functools.wraps(function)
+    def command(*args: Any, **kwargs: Any) -> None:
+        for name in _COMMON:
+            value = kwargs.pop(name)
+            if value:
+                setattr(console.state, name.rstrip("_"), value)
+        function(*args, **kwargs)
+
+    command.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *common])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in [*signature.parameters.values(), *common]}
+    return command
+
+
+def _warn_of_broken_plugins() -> None:
+    manager = sys.modules.get("histokit.plugin.manager")
+    if manager is not None and manager.registry.cache_info().currsize:
+        for plugin in manager.registry().broken:
+            console.warn(str(plugin))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    as_json = "--json" in arguments
+    try:
+        console.state.__init__()  # type: ignore[misc]
+        interruption.reset(as_json)
+        return _finished(_run(arguments, as_json))
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+
+
+def _finished(code: int) -> int:
+    """Write what is left of the streams; return the code of the whole."""
+    failed = streams.finish()
+    if failed is not None and code == ExitCode.OK:
+        error = streams.unwritten(failed)
+        code = _fail(error.code, error.message, error.next, False)
+    streams.finish("stderr")
+    return code
+
+
+def _run(arguments: list[str], as_json: bool) -> int:
+    try:
+        return _answered(arguments, as_json)
+    except KeyboardInterrupt:
+        return _interrupted(as_json)
+
+
+def _interrupted(as_json: bool) -> int:
+    return _fail(ExitCode.INTERRUPTED, interruption.MESSAGE, interruption.NEXT, as_json)
+
+
+def _answered(arguments: list[str], as_json: bool) -> int:
+    try:
+        _invoke(arguments)
+        return ExitCode.OK
+    except typer.Exit as done:
+        return done.exit_code
+    except SystemExit as done:
+        # Typer's own, after it answered the shell about completion.
+        return int(done.code or 0)
+    except HistokitError as error:
+        _unless_interrupted(error)
+        if "--debug" in arguments:
+            streams.write("stderr", traceback.format_exc())
+        return _fail(error.code, error.message, error.next, as_json, error.to_json())
+    except typer.TyperException as error:
+        return _usage(error, as_json)
+    except BrokenPipeError:
+        streams.abandon(sys.stdout)
+        return ExitCode.OK
+    except Exception as error:
+        _unless_interrupted(error)
+        return _bug(error, as_json)
+
+
+def _unless_interrupted(error: Exception) -> None:
+    """Raise where Ctrl-C was pressed: libraries tell of it as of errors of many kinds."""
+    if interruption.state.came:
+        raise KeyboardInterrupt from error
+
+
+def _bug(error: Exception, as_json: bool) -> int:
+    streams.write("stderr", traceback.format_exc())
+    message = f"A bug in histokit: {type(error).__name__}: {error}"
+    return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
+
+
+def _invoke(arguments: list[str]) -> None:
+    app = build_app()
+    if "_HISTOKIT_COMPLETE" in os.environ:
+        app(arguments, prog_name="histokit")
+    # Typer's own main would answer an interruption and a closed pipe in its own way.
+    command = typer.main.get_command(app)
+    with command.make_context("histokit", arguments) as context:
+        try:
+            command.invoke(context)
+        finally:
+            _warn_of_broken_plugins()
+
+
+def _usage(error: Any, as_json: bool) -> int:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "histokit"
+    if context and error.message == context.get_help():
+        console.tell(error.message)
+        return ExitCode.USAGE
+    return _fail(ExitCode.USAGE, error.format_message(), f"See: {path} --help", as_json)
+
+
+def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:
+    if as_json and not interruption.state.document:
+        error = document or {"code": int(code), "message": message, "next": next}
+        with contextlib.suppress(HistokitError):
+            console.print_json({"error": error})
+    console.tell(f"error: {message}\n{next}")
+    return int(code)
