@@ -174,6 +174,10 @@ def test_methods_by_some_facts_are_means_over_the_others(empty):
     found = compare(empty, everything=True, by="classifier", bootstrap=5)
     assert scores(found, "A") == pytest.approx({"et": 0.8, "svm": 0.65})
     assert any("svm on A is the mean of 2 runs that differ in features" in note for note in found.notes)
+    # What is known of a method is what all of its runs share.
+    facts = methods(found)["svm"]["facts"]
+    assert (facts["classifier"], facts["dataset"]) == ("svm", "A")
+    assert not {"run", "features", "layer"} & set(facts)
     with pytest.raises(UsageError) as caught:
         compare(empty, everything=True, by="clasifier", bootstrap=5)
     assert "Did you mean 'classifier'" in caught.value.next

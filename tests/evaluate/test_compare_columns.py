@@ -69,6 +69,20 @@ def test_targets_and_filters_are_tasks_of_their_own(empty):
     assert sorted(c["column"] for c in found.columns) == ["A", "A of grade", "A where slide <> 'P1'"]
     assert found.ranking["tests"]["datasets"] == 3
     assert any("several targets or filters" in note for note in found.notes)
+    column_of = {(row["column"], row["score"]) for row in found.rows}
+    assert column_of == {("A", 0.75), ("A of grade", 0.6), ("A where slide <> 'P1'", 0.55)}
+
+
+def test_a_column_is_called_by_no_more_than_tells_it_from_others(empty):
+    for classifier in ("svm", "et"):
+        save(empty, "A", 15, classifier, target="grade")
+        save(empty, "B", 12, classifier, where="slide <> 'P1'")
+    found = compare(empty, everything=True, bootstrap=5)
+    assert [column["column"] for column in found.columns] == ["A", "B"]
+    assert [(column["target"], column["where"]) for column in found.columns] == [
+        ("grade", None),
+        (None, "slide <> 'P1'"),
+    ]
 
 
 def test_units_are_not_ranked_with_samples(empty):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError
 from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.toy import make_samples, make_store
@@ -39,6 +39,8 @@ def test_inner_folds_choose_in_each_outer_fold(toy):
     assert len({fold["address"] for fold in found.folds}) > 1, "the folds should not agree here"
     assert found.parameters["choose"] == "inner"
     assert found.parameters["candidates"] == [run.address for run in runs]
+    assert found.address == "net/each"
+    assert found.seconds == pytest.approx(sum(run.seconds for run in runs), abs=0.002)
     assert not any("optimistic" in note for note in found.notes)
 
 
@@ -74,3 +76,38 @@ def test_no_such_choice(toy):
     with pytest.raises(UsageError, match="'iner'") as caught:
         train(toy, "toy", "net/each", choose="iner", **FAST)
     assert "inner" in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("addresses", "named"),
+    [
+        (["net/early", "net/early+net/last"], "net/early net/early+net/last"),
+        (["net/early+net/inner", "net/early+net/last"], "net/early+net/inner net/early+net/last"),
+    ],
+)
+def test_what_is_more_than_layers_of_a_network_is_named_in_full(toy, addresses, named):
+    *_, found = train(toy, "toy", addresses, "knn", choose="test", grid={"k": "1"}, split="holdout")
+    assert found.address == named
+
+
+def test_a_fold_without_a_score_does_not_count_in_the_choice(tmp_path):
+    # On one of three slides, where all are "b", no ROC AUC is defined; on the others the second layer is better.
+    labels = ["a", "b"] * 4 + ["b"] * 4
+    samples = {"id": [f"s{i}" for i in range(12)], "label": labels, "slide": [f"P{i // 4}" for i in range(12)]}
+    right = np.array([[float(label == "b")] for label in labels])
+    store = make_store(tmp_path / "store", samples, {"first": right[::-1] * 0, "last": right})
+    options = {"grid": {"k": "1", "metric": "euclidean"}, "metric": "roc_auc", "split": "leave-one-group-out"}
+    first, last, found = train(store, "toy", "net/each", "knn", choose="test", **options)
+    assert [fold["scores"]["roc_auc"] for fold in first.folds] == [0.5, 0.5, None]
+    assert [fold["scores"]["roc_auc"] for fold in last.folds] == [1.0, 1.0, None]
+    assert {fold["address"] for fold in found.folds} == {"net/last"}
+
+
+def test_a_choice_is_between_features_of_the_same_samples(tmp_path):
+    samples, X = make_samples(n=90, slides=9)
+    holes = X.copy()
+    holes[4] = np.nan
+    store = make_store(tmp_path / "store", samples, {"first": X, "last": holes})
+    options = {"classifier": "knn", "grid": {"k": "1"}, "choose": "test", "allow_missing": True}
+    with pytest.raises(DataError, match="net/first, net/last are not there for the same samples"):
+        train(store, "toy", "net/each", **options)

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from histokit.errors import DataError
+from histokit.train import outer
 from histokit.train.predict import predict_features
 from histokit.train.train import train
+from tests.protocol.solvers.exact import samples as draw
 from tests.toy import make_samples, make_store
 
 GRIDS = {
@@ -70,3 +72,25 @@ def test_a_constant_column_of_any_size_gives_the_same_scores_or_an_error_that_na
     scaled = [train(store, "toy", "net/last", name, **options, scale=True)[0] for store in (plain, toy)]
     assert scaled[0].folds[0]["scores"] == scaled[1].folds[0]["scores"]
     assert predict_features(toy, scaled[1], toy.features("toy", "net/last")).kind == "predict"
+
+
+def test_fits_that_end_before_their_optimum_are_counted(tmp_path, monkeypatch):
+    # On these columns liblinear stops far from the optimum of C = 10 and at that of C = 1e-12.
+    X, y = draw(100, 30, "scales and offsets")
+    samples = {"id": [f"s{i}" for i in range(100)], "label": ["ab"[k] for k in y]}
+    toy = make_store(tmp_path / "store", samples | {"slide": [f"P{i % 4}" for i in range(100)]}, {"last": X})
+    options = {"split": "leave-one-group-out", "inner_folds": 2, "solver": "sklearn"}
+    (run,) = train(toy, "toy", "net/last", grid={"C": "1e-12,10"}, **options)
+    chosen = [part["parameters"]["C"] for part in (*run.folds, run.parameters["final"])]
+    # Each of five training sets takes two fits of each C in its inner folds, and one more of the C that is chosen.
+    stopped = 5 * 2 + chosen.count(10)
+    (note,) = [note for note in run.notes if "converged" in note]
+    assert note.startswith(f"{stopped} of 25 fits of svm have not converged to the optimum: ")
+    assert "--scale helps" in note
+    (run,) = train(toy, "toy", "net/last", grid={"C": 1e-12}, **options)
+    assert not any("converged" in note for note in run.notes)
+    monkeypatch.setattr(outer, "converged", lambda *_: False)
+    (run,) = train(toy, "toy", "net/last", grid={"C": 1}, scale=True, **options)
+    (note,) = [note for note in run.notes if "converged" in note]
+    assert note.startswith("5 of 5 fits of svm have not")
+    assert "--scale" not in note
