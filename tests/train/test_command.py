@@ -34,6 +34,31 @@ def test_stdout_of_train_is_the_run_ids(call):
     assert call("train", "toy", "--features", "net/first", "--features", "net/last", *SMALL)[1].split() == ids
 
 
+def test_people_read_the_mean_of_each_address_and_scripts_the_chosen_run(call):
+    command = ["train", "toy", "--features", "net/each", "--choose", "test", *SMALL]
+    code, out, err = call(*command)
+    document = json.loads(call(*command, "--json")[1])["runs"]
+    assert (code, out) == (0, f"{document[-1]['run']}\n")
+    lines = [line.split() for line in err.splitlines()]
+    assert ["run", "address", "classifier", "split", "folds", "metric", "mean", "over", "folds", "seconds"] in lines
+    for run, address in zip(document, ("net/first", "net/last", "net/each"), strict=True):
+        scores = [fold["scores"]["accuracy"] for fold in run["folds"]]
+        mean = f"{sum(scores) / 6:.4f}"
+        assert [run["run"], address, "svm", "cv", "6", "accuracy", mean] in [line[:7] for line in lines]
+        assert f"{run['mean_over_folds']:.4f}" == mean
+
+
+def test_missing_features_are_left_out_only_where_it_is_said(tmp_path, call):
+    samples, X = make_samples()
+    X[3] = float("nan")
+    make_store(tmp_path / "store", samples, {"last": X}, name="holes")
+    command = ["train", "holes", "--features", "net/last", "--split", "holdout", *SMALL]
+    code, out, err = call(*command)
+    assert (code, out) == (5, "")
+    assert "missing for 1 of 60 samples" in err
+    assert call(*command, "--allow-missing")[0] == 0
+
+
 def test_every_step_prints_one_json_document(call, tmp_path):
     def document(*arguments):
         code, out, _ = call(*arguments, "--json")

@@ -121,3 +121,22 @@ def test_images_are_not_read_for_the_id(tmp_path: Path, images: Path, monkeypatc
     assert whole != without
     bad.write_bytes(content)
     assert train(store, "d", "images", **asked)[0].id == whole
+
+
+def test_ids_are_those_of_earlier_versions(tmp_path):
+    # What is stored is found again by these ids: whoever changes them raises a version, and says so to users.
+    samples = {"id": [f"s{i}" for i in range(12)], "slide": [f"P{i // 3}" for i in range(12)]}
+    samples["label"] = list("aabbab") * 2
+    X = np.arange(36.0).reshape(12, 3)
+    store = make_store(tmp_path / "store", samples, {"early": X[:, :1], "last": X})
+    by_group = {"split": "leave-one-group-out"}
+    found = {
+        "svm": identify(store, "toy", "net/last", **by_group),
+        "several": identify(store, "toy", "net/each", "et", choose="inner", seed=3, metric="roc_auc", **by_group),
+        "selection": [identify_selection(store, "toy", "net/early+net/last", **by_group)],
+    }
+    assert found == {
+        "svm": ["1f6d8d5a29bf"],
+        "several": ["18ff0e0048f4", "c5b1a7950ec6", "c14332108df0"],
+        "selection": ["8efa2f7f0053"],
+    }
