@@ -38,6 +38,7 @@ def test_runs_on_different_splits_are_kept_apart(empty):
     assert scores(found, "B (random)") == {"svm": 1.0}
     assert found.ranking is None
     assert any("B has runs on several splits, cv and random" in note for note in found.notes)
+    assert not any("targets or filters" in note for note in found.notes)
     assert {pair["column"] for pair in found.pairs} == {"A", "B (cv)"}
     kept = compare(empty, where="split = 'cv'", bootstrap=5)
     assert kept.ranking["average_ranks"] == {"et": 2, "svm": 1}

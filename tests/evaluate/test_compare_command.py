@@ -100,3 +100,16 @@ def test_evaluate_prints_one_metric_alone(call):
 def test_the_function_of_the_same_name(store):
     found = histokit.compare(store, dataset="A", bootstrap=5)
     assert [method["method"] for method in found.methods] == ["svm", "et"]
+
+
+def test_the_commands_give_what_the_functions_give_by_default(store, call):
+    def document(*arguments):
+        return json.loads(call(*arguments, "--json")[1])
+
+    assert document("compare", "--all") == histokit.compare(store, everything=True).to_json()
+    given = document("compare", "--all", "--seed", 1, "--bootstrap", 30, "--metric", "f1_macro", "--by", "classifier")
+    asked = {"seed": 1, "bootstrap": 30, "metric": "f1_macro", "by": "classifier"}
+    assert given == histokit.compare(store, everything=True, **asked).to_json()
+    for options, chosen in (([], {}), (["--by", "slide", "--bootstrap", 30], {"by": "slide", "bootstrap": 30})):
+        (found,) = histokit.evaluate(store, ["svmA"], **chosen)
+        assert document("evaluate", "svmA", *options) == {"runs": [found.to_json()]}

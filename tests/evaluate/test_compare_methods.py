@@ -93,6 +93,22 @@ def test_other_features_under_one_name_are_remarked(empty):
     entries = [(made("A", "net", "f1"), 0.8), (made("B", "net", "f2"), 0.8)]
     found = compare_scores(with_scores(empty, entries))
     assert any("not made in the same way on every dataset" in note for note in found.notes)
+    same = [(made("A", "net", "f1"), 0.8), (made("B", "net", "f1"), 0.8)]
+    # A network that was fine-tuned here is another one whenever it is tuned anew.
+    tuned = [(made("A", "run:0123", "f1"), 0.8), (made("B", "run:0123", "f2"), 0.8)]
+    for others in (same, tuned):
+        notes = compare_scores(with_scores(empty, others)).notes
+        assert not any("fingerprints differ" in note for note in notes)
+
+
+def test_one_part_of_merged_features_that_was_made_otherwise_is_enough(empty):
+    parts = {name: made("A", name, f"{name}1").features[0] for name in ("one", "two")}
+    entries = [
+        (make_record(dataset, address="one/last+two/last", features=[parts["one"], parts["two"] | changes]), 0.8)
+        for dataset, changes in (("A", {}), ("B", {"fingerprint": "other"}))
+    ]
+    found = compare_scores(with_scores(empty, entries))
+    assert any("features of one/last+two/last svm were not made in the same way" in note for note in found.notes)
 
 
 def test_merged_networks_are_one_method_in_any_order(empty):
@@ -160,6 +176,12 @@ def test_long_values_are_shortened_unless_that_makes_two_names_one(empty):
     first, second = names(empty, make_record("A", grid=many[0]), make_record("A", grid=other))
     assert first != second
     assert first.startswith("svm grid=C=1|C=10|")
+
+
+def test_addresses_are_named_without_their_libraries_however_long(empty):
+    addresses = ("timm:mobilenetv2_100.ra_in1k/blocks.6.0", "torchvision:resnet50/layer3")
+    records = [make_record("A", address=address) for address in addresses]
+    assert names(empty, *records) == ["mobilenetv2_100.ra_in1k/blocks.6.0", "resnet50/layer3"]
 
 
 def test_addresses_of_many_parts_are_shortened():

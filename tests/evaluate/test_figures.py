@@ -74,6 +74,7 @@ def test_a_class_without_samples_has_an_empty_row(empty):
     rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (0, "3", "a", 1.0, "Q")]
     axis, _ = draw_scores(evaluate(empty, save_run(empty, rows))).axes
     assert shades(axis) == pytest.approx(np.array([[1 / 3, 2 / 3], [0, 0]]))
+    assert axis.images[0].get_clim() == (0, 1), "the same shade for the same share, whatever the highest one is"
 
 
 def test_each_fold_has_its_bar(empty):
