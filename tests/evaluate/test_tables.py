@@ -37,8 +37,9 @@ def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsy
         line.split()
         for line in histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30).out.splitlines()
     ]
-    assert "abcd12345678 toy net/last svm cv (6 predictions, 3 groups, 2 folds)".split() in lines
-    assert "samples by class, and confusion".split() in lines
+    titles = [" ".join(line) for line in lines]
+    assert "abcd12345678 toy net/last svm cv (6 predictions, 3 groups, 2 folds)" in titles
+    assert "samples by class, and confusion" in titles
     # 4 of 6 are right, 1/2 and 3/4 in the folds, whose spread is 1/8.
     assert ["accuracy", "0.6667", "0.6250", "0.1250", f"{low:.4f}", "to", f"{high:.4f}", "(unreliable)"] in lines
     assert ["accuracy,", "always", "a", "0.6667"] in [line[:4] for line in lines]
