@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 
 from histokit.errors import DataError, HistokitError, UsageError
+
+#: Of one letter it would be a drive of Windows.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
 
 _ODD = {
     stat.S_IFIFO: "a pipe",
@@ -56,6 +60,7 @@ def require_file(path: str | os.PathLike[str], what: str, *, next: str) -> None:
     next : str
         What to do where nothing is there.
     """
+    refuse_remote(path, f"{what}s")
     refuse_odd(path)
     if os.path.isdir(path):
         raise DataError(f"The {what} {os.fspath(path)!r} is a folder.", next="Give the path of a file.")
@@ -65,4 +70,22 @@ def require_file(path: str | os.PathLike[str], what: str, *, next: str) -> None:
 
 def check_output(path: str | os.PathLike[str]) -> None:
     """Raise a `UsageError` where nothing can be written that is whole or not there."""
+    refuse_remote(path, "files")
     refuse_odd(path, UsageError, next="Give the name of a file.")
+
+
+def refuse_remote(path: str | os.PathLike[str], what: str) -> None:
+    """Raise a `UsageError` where an address such as ``s3://bucket/x`` stands for a path, or what Path made of it.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        That is meant, such as ``stores``.
+    """
+    found = _ADDRESS.match(text := os.fspath(path))
+    if found and not os.path.lexists(text):
+        raise UsageError(
+            f"{found[1]}://{found[2]} is an address: {what} that are not on this machine are not supported yet.",
+            next="Give the path of a local folder or file; copy what lies elsewhere to one first.",
+        )

@@ -14,7 +14,7 @@ from pyarrow import compute as pc
 from histokit.datasets import cells
 from histokit.datasets.csv_file import read_csv
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.files import oddity, require_file
+from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 PARQUET = (".parquet", ".pq")
@@ -283,6 +283,7 @@ def find_table(root: Path, name: str, option: str) -> Path:
     UsageError
         If there are two that differ.
     """
+    refuse_remote(name, "tables")
     inside, here = root / name, Path.cwd() / name
     if not here.is_file() or not inside.is_file():
         return here if here.is_file() or (oddity(here) and not inside.is_file()) else inside

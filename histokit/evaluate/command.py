@@ -140,6 +140,7 @@ def predictions(
     ],
     wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")] = False,
 ) -> None:
     """List the predictions of a run, image by image."""
     from histokit.evaluate.listing import predictions as run_predictions
@@ -153,7 +154,7 @@ def predictions(
     found = run_predictions(store, run, wrong=wrong)
     run_id = record.id
     if out:
-        write_table(found, out)
+        write_table(found, out, raw=raw)
         console.emit(out, {"run": run_id, "count": len(found), "file": out})
         return
     rows = found.to_pylist()

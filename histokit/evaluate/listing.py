@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histokit.datasets.formulas import guarded
 from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
@@ -54,8 +55,10 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False) -> pa.Tab
     return pa.table(columns)
 
 
-def write_table(table: pa.Table, path: str | Path) -> None:
+def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None:
     """Write a table as CSV or Parquet, by the ending of the path.
+
+    In CSV, texts that a spreadsheet would run as formulas have an apostrophe before them, unless they are to be `raw`.
 
     Raises
     ------
@@ -68,7 +71,7 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         if path.suffix == ".csv":
             from pyarrow import csv
 
-            csv.write_csv(table, path)
+            csv.write_csv(table if raw else guarded(table), path)
         elif path.suffix == ".parquet":
             from pyarrow import parquet
 

@@ -132,7 +132,7 @@ def extract(
     retry : bool
         Try samples again that could not be read before.
     dry_run : bool
-        Only say what is cached and missing.
+        Only say what is cached and missing; nothing is written.
     progress : callable, optional
         Called with (done, total).
 
@@ -157,7 +157,7 @@ def extract(
     chosen = [layers] if isinstance(layers, str) else list(layers)
     plans = []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
-        resolve = partial(resolve_backbone, store, name, backbone_weights, changes, chosen)
+        resolve = partial(resolve_backbone, store, name, backbone_weights, changes, chosen, keep=not dry_run)
         backbone = resolve()
         check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
         plan = partial(plan_backbone, store, record, samples, known, precision=precision, store_dtype=store_dtype)

@@ -34,6 +34,7 @@ def resolve_backbone(
     layers: Sequence[str],
     *,
     confirm: bool = False,
+    keep: bool = True,
 ) -> ResolvedBackbone:
     """Resolve a backbone, from the store's memory where nothing that it was found from has changed.
 
@@ -47,6 +48,8 @@ def resolve_backbone(
         Of ``all``, ``last``, curated names and module paths.
     confirm : bool
         Ask the plugin whether the weights would still come from the remembered file, as before they are loaded.
+    keep : bool
+        Write what was found out into the store.
 
     Raises
     ------
@@ -64,14 +67,15 @@ def resolve_backbone(
     # What is installed besides may be edited at any time: only digests of weights are remembered of it.
     if known is None or moved or entry.third_party or _surroundings(weights, known["source"]) != known["state"]:
         before, known = known, _look_up(name, weights, known)
-        if known != before:
+        if keep and known != before:
             store.remember(key, known)
     names = _wanted(layers, [layer["name"] for layer in known["layers"]])
     found = {text: Layer(**layer) for text, layer in known["found"].items()}
     if not found.keys() >= set(names):
         backbone = registry().backbone(name, weights)
         found |= {text: backbone.layer(text) for text in names if text not in found}
-        store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
+        if keep:
+            store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
     preprocess = _preprocess(known, changes)
     whole = isinstance(changes, Preprocess)
     return ResolvedBackbone(

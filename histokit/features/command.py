@@ -27,6 +27,7 @@ def export(
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file.")],
     where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")] = False,
 ) -> None:
     """Write features to a file for other programs.
 
@@ -37,7 +38,7 @@ def export(
 
     check_suffix(out)
     found = console.open_store().features(dataset, features, where=where, allow_missing=allow_missing)
-    path = export_features(found, out)
+    path = export_features(found, out, raw=raw)
     console.note(f"{len(found)} samples × {found.X.shape[1]} features of {found.address}")
     document = {"file": str(path), "dataset": dataset, "address": found.address}
     console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.datasets.formulas import guarded, guarded_text
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
@@ -30,6 +31,7 @@ def export(
     *,
     where: str | None = None,
     allow_missing: bool = False,
+    raw: bool = False,
 ) -> Path:
     """Write features of a dataset to a file for other programs, as `export_features` does.
 
@@ -45,6 +47,8 @@ def export(
         A filter over the columns of the samples.
     allow_missing : bool
         Go on without samples whose features are missing.
+    raw : bool
+        Write texts of CSV files as they are, also those that a spreadsheet would run as formulas.
 
     Returns
     -------
@@ -55,16 +59,18 @@ def export(
     DataError, StoreError, UsageError
     """
     check_suffix(Path(out))
-    return export_features(open_store(store).features(dataset, features, where=where, allow_missing=allow_missing), out)
+    found = open_store(store).features(dataset, features, where=where, allow_missing=allow_missing)
+    return export_features(found, out, raw=raw)
 
 
-def export_features(features: FeatureSet, path: str | Path) -> Path:
+def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False) -> Path:
     """Write features with ids, labels, groups, metadata and the provenance of each column.
 
     ``.parquet`` holds a row for each sample: the columns of the samples, then one float32 column for each feature,
     called as in `FeatureSet.column_names`; the provenance is JSON in the schema metadata under
     ``histokit.provenance``. ``.csv`` and ``.tsv`` hold the same columns, texts in quotes and lists as JSON (a path
-    that is alone as it is), and no provenance but the names of the features. ``.npz`` holds the arrays ``X`` (n × d
+    that is alone as it is), and no provenance but the names of the features; texts that begin as formulas of
+    spreadsheets have an apostrophe before them. ``.npz`` holds the arrays ``X`` (n × d
     float32), ``sample_ids``, ``labels`` (empty text where there is none), ``groups`` (only where the dataset has a
     group), ``column_names``, and as JSON text ``metadata`` (column → values) and ``provenance``; it loads without
     pickle. ``.h5ad`` is `FeatureSet.to_anndata` with the provenance in ``uns["histokit"]``. What is written comes back
@@ -75,6 +81,8 @@ def export_features(features: FeatureSet, path: str | Path) -> Path:
     features : FeatureSet
     path : path
         Replaced in one step where it is there.
+    raw : bool
+        Leave out the apostrophes.
 
     Returns
     -------
@@ -95,7 +103,7 @@ def export_features(features: FeatureSet, path: str | Path) -> Path:
         raise UsageError(f"Two columns are called {twice!r}.", next="Export features that hold each column once.")
     part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        write(features, part)
+        write(features, part, raw)
         part.replace(path)
     except OSError as error:
         raise DataError(
@@ -107,7 +115,7 @@ def export_features(features: FeatureSet, path: str | Path) -> Path:
     return path
 
 
-def check_suffix(path: Path) -> Callable[[FeatureSet, Path], None]:
+def check_suffix(path: Path) -> Callable[[FeatureSet, Path, bool], None]:
     """Return what writes a file of this name.
 
     Raises
@@ -154,7 +162,7 @@ def _metadata(features: FeatureSet) -> list[str]:
     return [name for name in features.samples.column_names if name not in hidden]
 
 
-def _write_parquet(features: FeatureSet, path: Path) -> None:
+def _write_parquet(features: FeatureSet, path: Path, _: bool) -> None:
     from pyarrow import parquet
 
     samples = features.samples.drop_columns(list(_HIDDEN))
@@ -173,11 +181,13 @@ def _starts(count: int) -> Iterator[int]:
     yield from range(0, max(1, count), _ROWS_AT_ONCE)
 
 
-def _write_csv(features: FeatureSet, path: Path, separator: str = ",") -> None:
+def _write_csv(features: FeatureSet, path: Path, raw: bool, separator: str = ",") -> None:
     from pyarrow import csv
 
     samples = flat(features.samples.drop_columns(list(_HIDDEN)))
-    schema = pa.schema([*samples.schema, *(pa.field(name, pa.float32()) for name in features.column_names)])
+    samples = samples if raw else guarded(samples)
+    names = features.column_names if raw else map(guarded_text, features.column_names)
+    schema = pa.schema([*samples.schema, *(pa.field(name, pa.float32()) for name in names)])
     options = csv.WriteOptions(delimiter=separator)
     with csv.CSVWriter(path, schema, write_options=options) as writer:
         for start in _starts(len(features)):
@@ -187,11 +197,11 @@ def _write_csv(features: FeatureSet, path: Path, separator: str = ",") -> None:
             writer.write_table(pa.table(arrays, schema=schema))
 
 
-def _write_tsv(features: FeatureSet, path: Path) -> None:
-    _write_csv(features, path, "\t")
+def _write_tsv(features: FeatureSet, path: Path, raw: bool) -> None:
+    _write_csv(features, path, raw, "\t")
 
 
-def _write_npz(features: FeatureSet, path: Path) -> None:
+def _write_npz(features: FeatureSet, path: Path, _: bool) -> None:
     samples = flat(features.samples)
     metadata = {name: samples.column(name).to_pylist() for name in _metadata(features)}
     arrays: dict[str, Any] = {
@@ -212,14 +222,14 @@ def _texts(values: Any) -> npt.NDArray[np.str_]:
     return np.array(["" if value is None else str(value) for value in values], dtype=np.str_)
 
 
-def _write_h5ad(features: FeatureSet, path: Path) -> None:
+def _write_h5ad(features: FeatureSet, path: Path, _: bool) -> None:
     annotated = features.to_anndata()
     document = {**provenance(features), "renamed": {new: old for old, new in obs_names(features.samples).items()}}
     annotated.uns["histokit"] = json.dumps(document, ensure_ascii=False)
     annotated.write_h5ad(path)
 
 
-_WRITERS: dict[str, Callable[[FeatureSet, Path], None]] = {
+_WRITERS: dict[str, Callable[[FeatureSet, Path, bool], None]] = {
     ".parquet": _write_parquet,
     ".csv": _write_csv,
     ".tsv": _write_tsv,

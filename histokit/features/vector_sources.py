@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.datasets import cells
+from histokit.datasets import cells, formulas
 from histokit.datasets.csv_file import header
 from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
 from histokit.errors import UsageError
@@ -114,6 +114,7 @@ def exported_features(names: Sequence[str]) -> list[str]:
 
 def _csv(path: Path, described: Callable[[str], bool]) -> pa.Table:
     def convert(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        name = formulas.plain_text(name) if exported else name
         if described(name) or (exported and not _EXPORTED.fullmatch(name)):
             return plain(column)
         numbers = cells.feature_numbers(column)
@@ -124,7 +125,8 @@ def _csv(path: Path, described: Callable[[str], bool]) -> pa.Table:
         return tidied if numbers is None else numbers
 
     exported = any(_EXPORTED.fullmatch(name) for name in header(path))
-    return read_cells(path, convert)
+    table = read_cells(path, convert)
+    return formulas.plain(table) if exported else table
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
+from histokit.files import refuse_remote
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file, digest_json
 from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image, reader_mark
 from histokit.plugin.options import announced_options, convert_options
@@ -164,6 +165,7 @@ class Dataset:
         return dataset
 
     def __init__(self, root: str | Path) -> None:
+        refuse_remote(root, "data")
         self.root = Path(root)
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import NoReturn
 from urllib.parse import urlparse
 
 from histokit.errors import StoreError, UsageError, did_you_mean
-from histokit.files import refuse_odd
+from histokit.files import refuse_odd, refuse_remote
 from histokit.plugin.sidecar import MAIN
 from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, strays, supply
 
@@ -76,6 +76,7 @@ def normalise_weights(weights: str) -> str:
         if not text.isdecimal() or int(text) > _LARGEST_SEED:
             raise UsageError(f"The seed of --weights {weights!r} is no whole number.", next="Write --weights random:0")
         return f"{RANDOM}:{int(text)}"
+    refuse_remote(weights, "weights")
     path = Path(weights).expanduser()
     if not path.exists():
         siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []

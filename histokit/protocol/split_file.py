@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from histokit.datasets.cells import as_text, tidy_text
+from histokit.datasets.formulas import guarded_text
 from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
 
@@ -71,12 +72,13 @@ def _columns(path: Path) -> dict[str, list[str | None]]:
 def _members(samples: pa.Table, key: str) -> Mapping[str, list[str]]:
     ids = samples.column("id").to_pylist()
     if key == "id":
-        return {**{tidy_text(i): [i] for i in ids}, **{i: [i] for i in ids}}
+        # As they are in a CSV file that was exported, as they are in any, and as they are.
+        return {**{guarded_text(i): [i] for i in ids}, **{tidy_text(i): [i] for i in ids}, **{i: [i] for i in ids}}
     found: dict[str, list[str]] = {}
     for sample_id, images in zip(ids, samples.column("image").to_pylist(), strict=True):
         for image in images:
             found.setdefault(tidy_text(image), []).append(sample_id)
-    return found
+    return {**{guarded_text(image): ids for image, ids in found.items()}, **found}
 
 
 def _check_known(values: object, known: object, what: str, path: str | Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError
+from histokit.files import refuse_remote
 from histokit.store.commits import Commits
 from histokit.store.records import FORMAT
 
@@ -44,6 +45,7 @@ class Tables:
     """
 
     def __init__(self, uri: Path):
+        refuse_remote(uri, "stores")
         self.uri = uri
         self.commits = Commits(uri)
 

@@ -12,7 +12,7 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
-from histokit.files import refuse_odd
+from histokit.files import refuse_odd, refuse_remote
 from histokit.plugin import Dataset
 
 
@@ -149,6 +149,7 @@ def read_toml(path: str | Path) -> tuple[Path, str, dict[str, Any]]:
         If it cannot be read, or is no TOML.
     """
     file = Path(path).expanduser()
+    refuse_remote(path, "studies")
     refuse_odd(file, UsageError)
     try:
         text = file.read_text(encoding="utf-8")
@@ -188,4 +189,5 @@ def open_study_store(file: Path, named: str | None, given: str | Path | None = N
 
 def beside(file: Path, path: str) -> Path:
     """Return a path that is written in a file: relative to that file, wherever the command runs."""
+    refuse_remote(path, "files")
     return file.absolute().parent / Path(path).expanduser()

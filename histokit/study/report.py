@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from histokit.datasets.formulas import guarded_text
 from histokit.errors import UsageError
 from histokit.evaluate.compare import Comparison
 from histokit.evaluate.rank_figure import rank_figure
@@ -78,5 +79,6 @@ def _scores(found: Comparison) -> str:
             column, bounds = columns[name], cell["interval"] or (None, None)
             place = [method["method"], column["dataset"], column["split"], column["metric"]]
             ranks = [cell["place"], cell["rank"], method["average_rank"]]
+            place = [text if text is None else guarded_text(text) for text in place]
             writer.writerow([*place, cell["score"], *bounds, *ranks, " ".join(cell["runs"])])
     return text.getvalue()

@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     path.parent.mkdir()
     path.write_text("old")
 
-    def full(_features: FeatureSet, part: Path) -> None:
+    def full(_features: FeatureSet, part: Path, _raw: bool) -> None:
         part.write_text("half")
         raise OSError(28, "No space left on device")
 

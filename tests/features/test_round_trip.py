@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pyarrow import parquet
 
 from histokit import cli
 from histokit.errors import DataError, UsageError
+from histokit.evaluate.listing import write_table
 from histokit.features import FeatureStore, export_features, import_features
 from tests.toy import make_store
 
@@ -231,3 +233,69 @@ def test_an_index_of_pandas_may_hold_the_ids(store: FeatureStore, tmp_path: Path
     pd.DataFrame({"f": [0.5, 1.5]}, index=["a", "b"]).to_parquet(tmp_path / "v.parquet")
     assert bring(store, tmp_path / "v.parquet", id="__index_level_0__").columns == ("f",)
     assert store.features("new", "mine/last").sample_ids == ["a", "b"]
+
+
+FORMULAS = ["=1+1", "+cmd|'/c calc'!A0", "-x", "@SUM(A1)", "'=z", "''-a", "-0.5", "+3e-7", "plain", "it's"]
+
+
+@pytest.fixture
+def odd(toy: FeatureStore) -> FeatureStore:
+    vectors = [[-0.5 - i, float(i)] for i in range(len(FORMULAS))]
+    samples = {"id": FORMULAS, "label": ["=a", "-b"] * 5, "=meta": FORMULAS[::-1], "n": [-1.5] * len(FORMULAS)}
+    return make_store(toy.uri, samples, {"one": vectors}, name="odd")
+
+
+def cells(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_no_cell_is_run_by_a_spreadsheet_and_all_come_back(odd: FeatureStore, tmp_path: Path, suffix: str) -> None:
+    features = odd.features("odd", "net/one")
+    path = export_features(features, tmp_path / f"out{suffix}")
+    header, *rows = cells(path)
+    assert [c for row in [header, *rows] for c in row if c[:1] in tuple("=+-@\t\r") and not is_number(c)] == []
+    assert [row[0] for row in rows] == [
+        "'=1+1", "'+cmd|'/c calc'!A0", "'-x", "'@SUM(A1)", "''=z", "'''-a", "-0.5", "+3e-7", "plain", "it's"
+    ]  # fmt: skip
+    assert [float(row[-2]) for row in rows] == features.X[:, 0].tolist()
+    assert "'=meta" in header
+    done = import_features(odd, "back", path, name="mine", version="1", create=True)
+    assert done.inserted == len(FORMULAS)
+    back, kept = odd.samples("back"), odd.samples("odd")
+    assert back.column("id").to_pylist() == FORMULAS
+    for name in ("label", "=meta", "n"):
+        assert back.column(name).to_pylist() == kept.column(name).to_pylist(), name
+    assert import_features(odd, "odd", path, name="again", version="1").missing == 0
+    # A split by somebody who began with the file.
+    split = tmp_path / "split.csv"
+    with split.open("w", newline="", encoding="utf-8") as file:
+        places = [["id", "role"], *([row[0], "train" if i % 2 else "test"] for i, row in enumerate(rows))]
+        csv.writer(file).writerows(places)
+    assert cli.run(["split", "odd", "--name", "s", "--from", str(split), "--store", str(odd.uri)]) == 0
+    assert sorted(odd.split("odd", "s").rows.column("id").to_pylist()) == sorted(FORMULAS)
+
+
+def test_texts_are_as_they_are_where_that_is_asked_for(odd: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    assert (
+        cli.run(["export", "odd", "--features", "net/one", "--out", str(path), "--raw", "--store", str(odd.uri)]) == 0
+    )
+    assert [row[0] for row in cells(path)[1:]] == FORMULAS
+
+
+def test_predictions_are_not_run_either(tmp_path: Path) -> None:
+    table = pa.table({"id": ["=1", "a", None], "score:=b": [-0.5, 1.0, 2.0], "true": ["-1", "-b", "@c"]})
+    write_table(table, tmp_path / "p.csv")
+    assert cells(tmp_path / "p.csv")[1:] == [["'=1", "-0.5", "-1"], ["a", "1", "'-b"], ["", "2", "'@c"]]
+    write_table(table, tmp_path / "p.csv", raw=True)
+    assert cells(tmp_path / "p.csv")[3] == ["", "2", "@c"]
