@@ -1,9 +1,10 @@
-"""Cut points of any network, found by running it on shapes alone."""
+"""Cut points of any network, found by running it once: on numbers if it is light, otherwise on shapes alone."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,12 @@ HEADS = (
 #: A network with more blocks than this is cut at every quarter of its depth.
 FEW_BLOCKS = 8
 
+#: A network with more parameters than this is looked at without memory for them.
+LIGHT = 30_000_000
+
+#: Functions of torch by which modules get their parameters.
+_MAKES = frozenset(("empty", "zeros", "ones", "full", "rand", "randn"))
+
 #: Images in the batch that a network is traced with.
 BATCH = 2
 
@@ -67,9 +74,27 @@ class Step:
 
 
 def outline(build: Callable[[], nn.Module], size: int, channels: int = 3) -> tuple[nn.Module, list[Step]]:
-    """Build a network and trace it, without memory for its weights wherever the network allows that."""
+    """Build a network and trace it, without memory for its weights if they are many and the network allows that.
+
+    A light network is run on numbers: torch works out shapes alone in Python, by a library of symbols whose import
+    takes longer than the run. Parameters need no values for either.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the network; called up to four times.
+    size : int
+        Pixels, the side of a square image.
+    channels : int
+    """
     import torch
 
+    # Memory that cannot be had is a RuntimeError; what is really wrong comes again below.
+    with suppress(_HeavyError, NotImplementedError, RuntimeError):
+        with _light():
+            network = build()
+        steps = trace(network, size, channels, device="cpu")
+        return network.to("meta"), steps
     try:
         with torch.device("meta"):
             network = build()
@@ -80,6 +105,30 @@ def outline(build: Callable[[], nn.Module], size: int, channels: int = 3) -> tup
     except (NotImplementedError, RuntimeError):
         network = build()
         return network, trace(network, size, channels, device="cpu")
+
+
+class _HeavyError(Exception):
+    """A network has more numbers than it should be given memory for just to look at it."""
+
+
+@contextmanager
+def _light() -> Iterator[None]:
+    """Stop what is built inside as soon as it has more than LIGHT numbers."""
+    from torch.overrides import TorchFunctionMode
+
+    class Counting(TorchFunctionMode):
+        numbers = 0
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            result = func(*args, **(kwargs or {}))
+            if func.__name__ in _MAKES:
+                self.numbers += result.numel()
+                if self.numbers > LIGHT:
+                    raise _HeavyError
+            return result
+
+    with Counting():
+        yield
 
 
 def trace(network: nn.Module, size: int, channels: int = 3, device: str = "meta") -> list[Step]:

@@ -33,7 +33,7 @@ def library(name: str) -> Any:
 
 @contextmanager
 def compiler_deferred() -> Iterator[None]:
-    """Let nothing inside import the compiler, as working out shapes without memory would."""
+    """Let nothing inside import the compiler, as working out shapes, or operations one by one, would."""
     importlib.import_module("torch")
     standing = {name: _Deferred(name) for name in _COMPILER if name not in sys.modules}
     sys.modules.update(standing)

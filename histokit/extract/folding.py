@@ -13,6 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from histokit.backbones.lean_imports import compiler_deferred
+
 _CONVOLUTIONS = ("convolution", "_convolution")
 _NORMALISATIONS = ("native_batch_norm", "_native_batch_norm_legit_no_training")
 
@@ -168,7 +170,7 @@ def _trace(network: nn.Module, batch: Tensor, wanted: Iterable[nn.Module]) -> _F
     flow = _Flow()
     handles = [module.register_forward_hook(lambda m, _, output: flow.see(m, output)) for module in wanted]
     try:
-        with flow:
+        with compiler_deferred(), flow:
             network(batch)
     finally:
         for handle in handles:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +37,33 @@ _REFUSED = re.compile(r"\(os error (\d+)\)")
 _CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
 _LOST = re.compile(r"not found|LanceError\(IO\)", re.IGNORECASE)
 
+#: Clients of a server, whose import costs more than the rest of lancedb; a local database has use for none.
+_CLIENTS = "lance_namespace_urllib3_client"
+
+
+def _lancedb() -> Any:
+    """Import lancedb, which takes the descriptions of requests from the package of clients, without the clients."""
+    if "lancedb" not in sys.modules and _CLIENTS not in sys.modules:
+        found = importlib.util.find_spec(_CLIENTS)
+        if found is not None and found.loader is not None:
+            sys.modules[_CLIENTS] = _loaded_when_asked(found)
+    return importlib.import_module("lancedb")
+
+
+def _loaded_when_asked(found: ModuleSpec) -> ModuleType:
+    """Return a package whose modules can be imported, and which is run when something of its own is asked for."""
+    package = importlib.util.module_from_spec(found)
+
+    def load(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        del package.__dict__["__getattr__"]
+        found.loader.exec_module(package)  # type: ignore[union-attr]
+        return getattr(package, name)
+
+    package.__dict__["__getattr__"] = load
+    return package
+
 
 class Database(Tables):
     """A folder of Lance tables, written through lancedb; it is made on the first write.
@@ -43,8 +75,7 @@ class Database(Tables):
 
     @cached_property
     def _connection(self) -> Any:
-        import lancedb
-
+        lancedb = _lancedb()
         try:
             self.uri.mkdir(parents=True, exist_ok=True)
         except OSError as error:

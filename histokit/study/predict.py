@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,8 @@ def predict(
         return predict_features(store, run, images, force=force, remarks=seen)
     tables = {table.name: table for table in store.feature_tables()}
     wanted = [_table(run, str(part["table"]), tables) for part in run.features]
+    # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
+    importlib.import_module("scipy.special")
     remarks: dict[str, None] = {}
     for variant in _variants(wanted):
         if variant[0].imported:

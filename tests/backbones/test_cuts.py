@@ -1,9 +1,11 @@
 """Cut points of a network that no library knows."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
+from histokit.backbones import cuts
 from histokit.backbones.cuts import Step, layer_of, outline, spread, trunk_cuts
 
 
@@ -38,6 +40,38 @@ def test_a_network_that_needs_values_to_be_built():
             self.width = int(torch.ones(3).sum().item())
 
     network, steps = outline(Reading, 16)
+    assert trunk_cuts(network, steps)[-1] == "norm"
+
+
+def outlines(monkeypatch, build, size):
+    """What modules give, and which of them hand on what was given, found by numbers and by shapes alone."""
+    for limit in (cuts.LIGHT, 0):
+        monkeypatch.setattr(cuts, "LIGHT", limit)
+        _, steps = outline(build, size)
+        first = {}
+        yield [(step.module, step.shape, first.setdefault(step.tensor, step.module)) for step in steps]
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv2_035"])
+def test_a_light_network_has_the_outline_that_its_shapes_alone_have(monkeypatch, name):
+    light, heavy = outlines(monkeypatch, lambda: timm.create_model(name), 96 if "vit" not in name else 160)
+    assert light == heavy
+    assert len(light) > 20
+
+
+def test_a_heavy_network_is_given_no_memory(monkeypatch):
+    built = []
+
+    class Heavy(Net):
+        def __init__(self):
+            super().__init__()
+            # 40 GB, which are never there.
+            self.fc = nn.Linear(32, 300_000_000)
+            built.append(self.fc.weight.device.type)
+
+    network, steps = outline(Heavy, 16)
+    assert built == ["meta"]
+    assert steps[-1].shape == (2, 300_000_000)
     assert trunk_cuts(network, steps)[-1] == "norm"
 
 

@@ -60,6 +60,36 @@ def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_pa
     assert imported(HEAVY, extract, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
 
 
+#: The compiler, what it computes symbols with, and the clients of servers: none of them is used by an extraction.
+NEEDLESS = ("torch._dynamo", "torch._inductor", "sympy", "lance_namespace_urllib3_client.api")
+
+
+def test_extracting_imports_nothing_that_no_extraction_uses(tmp_path):
+    store = {"HISTOKIT_STORE": str(tmp_path / "store")}
+    ingest = ["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=1", "-o", "per_slide=2", "-o", "size=64"]
+    assert run_process(*ingest, environment=store).returncode == 0
+    extract = ["extract", "drawn", "--weights", "random", "--layers", "last", "--backbone"]
+    # Outlined and folded; curated; outlined and not folded.
+    networks = ["timm:test_resnet", "torchvision:squeezenet1_1", "timm:test_vit"]
+    assert imported([*NEEDLESS, "lancedb"], *([*extract, name] for name in networks), **store) == ["lancedb"]
+
+
+CLIENTS = """
+from histokit.store import database
+lancedb = database._lancedb()
+import sys
+assert "lance_namespace_urllib3_client.api" not in sys.modules
+from lance_namespace_urllib3_client.models import CreateTableRequest
+import lance_namespace, lance_namespace_urllib3_client as clients
+assert lance_namespace.CreateTableRequest is CreateTableRequest is clients.CreateTableRequest
+print(clients.TableApi.__name__, clients.ApiClient.__name__, hasattr(clients, "nothing"))
+"""
+
+
+def test_the_clients_of_lancedb_are_there_for_whoever_asks(tmp_path):
+    assert run_process(code=CLIENTS).stdout.split() == ["TableApi", "ApiClient", "False"]
+
+
 def test_the_process_ends_with_the_code_of_the_command(tmp_path):
     environment = {"HISTOKIT_STORE": str(tmp_path / "store")}
     done = run_process("list", "splits", "nothing", "--json", environment=environment)
