@@ -243,7 +243,10 @@ class LibraryWeights(Backbone, ABC):
 
     @cached_property
     def _published_file(self) -> Path:
-        return locate(self.name, lambda: self.source, self.aliases, self._name_tag)
+        return locate(self.name, lambda: self.source, self.aliases, self._name_tag, self._statistics)
+
+    def _statistics(self) -> str:
+        return self._native_preprocess.statistics_options(("mean", "std"))
 
     @abstractmethod
     def _known_tags(self) -> Sequence[str]:

@@ -103,11 +103,13 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
     absent = [name for name in known["undeclared"] if name not in changes]
     if absent:
         file = known["source"]
-        options = " ".join(f"--preprocess {name}=V,V,V" for name in absent)
+        likely = Preprocess.from_json(known["preprocess"])
+        options = likely.statistics_options(absent)
         raise UsageError(
             f"How images are prepared for {known['name']} is not known: nobody tells {' and '.join(absent)} of {file}.",
             next=f"Add {options}; or write them into {Path(file).with_suffix('.json')}: "
-            f"{json.dumps({name: [0.5, 0.5, 0.5] for name in absent})}, with the values that it was trained with.",
+            f"{json.dumps({name: list(getattr(likely, name)) for name in absent})}, with the values that it was "
+            "trained with; these are of the library's default weights.",
         )
     found = Preprocess.from_json(known["preprocess"]).override(changes)
     found.check_scale(f"Preprocessing of {known['name']}")

@@ -14,6 +14,7 @@ import pyarrow as pa
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, StoreError, UsageError, some
+from histokit.features.exported import absent_notes
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.new_dataset import create_dataset
 from histokit.features.vector_file import VectorFile
@@ -136,6 +137,8 @@ def import_features(
     if not create and not file.exported:
         _refuse_texts(file, columns, known)
     width = _check_vectors(file, columns)
+    if file.exported and not file.provenance:
+        file.notes.extend(absent_notes(store, columns))
     if create:
         create_dataset(store, dataset, file, ids, columns, label, group, levels)
     keys, missing = _match(store, dataset, file, ids, allow_missing)

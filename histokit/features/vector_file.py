@@ -16,6 +16,7 @@ import pyarrow as pa
 from histokit.datasets import cells, tables
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.array_file import note_integers
+from histokit.features.exported import require_all
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.features.vector_sources import (
     CSV,
@@ -25,7 +26,9 @@ from histokit.features.vector_sources import (
     is_exported,
     is_list,
     is_number,
+    is_text,
     open_rows,
+    refuse_codes,
 )
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
@@ -218,12 +221,13 @@ class VectorFile:
         if self.exported:
             names = self.provenance.get("columns") or exported_features(self.schema.names)
             columns = [cells.tidy_text(name) for name in names]
-            self.require(columns)
+            require_all(columns, self.schema.names, self.path)
             self._refuse_odd(columns)
             return columns
         others = {*RESERVED_COLUMNS, self.id, *taken}
         fields = [field for field in self.schema if field.name not in others]
         self._refuse_odd([field.name for field in fields])
+        refuse_codes(self.path, fields, self.batches)
         lists = [field.name for field in fields if is_list(field.type)]
         if len(lists) > 1:
             raise DataError(
@@ -243,7 +247,7 @@ class VectorFile:
         """Raise for columns of texts that were meant as numbers, or hold nothing."""
         for name in names:
             kind = self.schema.field(name).type
-            column = self._column(name) if pa.types.is_null(kind) or _is_text(kind) else None
+            column = self._column(name) if pa.types.is_null(kind) or is_text(kind) else None
             if column is None:
                 continue
             if column.null_count == len(column):
@@ -269,7 +273,7 @@ class VectorFile:
         DataError
             If a number is missing, NaN or infinite, or lists differ in length.
         """
-        width = None
+        width, done = None, 0
         for batch in self.batches([self.id, *columns]):
             ids = self._ids(tables.plain(pa.chunked_array([batch.column(0)])))
             values = [batch.column(i + 1) for i in range(len(columns))]
@@ -278,7 +282,8 @@ class VectorFile:
             else:
                 matrix = np.column_stack([as_floats(value) for value in values])
             width = matrix.shape[1]
-            self._check_finite(ids, matrix, columns)
+            self._check_finite(ids, matrix, columns, done)
+            done += len(ids)
             yield ids, matrix
 
     def _stack_lists(self, ids: Sequence[str], column: pa.Array, width: int | None) -> npt.NDArray[np.float32]:
@@ -295,14 +300,14 @@ class VectorFile:
             )
         return as_floats(column.flatten()).reshape(len(ids), wanted)
 
-    def _check_finite(self, ids: Sequence[str], matrix: npt.NDArray[np.float32], columns: Sequence[str]) -> None:
+    def _check_finite(self, ids: list[str], matrix: npt.NDArray[np.float32], columns: Sequence[str], done: int) -> None:
         bad = np.argwhere(~np.isfinite(matrix))
         if len(bad):
             row, column = bad[0]
             name = columns[column] if len(columns) == matrix.shape[1] else f"{columns[0]}[{column}]"
             raise DataError(
                 f"{len(bad)} numbers of {str(self.path)!r} are missing, NaN or infinite in float32, such as that of "
-                f"{ids[row]!r} in {name!r}.",
+                f"{ids[row]!r} in {name!r} (row {done + row + 1}).",
                 next="Remove these rows or columns, or mend them.",
             )
 
@@ -310,8 +315,3 @@ class VectorFile:
 def _fits(name: str, pattern: str) -> bool:
     # Names may have brackets, which mean something in patterns.
     return name == pattern or fnmatchcase(name, pattern)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 from histokit.datasets import cells, formulas
 from histokit.datasets.csv_file import header
 from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError
 from histokit.features import array_file
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.files import require_file
@@ -22,6 +23,8 @@ from histokit.files import require_file
 CSV = (".csv", ".tsv")
 
 _ROWS_AT_ONCE = 4_096
+#: Whole numbers all of which are as large are no measurements.
+_CODES = 10**12
 #: What `export_features` calls a feature: its network, its layer, and its place or name in brackets.
 _EXPORTED = re.compile(r"[^/]+/.+\[.*\]", re.DOTALL)
 
@@ -132,6 +135,41 @@ def _csv(path: Path, described: Callable[[str], bool]) -> pa.Table:
 def is_number(kind: pa.DataType) -> bool:
     """Return whether a column holds numbers; truth values are none."""
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def refuse_codes(
+    path: Path, fields: Sequence[pa.Field], batches: Callable[[Sequence[str]], Iterator[pa.RecordBatch]]
+) -> None:
+    """Raise for columns of whole numbers that are codes, such as bar codes: all of them have 13 digits or more.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    fields : sequence of pyarrow.Field
+    batches : callable
+        Streams some columns.
+
+    Raises
+    ------
+    DataError
+    """
+    for name in (field.name for field in fields if pa.types.is_integer(field.type)):
+        columns = [batch.column(0).drop_null().to_numpy(zero_copy_only=False) for batch in batches([name])]
+        sizes = np.concatenate([np.abs(column.astype(np.float64)) for column in columns]) if columns else np.zeros(0)
+        if len(sizes) and sizes.min() >= _CODES:
+            first = next(column[0] for column in columns if len(column))
+            raise DataError(
+                f"The column {name!r} of {str(path)!r} holds whole numbers such as {first}, of which a feature keeps "
+                "seven digits: they look like codes.",
+                next=f"Add --metadata {quote(name)}, or remove the column.",
+            )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column holds texts."""
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -119,6 +119,11 @@ class Preprocess:
         fields = {k: v for k, v in self.to_json().items() if k != "transforms" and v not in (None, [])}
         return {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items()}
 
+    def statistics_options(self, names: Sequence[str]) -> str:
+        """Return what to type for some of mean and std to be these ones."""
+        texts = self.to_texts()
+        return " ".join(f"--preprocess {name}={texts[name]}" for name in names)
+
     def fingerprint_fields(self) -> dict[str, Any]:
         """Return the fields that differ from their default, so that a field added later stales no cache."""
         default = Preprocess().to_json()

@@ -129,7 +129,11 @@ def local_file(weights: str) -> Path | None:
 
 
 def locate(
-    name: str, source: Callable[[], Source], aliases: Sequence[str] = (), tag: Callable[[], str | None] = lambda: None
+    name: str,
+    source: Callable[[], Source],
+    aliases: Sequence[str] = (),
+    tag: Callable[[], str | None] = lambda: None,
+    statistics: Callable[[], str] = lambda: "",
 ) -> Path:
     """Return the file of a network's published weights, downloaded where no copy is here.
 
@@ -145,6 +149,8 @@ def locate(
         Other names by which a file in ``$HISTOKIT_WEIGHTS`` may be called.
     tag : callable, optional
         Returns the tag of the weights that the name stands for; called only where files have tags.
+    statistics : callable, optional
+        Returns options that say how images are prepared for the network, for messages.
 
     Raises
     ------
@@ -155,21 +161,24 @@ def locate(
         found = in_folder(candidate, tag)
         if found is not None:
             return found
-    return fetch(name, source(), strays((name, *aliases)))
+    left = strays((name, *aliases))
+    return fetch(name, source(), left, statistics() if left else "")
 
 
-def fetch(name: str, source: Source, left: Sequence[Stray] = ()) -> Path:
+def fetch(name: str, source: Source, left: Sequence[Stray] = (), statistics: str = "") -> Path:
     """Return a published file from the cache or the net; see `locate`.
 
     Parameters
     ----------
     left : sequence of Stray
         Files in ``$HISTOKIT_WEIGHTS`` that were not taken, for messages.
+    statistics : str
+        Options that say how images are prepared for the network, for messages.
     """
     if not (source.repository or source.url):
         raise StoreError(
             f"No pretrained weights of {name!r} are published.{lying(left)}",
-            next=f"Use --weights random, or {supply(name, left)}.",
+            next=f"Use --weights random, or {supply(name, left, statistics)}.",
         )
     found = in_cache(source)
     if found is not None:
@@ -179,7 +188,7 @@ def fetch(name: str, source: Source, left: Sequence[Stray] = ()) -> Path:
             raise FileNotFoundError("not looked for on the net")
         return _download(source)
     except Exception as error:
-        _unavailable(name, source, error, left)
+        _unavailable(name, source, error, left, statistics)
 
 
 #: Whether nothing is to be downloaded.
@@ -267,20 +276,20 @@ def _require_host(host: str | None) -> None:
     socket.getaddrinfo(host, 443)
 
 
-def _unavailable(name: str, source: Source, error: Exception, left: Sequence[Stray]) -> NoReturn:
+def _unavailable(name: str, source: Source, error: Exception, left: Sequence[Stray], statistics: str) -> NoReturn:
     what = "configuration" if source.filenames == CONFIGURATION else "pretrained weights"
     reason = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
     if is_refusal(error):
         raise StoreError(
             f"The hub refuses the {what} of {name!r} ({source.address}): they need an accepted licence. [{reason}]"
             f"{lying(left)}",
-            next=f"Accept the licence at {source.address} and set HF_TOKEN, or {supply(name, left)}.",
+            next=f"Accept the licence at {source.address} and set HF_TOKEN, or {supply(name, left, statistics)}.",
         ) from error
     folder = " FILE may be a folder with config.json and weights." if source.filenames == CONFIGURATION else ""
     raise StoreError(
         f"The {what} of {name!r} cannot be had: no copy is on this machine, and {source.address} "
         f"cannot be reached. [{reason}]{lying(left)}",
-        next=f"Run it once with a network, or {supply(name, left)}.{folder}",
+        next=f"Run it once with a network, or {supply(name, left, statistics)}.{folder}",
     ) from error
 
 

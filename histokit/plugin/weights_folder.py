@@ -101,7 +101,7 @@ def lying(left: Sequence[Stray]) -> str:
     return f" In {left[0].file.parent} {verb} {listed}, not taken: neither asked for nor of the default weights."
 
 
-def supply(name: str, left: Sequence[Stray] = ()) -> str:
+def supply(name: str, left: Sequence[Stray] = (), statistics: str = "") -> str:
     """Return what to do for a network to have weights, in words.
 
     Parameters
@@ -110,12 +110,15 @@ def supply(name: str, left: Sequence[Stray] = ()) -> str:
         Builder options included.
     left : sequence of Stray
         Files that were not taken.
+    statistics : str
+        Options that say how images are prepared for such a network, to go by.
     """
     for stray in left:
         options = name.partition(",")[2]
         tagged = f"{stray.name}.{stray.tag}" + (f",{options}" if options else "")
         asked = f"name the tag: --backbone {tagged}; or " if stray.tag and ":" in stray.name else ""
-        return f"{asked}take the file: --weights {stray.file} --preprocess mean=M,M,M --preprocess std=S,S,S"
+        told = f" {statistics}, with the values that it was trained with" if statistics else ""
+        return f"{asked}take the file: --weights {stray.file}{told}"
     folder = os.environ.get(FOLDER_VARIABLE)
     filename = f"{file_stem(name)}.safetensors"
     place = Path(folder, filename) if folder else f"${FOLDER_VARIABLE}/{filename}"

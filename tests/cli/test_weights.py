@@ -84,7 +84,9 @@ def test_weights_whose_preprocessing_nobody_tells_want_it(ingested, weights):
     command = ["extract", "cells", "--backbone", f"{NET}.mine", *SMALL]
     result = ingested.fails(*command, code=ExitCode.USAGE)
     assert "nobody tells mean and std of" in result.err
-    assert "--preprocess mean=V,V,V --preprocess std=V,V,V" in result.err
+    # As they would be for timm's own weights.
+    assert "--preprocess mean=0.5,0.5,0.5 --preprocess std=0.5,0.5,0.5; or write them into" in result.err
+    assert '"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]' in result.err
     assert str(weights / "timm.test_resnet.mine.json") in result.err
     assert "nobody tells std of" in ingested.fails(*command, "--preprocess", "mean=0.5,0.5,0.5", code=2).err
     (weights / "timm.test_resnet.mine.json").write_text(json.dumps({"mean": [0.4] * 3, "std": [0.2] * 3}))
@@ -95,7 +97,8 @@ def test_weights_of_a_tag_that_was_not_asked_for_are_refused(ingested, weights):
     result = ingested.fails("extract", "cells", "--backbone", NET, *SMALL, code=ExitCode.STORE)
     assert f"In {weights} lies timm.test_resnet.mine.safetensors (tag 'mine'), not taken" in result.err
     assert f"--backbone {NET}.mine" in result.err
-    assert f"--weights {weights / 'timm.test_resnet.mine.safetensors'} --preprocess mean=M,M,M" in result.err
+    told = "--preprocess mean=0.5,0.5,0.5 --preprocess std=0.5,0.5,0.5, with the values that it was trained with"
+    assert f"--weights {weights / 'timm.test_resnet.mine.safetensors'} {told}" in result.err
     assert ingested.ok("list", "features", "--json").document == {"features": []}
 
 

@@ -12,7 +12,7 @@ from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit import cli
-from histokit.errors import DataError, HistokitError, StoreError, UsageError
+from histokit.errors import DataError, ExitCode, HistokitError, StoreError, UsageError
 from histokit.features import FeatureStore, export_features, import_features, vector_sources
 from histokit.features.imports import Imported
 from histokit.plugin.digests import digest_bytes
@@ -137,7 +137,12 @@ def test_what_was_exported_comes_back(toy: FeatureStore, tmp_path: Path) -> None
         ({"id": ["s0", "s1"], "f": [1, 2]}, "2 of 4 samples of 'toy' have no vector in .*: s2, s3"),
         ({"id": ["s0", "s1", "s2", "s3", "s1"], "f": [1, 2, 3, 4, 5]}, "The id 's1' .* comes twice, in rows 2 and 5"),
         ({"id": ["s0", "s1", "s2", ""], "f": [1, 2, 3, 4]}, "Row 4 of .* has no id"),
-        ({"id": IDS, "f": [1, "nan", 3, 4]}, "1 numbers of .* such as that of 's1' in 'f'"),
+        ({"id": IDS, "f": [1, "nan", 3, 4]}, r"1 numbers of .* such as that of 's1' in 'f' \(row 2\)"),
+        (
+            {"id": IDS, "code": [10**15, -(10**16), 10**17, 10**15], "f": [1] * 4},
+            f"'code' .* as {10**15}, of which",
+        ),
+        ({"id": IDS, "ean": [10**12 + k for k in range(4)], "f": [1] * 4}, "'ean' .* they look like codes"),
         ({"id": IDS, "f": [1, "inf", 3, 4]}, "Row 2 of .* has f='inf', but that column holds numbers"),
         ({"id": IDS, "f": [1, "", 3, 4]}, "1 numbers of .* such as that of 's1' in 'f'"),
         ({"id": IDS, "f": [1, "1e60", 3, 4]}, "1 numbers of .* infinite in float32, such as that of 's1' in 'f'"),
@@ -407,6 +412,26 @@ def test_large_whole_numbers_are_features(toy: FeatureStore, tmp_path: Path) -> 
     path = csv(tmp_path / "v.csv", id=IDS, time=[2**60 + 1, 2**55 + 3, 5, 7])
     bring(toy, path)
     assert toy.features("toy", "mine/all").X[:, 0].tolist() == [2.0**60, 2.0**55, 5.0, 7.0]
+
+
+def test_codes_in_files_of_many_rows_are_named_with_what_to_add(
+    store: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"id": [f"s{k}" for k in range(5_000)], "slide code": [8 * 10**15 + k for k in range(5_000)]}
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    table = pa.table({**columns, "f": [k / 2 for k in range(4_999)] + [float("nan")]})
+    parquet.write_table(table, tmp_path / "v.parquet")
+    new = ["import-features", "big", str(tmp_path / "v.parquet"), "--name", "m", "--version", "1", "--create"]
+    assert cli.run(new) == ExitCode.DATA
+    assert "Add --metadata 'slide code', or remove" in capsys.readouterr().err
+    # A cell of a later part of the file is named by its row, too.
+    assert cli.run([*new, "--metadata", "slide code"]) == ExitCode.DATA
+    assert "such as that of 's4999' in 'f' (row 5000)" in capsys.readouterr().err
+    table = table.set_column(2, "f", pa.array([k / 2 for k in range(5_000)]))
+    parquet.write_table(table, tmp_path / "v.parquet")
+    assert cli.run([*new, "--metadata", "slide code"]) == ExitCode.OK
+    kept = FeatureStore(tmp_path / "store").samples("big").column("slide code")
+    assert kept.to_pylist() == columns["slide code"]
 
 
 def test_metadata_may_have_brackets_in_their_names(toy: FeatureStore, tmp_path: Path) -> None:

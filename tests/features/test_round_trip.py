@@ -76,6 +76,32 @@ def test_an_export_comes_back_to_the_dataset_itself(toy: FeatureStore, tmp_path:
     np.testing.assert_array_equal(toy.features("toy", "mine/last").X, toy.features("toy", "net/one").X)
 
 
+def test_an_export_less_a_column_is_told_of(tmp_path: Path) -> None:
+    vectors, new = np.arange(600.0).reshape(2, 300), {"name": "m", "version": "1"}
+    toy = make_store(tmp_path / "store", {"id": ["a", "b"], "label": ["x", "y"]}, {"one": vectors})
+    whole = toy.features("toy", "net/one")
+    export_features(whole, tmp_path / "o.parquet")
+    table = parquet.read_table(tmp_path / "o.parquet").drop_columns(["net/one[7]", "net/one[90]"])
+    parquet.write_table(table, tmp_path / "o.parquet")
+    for create in (False, True):
+        with pytest.raises(DataError, match=r"written with 300 features and lacks 2 of them: .*\[7\], net/one\[90\]"):
+            import_features(toy, "new" if create else "toy", tmp_path / "o.parquet", create=create, **new)
+    # A text file says nothing of what it was written with: the store does, and where it does not, the numbers do.
+    for absent in ([7, 90], [299]):
+        frame = pd.read_csv(export_features(whole, tmp_path / "o.csv"), dtype=str, keep_default_na=False)
+        frame = frame.drop(columns=[f"net/one[{k}]" for k in absent])
+        frame.to_csv(tmp_path / "less.csv", index=False)
+        listed = ", ".join(map(str, absent))
+        told = f"{len(absent)} of the 300 columns of net/one are not in the file: {listed}"
+        done = import_features(toy, "toy", tmp_path / "less.csv", name="m", version=listed)
+        assert [note for note in done.notes if "columns of" in note] == [told]
+        other = FeatureStore(tmp_path / f"other{len(absent)}")
+        done = import_features(other, "new", tmp_path / "less.csv", name="m", version="1", create=True)
+        assert [note for note in done.notes if "columns of" in note] == ([told] if absent == [7, 90] else [])
+    done = import_features(toy, "toy", tmp_path / "o.csv", name="m", version="whole")
+    assert not any("columns of" in note for note in done.notes)
+
+
 def test_the_group_of_an_export_is_known(toy: FeatureStore, tmp_path: Path) -> None:
     path = export_features(toy.features("toy", "net/one"), tmp_path / "out.parquet")
     import_features(toy, "back", path, name="mine", version="1", create=True)
