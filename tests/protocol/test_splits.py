@@ -187,6 +187,13 @@ def test_from_file_by_id(tmp_path):
     assert (second.train, second.test) == (["s2"], ["s0"])
 
 
+def test_a_file_of_unlabelled_samples_alone_has_neither_side(tmp_path):
+    path = write(tmp_path / "s.csv", "id,role\ns0,train\ns1,test\n")
+    samples = make_samples([None, None, "a", "b"], list("ghij"))
+    with pytest.raises(DataError, match="no train and no test samples with a label"):
+        make_split(samples, make_record(), "f", from_file=path)
+
+
 def test_from_file_by_image(tmp_path):
     path = write(tmp_path / "s.csv", "\ufeffimage, role\n0.png,train\n2.png,TEST\n")
     (fold,) = make_split(SAMPLES, make_record(), "f", from_file=path).folds()
@@ -229,6 +236,11 @@ def test_a_parquet_file(tmp_path):
         ("name,role\ns0,train\n", "has the columns name, role", "id \\(or image\\)"),
         ("id,role\ns0,train\ns0,test\n", "'s0' twice", "one role"),
         ("id,role\ns0,train\n", "no test samples", "both train and test"),
+        (
+            "id,role,fold\ns0,train,0\ns2,test,0\ns2,train,1\n",
+            "Fold 1 of repeat 0 in .* has no test samples",
+            "each fold both",
+        ),
         ("id,role,fold\ns0,train,x\n", "has the fold 'x' in row 1", "whole numbers"),
         ("id,role,fold\ns0,train,1\ns2,test,NA\n", "has no fold in row 2", "whole numbers"),
         ("id,role,repeat\ns0,train,-1\n", "has the repeat '-1' in row 1", "whole numbers"),
@@ -321,6 +333,7 @@ def test_automatic_split_of_another_target():
     split = resolve_split(store, "toy", "cv", target="grade")
     assert split.name == "cv.grade"
     assert len(set(split.rows["id"].to_pylist())) == 16
+    assert "8 samples without a value of 'grade' are left out" in split.params["notes"]
 
 
 def test_unknown_split_is_guessed():

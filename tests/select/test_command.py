@@ -5,7 +5,9 @@ import json
 import pytest
 
 from histokit.errors import ExitCode
+from histokit.features import open_store
 from histokit.protocol import elimination
+from histokit.select.select import identify, select
 from tests.cli.command_line import CommandLine
 from tests.toy import make_samples, make_store
 
@@ -48,6 +50,18 @@ def test_options_may_stand_before_the_dataset(histokit):
     plain = histokit.ok("select", "one", "--features", "net/last", *QUICK).out
     assert histokit.ok("select", "--features", "net/last", *QUICK, "one").out == plain
     assert histokit.ok("select", "--json", "one", "--features", "net/last", *QUICK).document["selection"] in plain
+
+
+def test_the_command_asks_what_the_functions_ask_by_default(histokit, tmp_path):
+    store = open_store(tmp_path / "store")
+    question = ("one", "net/first"), {"split": "holdout"}
+    asked = identify(store, *question[0], **question[1])
+    assert histokit.ok("select", "one", "--features", "net/first", "--split", "holdout").out.strip() == asked
+    assert select(store, *question[0], **question[1]).id == asked
+    changed = {"tolerance": 0.02, "step": 2, "inner_folds": 2, "seed": 3, "metric": "roc_auc", "where": "slide <> 'P0'"}
+    options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", value)]
+    other = histokit.ok("select", "one", "--features", "net/first", "--split", "holdout", *options).out.strip()
+    assert other == identify(store, *question[0], **question[1], **changed)
 
 
 def test_mistakes_name_the_command_that_was_meant(histokit):

@@ -1,4 +1,5 @@
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,11 @@ def test_kept_columns_are_counted_by_layer(toy):
     assert first["names"] + last["names"] == found.provenance
     assert first["kept"] == sum(column < 4 for column in found.kept["columns"])
     assert first["kept"] + last["kept"] == found.kept["k_min"]
+    # The first and the last column of each layer are that layer's.
+    edges = replace(found, kept={"columns": [0, 3, 4, 11]}, provenance=["a", "b", "c", "d"])
+    assert [(part["kept"], part["names"]) for part in kept_by_layer(edges)] == [(2, ["a", "b"]), (2, ["c", "d"])]
+    inner = replace(found, kept=None, provenance=[])
+    assert [part["kept"] for part in kept_by_layer(inner)] == [0, 0]
 
 
 def test_test_samples_are_never_used(toy):
