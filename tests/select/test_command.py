@@ -64,6 +64,16 @@ def test_the_command_asks_what_the_functions_ask_by_default(histokit, tmp_path):
     assert other == identify(store, *question[0], **question[1], **changed)
 
 
+def test_missing_features_are_left_out_only_where_it_is_said(histokit, tmp_path):
+    samples, X = make_samples()
+    X[3] = float("nan")
+    make_store(tmp_path / "store", samples, {"last": X[:, :3]}, name="holes")
+    for command, more in ((["select", "holes"], QUICK), (["select", "importances", "holes"], ["--trees", 2])):
+        asked = [*command, "--features", "net/last", "--split", "holdout", *more]
+        assert "missing for 1 of 60 samples" in histokit.fails(*asked, code=ExitCode.STORE).err
+        assert "1 of 60 samples are left out" in histokit.ok(*asked, "--allow-missing").err
+
+
 def test_mistakes_name_the_command_that_was_meant(histokit):
     assert "See: histokit select --help" in histokit.fails("select", code=ExitCode.USAGE).err
     missing = histokit.fails("select", "nothing", "--features", "net/last", code=ExitCode.STORE)
