@@ -1,6 +1,7 @@
 """``histokit select`` and the commands beside it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,7 @@ def histokit(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
     monkeypatch.setitem(elimination._TREES, "trees", 5)
     for seed, name in enumerate(("one", "two")):
-        samples, X = make_samples(seed=seed)
+        samples, X = make_samples(seed=seed, grade=["low", "high", "high"] * 20)
         make_store(tmp_path / "store", samples, {"first": X[:, :3], "last": X}, name=name)
     return CommandLine(capsys)
 
@@ -58,7 +59,8 @@ def test_the_command_asks_what_the_functions_ask_by_default(histokit, tmp_path):
     asked = identify(store, *question[0], **question[1])
     assert histokit.ok("select", "one", "--features", "net/first", "--split", "holdout").out.strip() == asked
     assert select(store, *question[0], **question[1]).id == asked
-    changed = {"tolerance": 0.02, "step": 2, "inner_folds": 2, "seed": 3, "metric": "roc_auc", "where": "slide <> 'P0'"}
+    changed = {"tolerance": 0.02, "step": 2, "inner_folds": 2, "seed": 3, "metric": "roc_auc"}
+    changed |= {"where": "slide <> 'P0'", "target": "grade"}
     options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", value)]
     other = histokit.ok("select", "one", "--features", "net/first", "--split", "holdout", *options).out.strip()
     assert other == identify(store, *question[0], **question[1], **changed)
@@ -84,7 +86,7 @@ def test_mistakes_name_the_command_that_was_meant(histokit):
     assert "--step auto" in wrong.err
 
 
-def test_selections_are_compared(histokit):
+def test_selections_are_compared(histokit, tmp_path):
     ids = [histokit.ok("select", name, "--features", "net/last", *QUICK).out.strip() for name in ("one", "two")]
     document = histokit.ok("select", "compare", *ids, "--json").document
     assert document["columns"] == 8
@@ -97,6 +99,12 @@ def test_selections_are_compared(histokit):
     assert "columns of 8 that both kept" in text
     assert "one and two" in text
     assert "first columns by importances until one is in all" in text
+    store = open_store(tmp_path / "store")
+    old = store.selection(ids[1])
+    store.save_selection(replace(old, id="old", kept={k: v for k, v in old.kept.items() if k != "importances"}))
+    text = histokit.ok("select", "compare", ids[0], "old").out
+    assert "first columns by elimination until one is in all" in text
+    assert "by importances" not in text
     other = histokit.ok("select", "two", "--features", "net/first", *QUICK).out.strip()
     assert "net/last is only in" in histokit.fails("select", "compare", ids[0], other, code=ExitCode.USAGE).err
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from histokit import cli
+from histokit.train.question import identify
 from tests.toy import make_samples, make_store
 
 SMALL = ["--grid", "C=0.01,1", "--inner-folds", "2"]
@@ -46,6 +47,25 @@ def test_people_read_the_mean_of_each_address_and_scripts_the_chosen_run(call):
         mean = f"{sum(scores) / 6:.4f}"
         assert [run["run"], address, "svm", "cv", "6", "accuracy", mean] in [line[:7] for line in lines]
         assert f"{run['mean_over_folds']:.4f}" == mean
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"seed": 4, "inner_folds": 2, "metric": "roc_auc", "class_weight": "balanced", "solver": "sklearn"},
+        {"aggregate": "slide:max", "target": "site", "where": "slide <> 'P0'", "split": "holdout"},
+    ],
+)
+def test_the_command_asks_what_the_function_asks(tmp_path, call, changed):
+    samples, X = make_samples(slides=12, site=["near", "far"] * 30)
+    store = make_store(tmp_path / "store", samples, {"last": X}, name="sites")
+    options = [text for name, value in changed.items() for text in (f"--{name.replace('_', '-')}", value)]
+    command = ["train", "sites", "--features", "net/last", "--grid", "C=0.01", *options]
+    (expected,) = identify(store, "sites", "net/last", grid={"C": "0.01"}, **changed)
+    assert call(*command)[1].split() == [expected]
+    (expected,) = identify(store, "sites", "net/last", grid={"C": "0.01"}, scale=True, **changed)
+    assert call(*command, "--scale")[1].split() == [expected]
 
 
 def test_missing_features_are_left_out_only_where_it_is_said(tmp_path, call):

@@ -117,6 +117,16 @@ def test_a_column_that_names_the_patient_does_not_help(tmp_path):
     assert np.mean([f["scores"]["accuracy"] for f in run.folds]) <= 0.5
 
 
+def test_a_column_that_tells_the_slides_apart_is_named(tmp_path):
+    samples, X = make_samples()
+    X[:, 5] = [int(slide[1:]) for slide in samples["slide"]]
+    (run,) = train(make_store(tmp_path / "number", samples, {"last": X}), "toy", "net/last", "knn", grid={"k": "1"})
+    assert any(note.startswith("1 feature tells every slide from every other (net/last[5])") for note in run.notes)
+    samples, X = make_samples(slides=60)
+    (run,) = train(make_store(tmp_path / "lone", samples, {"last": X}), "toy", "net/last", "knn", grid={"k": "1"})
+    assert any(note.startswith("every slide has one sample") for note in run.notes)
+
+
 def test_a_split_that_cuts_a_group_is_refused(toy):
     rows = split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "train"), (0, 0, "s6", "test"), (0, 0, "s7", "test")])
     toy.save_split(Split("toy", "paper", rows, None, None, None, "published"))
@@ -124,7 +134,7 @@ def test_a_split_that_cuts_a_group_is_refused(toy):
         train(toy, "toy", "net/last", split="paper")
     toy.save_split(Split("toy", "leaky", rows, None, None, "slides are on both sides", "published"))
     (run,) = train(toy, "toy", "net/last", split="leaky", grid={"C": 1})
-    assert "split leaky: slides are on both sides" in run.notes
+    assert run.notes.count("split leaky: slides are on both sides") == 1
 
 
 def test_duplicates_across_folds_are_told(tmp_path):
