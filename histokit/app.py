@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
 import os
@@ -14,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import console, interruption, streams
-from histokit.errors import ExitCode, HistokitError
+from histokit.errors import ExitCode, HistokitError, UsageError, shortened
 from histokit.evaluate import command as evaluate
 from histokit.extract import command as extract
 from histokit.features import command as features
@@ -25,6 +26,9 @@ from histokit.select import command as select
 from histokit.store import command as store
 from histokit.study import command as study
 from histokit.train import command as train
+
+#: What only a path that was given can be the reason of.
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 STEPS = "The steps"
 LOOK = "Look"
@@ -202,6 +206,11 @@ def _answered(arguments: list[str], as_json: bool) -> int:
         return ExitCode.OK
     except Exception as error:
         _unless_interrupted(error)
+        if isinstance(error, OSError) and error.errno in _OF_PATHS:
+            path = shortened(os.fsdecode(error.filename or ""))
+            return _fail(
+                ExitCode.USAGE, f"{error.strerror}: {path}", "Give a shorter path, or mend its links.", as_json
+            )
         return _bug(error, as_json)
 
 
@@ -217,7 +226,20 @@ def _bug(error: Exception, as_json: bool) -> int:
     return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
 
 
+def _check_text(arguments: list[str]) -> None:
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+            raise UsageError(
+                f"The argument '{shown}' is not valid UTF-8.",
+                next="Rename the file or folder, or set the locale to UTF-8.",
+            ) from error
+
+
 def _invoke(arguments: list[str]) -> None:
+    _check_text(arguments)
     app = build_app()
     if "_HISTOKIT_COMPLETE" in os.environ:
         app(arguments, prog_name="histokit")

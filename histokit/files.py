@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from histokit.errors import DataError, HistokitError, UsageError
 
@@ -89,3 +94,29 @@ def refuse_remote(path: str | os.PathLike[str], what: str) -> None:
             f"{found[1]}://{found[2]} is an address: {what} that are not on this machine are not supported yet.",
             next="Give the path of a local folder or file; copy what lies elsewhere to one first.",
         )
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Yield the name of a file to be written, which takes the place of another in one step once it is whole."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_figure(sheet: Any, path: str | Path, **options: Any) -> None:
+    """Write a figure of matplotlib, whole or not at all.
+
+    Raises
+    ------
+    OSError, ValueError
+        If it cannot be written, or is of a format that matplotlib does not know.
+    """
+    path = Path(path)
+    drawn = io.BytesIO()
+    sheet.savefig(drawn, format=path.suffix[1:] or "png", **options)
+    with replaced(path if path.suffix else path.with_suffix(".png")) as part:
+        part.write_bytes(drawn.getvalue())

@@ -10,7 +10,7 @@ import numpy as np
 
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import Evaluation
-from histokit.files import check_output
+from histokit.files import check_output, save_figure
 from histokit.protocol.lettering import drawable, folded, line_height, longest
 
 #: Matrices of more classes have colours only, and small names.
@@ -97,7 +97,7 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
         with rc_context({"svg.hashsalt": "histokit"}):
-            sheet.savefig(path, dpi=120, metadata=dated.get(Path(path).suffix.lower()))
+            save_figure(sheet, path, dpi=120, metadata=dated.get(Path(path).suffix.lower()))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The figure {path} cannot be written: {error}.",

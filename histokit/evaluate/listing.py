@@ -12,7 +12,7 @@ from histokit.datasets.formulas import guarded
 from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
-from histokit.files import check_output
+from histokit.files import check_output, replaced
 
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
@@ -71,11 +71,13 @@ def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None
         if path.suffix == ".csv":
             from pyarrow import csv
 
-            csv.write_csv(table if raw else guarded(table), path)
+            with replaced(path) as part:
+                csv.write_csv(table if raw else guarded(table), part)
         elif path.suffix == ".parquet":
             from pyarrow import parquet
 
-            parquet.write_table(table, path)
+            with replaced(path) as part:
+                parquet.write_table(table, part)
         else:
             raise UsageError(f"{path} is neither .csv nor .parquet.", next="Write to a file of one of these endings.")
     except OSError as error:

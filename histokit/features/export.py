@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
-from histokit.files import check_output
+from histokit.files import check_output, replaced
 
 _ROWS_AT_ONCE = 4_096
 _HIDDEN = ("content",)
@@ -101,17 +100,14 @@ def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UsageError(f"Two columns are called {twice!r}.", next="Export features that hold each column once.")
-    part = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        write(features, part, raw)
-        part.replace(path)
+        with replaced(path) as part:
+            write(features, part, raw)
     except OSError as error:
         raise DataError(
             f"The file {str(path)!r} cannot be written: {error.strerror or error}.",
             next="Check that its folder is there and can be written to, and that the disk is not full.",
         ) from error
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

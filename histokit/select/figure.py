@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import UsageError
-from histokit.files import check_output
+from histokit.files import check_output, save_figure
 from histokit.protocol.lettering import drawable, folded
 from histokit.select.importances import ImportanceShares
 from histokit.store.records import SelectionRecord
@@ -145,7 +145,7 @@ def _save(sheet: Any, path: str | Path) -> Path:
     check_output(path)
     try:
         with rc_context({"svg.hashsalt": "histokit"}):
-            sheet.savefig(path, dpi=120, metadata=_METADATA.get(Path(path).suffix.lower()))
+            save_figure(sheet, path, dpi=120, metadata=_METADATA.get(Path(path).suffix.lower()))
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The figure {path} cannot be written: {error}.",

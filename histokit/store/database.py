@@ -93,10 +93,11 @@ class Database(Tables):
             yield
         except (RuntimeError, OSError, ValueError) as error:
             refused = _REFUSED.search(str(error))
-            if refused is None:
+            number = int(refused[1]) if refused else getattr(error, "errno", None)
+            if number is None:
                 raise
             raise StoreError(
-                f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(int(refused[1]))}.",
+                f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(number)}.",
                 next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
             ) from error
 

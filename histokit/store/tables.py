@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,10 @@ class NewerFormatError(StoreError):
     """A table that a newer version of histokit wrote; no command touches it."""
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ELSEWHERE = "Choose another folder with --store or HISTOKIT_STORE."
+
+
 class Tables:
     """A folder of Lance tables, read through lance, which starts faster than lancedb.
 
@@ -45,7 +50,7 @@ class Tables:
     """
 
     def __init__(self, uri: Path):
-        refuse_remote(uri, "stores")
+        _check_path(uri)
         self.uri = uri
         self.commits = Commits(uri)
 
@@ -191,6 +196,22 @@ class Tables:
             f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",
             next=VERIFY,
         )
+
+
+def _check_path(uri: Path) -> None:
+    """Raise where the database could not open the path of a store, although a folder can be called so."""
+    refuse_remote(uri, "stores")
+    path = os.fspath(uri)
+    try:
+        # The database takes whole paths, wherever the command runs.
+        path = os.path.abspath(uri)
+        path.encode()
+    except OSError as error:
+        raise StoreError(f"The current folder cannot be found: {error.strerror}.", next="Go to another one.") from error
+    except ValueError as error:
+        raise StoreError(f"The path of the store {path!r} is not valid UTF-8.", next=_ELSEWHERE) from error
+    if _CONTROL.search(path):
+        raise StoreError(f"The path of the store {path!r} holds control characters.", next=_ELSEWHERE)
 
 
 def check_format(name: str, schema: pa.Schema) -> None:

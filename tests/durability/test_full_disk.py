@@ -60,3 +60,50 @@ def test_a_full_disk_in_the_middle(forks: Processes, small_disk: Path, tmp_path:
     ]
     check_same(tables(store), tables(whole))
     assert verify(store).findings == ()
+
+
+def fill(disk: Path) -> None:
+    """Leave no byte of a disk, in files of any size."""
+    size = 1 << 20
+    with (disk / "ballast").open("wb", buffering=0) as ballast:
+        while size:
+            try:
+                ballast.write(bytes(size))
+            except OSError:
+                size //= 2
+
+
+def test_every_command_on_a_full_disk_says_so(forks: Processes, small_disk: Path, tmp_path: Path) -> None:
+    root = many_images(tmp_path / "images", 24)
+    store = ["--store", small_disk / "store"]
+    forks.run("ingest", "folder", root, "--name", "d", "-o", "pattern={label}/**", *store)
+    forks.run(*EXTRACT, *store)
+    train = ["train", "d", "--classifier", "ridge", "--features"]
+    run = forks.run(*train, "tiny/last", "--json", *store).document["runs"][0]["run"]
+    figures = [["evaluate", run, "--figure", small_disk / f"f.{suffix}"] for suffix in ("png", "pdf", "svg")]
+    tables = [["predictions", run, "--out", small_disk / f"p.{suffix}"] for suffix in ("csv", "parquet")]
+    exports = [["export", "d", "--features", "tiny/all", "--out", small_disk / f"e.{s}"] for s in ("csv", "npz")]
+    fill(small_disk)
+    before = {path.name for path in small_disk.iterdir()}
+    for arguments in (
+        ["split", "d", "--name", "s", "--folds", "2"],
+        ["ingest", "folder", root, "--name", "other", "-o", "pattern={label}/**"],
+        [*train, "tiny/0"],
+        *figures,
+        *tables,
+        *exports,
+        ["store", "compact"],
+        ["store", "gc", "--older-than", "0"],
+    ):
+        life = forks.start(*arguments, "--json", *store)
+        code = life.wait()
+        assert "Traceback" not in life.err, life.err
+        if code:
+            assert code in (2, 4, 5)
+            assert "No space left on device" in life.document["error"]["message"], life.out
+        else:
+            # gc frees room, merging may need none.
+            assert arguments[0] == "store"
+    assert {path.name for path in small_disk.iterdir()} == before, "nothing is left of what could not be written"
+    for command in ("verify", "repair"):
+        assert forks.run("store", command, "--json", *store).document["ok"]

@@ -1,0 +1,78 @@
+"""Paths that hold what names of files may hold, but few expect: each works, or is refused in a sentence."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from histokit.errors import ExitCode
+from tests.cli.command_line import run_process
+
+PATTERN = "pattern={patient}/{label}/*.png"
+DEEP = "d/" * 550
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A folder 1,100 folders down."""
+    os.makedirs(tmp_path / DEEP)
+    os.makedirs(tmp_path / DEEP / DEEP)
+    yield tmp_path / DEEP / DEEP
+    # Python's own way goes down by calls.
+    subprocess.run(["rm", "-r", tmp_path / "d"], check=True)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_stores_and_data_in_deep_folders(histokit, images, deep, tmp_path):
+    store = ["--store", deep / "store"]
+    shutil.copytree(images, deep / "images")
+    histokit.ok("ingest", "folder", deep / "images", "--name", "cells", "-o", PATTERN, *store)
+    assert histokit.ok("extract", "cells", "--backbone", "tiny", *store, "--json").document["problems"] == []
+    for command in ("verify", "compact", "gc"):
+        histokit.ok("store", command, *store)
+    # Found from far above.
+    made = ["ingest", "folder", tmp_path / "d", "--name", "far", "-o", "pattern=**/{label}/*.png"]
+    assert histokit.ok(*made, "--json").document["count"] == 24
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "tab\t", "\x1b[31mred"])
+def test_a_store_that_the_database_cannot_name(histokit, images, tmp_path, name):
+    store = ["--store", tmp_path / name]
+    for arguments in (["ingest", "folder", images, "--name", "d"], ["list", "datasets"]):
+        result = histokit.fails(*arguments, *store, code=ExitCode.STORE)
+        assert "holds control characters" in result.err
+        assert name not in result.err
+    assert not (tmp_path / name).exists()
+
+
+def test_names_that_are_no_text(ingested, images, tmp_path):
+    bad = os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd")
+    for arguments in (
+        ["list", "datasets", "--store", bad],
+        ["ingest", "folder", bad, "--name", "d"],
+        ["split", "cells", "--name", "s", "--from", bad],
+        ["export", "cells", "--features", "tiny/last", "--out", f"{bad}.csv"],
+    ):
+        assert f"The argument '{tmp_path}/b\\xffd" in ingested.fails(*arguments, code=ExitCode.USAGE).err
+    done = run_process("list", "datasets", "--json", environment={"HISTOKIT_STORE": bad})
+    assert (done.returncode, "Traceback" in done.stderr) == (5, False)
+    assert "is not valid UTF-8" in done.stderr
+
+
+def test_paths_that_are_too_long(ingested, images, tmp_path, monkeypatch):
+    long = str(tmp_path / "/".join(["x" * 100] * 60))
+    for arguments in (
+        ["list", "datasets", "--store", long],
+        ["ingest", "folder", images, "--name", "d", "--store", long],
+        ["extract", "cells", "--backbone", "squeezenet1_1", "--weights", long],
+        ["ingest", "table", images, "--name", "d", "-o", f"table={long}"],
+        ["study", "plan", long],
+    ):
+        assert "File name too long" in ingested.fails(*arguments, code=ExitCode.USAGE).err
+    ingested.fails("ingest", "folder", long, "--name", "d", code=ExitCode.DATA)
+    ingested.fails("split", "cells", "--name", "s", "--from", long, code=ExitCode.DATA)
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", long)
+    ingested.fails("extract", "cells", "--backbone", "squeezenet1_1", code=ExitCode.USAGE)
+    (tmp_path / "round").symlink_to(tmp_path / "round")
+    ingested.fails("list", "datasets", "--store", tmp_path / "round", code=ExitCode.STORE)
