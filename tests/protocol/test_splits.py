@@ -76,8 +76,8 @@ def test_seed_decides():
 
 
 def test_folds_are_capped_and_say_so():
-    split = make_split(SAMPLES, make_record(), "s", folds=20)
-    assert len(split.folds()) == 12
+    split = make_split(SAMPLES, make_record(), "s", folds=20, repeats=2)
+    assert len(split.folds()) == 2 * 12
     assert split.params["notes"] == ["12 folds instead of 20: there are only 12 groups"]
 
 
@@ -326,6 +326,13 @@ def test_automatic_split_follows_the_data_and_a_users_own_goes_stale():
     assert len(set(before.rows["id"].to_pylist())) == 24
     with pytest.raises(StoreError, match="'mine' is stale: 4 of its samples"):
         resolve_split(store, "toy", "mine")
+    # Of the same samples with other groups, and then with other labels.
+    for column, values in (("slide", [f"h{i // 4}" for i in range(20)]), ("label", list("aaaabbbb" * 2 + "aaaa"))):
+        store.table = store.table.set_column(store.table.column_names.index(column), column, pa.array(values))
+        group = dict(zip(store.table["id"].to_pylist(), store.table["slide"].to_pylist(), strict=True))
+        old, new = store.kept["cv"], resolve_split(store, "toy", "cv")
+        assert new.params["samples"] != old.params["samples"]
+        assert all({group[i] for i in f.train}.isdisjoint(group[i] for i in f.test) for f in new.folds())
 
 
 def test_automatic_split_of_another_target():
