@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 import threading
@@ -15,6 +16,9 @@ from histokit.errors import ExitCode, UsageError
 _PLAIN = {"─": "-", "━": "=", "–": "-", "…": "...", "×": "x", "·": "-", "→": "->", "≥": ">=", "≤": "<=", "±": "+-"}
 
 _ANSWER = "histokit-plain"
+
+#: Streams that were closed when the process began.
+_CLOSED: set[str] = set()
 
 #: Turn what follows around on the screen.
 _BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
@@ -35,11 +39,13 @@ def guard() -> None:
 
     Without it, the next file to be opened would take the number of a closed stream, and receive what libraries print.
     """
-    for number in range(3):
+    _CLOSED.clear()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+            _CLOSED.add(name)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -84,9 +90,11 @@ def write(name: str, text: str) -> None:
     Raises
     ------
     UsageError
-        If stdout cannot be written for another reason, such as a full disk.
+        If stdout cannot be written for another reason, such as a full disk, or because nobody opened it.
     """
     stream = getattr(sys, name)
+    if name == "stdout" and name in _CLOSED and text:
+        raise unwritten(OSError(errno.EBADF, "standard output is closed"))
     if stream is None:
         return
     try:

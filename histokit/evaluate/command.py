@@ -139,6 +139,7 @@ def predictions(
         str, typer.Argument(metavar="RUN", help="A run id, or its beginning.", autocompletion=completion.runs)
     ],
     wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
+    limit: Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")] = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")] = False,
 ) -> None:
@@ -152,14 +153,17 @@ def predictions(
     for text in changed_since(store, record):
         console.warn(text)
     found = run_predictions(store, run, wrong=wrong)
-    run_id = record.id
+    run_id, count = record.id, len(found)
+    found = found.slice(0, limit)
+    if len(found) < count:
+        console.note(f"{len(found)} of {count} predictions are shown")
     if out:
         write_table(found, out, raw=raw)
         console.emit(out, {"run": run_id, "count": len(found), "file": out})
         return
     rows = found.to_pylist()
     finite = [{k: v if not _infinite(v) else None for k, v in row.items()} for row in rows]
-    document = {"run": run_id, "count": len(rows), "predictions": finite}
+    document = {"run": run_id, "count": count, "predictions": finite}
     empty = {name for name in ("part", "box", "group") if found.column(name).null_count == len(found)}
     shown = [name for name in found.column_names if name not in empty]
     narrow = _narrow_predictions(rows, [name for name in shown if not name.startswith(_SCORE)])

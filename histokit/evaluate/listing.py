@@ -13,11 +13,12 @@ from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
 from histokit.files import check_output, replaced
+from histokit.ranges import check_ranges
 
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
 
-def predictions(store: StoreLike, run_id: str, *, wrong: bool = False) -> pa.Table:
+def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: int | None = None) -> pa.Table:
     """Return the predictions of a run with the image of each sample.
 
     Parameters
@@ -26,6 +27,8 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False) -> pa.Tab
     run_id : str
     wrong : bool
         Only samples whose predicted label is not the true one.
+    limit : int, optional
+        Only the first of them.
 
     Returns
     -------
@@ -33,11 +36,13 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False) -> pa.Tab
         id, image (path), part, box (``x,y,width,height``), repeat, fold, group, true, predicted, and
         ``score:CLASS`` for each class.
     """
+    check_ranges(limit=limit)
     store = open_store(store)
     run = store.run(run_id)
     rows = store.predictions(run.id)
     if wrong:
         rows = rows.filter(pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False))
+    rows = rows.slice(0, limit)
     root = store.dataset(run.dataset).root
     samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
     place = {sample["id"]: sample for sample in samples.to_pylist()}

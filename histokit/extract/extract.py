@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from histokit.errors import UsageError, shortened
-from histokit.extract.memory import check_batch, input_shape, machine_memory
+from histokit.extract.memory import capped, check_batch, input_shape, machine_memory
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.requests import as_texts, check_options, preprocess_by_backbone, weights_by_backbone
@@ -167,7 +167,10 @@ def extract(
     if not dry_run and any(plan.open_tables for plan in plans):
         for each in plans:
             each.check_code()
-        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
+        rows = capped(batch_size, record.count)
+        if rows != batch_size:
+            notes.append(f"{dataset} has {record.count} images: batches are of {rows} rows, not {batch_size}")
+        computed = _compute(store, record, samples, plans, precision, device, rows, workers, progress, notes)
     problems = _known_problems(store, record, samples)
     tables = tuple(
         {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}

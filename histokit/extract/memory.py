@@ -56,6 +56,15 @@ def check_batch(rows: int | None, shape: Sequence[int], memory: int, where: str 
         )
 
 
+def capped(rows: int | None, images: int) -> int | None:
+    """Return how many rows a batch has that is no larger than a dataset, so that little is computed for nothing.
+
+    By all images and not by those that are left, so that an extraction that goes on has the same batches; never one
+    row, whose bits are others.
+    """
+    return None if rows is None else min(rows, max(2, images))
+
+
 def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:
     """Return channels, height and width of a network's inputs; one pixel where they have any size."""
     side = 1 if preprocess.resize == "none" else preprocess.size

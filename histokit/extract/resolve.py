@@ -112,6 +112,11 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
             "trained with; these are of the library's default weights.",
         )
     found = Preprocess.from_json(known["preprocess"]).override(changes)
+    if found.resize == "none" and "size" in changes:
+        raise UsageError(
+            f"{known['name']} takes images as they are: size={changes['size']} would change nothing.",
+            next="Leave size out, or say how images are brought to it: --preprocess resize=squash",
+        )
     found.check_scale(f"Preprocessing of {known['name']}")
     return found
 

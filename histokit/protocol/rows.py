@@ -12,10 +12,12 @@ from histokit.errors import DataError
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
-from histokit.ranges import SEEDS
+from histokit.ranges import RANGES, SEEDS
 
 #: Repeat, fold, sample id, role.
 Row = tuple[int, int, str, str]
+#: Folds are numbered in 16 bits.
+MOST_FOLDS = int(RANGES["folds"].high)
 _COVERING_DRAWS = 100
 _COVERING_STEPS = 2000
 
@@ -41,6 +43,11 @@ def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
     names, fold = np.unique(data.groups.astype(str), return_inverse=True)
     if len(names) < 2:
         raise DataError("There is only one group, nothing would be left to train on.", next="Give --group COLUMN.")
+    if len(names) > MOST_FOLDS:
+        raise DataError(
+            f"There are {len(names):,} groups; a split has at most {MOST_FOLDS:,} folds.",
+            next="Draw folds of several groups: --folds 10, or name a coarser column with --group COLUMN.",
+        )
     return [row for repeat in range(repeats) for row in _rows(data.ids, fold, repeat)]
 
 

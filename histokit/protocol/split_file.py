@@ -12,6 +12,7 @@ from histokit.datasets.cells import as_text, tidy_text
 from histokit.datasets.formulas import guarded_text
 from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
+from histokit.protocol.rows import MOST_FOLDS
 
 ROLES = ("train", "val", "test")
 _SHOWN = 5
@@ -105,7 +106,14 @@ def _numbers(columns: Mapping[str, Sequence[str | None]], name: str, count: int,
                 f"{path} has {shown} {name}{'' if text is None else f' {text!r}'} in row {row}.",
                 next=f"Give {name} as whole numbers from 0.",
             )
-    return [int(str(text).removesuffix(".0")) for text in texts]
+    numbers = [int(str(text).removesuffix(".0")) for text in texts]
+    if max(numbers) > MOST_FOLDS:
+        row = numbers.index(max(numbers)) + 1
+        raise DataError(
+            f"{path} has the {name} {max(numbers):,} in row {row}.",
+            next=f"Number them from 0 to {MOST_FOLDS:,} at most.",
+        )
+    return numbers
 
 
 def _check_once(rows: list[tuple[int, int, str, str]], path: str | Path) -> None:

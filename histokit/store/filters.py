@@ -21,7 +21,7 @@ from histokit.errors import did_you_mean
 from histokit.store.conditions import Node, parse
 from histokit.store.tokens import refuse
 
-_INT64 = range(-(2**63), 2**63)
+_INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _COMPUTE: dict[str, Callable[..., Any]] = {
     "=": pc.equal,
     "<>": pc.not_equal,
@@ -115,7 +115,8 @@ class _Evaluation:
             if found:
                 refuse(self.text, node.at, f"it may be any of the columns {', '.join(found)}")
         listed = ", ".join(self.columns)
-        hint = f"{did_you_mean(name, self.columns)}A text stands in single quotes: '{name}'. "
+        label = "The labels are the column label, whatever they were called. " if "label" in self.columns else ""
+        hint = f"{did_you_mean(name, self.columns)}{label}A text stands in single quotes: '{name}'. "
         refuse(self.text, node.at, f"there is no column {name!r}", f"{hint}The columns are: {listed}.")
 
     def truth(self, node: Node) -> Any:
@@ -208,8 +209,9 @@ class _Evaluation:
             return pa.scalar(values in [item.value for item in node.value])
         listed = [item.value for item in node.value]
         if kind == "number" and pa.types.is_integer(values.type):
-            listed = [int(value) for value in listed if value == value.to_integral_value() and int(value) in _INT64]
-            values = values.cast(pa.int64())
+            numbers, kind_of_all = _whole_numbers(values.type)
+            listed = [int(value) for value in listed if value == value.to_integral_value() and int(value) in numbers]
+            values = values.cast(kind_of_all)
         elif kind == "number":
             # is_in compares bits: adding 0 makes -0.0 and 0.0 one number, as they are.
             listed, values = [float(value) + 0.0 for value in listed], pc.add(values.cast(pa.float64()), 0.0)
@@ -265,9 +267,15 @@ def _compare_whole(sign: str, values: Any, number: Decimal) -> Any:
     if below != number:
         # Nothing lies between: less than 2.5 is at most 2.
         sign = {"<": "<=", ">=": ">"}.get(sign, sign)
-    if below not in _INT64:
+    numbers, kind = _whole_numbers(values.type)
+    if below not in numbers:
         return _all(values, bool(_OPERATORS[sign](0, below)))
-    return _COMPUTE[sign](values, pa.scalar(below, pa.int64()))
+    return _COMPUTE[sign](values, pa.scalar(below, kind))
+
+
+def _whole_numbers(kind: pa.DataType) -> tuple[range, pa.DataType]:
+    """Return the whole numbers with which those of a type are compared, and the type that holds them."""
+    return (_UINT64, pa.uint64()) if pa.types.is_uint64(kind) else (_INT64, pa.int64())
 
 
 def _all(values: Any, truth: bool) -> Any:

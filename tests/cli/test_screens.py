@@ -112,6 +112,21 @@ def test_every_list_is_looked_at():
     assert listed <= set(COMMANDS)
 
 
+def test_of_predictions_the_first_are_listed_or_written(hard, tmp_path):
+    run = hard.ok("list", "runs", "--json").document["runs"][0]["run"]
+    whole = hard.ok("predictions", run, "--json").document
+    some = hard.ok("predictions", run, "--limit", "3", "--json").document
+    assert some == {**whole, "predictions": whole["predictions"][:3]}
+    told = f"3 of {whole['count']} predictions are shown"
+    result = hard.ok("predictions", run, "--limit", "3")
+    assert told in result.err
+    assert len(result.out.splitlines()) < len(hard.ok("predictions", run).out.splitlines())
+    assert told in hard.ok("predictions", run, "--limit", "3", "--out", tmp_path / "p.csv").err
+    assert len((tmp_path / "p.csv").read_text().splitlines()) == 4
+    assert "shown" not in hard.ok("predictions", run, "--limit", str(whole["count"])).err
+    assert "--limit" in hard.fails("predictions", run, "--limit", "-1", code=2).err
+
+
 def test_wrong_predictions_say_what_they_are_about(hard):
     (run,) = {r["run"] for r in hard.ok("list", "runs", FEW, "--json").document["runs"] if r["address"] == ADDRESS}
     for width in (60, 80):
@@ -193,7 +208,7 @@ def shell(script, hard_store, tmp_path, **environment):
     return done, errors.read_text()
 
 
-QUIET = ["histokit list runs 2>&9 | true", "histokit --help 2>&9 | true", "histokit list runs >&- 2>&9"]
+QUIET = ["histokit list runs 2>&9 | true", "histokit --help 2>&9 | true"]
 QUIET += ["histokit list runs 2>&-", "histokit list nothing-of-this 2>&-; test $? = 2", "histokit list runs <&- 2>&9"]
 
 
@@ -201,7 +216,16 @@ QUIET += ["histokit list runs 2>&-", "histokit list nothing-of-this 2>&-; test $
 def test_closed_streams_are_no_bug(script, hard_store, tmp_path):
     done, errors = shell(f"set -o pipefail; {script}", hard_store, tmp_path)
     assert (done.returncode, done.stderr, errors) == (0, "", "")
-    assert ("nothing-of-this" in script or "|" in script or ">&-" in script.split("2>&")[0]) or FEW in done.stdout
+    assert ("nothing-of-this" in script or "|" in script) or FEW in done.stdout
+
+
+@pytest.mark.parametrize("command", ["list runs", "list runs --json", "--help", "evaluate {run}", "predictions {run}"])
+def test_where_nobody_opened_standard_output_what_is_not_printed_is_an_error(command, hard_store, hard, tmp_path):
+    run = hard.ok("list", "runs", "--json").document["runs"][0]["run"]
+    done, errors = shell(f"histokit {command.format(run=run)} >&- 2>&9", hard_store, tmp_path)
+    assert done.returncode == 2
+    told = "error: What the command prints cannot be written: standard output is closed."
+    assert [line for line in errors.splitlines() if line.startswith("error")] == [told]
 
 
 @pytest.mark.parametrize("command", ["list runs", "list runs --json", "--help", "evaluate {run}"])

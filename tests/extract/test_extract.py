@@ -16,6 +16,7 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.extract.extract import Extraction
+from histokit.extract.network import CutNetwork
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.plugin import read_image
@@ -107,6 +108,28 @@ def test_identical_images_go_through_once(
     assert counts(extraction) == [(0, 0, 26, 0)]
     assert sum(seen) == 24
     assert tiny.built == 1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_batches_are_no_larger_than_the_dataset(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+    rows, forward = [], CutNetwork.forward
+    monkeypatch.setattr(CutNetwork, "forward", lambda self, batch: (rows.append(len(batch)), forward(self, batch))[1])
+    extraction = histokit.extract(store, "d", "tiny", layers="last", batch_size=60_000)
+    assert rows == [24]
+    assert "d has 24 images: batches are of 24 rows, not 60000" in extraction.notes
+    assert histokit.extract(store, "d", "tiny", layers="0", batch_size=24).notes == ()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_size_that_would_change_nothing_is_refused(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    with pytest.raises(UsageError, match="texture takes images as they are: size=64 would change nothing") as caught:
+        histokit.extract(store, "d", "texture", preprocess=["size=64"])
+    assert "resize=squash" in caught.value.next
+    histokit.extract(store, "d", "texture", layers="glcm", preprocess=["size=8", "resize=squash"])
 
 
 @pytest.mark.usefixtures("tiny")

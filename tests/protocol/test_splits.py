@@ -103,6 +103,14 @@ def test_leave_one_group_out_has_a_fold_for_each_group():
     assert all(len(f.test) == 2 for f in folds)
 
 
+def test_more_groups_than_folds_can_be_numbered():
+    groups = [f"g{k}" for k in range(32_768)]
+    samples = make_samples(["a", "b"] * 16_384, groups)
+    with pytest.raises(DataError, match="There are 32,768 groups; a split has at most 32,767 folds") as caught:
+        make_split(samples, make_record(), "l", leave_one_group_out=True)
+    assert "--folds 10" in caught.value.next
+
+
 def test_train_groups_limits_training_and_covers_the_classes():
     split = make_split(SAMPLES, make_record(), "k", folds=4, train_groups=2)
     group, label = (
@@ -243,6 +251,7 @@ def test_a_parquet_file(tmp_path):
         ),
         ("id,role,fold\ns0,train,x\n", "has the fold 'x' in row 1", "whole numbers"),
         ("id,role,fold\ns0,train,1\ns2,test,NA\n", "has no fold in row 2", "whole numbers"),
+        ("id,role,fold\ns0,train,0\ns2,test,32768\n", "has the fold 32,768 in row 2", "0 to 32,767"),
         ("id,role,repeat\ns0,train,-1\n", "has the repeat '-1' in row 1", "whole numbers"),
         ("id,role\ns0,train\nNA,test\n", "1 unknown id: ''", "One of"),
         ("id,Role,role\ns0,train,test\n", "several columns named 'role'", "Keep one"),

@@ -250,6 +250,31 @@ def test_nan_is_a_missing_value() -> None:
     assert kept("dose NOT IN (5)", table) == ["a"]
 
 
+def test_whole_numbers_beyond_63_bits() -> None:
+    values = [2**63 - 1, 2**63, 2**64 - 1, 0, None]
+    table = pa.table({"id": list("abcde"), "n": pa.array(values, pa.uint64()), "m": pa.array([1, 2, 3, 0, 4])})
+    assert kept(f"n > {2**63 - 1}", table) == list("bc")
+    assert kept("n > 5", table) == list("abc")
+    assert kept(f"n = {2**64 - 1}", table) == ["c"]
+    assert kept(f"n < {2**64}", table) == list("abcd")
+    assert kept(f"n >= {2**64}", table) == []
+    assert kept("n > -1", table) == list("abcd")
+    assert kept(f"n IN ({2**63}, 0, -1, 0.5, {2**64})", table) == list("bd")
+    assert kept(f"n NOT IN ({2**63})", table) == list("acd")
+    assert kept("n BETWEEN 1 AND 1e30", table) == list("abc")
+    assert kept("n > m", table) == list("abc")
+
+
+def test_the_column_that_labels_came_from_is_called_label() -> None:
+    table = TABLE.append_column("label", [["x"] * len(TABLE)])
+    with pytest.raises(UsageError, match="there is no column 'diagnosis'") as caught:
+        kept("diagnosis = 'x'", table)
+    assert "The labels are the column label, whatever they were called." in caught.value.next
+    with pytest.raises(UsageError) as caught:
+        kept("diagnosis = 'x'")
+    assert "labels" not in caught.value.next
+
+
 def test_whole_numbers_are_not_rounded() -> None:
     big = 2**53
     table = pa.table({"id": list("abcd"), "n": [big, big + 1, 2**63 - 1, -(2**63)]})

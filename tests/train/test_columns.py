@@ -44,6 +44,18 @@ def test_spreads_that_differ_much_are_told_with_both_columns(tmp_path):
         assert not [note for note in run.notes if "spread" in note]
 
 
+@pytest.mark.parametrize("name", ["logreg", "ridge", "knn", "fc"])
+def test_spreads_that_differ_much_are_told_for_each_classifier_that_looks_at_sizes(tmp_path, name):
+    _, X = make_samples()
+    toy = store_of(tmp_path, X.std(0)[0] / X.std(0) * np.where(np.arange(X.shape[1]) == 2, 400, 1))
+    options = {"split": "holdout", "grid": GRIDS[name]}
+    (run,) = train(toy, "toy", "net/last", name, **options)
+    (note,) = [note for note in run.notes if "spread" in note]
+    assert f"hardly count in {name}; --scale standardises all" in note
+    (run,) = train(toy, "toy", "net/last", name, scale=True, **options)
+    assert not [note for note in run.notes if "spread" in note]
+
+
 def test_spreads_that_differ_little_are_not_told(tmp_path):
     _, X = make_samples()
     toy = store_of(tmp_path, X.std(0)[0] / X.std(0) * np.where(np.arange(X.shape[1]) == 2, 60, 1), constant=1.0)

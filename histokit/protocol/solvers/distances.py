@@ -8,6 +8,7 @@ a constant one for the correlation. Two vectors of zeros are at Bray-Curtis dist
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,9 @@ Rows = NDArray[np.intp]
 
 #: Names of `--grid metric=`.
 DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation", "braycurtis", "canberra")
+
+#: Squares of smaller numbers, or of larger ones than 1 by it, leave what float64 holds.
+_SMALLEST = 1e-100
 
 #: The names of those that scipy computes pair by pair.
 _PAIRWISE = {"manhattan": "cityblock", "chebyshev": "chebyshev", "braycurtis": "braycurtis", "canberra": "canberra"}
@@ -44,6 +48,9 @@ def nearest(rows: Floats, samples: Floats, metric: str, count: int) -> Rows:
         # Columns that are the same everywhere leave nothing, however large they are.
         origin = samples[0]
         rows, samples = rows - origin, samples - origin
+        lift = _lift(max(np.abs(rows).max(initial=0.0), np.abs(samples).max(initial=0.0)))
+        if lift != 1:
+            rows, samples = rows * lift, samples * lift
         return _by_products(rows, samples, np.einsum("ij,ij->i", samples, samples), count, _squared)
     if metric == "correlation":
         rows, samples = _centred(rows), _centred(samples)
@@ -70,9 +77,19 @@ def _centred(rows: Floats) -> Floats:
 
 def _directions(rows: Floats) -> Floats:
     """Return rows at unit length; zeros stay zeros."""
+    lift = _lift(np.abs(rows).max(1, initial=0.0))
+    if (lift != 1).any():
+        rows = rows * lift[:, None]
     length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
     found: Floats = rows / np.where(length > 0, length, 1.0)[:, None]
     return found
+
+
+def _lift(sizes: Any) -> Any:
+    """Return the power of 2 that brings numbers to a size whose squares can be held; 1 where they can."""
+    extreme = (sizes > 0) & ((sizes < _SMALLEST) | (sizes > 1 / _SMALLEST))
+    exponents = np.where(extreme, np.frexp(np.where(sizes > 0, sizes, 1.0))[1], 0)
+    return np.ldexp(1.0, -exponents.clip(-1000, 1000))
 
 
 def _squared(row: Floats, samples: Floats) -> Floats:

@@ -171,12 +171,13 @@ def test_zeros_are_further_than_a_sharp_angle_and_nearer_than_a_blunt_one(metric
 
 
 @pytest.mark.parametrize("metric", DISTANCES)
-@pytest.mark.parametrize("factor", [1e19, 1e30, 1e36, 1e-30])
+@pytest.mark.parametrize("factor", [1e19, 1e30, 1e36, 1e-30, 1e-200, 1e200])
 def test_large_and_small_features_keep_their_neighbours(metric, factor):
     X, y, folds = blank_tiles()
     train, test = folds[0]
     expected = scores("knn", neighbours.fit(X[train], y[train], {"k": 3, "metric": metric}), X[test], 2)
-    larger = (X.astype(float) * factor).astype(np.float32)
+    larger = X.astype(float) * factor
+    larger = larger.astype(np.float32) if 1e-40 < factor < 1e40 else larger
     for model in (
         neighbours.fit(larger[train], y[train], {"k": 3, "metric": metric}),
         fit("knn", {"k": 3, "metric": metric}, larger[train], y[train]),
