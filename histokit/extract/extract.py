@@ -167,10 +167,7 @@ def extract(
     if not dry_run and any(plan.open_tables for plan in plans):
         for each in plans:
             each.check_code()
-        rows = capped(batch_size, record.count)
-        if rows != batch_size:
-            notes.append(f"{dataset} has {record.count} images: batches are of {rows} rows, not {batch_size}")
-        computed = _compute(store, record, samples, plans, precision, device, rows, workers, progress, notes)
+        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
     problems = _known_problems(store, record, samples)
     tables = tuple(
         {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}
@@ -281,7 +278,8 @@ def _compute(
     chosen = choose_device(device)
     writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]
-    networks = [NetworkWorker(plan, record.channels, chosen, precision, batch_size, writer) for plan in working]
+    rows = capped(batch_size, record, notes)
+    networks = [NetworkWorker(plan, record.channels, chosen, precision, rows, writer) for plan in working]
     samples.settle()
     claims = Claims(store.uri)
     work = Work(store, record.name, samples, working, claims)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from histokit.errors import UsageError
 from histokit.plugin import Preprocess
+from histokit.store import DatasetRecord
 
 #: A network holds the batch as it was read, normalised, and at least one map as large: bytes for each of its numbers.
 _BYTES = 4 * 4
@@ -56,13 +57,17 @@ def check_batch(rows: int | None, shape: Sequence[int], memory: int, where: str 
         )
 
 
-def capped(rows: int | None, images: int) -> int | None:
+def capped(rows: int | None, record: DatasetRecord, notes: list[str]) -> int | None:
     """Return how many rows a batch has that is no larger than a dataset, so that little is computed for nothing.
 
     By all images and not by those that are left, so that an extraction that goes on has the same batches; never one
-    row, whose bits are others.
+    row, whose bits are others. A note is added where it is fewer than asked for.
     """
-    return None if rows is None else min(rows, max(2, images))
+    if rows is None or rows <= max(2, record.count):
+        return rows
+    fewer = max(2, record.count)
+    notes.append(f"{record.name} has {record.count} images: batches are of {fewer} rows, not {rows}")
+    return fewer
 
 
 def input_shape(preprocess: Preprocess) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.protocol import rows
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord, Split, split_rows
 
@@ -103,12 +104,16 @@ def test_leave_one_group_out_has_a_fold_for_each_group():
     assert all(len(f.test) == 2 for f in folds)
 
 
-def test_more_groups_than_folds_can_be_numbered():
-    groups = [f"g{k}" for k in range(32_768)]
-    samples = make_samples(["a", "b"] * 16_384, groups)
-    with pytest.raises(DataError, match="There are 32,768 groups; a split has at most 32,767 folds") as caught:
-        make_split(samples, make_record(), "l", leave_one_group_out=True)
-    assert "--folds 10" in caught.value.next
+def test_more_groups_than_folds_can_be_numbered(monkeypatch):
+    assert rows.MOST_FOLDS == 2**15 - 1
+    for most, right in ((12, True), (11, False)):
+        monkeypatch.setattr(rows, "MOST_FOLDS", most)
+        if right:
+            make_split(SAMPLES, make_record(), "l", leave_one_group_out=True)
+            continue
+        with pytest.raises(DataError, match="There are 12 groups; a split has at most 11 folds") as caught:
+            make_split(SAMPLES, make_record(), "l", leave_one_group_out=True)
+        assert "--folds 10" in caught.value.next
 
 
 def test_train_groups_limits_training_and_covers_the_classes():
