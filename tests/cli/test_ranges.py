@@ -34,6 +34,7 @@ CALLS = {
     ("extract",): ["toy", "--backbone", "texture"],
     ("predict",): ["RUN", "toy"],
     ("list", "samples"): ["toy"],
+    ("predictions",): ["RUN"],
     ("store", "gc"): [],
 }
 
