@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from histokit.interruption import answer_at_once, answer_in_order, leave, no_more
+from histokit.interruption import answer_at_once, answer_in_order, keep, leave, no_more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from histokit import app, streams
 
     streams.guard()
+    keep(streams.keep_stdout())
     sys.meta_path.insert(0, _LatePandas())
     try:
         answer_in_order()

@@ -26,6 +26,8 @@ class _State:
     #: A JSON document was begun on stdout: no other may follow it.
     document = False
     as_json = False
+    #: The number of the file that documents go to.
+    stdout = 1
 
 
 state = _State()
@@ -34,6 +36,11 @@ state = _State()
 def reset(as_json: bool) -> None:
     """Begin with a command."""
     state.came, state.document, state.as_json = False, False, as_json
+
+
+def keep(stdout: int) -> None:
+    """Remember which file documents go to."""
+    state.stdout = stdout
 
 
 def answer_at_once() -> None:
@@ -102,7 +109,7 @@ def leave(*_: Any) -> NoReturn:
     """End the process, at once and quietly."""
     if state.as_json and not state.document:
         error = f'"code": {CODE}, "message": "{MESSAGE}", "next": "{NEXT}"'
-        _write(1, f'{{"error": {{{error}}}}}\n')
+        _write(state.stdout, f'{{"error": {{{error}}}}}\n')
     _write(2, f"error: {MESSAGE}\n{NEXT}\n")
     os._exit(CODE)
 

@@ -54,6 +54,19 @@ def guard() -> None:
             stream.reconfigure(errors=_ANSWER)
 
 
+def keep_stdout() -> int:
+    """Keep standard output for what the tool prints itself, and return the number of the file that it has from now on.
+
+    What libraries, plugins and processes that they start print to file 1 goes to standard error.
+    """
+    sys.stdout.flush()
+    # Not inherited by other processes.
+    number = os.dup(1)
+    sys.stdout = open(number, "w", encoding=sys.stdout.encoding, errors=_ANSWER)  # noqa: SIM115
+    os.dup2(2, 1)
+    return number
+
+
 def width(stream: Any) -> int | None:
     """Return how many columns a terminal has, or None where the stream is no terminal."""
     if stream is None or not stream.isatty():

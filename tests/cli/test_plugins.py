@@ -1,10 +1,13 @@
 """Plugins as users meet them: listed, broken, claimed twice, checked."""
 
+import json
+
 import pytest
 
 from histokit.errors import ExitCode
 from histokit.plugin import hookimpl, manager
 from histokit.plugin.testing import added_plugin
+from tests.cli.command_line import run_process
 
 
 class Second:
@@ -104,3 +107,54 @@ def test_doctor_finds_this_machine_in_order(histokit):
     assert {"version", "device", "weights", "dataset plugin", "backbone"} <= topics
     wrong = [finding for finding in findings if not finding["ok"]]
     assert all(f["topic"] == "backbone" and "weights are not on this machine" in f["value"] for f in wrong)
+
+
+PRINTING = """
+import os, subprocess, sys
+from histokit import cli
+from histokit.datasets.synthetic import Synthetic
+from histokit.plugin import hookimpl
+from histokit.plugin.testing import added_plugin
+
+def shout(what):
+    print("python", what)
+    os.write(1, f"file {what}\\n".encode())
+    subprocess.run(["sh", "-c", f"echo process {what}"], check=True)
+
+class Loud(Synthetic):
+    name = "loud"
+
+    def samples(self):
+        shout("samples")
+        yield from super().samples()
+
+    def read(self, sample):
+        shout("read")
+        return super().read(sample)
+
+class Plugin:
+    @hookimpl
+    def register_datasets(self, register):
+        shout("register")
+        register("loud", lambda: Loud)
+
+if __name__ == "__main__":
+    with added_plugin(Plugin()):
+        cli.main(sys.argv[1:])
+"""
+
+
+def test_what_plugins_and_their_processes_print_goes_to_stderr(tmp_path):
+    environment = {"HISTOKIT_STORE": str(tmp_path / "store")}
+    made = ["ingest", "loud", ".", "--name", "d", "-o", "slides=2", "-o", "per_slide=2", "--json"]
+    for command in (made, ["extract", "d", "--backbone", "texture", "--layers", "stain", "--json"]):
+        # The plugin is registered before the command line begins: what it says then is the script's.
+        done = run_process(*command, code=PRINTING, environment=environment)
+        assert done.returncode == 0, done.stderr
+        head, brace, rest = done.stdout.partition("{\n")
+        assert json.loads(brace + rest)
+        assert "samples" not in head
+        assert "read" not in head
+        what = "samples" if command is made else "read"
+        assert {f"file {what}", f"process {what}"} <= set(done.stderr.splitlines())
+    assert "python read" in done.stderr
