@@ -23,6 +23,7 @@ def test_one_dataset_has_paired_differences_and_no_ranks(empty):
     good, bad = save(empty, "A", 20), save(empty, "A", 16, "et")
     found = compare(empty, [good[:6], bad], bootstrap=500)
     assert found.ranking is None
+    assert found.notes == [], "ten groups are enough, and nothing else is to be known"
     assert found.metric == "accuracy"
     (pair,) = found.pairs
     assert (pair["first"], pair["second"], pair["groups"]) == ("svm", "et", 10)

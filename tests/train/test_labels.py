@@ -51,6 +51,20 @@ def test_no_class_of_a_target_of_numbers_is_nan(tmp_path):
     assert not any("does not know" in note for note in seen.notes)
 
 
+def test_data_without_the_column_of_the_target_are_predicted(tmp_path):
+    samples, X = make_samples(grade=["low", "high"] * 30)
+    store = make(tmp_path, samples, X)
+    (run,) = train(store, "toy", "net/last", "knn", target="grade", **FAST)
+    samples, X = make_samples(n=20, seed=5)
+    samples["id"] = [f"n{i}" for i in range(20)]
+    make_store(store.uri, samples, {"last": X}, name="new")
+    done = predict_features(store, run, store.features("new", "net/last"))
+    found = store.predictions(done.id)
+    assert found["true"].null_count == len(found) == 20
+    assert set(found["predicted"].to_pylist()) <= {"low", "high"}
+    assert done.notes == []
+
+
 @pytest.mark.parametrize("missing", [math.nan, None])
 def test_samples_without_a_group_are_not_of_one_group(tmp_path, missing):
     samples, X = make_samples()
