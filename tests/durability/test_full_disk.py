@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import histokit
+from histokit.errors import StoreError
+from histokit.features import FeatureStore
 from histokit.store.verify import verify
 from tests.durability.processes import Processes
 from tests.durability.stores import check_same, ingested, many_images, rows, tables
@@ -107,3 +112,21 @@ def test_every_command_on_a_full_disk_says_so(forks: Processes, small_disk: Path
     assert {path.name for path in small_disk.iterdir()} == before, "nothing is left of what could not be written"
     for command in ("verify", "repair"):
         assert forks.run("store", command, "--json", *store).document["ok"]
+
+
+def test_a_disk_that_is_full_when_the_list_of_tables_is_written(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def full(path: Path, *arguments: Any, **options: Any) -> int:
+        if path.parent == store.uri:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StoreError, match="cannot be written: No space left on device"):
+        histokit.ingest(store, "folder", images, name="d", options={"pattern": "{patient}/{label}/*.png"})
+    monkeypatch.undo()
+    histokit.ingest(store, "folder", images, name="d", options={"pattern": "{patient}/{label}/*.png"})
+    assert verify(store).findings == ()
