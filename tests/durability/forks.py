@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
+from moments import at_moments
 from tiny_plugin import TinyPlugin
 
 from histokit.plugin import hookimpl
@@ -107,8 +109,10 @@ def _fork(order: dict[str, Any]) -> int:
     try:
         for number, name in ((0, os.devnull), (1, order["out"]), (2, order["err"])):
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
-        if order["unprivileged"]:
+        if order.get("unprivileged"):
             _heed_permissions()
+        if order.get("moments"):
+            at_moments(order["moments"])
         code = run(order["log"], order["arguments"])
         sys.stdout.flush()
     finally:

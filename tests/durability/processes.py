@@ -98,11 +98,18 @@ class Processes(ABC):
         self.folder = folder
         self.started = 0
 
-    def start(self, *arguments: object, unprivileged: bool = False) -> Life:
-        """Start ``histokit`` with arguments, perhaps as one whom permissions of files concern."""
+    def start(self, *arguments: object, **order: Any) -> Life:
+        """Start ``histokit`` with arguments.
+
+        Parameters
+        ----------
+        *arguments
+        **order
+            ``unprivileged``: as one whom permissions of files concern. ``moments``: what is to be done at each write.
+        """
         self.started += 1
         path = self.folder / f"life{self.started}"
-        return Life(self, self.spawn(path, [str(argument) for argument in arguments], unprivileged), path)
+        return Life(self, self.spawn(path, [str(argument) for argument in arguments], order), path)
 
     def run(self, *arguments: object) -> Life:
         """Run a command that must succeed."""
@@ -111,7 +118,7 @@ class Processes(ABC):
         return life
 
     @abstractmethod
-    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
+    def spawn(self, path: Path, arguments: list[str], order: dict[str, Any]) -> int:
         """Start one process and return its number."""
 
     @abstractmethod
@@ -131,10 +138,10 @@ class Forks(Processes):
         pipe = subprocess.PIPE
         self.server = subprocess.Popen([sys.executable, FORKS], stdin=pipe, stdout=pipe, text=True, env=ENVIRONMENT)
 
-    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
+    def spawn(self, path: Path, arguments: list[str], order: dict[str, Any]) -> int:
         """Fork one process."""
         files = {name: str(path.with_suffix(f".{name}")) for name in ("out", "err", "log")}
-        return self._ask({"arguments": arguments, "unprivileged": unprivileged, **files})
+        return self._ask({"arguments": arguments, **order, **files})
 
     def wait(self, pid: int) -> int:
         """Return the exit code of a process."""
@@ -159,9 +166,9 @@ class Fresh(Processes):
         super().__init__(folder)
         self.running: dict[int, subprocess.Popen[bytes]] = {}
 
-    def spawn(self, path: Path, arguments: list[str], unprivileged: bool) -> int:
+    def spawn(self, path: Path, arguments: list[str], order: dict[str, Any]) -> int:
         """Start one Python."""
-        assert not unprivileged
+        assert not order, "only what is forked can be told"
         log = str(path.with_suffix(".log"))
         with path.with_suffix(".out").open("wb") as out, path.with_suffix(".err").open("wb") as err:
             command = [sys.executable, FORKS, log, *arguments]
