@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 
 
 class _LatePandas:
-    """Keeps pyarrow from loading pandas with itself: half a second that few commands need; they load it later."""
+    """Keeps libraries from loading pandas with themselves: half a second that few commands need; they load it later."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        spec = getattr(sys.modules.get("pyarrow.dataset"), "__spec__", None)
-        if name == "pandas" and getattr(spec, "_initializing", False):
+        if name == "pandas" and any(map(_is_loading, ("pyarrow.dataset", "sklearn.utils.fixes"))):
             raise ModuleNotFoundError(f"No module named {name!r} yet", name=name)
+
+
+def _is_loading(name: str) -> bool:
+    return bool(getattr(getattr(sys.modules.get(name), "__spec__", None), "_initializing", False))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

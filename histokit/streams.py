@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import errno
 import os
@@ -147,7 +148,16 @@ def abandon(stream: Any) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; after Ctrl-C a thread that hangs, such as in a plugin's ``read``, is not waited for."""
-    if code == ExitCode.INTERRUPTED and threading.active_count() > 1:
-        os._exit(code)
-    sys.exit(code)
+    """End the process, without taking apart what the system takes back whole: half a second with torch and lancedb.
+
+    After Ctrl-C a thread that hangs, such as in a plugin's ``read``, is not waited for; others are.
+    """
+    interrupted = code == ExitCode.INTERRUPTED
+    if not interrupted and any(not thread.daemon for thread in threading.enumerate()[1:]):
+        sys.exit(code)
+    if not interrupted or threading.active_count() == 1:
+        atexit._run_exitfuncs()
+    # What cannot be written was told when it was printed.
+    finish("stdout")
+    finish("stderr")
+    os._exit(code)

@@ -92,8 +92,11 @@ def _answer(asking: socket.socket) -> None:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        from histokit import streams
         from histokit.cli import main
 
+        # The answer is still to be sent.
+        streams.leave = sys.exit  # type: ignore[assignment]
         main(arguments)
     except SystemExit as done:
         code = int(done.code or 0)
