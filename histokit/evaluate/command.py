@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.layout import Pieces, Sheet
 from histokit.ranges import LIMITS
 
@@ -31,11 +31,9 @@ def evaluate(
     bootstrap: Annotated[
         int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
     ] = 0,
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the resamples.")] = 0,
+    seed: options.Seed = 0,
     metric: Annotated[str | None, typer.Option(metavar="M", help="Print this one only.")] = None,
-    figure: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw confusion matrix and folds as .png, .svg or .pdf.")
-    ] = None,
+    figure: options.Figure = None,
 ) -> None:
     """Score the stored predictions of runs.
 
@@ -135,13 +133,11 @@ def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
 
 
 def predictions(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run id, or its beginning.", autocompletion=completion.runs)
-    ],
+    run: options.Run,
     wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
-    limit: Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")] = None,
+    limit: options.Limit = None,
     out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")] = False,
+    raw: options.Raw = False,
 ) -> None:
     """List the predictions of a run, image by image."""
     from histokit.evaluate.listing import predictions as run_predictions
@@ -220,10 +216,8 @@ def compare(
     bootstrap: Annotated[
         int, typer.Option(metavar="N", **LIMITS["bootstrap"] | {"min": 1}, help="Resamples of groups for intervals.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the resamples.")] = 0,
-    figure: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw the average ranks as .png, .svg or .pdf.")
-    ] = None,
+    seed: options.Seed = 0,
+    figure: options.Figure = None,
 ) -> None:
     """Compare methods over datasets.
 

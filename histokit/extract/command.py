@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.errors import ExitCode
 from histokit.ranges import LIMITS
 
@@ -14,9 +14,7 @@ _SHOWN_PROBLEMS = 20
 
 
 def extract(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
+    dataset: options.Dataset,
     backbone: Annotated[
         list[str],
         typer.Option(
@@ -43,13 +41,8 @@ def extract(
     store_dtype: Annotated[
         str, typer.Option(metavar="float32|float16", help="Of stored vectors; float16 takes half the space.")
     ] = "float32",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
     workers: Annotated[
         int | None,
         typer.Option(metavar="N", **LIMITS["workers"], help="Threads that read images. [default: by the machine]"),

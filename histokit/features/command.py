@@ -7,27 +7,17 @@ from typing import Annotated
 
 import typer
 
-from histokit import completion, console
+from histokit import console, options
 from histokit.errors import some
 
 
 def export(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features",
-            metavar="ADDRESS",
-            help="BACKBONE/LAYER, joined by + (histokit list features).",
-            autocompletion=completion.addresses,
-        ),
-    ],
+    dataset: options.Dataset,
+    features: options.Features,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file.")],
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")] = False,
+    where: options.Where = None,
+    allow_missing: options.AllowMissing = False,
+    raw: options.Raw = False,
 ) -> None:
     """Write features to a file for other programs.
 
@@ -45,9 +35,7 @@ def export(
 
 
 def import_features(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
+    dataset: options.Dataset,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet, .csv, .tsv, .npz or .h5ad file.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="What made the vectors.")],
     version: Annotated[str, typer.Option(metavar="V", help="Which version of it.")],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ def _grouping(record: DatasetRecord) -> str:
 
 
 def split(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
+    dataset: options.Dataset,
     name: Annotated[str, typer.Option("--name", metavar="S", help="What the split is called.")],
     group: Annotated[
         str | None, typer.Option(metavar="COL", help="The column that no fold may cut through; the dataset's own.")
@@ -93,7 +91,7 @@ def split(
     ignore_groups: Annotated[
         bool, typer.Option("--ignore-groups", help="Cut through groups, to see what leaking folds would claim.")
     ] = False,
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the draw.")] = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Make a named split of a dataset, group by group.
 

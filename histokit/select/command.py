@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.layout import Pieces, listed, prose
 from histokit.ranges import LIMITS
 
@@ -15,26 +15,9 @@ _LONG = ("fitted_on", "contents", "vectors")
 
 
 def select(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features",
-            metavar="ADDRESS",
-            help="One address (histokit list features DATASET).",
-            autocompletion=completion.addresses,
-        ),
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S",
-            help="A stored split, cv, leave-one-group-out or holdout. [default: published, else cv]",
-            autocompletion=completion.splits,
-        ),
-    ] = None,
+    dataset: options.Dataset,
+    features: options.Features,
+    split: options.Split = None,
     method: Annotated[str, typer.Option(metavar="rfe", help="Recursive feature elimination.")] = "rfe",
     tolerance: Annotated[
         float,
@@ -52,14 +35,12 @@ def select(
     inner_folds: Annotated[
         int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds to score each size in.")
     ] = 5,
-    target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of folds and trees.")] = 0,
-    figure: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Draw the score by subset size: .png, .svg or .pdf.")
-    ] = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
+    target: options.Target = None,
+    where: options.Where = None,
+    seed: options.Seed = 0,
+    figure: options.Figure = None,
+    allow_missing: options.AllowMissing = False,
+    force: options.Force = False,
 ) -> None:
     """Find the smallest set of features that does as well.
 
@@ -146,36 +127,18 @@ def compare(
 
 
 def importances(
-    datasets: Annotated[
-        list[str],
-        typer.Argument(metavar="DATASET", help="One dataset or more.", autocompletion=completion.datasets),
-    ],
-    features: Annotated[
-        str,
-        typer.Option(
-            "--features",
-            metavar="ADDRESS",
-            help="One address, of networks or layers merged by + or all.",
-            autocompletion=completion.addresses,
-        ),
-    ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S",
-            help="Whose training and validation samples are used. [default: published, else cv]",
-            autocompletion=completion.splits,
-        ),
-    ] = None,
+    datasets: options.Datasets,
+    features: options.Features,
+    split: options.Split = None,
     max_features: Annotated[
         str, typer.Option(metavar="M", help="Columns tried at each node: sqrt, n/2, n or a number.")
     ] = "sqrt",
     trees: Annotated[int, typer.Option(metavar="N", **LIMITS["trees"], help="For each dataset.")] = 100,
-    target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of the trees.")] = 0,
-    figure: Annotated[str | None, typer.Option(metavar="FILE", help="Draw the shares: .png, .svg or .pdf.")] = None,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
+    target: options.Target = None,
+    where: options.Where = None,
+    seed: options.Seed = 0,
+    figure: options.Figure = None,
+    allow_missing: options.AllowMissing = False,
 ) -> None:
     """Tell how much each network and each layer brings.
 

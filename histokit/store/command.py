@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.console import named
 from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
@@ -130,11 +130,9 @@ def list_runs(dataset: _Dataset = None) -> None:
 
 
 def list_samples(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
-    limit: Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")] = None,
+    dataset: options.Dataset,
+    where: options.Where = None,
+    limit: options.Limit = None,
 ) -> None:
     """List the samples of a dataset: label, group, image.
 
@@ -155,9 +153,7 @@ def list_samples(
 
 
 def list_problems(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
+    dataset: options.Dataset,
 ) -> None:
     """List the samples that could not be read, and why."""
     store = console.existing_store()

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from histokit import completion, console
+from histokit import completion, console, options
 from histokit.layout import prose
-from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.study.run import StudyResult
+
+
+_File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A TOML file of datasets, backbones, strategies, classifiers.")
+]
 
 
 def predict(
@@ -29,15 +33,10 @@ def predict(
             metavar="DATASET", help="An ingested dataset, labelled or not.", autocompletion=completion.datasets
         ),
     ],
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
-        ),
-    ] = None,
+    device: options.Device = "auto",
+    batch_size: options.BatchSize = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
+    force: options.Force = False,
 ) -> None:
     """Predict other data with the model of a run.
 
@@ -63,9 +62,7 @@ def predict(
 
 
 def study_run(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A TOML file of datasets, backbones, strategies, classifiers.")
-    ],
+    file: _File,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write the comparison there: tables, figure, JSON.")
     ] = None,
@@ -107,9 +104,7 @@ def _print_comparison(result: StudyResult) -> None:
 
 
 def study_plan(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A TOML file of datasets, backbones, strategies, classifiers.")
-    ],
+    file: _File,
 ) -> None:
     """Print what a study consists of, and how long it takes.
 

@@ -6,34 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import completion, console
+from histokit import console, options
 from histokit.ranges import LIMITS
 
 
 def train(
-    dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
-    ],
-    features: Annotated[
-        list[str],
-        typer.Option(
-            "--features",
-            metavar="ADDRESS",
-            help="BACKBONE/LAYER, joined by + (histokit list features), or images; may be repeated, each gives a run.",
-            autocompletion=completion.addresses,
-        ),
-    ],
+    dataset: options.Dataset,
+    features: options.ManyFeatures,
     classifier: Annotated[
         str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn|et-fl", help="What is trained; et-fl: on images.")
     ] = "svm",
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="S",
-            help="A stored split, cv, leave-one-group-out, holdout. [default: the data's, or cv]",
-            autocompletion=completion.splits,
-        ),
-    ] = None,
+    split: options.Split = None,
     selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,
     rfe: Annotated[bool, typer.Option("--rfe", help="Select columns anew in each outer training set.")] = False,
     aggregate: Annotated[
@@ -43,8 +26,8 @@ def train(
     class_weight: Annotated[
         str, typer.Option(metavar="none|balanced", help="Whether rare classes weigh more.")
     ] = "none",
-    target: Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")] = None,
-    where: Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")] = None,
+    target: options.Target = None,
+    where: options.Where = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
     ] = None,
@@ -59,9 +42,9 @@ def train(
     solver: Annotated[
         str, typer.Option(metavar="auto|sklearn", help="Whole grids at once, or scikit-learn fit by fit.")
     ] = "auto",
-    seed: Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of folds and classifiers.")] = 0,
-    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")] = False,
+    seed: options.Seed = 0,
+    allow_missing: options.AllowMissing = False,
+    force: options.Force = False,
 ) -> None:
     """Train a classifier on features, fold by fold.
 

@@ -1,0 +1,56 @@
+"""Arguments and options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from histokit import completion
+from histokit.ranges import LIMITS
+
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
+]
+Datasets = Annotated[
+    list[str],
+    typer.Argument(metavar="DATASET", help="One dataset or more.", autocompletion=completion.datasets),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.", autocompletion=completion.runs)]
+
+_ADDRESS = {"metavar": "ADDRESS", "autocompletion": completion.addresses}
+
+Features = Annotated[
+    str, typer.Option("--features", **_ADDRESS, help="BACKBONE/LAYER, joined by + (histokit list features DATASET).")
+]
+ManyFeatures = Annotated[
+    list[str],
+    typer.Option(
+        "--features",
+        **_ADDRESS,
+        help="BACKBONE/LAYER, joined by + (histokit list features), or images; may be repeated, each gives a run.",
+    ),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S",
+        help="A stored split, cv, leave-one-group-out or holdout. [default: the data's, or cv]",
+        autocompletion=completion.splits,
+    ),
+]
+Target = Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")]
+Where = Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")]
+AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")]
+Force = Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")]
+Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
+Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
+Figure = Annotated[str | None, typer.Option(metavar="FILE", help="Draw it as .png, .svg or .pdf.")]
+Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N", **LIMITS["batch_size"], help="Rows of each forward pass. [default: by network and device]"
+    ),
+]
