@@ -21,10 +21,11 @@ LEVELS = {
     "store": 2,
     "features": 3,
     "protocol": 4,
-    **dict.fromkeys(STEPS, 5),
-    "study": 6,
-    "app": 7,
-    "cli": 8,
+    "figures": 5,
+    **dict.fromkeys(STEPS, 6),
+    "study": 7,
+    "app": 8,
+    "cli": 9,
 }
 
 
@@ -80,6 +81,8 @@ def test_libraries_stay_in_their_rooms() -> None:
         libraries = {module.split(".")[0] for module, _ in imports(path)}
         if libraries & {"lancedb", "lance"} and not name(path).startswith("store/"):
             wrong.append(f"{name(path)} imports lancedb or lance")
+        if libraries & {"matplotlib"} and not name(path).startswith("figures/"):
+            wrong.append(f"{name(path)} imports matplotlib")
         if libraries & {"typer", "rich"} and path.name != "command.py" and name(path) not in TERMINAL:
             wrong.append(f"{name(path)} imports typer or rich")
     assert not wrong, "\n".join(wrong)

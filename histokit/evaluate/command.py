@@ -47,7 +47,7 @@ def evaluate(
             console.existing_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report
         )
     if figure:
-        from histokit.evaluate.figure import figure as draw
+        from histokit.figures.scores import scores_figure as draw
 
         console.note(f"Drawn: {draw(found, figure)}")
     for text in dict.fromkeys(note for evaluation in found for note in evaluation.notes):
@@ -242,7 +242,7 @@ def compare(
             progress=report,
         )
     if figure:
-        from histokit.evaluate.rank_figure import rank_figure as draw
+        from histokit.figures.ranks import rank_figure as draw
 
         console.note(f"Drawn: {draw(found, figure)}")
     for text in found.notes:

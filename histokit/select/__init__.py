@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from histokit.steps import callable_step
 
 if TYPE_CHECKING:
-    from histokit.select.figure import curve_figure, importance_figure
     from histokit.select.importances import ImportanceShares, importance_shares
     from histokit.select.overlap import Overlap, compare_selections
     from histokit.select.provenance import kept_by_layer
@@ -13,7 +12,6 @@ else:
     import lazy_loader
 
     _NAMES = {
-        "figure": ["curve_figure", "importance_figure"],
         "importances": ["ImportanceShares", "importance_shares"],
         "overlap": ["Overlap", "compare_selections"],
         "provenance": ["kept_by_layer"],
@@ -26,8 +24,6 @@ __all__ = [
     "ImportanceShares",
     "Overlap",
     "compare_selections",
-    "curve_figure",
-    "importance_figure",
     "importance_shares",
     "kept_by_layer",
 ]

@@ -76,7 +76,7 @@ def select(
     shown = [[layer["network"], layer["layer"], layer["columns"], layer["kept"]] for layer in layers]
     console.aside(["network", "layer", "columns", "kept"], shown)
     if figure:
-        from histokit.select.figure import curve_figure
+        from histokit.figures.selections import curve_figure
 
         curve_figure(record, figure)
     console.emit(record.id, {**_document(record.to_json()), "layers": layers, **({"figure": figure} if figure else {})})
@@ -165,7 +165,7 @@ def importances(
     for text in found.notes:
         console.warn(text)
     if figure:
-        from histokit.select.figure import importance_figure
+        from histokit.figures.selections import importance_figure
 
         importance_figure(found, figure)
     if console.state.json:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from histokit.evaluate.evaluate import Evaluation, evaluate
-from histokit.evaluate.figure import figure
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore, open_store
+from histokit.figures.scores import scores_figure
 from histokit.ingest.ingest import ingest
 from histokit.protocol.splits import make_split
 from histokit.select.select import select
@@ -71,7 +71,7 @@ def demo(
     say("evaluate: intervals from resampled slides")
     evaluations = evaluate(store, runs, bootstrap=_BOOTSTRAP)
     kept = {runs[-1]: selection.kept["k_min"] if selection.kept else None}
-    drawn = figure([evaluations[-3], evaluations[-2]], out / "demo.png")
+    drawn = scores_figure([evaluations[-3], evaluations[-2]], out / "demo.png")
     return Demo([_row(store, e, kept.get(e.run)) for e in evaluations], drawn, store.uri)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from histokit.datasets.formulas import guarded_text
 from histokit.errors import UsageError
 from histokit.evaluate.compare import Comparison
-from histokit.evaluate.rank_figure import rank_figure
 from histokit.evaluate.tables import comparison_sheets
+from histokit.figures.ranks import rank_figure
 from histokit.study.run import StudyResult
 
 _COLUMNS = ("method", "dataset", "split", "metric", "score", "low", "high", "place", "rank", "average_rank", "runs")

@@ -3,7 +3,8 @@ import pytest
 from sklearn.ensemble import ExtraTreesClassifier
 
 from histokit.errors import UsageError
-from histokit.select import importance_figure, importance_shares
+from histokit.figures import importance_figure
+from histokit.select import importance_shares
 from histokit.select.importances import bands_of
 from tests.toy import make_samples, make_store
 

@@ -5,8 +5,9 @@ import pytest
 
 from histokit.errors import StoreError, UsageError
 from histokit.features import open_store
+from histokit.figures import curve_figure
 from histokit.protocol import elimination, paths
-from histokit.select import curve_figure, kept_by_layer
+from histokit.select import kept_by_layer
 from histokit.select.select import select
 from histokit.store.unfinished import Unfinished
 from tests.cli.command_line import run_process

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from histokit.select.figure import draw_curve, draw_importances
+from histokit.figures.selections import draw_curve, draw_importances
 from histokit.select.importances import ImportanceShares
 from histokit.store.records import SelectionRecord
 

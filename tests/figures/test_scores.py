@@ -11,9 +11,9 @@ from histokit import cli
 from histokit.errors import UsageError
 from histokit.evaluate.compare import compare, compare_scores
 from histokit.evaluate.evaluate import evaluate
-from histokit.evaluate.figure import draw_scores, figure
-from histokit.evaluate.rank_figure import draw_comparison, rank_figure
 from histokit.features import FeatureStore
+from histokit.figures.ranks import draw_comparison, rank_figure
+from histokit.figures.scores import draw_scores, scores_figure
 from tests.evaluate.made_up import make_record, ranked, save, save_run, with_scores
 
 
@@ -144,9 +144,9 @@ def test_the_command_draws_what_it_prints(empty, tmp_path):
     assert cli.run(["--store", str(empty.uri), "evaluate", "abcd", "--bootstrap", "20", "--figure", str(path)]) == 0
     text = path.read_text()
     assert [f"<!-- {mark} -->" in text for mark in ("predicted", "true", "pooled 0.812", "fold")] == [True] * 4
-    assert figure(evaluate(empty, "abcd", bootstrap=20), tmp_path / "again.svg").read_text() == text
+    assert scores_figure(evaluate(empty, "abcd", bootstrap=20), tmp_path / "again.svg").read_text() == text
     with pytest.raises(UsageError, match="cannot be written"):
-        figure(evaluate(empty, "abcd"), tmp_path / "nowhere" / "f.png")
+        scores_figure(evaluate(empty, "abcd"), tmp_path / "nowhere" / "f.png")
 
 
 # -- ranks
@@ -305,7 +305,7 @@ def test_names_are_drawn_as_they_are_written_or_as_escapes(empty, tmp_path):
     found = evaluate(empty, save_run(empty, rows, classes=names))
     axis, _ = draw_scores(found).axes
     assert _labels(axis.yaxis) == [r"\$x\$", "café", r"\u817a\u764c", r"\x1b[31m"]
-    figure(found, tmp_path / "names.png")
+    scores_figure(found, tmp_path / "names.png")
 
 
 def test_folds_are_whole_numbers(empty):

@@ -7,14 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import UsageError
-from histokit.files import check_output, save_figure
-from histokit.protocol.lettering import drawable, folded
-from histokit.select.importances import ImportanceShares
+from histokit.figures.lettering import drawable, folded
+from histokit.figures.sheet import Document, new_sheet, save_sheet
 from histokit.store.records import SelectionRecord
-
-#: Files of the same figure are the same, byte for byte.
-_METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 #: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018.
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
@@ -39,14 +34,14 @@ def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
-    return _save(draw_curve(selection), path)
+    return save_sheet(draw_curve(selection), path)
 
 
 def draw_curve(selection: SelectionRecord) -> Any:
     """Return the matplotlib figure of `curve_figure`."""
     from matplotlib.ticker import LogFormatter
 
-    sheet = _sheet(8, 5.2)
+    sheet = new_sheet(8, 5.2)
     axis = sheet.subplots()
     kept = selection.kept or selection.folds[0]
     others = [part for part in selection.folds if part["columns"] != kept["columns"] or part["curve"] != kept["curve"]]
@@ -76,12 +71,12 @@ def draw_curve(selection: SelectionRecord) -> Any:
     return sheet
 
 
-def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
+def importance_figure(importances: Document, path: str | Path) -> Path:
     """Draw the importance of each network, and of each layer where there are several, as bands beside its columns.
 
     Parameters
     ----------
-    shares : ImportanceShares
+    importances : ImportanceShares
     path : path
         The ending decides the format: .png, .svg or .pdf.
 
@@ -94,61 +89,38 @@ def importance_figure(shares: ImportanceShares, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
-    return _save(draw_importances(shares), path)
+    return save_sheet(draw_importances(importances), path)
 
 
-def draw_importances(shares: ImportanceShares) -> Any:
+def draw_importances(importances: Document) -> Any:
     """Return the matplotlib figure of `importance_figure`: networks above layers, in the order of the address."""
-    panels = [shares.networks] if len(shares.networks) > 1 else []
-    if len(shares.layers) > len(shares.networks) or not panels:
-        panels.append(shares.layers)
+    shares = importances.to_json()
+    panels = [shares["networks"]] if len(shares["networks"]) > 1 else []
+    if len(shares["layers"]) > len(shares["networks"]) or not panels:
+        panels.append(shares["layers"])
     heights = [1.4 + 0.34 * len(rows) for rows in panels]
-    sheet = _sheet(9, sum(heights) + 0.5)
+    sheet = new_sheet(9, sum(heights) + 0.5)
     axes = sheet.subplots(len(panels), squeeze=False, height_ratios=heights)
     for axis, rows in zip(axes.flat, panels, strict=True):
         _draw_shares(axis, rows, shares)
     # Above, where it hides no bar.
     axes.flat[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    names = ", ".join(entry["dataset"] for entry in shares.datasets)
+    names = ", ".join(entry["dataset"] for entry in shares["datasets"])
     sheet.suptitle(folded(drawable(names), 8.5, 9), fontsize=9)
     return sheet
 
 
-def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: ImportanceShares) -> None:
+def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) -> None:
     place, left = np.arange(len(rows)), np.zeros(len(rows))
     axis.barh(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
     for band, colour in enumerate(_COLOURS):
         widths = np.array([row["bands"][band] for row in rows])
-        label = f"columns that bring up to {100 * shares.bands[band]:.0f} %"
+        label = f"columns that bring up to {100 * shares['bands'][band]:.0f} %"
         axis.barh(place + 0.2, widths, 0.36, left=left, color=colour, label=label)
         left += widths
-    if len(shares.datasets) > 1:
+    if len(shares["datasets"]) > 1:
         axis.errorbar(left, place + 0.2, xerr=[row["std"] for row in rows], fmt="none", ecolor="grey", capsize=2)
     axis.set_yticks(place, ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows])
     axis.tick_params(labelsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("share of importance", fontsize=8)
-
-
-def _sheet(width: float, height: float) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    sheet = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(sheet)
-    return sheet
-
-
-def _save(sheet: Any, path: str | Path) -> Path:
-    from matplotlib import rc_context
-
-    check_output(path)
-    try:
-        with rc_context({"svg.hashsalt": "histokit"}):
-            save_figure(sheet, path, dpi=120, metadata=_METADATA.get(Path(path).suffix.lower()))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The figure {path} cannot be written: {error}.",
-            next="Choose a path ending in .png, .svg or .pdf, in a folder that exists.",
-        ) from error
-    return Path(path)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from histokit.evaluate.compare import Comparison
-from histokit.evaluate.figure import new_sheet, save_sheet
+from histokit.figures.sheet import Document, new_sheet, save_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
@@ -16,7 +15,7 @@ _PUBLISHED = {"svm": "#e08a2e", "et": "#4f9a5b", "fc": "#b8453c"}
 _PLAIN = "#7da7c9"
 
 
-def rank_figure(found: Comparison, path: str | Path) -> Path:
+def rank_figure(comparison: Document, path: str | Path) -> Path:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
     Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on the
@@ -24,7 +23,7 @@ def rank_figure(found: Comparison, path: str | Path) -> Path:
 
     Parameters
     ----------
-    found : Comparison
+    comparison : Comparison
     path : path
         The ending decides the format: .png, .svg or .pdf.
 
@@ -37,13 +36,14 @@ def rank_figure(found: Comparison, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
-    return save_sheet(draw_comparison(found), path)
+    return save_sheet(draw_comparison(comparison), path)
 
 
-def draw_comparison(found: Comparison) -> Any:
+def draw_comparison(comparison: Document) -> Any:
     """Return the matplotlib figure of `rank_figure`, methods from top to bottom."""
-    ranked = [m for m in found.methods if m["average_rank"] is not None] if found.ranking else []
-    shown = ranked or [m for m in found.methods if found.columns[0]["column"] in m["cells"]]
+    found = comparison.to_json()
+    ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
+    shown = ranked or [m for m in found["methods"] if found["columns"][0]["column"] in m["cells"]]
     longest = max(len(method["method"]) for method in shown)
     sheet = new_sheet(4 + 0.075 * longest + 2, 1.4 + 0.28 * len(shown))
     axis = sheet.subplots()
@@ -51,10 +51,12 @@ def draw_comparison(found: Comparison) -> Any:
     if ranked:
         _draw_ranks(axis, found, shown, colours)
     else:
-        _draw_scores(axis, found.columns[0], shown, colours)
+        _draw_scores(axis, found["columns"][0], shown, colours)
     rows = range(len(shown))
     axis.set_yticks(rows, [method["method"] for method in shown], fontsize=8)
-    axis.set_ylim(len(shown) - 0.4, -0.6 - 0.9 * bool(ranked and found.ranking and found.ranking["tests"]["nemenyi"]))
+    axis.set_ylim(
+        len(shown) - 0.4, -0.6 - 0.9 * bool(ranked and found["ranking"] and found["ranking"]["tests"]["nemenyi"])
+    )
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     if fact:
@@ -76,15 +78,15 @@ def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
     return [_PLAIN] * len(shown), {}
 
 
-def _draw_ranks(axis: Any, found: Comparison, shown: list[dict[str, Any]], colours: list[str]) -> None:
+def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], colours: list[str]) -> None:
     ranks = [method["average_rank"] for method in shown]
     axis.barh(range(len(shown)), ranks, color=colours, height=0.7)
     for row, rank in enumerate(ranks):
         axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=7)
-    chosen = "; chosen on the test samples" * bool(found.best_of)
-    highest = f"average rank over {len(found.columns)} datasets ({len(shown)} is the highest{chosen})"
+    chosen = "; chosen on the test samples" * bool(found["best_of"])
+    highest = f"average rank over {len(found['columns'])} datasets ({len(shown)} is the highest{chosen})"
     axis.set_xlabel(highest, fontsize=9)
-    nemenyi = found.ranking["tests"]["nemenyi"] if found.ranking else None
+    nemenyi = found["ranking"]["tests"]["nemenyi"] if found["ranking"] else None
     right = len(shown) * 1.08
     if nemenyi:
         width = nemenyi["critical_difference"]

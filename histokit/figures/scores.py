@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histokit.errors import UsageError
-from histokit.evaluate.evaluate import Evaluation
-from histokit.files import check_output, save_figure
-from histokit.protocol.lettering import drawable, folded, line_height, longest
+from histokit.figures.lettering import drawable, folded, line_height, longest
+from histokit.figures.sheet import Document, new_sheet, save_sheet
 
 #: Matrices of more classes have colours only, and small names.
 _WITH_DIGITS = 12
@@ -20,12 +18,12 @@ _FOLDS_WIDE = 4.5
 _TITLE = 9
 
 
-def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> Path:
+def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
     """Draw the confusion matrix and the scores by fold of each run, one run a row.
 
     Parameters
     ----------
-    evaluations : Evaluation or sequence of Evaluation
+    evaluations : Evaluation, or a sequence of them
     path : path
         The ending decides the format: .png, .svg or .pdf.
 
@@ -41,10 +39,11 @@ def figure(evaluations: Evaluation | Sequence[Evaluation], path: str | Path) -> 
     return save_sheet(draw_scores(evaluations), path)
 
 
-def draw_scores(evaluations: Evaluation | Sequence[Evaluation]) -> Any:
-    """Return the matplotlib figure of `figure`: on each row of axes a confusion matrix and the scores by fold."""
-    listed = [evaluations] if isinstance(evaluations, Evaluation) else list(evaluations)
-    places = [_Place.of(evaluation.confusion["classes"]) for evaluation in listed]
+def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
+    """Return the matplotlib figure of `scores_figure`: on each row of axes a confusion matrix and scores by fold."""
+    several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
+    listed = [evaluation.to_json() for evaluation in several]
+    places = [_Place.of(evaluation["confusion"]["classes"]) for evaluation in listed]
     left, heights = max(place.width for place in places), [place.height for place in places]
     sheet = new_sheet(left + _FOLDS_WIDE, sum(heights))
     axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[left, _FOLDS_WIDE], height_ratios=heights)
@@ -73,42 +72,9 @@ class _Place(NamedTuple):
         return cls(names, size, upright, side + label + 0.8, side + 0.9 + label * upright)
 
 
-def new_sheet(width: float, height: float) -> Any:
-    """Return an empty matplotlib figure of so many inches, that needs no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    sheet = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(sheet)
-    return sheet
-
-
-def save_sheet(sheet: Any, path: str | Path) -> Path:
-    """Write a figure, the same bytes for the same figure.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
-    """
-    from matplotlib import rc_context
-
-    check_output(path)
-    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    try:
-        with rc_context({"svg.hashsalt": "histokit"}):
-            save_figure(sheet, path, dpi=120, metadata=dated.get(Path(path).suffix.lower()))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The figure {path} cannot be written: {error}.",
-            next="Choose a path ending in .png, in a folder that exists.",
-        ) from error
-    return Path(path)
-
-
-def _draw_confusion(axis: Any, evaluation: Evaluation, place: _Place) -> None:
-    classes = evaluation.confusion["classes"]
-    counts = np.array(evaluation.confusion["counts"], float)
+def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> None:
+    classes = evaluation["confusion"]["classes"]
+    counts = np.array(evaluation["confusion"]["counts"], float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(classes) <= _WITH_DIGITS:
@@ -119,33 +85,33 @@ def _draw_confusion(axis: Any, evaluation: Evaluation, place: _Place) -> None:
     axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    title = f"{evaluation.address} · {evaluation.classifier} · {evaluation.split}"
+    title = f"{evaluation['address']} · {evaluation['classifier']} · {evaluation['split']}"
     axis.set_title(folded(drawable(title), place.width - 0.5, _TITLE), fontsize=_TITLE)
 
 
-def _draw_folds(axis: Any, evaluation: Evaluation) -> None:
+def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    metric = evaluation.metric
-    each = [fold["metrics"][metric] for fold in evaluation.folds["each"]]
+    metric = evaluation["metric"]
+    each = [fold["metrics"][metric] for fold in evaluation["folds"]["each"]]
     values = [np.nan if value is None else value for value in each]
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.bar(range(len(values)), values, color="#7da7c9")
-    pooled = evaluation.metrics[metric]
+    pooled = evaluation["metrics"][metric]
     if pooled is not None:
         axis.axhline(pooled, color="#b03a2e", label=f"pooled {pooled:.3f}")
-    bounds = (evaluation.intervals or {}).get("metrics", {}).get(metric)
+    bounds = (evaluation["intervals"] or {}).get("metrics", {}).get(metric)
     if bounds:
         axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label="95 % interval")
-    if metric in evaluation.baseline:
-        value = evaluation.baseline[metric]
+    if metric in evaluation["baseline"]:
+        value = evaluation["baseline"][metric]
         axis.axhline(
-            value, color="grey", linestyle=":", label=f"always {drawable(evaluation.baseline['class'])} {value:.3f}"
+            value, color="grey", linestyle=":", label=f"always {drawable(evaluation['baseline']['class'])} {value:.3f}"
         )
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
-    title = f"{evaluation.dataset}, run {evaluation.run}"
+    title = f"{evaluation['dataset']}, run {evaluation['run']}"
     axis.set_title(folded(title, _FOLDS_WIDE - 0.9, _TITLE), fontsize=_TITLE)
     if axis.get_legend_handles_labels()[0]:
         # Below, where it hides no bar.

@@ -1,0 +1,19 @@
+"""Figures of what the steps found, all in one style."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from histokit.figures.ranks import rank_figure
+    from histokit.figures.scores import scores_figure
+    from histokit.figures.selections import curve_figure, importance_figure
+else:
+    import lazy_loader
+
+    _NAMES = {
+        "ranks": ["rank_figure"],
+        "scores": ["scores_figure"],
+        "selections": ["curve_figure", "importance_figure"],
+    }
+    __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
+
+__all__ = ["curve_figure", "importance_figure", "rank_figure", "scores_figure"]
