@@ -8,7 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 
-from histokit.datasets.cells import MISSING
+import pyarrow as pa
+
+from histokit.datasets.cells import MISSING, odd_cell
 
 _SHOWN = 3
 
@@ -19,6 +21,8 @@ _NOTHING = (
     *{name.lower() for name in MISSING if name},
 )
 _SIGNS = re.compile(r"[^\w\s]+")
+#: What spreadsheets write where a formula has no value, such as #DIV/0! and #NAME?.
+_FAILED = re.compile(r"#[A-Z][A-Z0-9/_]*[!?]?")
 #: Classes may be called + and -.
 _QUESTION = re.compile(r"[?.\u2026]+")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
@@ -47,7 +51,8 @@ def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> l
     unit : bool
         Whether samples of one value belong together, as those of a group: no group is called ``unknown``.
     """
-    counts = Counter(value for value in values if value is not None)
+    known = [value for value in values if value is not None]
+    counts = Counter(known)
     notes = []
     pairs = alike(counts)
     if pairs:
@@ -55,6 +60,9 @@ def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> l
         more = f", and {len(pairs) - _SHOWN} more of this kind" if len(pairs) > _SHOWN else ""
         differ = f"Values of {what} differ in blanks, unseen letters, case, or the form of letters or numbers alone"
         notes.append(f"{differ}, and count as different: {each}{more}")
+    odd = odd_cell(pa.chunked_array([pa.array(known, pa.string())])) if known else None
+    if odd is not None and odd.certain and not _is_nothing(odd.text, unit):
+        notes.append(f"A {what} is called {odd.text!r} ({counts[odd.text]}), and most others are numbers")
     nothing = [name for name in counts if name in MISSING or _is_nothing(name, unit)]
     if nothing:
         listed = ", ".join(f"{name!r} ({counts[name]})" for name in nothing)
@@ -64,6 +72,8 @@ def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> l
 
 def _is_nothing(name: str, unit: bool) -> bool:
     """Whether a name is of signs alone, or is a word for a unit that is not known."""
+    if _FAILED.fullmatch(name):
+        return True
     folded = _folded(name)
     signs = _SIGNS if unit else _QUESTION
     return not folded or signs.fullmatch(folded) is not None or (unit and folded.strip("<>()[]") in _NOTHING)

@@ -12,7 +12,7 @@ from histokit.evaluate.methods import method_facts
 from histokit.evaluate.scored import Scored
 from histokit.evaluate.sources import is_chosen
 from histokit.evaluate.summary import ENOUGH_GROUPS
-from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
+from histokit.protocol.leaks import CAN_KNOW, SAY_NOTHING, TOO_GOOD
 from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
@@ -96,7 +96,7 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
     for entry in scored:
         yield from entry.notes
         for note in entry.run.notes:
-            if TOO_GOOD in note or CAN_KNOW in note:
+            if any(words in note for words in (TOO_GOOD, CAN_KNOW, SAY_NOTHING)):
                 yield f"{entry.run.address} on {entry.run.dataset}: {note}"
         if entry.score is None and not entry.notes:
             yield f"the {entry.metric} of {entry.run.id} on {entry.run.dataset} is undefined"

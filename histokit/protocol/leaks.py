@@ -18,7 +18,7 @@ _COLUMNS = 512
 _BY_CHANCE = 1e-6
 
 #: What notes on leaks say, by which comparisons know them.
-TOO_GOOD, CAN_KNOW = "may be too good", "can know"
+TOO_GOOD, CAN_KNOW, SAY_NOTHING = "may be too good", "can know", "say nothing"
 
 
 def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: str | None = None) -> list[str]:

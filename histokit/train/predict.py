@@ -18,7 +18,7 @@ from histokit.plugin.values import known
 from histokit.protocol.classifiers import classifier
 from histokit.protocol.estimators import load, scores
 from histokit.protocol.experiment import describe_features, parse_aggregate
-from histokit.protocol.leaks import samples_digest, vector_digests
+from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 
 
@@ -191,7 +191,7 @@ def _seen_notes(samples: FeatureSet, model: dict[str, Any]) -> list[str]:
     equal = np.array([digests.get(i) in vectors for i in samples.sample_ids], bool) & ~twins
     said = ((twins, "were"), (equal, "are equal in all features to samples that were"))
     return [
-        f"{int(which.sum())} of {len(samples)} samples {how} in the training of the model: their scores say nothing"
+        f"{int(which.sum())} of {len(samples)} samples {how} in the training of the model: their scores {SAY_NOTHING}"
         for which, how in said
         if which.any()
     ]

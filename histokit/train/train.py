@@ -160,11 +160,13 @@ def _train_one(
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     finished = Finished(store, run_id, experiment.features.sample_ids)
-    remarks = _check_data(store, recipe, experiment)
     parts, said = selection_parts(recipe, experiment, store)
+    remarks = _check_data(store, recipe, experiment, [part["columns"] for part in parts if part])
     progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
+    if recipe.rfe and final.columns is not None:
+        remarks = _check_data(store, recipe, experiment, [final.columns])
     documents = [outcome.document for outcome in outcomes]
     trained: Sequence[Fitted | Outcome]
     trained = outcomes if any(final is outcome.fitted for outcome in outcomes) else [*outcomes, final]
@@ -203,11 +205,16 @@ def _predicted(question: Question, experiment: Experiment) -> str | None:
     return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 
 
-def _check_data(store: FeatureStore, recipe: Recipe, experiment: Experiment) -> list[str]:
-    """Refuse what the classifier cannot be trained on; return what is to be known of images or columns."""
+def _check_data(
+    store: FeatureStore, recipe: Recipe, experiment: Experiment, kept: Sequence[Sequence[int] | NDArray[np.intp]]
+) -> list[str]:
+    """Refuse what the classifier cannot be trained on; return what is to be known of images, or of the columns kept."""
     if classifier_named(recipe.classifier).pixels:
         return check_readable(store, experiment.features)
     names, X = experiment.features.column_names, experiment.problem.X[experiment.training]
+    if kept:
+        columns = sorted({int(column) for part in kept for column in part})
+        names, X = [names[column] for column in columns], X[:, columns]
     return check_columns(recipe.classifier, X, names, solver=recipe.solver, scale=recipe.scale)
 
 

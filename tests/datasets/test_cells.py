@@ -323,6 +323,24 @@ def test_groups_that_stand_for_nothing_are_said(name: str) -> None:
     assert note.startswith(f"A slide is called {name!r} (2); where that stands for a missing value, leave")
 
 
+@pytest.mark.parametrize("name", ["#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#N/A", "#GETTING_DATA"])
+@pytest.mark.parametrize("unit", [True, False])
+def test_what_a_spreadsheet_writes_for_a_failed_formula_is_said(name: str, unit: bool) -> None:
+    for others in (["7", "8"], ["007", "008"], ["a", "b"]):
+        (note,) = alike_notes("x", [*others, *others, name], unit)
+        assert note.startswith(f"A x is called {name!r} (1); where that stands for a missing value")
+    assert alike_notes("x", ["#1", "#a", "#12 left"], unit) == []
+
+
+@pytest.mark.parametrize("name", ["inf", "-Infinity", "1,234", "+1", "1 234", "\u22121"])
+def test_a_name_that_is_no_number_among_numbers_is_said(name: str) -> None:
+    for unit in (True, False):
+        assert alike_notes("x", ["7", "8", "9", name, name], unit) == [
+            f"A x is called {name!r} (2), and most others are numbers"
+        ]
+        assert alike_notes("x", ["7", "8", "9", "B12"], unit) == []
+
+
 def test_classes_may_be_called_as_groups_are_not() -> None:
     assert alike_notes("class", ["+", "-", "none", "unknown"], unit=False) == []
     assert "is called '?' (1)" in alike_notes("class", ["a", "?"], unit=False)[0]

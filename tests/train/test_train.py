@@ -268,6 +268,28 @@ def test_selection_by_fold_and_anew(toy):
     assert len(anew.folds[0]["columns"]) == anew.folds[0]["elimination"]["k_min"]
 
 
+def test_spreads_are_told_of_the_columns_that_are_kept(toy, tmp_path):
+    def spreads(**how):
+        (run,) = train(store, "toy", "net/last", split="holdout", **how)
+        return [note for note in run.notes if "the spread of" in note]
+
+    samples, X = make_samples()
+    chosen = select(toy, "toy", "net/last", step=0.5, inner_folds=2, split="holdout")
+    kept = {column for part in chosen.folds for column in part["columns"]}
+    outside = min(set(range(X.shape[1])) - kept)
+    for column, told in ((outside, False), (min(kept), True)):
+        # A power of two moves no threshold of a tree.
+        scaled = X * np.where(np.arange(X.shape[1]) == column, 2.0**-20, 1).astype(np.float32)
+        store = make_store(tmp_path / f"scaled{column}", samples, {"last": scaled})
+        same = select(store, "toy", "net/last", step=0.5, inner_folds=2, split="holdout")
+        assert same.folds[0]["columns"] == chosen.folds[0]["columns"]
+        assert [f"that of 'net/last[{column}]'" in note for note in spreads(**FAST)] == [True]
+        assert [f"that of 'net/last[{column}]'" in note for note in spreads(selection=same.id, **FAST)] == [True] * told
+        (anew,) = train(store, "toy", "net/last", split="holdout", rfe=True, grid={"C": 1}, inner_folds=2)
+        used = column in anew.parameters["final"]["columns"]
+        assert any("the spread of" in note for note in anew.notes) == used
+
+
 def test_a_selection_fitted_on_the_test_groups_is_refused(toy):
     chosen = select(toy, "toy", "net/last", step=0.5, inner_folds=2)
     with pytest.raises(LeakageError, match=f"selection {chosen.id} was fitted on"):
