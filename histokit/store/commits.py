@@ -95,6 +95,11 @@ class Commits:
             self._read = (state, _read(path))
         return self._read[1]
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether tables were written under the lock, and their list is not there."""
+        return (self.folder / LOCK).exists() and not (self.folder / LEDGER).exists()
+
     def forget(self) -> None:
         """Forget what all tables were; only while the lock is held."""
         (self.folder / LEDGER).unlink(missing_ok=True)

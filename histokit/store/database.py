@@ -16,11 +16,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import StoreError
+from histokit.errors import HistokitError, StoreError
 from histokit.store.commits import Known
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
-from histokit.store.tables import FORMAT_KEY, RESTORE, NewerFormatError, Tables, check_format, first_line, quote
+from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, NewerFormatError, Tables, check_format, first_line, quote
 
 __all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "first_line", "quote"]
 
@@ -34,6 +34,8 @@ _COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
 
 _REFUSED = re.compile(r"\(os error (\d+)\)")
+#: What Lance says of rows that are there already; those to be written are of the right kind.
+_DAMAGE = re.compile(r"LanceError\(|in table schema|cannot be cast|[Ss]chema mismatch|panicked")
 _CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
 _LOST = re.compile(r"not found|LanceError\(IO\)", re.IGNORECASE)
 
@@ -91,10 +93,17 @@ class Database(Tables):
         """Say what the operating system refused, a full disk above all; each write is whole or not there."""
         try:
             yield
-        except (RuntimeError, OSError, ValueError) as error:
+        except HistokitError:
+            raise
+        except BaseException as error:
+            panic = type(error).__name__ in PANICS
+            if not panic and not isinstance(error, RuntimeError | OSError | ValueError):
+                raise
             refused = _REFUSED.search(str(error))
             number = int(refused[1]) if refused else getattr(error, "errno", None)
             if number is None:
+                if panic or (_DAMAGE.search(str(error)) and not _CONFLICT.search(str(error))):
+                    raise self._damaged(name, error) from error
                 raise
             raise StoreError(
                 f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(number)}.",
@@ -165,7 +174,8 @@ class Database(Tables):
                     self._connection.create_table(name, schema=schema, storage_options=storage)
 
     def _to_write(self, name: str) -> Any:
-        table = self._connection.open_table(name)
+        with self.reading(name):
+            table = self._connection.open_table(name)
         check_format(name, table.schema)
         return table
 

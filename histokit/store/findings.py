@@ -24,7 +24,7 @@ class Finding:
     table : str
     kind : str
         ``unreadable``, ``lost``, ``newer``, ``foreign``, ``schema``, ``doubled``, ``key``, ``changed``, ``vector``,
-        ``incomplete``, ``orphan``, ``samples``, ``split``, ``run`` or ``document``.
+        ``incomplete``, ``orphan``, ``samples``, ``split``, ``run`` or ``document``; after a repair also ``aside``.
     what, next : str
         What is wrong with which, and what to do.
     """

@@ -58,11 +58,15 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
     with store.database.committing():
         # First, so that tables that went back, or are gone, can be read as they are.
         store.database.accept()
-        _Repair(store).run(found)
+        work = _Repair(store)
+        work.run(found)
         store.database.accept()
     # What could have been done before is no advice any more.
     findings = tuple(replace(f, next=AFTERWARDS) if f.next == RESTORE else f for f in found.findings)
-    return replace(found, findings=findings)
+    told = " ".join(finding.what for finding in findings)
+    rest = [name for name in work.aside if name[1] not in told]
+    aside = [Finding(table, "aside", f"{name}: it rests on what is damaged", AFTERWARDS) for table, name in rest]
+    return replace(found, findings=(*findings, *aside))
 
 
 class _Repair:
@@ -73,6 +77,8 @@ class _Repair:
         self.splits = SplitTables(self.documents)
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
         self.folder = store.uri / DAMAGED / now
+        #: Table and name of each record that was put aside.
+        self.aside: list[tuple[str, str]] = []
 
     def run(self, found: Verification) -> None:
         for name in sorted({finding.table for finding in found.findings if _is_useless(finding)}):
@@ -117,6 +123,7 @@ class _Repair:
         with (self.folder / f"{table}.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, default=str) + "\n")
         self.database.delete(table, where)
+        self.aside.append((table, str(row.get("id") or row.get("name") or row.get("dataset"))))
 
 
 def _is_useless(finding: Finding) -> bool:

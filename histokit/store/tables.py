@@ -27,7 +27,7 @@ VERIFY = "Check the store with: histokit store verify"
 
 #: What Lance and pyarrow raise where a table cannot be read; and the name of what their Rust code raises at a loss.
 READ_ERRORS = (ValueError, OSError, RuntimeError, IndexError, KeyError, pa.ArrowException)
-_PANIC = "PanicException"
+PANICS = ("PanicException", "RustPanic")
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
@@ -187,7 +187,7 @@ class Tables:
             # Lance panics where bytes of a file are not what they should be, and tells of Ctrl-C as of an error.
             if "KeyboardInterrupt" in str(error):
                 raise KeyboardInterrupt from error
-            if not isinstance(error, READ_ERRORS) and type(error).__name__ != _PANIC:
+            if not isinstance(error, READ_ERRORS) and type(error).__name__ not in PANICS:
                 raise
             raise self._damaged(name, error) from error
 

@@ -95,6 +95,9 @@ class _Verifier:
             self._add("(list of tables)", "unreadable", error.message, f"Write it anew: {REPAIR}")
             self.database.commits.trusted = False
             return
+        if self.database.commits.is_lost and any(not name.startswith(FEATURES) for name in names):
+            what = "it is gone: whether tables went back to an earlier version cannot be told"
+            self._add("(list of tables)", "lost", what, f"Write it anew: {REPAIR}")
         for name, entry in known.items():
             if name not in names and entry.rows:
                 self.unreadable.add(name)

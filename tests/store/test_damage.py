@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,32 @@ def change(store: FeatureStore, name: str, old: bytes, new: bytes) -> None:
             file.write_bytes(content.replace(old, new))
 
 
+def test_a_list_of_tables_that_is_gone_is_told_and_written_anew(toy: FeatureStore) -> None:
+    (toy.uri / LEDGER).unlink()
+    (finding,) = verify(Store(toy.uri)).findings
+    assert (finding.table, finding.kind) == ("(list of tables)", "lost")
+    repair(Store(toy.uri))
+    assert (toy.uri / LEDGER).exists()
+    assert verify(Store(toy.uri)).ok
+
+
+@pytest.mark.parametrize("name", ["predictions", "models"])
+def test_what_cannot_be_saved_beside_damaged_rows_is_told(toy: FeatureStore, tmp_path: Path, name: str) -> None:
+    content = newest(toy.uri / f"{name}.lance").read_bytes()
+    refused = 0
+    for place in range(5, len(content), len(content) // 25):
+        copy = tmp_path / f"copy{place}"
+        shutil.copytree(toy.uri, copy)
+        changed = bytearray(content)
+        changed[place] ^= 2
+        newest(copy / f"{name}.lance").write_bytes(changed)
+        with suppress(StoreError):
+            Store(copy).save_run(*a_run("bbbb1234"), b"model")
+            refused -= 1
+        refused += 1
+    assert refused > 3
+
+
 def test_a_changed_label_is_not_trained_on(toy: FeatureStore) -> None:
     rows = toy.samples("toy")
     column = rows.schema.get_field_index("label")
@@ -185,6 +212,17 @@ def test_a_repair_moves_tables_that_cannot_be_read(toy: FeatureStore) -> None:
     assert len(mended.problems("toy")) == 0
     assert mended.runs() == []
     assert len(list((toy.uri / DAMAGED).rglob("*.lance"))) > 2
+
+
+def test_a_repair_names_the_runs_that_rested_on_a_damaged_table(toy: FeatureStore) -> None:
+    toy.save_run(*a_run("ffff0000"), b"other")
+    newest(toy.uri / "predictions.lance").write_bytes(b"rubbish")
+    found = repair(Store(toy.uri)).findings
+    assert [f.table for f in found if f.kind == "unreadable"] == ["predictions"]
+    rested = " ".join(f.what for f in found if f.table == "runs")
+    assert "abcd1234" in rested
+    assert "ffff0000" in rested
+    assert Store(toy.uri).runs() == []
 
 
 def test_ctrl_c_while_a_table_is_read_is_an_interruption(toy: FeatureStore, monkeypatch: Any, capsys: Any) -> None:
