@@ -11,6 +11,7 @@ from zipfile import BadZipFile, ZipFile
 import pyarrow as pa
 
 from histokit.errors import StoreError
+from histokit.store.database import RESTORE
 from histokit.store.documents import Documents
 from histokit.store.findings import Finding, ingest_command
 from histokit.store.records import DatasetRecord, RunRecord
@@ -50,11 +51,15 @@ def check_records(
     runs = [RunRecord.from_json(d) for d in documents.get("runs", [])]
     results = Results(Documents(store.database))
     if "predictions" not in unreadable:
-        for start in range(0, len(runs), _RUNS_AT_ONCE):
-            batch = runs[start : start + _RUNS_AT_ONCE]
-            rows = results.rows(batch)
-            for run in batch:
-                yield from _predictions(results, run, rows[run.id])
+        try:
+            for start in range(0, len(runs), _RUNS_AT_ONCE):
+                batch = runs[start : start + _RUNS_AT_ONCE]
+                rows = results.rows(batch)
+                for run in batch:
+                    yield from _predictions(results, run, rows[run.id])
+        except StoreError as error:
+            # Its rows can be read, but not by the names of their columns.
+            yield Finding("predictions", "unreadable", error.message, RESTORE)
     if "models" not in unreadable:
         for run in runs:
             yield from _model(results, run)

@@ -214,6 +214,16 @@ def test_a_repair_moves_tables_that_cannot_be_read(toy: FeatureStore) -> None:
     assert len(list((toy.uri / DAMAGED).rglob("*.lance"))) > 2
 
 
+@pytest.mark.parametrize("column", [b"predicted", b"scores"])
+def test_a_renamed_column_stops_no_check_and_can_be_repaired(toy: FeatureStore, column: bytes) -> None:
+    manifest = newest(toy.uri / "predictions.lance")
+    manifest.write_bytes(manifest.read_bytes().replace(column, column[:-1] + b"x"))
+    damaged = Store(toy.uri)
+    assert {(f.table, f.kind) for f in verify(damaged).findings} == {("predictions", "unreadable")}
+    repair(damaged)
+    assert verify(Store(toy.uri)).ok
+
+
 def test_a_repair_names_the_runs_that_rested_on_a_damaged_table(toy: FeatureStore) -> None:
     toy.save_run(*a_run("ffff0000"), b"other")
     newest(toy.uri / "predictions.lance").write_bytes(b"rubbish")
