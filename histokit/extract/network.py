@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError, did_you_mean
 from histokit.extract.folding import fold_batch_norm
 from histokit.plugin import Backbone, Layer
+from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,18 +54,18 @@ class CutNetwork:
     """
 
     def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
-        network = backbone.build().eval().requires_grad_(False)
-        self.name = backbone.name
+        self._guarded = GuardedBackbone(backbone)
+        network = self._guarded.build().eval().requires_grad_(False)
         self.device = device
         self.dtype = PRECISIONS[precision]
         self.layers = list(layers)
-        self.prefix_tokens = backbone.prefix_tokens(network)
+        self.prefix_tokens = self._guarded.prefix_tokens(network)
         self._vectors: dict[str, Tensor] = {}
         self._fired: list[str] = []
         self._stop_after: int | None = None
         for layer in self.layers:
             check_module(network, backbone, layer)
-        originals = _fold(network, backbone, [layer.module for layer in self.layers])
+        originals = _fold(network, self._guarded, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
         attention = any(type(module).__name__.endswith("Attention") for module in network.modules())
         self._kind = "transformer" if attention else "convolutional"
@@ -128,13 +129,14 @@ class CutNetwork:
         reduced = self.dtype != torch.float32
         try:
             kind = self.dtype if reduced else torch.bfloat16
-            with whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
+            call = self._guarded.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
+            with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
                 self.network(batch)
         except _Deepest:
             pass
         except _REFUSALS as error:
             raise UsageError(
-                f"{self.name} cannot run on {len(batch)} inputs of {' × '.join(map(str, batch.shape[1:]))}: "
+                f"{self._guarded.title} cannot run on {len(batch)} inputs of {' × '.join(map(str, batch.shape[1:]))}: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
                 next="Change --preprocess size=N or resize; where memory is short, --batch-size N.",
             ) from error
@@ -164,10 +166,12 @@ def whole_float32(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def _fold(network: nn.Module, backbone: Backbone, cut: Sequence[str]) -> dict[str, nn.Module]:
-    size = backbone.preprocess.size
+def _fold(network: nn.Module, guarded: GuardedBackbone, cut: Sequence[str]) -> dict[str, nn.Module]:
+    preprocess = guarded.preprocess()
     try:
-        return fold_batch_norm(network, torch.zeros(1, len(backbone.preprocess.mean), size, size), cut)
+        zeros = torch.zeros(1, len(preprocess.mean), preprocess.size, preprocess.size)
+        with guarded.call("forward()", through=_REFUSALS, watched=False):
+            return fold_batch_norm(network, zeros, cut)
     except _REFUSALS:
         # A network that does not run on these inputs is told of when it meets real ones.
         return {}

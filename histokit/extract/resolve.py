@@ -11,11 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import PluginError, UsageError
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_bytes, digest_file, digest_json
-from histokit.plugin.manager import Registered, registry, split_backbone_name
+from histokit.plugin.guarded_backbone import GuardedBackbone, registered_backbone
+from histokit.plugin.manager import registry
 from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
@@ -61,18 +62,23 @@ def resolve_backbone(
         If a preprocessing change is impossible, or no layer is named.
     """
     weights = _absolute(weights)
-    entry, key = _registered(name), _key(name, weights)
+    entry, key = registered_backbone(name), _key(name, weights)
     known = store.remembered(key)
-    moved = confirm and known is not None and _weights_file(registry().backbone(name, weights)) != known["source"]
+    moved = confirm and known is not None and _weights_file(_guarded(name, weights)) != known["source"]
     # What is installed besides may be edited at any time: only digests of weights are remembered of it.
     if known is None or moved or entry.third_party or _surroundings(weights, known["source"]) != known["state"]:
         before, known = known, _look_up(name, weights, known)
         if keep and known != before:
             store.remember(key, known)
     names = _wanted(layers, [layer["name"] for layer in known["layers"]])
+    if not known["layers"] and any(text.strip().partition(":")[0] in ("all", "last") for text in layers):
+        raise PluginError(
+            f"The backbone {name!r} of {entry.distribution} gave no layers: all and last stand for nothing.",
+            next=f"Name a module path. See: histokit list layers {name} --modules",
+        )
     found = {text: Layer(**layer) for text, layer in known["found"].items()}
     if not found.keys() >= set(names):
-        backbone = registry().backbone(name, weights)
+        backbone = _guarded(name, weights)
         found |= {text: backbone.layer(text) for text in names if text not in found}
         if keep:
             store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
@@ -129,38 +135,33 @@ def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
 
 
 def _look_up(name: str, weights: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    backbone = registry().backbone(name, weights)
-    source = _weights_file(backbone)
+    guarded = _guarded(name, weights)
+    backbone, source = guarded.backbone, _weights_file(guarded)
     state = _surroundings(weights, source)
     # A file in the same state is not read again.
     digest = before["weights"] if before and source and (before["source"], before["state"]) == (source, state) else None
-    curated = {layer.name: asdict(layer) for layer in backbone.layers}
+    curated = {layer.name: asdict(layer) for layer in guarded.layers()}
     return {
-        "found": curated | {"last": asdict(backbone.layer("last"))},
-        "name": backbone.name,
+        "found": curated | {"last": asdict(guarded.layer("last"))},
+        **guarded.facts(),
         "weights": digest or (digest_file(Path(source)).hex() if source else backbone.weights),
         "source": source,
         "state": state,
         "layers": list(curated.values()),
-        "preprocess": backbone.preprocess.to_json(),
-        "licence": backbone.licence,
-        "version": str(backbone.version),
-        "code": _code(backbone) if _registered(name).third_party else "",
-        "origin": backbone.preprocess_origin,
-        "arguments": dict(backbone.file_arguments),
-        "undeclared": list(backbone.undeclared),
-        "notes": list(backbone.weights_notes),
+        "preprocess": guarded.preprocess().to_json(),
+        "code": _code(backbone) if registered_backbone(name).third_party else "",
     }
 
 
-def _registered(name: str) -> Registered:
-    base, _ = split_backbone_name(name)
-    prefix, colon, _ = base.partition(":")
-    return registry().find_backbone(prefix + ":" if colon else base)
-
-
 def _key(name: str, weights: str) -> str:
-    known = [_MEMORY, name, weights, os.environ.get(FOLDER_VARIABLE), _registered(name).distribution, _versions()]
+    known = [
+        _MEMORY,
+        name,
+        weights,
+        os.environ.get(FOLDER_VARIABLE),
+        registered_backbone(name).distribution,
+        _versions(),
+    ]
     return digest_json(known).hex()
 
 
@@ -193,7 +194,11 @@ def _absolute(weights: str) -> str:
     return weights if named or not path.exists() else str(path.absolute())
 
 
-def _weights_file(backbone: Backbone) -> str:
+def _guarded(name: str, weights: str) -> GuardedBackbone:
+    return GuardedBackbone(registry().backbone(name, weights), name)
+
+
+def _weights_file(backbone: GuardedBackbone) -> str:
     path = backbone.weights_file()
     return "" if path is None else str(path)
 

@@ -70,7 +70,9 @@ _watch = _Watch()
 
 
 @contextmanager
-def plugin_call(owner: str, method: str, about: str = "") -> Iterator[None]:
+def plugin_call(
+    owner: str, method: str, about: str = "", *, through: tuple[type[Exception], ...] = (), watched: bool = True
+) -> Iterator[None]:
     """Call a method of a plugin.
 
     Parameters
@@ -80,6 +82,10 @@ def plugin_call(owner: str, method: str, about: str = "") -> Iterator[None]:
     method : str
     about : str
         What it was called for, such as a sample.
+    through : tuple of exception classes
+        That the caller tells of itself.
+    watched : bool
+        Whether a call that takes long is named.
 
     Raises
     ------
@@ -88,18 +94,21 @@ def plugin_call(owner: str, method: str, about: str = "") -> Iterator[None]:
         and so does Ctrl-C.
     """
     where = f"{method}{f' for {about}' if about else ''}"
-    key = _watch.begin(f"{where} of {owner[0].lower() + owner[1:]}")
+    key = _watch.begin(f"{where} of {owner[0].lower() + owner[1:]}") if watched else None
     try:
         with _printing_to_stderr():
             yield
     except (HistokitError, KeyboardInterrupt):
         raise
+    except through:
+        raise
     except BaseException as error:
         raise PluginError(
-            f"{owner} failed in {where}: {_shown(error)}.", next="Tell its author; --debug shows the traceback."
+            f"{owner} failed in {where}: {shown_error(error)}.", next="Tell its author; --debug shows the traceback."
         ) from error
     finally:
-        del _watch.calls[key]
+        if key is not None:
+            del _watch.calls[key]
 
 
 def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
@@ -132,5 +141,23 @@ def _printing_to_stderr() -> Iterator[None]:
                 sys.stdout = sys.stdout.real
 
 
-def _shown(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": .")
+def shown_error(error: BaseException) -> str:
+    """Return the class and the text of what a plugin raised, whose text may fail itself."""
+    try:
+        text = str(error)
+    except Exception as failed:
+        text = f"its text cannot be had ({type(failed).__name__})"
+    return f"{type(error).__name__}: {text}".rstrip(": .")
+
+
+def shown(value: Any) -> str:
+    """Return the type of what a plugin gave and the beginning of its representation, which may fail itself."""
+    return f"{type(value).__name__} {shown_value(value)}"[:80]
+
+
+def shown_value(value: Any) -> str:
+    """Return the representation of what a plugin gave, which may fail itself."""
+    try:
+        return repr(value)
+    except Exception as failed:
+        return f"(whose representation cannot be had: {type(failed).__name__})"

@@ -70,18 +70,20 @@ def list_layers(
     """
     from dataclasses import asdict
 
+    from histokit.plugin.guarded_backbone import GuardedBackbone
     from histokit.plugin.manager import registry
 
     found = registry().backbone(backbone, "random" if modules else "pretrained")
+    guarded = GuardedBackbone(found, backbone)
     if modules:
-        names = [name for name, _ in found.build().named_modules() if name]
+        names = [name for name, _ in guarded.build().named_modules() if name]
         console.emit(names, {"backbone": found.name, "modules": names})
         return
-    documents = [asdict(layer) for layer in found.layers]
+    documents = [asdict(layer) for layer in guarded.layers()]
     for document in documents[-1:]:
         document["alias"] = "last"
     rows = [[d["name"], d["module"], d["pool"], d.get("alias", "")] for d in documents]
-    document = {"backbone": found.name, "licence": found.licence, "preprocess": found.preprocess.to_json()}
+    document = {"backbone": found.name, "licence": found.licence, "preprocess": guarded.preprocess().to_json()}
     document["preprocess_origin"] = found.preprocess_origin
     console.table(["layer", "module", "pool", "alias"], rows, {**document, "layers": documents})
 

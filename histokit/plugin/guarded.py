@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError
-from histokit.plugin.calls import plugin_call, plugin_items
-from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
+from histokit.plugin.calls import plugin_call, plugin_items, shown, shown_value
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample, SplitRow
 from histokit.plugin.digests import DIGEST_BYTES, canonical_json
 from histokit.plugin.manager import registry
 
@@ -73,11 +74,11 @@ class Guarded:
         for number, sample in enumerate(items):
             about = f"sample {number}"
             if not isinstance(sample, Sample):
-                raise self._wrong("samples()", f"{_kind(sample)} in place of a Sample", about)
+                raise self._wrong("samples()", f"{shown(sample)} in place of a Sample", about)
             wrong = next(_wrong_fields(sample), None)
             if wrong is not None:
-                raise self._wrong("samples()", wrong, f"{about} ({sample.id!r})")
-            yield sample
+                raise self._wrong("samples()", wrong, f"{about} ({shown_value(sample.id)})")
+            yield _with_plain_box(sample)
 
     def splits(self) -> dict[str, PublishedSplit]:
         """Return the published splits by name.
@@ -91,16 +92,25 @@ class Guarded:
             found = self.dataset.splits()
             found = dict(found) if isinstance(found, Mapping) else found
         if not isinstance(found, dict):
-            raise self._wrong("splits()", f"{_kind(found)} in place of name → PublishedSplit")
-        for name, split in found.items():
-            if not isinstance(name, str) or not isinstance(split, PublishedSplit):
-                raise self._wrong("splits()", f"{_kind(split)} in place of a PublishedSplit", f"{name!r}")
-            with self._call("splits()", f"{name!r}"):
-                rows = [SplitRow(*row) for row in split.rows]
-            for row in rows:
-                if not (isinstance(row.repeat, int) and isinstance(row.fold, int) and isinstance(row.sample_id, str)):
-                    raise self._wrong("splits()", f"the row {tuple(row)!r}", f"{name!r}")
-        return found
+            raise self._wrong("splits()", f"{shown(found)} in place of name → PublishedSplit")
+        return {name: self._split(name, split) for name, split in found.items()}
+
+    def _split(self, name: Any, split: Any) -> PublishedSplit:
+        if not isinstance(name, str) or not isinstance(split, PublishedSplit):
+            raise self._wrong("splits()", f"{shown(split)} in place of a PublishedSplit", shown_value(name))
+        with self._call("splits()", f"{name!r}"):
+            rows = [SplitRow(*row) for row in split.rows]
+        for row in rows:
+            if not (_is_whole(row.repeat) and _is_whole(row.fold) and isinstance(row.sample_id, str)):
+                raise self._wrong("splits()", f"the row {shown_value(tuple(row))}", f"{name!r}")
+            if not isinstance(row.role, str):
+                raise self._wrong("splits()", f"the role {shown_value(row.role)}, which is no text", f"{name!r}")
+        if not isinstance(split.leaks, _TEXTS):
+            raise self._wrong("splits()", f"leaks={shown_value(split.leaks)}, which is no text", f"{name!r}")
+        columns = (*RESERVED_COLUMNS, *self.dataset.columns)
+        if split.group is not None and split.group not in columns:
+            raise self._wrong("splits()", f"the group {shown_value(split.group)}, which is no column", f"{name!r}")
+        return replace(split, rows=[row._replace(repeat=int(row.repeat), fold=int(row.fold)) for row in rows])
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return what `Dataset.pixel_key` returns.
@@ -114,7 +124,7 @@ class Guarded:
         with self._call("pixel_key()", about):
             key = self.dataset.pixel_key(sample)
         if not isinstance(key, bytes):
-            raise self._wrong("pixel_key()", f"{_kind(key)} in place of bytes", about)
+            raise self._wrong("pixel_key()", f"{shown(key)} in place of bytes", about)
         return key
 
     def file_digest(self, path: Path) -> bytes:
@@ -134,7 +144,7 @@ class Guarded:
                 raise error.__cause__ from None
             raise
         if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES:
-            raise self._wrong("file_digest()", f"{_kind(digest)} in place of {DIGEST_BYTES} bytes", str(path))
+            raise self._wrong("file_digest()", f"{shown(digest)} in place of {DIGEST_BYTES} bytes", str(path))
         return digest
 
     def read(self, sample: Sample) -> Any:
@@ -146,21 +156,29 @@ class Guarded:
 def _wrong_fields(sample: Sample) -> Iterator[str]:
     """Yield what is wrong with the types of a sample's fields."""
     if not isinstance(sample.id, str):
-        yield f"the id {sample.id!r}, which is no text"
+        yield f"the id {shown_value(sample.id)}, which is no text"
     if not isinstance(sample.image, tuple) or not all(isinstance(path, str) for path in sample.image):
-        yield f"the image {sample.image!r}, which is no tuple of paths as texts"
+        yield f"the image {shown_value(sample.image)}, which is no tuple of paths as texts"
     for name in ("part", "label"):
         if not isinstance(getattr(sample, name), _TEXTS):
-            yield f"the {name} {getattr(sample, name)!r}, which is no text"
+            yield f"the {name} {shown_value(getattr(sample, name))}, which is no text"
     if sample.mpp is not None and (isinstance(sample.mpp, bool) or not isinstance(sample.mpp, _NUMBERS)):
-        yield f"the mpp {sample.mpp!r}, which is no number"
+        yield f"the mpp {shown_value(sample.mpp)}, which is no number"
     box = sample.box
     if box is not None and not (_is_sequence(box) and len(box) == 4 and all(_is_whole(side) for side in box)):
-        yield f"the box {box!r}, which is not x, y, width, height in whole pixels"
+        yield f"the box {shown_value(box)}, which is not x, y, width, height in whole pixels"
     elif box is not None and (box[2] < 1 or box[3] < 1):
-        yield f"the box {box!r}, which holds no pixel"
+        yield f"the box {shown_value(box)}, which holds no pixel"
     if not isinstance(sample.metadata, Mapping):
-        yield f"the metadata {sample.metadata!r}, which are no mapping"
+        yield f"the metadata {shown_value(sample.metadata)}, which are no mapping"
+
+
+def _with_plain_box(sample: Sample) -> Sample:
+    """Return a sample whose box has Python's integers: those of numpy are not written as JSON."""
+    if sample.box is None or all(type(side) is int for side in sample.box):
+        return sample
+    x, y, width, height = map(int, sample.box)
+    return replace(sample, box=(x, y, width, height))
 
 
 def _is_sequence(value: Any) -> bool:
@@ -169,7 +187,3 @@ def _is_sequence(value: Any) -> bool:
 
 def _is_whole(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool) and abs(int(value)) < 1 << 31
-
-
-def _kind(value: Any) -> str:
-    return f"{type(value).__name__} {value!r}"[:80]

@@ -16,7 +16,7 @@ import pluggy
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
-from histokit.plugin.calls import plugin_call
+from histokit.plugin.calls import plugin_call, shown_error, shown_value
 from histokit.plugin.dataset import Dataset
 
 BUILTIN = ("histokit.datasets", "histokit.backbones")
@@ -91,7 +91,7 @@ class Registry:
         entry = self._find(self.datasets, name, "dataset plugin", "histokit list plugins")
         cls = _load(entry, "dataset plugin")
         if not (isinstance(cls, type) and issubclass(cls, Dataset)):
-            raise _broken(entry, "dataset plugin", f"its loader returned {cls!r} instead of a Dataset class")
+            raise _broken(entry, "dataset plugin", f"its loader returned {shown_value(cls)} instead of a Dataset class")
         if not cls.name:
             cls.name = name
         return cls
@@ -117,7 +117,7 @@ class Registry:
         request = BackboneRequest(join_backbone_name(base, options), model, options, weights)
         backbone = _load(entry, "backbone", request)
         if not isinstance(backbone, Backbone):
-            raise _broken(entry, "backbone", f"its loader returned {backbone!r} instead of a Backbone")
+            raise _broken(entry, "backbone", f"its loader returned {shown_value(backbone)} instead of a Backbone")
         return backbone
 
     def find_backbone(self, name: str) -> Registered:
@@ -246,7 +246,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             raise
         except BaseException as error:
             error = error.__cause__ or error
-            found.broken.append(BrokenPlugin(module, distribution, f"{type(error).__name__}: {error}"))
+            found.broken.append(BrokenPlugin(module, distribution, shown_error(error)))
             continue
         found.plugins.append((module, distribution))
         for table, entries in ((found.datasets, datasets), (found.backbones, backbones)):

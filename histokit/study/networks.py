@@ -12,6 +12,7 @@ from histokit.extract.requests import as_texts, check_options
 from histokit.extract.resolve import resolve_backbone
 from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
+from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM
@@ -155,6 +156,6 @@ def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
 
     request = RANDOM if resolved.weights != "none" else resolved.request
     backbone = registry().backbone(resolved.name, request)
-    network = backbone.build()
+    network = GuardedBackbone(backbone).build()
     for layer in unknown:
         check_module(network, backbone, layer)

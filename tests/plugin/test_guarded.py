@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from histokit import cli
-from histokit.plugin import Dataset, PublishedSplit, Sample, SplitRow, calls, hookimpl
+from histokit.plugin import Backbone, Dataset, Layer, Preprocess, PublishedSplit, Sample, SplitRow, calls, hookimpl
 from histokit.plugin.manager import added_plugin
 
 
@@ -101,6 +101,17 @@ def test_an_error_in_the_midst_of_samples_and_in_the_constructor(images: Path, c
 
 
 A = ("a.png",)
+ROWS = [(0, 0, "a", "train"), (0, 0, "b", "test")]
+
+
+class Mute:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class SilentError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
 
 
 @pytest.mark.parametrize(
@@ -121,6 +132,12 @@ A = ("a.png",)
         ("splits", lambda self: {"s": [("a", "test")]}, "in place of a PublishedSplit"),
         ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, "x", "a", "test")])}, "gave the row"),
         ("splits", lambda self: {"s": PublishedSplit([(0,)])}, "failed in splits()"),
+        ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, 0, "a", 5)])}, "the role 5"),
+        ("splits", lambda self: {"s": PublishedSplit(ROWS, leaks=0.5)}, "leaks=0.5, which is no text"),
+        ("splits", lambda self: {"s": PublishedSplit(ROWS, group="well")}, "the group 'well', which is no column"),
+        ("samples", lambda self: [Mute()], "in place of a Sample"),
+        ("samples", lambda self: [Sample(Mute(), A)], "which is no text"),
+        ("fit", raising(SilentError()), "failed in fit(): SilentError"),
         ("fit", lambda self: {"mean": np.ones(3)}, "what JSON cannot hold"),
         ("file_digest", lambda self, path: "0" * 16, "in place of 16 bytes"),
         ("file_digest", lambda self, path: b"12", "in place of 16 bytes"),
@@ -195,3 +212,153 @@ def test_a_plugin_that_exits_when_it_is_imported_is_left_out(images: Path, capsy
         found = discover([("bad", "bad 1", raising(error))])
         assert [(b.module, type(error).__name__ in b.reason) for b in found.broken] == [("bad", True)]
     assert sys.stdout.__class__.__name__ != "_Router"
+
+
+def test_rows_as_tuples_and_numbers_of_numpy_are_taken(images: Path, capsys: Any) -> None:
+    class Plain(Lab):
+        def samples(self):
+            for sample in super().samples():
+                yield Sample(sample.id, sample.image, box=tuple(np.array([0, 0, 8, 8])), metadata=sample.metadata)
+
+        def splits(self):
+            return {"s": PublishedSplit([(np.int64(0), 0, "a", "train"), (0, 0, "b", "test")], leaks="all of it")}
+
+    assert ingest(images, Plain) == 0
+    capsys.readouterr()
+    assert run(images, Plain, "list", "splits", "d") == 0
+    (split,) = json.loads(capsys.readouterr().out)["splits"]
+    assert (split["name"], split["leaks"]) == ("s", "all of it")
+
+
+class Tiny(Backbone):
+    """One convolution."""
+
+    @property
+    def network(self):
+        import torch
+
+        return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3))
+
+    def build(self):
+        return self.network
+
+
+class BackbonePlugin(Plugin):
+    @hookimpl
+    def register_backbones(self, register: Any) -> None:
+        register("tiny", self.made)
+
+    def made(self, request: Any) -> Backbone:
+        made = self.backbone(request.name, [Layer("0", "0")], Preprocess(size=16), weights="none")
+        for name, value in self.values.items():
+            setattr(made, name, value)
+        return made
+
+    def __init__(self, backbone: type[Backbone], **values: Any):
+        super().__init__(Lab)
+        self.backbone, self.values = backbone, values
+
+
+def extract(images: Path, capsys: Any, plugin: BackbonePlugin, layers: str = "last") -> int:
+    assert ingest(images, Lab) == 0
+    capsys.readouterr()
+    command = ["extract", "d", "--backbone", "tiny", "--layers", layers, "--device", "cpu"]
+    with added_plugin(plugin, "labplugin"):
+        return cli.run([*command, "--store", str(images / "store"), "--json"])
+
+
+def forward_of(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that builds a network whose convolution comes before something else."""
+
+    def build(self: Tiny) -> Any:
+        import torch
+
+        return torch.nn.Sequential(type("Odd", (torch.nn.Module,), {"forward": forward})(), *self.network)
+
+    return build
+
+
+def last_message(capsys: Any) -> str:
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    return json.loads(captured.out)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(0), Strange("odd"), KeyError("k"), SilentError()], ids=lambda e: type(e).__name__
+)
+@pytest.mark.parametrize(
+    "method", ["build", "weights_file", "prefix_tokens", "layer", "forward", "layers", "weights_notes"]
+)
+def test_what_a_backbone_raises_is_the_plugins(images: Path, capsys: Any, method: str, error: BaseException) -> None:
+    given = raising(error)
+    if method in ("layers", "weights_notes"):
+        # Written by the base class's constructor: so it may be set.
+        members: dict[str, Any] = {method: property(given, lambda self, value: None)}
+    else:
+        members = {"build": forward_of(given)} if method == "forward" else {method: given}
+    assert extract(images, capsys, BackbonePlugin(type("Broken", (Tiny,), members))) == 3
+    message = last_message(capsys)
+    assert "The backbone 'tiny' of labplugin 0 (labplugin) failed in " in message
+    assert ("its attributes" if method == "weights_notes" else method) in message
+    assert type(error).__name__ in message
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "said"),
+    [
+        ("build", None, "gave NoneType None in place of a torch.nn.Module in build()"),
+        ("build", 5, "gave int 5 in place of a torch.nn.Module in build()"),
+        ("build", Tiny, "in place of a torch.nn.Module in build()"),
+        ("weights_file", 5, "gave int 5 in place of a path or None in weights_file()"),
+        ("weights_file", "/nope", "gave '/nope', which is no file in weights_file()"),
+        ("prefix_tokens", "1", "gave str '1' in place of a count in prefix_tokens()"),
+        ("layer", None, "gave NoneType None in place of a Layer in layer('last')"),
+        ("layers", None, "gave NoneType None in place of a sequence of Layer in layers"),
+        ("layers", 5, "gave int 5 in place of a sequence of Layer in layers"),
+        ("layers", [], "gave no layers"),
+        ("layers", ["0"], "gave str '0' in place of a Layer in layers"),
+        ("layers", [Layer(None, "0")], "whose name, module and pool are not all texts in layers"),
+        ("preprocess", None, "gave NoneType None in place of a Preprocess in preprocess"),
+        ("preprocess", 5, "gave int 5 in place of a Preprocess in preprocess"),
+        ("name", 5, "gave int 5 in place of a text in name"),
+        ("licence", {1}, "what JSON cannot hold"),
+    ],
+)
+@pytest.mark.parametrize("layers", ["last", "all"])
+def test_what_a_backbone_gives_wrongly_is_the_plugins(
+    images: Path, capsys: Any, method: str, value: Any, said: str, layers: str
+) -> None:
+    given = (lambda *_: value) if callable(getattr(Tiny, method, None)) else value
+    if method == "layer" and layers == "all":
+        pytest.skip("all asks for last as well")
+    assert extract(images, capsys, BackbonePlugin(Tiny, **{method: given}), layers) == 3
+    message = last_message(capsys)
+    assert "The backbone 'tiny' of labplugin 0" in message
+    assert said in message
+
+
+def test_a_network_that_does_not_run_names_its_plugin_and_prints_to_stderr(images: Path, capsys: Any) -> None:
+    def loud(_: Any, batch: Any) -> Any:
+        print("forward")
+        return batch
+
+    class Loud(Tiny):
+        def build(self):
+            print("building")
+            return forward_of(loud)(self)
+
+    assert extract(images, capsys, BackbonePlugin(Loud), "1") == 0
+    captured = capsys.readouterr()
+    assert "building" not in captured.out
+    assert "forward" not in captured.out
+    assert "building\nforward" in captured.err
+    assert (
+        extract(
+            images,
+            capsys,
+            BackbonePlugin(type("Refusing", (Tiny,), {"build": forward_of(raising(ValueError("small")))})),
+        )
+        == 2
+    )
+    assert "tiny of labplugin 0 cannot run on" in last_message(capsys)
