@@ -243,7 +243,8 @@ class LibraryWeights(Backbone, ABC):
 
     @cached_property
     def _published_file(self) -> Path:
-        return locate(self.name, lambda: self.source, self.aliases, self._name_tag, self._statistics)
+        asked = (self._name_tag, self._statistics, lambda: self._known_tags() if self._tagged else ())
+        return locate(self.name, lambda: self.source, self.aliases, *asked)
 
     def _statistics(self) -> str:
         return self._native_preprocess.statistics_options(("mean", "std"))

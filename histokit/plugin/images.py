@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import warnings
 from collections import OrderedDict
@@ -48,7 +49,7 @@ def check_bits(bits: int | None) -> int | None:
     return bits
 
 
-def read_image(path: Path, bits: int | None = None) -> Pixels:
+def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     """Open an image file as RGB.
 
     Greyscale is repeated over three channels, a palette is looked up, of 16 bits the upper eight are taken (of fewer
@@ -66,7 +67,7 @@ def read_image(path: Path, bits: int | None = None) -> Pixels:
 
     Parameters
     ----------
-    path : path
+    path : str or path
     bits : int, optional
         That were recorded, such as 12, for grey of 16 bits of which the file does not say it.
 
@@ -83,6 +84,7 @@ def read_image(path: Path, bits: int | None = None) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     _prepare()
+    path = Path(path)
     try:
         if odd := oddity(path):
             raise RefusalError(f"is {odd}, no image")

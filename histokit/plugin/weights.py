@@ -134,6 +134,7 @@ def locate(
     aliases: Sequence[str] = (),
     tag: Callable[[], str | None] = lambda: None,
     statistics: Callable[[], str] = lambda: "",
+    tags: Callable[[], Sequence[str]] = tuple,
 ) -> Path:
     """Return the file of a network's published weights, downloaded where no copy is here.
 
@@ -151,6 +152,8 @@ def locate(
         Returns the tag of the weights that the name stands for; called only where files have tags.
     statistics : callable, optional
         Returns options that say how images are prepared for the network, for messages.
+    tags : callable, optional
+        Returns the tags that may be asked for by name, for messages.
 
     Raises
     ------
@@ -162,6 +165,9 @@ def locate(
         if found is not None:
             return found
     left = strays((name, *aliases))
+    if any(":" in stray.name and stray.tag for stray in left):
+        known = set(tags())
+        left = [stray._replace(published=":" in stray.name and stray.tag in known) for stray in left]
     return fetch(name, source(), left, statistics() if left else "")
 
 

@@ -61,11 +61,15 @@ def weights_folder() -> Path | None:
 
 
 class Stray(NamedTuple):
-    """A file in ``$HISTOKIT_WEIGHTS`` that begins with a network's name, and what follows that name."""
+    """A file in ``$HISTOKIT_WEIGHTS`` that begins with a network's name, and what follows that name.
+
+    `published` says whether the library knows the tag, and so how images are prepared for it.
+    """
 
     file: Path
     name: str
     tag: str
+    published: bool = False
 
     def __str__(self) -> str:
         plain = "no tag" if self.file.suffix == ".safetensors" else "no .safetensors file"
@@ -116,7 +120,7 @@ def supply(name: str, left: Sequence[Stray] = (), statistics: str = "") -> str:
     for stray in left:
         options = name.partition(",")[2]
         tagged = f"{stray.name}.{stray.tag}" + (f",{options}" if options else "")
-        asked = f"name the tag: --backbone {tagged}; or " if stray.tag and ":" in stray.name else ""
+        asked = f"name the tag: --backbone {tagged}; or " if stray.published else ""
         told = f" {statistics}, with the values that it was trained with" if statistics else ""
         return f"{asked}take the file: --weights {stray.file}{told}"
     folder = os.environ.get(FOLDER_VARIABLE)

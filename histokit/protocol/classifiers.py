@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.protocol.solvers.distances import DISTANCES
+from histokit.protocol.solvers.distances import DISTANCES, SYNONYMS
 
 
 def _max_features(text: str) -> int | float | str:
@@ -46,10 +46,6 @@ def _fraction(text: str) -> float:
     return number
 
 
-def _one_of(*names: str) -> Callable[[str], str]:
-    return lambda text: names[names.index(text.lower())]
-
-
 @dataclass(frozen=True)
 class Parameter:
     """A parameter that `--grid` may set.
@@ -62,11 +58,23 @@ class Parameter:
         From text.
     default : tuple
         The values tried by default, from simple to complex: the first of equally good ones is taken.
+    names : tuple of str
+        All that it may be, where it is a name.
+    synonyms : mapping of str to str
+        What other libraries call some of the names, for messages.
     """
 
     name: str
     convert: Callable[[str], Any]
     default: tuple[Any, ...]
+    names: tuple[str, ...] = ()
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+
+
+def _named(
+    name: str, names: tuple[str, ...], default: tuple[str, ...], synonyms: Mapping[str, str] | None = None
+) -> Parameter:
+    return Parameter(name, lambda text: names[names.index(text.lower())], default, names, synonyms or {})
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ CLASSIFIERS: dict[str, Classifier] = {
         {},
         {
             "k": Parameter("n_neighbors", _whole, (25, 15, 5, 1)),
-            "metric": Parameter("metric", _one_of(*DISTANCES), ("cosine", "euclidean")),
+            "metric": _named("metric", DISTANCES, ("cosine", "euclidean"), SYNONYMS),
         },
         weighted=False,
         seeded=False,
@@ -204,13 +212,13 @@ CLASSIFIERS: dict[str, Classifier] = {
         {
             "w_min": Parameter("w_min", _fraction, (0.25,)),
             "w_max": Parameter("w_max", _fraction, (0.5,)),
-            "colour": Parameter("colour", _one_of("trgb", "hsv"), ("hsv",)),
+            "colour": _named("colour", ("trgb", "hsv"), ("hsv",)),
             "trees": Parameter("trees", _whole, (20,)),
             "min_leaf": Parameter("min_leaf", _whole, (1000,)),
             "k": Parameter("k", _whole, (384,)),
             "C": Parameter("C", _positive, (0.01,)),
             "windows": Parameter("windows", _whole, (1_000_000,)),
-            "frequencies": Parameter("frequencies", _one_of("scaled", "raw"), ("scaled",)),
+            "frequencies": _named("frequencies", ("scaled", "raw"), ("scaled",)),
         },
         kind="decision",
         must_converge=True,

@@ -78,10 +78,16 @@ def _values(name: str, key: str, given: Any, parameter: Parameter) -> tuple[Any,
             values, wrong = [], repr(value)
             break
     if not values:
-        example = ",".join(map(str, parameter.default[:2]))
-        raise UsageError(
-            f"The parameter {key} of {name} cannot be {wrong}.", next=f"For instance --grid {key}={example}"
-        )
+        raise UsageError(f"The parameter {key} of {name} cannot be {wrong}.", next=_instead(key, wrong, parameter))
     if key in _COMPLEX:
         values.sort(reverse=_COMPLEX[key] == "small")
     return tuple(dict.fromkeys(values))
+
+
+def _instead(key: str, wrong: str, parameter: Parameter) -> str:
+    """Return what to write in place of a wrong value."""
+    if parameter.names:
+        text = wrong.strip("' ").lower()
+        near = did_you_mean(parameter.synonyms.get(text, text), parameter.names)
+        return f"{near}Use one or several of --grid {key}={_listed(parameter.names)}"
+    return f"For instance --grid {key}={_listed(parameter.default[:2])}"

@@ -425,3 +425,12 @@ def test_postscript_is_no_image_and_starts_nothing(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="is not an image"):
         read_image(tmp_path / "x.png")
     assert started == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_path_may_be_text(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    expected = saved(path, Image.fromarray(GREY))
+    assert read_image(str(path)).tolist() == expected.tolist() == grey_as_rgb(0, 100, 255)
+    with pytest.raises(DataError, match=r"missing\.tif does not exist"):
+        read_image(str(tmp_path / "missing.tif"))

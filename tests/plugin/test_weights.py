@@ -173,12 +173,16 @@ def test_files_that_were_not_taken_are_named_with_what_to_type(folder, no_networ
     touch(folder / "timm.tiny.txt")
     for name in ("timm:tiny,pad_type=same", "timm:tiny.v2,pad_type=same"):
         with pytest.raises(StoreError) as caught:
-            locate(name, lambda: HUB, tag=lambda: "v1", statistics=lambda: "--preprocess mean=0.1")
+            locate(name, lambda: HUB, (), lambda: "v1", lambda: "--preprocess mean=0.1", lambda: ["a1", "v1"])
         said = "timm.tiny.a1.safetensors (tag 'a1'), timm.tiny.pth (no .safetensors file), not taken"
         assert f"In {folder} lie {said}" in caught.value.message
         assert "--backbone timm:tiny.a1,pad_type=same" in caught.value.next
         file = folder / "timm.tiny.a1.safetensors"
         assert f"--weights {file} --preprocess mean=0.1, with the values that it was trained with" in caught.value.next
+    with pytest.raises(StoreError) as caught:
+        locate("timm:tiny", lambda: HUB, (), lambda: "v1", lambda: "--preprocess mean=0.1", lambda: ["v1"])
+    assert "--backbone" not in caught.value.next, "nobody would tell how images are prepared for an unknown tag"
+    assert f"or take the file: --weights {file} --preprocess mean=0.1" in caught.value.next
     with pytest.raises(StoreError, match=r"published\. In .* lie timm\.tiny\.a1"):
         locate("timm:tiny", Source)
     assert [stray.file.name for stray in strays(["timm:tinier"])] == ["timm.tinier.a1.safetensors"]

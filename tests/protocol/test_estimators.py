@@ -188,3 +188,14 @@ def test_models_are_stored_without_importing_torch():
     code = "import sys; from histokit.protocol.estimators import dump; dump({'a': 1}); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [("cityblock", "Did you mean 'manhattan'? "), ("manhatan", "Did you mean 'manhattan'? "), ("zzz", "")],
+)
+def test_names_that_a_parameter_may_have_are_listed(given, near):
+    with pytest.raises(UsageError, match=f"The parameter metric of knn cannot be '{given}'") as caught:
+        make_grid("knn", {"metric": f"cosine,{given}"})
+    listed = "cosine,euclidean,manhattan,chebyshev,correlation,braycurtis,canberra"
+    assert caught.value.next == f"{near}Use one or several of --grid metric={listed}"

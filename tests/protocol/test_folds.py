@@ -153,3 +153,12 @@ def test_a_holdout_that_loses_nothing_stays_as_the_seed_draws_it():
     drawn = [sorted(set(groups[draw_test(labels, groups, 0.3, seed)[0]])) for seed in range(2)]
     expected = [[1, 2, 4, 13, 20, 21, 23, 25, 26, 27, 29, 32, 33, 39], [7, 11, 20, 24, 26, 27, 33, 36, 39, 40]]
     assert drawn == expected, "as in the versions before"
+
+
+def test_folds_that_lose_a_class_are_drawn_anew_before_any_group_is_moved():
+    labels, groups = drawn_groups(26, 6, 5)
+    assert lost(labels, groups, first_draw(labels, groups, 2, 2))
+    seeds = [int(np.random.SeedSequence([2, attempt]).generate_state(1)[0]) for attempt in range(5)]
+    draws = [first_draw(labels, groups, 2, seed) for seed in seeds]
+    expected = next(fold for fold in draws if fold is not None and not lost(labels, groups, fold))
+    assert (assign_folds(labels, groups, 2, 2)[0] == expected).all()

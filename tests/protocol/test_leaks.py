@@ -74,3 +74,19 @@ def test_groups_of_one_sample_are_named():
     assert note.startswith("every slide has one sample: folds that keep them together are plain folds; is it the right")
     assert group_notes(np.zeros((4, 1)), None, ["x"], None) == []
     assert group_notes(np.zeros((4, 1)), np.array(list("aaaa"), object), ["x"], "slide") == []
+
+
+def test_a_twin_in_validation_is_one_of_training():
+    # Of fold 0, b is for validation: c is b once more. No sample of fold 1 has a twin.
+    (note,) = duplicate_notes(make_split(), {"a": b"1", "b": b"2", "c": b"2"}, {})
+    assert note.startswith("1 test sample is byte-identical to training samples (such as c = b)")
+
+
+def test_the_chance_counts_every_order_of_the_groups():
+    # Seven groups of two lie apart by chance in 7! 2!^7 / 14! = 7.4e-6 of all cases (1.5e-9 in one given order), eight
+    # of two in 8! 2!^8 / 16! = 4.9e-7: only these are rarer than one in a million.
+    for count, told in ((7, False), (8, True)):
+        number = np.repeat(np.arange(count), 2)
+        X = (number + np.tile([0, 0.5], count))[:, None]
+        groups = np.array([f"P{n}" for n in number], object)
+        assert bool(group_notes(X, groups, ["apart"], "patient")) == told

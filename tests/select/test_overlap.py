@@ -108,3 +108,15 @@ def test_wrong_use(store):
             compare_selections(store, names)
     with pytest.raises(StoreError, match="no selection 'nope'"):
         compare_selections(store, ["aaaa", "nope"])
+
+
+def test_importances_of_the_same_layers_in_another_order_are_aligned(store):
+    turned = [("net/last", "f2", 4), ("net/first", "f1", 2)]
+    # In the order of eeee: 0.3 0.05, 0.1 0.25 0.2 0.15, so the ranks are 1 6 5 2 3 4; those of eeee are 6 5 3 1 2 4.
+    # The worst are 6 6 5 2 3 4: with two columns both have net/last[1]. Unaligned it would be net/last[2].
+    there = [0.1, 0.25, 0.2, 0.15, 0.3, 0.05]
+    store.save_selection(make_selection("dddd", "other", [3, 4, 5, 6, 1, 2], 2, there, features=turned))
+    here = [0.05, 0.1, 0.2, 0.3, 0.25, 0.15]
+    store.save_selection(make_selection("eeee", "third", [1, 2, 3, 4, 5, 6], 2, here))
+    found = compare_selections(store, ["eeee", "dddd"]).smallest["importances"]
+    assert found == {"size": 2, "share": pytest.approx(1 / 3), "names": ["net/last[1]"]}

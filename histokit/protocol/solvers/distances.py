@@ -19,6 +19,9 @@ Rows = NDArray[np.intp]
 #: Names of `--grid metric=`.
 DISTANCES = ("cosine", "euclidean", "manhattan", "chebyshev", "correlation", "braycurtis", "canberra")
 
+#: What else some of them are called, in messages.
+SYNONYMS = {"cityblock": "manhattan", "taxicab": "manhattan", "l1": "manhattan", "l2": "euclidean"}
+
 #: Squares of smaller numbers, or of larger ones than 1 by it, leave what float64 holds.
 _SMALLEST = 1e-100
 
