@@ -109,7 +109,7 @@ def test_an_image_of_a_size_that_the_network_refuses_stops_no_other(store: Featu
     ingest(store, images)
     extraction = histokit.extract(store, "d", "tiny", preprocess=["resize=none"])
     (problem,) = {(p["id"], p["reason"].partition(":")[0]) for p in extraction.problems}
-    assert problem == ("p1/dark/new0.png", "tiny cannot run on 16 inputs of 3 × 3 × 3")
+    assert problem == ("p1/dark/new0.png", "tiny of tinyplugin 0 cannot run on 16 inputs of 3 × 3 × 3")
     assert counts(extraction) == [(0, 0, 26, 0)] * 3
     with pytest.raises(histokit.errors.UsageError, match="3 × 2 × 2"):
         histokit.extract(store, "d", "tiny", preprocess=["size=2"])
