@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from histokit.errors import DataError, HistokitError, UsageError
 
@@ -105,18 +103,3 @@ def replaced(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def save_figure(sheet: Any, path: str | Path, **options: Any) -> None:
-    """Write a figure of matplotlib, whole or not at all.
-
-    Raises
-    ------
-    OSError, ValueError
-        If it cannot be written, or is of a format that matplotlib does not know.
-    """
-    path = Path(path)
-    drawn = io.BytesIO()
-    sheet.savefig(drawn, format=path.suffix[1:] or "png", **options)
-    with replaced(path if path.suffix else path.with_suffix(".png")) as part:
-        part.write_bytes(drawn.getvalue())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any, Protocol
 
 from histokit.errors import UsageError
-from histokit.files import check_output, save_figure
+from histokit.files import check_output, replaced
 
 #: Files of the same figure are the same, byte for byte.
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
@@ -30,7 +31,7 @@ def new_sheet(width: float, height: float) -> Any:
 
 
 def save_sheet(sheet: Any, path: str | Path) -> Path:
-    """Write a figure, the same bytes for the same figure.
+    """Write a figure, whole or not at all, the same bytes for the same figure.
 
     Raises
     ------
@@ -40,9 +41,12 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     from matplotlib import rc_context
 
     check_output(path)
+    ending, drawn = Path(path).suffix, io.BytesIO()
     try:
         with rc_context({"svg.hashsalt": "histokit"}):
-            save_figure(sheet, path, dpi=120, metadata=_UNDATED.get(Path(path).suffix.lower()))
+            sheet.savefig(drawn, format=ending[1:] or "png", dpi=120, metadata=_UNDATED.get(ending.lower()))
+        with replaced(Path(path) if ending else Path(path).with_suffix(".png")) as part:
+            part.write_bytes(drawn.getvalue())
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The figure {path} cannot be written: {error}.",
