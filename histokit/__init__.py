@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from histokit import study
-    from histokit.evaluate.compare import compare
+    from histokit.compare.compare import compare
     from histokit.evaluate.evaluate import evaluate
     from histokit.evaluate.listing import predictions
     from histokit.extract.extract import extract
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    _STEPS = ["evaluate", "extract", "ingest", "select", "study", "train"]
+    _STEPS = ["compare", "evaluate", "extract", "ingest", "select", "study", "train"]
     _NAMES = {
-        "evaluate.compare": ["compare"],
         "evaluate.listing": ["predictions"],
         "features": ["FeatureSet", "FeatureStore", "import_features", "open_store"],
         "features.export": ["export"],

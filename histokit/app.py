@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import console, interruption, streams
+from histokit.compare import command as compare
 from histokit.errors import ExitCode, HistokitError, UsageError, shortened
 from histokit.evaluate import command as evaluate
 from histokit.extract import command as extract
@@ -46,7 +47,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("", "evaluate", evaluate.evaluate, STEPS),
     ("", "predict", study.predict, STEPS),
     ("", "predictions", evaluate.predictions, LOOK),
-    ("", "compare", evaluate.compare, LOOK),
+    ("", "compare", compare.compare, LOOK),
     ("", "demo", study.demo, LOOK),
     ("", "export", features.export, LOOK),
     ("", "import-features", features.import_features, STEPS),

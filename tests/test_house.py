@@ -23,9 +23,10 @@ LEVELS = {
     "protocol": 4,
     "figures": 5,
     **dict.fromkeys(STEPS, 6),
-    "study": 7,
-    "app": 8,
-    "cli": 9,
+    "compare": 7,
+    "study": 8,
+    "app": 9,
+    "cli": 10,
 }
 
 

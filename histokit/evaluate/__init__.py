@@ -1,4 +1,4 @@
-"""From predictions to metrics, confidence intervals and figures."""
+"""From the predictions of a run to metrics and confidence intervals."""
 
 from histokit.steps import callable_step
 

@@ -1,4 +1,4 @@
-"""``histokit evaluate``, ``predictions`` and ``compare``."""
+"""``histokit evaluate`` and ``predictions``."""
 
 from __future__ import annotations
 
@@ -181,76 +181,3 @@ def _narrow_predictions(rows: list[dict[str, Any]], shown: list[str]) -> list[Sh
 
 def _infinite(value: Any) -> bool:
     return isinstance(value, float) and value in (float("inf"), float("-inf"))
-
-
-def compare(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs),
-    ] = None,
-    dataset: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="D", help="Runs on this dataset only; may be repeated.", autocompletion=completion.datasets
-        ),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="EXPR", help="SQL over what is known of runs, such as \"classifier = 'svm'\"."),
-    ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All stored runs.")] = False,
-    metric: Annotated[
-        str | None, typer.Option(metavar="M", help="To compare by. [default: each dataset's own]")
-    ] = None,
-    by: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KEYS",
-            help="What makes a method, such as features,classifier. [default: all but dataset, split, seed]",
-        ),
-    ] = None,
-    best_of: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEYS", help="Only the best on each dataset of each strategy, or classifier, network, …"),
-    ] = None,
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", **LIMITS["bootstrap"] | {"min": 1}, help="Resamples of groups for intervals.")
-    ] = 1000,
-    seed: options.Seed = 0,
-    figure: options.Figure = None,
-) -> None:
-    """Compare methods over datasets.
-
-    Scores with the best two marked, paired differences on equal splits, average ranks, and tests over datasets. Which
-    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
-    """
-    from histokit.evaluate.compare import compare as run
-    from histokit.evaluate.tables import comparison_sheets, shows_pairs
-
-    with console.progress("Comparing") as report:
-        found = run(
-            console.existing_store(),
-            runs or [],
-            dataset=dataset or [],
-            where=where,
-            everything=everything,
-            metric=metric,
-            by=by,
-            best_of=best_of,
-            bootstrap=bootstrap,
-            seed=seed,
-            progress=report,
-        )
-    if figure:
-        from histokit.figures.ranks import rank_figure as draw
-
-        console.note(f"Drawn: {draw(found, figure)}")
-    for text in found.notes:
-        console.warn(text)
-    if console.state.json:
-        console.emit([], found.to_json())
-        return
-    for title, columns, rows in comparison_sheets(found):
-        console.table(columns, rows, None, title=title)
-    if found.pairs and not shows_pairs(found):
-        console.note(f"{len(found.pairs)} paired differences within datasets are not shown: --json")

@@ -8,9 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.evaluate.facts import usual_metrics
 from histokit.protocol.scorers import Scorer, count_metrics, defined
 from histokit.store import RunRecord, Store
+
+
+def usual_metrics(store: Store, runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the metric of each dataset; that of its first run where the dataset is gone."""
+    metrics = {record.name: record.metric for record in store.datasets()}
+    for run in runs:
+        metrics.setdefault(run.dataset, run.metric)
+    return metrics
 
 
 def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[str, float | None]]:

@@ -91,7 +91,7 @@ def study_run(
 
 
 def _print_comparison(result: StudyResult) -> None:
-    from histokit.evaluate.tables import comparison_sheets
+    from histokit.compare.sheets import comparison_sheets
 
     found = result.comparison
     for text in found.notes if found else ["fewer than two runs are there: nothing is to be compared"]:

@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from histokit.compare.compare import Comparison
+from histokit.compare.sheets import comparison_sheets
 from histokit.datasets.formulas import guarded_text
 from histokit.errors import UsageError
-from histokit.evaluate.compare import Comparison
-from histokit.evaluate.tables import comparison_sheets
 from histokit.figures.ranks import rank_figure
 from histokit.study.run import StudyResult
 

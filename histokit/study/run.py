@@ -12,8 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from histokit.compare.compare import Comparison, compare
 from histokit.errors import ExitCode, HistokitError
-from histokit.evaluate.compare import Comparison, compare
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks

@@ -32,7 +32,7 @@ HEAVY = (
     "timm",
     "torchvision",
     "typer",
-    "histokit.evaluate.compare",
+    "histokit.compare.compare",
     "histokit.extract.extract",
     "histokit.extract.worker",
     "histokit.select.select",

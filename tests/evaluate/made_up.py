@@ -1,12 +1,8 @@
-"""Runs of made-up predictions, written straight into a store or scored without one."""
+"""Runs of made-up predictions, written straight into a store."""
 
 import numpy as np
 import pyarrow as pa
 
-from histokit.evaluate.compare import compare_scores
-from histokit.evaluate.facts import describe_runs
-from histokit.evaluate.scored import Scored
-from histokit.evaluate.tables import comparison_sheets
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, SAMPLE_FIELDS, DatasetRecord, RunRecord
 
@@ -62,16 +58,6 @@ def save_dataset(store, name, metric="accuracy"):
     store.save_dataset(record, pa.schema(SAMPLE_FIELDS).empty_table(), FILE_SCHEMA.empty_table())
 
 
-def with_scores(store, entries, metric="accuracy"):
-    """Return runs with given scores, as compared once they are scored; entries: (record, score)."""
-    records = [record for record, _ in entries]
-    facts = describe_runs(store, records)
-    return [
-        Scored(record, known, metric, score, score, 0.0, np.full(10, np.nan if score is None else score), 10, "same")
-        for (record, score), known in zip(entries, facts, strict=True)
-    ]
-
-
 def save_run(
     store,
     rows,
@@ -107,26 +93,16 @@ def save_run(
     return run_id
 
 
-def ranked(store, rows, names=("svm", "et", "knn", "fc")):
-    """Return the comparison of methods with given scores, one row for each dataset."""
-    entries = [
-        (make_record(f"D{number}", classifier), score)
-        for number, row in enumerate(rows)
-        for classifier, score in zip(names, row, strict=False)
-    ]
-    return compare_scores(with_scores(store, entries))
+#: Enough for the quantiles below: each is four standard errors of its cumulative share from the next value.
+DRAWS = 20_000
 
 
-def methods(found):
-    """Return the methods of a comparison by their names."""
-    return {method["method"]: method for method in found.methods}
-
-
-def scores(found, column):
-    """Return the score of each method on a column."""
-    return {name: m["cells"][column]["score"] for name, m in methods(found).items() if column in m["cells"]}
-
-
-def score_table(found):
-    """Return the table of scores for people."""
-    return next(iter(comparison_sheets(found)))
+def save_groups(store, groups, wrong, size=2, **changes):
+    """Save a run whose first groups are wrong in all their samples, and the others right in all."""
+    rows = []
+    for group in range(groups):
+        for member in range(size):
+            true = "ab"[member % 2]
+            score = (1.0 if true == "b" else -1.0) * (-1 if group < wrong else 1)
+            rows.append((group % 2, f"{group}.{member}", true, score, f"P{group:02}"))
+    return save_run(store, rows, **changes)

@@ -10,7 +10,6 @@ from sklearn import metrics as sk
 
 from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
-from histokit.evaluate.compare import compare
 from histokit.evaluate.evaluate import evaluate
 from histokit.evaluate.listing import predictions, write_table
 from histokit.features import FeatureStore
@@ -248,28 +247,6 @@ def test_labels_that_the_model_does_not_know_at_all(empty):
     rows = [(0, "1", "zebra", -1.0, "P"), (0, "2", "okapi", 1.0, "P")]
     with pytest.raises(DataError, match="predicts a, b; the labels of 'toy' are okapi, zebra"):
         evaluate(empty, save_run(empty, rows))
-
-
-def test_compare_pairs_runs_on_one_split(empty):
-    rng = np.random.default_rng(0)
-    truth = [(i % 4, str(i), "ab"[i % 2], f"P{i % 20}") for i in range(80)]
-    good = [(f, i, t, (1.0 if t == "b" else -1.0), g) for f, i, t, g in truth]
-    noisy = [(f, i, t, (1.0 if t == "b" else -1.0) * (1 if rng.random() < 0.7 else -1), g) for f, i, t, g in truth]
-    ids = [save_run(empty, good, run_id="aaaa"), save_run(empty, noisy[::-1], run_id="bbbb")]
-    ids.append(save_run(empty, good, run_id="cccc", digest="other"))
-    found = compare(empty, ids, bootstrap=200)
-    (pair,) = found.pairs
-    wrong = 1 - np.mean([(row[3] > 0) == (row[2] == "b") for row in noisy])
-    assert (pair["first_runs"], pair["second_runs"], pair["groups"]) == (["aaaa"], ["bbbb"], 20)
-    assert pair["difference"] == pytest.approx(wrong)
-    assert 0 < pair["interval"][0] < wrong < pair["interval"][1]
-    assert [row["score"] for row in found.rows] == pytest.approx([1, 1 - wrong, 1])
-    assert any("several splits" in note for note in found.notes)
-    area = compare(empty, ids[:2], metric="roc_auc", bootstrap=50)
-    assert area.pairs[0]["metric"] == "roc_auc_fold_mean"
-    json.dumps(found.to_json(), allow_nan=False)
-    with pytest.raises(UsageError, match="two runs"):
-        compare(empty, ["aaaa", "aaaa"])
 
 
 def test_listing_and_files(tmp_path):

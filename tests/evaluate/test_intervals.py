@@ -1,33 +1,19 @@
-"""Bootstrap intervals, paired differences and when they are to be relied on, against the distributions they sample."""
+"""Bootstrap intervals and when they are to be relied on, against the distributions that they sample."""
 
 import pytest
 from scipy import stats
 
-from histokit.evaluate.compare import compare
+from histokit.compare.compare import compare
+from histokit.compare.sheets import comparison_sheets
 from histokit.evaluate.evaluate import evaluate
-from histokit.evaluate.tables import comparison_sheets
 from histokit.features import FeatureStore
-from tests.evaluate.made_up import save_run
+from tests.evaluate.made_up import DRAWS, save_groups, save_run
 from tests.toy import make_samples, make_store
-
-#: Enough for the quantiles below: each is four standard errors of its cumulative share from the next value.
-DRAWS = 20_000
 
 
 @pytest.fixture
 def empty(tmp_path):
     return FeatureStore(tmp_path / "store")
-
-
-def save_groups(store, groups, wrong, size=2, **changes):
-    """Save a run whose first groups are wrong in all their samples, and the others right in all."""
-    rows = []
-    for group in range(groups):
-        for member in range(size):
-            true = "ab"[member % 2]
-            score = (1.0 if true == "b" else -1.0) * (-1 if group < wrong else 1)
-            rows.append((group % 2, f"{group}.{member}", true, score, f"P{group:02}"))
-    return save_run(store, rows, **changes)
 
 
 def central(groups, right, level=0.95):
@@ -66,44 +52,6 @@ def test_another_seed_draws_anew_and_the_same_one_does_not(empty):
     assert (first["seed"], other["seed"], first["resamples"]) == (1, 2, 7)
 
 
-def test_pairs_share_their_draws(empty):
-    # Both are right in half of the groups, the second in one more: with draws of their own, some resamples would turn
-    # the difference over; with the same ones it is the share of that one group, and never negative.
-    ids = [save_groups(empty, 20, wrong, run_id=name) for name, wrong in (("aaaa", 10), ("bbbb", 9))]
-    (pair,) = compare(empty, ids, bootstrap=DRAWS).pairs
-    assert pair["difference"] == pytest.approx(-1 / 20)
-    assert pair["interval"] == pytest.approx([-stats.binom.ppf(0.975, 20, 1 / 20) / 20, 0])
-
-
-def p_of(store, groups, wrong, bootstrap):
-    ids = [save_groups(store, groups, 0, run_id="aaaa"), save_groups(store, groups, wrong, run_id="bbbb")]
-    (pair,) = compare(store, ids, bootstrap=bootstrap).pairs
-    return pair["p"]
-
-
-def test_p_of_a_difference_in_every_resample_is_the_smallest_there_is(empty):
-    # No resample of 99 lies at or below zero: 2 (1 + 0) / (1 + 99).
-    assert p_of(empty, 12, 12, 99) == pytest.approx(0.02)
-    assert p_of(empty, 12, 12, 1) == 1.0, "2 (1 + 0) / (1 + 1)"
-
-
-def test_p_is_twice_the_share_of_resamples_without_a_difference(empty):
-    # Of ten groups two are wrong in one run: a resample misses both with the probability 0.8 ** 10, all others differ.
-    assert p_of(empty, 10, 2, DRAWS) == pytest.approx(2 * 0.8**10, rel=0.05)
-
-
-def test_p_without_a_difference_is_one(empty):
-    assert p_of(empty, 10, 0, 50) == 1.0
-
-
-def test_p_does_not_depend_on_which_run_comes_first(empty):
-    ids = [save_groups(empty, 10, wrong, run_id=name) for name, wrong in (("aaaa", 1), ("bbbb", 3))]
-    (one,), (other,) = (compare(empty, order, bootstrap=500).pairs for order in (ids, ids[::-1]))
-    assert (one["first_runs"], other["first_runs"]) == (["aaaa"], ["bbbb"])
-    assert one["p"] == other["p"] < 1
-    assert one["interval"] == pytest.approx([-bound for bound in other["interval"][::-1]])
-
-
 @pytest.mark.parametrize(("groups", "reliable"), [(9, False), (10, True), (11, True)])
 def test_ten_groups_are_enough(empty, groups, reliable):
     ids = [save_groups(empty, groups, 2, run_id=name) for name in ("aaaa", "bbbb")]
@@ -130,15 +78,6 @@ def test_one_group_has_neither_interval_nor_p(empty):
     assert (pair["difference"], pair["interval"], pair["p"]) == (1, None, None)
     assert {row["interval"] for row in compared.rows} == {None}
     assert {method["cells"]["toy"]["interval"] for method in compared.methods} == {None}
-
-
-def test_two_groups_have_an_interval(empty):
-    (pair,) = compare(
-        empty, [save_groups(empty, 2, w, run_id=n) for n, w in (("aaaa", 0), ("bbbb", 1))], bootstrap=500
-    ).pairs
-    # None, one or both of the two draws are of the wrong group, with the probabilities 1/4, 1/2 and 1/4.
-    assert pair["interval"] == [0, 1]
-    assert pair["p"] == pytest.approx(2 / 4, abs=0.1)
 
 
 def test_where_a_group_is_unknown_samples_are_drawn(empty):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from histokit.evaluate.compare import compare
+from histokit.compare.compare import compare
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
 from tests.evaluate.made_up import save_run

@@ -8,13 +8,14 @@ import pytest
 from matplotlib.colors import to_hex
 
 from histokit import cli
+from histokit.compare.compare import compare, compare_scores
 from histokit.errors import UsageError
-from histokit.evaluate.compare import compare, compare_scores
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
 from histokit.figures.ranks import draw_comparison, rank_figure
 from histokit.figures.scores import draw_scores, scores_figure
-from tests.evaluate.made_up import make_record, ranked, save, save_run, with_scores
+from tests.compare.made_up import ranked, with_scores
+from tests.evaluate.made_up import make_record, save, save_run
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from histokit.evaluate.compare import Comparison
+from histokit.compare.compare import Comparison
 from histokit.layout import Pieces, Sheet, listed
 
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.

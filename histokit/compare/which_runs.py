@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from histokit.compare.run_facts import Facts, describe_runs
 from histokit.errors import UsageError
-from histokit.evaluate.facts import Facts, describe_runs
 from histokit.store import RunRecord, Store
 from histokit.store.filters import Filter
 

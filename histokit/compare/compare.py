@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from histokit.compare.caveats import cell_remarks, column_remarks, leak_remarks, run_remarks
+from histokit.compare.methods import by_run, group_methods, parse_keys, same_twice
+from histokit.compare.paired_differences import pair_differences
+from histokit.compare.ranking import rank_methods
+from histokit.compare.run_facts import Facts, describe_runs
+from histokit.compare.score_table import Cell, Table, best_of_each, cell_documents, make_table
+from histokit.compare.scored import Scored, score_runs
+from histokit.compare.table_columns import Column, column_key, make_columns
+from histokit.compare.which_runs import check_enough, pick_runs
 from histokit.errors import shortened
-from histokit.evaluate.cells import Cell, Table, best_of_each, cell_documents, make_table
-from histokit.evaluate.columns import Column, column_key, make_columns
-from histokit.evaluate.facts import Facts, describe_runs, usual_metrics
-from histokit.evaluate.methods import by_run, group_methods, parse_keys, same_twice
-from histokit.evaluate.pairs import pair_differences
-from histokit.evaluate.pick import check_enough, pick_runs
-from histokit.evaluate.ranking import rank_methods
-from histokit.evaluate.remarks import cell_remarks, column_remarks, leak_remarks, run_remarks
-from histokit.evaluate.scored import Scored, score_runs
+from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
@@ -43,7 +44,7 @@ class Comparison:
     pairs : list of dict
         Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p.
     ranking : dict, optional
-        See `histokit.evaluate.ranking.rank_methods`; None with one dataset.
+        See `histokit.compare.ranking.rank_methods`; None with one dataset.
     best_of : list of str
         The facts by whose values the best method was taken on each column; if there are any, the choice was made on
         the test samples.
@@ -95,7 +96,7 @@ def compare(
     dataset : str or sequence of str
         Only runs on these.
     where : str, optional
-        SQL over what is known of runs (`histokit.evaluate.facts.describe_runs`), such as ``classifier = 'svm'``.
+        SQL over what is known of runs (`histokit.compare.run_facts.describe_runs`), such as ``classifier = 'svm'``.
     everything : bool
         Take all stored runs.
     metric : str or mapping of dataset to str, optional

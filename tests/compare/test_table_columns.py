@@ -2,10 +2,11 @@
 
 import pytest
 
-from histokit.evaluate.compare import compare
+from histokit.compare.compare import compare
 from histokit.features import FeatureStore
 from histokit.store.records import Split, split_rows
-from tests.evaluate.made_up import methods, save, save_dataset, score_table, scores
+from tests.compare.made_up import methods, score_table, scores
+from tests.evaluate.made_up import save, save_dataset
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from histokit.evaluate.columns import Column, column_key
-from histokit.evaluate.facts import Facts
-from histokit.evaluate.methods import Methods, name_methods
-from histokit.evaluate.ranks import DECIMALS, marks, places
-from histokit.evaluate.scored import Floats, Scored
+from histokit.compare.methods import Methods, name_methods
+from histokit.compare.ranks import DECIMALS, marks, places
+from histokit.compare.run_facts import Facts
+from histokit.compare.scored import Floats, Scored
+from histokit.compare.table_columns import Column, column_key
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 
 

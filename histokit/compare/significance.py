@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.evaluate.ranks import DECIMALS, rank_scores
+from histokit.compare.ranks import DECIMALS, rank_scores
 
 Floats = NDArray[np.float64]
 

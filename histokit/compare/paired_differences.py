@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from histokit.evaluate.cells import Cell, Table
-from histokit.evaluate.columns import Column
-from histokit.evaluate.scored import Floats
+from histokit.compare.score_table import Cell, Table
+from histokit.compare.scored import Floats
+from histokit.compare.table_columns import Column
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 
 

@@ -6,8 +6,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from histokit.compare.feature_layers import (
+    FeatureLayer,
+    candidates,
+    chosen_networks,
+    feature_texts,
+    is_chosen,
+    read_feature_layers,
+)
 from histokit.errors import StoreError
-from histokit.evaluate.sources import Source, candidates, chosen_networks, feature_texts, is_chosen, read_sources
+from histokit.evaluate.pooled import usual_metrics
 from histokit.store import RunRecord, Store
 
 Facts = dict[str, Any]
@@ -41,10 +49,10 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
         only. ``features`` is the address without fingerprints and options of the network, unless runs on one dataset
         differ in these; ``tuned_by`` is the metric of a run that others on its dataset do not share.
     """
-    sources = read_sources(store, runs)
-    texts = feature_texts(runs, sources)
+    layers = read_feature_layers(store, runs)
+    texts = feature_texts(runs, layers)
     selected = _selections(store, runs)
-    found = [_facts(store, run, s, text, selected) for run, s, text in zip(runs, sources, texts, strict=True)]
+    found = [_facts(store, run, s, text, selected) for run, s, text in zip(runs, layers, texts, strict=True)]
     usual = usual_metrics(store, runs)
     tuned = {(run.dataset, run.metric) for run in runs}
     mixed = [name for name in usual if len({metric for dataset, metric in tuned if dataset == name}) > 1]
@@ -54,16 +62,8 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
     return found
 
 
-def usual_metrics(store: Store, runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return the metric of each dataset; that of its first run where the dataset is gone."""
-    metrics = {record.name: record.metric for record in store.datasets()}
-    for run in runs:
-        metrics.setdefault(run.dataset, run.metric)
-    return metrics
-
-
 def _facts(
-    store: Store, run: RunRecord, sources: Sequence[Source], features: str, selected: Mapping[str, Facts]
+    store: Store, run: RunRecord, layers: Sequence[FeatureLayer], features: str, selected: Mapping[str, Facts]
 ) -> Facts:
     given, origin = run.parameters, _origin(store, run)
     facts: Facts = {
@@ -73,9 +73,9 @@ def _facts(
         "where": given.get("where"),
         "split": run.split,
         "kind": run.kind,
-        "strategy": _strategy(origin or run, sources),
-        "network": "+".join(dict.fromkeys(source.network for source in sources)),
-        "layer": "+".join(dict.fromkeys(source.place for source in sources)),
+        "strategy": _strategy(origin or run, layers),
+        "network": "+".join(dict.fromkeys(layer.network for layer in layers)),
+        "layer": "+".join(dict.fromkeys(layer.place for layer in layers)),
         "features": features,
         "classifier": run.classifier,
         "selection": "stored" if given.get("selection") else None,
@@ -127,28 +127,28 @@ def _selections(store: Store, runs: Sequence[RunRecord]) -> dict[str, Facts]:
     return found
 
 
-def _network_count(sources: Sequence[Source]) -> int:
-    return len({(source.network, source.options) for source in sources})
+def _network_count(layers: Sequence[FeatureLayer]) -> int:
+    return len({(layer.network, layer.options) for layer in layers})
 
 
 #: Strategy → whether a run is of it; the first that fits counts.
-_STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[Source]], bool]], ...] = (
-    ("ET-FL", lambda run, sources: run.classifier == "et-fl"),
-    ("from scratch", lambda run, sources: bool(run.parameters.get("from_scratch"))),
-    ("fine-tuning", lambda run, sources: run.kind == "finetune" or any(source.tuned for source in sources)),
-    ("feature selection", lambda run, sources: bool(run.parameters.get("selection") or run.parameters.get("rfe"))),
-    ("inner layer", lambda run, sources: is_chosen(run)),
-    ("merged networks", lambda run, sources: _network_count(sources) > 1),
-    ("merged layers", lambda run, sources: len(sources) > 1 or any(source.layer == "all" for source in sources)),
-    ("last layer", lambda run, sources: any(source.last for source in sources)),
-    ("inner layer", lambda run, sources: bool(sources)),
+_STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[FeatureLayer]], bool]], ...] = (
+    ("ET-FL", lambda run, layers: run.classifier == "et-fl"),
+    ("from scratch", lambda run, layers: bool(run.parameters.get("from_scratch"))),
+    ("fine-tuning", lambda run, layers: run.kind == "finetune" or any(layer.tuned for layer in layers)),
+    ("feature selection", lambda run, layers: bool(run.parameters.get("selection") or run.parameters.get("rfe"))),
+    ("inner layer", lambda run, layers: is_chosen(run)),
+    ("merged networks", lambda run, layers: _network_count(layers) > 1),
+    ("merged layers", lambda run, layers: len(layers) > 1 or any(layer.layer == "all" for layer in layers)),
+    ("last layer", lambda run, layers: any(layer.last for layer in layers)),
+    ("inner layer", lambda run, layers: bool(layers)),
 )
 
 
-def _strategy(run: RunRecord, sources: Sequence[Source]) -> str:
+def _strategy(run: RunRecord, layers: Sequence[FeatureLayer]) -> str:
     """Return the strategy of a run in the words of Mormont et al. 2018, Table 2."""
-    name = next((name for name, fits in _STRATEGIES if fits(run, sources)), "other")
+    name = next((name for name, fits in _STRATEGIES if fits(run, layers)), "other")
     if name != "inner layer":
         return name
-    networks = chosen_networks(run) or list(dict.fromkeys(source.network for source in sources))
+    networks = chosen_networks(run) or list(dict.fromkeys(layer.network for layer in layers))
     return f"{name} {networks[0]}" if len(networks) == 1 else "chosen features"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from histokit.compare.feature_layers import shorten
+from histokit.compare.run_facts import DERIVED, OF_NO_METHOD, Facts
+from histokit.compare.scored import Scored
 from histokit.errors import UsageError, did_you_mean
-from histokit.evaluate.facts import DERIVED, OF_NO_METHOD, Facts
-from histokit.evaluate.scored import Scored
-from histokit.evaluate.sources import shorten
 from histokit.plugin.digests import canonical_json
 
 Methods = dict[str, list[Scored]]

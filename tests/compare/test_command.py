@@ -1,4 +1,4 @@
-"""The commands compare and evaluate --metric."""
+"""The command compare."""
 
 import json
 
@@ -86,23 +86,12 @@ def test_mistakes(call, arguments, code, message):
     assert "Traceback" not in err
 
 
-def test_evaluate_prints_one_metric_alone(call):
-    code, out, _ = call("evaluate", "svmA", "--metric", "roc_auc")
-    assert code == 0
-    assert "roc_auc" in out
-    assert "accuracy" not in out
-    assert "true class" not in out
-    code, out, _ = call("evaluate", "svmA", "--metric", "accuracy", "--json")
-    assert json.loads(out)["runs"][0]["metric"] == "accuracy"
-    assert call("evaluate", "svmA", "--metric", "auc")[0] == 2
-
-
 def test_the_function_of_the_same_name(store):
     found = histokit.compare(store, dataset="A", bootstrap=5)
     assert [method["method"] for method in found.methods] == ["svm", "et"]
 
 
-def test_the_commands_give_what_the_functions_give_by_default(store, call):
+def test_the_command_gives_what_the_function_gives_by_default(store, call):
     def document(*arguments):
         return json.loads(call(*arguments, "--json")[1])
 
@@ -110,6 +99,3 @@ def test_the_commands_give_what_the_functions_give_by_default(store, call):
     given = document("compare", "--all", "--seed", 1, "--bootstrap", 30, "--metric", "f1_macro", "--by", "classifier")
     asked = {"seed": 1, "bootstrap": 30, "metric": "f1_macro", "by": "classifier"}
     assert given == histokit.compare(store, everything=True, **asked).to_json()
-    for options, chosen in (([], {}), (["--by", "slide", "--bootstrap", 30], {"by": "slide", "bootstrap": 30})):
-        (found,) = histokit.evaluate(store, ["svmA"], **chosen)
-        assert document("evaluate", "svmA", *options) == {"runs": [found.to_json()]}

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from histokit.compare import significance
+from histokit.compare.ranks import rank_scores
+from histokit.compare.score_table import Table
+from histokit.compare.significance import ALPHA, ENOUGH_DATASETS, Floats
+from histokit.compare.table_columns import Column, rankable
 from histokit.errors import some
-from histokit.evaluate import significance
-from histokit.evaluate.cells import Table
-from histokit.evaluate.columns import Column, rankable
-from histokit.evaluate.ranks import rank_scores
-from histokit.evaluate.significance import ALPHA, ENOUGH_DATASETS, Floats
 
 
 def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -20,7 +20,7 @@ _LIBRARY = re.compile(r"^(timm|torchvision):")
 
 
 @dataclass(frozen=True)
-class Source:
+class FeatureLayer:
     """One layer of one network.
 
     Parameters
@@ -50,14 +50,14 @@ class Source:
         return "last" if self.last else self.layer
 
 
-def read_sources(store: Store, runs: Sequence[RunRecord]) -> list[list[Source]]:
+def read_feature_layers(store: Store, runs: Sequence[RunRecord]) -> list[list[FeatureLayer]]:
     """Return the layers that each run was trained on; none where its features are no networks'."""
     listed = [_parts(run) for run in runs]
     tables = [t for name in sorted({r.dataset for r in runs if r.features}) for t in store.feature_tables(name)]
     by_place: dict[tuple[str, str], FeatureTable] = {}
     for table in tables:
         by_place.setdefault((table.backbone, table.layer), table)
-    return [[_source(store, *part, by_place) for part in parts] for parts in listed]
+    return [[_feature_layer(store, *part, by_place) for part in parts] for parts in listed]
 
 
 def _parts(run: RunRecord) -> list[tuple[str, str, str]]:
@@ -76,14 +76,14 @@ def _parts(run: RunRecord) -> list[tuple[str, str, str]]:
     return found
 
 
-def _source(
+def _feature_layer(
     store: Store, backbone: str, layer: str, fingerprint: str, tables: dict[tuple[str, str], FeatureTable]
-) -> Source:
+) -> FeatureLayer:
     table = tables.get((backbone, layer))
     info = table.info if table else {}
     name, comma, options = backbone.partition(",")
     tuned = name.startswith(_TUNED_HERE)
-    return Source(
+    return FeatureLayer(
         network=_tuned_from(store, name) if tuned else name,
         options=comma + options + (f",{name}" if tuned else ""),
         layer=layer,
@@ -103,39 +103,39 @@ def _tuned_from(store: Store, name: str) -> str:
     return f"fine-tuned {parts[0][0].partition(',')[0]}" if parts else name
 
 
-def feature_texts(runs: Sequence[RunRecord], sources: Sequence[Sequence[Source]]) -> list[str]:
+def feature_texts(runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLayer]]) -> list[str]:
     """Return the address of each run's features, the same for what is the same on several datasets.
 
     Options of a network and fingerprints are left out unless runs on one dataset differ in them; merged layers are
     sorted, all of a network are ``all``, and those of which one was chosen are ``each``.
     """
     texts = [run.address for run in runs]
-    open_ones = [number for number, listed in enumerate(sources) if listed]
+    open_ones = [number for number, listed in enumerate(layers) if listed]
     for level in range(len(_LEVELS)):
         groups: dict[str, list[int]] = {}
         for number in open_ones:
-            texts[number] = _text(runs[number], sources[number], level)
+            texts[number] = _text(runs[number], layers[number], level)
             groups.setdefault(texts[number], []).append(number)
-        open_ones = [n for members in groups.values() if _mixed(members, runs, sources) for n in members]
+        open_ones = [n for members in groups.values() if _mixed(members, runs, layers) for n in members]
     return texts
 
 
-def _mixed(members: Sequence[int], runs: Sequence[RunRecord], sources: Sequence[Sequence[Source]]) -> bool:
+def _mixed(members: Sequence[int], runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLayer]]) -> bool:
     """Return whether runs on one dataset have features that were made in several ways."""
     made: dict[str, set[tuple[tuple[str, str], ...]]] = {}
     for number in members:
-        ways = tuple(sorted((s.options, s.fingerprint) for s in sources[number]))
+        ways = tuple(sorted((s.options, s.fingerprint) for s in layers[number]))
         made.setdefault(runs[number].dataset, set()).add(ways)
     return any(len(ways) > 1 for ways in made.values())
 
 
-def _text(run: RunRecord, sources: Sequence[Source], level: int) -> str:
+def _text(run: RunRecord, layers: Sequence[FeatureLayer], level: int) -> str:
     write = _LEVELS[level]
     if is_chosen(run) and candidates(run):
         return chosen_text(run)
-    by_network: dict[tuple[str, str], list[Source]] = {}
-    for source in sources:
-        by_network.setdefault((source.network, source.options), []).append(source)
+    by_network: dict[tuple[str, str], list[FeatureLayer]] = {}
+    for layer in layers:
+        by_network.setdefault((layer.network, layer.options), []).append(layer)
     found = []
     for listed in by_network.values():
         if is_chosen(run):
@@ -143,14 +143,14 @@ def _text(run: RunRecord, sources: Sequence[Source], level: int) -> str:
         elif len(listed) > 1 and {s.layer for s in listed} == set(listed[0].merged):
             found.append(write(listed[0], "all"))
         else:
-            found += [write(source, source.place) for source in listed]
+            found += [write(layer, layer.place) for layer in listed]
     return "+".join(sorted(set(found)))
 
 
-_LEVELS: tuple[Callable[[Source, str], str], ...] = (
-    lambda source, place: f"{source.network}/{place}",
-    lambda source, place: f"{source.network}{source.options}/{place}",
-    lambda source, place: f"{source.network}{source.options}/{place}@{source.fingerprint[:_MARK]}",
+_LEVELS: tuple[Callable[[FeatureLayer, str], str], ...] = (
+    lambda layer, place: f"{layer.network}/{place}",
+    lambda layer, place: f"{layer.network}{layer.options}/{place}",
+    lambda layer, place: f"{layer.network}{layer.options}/{place}@{layer.fingerprint[:_MARK]}",
 )
 
 

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from histokit.evaluate import resampled
-from histokit.evaluate.frame import Frame
-from histokit.evaluate.ranks import marks, places, rank_scores
-from histokit.evaluate.significance import (
+from histokit.compare import resampled
+from histokit.compare.ranks import marks, places, rank_scores
+from histokit.compare.significance import (
     compare_pairs,
     critical_difference,
     friedman,
@@ -16,6 +15,7 @@ from histokit.evaluate.significance import (
     smallest_p,
     wilcoxon,
 )
+from histokit.evaluate.frame import Frame
 from histokit.evaluate.summary import fold_mean
 
 #: AUC of four classifiers on fourteen datasets: Demšar 2006, table 6, whose ranks of the last row but one tell two

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.compare.resampled import resample_areas, resample_counts
+from histokit.compare.run_facts import Facts
 from histokit.errors import DataError
-from histokit.evaluate.facts import Facts
 from histokit.evaluate.frame import Frame, make_frame
-from histokit.evaluate.resampled import resample_areas, resample_counts
 from histokit.evaluate.summary import FOLD_AREA, draw_weights
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.scorers import defined, spread
@@ -31,7 +31,7 @@ class Scored:
     ----------
     run : RunRecord
     facts : dict
-        Of `histokit.evaluate.facts.describe_runs`.
+        Of `histokit.compare.run_facts.describe_runs`.
     metric : str
         ``roc_auc_fold_mean`` for the ROC AUC of a run over folds.
     score, fold_mean, fold_std : float, optional

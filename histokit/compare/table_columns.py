@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from histokit.evaluate.scored import Scored
+from histokit.compare.scored import Scored
 from histokit.store import RunRecord
 
 #: Dataset, target, filter.

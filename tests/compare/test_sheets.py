@@ -1,13 +1,13 @@
-"""What evaluate and compare print: each number under its head, and the same as in the document."""
+"""What compare prints: each number under its head, and the same as in the document."""
 
 import numpy as np
 import pytest
 
-from histokit.evaluate.compare import compare, compare_scores
-from histokit.evaluate.tables import comparison_sheets
+from histokit.compare.compare import compare, compare_scores
+from histokit.compare.sheets import comparison_sheets
 from histokit.features import FeatureStore
-from tests.cli.command_line import CommandLine
-from tests.evaluate.made_up import make_record, ranked, save, save_run, with_scores
+from tests.compare.made_up import ranked, with_scores
+from tests.evaluate.made_up import make_record, save, save_run
 
 
 @pytest.fixture
@@ -23,32 +23,6 @@ def by_head(sheet):
 
 def sheets(found):
     return {sheet.title.partition(" ")[0]: sheet for sheet in comparison_sheets(found)}
-
-
-def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsys):
-    histokit = CommandLine(capsys)
-    # Of a 1/2 and 2/2 are right in the folds, of b 0/0 and 1/2.
-    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (1, "3", "a", -1.0, "P"), (1, "4", "a", -2.0, "R")]
-    rows += [(1, "5", "b", 1.0, "R"), (1, "6", "b", -1.0, "Q")]
-    save_run(empty, rows)
-    found = histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30, "--json").document["runs"][0]
-    low, high = found["intervals"]["metrics"]["accuracy"]
-    lines = [
-        line.split()
-        for line in histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30).out.splitlines()
-    ]
-    titles = [" ".join(line) for line in lines]
-    assert "abcd12345678 toy net/last svm cv (6 predictions, 3 groups, 2 folds)" in titles
-    assert "samples by class, and confusion" in titles
-    # 4 of 6 are right, 1/2 and 3/4 in the folds, whose spread is 1/8.
-    assert ["accuracy", "0.6667", "0.6250", "0.1250", f"{low:.4f}", "to", f"{high:.4f}", "(unreliable)"] in lines
-    assert ["accuracy,", "always", "a", "0.6667"] in [line[:4] for line in lines]
-    assert ["balanced_accuracy,", "always", "a", "0.5000"] in [line[:4] for line in lines]
-    # Three of the four taken for a are, and three of four are taken for it; of b it is one of two.
-    table = {line[0]: line[1:] for line in lines if line and line[0] in ("a", "b")}
-    assert table["a"][:3] == ["0.7500", "0.7500", "0.7500"]
-    assert table["b"][:3] == ["0.5000", "0.5000", "0.5000"]
-    assert (table["a"][-3:], table["b"][-3:]) == (["4", "3", "1"], ["2", "1", "1"])
 
 
 def test_scores_of_one_dataset(empty):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
+from histokit.compare.feature_layers import is_chosen
+from histokit.compare.methods import method_facts
+from histokit.compare.score_table import Cell, Table
+from histokit.compare.scored import Scored
+from histokit.compare.table_columns import Column
 from histokit.errors import StoreError, some
-from histokit.evaluate.cells import Cell, Table
-from histokit.evaluate.columns import Column
-from histokit.evaluate.methods import method_facts
-from histokit.evaluate.scored import Scored
-from histokit.evaluate.sources import is_chosen
 from histokit.evaluate.summary import ENOUGH_GROUPS
 from histokit.protocol.leaks import CAN_KNOW, SAY_NOTHING, TOO_GOOD
 from histokit.store import Store

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from histokit.evaluate.compare import compare
-from histokit.evaluate.tables import comparison_sheets
+from histokit.compare.compare import compare
+from histokit.compare.sheets import comparison_sheets
 from histokit.features import FeatureStore
-from tests.evaluate.made_up import methods, ranked, save, scores
+from tests.compare.made_up import methods, ranked, scores
+from tests.evaluate.made_up import save
 
 
 @pytest.fixture

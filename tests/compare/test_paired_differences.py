@@ -1,0 +1,86 @@
+"""Paired differences and when they are to be relied on, against the distributions that they sample."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from histokit.compare.compare import compare
+from histokit.errors import UsageError
+from histokit.features import FeatureStore
+from tests.evaluate.made_up import DRAWS, save_groups, save_run
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+def test_runs_on_one_split_are_paired(empty):
+    rng = np.random.default_rng(0)
+    truth = [(i % 4, str(i), "ab"[i % 2], f"P{i % 20}") for i in range(80)]
+    good = [(f, i, t, (1.0 if t == "b" else -1.0), g) for f, i, t, g in truth]
+    noisy = [(f, i, t, (1.0 if t == "b" else -1.0) * (1 if rng.random() < 0.7 else -1), g) for f, i, t, g in truth]
+    ids = [save_run(empty, good, run_id="aaaa"), save_run(empty, noisy[::-1], run_id="bbbb")]
+    ids.append(save_run(empty, good, run_id="cccc", digest="other"))
+    found = compare(empty, ids, bootstrap=200)
+    (pair,) = found.pairs
+    wrong = 1 - np.mean([(row[3] > 0) == (row[2] == "b") for row in noisy])
+    assert (pair["first_runs"], pair["second_runs"], pair["groups"]) == (["aaaa"], ["bbbb"], 20)
+    assert pair["difference"] == pytest.approx(wrong)
+    assert 0 < pair["interval"][0] < wrong < pair["interval"][1]
+    assert [row["score"] for row in found.rows] == pytest.approx([1, 1 - wrong, 1])
+    assert any("several splits" in note for note in found.notes)
+    area = compare(empty, ids[:2], metric="roc_auc", bootstrap=50)
+    assert area.pairs[0]["metric"] == "roc_auc_fold_mean"
+    json.dumps(found.to_json(), allow_nan=False)
+    with pytest.raises(UsageError, match="two runs"):
+        compare(empty, ["aaaa", "aaaa"])
+
+
+def test_pairs_share_their_draws(empty):
+    # Both are right in half of the groups, the second in one more: with draws of their own, some resamples would turn
+    # the difference over; with the same ones it is the share of that one group, and never negative.
+    ids = [save_groups(empty, 20, wrong, run_id=name) for name, wrong in (("aaaa", 10), ("bbbb", 9))]
+    (pair,) = compare(empty, ids, bootstrap=DRAWS).pairs
+    assert pair["difference"] == pytest.approx(-1 / 20)
+    assert pair["interval"] == pytest.approx([-stats.binom.ppf(0.975, 20, 1 / 20) / 20, 0])
+
+
+def p_of(store, groups, wrong, bootstrap):
+    ids = [save_groups(store, groups, 0, run_id="aaaa"), save_groups(store, groups, wrong, run_id="bbbb")]
+    (pair,) = compare(store, ids, bootstrap=bootstrap).pairs
+    return pair["p"]
+
+
+def test_p_of_a_difference_in_every_resample_is_the_smallest_there_is(empty):
+    # No resample of 99 lies at or below zero: 2 (1 + 0) / (1 + 99).
+    assert p_of(empty, 12, 12, 99) == pytest.approx(0.02)
+    assert p_of(empty, 12, 12, 1) == 1.0, "2 (1 + 0) / (1 + 1)"
+
+
+def test_p_is_twice_the_share_of_resamples_without_a_difference(empty):
+    # Of ten groups two are wrong in one run: a resample misses both with the probability 0.8 ** 10, all others differ.
+    assert p_of(empty, 10, 2, DRAWS) == pytest.approx(2 * 0.8**10, rel=0.05)
+
+
+def test_p_without_a_difference_is_one(empty):
+    assert p_of(empty, 10, 0, 50) == 1.0
+
+
+def test_p_does_not_depend_on_which_run_comes_first(empty):
+    ids = [save_groups(empty, 10, wrong, run_id=name) for name, wrong in (("aaaa", 1), ("bbbb", 3))]
+    (one,), (other,) = (compare(empty, order, bootstrap=500).pairs for order in (ids, ids[::-1]))
+    assert (one["first_runs"], other["first_runs"]) == (["aaaa"], ["bbbb"])
+    assert one["p"] == other["p"] < 1
+    assert one["interval"] == pytest.approx([-bound for bound in other["interval"][::-1]])
+
+
+def test_two_groups_have_an_interval(empty):
+    (pair,) = compare(
+        empty, [save_groups(empty, 2, w, run_id=n) for n, w in (("aaaa", 0), ("bbbb", 1))], bootstrap=500
+    ).pairs
+    # None, one or both of the two draws are of the wrong group, with the probabilities 1/4, 1/2 and 1/4.
+    assert pair["interval"] == [0, 1]
+    assert pair["p"] == pytest.approx(2 / 4, abs=0.1)

@@ -1,0 +1,74 @@
+"""What the command evaluate prints: each number under its head, and the same as in the document."""
+
+import json
+
+import pytest
+
+import histokit
+from histokit import cli
+from histokit.features import FeatureStore
+from tests.cli.command_line import CommandLine
+from tests.evaluate.made_up import save, save_dataset, save_run
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+
+    def run(*arguments):
+        code = cli.run([str(a) for a in arguments])
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsys):
+    histokit = CommandLine(capsys)
+    # Of a 1/2 and 2/2 are right in the folds, of b 0/0 and 1/2.
+    rows = [(0, "1", "a", -1.0, "P"), (0, "2", "a", 1.0, "Q"), (1, "3", "a", -1.0, "P"), (1, "4", "a", -2.0, "R")]
+    rows += [(1, "5", "b", 1.0, "R"), (1, "6", "b", -1.0, "Q")]
+    save_run(empty, rows)
+    found = histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30, "--json").document["runs"][0]
+    low, high = found["intervals"]["metrics"]["accuracy"]
+    lines = [
+        line.split()
+        for line in histokit.ok("--store", empty.uri, "evaluate", "abcd", "--bootstrap", 30).out.splitlines()
+    ]
+    titles = [" ".join(line) for line in lines]
+    assert "abcd12345678 toy net/last svm cv (6 predictions, 3 groups, 2 folds)" in titles
+    assert "samples by class, and confusion" in titles
+    # 4 of 6 are right, 1/2 and 3/4 in the folds, whose spread is 1/8.
+    assert ["accuracy", "0.6667", "0.6250", "0.1250", f"{low:.4f}", "to", f"{high:.4f}", "(unreliable)"] in lines
+    assert ["accuracy,", "always", "a", "0.6667"] in [line[:4] for line in lines]
+    assert ["balanced_accuracy,", "always", "a", "0.5000"] in [line[:4] for line in lines]
+    # Three of the four taken for a are, and three of four are taken for it; of b it is one of two.
+    table = {line[0]: line[1:] for line in lines if line and line[0] in ("a", "b")}
+    assert table["a"][:3] == ["0.7500", "0.7500", "0.7500"]
+    assert table["b"][:3] == ["0.5000", "0.5000", "0.5000"]
+    assert (table["a"][-3:], table["b"][-3:]) == (["4", "3", "1"], ["2", "1", "1"])
+
+
+def test_evaluate_prints_one_metric_alone(empty, call):
+    save(empty, "A", 18, run_id="svmA000")
+    code, out, _ = call("evaluate", "svmA", "--metric", "roc_auc")
+    assert code == 0
+    assert "roc_auc" in out
+    assert "accuracy" not in out
+    assert "true class" not in out
+    code, out, _ = call("evaluate", "svmA", "--metric", "accuracy", "--json")
+    assert json.loads(out)["runs"][0]["metric"] == "accuracy"
+    assert call("evaluate", "svmA", "--metric", "auc")[0] == 2
+
+
+def test_the_command_gives_what_the_function_gives_by_default(empty, call):
+    save_dataset(empty, "A")
+    save(empty, "A", 18, run_id="svmA000")
+    for options, chosen in (([], {}), (["--by", "slide", "--bootstrap", 30], {"by": "slide", "bootstrap": 30})):
+        (found,) = histokit.evaluate(empty, ["svmA"], **chosen)
+        assert json.loads(call("evaluate", "svmA", *options, "--json")[1]) == {"runs": [found.to_json()]}
