@@ -107,7 +107,7 @@ def cut_forward(network: str, weights: str, precision: str, chosen: Sequence[str
     """histokit's own network on one preprocessed batch again and again, at its own batch size; `count` images."""
     import torch
 
-    from histokit.extract.network import CutNetwork
+    from histokit.networks.cut_network import CutNetwork
     from histokit.plugin.manager import registry
     from histokit.store.allocator import kept_memory
 
@@ -132,7 +132,7 @@ def read_and_resize(network: str, images: Path) -> Work:
     """Reading and resizing alone, as histokit does it; the seconds of all cores, not of the clock."""
     import torch
 
-    from histokit.extract.transform import Transform
+    from histokit.networks.transform import Transform
     from histokit.plugin import read_image
     from histokit.plugin.manager import registry
 

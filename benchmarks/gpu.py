@@ -23,7 +23,7 @@ def network_alone(backbone: str, precision: str, device: str, count: int) -> Wor
     """Push batches that are on the device already through the network; about `count` images."""
     import torch
 
-    from histokit.extract.network import CutNetwork
+    from histokit.networks.cut_network import CutNetwork
     from histokit.plugin.manager import registry
 
     set_threads(cores())

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
 from histokit.backbones.cuts import Step, layer_of, outline
-from histokit.backbones.lean_imports import compiler_deferred, uninitialised
 from histokit.backbones.library_weights import LibraryWeights
 from histokit.errors import DataError, PluginError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.checkpoint import load_states, read_states
+from histokit.plugin.lean_imports import compiler_deferred, uninitialised
 from histokit.plugin.weights import (
     random_seed,
     seeded,
@@ -87,6 +87,12 @@ class LibraryBackbone(LibraryWeights):
     def licence(self) -> str | None:  # type: ignore[override]
         """Licence of the weights."""
         return self.row.licence if self.row else self._library_licence()
+
+    @cached_property
+    def operations(self) -> tuple[float, int] | None:  # type: ignore[override]
+        """Billions of multiplications and additions for one image, and its side."""
+        row = self.row
+        return None if row is None or row.operations is None else (row.operations, row.preprocess.size)
 
     @cached_property
     def info(self) -> Mapping[str, Any]:  # type: ignore[override]

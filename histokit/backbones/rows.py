@@ -36,6 +36,8 @@ class Row:
         Of the weights.
     licence : str
         Of the weights.
+    operations : float, optional
+        Billions of multiplications and additions for one image of the preprocessing's size.
     info : mapping
         ``description``, ``features`` (width of the last layer) and ``gated``.
     """
@@ -48,6 +50,7 @@ class Row:
     preprocess: Preprocess
     source: Source
     licence: str
+    operations: float | None
     info: Mapping[str, Any]
 
     @property
@@ -79,6 +82,7 @@ def _row(entry: Mapping[str, Any]) -> Row:
         preprocess=Preprocess.from_json(entry.get("preprocess", {})),
         source=source,
         licence=entry["licence"],
+        operations=entry.get("operations"),
         info={**info, "gated": entry.get("gated", False)},
     )
 

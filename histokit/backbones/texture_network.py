@@ -9,7 +9,7 @@ from skimage.color import rgb2hed, rgb2hsv
 from skimage.feature import graycomatrix, graycoprops, local_binary_pattern
 from torch import Tensor, nn
 
-from histokit.backbones.texture import COLUMNS, DISTANCES, PROPERTIES, RADII, points
+from histokit.backbones.texture_columns import COLUMNS, DISTANCES, PROPERTIES, RADII, points
 
 Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]

@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from histokit.backbones.cuts import Step, layer_of, trunk_cuts
-from histokit.backbones.lean_imports import library
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling, Preprocess
+from histokit.plugin.lean_imports import library
 from histokit.plugin.weights import Source
 
 if TYPE_CHECKING:

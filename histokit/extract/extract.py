@@ -9,17 +9,17 @@ from functools import partial
 from typing import Any
 
 from histokit.errors import UsageError, shortened
-from histokit.extract.memory import capped, check_batch, input_shape, machine_memory
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
-from histokit.extract.requests import as_texts, check_options, preprocess_by_backbone, weights_by_backbone
-from histokit.extract.resolve import resolve_backbone
-from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.ingested import open_files
+from histokit.networks.memory import capped, check_batch, input_shape, machine_memory
+from histokit.networks.requests import as_texts, check_options, preprocess_by_backbone, weights_by_backbone
+from histokit.networks.resolve import resolve_backbone
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.reading.ingested_files import open_files
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 from histokit.store.vectors import store_dtype as known_dtype
@@ -269,8 +269,9 @@ def _compute(
     from histokit.extract.claims import Claims
     from histokit.extract.feed import run_workers
     from histokit.extract.work import Work
-    from histokit.extract.worker import NetworkWorker, choose_device
+    from histokit.extract.worker import NetworkWorker
     from histokit.extract.writer import Writer
+    from histokit.networks.devices import choose_device
     from histokit.store.allocator import kept_memory
 
     store.ingested(record, "samples").verify()

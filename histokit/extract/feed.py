@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
-from histokit.features.ingested import IngestedFiles
-from histokit.features.reader import READ_BYTES, ReadResult, read_sample, read_samples
 from histokit.plugin import Sample
+from histokit.reading.ingested_files import IngestedFiles
+from histokit.reading.reader import READ_BYTES, ReadResult, read_sample, read_samples
 
 _CHUNK = 64
 

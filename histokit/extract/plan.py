@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from histokit.errors import PluginError, StoreError, some
 from histokit.extract.claims import Claim
-from histokit.extract.resolved import ResolvedBackbone
 from histokit.extract.samples import Samples
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Layer
 from histokit.store import DatasetRecord, Store
 from histokit.store.digest_columns import GrowingKeys, stream, take_vectors

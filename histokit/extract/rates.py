@@ -11,40 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histokit.extract.plan import BackbonePlan, TablePlan
-from histokit.extract.resolved import ResolvedBackbone
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.digests import digest_json
-from histokit.plugin.manager import split_backbone_name
 from histokit.store import Store
 
-#: Billions of multiplications and additions for one image at the side it is curated for, whole network, counted
-#: with torch.utils.flop_counter.
-OPERATIONS = {
-    "densenet201": (4.29, 224),
-    "h-optimus-0": (304.2, 224),
-    "h-optimus-1": (304.2, 224),
-    "h0-mini": (23.5, 224),
-    "inception_resnet_v2": (13.2, 299),
-    "inception_v3": (5.71, 299),
-    "kaiko-b16": (17.6, 224),
-    "kaiko-b8": (78.2, 224),
-    "kaiko-l14": (82.3, 224),
-    "kaiko-s16": (4.60, 224),
-    "kaiko-s8": (22.4, 224),
-    "lunit-s8": (22.4, 224),
-    "mobilenet_v1": (0.57, 224),
-    "prov-gigapath": (228.1, 224),
-    "resnet50": (4.09, 224),
-    "squeezenet1_1": (0.35, 224),
-    "uni": (61.6, 224),
-    "uni2-h": (185.5, 224),
-    "vgg16": (15.5, 224),
-    "vgg19": (19.6, 224),
-    "virchow": (167.4, 224),
-    "virchow2": (170.1, 224),
-}
-
-#: Of these a second, float32: what a processor's core, and a GPU of a workstation, reach on such networks, reading
-#: and writing included. Meant to tell minutes from days.
+#: Billions of multiplications and additions a second, float32: what a processor's core, and a GPU of a workstation,
+#: reach on such networks, reading and writing included. Meant to tell minutes from days.
 _EACH_CORE = 15.0
 _EACH_GPU = 3_000.0
 _HALF_PRECISION_ON_GPU = 2.5
@@ -74,10 +46,9 @@ def estimate(store: Store, plan: BackbonePlan, device: str, precision: str) -> E
     known = store.remembered(_key(plan, device, precision))
     if known is not None:
         return Estimate(known["seconds"] / known["images"], "measured")
-    name = split_backbone_name(plan.backbone.name)[0]
-    if name not in OPERATIONS:
+    if plan.backbone.operations is None:
         return None
-    operations, side = OPERATIONS[name]
+    operations, side = plan.backbone.operations
     asked = device.partition(":")[0]
     on_gpu = asked == "cuda" or (asked == "auto" and Path("/proc/driver/nvidia/version").exists())
     speed = _EACH_CORE * (os.cpu_count() or 1)

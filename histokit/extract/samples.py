@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.extract.lookup import Lookup, Positions
-from histokit.features.reader import rebuild_sample
 from histokit.plugin import Sample
+from histokit.reading.reader import rebuild_sample
 from histokit.store import DatasetRecord, Store
 from histokit.store.digest_columns import DIGEST, as_digests
 from histokit.store.fingerprints import row_key

@@ -11,43 +11,20 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError
-from histokit.extract.memory import check_batch, input_shape, machine_memory
-from histokit.extract.network import CutNetwork
 from histokit.extract.plan import BackbonePlan
-from histokit.extract.transform import TooLargeError, Transform
 from histokit.extract.writer import Writer
-from histokit.features.reader import READ_BYTES, ReadResult
+from histokit.networks.cut_network import CutNetwork
+from histokit.networks.memory import check_batch, input_shape, machine_memory
+from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.manager import registry
+from histokit.reading.reader import READ_BYTES, ReadResult
 
 #: Shape and micrometres per pixel of images, and an image by its content.
 _Size = tuple[tuple[int, ...], float | None]
 _Read = tuple[bytes, ReadResult]
 
-_DEVICES = ("cpu", "cuda")
-
 #: Batches whose vectors are still on their way from a GPU: it never waits for the writer, nor the other way round.
 _IN_FLIGHT = 4
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is CUDA where there is one.
-
-    Raises
-    ------
-    UsageError
-        If the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in _DEVICES:
-        raise UsageError(f"There is no device {name!r} for networks.", next="Use auto, cpu or cuda.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
-    return device
 
 
 class _Queue:
@@ -84,7 +61,7 @@ class NetworkWorker:
     device : torch.device
     precision : str
     batch_size : int, optional
-        From `histokit.extract.network.BATCH_SIZES` where not given.
+        From `histokit.networks.cut_network.BATCH_SIZES` where not given.
     writer : Writer
     """
 

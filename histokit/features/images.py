@@ -15,11 +15,11 @@ from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.features.addresses import IMAGES
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.ingested import IngestedFiles, open_files
-from histokit.features.reader import ReadResult, read_samples, rebuild_sample
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
 from histokit.plugin.remarks import RemarkTally
+from histokit.reading.ingested_files import IngestedFiles, open_files
+from histokit.reading.reader import ReadResult, read_samples, rebuild_sample
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, PROBLEM_SCHEMA
 

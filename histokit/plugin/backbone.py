@@ -245,6 +245,9 @@ class Backbone:
         Whose preprocessing it is, in words such as ``of net.json``; shown to the user.
     undeclared : sequence of str
         Fields of the preprocessing that nobody tells for these weights, and that have to be asked for.
+    operations : tuple of float and int, optional
+        Billions of multiplications and additions for one image, and the side of that image in pixels; by these, how
+        long an extraction takes is estimated before one ran.
     """
 
     name: str
@@ -256,6 +259,7 @@ class Backbone:
     version: str = "1"
     preprocess_origin: str = ""
     undeclared: Sequence[str] = ()
+    operations: tuple[float, int] | None = None
 
     @property
     def weights_notes(self) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from os import PathLike
@@ -153,9 +154,12 @@ class GuardedBackbone:
                 "arguments": dict(self.backbone.file_arguments),
                 "undeclared": list(self.backbone.undeclared),
                 "notes": list(self.backbone.weights_notes),
+                "operations": self.backbone.operations,
             }
         if not isinstance(found["name"], str):
             raise self._wrong("name", f"{shown(found['name'])} in place of a text")
+        if not _is_operations(found["operations"]):
+            raise self._wrong("operations", f"{shown(found['operations'])} in place of (billions, side) or None")
         for key, value in found.items():
             try:
                 canonical_json(value)
@@ -192,3 +196,10 @@ class GuardedBackbone:
         if not isinstance(count, int) or count < 0:
             raise self._wrong("prefix_tokens()", f"{shown(count)} in place of a count")
         return count
+
+
+def _is_operations(value: Any) -> bool:
+    if value is None:
+        return True
+    pair = isinstance(value, Sequence) and len(value) == 2
+    return pair and all(isinstance(number, int | float) and 0 < number < math.inf for number in value)

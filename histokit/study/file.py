@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError
-from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
 from histokit.files import refuse_odd, refuse_remote
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Dataset
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError, UsageError
-from histokit.extract.requests import as_texts, check_options
-from histokit.extract.resolve import resolve_backbone
-from histokit.extract.resolved import ResolvedBackbone
 from histokit.features import FeatureStore
+from histokit.networks.requests import as_texts, check_options
+from histokit.networks.resolve import resolve_backbone
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs
@@ -152,7 +152,7 @@ def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
     unknown = [layer for layer in resolved.chosen if layer.module not in curated and layer.name not in stored]
     if not unknown:
         return
-    from histokit.extract.network import check_module
+    from histokit.networks.cut_network import check_module
 
     request = RANDOM if resolved.weights != "none" else resolved.request
     backbone = registry().backbone(resolved.name, request)

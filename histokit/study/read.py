@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean, some
-from histokit.extract.requests import check_options
+from histokit.networks.requests import check_options
 from histokit.protocol.classifiers import check_class_weight, classifier
 from histokit.protocol.grids import make_grid
 from histokit.study.file import Method, Study, open_study_store, read_toml

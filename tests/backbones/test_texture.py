@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from histokit.backbones.texture import COLUMNS
+from histokit.backbones.texture_columns import COLUMNS
 from histokit.backbones.texture_network import TextureNetwork, binary_patterns, co_occurrences, stain_statistics
 from histokit.errors import UsageError
 from histokit.plugin.manager import registry

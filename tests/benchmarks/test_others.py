@@ -112,7 +112,7 @@ def test_gpu_says_that_there_is_none(tmp_path: Path, run: Any, monkeypatch: pyte
 def test_gpu_compares_end_to_end_with_the_network(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu
 
-    from histokit.extract.network import CutNetwork
+    from histokit.networks.cut_network import CutNetwork
 
     monkeypatch.setattr(gpu, "SIZE", 64)
     monkeypatch.setattr(CutNetwork, "batch_size", lambda *_: 2)

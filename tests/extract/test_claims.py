@@ -173,7 +173,7 @@ import sys, time
 from pathlib import Path
 import histokit
 from histokit.extract import work
-from histokit.extract.network import CutNetwork
+from histokit.networks.cut_network import CutNetwork
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
 from histokit.plugin.testing import added_plugin

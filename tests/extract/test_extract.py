@@ -16,9 +16,9 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.extract.extract import Extraction
-from histokit.extract.network import CutNetwork
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
+from histokit.networks.cut_network import CutNetwork
 from histokit.plugin import read_image
 from histokit.plugin.weights import seeded
 

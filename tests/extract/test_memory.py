@@ -16,11 +16,11 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit.extract.claims import Claims
 from histokit.extract.plan import plan_backbone
-from histokit.extract.resolve import resolve_backbone
 from histokit.extract.samples import Samples
 from histokit.extract.work import Work
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
+from histokit.networks.resolve import resolve_backbone
 from histokit.store.vectors import insert_vectors
 
 SYNTHETIC = {"slides": 1, "per_slide": 1, "size": 16}

@@ -12,9 +12,9 @@ from raw_images import ORIENTATION, page, tiff
 import histokit
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
-from histokit.features import ingested as ingested_module
 from histokit.ingest import ingest as ingest_module
 from histokit.plugin import dataset as dataset_module
+from histokit.reading import ingested_files as ingested_module
 
 GREY = np.random.default_rng(0).integers(0, 256, (24, 16), dtype=np.uint8)
 DARK = GREY.astype(np.uint16) * 16

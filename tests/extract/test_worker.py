@@ -11,8 +11,8 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 from histokit import extract, ingest
-from histokit.extract.network import CutNetwork
 from histokit.features import FeatureStore
+from histokit.networks.cut_network import CutNetwork
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from sklearn.svm import LinearSVC
 
 from histokit.errors import DataError, UsageError
 from histokit.features.images import Images
-from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Dataset
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.estimators import dump, fit, load, scores
 from histokit.protocol.grids import make_grid
 from histokit.protocol.leaf_frequencies import LeafFrequencySVM
+from histokit.reading.ingested_files import IngestedFiles
 
 SMALL = {"trees": 3, "min_leaf": 20, "k": 50, "windows": 640, "C": 1.0}
 

@@ -51,7 +51,7 @@ def test_features_that_cannot_be_made_again_are_an_error(
     store: FeatureStore, run_id: str, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
-    monkeypatch.setattr("histokit.extract.resolved.RESIZE_ENGINE", "another")
+    monkeypatch.setattr("histokit.networks.resolved.RESIZE_ENGINE", "another")
     with pytest.raises(StoreError, match=r"resize_engine: torch-uint8-antialias-1 → another"):
         histokit.predict(store, run_id, "p1")
     for table in store.feature_tables("d"):

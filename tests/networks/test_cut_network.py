@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from histokit.extract.network import CutNetwork, whole_float32
+from histokit.networks.cut_network import CutNetwork
+from histokit.networks.devices import whole_float32
 from histokit.plugin import Backbone, Layer, Preprocess
 
 CPU = torch.device("cpu")

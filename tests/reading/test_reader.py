@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from histokit.features import reader
-from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.images import Pixels
+from histokit.reading import reader
+from histokit.reading.ingested_files import IngestedFiles
 
 
 class Counting(Dataset):

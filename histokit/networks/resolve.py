@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError, UsageError
-from histokit.extract.resolved import ResolvedBackbone
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_bytes, digest_file, digest_json
 from histokit.plugin.guarded_backbone import GuardedBackbone, registered_backbone
@@ -22,7 +22,7 @@ from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
 
 #: Named anew when other weights, layers or preprocessing are found for a request.
-_MEMORY = 3
+_MEMORY = 4
 
 _LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
 
@@ -100,6 +100,7 @@ def resolve_backbone(
         origin="as asked for" if whole else known["origin"],
         changes=changes.to_texts() if isinstance(changes, Preprocess) else dict(changes),
         notes=tuple(known["notes"]),
+        operations=tuple(known["operations"]) if known["operations"] else None,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageOps
 
 from histokit.errors import UsageError
-from histokit.extract.transform import Transform
+from histokit.networks.transform import Transform
 from histokit.plugin import Preprocess
 
 Pixels = npt.NDArray[np.uint8]

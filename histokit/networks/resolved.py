@@ -47,6 +47,8 @@ class ResolvedBackbone:
         What a file beside the weights says of how the network is built, where it decides.
     notes : tuple of str
         What is to be known of the weights.
+    operations : tuple of float and int, optional
+        Billions of multiplications and additions for one image, and its side.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ResolvedBackbone:
     changes: Mapping[str, str] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    operations: tuple[float, int] | None = None
 
     @property
     def weights_used(self) -> str:

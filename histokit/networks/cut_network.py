@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.extract.folding import fold_batch_norm
+from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.folding import fold_batch_norm
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 #: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
 #: overflow; never found by timing, so that the same command gives the same bits.
@@ -57,7 +55,7 @@ class CutNetwork:
         self._guarded = GuardedBackbone(backbone)
         network = self._guarded.build().eval().requires_grad_(False)
         self.device = device
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.layers = list(layers)
         self.prefix_tokens = self._guarded.prefix_tokens(network)
         self._vectors: dict[str, Tensor] = {}
@@ -153,17 +151,6 @@ class CutNetwork:
     def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Push a batch through the network and wait for the vectors: name of layer → (N, d) float32 array."""
         return {name: vectors.cpu().numpy() for name, vectors in self.forward(batch).items()}
-
-
-@contextmanager
-def whole_float32(device: torch.device) -> Iterator[None]:
-    """Keep convolutions from rounding float32 to 10 bits, which is torch's default on recent GPUs."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = before and device.type != "cuda"
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _fold(network: nn.Module, guarded: GuardedBackbone, cut: Sequence[str]) -> dict[str, nn.Module]:

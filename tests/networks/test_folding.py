@@ -9,7 +9,7 @@ import torch
 from timm.layers import BatchNormAct2d, ScaledStdConv2d
 from torch import Tensor, nn
 
-from histokit.extract.folding import fold_batch_norm
+from histokit.networks.folding import fold_batch_norm
 
 
 class Net(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from histokit.backbones.lean_imports import compiler_deferred
+from histokit.plugin.lean_imports import compiler_deferred
 
 _CONVOLUTIONS = ("convolution", "_convolution")
 _NORMALISATIONS = ("native_batch_norm", "_native_batch_norm_legit_no_training")

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histokit.errors import HistokitError
-from histokit.features.ingested import IngestedFiles
 from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
 from histokit.plugin.remarks import Remark, collected_remarks
+from histokit.reading.ingested_files import IngestedFiles
 from histokit.store.records import SAMPLE_FIELDS
 
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.

@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from histokit.backbones.lean_imports import uninitialised
+from histokit.plugin.lean_imports import uninitialised
 from histokit.plugin.manager import registry
 
 

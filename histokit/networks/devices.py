@@ -1,0 +1,46 @@
+"""The devices and the precisions that networks run in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from histokit.errors import UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_DEVICES = ("cpu", "cuda")
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is CUDA where there is one.
+
+    Raises
+    ------
+    UsageError
+        If the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in _DEVICES:
+        raise UsageError(f"There is no device {name!r} for networks.", next="Use auto, cpu or cuda.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
+    return device
+
+
+@contextmanager
+def whole_float32(device: torch.device) -> Iterator[None]:
+    """Keep convolutions from rounding float32 to 10 bits, which is torch's default on recent GPUs."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = before and device.type != "cuda"
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -1,0 +1,1 @@
+"""From samples to pixels: files as they were ingested, decoded ahead."""
