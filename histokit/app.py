@@ -152,6 +152,8 @@ def _warn_of_broken_plugins() -> None:
     if manager is not None and manager.registry.cache_info().currsize:
         for plugin in manager.registry().broken:
             console.warn(str(plugin))
+            if console.state.debug:
+                streams.write("stderr", plugin.traceback())
 
 
 def run(arguments: list[str]) -> int:
@@ -192,9 +194,6 @@ def _answered(arguments: list[str], as_json: bool) -> int:
         return ExitCode.OK
     except typer.Exit as done:
         return done.exit_code
-    except SystemExit as done:
-        # Typer's own, after it answered the shell about completion.
-        return int(done.code or 0)
     except HistokitError as error:
         _unless_interrupted(error)
         if "--debug" in arguments:
@@ -205,7 +204,9 @@ def _answered(arguments: list[str], as_json: bool) -> int:
     except BrokenPipeError:
         streams.abandon(sys.stdout)
         return ExitCode.OK
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         _unless_interrupted(error)
         if isinstance(error, OSError) and error.errno in _OF_PATHS:
             path = shortened(os.fsdecode(error.filename or ""))
@@ -215,13 +216,13 @@ def _answered(arguments: list[str], as_json: bool) -> int:
         return _bug(error, as_json)
 
 
-def _unless_interrupted(error: Exception) -> None:
+def _unless_interrupted(error: BaseException) -> None:
     """Raise where Ctrl-C was pressed: libraries tell of it as of errors of many kinds."""
     if interruption.state.came:
         raise KeyboardInterrupt from error
 
 
-def _bug(error: Exception, as_json: bool) -> int:
+def _bug(error: BaseException, as_json: bool) -> int:
     streams.write("stderr", traceback.format_exc())
     message = f"A bug in histokit: {type(error).__name__}: {error}"
     return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)
@@ -243,7 +244,10 @@ def _invoke(arguments: list[str]) -> None:
     _check_text(arguments)
     app = build_app()
     if "_HISTOKIT_COMPLETE" in os.environ:
-        app(arguments, prog_name="histokit")
+        try:
+            app(arguments, prog_name="histokit")
+        except SystemExit as answered:
+            raise typer.Exit(int(answered.code or 0)) from answered
     # Typer's own main would answer an interruption and a closed pipe in its own way.
     command = typer.main.get_command(app)
     with command.make_context("histokit", arguments) as context:

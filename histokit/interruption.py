@@ -61,6 +61,11 @@ def answer_in_order() -> None:
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
+def may_have_come() -> bool:
+    """Return whether a KeyboardInterrupt may be Ctrl-C: else whoever raised it made it up."""
+    return state.came or signal.getsignal(signal.SIGINT) is not _interrupt
+
+
 def no_more(code: int) -> None:
     """Let Ctrl-C end the process with its own code: all is done."""
     _replace(_interrupt, lambda *_: os._exit(code))

@@ -21,6 +21,9 @@ _ANSWER = "histokit-plain"
 #: Streams that were closed when the process began.
 _CLOSED: set[str] = set()
 
+#: Where the streams of the process lead, under numbers that nothing else closes, and in which encoding.
+_SPARE: dict[str, tuple[int, str]] = {}
+
 #: Turn what follows around on the screen.
 _BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
 
@@ -62,10 +65,29 @@ def keep_stdout() -> int:
     """
     sys.stdout.flush()
     # Not inherited by other processes.
-    number = os.dup(1)
-    sys.stdout = open(number, "w", encoding=sys.stdout.encoding, errors=_ANSWER)  # noqa: SIM115
+    _SPARE.update(stdout=(os.dup(1), sys.stdout.encoding), stderr=(os.dup(2), sys.stderr.encoding))
+    sys.stdout = _opened("stdout")
     os.dup2(2, 1)
-    return number
+    return _SPARE["stdout"][0]
+
+
+def _opened(name: str) -> Any:
+    number, encoding = _SPARE[name]
+    return open(os.dup(number), "w", encoding=encoding, errors=_ANSWER, buffering=1 if name == "stderr" else -1)
+
+
+def reopened(name: str, stream: Any) -> Any:
+    """Return a stream of the process, opened anew where it has been closed and its file is known."""
+    return _opened(name) if name in _SPARE and getattr(stream, "closed", False) else stream
+
+
+def reopen_files() -> None:
+    """Let the files 1 and 2 lead to stderr where they have been closed, before another file takes the number."""
+    for number in (1, 2) if "stderr" in _SPARE else ():
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(_SPARE["stderr"][0], number)
 
 
 def width(stream: Any) -> int | None:
@@ -106,9 +128,10 @@ def write(name: str, text: str) -> None:
     UsageError
         If stdout cannot be written for another reason, such as a full disk, or because nobody opened it.
     """
-    stream = getattr(sys, name)
     if name == "stdout" and name in _CLOSED and text:
         raise unwritten(OSError(errno.EBADF, "standard output is closed"))
+    stream = reopened(name, getattr(sys, name))
+    setattr(sys, name, stream)
     if stream is None:
         return
     try:

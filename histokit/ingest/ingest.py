@@ -12,12 +12,13 @@ import pyarrow as pa
 
 from histokit.datasets.alike import alike_notes
 from histokit.datasets.walk import as_text
-from histokit.errors import DataError, HistokitError, PluginError, UsageError
+from histokit.errors import DataError, HistokitError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.before import check_moved, check_plugin, forget_absences
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
+from histokit.plugin.declared import plain
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
@@ -71,13 +72,17 @@ def ingest(
     store = open_store(store)
     check_name(name)
     dataset = plugin if isinstance(plugin, Dataset) else registry().make_dataset(plugin, root, options or {})
+    guarded = Guarded(dataset)
+    guarded.check()
     before = store.find_dataset(name)
     dataset.root = dataset.root.resolve()
     _check_path(dataset.root)
-    check_metric(dataset.metric)
+    try:
+        check_metric(dataset.metric)
+    except UsageError as error:
+        raise guarded.mistake("metric", error) from error
     if before is not None and not replace:
         check_plugin(before, dataset)
-    guarded = Guarded(dataset)
     dataset.state = guarded.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
@@ -153,16 +158,17 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
 
 
 def _plain_options(dataset: Dataset) -> dict[str, Any]:
-    return {key: _plain(value) for key, value in dataset.options.items()}
+    return {key: plain(value) for key, value in dataset.options.items()}
 
 
 def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> DatasetRecord:
     classes = dataset.classes or sorted(label for label in table.labels if label is not None)
     if dataset.positive is not None and dataset.positive not in classes:
-        raise UsageError(
+        error = UsageError(
             f"The positive class {dataset.positive!r} is not among the classes {', '.join(classes)}.",
             next="Name one of them.",
         )
+        raise table.guarded.mistake("positive", error)
     entry = registry().datasets.get(dataset.name, [])
     return DatasetRecord(
         name=name,
@@ -181,7 +187,7 @@ def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> 
         state=dataset.state,
         count=len(rows),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=(*dataset.warnings, *_alike(dataset, rows)),
+        warnings=(*table.guarded.warnings(), *_alike(dataset, rows)),
         labels={label or "": number for label, number in sorted(table.labels.items(), key=lambda item: item[0] or "")},
         problems=len(table.problems),
         reader=READER_REVISION,
@@ -196,19 +202,7 @@ def _alike(dataset: Dataset, rows: pa.Table) -> Iterator[str]:
             yield from alike_notes(what, rows.column(column).to_pylist(), unit=column != "label")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def _published(name: str, dataset: Dataset, order: int, split: str, published: PublishedSplit) -> Split:
-    wrong = {row.role for row in published.rows} - {"train", "val", "test"}
-    if wrong:
-        raise PluginError(
-            f"The split {split!r} of plugin {dataset.name!r} has the unknown role {sorted(wrong)[0]!r}.",
-            next="Roles are train, val and test.",
-        )
     rows = split_rows((row.repeat, row.fold, row.sample_id, row.role) for row in published.rows)
     group = published.group if published.leaks else published.group or dataset.group
     # The first one that does not leak is the default, so the order counts.

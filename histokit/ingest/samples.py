@@ -13,6 +13,7 @@ import pyarrow as pa
 from histokit.errors import DataError, PluginError, did_you_mean
 from histokit.ingest.files import FileDigests
 from histokit.plugin import Dataset, Sample
+from histokit.plugin.calls import shown_value
 from histokit.plugin.guarded import Guarded
 from histokit.store.fingerprints import content_digest
 from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
@@ -50,7 +51,7 @@ class SampleTable:
         batches = []
         iterator = self._rows(name)
         while rows := list(islice(iterator, _ROWS_PER_BATCH)):
-            batches.append(_batch(rows, self.schema))
+            batches.append(self._batch(rows))
             progress(len(self._ids), len(self._ids), f"{self.digests.read} files read")
         if not batches:
             raise DataError(
@@ -94,15 +95,11 @@ class SampleTable:
                 next=f"{did_you_mean(sample.label, classes)}The classes are: {', '.join(classes)}.",
             )
         if sample.mpp is not None and not 0 < sample.mpp < inf:
+            given = "" if self.guarded.caller.ours else f" {self.guarded.caller.owner} gave it in samples()."
             raise DataError(
-                f"The sample {sample.id!r} has {sample.mpp} micrometres per pixel.", next="Give more than 0, or none."
+                f"The sample {sample.id!r} has {sample.mpp} micrometres per pixel.{given}",
+                next="Give more than 0, or none.",
             )
-        for column in sample.metadata:
-            if column not in self.dataset.columns:
-                raise PluginError(
-                    f"The sample {sample.id!r} has the metadata {column!r}, which the plugin does not declare.",
-                    next="Add it to `columns` in the plugin.",
-                )
         group = self.dataset.group
         if group is not None and sample.metadata.get(group) is None:
             raise DataError(
@@ -110,9 +107,31 @@ class SampleTable:
                 next=f"Give every sample a {group}, or name another group.",
             )
 
+    def _batch(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        """Return rows as a batch; where metadata are not what `columns` declares, the first that is not is named."""
+        try:
+            return pa.RecordBatch.from_pylist(rows, schema=self.schema)
+        except Exception as error:
+            for row in rows:
+                for column, kind in self.dataset.columns.items():
+                    if not _fits(row[column], self.schema.field(column).type):
+                        value = f"{column}={shown_value(row[column])}"
+                        what = f"the metadata {value}, which are not of the declared types ({kind.__name__})"
+                        about = f"the sample {row['id']!r}"
+                        raise self.guarded.caller.wrong("samples()", what, about) from error
+            raise
+
     def problem_table(self) -> pa.Table:
         """Return the samples whose files cannot be read."""
         return pa.Table.from_pylist(self.problems, schema=PROBLEM_SCHEMA)
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    try:
+        pa.array([value], kind)
+    except Exception:
+        return False
+    return True
 
 
 def _schema(dataset: Dataset) -> pa.Schema:
@@ -134,12 +153,3 @@ def _schema(dataset: Dataset) -> pa.Schema:
                 next=f"{did_you_mean(name, dataset.columns)}The columns are: {', '.join(dataset.columns) or 'none'}.",
             )
     return pa.schema([*SAMPLE_FIELDS, *columns])
-
-
-def _batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
-    try:
-        return pa.RecordBatch.from_pylist(rows, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise PluginError(
-            f"The metadata do not have the declared types: {error}", next="Mend `columns` in the plugin."
-        ) from error

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from histokit.errors import HistokitError, PluginError
+from histokit import interruption, streams
+from histokit.errors import ExitCode, HistokitError, PluginError, shortened
+from histokit.plugin.digests import canonical_json
+from histokit.plugin.kept_streams import kept_streams
 
 T = TypeVar("T")
 
@@ -19,21 +22,10 @@ PATIENCE = 10.0
 
 _END = object()
 
+#: What a plugin may tell of as histokit does: the user's mistakes.
+_OF_USERS = (ExitCode.USAGE, ExitCode.PLUGIN, ExitCode.DATA, ExitCode.STORE, ExitCode.LEAKAGE)
 
-class _Here(threading.local):
-    """How many calls into plugins the thread is in."""
-
-    inside = 0
-
-
-class _Router:
-    """A standard output that is standard error inside calls into plugins."""
-
-    def __init__(self, real: Any):
-        self.real = real
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(sys.stderr if _here.inside else self.real, name)
+_LONGEST_TEXT = 1_000
 
 
 class _Watch:
@@ -58,13 +50,11 @@ class _Watch:
             for key, (since, text) in list(self.calls.items()):
                 if key not in told and time.monotonic() - since > PATIENCE:
                     told.add(key)
-                    print(f"warning: {text} has not come back for {PATIENCE:.0f} s; Ctrl-C ends it", file=sys.stderr)
+                    late = f"{text} has not come back for {PATIENCE:.0f} s"
+                    streams.write("stderr", f"warning: {late}; Ctrl-C ends it\n")
             told &= self.calls.keys()
 
 
-_here = _Here()
-_lock = threading.Lock()
-_count = 0
 _numbers = itertools.count()
 _watch = _Watch()
 
@@ -93,22 +83,38 @@ def plugin_call(
         In place of whatever the plugin raises, `SystemExit` included; errors of histokit that it raises go through,
         and so does Ctrl-C.
     """
-    where = f"{method}{f' for {about}' if about else ''}"
+    where = _place(method, about)
     key = _watch.begin(f"{where} of {owner[0].lower() + owner[1:]}") if watched else None
     try:
-        with _printing_to_stderr():
+        with kept_streams():
             yield
-    except (HistokitError, KeyboardInterrupt):
-        raise
     except through:
         raise
     except BaseException as error:
+        if _is_of_users(error) or (type(error) is KeyboardInterrupt and interruption.may_have_come()):
+            raise
         raise PluginError(
             f"{owner} failed in {where}: {shown_error(error)}.", next="Tell its author; --debug shows the traceback."
         ) from error
     finally:
         if key is not None:
             del _watch.calls[key]
+
+
+def _place(method: str, about: str) -> str:
+    return f"{method}{f' for {about}' if about else ''}"
+
+
+def _is_of_users(error: BaseException) -> bool:
+    """Whether an error is one of histokit's, and can be told as such."""
+    if not isinstance(error, HistokitError):
+        return False
+    try:
+        texts = isinstance(error.message, str) and isinstance(error.next, str)
+        canonical_json(error.to_json()).encode()
+        return texts and any(error.code is code for code in _OF_USERS)
+    except BaseException:
+        return False
 
 
 def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
@@ -123,41 +129,69 @@ def plugin_items(owner: str, method: str, items: Iterable[T]) -> Iterator[T]:
         yield cast(T, item)
 
 
-@contextmanager
-def _printing_to_stderr() -> Iterator[None]:
-    global _count
-    with _lock:
-        _count += 1
-        if not isinstance(sys.stdout, _Router):
-            sys.stdout = cast(Any, _Router(sys.stdout))
-    _here.inside += 1
-    try:
-        yield
-    finally:
-        _here.inside -= 1
-        with _lock:
-            _count -= 1
-            if not _count and isinstance(sys.stdout, _Router):
-                sys.stdout = sys.stdout.real
+@dataclass(frozen=True)
+class Caller:
+    """Calls what a plugin defines, and says of what it gives wrongly that it is the plugin's.
+
+    Parameters
+    ----------
+    owner : str
+        The plugin and its distribution, as messages name them.
+    ours : bool
+        Whether it is one of histokit's own, whose errors stay what they are.
+    advice : str
+        What to do about what it gives wrongly.
+    """
+
+    owner: str
+    ours: bool = False
+    advice: str = "Tell its author."
+
+    def call(self, method: str, about: str = "", **how: Any) -> AbstractContextManager[None]:
+        """Call a method; see `plugin_call`."""
+        return nullcontext() if self.ours else plugin_call(self.owner, method, about, **how)
+
+    def items(self, method: str, items: Iterable[T]) -> Iterator[T]:
+        """Return what a method yields; see `plugin_items`."""
+        return iter(items) if self.ours else plugin_items(self.owner, method, items)
+
+    def wrong(self, method: str, what: str, about: str = "") -> PluginError:
+        """Return what to tell of what a method gave."""
+        return PluginError(f"{self.owner} gave {what} in {_place(method, about)}.", next=self.advice)
+
+    def check(self, method: str, value: Any, kind: str, fits: bool) -> None:
+        """Raise where what a method gave is not of the kind that it has to be.
+
+        Raises
+        ------
+        PluginError
+        """
+        if not fits:
+            raise self.wrong(method, f"{shown(value)} in place of {kind}")
 
 
 def shown_error(error: BaseException) -> str:
     """Return the class and the text of what a plugin raised, whose text may fail itself."""
     try:
-        text = str(error)
-    except Exception as failed:
+        text = _plain(str(error))
+    except BaseException as failed:
         text = f"its text cannot be had ({type(failed).__name__})"
     return f"{type(error).__name__}: {text}".rstrip(": .")
 
 
 def shown(value: Any) -> str:
     """Return the type of what a plugin gave and the beginning of its representation, which may fail itself."""
-    return f"{type(value).__name__} {shown_value(value)}"[:80]
+    return shortened(f"{type(value).__name__} {shown_value(value)}")
 
 
 def shown_value(value: Any) -> str:
-    """Return the representation of what a plugin gave, which may fail itself."""
+    """Return the beginning of the representation of what a plugin gave, which may fail itself."""
     try:
-        return repr(value)
-    except Exception as failed:
+        return shortened(_plain(repr(value)))
+    except BaseException as failed:
         return f"(whose representation cannot be had: {type(failed).__name__})"
+
+
+def _plain(text: str) -> str:
+    """Return a text that can be written and stored, and that is not longer than a page."""
+    return shortened(text, _LONGEST_TEXT).encode("utf-8", "backslashreplace").decode()

@@ -24,7 +24,7 @@ def list_plugins() -> None:
             for entry in entries:
                 document = {"kind": kind, "name": name, "module": entry.module, "distribution": entry.distribution}
                 documents.append({**document, "state": state})
-    broken = [{"module": b.module, "distribution": b.distribution, "reason": b.reason} for b in found.broken]
+    broken = [plugin.to_json() for plugin in found.broken]
     columns = ["kind", "name", "module", "distribution", "state"]
     rows = [[d[c] for c in columns] for d in documents]
     console.table(columns, rows, {"plugins": documents, "broken": broken})

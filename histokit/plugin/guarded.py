@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from histokit.errors import PluginError
-from histokit.plugin.calls import plugin_call, plugin_items, shown, shown_value
-from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample, SplitRow
+from histokit.errors import HistokitError, UsageError
+from histokit.plugin.calls import shown, shown_error, shown_value
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
+from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared
 from histokit.plugin.digests import DIGEST_BYTES, canonical_json
-from histokit.plugin.manager import registry
+from histokit.plugin.manager import dataset_caller
+from histokit.plugin.names import SPLIT_NAME, is_split_name
+from histokit.plugin.sample_fields import WrongValueError, is_whole, plain_sample
 
 _TEXTS = (str, type(None))
-_NUMBERS = (int, float, type(None))
 
 
 class Guarded:
@@ -29,20 +30,25 @@ class Guarded:
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
-        entries = registry().datasets.get(dataset.name, [])
-        self.owner = f"The dataset class {type(dataset).__name__!r}"
-        if entries:
-            self.owner = f"The dataset plugin {dataset.name!r} of {entries[0].distribution}"
-        self._ours = bool(entries) and not entries[0].third_party
+        self.caller = dataset_caller(type(dataset))
 
-    def _call(self, method: str, about: str = "") -> AbstractContextManager[None]:
-        return nullcontext() if self._ours else plugin_call(self.owner, method, about)
+    def check(self) -> None:
+        """Look at the attributes.
 
-    def _wrong(self, method: str, what: str, about: str = "") -> PluginError:
-        where = f"{method}{f' for {about}' if about else ''}"
-        return PluginError(
-            f"{self.owner} gave {what} in {where}.", next="Tell its author, or see: histokit plugins check"
-        )
+        Raises
+        ------
+        PluginError
+            If one of them is not what it has to be.
+        """
+        if not self.caller.ours:
+            check_declared(self.caller, self.dataset)
+
+    def mistake(self, attribute: str, error: UsageError) -> HistokitError:
+        """Return whose mistake the value of an attribute is: the user's who gave it as an option, or the plugin's."""
+        if self.caller.ours or getattr(self.dataset, attribute) in self.dataset.options.values():
+            return error
+        value = shown_value(getattr(self.dataset, attribute))
+        return self.caller.wrong(f"its attribute {attribute}", f"{value}: {error.message} {error.next}")
 
     def fit(self) -> Any:
         """Return what `Dataset.fit` returns.
@@ -52,12 +58,12 @@ class Guarded:
         PluginError
             If it cannot be kept as JSON.
         """
-        with self._call("fit()"):
+        with self.caller.call("fit()"):
             state = self.dataset.fit()
         try:
-            canonical_json(state)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise self._wrong("fit()", f"what JSON cannot hold ({error})") from error
+            canonical_json(state).encode()
+        except Exception as error:
+            raise self.caller.wrong("fit()", f"what JSON cannot hold ({shown_error(error)})") from error
         return state
 
     def samples(self) -> Iterator[Sample]:
@@ -68,17 +74,40 @@ class Guarded:
         PluginError
             If one of them is none, or has a field of another type.
         """
-        with self._call("samples()"):
+        with self.caller.call("samples()"):
             found = self.dataset.samples()
-        items = found if self._ours else plugin_items(self.owner, "samples()", found)
+        items = self.caller.items("samples()", found)
+        if self.caller.ours:
+            yield from items
+            return
+        columns, files = dict(self.dataset.columns), type(self.dataset).read is Dataset.read
         for number, sample in enumerate(items):
-            about = f"sample {number}"
-            if not isinstance(sample, Sample):
-                raise self._wrong("samples()", f"{shown(sample)} in place of a Sample", about)
-            wrong = next(_wrong_fields(sample), None)
-            if wrong is not None:
-                raise self._wrong("samples()", wrong, f"{about} ({shown_value(sample.id)})")
-            yield _with_plain_box(sample)
+            yield self._plain(number, sample, columns, files)
+
+    def _plain(self, number: int, sample: Any, columns: Mapping[str, type], files: bool) -> Sample:
+        about = f"sample {number}"
+        # An object may lie about its class.
+        if not issubclass(type(sample), Sample):
+            raise self.caller.wrong("samples()", f"{shown(sample)} in place of a Sample", about)
+        try:
+            return plain_sample(sample, columns, files)
+        except WrongValueError as error:
+            about = f"{about} ({shown_value(sample.id)})"
+            raise self.caller.wrong("samples()", str(error), about) from error
+        except BaseException:
+            with self.caller.call("samples()", about):
+                raise
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what the user should know of the data, once all samples were there.
+
+        Raises
+        ------
+        PluginError
+            If they are no texts.
+        """
+        check_attributes(self.caller, self.dataset, [each for each in ATTRIBUTES if each.name == "warnings"])
+        return tuple(self.dataset.warnings)
 
     def splits(self) -> dict[str, PublishedSplit]:
         """Return the published splits by name.
@@ -88,29 +117,32 @@ class Guarded:
         PluginError
             If they are none.
         """
-        with self._call("splits()"):
+        with self.caller.call("splits()"):
             found = self.dataset.splits()
             found = dict(found) if isinstance(found, Mapping) else found
-        if not isinstance(found, dict):
-            raise self._wrong("splits()", f"{shown(found)} in place of name → PublishedSplit")
-        return {name: self._split(name, split) for name, split in found.items()}
+        if type(found) is not dict:
+            raise self.caller.wrong("splits()", f"{shown(found)} in place of name → PublishedSplit")
+        return dict(self._split(name, split) for name, split in found.items())
 
-    def _split(self, name: Any, split: Any) -> PublishedSplit:
-        if not isinstance(name, str) or not isinstance(split, PublishedSplit):
-            raise self._wrong("splits()", f"{shown(split)} in place of a PublishedSplit", shown_value(name))
-        with self._call("splits()", f"{name!r}"):
+    def _split(self, name: Any, split: Any) -> tuple[str, PublishedSplit]:
+        name = str.__str__(name) if issubclass(type(name), str) else name
+        if type(name) is not str or not is_split_name(name):
+            raise self.caller.wrong("splits()", f"the name {shown_value(name)}: names are of {SPLIT_NAME}")
+        about = f"the split {name!r}"
+        if not issubclass(type(split), PublishedSplit):
+            raise self.caller.wrong("splits()", f"{shown(split)} in place of a PublishedSplit", about)
+        with self.caller.call("splits()", about):
             rows = [SplitRow(*row) for row in split.rows]
-        for row in rows:
-            if not (_is_whole(row.repeat) and _is_whole(row.fold) and isinstance(row.sample_id, str)):
-                raise self._wrong("splits()", f"the row {shown_value(tuple(row))}", f"{name!r}")
-            if not isinstance(row.role, str):
-                raise self._wrong("splits()", f"the role {shown_value(row.role)}, which is no text", f"{name!r}")
-        if not isinstance(split.leaks, _TEXTS):
-            raise self._wrong("splits()", f"leaks={shown_value(split.leaks)}, which is no text", f"{name!r}")
-        columns = (*RESERVED_COLUMNS, *self.dataset.columns)
-        if split.group is not None and split.group not in columns:
-            raise self._wrong("splits()", f"the group {shown_value(split.group)}, which is no column", f"{name!r}")
-        return replace(split, rows=[row._replace(repeat=int(row.repeat), fold=int(row.fold)) for row in rows])
+            wrong = next(filter(None, map(_wrong_row, rows)), None)
+            if wrong is not None:
+                raise self.caller.wrong("splits()", wrong, about)
+            if not isinstance(split.leaks, _TEXTS):
+                raise self.caller.wrong("splits()", f"leaks={shown_value(split.leaks)}, which is no text", about)
+            columns = (*RESERVED_COLUMNS, *self.dataset.columns)
+            if split.group is not None and split.group not in columns:
+                raise self.caller.wrong("splits()", f"the group {shown_value(split.group)}, which is no column", about)
+        rows = [row._replace(repeat=int(row.repeat), fold=int(row.fold)) for row in rows]
+        return name, replace(split, rows=rows)
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return what `Dataset.pixel_key` returns.
@@ -121,10 +153,10 @@ class Guarded:
             If it is not bytes.
         """
         about = f"the sample {sample.id!r}"
-        with self._call("pixel_key()", about):
+        with self.caller.call("pixel_key()", about):
             key = self.dataset.pixel_key(sample)
-        if not isinstance(key, bytes):
-            raise self._wrong("pixel_key()", f"{shown(key)} in place of bytes", about)
+        if not issubclass(type(key), bytes):
+            raise self.caller.wrong("pixel_key()", f"{shown(key)} in place of bytes", about)
         return key
 
     def file_digest(self, path: Path) -> bytes:
@@ -136,54 +168,22 @@ class Guarded:
         PluginError
             If it is not of 16 bytes.
         """
-        try:
-            with self._call("file_digest()", str(path)):
-                digest = self.dataset.file_digest(path)
-        except PluginError as error:
-            if isinstance(error.__cause__, OSError):
-                raise error.__cause__ from None
-            raise
-        if not isinstance(digest, bytes) or len(digest) != DIGEST_BYTES:
-            raise self._wrong("file_digest()", f"{shown(digest)} in place of {DIGEST_BYTES} bytes", str(path))
+        with self.caller.call("file_digest()", str(path), through=(OSError,)):
+            digest = self.dataset.file_digest(path)
+        if not issubclass(type(digest), bytes) or len(digest) != DIGEST_BYTES:
+            raise self.caller.wrong("file_digest()", f"{shown(digest)} in place of {DIGEST_BYTES} bytes", str(path))
         return digest
 
     def read(self, sample: Sample) -> Any:
         """Return what `Dataset.read` returns."""
-        with self._call("read()", f"the sample {sample.id!r}"):
+        with self.caller.call("read()", f"the sample {sample.id!r}"):
             return self.dataset.read(sample)
 
 
-def _wrong_fields(sample: Sample) -> Iterator[str]:
-    """Yield what is wrong with the types of a sample's fields."""
-    if not isinstance(sample.id, str):
-        yield f"the id {shown_value(sample.id)}, which is no text"
-    if not isinstance(sample.image, tuple) or not all(isinstance(path, str) for path in sample.image):
-        yield f"the image {shown_value(sample.image)}, which is no tuple of paths as texts"
-    for name in ("part", "label"):
-        if not isinstance(getattr(sample, name), _TEXTS):
-            yield f"the {name} {shown_value(getattr(sample, name))}, which is no text"
-    if sample.mpp is not None and (isinstance(sample.mpp, bool) or not isinstance(sample.mpp, _NUMBERS)):
-        yield f"the mpp {shown_value(sample.mpp)}, which is no number"
-    box = sample.box
-    if box is not None and not (_is_sequence(box) and len(box) == 4 and all(_is_whole(side) for side in box)):
-        yield f"the box {shown_value(box)}, which is not x, y, width, height in whole pixels"
-    elif box is not None and (box[2] < 1 or box[3] < 1):
-        yield f"the box {shown_value(box)}, which holds no pixel"
-    if not isinstance(sample.metadata, Mapping):
-        yield f"the metadata {shown_value(sample.metadata)}, which are no mapping"
-
-
-def _with_plain_box(sample: Sample) -> Sample:
-    """Return a sample whose box has Python's integers: those of numpy are not written as JSON."""
-    if sample.box is None or all(type(side) is int for side in sample.box):
-        return sample
-    x, y, width, height = map(int, sample.box)
-    return replace(sample, box=(x, y, width, height))
-
-
-def _is_sequence(value: Any) -> bool:
-    return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | Mapping)
-
-
-def _is_whole(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and abs(int(value)) < 1 << 31
+def _wrong_row(row: SplitRow) -> str | None:
+    """Return what is wrong with a row of a split."""
+    if not (is_whole(row.repeat) and is_whole(row.fold) and isinstance(row.sample_id, str)):
+        return f"the row {shown_value(tuple(row))}"
+    if not isinstance(row.role, str) or row.role not in get_args(Role):
+        return f"the role {shown_value(row.role)}; roles are train, val and test"
+    return None

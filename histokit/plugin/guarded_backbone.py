@@ -13,7 +13,8 @@ from histokit.errors import PluginError
 from histokit.plugin.backbone import Backbone, Layer, Preprocess
 from histokit.plugin.calls import plugin_call, shown
 from histokit.plugin.digests import canonical_json
-from histokit.plugin.manager import Registered, registry, split_backbone_name
+from histokit.plugin.manager import registry, split_backbone_name
+from histokit.plugin.registered import Registered
 
 if TYPE_CHECKING:
     from torch import nn

@@ -24,8 +24,11 @@ from histokit.plugin.wholeness import is_whole
 Box = tuple[int, int, int, int]
 Pixels = npt.NDArray[np.uint8]
 
+#: Pixels of what goes through a network at once: as many as Pillow opens without fearing a bomb.
+LARGEST_IMAGE = 178_956_970
+
 #: Pixels of a box that leaves its image: so many, or so many times those of the image, are no mistake.
-_SMALL_CROP, _LARGEST_RATIO, _LARGEST_CROP = 1 << 22, 16, 178_956_970
+_SMALL_CROP, _LARGEST_RATIO = 1 << 22, 16
 
 _RECENT_IMAGES = 4
 _RECENT_BYTES = 256 << 20
@@ -189,7 +192,7 @@ def crop(image: Pixels, box: Box) -> Pixels:
         )
     if min(x, y, rows_left - height, columns_left - width) >= 0:
         return image[y : y + height, x : x + width].copy()
-    if width * height > min(_LARGEST_CROP, max(_SMALL_CROP, _LARGEST_RATIO * image.shape[0] * image.shape[1])):
+    if width * height > min(LARGEST_IMAGE, max(_SMALL_CROP, _LARGEST_RATIO * image.shape[0] * image.shape[1])):
         raise DataError(
             f"The box {box} is too large for an image of {image.shape[1]} × {image.shape[0]} pixels.",
             next="Check the coordinates: a box is x, y, width and height in pixels.",

@@ -16,59 +16,13 @@ import pluggy
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
-from histokit.plugin.calls import plugin_call, shown_error, shown_value
+from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
-
-BUILTIN = ("histokit.datasets", "histokit.backbones")
+from histokit.plugin.names import fault_of
+from histokit.plugin.options import convert_options
+from histokit.plugin.registered import BUILTIN, BrokenPlugin, Registered, collector
 
 _ADDED: list[tuple[str, str, Callable[[], Any]]] = []
-
-
-@dataclass(frozen=True)
-class Registered:
-    """A name that a plugin registered.
-
-    Parameters
-    ----------
-    name : str
-    load : callable
-    module : str
-        The module or entry point that registered it.
-    distribution : str
-        Name and version of the installed distribution.
-    names : callable, optional
-        Lists what a prefix has.
-    about : mapping, optional
-        Facts for listings: ``about``, ``licence``.
-    """
-
-    name: str
-    load: Callable[..., Any]
-    module: str
-    distribution: str
-    names: Callable[[], Iterable[str]] | None = None
-    about: Mapping[str, Any] | None = None
-
-    @property
-    def third_party(self) -> bool:
-        """Whether it does not come with histokit."""
-        return self.module not in BUILTIN
-
-
-@dataclass(frozen=True)
-class BrokenPlugin:
-    """A plugin that could not be loaded, and why."""
-
-    module: str
-    distribution: str
-    reason: str
-
-    def __str__(self) -> str:
-        package = self.distribution.split(" ")[0]
-        return (
-            f"Plugin {self.module!r} of {self.distribution} is broken and was left out: {self.reason}. "
-            f"Update it, or remove it with: pip uninstall {package}"
-        )
 
 
 @dataclass
@@ -79,6 +33,7 @@ class Registry:
     backbones: dict[str, list[Registered]] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
     plugins: list[tuple[str, str]] = field(default_factory=list)
+    classes: dict[type, Registered] = field(default_factory=dict)
 
     def dataset(self, name: str) -> type[Dataset]:
         """Return the class of a dataset plugin.
@@ -91,9 +46,8 @@ class Registry:
         entry = self._find(self.datasets, name, "dataset plugin", "histokit list plugins")
         cls = _load(entry, "dataset plugin")
         if not (isinstance(cls, type) and issubclass(cls, Dataset)):
-            raise _broken(entry, "dataset plugin", f"its loader returned {shown_value(cls)} instead of a Dataset class")
-        if not cls.name:
-            cls.name = name
+            raise _broken(entry, "dataset plugin", f"its loader returned {shown(cls)} instead of a Dataset class")
+        self.classes[cls] = entry
         return cls
 
     def open_dataset(self, plugin: str, root: str, options: Mapping[str, Any], state: Any) -> Dataset:
@@ -117,7 +71,7 @@ class Registry:
         request = BackboneRequest(join_backbone_name(base, options), model, options, weights)
         backbone = _load(entry, "backbone", request)
         if not isinstance(backbone, Backbone):
-            raise _broken(entry, "backbone", f"its loader returned {shown_value(backbone)} instead of a Backbone")
+            raise _broken(entry, "backbone", f"its loader returned {shown(backbone)} instead of a Backbone")
         return backbone
 
     def find_backbone(self, name: str) -> Registered:
@@ -134,11 +88,23 @@ class Registry:
         UsageError
             If an option is unknown, missing or cannot be converted.
         """
-        cls, entry = self.dataset(plugin), self.datasets[plugin][0]
-        if not entry.third_party:
-            return cls.from_options(root, options)
-        with plugin_call(f"The dataset plugin {plugin!r} of {entry.distribution}", "its constructor"):
-            return cls.from_options(root, options)
+        cls = self.dataset(plugin)
+        caller = dataset_caller(cls)
+        with caller.call("its constructor"):
+            converted = convert_options(cls.__init__, options, f"dataset plugin {plugin!r}")
+            dataset = cls.from_options(root, converted)
+        caller.check("its constructor", dataset, "a Dataset", isinstance(dataset, Dataset))
+        with caller.call("its attribute name"):
+            # A name that is another class's, from which this one is derived, says nothing of this one.
+            if not vars(dataset).get("name", vars(cls).get("name")):
+                dataset.name = plugin
+            caller.check(
+                "its attribute name",
+                dataset.name,
+                f"the name that it is registered as, {plugin!r}",
+                isinstance(dataset.name, str) and dataset.name == plugin,
+            )
+        return dataset
 
     def names_behind(self, prefix: str) -> list[str]:
         """Return all names behind a prefix such as ``timm:``.
@@ -155,8 +121,16 @@ class Registry:
             layers = f"The layers of {name}: histokit list layers {name}" if name in self.backbones else ""
             hint = layers or f"{did_you_mean(prefix, known)}Prefixes are {', '.join(known)}."
             raise PluginError(f"There is no prefix {prefix!r} of backbones.", next=hint)
-        names = self.find_backbone(prefix).names
-        return [f"{prefix}{name}" for name in names()] if names else []
+        entry = self.find_backbone(prefix)
+        if entry.names is None:
+            return []
+        caller = Caller(_owner(entry, "backbone"), ours=not entry.third_party)
+        with caller.call("names()"):
+            found = entry.names()
+        listed = list(caller.items("names()", found))
+        for name in listed:
+            caller.check("names()", name, "a text", isinstance(name, str) and not fault_of(name))
+        return [f"{prefix}{name}" for name in listed]
 
     def _find(self, table: dict[str, list[Registered]], name: str, what: str, listing: str) -> Registered:
         entries = table.get(name, [])
@@ -170,8 +144,29 @@ class Registry:
                 next=f"Remove one of them, for instance with: pip uninstall {package}",
             )
         hint = did_you_mean(name, table)
-        left_out = f" (Left out as broken: {', '.join(b.module for b in self.broken)}.)" if self.broken else ""
-        raise PluginError(f"There is no {what} {name!r}.{left_out}", next=f"{hint}See: {listing}")
+        raise self.unknown(f"There is no {what} {name!r}.", f"{hint}See: {listing}")
+
+    def unknown(self, message: str, next: str) -> PluginError:
+        """Return what to tell of a name that nobody registered: maybe a plugin that is left out would have."""
+        if not self.broken:
+            return PluginError(message, next=next)
+        left_out = "; ".join(f"{b.module} of {b.distribution}: {b.reason}" for b in self.broken)
+        details = {"broken": [plugin.to_json() for plugin in self.broken]}
+        return PluginError(f"{message} (Left out as broken: {left_out}.)", next=next, details=details)
+
+
+def dataset_caller(cls: type[Dataset]) -> Caller:
+    """Return by whom the methods of a dataset class are called."""
+    entry = registry().classes.get(cls)
+    ours = cls.__module__.partition(".")[0] == "histokit"
+    if entry is None:
+        return Caller(f"The dataset class {cls.__name__!r}", ours, "Mend it; histokit.plugin.testing checks it.")
+    advice = f"Tell its author, or see: histokit plugins check {entry.name}"
+    return Caller(f"The dataset plugin {entry.name!r} of {entry.distribution}", ours, advice)
+
+
+def _owner(entry: Registered, what: str) -> str:
+    return f"The {what} {entry.name!r} of {entry.distribution} ({entry.module})"
 
 
 def split_backbone_name(name: str) -> tuple[str, dict[str, str]]:
@@ -197,8 +192,7 @@ def join_backbone_name(base: str, options: dict[str, str]) -> str:
 def _load(entry: Registered, what: str, *arguments: Any) -> Any:
     if not entry.third_party:
         return entry.load(*arguments)
-    owner = f"The {what} {entry.name!r} of {entry.distribution} ({entry.module})"
-    with plugin_call(owner, "its loader"):
+    with plugin_call(_owner(entry, what), "its loader"):
         return entry.load(*arguments)
 
 
@@ -240,31 +234,19 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             with plugin_call(f"Plugin {module!r} of {distribution}", "its import"):
                 manager.register(load(), name=module)
                 manager.check_pending()
-                manager.hook.register_datasets(register=_collector(datasets, module, distribution))
-                manager.hook.register_backbones(register=_collector(backbones, module, distribution))
+                manager.hook.register_datasets(register=collector(datasets, module, distribution))
+                manager.hook.register_backbones(register=collector(backbones, module, distribution))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             error = error.__cause__ or error
-            found.broken.append(BrokenPlugin(module, distribution, shown_error(error)))
+            found.broken.append(BrokenPlugin(module, distribution, shown_error(error), error))
             continue
         found.plugins.append((module, distribution))
         for table, entries in ((found.datasets, datasets), (found.backbones, backbones)):
             for entry in entries:
                 table.setdefault(entry.name, []).append(entry)
     return found
-
-
-def _collector(entries: list[Registered], module: str, distribution: str) -> Callable[..., None]:
-    def register(
-        name: str,
-        load: Callable[..., Any],
-        names: Callable[[], Iterable[str]] | None = None,
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        entries.append(Registered(name, load, module, distribution, names, about))
-
-    return register
 
 
 def _builtin() -> Iterable[tuple[str, str, Callable[[], Any]]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.protocol.splits import AUTOMATIC, make_split
 from histokit.store.records import Split
 
@@ -66,7 +67,7 @@ def split(
     Raises
     ------
     UsageError
-        If it is not said how, a column is unknown, or the name is that of a split that `train` makes itself.
+        If it is not said how, a column is unknown, or the name is not allowed or that of a split that `train` makes.
     DataError
         If there are no labels, or too few groups.
     LeakageError
@@ -74,6 +75,7 @@ def split(
     StoreError
         If there is no such dataset.
     """
+    check_split_name(name)
     # `train` without a split uses cv: under that name a hold-out would quietly take the place of the ten folds.
     if name in AUTOMATIC:
         raise UsageError(
@@ -99,3 +101,14 @@ def split(
     )
     store.save_split(made, before)
     return made
+
+
+def check_split_name(name: str) -> None:
+    """Raise unless a split may be called by a name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not is_split_name(name):
+        raise UsageError(f"The split name {name!r} is not allowed.", next=f"Use {SPLIT_NAME}.")

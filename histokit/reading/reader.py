@@ -11,7 +11,8 @@ import numpy as np
 
 from histokit.errors import HistokitError
 from histokit.plugin import Sample
-from histokit.plugin.images import Pixels
+from histokit.plugin.calls import shown_error
+from histokit.plugin.images import LARGEST_IMAGE, Pixels
 from histokit.plugin.remarks import Remark, collected_remarks
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.store.records import SAMPLE_FIELDS
@@ -86,24 +87,35 @@ def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResu
         return ReadResult(position, None, sample.mpp, error.message)
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
-        return ReadResult(position, None, sample.mpp, f"{type(error).__name__}: {error}")
+        return ReadResult(position, None, sample.mpp, shown_error(error))
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
-    channels, bits = len(files.dataset.channels), files.dataset.bits
-    if bits is not None and isinstance(pixels, np.ndarray) and pixels.dtype == np.uint16:
-        if pixels.size and pixels.max() >> bits:
-            reason = f"read() gave {pixels.max()}, more than the {bits} bits that the dataset declares"
-            return ReadResult(position, None, sample.mpp, reason)
+    bits = files.dataset.bits
+    wrong = _wrong_pixels(pixels, len(files.dataset.channels), bits)
+    if wrong is not None:
+        reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").message
+        return ReadResult(position, None, sample.mpp, reason)
+    if bits is not None and pixels.dtype == np.uint16:
         pixels = (pixels >> (bits - 8)).astype(np.uint8)
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
-        given = getattr(pixels, "dtype", type(pixels).__name__)
-        reason = f"read() gave {given} of shape {np.shape(pixels)}, not uint8 of (H, W, C)"
-        return ReadResult(position, None, sample.mpp, reason)
-    if pixels.shape[2] != channels or not pixels.size:
-        reason = f"read() gave pixels of shape {pixels.shape} for {channels} channels"
-        return ReadResult(position, None, sample.mpp, reason)
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))
+
+
+def _wrong_pixels(pixels: Any, channels: int, bits: int | None) -> str | None:
+    """Return what was given in place of pixels, or none where they are what they have to be."""
+    # An object may lie about its class.
+    if not issubclass(type(pixels), np.ndarray):
+        return f"{type(pixels).__name__} in place of an array of (H, W, C)"
+    deep = bits is not None and pixels.dtype == np.uint16
+    if pixels.ndim != 3 or not (deep or pixels.dtype == np.uint8):
+        return f"{pixels.dtype} of shape {pixels.shape}, not uint8 of (H, W, C)"
+    if pixels.shape[2] != channels or not pixels.size:
+        return f"pixels of shape {pixels.shape} for {channels} channels"
+    if pixels.shape[0] * pixels.shape[1] > LARGEST_IMAGE:
+        return f"pixels of shape {pixels.shape}: up to {LARGEST_IMAGE:,} are taken at once"
+    if deep and bits is not None and pixels.max() >> bits:
+        return f"{pixels.max()}, more than the {bits} bits that the dataset declares"
+    return None
 
 
 def rebuild_sample(row: Mapping[str, Any]) -> Sample:

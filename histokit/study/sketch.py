@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import HistokitError
 from histokit.plugin import Dataset
+from histokit.plugin.guarded import Guarded
 from histokit.protocol.splits import AUTOMATIC
 from histokit.store import Store
 from histokit.study.file import Data
@@ -62,7 +63,7 @@ def _counted(store: Store, data: Data) -> tuple[int, int, int]:
 @lru_cache(maxsize=64)
 def _yielded(dataset: Dataset) -> tuple[int, int, int]:
     count, labels, groups = 0, set(), set()
-    for sample in dataset.samples():
+    for sample in Guarded(dataset).samples():
         count += 1
         labels.add(sample.label)
         groups.add(sample.metadata.get(dataset.group) if dataset.group else sample.id)
@@ -72,7 +73,7 @@ def _yielded(dataset: Dataset) -> tuple[int, int, int]:
 def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:
     """Return the number of outer folds, and the share of the samples that trains in one."""
     stored = {split.name: split for split in store.splits(data.name)}
-    published = {} if stored or data.opened is None else data.opened.splits()
+    published = {} if stored or data.opened is None else Guarded(data.opened).splits()
     fair = [split.name for split in stored.values() if split.source == "published" and not split.leaks]
     fair += [name for name, split in published.items() if not split.leaks]
     name = data.split or (fair[0] if fair else "cv")

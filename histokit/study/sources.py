@@ -10,7 +10,9 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.ingest.ingest import check_name
 from histokit.plugin import Dataset
+from histokit.plugin.guarded import Guarded
 from histokit.plugin.manager import registry
+from histokit.protocol.named_split import check_split_name
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import AUTOMATIC, check_how
 from histokit.store.filters import Filter
@@ -98,7 +100,10 @@ def _open(
             mistakes.add((*place, "root"), f"There is no folder {root}.", f"Paths are relative to {file}.")
             return None
         with mistakes.at((*place, "options")):
-            return cls.from_options(root, {key: _text(v) for key, v in table.get("options", {}).items()})
+            options = {key: _text(v) for key, v in table.get("options", {}).items()}
+            dataset = registry().make_dataset(table["plugin"], root, options)
+            Guarded(dataset).check()
+            return dataset
     return None
 
 
@@ -115,6 +120,8 @@ def _made(
     if len(good) < len(table):
         return _SPLIT, good
     name = good.pop("name", _SPLIT)
+    with mistakes.at((*place, "name")):
+        check_split_name(name)
     if name in AUTOMATIC:
         mistakes.add((*place, "name"), f"The split name {name!r} is taken.", f'Write split = "{name}" for that split.')
     if "from" in good:
@@ -141,7 +148,7 @@ def _check_split(name: str, split: str, opened: Dataset | None, store: FeatureSt
         return
     known = [stored.name for stored in store.splits(name)]
     if split not in known:
-        known += [*(opened.splits() if opened else ()), *AUTOMATIC]
+        known += [*(Guarded(opened).splits() if opened else ()), *AUTOMATIC]
     if split not in known:
         raise UsageError(
             f"The dataset {name!r} has no split {split!r}.",

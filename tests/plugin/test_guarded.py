@@ -6,58 +6,20 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from histokit import cli
-from histokit.plugin import Backbone, Dataset, Layer, Preprocess, PublishedSplit, Sample, SplitRow, calls, hookimpl
+from histokit.plugin import Backbone, Layer, Preprocess, PublishedSplit, Sample, SplitRow, calls, hookimpl
 from histokit.plugin.manager import added_plugin
-
-
-class Lab(Dataset):
-    """Two images of a lab."""
-
-    columns: ClassVar[dict[str, type]] = {"slide": str}
-
-    def samples(self):
-        for name in "ab":
-            yield Sample(name, (f"{name}.png",), label=name, metadata={"slide": name})
-
-
-class Plugin:
-    def __init__(self, cls: type):
-        self.cls = cls
-
-    @hookimpl
-    def register_datasets(self, register: Any) -> None:
-        register("lab", lambda: self.cls)
+from tests.lab_plugin import Lab, Plugin, draw_images, ingest, last_message, raising, run
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    for number, name in enumerate("ab"):
-        pixels = np.full((16, 16, 3), 50 + 100 * number, np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    return tmp_path
-
-
-def run(images: Path, cls: type, *command: str) -> int:
-    with added_plugin(Plugin(cls), "labplugin"):
-        return cli.run([*command, "--store", str(images / "store"), "--json"])
-
-
-def ingest(images: Path, cls: type) -> int:
-    return run(images, cls, "ingest", "lab", str(images), "--name", "d")
-
-
-def raising(error: BaseException) -> Callable[..., Any]:
-    def method(*_: Any, **__: Any) -> Any:
-        raise error
-
-    return method
+    return draw_images(tmp_path)
 
 
 class Strange(BaseException):
@@ -135,6 +97,7 @@ class SilentError(Exception):
         ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, 0, "a", 5)])}, "the role 5"),
         ("splits", lambda self: {"s": PublishedSplit(ROWS, leaks=0.5)}, "leaks=0.5, which is no text"),
         ("splits", lambda self: {"s": PublishedSplit(ROWS, group="well")}, "the group 'well', which is no column"),
+        ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, 0, "a", "trian")])}, "the role 'trian'"),
         ("samples", lambda self: [Mute()], "in place of a Sample"),
         ("samples", lambda self: [Sample(Mute(), A)], "which is no text"),
         ("fit", raising(SilentError()), "failed in fit(): SilentError"),
@@ -276,12 +239,6 @@ def forward_of(forward: Callable[..., Any]) -> Callable[..., Any]:
         return torch.nn.Sequential(type("Odd", (torch.nn.Module,), {"forward": forward})(), *self.network)
 
     return build
-
-
-def last_message(capsys: Any) -> str:
-    captured = capsys.readouterr()
-    assert "Traceback" not in captured.err
-    return json.loads(captured.out)["error"]["message"]
 
 
 @pytest.mark.parametrize(

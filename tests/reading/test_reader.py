@@ -65,21 +65,21 @@ def read(pixels: object, bits: int | None = None) -> reader.ReadResult:
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.zeros((4, 4, 3), np.int8), "read() gave int8 of shape (4, 4, 3), not uint8 of (H, W, C)"),
-        (np.zeros((4, 4, 3), np.complex64), "read() gave complex64"),
-        (np.zeros((4, 4, 3), np.float32), "read() gave float32"),
-        (np.zeros((4, 4, 3), np.bool_), "read() gave bool"),
-        (np.zeros((4, 4, 3), np.uint16), "read() gave uint16"),
-        (np.zeros((4, 4), np.uint8), "read() gave uint8 of shape (4, 4)"),
-        ([[[1, 2, 3]]], "read() gave list"),
-        (np.zeros((4, 4, 4), np.uint8), "read() gave pixels of shape (4, 4, 4) for 3 channels"),
-        (np.zeros((0, 4, 3), np.uint8), "read() gave pixels of shape (0, 4, 3)"),
+        (np.zeros((4, 4, 3), np.int8), "gave int8 of shape (4, 4, 3), not uint8 of (H, W, C)"),
+        (np.zeros((4, 4, 3), np.complex64), "gave complex64"),
+        (np.zeros((4, 4, 3), np.float32), "gave float32"),
+        (np.zeros((4, 4, 3), np.bool_), "gave bool"),
+        (np.zeros((4, 4, 3), np.uint16), "gave uint16"),
+        (np.zeros((4, 4), np.uint8), "gave uint8 of shape (4, 4)"),
+        ([[[1, 2, 3]]], "gave list"),
+        (np.zeros((4, 4, 4), np.uint8), "gave pixels of shape (4, 4, 4) for 3 channels"),
+        (np.zeros((0, 4, 3), np.uint8), "gave pixels of shape (0, 4, 3)"),
     ],
 )
 def test_other_arrays_than_promised_are_not_cast(pixels: object, reason: str) -> None:
     result = read(pixels)
     assert result.pixels is None
-    assert str(result.reason).startswith(reason)
+    assert str(result.reason).startswith(f"The dataset class 'Given' {reason}")
 
 
 def test_16_bits_are_taken_where_it_is_declared_how_many_they_are() -> None:
@@ -89,8 +89,8 @@ def test_16_bits_are_taken_where_it_is_declared_how_many_they_are() -> None:
     assert result.pixels is not None
     assert result.pixels.dtype == np.uint8
     assert result.pixels.tolist() == [[[0, 0, 1], [128, 255, 255]]]
-    assert read(values, 11).reason == "read() gave 4095, more than the 11 bits that the dataset declares"
-    assert str(read(values.astype(np.int16), 12).reason).startswith("read() gave int16")
+    assert "gave 4095, more than the 11 bits that the dataset declares in read()" in str(read(values, 11).reason)
+    assert str(read(values.astype(np.int16), 12).reason).startswith("The dataset class 'Given' gave int16")
     assert read(np.zeros((1, 1, 3), np.uint8), 12).pixels is not None
 
 
@@ -114,16 +114,20 @@ class Odd(Counting):
 def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
     reasons = {
         "broken": "The dataset class 'Odd' failed in read() for the sample 'broken': ValueError: no such thing.",
-        "float": "read() gave float64 of shape (2, 3, 3), not uint8 of (H, W, C)",
-        "flat": "read() gave uint8 of shape (2, 3), not uint8 of (H, W, C)",
-        "four": "read() gave pixels of shape (2, 3, 4) for 3 channels",
-        "empty": "read() gave pixels of shape (0, 3, 3) for 3 channels",
-        "list": "read() gave list of shape (1, 3), not uint8 of (H, W, C)",
+        "float": "gave float64 of shape (2, 3, 3), not uint8 of (H, W, C)",
+        "flat": "gave uint8 of shape (2, 3), not uint8 of (H, W, C)",
+        "four": "gave pixels of shape (2, 3, 4) for 3 channels",
+        "empty": "gave pixels of shape (0, 3, 3) for 3 channels",
+        "list": "gave list in place of an array of (H, W, C)",
         "good": None,
     }
     samples = [(10 + k, Sample(name, (), mpp=0.5 * k)) for k, name in enumerate(reasons)]
     found = list(reader.read_samples(IngestedFiles(Odd(), None), samples, workers=workers, ahead=4))
-    assert [result.reason for result in found] == list(reasons.values())
+    expected = [
+        f"The dataset class 'Odd' {text} in read() for the sample '{name}'." if text and "gave" in text else text
+        for name, text in reasons.items()
+    ]
+    assert [result.reason for result in found] == expected
     assert [(result.position, result.mpp) for result in found] == [(10 + k, 0.5 * k) for k in range(7)]
     assert [result.nbytes for result in found] == [0] * 6 + [18]
     assert found[-1].pixels is not None

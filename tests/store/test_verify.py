@@ -136,8 +136,7 @@ def test_another_width_than_the_same_spec_elsewhere(toy: FeatureStore) -> None:
 def test_a_table_under_another_name(toy: FeatureStore) -> None:
     name = table_of(toy)
     path_of(toy, name).rename(path_of(toy, name + "copy"))
-    lost, finding = verify(toy).findings
-    assert (lost.table, lost.kind) == (name, "lost")
+    finding = only(toy)
     assert finding.kind == "schema"
     assert f"it is the table {name!r}" in finding.what
 
@@ -287,7 +286,7 @@ def test_a_file_where_a_table_should_be(toy: FeatureStore) -> None:
 def test_a_table_whose_manifests_are_lost(toy: FeatureStore) -> None:
     name = table_of(toy)
     shutil.rmtree(path_of(toy, name) / "_versions")
-    assert (only(toy).table, only(toy).kind) == (name, "lost")
+    assert (only(toy).table, only(toy).kind) == (name, "unreadable")
 
 
 def test_a_table_that_is_just_being_made_is_no_finding(toy: FeatureStore) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import PluginError, UsageError, did_you_mean
+from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.manager import registry, split_backbone_name
 from histokit.plugin.testing.checks import Check
 from histokit.plugin.testing.datasets import iter_dataset_checks
@@ -51,7 +51,7 @@ def iter_named_checks(
         return iter_dataset_checks(cls, root, **(options or {}))
     if base not in found.backbones and prefix not in found.backbones:
         hint = did_you_mean(name, [*found.datasets, *found.backbones])
-        raise PluginError(f"There is no plugin {name!r}.", next=f"{hint}See: histokit list plugins")
+        raise found.unknown(f"There is no plugin {name!r}.", f"{hint}See: histokit list plugins")
     from histokit.plugin.testing.backbones import iter_backbone_checks
 
     if prefix in found.backbones:

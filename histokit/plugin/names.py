@@ -1,0 +1,35 @@
+"""What things may be called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+#: How long an id, a label or another text may be that stands in messages and addresses: a path is no longer.
+LONGEST = 4_096
+
+_SPLIT = re.compile(r"[^\W_][\w.-]{0,63}")
+
+#: Control characters, halves of a pair that are alone, and what ends a line.
+_UNWRITTEN = frozenset(("Cc", "Cs", "Zl", "Zp"))
+
+#: What is allowed as the name of a split.
+SPLIT_NAME = "up to 64 letters, digits, _, . and -, beginning with a letter or digit"
+
+
+def is_split_name(name: str) -> bool:
+    """Return whether a split may be called so."""
+    return _SPLIT.fullmatch(name) is not None
+
+
+def fault_of(text: str) -> str:
+    """Return why a text is no name that can be stored and shown, as the end of a sentence; empty where it is one."""
+    if not text:
+        return "which is empty"
+    if len(text) > LONGEST:
+        return f"which is of {len(text):,} characters: up to {LONGEST:,} are taken"
+    if not text.isprintable():
+        for letter in text:
+            if unicodedata.category(letter) in _UNWRITTEN:
+                return f"which holds {letter!r}: control characters and halves of surrogate pairs are not taken"
+    return ""

@@ -1,0 +1,114 @@
+"""What plugins register, checked when they do, and what is left out as broken."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from histokit.plugin.calls import shown
+from histokit.plugin.declared import is_json
+from histokit.plugin.names import fault_of
+
+BUILTIN = ("histokit.datasets", "histokit.backbones")
+
+#: What has a meaning of its own where names are typed: in addresses, options and lists.
+_SEPARATORS = "/+@,= "
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A name that a plugin registered.
+
+    Parameters
+    ----------
+    name : str
+    load : callable
+    module : str
+        The module or entry point that registered it.
+    distribution : str
+        Name and version of the installed distribution.
+    names : callable, optional
+        Lists what a prefix has.
+    about : mapping, optional
+        Facts for listings: ``about``, ``licence``.
+    """
+
+    name: str
+    load: Callable[..., Any]
+    module: str
+    distribution: str
+    names: Callable[[], Iterable[str]] | None = None
+    about: Mapping[str, Any] | None = None
+
+    @property
+    def third_party(self) -> bool:
+        """Whether it does not come with histokit."""
+        return self.module not in BUILTIN
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that could not be loaded, and why."""
+
+    module: str
+    distribution: str
+    reason: str
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        package = self.distribution.split(" ")[0]
+        return (
+            f"Plugin {self.module!r} of {self.distribution} is broken and was left out: {self.reason}. "
+            f"Update it, or remove it with: pip uninstall {package}"
+        )
+
+    def to_json(self) -> dict[str, str]:
+        """Return it as a JSON-serialisable mapping."""
+        return {"module": self.module, "distribution": self.distribution, "reason": self.reason}
+
+    def traceback(self) -> str:
+        """Return where it failed, as Python shows it."""
+        return "" if self.error is None else "".join(traceback.format_exception(self.error))
+
+
+def collector(entries: list[Registered], module: str, distribution: str) -> Callable[..., None]:
+    """Return the `register` that a hook of a plugin is called with."""
+
+    def register(
+        name: str,
+        load: Callable[..., Any],
+        names: Callable[[], Iterable[str]] | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> None:
+        _check(name, load, names, about)
+        entries.append(Registered(str.__str__(name), load, module, distribution, names, about and dict(about)))
+
+    return register
+
+
+def _check(name: Any, load: Any, names: Any, about: Any) -> None:
+    """Raise where a plugin registers what is none of what it has to be.
+
+    Raises
+    ------
+    TypeError, ValueError
+        That the plugin is left out for.
+    """
+    facts = about is None or (
+        isinstance(about, Mapping)
+        and all(isinstance(about.get(key), str | None) for key in ("about", "licence"))
+        and is_json(dict(about))
+    )
+    for what, value, kind, good in (
+        ("name", name, "a text", isinstance(name, str)),
+        ("load", load, "a function", callable(load)),
+        ("names", names, "a function, or None", names is None or callable(names)),
+        ("about", about, "a mapping of texts, or None", facts),
+    ):
+        if not good:
+            raise TypeError(f"register() was called with {what}={shown(value)}, which is not {kind}")
+    fault = fault_of(name) or next((f"which holds {c!r}" for c in _SEPARATORS if c in name), "")
+    if fault:
+        raise ValueError(f"register() was called with the name {shown(name)}, {fault}")
