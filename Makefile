@@ -6,7 +6,7 @@ PLUGIN_DIRS := $(patsubst %/pyproject.toml,%,$(PLUGINS))
 SOURCES := pyproject.toml constraints.txt $(PLUGINS)
 
 # Where products of matrices round differently, nothing that is tested may change.
-NUMERIC := tests/protocol tests/select tests/train tests/evaluate tests/features
+NUMERIC := tests/classifiers tests/protocol tests/select tests/train tests/evaluate tests/compare tests/features
 KERNELS := Haswell $(if $(shell grep -m1 -o avx512dq /proc/cpuinfo 2>/dev/null),SkylakeX,Prescott)
 
 ifneq ($(shell command -v uv 2>/dev/null),)

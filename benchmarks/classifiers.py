@@ -26,13 +26,13 @@ from common import (
 )
 from vectors import add_options, load, make
 
-from histokit.protocol.classifiers import CLASSIFIERS
-from histokit.protocol.estimators import fit, scores
+from histokit.classifiers.estimators import fit, scores
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.table import CLASSIFIERS
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.grids import make_grid
 
-#: Classifier → its solver in `histokit.protocol.solvers`.
-SOLVERS = {"svm": "svm", "logreg": "logistic", "ridge": "ridge", "knn": "neighbours", "fc": "perceptron"}
+#: Classifier → its solver.
+SOLVERS = {name: entry.solver for name, entry in CLASSIFIERS.items() if entry.solver}
 #: 25 settings of each, from simple to complex; of the neighbours' 26 the last 25.
 GRIDS: dict[str, dict[str, Any]] = {
     "svm": {"C": [float(c) for c in np.logspace(-10, 1, 25)]},
@@ -74,7 +74,7 @@ def places(y: Codes, groups: npt.NDArray[Any] | None, folds: int) -> Places:
 
 def solved(name: str, X: Matrix, y: Codes, folds: Places, grid: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
     """Return the accuracies of a whole grid, (settings, folds), by histokit's solver."""
-    solver = importlib.import_module(f"histokit.protocol.solvers.{SOLVERS[name]}")
+    solver = importlib.import_module(f"histokit.classifiers.solvers.{SOLVERS[name]}")
     found = np.empty((len(grid), len(folds)))
     for fold, setting, one, _ in solver.cross_scores(X, y, folds, grid, int(y.max()) + 1):
         found[setting, fold] = (one.argmax(1) == y[folds[fold][1]]).mean()

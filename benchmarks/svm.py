@@ -13,8 +13,8 @@ import numpy.typing as npt
 from common import Contender, Stopwatch, Table, Timing, arguments, cores, publish, ratio_of_rounds, scratch, take_turns
 from vectors import ADDRESSES, add_options, load, make
 
+from histokit.classifiers.fitting import Fitting
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.methods import Method
 from histokit.protocol.tuning import Problem, tune
 
 _FOLDS = 10
@@ -62,14 +62,14 @@ def histokit(folder: Path, columns: int, source: Callable[[Path, int], Data]) ->
     """``tune`` as ``histokit train`` calls it for each training set."""
     X, y, groups = source(folder, columns)
     problem = Problem(X, y, groups, int(y.max()) + 1, None, "accuracy")
-    grid, method = [{"C": penalty} for penalty in _PENALTIES], Method("svm")
+    grid, fitting = [{"C": penalty} for penalty in _PENALTIES], Fitting("svm")
 
     def work() -> tuple[float, dict[str, Any]]:
         with Stopwatch() as watch:
-            found = tune(method, problem, np.arange(len(y)), grid, folds=_FOLDS)
+            found = tune(fitting, problem, np.arange(len(y)), grid, folds=_FOLDS)
         return watch.seconds, {"scores": [entry["mean"] for entry in found.table], "stopped": found.stopped}
 
-    tune(method, problem, np.arange(len(y))[:: max(1, len(y) // 100)], grid[:2], folds=3)
+    tune(fitting, problem, np.arange(len(y))[:: max(1, len(y) // 100)], grid[:2], folds=3)
     return work
 
 

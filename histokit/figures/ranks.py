@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from histokit.classifiers.table import CLASSIFIERS
 from histokit.figures.sheet import Document, new_sheet, save_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
 _COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#c7a73b", "#4aa6a6")
-#: As in the figures of Mormont et al. 2018.
-_PUBLISHED = {"svm": "#e08a2e", "et": "#4f9a5b", "fc": "#b8453c"}
 _PLAIN = "#7da7c9"
 
 
@@ -66,14 +65,15 @@ def draw_comparison(comparison: Document) -> Any:
 
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
     """Return the colour of each method, and what the colours mean."""
+    published = {name: entry.colour for name, entry in CLASSIFIERS.items() if entry.colour}
     for fact in _COLOURED_BY:
         values = [str(method["facts"].get(fact, "")) for method in shown]
         several = 1 < len(set(values)) < len(shown) and len(set(values)) <= len(_COLOURS)
         if several and all(values):
-            free = [colour for colour in _COLOURS if colour not in {_PUBLISHED.get(value) for value in values}]
-            others = [value for value in dict.fromkeys(values) if value not in _PUBLISHED]
+            free = [colour for colour in _COLOURS if colour not in {published.get(value) for value in values}]
+            others = [value for value in dict.fromkeys(values) if value not in published]
             meaning = dict(zip(others, free, strict=False))
-            meaning = {value: _PUBLISHED.get(value) or meaning[value] for value in dict.fromkeys(values)}
+            meaning = {value: published.get(value) or meaning[value] for value in dict.fromkeys(values)}
             return [meaning[value] for value in values], meaning
     return [_PLAIN] * len(shown), {}
 

@@ -1,1 +1,1 @@
-"""What selecting, training and evaluating share: splits, the leak guard, scorers, estimators, elimination."""
+"""What selecting, training and evaluating share: splits, the leak guard, scorers, tuning, elimination."""

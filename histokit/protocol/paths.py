@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.fitting import parallel
+from histokit.classifiers.forest import rank_and_score
 from histokit.plugin.digests import digest_json
-from histokit.protocol.forest import rank_and_score
-from histokit.protocol.methods import parallel
 from histokit.protocol.scorers import defined
 from histokit.protocol.tuning import Problem
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.fitting import Fitting, cross_scores
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.methods import Method, cross_scores
 from histokit.protocol.scorers import Scorer, defined, spread
 
 _TIE = 1e-12
@@ -78,7 +78,7 @@ class Tuned:
 
 
 def tune(
-    method: Method,
+    fitting: Fitting,
     problem: Problem,
     rows: NDArray[np.intp],
     grid: Sequence[dict[str, Any]],
@@ -92,7 +92,7 @@ def tune(
 
     Parameters
     ----------
-    method : Method
+    fitting : Fitting
     problem : Problem
     rows : (m,) array of int
         The training samples; no other row of the problem is looked at.
@@ -121,7 +121,7 @@ def tune(
     places = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
     found = np.full((2, len(grid), count), np.nan)
     stopped = 0
-    for number, setting, scores, reached in cross_scores(method, X, y, places, grid, problem.classes):
+    for number, setting, scores, reached in cross_scores(fitting, X, y, places, grid, problem.classes):
         values = problem.score(y[places[number][1]], scores)
         found[:, setting, number] = values[problem.metric], values["accuracy"]
         stopped += not reached

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.estimators import fit
+from histokit.classifiers.grids import make_grid
 from histokit.errors import UsageError
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.protocol.estimators import fit
 from histokit.protocol.experiment import Experiment, prepare
-from histokit.protocol.grids import make_grid
 from histokit.ranges import check_ranges
 
 #: The most important columns that together hold 10 % of all importance, those that bring it to 25 %, and so on:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.row import Cost
+from histokit.classifiers.table import CLASSIFIERS, classifier
 from histokit.extract.rates import expect
-from histokit.protocol.grids import make_grid
 from histokit.store import RunRecord, SelectionRecord, Store
 from histokit.study.extractions import Extract
 from histokit.study.file import Study
@@ -16,23 +18,6 @@ from histokit.study.pieces import Ingest, MakeSplit, Piece
 from histokit.study.sketch import Sketch, sketch
 
 MEASURED, TYPICAL = "measured", "typical"
-
-
-class Rate(NamedTuple):
-    """Seconds for one training set, and how they grow.
-
-    Parameters
-    ----------
-    seconds : float
-        Of 2,000 rows, 1,000 columns and 2 classes with the default grid in 5 inner folds, tuning and fitting.
-    rows, columns, classes : float
-        Exponents.
-    """
-
-    seconds: float
-    rows: float
-    columns: float
-    classes: float
 
 
 class Problem(NamedTuple):
@@ -55,30 +40,8 @@ class Problem(NamedTuple):
     effort: float = 1.0
 
 
-#: Typical of two slow cores; corrected by what past runs in the store took.
-RATES: dict[str, Rate] = {
-    "svm": Rate(5.0, 0.5, 0.7, 1.0),
-    "et": Rate(100.0, 1.1, 0.7, 0.2),
-    "fc": Rate(16.0, 0.7, 0.8, 0.7),
-    "logreg": Rate(5.0, 0.7, 0.7, 1.0),
-    "ridge": Rate(1.0, 0.5, 1.0, 0.0),
-    "knn": Rate(0.4, 1.5, 0.7, 0.0),
-    "et-fl": Rate(900.0, 0.0, 0.0, 0.2),
-    "select": Rate(60.0, 1.1, 0.6, 0.2),
-}
-
-#: The cost of a split by the columns tried at it, relative to all.
-_COLUMNS_TRIED = {"1": 0.05, "sqrt": 0.1, "0.5": 0.5, "1.0": 1.0}
-
-#: Iterations after which most perceptrons have learnt what they can.
-_LEARNT = 1000
-
-#: What a setting costs, relative to others of its classifier.
-_WEIGHTS: dict[str, Callable[[Mapping[str, Any]], float]] = {
-    "et": lambda setting: setting["trees"] * _COLUMNS_TRIED.get(str(setting["max_features"]), 0.5),
-    "et-fl": lambda setting: setting["windows"],
-    "fc": lambda setting: min(setting["iterations"], _LEARNT),
-}
+#: Of a selection; those of classifiers are in their rows.
+SELECTION = Cost(60.0, rows=1.1, columns=0.6, classes=0.2)
 
 _FOLDS = 5
 
@@ -98,12 +61,11 @@ def foreseen(name: str, problem: Problem) -> float:
     Parameters
     ----------
     name : str
-        Of `RATES`.
     problem : Problem
     """
-    rate = RATES[name]
-    size = (problem.rows / 2000) ** rate.rows * (problem.columns / 1000) ** rate.columns
-    each = rate.seconds * size * (problem.classes / 2) ** rate.classes * problem.effort
+    cost = SELECTION if name == "select" else classifier(name).cost
+    size = (problem.rows / 2000) ** cost.rows * (problem.columns / 1000) ** cost.columns
+    each = cost.seconds * size * (problem.classes / 2) ** cost.classes * problem.effort
     return _EACH + problem.sets * each
 
 
@@ -122,7 +84,7 @@ def effort(name: str, grid: Sequence[Mapping[str, Any]], inner: int) -> float:
 
 
 def _fits(name: str, grid: Sequence[Mapping[str, Any]], inner: int) -> float:
-    weights = [_WEIGHTS.get(name, lambda _: 1.0)(setting) for setting in grid]
+    weights = [classifier(name).cost.of_setting(setting) for setting in grid]
     return sum(weights) * inner * (len(grid) > 1) + max(weights)
 
 
@@ -198,7 +160,7 @@ def history(store: Store) -> dict[str, float]:
     """
     past: dict[str, list[tuple[float, float]]] = {}
     for run in store.runs():
-        if run.kind == "train" and run.classifier in RATES and not run.parameters.get("choose"):
+        if run.kind == "train" and run.classifier in CLASSIFIERS and not run.parameters.get("choose"):
             past.setdefault(run.classifier, []).append((run.seconds, foreseen(run.classifier, _of_run(run))))
     for selection in store.selections():
         past.setdefault("select", []).append((selection.seconds, foreseen("select", _of_selection(selection))))

@@ -9,6 +9,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from histokit.classifiers.table import classifier
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
@@ -16,7 +17,6 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable, open_images
 from histokit.plugin import Preprocess
 from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
-from histokit.protocol.classifiers import classifier
 from histokit.store import RunRecord
 from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences

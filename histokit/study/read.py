@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.table import check_class_weight, classifier
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.networks.requests import check_options
-from histokit.protocol.classifiers import check_class_weight, classifier
-from histokit.protocol.grids import make_grid
 from histokit.study.file import Method, Study, open_study_store, read_toml
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.networks import canonical, read_networks

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import console, options
+from histokit.classifiers.table import CLASSIFIERS, on_images
 from histokit.ranges import LIMITS
 
 
@@ -14,7 +15,7 @@ def train(
     dataset: options.Dataset,
     features: options.ManyFeatures,
     classifier: Annotated[
-        str, typer.Option(metavar="svm|et|fc|logreg|ridge|knn|et-fl", help="What is trained; et-fl: on images.")
+        str, typer.Option(metavar="|".join(CLASSIFIERS), help=f"What is trained; {on_images()}: on images.")
     ] = "svm",
     split: options.Split = None,
     selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.estimators import converged, scores
+from histokit.classifiers.fitting import Fitting, fit_classifier
 from histokit.protocol.elimination import PASSES, Elimination, eliminate
-from histokit.protocol.estimators import converged, scores
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.methods import Method, fit_method
 from histokit.protocol.places import Place, Rows
 from histokit.protocol.reuse import check_selection, equal_notes, fitted_contents
 from histokit.protocol.scorers import Scorer, defined
@@ -51,9 +51,9 @@ class Recipe:
     scale: bool = False
     scored: bool = False
 
-    def method(self, seed: int) -> Method:
+    def fitting(self, seed: int) -> Fitting:
         """Return how the classifier is fitted."""
-        return Method(self.classifier, self.class_weight, self.solver, self.scale, seed)
+        return Fitting(self.classifier, self.class_weight, self.solver, self.scale, seed)
 
     @property
     def steps(self) -> int:
@@ -146,11 +146,11 @@ def fit_rows(
         columns = np.array(eliminated.columns, np.intp)
     elif part is not None:
         columns = np.array(part["columns"], np.intp)
-    method = recipe.method(problem.seed)
+    fitting = recipe.fitting(problem.seed)
     options: dict[str, Any] = {"folds": recipe.inner_folds, "columns": columns, "scored": recipe.scored, "step": step}
-    tuned = tune(method, problem, rows, recipe.grid, **options)
+    tuned = tune(fitting, problem, rows, recipe.grid, **options)
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
-    estimator = fit_method(method, tuned.parameters, X, problem.y[rows])
+    estimator = fit_classifier(fitting, tuned.parameters, X, problem.y[rows])
     stopped = tuned.stopped + (not converged(recipe.classifier, estimator, X, problem.y[rows]))
     return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
 

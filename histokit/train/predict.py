@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histokit.classifiers.estimators import load, scores
+from histokit.classifiers.table import classifier
 from histokit.errors import StoreError, some
 from histokit.features import FeatureSet, FeatureStore
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.values import known
-from histokit.protocol.classifiers import classifier
-from histokit.protocol.estimators import load, scores
 from histokit.protocol.experiment import describe_features, parse_aggregate
 from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord

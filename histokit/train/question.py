@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.table import check_class_weight, check_solver
+from histokit.classifiers.table import classifier as classifier_named
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.protocol.classifiers import check_class_weight, check_solver
-from histokit.protocol.classifiers import classifier as classifier_named
 from histokit.protocol.experiment import Experiment, prepare
-from histokit.protocol.grids import make_grid
 from histokit.ranges import check_range
 from histokit.train import choices
 from histokit.train.outer import Recipe

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histokit.classifiers.column_limits import check_columns
+from histokit.classifiers.estimators import dump
+from histokit.classifiers.table import classifier as classifier_named
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
-from histokit.protocol.classifiers import classifier as classifier_named
-from histokit.protocol.columns import check_columns
-from histokit.protocol.estimators import dump
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished import Finished
 from histokit.protocol.leaks import samples_digest

@@ -66,7 +66,7 @@ def test_drawn_features_are_like_a_networks() -> None:
 def test_100_settings_are_100() -> None:
     import classifiers
 
-    from histokit.protocol.grids import make_grid
+    from histokit.classifiers.grids import make_grid
 
     grids = [make_grid(name, grid)[-25:] for name, grid in classifiers.GRIDS.items()]
     assert [len(grid) for grid in grids] == [25] * 4

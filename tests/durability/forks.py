@@ -47,7 +47,7 @@ _HEAVY = [
     "histokit.store.care",
     "histokit.features",
     "histokit.study.run",
-    "histokit.protocol.leaf_frequencies",
+    "histokit.classifiers.leaf_frequencies",
     "sklearn.ensemble",
     "sklearn.neighbors",
     "sklearn.svm",

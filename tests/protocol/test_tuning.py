@@ -6,9 +6,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from histokit.classifiers.fitting import Fitting
+from histokit.classifiers.grids import make_grid
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.grids import make_grid
-from histokit.protocol.methods import Method
 from histokit.protocol.tuning import Problem, tune
 
 
@@ -23,7 +23,7 @@ def make(n=80, k=2, groups=8, metric="accuracy", seed=0):
 @pytest.mark.parametrize("metric", ["accuracy", "roc_auc", "balanced_accuracy"])
 def test_the_search_is_scikit_learns(metric):
     problem = make(metric=metric)
-    found = tune(Method("svm"), problem, np.arange(80), make_grid("svm", {"C": "1e-4,1e-2,1"}), folds=4)
+    found = tune(Fitting("svm"), problem, np.arange(80), make_grid("svm", {"C": "1e-4,1e-2,1"}), folds=4)
     fold, _ = inner_folds(problem.y, problem.groups, 4, 0)
     search = GridSearchCV(
         LinearSVC(random_state=0), {"C": [1e-4, 1e-2, 1]}, cv=PredefinedSplit(fold), scoring=metric, refit=False
@@ -36,7 +36,7 @@ def test_the_search_is_scikit_learns(metric):
 def test_of_equal_settings_the_simplest_is_taken():
     problem = make()
     problem.X[:, 0] += 100 * problem.y
-    found = tune(Method("et"), problem, np.arange(80), make_grid("et", {"trees": "5,10", "max_features": "n"}))
+    found = tune(Fitting("et"), problem, np.arange(80), make_grid("et", {"trees": "5,10", "max_features": "n"}))
     assert [e["mean"] for e in found.table] == [1.0, 1.0]
     assert found.parameters["trees"] == 5
 
@@ -44,17 +44,17 @@ def test_of_equal_settings_the_simplest_is_taken():
 def test_rows_outside_are_never_looked_at():
     problem = make()
     rows = np.arange(40)
-    before = tune(Method("svm"), problem, rows, make_grid("svm"))
+    before = tune(Fitting("svm"), problem, rows, make_grid("svm"))
     problem.X[40:], problem.y[40:] = np.nan, 99
-    assert tune(Method("svm"), problem, rows, make_grid("svm")).table == before.table
+    assert tune(Fitting("svm"), problem, rows, make_grid("svm")).table == before.table
 
 
 def test_two_groups_make_two_folds_and_one_group_plain_folds():
     grid = make_grid("svm", {"C": "1e-3,1"})
-    found = tune(Method("svm"), make(groups=2), np.arange(80), grid)
+    found = tune(Fitting("svm"), make(groups=2), np.arange(80), grid)
     assert found.folds == 2
     assert found.notes == ["2 folds instead of 5: there are only 2 groups"]
-    found = tune(Method("svm"), make(groups=1), np.arange(80), grid)
+    found = tune(Fitting("svm"), make(groups=1), np.arange(80), grid)
     assert found.folds == 5
     assert found.notes == ["the inner folds cut the only group of the training samples"]
 
@@ -62,27 +62,27 @@ def test_two_groups_make_two_folds_and_one_group_plain_folds():
 def test_undefined_metric_leaves_the_choice_to_accuracy():
     problem = make(n=40, groups=2, metric="roc_auc")
     problem = Problem(problem.X, np.arange(40) % 2, problem.groups, 2, None, "roc_auc")
-    found = tune(Method("svm"), problem, np.arange(40), make_grid("svm", {"C": "1e-3,1"}))
+    found = tune(Fitting("svm"), problem, np.arange(40), make_grid("svm", {"C": "1e-3,1"}))
     assert found.metric == "accuracy"
     assert found.notes[-1] == "roc_auc is undefined in the inner folds, the accuracy decided"
 
 
 def test_nothing_to_choose():
-    found = tune(Method("svm"), make(), np.arange(80), make_grid("svm", {"C": 1}))
+    found = tune(Fitting("svm"), make(), np.arange(80), make_grid("svm", {"C": 1}))
     assert (found.parameters, found.score, found.fits) == ({"C": 1}, None, 0)
 
 
 def test_processes_give_the_same(monkeypatch):
     problem, grid = make(), make_grid("svm", {"C": "1e-3,1"})
-    before = tune(Method("svm", solver="sklearn"), problem, np.arange(80), grid)
-    monkeypatch.setattr("histokit.protocol.methods._WORTH_PROCESSES", 0)
-    assert tune(Method("svm", solver="sklearn"), problem, np.arange(80), grid) == before
+    before = tune(Fitting("svm", solver="sklearn"), problem, np.arange(80), grid)
+    monkeypatch.setattr("histokit.classifiers.fitting._WORTH_PROCESSES", 0)
+    assert tune(Fitting("svm", solver="sklearn"), problem, np.arange(80), grid) == before
 
 
 @pytest.mark.parametrize("scale", [False, True])
 def test_both_solvers_find_the_same(scale):
     problem, grid = make(), make_grid("svm", {"C": "1e-6,1e-3,1e-2,1e-1"})
-    ours, theirs = (tune(Method("svm", None, s, scale), problem, np.arange(80), grid) for s in ("auto", "sklearn"))
+    ours, theirs = (tune(Fitting("svm", None, s, scale), problem, np.arange(80), grid) for s in ("auto", "sklearn"))
     assert ours.parameters == theirs.parameters
     assert ours.table == theirs.table
 
@@ -91,7 +91,7 @@ def test_scaling_takes_only_the_training_samples_of_each_fold():
     problem, grid = make(), make_grid("knn", {"k": "5", "metric": "euclidean"})
     problem.X[:, 1] *= 1e3
     problem.X[0] = 1e5
-    found = tune(Method("knn", scale=True), problem, np.arange(80), grid, scored=True)
+    found = tune(Fitting("knn", scale=True), problem, np.arange(80), grid, scored=True)
     fold, _ = inner_folds(problem.y, problem.groups, 5, 0)
     expected = []
     for number in range(5):
@@ -99,4 +99,4 @@ def test_scaling_takes_only_the_training_samples_of_each_fold():
         model = make_pipeline(StandardScaler(), KNeighborsClassifier(5)).fit(problem.X[train], problem.y[train])
         expected.append(model.score(problem.X[~train], problem.y[~train]))
     assert found.table[0]["scores"] == pytest.approx(expected)
-    assert found.table != tune(Method("knn"), problem, np.arange(80), grid, scored=True).table
+    assert found.table != tune(Fitting("knn"), problem, np.arange(80), grid, scored=True).table

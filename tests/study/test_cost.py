@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from toy import make_samples, make_store
 
-from histokit.protocol.grids import make_grid
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.row import Cost
+from histokit.classifiers.table import CLASSIFIERS
 from histokit.select.select import select
 from histokit.store.records import Split, split_rows
 from histokit.study import cost
-from histokit.study.cost import Problem, Rate, effort, foreseen, history
+from histokit.study.cost import Problem, effort, foreseen, history
 from histokit.study.pace import Pace
 from histokit.study.sketch import Sketch, sketch
 from histokit.train.train import train
@@ -23,7 +26,8 @@ from histokit.train.train import train
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Numbers that can be followed in the head."""
-    monkeypatch.setattr(cost, "RATES", {"knn": Rate(8.0, 1.0, 2.0, 1.0), "select": Rate(3.0, 0.0, 0.0, 0.0)})
+    monkeypatch.setitem(CLASSIFIERS, "knn", replace(CLASSIFIERS["knn"], cost=Cost(8.0, 1.0, 2.0, 1.0)))
+    monkeypatch.setattr(cost, "SELECTION", Cost(3.0, 0.0, 0.0, 0.0))
 
 
 @pytest.mark.usefixtures("rates")

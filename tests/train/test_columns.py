@@ -5,7 +5,7 @@ from histokit.errors import DataError
 from histokit.train import outer
 from histokit.train.predict import predict_features
 from histokit.train.train import train
-from tests.protocol.solvers.exact import samples as draw
+from tests.classifiers.solvers.exact import samples as draw
 from tests.toy import make_samples, make_store
 
 GRIDS = {

@@ -12,9 +12,9 @@ from PIL import Image
 
 import histokit
 from histokit import cli
+from histokit.classifiers.leaf_frequencies import LeafFrequencySVM
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore, import_features
-from histokit.protocol.leaf_frequencies import LeafFrequencySVM
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 GRID = {"windows": 480, "min_leaf": 20, "trees": 2, "k": 40, "colour": "hsv", "C": 1.0}

@@ -1,0 +1,183 @@
+"""Fitting, scoring and storing classifiers by name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.classifiers.table import CLASSIFIERS, classifier
+from histokit.errors import DataError
+
+#: Where models of earlier versions look for classes → where these are.
+_MOVED = {
+    "histokit.protocol.leaf_frequencies": "histokit.classifiers.leaf_frequencies",
+    "histokit.protocol.solvers.nearest": "histokit.classifiers.solvers.nearest",
+}
+
+_ARRAY_LIBRARIES = tuple(f"sklearn.externals.array_api_compat.{name}" for name in ("torch", "cupy", "dask"))
+
+
+def fit(
+    name: str,
+    parameters: Mapping[str, Any],
+    X: NDArray[np.floating],
+    y: NDArray[Any],
+    *,
+    seed: int = 0,
+    class_weight: str | None = None,
+) -> Any:
+    """Fit scikit-learn's estimator.
+
+    Parameters
+    ----------
+    name : str
+    parameters : mapping
+        One entry of `make_grid`. There are never more neighbours than samples, nor more features tried than columns.
+    X : (n, d) array
+    y : (n,) array
+        Numbers of classes; where there is only one, it is always predicted.
+    seed : int
+    class_weight : str, optional
+        ``balanced``.
+
+    Returns
+    -------
+    A fitted scikit-learn estimator.
+    """
+    if len(np.unique(y)) == 1:
+        from sklearn.dummy import DummyClassifier
+
+        return DummyClassifier(strategy="most_frequent").fit(X, y)
+    entry = classifier(name)
+    arguments = {**entry.fixed, **{entry.parameters[key].name: value for key, value in parameters.items()}}
+    if entry.seeded:
+        arguments["random_state"] = seed
+    if class_weight:
+        arguments["class_weight"] = class_weight
+    sizes = dict(zip(("rows", "columns"), X.shape, strict=True))
+    for key, limit in entry.limits.items():
+        if isinstance(arguments.get(key), int):
+            arguments[key] = min(arguments[key], sizes[limit])
+    module, _, attribute = entry.estimator.partition(":")
+    estimator = getattr(importlib.import_module(module), attribute)(**arguments)
+    with nullcontext() if entry.threaded else _quiet():
+        return estimator.fit(X, y)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence scikit-learn's warning on convergence; `converged` tells it instead."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> bool:
+    """Return whether a fitted estimator has reached its optimum, by its own word and by the gradient of its weights.
+
+    Parameters
+    ----------
+    name : str
+    estimator : fitted estimator
+    X : (n, d) array
+    y : (n,) array of int
+        What it was fitted to.
+    """
+    from histokit.classifiers.solvers.gaps import is_optimum
+
+    # Of a pipeline that scales, the last step.
+    fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if not classifier(name).must_converge or not hasattr(fitted, "n_iter_"):
+        return True
+    limit = getattr(fitted, "max_iter", None)
+    if limit is not None and np.max(fitted.n_iter_) >= limit:
+        return False
+    return is_optimum(fitted, estimator[:-1].transform(X) if hasattr(estimator, "steps") else X, y)
+
+
+def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> NDArray[np.float64]:
+    """Return the scores of samples for all classes.
+
+    Parameters
+    ----------
+    name : str
+    estimator : fitted estimator
+    X : (n, d) array
+    classes : int
+
+    Returns
+    -------
+    (n, classes) float64 array
+        Decision values, ``[-s, s]`` for two classes, or probabilities. A class of which there was no
+        training sample has the decision value -inf or the probability 0.
+    """
+    known = np.asarray(estimator.classes_, np.intp)
+    if classifier(name).kind == "probability":
+        found, absent = estimator.predict_proba(X), 0.0
+    elif len(known) == 1:
+        found, absent = np.zeros((len(X), 1)), -np.inf
+    else:
+        found, absent = np.asarray(estimator.decision_function(X)), -np.inf
+        if found.ndim == 1:
+            found = np.stack([-found, found], axis=1)
+    full = np.full((len(X), classes), absent)
+    full[:, known] = found
+    return full
+
+
+def _skops() -> Any:
+    """Return skops.io. It imports all packages in scikit-learn, of which one would import torch for seconds."""
+    left_out = [name for name in _ARRAY_LIBRARIES if name not in sys.modules]
+    sys.modules |= dict.fromkeys(left_out)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        for name in left_out:
+            del sys.modules[name]
+
+
+def dump(model: Mapping[str, Any]) -> bytes:
+    """Return a model as bytes, without pickle."""
+    data: bytes = _skops().dumps(dict(model))
+    return data
+
+
+def load(data: bytes) -> dict[str, Any]:
+    """Read what `dump` wrote.
+
+    Raises
+    ------
+    DataError
+        If it holds a type that is not on the fixed lists of classifiers, or is damaged.
+    """
+    io, again = _skops(), "Train it again with --force."
+    trusted = {name for entry in CLASSIFIERS.values() for name in entry.stored_types}
+    try:
+        held = {name: _where_it_is(name) for name in io.get_untrusted_types(data=data)}
+        unknown = sorted(name for name, now in held.items() if now not in trusted)
+        model: dict[str, Any] = {} if unknown else io.loads(data, trusted=list(held))
+    except Exception as error:
+        # What was changed on disk may fail anywhere in skops.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise DataError(f"The stored model is damaged ({reason}).", next=again) from error
+    if unknown:
+        raise DataError(f"The stored model holds {', '.join(unknown)}.", next=again)
+    return model
+
+
+def _where_it_is(name: str) -> str:
+    """Return the present name of a type; where it was in an earlier version, it can be loaded from now on."""
+    module, _, attribute = name.rpartition(".")
+    if module not in _MOVED:
+        return name
+    sys.modules[module] = importlib.import_module(_MOVED[module])
+    return f"{_MOVED[module]}.{attribute}"

@@ -1,0 +1,192 @@
+"""Ways of fitting a classifier, and a whole grid of its settings over folds."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.classifiers.estimators import converged, fit, scores
+from histokit.classifiers.table import classifier
+
+_SOLVERS = "histokit.classifiers.solvers"
+#: Below this many numbers to be read by all fits, starting processes costs more than it saves.
+_WORTH_PROCESSES = 100_000_000
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How a classifier is fitted, apart from its parameters.
+
+    Parameters
+    ----------
+    classifier : str
+    class_weight : str, optional
+        ``balanced``.
+    solver : str
+        ``auto`` or ``sklearn``.
+    scale : bool
+        Whether columns are standardised by the mean and the deviation of the training samples.
+    seed : int
+    """
+
+    classifier: str
+    class_weight: str | None = None
+    solver: str = "auto"
+    scale: bool = False
+    seed: int = 0
+
+    @property
+    def module(self) -> Any:
+        """Our own solver, or none."""
+        name = classifier(self.classifier).solver
+        return importlib.import_module(f"{_SOLVERS}.{name}") if name and self.solver == "auto" else None
+
+
+def fit_classifier(
+    fitting: Fitting, parameters: Mapping[str, Any], X: NDArray[np.floating], y: NDArray[np.intp]
+) -> Any:
+    """Fit a classifier; with `Fitting.scale` the estimator is a pipeline.
+
+    Parameters
+    ----------
+    fitting : Fitting
+    parameters : mapping
+        One entry of `make_grid`.
+    X : (n, d) array
+    y : (n,) array of int
+
+    Returns
+    -------
+    A fitted scikit-learn estimator.
+    """
+    options: dict[str, Any] = {"seed": fitting.seed, "class_weight": fitting.class_weight}
+    if not fitting.scale:
+        return _fit(fitting, parameters, X, y, options)
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(X)
+    return make_pipeline(scaler, _fit(fitting, parameters, scaler.transform(X), y, options))
+
+
+def _fit(
+    fitting: Fitting,
+    parameters: Mapping[str, Any],
+    X: NDArray[np.floating],
+    y: NDArray[np.intp],
+    options: dict[str, Any],
+) -> Any:
+    own = fitting.module
+    if own is None or len(np.unique(y)) == 1:
+        return fit(fitting.classifier, parameters, X, y, **options)
+    return own.fit(X, y, parameters, **options)
+
+
+def cross_scores(
+    fitting: Fitting,
+    X: NDArray[np.floating],
+    y: NDArray[np.intp],
+    folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
+    grid: Sequence[Mapping[str, Any]],
+    classes: int,
+) -> Iterator[tuple[int, int, NDArray[np.float64], bool]]:
+    """Fit all settings of a grid on the training rows of all folds, and score their test rows.
+
+    Parameters
+    ----------
+    fitting : Fitting
+    X : (n, d) array
+    y : (n,) array of int
+    folds : sequence of (training rows, test rows)
+    grid : sequence of dict
+    classes : int
+        K.
+
+    Yields
+    ------
+    fold, setting : int
+        Their numbers; each pair comes once.
+    scores : (test rows, K) array
+        As from `scores`.
+    converged : bool
+    """
+    own, options = fitting.module, {"seed": fitting.seed, "class_weight": fitting.class_weight}
+    if own is not None and not fitting.scale:
+        yield from own.cross_scores(X, y, folds, grid, classes, **options)
+    elif own is not None:
+        from sklearn.preprocessing import StandardScaler
+
+        for number, (train, test) in enumerate(folds):
+            scaled = StandardScaler().fit(X[train]).transform(X)
+            for _, *rest in own.cross_scores(scaled, y, [(train, test)], grid, classes, **options):
+                yield number, *rest
+    else:
+        # The costliest settings first: none is left alone at the end.
+        tasks = [(fold, setting) for fold in range(len(folds)) for setting in reversed(range(len(grid)))]
+        work = ((fitting, grid[setting], X, y, *folds[fold], classes) for fold, setting in tasks)
+        threaded = classifier(fitting.classifier).threaded
+        with parallel(_fit_and_score, work, threaded, X.size * len(tasks)) as results:
+            for task, found in zip(tasks, results, strict=True):
+                yield *task, *found
+
+
+def _fit_and_score(
+    fitting: Fitting,
+    parameters: Mapping[str, Any],
+    X: NDArray[np.floating],
+    y: NDArray[np.intp],
+    train: NDArray[np.intp],
+    test: NDArray[np.intp],
+    classes: int,
+) -> tuple[NDArray[np.float64], bool]:
+    estimator = fit_classifier(fitting, parameters, X[train], y[train])
+    reached = converged(fitting.classifier, estimator, X[train], y[train])
+    return scores(fitting.classifier, estimator, X[test], classes), reached
+
+
+@contextmanager
+def parallel(
+    function: Callable[..., Any], work: Iterable[tuple[Any, ...]], threaded: bool, size: int
+) -> Iterator[Iterator[Any]]:
+    """Call a function on many arguments, on all cores where that is worth it, and iterate over results in order.
+
+    What is left to do when the context ends, as by an interruption, is left undone.
+
+    Parameters
+    ----------
+    function : callable
+    work : iterable of tuple
+    threaded : bool
+        Whether the function lets other threads run.
+    size : int
+        How many numbers all calls read, which tells whether processes are worth their start.
+    """
+    cores = os.cpu_count() or 1
+    if cores == 1 or not (threaded or size > _WORTH_PROCESSES):
+        yield (function(*arguments) for arguments in work)
+    elif threaded:
+        pool = ThreadPoolExecutor(cores)
+        try:
+            yield pool.map(lambda arguments: function(*arguments), work)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    else:
+        from sklearn.utils.parallel import Parallel, delayed
+
+        results = Parallel(n_jobs=cores, return_as="generator")(delayed(function)(*arguments) for arguments in work)
+        try:
+            yield results
+        finally:
+            # joblib warns of what it leaves undone.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                results.close()

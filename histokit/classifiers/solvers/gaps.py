@@ -1,0 +1,143 @@
+"""How far fitted linear classifiers are from their optimum, whoever fitted them.
+
+What Newton's equations say there is to gain, ``gᵀ H⁻¹ g / 2``, is found from below by conjugate gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from histokit.classifiers.solvers.common import sample_weights
+
+Floats = NDArray[np.float64]
+
+#: An objective that could fall by more than this share is not at its minimum.
+TOLERATED = 1e-3
+_STEPS = 200
+
+
+class Local(NamedTuple):
+    """An objective around some weights.
+
+    Parameters
+    ----------
+    objective : float
+    slope : (…, w) array
+    curved : callable
+        The product of the curvature and a direction.
+    diagonal : (…, w) array
+        Of the curvature, or about that.
+    """
+
+    objective: float
+    slope: Floats
+    curved: Callable[[Floats], Floats]
+    diagonal: Floats
+
+
+def is_optimum(estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> bool:
+    """Return whether weights are those of the optimum, or so near that nobody could tell.
+
+    Parameters
+    ----------
+    estimator : LinearSVC, LogisticRegression or RidgeClassifier
+        Fitted; others are taken to be right.
+    X : (n, d) array
+    y : (n,) array of int
+        What it was fitted to.
+    """
+    build = _BUILD.get(type(estimator).__name__)
+    if build is None:
+        return True
+    A = np.ones((len(X), X.shape[1] + 1))
+    A[:, :-1] = X
+    # Of two classes, RidgeClassifier's have one dimension.
+    weights = np.column_stack([np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)]).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return all(_gain(local) <= TOLERATED * local.objective for local in build(estimator, A, y, weights))
+
+
+def _gain(local: Local) -> float:
+    """Return what there is to gain, or as much of it as shows that it is too much; infinite if it is no number."""
+    rest, way, gain = -local.slope, -local.slope / local.diagonal, 0.0
+    size = float((rest * way).sum())
+    for _ in range(_STEPS):
+        curved = local.curved(way)
+        bent = float((way * curved).sum())
+        if not np.isfinite(size + bent):
+            return np.inf
+        if bent <= 0.0 or gain > TOLERATED * local.objective:
+            break
+        gain += size**2 / bent / 2
+        rest = rest - size / bent * curved
+        smoothed = rest / local.diagonal
+        before, size = size, float((rest * smoothed).sum())
+        if size <= 1e-8 * TOLERATED * local.objective:
+            break
+        way = smoothed + size / before * way
+    return gain
+
+
+def _squared_hinge(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -> Iterator[Local]:
+
+    two, balanced = len(estimator.classes_) == 2, sample_weights(y, estimator.class_weight)
+    for number, line in enumerate(weights):
+        positive = estimator.classes_[-1 if two else number]
+        # Of one class against the rest, liblinear weighs that class alone.
+        weight = np.where((y == positive) | two, balanced, 1.0)
+        target = np.where(y == positive, 1.0, -1.0)
+        errors = target - A @ line
+        strength = np.where(target * errors > 0, 2.0 * estimator.C * weight, 0.0)
+        yield _quadratic(A, errors, strength, np.ones(A.shape[1]), line)
+
+
+def _squares(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -> Iterator[Local]:
+    penalty = np.append(np.full(A.shape[1] - 1, 2.0 * estimator.alpha), 0.0)
+    known = estimator.classes_[-len(weights) :]
+    for line, name in zip(weights, known, strict=True):
+        errors = np.where(y == name, 1.0, -1.0) - A @ line
+        yield _quadratic(A, errors, 2.0 * sample_weights(y, estimator.class_weight), penalty, line)
+
+
+def _quadratic(A: Floats, errors: Floats, strength: Floats, penalty: Floats, line: Floats) -> Local:
+    return Local(
+        float(strength @ errors**2 + penalty @ line**2) / 2,
+        penalty * line - A.T @ (strength * errors),
+        lambda way: penalty * way + A.T @ (strength * (A @ way)),
+        penalty + np.einsum("ij,ij,i->j", A, A, strength),
+    )
+
+
+def _logistic(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -> Iterator[Local]:
+    targets = (y == estimator.classes_[-len(weights) :, None]).astype(np.float64)
+    strength = estimator.C * sample_weights(y, estimator.class_weight)
+    penalty = np.append(np.ones(A.shape[1] - 1), 0.0)
+    values = weights @ A.T
+    if len(weights) == 1:
+        found, losses = expit(values), -log_expit(np.where(targets > 0, values, -values)).sum(0)
+    else:
+        found, losses = softmax(values, axis=0), -(targets * log_softmax(values, axis=0)).sum(0)
+
+    def curved(way: Floats) -> Floats:
+        bent = found * (way @ A.T)
+        bent -= found * bent.sum(0)
+        return penalty * way + (strength * bent) @ A
+
+    yield Local(
+        float(strength @ losses + (penalty * weights**2).sum() / 2),
+        penalty * weights + (strength * (found - targets)) @ A,
+        curved,
+        penalty + np.maximum((strength * found * (1 - found)) @ A**2, np.finfo(float).tiny),
+    )
+
+
+_BUILD: dict[str, Callable[[Any, Floats, NDArray[np.intp], Floats], Iterator[Local]]] = {
+    "LinearSVC": _squared_hinge,
+    "RidgeClassifier": _squares,
+    "LogisticRegression": _logistic,
+}

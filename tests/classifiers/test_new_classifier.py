@@ -1,0 +1,89 @@
+"""A classifier is one row: whatever needs to know something of it reads it there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from histokit.classifiers.row import Classifier, Cost, Parameter, positive
+from histokit.classifiers.table import CLASSIFIERS
+from histokit.plugin.testing import added_plugin
+from tests.cli.command_line import CommandLine
+from tests.durability.forks import TwoNetworks
+from tests.study.small_study import write_study
+
+STUDY = """\
+strategies = ["last layer"]
+classifiers = ["svm", "bayes"]
+inner_folds = 2
+split = { test = 0.25 }
+[datasets.cells]
+plugin = "folder"
+root = "cells"
+options = { pattern = "{patient}/{label}/*.png", group = "patient" }
+[backbones.tiny]
+"""
+
+ROW = Classifier(
+    "normal distributions of independent columns",
+    "sklearn.naive_bayes:GaussianNB",
+    {},
+    {"smoothing": Parameter("var_smoothing", positive, (1e-1, 1e-9), complex="small")},
+    Cost(4000.0, rows=0.0, columns=0.0, classes=0.0, of_setting=lambda setting: 2.0),
+    weighted=False,
+    seeded=False,
+    colour="#123456",
+)
+
+
+@pytest.fixture
+def histokit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[CommandLine]:
+    monkeypatch.setitem(CLASSIFIERS, "bayes", ROW)
+    with added_plugin(TwoNetworks(), "twonetworks"):
+        yield CommandLine(capsys)
+
+
+def test_one_row_is_enough_for_every_command(histokit: CommandLine, tmp_path: Path) -> None:
+    file, store = write_study(tmp_path, STUDY), ("--store", tmp_path / "store")
+
+    def planned() -> dict[str, tuple[float, str]]:
+        pieces = histokit.ok(*store, "study", "plan", file, "--json").document["pieces"]
+        return {p["classifier"]: (p["seconds"], p["estimate"]) for p in pieces if p["kind"] == "train"}
+
+    # One outer fold of two settings in two inner folds: five fits, where five inner folds are eleven.
+    assert planned()["bayes"] == (pytest.approx(0.3 + 4000 * 5 / 11), "typical")
+    histokit.ok(*store, "study", "run", file)
+    assert planned() == {"svm": (0.0, None), "bayes": (0.0, None)}
+    runs = {row["classifier"]: row["run"] for row in histokit.ok(*store, "list", "runs", "--json").document["runs"]}
+    assert set(runs) == {"svm", "bayes"}
+
+    (found,) = histokit.ok(*store, "evaluate", runs["bayes"], "--json").document["runs"]
+    assert found["classifier"] == "bayes"
+    assert histokit.ok(*store, "predict", runs["bayes"], "cells").out.strip()
+    compared = histokit.ok(*store, "compare", *runs.values(), "--bootstrap", 5, "--json").document
+    assert {method["method"] for method in compared["methods"]} == {"svm", "bayes"}
+
+    # What its first run took corrects what the next one will take.
+    file.write_text(STUDY.replace("classifiers", "seed = 1\nclassifiers"))
+    seconds, estimate = planned()["bayes"]
+    assert estimate == "measured"
+    assert seconds < 100
+    ask = (*store, "train", "cells", "--features", "tiny/last", "--split", "cv", "--classifier", "bayes")
+    assert histokit.ok(*ask, "--grid", "smoothing=1e-9,1e-1").out == histokit.ok(*ask).out, "simple ones come first"
+
+
+def test_its_name_is_in_the_help_and_its_parameters_in_messages(histokit: CommandLine, tmp_path: Path) -> None:
+    assert "|et-fl|bayes" in "".join(histokit.ok("train", "--help").out.split())
+    ask = ("--store", tmp_path / "store", "train", "d", "--features", "net/last", "--classifier")
+    assert "Did you mean 'bayes'" in histokit.fails(*ask, "bays", code=2).err
+    assert "Its parameters are: smoothing" in histokit.fails(*ask, "bayes", "--grid", "smooth=1", code=2).err
+    assert "takes no class weights" in histokit.fails(*ask, "bayes", "--class-weight", "balanced", code=2).err
+    assert "cannot be '0'" in histokit.fails(*ask, "bayes", "--grid", "smoothing=0", code=2).err
+
+
+def test_a_row_on_images_is_told_in_the_help(histokit: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CLASSIFIERS, "bayes", replace(ROW, pixels=True))
+    assert "et-fl, bayes: on images" in " ".join(histokit.ok("train", "--help").out.split())
