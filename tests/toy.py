@@ -6,7 +6,7 @@ import pyarrow as pa
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
-from histokit.store.vectors import create_table, insert_vectors
+from histokit.store.vectors import insert_vectors
 
 
 def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, **record):
@@ -43,7 +43,7 @@ def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, 
             "merged": whole,
             "aliases": ["last"] if index == len(layers) - 1 else [],
         }
-        table = create_table(store.database, name, header, X.shape[1], info)
+        table = store.create_feature_table(name, header, X.shape[1], info)
         rows = np.flatnonzero(np.isfinite(X).all(1))
         ids, contents = ([values[c][i] for i in rows] for c in ("id", "content"))
         insert_vectors(store.database, table, ids, contents, X[rows])

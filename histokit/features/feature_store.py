@@ -13,8 +13,10 @@ from histokit.errors import StoreError
 from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
+from histokit.store.commits import Made
 from histokit.store.findings import make_again
 from histokit.store.records import REMARK_STAGE
+from histokit.store.tables import REPAIR
 from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 
 DEFAULT_URI = "histokit-store"
@@ -81,10 +83,24 @@ class FeatureStore(Store):
         for part in parse_address(address):
             found = resolve(part, tables, dataset, self.feature_tables)
             if part.layer == "each":
+                self._check_whole(dataset, found[0].backbone)
                 choices = [[*chosen, table] for chosen in choices for table in found]
             else:
                 choices = [[*chosen, *found] for chosen in choices]
         return [list({table.name: table for table in chosen}.values()) for chosen in choices]
+
+    def _check_whole(self, dataset: str, backbone: str) -> None:
+        """Raise where a layer of a network is gone: what is asked of each is not answered for the others alone."""
+        for lost in self.lost_features(dataset):
+            if lost.address.rpartition("/")[0] == backbone:
+                raise StoreError(
+                    f"The features {lost.address} of {dataset!r} were in the store, and are gone.",
+                    next=f"Make them again: {lost.again}; or go on without them, after: {REPAIR}",
+                )
+
+    def lost_features(self, dataset: str) -> list[Made]:
+        """Return what is known of feature tables of a dataset that were made, and are gone."""
+        return [made for made in self.database.lost_features().values() if made.dataset == dataset]
 
     def _assemble(
         self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool, outline: bool

@@ -85,6 +85,8 @@ def list_features(dataset: _Dataset = None) -> None:
             documents.append({**document, "spec": dict(table.spec), "info": dict(table.info)})
             weights = PurePath(table.weights).name
             rows.append([name, table.address, table.width, count, table.fingerprint, weights, table.dtype])
+        for lost in store.lost_features(name):
+            console.warn(f"the features {lost.address} of {name} are gone. Make them again: {lost.again}")
     columns = ["dataset", "address", "width", "rows", "fingerprint", "weights", "stored as"]
     if all(document["dtype"] == "float32" for document in documents):
         columns, rows = columns[:-1], [row[:-1] for row in rows]

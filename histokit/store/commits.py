@@ -5,19 +5,29 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_json
+from histokit.store.records import FORMAT
 
 LEDGER = "tables.json"
 LOCK = "write.lock"
 
 #: Seconds that a process waits for another one, which holds the lock for a write of some megabytes.
 _PATIENCE = 600.0
+
+
+#: The entries of the ledger beside its format.
+_LEDGER = ("check", "tables", "features")
+FORMAT_NAME = "format"
+
+
+class NewerFormatError(StoreError):
+    """A table, or the list of them, that a newer version of histokit wrote; no command touches it."""
 
 
 class Known(NamedTuple):
@@ -27,10 +37,27 @@ class Known(NamedTuple):
     rows: int
 
 
+class Made(NamedTuple):
+    """Of what a feature table is, and the command that fills it: what is to be told once it is gone."""
+
+    dataset: str
+    address: str
+    again: str
+
+
+_Entry = TypeVar("_Entry", Known, Made)
+
+
+class _Ledger(NamedTuple):
+    tables: dict[str, Known]
+    features: dict[str, Made]
+
+
 class Commits:
     """The lock that a store's writers hold, and the ledger of its tables.
 
-    Feature tables are in neither: they are only ever added to, and a row that is lost is computed again.
+    Feature tables are written without the lock, and of them the ledger knows only that they were made: they are only
+    ever added to, and a row that is lost is computed again.
 
     Parameters
     ----------
@@ -43,7 +70,7 @@ class Commits:
         #: Whether `known` tells what the ledger says; a check of all tables goes on without one that is damaged.
         self.trusted = True
         self._lock: object | None = None
-        self._read: tuple[tuple[int, int, int] | None, dict[str, Known]] = (None, {})
+        self._read: tuple[tuple[int, int, int] | None, _Ledger] = (None, _Ledger({}, {}))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -83,13 +110,26 @@ class Commits:
         StoreError
             If the ledger is damaged.
         """
+        return self._ledger().tables
+
+    def features(self) -> dict[str, Made]:
+        """Return what feature tables were made, by name.
+
+        Raises
+        ------
+        StoreError
+            If the ledger is damaged.
+        """
+        return self._ledger().features
+
+    def _ledger(self) -> _Ledger:
         path = self.folder / LEDGER
         try:
             status = path.stat()
         except OSError:
-            return {}
+            return _Ledger({}, {})
         if not self.trusted:
-            return {}
+            return _Ledger({}, {})
         state = (status.st_mtime_ns, status.st_size, status.st_ino)
         if self._read[0] != state:
             self._read = (state, _read(path))
@@ -103,31 +143,67 @@ class Commits:
     def forget(self) -> None:
         """Forget what all tables were; only while the lock is held."""
         (self.folder / LEDGER).unlink(missing_ok=True)
-        self._read = (None, {})
+        self._read = (None, _Ledger({}, {}))
 
     def note(self, name: str, known: Known | None) -> None:
         """Write down what a table is now, or that it was dropped; only while the lock is held."""
-        before = self.known()
-        if before.get(name) == known:
-            return
-        tables = {**before, name: known}
-        kept = {key: list(tables[key]) for key in sorted(tables) if tables[key] is not None}  # type: ignore[arg-type]
+        before = self._ledger()
+        if before.tables.get(name) != known:
+            self._write(before._replace(tables=_with(before.tables, name, known)))
+
+    def note_features(self, name: str, made: Made | None) -> None:
+        """Write down that a feature table was made, or dropped; only while the lock is held."""
+        before = self._ledger()
+        if before.features.get(name) != made:
+            self._write(before._replace(features=_with(before.features, name, made)))
+
+    def _write(self, ledger: _Ledger) -> None:
         path = self.folder / LEDGER
         # Never seen half written. The name differs between processes, where the file system takes no locks.
         new = path.with_name(f"{LEDGER}.{socket.gethostname()}.{os.getpid()}")
+        # Versions that know of no feature tables read the rest.
+        document = {FORMAT_NAME: FORMAT, **_sealed(ledger.tables), "features": _sealed(ledger.features)}
         try:
-            new.write_text(json.dumps({"check": digest_json(kept).hex(), "tables": kept}), encoding="utf-8")
+            new.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Known]:
+def newer(what: str, written: str) -> NewerFormatError:
+    """Return the error of something that a newer version wrote."""
+    return NewerFormatError(
+        f"{what} has format {written}; this version of histokit reads up to {FORMAT}.", next="Update histokit."
+    )
+
+
+def _with(entries: dict[str, _Entry], name: str, entry: _Entry | None) -> dict[str, _Entry]:
+    kept = {key: value for key, value in entries.items() if key != name}
+    return kept if entry is None else {**kept, name: entry}
+
+
+def _sealed(entries: Mapping[str, Known | Made]) -> dict[str, Any]:
+    listed = {name: list(entries[name]) for name in sorted(entries)}
+    return {"check": digest_json(listed).hex(), "tables": listed}
+
+
+def _unsealed(document: Mapping[str, Any]) -> dict[str, list[Any]]:
+    tables: dict[str, list[Any]] = document["tables"]
+    if digest_json(tables).hex() != document["check"]:
+        raise ValueError("it is not what was written")
+    return tables
+
+
+def _read(path: Path) -> _Ledger:
     try:
         document = json.loads(path.read_bytes())
-        if digest_json(document["tables"]).hex() != document["check"]:
+        if int(document.get(FORMAT_NAME, FORMAT)) > FORMAT:
+            raise newer(f"The list of tables {path}", str(document[FORMAT_NAME]))
+        if document.keys() - {FORMAT_NAME, *_LEDGER}:
             raise ValueError("it is not what was written")
-        return {name: Known(*map(int, entry)) for name, entry in document["tables"].items()}
+        tables = {name: Known(*map(int, entry)) for name, entry in _unsealed(document).items()}
+        made = _unsealed(document["features"]) if "features" in document else {}
+        return _Ledger(tables, {name: Made(*map(str, entry)) for name, entry in made.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
             f"The list of tables {path} is damaged: {error}.",

@@ -17,10 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError
-from histokit.store.commits import Known
+from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
-from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, NewerFormatError, Tables, check_format, first_line, quote
+from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, Tables, check_format, first_line, quote
 
 __all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "first_line", "quote"]
 
@@ -130,6 +130,18 @@ class Database(Tables):
                 with suppress(StoreError):
                     self.commits.note(name, self._now(name))
 
+    def remember_features(self, name: str, made: Made) -> None:
+        """Take note that a feature table is there, so that it is missed once it is gone."""
+        if self.commits.features().get(name) != made:
+            with self.commits.alone(), self._writing(LEDGER):
+                self.commits.note_features(name, made)
+
+    def lost_features(self) -> dict[str, Made]:
+        """Return the feature tables that were made, and are gone."""
+        made = self.commits.features()
+        there = set(self.names(FEATURES)) if made else ()
+        return {name: entry for name, entry in made.items() if name not in there}
+
     def _now(self, name: str) -> Known | None:
         import lance
 
@@ -215,6 +227,7 @@ class Database(Tables):
         """Drop a table."""
         with self.committing(name):
             self._connection.drop_table(name)
+            self.commits.note_features(name, None)
 
     def optimize(self, name: str, whole: bool = False) -> bool:
         """Merge small fragments; versions stay, so that no reader loses what it reads.

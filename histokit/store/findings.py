@@ -9,8 +9,12 @@ from typing import Any
 
 from histokit.plugin import Preprocess
 from histokit.plugin.weights import PRETRAINED
+from histokit.store.commits import Made
 from histokit.store.records import IMPORT_PLUGIN, DatasetRecord
 from histokit.store.vectors import FeatureTable
+
+#: The kind of what a newer version wrote.
+NEWER = "newer"
 
 _EXAMPLES = 5
 
@@ -94,6 +98,11 @@ def make_again(table: FeatureTable, dataset: str | None = None, layers: str | No
         made_by = f"--name {table.backbone} --version {table.version} --layer {layers}"
         return f"histokit import-features {dataset} FILE {made_by}"
     return " ".join(["histokit extract", dataset, "--backbone", table.backbone, "--layers", layers, *_options(table)])
+
+
+def made(table: FeatureTable) -> Made:
+    """Return what is to be told of a feature table once it is gone."""
+    return Made(table.dataset, table.address, make_again(table))
 
 
 def _options(table: FeatureTable) -> list[str]:

@@ -12,13 +12,14 @@ from typing import Any
 from histokit.errors import StoreError
 from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
-from histokit.store.findings import Finding, Verification
+from histokit.store.findings import NEWER, Finding, Verification, made
 from histokit.store.problems import CHECK, is_sound
 from histokit.store.record_checks import damage_of_run
 from histokit.store.records import RunRecord
 from histokit.store.results import Results
 from histokit.store.split_tables import PUBLISHED, SplitTables
 from histokit.store.store import Store
+from histokit.store.vectors import list_tables
 from histokit.store.verify import Progress, verify
 
 #: Where tables are moved and removed records are written.
@@ -34,7 +35,7 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
     """Put aside what is damaged; feature tables, runs, splits and records can then be made again.
 
     Nothing is deleted: damaged tables are moved, and damaged records written, into the folder ``damaged`` of the
-    store. Damaged samples stay; ingesting their dataset again replaces them. Tables of newer versions stay, too.
+    store. Damaged samples stay; ingesting their dataset again replaces them.
 
     Parameters
     ----------
@@ -50,17 +51,23 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
     Raises
     ------
     StoreError
-        If there is no store.
+        If there is no store, or a newer version wrote to it.
     """
     found = verify(store, progress)
     if found.ok:
         return found
+    for finding in found.findings:
+        if finding.kind == NEWER:
+            # Nobody knows here what rests on it.
+            raise StoreError(finding.what, next=finding.next)
     with store.database.committing():
         # First, so that tables that went back, or are gone, can be read as they are.
         store.database.accept()
         work = _Repair(store)
         work.run(found)
         store.database.accept()
+        for table in list_tables(store.database, unreadable=lambda _: None):
+            store.database.remember_features(table.name, made(table))
     # What could have been done before is no advice any more.
     findings = tuple(replace(f, next=AFTERWARDS) if f.next == RESTORE else f for f in found.findings)
     told = " ".join(finding.what for finding in findings)

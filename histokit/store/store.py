@@ -14,6 +14,7 @@ from histokit.store import vectors
 from histokit.store.checks import column_digests
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
+from histokit.store.findings import made
 from histokit.store.ingested import Ingested
 from histokit.store.problems import Problems
 from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord, Split
@@ -223,15 +224,14 @@ class Store:
         self, dataset: str, spec: Mapping[str, Any], width: int, info: Mapping[str, Any]
     ) -> FeatureTable:
         """Make the feature table of a spec, or return the one that is there."""
-        return vectors.create_table(self.database, dataset, spec, width, info)
-
-    # -- remembered backbones
+        table = vectors.create_table(self.database, dataset, spec, width, info)
+        self.database.remember_features(table.name, made(table))
+        return table
 
     def remembered(self, key: str) -> dict[str, Any] | None:
         """Return what `remember` wrote under a key."""
         # What is damaged is found out again.
-        found = [document for _, document in self._documents.sound("backbones", f"key = {quote(key)}")]
-        return found[0] if found else None
+        return next((document for _, document in self._documents.sound("backbones", f"key = {quote(key)}")), None)
 
     def remember(self, key: str, document: Mapping[str, Any]) -> None:
         """Keep how a backbone was resolved, so that the next time needs no deep learning library."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError
 from histokit.files import refuse_remote
-from histokit.store.commits import Commits
+from histokit.store.commits import Commits, newer
 from histokit.store.records import FORMAT
 
 FORMAT_KEY = b"histokit.format"
@@ -31,10 +31,6 @@ PANICS = ("PanicException", "RustPanic")
 
 os.environ.setdefault("LANCE_LOG", "error")
 os.environ.setdefault("RUST_LOG", "error")
-
-
-class NewerFormatError(StoreError):
-    """A table that a newer version of histokit wrote; no command touches it."""
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -224,10 +220,7 @@ def check_format(name: str, schema: pa.Schema) -> None:
     written = (schema.metadata or {}).get(FORMAT_KEY, b"0")
     if not written.isdigit() or int(written) > FORMAT:
         shown = written.decode("ascii", "backslashreplace")
-        raise NewerFormatError(
-            f"The table {name!r} has format {shown}; this version of histokit reads up to {FORMAT}.",
-            next="Update histokit.",
-        )
+        raise newer(f"The table {name!r}", shown)
 
 
 def quote(text: str) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
+from histokit.store.commits import NewerFormatError
 from histokit.store.database import FEATURES, FORMAT_KEY, first_line
 from histokit.store.documents import DOCUMENT, DOCUMENTS, parse
 from histokit.store.feature_checks import (
@@ -22,12 +23,12 @@ from histokit.store.feature_checks import (
     problem_prefixes,
     width_differences,
 )
-from histokit.store.findings import Finding, Verification, ingest_command, make_again, remove_folder
+from histokit.store.findings import NEWER, Finding, Verification, ingest_command, make_again, remove_folder
 from histokit.store.problems import is_sound
 from histokit.store.record_checks import check_records
 from histokit.store.records import KINDS, DatasetRecord
 from histokit.store.store import Store
-from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, NewerFormatError
+from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY
 from histokit.store.vectors import FeatureTable
 
 Progress = Callable[..., None]
@@ -91,6 +92,10 @@ class _Verifier:
     def _ledger(self, names: Sequence[str]) -> None:
         try:
             known = self.database.commits.known()
+        except NewerFormatError as error:
+            self._add("(list of tables)", NEWER, error.message, error.next)
+            self.database.commits.trusted = False
+            return
         except StoreError as error:
             self._add("(list of tables)", "unreadable", error.message, f"Write it anew: {REPAIR}")
             self.database.commits.trusted = False
@@ -102,6 +107,10 @@ class _Verifier:
             if name not in names and entry.rows:
                 self.unreadable.add(name)
                 self._add(name, "lost", f"it is gone, with {entry.rows} rows", RESTORE)
+        for name, made in self.database.lost_features().items():
+            self.unreadable.add(name)
+            what = f"it is gone, with the features {made.address} of the dataset {made.dataset!r}"
+            self._add(name, "lost", what, f"Make it again: {made.again}; or go on without it, after: {REPAIR}")
 
     def _headless(self) -> Iterator[Finding]:
         """Find what is called like a table but has no version: its manifests are lost, or it was cut off early."""
@@ -137,7 +146,7 @@ class _Verifier:
         known = self.features.get(name)
         advice = error.next or RESTORE
         if isinstance(error, NewerFormatError):
-            self._add(name, "newer", error.message, advice)
+            self._add(name, NEWER, error.message, advice)
             return
         if known is not None:
             advice = remove_folder(self.database.uri, name, [make_again(known)])
@@ -209,7 +218,8 @@ class _Verifier:
         for batch in self.database.scan(name):
             self.rows += len(batch)
             check.add(batch)
-        expected = self._expected_of(table.dataset)
+        # Samples that are known to have no vector are not missed.
+        expected = None if "problems" in self.unreadable else self._expected_of(table.dataset)
         if expected is not None:
             expected = expected[~contained(expected, problem_prefixes(self.database, table))]
         self.findings += check.findings(self.database, expected)

@@ -69,7 +69,7 @@ def predict(
         seen = check_readable(store, images)
         return predict_features(store, run, images, force=force, remarks=seen)
     tables = {table.name: table for table in store.feature_tables()}
-    wanted = [_table(run, str(part["table"]), tables) for part in run.features]
+    wanted = [_table(store, run, str(part["table"]), tables) for part in run.features]
     # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
     importlib.import_module("scipy.special")
     remarks: dict[str, None] = {}
@@ -83,11 +83,12 @@ def predict(
     return predict_features(store, run, features, force=force, remarks=list(remarks))
 
 
-def _table(run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:
+def _table(store: FeatureStore, run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:
     if name not in tables:
+        lost = store.database.lost_features().get(name)
         raise StoreError(
             f"The feature table {name!r} that the run {run.id} was trained on is gone.",
-            next=f"Extract {run.address} of {run.dataset!r} again, then train again.",
+            next=f"Make it again: {lost.again}" if lost else f"Extract {run.address} of {run.dataset!r} again.",
         )
     return tables[name]
 

@@ -136,7 +136,8 @@ def test_another_width_than_the_same_spec_elsewhere(toy: FeatureStore) -> None:
 def test_a_table_under_another_name(toy: FeatureStore) -> None:
     name = table_of(toy)
     path_of(toy, name).rename(path_of(toy, name + "copy"))
-    finding = only(toy)
+    lost, finding = verify(toy).findings
+    assert (lost.table, lost.kind) == (name, "lost")
     assert finding.kind == "schema"
     assert f"it is the table {name!r}" in finding.what
 
@@ -286,7 +287,7 @@ def test_a_file_where_a_table_should_be(toy: FeatureStore) -> None:
 def test_a_table_whose_manifests_are_lost(toy: FeatureStore) -> None:
     name = table_of(toy)
     shutil.rmtree(path_of(toy, name) / "_versions")
-    assert (only(toy).table, only(toy).kind) == (name, "unreadable")
+    assert (only(toy).table, only(toy).kind) == (name, "lost")
 
 
 def test_a_table_that_is_just_being_made_is_no_finding(toy: FeatureStore) -> None:
