@@ -138,6 +138,8 @@ def _with_common_options(function: Callable[..., None]) -> Callable[..., None]:
     def command(*args: Any, **kwargs: Any) -> None:
         for name in _COMMON:
             value = kwargs.pop(name)
+            if value and name == "store_" and console.state.store:
+                raise UsageError("--store is given twice: before the command and behind it.", next="Give it once.")
             if value:
                 setattr(console.state, name.rstrip("_"), value)
         function(*args, **kwargs)

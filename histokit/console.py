@@ -48,16 +48,8 @@ def existing_store() -> FeatureStore:
     StoreError
         If there is none: a mistyped name is no empty store.
     """
-    from histokit.errors import StoreError, did_you_mean
-
     store = open_store()
-    if not store.uri.is_dir():
-        near = {path.parent.name for path in store.uri.parent.glob("*/*.lance")}
-        raise StoreError(
-            f"There is no store {store.uri}.",
-            next=f"{did_you_mean(store.uri.name, near)}Name another with --store or HISTOKIT_STORE, or make one with: "
-            "histokit ingest PLUGIN ROOT --name NAME",
-        )
+    store.database.require()
     return store
 
 

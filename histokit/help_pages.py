@@ -1,4 +1,4 @@
-"""Help pages: panel by panel, as wide as the terminal, with whole words."""
+"""Commands and their help pages: panel by panel, as wide as the terminal, with whole words."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from typer.core import TyperCommand, TyperGroup
 
 from histokit import streams
+from histokit.arguments import check_arguments
 
 #: Help pages are not wider, and what they say in short is not cut.
 _HELP, _LEAST_HELP = 80, 40
@@ -17,7 +18,23 @@ _UNBROKEN = "\u2011"
 
 
 class _Helped:
-    """A command whose help page goes out as all results do: a full disk is told of, and a closed pipe is no bug."""
+    """A command whose help page goes out as all results do: a full disk is told of, and a closed pipe is no bug.
+
+    What it is given is checked for what holds of the arguments of every command.
+    """
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)  # type: ignore[misc]
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            values, rest, given = parse(args)
+            if not ctx.resilient_parsing:
+                check_arguments(values, given)
+            return values, rest, given
+
+        parser.parse_args = parse_args
+        return parser
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]

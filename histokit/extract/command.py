@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from histokit import completion, console, options
+from histokit.arguments import once
 from histokit.errors import ExitCode
 from histokit.ranges import LIMITS
 
@@ -64,7 +65,7 @@ def extract(
             console.open_store(),
             dataset,
             backbone,
-            layers=layers.split(","),
+            layers=once("--layers", layers.split(",")),
             weights=weights or [],
             preprocess=preprocess or [],
             precision=precision,

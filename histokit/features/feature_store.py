@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, UsageError
 from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
@@ -160,7 +160,23 @@ def open_store(uri: StoreLike | None = None) -> FeatureStore:
     """
     if isinstance(uri, FeatureStore):
         return uri
-    return FeatureStore(uri or os.environ.get("HISTOKIT_STORE") or DEFAULT_URI)
+    return FeatureStore(named_store(uri) or DEFAULT_URI)
+
+
+def named_store(uri: str | Path | None) -> str | Path | None:
+    """Return the path of a store that is given, or that of ``HISTOKIT_STORE``; None where there is neither.
+
+    Raises
+    ------
+    UsageError
+        If it is empty: an empty name is not answered with another store.
+    """
+    for what, path in {"The path of the store": uri, "HISTOKIT_STORE": os.environ.get("HISTOKIT_STORE")}.items():
+        if path is not None:
+            if not os.fspath(path):
+                raise UsageError(f"{what} is empty.", next=f"Name a folder, or none at all for ./{DEFAULT_URI}.")
+            return path
+    return None
 
 
 #: What functions take as a store: an open one, or its path.

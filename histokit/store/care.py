@@ -216,8 +216,7 @@ def _time(version: dict[str, Any]) -> datetime:
 
 
 def _names(store: Store) -> list[str]:
-    if not store.uri.is_dir():
-        raise StoreError(f"There is no store at {store.uri}.", next="Name it with --store.")
+    store.database.require()
     database = store.database
     return [name for name in database.names() if FORMAT_KEY in (database.schema(name).metadata or {})]
 

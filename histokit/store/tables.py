@@ -11,9 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import HistokitError, StoreError
+from histokit.errors import HistokitError, StoreError, did_you_mean
 from histokit.files import refuse_remote
-from histokit.store.commits import Commits, newer
+from histokit.store.commits import LEDGER, Commits, newer
 from histokit.store.records import FORMAT
 
 FORMAT_KEY = b"histokit.format"
@@ -49,6 +49,25 @@ class Tables:
         _check_path(uri)
         self.uri = uri
         self.commits = Commits(uri)
+
+    def require(self) -> None:
+        """Raise where there is no store: a mistyped name is no empty one.
+
+        Raises
+        ------
+        StoreError
+        """
+        with self._permitted():
+            entries = os.listdir(self.uri) if self.uri.is_dir() else None
+        if any(entry.endswith(".lance") or entry == LEDGER for entry in entries or ()):
+            return
+        what = f"The folder {self.uri} is no store: it holds no table."
+        near = {path.parent.name for path in self.uri.parent.glob("*/*.lance")}
+        raise StoreError(
+            f"There is no store {self.uri}." if entries is None else what,
+            next=f"{did_you_mean(self.uri.name, near)}Name another with --store or HISTOKIT_STORE, or make one with: "
+            "histokit ingest PLUGIN ROOT --name NAME",
+        )
 
     def _path(self, name: str) -> Path:
         return self.uri / f"{name}.lance"

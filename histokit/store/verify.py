@@ -53,10 +53,7 @@ def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
     StoreError
         If there is no store.
     """
-    if not store.uri.is_dir():
-        raise StoreError(
-            f"There is no store at {store.uri}.", next="Name it with --store, or make one with: histokit ingest"
-        )
+    store.database.require()
     return _Verifier(store).run(progress)
 
 

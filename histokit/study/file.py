@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
+from histokit.features.feature_store import DEFAULT_URI, named_store
 from histokit.files import refuse_odd, refuse_remote
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Dataset
@@ -183,8 +183,9 @@ def open_study_store(file: Path, named: str | None, given: str | Path | None = N
     given : path, optional
         ``--store``.
     """
-    uri = given or os.environ.get("HISTOKIT_STORE")
-    return StudyStore(uri or beside(file, named or "histokit-store"))
+    if named == "":
+        raise UsageError(f"The store that {file} names is empty.", next="Name a folder, or leave `store` out.")
+    return StudyStore(named_store(given) or beside(file, named or DEFAULT_URI))
 
 
 def beside(file: Path, path: str) -> Path:

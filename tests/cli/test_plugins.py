@@ -8,6 +8,7 @@ from histokit.errors import ExitCode
 from histokit.plugin import hookimpl, manager
 from histokit.plugin.testing import added_plugin
 from tests.cli.command_line import run_process
+from tests.toy import make_samples, make_store
 
 
 class Second:
@@ -47,7 +48,7 @@ def test_a_broken_plugin_is_named_and_the_rest_works(broken, histokit, images):
 
 
 def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit, tmp_path):
-    (tmp_path / "store").mkdir()
+    make_store(tmp_path / "store", make_samples()[0], {})
     assert histokit.ok("list", "runs", "--quiet").err == ""
 
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.cli.command_line import run_process
+from tests.toy import make_samples, make_store
 
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "skimage", "scipy", "matplotlib")
 DATA = ("lancedb", "lance", "pyarrow", "numpy", "pandas", "PIL", "rich")
@@ -102,7 +103,7 @@ def test_the_process_ends_with_the_code_of_the_command(tmp_path):
 
 def test_letters_that_a_terminal_cannot_show_do_no_harm(tmp_path):
     environment = {"HISTOKIT_STORE": str(tmp_path / "größe"), "PYTHONIOENCODING": "ascii"}
-    (tmp_path / "größe").mkdir()
+    make_store(tmp_path / "größe", make_samples()[0], {})
     done = run_process("list", "splits", environment=environment)
     assert done.returncode == 0
     assert "dataset" in done.stdout
