@@ -53,7 +53,7 @@ class CutNetwork:
 
     def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
         self._guarded = GuardedBackbone(backbone)
-        network = self._guarded.build().eval().requires_grad_(False)
+        network = self._guarded.build()
         self.device = device
         self.dtype = DTYPES[precision]
         self.layers = list(layers)
@@ -62,22 +62,24 @@ class CutNetwork:
         self._fired: list[str] = []
         self._stop_after: int | None = None
         for layer in self.layers:
-            check_module(network, backbone, layer)
+            check_module(network, self._guarded, layer)
         originals = _fold(network, self._guarded, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
-        attention = any(type(module).__name__.endswith("Attention") for module in network.modules())
+        modules = self._guarded.modules(network).values()
+        attention = any(type(module).__name__.endswith("Attention") for module in modules)
         self._kind = "transformer" if attention else "convolutional"
         self._originals = {name: self._placed(module) for name, module in originals.items()}
         for layer in self.layers:
             self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer))
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        if self.dtype != torch.float32:
-            # Autocast would convert the weights anew in every pass, because they need no gradient.
-            for module in network.modules():
-                if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
-                    module.to(self.dtype)
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        with self._guarded.caller.call("to()", through=(torch.OutOfMemoryError,)):
+            if self.dtype != torch.float32:
+                # Autocast would convert the weights anew in every pass, because they need no gradient.
+                for module in network.modules():
+                    if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
+                        module.to(self.dtype)
+            return network.to(self.device).to(memory_format=torch.channels_last)
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many inputs of a size go through the network at once."""
@@ -88,7 +90,7 @@ class CutNetwork:
     def column_names(self, layer: Layer) -> list[str]:
         """Return the names of a layer's filters where its module tells them in ``column_names``."""
         module = self.network.get_submodule(layer.module)
-        return list(getattr(module, "column_names", ()))
+        return self._guarded.column_names(module)
 
     def _hook(self, layer: Layer) -> Any:
         original = self._originals.get(layer.module)
@@ -127,7 +129,7 @@ class CutNetwork:
         reduced = self.dtype != torch.float32
         try:
             kind = self.dtype if reduced else torch.bfloat16
-            call = self._guarded.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
+            call = self._guarded.caller.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
             with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
                 self.network(batch)
         except _Deepest:
@@ -138,15 +140,36 @@ class CutNetwork:
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
                 next="Change --preprocess size=N or resize; where memory is short, --batch-size N.",
             ) from error
-        if self._stop_after is None:
-            # A module that is used several times counts with its last output.
-            self._stop_after = len(self._fired)
         absent = [layer.name for layer in self.layers if layer.name not in self._vectors]
         if absent:
             raise UsageError(
                 f"The layer {absent[0]!r} is not reached when the network runs.", next="Choose another layer."
             )
+        self._check_rows(len(batch))
+        if self._stop_after is None:
+            self._check_names()
+            # A module that is used several times counts with its last output.
+            self._stop_after = len(self._fired)
         return self._vectors
+
+    def _check_rows(self, count: int) -> None:
+        """Raise unless each layer gave one vector for each image."""
+        for layer in self.layers:
+            rows = len(self._vectors[layer.name])
+            if rows == count:
+                continue
+            what = f"{rows} vectors for {count} images in the layer {layer.name!r}"
+            if not self._guarded.caller.ours and layer.module in [known.module for known in self._guarded.layers()]:
+                raise self._guarded.caller.wrong("forward()", what)
+            raise UsageError(f"{self._guarded.title} gives {what}.", next="Choose another layer.")
+
+    def _check_names(self) -> None:
+        """Raise where a module has names for more or fewer features than it gives."""
+        for layer in self.layers:
+            names, width = self.column_names(layer), self._vectors[layer.name].shape[1]
+            if len(names) not in (0, width):
+                what = f"{len(names)} names of the {width} features of {layer.name!r}"
+                raise self._guarded.caller.wrong("column_names", what)
 
     def __call__(self, batch: Tensor) -> dict[str, npt.NDArray[np.float32]]:
         """Push a batch through the network and wait for the vectors: name of layer → (N, d) float32 array."""
@@ -157,28 +180,33 @@ def _fold(network: nn.Module, guarded: GuardedBackbone, cut: Sequence[str]) -> d
     preprocess = guarded.preprocess()
     try:
         zeros = torch.zeros(1, len(preprocess.mean), preprocess.size, preprocess.size)
-        with guarded.call("forward()", through=_REFUSALS, watched=False):
+        with guarded.caller.call("forward()", through=_REFUSALS, watched=False):
             return fold_batch_norm(network, zeros, cut)
     except _REFUSALS:
         # A network that does not run on these inputs is told of when it meets real ones.
         return {}
 
 
-def check_module(network: nn.Module, backbone: Backbone, layer: Layer) -> None:
+def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> None:
     """Raise unless a layer is a module of a network.
 
     Raises
     ------
+    PluginError
+        If it is a cut point that a plugin gave.
     UsageError
         That tells which layers there are.
     """
-    modules = dict(network.named_modules())
+    modules = guarded.modules(network)
     if layer.module in modules:
         return
-    curated = [known.name for known in backbone.layers]
-    names = ["last", "all", *curated, *(name for name in modules if name)]
+    layers = guarded.layers()
+    if not guarded.caller.ours and layer.module in [known.module for known in layers]:
+        raise guarded.caller.wrong("layers", f"{layer.name!r}, whose module {layer.module!r} the network does not have")
+    name, curated = guarded.backbone.name, [known.name for known in layers]
+    names = ["last", "all", *curated, *(path for path in modules if path)]
     raise UsageError(
-        f"The backbone {backbone.name!r} has no layer {layer.module!r}.",
+        f"The backbone {name!r} has no layer {layer.module!r}.",
         next=f"{did_you_mean(layer.module, names)}Its layers are: last, {', '.join(curated)}; "
-        f"or any module path. See: histokit list layers {backbone.name}",
+        f"or any module path. See: histokit list layers {name}",
     )

@@ -15,8 +15,8 @@ from histokit.errors import PluginError, UsageError
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_bytes, digest_file, digest_json
-from histokit.plugin.guarded_backbone import GuardedBackbone, registered_backbone
-from histokit.plugin.manager import registry
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.manager import registered_backbone, registry
 from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store

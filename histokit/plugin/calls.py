@@ -91,7 +91,7 @@ def plugin_call(
     except through:
         raise
     except BaseException as error:
-        if _is_of_users(error) or (type(error) is KeyboardInterrupt and interruption.may_have_come()):
+        if _is_of_users(error) or is_interruption(error):
             raise
         raise PluginError(
             f"{owner} failed in {where}: {shown_error(error)}.", next="Tell its author; --debug shows the traceback."
@@ -103,6 +103,11 @@ def plugin_call(
 
 def _place(method: str, about: str) -> str:
     return f"{method}{f' for {about}' if about else ''}"
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether an exception is Ctrl-C, and not one that a plugin made up."""
+    return type(error) is KeyboardInterrupt and interruption.may_have_come()
 
 
 def _is_of_users(error: BaseException) -> bool:
@@ -171,12 +176,16 @@ class Caller:
 
 
 def shown_error(error: BaseException) -> str:
-    """Return the class and the text of what a plugin raised, whose text may fail itself."""
+    """Return the class and the text of what a plugin raised."""
+    return f"{type(error).__name__}: {error_text(error)}".rstrip(": .")
+
+
+def error_text(error: BaseException) -> str:
+    """Return the text of what a plugin raised, which may fail itself."""
     try:
-        text = _plain(str(error))
+        return _plain(str(error))
     except BaseException as failed:
-        text = f"its text cannot be had ({type(failed).__name__})"
-    return f"{type(error).__name__}: {text}".rstrip(": .")
+        return f"its text cannot be had ({type(failed).__name__})"
 
 
 def shown(value: Any) -> str:

@@ -76,15 +76,16 @@ def list_layers(
     found = registry().backbone(backbone, "random" if modules else "pretrained")
     guarded = GuardedBackbone(found, backbone)
     if modules:
-        names = [name for name, _ in guarded.build().named_modules() if name]
+        names = [name for name in guarded.modules(guarded.build()) if name]
         console.emit(names, {"backbone": found.name, "modules": names})
         return
     documents = [asdict(layer) for layer in guarded.layers()]
     for document in documents[-1:]:
         document["alias"] = "last"
     rows = [[d["name"], d["module"], d["pool"], d.get("alias", "")] for d in documents]
-    document = {"backbone": found.name, "licence": found.licence, "preprocess": guarded.preprocess().to_json()}
-    document["preprocess_origin"] = found.preprocess_origin
+    facts = guarded.facts()
+    document = {"backbone": facts["name"], "licence": facts["licence"], "preprocess": guarded.preprocess().to_json()}
+    document["preprocess_origin"] = facts["origin"]
     console.table(["layer", "module", "pool", "alias"], rows, {**document, "layers": documents})
 
 

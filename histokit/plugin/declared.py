@@ -46,6 +46,16 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and not fault_of(value)
 
 
+def is_sentence(value: Any) -> bool:
+    """Return whether a value is a text that can be stored, of several lines maybe, or empty."""
+    return isinstance(value, str) and is_json(value)
+
+
+def are_sentences(value: Any) -> bool:
+    """Return whether a value is a sequence of texts that can be stored."""
+    return is_sequence(value) and all(map(is_sentence, value))
+
+
 def is_sequence(value: Any) -> bool:
     """Return whether a value is a sequence, and no text."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
@@ -107,15 +117,11 @@ ATTRIBUTES = (
         "a whole number of 8 to 16, or None",
         or_none(lambda value: isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16),
     ),
-    Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(_is_sentence, value))),
+    Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(is_sentence, value))),
 )
 
 #: What is needed where samples are read that were ingested before.
 FOR_READING = tuple(each for each in ATTRIBUTES if each.name in ("name", "version", "root", "channels", "bits"))
-
-
-def _is_sentence(value: Any) -> bool:
-    return isinstance(value, str) and is_json(value)
 
 
 def check_declared(caller: Caller, dataset: Dataset) -> None:

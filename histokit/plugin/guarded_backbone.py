@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histokit.errors import PluginError
-from histokit.plugin.backbone import Backbone, Layer, Preprocess
-from histokit.plugin.calls import plugin_call, shown
-from histokit.plugin.digests import canonical_json
-from histokit.plugin.manager import registry, split_backbone_name
-from histokit.plugin.registered import Registered
+from histokit.plugin.backbone import POOLINGS, Backbone, Layer, Preprocess
+from histokit.plugin.calls import Caller, shown, shown_value
+from histokit.plugin.declared import (
+    Attribute,
+    are_sentences,
+    are_texts,
+    check_attributes,
+    is_json,
+    is_sentence,
+    is_sequence,
+    is_text,
+    or_none,
+)
+from histokit.plugin.manager import backbone_caller, registered_backbone
+from histokit.plugin.names import SEPARATORS, WORDS, fault_of
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-def registered_backbone(name: str) -> Registered:
-    """Return who registered the backbone of a whole name, or its prefix.
+_MOST_TOKENS = 1 << 16
+_FIELDS = {field.name for field in fields(Preprocess)}
 
-    Raises
-    ------
-    PluginError
-        If nobody did.
-    """
-    base, _ = split_backbone_name(name)
-    prefix, colon, _ = base.partition(":")
-    return registry().find_backbone(prefix + ":" if colon else base)
+#: In the order in which they are looked at.
+ATTRIBUTES = (
+    Attribute("name", "a text", is_text),
+    Attribute("weights", "a text", is_text),
+    Attribute("licence", "a text, or None", or_none(is_sentence)),
+    Attribute("version", "a text or a number", lambda value: isinstance(value, str | int | float)),
+    Attribute("preprocess_origin", "a text", is_sentence),
+    Attribute("file_arguments", "a mapping that JSON can hold", lambda v: isinstance(v, Mapping) and is_json(v)),
+    Attribute("undeclared", "a sequence of fields of Preprocess", lambda v: are_texts(v) and set(v) <= _FIELDS),
+    Attribute("weights_notes", "a sequence of texts", are_sentences),
+    Attribute("operations", "(billions, side), or None", lambda value: _is_operations(value)),
+)
 
 
 class GuardedBackbone:
@@ -50,22 +64,10 @@ class GuardedBackbone:
             entry = registered_backbone(name or backbone.name)
         except PluginError:
             # Made by hand: whoever did so sees what it raises.
-            self._ours, self.owner, self.title = True, "", backbone.name
+            self.caller, self.title = Caller(backbone.name, ours=True), backbone.name
             return
-        self._ours = not entry.third_party
-        self.owner = f"The backbone {entry.name!r} of {entry.distribution} ({entry.module})"
-        self.title = backbone.name if self._ours else f"{backbone.name} of {entry.distribution}"
-
-    def call(
-        self, method: str, *, through: tuple[type[Exception], ...] = (), watched: bool = True
-    ) -> AbstractContextManager[None]:
-        """Call a method; see `plugin_call`."""
-        return nullcontext() if self._ours else plugin_call(self.owner, method, through=through, watched=watched)
-
-    def _wrong(self, method: str, what: str) -> PluginError:
-        return PluginError(
-            f"{self.owner or self.title} gave {what} in {method}.", next="Tell its author; a newer version may help."
-        )
+        self.caller = backbone_caller(entry)
+        self.title = backbone.name if self.caller.ours else f"{backbone.name} of {entry.distribution}"
 
     def layers(self) -> tuple[Layer, ...]:
         """Return the curated cut points.
@@ -75,13 +77,17 @@ class GuardedBackbone:
         PluginError
             If they are none.
         """
-        with self.call("layers"):
+        with self.caller.call("layers"):
             found = self.backbone.layers
-            items = tuple(found) if isinstance(found, Sequence) and not isinstance(found, str) else None
-        if items is None:
-            raise self._wrong("layers", f"{shown(found)} in place of a sequence of Layer")
+            self.caller.check("layers", found, "a sequence of Layer", is_sequence(found))
+            items = tuple(found)
+        names: set[str] = set()
         for layer in items:
             self._check_layer("layers", layer)
+            # The last one may be called what it is.
+            if not self.caller.ours and not (layer is items[-1] and layer.name == "last"):
+                self._check_curated(layer, names)
+            names.add(layer.name)
         return items
 
     def layer(self, text: str) -> Layer:
@@ -93,16 +99,29 @@ class GuardedBackbone:
             If it is none, or if ``last`` is asked for and there is no curated one.
         """
         method = f"layer({text!r})"
-        with self.call(method):
+        with self.caller.call(method):
             found = self.backbone.layer(text)
         self._check_layer(method, found)
         return found
 
     def _check_layer(self, method: str, layer: Any) -> None:
-        if not isinstance(layer, Layer):
-            raise self._wrong(method, f"{shown(layer)} in place of a Layer")
+        # An object may lie about its class.
+        if not issubclass(type(layer), Layer):
+            raise self.caller.wrong(method, f"{shown(layer)} in place of a Layer")
         if not all(isinstance(value, str) for value in (layer.name, layer.module, layer.pool)):
-            raise self._wrong(method, f"{shown(layer)}, whose name, module and pool are not all texts")
+            raise self.caller.wrong(method, f"{shown(layer)}, whose name, module and pool are not all texts")
+        if layer.pool not in POOLINGS:
+            poolings = ", ".join(POOLINGS)
+            raise self.caller.wrong(method, f"the layer {layer.name!r} with the pooling {layer.pool!r}, not {poolings}")
+        if not all(isinstance(value, bool) for value in (layer.channels_last, layer.composite)):
+            raise self.caller.wrong(method, f"{shown(layer)}, whose channels_last and composite are not True or False")
+
+    def _check_curated(self, layer: Layer, names: Collection[str]) -> None:
+        """Raise where a curated cut point could not be addressed."""
+        if layer.name in names:
+            raise self.caller.wrong("layers", f"two layers of the name {layer.name!r}")
+        if layer.name in WORDS or fault_of(layer.name) or any(letter in layer.name for letter in SEPARATORS):
+            raise self.caller.wrong("layers", f"the name {shown_value(layer.name)}, which no address can hold")
 
     def preprocess(self) -> Preprocess:
         """Return how images are prepared.
@@ -112,10 +131,11 @@ class GuardedBackbone:
         PluginError
             If it is no Preprocess.
         """
-        with self.call("preprocess"):
+        with self.caller.call("preprocess"):
             found = self.backbone.preprocess
-        if not isinstance(found, Preprocess):
-            raise self._wrong("preprocess", f"{shown(found)} in place of a Preprocess")
+            self.caller.check("preprocess", found, "a Preprocess", isinstance(found, Preprocess))
+            kind = "a Preprocess whose fields are of the types that it documents"
+            self.caller.check("preprocess", found, kind, self.caller.ours or _is_as_documented(found))
         return found
 
     def weights_file(self) -> Path | None:
@@ -127,16 +147,27 @@ class GuardedBackbone:
             If it is no path of a file that is there.
         """
         # It may fetch the file, which takes its time.
-        with self.call("weights_file()", watched=False):
+        with self.caller.call("weights_file()", watched=False):
             found = self.backbone.weights_file()
-        if found is None or self._ours:
-            return found
-        if not isinstance(found, str | PathLike):
-            raise self._wrong("weights_file()", f"{shown(found)} in place of a path or None")
-        path = Path(found)
-        if not path.is_file():
-            raise self._wrong("weights_file()", f"{str(path)!r}, which is no file")
-        return path
+            if found is None or self.caller.ours:
+                return found
+            self.caller.check("weights_file()", found, "a path or None", isinstance(found, str | PathLike))
+            path = Path(found)
+            if path.is_file():
+                return path
+        raise self.caller.wrong("weights_file()", f"{str(path)!r}, which is no file")
+
+    def attribute(self, name: str) -> Any:
+        """Return one of `ATTRIBUTES`.
+
+        Raises
+        ------
+        PluginError
+            If it is not what it has to be.
+        """
+        if not self.caller.ours:
+            check_attributes(self.caller, self.backbone, [each for each in ATTRIBUTES if each.name == name])
+        return getattr(self.backbone, name)
 
     def facts(self) -> dict[str, Any]:
         """Return what else is remembered of it, as JSON-serialisable data.
@@ -144,45 +175,59 @@ class GuardedBackbone:
         Raises
         ------
         PluginError
-            If something of it cannot be kept as JSON.
+            If one of its attributes is not what it has to be.
         """
-        with self.call("its attributes"):
-            found = {
-                "name": self.backbone.name,
-                "licence": self.backbone.licence,
-                "version": str(self.backbone.version),
-                "origin": self.backbone.preprocess_origin,
-                "arguments": dict(self.backbone.file_arguments),
-                "undeclared": list(self.backbone.undeclared),
-                "notes": list(self.backbone.weights_notes),
-                "operations": self.backbone.operations,
-            }
-        if not isinstance(found["name"], str):
-            raise self._wrong("name", f"{shown(found['name'])} in place of a text")
-        if not _is_operations(found["operations"]):
-            raise self._wrong("operations", f"{shown(found['operations'])} in place of (billions, side) or None")
-        for key, value in found.items():
-            try:
-                canonical_json(value)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise self._wrong(key, f"what JSON cannot hold ({error})") from error
-        return found
+        if not self.caller.ours:
+            check_attributes(self.caller, self.backbone, ATTRIBUTES)
+        return {
+            "name": self.backbone.name,
+            "licence": self.backbone.licence,
+            "version": str(self.backbone.version),
+            "origin": self.backbone.preprocess_origin,
+            "arguments": dict(self.backbone.file_arguments),
+            "undeclared": list(self.backbone.undeclared),
+            "notes": list(self.backbone.weights_notes),
+            "operations": self.backbone.operations,
+        }
 
     def build(self) -> nn.Module:
-        """Return the network.
+        """Return the network, in evaluation mode and without gradients.
 
         Raises
         ------
         PluginError
-            If it is no ``torch.nn.Module``.
+            If it is no ``torch.nn.Module``, or cannot be put into evaluation mode.
         """
         from torch import nn
 
-        with self.call("build()"):
+        with self.caller.call("build()"):
             network = self.backbone.build()
-        if not isinstance(network, nn.Module):
-            raise self._wrong("build()", f"{shown(network)} in place of a torch.nn.Module")
-        return network
+            # An object may lie about its class.
+            if issubclass(type(network), nn.Module):
+                network.eval()
+                network.requires_grad_(False)
+                return network
+        raise self.caller.wrong("build()", f"{shown(network)} in place of a torch.nn.Module")
+
+    def modules(self, network: nn.Module) -> dict[str, nn.Module]:
+        """Return the modules of a network by path."""
+        with self.caller.call("named_modules()"):
+            return dict(network.named_modules())
+
+    def column_names(self, module: nn.Module) -> list[str]:
+        """Return the names of a module's filters, where it tells them.
+
+        Raises
+        ------
+        PluginError
+            If they are no texts.
+        """
+        with self.caller.call("column_names"):
+            found = getattr(module, "column_names", ())
+            self.caller.check(
+                "column_names", found, "a sequence of texts", is_sequence(found) and all(map(is_text, found))
+            )
+            return list(found)
 
     def prefix_tokens(self, network: nn.Module) -> int:
         """Return how many tokens precede the patch tokens.
@@ -192,11 +237,23 @@ class GuardedBackbone:
         PluginError
             If it is no count.
         """
-        with self.call("prefix_tokens()"):
+        with self.caller.call("prefix_tokens()"):
             count = self.backbone.prefix_tokens(network)
-        if not isinstance(count, int) or count < 0:
-            raise self._wrong("prefix_tokens()", f"{shown(count)} in place of a count")
+        if not issubclass(type(count), int) or not 0 <= count < _MOST_TOKENS:
+            raise self.caller.wrong("prefix_tokens()", f"{shown(count)} in place of a count")
         return count
+
+
+def _is_as_documented(found: Preprocess) -> bool:
+    numbers = (*found.mean, *found.std, *([] if found.target_mpp is None else [found.target_mpp]))
+    return (
+        type(found.size) is int
+        and all(isinstance(values, tuple) for values in (found.mean, found.std, found.channels, found.transforms))
+        and all(isinstance(number, int | float) for number in numbers)
+        and all(map(is_text, found.channels))
+        and is_json(found.to_json())
+        and Preprocess.from_json(found.to_json()).to_json() == found.to_json()
+    )
 
 
 def _is_operations(value: Any) -> bool:

@@ -45,7 +45,7 @@ class Registry:
         """
         entry = self._find(self.datasets, name, "dataset plugin", "histokit list plugins")
         cls = _load(entry, "dataset plugin")
-        if not (isinstance(cls, type) and issubclass(cls, Dataset)):
+        if not (issubclass(type(cls), type) and issubclass(cls, Dataset)):
             raise _broken(entry, "dataset plugin", f"its loader returned {shown(cls)} instead of a Dataset class")
         self.classes[cls] = entry
         return cls
@@ -65,13 +65,19 @@ class Registry:
             If the name is unknown, claimed twice, or its plugin does not load.
         """
         base, options = split_backbone_name(name)
-        prefix, colon, remainder = base.partition(":")
-        key, model = (prefix + ":", remainder) if colon else (base, base)
+        key = _registered_name(name)
+        model = base.removeprefix(key) or base
         entry = self.find_backbone(key)
         request = BackboneRequest(join_backbone_name(base, options), model, options, weights)
         backbone = _load(entry, "backbone", request)
-        if not isinstance(backbone, Backbone):
+        if not issubclass(type(backbone), Backbone):
             raise _broken(entry, "backbone", f"its loader returned {shown(backbone)} instead of a Backbone")
+        if entry.third_party:
+            with backbone_caller(entry).call("its attribute name"):
+                named = backbone.name
+                kind = f"a text, {request.name!r} or another name of {key}"
+                good = isinstance(named, str) and _registered_name(named) == key
+                backbone_caller(entry).check("its attribute name", named, kind, good)
         return backbone
 
     def find_backbone(self, name: str) -> Registered:
@@ -124,7 +130,7 @@ class Registry:
         entry = self.find_backbone(prefix)
         if entry.names is None:
             return []
-        caller = Caller(_owner(entry, "backbone"), ours=not entry.third_party)
+        caller = backbone_caller(entry)
         with caller.call("names()"):
             found = entry.names()
         listed = list(caller.items("names()", found))
@@ -163,6 +169,30 @@ def dataset_caller(cls: type[Dataset]) -> Caller:
         return Caller(f"The dataset class {cls.__name__!r}", ours, "Mend it; histokit.plugin.testing checks it.")
     advice = f"Tell its author, or see: histokit plugins check {entry.name}"
     return Caller(f"The dataset plugin {entry.name!r} of {entry.distribution}", ours, advice)
+
+
+def backbone_caller(entry: Registered) -> Caller:
+    """Return by whom the methods of a backbone are called."""
+    advice = "Tell its author; a newer version may help."
+    return Caller(_owner(entry, "backbone"), not entry.third_party, advice)
+
+
+def registered_backbone(name: str) -> Registered:
+    """Return who registered the backbone of a whole name, or its prefix.
+
+    Raises
+    ------
+    PluginError
+        If nobody did.
+    """
+    return registry().find_backbone(_registered_name(name))
+
+
+def _registered_name(name: str) -> str:
+    """Return what the backbone of a whole name was registered as: its name without options, or its prefix."""
+    base, _ = split_backbone_name(name)
+    prefix, colon, _ = base.partition(":")
+    return prefix + ":" if colon else base
 
 
 def _owner(entry: Registered, what: str) -> str:

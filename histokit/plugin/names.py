@@ -10,6 +10,10 @@ LONGEST = 4_096
 
 _SPLIT = re.compile(r"[^\W_][\w.-]{0,63}")
 
+#: Characters and words that addresses give another meaning than that of a layer's name.
+SEPARATORS = "/+@: "
+WORDS = ("all", "each", "last")
+
 #: Control characters, halves of a pair that are alone, and what ends a line.
 _UNWRITTEN = frozenset(("Cc", "Cs", "Zl", "Zp"))
 

@@ -50,7 +50,7 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
 def _first_tensor(output: Any, layer: Layer) -> Tensor:
     import torch
 
-    while isinstance(output, Sequence) and len(output):
+    while isinstance(output, Sequence) and not isinstance(output, str | bytes) and len(output):
         output = output[0]
     if not isinstance(output, torch.Tensor):
         raise UsageError(

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from histokit.errors import DataError, HistokitError
-from histokit.plugin import Backbone
+from histokit.errors import DataError, HistokitError, PluginError
 from histokit.plugin.file_kinds import recognise
+from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import Registry, registry
-from histokit.plugin.weights import offline
+from histokit.plugin.weights import NONE, offline
 from histokit.plugin.weights_folder import SUFFIXES
 
 _LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
@@ -134,37 +134,41 @@ def _backbones(found: Registry) -> list[Finding]:
         if name.endswith(":"):
             continue
         try:
-            backbone = found.backbone(name)
-            licence = "needs no weights" if backbone.weights == "none" else backbone.licence or "no licence"
-            about = f"{len(backbone.layers)} layers; {licence}"
+            guarded = GuardedBackbone(found.backbone(name), name)
+            licence = guarded.attribute("licence") or "no licence"
+            licence = "needs no weights" if guarded.attribute("weights") == NONE else licence
+            about = f"{len(guarded.layers())} layers; {licence}"
         except HistokitError as error:
             findings.append(Finding("backbone", name, error.message, ok=False))
             continue
-        weights, here = _own_weights(backbone)
+        weights, here = _own_weights(guarded)
         findings.append(Finding("backbone", name, f"{about}{weights}", ok=here))
     return findings
 
 
-def _own_weights(backbone: Backbone) -> tuple[str, bool]:
+def _own_weights(guarded: GuardedBackbone) -> tuple[str, bool]:
     """Return what is to be said of the weights of a backbone, and whether it can be used without a network."""
-    if backbone.weights == "none":
+    weights = guarded.attribute("weights")
+    if weights == NONE:
         return "", True
     try:
         with offline():
-            file = backbone.weights_file()
+            file = guarded.weights_file()
         if file is not None:
             recognise(file)
+    except PluginError as error:
+        return f"; {error.message}", False
     except HistokitError as error:
-        return f"; its weights are not on this machine{_instead(backbone, error)}", False
-    return f"; weights {file or backbone.weights}", True
+        return f"; its weights are not on this machine{_instead(guarded, error)}", False
+    return f"; weights {file or weights}", True
 
 
-def _instead(backbone: Backbone, error: HistokitError) -> str:
+def _instead(guarded: GuardedBackbone, error: HistokitError) -> str:
     """Return what lies in the place of the weights, where something does."""
     if isinstance(error, DataError):
         return f": {error.message}"
     try:
-        return "".join(backbone.weights_notes)[len(backbone.name) :]
+        return "".join(guarded.attribute("weights_notes"))[len(guarded.backbone.name) :]
     except HistokitError:
         return ""
 

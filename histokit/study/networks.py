@@ -156,6 +156,7 @@ def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
 
     request = RANDOM if resolved.weights != "none" else resolved.request
     backbone = registry().backbone(resolved.name, request)
-    network = GuardedBackbone(backbone).build()
+    guarded = GuardedBackbone(backbone)
+    network = guarded.build()
     for layer in unknown:
-        check_module(network, backbone, layer)
+        check_module(network, guarded, layer)

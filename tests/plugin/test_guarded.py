@@ -257,7 +257,7 @@ def test_what_a_backbone_raises_is_the_plugins(images: Path, capsys: Any, method
     assert extract(images, capsys, BackbonePlugin(type("Broken", (Tiny,), members))) == 3
     message = last_message(capsys)
     assert "The backbone 'tiny' of labplugin 0 (labplugin) failed in " in message
-    assert ("its attributes" if method == "weights_notes" else method) in message
+    assert method in message
     assert type(error).__name__ in message
 
 
@@ -278,8 +278,17 @@ def test_what_a_backbone_raises_is_the_plugins(images: Path, capsys: Any, method
         ("layers", [Layer(None, "0")], "whose name, module and pool are not all texts in layers"),
         ("preprocess", None, "gave NoneType None in place of a Preprocess in preprocess"),
         ("preprocess", 5, "gave int 5 in place of a Preprocess in preprocess"),
-        ("name", 5, "gave int 5 in place of a text in name"),
-        ("licence", {1}, "what JSON cannot hold"),
+        ("name", 5, "gave int 5 in place of a text, 'tiny' or another name of tiny in its attribute name"),
+        ("name", "resnet18", "gave str 'resnet18' in place of a text, 'tiny'"),
+        ("licence", {1}, "gave set {1} in place of a text, or None in its attribute licence"),
+        ("weights", 5, "in its attribute weights"),
+        ("preprocess_origin", None, "in its attribute preprocess_origin"),
+        ("undeclared", ["meen"], "in its attribute undeclared"),
+        ("layers", [Layer("0", "0"), Layer("0", "0", "max")], "gave two layers of the name '0' in layers"),
+        ("layers", [Layer("a/b", "0")], "gave the name 'a/b', which no address can hold in layers"),
+        ("layers", [Layer("all", "0"), Layer("0", "0")], "gave the name 'all', which no address can hold"),
+        ("layers", [Layer("0", "0", "average")], "the layer '0' with the pooling 'average', not avg, max"),
+        ("layers", [Layer("head", "head")], "gave 'head', whose module 'head' the network does not have in layers"),
     ],
 )
 @pytest.mark.parametrize("layers", ["last", "all"])
@@ -319,3 +328,48 @@ def test_a_network_that_does_not_run_names_its_plugin_and_prints_to_stderr(image
         == 2
     )
     assert "tiny of labplugin 0 cannot run on" in last_message(capsys)
+
+
+def module_of(**members: Any) -> Callable[..., Any]:
+    """Return a method that builds the convolution as a module with members of its own."""
+
+    def build(self: Tiny) -> Any:
+        import torch
+
+        return type("Odd", (torch.nn.Sequential,), members)(*self.network)
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"eval": raising(SystemExit(0))}, "failed in build(): SystemExit"),
+        ({"train": raising(KeyError("k"))}, "failed in build(): KeyError"),
+        ({"requires_grad_": raising(KeyError("k"))}, "failed in build(): KeyError"),
+        ({"named_modules": raising(KeyError("k"))}, "failed in build(): KeyError"),
+        ({"to": raising(KeyError("k"))}, "failed in to(): KeyError"),
+        ({"column_names": 5}, "gave int 5 in place of a sequence of texts in column_names"),
+        ({"column_names": [5]}, "in place of a sequence of texts in column_names"),
+        ({"column_names": ["a"]}, "gave 1 names of the 4 features of 'top' in column_names"),
+        ({"column_names": property(raising(KeyError("k")))}, "column_names"),
+    ],
+)
+def test_what_a_network_does_wrongly_is_the_plugins(
+    images: Path, capsys: Any, members: dict[str, Any], said: str
+) -> None:
+    plugin = BackbonePlugin(type("Wrong", (Tiny,), {"build": module_of(**members)}), layers=[Layer("top", "")])
+    assert extract(images, capsys, plugin) == 3
+    message = last_message(capsys)
+    assert "The backbone 'tiny' of labplugin 0" in message
+    assert said in message
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_a_network_that_gives_other_rows_than_images_is_told(images: Path, capsys: Any, rows: int) -> None:
+    def fewer(_: Any, batch: Any) -> Any:
+        return batch[:1].repeat(rows, 1, 1, 1)
+
+    plugin = BackbonePlugin(type("Wrong", (Tiny,), {"build": forward_of(fewer)}), layers=[Layer("1", "1")])
+    assert extract(images, capsys, plugin) == 3
+    assert f"gave {rows} vectors for " in last_message(capsys)

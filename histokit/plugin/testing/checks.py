@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from histokit.errors import HistokitError
+from histokit.plugin.calls import error_text, is_interruption, shown_error
+from histokit.plugin.kept_streams import kept_streams
 
 
 class CheckFailure(AssertionError):  # noqa: N818 - a failed assertion, not an error of histokit
@@ -78,11 +80,15 @@ def require(condition: object, reason: str) -> None:
 
 def _run(check: Check) -> CheckResult:
     try:
-        check.run()
+        with kept_streams():
+            check.run()
     except Advice as advice:
         return CheckResult(check.name, True, f"advised: {advice}")
     except (AssertionError, HistokitError) as error:
-        return CheckResult(check.name, False, getattr(error, "message", str(error)) or type(error).__name__)
-    except Exception as error:
-        return CheckResult(check.name, False, f"{type(error).__name__}: {error}")
+        text = getattr(error, "message", None) or error_text(error) or type(error).__name__
+        return CheckResult(check.name, False, text if isinstance(text, str) else shown_error(error))
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return CheckResult(check.name, False, shown_error(error))
     return CheckResult(check.name, True)

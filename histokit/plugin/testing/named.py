@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.plugin.manager import registry, split_backbone_name
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.manager import dataset_caller, registry, split_backbone_name
 from histokit.plugin.testing.checks import Check
 from histokit.plugin.testing.datasets import iter_dataset_checks
+from histokit.plugin.weights import NONE, RANDOM
 
 
 def iter_named_checks(
@@ -48,7 +50,8 @@ def iter_named_checks(
                 f"The dataset plugin {name!r} is checked on data, and none are given.",
                 next=f"Name a folder with a few of its images: histokit plugins check {name} ROOT",
             )
-        return iter_dataset_checks(cls, root, **(options or {}))
+        with dataset_caller(cls).call("its options"):
+            return iter(list(iter_dataset_checks(cls, root, **(options or {}))))
     if base not in found.backbones and prefix not in found.backbones:
         hint = did_you_mean(name, [*found.datasets, *found.backbones])
         raise found.unknown(f"There is no plugin {name!r}.", f"{hint}See: histokit list plugins")
@@ -56,7 +59,8 @@ def iter_named_checks(
 
     if prefix in found.backbones:
         # An unknown network behind a prefix is one error, not a failure of every check.
-        list(found.backbone(name).layers)
+        GuardedBackbone(found.backbone(name), name).layers()
     if weights is None:
-        weights = "none" if found.backbone(name).weights == "none" else "random"
+        own = GuardedBackbone(found.backbone(name), name).attribute("weights")
+        weights = NONE if own == NONE else RANDOM
     return iter_backbone_checks(lambda request: found.backbone(request.name, request.weights), name, weights)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 
 from histokit.plugin.backbone import POOLINGS, Preprocess
+from histokit.plugin.names import SEPARATORS, WORDS
 from histokit.plugin.testing.checks import require
 from histokit.plugin.testing.probed import Probed
-
-#: Characters and words that addresses give another meaning.
-SEPARATORS = "/+@: "
-WORDS = ("all", "each", "last")
 
 _TOLERANCE = 1e-4
 
