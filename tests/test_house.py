@@ -163,3 +163,13 @@ def test_files_and_functions_stay_short() -> None:
                 if length > 45:
                     wrong.append(f"{node.name} of {name(path)} has {length} lines")
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_class_name_means_one_thing() -> None:
+    declared: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                declared.setdefault(node.name, []).append(name(path))
+    again = {text: files for text, files in declared.items() if len(files) > 1}
+    assert not again, again

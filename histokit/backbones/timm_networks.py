@@ -41,7 +41,7 @@ FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Blueprint:
     """How timm builds a network.
 
     Parameters
@@ -71,9 +71,9 @@ class TimmBackbone(LibraryBackbone):
         self.folder = Path(path).expanduser() if path != self.model or path.startswith(("/", ".", "~")) else None
 
     @cached_property
-    def recipe(self) -> Recipe:
+    def blueprint(self) -> Blueprint:
         """How the network is built, and what timm knows of its weights."""
-        found = self._own_recipe
+        found = self._own_blueprint
         size = {file: declared(document, str(file)).get("size") for file, document in self._documents.items()}
         told = [size[file] for file, network in self._networks.items() if network["architecture"] and size[file]]
         if not told or self.arguments.get("dynamic_img_size"):
@@ -83,14 +83,14 @@ class TimmBackbone(LibraryBackbone):
         return replace(found, configuration={**found.configuration, "input_size": (depth, told[-1], told[-1])})
 
     @cached_property
-    def _own_recipe(self) -> Recipe:
+    def _own_blueprint(self) -> Blueprint:
         if self.folder is not None or self.hub is not None:
-            return self._recipe_of_file(self._configuration())
-        return self._recipe_of_registry()
+            return self._blueprint_of_file(self._configuration())
+        return self._blueprint_of_registry()
 
     @property
     def _asked_architecture(self) -> str:
-        return self.architecture if self._tagged else self._own_recipe.architecture
+        return self.architecture if self._tagged else self._own_blueprint.architecture
 
     def _configuration(self) -> Path:
         own = self.folder / "config.json" if self.folder else self.configuration_file
@@ -102,7 +102,7 @@ class TimmBackbone(LibraryBackbone):
             return sidecar
         return fetch(self.base_name, Source(repository=self.hub, filenames=CONFIGURATION))
 
-    def _recipe_of_file(self, path: Path) -> Recipe:
+    def _blueprint_of_file(self, path: Path) -> Blueprint:
         if not path.is_file():
             raise StoreError(f"{path.parent} has no {path.name}.", next="Name a folder with config.json and weights.")
         document = read_object(path)
@@ -120,9 +120,9 @@ class TimmBackbone(LibraryBackbone):
         nested = "pretrained_cfg" in document
         configuration = object_of(document, "pretrained_cfg", str(path)) if nested else document
         library_fields(configuration, str(path))
-        return Recipe(architecture, arguments, _known_fields(configuration))
+        return Blueprint(architecture, arguments, _known_fields(configuration))
 
-    def _recipe_of_registry(self) -> Recipe:
+    def _blueprint_of_registry(self) -> Blueprint:
         timm = library("timm")
 
         tags, asked = self._known_tags(), self.model.partition(".")[2]
@@ -133,7 +133,7 @@ class TimmBackbone(LibraryBackbone):
             )
         full = f"{self.architecture}.{self.tag}" if self.tag in tags else self.architecture
         configuration = timm.get_pretrained_cfg(full, allow_unregistered=True)
-        return Recipe(self.architecture, {}, configuration.to_dict() if configuration else {})
+        return Blueprint(self.architecture, {}, configuration.to_dict() if configuration else {})
 
     @property
     def _tagged(self) -> bool:
@@ -158,12 +158,12 @@ class TimmBackbone(LibraryBackbone):
     def _builder(self) -> Callable[..., Any]:
         timm = library("timm")
 
-        builder: Callable[..., Any] = timm.model_entrypoint(self.recipe.architecture)
+        builder: Callable[..., Any] = timm.model_entrypoint(self.blueprint.architecture)
         return builder
 
     @property
     def _arguments_of_file(self) -> Mapping[str, Any]:
-        return {**self.recipe.arguments, **self.told_arguments}
+        return {**self.blueprint.arguments, **self.told_arguments}
 
     @property
     def _origin_of_arguments(self) -> str | None:
@@ -172,12 +172,12 @@ class TimmBackbone(LibraryBackbone):
     def _create(self) -> nn.Module:
         timm = library("timm")
 
-        recipe = self.recipe
-        arguments = {**recipe.arguments, **{k: resolve(k, v) for k, v in self.arguments.items()}}
+        blueprint = self.blueprint
+        arguments = {**blueprint.arguments, **{k: resolve(k, v) for k, v in self.arguments.items()}}
         # As in timm's own factory: what a configuration leaves open is at the builder's default.
         arguments = {k: resolve(k, v) for k, v in arguments.items() if v is not None}
         network: nn.Module = timm.create_model(
-            recipe.architecture, pretrained_cfg=dict(recipe.configuration) or None, **arguments
+            blueprint.architecture, pretrained_cfg=dict(blueprint.configuration) or None, **arguments
         )
         return network
 
@@ -212,17 +212,17 @@ class TimmBackbone(LibraryBackbone):
         return token_pooling(network)
 
     def _library_preprocess(self) -> Preprocess:
-        found = library_preprocess(self.recipe.configuration, Preprocess())
-        return replace(found, size=side(self.recipe.arguments.get("img_size", found.size)))
+        found = library_preprocess(self.blueprint.configuration, Preprocess())
+        return replace(found, size=side(self.blueprint.arguments.get("img_size", found.size)))
 
     def _library_licence(self) -> str | None:
         address = self.source.address if self.source.repository else None
-        return self.recipe.configuration.get("license") or (f"see {address}" if address else None)
+        return self.blueprint.configuration.get("license") or (f"see {address}" if address else None)
 
     def _library_source(self) -> Source:
         if self.folder is not None:
             return Source()
-        configuration = self.recipe.configuration
+        configuration = self.blueprint.configuration
         repository = self.hub or configuration.get("hf_hub_id")
         named = configuration.get("hf_hub_filename")
         if repository:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from histokit.datasets.tables import Sheet, python_types, read_table, refuse_reserved, require_columns, stored_name
+from histokit.datasets.tables import TidyTable, python_types, read_table, refuse_reserved, require_columns, stored_name
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, did_you_mean
 
@@ -102,7 +102,7 @@ class LabelTable:
         self._met: set[str] = set()
 
     @cached_property
-    def _sheet(self) -> Sheet:
+    def _sheet(self) -> TidyTable:
         sheet = read_table(self.path, self.text, {self.on})
         table = sheet.table
         for option, name in (("on", self.on), ("label_column", self.label)):

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.tables import (
-    Sheet,
+    TidyTable,
     find_table,
     python_types,
     read_table,
@@ -115,7 +115,7 @@ class Table(Dataset):
         return find_table(self.root, self.file, "table")
 
     @cached_property
-    def _sheet(self) -> Sheet:
+    def _sheet(self) -> TidyTable:
         texts = _given(self.label_column or "label", self.group, *self.levels, *self.text)
         keys = _given(self.id_column or "id", self.image_column, self.split_column)
         roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.box_columns}

@@ -25,7 +25,7 @@ _NOT_STORED = re.compile(r"[.`\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TidyTable:
     """The columns of a table, and what the user should know of them.
 
     Parameters
@@ -131,7 +131,7 @@ def is_index(name: str) -> bool:
 
 def read_table(
     path: Path, texts: Collection[str] = (), keys: Collection[str] = (), only: Collection[str] | None = None
-) -> Sheet:
+) -> TidyTable:
     """Read the columns that describe samples, under the names that the store takes.
 
     Parameters
@@ -167,7 +167,7 @@ def read_table(
                 notes.append(renamed(original, name))
             columns[name] = _converted(column, name, path, texts, keys, notes)
     names = [stored_name(name) for name in found.column_names if name]
-    return Sheet(pa.table(columns) if columns else found.select([]), names, notes)
+    return TidyTable(pa.table(columns) if columns else found.select([]), names, notes)
 
 
 def _require_new(name: str, original: str, columns: Collection[str], path: Path) -> None:
@@ -249,7 +249,7 @@ def passed_over(name: str) -> str:
     return f"{which} was passed over: programs write the numbers of rows so; rename it where it is more"
 
 
-def require_columns(sheet: Sheet, names: Iterable[str], path: Path, option: str = "") -> None:
+def require_columns(sheet: TidyTable, names: Iterable[str], path: Path, option: str = "") -> None:
     """Raise a `UsageError` that names the first column which the table does not have, and the option that says it."""
     for name in names:
         if name not in sheet.table.column_names:

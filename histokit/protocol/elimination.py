@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError
+from histokit.protocol.elimination_paths import Paths, Walk
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.paths import Paths, Walk
 from histokit.protocol.scorers import defined, spread
-from histokit.protocol.sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
+from histokit.protocol.subset_sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
 
 #: How often each path is gone with the step ``auto``, as a rule.
@@ -82,7 +82,7 @@ def eliminate(
     tolerance : float
         How far below the best score a smaller subset may lie.
     step : float or str
-        See `histokit.protocol.sizes.subset_sizes`.
+        See `histokit.protocol.subset_sizes.subset_sizes`.
     folds : int
         Capped by the number of groups.
     report : callable, optional

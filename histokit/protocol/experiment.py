@@ -16,7 +16,7 @@ from histokit.features.addresses import IMAGES
 from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_notes, group_notes, vector_digests
-from histokit.protocol.places import Place, Rows, find_places
+from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.tuning import Problem
@@ -32,7 +32,7 @@ class Experiment:
     features : FeatureSet
         Of the labelled samples, or of the units they were aggregated to.
     split : Split
-    places : list of Place
+    folds : list of OuterFold
     problem : Problem
     classes : tuple of str
         The order of scores.
@@ -49,7 +49,7 @@ class Experiment:
 
     features: FeatureSet
     split: Split
-    places: list[Place]
+    folds: list[OuterFold]
     problem: Problem
     classes: tuple[str, ...]
     labels: NDArray[np.object_]
@@ -62,7 +62,7 @@ class Experiment:
     @property
     def training(self) -> Rows:
         """The rows that train in any fold."""
-        return np.unique(np.concatenate([place.train for place in self.places]))
+        return np.unique(np.concatenate([outer.train for outer in self.folds]))
 
     @property
     def positive(self) -> str | None:
@@ -199,7 +199,7 @@ def prepare(
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
-    places = find_places(chosen, unit_of, features.sample_ids, notes)
+    folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes)
     column = chosen.group or record.group
     labels = np.array([str(v) for v in features.column(target or "label")], object)
     classes = _classes(labels, () if target else record.classes)
@@ -212,7 +212,7 @@ def prepare(
     notes += group_notes(matrix, groups, features.column_names, column)
     problem = Problem(features.X, y, groups, len(classes), positive, metric, seed)
     seen = (contents, vectors, unit_of)
-    return Experiment(features, chosen, places, problem, classes, labels, column, notes, *seen)
+    return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
 
 
 def _open(

@@ -12,7 +12,7 @@ from histokit.datasets.cells import as_text, tidy_text
 from histokit.datasets.formulas import guarded_text
 from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
-from histokit.protocol.rows import MOST_FOLDS
+from histokit.protocol.split_drawing import MOST_FOLDS
 
 ROLES = ("train", "val", "test")
 _SHOWN = 5

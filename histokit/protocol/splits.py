@@ -12,7 +12,7 @@ import pyarrow as pa
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.values import known
 from histokit.protocol.leaks import check_groups
-from histokit.protocol.rows import Labelled, Row, drawn_rows, leave_one_out, limit_training
+from histokit.protocol.split_drawing import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
 from histokit.ranges import check_range, check_ranges
 from histokit.store.records import DatasetRecord, Split, split_rows

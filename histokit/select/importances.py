@@ -141,7 +141,7 @@ def _check_same(known: tuple[tuple[str, ...], ...], features: FeatureSet, first:
 
 
 def _tested_too(experiment: Experiment) -> list[str]:
-    tested = np.unique(np.concatenate([place.test for place in experiment.places]))
+    tested = np.unique(np.concatenate([outer.test for outer in experiment.folds]))
     if not np.isin(experiment.training, tested).any():
         return []
     name = experiment.split.name

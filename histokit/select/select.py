@@ -15,10 +15,10 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
-from histokit.protocol.finished import Finished
-from histokit.protocol.places import Rows
+from histokit.protocol.finished_parts import FinishedParts
+from histokit.protocol.outer_folds import Rows
 from histokit.protocol.progress import Progress
-from histokit.protocol.sizes import AUTO, parse_step
+from histokit.protocol.subset_sizes import AUTO, parse_step
 from histokit.ranges import check_range
 from histokit.store.records import SelectionRecord
 
@@ -92,7 +92,7 @@ def select(
     experiment, parameters, selection_id = _question(store, dataset, features, how, options, allow_missing)
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
-    finished = Finished(store, selection_id, experiment.features.sample_ids)
+    finished = FinishedParts(store, selection_id, experiment.features.sample_ids)
     found = _eliminate_everywhere(experiment, parameters, finished, progress)
     record = _record(selection_id, experiment, parameters, found, finished.seconds)
     store.save_selection(record)
@@ -181,11 +181,11 @@ def _record(
 
 
 def _eliminate_everywhere(
-    experiment: Experiment, parameters: dict[str, Any], finished: Finished, report: Callable[..., None] | None
+    experiment: Experiment, parameters: dict[str, Any], finished: FinishedParts, report: Callable[..., None] | None
 ) -> list[dict[str, Any]]:
     """Return the selection of each outer fold, and last that of all training samples."""
     subsets: list[tuple[int | None, int | None, Rows]] = [
-        (place.fold.repeat, place.fold.fold, place.train) for place in experiment.places
+        (outer.fold.repeat, outer.fold.fold, outer.train) for outer in experiment.folds
     ]
     subsets.append((None, None, experiment.training))
     passes = PASSES if parameters["step"] == AUTO else 1
@@ -207,6 +207,6 @@ def _eliminate_everywhere(
 def _fitted_on(experiment: Experiment) -> list[dict[str, Any]]:
     ids = experiment.features.sample_ids
     used = [
-        {"repeat": p.fold.repeat, "fold": p.fold.fold, "ids": [ids[row] for row in p.train]} for p in experiment.places
+        {"repeat": p.fold.repeat, "fold": p.fold.fold, "ids": [ids[row] for row in p.train]} for p in experiment.folds
     ]
     return [*used, {"repeat": None, "fold": None, "ids": [ids[row] for row in experiment.training]}]

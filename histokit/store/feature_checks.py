@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from histokit.store.checks import unsealed
 from histokit.store.database import Database, quote
-from histokit.store.findings import Finding, Tally, make_again, remove_folder
+from histokit.store.findings import FaultTally, Finding, make_again, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
 from histokit.store.ingested import Ingested
 from histokit.store.records import DatasetRecord
@@ -69,9 +69,9 @@ class FeatureCheck:
 
     def __init__(self, table: FeatureTable):
         self.table = table
-        self._strange_keys = Tally()
-        self._not_finite = Tally()
-        self._changed = Tally()
+        self._strange_keys = FaultTally()
+        self._not_finite = FaultTally()
+        self._changed = FaultTally()
         self._prefixes: list[Prefixes] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -110,7 +110,7 @@ class FeatureCheck:
         stored = joined(self._prefixes)
         doubled = np.unique(stored[1:][stored[1:] == stored[:-1]])
         if len(doubled):
-            shown = Tally()
+            shown = FaultTally()
             shown.add(_ids_of(database, name, doubled))
             yield Finding(name, "doubled", f"{shown.count} samples are there more than once: {shown}", remove)
         if expected is not None:

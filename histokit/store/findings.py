@@ -65,7 +65,7 @@ class Verification:
         return {"ok": self.ok, "findings": findings, "tables": self.tables, "rows": self.rows}
 
 
-class Tally:
+class FaultTally:
     """Counts what is wrong and keeps a few examples."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ from histokit.study.sketch import Sketch, sketch
 MEASURED, TYPICAL = "measured", "typical"
 
 
-class Problem(NamedTuple):
+class Workload(NamedTuple):
     """What decides how long a run takes.
 
     Parameters
@@ -55,18 +55,18 @@ _WIDTH, _KEPT = 700, 0.075
 _LAST = 30
 
 
-def foreseen(name: str, problem: Problem) -> float:
+def foreseen(name: str, work: Workload) -> float:
     """Return the typical seconds of a run of a classifier, or of ``select``.
 
     Parameters
     ----------
     name : str
-    problem : Problem
+    work : Workload
     """
     cost = SELECTION if name == "select" else classifier(name).cost
-    size = (problem.rows / 2000) ** cost.rows * (problem.columns / 1000) ** cost.columns
-    each = cost.seconds * size * (problem.classes / 2) ** cost.classes * problem.effort
-    return _EACH + problem.sets * each
+    size = (work.rows / 2000) ** cost.rows * (work.columns / 1000) ** cost.columns
+    each = cost.seconds * size * (work.classes / 2) ** cost.classes * work.effort
+    return _EACH + work.sets * each
 
 
 def effort(name: str, grid: Sequence[Mapping[str, Any]], inner: int) -> float:
@@ -112,20 +112,20 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
             piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
         elif isinstance(piece, OnFeatures) and size is not None:
             name = "select" if isinstance(piece, Select) else piece.classifier
-            problems = _problems(study, piece, size, widths)
-            piece.seconds = sum(foreseen(name, problem) for problem in problems) * factors.get(name, 1.0)
+            workloads = _workloads(study, piece, size, widths)
+            piece.seconds = sum(foreseen(name, work) for work in workloads) * factors.get(name, 1.0)
             piece.estimate = MEASURED if name in factors else TYPICAL
         elif isinstance(piece, Ingest | MakeSplit) and size is not None:
             piece.seconds, piece.estimate = _EACH + _EACH_SAMPLE * size.samples, TYPICAL
 
 
-def _problems(study: Study, piece: OnFeatures, size: Sketch, widths: Mapping[tuple[str, str], int]) -> list[Problem]:
-    """Return the problems of a piece: one, or one for each layer."""
+def _workloads(study: Study, piece: OnFeatures, size: Sketch, widths: Mapping[tuple[str, str], int]) -> list[Workload]:
+    """Return the work of a piece: one, or one for each layer."""
     sets, inner = size.folds + (size.folds > 1), study.common["inner_folds"]
     share = (inner + 1) / (_FOLDS + 1)
     if isinstance(piece, Train):
         share = effort(piece.classifier, make_grid(piece.classifier, piece.own.get("grid")), inner)
-    return [Problem(size.rows, d, size.classes, sets, share) for d in _columns(study.store, piece, widths)]
+    return [Workload(size.rows, d, size.classes, sets, share) for d in _columns(study.store, piece, widths)]
 
 
 def _columns(store: Store, piece: OnFeatures, widths: Mapping[tuple[str, str], int]) -> list[int]:
@@ -170,18 +170,18 @@ def history(store: Store) -> dict[str, float]:
     }
 
 
-def _of_run(run: RunRecord) -> Problem:
+def _of_run(run: RunRecord) -> Workload:
     rows = [fold["train"] for fold in run.folds]
     columns = [len(fold["columns"]) for fold in run.folds if "columns" in fold]
     columns = columns or [sum(part["columns"] for part in run.features)]
     sets = len(run.folds) + (len(run.folds) > 1)
     asked = effort(run.classifier, run.parameters["grid"], run.parameters["inner_folds"])
-    return Problem(round(fmean(rows)), max(1, round(fmean(columns))), len(run.classes), sets, asked)
+    return Workload(round(fmean(rows)), max(1, round(fmean(columns))), len(run.classes), sets, asked)
 
 
-def _of_selection(selection: SelectionRecord) -> Problem:
+def _of_selection(selection: SelectionRecord) -> Workload:
     rows = [len(part["ids"]) for part in selection.fitted_on[:-1]]
     columns = sum(part["columns"] for part in selection.features)
     sets = len(selection.folds) + (len(selection.folds) > 1)
     share = (selection.parameters["inner_folds"] + 1) / (_FOLDS + 1)
-    return Problem(round(fmean(rows)), columns, 2, sets, share)
+    return Workload(round(fmean(rows)), columns, 2, sets, share)

@@ -19,7 +19,7 @@ _LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lance
 
 
 @dataclass(frozen=True)
-class Finding:
+class ReportLine:
     """One line of the report.
 
     Parameters
@@ -36,7 +36,7 @@ class Finding:
     ok: bool = True
 
 
-def examine() -> list[Finding]:
+def examine() -> list[ReportLine]:
     """Look at everything."""
     return [
         *_versions(),
@@ -48,28 +48,28 @@ def examine() -> list[Finding]:
     ]
 
 
-def _versions() -> list[Finding]:
-    findings = [Finding("version", "python", platform.python_version())]
+def _versions() -> list[ReportLine]:
+    findings = [ReportLine("version", "python", platform.python_version())]
     for library in _LIBRARIES:
         try:
-            findings.append(Finding("version", library, version(library)))
+            findings.append(ReportLine("version", library, version(library)))
         except PackageNotFoundError:
-            findings.append(Finding("version", library, "not installed", ok=False))
+            findings.append(ReportLine("version", library, "not installed", ok=False))
     return findings
 
 
-def _devices() -> list[Finding]:
+def _devices() -> list[ReportLine]:
     import torch
 
     kind = "native" if _native_bfloat16() else "emulated, slower than float32"
     cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {kind}"
-    findings = [Finding("device", "cpu", cpu)]
+    findings = [ReportLine("device", "cpu", cpu)]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
-        findings.append(Finding("device", f"cuda:{index}", f"{properties.name}, {memory}"))
+        findings.append(ReportLine("device", f"cuda:{index}", f"{properties.name}, {memory}"))
     if not torch.cuda.is_available():
-        findings.append(Finding("device", "cuda", "none"))
+        findings.append(ReportLine("device", "cuda", "none"))
     return findings
 
 
@@ -82,32 +82,34 @@ def _native_bfloat16() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def _weights() -> list[Finding]:
+def _weights() -> list[ReportLine]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     findings = []
     folder = os.environ.get("HISTOKIT_WEIGHTS")
     if folder is None:
-        findings.append(Finding("weights", "HISTOKIT_WEIGHTS", "not set"))
+        findings.append(ReportLine("weights", "HISTOKIT_WEIGHTS", "not set"))
     elif not Path(folder).is_dir():
-        findings.append(Finding("weights", "HISTOKIT_WEIGHTS", f"{folder} is no folder", ok=False))
+        findings.append(ReportLine("weights", "HISTOKIT_WEIGHTS", f"{folder} is no folder", ok=False))
     else:
         found = sorted(path for path in Path(folder).iterdir() if path.name.endswith(SUFFIXES))
         findings += [_weights_file(path) for path in found]
     cached = sorted(p.name for p in Path(HF_HUB_CACHE).glob("models--*"))
-    findings += [Finding("weights", name.removeprefix("models--").replace("--", "/"), "hub cache") for name in cached]
+    findings += [
+        ReportLine("weights", name.removeprefix("models--").replace("--", "/"), "hub cache") for name in cached
+    ]
     return findings
 
 
-def _weights_file(path: Path) -> Finding:
+def _weights_file(path: Path) -> ReportLine:
     try:
         recognise(path)
     except HistokitError as error:
-        return Finding("weights", path.name, error.message, ok=False)
-    return Finding("weights", path.name, str(path.parent))
+        return ReportLine("weights", path.name, error.message, ok=False)
+    return ReportLine("weights", path.name, str(path.parent))
 
 
-def _datasets(found: Registry) -> list[Finding]:
+def _datasets(found: Registry) -> list[ReportLine]:
     from histokit.plugin.testing import iter_dataset_checks, run_checks
 
     findings = []
@@ -115,20 +117,20 @@ def _datasets(found: Registry) -> list[Finding]:
         try:
             cls = found.dataset(name)
         except HistokitError as error:
-            findings.append(Finding("dataset plugin", name, error.message, ok=False))
+            findings.append(ReportLine("dataset plugin", name, error.message, ok=False))
             continue
         if not cls.needs_data:
             failed = [r.name for r in run_checks(iter_dataset_checks(cls)) if not r.passed]
             value = f"fails: {', '.join(failed)}" if failed else "passes its checks"
-            findings.append(Finding("dataset plugin", name, value, ok=not failed))
+            findings.append(ReportLine("dataset plugin", name, value, ok=not failed))
         else:
             findings.append(
-                Finding("dataset plugin", name, f"loads; check it with: histokit plugins check {name} ROOT")
+                ReportLine("dataset plugin", name, f"loads; check it with: histokit plugins check {name} ROOT")
             )
     return findings
 
 
-def _backbones(found: Registry) -> list[Finding]:
+def _backbones(found: Registry) -> list[ReportLine]:
     findings = []
     for name in sorted(found.backbones):
         if name.endswith(":"):
@@ -139,10 +141,10 @@ def _backbones(found: Registry) -> list[Finding]:
             licence = "needs no weights" if guarded.attribute("weights") == NONE else licence
             about = f"{len(guarded.layers())} layers; {licence}"
         except HistokitError as error:
-            findings.append(Finding("backbone", name, error.message, ok=False))
+            findings.append(ReportLine("backbone", name, error.message, ok=False))
             continue
         weights, here = _own_weights(guarded)
-        findings.append(Finding("backbone", name, f"{about}{weights}", ok=here))
+        findings.append(ReportLine("backbone", name, f"{about}{weights}", ok=here))
     return findings
 
 
@@ -173,5 +175,5 @@ def _instead(guarded: GuardedBackbone, error: HistokitError) -> str:
         return ""
 
 
-def _broken(found: Registry) -> list[Finding]:
-    return [Finding("plugin", plugin.module, str(plugin), ok=False) for plugin in found.broken]
+def _broken(found: Registry) -> list[ReportLine]:
+    return [ReportLine("plugin", plugin.module, str(plugin), ok=False) for plugin in found.broken]

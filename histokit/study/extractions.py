@@ -14,7 +14,7 @@ from histokit.study.pieces import Piece, Report
 
 
 @dataclass(eq=False, kw_only=True)
-class Features(Piece):
+class NetworkFeatures(Piece):
     """The features of one network.
 
     Parameters
@@ -46,7 +46,7 @@ class Features(Piece):
 
 
 @dataclass(eq=False, kw_only=True)
-class Imported(Features):
+class ImportedFeatures(NetworkFeatures):
     """Vectors that were computed elsewhere and brought in before."""
 
     kind = "imported"
@@ -72,7 +72,7 @@ class Imported(Features):
 
 
 @dataclass(eq=False, kw_only=True)
-class Extract(Features):
+class Extract(NetworkFeatures):
     """The features of one network, extracted here.
 
     Parameters

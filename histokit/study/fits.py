@@ -9,7 +9,7 @@ from typing import Any
 from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.store.records import RunRecord
-from histokit.study.extractions import Features
+from histokit.study.extractions import NetworkFeatures
 from histokit.study.pieces import Piece, Report
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
@@ -31,9 +31,9 @@ class OnFeatures(Piece):
     own: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def features(self) -> list[Features]:
+    def features(self) -> list[NetworkFeatures]:
         """What gives the features."""
-        return [need for need in self.needs if isinstance(need, Features)]
+        return [need for need in self.needs if isinstance(need, NetworkFeatures)]
 
     @property
     def what(self) -> str:

@@ -11,7 +11,7 @@ from histokit.study.pieces import Piece
 _ENOUGH = 5.0
 
 
-class Pace:
+class StudyPace:
     """Compare what pieces took with what was estimated.
 
     Parameters

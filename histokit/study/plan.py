@@ -9,7 +9,7 @@ from typing import Any
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.cost import estimate_costs
-from histokit.study.extractions import Extract, Imported
+from histokit.study.extractions import Extract, ImportedFeatures
 from histokit.study.file import Data, Method, Study
 from histokit.study.fits import Select, Train
 from histokit.study.pieces import Ingest, MakeSplit, Piece
@@ -112,7 +112,7 @@ def expand(study: Study) -> list[Piece]:
         if data.made is not None
     }
     features = {
-        (data.name, network.name): (Extract if network.resolved else Imported)(
+        (data.name, network.name): (Extract if network.resolved else ImportedFeatures)(
             study=study, data=data, network=network, needs=[ingests[data.name]]
         )
         for data in study.datasets

@@ -18,14 +18,14 @@ from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks
 from histokit.study.fits import Train
-from histokit.study.pace import Pace
+from histokit.study.pace import StudyPace
 from histokit.study.pieces import Piece
 from histokit.study.plan import Plan, make_plan
 from histokit.study.read import read_study
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PieceOutcome:
     """What became of a piece.
 
     Parameters
@@ -61,7 +61,7 @@ class StudyResult:
     Parameters
     ----------
     plan : Plan
-    outcomes : list of Outcome
+    outcomes : list of PieceOutcome
         One for each piece, in order.
     seconds : float
     comparison : Comparison, optional
@@ -69,7 +69,7 @@ class StudyResult:
     """
 
     plan: Plan
-    outcomes: list[Outcome]
+    outcomes: list[PieceOutcome]
     seconds: float
     comparison: Comparison | None = None
 
@@ -80,7 +80,7 @@ class StudyResult:
         return list(dict.fromkeys(piece.id for piece in ok if isinstance(piece, Train) and piece.id))
 
     @property
-    def failed(self) -> list[Outcome]:
+    def failed(self) -> list[PieceOutcome]:
         """The pieces that failed, in order."""
         return [outcome for outcome in self.outcomes if outcome.state == "failed"]
 
@@ -184,8 +184,8 @@ class _Worker:
 
     def __init__(self, plan: Plan, say: Callable[[str], None], progress: Callable[..., None]):
         self.pieces, self.say, self.progress = plan.pieces, say, progress
-        self.outcomes: list[Outcome] = []
-        self._pace = Pace(plan.pieces)
+        self.outcomes: list[PieceOutcome] = []
+        self._pace = StudyPace(plan.pieces)
         self._shared: dict[int, float] = {}
 
     def work(self) -> None:
@@ -208,25 +208,25 @@ class _Worker:
             extract_networks(pieces, progress=self._report(title, len(pieces)))
         self._shared = {id(piece): (time.monotonic() - started) / len(pieces) for piece in pieces}
 
-    def _do(self, piece: Piece) -> Outcome:
+    def _do(self, piece: Piece) -> PieceOutcome:
         lacking = _lacks(piece)
         if piece.done:
-            return Outcome(piece, "cached")
+            return PieceOutcome(piece, "cached")
         if lacking:
-            return Outcome(piece, "left out", f"for lack of: {lacking.title}")
+            return PieceOutcome(piece, "left out", f"for lack of: {lacking.title}")
         started = time.monotonic() - self._shared.get(id(piece), 0.0)
         try:
             result = piece.do(self._report(piece.title))
         except HistokitError as error:
-            outcome = Outcome(piece, "failed", error.message, time.monotonic() - started, error)
+            outcome = PieceOutcome(piece, "failed", error.message, time.monotonic() - started, error)
         else:
             piece.done = True
-            outcome = Outcome(piece, "done", result, time.monotonic() - started)
+            outcome = PieceOutcome(piece, "done", result, time.monotonic() - started)
         self._pace.took(piece, outcome.seconds)
         self._tell(outcome)
         return outcome
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: PieceOutcome) -> None:
         total = str(len(self.pieces))
         number = f"{len(self.outcomes) + 1:{len(total)}}/{total}"
         failed = "failed: " * (outcome.state == "failed")

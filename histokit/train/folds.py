@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.finished import Finished
+from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.progress import Progress
 from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document
 
@@ -65,7 +65,7 @@ def train_folds(
     recipe: Recipe,
     experiment: Experiment,
     parts: Sequence[dict[str, Any] | None],
-    finished: Finished,
+    finished: FinishedParts,
     progress: Progress,
 ) -> list[Outcome]:
     """Train in every outer fold, and score its test samples.
@@ -76,20 +76,20 @@ def train_folds(
     experiment : Experiment
     parts : sequence of dict
         The part of a stored selection that each fold may use, or none.
-    finished : Finished
+    finished : FinishedParts
         Takes the folds that are done.
     progress : Progress
     """
     outcomes = []
-    for number, (place, part) in enumerate(zip(experiment.places, parts, strict=True)):
+    for number, (outer, part) in enumerate(zip(experiment.folds, parts, strict=True)):
         memory = finished.of(number)
         if _OUTCOME in memory:
             outcomes.append(Outcome.from_json(memory[_OUTCOME]))
         else:
-            entry = fit_rows(recipe, experiment, place.train, part, progress.step, memory)
-            found = entry.scores(recipe, experiment, place.test)
-            document = fold_document(recipe, experiment, place, entry, found)
-            final = len(place.train) == len(experiment.training)
+            entry = fit_rows(recipe, experiment, outer.train, part, progress.step, memory)
+            found = entry.scores(recipe, experiment, outer.test)
+            document = fold_document(recipe, experiment, outer, entry, found)
+            final = len(outer.train) == len(experiment.training)
             outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry if final else None)
             if entry.seconds > _WORTH_KEEPING and not final:
                 memory[_OUTCOME] = outcome.to_json()

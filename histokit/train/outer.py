@@ -14,7 +14,7 @@ from histokit.classifiers.estimators import converged, scores
 from histokit.classifiers.fitting import Fitting, fit_classifier
 from histokit.protocol.elimination import PASSES, Elimination, eliminate
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.places import Place, Rows
+from histokit.protocol.outer_folds import OuterFold, Rows
 from histokit.protocol.reuse import check_selection, equal_notes, fitted_contents
 from histokit.protocol.scorers import Scorer, defined
 from histokit.protocol.tuning import Tuned, tune
@@ -166,23 +166,23 @@ def selection_parts(
     """
     selection, split = recipe.selection, experiment.split
     if selection is None:
-        return [None] * len(experiment.places), []
+        return [None] * len(experiment.folds), []
     fitted, notes = fitted_contents(store, selection)
     parts: list[dict[str, Any] | None] = [
-        check_selection(selection, split, place.fold, experiment.contents, fitted) for place in experiment.places
+        check_selection(selection, split, outer.fold, experiment.contents, fitted) for outer in experiment.folds
     ]
     return parts, [*notes, *equal_notes(selection, split, experiment.vectors)]
 
 
 def fold_document(
-    recipe: Recipe, experiment: Experiment, place: Place, fitted: Fitted, found: NDArray[np.float64]
+    recipe: Recipe, experiment: Experiment, outer: OuterFold, fitted: Fitted, found: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return what the run's record keeps of an outer fold, with its test score."""
     problem = experiment.problem
-    scorer = Scorer(problem.y[place.test], found.argmax(1), found, problem.positive)
+    scorer = Scorer(problem.y[outer.test], found.argmax(1), found, problem.positive)
     values = scorer.values(dict.fromkeys([problem.metric, "accuracy"]))
     trained = set(problem.y[fitted.rows].tolist())
     absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
-    document = {"repeat": place.fold.repeat, "fold": place.fold.fold, "test": len(place.test), **fitted.document()}
+    document = {"repeat": outer.fold.repeat, "fold": outer.fold.fold, "test": len(outer.test), **fitted.document()}
     document["scores"] = {name: defined(value) for name, value in values.items()}
     return {**document, "classes_without_training": absent} if absent else document

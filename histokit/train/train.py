@@ -20,7 +20,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.finished import Finished
+from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.leaks import samples_digest
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
@@ -159,10 +159,10 @@ def _train_one(
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
-    finished = Finished(store, run_id, experiment.features.sample_ids)
+    finished = FinishedParts(store, run_id, experiment.features.sample_ids)
     parts, said = selection_parts(recipe, experiment, store)
     remarks = _check_data(store, recipe, experiment, [part["columns"] for part in parts if part])
-    progress = Progress(report, len(experiment.places) + 1, recipe.steps, experiment.features.address)
+    progress = Progress(report, len(experiment.folds) + 1, recipe.steps, experiment.features.address)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     if recipe.rfe and final.columns is not None:
@@ -200,7 +200,7 @@ def _train_one(
 def _predicted(question: Question, experiment: Experiment) -> str | None:
     if question.options["aggregate"]:
         return None
-    rows = sorted({int(row) for place in experiment.places for row in place.test})
+    rows = sorted({int(row) for outer in experiment.folds for row in outer.test})
     ids, contents = experiment.features.sample_ids, experiment.features.content
     return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 
@@ -222,18 +222,18 @@ def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: 
     """Return the test predictions of all folds."""
     tables = [
         prediction_rows(
-            experiment.features.take(place.test),
+            experiment.features.take(outer.test),
             outcome.scores,
             run=run_id,
             classes=experiment.classes,
             kind=classifier_named(recipe.classifier).kind,
-            truth=experiment.labels[place.test].tolist(),
+            truth=experiment.labels[outer.test].tolist(),
             group=experiment.group,
             role="test",
-            repeat=place.fold.repeat,
-            fold=place.fold.fold,
+            repeat=outer.fold.repeat,
+            fold=outer.fold.fold,
         )
-        for place, outcome in zip(experiment.places, outcomes, strict=True)
+        for outer, outcome in zip(experiment.folds, outcomes, strict=True)
     ]
     return pa.concat_tables(tables)
 
@@ -253,7 +253,7 @@ def _final(
     experiment: Experiment,
     outcomes: Sequence[Outcome],
     parts: Sequence[dict[str, Any] | None],
-    finished: Finished,
+    finished: FinishedParts,
     progress: Progress,
 ) -> Fitted:
     """Return the model of all training samples, which is that of a fold where it trained on the same."""

@@ -14,13 +14,13 @@ import pytest
 from pyarrow import parquet
 
 from histokit.datasets.alike import alike_notes
-from histokit.datasets.tables import Sheet, find_table, read_table, stored_name
+from histokit.datasets.tables import TidyTable, find_table, read_table, stored_name
 from histokit.errors import DataError, UsageError
 
 NFD, NFC = "a\u0308", "\u00e4"
 
 
-def sheet(folder: Path, text: str | bytes, name: str = "t.csv", **roles: Any) -> Sheet:
+def sheet(folder: Path, text: str | bytes, name: str = "t.csv", **roles: Any) -> TidyTable:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_table(path, **roles)

@@ -7,10 +7,10 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.feature_selection import RFE, RFECV
 
 from histokit.errors import DataError
-from histokit.protocol import elimination, paths
+from histokit.protocol import elimination, elimination_paths
 from histokit.protocol.elimination import eliminate
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.sizes import subset_sizes
+from histokit.protocol.subset_sizes import subset_sizes
 from histokit.protocol.tuning import Problem
 
 
@@ -123,7 +123,7 @@ def test_paths_are_nested_where_the_steps_are_small():
     problem, rows = make_weak(), np.arange(90)
     found = eliminate(problem, rows, tolerance=0.01, folds=3)
     sizes = [size for size, _, _ in found.curve]
-    done = paths.walk(problem, rows, rows[:0], np.arange(180), sizes, elimination._TREES)
+    done = elimination_paths.walk(problem, rows, rows[:0], np.arange(180), sizes, elimination._TREES)
     assert found.columns == sorted(done["order"][: found.k_min])
     assert [found.ranking[column] for column in done["order"]] == list(range(1, 181))
 
@@ -156,10 +156,10 @@ def test_what_was_done_is_not_done_again(monkeypatch):
             raise KeyboardInterrupt
         return paths_walk(*arguments)
 
-    paths_walk = paths.walk
-    monkeypatch.setattr(paths, "walk", counted)
+    paths_walk = elimination_paths.walk
+    monkeypatch.setattr(elimination_paths, "walk", counted)
     # One after the other, so that it is known which were done.
-    monkeypatch.setattr(paths, "parallel", lambda function, work, *_: nullcontext(starmap(function, work)))
+    monkeypatch.setattr(elimination_paths, "parallel", lambda function, work, *_: nullcontext(starmap(function, work)))
     reports: list = []
     whole = eliminate(problem, rows, tolerance=0.01, folds=3, report=lambda: reports.append(1))
     count = len(walked)

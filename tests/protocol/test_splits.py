@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
-from histokit.protocol import rows
+from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord, Split, split_rows
 
@@ -105,9 +105,9 @@ def test_leave_one_group_out_has_a_fold_for_each_group():
 
 
 def test_more_groups_than_folds_can_be_numbered(monkeypatch):
-    assert rows.MOST_FOLDS == 2**15 - 1
+    assert split_drawing.MOST_FOLDS == 2**15 - 1
     for most, right in ((12, True), (11, False)):
-        monkeypatch.setattr(rows, "MOST_FOLDS", most)
+        monkeypatch.setattr(split_drawing, "MOST_FOLDS", most)
         if right:
             make_split(SAMPLES, make_record(), "l", leave_one_group_out=True)
             continue

@@ -6,7 +6,7 @@ import pytest
 from histokit.errors import StoreError, UsageError
 from histokit.features import open_store
 from histokit.figures import curve_figure
-from histokit.protocol import elimination, paths
+from histokit.protocol import elimination, elimination_paths
 from histokit.select import kept_by_layer
 from histokit.select.select import select
 from histokit.store.unfinished import Unfinished
@@ -93,7 +93,7 @@ def test_wrong_use(toy):
 STOPPED = """
 import os, signal, sys
 from histokit.features import open_store
-from histokit.protocol import elimination, paths
+from histokit.protocol import elimination, elimination_paths
 from histokit.select.select import select
 elimination._TREES["trees"] = 5
 # Kills the process while the given number of stretches is stored.
@@ -116,7 +116,7 @@ def test_a_killed_selection_goes_on_and_ends_the_same(toy, tmp_path, monkeypatch
     samples, X = make_samples()
     other = make_store(tmp_path / "other", samples, {"first": X[:, :4], "last": X})
     walks = []
-    monkeypatch.setattr(paths, "walk", lambda *arguments: walks.append(1) or _walk(*arguments))
+    monkeypatch.setattr(elimination_paths, "walk", lambda *arguments: walks.append(1) or _walk(*arguments))
     whole = select(other, "toy", "net/last", **FAST)
     # Six outer folds and all samples, each with two inner folds and one path for the order.
     assert len(walks) == 21
@@ -132,7 +132,7 @@ def test_a_killed_selection_goes_on_and_ends_the_same(toy, tmp_path, monkeypatch
     assert Unfinished(toy.database).read(whole.id) == {}
 
 
-_walk = paths.walk
+_walk = elimination_paths.walk
 
 
 def test_what_nobody_asked_for_in_a_month_is_forgotten(toy, monkeypatch):

@@ -17,8 +17,8 @@ from histokit.classifiers.table import CLASSIFIERS
 from histokit.select.select import select
 from histokit.store.records import Split, split_rows
 from histokit.study import cost
-from histokit.study.cost import Problem, effort, foreseen, history
-from histokit.study.pace import Pace
+from histokit.study.cost import Workload, effort, foreseen, history
+from histokit.study.pace import StudyPace
 from histokit.study.sketch import Sketch, sketch
 from histokit.train.train import train
 
@@ -32,9 +32,9 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("rates")
 def test_seconds_grow_with_the_powers_of_the_size() -> None:
-    assert foreseen("knn", Problem(rows=2000, columns=1000, classes=2, sets=1)) == pytest.approx(0.3 + 8)
+    assert foreseen("knn", Workload(rows=2000, columns=1000, classes=2, sets=1)) == pytest.approx(0.3 + 8)
     # Half the rows, twice the columns, thrice the classes, half the grid, in ten sets: 8 × ½ × 4 × 3 × ½ × 10.
-    assert foreseen("knn", Problem(1000, 2000, 6, 10, 0.5)) == pytest.approx(0.3 + 240)
+    assert foreseen("knn", Workload(1000, 2000, 6, 10, 0.5)) == pytest.approx(0.3 + 240)
 
 
 def test_effort_counts_the_fits_of_the_grid() -> None:
@@ -84,7 +84,7 @@ def piece(seconds: float | None, done: bool = False) -> Any:
 
 def test_the_time_left_is_corrected_by_how_it_went() -> None:
     pieces = [piece(10.0), piece(20.0), piece(30.0, done=True), piece(4.0)]
-    pace = Pace(pieces)
+    pace = StudyPace(pieces)
     assert pace.left(pieces, 1, 0.5) == pytest.approx(5 + 20 + 4)
     pace.took(pieces[0], 30.0)
     assert pace.left(pieces[1:], 1, 0.25) == pytest.approx(3 * (15 + 4)), "three times as slow as was thought"
@@ -92,8 +92,8 @@ def test_the_time_left_is_corrected_by_how_it_went() -> None:
 
 def test_a_little_corrects_nothing_and_the_unknown_stays_unknown() -> None:
     pieces = [piece(1.0), piece(20.0)]
-    pace = Pace(pieces)
+    pace = StudyPace(pieces)
     pace.took(pieces[0], 60.0)
     assert pace.left(pieces[1:], 1, 0.0) == pytest.approx(20)
     unknown = [*pieces, piece(None)]
-    assert Pace(unknown).left(unknown, 1, 0.0) == inf
+    assert StudyPace(unknown).left(unknown, 1, 0.0) == inf

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from histokit.protocol import elimination, finished, paths
+from histokit.protocol import elimination, elimination_paths, finished_parts
 from histokit.store.records import PREDICTION_SCHEMA
 from histokit.store.unfinished import Unfinished
 from histokit.train import folds
@@ -30,7 +30,7 @@ def stores(tmp_path, monkeypatch):
 def counted(monkeypatch):
     """What was fitted, and which stretches of elimination were gone."""
     done = {"fits": 0, "walks": 0}
-    fit_rows, walk = folds.fit_rows, paths.walk
+    fit_rows, walk = folds.fit_rows, elimination_paths.walk
 
     def counting(name, function):
         def call(*arguments):
@@ -40,7 +40,7 @@ def counted(monkeypatch):
         return call
 
     monkeypatch.setattr(folds, "fit_rows", counting("fits", fit_rows))
-    monkeypatch.setattr(paths, "walk", counting("walks", walk))
+    monkeypatch.setattr(elimination_paths, "walk", counting("walks", walk))
     return done
 
 
@@ -107,7 +107,7 @@ def test_a_class_without_training_samples_is_kept_as_it_is(stores, tmp_path):
 def test_seconds_are_those_of_both_parts(stores, monkeypatch):
     store, _ = stores
     clock = itertools.count(0, 100)
-    monkeypatch.setattr(finished, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(finished_parts, "perf_counter", lambda: float(next(clock)))
     # Begun at 0, two folds kept at 100 and 200; then begun at 300, two folds kept at 400 and 500, and done at 600.
     with pytest.raises(KeyboardInterrupt):
         train(store, "toy", "net/last", **WAYS[0], split="leave-one-group-out", progress=stop_after(0.5))
@@ -117,7 +117,9 @@ def test_seconds_are_those_of_both_parts(stores, monkeypatch):
 
 def test_what_was_kept_without_its_seconds_is_still_used(stores):
     store, _ = stores
-    Unfinished(store.database).save("run", f"{finished.Finished(store, 'run', ['s0']).prefix}0/outcome", {"order": [1]})
-    found = finished.Finished(store, "run", ["s0"])
+    Unfinished(store.database).save(
+        "run", f"{finished_parts.FinishedParts(store, 'run', ['s0']).prefix}0/outcome", {"order": [1]}
+    )
+    found = finished_parts.FinishedParts(store, "run", ["s0"])
     assert dict(found.of(0)) == {"outcome": {"order": [1]}}
     assert found.seconds < 100

@@ -58,7 +58,7 @@ def train(
 
     rows = trains[0] if len(trains) == 1 else np.unique(np.concatenate(trains))
     members = np.stack([np.isin(rows, train) for train in trains])
-    data = Samples(X[rows], codes[rows], members, known)
+    data = TrainingSamples(X[rows], codes[rows], members, known)
     folds = np.repeat(np.arange(len(trains)), len(rates))
     every = np.tile(np.asarray(rates, np.float64), len(trains))
     threads = min(os.cpu_count() or 1, len(folds)) if data.work(len(folds)) > _WORTH_THREADS else 1
@@ -76,7 +76,7 @@ def train(
             yield count, weights.reshape(len(trains), len(rates), *weights.shape[1:])
 
 
-class Samples:
+class TrainingSamples:
     """Training samples with a column of ones, their targets, and the folds that they belong to."""
 
     def __init__(self, X: Array, codes: NDArray[np.intp], members: NDArray[np.bool_], known: int):
@@ -100,7 +100,7 @@ class Samples:
 class _Perceptrons:
     """Perceptrons of some folds and learning rates, one after the other along the first axis of the arrays."""
 
-    def __init__(self, data: Samples, folds: NDArray[np.intp], rates: NDArray[np.float64], seed: int):
+    def __init__(self, data: TrainingSamples, folds: NDArray[np.intp], rates: NDArray[np.float64], seed: int):
         fixed = classifier("fc").fixed
         self._alpha, self._patience = float(fixed["alpha"]), int(fixed["n_iter_no_change"])
         self._tolerance = float(fixed.get("tol", 1e-4))

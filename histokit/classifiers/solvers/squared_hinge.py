@@ -81,7 +81,7 @@ class Matrix:
 
 
 @dataclass
-class Problems:
+class BinaryProblems:
     """Binary problems on the rows of one matrix, each in a column.
 
     Parameters
@@ -108,9 +108,9 @@ class Problems:
         found: Mask = 2.0 * penalty * (matrix.squares @ self.weight) > _STEEP
         return found
 
-    def take(self, columns: NDArray[np.intp]) -> Problems:
+    def take(self, columns: NDArray[np.intp]) -> BinaryProblems:
         """Return some of the problems."""
-        return Problems(self.target[:, columns], self.weight[:, columns], self.kind[columns])
+        return BinaryProblems(self.target[:, columns], self.weight[:, columns], self.kind[columns])
 
 
 class Solved(NamedTuple):
@@ -135,13 +135,13 @@ class Solved(NamedTuple):
     optimal: bool
 
 
-def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iterator[Solved]:
+def path(matrix: Matrix, problems: BinaryProblems, penalties: Sequence[float]) -> Iterator[Solved]:
     """Solve problems for ascending penalties, each from the solution before.
 
     Parameters
     ----------
     matrix : Matrix
-    problems : Problems
+    problems : BinaryProblems
     penalties : ascending sequence of float
         ``C``.
 
@@ -180,7 +180,7 @@ def path(matrix: Matrix, problems: Problems, penalties: Sequence[float]) -> Iter
 
 def _one_by_one(
     matrix: Matrix,
-    problem: Problems,
+    problem: BinaryProblems,
     penalties: Sequence[float],
     start: tuple[Floats, Floats],
     place: tuple[int, int],
@@ -209,7 +209,9 @@ def _one_by_one(
     return done
 
 
-def _checked(matrix: Matrix, problem: Problems, penalties: Sequence[float], primals: Floats) -> list[Refined | None]:
+def _checked(
+    matrix: Matrix, problem: BinaryProblems, penalties: Sequence[float], primals: Floats
+) -> list[Refined | None]:
     """Return the weights of some penalties, one a column; none where they are not the optimum."""
     values = matrix.A @ primals
     strength = problem.weight * np.asarray(penalties)
@@ -227,7 +229,7 @@ class _Together(NamedTuple):
     optimal: Mask
 
 
-def _solve_together(matrix: Matrix, problems: Problems, penalty: float, values: Floats) -> _Together:
+def _solve_together(matrix: Matrix, problems: BinaryProblems, penalty: float, values: Floats) -> _Together:
     """Solve by conjugate gradients those problems that these can solve in a few steps."""
     dual, optimal = np.zeros_like(values), np.zeros(values.shape[1], bool)
     open_, inside = np.flatnonzero(~problems.steep(matrix, penalty)), problems.inside(values)
@@ -249,7 +251,7 @@ def _solve_together(matrix: Matrix, problems: Problems, penalty: float, values: 
     return _Together(values, dual, primal, optimal & (bounds <= NEAR * sizes))
 
 
-def _conjugate_gradients(matrix: Matrix, problems: Problems, penalty: float, inside: Mask) -> tuple[Floats, Mask]:
+def _conjugate_gradients(matrix: Matrix, problems: BinaryProblems, penalty: float, inside: Mask) -> tuple[Floats, Mask]:
     """Solve ``(G + 1 / (2 C c)) dual = y`` on the samples inside, scaled to a diagonal of one and more."""
     scale = np.sqrt(2.0 * penalty * problems.weight) * inside
     right = scale * problems.target

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.solvers.common import Folds, Scored
-from histokit.classifiers.solvers.squared_hinge import Matrix, Problems, path
+from histokit.classifiers.solvers.squared_hinge import BinaryProblems, Matrix, path
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -80,7 +80,7 @@ def _of_fold(fold: int, found: Floats, of_setting: Rows, optimal: NDArray[np.boo
 
 def _problems(
     y: Rows, training: Sequence[Rows], class_weight: str | None
-) -> tuple[Problems, list[list[tuple[int | None, int]]]]:
+) -> tuple[BinaryProblems, list[list[tuple[int | None, int]]]]:
     """Return the binary problems of training sets, and of each set the (negative, positive) class of its problems.
 
     For more than two classes each has a problem against the rest, where there is no negative class, and as in
@@ -107,7 +107,7 @@ def _problems(
     none = np.zeros((len(y), 0))
     target, each = (np.stack(part, axis=1) if part else none for part in (targets, weights))
     kind = np.array([positive for own in columns for _, positive in own], np.intp)
-    return Problems(target, each, kind), columns
+    return BinaryProblems(target, each, kind), columns
 
 
 def fit(

@@ -14,7 +14,7 @@ Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
-class Place:
+class OuterFold:
     """One outer fold as rows of the feature matrix.
 
     Parameters
@@ -31,7 +31,7 @@ class Place:
     test: Rows
 
 
-def find_places(split: Split, unit_of: dict[str, str], row_ids: list[str], notes: list[str]) -> list[Place]:
+def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], notes: list[str]) -> list[OuterFold]:
     """Find the rows of each fold; folds of which one side is empty are left out.
 
     Parameters
@@ -49,7 +49,7 @@ def find_places(split: Split, unit_of: dict[str, str], row_ids: list[str], notes
         If a row is on both sides of a fold, or no fold has both sides.
     """
     row_of = {row_id: row for row, row_id in enumerate(row_ids)}
-    places: list[Place] = []
+    found: list[OuterFold] = []
     seen: set[int] = set()
     left_out = 0
     folds = split.folds()
@@ -63,11 +63,11 @@ def find_places(split: Split, unit_of: dict[str, str], row_ids: list[str], notes
                 next=f"Aggregate over a column that the folds of {split.name!r} do not cut.",
             )
         if len(train) and len(test):
-            places.append(Place(fold, train, test))
+            found.append(OuterFold(fold, train, test))
             seen.update(train, test)
         else:
             left_out += 1
-    if not places:
+    if not found:
         raise DataError(
             f"No fold of the split {split.name!r} has training and test samples left.",
             next="Use another --split or --where.",
@@ -76,7 +76,7 @@ def find_places(split: Split, unit_of: dict[str, str], row_ids: list[str], notes
         notes.append(f"{left_out} of {len(folds)} folds are left out: no training or no test samples are left in them")
     if len(seen) < len(row_ids):
         notes.append(f"{len(row_ids) - len(seen)} samples are in no fold of the split {split.name!r}")
-    return places
+    return found
 
 
 def _rows(ids: list[str], unit_of: dict[str, str], row_of: dict[str, int]) -> Rows:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from histokit.errors import UsageError
-from histokit.protocol.sizes import finer_sizes, knee, parse_step, subset_sizes
+from histokit.protocol.subset_sizes import finer_sizes, knee, parse_step, subset_sizes
 
 
 def test_counts_and_fractions():

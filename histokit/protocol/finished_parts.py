@@ -16,7 +16,7 @@ from histokit.store.unfinished import Unfinished
 _SPENT = "spent"
 
 
-class Finished:
+class FinishedParts:
     """Parts of a selection or a run, kept in the store until it is saved.
 
     Parameters
@@ -61,7 +61,7 @@ class Finished:
 
 
 class _Memory(UserDict[str, dict[str, Any]]):
-    def __init__(self, finished: Finished, prefix: str, known: dict[str, dict[str, Any]]):
+    def __init__(self, finished: FinishedParts, prefix: str, known: dict[str, dict[str, Any]]):
         super().__init__()
         self.data = known
         self.finished, self.prefix = finished, prefix
