@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from histokit.errors import DataError, HistokitError, UsageError
+from histokit.errors import DataError, HistokitError, UsageError, did_you_mean
 
 #: Of one letter it would be a drive of Windows.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
@@ -71,10 +71,57 @@ def require_file(path: str | os.PathLike[str], what: str, *, next: str) -> None:
         raise DataError(f"The {what} {os.fspath(path)!r} does not exist.", next=next)
 
 
-def check_output(path: str | os.PathLike[str]) -> None:
-    """Raise a `UsageError` where nothing can be written that is whole or not there."""
+def check_output(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Path:
+    """Return the path of a file to be written, as far as can be said before the work is done.
+
+    Parameters
+    ----------
+    path : path
+    suffixes : collection of str, optional
+        One of which it has to have, in small letters or large ones.
+
+    Raises
+    ------
+    UsageError
+        If it has none of them, its folder is not there, or nothing can be written there that is whole or not there.
+    """
+    place = Path(path)
     refuse_remote(path, "files")
     refuse_odd(path, UsageError, next="Give the name of a file.")
+    if place.is_dir():
+        raise UsageError(f"{path} is a folder.", next="Give the name of a file.")
+    if suffixes and place.suffix.lower() not in suffixes:
+        listed = ", ".join(suffixes)
+        raise UsageError(
+            f"{path} cannot be written: its suffix is none of {listed}.",
+            next=f"{did_you_mean(place.suffix, suffixes)}Choose a path ending in one of {listed}.",
+        )
+    if not place.parent.is_dir():
+        what = "is a file" if place.parent.exists() else "does not exist"
+        raise UsageError(
+            f"{path} cannot be written: {place.parent} {what}.", next="Choose a path in a folder that exists."
+        )
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: {place.parent} is read-only.", next="Choose another folder.")
+    return place
+
+
+def check_folder(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to be written to, which is made later where it is not there.
+
+    Raises
+    ------
+    UsageError
+        If it is no folder, or cannot be made.
+    """
+    refuse_remote(path, "folders")
+    place = Path(path)
+    there = next(part for part in (place, *place.absolute().parents) if os.path.lexists(part))
+    if not there.is_dir():
+        raise UsageError(f"{path} cannot be written to: {there} is no folder.", next="Choose another folder.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written to: {there} is read-only.", next="Choose another folder.")
+    return place
 
 
 def refuse_remote(path: str | os.PathLike[str], what: str) -> None:

@@ -9,6 +9,15 @@ import typer
 from histokit import completion
 from histokit.ranges import LIMITS
 
+
+def _figure(path: str | None) -> str | None:
+    """Refuse before the work what could not be written after it."""
+    from histokit.figures import check_figure
+
+    check_figure(path)
+    return path
+
+
 Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="An ingested dataset.", autocompletion=completion.datasets)
 ]
@@ -45,7 +54,7 @@ AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on witho
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")]
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
-Figure = Annotated[str | None, typer.Option(metavar="FILE", help="Draw it as .png, .svg or .pdf.")]
+Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]
 Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")]
 BatchSize = Annotated[

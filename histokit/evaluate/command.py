@@ -140,10 +140,12 @@ def predictions(
     raw: options.Raw = False,
 ) -> None:
     """List the predictions of a run, image by image."""
+    from histokit.evaluate.listing import check_table, write_table
     from histokit.evaluate.listing import predictions as run_predictions
-    from histokit.evaluate.listing import write_table
     from histokit.evaluate.since import changed_since
 
+    if out:
+        check_table(out)
     store = console.existing_store()
     record = store.run(run)
     for text in changed_since(store, record):

@@ -15,6 +15,8 @@ from histokit.features.listing import box_text, image_path
 from histokit.files import check_output, replaced
 from histokit.ranges import check_ranges
 
+#: Of files that tables are written to.
+_SUFFIXES = (".csv", ".parquet")
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
 
@@ -70,22 +72,29 @@ def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None
     UsageError
         If the ending is another, or the path cannot be written.
     """
-    path = Path(path)
-    check_output(path)
+    path = check_table(path)
     try:
-        if path.suffix == ".csv":
-            from pyarrow import csv
+        with replaced(path) as part:
+            if path.suffix.lower() == ".csv":
+                from pyarrow import csv
 
-            with replaced(path) as part:
                 csv.write_csv(table if raw else guarded(table), part)
-        elif path.suffix == ".parquet":
-            from pyarrow import parquet
+            else:
+                from pyarrow import parquet
 
-            with replaced(path) as part:
                 parquet.write_table(table, part)
-        else:
-            raise UsageError(f"{path} is neither .csv nor .parquet.", next="Write to a file of one of these endings.")
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
         ) from error
+
+
+def check_table(path: str | Path) -> Path:
+    """Return the path of a file that a table is to be written to.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be.
+    """
+    return check_output(path, _SUFFIXES)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.datasets.formulas import guarded, guarded_text
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
@@ -117,17 +117,9 @@ def check_suffix(path: Path) -> Callable[[FeatureSet, Path, bool], None]:
     Raises
     ------
     UsageError
-        If nothing does, or it is a pipe or a device.
+        If nothing does, or nothing can be written there.
     """
-    check_output(path)
-    suffix = path.suffix.lower()
-    if suffix not in _WRITERS:
-        hint = did_you_mean(suffix, _WRITERS)
-        raise UsageError(
-            f"The file {str(path)!r} has the suffix {suffix!r}, which is no format of features.",
-            next=f"{hint}Use one of {', '.join(_WRITERS)}.",
-        )
-    return _WRITERS[suffix]
+    return _WRITERS[check_output(path, _WRITERS).suffix.lower()]
 
 
 def provenance(features: FeatureSet) -> dict[str, Any]:

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from histokit.figures.ranks import rank_figure
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
+    from histokit.figures.sheet import check_figure
 else:
     import lazy_loader
 
@@ -13,7 +14,8 @@ else:
         "ranks": ["rank_figure"],
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
+        "sheet": ["check_figure"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
-__all__ = ["curve_figure", "importance_figure", "rank_figure", "scores_figure"]
+__all__ = ["check_figure", "curve_figure", "importance_figure", "rank_figure", "scores_figure"]

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 from histokit.errors import UsageError
 from histokit.files import check_output, replaced
 
+#: Of what can be drawn; a figure without a suffix is a .png.
+SUFFIXES = (".png", ".svg", ".pdf")
+
 #: Files of the same figure are the same, byte for byte.
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
@@ -40,7 +43,7 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     """
     from matplotlib import rc_context
 
-    check_output(path)
+    check_figure(path)
     ending, drawn = Path(path).suffix, io.BytesIO()
     try:
         with rc_context({"svg.hashsalt": "histokit"}):
@@ -49,7 +52,12 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
             part.write_bytes(drawn.getvalue())
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"The figure {path} cannot be written: {error}.",
-            next="Choose a path ending in .png, .svg or .pdf, in a folder that exists.",
+            f"The figure {path} cannot be written: {error}.", next="Choose a path in a folder that exists."
         ) from error
     return Path(path)
+
+
+def check_figure(path: str | Path | None) -> None:
+    """Raise a `UsageError` where a figure could not be written, before it is drawn; nothing happens without a path."""
+    if path is not None:
+        check_output(path, SUFFIXES if Path(path).suffix else ())

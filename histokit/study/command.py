@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console, options
+from histokit.files import check_folder
 from histokit.layout import prose
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def study_run(
     from histokit.study.report import write_report
     from histokit.study.run import run_study
 
+    if out is not None:
+        check_folder(out)
     with console.progress("Study", timed=False) as report:
         result = run_study(file, store=console.state.store, say=console.note, progress=report)
     for text in result.notes:
@@ -138,6 +141,7 @@ def demo(
     """
     from histokit.study.demo import demo as run_demo
 
+    check_folder(out)
     with console.progress("Demo") as report:
         result = run_demo(out, say=console.note, progress=report)
     document = {"rows": result.rows, "figure": str(result.figure), "store": str(result.store)}

@@ -76,7 +76,7 @@ def test_the_best_of_each_says_that_it_is_optimistic(call):
         (["--all", "--best-of", "nothing"], 2, "which --best-of names"),
         (["--all", "--metric", "auc"], 2, "no metric 'auc'"),
         (["ffff", "svmA"], 5, "no run 'ffff'"),
-        (["--all", "--figure", "ranks.xyz"], 2, "Choose a path ending in .png"),
+        (["--all", "--figure", "ranks.xyz"], 2, "Choose a path ending in one of .png"),
     ],
 )
 def test_mistakes(call, arguments, code, message):

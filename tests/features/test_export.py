@@ -118,7 +118,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 
 def test_an_absent_folder_is_a_clear_error(merged: FeatureSet, tmp_path: Path) -> None:
     for suffix in (".parquet", ".npz", ".h5ad"):
-        with pytest.raises(DataError, match="cannot be written"):
+        with pytest.raises(UsageError, match="none does not exist"):
             export_features(merged, tmp_path / "none" / f"out{suffix}")
 
 

@@ -152,9 +152,9 @@ def test_by_and_figure_and_out_are_checked(call, tmp_path):
     for arguments, says in (
         (["evaluate", run, "--by", "slide:"], "COLUMN[:mean|median|vote]"),
         (["evaluate", run, "--by", "patient"], "no column 'patient'"),
-        (["evaluate", run, "--figure", tmp_path / "x.xyz"], "Choose a path ending in .png"),
+        (["evaluate", run, "--figure", tmp_path / "x.xyz"], "Choose a path ending in one of .png"),
         (["evaluate", run, "--figure", tmp_path / "none" / "x.png"], "in a folder that exists"),
-        (["predictions", run, "--out", tmp_path / "p.txt"], "neither .csv nor .parquet"),
+        (["predictions", run, "--out", tmp_path / "p.txt"], "its suffix is none of .csv, .parquet"),
         (["compare", run], "two runs or more"),
         (["train", "toy", "--features", "net/last", "--where", "slid = 'P0'"], "there is no column 'slid'"),
     ):
