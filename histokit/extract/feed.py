@@ -64,10 +64,11 @@ def _run(
     held = 0
     for result in read_samples(files, images(), threads, 2 * _CHUNK):
         content = contents.pop(result.position)
+        reasons: dict[int, str] = {}
         if result.reason is not None:
-            result = _read_a_twin(files, work, networks, content, result)
+            result = _read_a_twin(files, work, networks, content, result, reasons)
         if result.reason is not None:
-            writer.fail([network.plan for network in networks], content, result.reason)
+            writer.fail([network.plan for network in networks], content, result.reason, reasons)
         else:
             writer.remark(result.remarks, content)
             chunk.append((content, result))
@@ -80,9 +81,18 @@ def _run(
 
 
 def _read_a_twin(
-    files: IngestedFiles, work: Work, networks: Sequence[NetworkWorker], content: bytes, failed: ReadResult
+    files: IngestedFiles,
+    work: Work,
+    networks: Sequence[NetworkWorker],
+    content: bytes,
+    failed: ReadResult,
+    reasons: dict[int, str],
 ) -> ReadResult:
-    """Read another sample of the same content, in the place of one that is not what was ingested any more."""
+    """Read another sample of the same content, in the place of one that cannot be read or is not what it was.
+
+    Why each of them cannot be read is noted under its position: the reason names its own file.
+    """
+    reasons[failed.position] = failed.reason or ""
     jobs = [network.plan.jobs[content] for network in networks if network.plan.needs(content)]
     others = {position for job in jobs for position, _ in job.members} - {failed.position}
     for position in sorted(others):
@@ -90,6 +100,7 @@ def _read_a_twin(
         found = read_sample(files, position, sample)
         if found.reason is None:
             return found
+        reasons[position] = found.reason
     return failed
 
 

@@ -87,12 +87,20 @@ class Writer:
                     what = f"numbers too large for {dtype}" if good else "NaN or infinity"
                     self._problem(sample_id, content, f"{table.address} gave {what}", name)
 
-    def fail(self, plans: Sequence[BackbonePlan], content: bytes, reason: str) -> None:
-        """Put the samples of a content that cannot be read in quarantine."""
+    def fail(
+        self, plans: Sequence[BackbonePlan], content: bytes, reason: str, own: Mapping[int, str] | None = None
+    ) -> None:
+        """Put the samples of a content that cannot be read in quarantine, with their own reasons where these are known.
+
+        Parameters
+        ----------
+        own : mapping, optional
+            Position → reason.
+        """
         for plan in plans:
             if content in plan.jobs:
-                for _, sample_id in plan.jobs[content].members:
-                    self._problem(sample_id, content, reason, "extract")
+                for position, sample_id in plan.jobs[content].members:
+                    self._problem(sample_id, content, (own or {}).get(position, reason), "extract")
                 self._finish(plan, content)
 
     def fail_for(self, plan: BackbonePlan, content: bytes, reason: str) -> None:

@@ -125,3 +125,15 @@ def test_a_table_that_lost_its_data_is_named(store: FeatureStore, images: Path, 
     with pytest.raises(StoreError, match=rf"The table '{prefix}\.d.* cannot be read") as caught:
         histokit.extract(store, "d", "tiny", layers="all")
     assert "store verify" in caught.value.next
+
+
+def test_each_of_several_equal_files_is_named_itself(store: FeatureStore, images: Path, tiny: TinyPlugin) -> None:
+    equal = [images / patient / "dark" / "equal.png" for patient in ("p1", "p2", "p3")]
+    for path in equal:
+        path.write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    ingest(store, images)
+    histokit.extract(store, "d", "tiny", layers="last")
+    reasons = {row["id"]: row["reason"] for row in store.problems("d").to_pylist()}
+    assert len(reasons) == 3
+    for sample_id, reason in reasons.items():
+        assert str(images / sample_id) in reason, "its own path"
