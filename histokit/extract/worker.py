@@ -16,6 +16,7 @@ from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.memory import check_batch, input_shape, machine_memory
 from histokit.networks.transform import TooLargeError, Transform
+from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
 from histokit.reading.reader import READ_BYTES, ReadResult
 
@@ -85,7 +86,7 @@ class NetworkWorker:
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
         self.network = CutNetwork(backbone, [t.layer for t in plan.open_tables], device, precision)
-        self.notes = list(getattr(backbone, "notes", ()))
+        self.notes = GuardedBackbone(backbone).notes()
         for table in plan.open_tables:
             names = self.network.column_names(table.layer)
             if names:

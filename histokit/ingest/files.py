@@ -12,7 +12,7 @@ from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
 from histokit.files import oddity
 from histokit.plugin import Dataset
-from histokit.plugin.calls import shown_error
+from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.guarded import Guarded
 from histokit.store.records import FILE_SCHEMA
 
@@ -90,4 +90,5 @@ class FileDigests:
 def _reason(path: str, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError) and is_escaped(path):
         return "its name is not valid UTF-8: rename it"
-    return str(error.strerror or shown_error(error)) if isinstance(error, OSError) else str(error)
+    told = error.strerror if isinstance(error, OSError) else str(error)
+    return plain_text(str(told)) if told else shown_error(error)

@@ -75,22 +75,21 @@ def ingest(
     guarded = Guarded(dataset)
     guarded.check()
     before = store.find_dataset(name)
-    dataset.root = dataset.root.resolve()
-    _check_path(dataset.root)
+    _check_path(guarded.resolve_root())
     try:
         check_metric(dataset.metric)
     except UsageError as error:
         raise guarded.mistake("metric", error) from error
     if before is not None and not replace:
         check_plugin(before, dataset)
-    dataset.state = guarded.fit()
+    guarded.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
     table = SampleTable(dataset, digests)
     rows = table.collect(name, progress)
     if before is not None and not replace:
         check_moved(store, before, dataset, rows)
     record = _record(name, dataset, table, rows)
-    published = guarded.splits().items()
+    published = guarded.splits(set(rows.column("id").to_pylist())).items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
     kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
     if before is not None:

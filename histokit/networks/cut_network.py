@@ -61,6 +61,7 @@ class CutNetwork:
         self._vectors: dict[str, Tensor] = {}
         self._fired: list[str] = []
         self._stop_after: int | None = None
+        self._widths: dict[str, int] = {}
         for layer in self.layers:
             check_module(network, self._guarded, layer)
         originals = _fold(network, self._guarded, [layer.module for layer in self.layers])
@@ -99,12 +100,21 @@ class CutNetwork:
             if original is not None:
                 output = original(*inputs)
             # Pooled at once: a later in-place operation may overwrite the output.
-            self._vectors[layer.name] = pool(output, layer, self.prefix_tokens)
+            self._vectors[layer.name] = self._pooled(output, layer)
             self._fired.append(layer.name)
             if len(self._fired) == self._stop_after:
                 raise _Deepest
 
         return take
+
+    def _pooled(self, output: Any, layer: Layer) -> Tensor:
+        try:
+            return pool(output, layer, self.prefix_tokens)
+        except UsageError as error:
+            small = isinstance(output, Tensor) and not output.numel()
+            if small or self._guarded.caller.ours or layer not in self._guarded.layers():
+                raise
+            raise self._guarded.caller.wrong("forward()", f"what is no vector: {error.message}") from error
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> dict[str, Tensor]:
@@ -145,23 +155,30 @@ class CutNetwork:
             raise UsageError(
                 f"The layer {absent[0]!r} is not reached when the network runs.", next="Choose another layer."
             )
-        self._check_rows(len(batch))
+        self._check_vectors(len(batch))
         if self._stop_after is None:
             self._check_names()
             # A module that is used several times counts with its last output.
             self._stop_after = len(self._fired)
         return self._vectors
 
-    def _check_rows(self, count: int) -> None:
-        """Raise unless each layer gave one vector for each image."""
+    def _check_vectors(self, count: int) -> None:
+        """Raise unless each layer gave one vector for each image, of one width, where the network is."""
         for layer in self.layers:
-            rows = len(self._vectors[layer.name])
-            if rows == count:
-                continue
-            what = f"{rows} vectors for {count} images in the layer {layer.name!r}"
-            if not self._guarded.caller.ours and layer.module in [known.module for known in self._guarded.layers()]:
+            vectors = self._vectors[layer.name]
+            rows, width = vectors.shape
+            before = self._widths.setdefault(layer.name, width)
+            what = ""
+            if rows != count:
+                what = f"{rows} vectors for {count} images in the layer {layer.name!r}"
+            elif not width or width != before:
+                what = f"vectors of {width} features in the layer {layer.name!r}{f', after {before}' * bool(width)}"
+            elif vectors.device.type != self.device.type:
+                what = f"vectors on the device {vectors.device} in the layer {layer.name!r}"
+            if what and not self._guarded.caller.ours and layer in self._guarded.layers():
                 raise self._guarded.caller.wrong("forward()", what)
-            raise UsageError(f"{self._guarded.title} gives {what}.", next="Choose another layer.")
+            if what:
+                raise UsageError(f"{self._guarded.title} gives {what}.", next="Choose another layer.")
 
     def _check_names(self) -> None:
         """Raise where a module has names for more or fewer features than it gives."""

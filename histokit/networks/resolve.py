@@ -112,11 +112,15 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
         file = known["source"]
         likely = Preprocess.from_json(known["preprocess"])
         options = likely.statistics_options(absent)
+        where = ""
+        if file:
+            values = json.dumps({name: list(getattr(likely, name)) for name in absent})
+            where = f"; or write them into {Path(file).with_suffix('.json')}: {values}"
         raise UsageError(
-            f"How images are prepared for {known['name']} is not known: nobody tells {' and '.join(absent)} of {file}.",
-            next=f"Add {options}; or write them into {Path(file).with_suffix('.json')}: "
-            f"{json.dumps({name: list(getattr(likely, name)) for name in absent})}, with the values that it was "
-            "trained with; these are of the library's default weights.",
+            f"How images are prepared for {known['name']} is not known: nobody tells {' and '.join(absent)} of "
+            f"{file or 'its weights'}.",
+            next=f"Add {options}{where}, with the values that it was trained with; these are of the library's "
+            "default weights.",
         )
     found = Preprocess.from_json(known["preprocess"]).override(changes)
     if found.resize == "none" and "size" in changes:

@@ -183,7 +183,7 @@ def shown_error(error: BaseException) -> str:
 def error_text(error: BaseException) -> str:
     """Return the text of what a plugin raised, which may fail itself."""
     try:
-        return _plain(str(error))
+        return plain_text(str(error))
     except BaseException as failed:
         return f"its text cannot be had ({type(failed).__name__})"
 
@@ -196,11 +196,11 @@ def shown(value: Any) -> str:
 def shown_value(value: Any) -> str:
     """Return the beginning of the representation of what a plugin gave, which may fail itself."""
     try:
-        return shortened(_plain(repr(value)))
+        return shortened(plain_text(repr(value)))
     except BaseException as failed:
         return f"(whose representation cannot be had: {type(failed).__name__})"
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a text that can be written and stored, and that is not longer than a page."""
     return shortened(text, _LONGEST_TEXT).encode("utf-8", "backslashreplace").decode()

@@ -43,12 +43,17 @@ def or_none(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def is_text(value: Any) -> bool:
     """Return whether a value is a text that can be stored and shown in a line."""
-    return isinstance(value, str) and not fault_of(value)
+    return isinstance(value, str) and _behaves(value) and not fault_of(value)
 
 
 def is_sentence(value: Any) -> bool:
     """Return whether a value is a text that can be stored, of several lines maybe, or empty."""
-    return isinstance(value, str) and is_json(value)
+    return isinstance(value, str) and _behaves(value) and is_json(value)
+
+
+def _behaves(value: str) -> bool:
+    """Return whether a text, of a class of the plugin's maybe, is the same as Python's own; it may raise as well."""
+    return type(value) is str or (str(value) == value and hash(value) == hash(str.__str__(value)))
 
 
 def are_sentences(value: Any) -> bool:
@@ -86,16 +91,22 @@ def plain(value: Any) -> Any:
 
 def _are_columns(value: Any) -> bool:
     return isinstance(value, Mapping) and all(
-        is_text(name) and not name.startswith("_") and name not in RESERVED_COLUMNS and kind in COLUMN_TYPES
-        for name, kind in dict(value).items()
+        _is_column(name) and kind in COLUMN_TYPES for name, kind in dict(value).items()
     )
+
+
+def _is_column(name: Any) -> bool:
+    return is_text(name) and not name.startswith("_") and "." not in name and name not in RESERVED_COLUMNS
 
 
 def _are_options(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) and is_json(v) for name, v in value.items())
 
 
-_COLUMNS = "a mapping of column → str, int, float or bool; no column may be called " + ", ".join(RESERVED_COLUMNS)
+_COLUMNS = (
+    "a mapping of column → str, int, float or bool; no name has a dot, begins with _ or is one of "
+    f"{', '.join(RESERVED_COLUMNS)}"
+)
 
 #: In the order in which they are looked at.
 ATTRIBUTES = (

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from histokit.errors import HistokitError, UsageError
 from histokit.plugin.calls import shown, shown_error, shown_value
-from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample
 from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared
 from histokit.plugin.digests import DIGEST_BYTES, canonical_json
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
-from histokit.plugin.sample_fields import WrongValueError, is_whole, plain_sample
-
-_TEXTS = (str, type(None))
+from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
 
 
 class Guarded:
@@ -51,7 +48,7 @@ class Guarded:
         return self.caller.wrong(f"its attribute {attribute}", f"{value}: {error.message} {error.next}")
 
     def fit(self) -> Any:
-        """Return what `Dataset.fit` returns.
+        """Return what `Dataset.fit` returns, once the dataset has it as its state.
 
         Raises
         ------
@@ -62,9 +59,17 @@ class Guarded:
             state = self.dataset.fit()
         try:
             canonical_json(state).encode()
-        except Exception as error:
+        except BaseException as error:
             raise self.caller.wrong("fit()", f"what JSON cannot hold ({shown_error(error)})") from error
+        with self.caller.call("its attribute state"):
+            self.dataset.state = state
         return state
+
+    def resolve_root(self) -> Path:
+        """Let the root be an absolute path without links."""
+        with self.caller.call("its attribute root"):
+            self.dataset.root = self.dataset.root.resolve()
+        return self.dataset.root
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples.
@@ -109,40 +114,39 @@ class Guarded:
         check_attributes(self.caller, self.dataset, [each for each in ATTRIBUTES if each.name == "warnings"])
         return tuple(self.dataset.warnings)
 
-    def splits(self) -> dict[str, PublishedSplit]:
+    def splits(self, ids: Collection[str] | None = None) -> dict[str, PublishedSplit]:
         """Return the published splits by name.
+
+        Parameters
+        ----------
+        ids : collection of str, optional
+            Of the samples, where they are known.
 
         Raises
         ------
         PluginError
-            If they are none.
+            If they are none, or break their contract.
         """
         with self.caller.call("splits()"):
             found = self.dataset.splits()
             found = dict(found) if isinstance(found, Mapping) else found
         if type(found) is not dict:
             raise self.caller.wrong("splits()", f"{shown(found)} in place of name → PublishedSplit")
-        return dict(self._split(name, split) for name, split in found.items())
+        return dict(self._split(name, split, ids) for name, split in found.items())
 
-    def _split(self, name: Any, split: Any) -> tuple[str, PublishedSplit]:
+    def _split(self, name: Any, split: Any, ids: Collection[str] | None) -> tuple[str, PublishedSplit]:
         name = str.__str__(name) if issubclass(type(name), str) else name
         if type(name) is not str or not is_split_name(name):
             raise self.caller.wrong("splits()", f"the name {shown_value(name)}: names are of {SPLIT_NAME}")
         about = f"the split {name!r}"
         if not issubclass(type(split), PublishedSplit):
             raise self.caller.wrong("splits()", f"{shown(split)} in place of a PublishedSplit", about)
-        with self.caller.call("splits()", about):
-            rows = [SplitRow(*row) for row in split.rows]
-            wrong = next(filter(None, map(_wrong_row, rows)), None)
-            if wrong is not None:
-                raise self.caller.wrong("splits()", wrong, about)
-            if not isinstance(split.leaks, _TEXTS):
-                raise self.caller.wrong("splits()", f"leaks={shown_value(split.leaks)}, which is no text", about)
-            columns = (*RESERVED_COLUMNS, *self.dataset.columns)
-            if split.group is not None and split.group not in columns:
-                raise self.caller.wrong("splits()", f"the group {shown_value(split.group)}, which is no column", about)
-        rows = [row._replace(repeat=int(row.repeat), fold=int(row.fold)) for row in rows]
-        return name, replace(split, rows=rows)
+        columns = (*RESERVED_COLUMNS, *self.dataset.columns)
+        try:
+            with self.caller.call("splits()", about, through=(WrongValueError,)):
+                return name, plain_split(split, ids, columns)
+        except WrongValueError as error:
+            raise self.caller.wrong("splits()", str(error), about) from error
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return what `Dataset.pixel_key` returns.
@@ -178,12 +182,3 @@ class Guarded:
         """Return what `Dataset.read` returns."""
         with self.caller.call("read()", f"the sample {sample.id!r}"):
             return self.dataset.read(sample)
-
-
-def _wrong_row(row: SplitRow) -> str | None:
-    """Return what is wrong with a row of a split."""
-    if not (is_whole(row.repeat) and is_whole(row.fold) and isinstance(row.sample_id, str)):
-        return f"the row {shown_value(tuple(row))}"
-    if not isinstance(row.role, str) or row.role not in get_args(Role):
-        return f"the role {shown_value(row.role)}; roles are train, val and test"
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ ATTRIBUTES = (
     Attribute("name", "a text", is_text),
     Attribute("weights", "a text", is_text),
     Attribute("licence", "a text, or None", or_none(is_sentence)),
-    Attribute("version", "a text or a number", lambda value: isinstance(value, str | int | float)),
+    Attribute("version", "a text or a number", lambda value: is_text(value) or type(value) in (int, float)),
     Attribute("preprocess_origin", "a text", is_sentence),
     Attribute("file_arguments", "a mapping that JSON can hold", lambda v: isinstance(v, Mapping) and is_json(v)),
     Attribute("undeclared", "a sequence of fields of Preprocess", lambda v: are_texts(v) and set(v) <= _FIELDS),
@@ -81,14 +81,14 @@ class GuardedBackbone:
             found = self.backbone.layers
             self.caller.check("layers", found, "a sequence of Layer", is_sequence(found))
             items = tuple(found)
+        layers = tuple(self._plain_layer("layers", layer) for layer in items)
         names: set[str] = set()
-        for layer in items:
-            self._check_layer("layers", layer)
+        for layer in () if self.caller.ours else layers:
             # The last one may be called what it is.
-            if not self.caller.ours and not (layer is items[-1] and layer.name == "last"):
+            if not (layer is layers[-1] and layer.name == "last"):
                 self._check_curated(layer, names)
             names.add(layer.name)
-        return items
+        return layers
 
     def layer(self, text: str) -> Layer:
         """Return the cut point of a name, see `Backbone.layer`.
@@ -101,20 +101,26 @@ class GuardedBackbone:
         method = f"layer({text!r})"
         with self.caller.call(method):
             found = self.backbone.layer(text)
-        self._check_layer(method, found)
-        return found
+        return self._plain_layer(method, found)
 
-    def _check_layer(self, method: str, layer: Any) -> None:
+    def _plain_layer(self, method: str, layer: Any) -> Layer:
         # An object may lie about its class.
         if not issubclass(type(layer), Layer):
             raise self.caller.wrong(method, f"{shown(layer)} in place of a Layer")
-        if not all(isinstance(value, str) for value in (layer.name, layer.module, layer.pool)):
-            raise self.caller.wrong(method, f"{shown(layer)}, whose name, module and pool are not all texts")
-        if layer.pool not in POOLINGS:
-            poolings = ", ".join(POOLINGS)
-            raise self.caller.wrong(method, f"the layer {layer.name!r} with the pooling {layer.pool!r}, not {poolings}")
-        if not all(isinstance(value, bool) for value in (layer.channels_last, layer.composite)):
-            raise self.caller.wrong(method, f"{shown(layer)}, whose channels_last and composite are not True or False")
+        if self.caller.ours:
+            return layer
+        with self.caller.call(method):
+            texts = (layer.name, layer.module, layer.pool)
+            if not all(isinstance(value, str) and is_json(value) for value in texts):
+                raise self.caller.wrong(method, f"{shown(layer)}, whose name, module and pool are not all texts")
+            name, module, pool = map(str.__str__, texts)
+            if pool not in POOLINGS:
+                raise self.caller.wrong(
+                    method, f"the layer {name!r} with the pooling {pool!r}, not {', '.join(POOLINGS)}"
+                )
+            if not all(type(value) is bool for value in (layer.channels_last, layer.composite)):
+                raise self.caller.wrong(method, f"{shown(layer)}, whose channels_last and composite are not of bool")
+            return replace(layer, name=name, module=module, pool=pool)
 
     def _check_curated(self, layer: Layer, names: Collection[str]) -> None:
         """Raise where a curated cut point could not be addressed."""
@@ -168,6 +174,19 @@ class GuardedBackbone:
         if not self.caller.ours:
             check_attributes(self.caller, self.backbone, [each for each in ATTRIBUTES if each.name == name])
         return getattr(self.backbone, name)
+
+    def notes(self) -> list[str]:
+        """Return what a user should know of how the network was built, where the backbone tells it.
+
+        Raises
+        ------
+        PluginError
+            If they are no texts.
+        """
+        with self.caller.call("its attribute notes"):
+            found = getattr(self.backbone, "notes", ())
+            self.caller.check("its attribute notes", found, "a sequence of texts", are_sentences(found))
+            return list(found)
 
     def facts(self) -> dict[str, Any]:
         """Return what else is remembered of it, as JSON-serialisable data.

@@ -18,7 +18,7 @@ from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
-from histokit.plugin.names import fault_of
+from histokit.plugin.declared import is_text
 from histokit.plugin.options import convert_options
 from histokit.plugin.registered import BUILTIN, BrokenPlugin, Registered, collector
 
@@ -53,7 +53,8 @@ class Registry:
     def open_dataset(self, plugin: str, root: str, options: Mapping[str, Any], state: Any) -> Dataset:
         """Rebuild a dataset as it was ingested, so that its samples can be read again."""
         dataset = self.make_dataset(plugin, root, options)
-        dataset.state = state
+        with dataset_caller(type(dataset)).call("its attribute state"):
+            dataset.state = state
         return dataset
 
     def backbone(self, name: str, weights: str = "pretrained") -> Backbone:
@@ -76,7 +77,7 @@ class Registry:
             with backbone_caller(entry).call("its attribute name"):
                 named = backbone.name
                 kind = f"a text, {request.name!r} or another name of {key}"
-                good = isinstance(named, str) and _registered_name(named) == key
+                good = is_text(named) and _registered_name(named) == key
                 backbone_caller(entry).check("its attribute name", named, kind, good)
         return backbone
 
@@ -135,7 +136,7 @@ class Registry:
             found = entry.names()
         listed = list(caller.items("names()", found))
         for name in listed:
-            caller.check("names()", name, "a text", isinstance(name, str) and not fault_of(name))
+            caller.check("names()", name, "a text", is_text(name))
         return [f"{prefix}{name}" for name in listed]
 
     def _find(self, table: dict[str, list[Registered]], name: str, what: str, listing: str) -> Registered:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+#: How far a tensor may lie inside sequences; one that holds itself has no end.
+_DEEPEST = 16
+
+
 def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     """Reduce the output of a layer's module to one vector for each image.
 
@@ -50,12 +54,18 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
 def _first_tensor(output: Any, layer: Layer) -> Tensor:
     import torch
 
-    while isinstance(output, Sequence) and not isinstance(output, str | bytes) and len(output):
+    for _ in range(_DEEPEST):
+        if not isinstance(output, Sequence) or isinstance(output, str | bytes) or not len(output):
+            break
         output = output[0]
     if not isinstance(output, torch.Tensor):
         raise UsageError(
             f"Layer {layer.name!r} (module {layer.module!r}) gives a {type(output).__name__}, not a tensor.",
             next="Choose another layer: histokit list layers BACKBONE",
+        )
+    if output.is_complex():
+        raise UsageError(
+            f"Layer {layer.name!r} (module {layer.module!r}) gives complex numbers.", next="Choose another layer."
         )
     return output
 

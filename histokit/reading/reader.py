@@ -11,7 +11,7 @@ import numpy as np
 
 from histokit.errors import HistokitError
 from histokit.plugin import Sample
-from histokit.plugin.calls import shown_error
+from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.images import LARGEST_IMAGE, Pixels
 from histokit.plugin.remarks import Remark, collected_remarks
 from histokit.reading.ingested_files import IngestedFiles
@@ -84,13 +84,16 @@ def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResu
             pixels = files.guarded.read(sample)
         changed = files.changed(sample)
     except HistokitError as error:
-        return ReadResult(position, None, sample.mpp, error.message)
+        return ReadResult(position, None, sample.mpp, plain_text(error.message))
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
         return ReadResult(position, None, sample.mpp, shown_error(error))
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
     bits = files.dataset.bits
+    if issubclass(type(pixels), np.ndarray):
+        # A class of the plugin's own may answer otherwise than arrays do.
+        pixels = np.ndarray.view(pixels, np.ndarray)
     wrong = _wrong_pixels(pixels, len(files.dataset.channels), bits)
     if wrong is not None:
         reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").message
@@ -104,7 +107,7 @@ def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResu
 def _wrong_pixels(pixels: Any, channels: int, bits: int | None) -> str | None:
     """Return what was given in place of pixels, or none where they are what they have to be."""
     # An object may lie about its class.
-    if not issubclass(type(pixels), np.ndarray):
+    if type(pixels) is not np.ndarray:
         return f"{type(pixels).__name__} in place of an array of (H, W, C)"
     deep = bits is not None and pixels.dtype == np.uint16
     if pixels.ndim != 3 or not (deep or pixels.dtype == np.uint8):

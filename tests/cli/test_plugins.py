@@ -159,3 +159,65 @@ def test_what_plugins_and_their_processes_print_goes_to_stderr(tmp_path):
         what = "samples" if command is made else "read"
         assert {f"file {what}", f"process {what}"} <= set(done.stderr.splitlines())
     assert "python read" in done.stderr
+
+
+CLOSING = """
+import contextlib, os, sys
+from histokit import cli
+from histokit.datasets.synthetic import Synthetic
+from histokit.plugin import hookimpl
+from histokit.plugin.manager import _ADDED
+
+def spoil():
+    for close in (
+        lambda: sys.stdout.close(),
+        lambda: sys.stderr.close(),
+        lambda: sys.stdout.buffer.close(),
+        lambda: sys.stderr.buffer.close(),
+        lambda: sys.__stdout__.close(),
+        lambda: sys.__stderr__.close(),
+        lambda: os.close(1),
+        lambda: os.close(2),
+    ):
+        with contextlib.suppress(Exception):
+            close()
+    sys.stdout = sys.stderr = None
+
+class Closing(Synthetic):
+    name = "closing"
+
+    def samples(self):
+        spoil()
+        yield from super().samples()
+
+    def read(self, sample):
+        spoil()
+        return super().read(sample)
+
+class Plugin:
+    @hookimpl
+    def register_datasets(self, register):
+        register("closing", lambda: Closing)
+
+def load():
+    spoil()
+    return Plugin()
+
+if __name__ == "__main__":
+    _ADDED.append(("closing", "closing 1", load))
+    cli.main(sys.argv[1:])
+"""
+
+
+def test_streams_that_plugins_close_are_opened_again(tmp_path):
+    environment = {"HISTOKIT_STORE": str(tmp_path / "store")}
+    made = ["ingest", "closing", ".", "--name", "d", "-o", "slides=2", "-o", "per_slide=2", "--json"]
+    for command in (made, ["extract", "d", "--backbone", "texture", "--layers", "stain", "--json"]):
+        done = run_process(*command, code=CLOSING, environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+        assert ("4 samples" if command is made else "stain") in done.stderr
+    done = run_process("extract", "nothing", "--backbone", "texture", "--json", code=CLOSING, environment=environment)
+    assert done.returncode == 5
+    assert json.loads(done.stdout)["error"]["code"] == 5
+    assert "error: " in done.stderr

@@ -283,6 +283,7 @@ def test_what_a_backbone_raises_is_the_plugins(images: Path, capsys: Any, method
         ("licence", {1}, "gave set {1} in place of a text, or None in its attribute licence"),
         ("weights", 5, "in its attribute weights"),
         ("preprocess_origin", None, "in its attribute preprocess_origin"),
+        ("notes", 5, "gave int 5 in place of a sequence of texts in its attribute notes"),
         ("undeclared", ["meen"], "in its attribute undeclared"),
         ("layers", [Layer("0", "0"), Layer("0", "0", "max")], "gave two layers of the name '0' in layers"),
         ("layers", [Layer("a/b", "0")], "gave the name 'a/b', which no address can hold in layers"),
@@ -349,6 +350,7 @@ def module_of(**members: Any) -> Callable[..., Any]:
         ({"requires_grad_": raising(KeyError("k"))}, "failed in build(): KeyError"),
         ({"named_modules": raising(KeyError("k"))}, "failed in build(): KeyError"),
         ({"to": raising(KeyError("k"))}, "failed in to(): KeyError"),
+        ({"column_names": property(lambda self: iter("abcd"))}, "in place of a sequence of texts"),
         ({"column_names": 5}, "gave int 5 in place of a sequence of texts in column_names"),
         ({"column_names": [5]}, "in place of a sequence of texts in column_names"),
         ({"column_names": ["a"]}, "gave 1 names of the 4 features of 'top' in column_names"),
@@ -365,11 +367,47 @@ def test_what_a_network_does_wrongly_is_the_plugins(
     assert said in message
 
 
-@pytest.mark.parametrize("rows", [1, 7])
-def test_a_network_that_gives_other_rows_than_images_is_told(images: Path, capsys: Any, rows: int) -> None:
-    def fewer(_: Any, batch: Any) -> Any:
-        return batch[:1].repeat(rows, 1, 1, 1)
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda _, batch: batch[:1], "gave 1 vectors for "),
+        (lambda _, batch: batch[:1].repeat(700, 1, 1, 1), "gave 700 vectors for "),
+        (lambda _, batch: batch[:, :0], "gave vectors of 0 features in the layer '0'"),
+        (lambda _, batch: batch.to("meta"), "gave vectors on the device meta"),
+        (lambda _, batch: "map", "gives a str, not a tensor"),
+        (lambda _, batch: endless(), "gives a list, not a tensor"),
+        (lambda _, batch: batch * 1j, "gives complex numbers"),
+        (lambda _, batch: batch.sum(), "gives shape ()"),
+    ],
+)
+def test_what_a_cut_point_gives_wrongly_is_the_plugins(
+    images: Path, capsys: Any, forward: Callable[..., Any], said: str
+) -> None:
+    def build(_: Tiny) -> Any:
+        import torch
 
-    plugin = BackbonePlugin(type("Wrong", (Tiny,), {"build": forward_of(fewer)}), layers=[Layer("1", "1")])
-    assert extract(images, capsys, plugin) == 3
-    assert f"gave {rows} vectors for " in last_message(capsys)
+        return torch.nn.Sequential(type("Odd", (torch.nn.Module,), {"forward": forward})())
+
+    assert extract(images, capsys, BackbonePlugin(type("Wrong", (Tiny,), {"build": build}))) == 3
+    message = last_message(capsys)
+    assert message.startswith("The backbone 'tiny' of labplugin 0")
+    assert "in forward()" in message
+    assert said in message
+
+
+def endless() -> list[Any]:
+    """Return a list that holds itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
+class Word(str):
+    __hash__ = __eq__ = __str__ = __repr__ = raising(RuntimeError("no word"))
+
+
+@pytest.mark.parametrize("name", ["name", "version", "licence", "weights", "preprocess_origin"])
+def test_a_text_that_misbehaves_is_the_plugins(images: Path, capsys: Any, name: str) -> None:
+    assert extract(images, capsys, BackbonePlugin(Tiny, **{name: Word("tiny")})) == 3
+    message = last_message(capsys)
+    assert f"The backbone 'tiny' of labplugin 0 (labplugin) failed in its attribute {name}" in message

@@ -37,6 +37,7 @@ class Odd:
         ("columns", {"slide": list}),
         ("columns", {"label": str}),
         ("columns", {"a\nb": str}),
+        ("columns", {"a.b": str}),
         ("group", 7),
         ("group", "patient"),
         ("levels", 5),
@@ -189,7 +190,8 @@ def test_splits_of_plugins_and_of_users_have_one_rule_for_names(images: Path, ca
     message = last_message(capsys)
     assert message.startswith(OWNER)
     assert "splits()" in message
-    if type(name) is str and name != "\ud800":
+    # What is empty or cannot be typed never comes so far.
+    if type(name) is str and name not in ("", "\ud800"):
         assert ingest(images, Lab) == 0
         capsys.readouterr()
         assert run(images, Lab, "split", "d", f"--name={name}", "--folds", "2") == 2
@@ -201,6 +203,61 @@ def test_names_of_splits_that_are_allowed(images: Path, capsys: Any, name: str) 
     assert ingest(images, type("Fine", (Lab,), {"splits": lambda self: {name: PublishedSplit(ROWS)}})) == 0
     assert run(images, Lab, "list", "splits", "d") == 0
     assert f'"name": "{name}"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "no train and no test samples in fold 0 of repeat 0"),
+        ([(0, 0, "a", "train")], "no test samples in fold 0 of repeat 0"),
+        ([*ROWS, (0, 1, "a", "test")], "no train samples in fold 1"),
+        ([*ROWS, (0, 0, "a", "test")], "the sample 'a' twice in fold 0 of repeat 0"),
+        ([*ROWS, (0, 0, "c", "test")], "the id 'c', which no sample has"),
+        ([*ROWS, (0, 0, "\ud800", "test")], "which no sample has"),
+        ([(0, -1, "a", "train"), (0, -1, "b", "test")], "the row (0, -1, 'a', 'train')"),
+        ([(0, 10**20, "a", "train")], "the row"),
+    ],
+)
+def test_a_split_that_is_none_is_the_plugins(images: Path, capsys: Any, rows: list[Any], said: str) -> None:
+    assert ingest(images, type("Wrong", (Lab,), {"splits": lambda self: {"s": PublishedSplit(rows)}})) == 3
+    message = last_message(capsys)
+    assert message.startswith(OWNER)
+    assert "in splits() for the split 's'" in message
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"fit": lambda self: Odd()}, "what JSON cannot hold"),
+        ({"fit": lambda self: {"a": "\ud800"}}, "what JSON cannot hold"),
+        ({"state": property(lambda self: None)}, "failed in its attribute state"),
+        ({"pixel_key": lambda self, sample: Odd()}, "in place of bytes"),
+        ({"samples": lambda self: [Odd()]}, "in place of a Sample"),
+        ({"samples": lambda self: Odd()}, "failed in samples()"),
+        ({"splits": lambda self: Odd()}, "failed in splits()"),
+        ({"splits": lambda self: {"s": Odd()}}, "in place of a PublishedSplit"),
+        ({"__new__": lambda cls, *_, **__: 5}, "in place of a Dataset in its constructor"),
+    ],
+)
+def test_objects_that_cannot_be_asked_are_the_plugins(
+    images: Path, capsys: Any, members: dict[str, Any], said: str
+) -> None:
+    assert ingest(images, type("Wrong", (Lab,), members)) == 3
+    message = last_message(capsys)
+    assert message.startswith(OWNER)
+    assert said in message
+
+
+def test_a_reason_is_no_longer_than_a_page(images: Path, capsys: Any) -> None:
+    class Wordy(Lab):
+        def read(self, sample: Sample) -> Any:
+            raise DataError("x" * 1_000_000, next="")
+
+    assert ingest(images, Wordy) == 0
+    capsys.readouterr()
+    assert run(images, Wordy, "extract", "d", "--backbone", "texture", "--layers", "stain") == 4
+    assert len(capsys.readouterr().out) < 10_000
 
 
 class MadeUpError(DataError):
@@ -266,6 +323,7 @@ GIVEN = {
     "channels": np.zeros((16, 16, 4), np.uint8),
     "huge": np.broadcast_to(np.zeros(1, np.uint8), (100_000, 100_000, 3)),
     "objects": np.full((4, 4, 3), None),
+    "a class of its own": np.zeros((4, 4), np.uint8).view(type("A", (np.ndarray,), {"ndim": 3, "shape": (4, 4, 3)})),
 }
 
 

@@ -1,19 +1,19 @@
-"""The fields of a sample that a plugin gave, checked, as plain values."""
+"""The fields of samples and splits that a plugin gave, checked, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from numbers import Real
-from typing import Any
+from typing import Any, cast, get_args
 
 from histokit.plugin.calls import shown_value
-from histokit.plugin.dataset import Sample
+from histokit.plugin.dataset import PublishedSplit, Role, Sample, SplitRow
 from histokit.plugin.names import fault_of
 
 
 class WrongValueError(ValueError):
-    """A field of a sample is not what it has to be; the text says what was given."""
+    """A field is not what it has to be; the text says what was given."""
 
 
 def plain_sample(sample: Sample, columns: Mapping[str, type], files: bool) -> Sample:
@@ -65,12 +65,13 @@ def _image(value: Any, files: bool) -> tuple[str, ...]:
     paths = tuple(map(str.__str__, value))
     for path in paths:
         # One that cannot be read, or leads out of the root, comes from the data and is put aside with its sample.
-        if not path or not _is_unicode(path):
+        if not path or not is_unicode(path):
             raise WrongValueError(f"the image {shown_value(path)}, which is no path that can be stored")
     return paths
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be written: halves of surrogate pairs cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -104,6 +105,52 @@ def _mpp(value: Any) -> float | None:
 
 def _is_sequence(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | Mapping)
+
+
+def plain_split(split: PublishedSplit, ids: Collection[str] | None, columns: Collection[str]) -> PublishedSplit:
+    """Return a split with rows of Python's own texts and numbers.
+
+    Parameters
+    ----------
+    split : PublishedSplit
+    ids : collection of str, optional
+        Of the samples.
+    columns : collection of str
+        That may be its group.
+
+    Raises
+    ------
+    WrongValueError
+    """
+    rows = [_row(SplitRow(*row), ids) for row in split.rows]
+    roles: dict[tuple[int, int], set[str]] = {}
+    met: set[tuple[int, int, str]] = set()
+    for row in rows:
+        key = (row.repeat, row.fold, row.sample_id)
+        if key in met:
+            raise WrongValueError(f"the sample {row.sample_id!r} twice in fold {row.fold} of repeat {row.repeat}")
+        met.add(key)
+        roles.setdefault(key[:2], set()).add(row.role)
+    for (repeat, fold), present in roles.items() or [((0, 0), set())]:
+        if lacking := [role for role in ("train", "test") if role not in present]:
+            raise WrongValueError(f"no {' and no '.join(lacking)} samples in fold {fold} of repeat {repeat}")
+    if split.leaks is not None and not (isinstance(split.leaks, str) and is_unicode(split.leaks)):
+        raise WrongValueError(f"leaks={shown_value(split.leaks)}, which is no text")
+    if split.group is not None and split.group not in columns:
+        raise WrongValueError(f"the group {shown_value(split.group)}, which is no column")
+    return replace(split, rows=rows)
+
+
+def _row(row: SplitRow, ids: Collection[str] | None) -> SplitRow:
+    numbers, name = (row.repeat, row.fold), row.sample_id
+    if not (all(is_whole(n) and int(n) >= 0 for n in numbers) and isinstance(name, str)):
+        raise WrongValueError(f"the row {shown_value(tuple(row))}")
+    if not isinstance(row.role, str) or (role := str.__str__(row.role)) not in get_args(Role):
+        raise WrongValueError(f"the role {shown_value(row.role)}; roles are train, val and test")
+    name = str.__str__(name)
+    if ids is not None and name not in ids:
+        raise WrongValueError(f"the id {shown_value(name)}, which no sample has")
+    return SplitRow(int(row.repeat), int(row.fold), name, cast(Role, role))
 
 
 def is_whole(value: Any) -> bool:
