@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -140,10 +140,12 @@ class Commits:
         """Whether tables were written under the lock, and their list is not there."""
         return (self.folder / LOCK).exists() and not (self.folder / LEDGER).exists()
 
-    def forget(self) -> None:
-        """Forget what all tables were; only while the lock is held."""
-        (self.folder / LEDGER).unlink(missing_ok=True)
-        self._read = (None, _Ledger({}, {}))
+    def replace(self, tables: dict[str, Known], features: Iterable[str]) -> None:
+        """Write all down anew, of feature tables those that are there; only while the lock is held."""
+        made: dict[str, Made] = {}
+        with suppress(StoreError):
+            made = self.features()
+        self._write(_Ledger(tables, {name: made[name] for name in features if name in made}))
 
     def note(self, name: str, known: Known | None) -> None:
         """Write down what a table is now, or that it was dropped; only while the lock is held."""

@@ -123,12 +123,13 @@ class Database(Tables):
 
     def accept(self) -> None:
         """Take the tables as they are from now on, whatever was known of them; only while nobody else writes."""
-        self.commits.forget()
+        tables = {}
         for name in self.names():
             if not name.startswith(FEATURES):
                 # One that cannot be opened is told by whoever reads it.
                 with suppress(StoreError):
-                    self.commits.note(name, self._now(name))
+                    tables[name] = self._now(name)
+        self.commits.replace({name: known for name, known in tables.items() if known is not None}, self.names(FEATURES))
 
     def remember_features(self, name: str, made: Made) -> None:
         """Take note that a feature table is there, so that it is missed once it is gone."""

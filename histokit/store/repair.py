@@ -60,14 +60,15 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
         if finding.kind == NEWER:
             # Nobody knows here what rests on it.
             raise StoreError(finding.what, next=finding.next)
-    with store.database.committing():
-        # First, so that tables that went back, or are gone, can be read as they are.
-        store.database.accept()
-        work = _Repair(store)
-        work.run(found)
-        store.database.accept()
-        for table in list_tables(store.database, unreadable=lambda _: None):
-            store.database.remember_features(table.name, made(table))
+    work = _Repair(store)
+    try:
+        with store.database.committing():
+            work.run(found)
+    except OSError as error:
+        raise StoreError(
+            f"The store {store.uri} cannot be repaired: {error.strerror}.",
+            next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
+        ) from error
     # What could have been done before is no advice any more.
     findings = tuple(replace(f, next=AFTERWARDS) if f.next == RESTORE else f for f in found.findings)
     told = " ".join(finding.what for finding in findings)
@@ -88,6 +89,8 @@ class _Repair:
         self.aside: list[tuple[str, str]] = []
 
     def run(self, found: Verification) -> None:
+        # First, so that tables that went back, or are gone, can be read as they are.
+        self.database.accept()
         for name in sorted({finding.table for finding in found.findings if _is_useless(finding)}):
             self._move(name)
         # What was moved is no longer missed.
@@ -114,6 +117,9 @@ class _Repair:
                 if header["source"] != PUBLISHED:
                     self._remove("splits", header, where)
         self.results.remove_unnamed(dry_run=False)
+        self.database.accept()
+        for features in list_tables(self.database, unreadable=lambda _: None):
+            self.database.remember_features(features.name, made(features))
 
     def _move(self, name: str) -> None:
         source = self.store.uri / f"{name}.lance"

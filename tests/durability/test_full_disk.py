@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 import histokit
 from histokit.errors import StoreError
-from histokit.features import FeatureStore
+from histokit.features import FeatureStore, open_store
+from histokit.store.commits import LEDGER
+from histokit.store.repair import repair
 from histokit.store.verify import verify
 from tests.durability.processes import Processes
 from tests.durability.stores import check_same, ingested, many_images, rows, tables
+from tests.store.made import a_run
+from tests.toy import make_samples, make_store
 
 PAGE = resource.getpagesize()
 EXTRACT = ["extract", "d", "--backbone", "tiny", "--batch-size", "4", "--json"]
@@ -130,3 +135,31 @@ def test_a_disk_that_is_full_when_the_list_of_tables_is_written(
     monkeypatch.undo()
     histokit.ingest(store, "folder", images, name="d", options={"pattern": "{patient}/{label}/*.png"})
     assert verify(store).findings == ()
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_repair_that_the_disk_has_no_room_for_is_done_later(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    samples, X = make_samples()
+    made = make_store(store.uri, samples, {"last": X})
+    made.save_run(*a_run("abcd1234"), b"model")
+    made.database.append("runs", pa.table({"id": ["x"], "dataset": ["toy"], "document": ["{"]}))
+    (made.uri / LEDGER).unlink()
+    write, left = Path.write_text, [number]
+
+    def full(path: Path, text: str, **how: Any) -> int:
+        left[0] -= 1
+        if not left[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(path, text, **how)
+
+    before = [table.name for table in made.feature_tables()]
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StoreError, match=r"cannot be (repaired|written): No space left"):
+        repair(open_store(made.uri))
+    assert not list(made.uri.glob(f"{LEDGER}.*"))
+    repair(open_store(made.uri))
+    assert verify(open_store(made.uri)).ok
+    assert [run.id for run in open_store(made.uri).runs()] == ["abcd1234"]
+    assert [table.name for table in open_store(made.uri).feature_tables()] == before
