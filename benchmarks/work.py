@@ -132,15 +132,16 @@ def prepare(folder: Path, count: int | None, names: Sequence[str], data: Path | 
     return Material(images, sum(1 for _ in images.rglob("*.png")), files, notes)
 
 
-def draw_images(folder: Path, count: int, side: int) -> None:
-    """Write smooth random PNGs of two classes from some patients, no two alike."""
+def draw_images(folder: Path, count: int, side: int, form: str = "png") -> None:
+    """Write smooth random images of two classes from some patients, no two alike, as ``png`` or ``jpg``."""
     generator = np.random.default_rng(0)
     for index in range(count):
         label = index % 2
         small = generator.normal(110 + 40 * label, 40, (max(2, side // 6),) * 2 + (3,)).clip(0, 255).astype(np.uint8)
-        path = folder / f"p{index // 2 % _PATIENTS:02d}" / str(label) / f"{index:06d}.png"
+        path = folder / f"p{index // 2 % _PATIENTS:02d}" / str(label) / f"{index:06d}.{form}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(path, compress_level=1)
+        how = {"compress_level": 1} if form == "png" else {"quality": 90}
+        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(path, **how)
 
 
 def _take(data: Path, folder: Path, count: int | None) -> None:

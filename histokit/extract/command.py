@@ -46,7 +46,9 @@ def extract(
     batch_size: options.BatchSize = None,
     workers: Annotated[
         int | None,
-        typer.Option(metavar="N", **LIMITS["workers"], help="Threads that read images. [default: by the machine]"),
+        typer.Option(
+            metavar="N", **LIMITS["workers"], help="Processes that read; 0: this one does. [default: by need]"
+        ),
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[

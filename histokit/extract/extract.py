@@ -128,7 +128,8 @@ def extract(
     batch_size : int, optional
         Rows of each forward pass; by network and device where not given.
     workers : int, optional
-        Threads that read images.
+        Processes that read images; 0 reads them in this one. Where not given, threads do as long as they keep up with
+        the networks, and processes from then on, as many as there are cores.
     retry : bool
         Try samples again that could not be read before.
     dry_run : bool
@@ -286,7 +287,7 @@ def _compute(
     work = Work(store, record.name, samples, working, claims)
     try:
         with kept_memory():
-            run_workers(ingested, work, networks, writer, workers, progress)
+            read = run_workers(ingested, work, networks, writer, workers, progress)
     finally:
         try:
             writer.close()
@@ -294,7 +295,7 @@ def _compute(
             claims.close()
     remember_rates(store, working, device, chosen.type, precision)
     notes += [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
-    notes += claims.notes
+    notes += claims.notes + read
     return writer.computed
 
 

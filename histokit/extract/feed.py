@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -10,10 +9,9 @@ from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
 from histokit.plugin import Sample
+from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import IngestedFiles
-from histokit.reading.reader import READ_BYTES, ReadResult, read_sample, read_samples
-
-_CHUNK = 64
+from histokit.reading.reader import ReadResult, read_sample
 
 #: Seconds between two looks for what other processes gave back.
 _LOOK_EVERY = 0.25
@@ -26,13 +24,14 @@ def run_workers(
     writer: Writer,
     workers: int | None,
     progress: Callable[..., None],
-) -> None:
-    """Read every image that a network needs once, and push it through."""
-    threads = min(8, os.cpu_count() or 1) if workers is None else workers
+) -> list[str]:
+    """Read every image that a network needs once, and push it through; return what is to be known of the reading."""
+    fast = any(network.transform.device.type != "cpu" for network in networks)
+    reader = ChunkReader(files, workers, fast, lambda: work.left)
     seconds = 0.0
     while work.left:
         before, started = work.left, time.monotonic()
-        _run(files, work, networks, writer, threads, progress)
+        _run(reader, work, networks, writer, progress)
         # Nobody waits for another while holding a claim.
         for network in networks:
             network.finish()
@@ -43,14 +42,14 @@ def run_workers(
             if work.left == before:
                 time.sleep(_LOOK_EVERY)
     _share(seconds, networks)
+    return reader.notes
 
 
 def _run(
-    files: IngestedFiles,
+    reader: ChunkReader,
     work: Work,
     networks: Sequence[NetworkWorker],
     writer: Writer,
-    threads: int,
     progress: Callable[..., None],
 ) -> None:
     contents: dict[int, bytes] = {}
@@ -60,24 +59,20 @@ def _run(
             contents[image.position] = image.content
             yield image.position, image.sample
 
-    chunk: list[tuple[bytes, ReadResult]] = []
-    held = 0
-    for result in read_samples(files, images(), threads, 2 * _CHUNK):
-        content = contents.pop(result.position)
-        reasons: dict[int, str] = {}
-        if result.reason is not None:
-            result = _read_a_twin(files, work, networks, content, result, reasons)
-        if result.reason is not None:
-            writer.fail([network.plan for network in networks], content, result.reason, reasons)
-        else:
-            writer.remark(result.remarks, content)
-            chunk.append((content, result))
-            held += result.nbytes
-        if len(chunk) == _CHUNK or held >= READ_BYTES:
-            _push(networks, chunk)
-            progress(work.total - work.left - len(contents), work.total)
-            chunk, held = [], 0
-    _push(networks, chunk)
+    for results in reader.chunks(images()):
+        chunk: list[tuple[bytes, ReadResult]] = []
+        for result in results:
+            content = contents.pop(result.position)
+            reasons: dict[int, str] = {}
+            if result.reason is not None:
+                result = _read_a_twin(reader.files, work, networks, content, result, reasons)
+            if result.reason is not None:
+                writer.fail([network.plan for network in networks], content, result.reason, reasons)
+            else:
+                writer.remark(result.remarks, content)
+                chunk.append((content, result))
+        _push(networks, chunk)
+        progress(work.total - work.left - len(contents), work.total)
 
 
 def _read_a_twin(

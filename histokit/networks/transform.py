@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.networks.devices import one_thread
 from histokit.plugin import Preprocess
 from histokit.plugin.backbone import LARGEST_SIZE
 from histokit.plugin.images import Pixels
@@ -173,7 +174,12 @@ class Transform:
     def normalise(self, batch: Tensor) -> Tensor:
         """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""
         scale, shift = self._planes(*batch.shape[-2:])
-        return torch.addcmul(shift, batch.float(), scale)
+        if batch.device.type != "cpu" or len(shift[0]) != batch.shape[1]:
+            return torch.addcmul(shift, batch.float(), scale)
+        whole = torch.empty(batch.shape, dtype=torch.float32, memory_format=torch.channels_last)
+        # Where other processes compute, threads wait for each other longer than such a sum takes.
+        with one_thread():
+            return torch.addcmul(shift, whole.copy_(batch), scale, out=whole)
 
     def _planes(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         # Whole planes, because three numbers are too few for an inner loop over channels.

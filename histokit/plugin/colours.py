@@ -147,7 +147,7 @@ def _to_rgb(opened: OpenImage) -> Image.Image:
 
     image = opened.image
     if image.mode not in ("RGBA", "LA", "La", "PA", "RGBa") and "transparency" not in image.info:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     if opened.deep and image.mode == "RGB":
         raise RefusalError("has a transparent colour of 16 bits, which is not read: save it without transparency")
     rgba = image.convert("RGBA")

@@ -241,6 +241,11 @@ def registry() -> Registry:
     return discover([*_builtin(), *_installed(), *_ADDED])
 
 
+def known_elsewhere(plugin: str) -> bool:
+    """Return whether another process finds the plugin of a dataset, which was not only added to this one."""
+    return not {entry.module for entry in registry().datasets.get(plugin, [])} & {name for name, _, _ in _ADDED}
+
+
 @contextmanager
 def added_plugin(plugin: Any, name: str = "added") -> Iterator[Registry]:
     """Let a module or object with hooks count as installed inside a ``with`` block."""

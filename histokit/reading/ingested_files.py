@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from histokit.errors import PluginError
@@ -13,7 +16,23 @@ from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested import Ingested
 
+#: Size and modification time in ns of a file.
+State = tuple[int, int]
+
 _COLUMNS = ["path", "size", "mtime_ns"]
+
+
+class Opening(NamedTuple):
+    """How a dataset is opened by its plugin, in this process and in others."""
+
+    plugin: str
+    root: str
+    options: Mapping[str, Any]
+    state: Any
+
+    def open(self) -> Dataset:
+        """Open it."""
+        return registry().open_dataset(*self)
 
 
 class IngestedFiles:
@@ -26,6 +45,8 @@ class IngestedFiles:
         Of `histokit.store.records.FILE_SCHEMA`.
     reader : int
         Revision of the reader of images when they were ingested.
+    opening : Opening, optional
+        By which another process opens the dataset; none where only this one can.
 
     Raises
     ------
@@ -33,10 +54,18 @@ class IngestedFiles:
         If the files are not what was written.
     """
 
-    def __init__(self, dataset: Dataset, files: Ingested | None, reader: int = READER_REVISION):
+    def __init__(
+        self,
+        dataset: Dataset,
+        files: Ingested | None,
+        reader: int = READER_REVISION,
+        opening: Opening | None = None,
+    ):
+        self.opening = opening
         self.dataset = dataset
         self.guarded = Guarded(dataset)
-        self._outdated = reader < READER_REVISION
+        #: Whether files may be read otherwise than when they were ingested.
+        self.outdated = reader < READER_REVISION
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
@@ -56,9 +85,18 @@ class IngestedFiles:
         for path in sample.image:
             if self._differs(path):
                 return f"{path} changed since the dataset was ingested: ingest it again"
-            if self._outdated and reader_mark(self.dataset.root / path):
+            if self.outdated and reader_mark(self.dataset.root / path):
                 return f"{path} is read otherwise than by the version that ingested the dataset: ingest it again"
         return None
+
+    def states(self, paths: Sequence[str]) -> list[State | None]:
+        """Return size and modification time in ns of files as they were ingested, or none where that is not known."""
+        keys = np.array([_key(path) for path in paths], np.uint64)
+        places = np.searchsorted(self._keys, keys)
+        known = places < len(self._keys)
+        known[known] = self._keys[places[known]] == keys[known]
+        found = iter(self._states[places[known]].tolist())
+        return [tuple(next(found)) if here else None for here in known.tolist()]
 
     def _differs(self, path: str) -> bool:
         key = _key(path)
@@ -89,11 +127,12 @@ def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
     PluginError
         If the plugin is absent, or has another version than when the dataset was ingested.
     """
-    opened = registry().open_dataset(record.plugin, record.root, record.options, record.state)
+    opening = Opening(record.plugin, record.root, record.options, record.state)
+    opened = opening.open()
     if opened.version != record.plugin_version:
         raise PluginError(
             f"The dataset {record.name!r} was ingested with version {record.plugin_version} of the plugin "
             f"{record.plugin!r}; installed is {opened.version}.",
             next="Ingest it again; features whose pixels are the same are kept.",
         )
-    return IngestedFiles(opened, _files(store, record), record.reader)
+    return IngestedFiles(opened, _files(store, record), record.reader, opening)

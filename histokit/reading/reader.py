@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from histokit.errors import HistokitError
-from histokit.plugin import Sample
+from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
+from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import LARGEST_IMAGE, Pixels
 from histokit.plugin.remarks import Remark, collected_remarks
-from histokit.reading.ingested_files import IngestedFiles
 from histokit.store.records import SAMPLE_FIELDS
 
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
@@ -38,24 +39,47 @@ class ReadResult(NamedTuple):
         return 0 if self.pixels is None else self.pixels.nbytes
 
 
+class SampleFiles(Protocol):
+    """The dataset that reads, and whether a file is still the one that was ingested."""
+
+    dataset: Dataset
+    guarded: Guarded
+
+    def changed(self, sample: Sample) -> str | None:
+        """Return why a sample's pixels may not be those that were ingested, or none where they are."""
+        ...
+
+
 def read_samples(
-    files: IngestedFiles, samples: Iterable[tuple[int, Sample]], workers: int, ahead: int
+    files: SampleFiles,
+    samples: Iterable[tuple[int, Sample]],
+    workers: int,
+    ahead: int,
+    took: Callable[[float], None] = lambda _: None,
 ) -> Iterator[ReadResult]:
     """Read samples in order.
 
     Parameters
     ----------
-    files : IngestedFiles
+    files : SampleFiles
         Of the dataset that reads.
     samples : iterable of (position, Sample)
     workers : int
         Threads that decode; decoding releases the interpreter's lock.
     ahead : int
         How many samples are read ahead at most; fewer where they are larger than `READ_BYTES` together.
+    took : callable
+        Called with the seconds of a processor that each read took.
     """
 
+    def read(position: int, sample: Sample) -> ReadResult:
+        before = time.thread_time()
+        result = read_sample(files, position, sample)
+        took(time.thread_time() - before)
+        return result
+
     if workers < 1:
-        yield from (read_sample(files, position, sample) for position, sample in samples)
+        yield from (read(position, sample) for position, sample in samples)
         return
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
     ended = False
@@ -64,7 +88,7 @@ def read_samples(
         # How large images are is known when the first one was read.
         limit = workers
         for position, sample in samples:
-            pending.append(pool.submit(read_sample, files, position, sample))
+            pending.append(pool.submit(read, position, sample))
             while len(pending) > limit:
                 result = pending.popleft().result()
                 limit = max(workers, min(ahead, READ_BYTES // max(1, result.nbytes)))
@@ -77,7 +101,7 @@ def read_samples(
         pool.shutdown(wait=ended, cancel_futures=True)
 
 
-def read_sample(files: IngestedFiles, position: int, sample: Sample) -> ReadResult:
+def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult:
     """Read one sample, or find out why that cannot be."""
     try:
         with collected_remarks() as remarks:

@@ -325,7 +325,7 @@ def test_interruption_loses_at_most_what_was_not_flushed(
         calls += 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("histokit.extract.feed._CHUNK", 8)
+    monkeypatch.setattr("histokit.reading.chunks.CHUNK", 8)
     with pytest.raises(KeyboardInterrupt):
         run(store, "d", "tiny", batch_size=4, progress=interrupted)
     assert calls == 1

@@ -1,0 +1,242 @@
+"""Reading samples in processes of their own, where one interpreter would be too slow for what takes the pixels."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing.connection import Connection, wait
+
+from histokit.errors import DataError, PluginError
+from histokit.plugin import Sample
+from histokit.reading.ingested_files import IngestedFiles
+from histokit.reading.reader import ReadResult, read_sample
+from histokit.reading.reader_process import HEADER, NOT_OPENED, Found, Task, restored
+
+#: Samples of one task at most, and before the size of an image is known.
+CHUNK = 64
+_FIRST = 16
+
+#: Tasks of one process that wait, are under way, or were not taken yet, and memory for the pixels of each.
+_TASKS = 3
+_TASK_BYTES = 12 << 20
+
+#: A process that ends while it reads is told of, and a new one goes on; not for ever.
+_DEATHS_WITHOUT_RESULT = 5
+
+#: Processes that a sample may end before it counts as one that cannot be read.
+_TIMES = 2
+
+_IN_THIS_PROCESS = "Read in this process, which shows why: --workers 0"
+
+#: Seconds in which a process that was told to end does so.
+_GRACE = 2.0
+
+_START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from histokit.reading.reader_process import main; main()"
+)
+
+
+@dataclass
+class _Sent:
+    """A task on its way: the samples that are asked for, and what was found, once it was."""
+
+    positions: list[int]
+    samples: list[Sample]
+    part: int
+    reader: _Reader
+    found: list[Found | None] | None = None
+
+
+class _Reader:
+    """One process, the memory that it shares, and the parts of that which are free."""
+
+    def __init__(self, files: IngestedFiles):
+        size = HEADER + _TASKS * _TASK_BYTES
+        with _shared_file() as shared:
+            shared.truncate(size)
+            self.memory = mmap.mmap(shared.fileno(), size)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                descriptors = (theirs.fileno(), shared.fileno())
+                words = [sys.executable, "-c", _START, json.dumps(sys.path), *map(str, descriptors), str(size)]
+                # In a group of its own, Ctrl-C reaches only the process that asks, which ends it.
+                self.process = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
+                )
+                self.connection = Connection(ours.detach())
+        self.free = list(range(_TASKS))
+        with suppress(OSError):
+            self.connection.send(files.opening)
+
+    @property
+    def place(self) -> int:
+        """The number of the sample in its task that it was reading last, or -1."""
+        return int.from_bytes(self.memory[:HEADER], "little") - 1
+
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self.connection.close()
+        self.process.kill()
+        self.process.wait(_GRACE)
+
+    def cause(self) -> str:
+        """Wait until the process has ended, and say how."""
+        code = self.process.wait(_GRACE)
+        if code >= 0:
+            return f"exit code {code}"
+        return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"
+
+
+def _shared_file() -> tempfile._TemporaryFileWrapper[bytes]:
+    """Return a file without a name that is in memory where the system has such."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("histokit-pixels", os.MFD_CLOEXEC), "r+b")  # type: ignore[return-value]
+    return tempfile.TemporaryFile()  # type: ignore[return-value]
+
+
+class ReaderProcesses:
+    """Reads samples in several processes.
+
+    Parameters
+    ----------
+    files : IngestedFiles
+        Whose dataset other processes can open.
+    count : int
+        Of processes.
+
+    Notes
+    -----
+    A process that ends, be it killed or by a fault of a library, loses nothing: `notes` tell of it and of the sample
+    that it was reading, another one takes its place and its tasks; a sample that ended two of them counts as one
+    that cannot be read.
+    """
+
+    def __init__(self, files: IngestedFiles, count: int):
+        self.files = files
+        self.notes: list[str] = []
+        self._count = count
+        self._readers: list[_Reader] = []
+        self._sent: dict[int, _Sent] = {}
+        self._number = 0
+        self._ended: Counter[int] = Counter()
+        self._deaths = 0
+        self._bytes: float | None = None
+
+    def __enter__(self) -> ReaderProcesses:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                reader.end()
+
+    def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[list[ReadResult]]:
+        """Yield what was read, in order, a chunk at a time; pixels last until the next chunk is asked for."""
+        source = iter(samples)
+        order: deque[int] = deque()
+        self._readers += [_Reader(self.files) for _ in range(self._count - len(self._readers))]
+        while True:
+            while (reader := self._idle()) is not None and (chunk := list(islice(source, self._size()))):
+                order.append(self._send(reader, [position for position, _ in chunk], [each for _, each in chunk]))
+            if not order:
+                return
+            number = order.popleft()
+            while self._sent[number].found is None:
+                self._receive()
+            sent = self._sent.pop(number)
+            yield list(self._results(sent))
+            sent.reader.free.append(sent.part)
+
+    def _idle(self) -> _Reader | None:
+        """Return the process that has least to do, or none where all have enough."""
+        reader = max(self._readers, key=lambda reader: len(reader.free))
+        return reader if reader.free else None
+
+    def _size(self) -> int:
+        if self._bytes is None:
+            return _FIRST
+        return int(max(1, min(CHUNK, _TASK_BYTES // max(1.0, self._bytes))))
+
+    def _send(self, reader: _Reader, positions: list[int], samples: list[Sample]) -> int:
+        self._number += 1
+        self._sent[self._number] = _Sent(positions, samples, reader.free.pop(), reader)
+        self._ask(self._number)
+        return self._number
+
+    def _ask(self, number: int) -> None:
+        sent = self._sent[number]
+        start = HEADER + sent.part * _TASK_BYTES
+        states = iter(self.files.states([path for sample in sent.samples for path in sample.image]))
+        asked = [
+            (None if self._ended[position] >= _TIMES else sample, [next(states) for _ in sample.image])
+            for position, sample in zip(sent.positions, sent.samples, strict=True)
+        ]
+        # A process that has just ended is noticed where its answer is waited for.
+        with suppress(OSError):
+            sent.reader.connection.send(Task(number, start, start + _TASK_BYTES, asked))
+
+    def _receive(self) -> None:
+        for ready in wait([reader.connection for reader in self._readers]):
+            reader = next(reader for reader in self._readers if reader.connection is ready)
+            try:
+                number, found = reader.connection.recv()
+            except (EOFError, OSError):
+                self._replace(reader)
+                continue
+            if number == NOT_OPENED:
+                raise PluginError(f"Another process cannot read this dataset: {found}", next=_IN_THIS_PROCESS)
+            self._sent[number].found = found
+            self._deaths = 0
+
+    def _replace(self, dead: _Reader) -> None:
+        """Let a new process do what one that has ended was to do."""
+        cause = dead.cause()
+        waiting = [number for number, sent in self._sent.items() if sent.reader is dead and sent.found is None]
+        first, about = self._sent[waiting[0]] if waiting else None, ""
+        if first is not None and 0 <= dead.place < len(first.samples):
+            about = f" while it read {first.samples[dead.place].id}"
+            self._ended[first.positions[dead.place]] += 1
+        self._deaths += 1
+        if self._deaths >= _DEATHS_WITHOUT_RESULT:
+            raise DataError(
+                f"The processes that read images end by themselves, the last one{about} ({cause}).",
+                next=_IN_THIS_PROCESS,
+            )
+        self.notes.append(f"the process {dead.process.pid} ended{about} ({cause}): another one reads in its place")
+        dead.connection.close()
+        new = self._readers[self._readers.index(dead)] = _Reader(self.files)
+        for number in waiting:
+            self._sent[number].reader, self._sent[number].part = new, new.free.pop()
+            self._ask(number)
+
+    def _results(self, sent: _Sent) -> Iterator[ReadResult]:
+        assert sent.found is not None
+        sizes = []
+        for position, sample, found in zip(sent.positions, sent.samples, sent.found, strict=True):
+            if found is None:
+                reason = f"{_TIMES} processes that read it ended: its file, or what decodes it, is at fault"
+                yield ReadResult(position, None, sample.mpp, reason)
+                continue
+            if found.doubtful:
+                # A file that only has another time has the content that it had; looking at that is done here.
+                yield read_sample(self.files, position, sample)
+                continue
+            result = restored(found, position, sent.reader.memory)
+            if result.nbytes:
+                sizes.append(result.nbytes)
+            yield result
+        if sizes:
+            self._bytes = sum(sizes) / len(sizes)

@@ -1,0 +1,153 @@
+"""A process that reads samples for another one, which hands out tasks and shares a piece of memory with it.
+
+It is a new interpreter and no fork: a fork would share the files and the locks of the process that it came from, its
+threads would be missing, and a plugin's open file would have one position for all. It imports neither torch nor the
+database, opens the dataset by its plugin as that process did, and ends when that process does.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from histokit.errors import HistokitError
+from histokit.plugin import Dataset, Sample
+from histokit.plugin.guarded import Guarded
+from histokit.plugin.images import Pixels
+from histokit.plugin.remarks import Remark
+from histokit.reading.ingested_files import State
+from histokit.reading.reader import ReadResult, read_sample
+
+#: Where in the shared memory is written which sample of a task is being read, as a little-endian number.
+HEADER = 8
+NONE = 0
+
+#: Seconds between two looks whether the other process is still there.
+_LOOK_EVERY = 1.0
+
+#: In place of a task's number, before the reason why the dataset cannot be opened.
+NOT_OPENED = -1
+
+
+class Task(NamedTuple):
+    """Samples to be read, and the part of the shared memory that their pixels may take."""
+
+    number: int
+    start: int
+    stop: int
+    #: Each with the states of its files as they were ingested, or none for one that is not to be read any more.
+    samples: list[tuple[Sample | None, list[State | None]]]
+
+
+class Found(NamedTuple):
+    """What was found of one sample."""
+
+    #: Offset and shape in the shared memory, the pixels themselves where that is full, or none.
+    pixels: tuple[int, tuple[int, ...]] | Pixels | None
+    mpp: float | None
+    reason: str | None
+    remarks: tuple[Remark, ...]
+    #: Whether a file is no longer in the state that was handed out, so that its content has to be looked at.
+    doubtful: bool
+
+
+class _Files:
+    """The dataset, as this process opened it."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.guarded = Guarded(dataset)
+
+    def changed(self, sample: Sample) -> str | None:
+        """Say nothing: states are compared afterwards."""
+        return None
+
+
+def serve(connection: Connection, memory: mmap.mmap) -> None:
+    """Read what is asked for until nobody asks any more.
+
+    Parameters
+    ----------
+    connection : Connection
+        Gives an `Opening` and then one `Task` after the other; takes (number, list of `Found`).
+    memory : mmap
+    """
+    opening = connection.recv()
+    try:
+        files = _Files(opening.open())
+    except HistokitError as error:
+        connection.send((NOT_OPENED, error.message))
+        return
+    while True:
+        task: Task = connection.recv()
+        connection.send((task.number, list(_read(files, task, memory))))
+
+
+def _read(files: _Files, task: Task, memory: mmap.mmap) -> Iterator[Found | None]:
+    used = task.start
+    for place, (sample, states) in enumerate(task.samples):
+        if sample is None:
+            yield None
+            continue
+        memory[:HEADER] = (place + 1).to_bytes(HEADER, "little")
+        result = read_sample(files, place, sample)
+        pixels: Any = result.pixels
+        if pixels is not None and used + pixels.nbytes <= task.stop:
+            block = np.frombuffer(memory, np.uint8, pixels.nbytes, used).reshape(pixels.shape)
+            block[:] = pixels
+            pixels, used = (used, pixels.shape), used + pixels.nbytes
+        yield Found(pixels, result.mpp, result.reason, result.remarks, _differ(files.dataset, sample, states))
+    memory[:HEADER] = NONE.to_bytes(HEADER, "little")
+
+
+def _differ(dataset: Dataset, sample: Sample, states: Sequence[State | None]) -> bool:
+    """Look at the files after they were read."""
+    for path, state in zip(sample.image, states, strict=True):
+        if state is None:
+            continue
+        try:
+            status = os.stat(dataset.root / path)
+        except OSError:
+            return True
+        if (status.st_size, status.st_mtime_ns) != state:
+            return True
+    return False
+
+
+def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
+    """Return what was found as a result whose pixels lie in the shared memory."""
+    pixels: Any = found.pixels
+    if isinstance(pixels, tuple):
+        offset, shape = pixels
+        pixels = np.frombuffer(memory, np.uint8, int(np.prod(shape)), offset).reshape(shape)
+    return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
+
+
+def _end_with(parent: int) -> None:
+    """End with the process that asks, also in the middle of a read that hangs."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve over the file descriptors that the command line names."""
+    channel, shared, size = map(int, sys.argv[1:])
+    # The process that asks is the one that is interrupted; it ends this one.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Standard output carries the result of a command, not what a plugin or a library prints.
+    os.dup2(2, 1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    try:
+        serve(Connection(channel), mmap.mmap(shared, size))
+    except (EOFError, ConnectionError):
+        os._exit(0)

@@ -1,0 +1,300 @@
+"""Processes that read give what threads give, whatever happens to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit
+from histokit.features import FeatureStore
+from histokit.plugin.manager import registry
+from histokit.reading import chunks, processes
+from histokit.reading.chunks import ChunkReader
+from histokit.reading.ingested_files import IngestedFiles, open_files
+from histokit.reading.reader import ReadResult, rebuild_sample
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are not handed over there")
+
+PATTERN = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+PLUGIN = '''
+import os, time
+import numpy as np
+from histokit.plugin import Dataset, Sample, hookimpl
+
+class Odd(Dataset):
+    """Reads numbers from a file that is held open, and does what an image's name says."""
+
+    def __init__(self, root, where="anywhere"):
+        super().__init__(root)
+        if where == "here" and os.getpid() != int((self.root / "pid").read_text()):
+            raise OSError("the file is locked by another process")
+        self.file = os.open(self.root / "numbers.bin", os.O_RDONLY)
+
+    def samples(self):
+        for path in sorted(self.root.glob("*.txt")):
+            yield Sample(path.stem, (path.name,))
+
+    def read(self, sample):
+        what = (self.root / sample.image[0]).read_text()
+        marker = self.root / f"{sample.id}.seen"
+        if what == "die" or (what == "die once" and not marker.exists()):
+            marker.touch()
+            os._exit(7)
+        if what == "hang" and os.getpid() != int((self.root / "pid").read_text()):
+            marker.write_text(str(os.getpid()))
+            time.sleep(1000)
+        if what == "fail":
+            raise ValueError("no such number")
+        print("read", sample.id)
+        os.lseek(self.file, int(sample.id), os.SEEK_SET)
+        return np.full((4, 4, 3), os.read(self.file, 1)[0], np.uint8)
+
+@hookimpl
+def register_datasets(register):
+    register("odd", lambda: Odd)
+'''
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Make a folder of the dataset plugin ``odd``, which is installed: words by the number of the sample."""
+    packages = tmp_path / "packages"
+    info = packages / "odd_reader-1.dist-info"
+    info.mkdir(parents=True)
+    (packages / "odd_reader.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: odd-reader\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[histokit]\nodd = odd_reader\n")
+    monkeypatch.syspath_prepend(packages)
+    registry.cache_clear()
+
+    def folder(count: int = 40, **words: str) -> Path:
+        root = tmp_path / "odd"
+        root.mkdir()
+        (root / "numbers.bin").write_bytes(bytes(range(100, 100 + count)))
+        (root / "pid").write_text(str(os.getpid()))
+        for number in range(count):
+            (root / f"{number:02d}.txt").write_text(words.get(f"n{number}", ""))
+        return root
+
+    yield folder
+    registry.cache_clear()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that were started."""
+    found: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def kept(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        process = popen(*args, **kwargs)
+        if args[0][0] == sys.executable:
+            found.append(process)
+        return process
+
+    monkeypatch.setattr(processes.subprocess, "Popen", kept)
+    return found
+
+
+def opened(store: FeatureStore) -> tuple[IngestedFiles, list[Any]]:
+    samples = [rebuild_sample(row) for row in store.samples("d").to_pylist()]
+    return open_files(store, store.dataset("d")), samples
+
+
+def copied(results: list[ReadResult]) -> list[Any]:
+    """Return results that last."""
+    return [
+        (each.position, None if each.pixels is None else each.pixels.tolist(), each.mpp, each.reason, each.remarks)
+        for each in results
+    ]
+
+
+def read(files: IngestedFiles, samples: list[Any], workers: int | None) -> tuple[list[Any], list[str]]:
+    reader = ChunkReader(files, workers, False, lambda: len(samples))
+    found = [each for chunk in reader.chunks(enumerate(samples)) for each in copied(chunk)]
+    return found, reader.notes
+
+
+def test_processes_give_what_this_one_gives(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    paths = sorted(images.rglob("*.png"))
+    Image.fromarray(np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3)).save(paths[1])
+    transparent = Image.fromarray(np.full((16, 16, 4), 100, np.uint8))
+    transparent.save(paths[2])
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    paths[3].write_bytes(b"no image")
+    os.utime(paths[4], ns=(1, 1))
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(paths[5])
+    paths[6].unlink()
+    # Three images of 16 by 16 go into the memory of a task, the large one goes another way.
+    monkeypatch.setattr(processes, "_TASK_BYTES", 2400)
+    files, samples = opened(store)
+    here, _ = read(files, samples, 0)
+    assert not started
+    there, notes = read(files, samples, 2)
+    assert len(started) == 2
+    assert there == here
+    assert not notes
+    reasons = [reason for *_, reason, _ in here]
+    assert [place for place, reason in enumerate(reasons) if reason] == [3, 5, 6]
+    assert "changed since" in reasons[5]
+    assert [place for place, (*_, remarks) in enumerate(here) if remarks] == [2]
+    assert all(process.poll() is not None for process in started)
+
+
+def test_a_dataset_is_opened_in_each_process(
+    store: FeatureStore, odd: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    histokit.ingest(store, "odd", odd(), name="d")
+    found, notes = read(*opened(store), workers=3)
+    assert [pixels[0][0][0] for _, pixels, *_ in found] == list(range(100, 140))
+    assert not notes
+    out, err = capfd.readouterr()
+    assert not out
+    assert "read 39" in err
+
+
+def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    root = odd(n5="die once", n20="die", n21="fail")
+    histokit.ingest(store, "odd", root, name="d")
+    found, notes = read(*opened(store), workers=2)
+    assert [position for position, *_ in found] == list(range(40))
+    assert {position: reason for position, pixels, _, reason, _ in found if pixels is None} == {
+        20: "2 processes that read it ended: its file, or what decodes it, is at fault",
+        21: next(reason for position, _, _, reason, _ in found if position == 21),
+    }
+    assert "no such number" in str(found[21][3])
+    assert [note.partition(" ended ")[2] for note in notes] == [
+        f"while it read {name} (exit code 7): another one reads in its place" for name in ("05", "20", "20")
+    ]
+
+
+def test_a_killed_process_is_replaced(
+    store: FeatureStore, odd: Callable[..., Path], started: list[subprocess.Popen[bytes]]
+) -> None:
+    root = odd(n7="hang")
+    histokit.ingest(store, "odd", root, name="d")
+    files, samples = opened(store)
+    reader = ChunkReader(files, 2, False, lambda: len(samples))
+    results = reader.chunks(enumerate(samples))
+    marker = root / "07.seen"
+
+    def kill() -> None:
+        while not marker.exists() or not marker.read_text():
+            time.sleep(0.02)
+        (root / "07.txt").write_text("")
+        os.kill(int(marker.read_text()), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    found = [each for chunk in results for each in copied(chunk)]
+    assert [position for position, *_ in found] == list(range(40))
+    (note,) = reader.notes
+    assert "ended while it read 07 (SIGKILL, as where memory is short)" in note
+    assert all(process.poll() is not None for process in started)
+
+
+def test_processes_that_cannot_serve_are_an_error(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    histokit.ingest(store, "odd", odd(), name="d", options={"where": "here"})
+    with pytest.raises(histokit.errors.PluginError, match="Another process cannot read") as told:
+        read(*opened(store), workers=2)
+    assert "locked by another process" in told.value.message
+    assert "--workers 0" in told.value.next
+
+
+def test_threads_read_until_they_are_outrun(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    files, samples = opened(store)
+    samples = samples * 20
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
+
+    def positions(worth: float, seconds: float) -> list[int]:
+        monkeypatch.setattr(chunks, "_WORTH", worth)
+        reader = ChunkReader(files, None, False, lambda: len(samples))
+        found = []
+        for chunk in reader.chunks(enumerate(samples)):
+            time.sleep(seconds)
+            found += [each.position for each in chunk]
+        return found
+
+    assert positions(1000.0, 0.0) == list(range(len(samples)))
+    assert positions(0.0, 0.5) == list(range(len(samples)))
+    assert not started
+    assert positions(0.0, 0.0) == list(range(len(samples)))
+    assert len(started) == 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_vectors_are_the_same(store: FeatureStore, images: Path, tmp_path: Path, started: list[Any]) -> None:
+    for path, workers in ((store, 0), (histokit.open_store(tmp_path / "other"), 2)):
+        histokit.ingest(path, "folder", images, name="d", options=PATTERN)
+        histokit.extract(path, "d", "tiny", workers=workers, batch_size=4)
+    assert len(started) == 2
+    assert (store.features("d", "tiny/all").X == path.features("d", "tiny/all").X).all()
+
+
+def test_a_dataset_of_this_process_alone_is_read_by_threads(
+    store: FeatureStore, images: Path, started: list[Any]
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    files, samples = opened(store)
+    files.opening = None
+    found, notes = read(files, samples, 2)
+    assert len(found) == 24
+    assert not started
+    assert notes == ["images are read by threads: no other process can open this dataset"]
+
+
+def test_no_process_is_left_when_the_one_that_asks_is_killed(
+    store: FeatureStore, odd: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = odd(n3="hang")
+    histokit.ingest(store, "odd", root, name="d")
+    script = (
+        "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import histokit\n"
+        "from histokit.reading.chunks import ChunkReader\n"
+        "from histokit.reading.ingested_files import open_files\n"
+        "from histokit.reading.reader import rebuild_sample\n"
+        "store = histokit.open_store(sys.argv[2])\n"
+        "samples = [rebuild_sample(row) for row in store.samples('d').to_pylist()]\n"
+        "reader = ChunkReader(open_files(store, store.dataset('d')), 1, False, lambda: 40)\n"
+        "for chunk in reader.chunks(enumerate(samples)): pass\n"
+    )
+    words = [sys.executable, "-c", script, json.dumps(sys.path), str(tmp_path / "store")]
+    asking = subprocess.Popen(words)
+    marker = root / "03.seen"
+    while not marker.exists() or not marker.read_text():
+        assert asking.poll() is None
+        time.sleep(0.05)
+    asking.kill()
+    asking.wait()
+    reading, patience = int(marker.read_text()), time.monotonic() + 20
+    while _is_there(reading):
+        assert time.monotonic() < patience
+        time.sleep(0.1)
+
+
+def _is_there(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{number}/stat")
+    # A process that nobody waits for any more stays as a zombie in some containers.
+    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
