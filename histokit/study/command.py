@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console, options
-from histokit.files import check_folder
 from histokit.layout import prose
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def study_run(
     already is answered from the store, so that an interrupted study goes on where it stopped. A piece that fails is
     named at the end and stops no other.
     """
+    from histokit.files import check_folder
     from histokit.study.report import write_report
     from histokit.study.run import run_study
 
@@ -139,6 +139,7 @@ def demo(
     Draws tissue with nuclei of three kinds on several slides, extracts, selects, trains and evaluates. Prints a table
     and draws a figure.
     """
+    from histokit.files import check_folder
     from histokit.study.demo import demo as run_demo
 
     check_folder(out)
