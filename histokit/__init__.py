@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from histokit.evaluate.evaluate import evaluate
     from histokit.evaluate.listing import predictions
     from histokit.extract.extract import extract
-    from histokit.features import FeatureSet, FeatureStore, import_features, open_store
+    from histokit.features import FeatureSet, FeatureStore, open_store
     from histokit.features.export import export
+    from histokit.ingest.imports import import_features
     from histokit.ingest.ingest import ingest
     from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
@@ -28,8 +29,9 @@ else:
     _STEPS = ["compare", "evaluate", "extract", "ingest", "select", "study", "train"]
     _NAMES = {
         "evaluate.listing": ["predictions"],
-        "features": ["FeatureSet", "FeatureStore", "import_features", "open_store"],
+        "features": ["FeatureSet", "FeatureStore", "open_store"],
         "features.export": ["export"],
+        "ingest.imports": ["import_features"],
         "protocol.named_split": ["split"],
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],

@@ -50,7 +50,7 @@ COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
     ("", "compare", compare.compare, LOOK),
     ("", "demo", study.demo, LOOK),
     ("", "export", features.export, LOOK),
-    ("", "import-features", features.import_features, STEPS),
+    ("", "import-features", ingest.import_features, STEPS),
     ("", "doctor", study.doctor, CARE),
     ("list", "datasets", store.list_datasets, ""),
     ("list", "samples", store.list_samples, ""),

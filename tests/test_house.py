@@ -173,3 +173,24 @@ def test_a_class_name_means_one_thing() -> None:
                 declared.setdefault(node.name, []).append(name(path))
     again = {text: files for text, files in declared.items() if len(files) > 1}
     assert not again, again
+
+
+def test_a_pattern_is_written_once() -> None:
+    written: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "re.compile":
+                written.setdefault(ast.unparse(node.args[0]), []).append(name(path))
+    again = {text: files for text, files in written.items() if len(files) > 1}
+    assert not again, again
+
+
+def test_only_ingesting_makes_datasets() -> None:
+    for what in ("DatasetRecord", "save_dataset"):
+        callers = {
+            name(path).split("/")[0]
+            for path in FILES
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == what
+        }
+        assert callers <= {"ingest", "store"}, what

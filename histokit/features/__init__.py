@@ -6,7 +6,6 @@ if TYPE_CHECKING:
     from histokit.features.export import export_features
     from histokit.features.feature_set import FeatureSet, Part
     from histokit.features.feature_store import FeatureStore, StoreLike, open_store
-    from histokit.features.imports import import_features
 else:
     import lazy_loader
 
@@ -14,7 +13,6 @@ else:
         "export": ["export_features"],
         "feature_set": ["FeatureSet", "Part"],
         "feature_store": ["FeatureStore", "StoreLike", "open_store"],
-        "imports": ["import_features"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
@@ -24,6 +22,5 @@ __all__ = [
     "Part",
     "StoreLike",
     "export_features",
-    "import_features",
     "open_store",
 ]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from histokit.datasets.alike import alike_notes
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.before import check_moved, check_plugin, forget_absences
+from histokit.ingest.dataset_record import alike_in, check_name, make_record
 from histokit.ingest.files import FileDigests
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
@@ -25,8 +23,6 @@ from histokit.plugin.manager import registry
 from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.records import split_rows
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def ingest(
@@ -107,20 +103,6 @@ def _check_path(root: Path) -> None:
         ) from error
 
 
-def check_name(name: str) -> None:
-    """Raise unless a dataset may be called by a name.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"The dataset name {name!r} is not allowed.",
-            next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
-        )
-
-
 def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
     """Return the files of an earlier ingestion of the same folder by the same plugin; other digests say nothing."""
     before = store.find_dataset(name)
@@ -169,36 +151,25 @@ def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> 
         )
         raise table.guarded.mistake("positive", error)
     entry = registry().datasets.get(dataset.name, [])
-    return DatasetRecord(
-        name=name,
+    return make_record(
+        name,
+        rows,
         plugin=dataset.name,
         plugin_version=dataset.version,
         distribution=entry[0].distribution if entry else "none",
         root=str(dataset.root),
         options=_plain_options(dataset),
-        classes=tuple(classes),
-        positive=dataset.positive or (classes[-1] if len(classes) == 2 else None),
+        classes=dataset.classes,
+        positive=dataset.positive,
         metric=dataset.metric,
         channels=tuple(dataset.channels),
-        columns={column: kind.__name__ for column, kind in dataset.columns.items()},
         group=dataset.group,
-        levels=tuple(dataset.levels),
+        levels=dataset.levels,
         state=dataset.state,
-        count=len(rows),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=(*table.guarded.warnings(), *_alike(dataset, rows)),
-        labels={label or "": number for label, number in sorted(table.labels.items(), key=lambda item: item[0] or "")},
+        warnings=(*table.guarded.warnings(), *alike_in(rows, dataset.group, dataset.levels)),
         problems=len(table.problems),
         reader=READER_REVISION,
     )
-
-
-def _alike(dataset: Dataset, rows: pa.Table) -> Iterator[str]:
-    """Yield what is to be said of classes, groups and units that are nearly the same."""
-    columns = [*([dataset.group] if dataset.group else []), *dataset.levels]
-    for what, column in {"class": "label", **{name: name for name in columns}}.items():
-        if pa.types.is_string(rows.schema.field(column).type):
-            yield from alike_notes(what, rows.column(column).to_pylist(), unit=column != "label")
 
 
 def _published(name: str, dataset: Dataset, order: int, split: str, published: PublishedSplit) -> Split:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import DataError, PluginError, did_you_mean
+from histokit.ingest.dataset_record import ARROW_TYPES
 from histokit.ingest.files import FileDigests
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import shown_value
@@ -18,7 +19,6 @@ from histokit.plugin.guarded import Guarded
 from histokit.store.fingerprints import content_digest
 from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
 
-ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _ROWS_PER_BATCH = 10_000
 
 

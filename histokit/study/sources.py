@@ -8,7 +8,7 @@ from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
-from histokit.ingest.ingest import check_name
+from histokit.ingest.dataset_record import check_name
 from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.manager import registry

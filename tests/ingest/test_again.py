@@ -15,7 +15,8 @@ from PIL import Image
 import histokit
 from histokit import cli
 from histokit.errors import StoreError, UsageError
-from histokit.features import FeatureStore, import_features
+from histokit.features import FeatureStore
+from histokit.ingest.imports import import_features
 from histokit.plugin import Dataset, Sample
 from histokit.store.records import PROBLEM_SCHEMA
 

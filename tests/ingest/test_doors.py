@@ -16,7 +16,8 @@ from pyarrow import parquet
 import histokit
 from histokit import cli
 from histokit.errors import DataError, UsageError
-from histokit.features import FeatureStore, import_features
+from histokit.features import FeatureStore
+from histokit.ingest.imports import import_features
 
 #: Column → cells as R or pandas write them, and what they mean as classes or groups.
 COLUMNS: dict[str, tuple[list[str], list[str | None]]] = {

@@ -9,7 +9,8 @@ import pytest
 
 import histokit
 from histokit.errors import StoreError, UsageError
-from histokit.features import FeatureStore, import_features
+from histokit.features import FeatureStore
+from histokit.ingest.imports import import_features
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 

@@ -14,7 +14,8 @@ import histokit
 from histokit import cli
 from histokit.classifiers.leaf_frequencies import LeafFrequencySVM
 from histokit.errors import DataError, StoreError, UsageError
-from histokit.features import FeatureStore, import_features
+from histokit.features import FeatureStore
+from histokit.ingest.imports import import_features
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 GRID = {"windows": 480, "min_leaf": 20, "trees": 2, "k": 40, "colour": "hsv", "C": 1.0}

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from histokit import __version__
-from histokit.datasets.alike import alike_notes
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.labels import groups_unknown, own_group
 from histokit.datasets.tables import renamed, stored_name
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features.sample_columns import lists
-from histokit.features.vector_file import VectorFile
+from histokit.ingest.dataset_record import alike_in, check_name, make_record
+from histokit.ingest.vector_file import VectorFile
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import FILE_SCHEMA, IMPORT_PLUGIN, SAMPLE_FIELDS
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 def create_dataset(
@@ -62,11 +57,7 @@ def create_dataset(
     UsageError
         If the name of the dataset or of the group is not allowed.
     """
-    if not _NAME.fullmatch(name):
-        raise UsageError(
-            f"The dataset name {name!r} is not allowed.",
-            next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
-        )
+    check_name(name)
     label = tidy_text(label) if label else "label" if "label" in file.schema.names else None
     group = tidy_text(group) if group else _group_of_export(file)
     units = list(dict.fromkeys([*([group] if group else []), *map(tidy_text, levels)]))
@@ -82,9 +73,22 @@ def create_dataset(
     for unit in units:
         metadata[unit] = _complete(file, ids, metadata[unit], unit, unit == (group and stored_name(group)))
     samples = _samples(name, ids, labels, fields, metadata)
-    record = _record(name, file, labels, metadata, group and stored_name(group), list(map(stored_name, levels)))
-    for what, values in (("class", labels), *((unit, metadata[unit].to_pylist()) for unit in units)):
-        file.notes.extend(alike_notes(what, values, unit=what != "class"))
+    group, levels = group and stored_name(group), list(map(stored_name, levels))
+    record = make_record(
+        name,
+        samples,
+        plugin=IMPORT_PLUGIN,
+        plugin_version="1",
+        distribution=f"histokit {__version__}",
+        root=str(file.path.resolve()),
+        options={},
+        metric="accuracy",
+        channels=(),
+        group=group,
+        levels=levels,
+        state=None,
+    )
+    file.notes.extend(alike_in(samples, group, levels))
     if _is_there(store, record, samples):
         return record
     return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=None)
@@ -166,40 +170,6 @@ def _samples(
     columns["label"] = pa.array(labels, pa.string())
     fields = [pa.field(column, values.type) for column, values in metadata.items()]
     return pa.table({**columns, **given, **metadata}, schema=pa.schema([*SAMPLE_FIELDS, *fields]))
-
-
-def _record(
-    name: str,
-    file: VectorFile,
-    labels: Sequence[str | None],
-    metadata: Mapping[str, pa.ChunkedArray],
-    group: str | None,
-    levels: Sequence[str],
-) -> DatasetRecord:
-    counts = Counter(labels)
-    classes = tuple(sorted(value for value in counts if value is not None))
-    return DatasetRecord(
-        name=name,
-        plugin=IMPORT_PLUGIN,
-        plugin_version="1",
-        distribution=f"histokit {__version__}",
-        root=str(file.path.resolve()),
-        options={},
-        classes=classes,
-        positive=classes[-1] if len(classes) == 2 else None,
-        metric="accuracy",
-        channels=(),
-        columns={column: _KINDS[values.type] for column, values in metadata.items()},
-        group=group,
-        levels=tuple(levels),
-        state=None,
-        count=len(labels),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        labels={value or "": counts[value] for value in sorted(counts, key=lambda value: value or "")},
-    )
-
-
-_KINDS = {pa.string(): "str", pa.int64(): "int", pa.float64(): "float", pa.bool_(): "bool"}
 
 
 def _metadata(

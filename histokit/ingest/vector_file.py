@@ -15,10 +15,9 @@ import pyarrow as pa
 
 from histokit.datasets import cells, tables
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.features.array_file import note_integers
-from histokit.features.exported import require_all
 from histokit.features.sample_columns import PROVENANCE_KEY
-from histokit.features.vector_sources import (
+from histokit.ingest.array_file import note_integers
+from histokit.ingest.vector_columns import (
     CSV,
     as_floats,
     check_format,
@@ -30,6 +29,7 @@ from histokit.features.vector_sources import (
     open_rows,
     refuse_codes,
 )
+from histokit.ingest.whole_exports import require_all
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 #: How CellProfiler and pycytominer mark what is no feature.

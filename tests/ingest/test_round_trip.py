@@ -17,7 +17,8 @@ from pyarrow import parquet
 from histokit import cli
 from histokit.errors import DataError, UsageError
 from histokit.evaluate.listing import write_table
-from histokit.features import FeatureStore, export_features, import_features
+from histokit.features import FeatureStore, export_features
+from histokit.ingest.imports import import_features
 from tests.toy import make_store
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".npz", ".h5ad")

@@ -13,8 +13,9 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit import cli
 from histokit.errors import DataError, ExitCode, HistokitError, StoreError, UsageError
-from histokit.features import FeatureStore, export_features, import_features, vector_sources
-from histokit.features.imports import Imported
+from histokit.features import FeatureStore, export_features
+from histokit.ingest import vector_columns
+from histokit.ingest.imports import Imported, import_features
 from histokit.plugin.digests import digest_bytes
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.verify import verify
@@ -89,7 +90,7 @@ def test_an_import_that_was_cut_off_goes_on(toy: FeatureStore, file: Path) -> No
 def test_a_column_of_lists(
     toy: FeatureStore, tmp_path: Path, kind: pa.DataType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vector_sources, "_ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(vector_columns, "_ROWS_AT_ONCE", 3)
     path = tmp_path / "v.parquet"
     vectors = pa.array([[i, i + 0.5] for i in range(4)], kind)
     parquet.write_table(pa.table({"vec": vectors, "name": IDS}), path)

@@ -16,9 +16,9 @@ from histokit.datasets import cells, formulas
 from histokit.datasets.csv_file import header
 from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
 from histokit.errors import DataError, UsageError
-from histokit.features import array_file
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.files import require_file
+from histokit.ingest import array_file
 
 CSV = (".csv", ".tsv")
 

@@ -14,11 +14,11 @@ import pyarrow as pa
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, StoreError, UsageError, some
-from histokit.features.exported import absent_notes
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.new_dataset import create_dataset
-from histokit.features.vector_file import VectorFile
-from histokit.features.vector_sources import apart, is_list
+from histokit.ingest.new_dataset import create_dataset
+from histokit.ingest.vector_columns import apart, is_list
+from histokit.ingest.vector_file import VectorFile
+from histokit.ingest.whole_exports import absent_notes
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
 from histokit.store.fingerprints import spec_differences, spec_fingerprint
