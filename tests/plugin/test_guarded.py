@@ -283,6 +283,7 @@ def test_what_a_backbone_raises_is_the_plugins(images: Path, capsys: Any, method
         ("licence", {1}, "gave set {1} in place of a text, or None in its attribute licence"),
         ("weights", 5, "in its attribute weights"),
         ("preprocess_origin", None, "in its attribute preprocess_origin"),
+        ("preprocess", Preprocess(size=16.5), "whose fields are of the types that it documents"),  # type: ignore[arg-type]
         ("notes", 5, "gave int 5 in place of a sequence of texts in its attribute notes"),
         ("undeclared", ["meen"], "in its attribute undeclared"),
         ("layers", [Layer("0", "0"), Layer("0", "0", "max")], "gave two layers of the name '0' in layers"),
