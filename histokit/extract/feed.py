@@ -36,6 +36,7 @@ def run_workers(
         for network in networks:
             network.finish()
         writer.flush()
+        writer.settle()
         seconds += time.monotonic() - started
         if work.left:
             progress(work.total - work.left, work.total, "waiting for another process")

@@ -75,7 +75,9 @@ class TablePlan:
 
     def use(self, store: Store, table: FeatureTable) -> None:
         """Take a table that is there."""
-        self.table, self.keys = table, GrowingKeys(store.database, table.name)
+        # In this order, because another thread may look whether the table is there.
+        self.keys = GrowingKeys(store.database, table.name)
+        self.table = table
 
     def made(self, store: Store, dataset: str, width: int) -> tuple[FeatureTable, GrowingKeys]:
         """Return the table, made where it is not there."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.extract.background import BackgroundThread
 from histokit.extract.claims import Claim
 from histokit.extract.plan import BackbonePlan, TablePlan
 from histokit.plugin.remarks import Remark, RemarkTally
@@ -21,19 +22,33 @@ from histokit.store.vectors import insert_vectors, storable, store_dtype
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
 
+#: How many times as many rows are collected, and how much memory they take, before a write that is slow is waited for.
+LATE = 8
+HELD_BYTES = 256 << 20
+
 
 @dataclass
 class _Buffer:
-    """Rows of one table that wait to be written."""
+    """Rows of one table that wait to be written; those of each block of vectors one after the other."""
 
     plan: TablePlan
     ids: list[str] = field(default_factory=list)
     contents: list[bytes] = field(default_factory=list)
-    vectors: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    blocks: list[npt.NDArray[np.float32]] = field(default_factory=list)
+
+
+class _Rows(NamedTuple):
+    """The samples that a batch is about: of one content, several may be."""
+
+    #: Of each sample, the row of the batch's vectors.
+    rows: npt.NDArray[np.intp]
+    positions: npt.NDArray[np.intp]
+    ids: list[str]
+    contents: list[bytes]
 
 
 class Writer:
-    """Writes the vectors of all networks of an extraction.
+    """Writes the vectors of all networks of an extraction, in a thread, so that no network waits for the disk.
 
     Parameters
     ----------
@@ -52,40 +67,50 @@ class Writer:
         self._finished: list[Claim] = []
         self._touched: set[str] = set()
         self._flushed = time.monotonic()
+        self._thread = BackgroundThread("write")
 
     def add(
         self, plan: BackbonePlan, contents: Sequence[bytes], vectors: Mapping[str, npt.NDArray[np.float32]]
     ) -> None:
-        """Take the vectors of a batch; one that holds NaN or infinity, as it is stored, becomes a problem."""
+        """Copy the vectors of a batch; one that holds NaN or infinity, as it is stored, becomes a problem."""
         for table in plan.open_tables:
             table.expect_width(vectors[table.layer.name].shape[1])
+        members = [(row, *member) for row, content in enumerate(contents) for member in plan.jobs[content].members]
+        batch = _Rows(
+            np.array([row for row, _, _ in members], np.intp),
+            np.array([position for _, position, _ in members], np.intp),
+            [sample_id for _, _, sample_id in members],
+            [contents[row] for row, _, _ in members],
+        )
         for table in plan.open_tables:
-            self._put(plan, table, contents, vectors[table.layer.name])
+            self._put(table, batch, vectors[table.layer.name])
         for content in contents:
             self._finish(plan, content)
         plan.pushed += len(contents)
-        full = any(len(buffer.ids) >= FLUSH_ROWS for buffer in self._buffers.values())
-        if full or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        rows = max((len(buffer.ids) for buffer in self._buffers.values()), default=0)
+        due = rows >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_SECONDS
+        # While a write is under way, the next one grows; the network waits only where it would grow too large.
+        if due and (not self._thread.busy or rows >= LATE * FLUSH_ROWS or self._held() >= HELD_BYTES):
             self.flush()
 
-    def _put(
-        self, plan: BackbonePlan, table: TablePlan, contents: Sequence[bytes], matrix: npt.NDArray[np.float32]
-    ) -> None:
+    def _held(self) -> int:
+        return sum(block.nbytes for buffer in self._buffers.values() for block in buffer.blocks)
+
+    def _put(self, table: TablePlan, batch: _Rows, matrix: npt.NDArray[np.float32]) -> None:
         name, dtype = table.name(self.dataset), store_dtype(table.spec)
-        finite, fits = storable(matrix, "float32"), storable(matrix, dtype)
-        buffer = self._buffers.setdefault(name, _Buffer(table))
-        for content, vector, good, fit in zip(contents, matrix, finite, fits, strict=True):
-            for position, sample_id in plan.jobs[content].members:
-                if not table.missing[position]:
-                    continue
-                table.missing[position] = False
-                if fit:
-                    buffer.ids.append(sample_id)
-                    buffer.contents.append(content)
-                    buffer.vectors.append(vector)
-                else:
-                    what = f"numbers too large for {dtype}" if good else "NaN or infinity"
-                    self._problem(sample_id, content, f"{table.address} gave {what}", name)
+        fits = storable(matrix, dtype)[batch.rows]
+        wanted = table.missing[batch.positions]
+        table.missing[batch.positions] = False
+        taken = np.flatnonzero(wanted & fits)
+        if len(taken):
+            buffer = self._buffers.setdefault(name, _Buffer(table))
+            buffer.ids += [batch.ids[place] for place in taken]
+            buffer.contents += [batch.contents[place] for place in taken]
+            buffer.blocks.append(matrix[batch.rows[taken]])
+        for place in np.flatnonzero(wanted & ~fits):
+            finite = np.isfinite(matrix[batch.rows[place]]).all()
+            what = f"numbers too large for {dtype}" if finite else "NaN or infinity"
+            self._problem(batch.ids[place], batch.contents[place], f"{table.address} gave {what}", name)
 
     def fail(
         self, plans: Sequence[BackbonePlan], content: bytes, reason: str, own: Mapping[int, str] | None = None
@@ -127,24 +152,41 @@ class Writer:
             self._finished.append(claim)
 
     def flush(self) -> None:
-        """Write all that is buffered, and give back the claims on it."""
-        for name, buffer in self._buffers.items():
-            if not buffer.ids:
-                continue
+        """Hand over all that is buffered to be written, and the claims on it to be given back then.
+
+        Raises
+        ------
+        Exception
+            That a write before it ended in.
+        """
+        buffers, self._buffers = self._buffers, {}
+        finished, self._finished = self._finished, []
+        self._flushed = time.monotonic()
+        if buffers or finished:
+            self._thread.do(lambda: self._write(buffers, finished))
+
+    def settle(self) -> None:
+        """Wait until all that was handed over is written."""
+        self._thread.wait()
+
+    def _write(self, buffers: Mapping[str, _Buffer], finished: Sequence[Claim]) -> None:
+        for name, buffer in buffers.items():
             # Made with its first rows, so that an extraction that fails leaves no empty table behind.
-            table, keys = buffer.plan.made(self.store, self.dataset, len(buffer.vectors[0]))
-            insert_vectors(self.store.database, table, buffer.ids, buffer.contents, buffer.vectors)
+            table, keys = buffer.plan.made(self.store, self.dataset, buffer.blocks[0].shape[1])
+            vectors = np.concatenate(buffer.blocks)
+            insert_vectors(self.store.database, table, buffer.ids, buffer.contents, vectors)
             keys.wrote()
             self.computed[name] = self.computed.get(name, 0) + len(buffer.ids)
             self._touched.add(name)
-            self._buffers[name] = _Buffer(buffer.plan)
-        while self._finished:
-            self._finished.pop().release()
-        self._flushed = time.monotonic()
+        for claim in finished:
+            claim.release()
 
     def close(self) -> None:
         """Write what is left, and merge the small fragments."""
-        self.flush()
+        try:
+            self.flush()
+        finally:
+            self._thread.end()
         for stage in sorted({stage for stage, _ in self._problems}):
             rows = [problem for problem in self._problems.values() if problem["stage"] == stage]
             ids = [problem["id"] for problem in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class GrowingKeys:
         self._table: Any = None
         self._version = 0
         self._read: set[int] = set()
+        #: One thread may look at the table while another one writes to it.
+        self._lock = Lock()
 
     def unread(self) -> Iterator[Digests]:
         """Yield the keys that came since the last call, and maybe some again."""
@@ -72,9 +75,11 @@ class GrowingKeys:
             with self._database.reading(self._name):
                 yield from stream(table, "key", fragments)
         self._read.update(fragment.fragment_id for fragment in fragments)
-        self._table, self._version = table, table.version
+        with self._lock:
+            self._table, self._version = table, table.version
 
     def wrote(self) -> None:
         """Take note of a write of this process, which need not be read unless others wrote as well."""
-        if self._table is not None and self._table.latest_version == self._version + 1:
-            self._version += 1
+        with self._lock:
+            if self._table is not None and self._table.latest_version == self._version + 1:
+                self._version += 1

@@ -69,8 +69,9 @@ def run(log: str, arguments: list[str]) -> int:
     import torch
 
     from histokit import cli
-    from histokit.extract import feed, writer
+    from histokit.extract import writer
     from histokit.plugin.testing import added_plugin
+    from histokit.reading import chunks
 
     torch.set_num_threads(1)
     journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -81,7 +82,7 @@ def run(log: str, arguments: list[str]) -> int:
         take(self, plan, contents, vectors)
 
     writer.Writer.add = add  # type: ignore[method-assign]
-    writer.FLUSH_ROWS, feed._CHUNK = FLUSH_ROWS, CHUNK
+    writer.FLUSH_ROWS, writer.LATE, chunks.CHUNK = FLUSH_ROWS, 1, CHUNK
     with added_plugin(TwoNetworks(), "twonetworks"):
         code = cli.run(arguments)
     os.write(journal, f"{END} 0\n".encode())

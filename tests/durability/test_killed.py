@@ -16,8 +16,8 @@ from tests.durability.forks import BATCH_SIZE, FLUSH_ROWS, NETWORKS
 from tests.durability.processes import Life, Processes
 from tests.durability.stores import check_same, ingested, many_images, rows, tables
 
-#: Images that may have gone through a network in vain when it is killed: one write, and the batch after it.
-LOST = FLUSH_ROWS + BATCH_SIZE
+#: Images that may have gone through a network in vain when it is killed: one write that is under way, and the next one.
+LOST = 2 * (FLUSH_ROWS + BATCH_SIZE)
 TABLES = 6
 
 

@@ -57,6 +57,7 @@ def peak(store: FeatureStore, count: int) -> int:
             while contents := [image.content for image in islice(images, 256)]:
                 writer.add(plan, contents, {"0": np.zeros((len(contents), 4)), "3": np.zeros((len(contents), 6))})
             writer.flush()
+            writer.settle()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
