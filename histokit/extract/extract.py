@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from histokit.errors import UsageError, shortened
+from histokit.errors import UsageError
+from histokit.extract.extraction import Extraction
 from histokit.extract.plan import BackbonePlan, TablePlan, plan_backbone
 from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.samples import Samples
@@ -23,70 +23,6 @@ from histokit.reading.ingested_files import open_files
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 from histokit.store.vectors import store_dtype as known_dtype
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What an extraction did.
-
-    Parameters
-    ----------
-    dataset : str
-    addresses : tuple of str
-    networks : tuple of dict
-        For each backbone: ``weights`` (their file, ``random:SEED`` or ``none``) and ``digest``, ``version``,
-        ``plugin``, ``preprocess`` and whose it is (``preprocess_origin``); ``described`` in one line.
-    tables : tuple of dict
-        For each address: table, fingerprint, width, weights, and the numbers of samples ``cached``, ``copied``,
-        ``computed``, ``unusable`` and ``missing``; ``differences`` to other tables of the same layer. In a dry run
-        also ``seconds`` that it would take alone, and their ``estimate``: ``measured``, ``typical`` or none.
-    problems : tuple of dict
-        Samples that could not be read, with the reason.
-    notes : tuple of str
-        What is to be known of the networks, such as weights without a classifier.
-    warnings : tuple of str
-        What is to be known of the images, a line for each kind, such as 16 bits of which only a few are used.
-    seconds : float
-    estimated_seconds : float, optional
-        That the computation would take, where one pass through a network fills all its tables; of a dry run.
-    """
-
-    dataset: str
-    addresses: tuple[str, ...]
-    networks: tuple[dict[str, Any], ...]
-    tables: tuple[dict[str, Any], ...]
-    problems: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
-    seconds: float
-    dry_run: bool = False
-    estimated_seconds: float | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def expectation(self) -> str:
-        """How long the computation is expected to take, in words."""
-        if self.estimated_seconds is None:
-            return "How long it takes is not known: these networks did not run here before."
-        typical = any(table.get("estimate") == "typical" for table in self.tables)
-        source = "roughly, from their numbers of operations" if typical else "as fast as before on this machine"
-        return f"The networks will take about {self.estimated_seconds:.0f} s ({source})."
-
-    def __repr__(self) -> str:
-        return f"Extraction({self.dataset}: {shortened(', '.join(self.addresses))}, {len(self.problems)} problems)"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the extraction as JSON-serialisable data."""
-        estimated = {"estimated_seconds": self.estimated_seconds} if self.dry_run else {}
-        return estimated | {
-            "dataset": self.dataset,
-            "addresses": list(self.addresses),
-            "networks": list(self.networks),
-            "tables": list(self.tables),
-            "problems": list(self.problems),
-            "notes": list(self.notes),
-            "warnings": list(self.warnings),
-            "seconds": round(self.seconds, 3),
-        }
 
 
 def extract(
@@ -166,9 +102,9 @@ def extract(
     computed: dict[str, int] = {}
     notes = [note for plan in plans for note in plan.notes]
     if not dry_run and any(plan.open_tables for plan in plans):
-        for each in plans:
-            each.check_code()
         computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
+    if dry_run:
+        notes += [note for plan in plans for note in plan.mixed_on(device.partition(":")[0])]
     problems = _known_problems(store, record, samples)
     tables = tuple(
         {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}
@@ -275,11 +211,14 @@ def _compute(
     from histokit.networks.devices import choose_device
     from histokit.store.allocator import kept_memory
 
+    for plan in plans:
+        plan.check_code()
     store.ingested(record, "samples").verify()
     ingested = open_files(store, record)
     chosen = choose_device(device)
     writer = Writer(store, record.name)
     working = [plan for plan in plans if plan.open_tables]
+    notes += [note for plan in working for note in plan.mixed_on(chosen.type)]
     rows = capped(batch_size, record, notes)
     networks = [NetworkWorker(plan, record.channels, chosen, precision, rows, writer) for plan in working]
     samples.settle()

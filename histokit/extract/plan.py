@@ -44,6 +44,8 @@ class TablePlan:
         Fields in which other tables of the same layer differ.
     edited : bool
         Whether the code of the network's plugin is another than when the table was made.
+    resized_otherwise : bool
+        Whether it, or a table that vectors were copied from, was made when CUDA resized images to other grey levels.
     """
 
     layer: Layer
@@ -57,6 +59,7 @@ class TablePlan:
     copied: int = 0
     differences: list[str] = field(default_factory=list)
     edited: bool = False
+    resized_otherwise: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -78,6 +81,7 @@ class TablePlan:
         # In this order, because another thread may look whether the table is there.
         self.keys = GrowingKeys(store.database, table.name)
         self.table = table
+        self.resized_otherwise |= "cuda_resizing" not in table.info
 
     def made(self, store: Store, dataset: str, width: int) -> tuple[FeatureTable, GrowingKeys]:
         """Return the table, made where it is not there."""
@@ -165,6 +169,25 @@ class BackbonePlan:
 
     def _other_code(self, edited: Sequence[str]) -> str:
         return f"The code of {self.backbone.plugin} is not the one that made {some(list(edited), 3)}"
+
+    def mixed_on(self, device: str) -> list[str]:
+        """Return what is to be known of tables whose vectors CUDA may have made of other grey levels before.
+
+        Parameters
+        ----------
+        device : str
+            The type of the one that fills them now.
+        """
+        preprocess = self.backbone.preprocess
+        resizes = preprocess.interpolation != "nearest" and (preprocess.resize, preprocess.target_mpp) != ("none", None)
+        mixed = [table.address for table in self.open_tables if table.resized_otherwise and resizes]
+        if device != "cuda" or not mixed:
+            return []
+        return [
+            f"{some(mixed, 3)}: begun by an earlier version, whose resizing on CUDA was not the processor's (cosine of "
+            "vectors down to 0.999): what CUDA made of images then and what it makes now stand in one table; to have "
+            "all of them anew, extract into another --store"
+        ]
 
     def check_code(self) -> None:
         """Raise where vectors would be added to those of an earlier state of the plugin.
@@ -265,3 +288,4 @@ def _copy_known(
                 insert_vectors(store.database, plan.table, *samples.names(positions[here]), vectors)
                 plan.missing[positions[here]] = False
                 plan.copied += len(positions[here])
+                plan.resized_otherwise |= "cuda_resizing" not in source.info

@@ -12,6 +12,10 @@ from histokit.store.fingerprints import EXTRACTION_VERSION
 #: Batched antialiased resizing of uint8 pixels by torch; named anew when its results change.
 RESIZE_ENGINE = "torch-uint8-antialias-1"
 
+#: How CUDA resizes for the tables that are made now. Not in the spec, which names no device, because the grey levels
+#: are those of processors; tables in whose facts it is missing may hold vectors that CUDA made of others.
+CUDA_RESIZING = "as-processors"
+
 
 @dataclass(frozen=True)
 class ResolvedBackbone:
@@ -125,6 +129,7 @@ class ResolvedBackbone:
         found: dict[str, Any] = {"layers": names, "merged": merged, "source": self.source, "licence": self.licence}
         found["weights_request"] = self.request
         found["preprocess_request"] = dict(self.changes)
+        found["cuda_resizing"] = CUDA_RESIZING
         if self.code:
             found["code"] = self.code
         if layer.name in names:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.devices import one_thread
+from histokit.networks.resizing import resized
 from histokit.plugin import Preprocess
 from histokit.plugin.backbone import LARGEST_SIZE
 from histokit.plugin.images import Pixels
@@ -149,27 +148,14 @@ class Transform:
                 next="Change --preprocess resize or target_mpp, or check the micrometres per pixel of the data.",
             )
         try:
-            return self._interpolated(batch, size)
+            return resized(batch, size, self.preprocess.interpolation)
         except RuntimeError as error:
-            if batch.device.type == "cuda":
-                # What is reduced too much at once needs more shared memory than a GPU has.
-                return self._interpolated(batch.cpu(), size).to(batch.device)
             height, width = batch.shape[-2:]
             raise UsageError(
                 f"{len(batch)} images of {height} × {width} pixels cannot be resized to {size[0]} × {size[1]}: "
                 f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
                 next="Change --preprocess size=N.",
             ) from error
-
-    def _interpolated(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
-        mode: Any = self.preprocess.interpolation
-        if mode == "nearest":
-            return functional.interpolate(batch, size, mode="nearest-exact")
-        if batch.device.type == "cpu":
-            channels_last = batch.contiguous(memory_format=torch.channels_last)
-            return functional.interpolate(channels_last, size, mode=mode, antialias=True, align_corners=False)
-        resized = functional.interpolate(batch.float(), size, mode=mode, antialias=True, align_corners=False)
-        return resized.round().clamp(0, 255).to(torch.uint8)
 
     def normalise(self, batch: Tensor) -> Tensor:
         """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from histokit.errors import DataError, StoreError
-from histokit.extract.extract import Extraction, extract
+from histokit.extract.extract import extract
+from histokit.extract.extraction import Extraction
 from histokit.features.addresses import Address, resolve
 from histokit.study.file import Network
 from histokit.study.pieces import Piece, Report

@@ -12,7 +12,7 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
-from histokit.extract.extract import Extraction
+from histokit.extract.extraction import Extraction
 from histokit.features import FeatureStore
 from histokit.plugin import Backbone, hookimpl
 from histokit.plugin.testing import added_plugin

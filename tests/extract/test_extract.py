@@ -15,7 +15,7 @@ from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit.errors import PluginError, StoreError, UsageError
-from histokit.extract.extract import Extraction
+from histokit.extract.extraction import Extraction
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork

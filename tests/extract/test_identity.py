@@ -17,6 +17,7 @@ from torch import nn
 import histokit
 from histokit.errors import PluginError, StoreError, UsageError
 from histokit.features import FeatureStore
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Backbone, Layer, Preprocess, hookimpl
 from histokit.plugin import manager as plugins
 from histokit.plugin.testing import added_plugin
@@ -211,3 +212,28 @@ def test_a_batch_that_memory_cannot_hold(store: FeatureStore, images: Path, monk
         monkeypatch.setattr("histokit.extract.extract.machine_memory", lambda: 12_288_000)
         assert computed(store, layers="a", batch_size=1000) == [24]
     assert len(store.feature_tables("d")) == 1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_vectors_that_cuda_made_otherwise_before_are_told(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def notes(device: str, *changes: str) -> list[str]:
+        found = histokit.extract(store, "d", "tiny", preprocess=changes, device=device, dry_run=True).notes
+        return [note for note in found if "an earlier version" in note]
+
+    ingest(store, images)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ResolvedBackbone, "info", lambda *_: {})
+        histokit.extract(store, "d", "tiny")
+        histokit.extract(store, "d", "tiny", preprocess=["resize=none"])
+    assert notes("cuda") == []  # all is there: nothing is added
+    Image.new("RGB", (16, 16)).save(images / "p1" / "dark" / "new.png")
+    ingest(store, images)
+    (told,) = notes("cuda")
+    assert told.startswith("tiny/0@")
+    assert notes("cpu") == notes("cuda", "resize=none") == notes("cuda", "size=24") == []
+    histokit.extract(store, "d", "tiny", preprocess=["size=24"])
+    Image.new("RGB", (16, 16), "red").save(images / "p1" / "dark" / "newer.png")
+    ingest(store, images)
+    assert notes("cuda", "size=24") == []

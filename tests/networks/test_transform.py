@@ -9,23 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from photographs import photographs
 from PIL import Image, ImageOps
 
 from histokit.errors import UsageError
 from histokit.networks.transform import Transform
 from histokit.plugin import Preprocess
 
-Pixels = npt.NDArray[np.uint8]
 RGB = ("R", "G", "B")
 CPU = torch.device("cpu")
-
-
-def photographs(height: int, width: int, count: int = 3) -> list[Pixels]:
-    """Images with large and small structures."""
-    generator = np.random.default_rng(height * width)
-    small = generator.integers(0, 256, (count, height // 5 + 1, width // 5 + 1, 3), dtype=np.uint8)
-    large = [np.asarray(Image.fromarray(each).resize((width, height), Image.Resampling.BICUBIC)) for each in small]
-    return [(each * 0.8 + generator.integers(0, 52, each.shape)).astype(np.uint8) for each in large]
 
 
 def transform(given: tuple[str, ...] = RGB, **fields: Any) -> Transform:
