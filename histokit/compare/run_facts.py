@@ -16,7 +16,10 @@ from histokit.compare.feature_layers import (
 )
 from histokit.errors import StoreError
 from histokit.evaluate.pooled import usual_metrics
+from histokit.protocol.step_options import PartOf
+from histokit.select.select_options import SelectOptions
 from histokit.store import RunRecord, Store
+from histokit.train.train_options import TrainOptions
 
 Facts = dict[str, Any]
 
@@ -25,12 +28,10 @@ OF_NO_METHOD = ("run", "dataset", "target", "where", "split", "seed", "selection
 #: What follows from the other facts.
 DERIVED = ("strategy", "network", "layer")
 
-#: Parameters that are facts of their own, or none.
-_TAKEN = ("classifier", "metric", "positive", "seed", "selection", "split", "target", "where", "candidates")
-#: What a run found or did besides, which its record keeps among the parameters.
-_RESULTS = ("candidate_runs", "final", "scored")
-#: Parameters of a stored selection that its run has as well.
-_NOT_OF_SELECTION = ("metric", "notes", "target", "where")
+#: Options that make another method, in the order in which they tell methods apart; each step that trains has its own.
+_ASKED = [name for name in TrainOptions.names(PartOf.METHOD) if name not in ("classifier", "selection")]
+#: Those of a stored selection that its run has as well.
+_OF_SELECTION = SelectOptions.names(PartOf.METHOD, PartOf.REPEAT)
 
 
 def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
@@ -85,8 +86,7 @@ def _facts(
     if run.kind == "predict":
         facts["trained_on"] = origin.dataset if origin else run.source_run
         facts["trained_split"] = origin.split if origin else None
-    asked = {name: value for name, value in given.items() if name not in (*_TAKEN, *_RESULTS)}
-    facts |= dict(_flat(asked))
+    facts |= dict(_flat({name: given[name] for name in _ASKED if name in given}))
     facts |= selected.get(str(given.get("selection")), {})
     if is_chosen(run):
         facts["candidates"] = candidates(run)
@@ -123,7 +123,7 @@ def _selections(store: Store, runs: Sequence[RunRecord]) -> dict[str, Facts]:
             given = store.selection(name).parameters
         except StoreError:
             continue
-        found[name] = {f"selection_{key}": value for key, value in _flat(given) if key not in _NOT_OF_SELECTION}
+        found[name] = {f"selection_{name}": given[name] for name in _OF_SELECTION if name in given}
     return found
 
 

@@ -19,6 +19,7 @@ from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_note
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
+from histokit.protocol.step_options import ExperimentOptions
 from histokit.protocol.tuning import Problem
 from histokit.store.records import Split
 
@@ -124,14 +125,9 @@ def prepare(
     store: FeatureStore,
     dataset: str,
     address: str,
+    options: ExperimentOptions,
     *,
-    split: str | None = None,
-    metric: str | None = None,
-    target: str | None = None,
-    where: str | None = None,
     aggregate: str | None = None,
-    seed: int = 0,
-    allow_missing: bool = False,
     pixels: bool = False,
     outline: bool = False,
 ) -> Experiment:
@@ -141,19 +137,9 @@ def prepare(
     ----------
     store : FeatureStore
     dataset, address : str
-    split : str, optional
-        See `histokit.protocol.splits.resolve_split`.
-    metric : str, optional
-        The dataset's own where not given.
-    target : str, optional
-        A column in place of the label.
-    where : str, optional
-        SQL over the columns of the samples.
+    options : ExperimentOptions
     aggregate : str, optional
         ``COLUMN:how``, to train on units in place of samples.
-    seed : int
-    allow_missing : bool
-        Go on without samples whose features are missing.
     pixels : bool
         Open images in place of features; the address has to be ``images``.
     outline : bool
@@ -170,20 +156,21 @@ def prepare(
     DataError
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
-    chosen = resolve_split(store, dataset, split, target=target)
+    target, where = options.target, options.where
+    chosen = resolve_split(store, dataset, options.split, target=target)
     if target and target == (chosen.group or store.dataset(dataset).group):
         raise UsageError(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
             next="Use another --target, or a --split over another group.",
         )
-    features = _open(store, dataset, address, pixels, outline, where, allow_missing)
+    features = _open(store, dataset, address, pixels, outline, options)
     if not len(features):
         message = (
             f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
         )
         raise DataError(message, next="Mend --where." if where else f"See: histokit list problems {dataset}")
     record = features.record
-    metric = check_metric(metric or record.metric)
+    metric = check_metric(options.metric or record.metric)
     notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
     features = _labelled(features, target, notes)
     if not (pixels or outline):
@@ -210,7 +197,7 @@ def prepare(
     # No single pixel tells a group: of images, only the sizes of groups are looked at.
     matrix = np.empty((len(features), 0)) if pixels else features.X
     notes += group_notes(matrix, groups, features.column_names, column)
-    problem = Problem(features.X, y, groups, len(classes), positive, metric, seed)
+    problem = Problem(features.X, y, groups, len(classes), positive, metric, options.seed)
     seen = (contents, vectors, unit_of)
     return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
 
@@ -221,17 +208,17 @@ def _open(
     address: str,
     pixels: bool,
     outline: bool,
-    where: str | None,
-    allow_missing: bool,
+    options: ExperimentOptions,
 ) -> FeatureSet:
+    how: dict[str, Any] = {"where": options.where, "allow_missing": options.allow_missing, "outline": outline}
     if not pixels:
-        return store.features(dataset, address, where=where, allow_missing=allow_missing, outline=outline)
+        return store.features(dataset, address, **how)
     if address != IMAGES:
         raise UsageError(
             f"This classifier is trained on images, not on the vectors of {address}.",
             next=f"Use --features {IMAGES}, or another --classifier.",
         )
-    return open_images(store, dataset, where=where, allow_missing=allow_missing, outline=outline)
+    return open_images(store, dataset, **how)
 
 
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:

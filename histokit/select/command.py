@@ -68,7 +68,7 @@ def select(
             force=force,
             progress=report,
         )
-    for text in record.parameters["notes"]:
+    for text in record.found["notes"]:
         console.warn(text)
     rows = [_row(part) for part in [*record.folds, *([record.kept] if record.kept else [])]]
     console.aside(["fold", "columns", "k_best", "k_min", record.parameters["metric"]], rows)

@@ -16,6 +16,7 @@ from histokit.errors import UsageError
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.step_options import ExperimentOptions
 from histokit.ranges import check_ranges
 
 #: The most important columns that together hold 10 % of all importance, those that bring it to 25 %, and so on:
@@ -107,12 +108,13 @@ def importance_shares(
         raise UsageError("Give one dataset or more, each once.", next="See: histokit list datasets")
     check_ranges(trees=trees, seed=seed)
     parameters = make_grid("et", {"max_features": max_features, "trees": str(trees)})[0]
-    options: dict[str, Any] = {"split": split, "target": target, "where": where, "allow_missing": allow_missing}
+    how: dict[str, Any] = {"split": split, "target": target, "where": where, "allow_missing": allow_missing}
+    options = ExperimentOptions(seed=seed, **how)
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     parts: tuple[tuple[str, ...], ...] = ()
     for number, dataset in enumerate(datasets):
-        experiment = prepare(store, dataset, features, seed=seed, **options)
+        experiment = prepare(store, dataset, features, options)
         parts = _check_same(parts, experiment.features, datasets[0])
         notes += [f"{dataset}: {note}" for note in [*experiment.notes, *_tested_too(experiment)]]
         found.append(_shares(experiment, _importances(experiment, parameters)))

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.elimination import PASSES, eliminate
@@ -19,12 +18,11 @@ from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.outer_folds import Rows
 from histokit.protocol.progress import Progress
 from histokit.protocol.subset_sizes import AUTO, parse_step
-from histokit.ranges import check_range
+from histokit.select.select_options import SelectOptions
 from histokit.store.records import SelectionRecord
 
 #: Raised when the same question would give another selection than before.
 SELECTION_VERSION = 2
-METHODS = ("rfe",)
 
 
 def select(
@@ -87,9 +85,8 @@ def select(
     UsageError, StoreError, DataError, LeakageError
     """
     store = open_store(store)
-    options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
-    how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
-    experiment, parameters, selection_id = _question(store, dataset, features, how, options, allow_missing)
+    options = SelectOptions.of(locals())
+    experiment, parameters, selection_id = _question(store, dataset, features, options)
     if store.has_selection(selection_id) and not force:
         return store.selection(selection_id)
     finished = FinishedParts(store, selection_id, experiment.features.sample_ids)
@@ -100,52 +97,21 @@ def select(
     return record
 
 
-def identify(
-    store: StoreLike,
-    dataset: str,
-    features: str,
-    *,
-    split: str | None = None,
-    method: str = "rfe",
-    tolerance: float = 0.005,
-    step: float | str = AUTO,
-    inner_folds: int = 5,
-    seed: int = 0,
-    metric: str | None = None,
-    target: str | None = None,
-    where: str | None = None,
-    allow_missing: bool = False,
-) -> str:
+def identify(store: StoreLike, dataset: str, features: str, **options: Any) -> str:
     """Return the id that `select` would give a selection, whether it is stored or not; no vector is read.
 
-    Parameters and errors are those of `select`.
+    Options and errors are those of `select`.
     """
-    store = open_store(store)
-    options = {"split": split, "metric": metric, "target": target, "where": where, "seed": seed}
-    how = {"method": method, "tolerance": tolerance, "step": step, "inner_folds": inner_folds}
-    return _question(store, dataset, features, how, options, allow_missing, outline=True)[2]
+    return _question(open_store(store), dataset, features, SelectOptions(**options), outline=True)[2]
 
 
 def _question(
-    store: FeatureStore,
-    dataset: str,
-    features: str,
-    how: dict[str, Any],
-    options: dict[str, Any],
-    allow_missing: bool,
-    outline: bool = False,
+    store: FeatureStore, dataset: str, features: str, options: SelectOptions, outline: bool = False
 ) -> tuple[Experiment, dict[str, Any], str]:
     """Return what is selected from, how, and the id of the selection."""
-    if how["method"] not in METHODS:
-        raise UsageError(
-            f"There is no selection method {how['method']!r}.",
-            next=f"{did_you_mean(how['method'], METHODS)}Use one of {', '.join(METHODS)}.",
-        )
-    numbers = {name: check_range(name, how[name]) for name in ("tolerance", "inner_folds")}
-    options = {**options, "seed": check_range("seed", options["seed"])}
-    experiment = prepare(store, dataset, features, allow_missing=allow_missing, outline=outline, **options)
-    asked = {name: options[name] for name in ("target", "where", "seed")}
-    parameters = {**how, **numbers, "step": parse_step(how["step"]), "metric": experiment.problem.metric, **asked}
+    experiment = prepare(store, dataset, features, options, outline=outline)
+    asked = {name: value for name, value in options.asked().items() if name != "split"}
+    parameters = {**asked, "step": parse_step(options.step), "metric": experiment.problem.metric}
     asked = {"parameters": parameters, "version": SELECTION_VERSION}
     return experiment, parameters, experiment.id_of(asked, partial(store.dataset_of, "selections"))
 
@@ -167,7 +133,8 @@ def _record(
         split=experiment.split.name,
         split_digest=experiment.split.digest,
         method=parameters["method"],
-        parameters={**parameters, "notes": notes},
+        parameters=parameters,
+        found={"notes": notes},
         folds=found[:-1],
         kept=kept,
         fitted_on=_fitted_on(experiment),

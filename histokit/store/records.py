@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from histokit.errors import shortened
 from histokit.plugin.digests import digest_bytes
@@ -220,20 +218,28 @@ def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
 
 
-def split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """Return the predictions of each run, in their order."""
-    numbers = pc.index_in(rows.column("run"), value_set=pa.array(run_ids)).to_numpy()
-    # Those of a run were written together.
-    if (np.diff(numbers) != 0).sum() >= len(np.unique(numbers)):
-        order = np.argsort(numbers, kind="stable")
-        rows, numbers = rows.take(order), numbers[order]
-    starts = {int(numbers[at]): at for at in np.flatnonzero(np.diff(numbers, prepend=-1))}
-    counts = np.bincount(numbers, minlength=len(run_ids))
-    return {name: rows.slice(starts.get(i, 0), int(counts[i])) for i, name in enumerate(run_ids)}
+class _Answer(_Document):
+    """A record of a question and its answer: `parameters` were asked, `found` is what came out beside.
+
+    People and scripts read both as ``parameters``, where versions before stored them.
+    """
+
+    _FOUND = ("candidate_runs", "final", "notes")
+
+    def to_json(self) -> dict[str, Any]:
+        document = super().to_json()
+        found = document.pop("found")
+        return {**document, "parameters": {**document["parameters"], **found}}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        asked = dict(document["parameters"])
+        found = {name: asked.pop(name) for name in cls._FOUND if name in asked}
+        return super().from_json({**document, "parameters": asked, "found": {**found, **document.get("found", {})}})
 
 
 @dataclass(frozen=True)
-class RunRecord(_Document):
+class RunRecord(_Answer):
     """What was trained or predicted, and on what."""
 
     _KEPT = frozenset({"predicted", "rows", "digests", "model_digest"})
@@ -264,6 +270,8 @@ class RunRecord(_Document):
     #: Of the columns of its predictions, and of its model.
     digests: dict[str, str] = field(default_factory=dict)
     model_digest: str | None = None
+    #: ``final``, how the model of all training samples came to be; ``candidate_runs``, which runs it was chosen from.
+    found: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -276,14 +284,15 @@ class RunRecord(_Document):
 
 
 @dataclass(frozen=True)
-class SelectionRecord(_Document):
+class SelectionRecord(_Answer):
     """Which columns of which feature tables were kept, and why.
 
     Each entry of `folds`, and `kept` (fitted on all training samples), holds ``repeat``, ``fold``,
     ``columns`` (kept, in the order of the address), ``ranking`` (rank of every column, 1 is kept
     longest), ``curve`` (``[size, mean, std]``), ``scores`` (of each size in each inner fold), ``k_best`` and ``k_min``;
     `kept` also holds ``importances`` (of every column, before any was eliminated); `fitted_on` holds the ids,
-    `contents` and `vectors` the digests of their images and of their vectors, by id, as hexadecimal text.
+    `contents` and `vectors` the digests of their images and of their vectors, by id, as hexadecimal text;
+    `found` holds ``notes``.
     """
 
     id: str
@@ -302,6 +311,7 @@ class SelectionRecord(_Document):
     created: str
     contents: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, str] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         kept = f"{len(self.kept['columns'])} of {len(self.kept['ranking'])} columns" if self.kept else "folds only"

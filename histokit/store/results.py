@@ -6,14 +6,16 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
 from histokit.store.checks import changed_columns, column_digests
 from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
-from histokit.store.records import PREDICTION_SCHEMA, RunRecord, split_by_run
+from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 _TABLES = ("predictions", "models")
@@ -87,7 +89,7 @@ class Results:
         listed = ", ".join(quote(run.key) for run in runs)
         with self.database.reading("predictions"):
             rows = self.database.read("predictions", columns, f"{_KEY} IN ({listed})")
-            found = split_by_run(rows, [run.key for run in runs])
+            found = _split_by_run(rows, [run.key for run in runs])
         place = rows.schema.get_field_index(_KEY)
         return {
             run.id: found[run.key].set_column(place, _KEY, pa.array([run.id] * len(found[run.key]), pa.string()))
@@ -144,3 +146,15 @@ class Results:
                 if found[table] and not dry_run:
                     self.database.delete(table, unnamed)
         return found
+
+
+def _split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """Return the predictions of each run, in their order."""
+    numbers = pc.index_in(rows.column("run"), value_set=pa.array(run_ids)).to_numpy()
+    # Those of a run were written together.
+    if (np.diff(numbers) != 0).sum() >= len(np.unique(numbers)):
+        order = np.argsort(numbers, kind="stable")
+        rows, numbers = rows.take(order), numbers[order]
+    starts = {int(numbers[at]): at for at in np.flatnonzero(np.diff(numbers, prepend=-1))}
+    counts = np.bincount(numbers, minlength=len(run_ids))
+    return {name: rows.slice(starts.get(i, 0), int(counts[i])) for i, name in enumerate(run_ids)}

@@ -66,7 +66,7 @@ class Select(OnFeatures):
 
     def do(self, report: Report) -> str:
         record = select(*self._question(), **self._options(), progress=report)
-        self.id, self.notes = record.id, record.parameters["notes"]
+        self.id, self.notes = record.id, record.found["notes"]
         kept = record.kept or record.folds[0]
         return f"keeps {kept['k_min']} of {len(kept['ranking'])} columns"
 

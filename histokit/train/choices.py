@@ -70,7 +70,7 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
         )
     if choose == INNER:
         winners = [_best([_inner_score(run.folds[number]) for run in runs]) for number in range(len(places[0]))]
-        last = _best([_inner_score(run.parameters["final"]) for run in runs])
+        last = _best([_inner_score(run.found["final"]) for run in runs])
     else:
         last = _best([_test_score(run) for run in runs])
         winners = [last] * len(places[0])
@@ -114,8 +114,10 @@ def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequen
             **last.parameters,
             "choose": choose,
             "candidates": [run.address for run in runs],
+        },
+        found={
             "candidate_runs": [run.id for run in runs],
-            "final": {**last.parameters["final"], "address": last.address},
+            "final": {**last.found["final"], "address": last.address},
         },
     )
 

@@ -29,6 +29,7 @@ from histokit.train.folds import Outcome, fold_notes, train_folds
 from histokit.train.outer import Fitted, Recipe, fit_rows, selection_parts
 from histokit.train.predict import prediction_rows
 from histokit.train.question import Question, ask
+from histokit.train.train_options import TrainOptions
 
 
 def train(
@@ -112,27 +113,7 @@ def train(
     UsageError, StoreError, DataError, LeakageError
     """
     store = open_store(store)
-    question = ask(
-        store,
-        dataset,
-        features,
-        classifier,
-        selection=selection,
-        rfe=rfe,
-        aggregate=aggregate,
-        class_weight=class_weight,
-        grid=grid,
-        inner_folds=inner_folds,
-        solver=solver,
-        scale=scale,
-        choose=choose,
-        allow_missing=allow_missing,
-        split=split,
-        metric=metric,
-        target=target,
-        where=where,
-        seed=seed,
-    )
+    question = ask(store, dataset, features, TrainOptions.of(locals()))
     runs = []
     for number, address in enumerate(question.addresses):
         report = _nested(progress, number, len(question.addresses))
@@ -180,7 +161,8 @@ def _train_one(
         split_digest=experiment.split.digest,
         classes=experiment.classes,
         metric=experiment.problem.metric,
-        parameters={**question.parameters(experiment), "final": final.document()},
+        parameters=question.parameters(experiment),
+        found={"final": final.document()},
         folds=documents,
         notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
         predicted=_predicted(question, experiment),
@@ -198,7 +180,7 @@ def _train_one(
 
 
 def _predicted(question: Question, experiment: Experiment) -> str | None:
-    if question.options["aggregate"]:
+    if question.options.aggregate:
         return None
     rows = sorted({int(row) for outer in experiment.folds for row in outer.test})
     ids, contents = experiment.features.sample_ids, experiment.features.content

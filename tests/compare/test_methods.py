@@ -78,5 +78,15 @@ def test_a_run_that_chose_its_layer_is_one_method_whatever_it_chose(empty):
 
 
 def test_what_a_run_found_is_no_part_of_its_method(empty):
-    found = [{"final": {"parameters": {"C": c}, "seconds": c}, "scored": c > 1, "candidate_runs": [c]} for c in (1, 2)]
-    assert names(empty, *(make_record(d, **extra) for d, extra in zip("AB", found, strict=True))) == ["net/last svm"]
+    found = [{"final": {"parameters": {"C": c}, "seconds": c}, "candidate_runs": [c], "loss": c} for c in (1, 2)]
+    runs = [make_record(d, found=f, scored=len(f) > 1) for d, f in zip("AB", found, strict=True)]
+    assert names(empty, *runs) == ["net/last svm"]
+
+
+def test_only_options_that_are_declared_so_are_part_of_a_method(empty):
+    odd = [make_record("A", never_heard_of=c) for c in (1, 2)]
+    assert names(empty, *odd) == ["net/last svm"]
+    assert names(empty, *(make_record("A", inner_folds=n) for n in (3, 5))) == [
+        "svm inner_folds=3",
+        "svm inner_folds=5",
+    ]

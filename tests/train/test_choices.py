@@ -46,9 +46,9 @@ def test_inner_folds_choose_in_each_outer_fold(toy):
 
 def test_the_model_is_that_of_the_best_on_all_training_samples(toy):
     *runs, found = train(toy, "toy", "net/each", choose="inner", **FAST)
-    best = max(runs, key=lambda run: run.parameters["final"]["tuning"]["score"])
+    best = max(runs, key=lambda run: run.found["final"]["tuning"]["score"])
     assert found.features == best.features
-    assert found.parameters["final"]["address"] == best.address
+    assert found.found["final"]["address"] == best.address
     mine, theirs = (predict_features(toy, run, toy.features("toy", best.address)) for run in (found, best))
     assert toy.predictions(mine.id)["scores"] == toy.predictions(theirs.id)["scores"]
 

@@ -93,7 +93,7 @@ def test_fits_that_end_before_their_optimum_are_counted(tmp_path, monkeypatch):
     toy = make_store(tmp_path / "store", samples | {"slide": [f"P{i % 4}" for i in range(100)]}, {"last": X})
     options = {"split": "leave-one-group-out", "inner_folds": 2, "solver": "sklearn"}
     (run,) = train(toy, "toy", "net/last", grid={"C": "1e-12,10"}, **options)
-    chosen = [part["parameters"]["C"] for part in (*run.folds, run.parameters["final"])]
+    chosen = [part["parameters"]["C"] for part in (*run.folds, run.found["final"])]
     # Each of five training sets takes two fits of each C in its inner folds, and one more of the C that is chosen.
     stopped = 5 * 2 + chosen.count(10)
     (note,) = [note for note in run.notes if "converged" in note]

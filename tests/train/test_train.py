@@ -98,7 +98,7 @@ def test_everything_of_a_fold_is_recorded(toy):
     assert fold["parameters"] in ({"C": 0.01}, {"C": 1.0})
     assert [entry["parameters"] for entry in fold["tuning"]["table"]] == [{"C": 0.01}, {"C": 1.0}]
     assert fold["tuning"]["folds"] == 3
-    assert run.parameters["final"]["train"] == 60
+    assert run.found["final"]["train"] == 60
     assert run.notes[0] == "6 folds instead of 10: there are only 6 groups"
     assert set(run.versions) == {"histokit", "scikit-learn", "numpy"}
 
@@ -263,7 +263,7 @@ def test_selection_by_fold_and_anew(toy):
     chosen = select(toy, "toy", "net/last", step=0.5, inner_folds=2)
     (run,) = train(toy, "toy", "net/last", selection=chosen.id, **FAST)
     assert [f["columns"] for f in run.folds] == [f["columns"] for f in chosen.folds]
-    assert run.parameters["final"]["columns"] == chosen.kept["columns"]
+    assert run.found["final"]["columns"] == chosen.kept["columns"]
     (anew,) = train(toy, "toy", "net/last", rfe=True, split="holdout", grid={"C": 1}, inner_folds=2)
     assert len(anew.folds[0]["columns"]) == anew.folds[0]["elimination"]["k_min"]
 
@@ -286,7 +286,7 @@ def test_spreads_are_told_of_the_columns_that_are_kept(toy, tmp_path):
         assert [f"that of 'net/last[{column}]'" in note for note in spreads(**FAST)] == [True]
         assert [f"that of 'net/last[{column}]'" in note for note in spreads(selection=same.id, **FAST)] == [True] * told
         (anew,) = train(store, "toy", "net/last", split="holdout", rfe=True, grid={"C": 1}, inner_folds=2)
-        used = column in anew.parameters["final"]["columns"]
+        used = column in anew.found["final"]["columns"]
         assert any("the spread of" in note for note in anew.notes) == used
 
 
@@ -309,7 +309,7 @@ def test_predict_other_samples(toy, tmp_path):
     assert (record.kind, record.dataset, record.source_run, record.notes) == ("predict", "new", run.id, [])
     found = toy.predictions(record.id)
     everything = toy.features("toy", "net/last")
-    model = LinearSVC(**run.parameters["final"]["parameters"], random_state=0).fit(everything.X, everything.y)
+    model = LinearSVC(**run.found["final"]["parameters"], random_state=0).fit(everything.X, everything.y)
     assert found["predicted"].to_pylist() == model.predict(features.X).tolist()
     assert found["true"].null_count == 20
     assert predict_features(toy, run, features) == record
@@ -321,7 +321,7 @@ def test_predict_other_samples(toy, tmp_path):
 
 def test_the_model_of_a_holdout_is_that_of_its_training_samples(toy):
     (run,) = train(toy, "toy", "net/last", split="holdout", **FAST)
-    assert run.parameters["final"]["train"] == run.folds[0]["train"]
+    assert run.found["final"]["train"] == run.folds[0]["train"]
 
 
 def test_repeats(toy):
