@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean, shortened, some
+from histokit.features.aggregated_units import aggregate_samples
 from histokit.features.sample_columns import observations
-from histokit.features.units import aggregate_samples
 from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord

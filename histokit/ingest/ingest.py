@@ -11,9 +11,9 @@ import pyarrow as pa
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError, HistokitError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.ingest.before import check_moved, check_plugin, forget_absences
 from histokit.ingest.dataset_record import alike_in, check_name, make_record
-from histokit.ingest.files import FileDigests
+from histokit.ingest.file_digests import FileDigests
+from histokit.ingest.replacing import check_moved, check_plugin, forget_absences
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.declared import plain

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from histokit.errors import DataError, PluginError, did_you_mean
 from histokit.ingest.dataset_record import ARROW_TYPES
-from histokit.ingest.files import FileDigests
+from histokit.ingest.file_digests import FileDigests
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import shown_value
 from histokit.plugin.guarded import Guarded

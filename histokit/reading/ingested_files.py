@@ -14,7 +14,7 @@ from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import READER_REVISION, reader_mark
 from histokit.plugin.manager import registry
 from histokit.store import DatasetRecord, Store
-from histokit.store.ingested import Ingested
+from histokit.store.ingested_tables import Ingested
 
 #: Size and modification time in ns of a file.
 State = tuple[int, int]

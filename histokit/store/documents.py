@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import StoreError
-from histokit.store.checks import sealed, unsealed
+from histokit.store.change_digests import sealed, unsealed
 from histokit.store.database import RESTORE, Database, quote
 
 DOCUMENT = "document"

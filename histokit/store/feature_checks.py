@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.store.checks import unsealed
+from histokit.store.change_digests import unsealed
 from histokit.store.database import Database, quote
 from histokit.store.findings import FaultTally, Finding, make_again, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.ingested import Ingested
+from histokit.store.ingested_tables import Ingested
 from histokit.store.records import DatasetRecord
-from histokit.store.rows import as_matrix, finite_rows, row_checks
+from histokit.store.vector_rows import as_matrix, finite_rows, row_checks
 from histokit.store.vectors import HEADER_KEY, STORE_DTYPES, FeatureTable
 
 Prefixes = npt.NDArray[np.uint64]

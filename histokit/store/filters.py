@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import did_you_mean
-from histokit.store.conditions import Node, parse
-from histokit.store.tokens import refuse
+from histokit.store.filter_grammar import Node, parse
+from histokit.store.filter_tokens import refuse
 
 _INT64, _UINT64 = range(-(2**63), 2**63), range(2**64)
 _COMPUTE: dict[str, Callable[..., Any]] = {
@@ -58,7 +58,7 @@ class Filter:
     Parameters
     ----------
     text : str
-        See `histokit.store.conditions.parse`.
+        See `histokit.store.filter_grammar.parse`.
 
     Raises
     ------

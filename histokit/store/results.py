@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
-from histokit.store.checks import changed_columns, column_digests
+from histokit.store.change_digests import changed_columns, column_digests
 from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord

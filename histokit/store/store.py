@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from histokit.errors import StoreError, did_you_mean
 from histokit.store import vectors
-from histokit.store.checks import column_digests
+from histokit.store.change_digests import column_digests
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
 from histokit.store.findings import made
-from histokit.store.ingested import Ingested
+from histokit.store.ingested_tables import Ingested
 from histokit.store.problems import Problems
 from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord, Split
 from histokit.store.results import Results

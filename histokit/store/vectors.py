@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
-from histokit.store.checks import sealed, unsealed
+from histokit.store.change_digests import sealed, unsealed
 from histokit.store.database import PRIMARY_KEY, Database
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.rows import StoredVectors, find, finite_rows, row_checks
+from histokit.store.vector_rows import StoredVectors, find, finite_rows, row_checks
 
 HEADER_KEY = b"histokit.features"
 

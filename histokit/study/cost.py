@@ -12,10 +12,10 @@ from histokit.classifiers.table import CLASSIFIERS, classifier
 from histokit.extract.rates import expect
 from histokit.store import RunRecord, SelectionRecord, Store
 from histokit.study.extractions import Extract
-from histokit.study.file import Study
-from histokit.study.fits import OnFeatures, Select, Train
-from histokit.study.pieces import Ingest, MakeSplit, Piece
-from histokit.study.sketch import Sketch, sketch
+from histokit.study.problem_size import ProblemSize, problem_size
+from histokit.study.selections_and_runs import OnFeatures, Select, Train
+from histokit.study.study_file import Study
+from histokit.study.study_pieces import Ingest, MakeSplit, Piece
 
 MEASURED, TYPICAL = "measured", "typical"
 
@@ -98,7 +98,7 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
         After they looked whether they are done.
     """
     store = study.store
-    sizes = {data.name: sketch(store, data) for data in study.datasets}
+    sizes = {data.name: problem_size(store, data) for data in study.datasets}
     factors = history(store)
     widths = {(table.backbone, table.layer): table.width for table in store.feature_tables()}
     for piece in pieces:
@@ -119,7 +119,9 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
             piece.seconds, piece.estimate = _EACH + _EACH_SAMPLE * size.samples, TYPICAL
 
 
-def _workloads(study: Study, piece: OnFeatures, size: Sketch, widths: Mapping[tuple[str, str], int]) -> list[Workload]:
+def _workloads(
+    study: Study, piece: OnFeatures, size: ProblemSize, widths: Mapping[tuple[str, str], int]
+) -> list[Workload]:
     """Return the work of a piece: one, or one for each layer."""
     sets, inner = size.folds + (size.folds > 1), study.common["inner_folds"]
     share = (inner + 1) / (_FOLDS + 1)

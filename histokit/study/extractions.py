@@ -10,8 +10,8 @@ from histokit.errors import DataError, StoreError
 from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
 from histokit.features.addresses import Address, resolve
-from histokit.study.file import Network
-from histokit.study.pieces import Piece, Report
+from histokit.study.study_file import Network
+from histokit.study.study_pieces import Piece, Report
 
 
 @dataclass(eq=False, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from histokit.study.pieces import Piece
+from histokit.study.study_pieces import Piece
 
 #: Seconds of estimates that must have come true or false before they are corrected by it.
 _ENOUGH = 5.0

@@ -10,11 +10,11 @@ from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.cost import estimate_costs
 from histokit.study.extractions import Extract, ImportedFeatures
-from histokit.study.file import Data, Method, Study
-from histokit.study.fits import Select, Train
-from histokit.study.pieces import Ingest, MakeSplit, Piece
-from histokit.study.read import read_study
+from histokit.study.selections_and_runs import Select, Train
 from histokit.study.strategies import STRATEGIES
+from histokit.study.study_file import Data, Method, Study
+from histokit.study.study_pieces import Ingest, MakeSplit, Piece
+from histokit.study.study_reader import read_study
 
 
 @dataclass(frozen=True)

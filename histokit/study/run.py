@@ -17,11 +17,11 @@ from histokit.errors import ExitCode, HistokitError
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks
-from histokit.study.fits import Train
 from histokit.study.pace import StudyPace
-from histokit.study.pieces import Piece
 from histokit.study.plan import Plan, make_plan
-from histokit.study.read import read_study
+from histokit.study.selections_and_runs import Train
+from histokit.study.study_pieces import Piece
+from histokit.study.study_reader import read_study
 
 
 @dataclass(frozen=True)

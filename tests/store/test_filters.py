@@ -424,7 +424,7 @@ def test_the_functions_take_the_same_filters(toy: Any) -> None:
 
 
 def test_samples_are_filtered_piece_by_piece(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("histokit.store.ingested._AT_ONCE", 5)
+    monkeypatch.setattr("histokit.store.ingested_tables._AT_ONCE", 5)
     found = toy.samples("toy", ["id", "label"], "Plate = 'Q2'")
     assert found.column_names == ["id", "label"]
     assert found.column("id").to_pylist() == [f"s{i}" for i in range(2, 36, 3)]

@@ -21,7 +21,7 @@ from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
-from histokit.store.rows import row_checks
+from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import insert_vectors, read_vectors, storable
 from tests.toy import make_samples, make_store
 
@@ -204,8 +204,8 @@ def test_any_choice_of_rows_of_many_pieces_is_that_of_numpy(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch, dtype: str, count: int
 ) -> None:
     """Batches, windows, pieces and deleted rows overlap; a few rows are picked, many are read through."""
-    monkeypatch.setattr("histokit.store.rows._BATCH_BYTES", 40)
-    monkeypatch.setattr("histokit.store.rows._WINDOW_BYTES", 110)
+    monkeypatch.setattr("histokit.store.vector_rows._BATCH_BYTES", 40)
+    monkeypatch.setattr("histokit.store.vector_rows._WINDOW_BYTES", 110)
     table = store.create_feature_table("d", {**SPEC, "store_dtype": dtype}, 3, {})
     matrix = np.arange(180, dtype=np.float32).reshape(60, 3)
     ids, contents = [f"s{i}" for i in range(60)], [bytes([i]) * 16 for i in range(60)]

@@ -19,7 +19,7 @@ from histokit.store.records import Split, split_rows
 from histokit.study import cost
 from histokit.study.cost import Workload, effort, foreseen, history
 from histokit.study.pace import StudyPace
-from histokit.study.sketch import Sketch, sketch
+from histokit.study.problem_size import ProblemSize, problem_size
 from histokit.train.train import train
 
 
@@ -70,12 +70,12 @@ def given(name: str, **values: Any) -> Any:
 def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> None:
     samples, X = make_samples(classes="abc")  # 60 samples of 6 slides
     store = make_store(tmp_path / "s", samples, {"last": X})
-    assert sketch(store, given("toy")) == Sketch(60, 3, 6, 50)
-    assert sketch(store, given("toy", split="holdout")) == Sketch(60, 3, 1, 48)
-    assert sketch(store, given("toy", made={"folds": 3, "repeats": 2})) == Sketch(60, 3, 6, 40)
+    assert problem_size(store, given("toy")) == ProblemSize(60, 3, 6, 50)
+    assert problem_size(store, given("toy", split="holdout")) == ProblemSize(60, 3, 1, 48)
+    assert problem_size(store, given("toy", made={"folds": 3, "repeats": 2})) == ProblemSize(60, 3, 6, 40)
     rows = split_rows([(0, 0, f"s{i}", "test" if i < 15 else "train") for i in range(60)])
     store.save_split(Split("toy", "mine", rows))
-    assert sketch(store, given("toy", split="mine")) == Sketch(60, 3, 1, 45)
+    assert problem_size(store, given("toy", split="mine")) == ProblemSize(60, 3, 1, 45)
 
 
 def piece(seconds: float | None, done: bool = False) -> Any:

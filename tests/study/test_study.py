@@ -8,7 +8,7 @@ import pytest
 
 import histokit
 from histokit.errors import DataError
-from histokit.study import extractions, fits
+from histokit.study import extractions, selections_and_runs
 from histokit.study.plan import Plan, plan_study
 from histokit.study.run import StudyResult, run_study
 from tests.study.small_study import FILE, PIECES, RUNS, write_study
@@ -120,7 +120,7 @@ def test_networks_that_share_their_layers_are_extracted_in_one_pass(
         return real(store, dataset, networks, **options)
 
     monkeypatch.setattr(extractions, "extract", extract)
-    monkeypatch.setattr(fits.Train, "do", lambda piece, report: "")
+    monkeypatch.setattr(selections_and_runs.Train, "do", lambda piece, report: "")
     result = run_study(file)
     assert asked[:3] == [["tiny", "small"], ["tiny"], ["small"]]
     assert [outcome.result for outcome in result.outcomes if outcome.piece.kind == "extract"] == ["24 images"] * 4

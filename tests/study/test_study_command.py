@@ -101,9 +101,9 @@ def test_a_mistake_in_the_file_is_an_error_before_any_work(histokit: CommandLine
 
 
 def test_an_interruption_says_how_to_resume(histokit: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from histokit.study import fits
+    from histokit.study import selections_and_runs
 
-    real = fits.train
+    real = selections_and_runs.train
     done = []
 
     def train(*arguments: object, **options: object) -> object:
@@ -112,8 +112,8 @@ def test_an_interruption_says_how_to_resume(histokit: CommandLine, file: Path, m
         done.append(1)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fits, "train", train)
+    monkeypatch.setattr(selections_and_runs, "train", train)
     stopped = histokit.fails("study", "run", file, code=130)
     assert stopped.err.endswith("error: Interrupted.\nRun the same command to resume.\n")
-    monkeypatch.setattr(fits, "train", real)
+    monkeypatch.setattr(selections_and_runs, "train", real)
     assert "8 of 10 pieces are done already" in histokit.ok("study", "run", file).err

@@ -8,8 +8,8 @@ from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit.errors import HistokitError, PluginError, StoreError, UsageError
-from histokit.study.file import Study
-from histokit.study.read import read_study
+from histokit.study.study_file import Study
+from histokit.study.study_reader import read_study
 
 DRAWN = '[datasets.drawn]\nplugin = "synthetic"\noptions = { slides = 2, per_slide = 2, size = 16 }\n'
 

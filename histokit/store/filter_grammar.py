@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.store.tokens import Token, refuse, tokens
+from histokit.store.filter_tokens import Token, refuse, tokens
 
 FUNCTIONS = ("lower", "upper", "trim", "length", "abs")
 COMPARISONS = ("=", "<>", "<", "<=", ">", ">=")

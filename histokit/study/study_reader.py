@@ -10,12 +10,12 @@ from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import check_class_weight, classifier
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.networks.requests import check_options
-from histokit.study.file import Method, Study, open_study_store, read_toml
 from histokit.study.mistakes import Mistakes, Place
-from histokit.study.networks import canonical, read_networks
 from histokit.study.schema import CLASSIFIER, COMPARE, STRATEGY, TOP, check_table
-from histokit.study.sources import read_datasets
 from histokit.study.strategies import STRATEGIES, find_strategy
+from histokit.study.study_datasets import read_datasets
+from histokit.study.study_file import Method, Study, open_study_store, read_toml
+from histokit.study.study_networks import canonical, read_networks
 
 _CLASSIFIERS = ("svm", "et", "fc")
 _CHOICES = ("inner", "test")

@@ -17,10 +17,10 @@ from histokit.plugin.manager import join_backbone_name, registry, split_backbone
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.store.vectors import FeatureTable, store_dtype
-from histokit.study.file import Method, Network, beside
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import BACKBONE, check_table
 from histokit.study.strategies import STRATEGIES
+from histokit.study.study_file import Method, Network, beside
 
 _OPTIONS = ("precision", "store_dtype", "batch_size")
 

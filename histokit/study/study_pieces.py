@@ -11,7 +11,7 @@ from histokit.errors import HistokitError
 from histokit.ingest.ingest import ingest, ingested_as
 from histokit.protocol.splits import make_split
 from histokit.store.records import Split
-from histokit.study.file import Data, Study
+from histokit.study.study_file import Data, Study
 
 Report = Callable[..., None]
 

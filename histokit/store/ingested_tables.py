@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import StoreError
-from histokit.store.checks import ColumnDigests, changed_columns
+from histokit.store.change_digests import ColumnDigests, changed_columns
 from histokit.store.database import Database
 from histokit.store.filters import Filter
 from histokit.store.findings import ingest_command

@@ -16,9 +16,9 @@ from histokit.protocol.named_split import check_split_name
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import AUTOMATIC, check_how
 from histokit.store.filters import Filter
-from histokit.study.file import Data, beside
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import DATASET, SHARED, SPLIT, check_table
+from histokit.study.study_file import Data, beside
 
 #: What the split is called that a study makes, where its table does not say.
 _SPLIT = "study"

@@ -13,10 +13,10 @@ from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
 from histokit.protocol.splits import AUTOMATIC
 from histokit.store import Store
-from histokit.study.file import Data
+from histokit.study.study_file import Data
 
 
-class Sketch(NamedTuple):
+class ProblemSize(NamedTuple):
     """The size of a problem.
 
     Parameters
@@ -34,7 +34,7 @@ class Sketch(NamedTuple):
     rows: int
 
 
-def sketch(store: Store, data: Data) -> Sketch | None:
+def problem_size(store: Store, data: Data) -> ProblemSize | None:
     """Return the size of the problem of a dataset, none where it cannot be known before it is ingested.
 
     Parameters
@@ -47,7 +47,7 @@ def sketch(store: Store, data: Data) -> Sketch | None:
         folds, share = _folds(store, data, groups)
     except HistokitError:
         return None
-    return Sketch(samples, max(2, classes), folds, max(1, round(samples * share)))
+    return ProblemSize(samples, max(2, classes), folds, max(1, round(samples * share)))
 
 
 def _counted(store: Store, data: Data) -> tuple[int, int, int]:

@@ -10,7 +10,7 @@ from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.store.records import RunRecord
 from histokit.study.extractions import NetworkFeatures
-from histokit.study.pieces import Piece, Report
+from histokit.study.study_pieces import Piece, Report
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
 
