@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class TablePlan:
     edited: bool = False
     resized_otherwise: bool = False
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The fingerprint of the spec."""
         return spec_fingerprint(self.spec)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from histokit.errors import UsageError
+from histokit.extract.in_flight import InFlight
 from histokit.extract.plan import BackbonePlan
 from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
@@ -23,9 +23,6 @@ from histokit.reading.reader import READ_BYTES, ReadResult
 #: Shape and micrometres per pixel of images, and an image by its content.
 _Size = tuple[tuple[int, ...], float | None]
 _Read = tuple[bytes, ReadResult]
-
-#: Batches whose vectors are still on their way from a GPU: it never waits for the writer, nor the other way round.
-_IN_FLIGHT = 4
 
 
 class _Queue:
@@ -92,7 +89,7 @@ class NetworkWorker:
             if names:
                 table.info["columns"] = names
         self._queues: dict[torch.Size, _Queue] = {}
-        self._in_flight: deque[tuple[list[bytes], dict[str, Tensor], Any]] = deque()
+        self._in_flight = InFlight(device, partial(writer.add, plan))
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
@@ -131,8 +128,7 @@ class NetworkWorker:
         for shape, queue in self._queues.items():
             if queue.contents:
                 self._run(queue, self._rows(shape))
-        while self._in_flight:
-            self._hand_over()
+        self._in_flight.finish()
 
     def _run(self, queue: _Queue, size: int) -> None:
         contents, batch = queue.take(size)
@@ -145,23 +141,4 @@ class NetworkWorker:
             for content in contents:
                 self.writer.fail([self.plan], content, error.message)
             return
-        event = None
-        if self.transform.device.type == "cuda":
-            vectors = {name: _to_pinned(tensor) for name, tensor in vectors.items()}
-            event = torch.cuda.Event()
-            # Of this device, which need not be torch's current one.
-            event.record(torch.cuda.current_stream(self.transform.device))
-        self._in_flight.append((contents, vectors, event))
-        while self._in_flight and (event is None or len(self._in_flight) > _IN_FLIGHT):
-            self._hand_over()
-
-    def _hand_over(self) -> None:
-        contents, vectors, event = self._in_flight.popleft()
-        if event is not None:
-            event.synchronize()
-        rows = {name: tensor[: len(contents)].numpy() for name, tensor in vectors.items()}
-        self.writer.add(self.plan, contents, rows)
-
-
-def _to_pinned(tensor: Tensor) -> Tensor:
-    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)
+        self._in_flight.send(contents, vectors)
