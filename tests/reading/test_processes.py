@@ -261,29 +261,29 @@ def test_a_dataset_of_this_process_alone_is_read_by_threads(
     assert notes == ["images are read by threads: no other process can open this dataset"]
 
 
-def test_no_process_is_left_when_the_one_that_asks_is_killed(
-    store: FeatureStore, odd: Callable[..., Path], tmp_path: Path
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_no_process_is_left_behind(
+    store: FeatureStore, odd: Callable[..., Path], tmp_path: Path, number: int, code: int
 ) -> None:
     root = odd(n3="hang")
     histokit.ingest(store, "odd", root, name="d")
-    script = (
-        "import sys, json; sys.path[:] = json.loads(sys.argv[1]); import histokit\n"
-        "from histokit.reading.chunks import ChunkReader\n"
-        "from histokit.reading.ingested_files import open_files\n"
-        "from histokit.reading.reader import rebuild_sample\n"
-        "store = histokit.open_store(sys.argv[2])\n"
-        "samples = [rebuild_sample(row) for row in store.samples('d').to_pylist()]\n"
-        "reader = ChunkReader(open_files(store, store.dataset('d')), 1, False, lambda: 40)\n"
-        "for chunk in reader.chunks(enumerate(samples)): pass\n"
+    start = (
+        "import sys, json, signal; sys.path[:] = json.loads(sys.argv.pop(1)); "
+        # A process that is started in the background of a test may ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler); from histokit.cli import main; main()"
     )
-    words = [sys.executable, "-c", script, json.dumps(sys.path), str(tmp_path / "store")]
-    asking = subprocess.Popen(words)
+    command = ["extract", "d", "--backbone", "texture", "--workers", "2", "--store", str(tmp_path / "store"), "--json"]
+    words = [sys.executable, "-c", start, json.dumps(sys.path), *command]
+    asking = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     marker = root / "03.seen"
     while not marker.exists() or not marker.read_text():
         assert asking.poll() is None
         time.sleep(0.05)
-    asking.kill()
-    asking.wait()
+    asking.send_signal(number)
+    out, err = asking.communicate(timeout=60)
+    assert asking.returncode == code, err
+    assert "Traceback" not in err
+    assert (json.loads(out)["error"]["code"] if out else -9) == code
     reading, patience = int(marker.read_text()), time.monotonic() + 20
     while _is_there(reading):
         assert time.monotonic() < patience

@@ -30,6 +30,7 @@ CLAUSES: tuple[Callable[[Examined], None], ...] = (
     sample_clauses.relative_images,
     pixel_clauses.readable_images,
     pixel_clauses.pixels_repeat,
+    pixel_clauses.other_processes_read_the_same,
     pixel_clauses.pixel_key_repeats,
     pixel_clauses.pixel_key_moves,
     split_clauses.split_rows,

@@ -8,6 +8,7 @@ import numpy as np
 
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.options import announced_options
+from histokit.plugin.testing.another_process import digest_of, read_elsewhere
 from histokit.plugin.testing.checks import require
 from histokit.plugin.testing.examined import Examined
 
@@ -33,6 +34,15 @@ def pixels_repeat(examined: Examined) -> None:
     for sample in examined.looked_at:
         same = np.array_equal(examined.dataset.read(sample), second[sample.id])
         require(same, f"read({sample.id!r}) gives other pixels the second time")
+
+
+def other_processes_read_the_same(examined: Examined) -> None:
+    """Opened anew in another process, which gets the samples pickled, the dataset gives the same pixels."""
+    shown = [digest_of(examined.dataset.read(sample)) for sample in examined.looked_at]
+    found = read_elsewhere(examined.cls, examined.root, examined.options, examined.dataset.state, examined.looked_at)
+    require(not isinstance(found, str), f"in another process, {found}: open there what is held open")
+    for sample, here, there in zip(examined.looked_at, shown, found or shown, strict=True):
+        require(here == there, f"read({sample.id!r}) gives other pixels in another process")
 
 
 def pixel_key_repeats(examined: Examined) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import importlib
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
@@ -16,6 +19,9 @@ from histokit.plugin.testing import CheckFailure, check_dataset, iter_dataset_ch
 from histokit.plugin.testing.datasets import CLAUSES
 
 LETTERS = "abcdefgh"
+
+#: The clause that a class inside a function cannot break.
+ELSEWHERE = "other processes read the same"
 
 
 class Sound(Dataset):
@@ -256,7 +262,7 @@ def test_each_check_fails_when_its_clause_is_broken(root, name, cls, reason):
 
 def test_every_clause_is_broken_by_some_test():
     names = {check.name for check in iter_dataset_checks(Sound)}
-    assert names - {name for name, _, _ in BROKEN} == set()
+    assert names - {name for name, _, _ in BROKEN} == {ELSEWHERE}
 
 
 class TestGroupsWithinSplits:
@@ -328,3 +334,61 @@ def test_a_fitted_state_reaches_the_reader(root):
             return super().read(sample) // 2 + self.state["offset"]
 
     check_dataset(Fitted, root)
+
+
+OF_PROCESSES = """
+import os
+import numpy as np
+from histokit.plugin import Dataset, Sample
+
+class Steady(Dataset):
+    classes = ()
+    pid = {pid}
+
+    def samples(self):
+        yield Sample("a", ())
+
+    def pixel_key(self, sample):
+        return b"a"
+
+    def read(self, sample):
+        print("reading")
+        return np.full((2, 2, 3), self.value(), np.uint8)
+
+    def value(self):
+        return 1
+
+class Locked(Steady):
+    def value(self):
+        if os.getpid() != self.pid:
+            raise OSError("locked")
+        return 1
+
+class Differing(Steady):
+    def value(self):
+        return int(os.getpid() == self.pid)
+
+class Ending(Steady):
+    def value(self):
+        if os.getpid() != self.pid:
+            os._exit(3)
+        return 1
+"""
+
+
+def test_another_process_reads_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "of_processes.py").write_text(OF_PROCESSES.replace("{pid}", str(os.getpid())))
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("of_processes")
+
+    def failure(name: str) -> dict[str, str]:
+        results = run_checks(iter_dataset_checks(getattr(module, name), tmp_path))
+        return {result.name: result.reason for result in results if not result.passed}
+
+    assert failure("Steady") == {}
+    assert "locked" in failure("Locked")[ELSEWHERE]
+    assert "other pixels in another process" in failure("Differing")[ELSEWHERE]
+    assert "exit code 3" in failure("Ending")[ELSEWHERE]
+    del sys.modules["of_processes"]
