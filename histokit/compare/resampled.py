@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.evaluate.frame import Codes, Frame
-from histokit.protocol.scorers import count_metrics, ratio
+from histokit.protocol.metrics import count_metrics, ratio
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.protocol.scorers import Scorer, count_metrics, defined
+from histokit.protocol.metrics import count_metrics
+from histokit.protocol.scorers import Scorer, defined
 from histokit.store import RunRecord, Store
 
 

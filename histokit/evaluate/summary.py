@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.evaluate.frame import Codes, Frame
-from histokit.protocol.scorers import METRICS, class_metrics, defined, ratio, reasons, spread
+from histokit.protocol.metrics import METRICS, class_metrics, ratio
+from histokit.protocol.scorers import defined, reasons, spread
 
 LEVEL = 0.95
 #: Intervals of fewer groups are marked unreliable.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.evaluate.frame import Codes, Frame, Objects
 from histokit.evaluate.summary import draw_weights, interval_document, summarise
-from histokit.protocol.scorers import METRICS, ratio
+from histokit.protocol.metrics import METRICS, ratio
 
 HOWS = ("mean", "median", "vote")
 

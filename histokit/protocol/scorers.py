@@ -1,30 +1,17 @@
-"""Metrics by name, of one set of predictions or of thousands of resamples of it."""
+"""Metrics of one set of predictions, or of thousands of resamples of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.protocol.metrics import AREA, METRICS, Floats, count_metrics, ratio
 
-Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 
-#: The metrics, each higher for better predictions.
-METRICS = (
-    "accuracy",
-    "balanced_accuracy",
-    "roc_auc",
-    "precision_macro",
-    "recall_macro",
-    "f1_macro",
-    "precision_weighted",
-    "recall_weighted",
-    "f1_weighted",
-)
 _CHUNK = 4_000_000
 
 
@@ -41,61 +28,6 @@ def check_metric(name: str) -> str:
             f"There is no metric {name!r}.", next=f"{did_you_mean(name, METRICS)}Use one of {', '.join(METRICS)}."
         )
     return name
-
-
-def ratio(numerator: Any, denominator: Any) -> Floats:
-    """Divide, with NaN where the denominator is zero."""
-    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
-
-
-def class_metrics(confusion: Floats) -> dict[str, Floats]:
-    """Return precision, recall, F1 and support of each class.
-
-    Parameters
-    ----------
-    confusion : (..., K, K) array
-        Counts or weights, true classes in rows.
-
-    Returns
-    -------
-    dict of (..., K) arrays, NaN where undefined.
-    """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    support, predicted = confusion.sum(-1), confusion.sum(-2)
-    return {
-        "precision": ratio(hits, predicted),
-        "recall": ratio(hits, support),
-        "f1": ratio(2 * hits, support + predicted),
-        "support": support,
-    }
-
-
-def count_metrics(confusion: Floats) -> dict[str, Floats]:
-    """Return the metrics that follow from a confusion matrix, as scikit-learn defines them.
-
-    Balanced accuracy is the mean recall of the classes that occur; macro averages go over the classes that
-    occur or are predicted, an undefined precision or recall counting as zero.
-
-    Parameters
-    ----------
-    confusion : (..., K, K) array
-
-    Returns
-    -------
-    dict of (...) arrays, NaN where there are no samples.
-    """
-    each = class_metrics(confusion)
-    support, total = each["support"], confusion.sum((-2, -1))
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).sum(-1)
-    seen = support + confusion.sum(-2) > 0
-    recall = np.nan_to_num(each["recall"])
-    values = {"accuracy": ratio(hits, total), "balanced_accuracy": ratio(recall.sum(-1), (support > 0).sum(-1))}
-    for name in ("precision", "recall", "f1"):
-        filled = np.nan_to_num(each[name])
-        values[f"{name}_macro"] = ratio(filled.sum(-1), seen.sum(-1))
-        values[f"{name}_weighted"] = ratio((filled * support).sum(-1), total)
-    return values
 
 
 class _Ranking:
@@ -173,10 +105,10 @@ class Scorer:
         return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
     def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
-        values = count_metrics(self.confusion(weights)) if set(wanted) - {"roc_auc"} else {}
-        if "roc_auc" in wanted:
+        values = count_metrics(self.confusion(weights)) if set(wanted) - {AREA} else {}
+        if AREA in wanted:
             areas = np.stack(list(self.areas(weights).values()))
-            values["roc_auc"] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
+            values[AREA] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
         return {name: values[name] for name in wanted}
 
     def values(self, metrics: Iterable[str] = METRICS) -> dict[str, float]:

@@ -5,7 +5,8 @@ import pytest
 from sklearn import metrics as sk
 
 from histokit.errors import UsageError
-from histokit.protocol.scorers import METRICS, Scorer, check_metric, class_metrics, reasons
+from histokit.protocol.metrics import METRICS, class_metrics
+from histokit.protocol.scorers import Scorer, check_metric, reasons
 
 
 def make(n, k, seed=0, absent=None):

@@ -1,0 +1,112 @@
+"""The metrics of `--metric` as a table of data, each higher for better predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+def ratio(numerator: Any, denominator: Any) -> Floats:
+    """Divide, with NaN where the denominator is zero."""
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator != 0)
+
+
+class Counts:
+    """What confusion matrices count.
+
+    Parameters
+    ----------
+    confusion : (..., K, K) array
+        Counts or weights, true classes in rows.
+
+    Attributes
+    ----------
+    hits, support, predicted : (..., K) arrays
+        Of each class: right predictions, samples, predictions.
+    precision, recall, f1 : (..., K) arrays
+        NaN where undefined.
+    right, total, classes, either : (...) arrays
+        Right predictions and samples of all classes; how many classes have samples, and samples or predictions.
+    """
+
+    def __init__(self, confusion: Floats):
+        self.hits = np.diagonal(confusion, axis1=-2, axis2=-1)
+        self.support, self.predicted = confusion.sum(-1), confusion.sum(-2)
+        self.right, self.total = self.hits.sum(-1), confusion.sum((-2, -1))
+        self.classes = (self.support > 0).sum(-1)
+        self.either = (self.support + self.predicted > 0).sum(-1)
+
+    @cached_property
+    def precision(self) -> Floats:
+        return ratio(self.hits, self.predicted)
+
+    @cached_property
+    def recall(self) -> Floats:
+        return ratio(self.hits, self.support)
+
+    @cached_property
+    def f1(self) -> Floats:
+        return ratio(2 * self.hits, self.support + self.predicted)
+
+    def macro(self, each: Floats) -> Floats:
+        """Return the mean over the classes that occur or are predicted, of which undefined values count as zero."""
+        return ratio(np.nan_to_num(each).sum(-1), self.either)
+
+    def weighted(self, each: Floats) -> Floats:
+        """Return the mean over classes by their samples, undefined values counting as zero."""
+        return ratio((np.nan_to_num(each) * self.support).sum(-1), self.total)
+
+
+#: The one metric that is of the order of scores, not of counts.
+AREA = "roc_auc"
+
+#: Metric → its value by counts, as scikit-learn defines it; NaN where it is undefined.
+METRICS: dict[str, Callable[[Counts], Floats] | None] = {
+    "accuracy": lambda counts: ratio(counts.right, counts.total),
+    "balanced_accuracy": lambda counts: ratio(np.nan_to_num(counts.recall).sum(-1), counts.classes),
+    AREA: None,
+    "precision_macro": lambda counts: counts.macro(counts.precision),
+    "recall_macro": lambda counts: counts.macro(counts.recall),
+    "f1_macro": lambda counts: counts.macro(counts.f1),
+    "precision_weighted": lambda counts: counts.weighted(counts.precision),
+    "recall_weighted": lambda counts: counts.weighted(counts.recall),
+    "f1_weighted": lambda counts: counts.weighted(counts.f1),
+}
+
+
+def class_metrics(confusion: Floats) -> dict[str, Floats]:
+    """Return precision, recall, F1 and support of each class.
+
+    Parameters
+    ----------
+    confusion : (..., K, K) array
+        Counts or weights, true classes in rows.
+
+    Returns
+    -------
+    dict of (..., K) arrays, NaN where undefined.
+    """
+    counts = Counts(confusion)
+    return {name: getattr(counts, name) for name in ("precision", "recall", "f1", "support")}
+
+
+def count_metrics(confusion: Floats) -> dict[str, Floats]:
+    """Return the metrics that follow from a confusion matrix.
+
+    Parameters
+    ----------
+    confusion : (..., K, K) array
+
+    Returns
+    -------
+    dict of (...) arrays, NaN where there are no samples.
+    """
+    counts = Counts(confusion)
+    return {name: metric(counts) for name, metric in METRICS.items() if metric is not None}
