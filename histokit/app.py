@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import console, interruption, streams
+from histokit.commands import CARE, LOOK, STEPS, Entry
 from histokit.compare import command as compare
 from histokit.errors import ExitCode, HistokitError, UsageError, shortened
 from histokit.evaluate import command as evaluate
@@ -31,45 +32,20 @@ from histokit.train import command as train
 #: What only a path that was given can be the reason of.
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
-STEPS = "The steps"
-LOOK = "Look"
-CARE = "Care"
-
-#: (group, name, function, panel); an empty group is the app itself, an empty name the command of the group's own name.
-COMMANDS: tuple[tuple[str, str, Callable[..., None], str], ...] = (
-    ("", "ingest", ingest.ingest, STEPS),
-    ("", "split", ingest.split, STEPS),
-    ("", "extract", extract.extract, STEPS),
-    ("select", "", select.select, ""),
-    ("select", "compare", select.compare, ""),
-    ("select", "importances", select.importances, ""),
-    ("", "train", train.train, STEPS),
-    ("", "evaluate", evaluate.evaluate, STEPS),
-    ("", "predict", study.predict, STEPS),
-    ("", "predictions", evaluate.predictions, LOOK),
-    ("", "compare", compare.compare, LOOK),
-    ("", "demo", study.demo, LOOK),
-    ("", "export", features.export, LOOK),
-    ("", "import-features", ingest.import_features, STEPS),
-    ("", "doctor", study.doctor, CARE),
-    ("list", "datasets", store.list_datasets, ""),
-    ("list", "samples", store.list_samples, ""),
-    ("list", "splits", store.list_splits, ""),
-    ("list", "features", store.list_features, ""),
-    ("list", "selections", store.list_selections, ""),
-    ("list", "runs", store.list_runs, ""),
-    ("list", "problems", store.list_problems, ""),
-    ("list", "backbones", plugin.list_backbones, ""),
-    ("list", "layers", plugin.list_layers, ""),
-    ("list", "plugins", plugin.list_plugins, ""),
-    ("study", "run", study.study_run, ""),
-    ("study", "plan", study.study_plan, ""),
-    ("plugins", "check", plugin.check, ""),
-    ("store", "verify", store.verify, ""),
-    ("store", "repair", store.repair, ""),
-    ("store", "compact", store.compact, ""),
-    ("store", "gc", store.gc, ""),
+#: The rooms that have commands. What has no place in the order is listed behind what has.
+_ROOMS = (ingest, extract, select, train, evaluate, compare, features, study, store, plugin)
+_ORDER = (
+    *("ingest", "split", "extract", "select", "train", "evaluate", "predict", "predictions", "compare", "demo"),
+    *("export", "import-features", "doctor", "list", "study", "plugins", "store"),
 )
+
+
+def _place(entry: Entry) -> int:
+    name = entry.group or entry.name
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+
+
+COMMANDS = tuple(sorted((entry for room in _ROOMS for entry in room.COMMANDS), key=_place))
 
 GROUPS = {
     "select": ("Find the smallest set of features that does as well.", STEPS),

@@ -10,11 +10,11 @@ from histokit import completion
 from histokit.ranges import LIMITS
 
 
-def _figure(path: str | None) -> str | None:
+def _figure(context: typer.Context, path: str | None) -> str | None:
     """Refuse before the work what could not be written after it."""
-    from histokit.figures import check_figure
+    from histokit.figures import check_figure_of
 
-    check_figure(path)
+    check_figure_of(context.command_path.partition(" ")[2], path)
     return path
 
 

@@ -31,7 +31,7 @@ FLOORS = (
     STEPS,
     ("compare",),
     ("study",),
-    ("bars", "completion"),
+    ("bars", "commands", "completion"),
     ("console", "options"),
     ("arguments",),
     ("help_pages",),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import LOOK, Entry
 from histokit.ranges import LIMITS
 
 
@@ -69,9 +70,9 @@ def compare(
             progress=report,
         )
     if figure:
-        from histokit.figures.ranks import rank_figure as draw
+        from histokit.figures import draw_figure
 
-        console.note(f"Drawn: {draw(found, figure)}")
+        console.note(f"Drawn: {draw_figure('compare', found, figure)}")
     for text in found.notes:
         console.warn(text)
     if console.state.json:
@@ -81,3 +82,7 @@ def compare(
         console.table(columns, rows, None, title=title)
     if found.pairs and not shows_pairs(found):
         console.note(f"{len(found.pairs)} paired differences within datasets are not shown: --json")
+
+
+#: The commands of this room.
+COMMANDS = (Entry("", "compare", compare, LOOK),)

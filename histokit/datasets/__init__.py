@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+from importlib import import_module
+
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.hookspecs import RegisterDataset, hookimpl
+
+#: Name → its class.
+DATASETS = {
+    "folder": "histokit.datasets.folder:Folder",
+    "table": "histokit.datasets.table:Table",
+    "synthetic": "histokit.datasets.synthetic:Synthetic",
+}
 
 
 @hookimpl
 def register_datasets(register: RegisterDataset) -> None:
-    """Register `folder`, `table` and `synthetic`."""
-    register("folder", _folder)
-    register("table", _table)
-    register("synthetic", _synthetic)
+    """Register the built-in datasets; none is imported before it is asked for."""
+    for name, place in DATASETS.items():
+        register(name, partial(_load, place))
 
 
-def _folder() -> type[Dataset]:
-    from histokit.datasets.folder import Folder
-
-    return Folder
-
-
-def _table() -> type[Dataset]:
-    from histokit.datasets.table import Table
-
-    return Table
-
-
-def _synthetic() -> type[Dataset]:
-    from histokit.datasets.synthetic import Synthetic
-
-    return Synthetic
+def _load(place: str) -> type[Dataset]:
+    module, _, name = place.partition(":")
+    found: type[Dataset] = getattr(import_module(module), name)
+    return found

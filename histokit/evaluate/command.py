@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import LOOK, STEPS, Entry
 from histokit.layout import Pieces, Sheet
 from histokit.ranges import LIMITS
 
@@ -47,9 +48,9 @@ def evaluate(
             console.existing_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report
         )
     if figure:
-        from histokit.figures.scores import scores_figure as draw
+        from histokit.figures import draw_figure
 
-        console.note(f"Drawn: {draw(found, figure)}")
+        console.note(f"Drawn: {draw_figure('evaluate', found, figure)}")
     for text in dict.fromkeys(note for evaluation in found for note in evaluation.notes):
         console.warn(text)
     document = {"runs": [evaluation.to_json() for evaluation in found]}
@@ -183,3 +184,10 @@ def _narrow_predictions(rows: list[dict[str, Any]], shown: list[str]) -> list[Sh
 
 def _infinite(value: Any) -> bool:
     return isinstance(value, float) and value in (float("inf"), float("-inf"))
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("", "evaluate", evaluate, STEPS),
+    Entry("", "predictions", predictions, LOOK),
+)

@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.arguments import once
+from histokit.commands import STEPS, Entry
 from histokit.errors import ExitCode
 from histokit.ranges import LIMITS
 
@@ -102,3 +103,7 @@ def extract(
         if len(result.problems) > _SHOWN_PROBLEMS:
             console.warn(f"  … all of them: histokit list problems {dataset}")
         raise typer.Exit(ExitCode.DATA)
+
+
+#: The commands of this room.
+COMMANDS = (Entry("", "extract", extract, STEPS),)

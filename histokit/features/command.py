@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from histokit import console, options
+from histokit.commands import LOOK, Entry
 
 
 def export(
@@ -31,3 +32,7 @@ def export(
     console.note(f"{len(found)} samples × {found.X.shape[1]} features of {found.address}")
     document = {"file": str(path), "dataset": dataset, "address": found.address}
     console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})
+
+
+#: The commands of this room.
+COMMANDS = (Entry("", "export", export, LOOK),)

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
     from histokit.figures.sheet import check_figure
+    from histokit.figures.table import check_figure_of, draw_figure
 else:
     import lazy_loader
 
@@ -15,7 +16,16 @@ else:
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
         "sheet": ["check_figure"],
+        "table": ["check_figure_of", "draw_figure"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
-__all__ = ["check_figure", "curve_figure", "importance_figure", "rank_figure", "scores_figure"]
+__all__ = [
+    "check_figure",
+    "check_figure_of",
+    "curve_figure",
+    "draw_figure",
+    "importance_figure",
+    "rank_figure",
+    "scores_figure",
+]

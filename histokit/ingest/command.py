@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import STEPS, Entry
 from histokit.errors import some
 from histokit.ranges import LIMITS
 
@@ -196,3 +197,11 @@ def split(
     first = parts[0]
     console.note(f"Folds: {len(parts)}; the first trains on {len(first.train)} samples and tests on {len(first.test)}")
     console.emit(name, {**made.header(), "folds": len(parts)})
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("", "ingest", ingest, STEPS),
+    Entry("", "import-features", import_features, STEPS),
+    Entry("", "split", split, STEPS),
+)

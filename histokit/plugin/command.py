@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console
+from histokit.commands import Entry
 from histokit.errors import ExitCode
 from histokit.layout import prose
 
@@ -115,3 +116,12 @@ def check(
     console.table(["", "check", "reason"], rows, {"plugin": name, "passed": passed, "checks": documents})
     if not passed:
         raise typer.Exit(ExitCode.PLUGIN)
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("list", "backbones", list_backbones),
+    Entry("list", "layers", list_layers),
+    Entry("list", "plugins", list_plugins),
+    Entry("plugins", "check", check),
+)

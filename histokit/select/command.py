@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import Entry
 from histokit.layout import Pieces, listed, prose
 from histokit.ranges import LIMITS
 
@@ -76,9 +77,9 @@ def select(
     shown = [[layer["network"], layer["layer"], layer["columns"], layer["kept"]] for layer in layers]
     console.aside(["network", "layer", "columns", "kept"], shown)
     if figure:
-        from histokit.figures.selections import curve_figure
+        from histokit.figures import draw_figure
 
-        curve_figure(record, figure)
+        draw_figure("select", record, figure)
     console.emit(record.id, {**_document(record.to_json()), "layers": layers, **({"figure": figure} if figure else {})})
 
 
@@ -165,9 +166,9 @@ def importances(
     for text in found.notes:
         console.warn(text)
     if figure:
-        from histokit.figures.selections import importance_figure
+        from histokit.figures import draw_figure
 
-        importance_figure(found, figure)
+        draw_figure("select importances", found, figure)
     if console.state.json:
         console.emit([], {**found.to_json(), **({"figure": figure} if figure else {})})
         return
@@ -191,3 +192,11 @@ def _share_names(found: Any) -> list[Any]:
 def _share_row(row: dict[str, Any], *names: str) -> list[Any]:
     figures = ("columns", "share_of_columns", "importance", "std")
     return [*(row[name] for name in (*names, *figures)), *row["bands"]]
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("select", "", select),
+    Entry("select", "compare", compare),
+    Entry("select", "importances", importances),
+)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import Entry
 from histokit.console import named
 from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
@@ -265,3 +266,19 @@ def gc(
     document = {"dry_run": dry_run, "freed": freed, "tables": [care.to_json() for care in changed]}
     console.table(["table", "old versions", "rows", "dropped", "bytes"], rows, document)
     console.note(f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed")
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("list", "datasets", list_datasets),
+    Entry("list", "samples", list_samples),
+    Entry("list", "splits", list_splits),
+    Entry("list", "features", list_features),
+    Entry("list", "selections", list_selections),
+    Entry("list", "runs", list_runs),
+    Entry("list", "problems", list_problems),
+    Entry("store", "verify", verify),
+    Entry("store", "repair", repair),
+    Entry("store", "compact", compact),
+    Entry("store", "gc", gc),
+)

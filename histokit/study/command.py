@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from histokit import completion, console, options
+from histokit.commands import CARE, LOOK, STEPS, Entry
 from histokit.layout import prose
 
 if TYPE_CHECKING:
@@ -163,3 +164,13 @@ def doctor() -> None:
     findings = examine()
     rows = [["ok" if f.ok else "!", f.topic, f.name, prose(f.value)] for f in findings]
     console.table(["", "what", "name", "found"], rows, {"findings": [asdict(f) for f in findings]})
+
+
+#: The commands of this room.
+COMMANDS = (
+    Entry("", "predict", predict, STEPS),
+    Entry("study", "run", study_run),
+    Entry("study", "plan", study_plan),
+    Entry("", "demo", demo, LOOK),
+    Entry("", "doctor", doctor, CARE),
+)

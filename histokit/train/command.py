@@ -8,6 +8,7 @@ import typer
 
 from histokit import console, options
 from histokit.classifiers.table import CLASSIFIERS, on_images
+from histokit.commands import STEPS, Entry
 from histokit.ranges import LIMITS
 
 
@@ -96,3 +97,7 @@ def _mean_score(record: Any) -> float | None:
 
 def _document(record: Any) -> dict[str, Any]:
     return {**console.named("run", record.to_json()), "mean_over_folds": _mean_score(record)}
+
+
+#: The commands of this room.
+COMMANDS = (Entry("", "train", train, STEPS),)
