@@ -28,9 +28,14 @@ def oddity(path: str | os.PathLike[str]) -> str | None:
     None for files and folders, and where nothing can be found.
     """
     try:
-        return _ODD.get(stat.S_IFMT(os.stat(path).st_mode))
+        return oddity_of(os.stat(path))
     except (OSError, ValueError):
         return None
+
+
+def oddity_of(status: os.stat_result) -> str | None:
+    """Return what something is that is neither a file nor a folder."""
+    return _ODD.get(stat.S_IFMT(status.st_mode))
 
 
 def refuse_odd(path: str | os.PathLike[str], error: type[HistokitError] = DataError, *, next: str = "") -> None:

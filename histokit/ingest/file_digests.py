@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +15,20 @@ import pyarrow as pa
 
 from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
-from histokit.files import oddity
-from histokit.plugin import Dataset
+from histokit.files import oddity_of
+from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.guarded import Guarded
+from histokit.reading.chunks import cores
 from histokit.store.records import FILE_SCHEMA
+
+#: Samples whose files tell whether files are large, and from which size in bytes they are.
+_LOOKED_AT = 32
+_LARGE = 256 << 10
+
+#: Disks and memory are busy with so many; samples that are looked at before it is their turn.
+_THREADS = 32
+_AHEAD = 256
 
 
 class FileState(NamedTuple):
@@ -40,6 +54,7 @@ class FileDigests:
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         self.root = dataset.root.resolve()
+        self._within = os.path.join(self.root, "")
         rows = remembered.to_pylist() if remembered is not None else []
         self.remembered = {r["path"]: FileState(r["size"], r["mtime_ns"], r["digest"], r["reason"]) for r in rows}
         self.states: dict[str, FileState] = {}
@@ -48,36 +63,73 @@ class FileDigests:
     def __call__(self, path: str) -> FileState:
         """Return the state of a file, given relative to the root."""
         if path not in self.states:
-            self.states[path] = self._look(path)
+            self._keep(path, self._look(path))
         return self.states[path]
 
+    def _keep(self, path: str, state: FileState) -> None:
+        self.states[path] = state
+        self.read += state.digest is not None and state is not self.remembered.get(path)
+
+    def ahead(self, samples: Iterable[Sample]) -> Iterator[Sample]:
+        """Yield samples whose files are known; large files of those that come next are read by threads meanwhile.
+
+        Reading and digesting a large file leaves the interpreter to others, which that of a small one does not; nor is
+        a plugin's own digest asked for by several threads.
+        """
+        source = iter(samples)
+        first = list(islice(source, _LOOKED_AT))
+        large = _mean_size(self.root, first) >= _LARGE
+        if not large or type(self.dataset).file_digest is not Dataset.file_digest:
+            yield from chain(first, source)
+            return
+        pool = ThreadPoolExecutor(min(_THREADS, cores()), thread_name_prefix="digest")
+        ended = False
+        try:
+            waiting: deque[tuple[Sample, dict[str, Future[FileState]]]] = deque()
+            asked: set[str] = set()
+            for sample in chain(first, source):
+                paths = [path for path in sample.image if path not in self.states and path not in asked]
+                asked.update(paths)
+                waiting.append((sample, {path: pool.submit(self._look, path) for path in paths}))
+                if len(waiting) > _AHEAD:
+                    yield self._known(*waiting.popleft())
+            while waiting:
+                yield self._known(*waiting.popleft())
+            ended = True
+        finally:
+            pool.shutdown(wait=ended, cancel_futures=True)
+
+    def _known(self, sample: Sample, looked: Mapping[str, Future[FileState]]) -> Sample:
+        for path, state in looked.items():
+            self._keep(path, state.result())
+        return sample
+
     def _look(self, path: str) -> FileState:
-        full = self.root / path
+        full = os.path.join(self.root, path)
         try:
             reason = self._leaves_root(full)
             if reason is not None:
                 return FileState(0, 0, None, f"{path} {reason}")
-            status = full.stat()
+            status = os.stat(full)
             # A folder may be what a plugin reads.
-            if odd := oddity(full):
+            if odd := oddity_of(status):
                 return FileState(0, 0, None, f"{path} cannot be read: it is {odd}, no file")
             before = self.remembered.get(path)
             if before and before.digest and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
                 return before
-            self.read += 1
-            digest = self.guarded.file_digest(full)
+            digest = self.guarded.file_digest(Path(full))
             return FileState(status.st_size, status.st_mtime_ns, digest, None)
         except DataError as error:
             return FileState(0, 0, None, error.message)
         except (OSError, ValueError) as error:
             return FileState(0, 0, None, f"{path} cannot be read: {_reason(path, error)}")
 
-    def _leaves_root(self, full: Path) -> str | None:
+    def _leaves_root(self, full: str) -> str | None:
         """Return why a path must not be read; links are followed, but the path as it is written stays in the root."""
-        plain = Path(os.path.normpath(full))
-        if not plain.is_relative_to(self.root):
+        plain = os.path.normpath(full)
+        if not os.path.join(plain, "").startswith(self._within):
             return f"lies outside the dataset's root {self.root}"
-        if ".." in full.parts and os.path.realpath(full) != os.path.realpath(plain):
+        if ".." in full and os.path.realpath(full) != os.path.realpath(plain):
             return "goes up from where a link leads: write where the file is"
         return None
 
@@ -85,6 +137,15 @@ class FileDigests:
         """Return what is known as a table of `FILE_SCHEMA`."""
         rows = [{"path": path, **state._asdict()} for path, state in self.states.items()]
         return pa.Table.from_pylist(rows, schema=FILE_SCHEMA)
+
+
+def _mean_size(root: Path, samples: Sequence[Sample]) -> float:
+    paths = {path for sample in samples for path in sample.image}
+    sizes = []
+    for path in paths:
+        with suppress(OSError, ValueError):
+            sizes.append(os.stat(os.path.join(root, path)).st_size)
+    return sum(sizes) / len(sizes) if sizes else 0.0
 
 
 def _reason(path: str, error: OSError | ValueError) -> str:

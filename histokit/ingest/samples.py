@@ -61,7 +61,7 @@ class SampleTable:
         return pa.Table.from_batches(batches, self.schema)
 
     def _rows(self, name: str) -> Iterator[dict[str, Any]]:
-        for sample in self.guarded.samples():
+        for sample in self.digests.ahead(self.guarded.samples()):
             self._check(sample)
             states = [self.digests(path) for path in sample.image]
             reasons = [state.reason for state in states if state.digest is None]

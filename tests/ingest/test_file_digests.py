@@ -1,0 +1,98 @@
+"""Files are digested once each, by threads where they are large."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from histokit.errors import PluginError
+from histokit.ingest import file_digests
+from histokit.ingest.file_digests import FileDigests
+from histokit.plugin import Dataset, Sample
+from histokit.plugin.digests import digest_file
+
+
+class Files(Dataset):
+    """Two samples of each file, and a file that is not there."""
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield them."""
+        for path in [*sorted(self.root.glob("*.bin")), Path("absent.bin")]:
+            yield Sample(f"{path.name} 1", (path.name,))
+            yield Sample(f"{path.name} 2", (path.name,))
+
+
+class Own(Files):
+    """Has digests of its own."""
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return the name of the thread's digest."""
+        self.threads = {*getattr(self, "threads", ()), threading.current_thread().name}
+        return b"0123456789abcdef"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for number in range(300):
+        (tmp_path / f"{number:03d}.bin").write_bytes(bytes([number % 256]) * (number + 1))
+    return tmp_path
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.MonkeyPatch, large: int) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def seen(path: Path) -> bytes:
+        asked.append((path.name, threading.current_thread().name.partition("_")[0]))
+        return digest_file(path)
+
+    monkeypatch.setattr("histokit.plugin.dataset.digest_file", seen)
+    monkeypatch.setattr(file_digests, "_LARGE", large)
+    dataset = Files(root)
+    digests = FileDigests(dataset, None)
+    found = []
+    for sample in digests.ahead(dataset.samples()):
+        found.append((sample.id, *(digests(path) for path in sample.image)))
+    assert [name for name, _ in found] == [sample.id for sample in dataset.samples()]
+    assert sorted(name for name, _ in asked) == [f"{number:03d}.bin" for number in range(300)]
+    assert {thread for _, thread in asked} == ({"digest"} if large == 0 else {"MainThread"})
+    assert digests.read == 300
+    for number in (0, 255, 299):
+        content = bytes([number % 256]) * (number + 1)
+        state = found[2 * number][1]
+        assert (state.size, state.digest) == (number + 1, hashlib.blake2b(content, digest_size=16).digest())
+    assert "absent.bin cannot be read" in str(found[-1][1].reason)
+    again = FileDigests(dataset, digests.to_table())
+    assert [again(path) for path in digests.states] == list(digests.states.values())
+    assert again.read == 0
+
+
+def test_digests_of_a_plugin_are_asked_for_one_by_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_digests, "_LARGE", 0)
+    dataset = Own(root)
+    digests = FileDigests(dataset, None)
+    for sample in digests.ahead(dataset.samples()):
+        digests(sample.image[0])
+    assert dataset.threads == {"MainThread"}
+
+
+def test_what_a_thread_fails_in_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Any, path: str) -> Any:
+        raise PluginError("no digest", next="Mend it.")
+
+    monkeypatch.setattr(file_digests, "_LARGE", 0)
+    monkeypatch.setattr(FileDigests, "_look", broken)
+    dataset = Files(root)
+    with pytest.raises(PluginError, match="no digest"):
+        list(FileDigests(dataset, None).ahead(dataset.samples()))
+
+
+def test_a_file_of_more_than_one_block(tmp_path: Path) -> None:
+    content = b"0123456789" * 250_000
+    (tmp_path / "large").write_bytes(content)
+    assert digest_file(tmp_path / "large") == hashlib.blake2b(content, digest_size=16).digest()
