@@ -9,7 +9,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -222,17 +222,27 @@ def _invoke(arguments: list[str]) -> None:
     _check_text(arguments)
     app = build_app()
     if "_HISTOKIT_COMPLETE" in os.environ:
-        try:
+        with _exits_as_typer():
             app(arguments, prog_name="histokit")
-        except SystemExit as answered:
-            raise typer.Exit(int(answered.code or 0)) from answered
     # Typer's own main would answer an interruption and a closed pipe in its own way.
     command = typer.main.get_command(app)
-    with command.make_context("histokit", arguments) as context:
+    with _exits_as_typer():
+        # Here --show-completion and --install-completion do their work and exit.
+        made = command.make_context("histokit", arguments)
+    with made as context:
         try:
             command.invoke(context)
         finally:
             _warn_of_broken_plugins()
+
+
+@contextlib.contextmanager
+def _exits_as_typer() -> Iterator[None]:
+    """Let what ends the process in Typer's own code be no bug."""
+    try:
+        yield
+    except SystemExit as answered:
+        raise typer.Exit(int(answered.code or 0)) from answered
 
 
 def _usage(error: Any, as_json: bool) -> int:

@@ -110,7 +110,8 @@ _COLUMNS = (
 
 #: In the order in which they are looked at.
 ATTRIBUTES = (
-    Attribute("name", "a text", is_text),
+    # Of a class that is not registered it is the empty one.
+    Attribute("name", "a text", lambda value: is_text(value) or (type(value) is str and not value)),
     Attribute("version", "a text", is_text),
     Attribute("root", "a pathlib.Path", lambda value: isinstance(value, Path)),
     Attribute("options", "a mapping of names → values that JSON can hold", _are_options),
