@@ -57,6 +57,10 @@ Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help=
 Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]
 Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(metavar="N", **LIMITS["workers"], help="Processes that read; 0: this one does. [default: by need]"),
+]
 BatchSize = Annotated[
     int | None,
     typer.Option(

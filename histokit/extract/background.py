@@ -31,6 +31,8 @@ class BackgroundThread:
                 self._error, self._failed = error, True
             finally:
                 self._todo.task_done()
+                # What it holds is not to stay until there is something else to do.
+                del action
         self._todo.task_done()
 
     @property

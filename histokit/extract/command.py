@@ -10,7 +10,6 @@ from histokit import completion, console, options
 from histokit.arguments import once
 from histokit.commands import STEPS, Entry
 from histokit.errors import ExitCode
-from histokit.ranges import LIMITS
 
 _SHOWN_PROBLEMS = 20
 
@@ -45,12 +44,7 @@ def extract(
     ] = "float32",
     device: options.Device = "auto",
     batch_size: options.BatchSize = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", **LIMITS["workers"], help="Processes that read; 0: this one does. [default: by need]"
-        ),
-    ] = None,
+    workers: options.Workers = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is cached and missing, and how long it will take.")

@@ -36,6 +36,7 @@ def predict(
     ],
     device: options.Device = "auto",
     batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Go on without unreadable samples.")] = False,
     force: options.Force = False,
 ) -> None:
@@ -53,6 +54,7 @@ def predict(
             dataset,
             device=device,
             batch_size=batch_size,
+            workers=workers,
             allow_missing=allow_missing,
             force=force,
             progress=report,

@@ -31,6 +31,7 @@ def predict(
     *,
     device: str = "auto",
     batch_size: int | None = None,
+    workers: int | None = None,
     allow_missing: bool = False,
     force: bool = False,
     progress: Callable[..., None] = lambda *_: None,
@@ -42,7 +43,7 @@ def predict(
     store : FeatureStore or path
     run_id : str
     dataset : str
-    device, batch_size
+    device, batch_size, workers
         As in `extract`.
     allow_missing : bool
         Leave out samples that cannot be read, instead of raising.
@@ -73,11 +74,12 @@ def predict(
     # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
     importlib.import_module("scipy.special")
     remarks: dict[str, None] = {}
+    running = {"device": device, "batch_size": batch_size, "workers": workers}
     for variant in _variants(wanted):
         if variant[0].imported:
             _require_imported(store, run, dataset, variant)
         else:
-            remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, device, batch_size, progress))
+            remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, running, progress))
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
     features = store.features(dataset, address, allow_missing=allow_missing)
     return predict_features(store, run, features, force=force, remarks=list(remarks))
@@ -144,8 +146,7 @@ def _extract_variant(
     store: FeatureStore,
     dataset: str,
     tables: Sequence[FeatureTable],
-    device: str,
-    batch_size: int | None,
+    running: Mapping[str, Any],
     progress: Callable[..., None],
 ) -> tuple[str, ...]:
     """Extract what is missing, and return what is to be known of the images."""
@@ -161,8 +162,7 @@ def _extract_variant(
         preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
         precision=str(spec["precision"]),
         store_dtype=tables[0].dtype,
-        device=device,
-        batch_size=batch_size,
+        **running,
         progress=progress,
     )
     made = {entry["fingerprint"]: entry["table"] for entry in done.tables}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit import cli
 from histokit.errors import DataError, StoreError
 from histokit.features import FeatureStore
 
@@ -82,3 +84,20 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
     notes = histokit.predict(store, run_id, "new").notes
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
+
+
+def test_how_networks_run_is_handed_on(
+    store: FeatureStore, run_id: str, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
+    asked: list[dict[str, Any]] = []
+
+    def seen(*args: Any, **options: Any) -> Any:
+        asked.append(options)
+        return histokit.extract(*args, **options)
+
+    monkeypatch.setattr("histokit.study.predict.extract", seen)
+    command = ["predict", run_id, "p1", "--device", "cpu", "--batch-size", "3", "--workers", "0"]
+    assert cli.run([*command, "--store", str(store.uri)]) == 0
+    (options,) = asked
+    assert (options["device"], options["batch_size"], options["workers"]) == ("cpu", 3, 0)
