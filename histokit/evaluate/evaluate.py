@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, read_frame
 from histokit.evaluate.since import changed_since
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import by_levels, inside_units, parse_by
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.protocol.scorers import check_metric
-from histokit.ranges import check_ranges
 from histokit.store import RunRecord, Store
 
 
@@ -121,36 +120,35 @@ def evaluate(
     """
     store = open_store(store)
     entries = parse_by(by)
-    if metric is not None:
-        check_metric(metric)
-    check_ranges(bootstrap=bootstrap, seed=seed)
+    options = EvaluateOptions.of(locals())
     ids = [runs] if isinstance(runs, str) else list(runs)
     found = []
     for number, run_id in enumerate(ids):
         run = store.run(run_id)
-        found.append(_evaluate_one(store, run, entries, metric, bootstrap, seed))
+        found.append(_evaluate_one(store, run, entries, options))
         if progress is not None:
             progress(number + 1, len(ids), run.id)
     return found
 
 
 def _evaluate_one(
-    store: Store, run: RunRecord, entries: Sequence[tuple[str, str]], metric: str | None, bootstrap: int, seed: int
+    store: Store, run: RunRecord, entries: Sequence[tuple[str, str]], options: EvaluateOptions
 ) -> Evaluation:
     frame = read_frame(store, run)
     levels = [entry for entry in entries if entry[0] in frame.levels]
-    found = by_levels(frame, levels, bootstrap, seed, run.group)
+    resampling = Resampling(options.bootstrap, options.seed, run.group)
+    found = by_levels(frame, levels, resampling)
     for column, how in entries:
         if column not in frame.levels:
             values = _column(store, run, frame, column)
-            found[f"{column}:{how}"] = inside_units(frame, values, column, how, bootstrap, seed, run.group)
-    summary = summarise(frame, bootstrap, seed, run.group)
+            found[f"{column}:{how}"] = inside_units(frame, values, column, how, resampling)
+    summary = summarise(frame, resampling)
     notes = [*frame.notes, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
     by = {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}
-    return Evaluation(run=run.id, **names, metric=metric or run.metric, **summary, by=by, notes=notes)
+    return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes)
 
 
 def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame
 from histokit.protocol.metrics import METRICS, class_metrics, ratio
 from histokit.protocol.scorers import defined, reasons, spread
@@ -18,17 +19,13 @@ ENOUGH_GROUPS = 10
 FOLD_AREA = "roc_auc_fold_mean"
 
 
-def summarise(frame: Frame, bootstrap: int = 0, seed: int = 0, group: str | None = None) -> dict[str, Any]:
+def summarise(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     """Return the metrics of predictions as JSON-serialisable data.
 
     Parameters
     ----------
     frame : Frame
-    bootstrap : int
-        The number of resamples for intervals; none if 0.
-    seed : int
-    group : str, optional
-        What the groups are called.
+    resampling : Resampling
 
     Returns
     -------
@@ -53,7 +50,7 @@ def summarise(frame: Frame, bootstrap: int = 0, seed: int = 0, group: str | None
         "confusion": {"classes": list(frame.classes), "counts": scorer.confusion()[0].astype(int).tolist()},
         "folds": folds,
         "baseline": _baseline(frame),
-        "intervals": intervals(frame, bootstrap, seed, group) if bootstrap else {},
+        "intervals": intervals(frame, resampling) if resampling.resamples else {},
     }
 
 
@@ -105,14 +102,14 @@ def draw_weights(groups: int, resamples: int, seed: int) -> NDArray[np.float64]:
     return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(float)
 
 
-def intervals(frame: Frame, resamples: int, seed: int, group: str | None) -> dict[str, Any]:
+def intervals(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     """Return percentile bootstrap intervals of all metrics, resampling groups."""
     units, grouped = frame.units()
     count = int(units.max()) + 1
-    weights = draw_weights(count, resamples, seed)
+    weights = draw_weights(count, resampling.resamples, resampling.seed)
     values = frame.scorer(units).resample(weights)
     values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
-    return interval_document(values, count, resamples, seed, (group or "group") if grouped else "sample")
+    return interval_document(values, count, resampling, (resampling.group or "group") if grouped else "sample")
 
 
 def fold_mean(frame: Frame, units: Codes, weights: NDArray[np.float64], metric: str) -> NDArray[np.float64]:
@@ -126,15 +123,15 @@ def fold_mean(frame: Frame, units: Codes, weights: NDArray[np.float64], metric: 
 
 
 def interval_document(
-    values: dict[str, NDArray[np.float64]], count: int, resamples: int, seed: int, unit: str
+    values: dict[str, NDArray[np.float64]], count: int, resampling: Resampling, unit: str
 ) -> dict[str, Any]:
     """Return the percentile interval of each metric's resampled values, and how far to trust them."""
     found = {name: percentile_interval(column) if count > 1 else None for name, column in values.items()}
     undefined = {name: int(np.isnan(column).sum()) for name, column in values.items() if np.isnan(column).any()}
     return {
         "level": LEVEL,
-        "resamples": resamples,
-        "seed": seed,
+        "resamples": resampling.resamples,
+        "seed": resampling.seed,
         "unit": unit,
         "groups": count,
         "reliable": count >= ENOUGH_GROUPS,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame, Objects
 from histokit.evaluate.summary import draw_weights, interval_document, summarise
 from histokit.protocol.metrics import METRICS, ratio
@@ -115,9 +116,7 @@ def _shared(values: Objects, rows: list[Codes]) -> Objects:
     return found
 
 
-def by_levels(
-    frame: Frame, entries: Sequence[tuple[str, str]], bootstrap: int, seed: int, group: str | None
-) -> dict[str, Any]:
+def by_levels(frame: Frame, entries: Sequence[tuple[str, str]], resampling: Resampling) -> dict[str, Any]:
     """Aggregate to several levels, each from the one before it, and score each.
 
     Returns
@@ -127,14 +126,12 @@ def by_levels(
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
-        summary = summarise(frame, bootstrap, seed, group)
+        summary = summarise(frame, resampling)
         found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
     return found
 
 
-def inside_units(
-    frame: Frame, values: Objects, column: str, how: str, bootstrap: int, seed: int, group: str | None
-) -> dict[str, Any]:
+def inside_units(frame: Frame, values: Objects, column: str, how: str, resampling: Resampling) -> dict[str, Any]:
     """Return the metrics inside each unit of a column, averaged over the units where they are defined.
 
     Parameters
@@ -180,15 +177,15 @@ def inside_units(
         "undefined_units": {metric: len(names) - len(v) for metric, v in known.items()},
     }
     document["left_out"] = int((~present).sum())
-    if bootstrap:
+    if resampling.resamples:
         groups = _shared(frame.groups, inside)
         nested = all(value is not None for value in groups)
         owner = np.unique(groups.astype(str), return_inverse=True)[1] if nested else np.arange(len(names))
         count = int(owner.max()) + 1
-        drawn = draw_weights(count, bootstrap, seed)[:, owner]
+        drawn = draw_weights(count, resampling.resamples, resampling.seed)[:, owner]
         resampled = {metric: _reduce_weighted(v, drawn, how) for metric, v in table.items()}
         document["intervals"] = interval_document(
-            resampled, count, bootstrap, seed, (group or column) if nested else column
+            resampled, count, resampling, (resampling.group or column) if nested else column
         )
     return document
 

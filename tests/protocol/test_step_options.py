@@ -6,6 +6,8 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from histokit.errors import UsageError
+from histokit.evaluate.evaluate import evaluate
+from histokit.evaluate.evaluate_options import EvaluateOptions
 from histokit.protocol.step_options import PartOf, option
 from histokit.select.select import select
 from histokit.select.select_options import SelectOptions
@@ -16,7 +18,7 @@ from histokit.train.train_options import TrainOptions
 from tests.toy import make_samples, make_store
 
 #: What is no option: on what, and how the call itself goes.
-BESIDE = {"store", "dataset", "features", "force", "progress"}
+BESIDE = {"store", "dataset", "features", "runs", "force", "progress"}
 #: What a record keeps beside the options: what follows from them and the data.
 FOLLOWS = {"positive", "scored"}
 
@@ -27,7 +29,9 @@ def toy(tmp_path):
     return make_store(tmp_path / "store", samples, {"early": X[:, :4], "last": X})
 
 
-@pytest.mark.parametrize(("function", "options"), [(train, TrainOptions), (select, SelectOptions)])
+@pytest.mark.parametrize(
+    ("function", "options"), [(train, TrainOptions), (select, SelectOptions), (evaluate, EvaluateOptions)]
+)
 def test_a_function_takes_the_options_that_are_declared(function, options):
     taken = inspect.signature(function).parameters
     declared = {each.name: each.default for each in fields(options)}
