@@ -17,11 +17,12 @@ Take = Callable[[Sequence[bytes], Mapping[str, npt.NDArray[np.float32]]], None]
 IN_FLIGHT = 4
 
 
-class _Batch(NamedTuple):
-    contents: Sequence[bytes]
-    widths: Mapping[str, int]
-    matrix: Tensor
-    arrived: Any
+class Staged(NamedTuple):
+    """The vectors of a batch in this machine's memory, or on their way into the columns of a matrix there."""
+
+    vectors: Mapping[str, Tensor]
+    matrix: Tensor | None = None
+    arrived: Any = None
 
 
 class InFlight:
@@ -39,19 +40,22 @@ class InFlight:
     def __init__(self, device: torch.device, take: Take):
         self._device = device
         self._take = take
-        self._under_way: deque[_Batch] = deque()
+        self._under_way: deque[tuple[Sequence[bytes], Staged]] = deque()
         self._free: list[Tensor] = []
 
-    def send(self, contents: Sequence[bytes], vectors: Mapping[str, Tensor]) -> None:
-        """Begin to copy the vectors of a batch; hand on those of the batch before so many others."""
+    def stage(self, vectors: Mapping[str, Tensor]) -> Staged:
+        """Begin to copy the vectors of a batch; where memory is short for that, nothing was handed on."""
         if self._device.type == "cpu":
-            self._take(contents, {name: tensor[: len(contents)].numpy() for name, tensor in vectors.items()})
-            return
+            return Staged(vectors)
         joined = torch.cat(list(vectors.values()), dim=1)
         matrix = self._buffer(joined.shape).copy_(joined, non_blocking=True)
-        widths = {name: tensor.shape[1] for name, tensor in vectors.items()}
-        self._under_way.append(_Batch(contents, widths, matrix, self._event()))
-        while len(self._under_way) > IN_FLIGHT:
+        columns = matrix.split([tensor.shape[1] for tensor in vectors.values()], dim=1)
+        return Staged(dict(zip(vectors, columns, strict=True)), matrix, self._event())
+
+    def send(self, contents: Sequence[bytes], staged: Staged) -> None:
+        """Hand on the vectors of a batch once those of so many others are under way behind it."""
+        self._under_way.append((contents, staged))
+        while self._under_way and (staged.matrix is None or len(self._under_way) > IN_FLIGHT):
             self._hand_on()
 
     def finish(self) -> None:
@@ -60,15 +64,12 @@ class InFlight:
             self._hand_on()
 
     def _hand_on(self) -> None:
-        batch = self._under_way.popleft()
-        batch.arrived.synchronize()
-        rows, start = batch.matrix[: len(batch.contents)].numpy(), 0
-        parts = {}
-        for name, width in batch.widths.items():
-            parts[name] = rows[:, start : start + width]
-            start += width
-        self._take(batch.contents, parts)
-        self._free.append(batch.matrix)
+        contents, staged = self._under_way.popleft()
+        if staged.matrix is not None:
+            staged.arrived.synchronize()
+        self._take(contents, {name: tensor[: len(contents)].numpy() for name, tensor in staged.vectors.items()})
+        if staged.matrix is not None:
+            self._free.append(staged.matrix)
 
     def _buffer(self, shape: torch.Size) -> Tensor:
         """Return memory of this machine that the device can write to by itself; what is there is used again."""

@@ -14,6 +14,7 @@ from histokit.extract.in_flight import InFlight
 from histokit.extract.plan import BackbonePlan
 from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
+from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.memory import check_batch, input_shape, machine_memory
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -37,15 +38,18 @@ class _Queue:
         self.contents.extend(contents)
         self._blocks.append(block)
 
-    def take(self, size: int) -> tuple[list[bytes], Tensor]:
-        """Take `size` images, or what there is: the last image is repeated until the batch is full."""
-        contents, self.contents = self.contents[:size], self.contents[size:]
-        joined = self._blocks[0] if len(self._blocks) == 1 else torch.cat(self._blocks)
-        batch, rest = joined[:size], joined[size:]
-        self._blocks = [rest] if len(rest) else []
+    def first(self, size: int) -> Tensor:
+        """Return the first `size` images, or what there is: the last image is repeated until the batch is full."""
+        self._blocks = [torch.cat(self._blocks)] if len(self._blocks) > 1 else self._blocks
+        batch = self._blocks[0][:size]
         # A batch of another number of rows would give other bits.
         missing = size - len(batch)
-        return contents, torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]) if missing else batch
+        return torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]) if missing else batch
+
+    def drop(self, size: int) -> None:
+        """Let go of what `first` returned."""
+        self.contents, rest = self.contents[size:], self._blocks[0][size:]
+        self._blocks = [rest] if len(rest) else []
 
 
 class NetworkWorker:
@@ -83,13 +87,25 @@ class NetworkWorker:
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
         self.network = CutNetwork(backbone, [t.layer for t in plan.open_tables], device, precision)
-        self.notes = GuardedBackbone(backbone).notes()
+        self._notes = GuardedBackbone(backbone).notes()
         for table in plan.open_tables:
             names = self.network.column_names(table.layer)
             if names:
                 table.info["columns"] = names
+        #: Rows of batches where the device had too little memory for those that were chosen.
+        self._fitting: dict[torch.Size, int] = {}
         self._queues: dict[torch.Size, _Queue] = {}
         self._in_flight = InFlight(device, partial(writer.add, plan))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how the network was built and run."""
+        if not self._fitting:
+            return self._notes
+        shape, rows = min(self._fitting.items(), key=lambda item: item[1])
+        inputs = inputs_of((self.batch_size or self.network.batch_size(*shape[1:]), *shape))
+        short = f"the device {self._device} has too little memory for {inputs}: it went on with {rows}"
+        return [*self._notes, f"{short}; --batch-size {rows} fits"]
 
     def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
@@ -106,10 +122,10 @@ class NetworkWorker:
                     self.writer.fail_for(self.plan, content, error.message)
                 continue
             shape = resized.shape[1:]
-            queue, rows = self._queues.setdefault(shape, _Queue()), self._rows(shape)
+            queue = self._queues.setdefault(shape, _Queue())
             queue.put([content for content, _ in members], resized)
-            while len(queue.contents) >= rows:
-                self._run(queue, rows)
+            while len(queue.contents) >= self._rows(shape):
+                self._run(queue, shape)
 
     def _pieces(self, groups: Mapping[_Size, Sequence[_Read]]) -> Iterator[tuple[_Size, Sequence[_Read]]]:
         """Yield images of one size, no more at once than take little memory as inputs."""
@@ -121,24 +137,37 @@ class NetworkWorker:
     def _rows(self, shape: torch.Size) -> int:
         _, height, width = shape
         check_batch(self.batch_size, shape, self._memory, f"the device {self._device}")
-        return self.batch_size or self.network.batch_size(height, width)
+        return self._fitting.get(shape) or self.batch_size or self.network.batch_size(height, width)
 
     def finish(self) -> None:
         """Run the network on what is left, and hand all vectors to the writer."""
         for shape, queue in self._queues.items():
-            if queue.contents:
-                self._run(queue, self._rows(shape))
+            while queue.contents:
+                self._run(queue, shape)
         self._in_flight.finish()
 
-    def _run(self, queue: _Queue, size: int) -> None:
-        contents, batch = queue.take(size)
+    def _run(self, queue: _Queue, shape: torch.Size) -> None:
+        rows = self._rows(shape)
+        contents = queue.contents[:rows]
         try:
-            vectors = self.network.forward(self.transform.normalise(batch))
+            with memory_told(self._device, self.plan.backbone.name, (rows, *shape)):
+                vectors = self.network.forward(self.transform.normalise(queue.first(rows)))
+                staged = self._in_flight.stage(vectors)
         except UsageError as error:
-            if self.transform.preprocess.resize != "none":
+            halved = isinstance(error, BatchTooLargeError) and rows > 2
+            if not halved and self.transform.preprocess.resize != "none":
                 raise
-            # Too small for the network, maybe; images of other sizes go on.
-            for content in contents:
-                self.writer.fail([self.plan], content, error.message)
+            reason = error.message
+        else:
+            queue.drop(rows)
+            self._in_flight.send(contents, staged)
             return
-        self._in_flight.send(contents, vectors)
+        free_memory(self._device)
+        if halved:
+            # Never one row, whose bits are others.
+            self._fitting[shape] = max(2, rows // 2)
+            return
+        # Too small for the network, maybe; images of other sizes go on.
+        queue.drop(rows)
+        for content in contents:
+            self.writer.fail([self.plan], content, reason)

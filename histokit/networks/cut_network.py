@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.failures import first_line, inputs_of, is_out_of_memory, memory_told
 from histokit.networks.folding import fold_batch_norm
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -74,6 +75,18 @@ class CutNetwork:
             self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer))
 
     def _placed(self, network: nn.Module) -> nn.Module:
+        try:
+            return self._moved(network)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UsageError(
+                f"{self._guarded.title} itself does not fit into the memory of the device {self.device}: "
+                f"{first_line(error)}.",
+                next="Use another --device, or --precision bfloat16.",
+            ) from error
+
+    def _moved(self, network: nn.Module) -> nn.Module:
         with self._guarded.caller.call("to()", through=(torch.OutOfMemoryError,)):
             if self.dtype != torch.float32:
                 # Autocast would convert the weights anew in every pass, because they need no gradient.
@@ -131,25 +144,20 @@ class CutNetwork:
 
         Raises
         ------
+        BatchTooLargeError
+            If the device has too little memory for them.
+        PluginError
+            If the network of a plugin fails on any inputs.
         UsageError
-            If the network does not take such inputs, or does not reach a layer.
+            If the network does not take inputs of such a size, or does not reach a layer.
         """
-        self._vectors, self._fired = {}, []
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        reduced = self.dtype != torch.float32
-        try:
-            kind = self.dtype if reduced else torch.bfloat16
-            call = self._guarded.caller.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
-            with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
-                self.network(batch)
-        except _Deepest:
-            pass
-        except _REFUSALS as error:
-            raise UsageError(
-                f"{self._guarded.title} cannot run on {len(batch)} inputs of {' × '.join(map(str, batch.shape[1:]))}: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
-                next="Change --preprocess size=N or resize; where memory is short, --batch-size N.",
-            ) from error
+        with memory_told(self.device, self._guarded.title, batch.shape):
+            try:
+                self._run(batch)
+            except _REFUSALS as error:
+                if is_out_of_memory(error):
+                    raise
+                self._tell(batch.shape, error)
         absent = [layer.name for layer in self.layers if layer.name not in self._vectors]
         if absent:
             raise UsageError(
@@ -161,6 +169,44 @@ class CutNetwork:
             # A module that is used several times counts with its last output.
             self._stop_after = len(self._fired)
         return self._vectors
+
+    def _run(self, batch: Tensor) -> None:
+        self._vectors, self._fired = {}, []
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        reduced = self.dtype != torch.float32
+        try:
+            kind = self.dtype if reduced else torch.bfloat16
+            call = self._guarded.caller.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
+            with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
+                self.network(batch)
+        except _Deepest:
+            pass
+
+    def _tell(self, shape: torch.Size, error: Exception) -> NoReturn:
+        """Raise what is to be told of what a network raised.
+
+        It is the inputs' where zeros in their place fail as well, and zeros of the size that the network declares, or
+        fewer of them, do not; else it is a fault of the network.
+        """
+        refused, declared = not self._runs_on(shape), self._guarded.preprocess()
+        side, advice = declared.size, ""
+        if refused and self._runs_on((shape[0], len(declared.mean), side, side)):
+            advice = "Change --preprocess size=N or resize."
+        elif refused and self._runs_on((2, *shape[1:])):
+            advice = "Give a smaller --batch-size, such as 2."
+        if advice:
+            raise UsageError(
+                f"{self._guarded.title} cannot run on {inputs_of(shape)}: {first_line(error)}.", next=advice
+            ) from error
+        with self._guarded.caller.call("forward()", watched=False):
+            raise error
+
+    def _runs_on(self, shape: Sequence[int]) -> bool:
+        try:
+            self._run(torch.zeros(*shape, device=self.device))
+        except Exception:
+            return False
+        return True
 
     def _check_vectors(self, count: int) -> None:
         """Raise unless each layer gave one vector for each image, of one width, where the network is."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.devices import one_thread
+from histokit.networks.failures import first_line, free_memory, is_out_of_memory
 from histokit.networks.resizing import resized
 from histokit.plugin import Preprocess
 from histokit.plugin.backbone import LARGEST_SIZE
@@ -99,7 +100,27 @@ class Transform:
         ------
         TooLargeError
             If these images would become huge.
+        UsageError
+            If memory is too short for one image alone.
         """
+        try:
+            return self._resized(pixels, mpp)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = first_line(error)
+        free_memory(self.device)
+        if len(pixels) == 1:
+            height, width = pixels[0].shape[:2]
+            raise UsageError(
+                f"An image of {height} × {width} pixels cannot be resized on the device {self.device}: {reason}.",
+                next="Change --preprocess size=N, or use another --device.",
+            )
+        # In pieces, which change no bit of an image.
+        half = len(pixels) // 2
+        return torch.cat([self.resize(piece, mpp) for piece in (pixels[:half], pixels[half:])])
+
+    def _resized(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
         stacked = torch.from_numpy(np.stack(pixels))
         if self.device.type == "cuda":
             # Only from pinned memory does a copy go on while the network runs.
@@ -147,15 +168,7 @@ class Transform:
                 f"resizing would make an image of {width:,} × {height:,} pixels one of {size[1]:,} × {size[0]:,}",
                 next="Change --preprocess resize or target_mpp, or check the micrometres per pixel of the data.",
             )
-        try:
-            return resized(batch, size, self.preprocess.interpolation)
-        except RuntimeError as error:
-            height, width = batch.shape[-2:]
-            raise UsageError(
-                f"{len(batch)} images of {height} × {width} pixels cannot be resized to {size[0]} × {size[1]}: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0]}.",
-                next="Change --preprocess size=N.",
-            ) from error
+        return resized(batch, size, self.preprocess.interpolation)
 
     def normalise(self, batch: Tensor) -> Tensor:
         """Return (n, C, H, W) float32: scaled to 0..1, minus mean, divided by std; one channel is repeated."""

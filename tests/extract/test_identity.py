@@ -156,7 +156,7 @@ def test_an_extraction_that_fails_leaves_no_table(store: FeatureStore, images: P
             raise RuntimeError("not made for this")
 
     broken = changed(build=lambda _self: nn.Sequential(nn.Conv2d(3, 4, 3), Failing()).eval())
-    with installed(broken, (LAYERS[0], Layer("b", "1"))), pytest.raises(UsageError, match="not made for this"):
+    with installed(broken, (LAYERS[0], Layer("b", "1"))), pytest.raises(PluginError, match="not made for this"):
         histokit.extract(store, "d", "mine")
     assert store.feature_tables("d") == []
     assert not list(store.database.names("features."))

@@ -74,7 +74,7 @@ def test_vectors_are_handed_on_in_order_and_their_memory_is_used_again() -> None
         vectors = {"a": torch.full((3, 2), 10.0 * number), "b": torch.arange(12.0).reshape(3, 4) + number}
         contents = [bytes([number, row]) for row in range(count)]
         sent.append((contents, {name: rows[:count].numpy().copy() for name, rows in vectors.items()}))
-        device.send(contents, vectors)
+        device.send(contents, device.stage(vectors))
         assert len(found) == max(0, number + 1 - IN_FLIGHT)
     device.finish()
     assert [contents for contents, _ in found] == [contents for contents, _ in sent]
@@ -87,5 +87,5 @@ def test_vectors_are_handed_on_in_order_and_their_memory_is_used_again() -> None
 def test_vectors_of_a_processor_are_there_at_once() -> None:
     found: list[Any] = []
     device = InFlight(torch.device("cpu"), lambda contents, vectors: found.append((contents, vectors["a"].tolist())))
-    device.send([b"x", b"y"], {"a": torch.tensor([[1.0], [2.0], [2.0]])})
+    device.send([b"x", b"y"], device.stage({"a": torch.tensor([[1.0], [2.0], [2.0]])}))
     assert found == [([b"x", b"y"], [[1.0], [2.0]])]

@@ -115,7 +115,7 @@ def test_a_size_that_no_memory_holds_is_named(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(torch.nn.functional, "interpolate", full)
     with pytest.raises(
-        UsageError, match=r"3 images of 20 × 30 pixels .* resized to 32 × 32: can't .* bytes\."
+        UsageError, match=r"An image of 20 × 30 pixels cannot be resized .*: can't .* bytes\."
     ) as caught:
         transform().resize(photographs(20, 30), None)
     assert "size=N" in caught.value.next

@@ -327,9 +327,11 @@ def test_a_network_that_does_not_run_names_its_plugin_and_prints_to_stderr(image
             capsys,
             BackbonePlugin(type("Refusing", (Tiny,), {"build": forward_of(raising(ValueError("small")))})),
         )
-        == 2
+        == 3
     )
-    assert "tiny of labplugin 0 cannot run on" in last_message(capsys)
+    assert "The backbone 'tiny' of labplugin 0 (labplugin) failed in forward(): ValueError: small" in last_message(
+        capsys
+    )
 
 
 def module_of(**members: Any) -> Callable[..., Any]:
