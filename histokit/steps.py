@@ -5,16 +5,16 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+from histokit.named_objects import named_object
 
 _FUNCTIONS: dict[str, str] = {}
 
 
 def _function(module: str) -> Callable[..., Any]:
-    home, _, name = _FUNCTIONS[module].partition(":")
-    found: Callable[..., Any] = getattr(import_module(home), name)
+    found: Callable[..., Any] = named_object(_FUNCTIONS[module])
     return found
 
 

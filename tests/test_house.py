@@ -19,7 +19,7 @@ STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate")
 
 #: From the ground up; a room, or a module that stands by itself, imports only from itself and from what is below it.
 FLOORS = (
-    ("errors",),
+    ("errors", "named_objects"),
     ("files", "ranges", "streams", "layout", "interruption", "steps"),
     ("plugin",),
     ("datasets", "backbones", "store"),

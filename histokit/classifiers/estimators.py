@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.table import CLASSIFIERS, classifier
 from histokit.errors import DataError
+from histokit.named_objects import named_object
 
 #: Where models of earlier versions look for classes → where these are.
 _MOVED = {
@@ -65,8 +66,7 @@ def fit(
     for key, limit in entry.limits.items():
         if isinstance(arguments.get(key), int):
             arguments[key] = min(arguments[key], sizes[limit])
-    module, _, attribute = entry.estimator.partition(":")
-    estimator = getattr(importlib.import_module(module), attribute)(**arguments)
+    estimator = named_object(entry.estimator)(**arguments)
     with nullcontext() if entry.threaded else _quiet():
         return estimator.fit(X, y)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
 
-from histokit.plugin.dataset import Dataset
+from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterDataset, hookimpl
 
 #: Name → its class.
@@ -20,10 +19,4 @@ DATASETS = {
 def register_datasets(register: RegisterDataset) -> None:
     """Register the built-in datasets; none is imported before it is asked for."""
     for name, place in DATASETS.items():
-        register(name, partial(_load, place))
-
-
-def _load(place: str) -> type[Dataset]:
-    module, _, name = place.partition(":")
-    found: type[Dataset] = getattr(import_module(module), name)
-    return found
+        register(name, partial(named_object, place))

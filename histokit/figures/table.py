@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from histokit.figures.sheet import check_figure
+from histokit.named_objects import named_object
 
 #: Command, name of a figure of what it found, and the function that draws it, given that and a path. ``--figure FILE``
 #: draws the first one of a command; another is asked for by its name, as in ``--figure NAME:FILE``.
@@ -48,7 +48,6 @@ def draw_figure(command: str, found: Any, text: str) -> Path:
     UsageError
         If the file cannot be written.
     """
-    place, path = find_figure(command, text)
-    module, _, function = place.partition(":")
-    drawn: Path = getattr(import_module(module), function)(found, path)
+    function, path = find_figure(command, text)
+    drawn: Path = named_object(function)(found, path)
     return drawn

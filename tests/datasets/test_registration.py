@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from histokit.datasets import DATASETS
 from histokit.datasets.folder import Folder
 from histokit.datasets.synthetic import Synthetic
 from histokit.datasets.table import Table
@@ -24,4 +25,4 @@ def test_registering_imports_no_reader():
         "print(names, [m for m in ('pyarrow', 'PIL', 'histokit.datasets.folder') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['folder', 'table', 'synthetic'] []"
+    assert done.stdout.strip() == f"{list(DATASETS)} []"

@@ -1,0 +1,42 @@
+"""A figure is a row of the table: of which command, by what name, drawn by what."""
+
+from pathlib import Path
+
+import pytest
+
+from histokit.app import COMMANDS
+from histokit.errors import UsageError
+from histokit.figures import check_figure_of, draw_figure, table
+from histokit.named_objects import named_object
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """A second figure of ``evaluate``, which tells what it was given."""
+    monkeypatch.setattr(table, "FIGURES", (*table.FIGURES, ("evaluate", "other", "tests.figures.test_table:tell")))
+
+
+def tell(found, path):
+    return Path(f"{found} {path}")
+
+
+@pytest.mark.parametrize("row", table.FIGURES, ids=lambda row: row[1])
+def test_every_row_is_of_a_command_and_can_be_drawn(row):
+    command, _, function = row
+    assert command in {" ".join(filter(None, (group, name))) for group, name, *_ in COMMANDS}
+    assert callable(named_object(function))
+
+
+def test_the_first_is_drawn_unless_another_is_named(drawn, monkeypatch):
+    assert table.find_figure("evaluate", "a:b.png") == ("histokit.figures.scores:scores_figure", "a:b.png")
+    assert table.find_figure("evaluate", "scores:b.png") == ("histokit.figures.scores:scores_figure", "b.png")
+    assert table.find_figure("compare", "other:b.png")[1] == "other:b.png"
+    assert draw_figure("evaluate", "runs", "other:b.png") == Path("runs b.png")
+
+
+def test_what_cannot_be_written_is_refused_whichever_is_named(drawn, tmp_path):
+    check_figure_of("evaluate", None)
+    check_figure_of("evaluate", f"other:{tmp_path / 'b.png'}")
+    for text in (f"other:{tmp_path / 'no' / 'b.png'}", f"other:{tmp_path / 'b.txt'}"):
+        with pytest.raises(UsageError):
+            check_figure_of("evaluate", text)
