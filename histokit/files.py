@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -144,6 +145,25 @@ def refuse_remote(path: str | os.PathLike[str], what: str) -> None:
             f"{found[1]}://{found[2]} is an address: {what} that are not on this machine are not supported yet.",
             next="Give the path of a local folder or file; copy what lies elsewhere to one first.",
         )
+
+
+def refuse_circle(path: str | os.PathLike[str], *, next: str) -> None:
+    """Raise a `DataError` where a path leads to symbolic links that lead to each other.
+
+    Parameters
+    ----------
+    path : path
+    next : str
+        What to do.
+    """
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"{os.fspath(path)} is a symbolic link that leads in a circle.", next=next) from error
+    except ValueError:
+        # Whoever opens it tells of it.
+        return
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from histokit.errors import DataError, UsageError
 from histokit.features.sample_columns import PROVENANCE_KEY, arrow_columns
 
 SUFFIXES = (".npz", ".h5ad")
+
+#: What libraries raise for files that are none of their kind, cut off or changed.
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RecursionError)
 
 _NPZ = "Give the arrays X (n × d) and sample_ids (n), and if you like labels, column_names and groups."
 
@@ -45,7 +49,7 @@ def read_arrays(path: Path, id: str, notes: list[str]) -> pa.Table:
     """
     try:
         return _read_npz(path, id, notes) if path.suffix.lower() == ".npz" else _read_h5ad(path, id, notes)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, json.JSONDecodeError) as error:
+    except _UNREADABLE as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(f"The file {str(path)!r} cannot be read: {reason}", next="Write it anew.") from error
 
@@ -79,6 +83,9 @@ def note_integers(kind: np.dtype[Any], notes: list[str]) -> None:
 
 
 def _read_npz(path: Path, id: str, notes: list[str]) -> pa.Table:
+    if not zipfile.is_zipfile(path):
+        # NumPy would take a single array, or say how to load a pickle.
+        raise DataError(f"The file {str(path)!r} is no .npz file.", next=_NPZ)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     if "X" not in arrays or "sample_ids" not in arrays:

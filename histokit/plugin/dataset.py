@@ -9,7 +9,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
-from histokit.files import refuse_remote
+from histokit.files import refuse_circle, refuse_remote
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file, digest_json
 from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image, reader_mark
 from histokit.plugin.options import announced_options, convert_options
@@ -166,6 +166,7 @@ class Dataset:
 
     def __init__(self, root: str | Path) -> None:
         refuse_remote(root, "data")
+        refuse_circle(root, next="Mend the link, or give the folder that holds the data.")
         self.root = Path(root)
 
     @classmethod

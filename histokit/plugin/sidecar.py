@@ -50,7 +50,7 @@ def read_object(path: Path) -> dict[str, Any]:
     refuse_odd(path)
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON ({error}).", next="Mend or remove the file.") from error
     if not isinstance(document, dict):
         raise DataError(f"{path} holds no JSON object.", next='Write fields such as {"mean": [0.5, 0.5, 0.5]}.')

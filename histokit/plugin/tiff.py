@@ -226,7 +226,7 @@ def _told_by_tifffile(page: Page) -> tuple[int, int]:
     try:
         told: Any = json.loads(page.description)
         shape, axes = [int(size) for size in told["shape"]], str(told.get("axes", ""))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return 1, 0
     whole = page.size[0] * page.size[1] * page.samples
     count = 1

@@ -160,6 +160,9 @@ def read_toml(path: str | Path) -> tuple[Path, str, dict[str, Any]]:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} is no TOML: {error}.", next=_mend(str(error))) from error
+    except RecursionError as error:
+        what = f"{file} holds lists or tables that are nested too deeply."
+        raise UsageError(what, next="No study needs more than four levels.") from error
 
 
 def _mend(problem: str) -> str:

@@ -97,6 +97,13 @@ def test_study_files(histokit, odd, kind):
         assert f"{path} is a {kind}, no file" in histokit.fails("study", command, path, code=ExitCode.USAGE).err
 
 
+def test_study_files_that_are_nested_deeply(histokit, tmp_path):
+    path = tmp_path / "deep.toml"
+    path.write_text("datasets = " + "[" * 5_000 + "]" * 5_000, encoding="utf-8")
+    for command in ("plan", "run"):
+        assert "nested too deeply" in histokit.fails("study", command, path, code=ExitCode.USAGE).err
+
+
 @pytest.mark.parametrize("kind", ["pipe", "device"])
 def test_what_is_to_be_written(extracted, odd, kind):
     run = extracted.ok("train", "cells", "--features", "tiny/last", "--classifier", "ridge").out.strip()

@@ -76,3 +76,17 @@ def test_paths_that_are_too_long(ingested, images, tmp_path, monkeypatch):
     ingested.fails("extract", "cells", "--backbone", "squeezenet1_1", code=ExitCode.USAGE)
     (tmp_path / "round").symlink_to(tmp_path / "round")
     ingested.fails("list", "datasets", "--store", tmp_path / "round", code=ExitCode.STORE)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "options"),
+    [("folder", []), ("table", ["-o", "table={table}"]), ("synthetic", []), ("crchistophenotypes", [])],
+)
+def test_a_root_that_leads_in_a_circle(histokit, tmp_path, plugin, options):
+    (tmp_path / "images.csv").write_text("image,label\na.png,x\n", encoding="utf-8")
+    (tmp_path / "round").symlink_to(tmp_path / "around")
+    (tmp_path / "around").symlink_to(tmp_path / "round")
+    options = [option.format(table=tmp_path / "images.csv") for option in options]
+    for root in (tmp_path / "round", tmp_path / "round" / "inner"):
+        result = histokit.fails("ingest", plugin, root, "--name", "d", *options, code=ExitCode.DATA)
+        assert f"{root} is a symbolic link that leads in a circle" in result.err

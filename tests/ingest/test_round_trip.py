@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from histokit import cli
 from histokit.errors import DataError, UsageError
 from histokit.evaluate.listing import write_table
 from histokit.features import FeatureStore, export_features
+from histokit.ingest.array_file import read_arrays
 from histokit.ingest.imports import import_features
 from tests.toy import make_store
 
@@ -196,8 +198,36 @@ def test_objects_and_files_without_ids_are_refused(store: FeatureStore, tmp_path
         bring(store, tmp_path / "v.npy")
     assert "no ids" in caught.value.next
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no .npz file"):
         bring(store, tmp_path / "x.npz")
+
+
+def test_files_that_are_no_archives_of_arrays(store: FeatureStore, tmp_path: Path) -> None:
+    file = tmp_path / "v.npz"
+    for content in (b"", b"\0" * 5_000, b"id,a\nx,1\n"):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match="no .npz file") as caught:
+            bring(store, file)
+        assert "sample_ids" in caught.value.next
+    with file.open("wb") as opened:
+        np.save(opened, np.eye(3))
+    with pytest.raises(DataError, match="no .npz file"):
+        bring(store, file)
+
+
+def test_archives_of_arrays_that_changed_on_disk(tmp_path: Path) -> None:
+    file = tmp_path / "v.npz"
+    np.savez_compressed(file, X=np.arange(300.0).reshape(100, 3), sample_ids=np.arange(100).astype(str))
+    whole = file.read_bytes()
+    for place in range(30, len(whole), 7):
+        changed = bytearray(whole)
+        changed[place] ^= 0x10
+        file.write_bytes(bytes(changed))
+        with suppress(DataError):
+            read_arrays(file, "id", [])
+        file.write_bytes(whole[:-place])
+        with pytest.raises(DataError):
+            read_arrays(file, "id", [])
 
 
 def test_small_whole_numbers_are_said(store: FeatureStore, tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_timms_form_may_hold_fields_of_ours_and_a_mark_of_its_encoding(tmp_path)
     assert (found.size, found.resize) == (96, "none")
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", "0.5", '"x"', "null"])
+@pytest.mark.parametrize("text", ["[1]", "{", "[" * 50_000, "0.5", '"x"', "null"])
 def test_broken_files(tmp_path, text):
     (tmp_path / "net.json").write_text(text)
     with pytest.raises(DataError, match=r"net\.json"):
