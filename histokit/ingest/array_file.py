@@ -18,7 +18,7 @@ from histokit.features.sample_columns import PROVENANCE_KEY, arrow_columns
 SUFFIXES = (".npz", ".h5ad")
 
 #: What libraries raise for files that are none of their kind, cut off or changed.
-_UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RecursionError)
+_UNREADABLE = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 _NPZ = "Give the arrays X (n × d) and sample_ids (n), and if you like labels, column_names and groups."
 
@@ -85,7 +85,7 @@ def note_integers(kind: np.dtype[Any], notes: list[str]) -> None:
 def _read_npz(path: Path, id: str, notes: list[str]) -> pa.Table:
     if not zipfile.is_zipfile(path):
         # NumPy would take a single array, or say how to load a pickle.
-        raise DataError(f"The file {str(path)!r} is no .npz file.", next=_NPZ)
+        raise DataError(f"The file {str(path)!r} is no archive of arrays.", next=_NPZ)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     if "X" not in arrays or "sample_ids" not in arrays:

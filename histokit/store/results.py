@@ -79,8 +79,19 @@ class Results:
         """
         found = self.rows(runs, columns)
         for run in runs:
-            self.check(run, found[run.id])
+            try:
+                self.check(run, found[run.id])
+            except StoreError:
+                now = self._done_again(run)
+                if now is None:
+                    raise
+                found.update(self.predictions([now], columns))
         return found
+
+    def _done_again(self, run: RunRecord) -> RunRecord | None:
+        """Return the record that another process has put in the place of one that was read before, if it has."""
+        now = self.find(run.id)
+        return None if now is None or now.key == run.key else now
 
     def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names) -> dict[str, pa.Table]:
         """Return the predictions of runs as they are, whether they are what was written or not."""
@@ -120,6 +131,8 @@ class Results:
         """
         where = f"{_KEY} = {quote(run.key)}"
         found = self.database.read("models", ["data"], where).column("data") if self.database.exists("models") else []
+        if not len(found) and (now := self._done_again(run)):
+            return self.model(now)
         if not len(found):
             raise StoreError(f"The run {run.id} has no model.", next="Train it again with --force.")
         data = bytes(found[0].as_py())

@@ -65,15 +65,26 @@ class SplitTables:
         return split
 
     def write_rows(self, split: Split) -> None:
-        """Write the rows of a split, which are not seen before its header is there."""
+        """Write the rows of a split, which are not seen before its header is there; those that are there stay."""
         table = f"splits.{split.dataset}"
         same = f"split = {quote(split.name)} AND digest = {quote(split.digest)}"
+        there = self.database.count(table, same)
+        # Another process may be reading them, and this one may be killed before it has written them again.
+        if there == len(split.rows) and self._is_whole(split):
+            return
         rows = split.rows.select(SPLIT_SCHEMA.names)
         for position, (column, value) in enumerate({"split": split.name, "digest": split.digest}.items()):
             rows = rows.add_column(position, column, pa.array([value] * len(rows), pa.string()))
-        if self.database.count(table, same):
+        if there:
             self.database.delete(table, same)
         self.database.append(table, rows)
+
+    def _is_whole(self, split: Split) -> bool:
+        try:
+            self.read(split.header())
+        except StoreError:
+            return False
+        return True
 
     def remove_others(self, dataset: str, headers: Iterable[Mapping[str, Any]]) -> None:
         """Remove the rows that belong to no header any more."""

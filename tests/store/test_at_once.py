@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
@@ -14,7 +15,9 @@ import pytest
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.store import Split, Store
+from histokit.store.documents import Documents
 from histokit.store.records import FILE_SCHEMA, split_rows
+from histokit.store.results import Results
 from histokit.store.verify import verify
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store
@@ -69,6 +72,18 @@ def test_a_run_that_is_done_again_takes_its_place_in_one_step(toy: FeatureStore,
     assert [toy.database.count(name) for name in ("runs", "predictions", "models")] == [1, len(rows) - 1, 1]
 
 
+def test_whoever_reads_a_run_while_it_is_done_again_reads_one_of_both(toy: FeatureStore) -> None:
+    run, rows = a_run("abcd1234")
+    toy.save_run(run, rows, b"model")
+    read = toy.run("abcd1234")
+    Store(toy.uri).save_run(run, rows.slice(1), b"other", again=True)
+    assert toy.predictions_of([read])["abcd1234"].drop_columns("run").equals(rows.slice(1).drop_columns("run"))
+    assert Results(Documents(toy.database)).model(read) == b"other"
+    toy.database.delete("predictions", "true")
+    with pytest.raises(StoreError, match="damaged"):
+        toy.predictions_of([toy.run("abcd1234")])
+
+
 def test_of_two_ways_to_make_a_split_one_wins_whole_and_the_other_is_told(toy: FeatureStore) -> None:
     ways = [
         Split(
@@ -93,6 +108,26 @@ def test_of_two_ways_to_make_a_split_one_wins_whole_and_the_other_is_told(toy: F
     )
     assert toy.database.count("splits.toy") == len(won.rows)
     assert verify(toy).ok
+
+
+def test_a_split_that_is_made_again_is_there_all_the_while(toy: FeatureStore, monkeypatch: Any) -> None:
+    rows = split_rows([(0, 0, f"s{i}", "test" if i % 3 else "train") for i in range(60)])
+    split = Split("toy", "s", rows)
+    toy.save_split(split)
+    with monkeypatch.context() as patch:
+        # Killed before it has written.
+        patch.setattr("histokit.store.database.Database.append", lambda *_: 1 / 0)
+        with suppress(ZeroDivisionError):
+            toy.save_split(Split("toy", "s", rows))
+    assert toy.split("toy", "s").rows.equals(rows)
+    where = "split = 's'"
+    twice = toy.database.read("splits.toy", None, where)
+    toy.database.append("splits.toy", twice)
+    toy.save_split(Split("toy", "s", rows))
+    assert toy.database.count("splits.toy", where) == len(rows)
+    toy.database.delete("splits.toy", "id = 's7'")
+    toy.save_split(Split("toy", "s", rows))
+    assert toy.split("toy", "s").rows.equals(rows)
 
 
 def test_of_two_ingestions_of_one_name_one_wins_with_its_splits(toy: FeatureStore) -> None:
