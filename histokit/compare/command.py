@@ -53,22 +53,12 @@ def compare(
     runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
     """
     from histokit.compare.compare import compare as run
+    from histokit.compare.compare_options import CompareOptions
     from histokit.compare.sheets import comparison_sheets, shows_pairs
 
+    asked = {**CompareOptions.among(locals()), "dataset": dataset or []}
     with console.progress("Comparing") as report:
-        found = run(
-            console.existing_store(),
-            runs or [],
-            dataset=dataset or [],
-            where=where,
-            everything=everything,
-            metric=metric,
-            by=by,
-            best_of=best_of,
-            bootstrap=bootstrap,
-            seed=seed,
-            progress=report,
-        )
+        found = run(console.existing_store(), runs or [], **asked, progress=report)
     if figure:
         from histokit.figures import draw_figure
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from histokit.compare.caveats import cell_remarks, column_remarks, leak_remarks, run_remarks
+from histokit.compare.compare_options import CompareOptions
 from histokit.compare.methods import by_run, group_methods, parse_keys, same_twice
 from histokit.compare.paired_differences import pair_differences
 from histokit.compare.ranking import rank_methods
@@ -20,7 +21,6 @@ from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
-from histokit.ranges import check_range
 from histokit.store import RunRecord, Store
 
 
@@ -120,12 +120,10 @@ def compare(
     ------
     UsageError, StoreError, DataError
     """
-    check_range("bootstrap", bootstrap, low=1)
-    check_range("seed", seed)
+    options = CompareOptions.of(locals())
     store = open_store(store)
     named = [runs] if isinstance(runs, str) else list(runs)
-    datasets = [dataset] if isinstance(dataset, str) else list(dataset)
-    records = pick_runs(store, named, datasets, where, everything)
+    records = pick_runs(store, named, options)
     check_enough(records, where)
     facts = describe_runs(store, records)
     scored, notes = score_runs(
@@ -133,8 +131,8 @@ def compare(
         records,
         {entry["run"]: entry for entry in facts},
         _metrics(store, records, metric),
-        bootstrap=bootstrap,
-        seed=seed,
+        bootstrap=options.bootstrap,
+        seed=options.seed,
         unlabelled_too=bool(named),
         progress=progress,
     )

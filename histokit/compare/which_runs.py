@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from histokit.compare.compare_options import CompareOptions
 from histokit.compare.run_facts import Facts, describe_runs
 from histokit.errors import UsageError
 from histokit.store import RunRecord, Store
@@ -17,9 +18,7 @@ from histokit.store.filters import Filter
 _FEW = 4
 
 
-def pick_runs(
-    store: Store, runs: Sequence[str], datasets: Sequence[str], where: str | None, everything: bool
-) -> list[RunRecord]:
+def pick_runs(store: Store, runs: Sequence[str], options: CompareOptions) -> list[RunRecord]:
     """Return the runs that are asked for.
 
     Parameters
@@ -27,12 +26,8 @@ def pick_runs(
     store : Store
     runs : sequence of str
         Ids or their beginnings; all stored runs where empty.
-    datasets : sequence of str
-        Only runs on these.
-    where : str, optional
-        SQL over the facts of runs.
-    everything : bool
-        Needed to take all stored runs.
+    options : CompareOptions
+        Of them `dataset`, `where` and `everything`.
 
     Raises
     ------
@@ -41,7 +36,8 @@ def pick_runs(
     StoreError
         If a run or a dataset is unknown.
     """
-    if not (runs or datasets or where or everything):
+    datasets, where = options.datasets, options.where
+    if not (runs or datasets or where or options.everything):
         raise UsageError(
             "It is not said which runs to compare.",
             next="Give run ids (histokit list runs), --dataset D, --where EXPR or --all.",

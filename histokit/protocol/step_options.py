@@ -50,9 +50,14 @@ class StepOptions:
             object.__setattr__(self, name, check_range(name, getattr(self, name)))
 
     @classmethod
+    def among(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those among the arguments of a function or a command that takes them: its ``locals()``."""
+        return {each.name: given[each.name] for each in fields(cls)}
+
+    @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
         """Return the options among the arguments of a function that takes them: its ``locals()``."""
-        return cls(**{each.name: given[each.name] for each in fields(cls)})
+        return cls(**cls.among(given))
 
     @classmethod
     def names(cls, *parts: PartOf) -> list[str]:

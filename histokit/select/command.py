@@ -50,25 +50,11 @@ def select(
     """
     from histokit.select.provenance import kept_by_layer
     from histokit.select.select import select as run
+    from histokit.select.select_options import SelectOptions
 
+    asked = SelectOptions.among(locals())
     with console.progress("Selecting") as report:
-        record = run(
-            console.open_store(),
-            dataset,
-            features,
-            split=split,
-            method=method,
-            tolerance=tolerance,
-            step=step,
-            inner_folds=inner_folds,
-            seed=seed,
-            metric=metric,
-            target=target,
-            where=where,
-            allow_missing=allow_missing,
-            force=force,
-            progress=report,
-        )
+        record = run(console.open_store(), dataset, features, **asked, force=force, progress=report)
     for text in record.found["notes"]:
         console.warn(text)
     rows = [_row(part) for part in [*record.folds, *([record.kept] if record.kept else [])]]

@@ -56,31 +56,11 @@ def train(
     """
     from histokit.plugin.options import parse_pairs
     from histokit.train.train import train as run
+    from histokit.train.train_options import TrainOptions
 
+    asked = {**TrainOptions.among(locals()), "grid": parse_pairs(grid or [], "--grid")}
     with console.progress("Training") as report:
-        records = run(
-            console.open_store(),
-            dataset,
-            features,
-            classifier,
-            split=split,
-            selection=selection,
-            rfe=rfe,
-            aggregate=aggregate,
-            metric=metric,
-            class_weight=class_weight,
-            target=target,
-            where=where,
-            grid=parse_pairs(grid or [], "--grid"),
-            inner_folds=inner_folds,
-            scale=scale,
-            choose=choose,
-            solver=solver,
-            seed=seed,
-            allow_missing=allow_missing,
-            force=force,
-            progress=report,
-        )
+        records = run(console.open_store(), dataset, features, **asked, force=force, progress=report)
     for text in dict.fromkeys(note for record in records for note in record.notes):
         console.warn(text)
     facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]

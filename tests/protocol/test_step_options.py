@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 
+from histokit.compare.compare import compare
+from histokit.compare.compare_options import CompareOptions
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import evaluate
 from histokit.evaluate.evaluate_options import EvaluateOptions
@@ -30,12 +32,13 @@ def toy(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("function", "options"), [(train, TrainOptions), (select, SelectOptions), (evaluate, EvaluateOptions)]
+    ("function", "options"),
+    [(train, TrainOptions), (select, SelectOptions), (evaluate, EvaluateOptions), (compare, CompareOptions)],
 )
 def test_a_function_takes_the_options_that_are_declared(function, options):
     taken = inspect.signature(function).parameters
     declared = {each.name: each.default for each in fields(options)}
-    assert declared == {name: p.default for name, p in taken.items() if name not in BESIDE}
+    assert declared == {name: p.default for name, p in taken.items() if name not in BESIDE - declared.keys()}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,7 @@ def test_a_function_takes_the_options_that_are_declared(function, options):
         (TrainOptions, {"inner_folds": 1}, "--inner-folds 1 is not"),
         (TrainOptions, {"seed": -1}, "--seed -1 is not"),
         (TrainOptions, {"rfe": True, "selection": "abcd"}, "Both a stored selection"),
+        (CompareOptions, {"bootstrap": 0}, "--bootstrap 0 is not"),
         (SelectOptions, {"tolerance": 2}, "--tolerance 2 is not"),
         (SelectOptions, {"method": "rfee"}, "There is no selection method"),
     ],
