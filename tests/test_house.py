@@ -194,3 +194,13 @@ def test_only_ingesting_makes_datasets() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == what
         }
         assert callers <= {"ingest", "store"}, what
+
+
+def test_a_room_tells_of_its_commands_itself() -> None:
+    wrong = []
+    for path in (path for path in FILES if path.name == "command.py"):
+        body = ast.parse(path.read_text()).body
+        public = {node.name for node in body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+        told = {ast.unparse(node.args[2]) for node in ast.walk(body[-1]) if isinstance(node, ast.Call)}
+        wrong += [f"{name(path)}: {function}" for function in public ^ told]
+    assert not wrong, "\n".join(wrong)

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.datasets.alike import alike_notes
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.addresses import IMAGES
-from histokit.features.images import open_images
 from histokit.plugin.digests import digest_bytes, digest_json
-from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.labelled_features import label_notes, open_labelled
+from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
@@ -156,25 +154,17 @@ def prepare(
     DataError
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
-    target, where = options.target, options.where
+    target = options.target
     chosen = resolve_split(store, dataset, options.split, target=target)
     if target and target == (chosen.group or store.dataset(dataset).group):
         raise UsageError(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
             next="Use another --target, or a --split over another group.",
         )
-    features = _open(store, dataset, address, pixels, outline, options)
-    if not len(features):
-        message = (
-            f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
-        )
-        raise DataError(message, next="Mend --where." if where else f"See: histokit list problems {dataset}")
-    record = features.record
+    features, left_out = open_labelled(store, dataset, address, options, pixels=pixels, outline=outline)
+    record, notes = features.record, list(chosen.params.get("notes", []))
+    notes += [note for note in left_out if note not in notes]
     metric = check_metric(options.metric or record.metric)
-    notes = [*chosen.params.get("notes", []), *_missing(store, features, where)]
-    features = _labelled(features, target, notes)
-    if not (pixels or outline):
-        _check_finite(features)
     if not (record.group or chosen.group or chosen.leaks):
         notes.append(f"{dataset} names no group: samples of one slide, patient or compound may be on both sides")
     for column in dict.fromkeys([record.group, chosen.group]):
@@ -182,7 +172,7 @@ def prepare(
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
-    notes += _label_notes(features, contents, target, chosen.group or record.group)
+    notes += label_notes(features, contents, target, chosen.group or record.group)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
         features, unit_of = _aggregate(features, aggregate, target)
@@ -200,64 +190,6 @@ def prepare(
     problem = Problem(features.X, y, groups, len(classes), positive, metric, options.seed)
     seen = (contents, vectors, unit_of)
     return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
-
-
-def _open(
-    store: FeatureStore,
-    dataset: str,
-    address: str,
-    pixels: bool,
-    outline: bool,
-    options: ExperimentOptions,
-) -> FeatureSet:
-    how: dict[str, Any] = {"where": options.where, "allow_missing": options.allow_missing, "outline": outline}
-    if not pixels:
-        return store.features(dataset, address, **how)
-    if address != IMAGES:
-        raise UsageError(
-            f"This classifier is trained on images, not on the vectors of {address}.",
-            next=f"Use --features {IMAGES}, or another --classifier.",
-        )
-    return open_images(store, dataset, **how)
-
-
-def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
-    total = len(store.samples(features.record.name, ["id"], where))
-    missing = total - len(features)
-    why = "their images cannot be read" if features.address == IMAGES else "their features are missing"
-    return [f"{missing} of {total} samples are left out: {why}"] if missing else []
-
-
-def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> FeatureSet:
-    present = np.array([value is not None for value in features.column(target or "label")], bool)
-    absent = len(present) - int(present.sum())
-    if not absent:
-        return features
-    note = f"{absent} samples without a {f'value of {target!r}' if target else 'label'} are left out"
-    if note not in notes:
-        notes.append(note)
-    return features.where(present)
-
-
-def _label_notes(
-    features: FeatureSet, contents: Mapping[str, bytes], target: str | None, group: str | None
-) -> list[str]:
-    """Say which labels contradict each other, and which labels and groups are nearly equal names."""
-    what, labels = target or "label", features.column(target or "label")
-    notes = conflict_notes(contents, dict(zip(features.sample_ids, labels, strict=True)), what)
-    for name, values in {what: labels, **({group: features.column(group)} if group else {})}.items():
-        notes += alike_notes(name, [value if isinstance(value, str) else None for value in values], name != what)
-    return notes
-
-
-def _check_finite(features: FeatureSet) -> None:
-    bad = ~np.isfinite(features.X).all(axis=1)
-    if bad.any():
-        first = features.sample_ids[int(np.flatnonzero(bad)[0])]
-        raise DataError(
-            f"The features {features.address} of {int(bad.sum())} samples are not finite, such as {first!r}.",
-            next="Leave them out with --where, or extract them again with --precision float32.",
-        )
 
 
 def parse_aggregate(text: str) -> tuple[str, str]:
