@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 
 from histokit.extract.work import Work
 from histokit.extract.worker import NetworkWorker
@@ -60,20 +61,22 @@ def _run(
             contents[image.position] = image.content
             yield image.position, image.sample
 
-    for results in reader.chunks(images()):
-        chunk: list[tuple[bytes, ReadResult]] = []
-        for result in results:
-            content = contents.pop(result.position)
-            reasons: dict[int, str] = {}
-            if result.reason is not None:
-                result = _read_a_twin(reader.files, work, networks, content, result, reasons)
-            if result.reason is not None:
-                writer.fail([network.plan for network in networks], content, result.reason, reasons)
-            else:
-                writer.remark(result.remarks, content)
-                chunk.append((content, result))
-        _push(networks, chunk)
-        progress(work.total - work.left - len(contents), work.total)
+    # Closed at once, whatever happens, so that no process that reads is left.
+    with closing(reader.chunks(images())) as chunks:
+        for results in chunks:
+            chunk: list[tuple[bytes, ReadResult]] = []
+            for result in results:
+                content = contents.pop(result.position)
+                reasons: dict[int, str] = {}
+                if result.reason is not None:
+                    result = _read_a_twin(reader.files, work, networks, content, result, reasons)
+                if result.reason is not None:
+                    writer.fail([network.plan for network in networks], content, result.reason, reasons)
+                else:
+                    writer.remark(result.remarks, content)
+                    chunk.append((content, result))
+            _push(networks, chunk)
+            progress(work.total - work.left - len(contents), work.total)
 
 
 def _read_a_twin(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 
 from histokit.plugin import Sample
@@ -51,7 +51,7 @@ class ChunkReader:
             if workers:
                 self.notes.append("images are read by threads: no other process can open this dataset")
 
-    def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[list[ReadResult]]:
+    def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
         """Yield what was read, in order; pixels last until the next chunk is asked for."""
         source = iter(samples)
         if not self._processes:
@@ -99,7 +99,7 @@ class ChunkReader:
     def _possible(self) -> bool:
         opening = self.files.opening
         elsewhere = opening is not None and known_elsewhere(opening.plugin)
-        return elsewhere and not self.files.outdated and sys.platform != "win32"
+        return elsewhere and not self.files.outdated and bool(sys.executable) and sys.platform != "win32"
 
 
 def cores() -> int:

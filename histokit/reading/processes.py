@@ -70,7 +70,14 @@ class _Reader:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 descriptors = (theirs.fileno(), shared.fileno())
-                words = [sys.executable, "-c", _START, json.dumps(sys.path), *map(str, descriptors), str(size)]
+                words = [
+                    sys.executable,
+                    "-c",
+                    _START,
+                    json.dumps([path for path in sys.path if isinstance(path, str)]),
+                    *map(str, descriptors),
+                    str(size),
+                ]
                 # In a group of its own, Ctrl-C reaches only the process that asks, which ends it.
                 self.process = subprocess.Popen(
                     words, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
@@ -93,7 +100,11 @@ class _Reader:
 
     def cause(self) -> str:
         """Wait until the process has ended, and say how."""
-        code = self.process.wait(_GRACE)
+        try:
+            code = self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return "it closed what it answers through"
         if code >= 0:
             return f"exit code {code}"
         return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"

@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,9 +30,6 @@ from histokit.reading.reader import ReadResult, read_sample
 #: Where in the shared memory is written which sample of a task is being read, as a little-endian number.
 HEADER = 8
 NONE = 0
-
-#: Seconds between two looks whether the other process is still there.
-_LOOK_EVERY = 1.0
 
 #: In place of a task's number, before the reason why the dataset cannot be opened.
 NOT_OPENED = -1
@@ -87,8 +84,10 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
     except HistokitError as error:
         connection.send((NOT_OPENED, error.message))
         return
+    tasks: SimpleQueue[Task] = SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     while True:
-        task: Task = connection.recv()
+        task = tasks.get()
         connection.send((task.number, list(_read(files, task, memory))))
 
 
@@ -132,11 +131,14 @@ def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
     return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
 
 
-def _end_with(parent: int) -> None:
-    """End with the process that asks, also in the middle of a read that hangs."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_EVERY)
-    os._exit(0)
+def _receive(connection: Connection, tasks: SimpleQueue[Task]) -> None:
+    """Take tasks as they come, so that nobody waits to hand them over while an answer is waited for."""
+    try:
+        while True:
+            tasks.put(connection.recv())
+    except (EOFError, OSError):
+        # The process that asks has ended; a read that hangs is not waited for.
+        os._exit(0)
 
 
 def main() -> None:
@@ -146,7 +148,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Standard output carries the result of a command, not what a plugin or a library prints.
     os.dup2(2, 1)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
         serve(Connection(channel), mmap.mmap(shared, size))
     except (EOFError, ConnectionError):

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,8 @@ class Odd(Dataset):
         if what == "hang" and os.getpid() != int((self.root / "pid").read_text()):
             marker.write_text(str(os.getpid()))
             time.sleep(1000)
+        if what.startswith("large") and os.getpid() != int((self.root / "pid").read_text()):
+            return np.full((500, 500, 3), int(sample.id), np.uint8)
         if what == "fail":
             raise ValueError("no such number")
         print("read", sample.id)
@@ -181,6 +185,21 @@ def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, o
     assert sorted(note.partition(" ended ")[2] for note in notes) == [
         f"while it read {name} (exit code 7): another one reads in its place" for name in ("05", "20", "20")
     ]
+
+
+def test_what_is_large_on_both_ways_makes_nobody_wait(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = odd(**{f"n{number}": "large" + "x" * 100_000 for number in range(40)})
+    histokit.ingest(store, "odd", root, name="d")
+    files, samples = opened(store)
+    samples = [replace(sample, metadata={"text": "x" * 100_000}) for sample in samples]
+    monkeypatch.setattr(processes, "_TASK_BYTES", 1000)
+    found = []
+    with closing(ChunkReader(files, 1, False, lambda: 40).chunks(enumerate(samples))) as results:
+        for chunk in results:
+            found += [(each.position, each.pixels.shape, int(each.pixels[0, 0, 0])) for each in chunk]
+    assert found == [(number, (500, 500, 3), number) for number in range(40)]
 
 
 def test_a_killed_process_is_replaced(
