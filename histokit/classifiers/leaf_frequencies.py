@@ -169,7 +169,7 @@ class LeafFrequencySVM(ClassifierMixin, BaseEstimator):
         """Return the windows of all images as rows of one matrix."""
         count, sizes = self.windows_per_image_, (self.w_min, self.w_max)
         # Column after column in memory, as trees read it: several times as fast as row after row.
-        columns = np.empty((SIDE * SIDE * len(X.channels), count * len(X)), np.float32)
+        columns = _matrix(SIDE * SIDE * len(X.channels), count * len(X))
         for number, (pixels, content) in enumerate(zip(X, X.contents, strict=True)):
             height, width, _ = pixels.shape
             boxes = window_boxes(height, width, count, sizes, self.random_state, content)
@@ -185,3 +185,14 @@ class LeafFrequencySVM(ClassifierMixin, BaseEstimator):
         rows = np.repeat(np.arange(images), columns.size // images)
         share = np.full(columns.size, 1 / self.windows_per_image_)
         return sparse.csr_matrix((share, (rows, columns.ravel())), shape=(images, int(nodes[-1])))
+
+
+def _matrix(numbers: int, windows: int) -> NDArray[np.float32]:
+    try:
+        return np.empty((numbers, windows), np.float32)
+    except (MemoryError, ValueError) as error:
+        gigabytes = 4 * numbers * windows / 1e9
+        raise UsageError(
+            f"{windows:,} windows take {gigabytes:,.0f} GB, which this machine has not.",
+            next="Use fewer, such as --grid windows=1000000.",
+        ) from error

@@ -167,6 +167,13 @@ def test_too_few_windows_are_refused(images):
     assert "min_leaf=1" in caught.value.next
 
 
+@pytest.mark.parametrize("windows", [10**14, 10**19])
+def test_windows_beyond_any_memory_are_refused(images, windows):
+    with pytest.raises(UsageError, match=r"windows take [0-9,]+ GB") as caught:
+        LeafFrequencySVM(windows=windows).fit(images[:20], np.arange(20) % 2)
+    assert "--grid windows=" in caught.value.next
+
+
 def test_a_single_class(images):
     (setting,) = make_grid("et-fl")
     machine = fit("et-fl", setting, images[:3], np.ones(3, int))
