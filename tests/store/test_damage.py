@@ -17,6 +17,7 @@ from histokit import cli
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.store import SelectionRecord, Split, Store
+from histokit.store.change_digests import sealed, unsealed
 from histokit.store.commits import LEDGER
 from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA, split_rows
 from histokit.store.repair import DAMAGED, repair
@@ -171,6 +172,18 @@ def test_a_changed_record_is_not_read(toy: FeatureStore) -> None:
     with pytest.raises(StoreError, match=r"record of the table 'runs' \(id 'abcd1234', dataset 'toy'\) is damaged"):
         toy.run("abcd1234")
     assert [(f.table, f.kind) for f in verify(toy).findings] == [("runs", "document")]
+
+
+def test_no_bit_of_a_record_flips_unnoticed() -> None:
+    keys = {"id": "abcd"}
+    text = sealed(keys, '{"n":1}')
+    assert unsealed(keys, text) == '{"n":1}'
+    assert unsealed(keys, '{"n":1}') == '{"n":1}', "as an earlier version wrote it"
+    for place, letter in enumerate(text):
+        for bit in range(7):
+            changed = text[:place] + chr(ord(letter) ^ 1 << bit) + text[place + 1 :]
+            with pytest.raises(ValueError, match="not what was written"):
+                unsealed(keys, changed)
 
 
 def test_a_changed_key_of_a_record_is_noticed(toy: FeatureStore) -> None:
