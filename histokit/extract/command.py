@@ -45,6 +45,9 @@ def extract(
     device: options.Device = "auto",
     batch_size: options.BatchSize = None,
     workers: options.Workers = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Run networks through torch's compiler; makes tables of their own.")
+    ] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is cached and missing, and how long it will take.")
@@ -70,6 +73,7 @@ def extract(
             device=device,
             batch_size=batch_size,
             workers=workers,
+            compile=compile,
             retry=retry,
             dry_run=dry_run,
             progress=report,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from histokit.errors import UsageError
 from histokit.extract.extraction import Extraction
@@ -14,7 +14,7 @@ from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.networks.memory import capped, check_batch, input_shape, machine_memory
-from histokit.networks.requests import as_texts, check_options, preprocess_by_backbone, weights_by_backbone
+from histokit.networks.requests import as_texts, check_options, engine_of, preprocess_by_backbone, weights_by_backbone
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Preprocess
@@ -23,6 +23,9 @@ from histokit.reading.ingested_files import open_files
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 from histokit.store.vectors import store_dtype as known_dtype
+
+if TYPE_CHECKING:
+    from histokit.extract.worker import NetworkWorker
 
 
 def extract(
@@ -38,6 +41,7 @@ def extract(
     device: str = "auto",
     batch_size: int | None = None,
     workers: int | None = None,
+    compile: bool = False,
     retry: bool = False,
     dry_run: bool = False,
     progress: Callable[..., None] = lambda *_: None,
@@ -66,6 +70,8 @@ def extract(
     workers : int, optional
         Processes that read images; 0 reads them in this one. Where not given, threads do as long as they keep up with
         the networks, and processes from then on, as many as there are cores.
+    compile : bool
+        Run networks through torch's compiler, where it can compile them; the vectors go to tables of their own.
     retry : bool
         Try samples again that could not be read before.
     dry_run : bool
@@ -81,30 +87,28 @@ def extract(
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     check_options(precision, device, batch_size, workers)
     known_dtype({"store_dtype": store_dtype})
-    record = store.dataset(dataset)
-    if record.plugin == IMPORT_PLUGIN:
-        raise UsageError(
-            f"The dataset {dataset!r} has no images: it was made from vectors.",
-            next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
-        )
+    record = _with_images(store, dataset)
     samples = Samples(store, record)
     if retry and not dry_run:
         store.forget_problems(dataset)
     known = _known_problems(store, record, samples)
     chosen = [layers] if isinstance(layers, str) else list(layers)
-    plans = []
+    notes: list[str] = []
+    plan = partial(plan_backbone, store, record, samples, known, precision=precision, store_dtype=store_dtype)
+    plans, replan = [], []
     for name, backbone_weights, changes in _requests(names, weights, preprocess):
         resolve = partial(resolve_backbone, store, name, backbone_weights, changes, chosen, keep=not dry_run)
         backbone = resolve()
         check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
-        plan = partial(plan_backbone, store, record, samples, known, precision=precision, store_dtype=store_dtype)
-        plans.append(_planned(backbone, resolve, plan, dry_run))
+        replan.append(partial(_planned, backbone, resolve, plan, dry_run))
+        plans.append(replan[-1](engine_of(backbone, compile, dry_run, notes)))
     computed: dict[str, int] = {}
-    notes = [note for plan in plans for note in plan.notes]
-    if not dry_run and any(plan.open_tables for plan in plans):
-        computed = _compute(store, record, samples, plans, precision, device, batch_size, workers, progress, notes)
+    notes += [note for plan in plans for note in plan.notes]
     if dry_run:
         notes += [note for plan in plans for note in plan.mixed_on(device.partition(":")[0])]
+    elif any(plan.open_tables for plan in plans):
+        how = (precision, device, batch_size, workers)
+        computed = _compute(store, record, samples, plans, replan, *how, progress, notes)
     problems = _known_problems(store, record, samples)
     tables = tuple(
         {**_summary(table, dataset, computed, problems, samples.count), "weights": plan.backbone.weights_used}
@@ -124,15 +128,26 @@ def extract(
     )
 
 
+def _with_images(store: Store, dataset: str) -> DatasetRecord:
+    record = store.dataset(dataset)
+    if record.plugin == IMPORT_PLUGIN:
+        raise UsageError(
+            f"The dataset {dataset!r} has no images: it was made from vectors.",
+            next=f"Bring in more with: histokit import-features {dataset} FILE --name NAME --version V",
+        )
+    return record
+
+
 def _planned(
     backbone: ResolvedBackbone,
     resolve: Callable[..., ResolvedBackbone],
     plan: Callable[..., BackbonePlan],
     dry_run: bool,
+    engine: str,
 ) -> BackbonePlan:
-    found = plan(backbone, copy=not dry_run)
+    found = plan(backbone, engine=engine, copy=not dry_run)
     if found.open_tables and not dry_run and (confirmed := resolve(confirm=True)) != backbone:
-        return plan(confirmed, copy=True)
+        return plan(confirmed, engine=engine, copy=True)
     return found
 
 
@@ -193,7 +208,8 @@ def _compute(
     store: Store,
     record: DatasetRecord,
     samples: Samples,
-    plans: Sequence[BackbonePlan],
+    plans: list[BackbonePlan],
+    replan: Sequence[Callable[[str], BackbonePlan]],
     precision: str,
     device: str,
     batch_size: int | None,
@@ -217,10 +233,12 @@ def _compute(
     ingested = open_files(store, record)
     chosen = choose_device(device)
     writer = Writer(store, record.name)
-    working = [plan for plan in plans if plan.open_tables]
-    notes += [note for plan in working for note in plan.mixed_on(chosen.type)]
     rows = capped(batch_size, record, notes)
-    networks = [NetworkWorker(plan, record.channels, chosen, precision, rows, writer) for plan in working]
+    networks = _started(
+        plans, replan, lambda plan: NetworkWorker(plan, record.channels, chosen, precision, rows, writer), notes
+    )
+    working = [network.plan for network in networks]
+    notes += [note for plan in working for note in plan.mixed_on(chosen.type)]
     samples.settle()
     claims = Claims(store.uri)
     work = Work(store, record.name, samples, working, claims)
@@ -236,6 +254,27 @@ def _compute(
     notes += [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
     notes += claims.notes + read
     return writer.computed
+
+
+def _started(
+    plans: list[BackbonePlan],
+    replan: Sequence[Callable[[str], BackbonePlan]],
+    start: Callable[[BackbonePlan], NetworkWorker],
+    notes: list[str],
+) -> list[NetworkWorker]:
+    """Start the networks of open tables; one that cannot be compiled fills others: its plan is replaced."""
+    from histokit.networks.compiling import NotCompiledError
+
+    networks = []
+    for place, plan in enumerate(plans):
+        try:
+            networks += [start(plan)] if plan.open_tables else []
+        except NotCompiledError as error:
+            notes.append(f"{error.message} Its vectors go to the tables of the network as it is.")
+            plans[place] = plan = replan[place]("torch")
+            plan.check_code()
+            networks += [start(plan)] if plan.open_tables else []
+    return networks
 
 
 def _summary(

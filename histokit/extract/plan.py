@@ -148,6 +148,8 @@ class BackbonePlan:
         What the network was given and did not give back yet, by content.
     pushed, seconds : int, float
         Images that went through it, and its part of the time that all took.
+    engine : str
+        What runs it: ``torch``, or ``inductor``, which is torch's compiler.
     """
 
     backbone: ResolvedBackbone
@@ -155,6 +157,7 @@ class BackbonePlan:
     jobs: dict[bytes, Job] = field(default_factory=dict)
     pushed: int = 0
     seconds: float = 0.0
+    engine: str = "torch"
 
     @property
     def notes(self) -> list[str]:
@@ -229,6 +232,7 @@ def plan_backbone(
     backbone: ResolvedBackbone,
     precision: str,
     store_dtype: str,
+    engine: str,
     copy: bool,
 ) -> BackbonePlan:
     """Find what is missing for a network.
@@ -244,7 +248,7 @@ def plan_backbone(
     tables = []
     for layer in backbone.chosen:
         channels = backbone.preprocess.channels or record.channels
-        spec = backbone.spec(layer, channels, precision, store_dtype)
+        spec = backbone.spec(layer, channels, precision, store_dtype, engine)
         plan = TablePlan(layer, spec, backbone.info(layer), samples.usable.copy())
         address = f"{backbone.name}/{layer.name}"
         same_layer = [t for t in everywhere if t.dataset == record.name and t.address == address]
@@ -262,7 +266,7 @@ def plan_backbone(
             _copy_known(store, record.name, plan, samples, [t for t in everywhere if t.fingerprint == plan.fingerprint])
         plan.open = bool(plan.missing.any())
         tables.append(plan)
-    return BackbonePlan(backbone, tables)
+    return BackbonePlan(backbone, tables, engine=engine)
 
 
 def _copy_known(

@@ -95,4 +95,5 @@ def _key(plan: BackbonePlan, device: str, precision: str) -> str:
     deepest = [max(modules, key=curated.index)] if modules <= set(curated) else sorted(modules)
     size = plan.backbone.preprocess.size
     identity: list[Any] = [plan.backbone.name, deepest, precision, device.partition(":")[0], size]
+    identity += [] if plan.engine == "torch" else [plan.engine]
     return "rate:" + digest_json([*identity, socket.gethostname()]).hex()

@@ -96,6 +96,20 @@ class NetworkWorker:
         self._fitting: dict[torch.Size, int] = {}
         self._queues: dict[torch.Size, _Queue] = {}
         self._in_flight = InFlight(device, partial(writer.add, plan))
+        while plan.engine != "torch" and not self._compiled(torch.Size(input_shape(plan.backbone.preprocess))):
+            free_memory(device)
+
+    def _compiled(self, shape: torch.Size) -> bool:
+        """Compile the network; return whether memory was enough for a batch, or halve it."""
+        rows = self._rows(shape)
+        try:
+            self.network.compile((rows, *shape))
+        except BatchTooLargeError:
+            if rows <= 2:
+                raise
+            self._fitting[shape] = max(2, rows // 2)
+            return False
+        return True
 
     @property
     def notes(self) -> list[str]:

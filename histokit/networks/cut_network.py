@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.failures import first_line, inputs_of, is_out_of_memory, memory_told
 from histokit.networks.folding import fold_batch_norm
@@ -71,8 +72,42 @@ class CutNetwork:
         attention = any(type(module).__name__.endswith("Attention") for module in modules)
         self._kind = "transformer" if attention else "convolutional"
         self._originals = {name: self._placed(module) for name, module in originals.items()}
-        for layer in self.layers:
-            self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer))
+        self._compiled: Callable[[Tensor], dict[str, Tensor]] | None = None
+        self._hooks = [
+            self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer)) for layer in self.layers
+        ]
+
+    def compile(self, shape: Sequence[int]) -> None:
+        """Compile the network for batches of a shape, and see that nothing else comes out.
+
+        Raises
+        ------
+        BatchTooLargeError
+            If the device has too little memory for them; fewer may be tried.
+        NotCompiledError
+            If it cannot be compiled, or gives other vectors than before; it is of no use then.
+        """
+        batch = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        expected = {name: vectors.clone() for name, vectors in self.forward(batch).items()}
+        for hook in self._hooks:
+            hook.remove()
+        taken = {layer.name: (layer.module, self._taken(layer)) for layer in self.layers}
+        name = self._guarded.backbone.name
+        try:
+            self._compiled = compiled(self.network, taken, self.device)
+            with torch.inference_mode():
+                self._run(batch)
+        except Exception as error:
+            raise not_compiled(name, error) from error
+        check_alike(name, self._vectors, expected, self.dtype != torch.float32)
+
+    def _taken(self, layer: Layer) -> Callable[[Any, Any], Tensor]:
+        original = self._originals.get(layer.module)
+
+        def take(inputs: Any, output: Any) -> Tensor:
+            return pool(output if original is None else original(*inputs), layer, self.prefix_tokens)
+
+        return take
 
     def _placed(self, network: nn.Module) -> nn.Module:
         try:
@@ -178,7 +213,10 @@ class CutNetwork:
             kind = self.dtype if reduced else torch.bfloat16
             call = self._guarded.caller.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
             with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
-                self.network(batch)
+                if self._compiled is None:
+                    self.network(batch)
+                else:
+                    self._vectors = self._compiled(batch)
         except _Deepest:
             pass
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.options import parse_pairs
 from histokit.ranges import check_ranges
 
@@ -62,6 +63,18 @@ def as_texts(changes: Mapping[str, object]) -> list[str]:
     """Return preprocessing changes that were given as data in the form of texts."""
     joined = {k: ",".join(map(str, v)) if isinstance(v, tuple | list) else str(v) for k, v in changes.items()}
     return [f"{key}={value}" for key, value in joined.items()]
+
+
+def engine_of(backbone: ResolvedBackbone, compile: bool, dry_run: bool, notes: list[str]) -> str:
+    """Return what runs a network: ``torch``, or ``inductor``, which is torch's compiler; add to the notes."""
+    if not compile:
+        return "torch"
+    if backbone.preprocess.resize == "none":
+        notes.append(f"{backbone.name} takes images of any size, so that it is not compiled.")
+        return "torch"
+    if dry_run:
+        notes.append(f"Whether {backbone.name} can be compiled here is seen when it runs.")
+    return "inductor"
 
 
 def check_options(

@@ -101,11 +101,17 @@ class ResolvedBackbone:
         }
 
     def spec(
-        self, layer: Layer, channels: Sequence[str], precision: str, store_dtype: str = "float32"
+        self,
+        layer: Layer,
+        channels: Sequence[str],
+        precision: str,
+        store_dtype: str = "float32",
+        engine: str = "torch",
     ) -> dict[str, Any]:
         """Return the spec of a feature table: all that its vectors depend on but the image."""
         # Left out at its default, so that the fingerprints of all tables before it stay.
         others: dict[str, Any] = {} if store_dtype == "float32" else {"store_dtype": store_dtype}
+        others |= {} if engine == "torch" else {"engine": engine}
         others |= {} if self.version == "1" else {"version": self.version}
         others |= {"plugin": self.plugin} if self.plugin else {}
         others |= {"arguments": dict(self.arguments)} if self.arguments else {}

@@ -162,6 +162,7 @@ def _extract_variant(
         preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
         precision=str(spec["precision"]),
         store_dtype=tables[0].dtype,
+        compile="engine" in spec,
         **running,
         progress=progress,
     )
