@@ -187,6 +187,7 @@ class _Worker:
         self.outcomes: list[PieceOutcome] = []
         self._pace = StudyPace(plan.pieces)
         self._shared: dict[int, float] = {}
+        self._reached = 0
 
     def work(self) -> None:
         """Do all pieces in order."""
@@ -239,7 +240,9 @@ class _Worker:
             share = done / of if of else 0.0
             left = self._pace.left(self.pieces[before:], pieces, share)
             known = f"; about {duration(left)} left" if isfinite(left) else ""
-            self.progress(before + int(share * pieces), total, f"{title}, {share:.0%}{known}")
+            # A piece that was done together with others begins where they ended.
+            self._reached = max(self._reached, before + int(share * pieces))
+            self.progress(self._reached, total, f"{title}, {share:.0%}{known}")
 
         report(0, 1)
         return report

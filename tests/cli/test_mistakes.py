@@ -24,7 +24,7 @@ FAST = ["--grid", "C=1", "--inner-folds", "2"]
         (["train", "cells", "--featurs", "a/b"], "--features"),
         (["train", "cells", "--features", "tiny"], "tiny"),
         (["train", "cells", "--features", "tiny/last", "--inner-folds", "x"], "valid integer"),
-        (["extract", "cells", "--backbone", "tiny", "--workers", "0"], "--workers"),
+        (["extract", "cells", "--backbone", "tiny", "--workers", "-1"], "--workers"),
         (["extract", "cells", "--backbone", "tiny", "--layers", "lst"], "Did you mean 'last'?"),
         (["extract", "cells", "--backbone", "tiny", "--preprocess", "sise=3"], "Did you mean 'size'"),
         (
