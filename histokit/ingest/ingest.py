@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.datasets.walk import as_text
-from histokit.errors import DataError, HistokitError, UsageError
+from histokit.errors import DataError, HistokitError, StoreError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.dataset_record import alike_in, check_name, make_record
 from histokit.ingest.file_digests import FileDigests
@@ -22,6 +22,7 @@ from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
 from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
+from histokit.store.commits import NewerFormatError
 from histokit.store.records import split_rows
 
 
@@ -109,7 +110,17 @@ def _known_files(store: Store, name: str, dataset: Dataset) -> pa.Table | None:
     now = (dataset.name, dataset.version, str(dataset.root))
     if before is None or (before.plugin, before.plugin_version, before.root) != now:
         return None
-    return store.files(name)
+    return _remembered(store, name)
+
+
+def _remembered(store: Store, name: str) -> pa.Table | None:
+    """Return the files of an earlier ingestion; none where they are damaged, for they only save reading."""
+    try:
+        return store.files(name)
+    except NewerFormatError:
+        raise
+    except StoreError:
+        return None
 
 
 def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
@@ -131,7 +142,7 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
         return False
     dataset.state = before.state
     try:
-        found = SampleTable(dataset, FileDigests(dataset, store.files(name))).collect(name, lambda *_: None)
+        found = SampleTable(dataset, FileDigests(dataset, _remembered(store, name))).collect(name, lambda *_: None)
     except HistokitError:
         return False
     stored = store.samples(name, found.column_names)

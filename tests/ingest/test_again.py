@@ -19,6 +19,7 @@ from histokit.features import FeatureStore
 from histokit.ingest.imports import import_features
 from histokit.plugin import Dataset, Sample
 from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.verify import verify
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -50,6 +51,20 @@ def test_data_that_moved_are_found_again(store: FeatureStore, images: Path) -> N
     ingest(store, moved)
     assert extract(store) == []
     assert len(store.features("d", "tiny/last")) == 24
+
+
+@pytest.mark.parametrize("lost", ["data", "_versions", ""])
+def test_what_was_known_of_files_is_made_again_where_it_is_damaged(
+    store: FeatureStore, images: Path, lost: str
+) -> None:
+    ingest(store, images)
+    before = store.files("d")
+    shutil.rmtree(store.uri / "files.d.lance" / lost)
+    again = histokit.open_store(store.uri)
+    assert not verify(again).ok
+    ingest(again, images)
+    assert again.files("d").equals(before)
+    assert verify(again).ok
 
 
 @pytest.mark.usefixtures("tiny")
