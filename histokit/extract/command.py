@@ -48,6 +48,10 @@ def extract(
     compile: Annotated[
         bool, typer.Option("--compile", help="Run networks through torch's compiler; makes tables of their own.")
     ] = False,
+    engine: Annotated[
+        str,
+        typer.Option(metavar="torch|openvino", help="What runs networks; openvino is for processors."),
+    ] = "torch",
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is cached and missing, and how long it will take.")
@@ -74,6 +78,7 @@ def extract(
             batch_size=batch_size,
             workers=workers,
             compile=compile,
+            engine=engine,
             retry=retry,
             dry_run=dry_run,
             progress=report,

@@ -14,7 +14,14 @@ from histokit.extract.rates import estimate, remember_rates
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.networks.memory import capped, check_batch, input_shape, machine_memory
-from histokit.networks.requests import as_texts, check_options, engine_of, preprocess_by_backbone, weights_by_backbone
+from histokit.networks.requests import (
+    as_texts,
+    asked_engine,
+    check_options,
+    engine_of,
+    preprocess_by_backbone,
+    weights_by_backbone,
+)
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Preprocess
@@ -42,6 +49,7 @@ def extract(
     batch_size: int | None = None,
     workers: int | None = None,
     compile: bool = False,
+    engine: str = "torch",
     retry: bool = False,
     dry_run: bool = False,
     progress: Callable[..., None] = lambda *_: None,
@@ -72,6 +80,8 @@ def extract(
         the networks, and processes from then on, as many as there are cores.
     compile : bool
         Run networks through torch's compiler, where it can compile them; the vectors go to tables of their own.
+    engine : str
+        ``torch``, or ``openvino`` on processors; the vectors go to tables of their own.
     retry : bool
         Try samples again that could not be read before.
     dry_run : bool
@@ -86,6 +96,7 @@ def extract(
     store, started = open_store(store), time.monotonic()
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     check_options(precision, device, batch_size, workers)
+    engine, device = asked_engine(engine, compile, precision, device)
     known_dtype({"store_dtype": store_dtype})
     record = _with_images(store, dataset)
     samples = Samples(store, record)
@@ -101,7 +112,7 @@ def extract(
         backbone = resolve()
         check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
         replan.append(partial(_planned, backbone, resolve, plan, dry_run))
-        plans.append(replan[-1](engine_of(backbone, compile, dry_run, notes)))
+        plans.append(replan[-1](engine_of(backbone, engine, dry_run, notes)))
     computed: dict[str, int] = {}
     notes += [note for plan in plans for note in plan.notes]
     if dry_run:

@@ -149,7 +149,7 @@ class BackbonePlan:
     pushed, seconds : int, float
         Images that went through it, and its part of the time that all took.
     engine : str
-        What runs it: ``torch``, or ``inductor``, which is torch's compiler.
+        What runs it: ``torch``; ``inductor``, which is torch's compiler; or ``openvino``.
     """
 
     backbone: ResolvedBackbone

@@ -103,7 +103,7 @@ class NetworkWorker:
         """Compile the network; return whether memory was enough for a batch, or halve it."""
         rows = self._rows(shape)
         try:
-            self.network.compile((rows, *shape))
+            self.network.compile((rows, *shape), self.plan.engine)
         except BatchTooLargeError:
             if rows <= 2:
                 raise

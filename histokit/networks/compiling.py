@@ -24,7 +24,7 @@ class NotCompiledError(UsageError):
     """A network that cannot be compiled on this machine, or not to the same vectors."""
 
 
-class _Vectors(nn.Module):
+class CutVectors(nn.Module):
     """Runs a network as a function from inputs to vectors, in whose graph what gives no vector is left out.
 
     Parameters
@@ -71,11 +71,11 @@ def compiled(
     """
     # Weights that are laid out anew once take twice the memory, which GPUs need for larger batches.
     options: dict[str, Any] = {"freezing": True} if device.type == "cpu" else {}
-    with _quiet():
-        function = torch.compile(_Vectors(network, taken), fullgraph=True, dynamic=False, options=options or None)
+    with quiet():
+        function = torch.compile(CutVectors(network, taken), fullgraph=True, dynamic=False, options=options or None)
 
     def run(batch: Tensor) -> dict[str, Tensor]:
-        with _quiet():
+        with quiet():
             found: dict[str, Tensor] = function(batch)
         return found
 
@@ -100,11 +100,11 @@ def check_alike(name: str, vectors: Mapping[str, Tensor], expected: Mapping[str,
 def not_compiled(name: str, why: BaseException | str) -> NotCompiledError:
     """Return what is raised of a network that cannot be compiled."""
     reason = why if isinstance(why, str) else first_line(why)
-    return NotCompiledError(f"{name} cannot be compiled here: {reason}.", next="Leave out --compile.")
+    return NotCompiledError(f"{name} cannot be compiled here: {reason}.", next="Leave out --compile or --engine.")
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep from the user what the compiler says of itself."""
     log = logging.getLogger("torch")
     before = log.level

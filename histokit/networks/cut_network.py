@@ -16,6 +16,7 @@ from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.failures import first_line, inputs_of, is_out_of_memory, memory_told
 from histokit.networks.folding import fold_batch_norm
+from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
@@ -77,7 +78,7 @@ class CutNetwork:
             self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer)) for layer in self.layers
         ]
 
-    def compile(self, shape: Sequence[int]) -> None:
+    def compile(self, shape: Sequence[int], engine: str = "inductor") -> None:
         """Compile the network for batches of a shape, and see that nothing else comes out.
 
         Raises
@@ -94,7 +95,10 @@ class CutNetwork:
         taken = {layer.name: (layer.module, self._taken(layer)) for layer in self.layers}
         name = self._guarded.backbone.name
         try:
-            self._compiled = compiled(self.network, taken, self.device)
+            if engine == "openvino":
+                self._compiled = converted(self.network, taken)
+            else:
+                self._compiled = compiled(self.network, taken, self.device)
             with torch.inference_mode():
                 self._run(batch)
         except Exception as error:

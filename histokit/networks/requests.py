@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.resolved import ResolvedBackbone
@@ -11,6 +12,7 @@ from histokit.ranges import check_ranges
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
+ENGINES = ("torch", "openvino")
 _FOR_ALL = ("pretrained", "random")
 
 
@@ -65,16 +67,43 @@ def as_texts(changes: Mapping[str, object]) -> list[str]:
     return [f"{key}={value}" for key, value in joined.items()]
 
 
-def engine_of(backbone: ResolvedBackbone, compile: bool, dry_run: bool, notes: list[str]) -> str:
-    """Return what runs a network: ``torch``, or ``inductor``, which is torch's compiler; add to the notes."""
-    if not compile:
-        return "torch"
+def asked_engine(engine: str, compile: bool, precision: str, device: str) -> tuple[str, str]:
+    """Return what is to run networks (``torch``, ``inductor`` for torch's compiler, ``openvino``), and the device.
+
+    Raises
+    ------
+    UsageError
+        If it cannot run them so.
+    """
+    if engine not in ENGINES:
+        hint = did_you_mean(engine, ENGINES)
+        raise UsageError(f"There is no engine {engine!r} for networks.", next=f"{hint}Use one of {', '.join(ENGINES)}.")
+    if engine == "torch":
+        return "inductor" if compile else engine, device
+    what = "--compile" if compile else f"--precision {precision}" if precision != "float32" else f"--device {device}"
+    if compile or precision != "float32" or device not in ("auto", "cpu"):
+        raise UsageError(
+            f"The engine {engine} runs networks on processors at float32: it does not go with {what}.",
+            next=f"Leave out {what}, or --engine {engine}.",
+        )
+    if find_spec(engine) is None:
+        raise UsageError(
+            f"The engine {engine} is not installed.",
+            next=f"Install it from the checkout, with: pip install '.[{engine}]'",
+        )
+    return engine, "cpu"
+
+
+def engine_of(backbone: ResolvedBackbone, asked: str, dry_run: bool, notes: list[str]) -> str:
+    """Return what runs a network, of what was asked for; add to the notes."""
+    if asked == "torch":
+        return asked
     if backbone.preprocess.resize == "none":
         notes.append(f"{backbone.name} takes images of any size, so that it is not compiled.")
         return "torch"
     if dry_run:
         notes.append(f"Whether {backbone.name} can be compiled here is seen when it runs.")
-    return "inductor"
+    return asked
 
 
 def check_options(

@@ -114,7 +114,8 @@ def _options(table: FeatureTable) -> list[str]:
     for option, field in (("--precision", "precision"), ("--store-dtype", "store_dtype")):
         if table.spec.get(field, "float32") != "float32":
             found += [option, str(table.spec[field])]
-    return found + ["--compile"] * ("engine" in table.spec)
+    engines = {"inductor": ["--compile"], "openvino": ["--engine", "openvino"]}
+    return found + engines.get(str(table.spec.get("engine")), [])
 
 
 def _preprocess_request(table: FeatureTable) -> Mapping[str, str]:

@@ -162,7 +162,8 @@ def _extract_variant(
         preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
         precision=str(spec["precision"]),
         store_dtype=tables[0].dtype,
-        compile="engine" in spec,
+        compile=spec.get("engine") == "inductor",
+        engine="openvino" if spec.get("engine") == "openvino" else "torch",
         **running,
         progress=progress,
     )
