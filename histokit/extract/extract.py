@@ -230,9 +230,9 @@ def _compute(
 ) -> dict[str, int]:
     """Fill the open tables; return how many vectors are new in each, and add to the notes."""
     # Here and not above, so that a cached run imports no torch.
+    from histokit.extract.claimed_work import Work
     from histokit.extract.claims import Claims
-    from histokit.extract.feed import run_workers
-    from histokit.extract.work import Work
+    from histokit.extract.image_feed import run_workers
     from histokit.extract.worker import NetworkWorker
     from histokit.extract.writer import Writer
     from histokit.networks.devices import choose_device

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.extract.lookup import Lookup, Positions
+from histokit.extract.digest_positions import Lookup, Positions
 from histokit.plugin import Sample
 from histokit.reading.reader import rebuild_sample
 from histokit.store import DatasetRecord, Store

@@ -12,8 +12,8 @@ import pytest
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit.extract import claimed_work
 from histokit.extract import claims as module
-from histokit.extract import work
 from histokit.extract.claims import Claims
 from histokit.features import FeatureStore
 from histokit.store.vectors import insert_vectors
@@ -85,8 +85,8 @@ def test_a_claim_shuts_others_out_until_it_is_released_or_its_holder_dies(store:
 @pytest.fixture
 def table(store: FeatureStore, images: Path, tiny: TinyPlugin, monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of the table that an extraction of 24 samples, three in a unit, will fill."""
-    monkeypatch.setattr(work, "UNIT", 3)
-    monkeypatch.setattr("histokit.extract.feed._LOOK_EVERY", 0.01)
+    monkeypatch.setattr(claimed_work, "UNIT", 3)
+    monkeypatch.setattr("histokit.extract.image_feed._LOOK_EVERY", 0.01)
     histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
     made = histokit.extract(store, "d", "tiny", layers="last", batch_size=4).tables[0]["table"]
     store.database.drop(made)
@@ -172,7 +172,7 @@ _RUN = """
 import sys, time
 from pathlib import Path
 import histokit
-from histokit.extract import work
+from histokit.extract import claimed_work
 from histokit.networks.cut_network import CutNetwork
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
@@ -181,9 +181,9 @@ sys.path.insert(0, sys.argv[2])
 from tiny_plugin import TinyPlugin
 
 uri, me, layers = Path(sys.argv[1]), sys.argv[3], sys.argv[4].split(",")
-work.UNIT = 6
+claimed_work.UNIT = 6
 seen = []
-add, forward, run = Writer.add, CutNetwork.forward, work.Work.images
+add, forward, run = Writer.add, CutNetwork.forward, claimed_work.Work.images
 Writer.add = lambda s, p, contents, v: (seen.append(len(contents)), add(s, p, contents, v))
 CutNetwork.forward = lambda s, batch: (time.sleep(0.02), forward(s, batch))[1]
 
@@ -194,7 +194,7 @@ def together(self):
         time.sleep(0.01)
     return run(self)
 
-work.Work.images = together
+claimed_work.Work.images = together
 with added_plugin(TinyPlugin(), "tinyplugin"):
     done = histokit.extract(histokit.open_store(uri), "d", "tiny", layers=layers, batch_size=4, workers=1)
 assert all(t["cached"] + t["computed"] == 240 and t["missing"] == 0 for t in done.tables), done.tables

@@ -14,10 +14,10 @@ import pytest
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit.extract.claimed_work import Work
 from histokit.extract.claims import Claims
 from histokit.extract.plan import plan_backbone
 from histokit.extract.samples import Samples
-from histokit.extract.work import Work
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.networks.resolve import resolve_backbone
@@ -49,7 +49,9 @@ def peak(store: FeatureStore, count: int) -> int:
         for expected in (count, 0):
             samples = Samples(store, store.dataset("d"))
             backbone = resolve_backbone(store, "tiny", "pretrained", {}, ["0", "3"])
-            plan = plan_backbone(store, store.dataset("d"), samples, [], backbone, "float32", "float32", copy=True)
+            plan = plan_backbone(
+                store, store.dataset("d"), samples, [], backbone, "float32", "float32", "torch", copy=True
+            )
             assert [int(table.missing.sum()) for table in plan.tables] == [expected] * 2
             samples.settle()
             writer = Writer(store, "d")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 
-from histokit.extract.work import Work
+from histokit.extract.claimed_work import Work
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
 from histokit.plugin import Sample
