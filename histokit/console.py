@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from histokit import bars, interruption
-from histokit.errors import some
+from histokit.errors import StoreError, some
 from histokit.layout import Pieces, Sheet, fits, table_lines, wrapped
 from histokit.streams import is_screen, printable, width, write
 
@@ -99,6 +99,40 @@ def table(
         print_json(document)
         return
     _print_table(Sheet(title or "", list(columns), [list(row) for row in rows]), "stdout", narrow)
+
+
+class Listing:
+    """A list of what can be read in a store, which fails in the end where something of it cannot.
+
+    What is lost must not look like what was never there.
+    """
+
+    def __init__(self) -> None:
+        self.lost: dict[str, StoreError] = {}
+
+    def miss(self, error: StoreError) -> None:
+        """Take note of what cannot be read; the rest is listed all the same."""
+        self.lost.setdefault(error.message, error)
+
+    def show(
+        self, columns: Sequence[Any], rows: Sequence[Sequence[Any]], document: dict[str, Any], empty: str | None
+    ) -> None:
+        """Print the table; raise where it is not all, with ``--json`` instead of printing.
+
+        Raises
+        ------
+        StoreError
+        """
+        if not self.lost:
+            table(columns, rows, document, empty=empty)
+            return
+        if rows and not state.json:
+            table(columns, rows, document)
+        first, *others = self.lost.values()
+        for error in others:
+            warn(f"{error.message} {error.next}")
+        lost = [error.to_json() for error in self.lost.values()]
+        raise StoreError(first.message, next=first.next, details={**document, "lost": lost}) from first
 
 
 def aside(columns: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:

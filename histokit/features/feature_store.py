@@ -16,7 +16,7 @@ from histokit.store import Store
 from histokit.store.commits import Made
 from histokit.store.findings import make_again
 from histokit.store.records import REMARK_STAGE
-from histokit.store.tables import REPAIR
+from histokit.store.tables import again_or_without
 from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 
 DEFAULT_URI = "histokit-store"
@@ -95,7 +95,7 @@ class FeatureStore(Store):
             if lost.address.rpartition("/")[0] == backbone:
                 raise StoreError(
                     f"The features {lost.address} of {dataset!r} were in the store, and are gone.",
-                    next=f"Make them again: {lost.again}; or go on without them, after: {REPAIR}",
+                    next=again_or_without(lost.again),
                 )
 
     def lost_features(self, dataset: str) -> list[Made]:

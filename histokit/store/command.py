@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import Entry
-from histokit.console import named
+from histokit.console import Listing, named
 from histokit.errors import ExitCode, StoreError
 from histokit.layout import listed, prose
 from histokit.ranges import LIMITS
@@ -23,62 +24,53 @@ _Dataset = Annotated[
 def list_datasets() -> None:
     """List the datasets: samples, classes, groups."""
     store = console.existing_store()
+    listing = Listing()
     documents, rows = [], []
     for record in store.datasets():
-        groups = _group_count(store, record.name, record.group)
+        groups = _group_count(store, record.name, record.group, listing)
         documents.append({**record.to_json(), "groups": groups})
         classes = listed((f"{label or 'no label'} {n}" for label, n in record.labels.items()), what="classes")
         rows.append([record.name, record.plugin, record.count, classes, record.group, groups, record.root])
     columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root"]
     empty = f"No datasets in the store {store.uri}. Make one with: histokit ingest PLUGIN ROOT --name NAME"
-    console.table(columns, rows, {"datasets": documents}, empty=empty)
+    listing.show(columns, rows, {"datasets": documents}, empty)
 
 
-def _group_count(store: Any, dataset: str, group: str | None) -> int | None:
+def _group_count(store: Any, dataset: str, group: str | None, listing: Listing) -> int | None:
     if group is None:
         return None
     try:
         return len(store.samples(dataset, [group]).column(group).unique())
     except StoreError as error:
-        _pass_over(error)
+        listing.miss(error)
         return None
-
-
-def _pass_over(error: StoreError) -> None:
-    """Say that something cannot be read, for the rest is listed all the same."""
-    console.warn(f"{error.message} {error.next}")
 
 
 def list_splits(dataset: _Dataset = None) -> None:
     """List the splits: folds, groups, what leaks."""
     store = console.existing_store()
+    listing = Listing()
     documents, rows = [], []
     for name in _names(store, dataset):
-        for split in _splits(store, name):
+        for split in store.splits(name, unreadable=listing.miss):
             folds = len(split.folds())
             documents.append({**split.header(), "folds": folds})
             rows.append([name, split.name, split.source, folds, split.group, split.seed, prose(split.leaks)])
     columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
     empty = f"No splits{_where(store, dataset)}. Make one with: histokit split DATASET --name S --folds N"
-    console.table(columns, rows, {"splits": documents}, empty=empty)
-
-
-def _splits(store: Any, dataset: str) -> list[Any]:
-    try:
-        return list(store.splits(dataset))
-    except StoreError as error:
-        _pass_over(error)
-        return []
+    listing.show(columns, rows, {"splits": documents}, empty)
 
 
 def list_features(dataset: _Dataset = None) -> None:
     """List the feature tables: address, width, rows, fingerprint."""
+    from histokit.store.tables import again_or_without
     from histokit.store.vectors import list_tables
 
     store = console.existing_store()
+    listing = Listing()
     documents, rows = [], []
     for name in _names(store, dataset):
-        for table in list_tables(store.database, name, unreadable=_pass_over):
+        for table in list_tables(store.database, name, unreadable=listing.miss):
             count = store.database.count(table.name)
             document = {"dataset": name, "address": table.address, "width": table.width, "rows": count}
             document |= {"fingerprint": table.fingerprint, "table": table.name, "dtype": table.dtype}
@@ -87,12 +79,13 @@ def list_features(dataset: _Dataset = None) -> None:
             weights = PurePath(table.weights).name
             rows.append([name, table.address, table.width, count, table.fingerprint, weights, table.dtype])
         for lost in store.lost_features(name):
-            console.warn(f"the features {lost.address} of {name} are gone. Make them again: {lost.again}")
+            what = f"The features {lost.address} of {name!r} were in the store, and are gone."
+            listing.miss(StoreError(what, next=again_or_without(lost.again)))
     columns = ["dataset", "address", "width", "rows", "fingerprint", "weights", "stored as"]
     if all(document["dtype"] == "float32" for document in documents):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
     empty = f"No features{_where(store, dataset)}. Make some with: histokit extract DATASET --backbone B"
-    console.table(columns, rows, {"features": documents}, empty=empty)
+    listing.show(columns, rows, {"features": documents}, empty)
 
 
 def list_selections(dataset: _Dataset = None) -> None:
@@ -110,15 +103,10 @@ def list_runs(dataset: _Dataset = None) -> None:
 
     The score is that of all predictions of a run together, by the metric of its dataset.
     """
-    from histokit.evaluate.pooled import pooled_scores
-
     store = console.existing_store()
+    listing = Listing()
     runs = store.runs(_known(store, dataset))
-    try:
-        scores = pooled_scores(store, runs)
-    except StoreError as error:
-        console.warn(f"there are no scores: {error.message}\n{error.next}")
-        scores = {run.id: (run.metric, None) for run in runs}
+    scores = _scores(store, runs, listing)
     documents = []
     for run in runs:
         by, score = scores[run.id]
@@ -129,7 +117,21 @@ def list_runs(dataset: _Dataset = None) -> None:
     rows = [[*(d[c] for c in [*columns, *score_columns]), _minute(d)] for d in documents]
     titles = [documents[0]["scored_by"]] if by_one else ["score", "by"]
     empty = f"No runs{_where(store, dataset)}. Make one with: histokit train DATASET --features ADDRESS"
-    console.table([*columns, *titles, "created"], rows, {"runs": documents}, empty=empty)
+    listing.show([*columns, *titles, "created"], rows, {"runs": documents}, empty)
+
+
+def _scores(store: Any, runs: Sequence[Any], listing: Listing) -> dict[str, tuple[str, float | None]]:
+    """Return metric and score of each run; none of those whose predictions cannot be read."""
+    from histokit.evaluate.pooled import pooled_scores
+
+    try:
+        return pooled_scores(store, runs)
+    except StoreError as error:
+        if len(runs) > 1:
+            # Which of them it is about is found out one by one.
+            return {key: score for run in runs for key, score in _scores(store, [run], listing).items()}
+        listing.miss(error)
+        return {run.id: (run.metric, None) for run in runs}
 
 
 def list_samples(

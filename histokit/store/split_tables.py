@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -28,9 +28,34 @@ class SplitTables:
         self.documents = documents
         self.database = documents.database
 
-    def headers(self, dataset: str, record: DatasetRecord | None) -> dict[str, dict[str, Any]]:
-        """Return name → header of the splits of a dataset, by name."""
-        own = self.documents.find("splits", f"dataset = {quote(dataset)}", key="name")
+    def every(
+        self, dataset: str, record: DatasetRecord | None, unreadable: Callable[[StoreError], None] | None = None
+    ) -> list[Split]:
+        """Return the splits of a dataset, by name.
+
+        `unreadable` is told of what cannot be read, which is an error where it is not given.
+        """
+        found = []
+        for header in self.headers(dataset, record, unreadable).values():
+            try:
+                found.append(self.read(header))
+            except StoreError as error:
+                if unreadable is None:
+                    raise
+                unreadable(error)
+        return found
+
+    def headers(
+        self, dataset: str, record: DatasetRecord | None, unreadable: Callable[[StoreError], None] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """Return name → header of the splits of a dataset, by name; see `every`."""
+        try:
+            own = self.documents.find("splits", f"dataset = {quote(dataset)}", key="name")
+        except StoreError as error:
+            if unreadable is None:
+                raise
+            unreadable(error)
+            own = []
         published = (record.published if record else None) or []
         # Published ones stand among the others where an earlier version wrote them. One that was made by hand under a
         # published one's name takes its place.

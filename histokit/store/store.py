@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -147,10 +147,9 @@ class Store:
 
     # -- splits
 
-    def splits(self, dataset: str) -> list[Split]:
-        """Return the splits of a dataset, by name."""
-        headers = self._splits.headers(dataset, self.find_dataset(dataset))
-        return [self._splits.read(header) for header in headers.values()]
+    def splits(self, dataset: str, unreadable: Callable[[StoreError], None] | None = None) -> list[Split]:
+        """Return the splits of a dataset, by name; `unreadable` is told of errors, which are raised without it."""
+        return self._splits.every(dataset, self.find_dataset(dataset), unreadable)
 
     def split(self, dataset: str, name: str) -> Split:
         """Return a split.

@@ -242,6 +242,11 @@ def check_format(name: str, schema: pa.Schema) -> None:
         raise newer(f"The table {name!r}", shown)
 
 
+def again_or_without(command: str) -> str:
+    """Return the advice on what is lost and can be made again by a command."""
+    return f"Make it again: {command}; or go on without it, after: {REPAIR}"
+
+
 def quote(text: str) -> str:
     """Return text as a SQL string literal."""
     return "'" + text.replace("'", "''") + "'"

@@ -28,7 +28,7 @@ from histokit.store.problems import is_sound
 from histokit.store.record_checks import check_records
 from histokit.store.records import KINDS, DatasetRecord
 from histokit.store.store import Store
-from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY
+from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, again_or_without
 from histokit.store.vectors import FeatureTable
 
 Progress = Callable[..., None]
@@ -107,7 +107,7 @@ class _Verifier:
         for name, made in self.database.lost_features().items():
             self.unreadable.add(name)
             what = f"it is gone, with the features {made.address} of the dataset {made.dataset!r}"
-            self._add(name, "lost", what, f"Make it again: {made.again}; or go on without it, after: {REPAIR}")
+            self._add(name, "lost", what, again_or_without(made.again))
 
     def _headless(self) -> Iterator[Finding]:
         """Find what is called like a table but has no version: its manifests are lost, or it was cut off early."""

@@ -91,6 +91,57 @@ def test_a_damaged_list_of_tables_is_told_and_written_anew(toy: FeatureStore) ->
     assert [run.id for run in Store(toy.uri).runs()] == ["abcd1234"]
 
 
+@pytest.mark.parametrize(
+    ("lost", "listed", "there"),
+    [
+        ("splits", ("splits", "toy"), ["given"]),
+        ("splits.toy", ("splits", "toy"), []),
+        ("splits", ("splits",), ["given"]),
+        ("datasets", ("runs",), ["abcd1234", "bbbb1234"]),
+        ("predictions", ("runs", "toy"), ["abcd1234", "bbbb1234"]),
+        ("samples.toy", ("datasets",), ["toy"]),
+    ],
+)
+def test_a_list_of_what_is_lost_is_no_list_of_nothing(
+    toy: FeatureStore, capsys: Any, lost: str, listed: tuple[str, ...], there: list[str]
+) -> None:
+    given = Split("toy", "given", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]), source="published")
+    toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [given])
+    toy.save_run(*a_run("bbbb1234"), b"model")
+    shutil.rmtree(toy.uri / f"{lost}.lance")
+    assert cli.run(["list", *listed, "--store", str(toy.uri)]) == 5
+    printed = capsys.readouterr()
+    assert f"The table '{lost}' of the store {toy.uri}, which had" in printed.err
+    assert printed.err.count("histokit store repair") == 1
+    assert "Make one with" not in printed.err
+    assert all(name in printed.out for name in there)
+    assert printed.out or not there
+    assert cli.run(["list", *listed, "--json", "--store", str(toy.uri)]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "histokit store repair" in error["next"]
+    rows = error["details"][listed[0]]
+    assert [row.get("run") or row["name"] for row in rows] == there
+    assert [row.get("score") for row in rows] == [None] * len(there)
+
+
+def test_lost_predictions_of_a_run_leave_the_other_runs_their_scores(toy: FeatureStore, capsys: Any) -> None:
+    toy.save_run(*a_run("bbbb1234"), b"model")
+    toy.database.delete("predictions", f"id = 's1' AND run = '{toy.run('abcd1234').key}'")
+    assert cli.run(["list", "runs", "--json", "--store", str(toy.uri)]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert "predictions of the run abcd1234 are damaged" in error["message"]
+    assert {row["run"]: row["score"] for row in error["details"]["runs"]} == {"abcd1234": None, "bbbb1234": 1.0}
+
+
+def test_a_lost_split_leaves_the_others_in_the_list(toy: FeatureStore, capsys: Any) -> None:
+    toy.save_split(Split("toy", "t", split_rows([(0, 0, "s2", "train"), (0, 0, "s1", "test")])))
+    toy.database.delete("splits.toy", "split = 's' AND id = 's1'")
+    assert cli.run(["list", "splits", "--store", str(toy.uri)]) == 5
+    printed = capsys.readouterr()
+    assert [line.split()[:2] for line in printed.out.splitlines()][-1] == ["toy", "t"]
+    assert "histokit split toy --name s" in printed.err
+
+
 def change(store: FeatureStore, name: str, old: bytes, new: bytes) -> None:
     """Change bytes in the data files of a table."""
     assert len(old) == len(new)

@@ -66,10 +66,16 @@ def test_the_list_of_features_tells_what_is_gone(
 ) -> None:
     shutil.rmtree(folder(toy, "two"))
     monkeypatch.setenv("HISTOKIT_STORE", str(toy.uri))
-    assert cli.run(["list", "features"]) == 0
+    assert cli.run(["list", "features"]) == 5
     printed = capsys.readouterr()
+    assert "net/one" in printed.out
     assert "net/two" not in printed.out
-    assert f"net/two of toy are gone. Make them again: {AGAIN}" in printed.err
+    assert "The features net/two of 'toy' were in the store, and are gone." in printed.err
+    assert f"Make it again: {AGAIN}" in printed.err
+    assert "or go on without it, after: histokit store repair" in printed.err
+    assert cli.run(["list", "features", "--json"]) == 5
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert [table["address"] for table in error["details"]["features"]] == ["net/one"]
 
 
 def test_a_table_that_is_made_again_or_done_without_is_missed_no_more(toy: FeatureStore) -> None:
