@@ -135,9 +135,9 @@ def remove_folder(uri: Any, name: str, then: Sequence[str] = ()) -> str:
 def ingest_command(record: DatasetRecord) -> str:
     """Return the command that ingests a dataset again."""
     if record.plugin == IMPORT_PLUGIN:
-        return f"histokit import-features {record.name} {record.root} --create"
-    options = "".join(f" -o {key}={_option(value)}" for key, value in record.options.items())
-    return f"histokit ingest {record.plugin} {record.root} --name {record.name}{options}"
+        return f"histokit import-features {record.name} {quote(record.root)} --create"
+    options = "".join(f" -o {quote(f'{key}={_option(value)}')}" for key, value in record.options.items())
+    return f"histokit ingest {record.plugin} {quote(record.root)} --name {record.name}{options}"
 
 
 def _option(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pyarrow as pa
@@ -103,7 +104,9 @@ class _Verifier:
         for name, entry in known.items():
             if name not in names and entry.rows:
                 self.unreadable.add(name)
-                self._add(name, "lost", f"it is gone, with {entry.rows} rows", RESTORE)
+                kind, _, dataset = name.partition(".")
+                advice = self._ingest_again(dataset) if kind in KINDS else RESTORE
+                self._add(name, "lost", f"it is gone, with {entry.rows} rows", advice)
         for name, made in self.database.lost_features().items():
             self.unreadable.add(name)
             what = f"it is gone, with the features {made.address} of the dataset {made.dataset!r}"
@@ -156,10 +159,11 @@ class _Verifier:
         self._add(name, "unreadable", error.message, advice)
 
     def _ingest_again(self, dataset: str) -> str:
-        for document in self.documents.get("datasets", []):
-            if document.get("name") == dataset:
-                return f"Make it again: {ingest_command(DatasetRecord.from_json(document))}"
-        return f"Make it again: histokit ingest PLUGIN ROOT --name {dataset}"
+        record = None
+        with suppress(StoreError):
+            record = self.store.find_dataset(dataset)
+        command = ingest_command(record) if record else f"histokit ingest PLUGIN ROOT --name {dataset}"
+        return f"Make it again: {command}"
 
     def _other_rows(self, name: str) -> None:
         kind, _, dataset = name.partition(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,23 @@ def test_what_was_known_of_files_is_made_again_where_it_is_damaged(
     ingest(again, images)
     assert again.files("d").equals(before)
     assert verify(again).ok
+
+
+@pytest.mark.parametrize("kind", ["samples", "files"])
+@pytest.mark.parametrize("lost", ["_versions", ""])
+def test_what_is_advised_on_lost_tables_of_ingestion_makes_them_again(
+    store: FeatureStore, images: Path, kind: str, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images.rename(images.with_name("my images")))
+    before = store.files("d")
+    shutil.rmtree(store.uri / f"{kind}.d.lance" / lost)
+    (advice,) = {finding.next for finding in verify(histokit.open_store(store.uri)).findings}
+    monkeypatch.setenv("HISTOKIT_STORE", str(store.uri))
+    assert cli.run(shlex.split(advice.removeprefix("Make it again: histokit "))) == 0
+    again = histokit.open_store(store.uri)
+    assert verify(again).ok
+    assert again.files("d").equals(before)
+    assert len(again.samples("d")) == 24
 
 
 @pytest.mark.usefixtures("tiny")
