@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
 from histokit.backbones.cuts import Step, layer_of, outline
 from histokit.backbones.library_weights import LibraryWeights
-from histokit.errors import DataError, PluginError, UsageError, did_you_mean
+from histokit.errors import DataError, PluginError, StoreError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.checkpoint import load_states, read_states
 from histokit.plugin.lean_imports import compiler_deferred, uninitialised
@@ -98,6 +98,20 @@ class LibraryBackbone(LibraryWeights):
     def info(self) -> Mapping[str, Any]:  # type: ignore[override]
         """Further facts."""
         return {"library": self.library, "model": self.model, **(self.row.info if self.row else {})}
+
+    def weights_file(self) -> Path | None:
+        """Return the file of the weights; a mistake in the options is told before weights that cannot be had."""
+        try:
+            return super().weights_file()
+        except StoreError:
+            if self.options:
+                with suppress(StoreError, PluginError, NotImplementedError):
+                    self._checked_without_weights()
+            raise
+
+    def _checked_without_weights(self) -> nn.Module:
+        with seeded(0), compiler_deferred(), uninitialised():
+            return self._checked_create()
 
     def build(self) -> nn.Module:
         """Return the network with its weights loaded, in evaluation mode, without gradients."""

@@ -67,6 +67,8 @@ class OddCell(NamedTuple):
         """What to do about it."""
         if re.match(_SEPARATED, self.text):
             return "Write numbers with a point, and nothing between thousands"
+        if re.match(_NUMBER, self.text):
+            return "It is too large for a number: mend the cell"
         return "Mend the cell"
 
 
@@ -183,6 +185,14 @@ def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     certain = numbers > 0 and (overflow or _count(stands_for_one) > 0)
     row = pc.index(stands_for_one if certain and not overflow else bad, True).as_py()
     return OddCell(row + 1, column[row].as_py(), certain)
+
+
+def too_large(column: pa.ChunkedArray) -> OddCell | None:
+    """Return the first cell that is too large for a number, of a column of texts that are numbers and no codes."""
+    if not _all_match(column, _NUMBER) or _all_match(column, _CODE):
+        return None
+    row = pc.index(pc.is_inf(pc.cast(column, pa.float64())), True).as_py()
+    return None if row < 0 else OddCell(row + 1, column[row].as_py(), True)
 
 
 def holds_fractions(column: pa.ChunkedArray) -> bool:

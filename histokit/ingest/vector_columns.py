@@ -15,7 +15,7 @@ import pyarrow as pa
 from histokit.datasets import cells, formulas
 from histokit.datasets.csv_file import header
 from histokit.datasets.tables import PARQUET, is_index, passed_over, plain, read_cells, tidy_names
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, shortened
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.files import require_file
 from histokit.ingest import array_file
@@ -170,6 +170,13 @@ def is_text(kind: pa.DataType) -> bool:
     """Return whether a column holds texts."""
     inner = kind.value_type if pa.types.is_dictionary(kind) else kind
     return pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner)
+
+
+def texts_among(fields: Sequence[pa.Field], column: Callable[[str], pa.ChunkedArray]) -> str:
+    """Return what columns of texts hold, as the end of a sentence; empty where there are none."""
+    texts = [field.name for field in fields if is_text(field.type)]
+    examples = [f"{name!r} holds {shortened(str(column(name).drop_null()[0]))!r}" for name in texts[:3]]
+    return f": {', '.join(examples)}, which is text" if examples else ""
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -28,6 +28,7 @@ from histokit.ingest.vector_columns import (
     is_text,
     open_rows,
     refuse_codes,
+    texts_among,
 )
 from histokit.ingest.whole_exports import require_all
 from histokit.plugin.dataset import RESERVED_COLUMNS
@@ -238,7 +239,7 @@ class VectorFile:
         numbers = [field.name for field in fields if is_number(field.type)]
         if not (lists or numbers):
             raise DataError(
-                f"The file {str(self.path)!r} has no vectors.",
+                f"The file {str(self.path)!r} has no vectors{texts_among(fields, self._column)}.",
                 next="Give numeric columns, or one column of lists of numbers.",
             )
         return lists or numbers
@@ -252,7 +253,7 @@ class VectorFile:
                 continue
             if column.null_count == len(column):
                 raise DataError(f"The column {name!r} of {str(self.path)!r} holds nothing.", next="Remove it.")
-            odd = cells.odd_cell(column)
+            odd = cells.too_large(column) or cells.odd_cell(column)
             unclear = odd is not None if self._is_csv else cells.holds_fractions(column)
             if unclear:
                 row = odd or cells.OddCell(1, str(column[0].as_py()), False)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlparse
 
-from histokit.errors import StoreError, UsageError, did_you_mean
-from histokit.files import refuse_odd, refuse_remote
+from histokit.errors import StoreError, UsageError, did_you_mean, shortened
+from histokit.files import refuse_circle, refuse_odd, refuse_remote
 from histokit.plugin.sidecar import MAIN
 from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, strays, supply
 
@@ -64,20 +64,32 @@ def normalise_weights(weights: str) -> str:
     Raises
     ------
     UsageError
-        If the seed is no whole number, or nothing is at the path.
+        If the seed is no whole number or too large, or nothing is at the path.
     DataError
-        If a pipe or a device is at the path.
+        If a pipe or a device is at the path, or links that lead in a circle.
     """
     stem, _, seed = weights.partition(":")
     if weights == PRETRAINED:
         return weights
     if stem == RANDOM:
         text = seed or "0"
-        if not text.isdecimal() or int(text) > _LARGEST_SEED:
+        if not text.isdecimal():
             raise UsageError(f"The seed of --weights {weights!r} is no whole number.", next="Write --weights random:0")
+        # Python refuses to read numbers of thousands of digits.
+        if len(text.lstrip("0")) > len(str(_LARGEST_SEED)) or int(text) > _LARGEST_SEED:
+            raise UsageError(
+                f"The seed of --weights {shortened(weights)!r} is larger than {_LARGEST_SEED}, the largest there is.",
+                next="Write a smaller one, such as --weights random:0",
+            )
         return f"{RANDOM}:{int(text)}"
     refuse_remote(weights, "weights")
     path = Path(weights).expanduser()
+    refuse_circle(path, next="Mend the link, or give the path of the weights themselves.")
+    if path.is_symlink() and not path.exists():
+        raise UsageError(
+            f"--weights {weights!r} is a symbolic link to {os.readlink(path)!r}, which does not exist.",
+            next="Mend the link, or give the path of the weights themselves.",
+        )
     if not path.exists():
         siblings = [str(path.parent / p.name) for p in path.parent.iterdir()] if path.parent.is_dir() else []
         hint = did_you_mean(weights, [PRETRAINED, RANDOM, *siblings])

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from histokit.errors import DataError, PluginError, StoreError, UsageError
 from histokit.plugin.manager import registry
 from histokit.plugin.pooling import pool
+from histokit.plugin.weights import offline
 
 #: One small network of every kind, and its cut points as they stand in timm's feature_info, with the pooled map last.
 CUTS = {
@@ -97,6 +98,10 @@ def test_an_option_that_the_builder_does_not_know():
     with pytest.raises(UsageError, match="'timm:test_resnet' has no builder option 'act_laye'") as caught:
         backbone("test_resnet,act_laye=gelu").build()
     assert "Did you mean 'act_layer'" in caught.value.next
+    with pytest.raises(UsageError, match="no builder option 'zz'"), offline():
+        backbone("resnet18,zz=1", "pretrained").weights_file()
+    with pytest.raises(StoreError, match=r"'timm:resnet18,drop_rate=0\.5' cannot be had"), offline():
+        backbone("resnet18,drop_rate=0.5", "pretrained").weights_file()
     with pytest.raises(UsageError, match="no builder option 'act_laye'"):
         _ = backbone("test_resnet,act_laye=gelu").layers
     with pytest.raises(UsageError, match="num_classes=x"):

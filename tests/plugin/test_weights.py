@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.errors import GatedRepoError
 from safetensors.torch import save_file
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import DataError, StoreError, UsageError
 from histokit.plugin.weights import (
     Source,
     fetch,
@@ -71,10 +71,31 @@ def test_a_path_stays(tmp_path):
     assert normalise_weights(str(path)) == str(path)
 
 
-@pytest.mark.parametrize("given", ["random:x", "random:-1", "random:1.5", f"random:{2**63}"])
+@pytest.mark.parametrize("given", ["random:x", "random:-1", "random:1.5"])
 def test_a_seed_is_a_whole_number(given):
     with pytest.raises(UsageError, match="no whole number"):
         normalise_weights(given)
+
+
+@pytest.mark.parametrize("seed", [2**63, 2**80, "9" * 5000])
+def test_a_seed_that_is_too_large_is_called_so(seed):
+    with pytest.raises(UsageError, match=f"is larger than {2**63 - 1}, the largest there is") as caught:
+        normalise_weights(f"random:{seed}")
+    assert len(str(caught.value)) < 300
+    assert normalise_weights(f"random:{'0' * 50}{2**63 - 1}") == f"random:{2**63 - 1}"
+
+
+def test_links_to_nothing_are_not_suggested_in_their_own_place(tmp_path):
+    circle, dead = tmp_path / "circle.pth", tmp_path / "dead.pth"
+    circle.symlink_to(circle)
+    dead.symlink_to(tmp_path / "gone.pth")
+    with pytest.raises(DataError, match=r"circle\.pth is a symbolic link that leads in a circle"):
+        normalise_weights(str(circle))
+    with pytest.raises(
+        UsageError, match=r"dead\.pth' is a symbolic link to '.*gone\.pth', which does not exist"
+    ) as caught:
+        normalise_weights(str(dead))
+    assert "Did you mean" not in str(caught.value)
 
 
 def test_a_missing_path_suggests_its_neighbour(tmp_path):
