@@ -17,6 +17,9 @@ from histokit.reading.reader import READ_BYTES, ReadResult, read_samples
 #: Threads share one interpreter, and more of them read no faster.
 _THREADS = 8
 
+#: Processes at most that nobody asked for: each takes some tens of megabytes.
+_PROCESSES = 32
+
 #: Images after which it is known how fast they are read, and taken.
 _KNOWN_AFTER = 2 * CHUNK
 
@@ -60,7 +63,7 @@ class ChunkReader:
         first = next(source, None)
         if first is None:
             return
-        with ReaderProcesses(self.files, self.workers or cores()) as processes:
+        with ReaderProcesses(self.files, self.workers or min(_PROCESSES, cores())) as processes:
             try:
                 yield from processes.chunks(chain([first], source))
             finally:
