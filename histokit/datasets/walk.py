@@ -14,6 +14,10 @@ from histokit.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 
+#: Where the kernel shows processes and devices as files, with links to all of the disk; shared memory is for users.
+_SYSTEM = ("/proc/", "/sys/", "/dev/")
+_SHARED_MEMORY = "/dev/shm/"
+
 
 @dataclass
 class Tally:
@@ -49,9 +53,9 @@ class Walk:
 
     Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into
     place; links that lead out of the root, nowhere or in circles are counted. So are folders that
-    cannot be opened. Each folder comes once: where it is, if that is in the root, and a link to it is left out; else
-    under the first link that leads there. A file whose name is not valid UTF-8 comes under the name that `as_text`
-    gives it, for ingestion to put aside.
+    cannot be opened, and those of the system, which are left out. Each folder comes once: where it is, if that is in
+    the root, and a link to it is left out; else under the first link that leads there. A file whose name is not valid
+    UTF-8 comes under the name that `as_text` gives it, for ingestion to put aside.
 
     Parameters
     ----------
@@ -63,6 +67,7 @@ class Walk:
     dead_links: Tally = field(default_factory=Tally)
     again: Tally = field(default_factory=Tally)
     closed: Tally = field(default_factory=Tally)
+    system: Tally = field(default_factory=Tally)
 
     def files(self) -> Iterator[str]:
         """Yield the path of each file, relative to the root, with slashes.
@@ -70,7 +75,7 @@ class Walk:
         Raises
         ------
         DataError
-            If the root is absent, not a folder or cannot be opened.
+            If the root is absent, not a folder, one of the system or cannot be opened.
         """
         if not os.path.isdir(self.root):
             raise DataError(
@@ -78,7 +83,13 @@ class Walk:
             )
         if not os.access(self.root, os.R_OK | os.X_OK):
             raise DataError(f"The folder {str(self.root)!r} cannot be opened.", next="Mend its permissions.")
-        yield from self._walk(os.path.realpath(self.root))
+        real_root = os.path.realpath(self.root)
+        if _is_system(real_root):
+            raise DataError(
+                f"The folder {str(self.root)!r} is the system's: what is in there is no data.",
+                next="Give the folder that holds the images.",
+            )
+        yield from self._walk(real_root)
 
     def _walk(self, real_root: str) -> Iterator[str]:
         # No recursion, because folders may be deeper than Python's calls.
@@ -97,6 +108,9 @@ class Walk:
                 self.dead_links.add(path)
                 continue
             is_folder = entry.is_dir()
+            if is_folder and _is_system(real):
+                self.system.add(path)
+                continue
             if is_folder and (real in walked or (linked and _comes_anyway(real, real_root))):
                 self.again.add(path)
                 continue
@@ -130,7 +144,15 @@ class Walk:
         if self.closed:
             folders = "1 folder" if self.closed.count == 1 else f"{self.closed.count} folders"
             found.append(f"{folders} cannot be opened, for example {self.closed}; what is in there was left out")
+        if self.system:
+            folders = "1 folder is" if self.system.count == 1 else f"{self.system.count} folders are"
+            found.append(f"{folders} the system's, for example {self.system}; what is in there was left out")
         return found
+
+
+def _is_system(real: str) -> bool:
+    folder = f"{real}/"
+    return folder.startswith(_SYSTEM) and not folder.startswith(_SHARED_MEMORY)
 
 
 def _is_inside(real: str, real_root: str) -> bool:

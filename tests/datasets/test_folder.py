@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -218,6 +219,29 @@ def test_links_into_hidden_folders_are_followed(tmp_path):
     write(tmp_path, ".cache/v1/0.png")
     (tmp_path / "x").symlink_to(tmp_path / ".cache/v1")
     assert [sample.id for sample in samples(tmp_path)[0]] == ["x/0.png"]
+
+
+@pytest.mark.skipif(not Path("/proc/sys/kernel").is_dir(), reason="the system shows no processes as files")
+def test_folders_of_the_system_are_no_data(tmp_path):
+    root = write(tmp_path / "root", "0/a.png", "1/a.png")
+    (root / "1/kernel").symlink_to("/proc/sys/kernel")
+    found, warnings = samples(root)
+    assert [sample.id for sample in found] == ["0/a.png", "1/a.png"]
+    assert warnings == ["1 folder is the system's, for example '1/kernel'; what is in there was left out"]
+    (tmp_path / "link").symlink_to("/proc/sys/kernel")
+    for folder in ("/proc/sys/kernel", tmp_path / "link", "/proc/sys/kernel/../kernel"):
+        with pytest.raises(DataError, match="is the system's: what is in there is no data"):
+            samples(folder)
+    # Where a process stands is an ordinary folder.
+    here = Path("/proc/self/fd") / str(os.open(root, os.O_RDONLY))
+    assert ids(here) == ["0/a.png", "1/a.png"]
+    os.close(int(here.name))
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no shared memory")
+def test_data_in_shared_memory_are_data():
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        assert ids(write(Path(folder), "0/a.png", "1/a.png")) == ["0/a.png", "1/a.png"]
 
 
 def test_folders_deeper_than_calls_of_python(tmp_path):
