@@ -209,8 +209,8 @@ def test_damaged_predictions_do_not_keep_runs_from_being_listed(toy, tmp_path):
     for file in (tmp_path / "store" / "predictions.lance" / "data").iterdir():
         file.write_bytes(b"")
     result = toy("list", "runs", "--json")
-    assert result.code == 0
-    (entry,) = json.loads(result.out)["runs"]
+    assert result.code == 5
+    (entry,) = json.loads(result.out)["error"]["details"]["runs"]
     assert (entry["run"], entry["score"]) == (run, None)
     assert "histokit store verify" in result.err
 
