@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+#: Formats whose orientation stands in nothing but these pieces of information.
+_BY_EXIF = ("JPEG", "PNG")
+_EXIF = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+
 
 class RefusalError(Exception):
     """An image is not read; why, as the end of a sentence."""
@@ -122,6 +126,8 @@ def _unclear(image: Image.Image) -> str | None:
 def _set_upright(image: Image.Image) -> None:
     from PIL import ImageOps
 
+    if image.format in _BY_EXIF and not image.info.keys() & _EXIF:
+        return
     # Parsers raise whatever they stumble upon; the pixels are whole, for they were loaded before.
     with suppress(Exception):
         ImageOps.exif_transpose(image, in_place=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,10 @@ from histokit.plugin.jpeg_parts import JpegParts
 
 if TYPE_CHECKING:
     from PIL import Image
+
+#: Marks of a JPEG file: of a scan, of the end, of an interval of restarts, of the frames of progressive pictures.
+_TELLING = re.compile(rb"\xff[\xda\xd9\xdd\xc2\xc6\xca\xce]")
+_PLAIN = [b"\xff\xda", b"\xff\xd9"]
 
 _CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
@@ -69,6 +74,8 @@ def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
     # Blocks without coefficients are of a middle grey.
     suspect = all(abs(value - 128) <= 1 for value in (corner if isinstance(corner, tuple) else (corner or 0,)))
     data = _bytes(content)
+    if not suspect and _is_plain(data):
+        return True
     jpeg = JpegParts.of(data)
     if jpeg.end is None or not jpeg.scans or not jpeg.has_all_restarts(data):
         return False
@@ -81,6 +88,14 @@ def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
         return not suspect
     with Image.open(io.BytesIO(jpeg.with_more(data))) as other:
         return bool(np.array_equal(np.asarray(image), np.asarray(other)))
+
+
+def _is_plain(data: bytes) -> bool:
+    """Return whether a JPEG file is one sequential scan without marks in it, and has an end.
+
+    Looks for marks wherever they may lie, so that a file with metadata that look like them is taken apart instead.
+    """
+    return _TELLING.findall(data) == _PLAIN
 
 
 def _refines_all(scans: Sequence[bytes]) -> bool:

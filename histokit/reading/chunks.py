@@ -48,32 +48,39 @@ class ChunkReader:
         self._left = left
         self._reading = self._taking = 0.0
         self._count = 0
-        self._processes = bool(workers) or (fast and left() > _KNOWN_AFTER)
-        if self._processes and not self._possible():
-            self._processes = False
-            if workers:
-                self.notes.append("images are read by threads: no other process can open this dataset")
+        self._fast = fast
+        self._readers: ReaderProcesses | None = None
+        self._switched = bool(workers) and self._possible()
+        if workers and not self._switched:
+            self.notes.append("images are read by threads: no other process can open this dataset")
 
     def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
         """Yield what was read, in order; pixels last until the next chunk is asked for."""
         source = iter(samples)
-        if not self._processes:
-            yield from self._by_threads(source)
-        # Nothing is left unless processes are to go on.
-        first = next(source, None)
-        if first is None:
-            return
-        with ReaderProcesses(self.files, self.workers or min(_PROCESSES, cores())) as processes:
-            try:
-                yield from processes.chunks(chain([first], source))
-            finally:
-                self.notes += processes.notes
+        try:
+            if not self._switched:
+                yield from self._by_threads(source)
+            # Nothing is left unless processes are to go on.
+            first = next(source, None)
+            if first is not None:
+                yield from self._started().chunks(chain([first], source))
+        finally:
+            readers, self._readers = self._readers, None
+            if readers is not None:
+                self.notes += readers.notes
+                readers.close()
+
+    def _started(self) -> ReaderProcesses:
+        if self._readers is None:
+            self._readers = ReaderProcesses(self.files, self.workers or min(_PROCESSES, cores()))
+            self._readers.start()
+        return self._readers
 
     def _by_threads(self, source: Iterator[tuple[int, Sample]]) -> Iterator[list[ReadResult]]:
         threads = 0 if self.workers == 0 else min(_THREADS, os.cpu_count() or 1)
         chunk: list[ReadResult] = []
         held = 0
-        for result in read_samples(self.files, self._until_outrun(source), threads, 2 * CHUNK, self._read):
+        for result in read_samples(self.files, self._until_switched(source), threads, 2 * CHUNK, self._read):
             chunk.append(result)
             held += result.nbytes
             if len(chunk) == CHUNK or held >= READ_BYTES:
@@ -81,8 +88,8 @@ class ChunkReader:
                 chunk, held = [], 0
         yield from self._timed(chunk)
 
-    def _until_outrun(self, source: Iterator[tuple[int, Sample]]) -> Iterator[tuple[int, Sample]]:
-        while not self._processes and (item := next(source, None)) is not None:
+    def _until_switched(self, source: Iterator[tuple[int, Sample]]) -> Iterator[tuple[int, Sample]]:
+        while not self._switched and (item := next(source, None)) is not None:
             yield item
 
     def _read(self, seconds: float) -> None:
@@ -95,9 +102,18 @@ class ChunkReader:
         before = time.monotonic()
         yield chunk
         self._taking += time.monotonic() - before
-        if self.workers is None and self._count >= _KNOWN_AFTER:
-            outrun = self._taking < self._reading and self._left() * self._reading / self._count > _WORTH
-            self._processes = outrun and cores() > 1 and self._possible()
+        if self._readers is not None or self._outrun():
+            # Threads go on until the first process is there.
+            self._switched = self._started().ready()
+
+    def _outrun(self) -> bool:
+        """Return whether processes are to be started."""
+        if self.workers is not None or cores() == 1 or not self._possible():
+            return False
+        if self._fast:
+            return self._left() > _KNOWN_AFTER
+        known, slower = self._count >= _KNOWN_AFTER, self._taking < self._reading
+        return known and slower and self._left() * self._reading / self._count > _WORTH
 
     def _possible(self) -> bool:
         opening = self.files.opening

@@ -21,7 +21,7 @@ from histokit.errors import DataError, PluginError
 from histokit.plugin import Sample
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.reader import ReadResult, read_sample
-from histokit.reading.reader_process import HEADER, NOT_OPENED, Found, Task, restored
+from histokit.reading.reader_process import HEADER, NOT_OPENED, READY, Found, Task, restored
 
 #: Samples of one task at most, and before the size of an image is known.
 CHUNK = 64
@@ -143,12 +143,26 @@ class ReaderProcesses:
         self._number = 0
         self._ended: Counter[int] = Counter()
         self._deaths = 0
+        self._opened = False
         self._bytes: float | None = None
 
-    def __enter__(self) -> ReaderProcesses:
-        return self
+    def start(self) -> None:
+        """Start those that are not there yet, without waiting for them."""
+        self._readers += [_Reader(self.files) for _ in range(self._count - len(self._readers))]
 
-    def __exit__(self, *_: object) -> None:
+    def ready(self) -> bool:
+        """Return whether one of them can read, without waiting for it.
+
+        Raises
+        ------
+        DataError, PluginError
+            If they end, or cannot open the dataset.
+        """
+        self._receive(0.0)
+        return self._opened
+
+    def close(self) -> None:
+        """End them."""
         readers, self._readers = self._readers, []
         for reader in readers:
             with suppress(OSError, subprocess.TimeoutExpired):
@@ -158,7 +172,7 @@ class ReaderProcesses:
         """Yield what was read, in order, a chunk at a time; pixels last until the next chunk is asked for."""
         source = iter(samples)
         order: deque[int] = deque()
-        self._readers += [_Reader(self.files) for _ in range(self._count - len(self._readers))]
+        self.start()
         while True:
             while (reader := self._idle()) is not None and (chunk := list(islice(source, self._size()))):
                 order.append(self._send(reader, [position for position, _ in chunk], [each for _, each in chunk]))
@@ -199,8 +213,8 @@ class ReaderProcesses:
         with suppress(OSError):
             sent.reader.connection.send(Task(number, start, start + _TASK_BYTES, asked))
 
-    def _receive(self) -> None:
-        for ready in wait([reader.connection for reader in self._readers]):
+    def _receive(self, seconds: float | None = None) -> None:
+        for ready in wait([reader.connection for reader in self._readers], seconds):
             reader = next(reader for reader in self._readers if reader.connection is ready)
             try:
                 number, found = reader.connection.recv()
@@ -209,6 +223,9 @@ class ReaderProcesses:
                 continue
             if number == NOT_OPENED:
                 raise PluginError(f"Another process cannot read this dataset: {found}", next=_IN_THIS_PROCESS)
+            if number == READY:
+                self._opened = True
+                continue
             self._sent[number].found = found
             self._deaths = 0
 

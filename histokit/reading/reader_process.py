@@ -34,6 +34,9 @@ NONE = 0
 #: In place of a task's number, before the reason why the dataset cannot be opened.
 NOT_OPENED = -1
 
+#: In place of a task's number, once the dataset is open.
+READY = 0
+
 
 class Task(NamedTuple):
     """Samples to be read, and the part of the shared memory that their pixels may take."""
@@ -75,7 +78,7 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
     Parameters
     ----------
     connection : Connection
-        Gives an `Opening` and then one `Task` after the other; takes (number, list of `Found`).
+        Gives an `Opening` and then one `Task` after the other; takes `READY`, and (number, list of `Found`) for each.
     memory : mmap
     """
     opening = connection.recv()
@@ -84,6 +87,7 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
     except HistokitError as error:
         connection.send((NOT_OPENED, error.message))
         return
+    connection.send((READY, None))
     tasks: SimpleQueue[Task] = SimpleQueue()
     threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
     while True:

@@ -23,6 +23,7 @@ import histokit
 from histokit.features import FeatureStore
 from histokit.plugin.manager import registry
 from histokit.reading import chunks, processes
+from histokit.reading import reader as reader_module
 from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import IngestedFiles, open_files
 from histokit.reading.reader import ReadResult, rebuild_sample
@@ -257,6 +258,33 @@ def test_threads_read_until_they_are_outrun(
     assert not started
     assert positions(0.0, 0.0) == list(range(len(samples)))
     assert len(started) == 2
+
+
+def test_threads_read_until_processes_can(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any]
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    files, samples = opened(store)
+    samples = samples * 60
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
+    here: list[int] = []
+    read_here = reader_module.read_sample
+
+    def counted(files: Any, position: int, sample: Any) -> ReadResult:
+        here.append(position)
+        return read_here(files, position, sample)
+
+    monkeypatch.setattr(reader_module, "read_sample", counted)
+    reader = ChunkReader(files, None, True, lambda: len(samples))
+    found = []
+    for chunk in reader.chunks(enumerate(samples)):
+        # Long enough for a process to start before the images come to their end.
+        time.sleep(0.3)
+        found += [each.position for each in chunk]
+    assert found == list(range(len(samples)))
+    assert len(started) == 2
+    assert chunks.CHUNK <= len(here) < len(samples)
+    assert sorted(here) == list(range(len(here)))
 
 
 @pytest.mark.usefixtures("tiny")
