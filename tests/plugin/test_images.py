@@ -319,6 +319,7 @@ def test_crop_inside():
     assert crop(image, (1, 2, 3, 2)).tolist() == image[2:4, 1:4].tolist()
 
 
+@settings(deadline=None)
 @given(
     height=st.integers(1, 9),
     width=st.integers(1, 9),
