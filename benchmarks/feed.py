@@ -59,7 +59,7 @@ def decoding_alone(images: Path) -> Work:
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
 
     def work() -> tuple[float, dict[str, Any]]:
-        with ProcessPoolExecutor(cores(), mp_context=get_context("fork")) as pool:
+        with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
             list(pool.map(_decode, [paths[:1]] * cores()))
             with Stopwatch() as watch:
                 total = sum(pool.map(_decode, chunks))
@@ -133,15 +133,13 @@ def extraction(images: Path, form: str, network: str, folder: Path, workers: int
 
     set_threads(cores())
     numbers: Iterator[int] = iter(range(1_000_000))
-    added = added_plugin(Networks())
-    added.__enter__()
 
-    def extract(source: Path, _held: Any = added) -> tuple[float, dict[str, Any]]:
+    def extract(source: Path) -> tuple[float, dict[str, Any]]:
         path = folder / str(next(numbers))
         store = histokit.open_store(path)
         options = {"pattern": f"{{patient}}/{{label}}/*.{form}", "group": "patient"}
         histokit.ingest(store, "folder", source, name="drawn", options=options)
-        with Stopwatch() as watch:
+        with added_plugin(Networks()), Stopwatch() as watch:
             histokit.extract(store, "drawn", network, device="cpu", workers=workers)
         shutil.rmtree(path, ignore_errors=True)
         return watch.seconds, {}

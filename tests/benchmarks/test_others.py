@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,3 +124,27 @@ def test_gpu_compares_end_to_end_with_the_network(run: Any, monkeypatch: pytest.
     )
     assert "resnet50, float32, end to end" in printed
     assert [(one.device, one.precision, one.weights) for one in extracted] == [("cpu", "float32", "random:0")] * 2
+
+
+def test_feed_compares_with_decoding_alone(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import feed
+
+    import histokit
+
+    extracted: list[Any] = []
+    extract = histokit.extract
+
+    def seen(*given: Any, **options: Any) -> Any:
+        extracted.append(extract(*given, **options))
+        return extracted[-1]
+
+    monkeypatch.setattr("histokit.extract", seen)
+    monkeypatch.setattr(feed, "loader_loop", lambda images, folder: lambda: (1.0, {}))
+    # One process decodes instead of several.
+    monkeypatch.setattr(feed, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    printed = run(feed, "--only", "JPEG 224", "--images", 6, "--rounds", 1, "--workers", 0)
+    assert all(name in printed for name in (feed.ALONE, feed.TINY, feed.LOOP, "17 layers"))
+    done = [[(table["computed"], table["width"]) for table in one.tables] for one in extracted]
+    assert [len(tables) for tables in done] == [1, 17, 1] * 2
+    assert {count for tables in done for count, _ in tables} == {6}
+    assert [width for _, width in done[1]] == feed.WIDTHS["17 layers"]
