@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -16,9 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
+from typing import IO
 
 from histokit.errors import DataError, PluginError
 from histokit.plugin import Sample
+from histokit.plugin.interpreter import interpreter_of
+from histokit.reading import reader_process
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.reader import ReadResult, read_sample
 from histokit.reading.reader_process import HEADER, NOT_OPENED, READY, Found, Task, restored
@@ -41,11 +42,6 @@ _IN_THIS_PROCESS = "Read in this process, which shows why: --workers 0"
 
 #: Seconds in which a process that was told to end does so.
 _GRACE = 2.0
-
-_START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv.pop(1)); "
-    "from histokit.reading.reader_process import main; main()"
-)
 
 
 @dataclass
@@ -70,14 +66,7 @@ class _Reader:
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 descriptors = (theirs.fileno(), shared.fileno())
-                words = [
-                    sys.executable,
-                    "-c",
-                    _START,
-                    json.dumps([path for path in sys.path if isinstance(path, str)]),
-                    *map(str, descriptors),
-                    str(size),
-                ]
+                words = interpreter_of(reader_process.__name__, *map(str, descriptors), str(size))
                 # In a group of its own, Ctrl-C reaches only the process that asks, which ends it.
                 self.process = subprocess.Popen(
                     words, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
@@ -110,11 +99,11 @@ class _Reader:
         return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"
 
 
-def _shared_file() -> tempfile._TemporaryFileWrapper[bytes]:
+def _shared_file() -> IO[bytes]:
     """Return a file without a name that is in memory where the system has such."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("histokit-pixels", os.MFD_CLOEXEC), "r+b")  # type: ignore[return-value]
-    return tempfile.TemporaryFile()  # type: ignore[return-value]
+        return os.fdopen(os.memfd_create("histokit-pixels", os.MFD_CLOEXEC), "r+b")
+    return tempfile.TemporaryFile()
 
 
 class ReaderProcesses:

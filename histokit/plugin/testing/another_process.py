@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import subprocess
@@ -14,11 +13,7 @@ from typing import Any
 from histokit.plugin.calls import shown_error
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
-
-_START = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); "
-    "from histokit.plugin.testing.another_process import main; main()"
-)
+from histokit.plugin.interpreter import interpreter_of
 
 
 def digest_of(pixels: Any) -> bytes:
@@ -38,8 +33,7 @@ def read_elsewhere(
         asked = pickle.dumps((cls, str(root), dict(options), state, list(samples)))
     except (pickle.PicklingError, AttributeError):
         return None
-    words = [sys.executable, "-c", _START, json.dumps(sys.path)]
-    done = subprocess.run(words, input=asked, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(interpreter_of(__name__), input=asked, stdout=subprocess.PIPE, check=False)
     if done.returncode:
         return f"it ends with exit code {done.returncode}"
     answer: list[bytes] | str | None = pickle.loads(done.stdout)
