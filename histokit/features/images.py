@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -19,7 +18,7 @@ from histokit.plugin import Sample
 from histokit.plugin.images import Pixels
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.ingested_files import IngestedFiles, open_files
-from histokit.reading.reader import ReadResult, read_samples, rebuild_sample
+from histokit.reading.reader import THREADS, ReadResult, read_samples, rebuild_sample
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, PROBLEM_SCHEMA
 
@@ -114,8 +113,7 @@ class Images:
     def _read(self) -> Iterator[ReadResult]:
         absent = [int(place) for place in self._rows if int(place) not in self._held]
         lacking = set(absent)
-        workers = min(8, os.cpu_count() or 1)
-        fresh = read_samples(self.files, ((place, self._sample(place)) for place in absent), workers, _AHEAD)
+        fresh = read_samples(self.files, ((place, self._sample(place)) for place in absent), THREADS, _AHEAD)
         size = sum(result.nbytes for result in self._held.values())
         for place in map(int, self._rows):
             if place not in lacking:

@@ -12,10 +12,7 @@ from histokit.plugin import Sample
 from histokit.plugin.manager import known_elsewhere
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.processes import CHUNK, ReaderProcesses
-from histokit.reading.reader import READ_BYTES, ReadResult, read_samples
-
-#: Threads share one interpreter, and more of them read no faster.
-_THREADS = 8
+from histokit.reading.reader import READ_BYTES, THREADS, ReadResult, read_samples
 
 #: Processes at most that nobody asked for: each takes some tens of megabytes.
 _PROCESSES = 32
@@ -77,7 +74,7 @@ class ChunkReader:
         return self._readers
 
     def _by_threads(self, source: Iterator[tuple[int, Sample]]) -> Iterator[list[ReadResult]]:
-        threads = 0 if self.workers == 0 else min(_THREADS, os.cpu_count() or 1)
+        threads = 0 if self.workers == 0 else THREADS
         chunk: list[ReadResult] = []
         held = 0
         for result in read_samples(self.files, self._until_switched(source), threads, 2 * CHUNK, self._read):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,6 +21,9 @@ from histokit.store.records import SAMPLE_FIELDS
 
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
 READ_BYTES = 256 << 20
+
+#: Threads that read: they share one interpreter, and more of them read no faster.
+THREADS = min(8, os.cpu_count() or 1)
 
 _FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 
