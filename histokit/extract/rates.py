@@ -57,7 +57,9 @@ def estimate(store: Store, plan: BackbonePlan, device: str, precision: str) -> E
     return Estimate(operations * (plan.backbone.preprocess.size / side) ** 2 / speed, "typical")
 
 
-def expect(store: Store, backbone: ResolvedBackbone, device: str, precision: str) -> Estimate | None:
+def expect(
+    store: Store, backbone: ResolvedBackbone, device: str, precision: str, engine: str = "torch"
+) -> Estimate | None:
     """Return what an image will take of the pass that gives the chosen layers of a backbone; no samples are needed.
 
     Parameters
@@ -66,9 +68,11 @@ def expect(store: Store, backbone: ResolvedBackbone, device: str, precision: str
     backbone : ResolvedBackbone
     device, precision : str
         As they will be asked for.
+    engine : str
+        What will run it, as in `BackbonePlan`.
     """
     tables = [TablePlan(layer, {}, {}, np.zeros(0, bool), open=True) for layer in backbone.chosen]
-    return estimate(store, BackbonePlan(backbone, tables), device, precision)
+    return estimate(store, BackbonePlan(backbone, tables, engine=engine), device, precision)
 
 
 def remember_rates(store: Store, plans: Sequence[BackbonePlan], device: str, used: str, precision: str) -> None:

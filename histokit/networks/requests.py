@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 
 from histokit.errors import UsageError, did_you_mean
@@ -67,8 +67,20 @@ def as_texts(changes: Mapping[str, object]) -> list[str]:
     return [f"{key}={value}" for key, value in joined.items()]
 
 
-def asked_engine(engine: str, compile: bool, precision: str, device: str) -> tuple[str, str]:
+def as_option(name: str, value: object) -> str:
+    """Return an option as it is written in a command."""
+    return f"--{name}" if value is True else f"--{name} {value}"
+
+
+def asked_engine(
+    engine: str, compile: bool, precision: str, device: str, written: Callable[[str, object], str] = as_option
+) -> tuple[str, str]:
     """Return what is to run networks (``torch``, ``inductor`` for torch's compiler, ``openvino``), and the device.
+
+    Parameters
+    ----------
+    written : callable
+        How a name and its value are written where they were asked for, for errors.
 
     Raises
     ------
@@ -80,11 +92,16 @@ def asked_engine(engine: str, compile: bool, precision: str, device: str) -> tup
         raise UsageError(f"There is no engine {engine!r} for networks.", next=f"{hint}Use one of {', '.join(ENGINES)}.")
     if engine == "torch":
         return "inductor" if compile else engine, device
-    what = "--compile" if compile else f"--precision {precision}" if precision != "float32" else f"--device {device}"
-    if compile or precision != "float32" or device not in ("auto", "cpu"):
+    possible = (
+        ("compile", compile, (False,)),
+        ("precision", precision, ("float32",)),
+        ("device", device, ("auto", "cpu")),
+    )
+    wrong = [written(name, value) for name, value, allowed in possible if value not in allowed]
+    if wrong:
         raise UsageError(
-            f"The engine {engine} runs networks on processors at float32: it does not go with {what}.",
-            next=f"Leave out {what}, or --engine {engine}.",
+            f"The engine {engine} runs networks on processors at float32: it does not go with {wrong[0]}.",
+            next=f"Leave out {wrong[0]}, or {written('engine', engine)}.",
         )
     if find_spec(engine) is None:
         raise UsageError(

@@ -21,6 +21,11 @@ _File = Annotated[
 ]
 
 
+_Device = Annotated[
+    str | None, typer.Option(metavar="auto|cpu|cuda", help="Where networks run. [default: as the file says, or auto]")
+]
+
+
 def predict(
     run: Annotated[
         str,
@@ -69,6 +74,9 @@ def study_run(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Write the comparison there: tables, figure, JSON.")
     ] = None,
+    device: _Device = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
 ) -> None:
     """Do a whole study from one file.
 
@@ -83,7 +91,15 @@ def study_run(
     if out is not None:
         check_folder(out)
     with console.progress("Study", timed=False) as report:
-        result = run_study(file, store=console.state.store, say=console.note, progress=report)
+        result = run_study(
+            file,
+            store=console.state.store,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            say=console.note,
+            progress=report,
+        )
     for text in result.notes:
         console.warn(text)
     for text in result.failures:
@@ -111,6 +127,9 @@ def _print_comparison(result: StudyResult) -> None:
 
 def study_plan(
     file: _File,
+    device: _Device = None,
+    batch_size: options.BatchSize = None,
+    workers: options.Workers = None,
 ) -> None:
     """Print what a study consists of, and how long it takes.
 
@@ -119,7 +138,7 @@ def study_plan(
     """
     from histokit.study.plan import plan_study
 
-    plan = plan_study(file, store=console.state.store)
+    plan = plan_study(file, store=console.state.store, device=device, batch_size=batch_size, workers=workers)
     columns = ["piece", "dataset", "what", "strategy", "classifier", "state", "seconds"]
     names = ("kind", "dataset", "what", "strategy", "classifier", "state", "seconds")
     document = plan.to_json()

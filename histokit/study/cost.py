@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.row import Cost
 from histokit.classifiers.table import CLASSIFIERS, classifier
-from histokit.extract.rates import expect
+from histokit.extract.rates import Estimate, expect
+from histokit.networks.requests import asked_engine, engine_of
 from histokit.store import RunRecord, SelectionRecord, Store
 from histokit.study.extractions import Extract
 from histokit.study.problem_size import ProblemSize, problem_size
@@ -106,9 +107,7 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
         if piece.done:
             piece.seconds, piece.estimate = 0.0, None
         elif isinstance(piece, Extract) and piece.seconds is None and size is not None:
-            network = piece.network
-            assert network.resolved is not None
-            rate = expect(store, network.resolved, study.device, network.options.get("precision", "float32"))
+            rate = _rate(study, piece)
             piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
         elif isinstance(piece, OnFeatures) and size is not None:
             name = "select" if isinstance(piece, Select) else piece.classifier
@@ -117,6 +116,15 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
             piece.estimate = MEASURED if name in factors else TYPICAL
         elif isinstance(piece, Ingest | MakeSplit) and size is not None:
             piece.seconds, piece.estimate = _EACH + _EACH_SAMPLE * size.samples, TYPICAL
+
+
+def _rate(study: Study, piece: Extract) -> Estimate | None:
+    options, backbone = piece.network.options, piece.network.resolved
+    assert backbone is not None
+    precision = options.get("precision", "float32")
+    asked = options.get("engine", "torch"), options.get("compile", False)
+    engine, device = asked_engine(*asked, precision, study.device)
+    return expect(study.store, backbone, device, precision, engine_of(backbone, engine, dry_run=False, notes=[]))
 
 
 def _workloads(

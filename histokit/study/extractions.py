@@ -10,6 +10,7 @@ from histokit.errors import DataError, StoreError
 from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
 from histokit.features.addresses import Address, resolve
+from histokit.study.schema import EXTRACTION
 from histokit.study.study_file import Network
 from histokit.study.study_pieces import Piece, Report
 
@@ -90,11 +91,7 @@ class Extract(NetworkFeatures):
     def together(self) -> tuple[Any, ...]:
         """What several networks must share to be extracted in one pass over the images."""
         options = self.network.options
-        return (
-            self.data.name,
-            self.network.layers,
-            *(options.get(n) for n in ("precision", "store_dtype", "batch_size")),
-        )
+        return (self.data.name, self.network.layers, *(options.get(n) for n in (*EXTRACTION, "batch_size")))
 
     def take(self, found: Extraction) -> None:
         """Take note of the tables of this network in what an extraction gave."""
@@ -117,7 +114,7 @@ class Extract(NetworkFeatures):
 
     def do(self, report: Report) -> str:
         found = extract_networks([self], progress=report)
-        self.notes = [*found.notes, *found.warnings]
+        self.notes = list(dict.fromkeys([*self.notes, *found.notes, *found.warnings]))
         self._check(found)
         return f"{self.computed} images" if self.computed else "cached"
 
@@ -140,7 +137,7 @@ def extract_networks(pieces: Sequence[Extract], **options: Any) -> Extraction:
     changes = [f"{n.name}/{key}={value}" for n in networks for key, value in n.options["preprocess"].items()]
     own = {key: value for key, value in first.network.options.items() if key not in ("weights", "preprocess")}
     own |= {"layers": first.network.layers, "device": first.study.device, "weights": weights, "preprocess": changes}
-    found = extract(first.study.store, first.data.name, list(weights), **own, **options)
+    found = extract(first.study.store, first.data.name, list(weights), **{**own, **first.study.running}, **options)
     for piece in pieces:
         piece.take(found)
     return found

@@ -73,7 +73,7 @@ class Mistakes:
 
     def add(self, place: Place, message: str, next: str) -> None:
         """Note a mistake."""
-        self.found.append((place, UsageError(message, next=next)))
+        self._note(place, UsageError(message, next=next))
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -81,6 +81,11 @@ class Mistakes:
         try:
             yield
         except HistokitError as error:
+            self._note(place, error)
+
+    def _note(self, place: Place, error: HistokitError) -> None:
+        # What stands above all tables is looked at for each of them.
+        if (place, error.message) not in [(known, other.message) for known, other in self.found]:
             self.found.append((place, error))
 
     def line(self, place: Place) -> int | None:

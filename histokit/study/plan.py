@@ -70,7 +70,14 @@ class Plan:
         }
 
 
-def plan_study(path: str | Path, *, store: str | Path | None = None) -> Plan:
+def plan_study(
+    path: str | Path,
+    *,
+    store: str | Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Plan:
     """Plan what a study file asks for: every piece, whether it is done, and how long it will take.
 
     Nothing is computed and no store is made.
@@ -81,6 +88,8 @@ def plan_study(path: str | Path, *, store: str | Path | None = None) -> Plan:
         A TOML file.
     store : path, optional
         In place of the one that the environment or the file names.
+    device, batch_size, workers : optional
+        As `run_study` will be given them.
 
     Returns
     -------
@@ -91,7 +100,7 @@ def plan_study(path: str | Path, *, store: str | Path | None = None) -> Plan:
     UsageError, PluginError, StoreError
         If something in the file is wrong.
     """
-    return make_plan(read_study(path, store))
+    return make_plan(read_study(path, store, device, batch_size, workers))
 
 
 def make_plan(study: Study) -> Plan:

@@ -171,8 +171,11 @@ def _extract_variant(
     if {table.fingerprint for table in tables} != set(made):
         new = next(t for t in store.feature_tables(dataset) if t.name in made.values())
         changes = "; ".join(spec_differences(spec, new.spec))
+        back = "Bring back the same weights file"
+        if spec.get("engine") != new.spec.get("engine"):
+            back = f"Predict where that is possible ({' '.join(done.notes)})"
         raise StoreError(
             f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
-            next="Bring back the same weights file, or train again on the new features.",
+            next=f"{back}, or train again on the new features.",
         )
     return done.warnings

@@ -124,6 +124,9 @@ def run_study(
     path: str | Path,
     *,
     store: str | Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[..., None] = lambda *_: None,
 ) -> StudyResult:
@@ -137,6 +140,8 @@ def run_study(
         A TOML file.
     store : path, optional
         In place of the one that the environment or the file names.
+    device, batch_size, workers : optional
+        As in `extract`, in place of what the file says; they change nothing but how fast it is.
     say : callable, optional
         Told of each piece as it is done.
     progress : callable, optional
@@ -152,7 +157,7 @@ def run_study(
         If something in the file is wrong; nothing is done then.
     """
     started = time.monotonic()
-    plan = make_plan(read_study(path, store))
+    plan = make_plan(read_study(path, store, device, batch_size, workers))
     worker = _Worker(plan, say, progress)
     worker.work()
     done = StudyResult(plan, worker.outcomes, time.monotonic() - started)
@@ -206,7 +211,8 @@ class _Worker:
         started = time.monotonic()
         title = f"extract {pieces[0].data.name} {', '.join(piece.what for piece in pieces)}"
         with suppress(HistokitError):
-            extract_networks(pieces, progress=self._report(title, len(pieces)))
+            # Each piece is answered from the store afterwards, and has no more to tell of how it was computed.
+            pieces[0].notes = list(extract_networks(pieces, progress=self._report(title, len(pieces))).notes)
         self._shared = {id(piece): (time.monotonic() - started) / len(pieces) for piece in pieces}
 
     def _do(self, piece: Piece) -> PieceOutcome:

@@ -75,14 +75,16 @@ DATASET = {
     **SHARED,
 }
 
+#: How networks run and vectors are stored, which tables tell apart: at the top for all backbones, and in one for it.
+EXTRACTION = {"precision": TEXT, "store_dtype": TEXT, "compile": FLAG, "engine": TEXT}
+
 BACKBONE = {
     "layers": TEXT_OR_TEXTS,
     "last": TEXT,
     "version": TEXT,
     "weights": TEXT,
     "preprocess": TABLE,
-    "precision": TEXT,
-    "store_dtype": TEXT,
+    **EXTRACTION,
     "batch_size": NUMBERS["batch_size"],
 }
 
@@ -101,12 +103,17 @@ TOP = {
     "classifiers": TEXTS,
     "strategies": TEXTS,
     **SHARED,
+    **EXTRACTION,
     "datasets": NAMES_OR_TABLES,
     "backbones": NAMES_OR_TABLES,
     "classifier": TABLES,
     "strategy": TABLES,
     "compare": TABLE,
 }
+
+
+#: What is asked of the machine at hand, by options of `histokit study run`.
+_OF_THE_COMMAND = {"workers": "--workers N", "batch_size": "--batch-size N"}
 
 
 def check_table(
@@ -127,7 +134,9 @@ def check_table(
     for key, value in table.items():
         if key not in known:
             hint = did_you_mean(key, known) or f"Its keys are: {', '.join(known)}."
-            if place and key in TOP:
+            if key in _OF_THE_COMMAND:
+                hint = f"It is a matter of the machine: histokit study run FILE {_OF_THE_COMMAND[key]}"
+            elif place and key in TOP:
                 hint = f"Above the first [table] it is for the whole study. {hint}"
             mistakes.add((*place, key), f"There is no key {key!r} here.", hint.strip())
         elif not known[key].fits(value):

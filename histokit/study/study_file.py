@@ -62,7 +62,7 @@ class Network:
     resolved : ResolvedBackbone, optional
         None where the vectors were computed elsewhere.
     options : mapping
-        Of `extract`: weights, preprocess, precision, store_dtype and batch_size, where given.
+        Of `extract`: weights, preprocess, and where given precision, store_dtype, compile, engine and batch_size.
     version : str, optional
         Of vectors that were computed elsewhere, where there are several.
     """
@@ -112,6 +112,8 @@ class Study:
     common : mapping
         Options of `select` and `train` for all: seed, inner_folds.
     device : str
+    running : mapping
+        Options of `extract` that were given to the command and go before those of networks: batch_size, workers.
     compare : mapping
         Options of the comparison.
     """
@@ -124,6 +126,7 @@ class Study:
     classifiers: Mapping[str, Mapping[str, Any]]
     common: Mapping[str, Any]
     device: str = "auto"
+    running: Mapping[str, Any] = field(default_factory=dict)
     compare: Mapping[str, Any] = field(default_factory=dict)
 
     def network(self, name: str) -> Network:

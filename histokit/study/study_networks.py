@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError, UsageError
 from histokit.features import FeatureStore
-from histokit.networks.requests import as_texts, check_options
+from histokit.networks.requests import ENGINES, as_texts, asked_engine, check_options
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -18,11 +18,11 @@ from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.store.vectors import FeatureTable, store_dtype
 from histokit.study.mistakes import Mistakes, Place
-from histokit.study.schema import BACKBONE, check_table
+from histokit.study.schema import BACKBONE, EXTRACTION, check_table
 from histokit.study.strategies import STRATEGIES
 from histokit.study.study_file import Method, Network, beside
 
-_OPTIONS = ("precision", "store_dtype", "batch_size")
+_OPTIONS = (*EXTRACTION, "batch_size")
 
 #: Ways of strategies to use more than the last layer.
 _INNER = frozenset(("all", "each"))
@@ -39,6 +39,9 @@ def canonical(name: str) -> str:
 def read_networks(
     file: Path,
     tables: Mapping[str, dict[str, Any]],
+    top: Mapping[str, Any],
+    device: str,
+    written: Callable[[str, object], str],
     methods: Sequence[Method],
     store: FeatureStore,
     mistakes: Mistakes,
@@ -51,6 +54,11 @@ def read_networks(
         What weights files are relative to.
     tables : mapping
         Name → its table.
+    top : mapping
+        The top of the file, for how all networks run.
+    device : str
+    written : callable
+        How an option and its value are written where they were asked for.
     methods : sequence of Method
         The strategies, which tell what is needed of each backbone.
     store : FeatureStore
@@ -59,6 +67,7 @@ def read_networks(
     """
     found: dict[str, Network] = {}
     imported = [table for table in store.feature_tables() if table.imported]
+    shared = {key: top[key] for key in EXTRACTION if key in top}
     for name, table in tables.items():
         place = ("backbones", name)
         good = check_table(table, BACKBONE, place, mistakes)
@@ -69,7 +78,9 @@ def read_networks(
             if elsewhere:
                 network = _read_imported(known, good, elsewhere, used, place, mistakes)
             else:
-                network = _read(file, known, good, used, place, store, mistakes)
+                where: dict[str, Place] = {key: (*place, key) if key in good else (key,) for key in EXTRACTION}
+                _check_running({**shared, **good}, device, written, where, mistakes)
+                network = _read(file, known, {**shared, **good}, used, place, store, mistakes)
             if network.name in found:
                 raise UsageError(f"The backbone {network.name} is there twice.", next="Leave one of them out.")
             found[network.name] = network
@@ -92,9 +103,6 @@ def _read(
     given = table.get("layers", "all")
     inner = tuple([given] if isinstance(given, str) else given)
     last = table.get("last", "last")
-    with mistakes.at(place):
-        check_options(table.get("precision", "float32"), batch_size=table.get("batch_size"))
-        store_dtype(table)
     resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
     with mistakes.at((*place, "layers" if "layers" in table else "last")):
         _check_layers(resolved, store)
@@ -109,6 +117,25 @@ def _read(
     options = {key: table[key] for key in _OPTIONS if key in table}
     options |= {"weights": weights, "preprocess": preprocess}
     return Network(name, layers, inner, last, resolved, options)
+
+
+def _check_running(
+    table: Mapping[str, Any],
+    device: str,
+    written: Callable[[str, object], str],
+    where: Mapping[str, Place],
+    mistakes: Mistakes,
+) -> None:
+    precision = table.get("precision", "float32")
+    with mistakes.at(where["precision"]):
+        check_options(precision)
+    with mistakes.at(where["store_dtype"]):
+        store_dtype(table)
+    engine = table.get("engine", "torch")
+    # What does not go together is told where the backbone differs from all.
+    together = max((where[key] for key in ("engine", "compile", "precision")), key=len)
+    with mistakes.at(together if engine in ENGINES else where["engine"]):
+        asked_engine(engine, table.get("compile", False), precision, device, written)
 
 
 def _read_imported(

@@ -9,7 +9,7 @@ from typing import Any
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import check_class_weight, classifier
 from histokit.errors import UsageError, did_you_mean, some
-from histokit.networks.requests import check_options
+from histokit.networks.requests import as_option, check_options
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import CLASSIFIER, COMPARE, STRATEGY, TOP, check_table
 from histokit.study.strategies import STRATEGIES, find_strategy
@@ -21,7 +21,13 @@ _CLASSIFIERS = ("svm", "et", "fc")
 _CHOICES = ("inner", "test")
 
 
-def read_study(path: str | Path, store: str | Path | None = None) -> Study:
+def read_study(
+    path: str | Path,
+    store: str | Path | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+) -> Study:
     """Read a study file.
 
     Parameters
@@ -29,6 +35,12 @@ def read_study(path: str | Path, store: str | Path | None = None) -> Study:
     path : path
     store : path, optional
         In place of the one that the environment or the file names.
+    device : str, optional
+        In place of the one that the file names.
+    batch_size : int, optional
+        In place of those of all backbones.
+    workers : int, optional
+        Processes that read images.
 
     Returns
     -------
@@ -40,6 +52,8 @@ def read_study(path: str | Path, store: str | Path | None = None) -> Study:
         That tells all mistakes in the file, each with its line: unknown keys, plugins, datasets, networks, layers,
         strategies and classifiers, values of the wrong kind, weights that cannot be had.
     """
+    check_options(device=device or "auto", batch_size=batch_size, workers=workers)
+    running = {"batch_size": batch_size, "workers": workers}
     file, text, document = read_toml(path)
     mistakes = Mistakes(file, text, document)
     top = check_table(document, TOP, (), mistakes)
@@ -47,18 +61,32 @@ def read_study(path: str | Path, store: str | Path | None = None) -> Study:
     datasets = read_datasets(file, _tables(top, "datasets"), top, opened, mistakes)
     methods = _methods(top, mistakes)
     classifiers = _classifiers(top, methods, mistakes)
-    networks = read_networks(file, _tables(top, "backbones"), methods, opened, mistakes)
+    asked = {"device": as_option("device", device)} if device else {}
+    networks = read_networks(
+        file,
+        _tables(top, "backbones"),
+        top,
+        device := str(device or top.get("device", "auto")),
+        lambda name, value: asked.get(name) or _as_key(name, value),
+        methods,
+        opened,
+        mistakes,
+    )
     compare = check_table(top.get("compare", {}), COMPARE, ("compare",), mistakes)
     needed = ["datasets"] + ["backbones"] * any(STRATEGIES[method.name].layers for method in methods)
     for key in needed:
         if key not in document:
             mistakes.add((key,), f"The study names no {key}.", f"Add a table: [{key}.NAME]")
-    device = str(top.get("device", "auto"))
     with mistakes.at(("device",)):
         check_options(device=device)
     mistakes.check()
     common = {"seed": top.get("seed", 0), "inner_folds": top.get("inner_folds", 5)}
-    return Study(file, opened, datasets, networks, methods, classifiers, common, device, compare)
+    given = {name: value for name, value in running.items() if value is not None}
+    return Study(file, opened, datasets, networks, methods, classifiers, common, device, given, compare)
+
+
+def _as_key(name: str, value: object) -> str:
+    return f"{name} = true" if value is True else f'{name} = "{value}"'
 
 
 def _tables(top: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:

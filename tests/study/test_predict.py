@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_plugin import TinyPlugin
 
@@ -60,6 +61,28 @@ def test_features_that_cannot_be_made_again_are_an_error(
         store.database.drop(table.name)
     with pytest.raises(StoreError, match="is gone"):
         histokit.predict(store, run_id, "p1")
+
+
+def test_a_network_that_cannot_be_compiled_here_is_no_other_weights_file(
+    store: FeatureStore, images: Path, tiny: TinyPlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda module, **_: module)
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    histokit.extract(store, "d", "tiny", layers="last", compile=True)
+    (run,) = histokit.train(store, "d", "tiny/3", "knn", split="cv", grid={"k": "1"})
+    histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
+    assert histokit.predict(store, run.id, "p1").notes
+    assert [table.spec["engine"] for table in store.feature_tables("p1")] == ["inductor"]
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    Image.new("RGB", (16, 16), (9, 99, 9)).save(images / "p2" / "dark" / "new.png")
+    histokit.ingest(store, "folder", images / "p2", name="p2", options={"pattern": "{label}/*.png"})
+    with pytest.raises(StoreError, match="engine: inductor → default") as caught:
+        histokit.predict(store, run.id, "p2")
+    assert caught.value.next.startswith("Predict where that is possible (tiny cannot be compiled here: No working C++")
 
 
 def test_labels_that_the_model_does_not_know_are_not_scored(store: FeatureStore, run_id: str, images: Path) -> None:
