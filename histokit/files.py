@@ -23,6 +23,12 @@ _ODD = {
 }
 
 
+def suffix_of(path: str) -> str:
+    """Return what a path ends in, in small letters, such as ``.png``; faster than `os.path.splitext`."""
+    dot = path.rfind(".")
+    return path[dot:].lower() if dot > 0 and path[dot - 1] != "/" else ""
+
+
 def oddity(path: str | os.PathLike[str]) -> str | None:
     """Return what a path leads to that is neither a file nor a folder, such as ``a pipe``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -72,6 +73,7 @@ class OddCell(NamedTuple):
         return "Mend the cell"
 
 
+@lru_cache(maxsize=4096)
 def tidy_text(text: str) -> str:
     """Return a text in Unicode's form NFC without blanks and unseen letters at its ends."""
     return unicodedata.normalize("NFC", text).strip(_BLANKS)

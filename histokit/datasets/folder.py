@@ -158,12 +158,13 @@ class Folder(Dataset):
         self.warnings.clear()
         columns, groups = self.columns, Groups(self.group)
         walk, others, ambiguous, unlabelled = Walk(self.root), Tally(), Tally(), Tally()
+        any_suffix = self.pattern.names_suffix
         labels: set[str] = set()
         matched, beside = 0, 0
         for on_disk in walk.files():
             # As Linux and Windows write names; macOS takes letters and their accents apart.
             path = unicodedata.normalize("NFC", on_disk)
-            found = self.pattern.match(path) if is_image(path) or self.pattern.names_suffix else None
+            found = self.pattern.match(path) if any_suffix or is_image(path) else None
             if found is None:
                 if is_image(path):
                     others.add(path)
@@ -201,11 +202,10 @@ class Folder(Dataset):
     ) -> Sample:
         tidied = {name: tidy_text(text) or None for name, text in found.items()}
         label = tidied.pop("label", None)
-        metadata: dict[str, Any] = dict.fromkeys(columns)
+        metadata: dict[str, Any] = tidied
         if self.label_table is not None:
             label, values = self.label_table.row(tidied[self.label_table.on] or "")
-            metadata.update(values)
-        metadata.update(tidied)
+            metadata = {**dict.fromkeys(columns), **values, **tidied}
         groups.complete(path, metadata)
         return Sample(path, (on_disk,), label=label, mpp=self.mpp, metadata=metadata)
 

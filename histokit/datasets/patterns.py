@@ -66,7 +66,7 @@ class PathPattern:
         """The parts between slashes."""
         return self.text.split("/")
 
-    @property
+    @cached_property
     def fields(self) -> list[str]:
         """The names of the fields, in order, each once."""
         return list(dict.fromkeys(t["field"] for t in _TOKEN.finditer(self.text) if t["field"]))
@@ -83,6 +83,8 @@ class PathPattern:
 
     def ambiguous_fields(self, path: str) -> list[str]:
         """Return the fields that could take other text of a matching path as well."""
+        if not self._divides:
+            return []
         found, other = self._greedy.fullmatch(path), self._lazy.fullmatch(path)
         if found is None or other is None:
             return []
@@ -96,6 +98,12 @@ class PathPattern:
             if not re.fullmatch(prefix, path):
                 return f"{path!r} does not fit part {count}, {self.parts[count - 1]!r}"
         return f"{path!r} goes deeper than the {len(self.parts)} parts of the pattern"
+
+    @cached_property
+    def _divides(self) -> bool:
+        """Whether something can be taken by one part of the pattern or by another: not where slashes say all."""
+        variable = [sum(token["text"] is None for token in _TOKEN.finditer(part)) for part in self.parts]
+        return max(variable) > 1 or self.parts.count("**") > 1
 
     @cached_property
     def _greedy(self) -> re.Pattern[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from histokit.errors import DataError
+from histokit.files import suffix_of
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 
@@ -103,6 +104,9 @@ class Walk:
                 continue
             path = folder.prefix + as_text(entry.name)
             linked = entry.is_symlink()
+            if not linked and not entry.is_dir():
+                yield path
+                continue
             real = os.path.realpath(entry.path) if linked else os.path.join(folder.real, entry.name)
             if linked and (not os.path.exists(real) or any(real == above.real for above in open_folders)):
                 self.dead_links.add(path)
@@ -166,7 +170,7 @@ def _comes_anyway(real: str, real_root: str) -> bool:
 
 def is_image(path: str) -> bool:
     """Whether a path has the suffix of an image file."""
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+    return suffix_of(path) in IMAGE_SUFFIXES
 
 
 def _links(tally: Tally) -> str:
@@ -209,7 +213,7 @@ def is_absent(path: Path) -> bool:
 
 def as_text(name: str) -> str:
     """Return a file's name as text that can be stored: bytes that are not valid UTF-8 stand there as ``\\xff``."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_escaped(path: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain, islice
@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from histokit import streams
 from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
 from histokit.files import oddity_of
+from histokit.ingest.digest_process import FilesFound, FileTask, State
+from histokit.ingest.digest_processes import FileReaders
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.guarded import Guarded
@@ -29,6 +32,11 @@ _LARGE = 256 << 10
 #: Disks and memory are busy with so many; samples that are looked at before it is their turn.
 _THREADS = 32
 _AHEAD = 256
+
+#: Samples whose files are read as one task.
+_GROUP = 128
+
+_OWN_DIGEST = Dataset.file_digest
 
 
 class FileState(NamedTuple):
@@ -55,39 +63,77 @@ class FileDigests:
         self.guarded = Guarded(dataset)
         self.root = dataset.root.resolve()
         self._within = os.path.join(self.root, "")
-        rows = remembered.to_pylist() if remembered is not None else []
-        self.remembered = {r["path"]: FileState(r["size"], r["mtime_ns"], r["digest"], r["reason"]) for r in rows}
-        self.states: dict[str, FileState] = {}
+        columns = (remembered.column(name).to_pylist() for name in FILE_SCHEMA.names) if remembered is not None else ()
+        # Plain tuples, which the collector of garbage soon passes over: there may be millions.
+        self.remembered: dict[str, State] = {path: (*state,) for path, *state in zip(*columns, strict=True)}
+        self.states: dict[str, State] = {}
         self.read = 0
 
     def __call__(self, path: str) -> FileState:
         """Return the state of a file, given relative to the root."""
+        return FileState._make(self._state(path))
+
+    def digest(self, path: str) -> bytes | None:
+        """Return the digest of a file, or none where it cannot be read."""
+        return self._state(path)[2]
+
+    def _state(self, path: str) -> State:
         if path not in self.states:
             self._keep(path, self._look(path))
         return self.states[path]
 
-    def _keep(self, path: str, state: FileState) -> None:
+    def _keep(self, path: str, state: State) -> None:
         self.states[path] = state
-        self.read += state.digest is not None and state is not self.remembered.get(path)
+        self.read += state[2] is not None and state != self.remembered.get(path)
 
-    def ahead(self, samples: Iterable[Sample]) -> Iterator[Sample]:
-        """Yield samples whose files are known; large files of those that come next are read by threads meanwhile.
+    def ahead(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
+        """Yield samples whose files are known; files of those that come next are read meanwhile.
 
-        Reading and digesting a large file leaves the interpreter to others, which that of a small one does not; nor is
-        a plugin's own digest asked for by several threads.
+        Reading and digesting a large file leaves the interpreter to others, so that threads do it; that of a small one
+        does not, and is left to other processes where it takes most of the time. A plugin's own digest is asked for
+        here, one by one, as files come up.
         """
         source = iter(samples)
-        first = list(islice(source, _LOOKED_AT))
-        large = _mean_size(self.root, first) >= _LARGE
-        if not large or type(self.dataset).file_digest is not Dataset.file_digest:
-            yield from chain(first, source)
+        if type(self.dataset).file_digest is not _OWN_DIGEST:
+            yield from source
             return
+        first = list(islice(source, _LOOKED_AT))
+        way = self._by_threads if _mean_size(self.root, first) >= _LARGE else self._by_groups
+        yield from way(chain(first, source))
+
+    def _by_groups(self, source: Iterator[Sample]) -> Iterator[Sample]:
+        waiting: deque[tuple[list[Sample], list[str], int]] = deque()
+        asked: set[str] = set()
+        marks = type(self.dataset).pixel_key is Dataset.pixel_key
+        with FileReaders(_warn) as readers:
+            while group := list(islice(source, _GROUP)):
+                paths = [path for sample in group for path in sample.image if path not in self.states]
+                paths = [path for path in dict.fromkeys(paths) if path not in asked]
+                asked.update(paths)
+                before = [self.remembered.get(path) for path in paths] if self.remembered else None
+                waiting.append((group, paths, readers.ask(FileTask(str(self.root), paths, before, marks))))
+                while waiting and not readers.has_room():
+                    group, paths, number = waiting.popleft()
+                    self._keep_found(paths, readers.result(number))
+                    asked.difference_update(paths)
+                    yield from group
+            for group, paths, number in waiting:
+                self._keep_found(paths, readers.result(number))
+                yield from group
+
+    def _keep_found(self, paths: Sequence[str], found: FilesFound) -> None:
+        """Keep what was found of files; `_look` finds out why it was nothing."""
+        for path, state in zip(paths, found.states, strict=True):
+            self._keep(path, self._look(path) if state is None else state)
+        self.dataset.marks_ahead.update(found.marks)
+
+    def _by_threads(self, source: Iterator[Sample]) -> Iterator[Sample]:
         pool = ThreadPoolExecutor(min(_THREADS, cores()), thread_name_prefix="digest")
         ended = False
         try:
-            waiting: deque[tuple[Sample, dict[str, Future[FileState]]]] = deque()
+            waiting: deque[tuple[Sample, dict[str, Future[State]]]] = deque()
             asked: set[str] = set()
-            for sample in chain(first, source):
+            for sample in source:
                 paths = [path for path in sample.image if path not in self.states and path not in asked]
                 asked.update(paths)
                 waiting.append((sample, {path: pool.submit(self._look, path) for path in paths}))
@@ -99,12 +145,12 @@ class FileDigests:
         finally:
             pool.shutdown(wait=ended, cancel_futures=True)
 
-    def _known(self, sample: Sample, looked: Mapping[str, Future[FileState]]) -> Sample:
+    def _known(self, sample: Sample, looked: Mapping[str, Future[State]]) -> Sample:
         for path, state in looked.items():
             self._keep(path, state.result())
         return sample
 
-    def _look(self, path: str) -> FileState:
+    def _look(self, path: str) -> State:
         full = os.path.join(self.root, path)
         try:
             reason = self._leaves_root(full)
@@ -115,7 +161,7 @@ class FileDigests:
             if odd := oddity_of(status):
                 return FileState(0, 0, None, f"{path} cannot be read: it is {odd}, no file")
             before = self.remembered.get(path)
-            if before and before.digest and (before.size, before.mtime_ns) == (status.st_size, status.st_mtime_ns):
+            if before and before[2] and before[:2] == (status.st_size, status.st_mtime_ns):
                 return before
             digest = self.guarded.file_digest(Path(full))
             return FileState(status.st_size, status.st_mtime_ns, digest, None)
@@ -135,8 +181,13 @@ class FileDigests:
 
     def to_table(self) -> pa.Table:
         """Return what is known as a table of `FILE_SCHEMA`."""
-        rows = [{"path": path, **state._asdict()} for path, state in self.states.items()]
-        return pa.Table.from_pylist(rows, schema=FILE_SCHEMA)
+        columns = zip(*self.states.values(), strict=True) if self.states else [()] * len(FileState._fields)
+        arrays = map(pa.array, [list(self.states), *map(list, columns)], FILE_SCHEMA.types)
+        return pa.Table.from_arrays(list(arrays), schema=FILE_SCHEMA)
+
+
+def _warn(text: str) -> None:
+    streams.write("stderr", f"warning: {text}\n")
 
 
 def _mean_size(root: Path, samples: Sequence[Sample]) -> float:

@@ -18,8 +18,8 @@ from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.declared import plain
 from histokit.plugin.guarded import Guarded
-from histokit.plugin.images import READER_REVISION
 from histokit.plugin.manager import registry
+from histokit.plugin.reader_marks import READER_REVISION
 from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.commits import NewerFormatError
@@ -86,7 +86,7 @@ def ingest(
     if before is not None and not replace:
         check_moved(store, before, dataset, rows)
     record = _record(name, dataset, table, rows)
-    published = guarded.splits(set(rows.column("id").to_pylist())).items()
+    published = guarded.splits(table.ids).items()
     splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
     kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
     if before is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import islice
 from math import inf
 from typing import Any
@@ -38,7 +39,7 @@ class SampleTable:
         self.schema = _schema(dataset)
         self.labels: Counter[str | None] = Counter()
         self.problems: list[dict[str, Any]] = []
-        self._ids: set[str] = set()
+        self.ids: set[str] = set()
 
     def collect(self, name: str, progress: Callable[..., None]) -> pa.Table:
         """Return all samples as one table.
@@ -49,10 +50,12 @@ class SampleTable:
             If there is no sample, an id comes twice, or a sample breaks what the dataset declares.
         """
         batches = []
-        iterator = self._rows(name)
-        while rows := list(islice(iterator, _ROWS_PER_BATCH)):
-            batches.append(self._batch(rows))
-            progress(len(self._ids), len(self._ids), f"{self.digests.read} files read")
+        # Closed, so that no process goes on reading after an error, or Ctrl-C.
+        with closing(self.digests.ahead(self._checked())) as samples:
+            while rows := list(islice(samples, _ROWS_PER_BATCH)):
+                batches.append(self._batch(rows, [self._content(name, sample) for sample in rows]))
+                done = sum(map(len, batches))
+                progress(done, done, f"{self.digests.read} files read")
         if not batches:
             raise DataError(
                 f"The dataset in {self.dataset.root} has no samples.",
@@ -60,34 +63,25 @@ class SampleTable:
             )
         return pa.Table.from_batches(batches, self.schema)
 
-    def _rows(self, name: str) -> Iterator[dict[str, Any]]:
-        for sample in self.digests.ahead(self.guarded.samples()):
+    def _checked(self) -> Iterator[Sample]:
+        for sample in self.guarded.samples():
             self._check(sample)
-            states = [self.digests(path) for path in sample.image]
-            reasons = [state.reason for state in states if state.digest is None]
-            content = None
-            if reasons:
-                problem = {"dataset": name, "id": sample.id, "content": None, "stage": "ingest", "reason": reasons[0]}
-                self.problems.append(problem)
-            else:
-                files = [state.digest or b"" for state in states]
-                content = content_digest(files, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)
-            self.labels[sample.label] += 1
-            yield {
-                "id": sample.id,
-                "content": content,
-                "image": list(sample.image),
-                "part": sample.part,
-                "box": list(sample.box) if sample.box is not None else None,
-                "label": sample.label,
-                "mpp": sample.mpp,
-                **{column: sample.metadata.get(column) for column in self.dataset.columns},
-            }
+            yield sample
+
+    def _content(self, name: str, sample: Sample) -> bytes | None:
+        files = [digest for path in sample.image if (digest := self.digests.digest(path)) is not None]
+        if len(files) == len(sample.image):
+            return content_digest(files, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)
+        states = map(self.digests, sample.image)
+        reason = next(state.reason for state in states if state.digest is None)
+        problem = {"dataset": name, "id": sample.id, "content": None, "stage": "ingest", "reason": reason}
+        self.problems.append(problem)
+        return None
 
     def _check(self, sample: Sample) -> None:
-        if sample.id in self._ids:
+        if sample.id in self.ids:
             raise DataError(f"The sample id {sample.id!r} comes twice.", next="Make the ids unique.")
-        self._ids.add(sample.id)
+        self.ids.add(sample.id)
         classes = self.dataset.classes
         if classes is not None and sample.label is not None and sample.label not in classes:
             raise DataError(
@@ -107,18 +101,28 @@ class SampleTable:
                 next=f"Give every sample a {group}, or name another group.",
             )
 
-    def _batch(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
-        """Return rows as a batch; where metadata are not what `columns` declares, the first that is not is named."""
+    def _batch(self, samples: Sequence[Sample], contents: Sequence[bytes | None]) -> pa.RecordBatch:
+        """Return samples as a batch; where metadata are not what `columns` declares, the first that is not is named."""
+        self.labels.update(sample.label for sample in samples)
+        columns: dict[str, list[Any]] = {
+            "id": [sample.id for sample in samples],
+            "content": list(contents),
+            "image": [sample.image for sample in samples],
+            "part": [sample.part for sample in samples],
+            "box": [sample.box for sample in samples],
+            "label": [sample.label for sample in samples],
+            "mpp": [sample.mpp for sample in samples],
+            **{column: [sample.metadata.get(column) for sample in samples] for column in self.dataset.columns},
+        }
         try:
-            return pa.RecordBatch.from_pylist(rows, schema=self.schema)
+            return pa.RecordBatch.from_pydict(columns, schema=self.schema)
         except Exception as error:
-            for row in rows:
+            for sample in samples:
                 for column, kind in self.dataset.columns.items():
-                    if not _fits(row[column], self.schema.field(column).type):
-                        value = f"{column}={shown_value(row[column])}"
+                    if not _fits(sample.metadata.get(column), self.schema.field(column).type):
+                        value = f"{column}={shown_value(sample.metadata.get(column))}"
                         what = f"the metadata {value}, which are not of the declared types ({kind.__name__})"
-                        about = f"the sample {row['id']!r}"
-                        raise self.guarded.caller.wrong("samples()", what, about) from error
+                        raise self.guarded.caller.wrong("samples()", what, f"the sample {sample.id!r}") from error
             raise
 
     def problem_table(self) -> pa.Table:

@@ -11,8 +11,9 @@ from typing import Any, Literal, NamedTuple, Self
 
 from histokit.files import refuse_circle, refuse_remote
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file, digest_json
-from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image, reader_mark
+from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image
 from histokit.plugin.options import announced_options, convert_options
+from histokit.plugin.reader_marks import is_unmarked, reader_mark
 
 Role = Literal["train", "val", "test"]
 
@@ -220,10 +221,18 @@ class Dataset:
         return self._pixel_key + b"".join(map(self._mark, sample.image))
 
     def _mark(self, path: str) -> bytes:
+        if is_unmarked(path):
+            return b""
         # Boxes of one image come one after the other.
         if self._last_mark[0] != path:
-            self._last_mark = path, reader_mark(self.root / path)
+            ahead = self.marks_ahead.pop(path, None)
+            self._last_mark = path, reader_mark(self.root / path) if ahead is None else ahead
         return self._last_mark[1]
+
+    @cached_property
+    def marks_ahead(self) -> dict[str, bytes]:
+        """What `histokit.plugin.reader_marks.reader_mark` gives for images that come next, where it is known."""
+        return {}
 
     @cached_property
     def _last_mark(self) -> tuple[str, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from histokit.files import refuse_odd
 
 DIGEST_BYTES = 16
 
+#: Bytes that are read at once; fewer where nothing is expected, for memory of the larger size is cleared by the system.
 _BLOCK = 1 << 20
+_SMALL_BLOCK = 1 << 16
 
 
 def digest_bytes(*parts: bytes) -> bytes:
@@ -42,9 +45,19 @@ def digest_file(path: Path) -> bytes:
         If it is a pipe or a device, which may never end.
     """
     refuse_odd(path)
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    # Without a buffer of its own, which costs more than to read a small file.
-    with open(path, "rb", buffering=0) as file:
-        while block := file.read(_BLOCK):
+    return digest_known_file(path, os.stat(path).st_size)
+
+
+def digest_known_file(path: str | os.PathLike[str], size: int) -> bytes:
+    """Return what `digest_file` does for a path that is known to lead to a file of about so many bytes."""
+    # Without a file object, which costs more than to read a small file.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        block = os.read(descriptor, min(size + 1, _BLOCK))
+        state = hashlib.blake2b(block, digest_size=DIGEST_BYTES)
+        while block:
+            block = os.read(descriptor, _BLOCK if size > _BLOCK else _SMALL_BLOCK)
             state.update(block)
+    finally:
+        os.close(descriptor)
     return state.digest()

@@ -156,6 +156,8 @@ class Guarded:
         PluginError
             If it is not bytes.
         """
+        if self.caller.ours:
+            return self.dataset.pixel_key(sample)
         about = f"the sample {sample.id!r}"
         with self.caller.call("pixel_key()", about):
             key = self.dataset.pixel_key(sample)

@@ -33,12 +33,6 @@ _SMALL_CROP, _LARGEST_RATIO = 1 << 22, 16
 _RECENT_IMAGES = 4
 _RECENT_BYTES = 256 << 20
 
-#: Raised when `read_image` reads some files otherwise than before, which `reader_mark` then tells from the others.
-READER_REVISION = 1
-
-#: Files that are no TIFF files, whose pixels come out as ever.
-_UNMARKED = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
-
 
 def check_bits(bits: int | None) -> int | None:
     """Return the number of bits that were recorded, or raise where images of 16 bits cannot hold so many.
@@ -113,18 +107,6 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
 
 #: What is handed to Pillow, whose other decoders read no images of tissue; one for PostScript starts Ghostscript.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "JPEG2000", "WEBP", "DIB", "ICO", "PCX", "SGI", "TGA")
-
-
-def reader_mark(path: Path) -> bytes:
-    """Return bytes that are not empty where `read_image` reads a file otherwise than it once did."""
-    if path.suffix.lower() in _UNMARKED or oddity(path):
-        return b""
-    try:
-        with path.open("rb") as file:
-            layout = tiff_layout(file)
-    except OSError:
-        return b""
-    return layout.mark if layout else b""
 
 
 def _prepare() -> None:

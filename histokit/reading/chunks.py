@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
@@ -11,6 +10,7 @@ from itertools import chain
 from histokit.plugin import Sample
 from histokit.plugin.manager import known_elsewhere
 from histokit.reading.ingested_files import IngestedFiles
+from histokit.reading.other_process import possible
 from histokit.reading.processes import CHUNK, ReaderProcesses
 from histokit.reading.reader import READ_BYTES, THREADS, ReadResult, read_samples
 
@@ -115,7 +115,7 @@ class ChunkReader:
     def _possible(self) -> bool:
         opening = self.files.opening
         elsewhere = opening is not None and known_elsewhere(opening.plugin)
-        return elsewhere and not self.files.outdated and bool(sys.executable) and sys.platform != "win32"
+        return elsewhere and not self.files.outdated and possible()
 
 
 def cores() -> int:

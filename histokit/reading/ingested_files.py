@@ -11,8 +11,8 @@ from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.guarded import Guarded
-from histokit.plugin.images import READER_REVISION, reader_mark
 from histokit.plugin.manager import registry
+from histokit.plugin.reader_marks import READER_REVISION, reader_mark
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested_tables import Ingested
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
-import socket
-import subprocess
 import tempfile
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import IO
 
 from histokit.errors import DataError, PluginError
 from histokit.plugin import Sample
-from histokit.plugin.interpreter import interpreter_of
 from histokit.reading import reader_process
 from histokit.reading.ingested_files import IngestedFiles
+from histokit.reading.other_process import OtherProcess
 from histokit.reading.reader import ReadResult, read_sample
 from histokit.reading.reader_process import HEADER, NOT_OPENED, READY, Found, Task, restored
 
@@ -40,9 +37,6 @@ _TIMES = 2
 
 _IN_THIS_PROCESS = "Read in this process, which shows why: --workers 0"
 
-#: Seconds in which a process that was told to end does so.
-_GRACE = 2.0
-
 
 @dataclass
 class _Sent:
@@ -55,7 +49,7 @@ class _Sent:
     found: list[Found | None] | None = None
 
 
-class _Reader:
+class _Reader(OtherProcess):
     """One process, the memory that it shares, and the parts of that which are free."""
 
     def __init__(self, files: IngestedFiles):
@@ -63,40 +57,14 @@ class _Reader:
         with _shared_file() as shared:
             shared.truncate(size)
             self.memory = mmap.mmap(shared.fileno(), size)
-            ours, theirs = socket.socketpair()
-            with ours, theirs:
-                descriptors = (theirs.fileno(), shared.fileno())
-                words = interpreter_of(reader_process.__name__, *map(str, descriptors), str(size))
-                # In a group of its own, Ctrl-C reaches only the process that asks, which ends it.
-                self.process = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True
-                )
-                self.connection = Connection(ours.detach())
+            super().__init__(reader_process.__name__, [shared.fileno()], [str(size)])
         self.free = list(range(_TASKS))
-        with suppress(OSError):
-            self.connection.send(files.opening)
+        self.send(files.opening)
 
     @property
     def place(self) -> int:
         """The number of the sample in its task that it was reading last, or -1."""
         return int.from_bytes(self.memory[:HEADER], "little") - 1
-
-    def end(self) -> None:
-        """End the process, whatever it is doing."""
-        self.connection.close()
-        self.process.kill()
-        self.process.wait(_GRACE)
-
-    def cause(self) -> str:
-        """Wait until the process has ended, and say how."""
-        try:
-            code = self.process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            return "it closed what it answers through"
-        if code >= 0:
-            return f"exit code {code}"
-        return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"
 
 
 def _shared_file() -> IO[bytes]:
@@ -154,7 +122,7 @@ class ReaderProcesses:
         """End them."""
         readers, self._readers = self._readers, []
         for reader in readers:
-            with suppress(OSError, subprocess.TimeoutExpired):
+            with suppress(OSError):
                 reader.end()
 
     def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Iterator[list[ReadResult]]:
@@ -198,9 +166,7 @@ class ReaderProcesses:
             (None if self._ended[position] >= _TIMES else sample, [next(states) for _ in sample.image])
             for position, sample in zip(sent.positions, sent.samples, strict=True)
         ]
-        # A process that has just ended is noticed where its answer is waited for.
-        with suppress(OSError):
-            sent.reader.connection.send(Task(number, start, start + _TASK_BYTES, asked))
+        sent.reader.send(Task(number, start, start + _TASK_BYTES, asked))
 
     def _receive(self, seconds: float | None = None) -> None:
         for ready in wait([reader.connection for reader in self._readers], seconds):

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import mmap
 import os
-import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +23,7 @@ from histokit.plugin.images import Pixels
 from histokit.plugin.remarks import Remark
 from histokit.reading.ingested_files import State
 from histokit.reading.reader import ReadResult, read_sample
+from histokit.reading.serving import serve, tasks
 
 #: Where in the shared memory is written which sample of a task is being read, as a little-endian number.
 HEADER = 8
@@ -72,8 +70,8 @@ class _Files:
         return None
 
 
-def serve(connection: Connection, memory: mmap.mmap) -> None:
-    """Read what is asked for until nobody asks any more.
+def read_tasks(connection: Connection, memory: mmap.mmap) -> None:
+    """Read what is asked for.
 
     Parameters
     ----------
@@ -88,10 +86,7 @@ def serve(connection: Connection, memory: mmap.mmap) -> None:
         connection.send((NOT_OPENED, error.message))
         return
     connection.send((READY, None))
-    tasks: SimpleQueue[Task] = SimpleQueue()
-    threading.Thread(target=_receive, args=(connection, tasks), daemon=True).start()
-    while True:
-        task = tasks.get()
+    for task in tasks(connection):
         connection.send((task.number, list(_read(files, task, memory))))
 
 
@@ -135,24 +130,8 @@ def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
     return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
 
 
-def _receive(connection: Connection, tasks: SimpleQueue[Task]) -> None:
-    """Take tasks as they come, so that nobody waits to hand them over while an answer is waited for."""
-    try:
-        while True:
-            tasks.put(connection.recv())
-    except (EOFError, OSError):
-        # The process that asks has ended; a read that hangs is not waited for.
-        os._exit(0)
-
-
 def main() -> None:
     """Serve over the file descriptors that the command line names."""
     channel, shared, size = map(int, sys.argv[1:])
-    # The process that asks is the one that is interrupted; it ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Standard output carries the result of a command, not what a plugin or a library prints.
-    os.dup2(2, 1)
-    try:
-        serve(Connection(channel), mmap.mmap(shared, size))
-    except (EOFError, ConnectionError):
-        os._exit(0)
+    memory = mmap.mmap(shared, size)
+    serve(Connection(channel), lambda connection: read_tasks(connection, memory))

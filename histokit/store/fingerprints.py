@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from histokit.plugin.digests import digest_bytes, digest_json
@@ -25,9 +26,19 @@ def content_digest(
     files: Sequence[bytes], part: str | None, box: Box | None, pixel_key: bytes, mpp: float | None = None
 ) -> bytes:
     """Return the 16-byte digest of all that a sample's pixels depend on, once they are brought to some `mpp`."""
-    scale = [] if mpp is None else [mpp]
-    piece = digest_json([part, list(box) if box is not None else None, *scale])
+    piece = _whole(part, mpp) if box is None else _piece(part, box, mpp)
     return digest_bytes(b"content", piece, pixel_key, *files)
+
+
+def _piece(part: str | None, box: Box | None, mpp: float | None) -> bytes:
+    scale = [] if mpp is None else [mpp]
+    return digest_json([part, list(box) if box is not None else None, *scale])
+
+
+@lru_cache(maxsize=256, typed=True)
+def _whole(part: str | None, mpp: float | None) -> bytes:
+    """Remember what samples without a box have in common; 1 and 1.0 are written differently."""
+    return _piece(part, None, mpp)
 
 
 def row_key(sample_id: str, content: bytes) -> bytes:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from histokit.errors import PluginError
-from histokit.ingest import file_digests
+from histokit.ingest import digest_process, file_digests
 from histokit.ingest.file_digests import FileDigests
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.digests import digest_file
+from histokit.plugin.digests import digest_file, digest_known_file
 
 
 class Files(Dataset):
@@ -47,11 +47,12 @@ def root(tmp_path: Path) -> Path:
 def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.MonkeyPatch, large: int) -> None:
     asked: list[tuple[str, str]] = []
 
-    def seen(path: Path) -> bytes:
-        asked.append((path.name, threading.current_thread().name.partition("_")[0]))
-        return digest_file(path)
+    def seen(path: str, size: int) -> bytes:
+        asked.append((Path(path).name, threading.current_thread().name.partition("_")[0]))
+        return digest_known_file(path, size)
 
-    monkeypatch.setattr("histokit.plugin.dataset.digest_file", seen)
+    monkeypatch.setattr("histokit.plugin.digests.digest_known_file", seen)
+    monkeypatch.setattr(digest_process, "digest_known_file", seen)
     monkeypatch.setattr(file_digests, "_LARGE", large)
     dataset = Files(root)
     digests = FileDigests(dataset, None)

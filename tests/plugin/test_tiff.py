@@ -28,7 +28,7 @@ from raw_images import (
 
 from histokit.errors import DataError
 from histokit.plugin import read_image
-from histokit.plugin.images import reader_mark
+from histokit.plugin.reader_marks import reader_mark
 from histokit.plugin.remarks import ImageWarning
 
 DRAWN = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from PIL import Image
 import histokit
 from histokit.features import FeatureStore
 from histokit.plugin.manager import registry
-from histokit.reading import chunks, processes
+from histokit.reading import chunks, other_process, processes
 from histokit.reading import reader as reader_module
 from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import IngestedFiles, open_files
@@ -110,7 +110,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
             found.append(process)
         return process
 
-    monkeypatch.setattr(processes.subprocess, "Popen", kept)
+    monkeypatch.setattr(other_process.subprocess, "Popen", kept)
     return found
 
 

@@ -1,0 +1,84 @@
+"""A process that reads and digests files for ingestion, where that takes one interpreter longer than all the rest.
+
+It imports next to nothing, so that it starts in a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from multiprocessing.connection import Connection
+from typing import NamedTuple
+
+from histokit.plugin.digests import digest_known_file
+from histokit.plugin.reader_marks import is_unmarked, reader_mark
+from histokit.reading.serving import serve, tasks
+
+#: In place of a task's number, once the process can work.
+READY = 0
+
+_SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
+
+#: Size, modification time in ns, digest, and why there is none, of a file.
+State = tuple[int, int, bytes | None, str | None]
+
+
+class FileTask(NamedTuple):
+    """Files that are to be read."""
+
+    #: Paths are relative to it.
+    root: str
+    paths: Sequence[str]
+    #: What was known of each file, if of any.
+    before: Sequence[State | None] | None
+    #: Whether to look for marks.
+    marks: bool
+
+
+class FilesFound(NamedTuple):
+    """What files are."""
+
+    #: None for one that cannot be read, or is no file.
+    states: Sequence[State | None]
+    #: By path, of files that may have one.
+    marks: Mapping[str, bytes]
+
+
+def read_files(task: FileTask) -> FilesFound:
+    """Read and digest files, but those that are as they were."""
+    root = os.path.join(task.root, "")
+    before = task.before or repeat(None, len(task.paths))
+    states = [_read(root, *each) for each in zip(task.paths, before, strict=True)]
+    read = zip(task.paths, states, strict=True) if task.marks else ()
+    marks = {path: reader_mark(root + path) for path, state in read if not is_unmarked(path) and state is not None}
+    return FilesFound(states, marks)
+
+
+def _read(root: str, path: str, before: State | None) -> State | None:
+    if ".." in path or path[:1] in _SEPARATORS:
+        # It may lead out of the root.
+        return None
+    try:
+        status = os.stat(root + path)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        size, mtime_ns = status.st_size, status.st_mtime_ns
+        if before and before[2] and before[0] == size and before[1] == mtime_ns:
+            return before
+        return size, mtime_ns, digest_known_file(root + path, size), None
+    except (OSError, ValueError):
+        return None
+
+
+def _work(connection: Connection) -> None:
+    connection.send((READY, None))
+    for number, task in tasks(connection):
+        connection.send((number, tuple(read_files(FileTask(*task)))))
+
+
+def main() -> None:
+    """Serve over the file descriptor that the command line names."""
+    serve(Connection(int(sys.argv[1])), _work)

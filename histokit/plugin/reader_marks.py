@@ -1,0 +1,31 @@
+"""Which files are read otherwise than by earlier versions; it imports little, for processes that only digest files."""
+
+from __future__ import annotations
+
+import os
+
+from histokit.files import oddity, suffix_of
+from histokit.plugin.tiff import tiff_layout
+
+#: Raised when `read_image` reads some files otherwise than before, which `reader_mark` then tells from the others.
+READER_REVISION = 1
+
+#: Files that are no TIFF files, whose pixels come out as ever.
+_UNMARKED = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+
+
+def is_unmarked(path: str) -> bool:
+    """Return whether a file's name says that `reader_mark` is empty."""
+    return suffix_of(path) in _UNMARKED
+
+
+def reader_mark(path: str | os.PathLike[str]) -> bytes:
+    """Return bytes that are not empty where `read_image` reads a file otherwise than it once did."""
+    if is_unmarked(os.fspath(path)) or oddity(path):
+        return b""
+    try:
+        with open(path, "rb") as file:
+            layout = tiff_layout(file)
+    except OSError:
+        return b""
+    return layout.mark if layout else b""

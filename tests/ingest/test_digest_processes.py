@@ -1,0 +1,230 @@
+"""Files that are read by other processes come out as those that are read by this one, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from raw_images import ORIENTATION, page, tiff
+
+import histokit
+from histokit.errors import DataError, PluginError
+from histokit.features import FeatureStore
+from histokit.ingest import digest_processes, file_digests
+from histokit.ingest import samples as samples_module
+from histokit.ingest.digest_processes import FileReaders
+from histokit.plugin import Dataset, Sample
+from histokit.reading import other_process
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are not handed over there")
+
+GREY = np.arange(16 * 24, dtype=np.uint8).reshape(16, 24)
+COUNT = 90
+
+
+class Cells(Dataset):
+    """Two boxes of each image, and what cannot be read among them; ``meanwhile`` is called at the sixtieth image."""
+
+    name = "cells"
+    version = "1"
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield them."""
+        for number, path in enumerate(sorted(self.root.iterdir())):
+            if number == 60:
+                self.meanwhile()
+            for x in (0, 4):
+                yield Sample(f"{path.name} {x}", (path.name,), box=(x, 0, 8, 8))
+        for path in ("../outside.png", "absent.png"):
+            yield Sample(path, (path,))
+        yield Sample("both", ("000.png", "absent.png"))
+
+    def meanwhile(self) -> None:
+        """Do nothing."""
+
+
+class Own(Cells):
+    """Has digests of its own."""
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return the length of the file's name."""
+        return len(path.name).to_bytes(16, "little")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(COUNT):
+        Image.fromarray(np.full((12, 12, 3), number, np.uint8)).save(folder / f"{number:03d}.png")
+    (folder / "folder.png").mkdir()
+    (folder / "link.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.tif")
+    # Read otherwise than once, which is in the digest of its content.
+    tiff(folder / "turned.tif", page(GREY, {ORIENTATION: 6}))
+    (tmp_path / "outside.png").write_bytes(b"outside")
+    return folder
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that were started."""
+    found: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def kept(*args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        found.append(popen(*args, **kwargs))
+        return found[-1]
+
+    monkeypatch.setattr(other_process.subprocess, "Popen", kept)
+    return found
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch, started: list[Any]) -> list[subprocess.Popen[bytes]]:
+    """Let two processes read all but the first few files; they are returned."""
+    has_room = FileReaders.has_room
+
+    def waited(self: FileReaders) -> bool:
+        there = has_room(self)
+        while len(self._ready) < len(self._processes):
+            self._receive(None)
+        return there or bool(self._ready)
+
+    monkeypatch.setattr(FileReaders, "has_room", waited)
+    monkeypatch.setattr(digest_processes, "_WORTH", 0.0)
+    monkeypatch.setattr(digest_processes, "_SHARE", 0.0)
+    monkeypatch.setattr(digest_processes, "cores", lambda: 2)
+    monkeypatch.setattr(file_digests, "_GROUP", 5)
+    return started
+
+
+def ingested(store: Path, dataset: Dataset) -> list[Any]:
+    """Ingest, and return all that is written."""
+    opened = histokit.open_store(store)
+    histokit.ingest(opened, dataset, name="d")
+    problems = [{**row, "dataset": ""} for row in opened.problems("d").to_pylist()]
+    return [opened.samples("d").to_pylist(), opened.files("d").to_pylist(), problems]
+
+
+def test_processes_find_what_this_one_finds(
+    root: Path, tmp_path: Path, request: pytest.FixtureRequest, started: list[Any]
+) -> None:
+    here = ingested(tmp_path / "here", Cells(root))
+    assert not started, "few files are read here"
+    request.getfixturevalue("at_once")
+    assert ingested(tmp_path / "there", Cells(root)) == here
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+    samples, files, problems = here
+    assert len(samples) == 2 * (COUNT + 4) + 3
+    assert [row["path"] for row in files if row["digest"] is None] == [
+        *("folder.png", "link.png", "pipe.tif", "../outside.png", "absent.png")
+    ]
+    assert {row["id"]: row["reason"].partition(" ")[2] for row in problems} == {
+        **dict.fromkeys(("folder.png 0", "folder.png 4"), "cannot be read: Is a directory"),
+        **dict.fromkeys(("link.png 0", "link.png 4"), "cannot be read: No such file or directory"),
+        **dict.fromkeys(("pipe.tif 0", "pipe.tif 4"), "cannot be read: it is a pipe, no file"),
+        "../outside.png": f"lies outside the dataset's root {root}",
+        **dict.fromkeys(("absent.png", "both"), "cannot be read: No such file or directory"),
+    }
+
+
+def test_marks_are_found_by_processes_too(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
+    def content(store: str) -> Any:
+        samples, *_ = ingested(tmp_path / store, Cells(root))
+        return next(row["content"] for row in samples if row["id"] == "turned.tif 0")
+
+    marked = content("a")
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(Cells, "marks_ahead", property(lambda self: {"turned.tif": b""}))
+        assert content("b") != marked
+
+
+def test_only_what_changed_is_read_again(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
+    ingested(tmp_path / "store", Cells(root))
+    (root / "070.png").write_bytes(b"another image")
+    os.utime(root / "071.png", ns=(5, 5))
+    # Another content under the same size and time cannot be seen.
+    before = (root / "072.png").stat()
+    (root / "072.png").write_bytes(bytes(before.st_size))
+    os.utime(root / "072.png", ns=(before.st_mtime_ns, before.st_mtime_ns))
+    told: list[str] = []
+    store = histokit.open_store(tmp_path / "store")
+    contents = [dict(zip(*store.samples("d", ["id", "content"]).to_pydict().values(), strict=True))]
+    histokit.ingest(store, Cells(root), name="d", progress=lambda done, total, detail: told.append(detail))
+    contents.append(dict(zip(*store.samples("d", ["id", "content"]).to_pydict().values(), strict=True)))
+    assert len(at_once) == 4
+    assert told == ["2 files read"]
+    assert {i for i in contents[0] if contents[0][i] != contents[1][i]} == {"070.png 0", "070.png 4"}
+
+
+def test_files_that_vanish_or_change_meanwhile(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
+    class Moving(Cells):
+        def meanwhile(self) -> None:
+            (self.root / "080.png").unlink()
+            (self.root / "081.png").write_bytes(b"another image")
+
+    samples, files, problems = ingested(tmp_path / "store", Moving(root))
+    assert at_once
+    assert [row["size"] for row in files if row["path"] == "081.png"] == [len(b"another image")]
+    assert [row["id"] for row in problems if row["id"].startswith("08")] == ["080.png 0", "080.png 4"]
+    assert len(samples) == 2 * (COUNT + 4) + 3
+
+
+@pytest.mark.parametrize("killed", [1, 2])
+def test_a_killed_process_loses_nothing(
+    root: Path, tmp_path: Path, at_once: list[Any], capfd: pytest.CaptureFixture[str], killed: int
+) -> None:
+    class Killing(Cells):
+        def meanwhile(self) -> None:
+            for process in at_once[:killed]:
+                process.send_signal(signal.SIGKILL)
+
+    there = ingested(tmp_path / "there", Killing(root))
+    assert all(process.poll() is not None for process in at_once)
+    told = capfd.readouterr().err
+    for process, rest in zip(at_once[:killed], ("others go on", "this process goes on"), strict=False):
+        assert f"the process {process.pid}, which read files, ended (SIGKILL, as where memory is short)" in told
+        assert rest in told
+    assert there == ingested(tmp_path / "here", Cells(root))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("stop", next="Go on.")])
+def test_no_process_stays(store: FeatureStore, root: Path, at_once: list[Any], error: Any) -> None:
+    class Failing(Cells):
+        def meanwhile(self) -> None:
+            raise error
+
+    with pytest.raises(type(error)):
+        histokit.ingest(store, Failing(root), name="d")
+    assert len(at_once) == 2
+    assert all(process.poll() is not None for process in at_once)
+
+
+def test_no_process_stays_after_an_error_elsewhere(
+    store: FeatureStore, root: Path, at_once: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(Cells):
+        def pixel_key(self, sample: Sample) -> bytes:
+            raise ValueError("no key")
+
+    monkeypatch.setattr(samples_module, "_ROWS_PER_BATCH", 50)
+    with pytest.raises(PluginError, match="no key"):
+        histokit.ingest(store, Failing(root), name="d")
+    assert len(at_once) == 2
+    assert all(process.poll() is not None for process in at_once)
+
+
+def test_a_plugin_digests_its_own_files_here(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
+    _, files, _ = ingested(tmp_path / "store", Own(root))
+    assert not at_once
+    assert files[0]["digest"] == len("000.png").to_bytes(16, "little")
