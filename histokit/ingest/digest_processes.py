@@ -23,8 +23,11 @@ _PROCESSES = 32
 #: Seconds of reading after which processes are worth their start: as many may well be to come.
 _WORTH = 0.1
 
-#: How much longer reading has to take than all else, for processes to help.
+#: Reading, over all else, from which on processes help.
 _SHARE = 0.5
+
+#: Seconds over which the two are compared.
+_WINDOW = 1.0
 
 
 class FileReaders:
@@ -43,9 +46,9 @@ class FileReaders:
         self._tasks: dict[int, FileTask] = {}
         self._found: dict[int, FilesFound] = {}
         self._number = 0
-        self._began = time.perf_counter()
+        self._may_start = min(_PROCESSES, cores()) if cores() > 1 and possible() else 0
+        self._since = time.perf_counter()
         self._reading = 0.0
-        self._started = False
 
     def __enter__(self) -> Self:
         return self
@@ -69,14 +72,17 @@ class FileReaders:
 
     def result(self, number: int) -> FilesFound:
         """Return what was found, once it was."""
+        before = time.perf_counter()
         while number not in self._found:
             self._receive(None)
+        self._reading += time.perf_counter() - before
         return self._found.pop(number)
 
     def has_room(self) -> bool:
         """Return whether more can be asked for before a result is waited for."""
-        self._start()
         self._receive(0.0)
+        if self._may_start and len(self._ready) == len(self._processes):
+            self._start()
         return any(len(numbers) < _TASKS for numbers in self._ready.values())
 
     def _here(self, task: FileTask) -> FilesFound:
@@ -86,14 +92,16 @@ class FileReaders:
         return found
 
     def _start(self) -> None:
-        """Start processes where it is known that they help, as many as this one keeps busy."""
-        if self._started or self._reading < _WORTH:
-            return
-        share = self._reading / (time.perf_counter() - self._began - self._reading)
-        self._started = share > _SHARE
-        if self._started and cores() > 1 and possible():
-            count = min(_PROCESSES, cores(), ceil(share) + 1)
+        """Start processes where this one spends much of its time on reading, or on waiting for those that read."""
+        now = time.perf_counter()
+        share = self._reading / max(1e-9, now - self._since - self._reading)
+        worth = self._reading >= _WORTH and share >= _SHARE
+        if worth:
+            count = min(self._may_start, ceil(share) + 1)
+            self._may_start -= count
             self._processes += [OtherProcess(digest_process.__name__) for _ in range(count)]
+        if worth or now - self._since > _WINDOW:
+            self._since, self._reading = now, 0.0
 
     def _receive(self, seconds: float | None) -> None:
         if not self._processes:

@@ -71,15 +71,14 @@ class FileDigests:
 
     def __call__(self, path: str) -> FileState:
         """Return the state of a file, given relative to the root."""
-        return FileState._make(self._state(path))
+        return FileState._make(self.states.get(path) or self._looked(path))
 
     def digest(self, path: str) -> bytes | None:
         """Return the digest of a file, or none where it cannot be read."""
-        return self._state(path)[2]
+        return (self.states.get(path) or self._looked(path))[2]
 
-    def _state(self, path: str) -> State:
-        if path not in self.states:
-            self._keep(path, self._look(path))
+    def _looked(self, path: str) -> State:
+        self._keep(path, self._look(path))
         return self.states[path]
 
     def _keep(self, path: str, state: State) -> None:

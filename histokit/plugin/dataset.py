@@ -218,6 +218,8 @@ class Dataset:
         options named in `pixel_options` (all where that is none) and the fitted state. Files that `read_image` reads
         otherwise than an earlier version did add to it.
         """
+        if len(sample.image) == 1:
+            return self._pixel_key + self._mark(sample.image[0])
         return self._pixel_key + b"".join(map(self._mark, sample.image))
 
     def _mark(self, path: str) -> bytes:

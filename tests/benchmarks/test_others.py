@@ -126,6 +126,22 @@ def test_gpu_compares_end_to_end_with_the_network(run: Any, monkeypatch: pytest.
     assert [(one.device, one.precision, one.weights) for one in extracted] == [("cpu", "float32", "random:0")] * 2
 
 
+def test_ingesting_compares_with_reading_and_hashing(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ingesting
+
+    monkeypatch.setattr(ingesting, "ProcessPoolExecutor", lambda *_, **__: ThreadPoolExecutor(1))
+    file = tmp_path / "result.json"
+    printed = run(ingesting, "--files", 12, "--rounds", 1, "--json", file)
+    assert all(name in printed for name in (ingesting.ONE, ingesting.ALL, ingesting.NEW, ingesting.AGAIN))
+    timings = json.loads(file.read_text())["timings"]
+    assert {name: [one["items"] for one in each] for name, each in timings.items()} == {
+        name: [round(12 * share)] * 4 for name, (_, _, share) in ingesting.FILES.items()
+    }
+    for name, (one, each, new, again) in timings.items():
+        assert one["facts"] == each["facts"]
+        assert [fact["files"] for fact in (*new["facts"], *again["facts"])] == [one["items"]] * 2, name
+
+
 def test_feed_compares_with_decoding_alone(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import feed
 

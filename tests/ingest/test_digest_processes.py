@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from histokit.errors import DataError, PluginError
 from histokit.features import FeatureStore
 from histokit.ingest import digest_processes, file_digests
 from histokit.ingest import samples as samples_module
+from histokit.ingest.digest_process import FilesFound, FileTask
 from histokit.ingest.digest_processes import FileReaders
 from histokit.plugin import Dataset, Sample
 from histokit.reading import other_process
@@ -218,10 +220,49 @@ def test_no_process_stays_after_an_error_elsewhere(
             raise ValueError("no key")
 
     monkeypatch.setattr(samples_module, "_ROWS_PER_BATCH", 50)
-    with pytest.raises(PluginError, match="no key"):
+    with pytest.raises(PluginError, match="no key") as told:
         histokit.ingest(store, Failing(root), name="d")
     assert len(at_once) == 2
-    assert all(process.poll() is not None for process in at_once)
+    assert all(process.poll() is not None for process in at_once), told
+
+
+def test_so_many_processes_are_started_as_help(root: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    read, receive = digest_processes.read_files, FileReaders._receive
+
+    def reading(task: FileTask) -> FilesFound:
+        clock.now += 1.5
+        return read(task)
+
+    def receiving(self: FileReaders, seconds: float | None) -> None:
+        clock.now += 3.0 if seconds is None else 0.0
+        receive(self, seconds)
+
+    monkeypatch.setattr(digest_processes, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    monkeypatch.setattr(digest_processes, "read_files", reading)
+    monkeypatch.setattr(FileReaders, "_receive", receiving)
+    monkeypatch.setattr(digest_processes, "cores", lambda: 8)
+    task = FileTask(str(root), ["000.png"], None, False)
+
+    def after(seconds: float) -> int:
+        """Let one task be read and other things take some seconds."""
+        found = readers.result(readers.ask(task))
+        assert found.states[0] is not None
+        clock.now += seconds
+        readers.has_room()
+        now = len(started)
+        while len(readers._ready) < now:
+            receive(readers, None)
+        return now
+
+    with FileReaders(print) as readers:
+        assert after(10.0) == 0, "reading takes less than the rest"
+        assert after(1.0) == 3
+        assert after(100.0) == 3, "this process waits for nothing"
+        assert after(1.0) == 7, "three of four seconds were spent on waiting"
+        assert after(1.0) == 8, "as many as cores"
+        assert after(1.0) == 8
+    assert all(process.poll() is not None for process in started)
 
 
 def test_a_plugin_digests_its_own_files_here(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
