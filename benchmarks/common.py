@@ -288,6 +288,18 @@ def publish(
 ) -> None:
     """Print the tables, and write them with every single timing as JSON where a file is named."""
     show(tables)
+    keep(name, options, tables, timings, file, facts)
+
+
+def keep(
+    name: str,
+    options: Mapping[str, Any],
+    tables: Sequence[Table],
+    timings: Mapping[str, Sequence[Timing]],
+    file: str | Path | None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the tables with every single timing as JSON where a file is named."""
     if file is None:
         return
     document = {

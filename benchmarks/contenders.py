@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 from common import Stopwatch, cores, set_threads
-from PIL import Image
-from work import NETWORKS, PATTERN, SIZE, layers, scaling
+from work import NETWORKS, PATTERN, SIZE, Patches, layers, scaling
 
 Work = Callable[[], tuple[float, dict[str, Any]]]
 
@@ -20,25 +19,6 @@ DATASET = "patches"
 _WARM_IMAGES = 4
 _LOADER_BATCH = 64
 _CHUNK = 64
-
-
-class Patches:
-    """The dataset of a script: opens, resizes and scales one image."""
-
-    def __init__(self, paths: Sequence[Path], network: str):
-        from torchvision import transforms
-
-        known = scaling(NETWORKS[network])
-        self.paths = paths
-        self.resample = Image.Resampling[known["interpolation"].upper()]
-        self.scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize(known["mean"], known["std"])])
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Any:
-        with Image.open(self.paths[index]) as image:
-            return self.scale(image.convert("RGB").resize((SIZE, SIZE), self.resample))
 
 
 def image_paths(images: Path) -> list[Path]:
@@ -67,7 +47,7 @@ def plain_loop(network: str, images: Path, weights: str, out: Path) -> Work:
                 lambda _model, _inputs, output, found=vectors[module]: found.append(output.mean((2, 3)))
             )
         with torch.no_grad():
-            for batch in loader(Patches(taken, network)):
+            for batch in loader(Patches(taken, SIZE, **scaling(NETWORKS[network]))):
                 model(batch)
         for module, found in vectors.items():
             np.save(out / f"{module}.npy", torch.cat(found).numpy())

@@ -23,7 +23,7 @@ from common import (
     take_turns,
 )
 from PIL import Image
-from work import SIZE, draw_images
+from work import SIZE, Patches, all_paths, draw_images
 
 Work = Callable[[], tuple[float, dict[str, Any]]]
 
@@ -41,10 +41,6 @@ _CHUNK = 64
 _FEW = 64
 
 
-def _paths(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.*") if path.is_file())
-
-
 def _decode(paths: Sequence[Path]) -> int:
     total = 0
     for path in paths:
@@ -55,7 +51,7 @@ def _decode(paths: Sequence[Path]) -> int:
 
 def decoding_alone(images: Path) -> Work:
     """Decode all images in as many processes as there are cores, that have started already; nothing comes back."""
-    paths = _paths(images)
+    paths = all_paths(images)
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
 
     def work() -> tuple[float, dict[str, Any]]:
@@ -145,30 +141,11 @@ def extraction(images: Path, form: str, network: str, folder: Path, workers: int
         return watch.seconds, {}
 
     few = folder / "few"
-    for path in _paths(images)[:_FEW]:
+    for path in all_paths(images)[:_FEW]:
         (few / path.parent.relative_to(images)).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, few / path.relative_to(images))
     extract(few)
     return lambda: extract(images)
-
-
-class _Patches:
-    """The dataset of a script."""
-
-    def __init__(self, paths: Sequence[Path]):
-        from torchvision import transforms
-
-        self.paths = paths
-        self.scale = transforms.Compose(
-            [transforms.Resize((SIZE, SIZE)), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
-        )
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> Any:
-        with Image.open(self.paths[index]) as image:
-            return self.scale(image.convert("RGB"))
 
 
 def loader_loop(images: Path, folder: Path) -> Work:
@@ -177,11 +154,11 @@ def loader_loop(images: Path, folder: Path) -> Work:
     from torch.utils.data import DataLoader
 
     set_threads(cores())
-    paths, network = _paths(images), _tiny().eval()
+    paths, network = all_paths(images), _tiny().eval()
 
     def extract(taken: Sequence[Path]) -> None:
         loader: Any = DataLoader(
-            _Patches(taken),
+            Patches(taken, SIZE, "bilinear", [0.5] * 3, [0.5] * 3),
             batch_size=64,
             num_workers=cores(),
             multiprocessing_context="fork",  # type: ignore[arg-type]

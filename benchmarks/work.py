@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,12 @@ VARIABLE = "HISTOKIT_REAL_DATA"
 SIZE = 224
 PATTERN = "{patient}/{label}/*.png"
 _PATIENTS = 12
+
+#: Formats of drawn images, and how they are saved.
+FORMATS: dict[str, dict[str, Any]] = {"png": {"compress_level": 1}, "jpg": {"quality": 90}}
+
+#: How many images are drawn, where copies with other bytes will do for the rest.
+DRAWN = 1024
 
 
 @dataclass(frozen=True)
@@ -132,16 +140,81 @@ def prepare(folder: Path, count: int | None, names: Sequence[str], data: Path | 
     return Material(images, sum(1 for _ in images.rglob("*.png")), files, notes)
 
 
-def draw_images(folder: Path, count: int, side: int, form: str = "png") -> None:
-    """Write smooth random images of two classes from some patients, no two alike, as ``png`` or ``jpg``."""
+def draw_images(folder: Path, count: int, side: int, form: str = "png", distinct: int | None = None) -> None:
+    """Write smooth random images of two classes from some patients, no two files alike.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+    side : int
+        In pixels.
+    form : str
+        Of `FORMATS`.
+    distinct : int, optional
+        An even number: that many are drawn, and the others are copies of them with a comment in the file.
+    """
     generator = np.random.default_rng(0)
-    for index in range(count):
+    drawn = min(count, distinct or count)
+    for index in range(drawn):
         label = index % 2
         small = generator.normal(110 + 40 * label, 40, (max(2, side // 6),) * 2 + (3,)).clip(0, 255).astype(np.uint8)
-        path = folder / f"p{index // 2 % _PATIENTS:02d}" / str(label) / f"{index:06d}.{form}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        how = {"compress_level": 1} if form == "png" else {"quality": 90}
-        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(path, **how)
+        path = _path(folder, index, form)
+        Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC).save(path, **FORMATS[form])
+    for index in range(drawn, count):
+        original = _path(folder, index % drawn, form).read_bytes()
+        _path(folder, index, form).write_bytes(commented(original, f"copy {index}".encode()))
+
+
+def _path(folder: Path, index: int, form: str) -> Path:
+    path = folder / f"p{index // 2 % _PATIENTS:02d}" / str(index % 2) / f"{index:06d}.{form}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def commented(image: bytes, text: bytes) -> bytes:
+    """Return a JPEG or PNG file with a comment behind its head, which a decoder skips."""
+    if image.startswith(b"\xff\xd8"):
+        head, comment = 2, b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text
+    else:
+        # Behind the signature and the chunk of width and height.
+        chunk, head = b"tEXtComment\0" + text, 8 + 25
+        comment = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return image[:head] + comment + image[head:]
+
+
+def all_paths(folder: Path) -> list[Path]:
+    """Return all files in order."""
+    return sorted(path for path in folder.rglob("*.*") if path.is_file())
+
+
+class Patches:
+    """The dataset of a script: opens, resizes and scales one image.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    side : int
+        Of the network's input.
+    interpolation : str
+    mean, std : sequence of float
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], side: int, interpolation: str, mean: Sequence[float], std: Sequence[float]
+    ):
+        from torchvision import transforms
+
+        self.paths, self.side = paths, side
+        self.resample = Image.Resampling[interpolation.upper()]
+        self.scale = transforms.Compose([transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Any:
+        with Image.open(self.paths[index]) as image:
+            return self.scale(image.convert("RGB").resize((self.side, self.side), self.resample))
 
 
 def _take(data: Path, folder: Path, count: int | None) -> None:

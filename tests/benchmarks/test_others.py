@@ -1,4 +1,4 @@
-"""The benchmarks of commands, of memory and of GPUs run, and measure what they say."""
+"""The benchmarks of commands, of memory and of the feed run, and measure what they say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,31 +98,6 @@ def test_every_sample_of_the_memory_benchmark_goes_through_the_network(store: An
     assert [(table["computed"], table["width"]) for table in result.tables] == [(20, 64), (20, 64), (20, 256)]
     # Equal samples would be pushed through once, and the benchmark would measure nothing.
     assert len(set(store.samples("noise").column("content").to_pylist())) == 20
-
-
-def test_gpu_says_that_there_is_none(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gpu
-    import torch
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "no CUDA device" in run(gpu, "--json", tmp_path / "result.json")
-    assert json.loads((tmp_path / "result.json").read_text())["timings"] == {}
-
-
-def test_gpu_compares_end_to_end_with_the_network(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import gpu
-
-    from histokit.networks.cut_network import CutNetwork
-
-    monkeypatch.setattr(gpu, "SIZE", 64)
-    monkeypatch.setattr(CutNetwork, "batch_size", lambda *_: 2)
-    extracted: list[Any] = []
-    monkeypatch.setattr("histokit.extract", lambda *given, **options: extracted.append(SimpleNamespace(**options)))
-    printed = run(
-        gpu, "--device", "cpu", "--backbone", "resnet50", "--precision", "float32", "--images", 3, "--rounds", 1
-    )
-    assert "resnet50, float32, end to end" in printed
-    assert [(one.device, one.precision, one.weights) for one in extracted] == [("cpu", "float32", "random:0")] * 2
 
 
 def test_ingesting_compares_with_reading_and_hashing(tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ CALLS = {
     ("compare",): ["RUN", "RUN"],
     ("extract",): ["toy", "--backbone", "texture"],
     ("predict",): ["RUN", "toy"],
+    ("study", "run"): ["STUDY"],
+    ("study", "plan"): ["STUDY"],
     ("list", "samples"): ["toy"],
     ("predictions",): ["RUN"],
     ("store", "gc"): [],
@@ -66,9 +68,11 @@ def test_no_command_with_numbers_is_left_out():
 
 
 @pytest.mark.parametrize("path", CALLS, ids=" ".join)
-def test_numbers_out_of_range_are_usage_errors(path, toy, histokit):
+def test_numbers_out_of_range_are_usage_errors(path, toy, histokit, tmp_path):
+    study = tmp_path / "study.toml"
+    study.write_text('datasets = ["toy"]\nbackbones = ["texture"]\nstrategies = ["last layer"]\n')
     run = package.train(toy, "toy", "net/last", "knn", split="holdout", grid={"k": "1"})[0].id
-    arguments = [run if text == "RUN" else text for text in CALLS[path]]
+    arguments = [{"RUN": run, "STUDY": study}.get(text, text) for text in CALLS[path]]
     for option in [*numbers(path), *OTHERS.get(path, [])]:
         rest = arguments[:-2] if option == "--test" else arguments
         for value in WRONG:
