@@ -190,6 +190,9 @@ def absence(path: Path) -> str:
 
 def on_disk(root: Path, path: str) -> str | None:
     """Return a path relative to the root as it is written on disk, where letters and accents may be taken apart."""
+    if path.isascii() and not path.endswith(("/", ".")):
+        # Without paths as objects, of which there may be one for each of a million rows.
+        return None if is_absent(os.path.join(root, path)) else path
     found = ""
     for part in path.split("/") if not path.isascii() else [path]:
         forms = dict.fromkeys([part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))])
@@ -200,10 +203,10 @@ def on_disk(root: Path, path: str) -> str | None:
     return found.removesuffix("/") if not path.endswith("/") else found
 
 
-def is_absent(path: Path) -> bool:
+def is_absent(path: str | os.PathLike[str]) -> bool:
     """Whether there is nothing at a path; what is there and cannot be read is put aside by ingestion."""
     try:
-        path.stat()
+        os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except (OSError, ValueError):
