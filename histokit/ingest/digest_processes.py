@@ -21,7 +21,7 @@ _TASKS = 3
 _PROCESSES = 32
 
 #: Seconds of reading after which processes are worth their start: as many may well be to come.
-_WORTH = 0.05
+_WORTH = 0.1
 
 #: Reading, over all else, from which on processes help.
 _SHARE = 0.5
