@@ -36,7 +36,7 @@ class FileReaders:
     Parameters
     ----------
     say : callable
-        Told of a process that ends by itself; what it was to do is done in this process.
+        Told of a process that cannot be started or ends by itself; what it was to do is done in this process.
     """
 
     def __init__(self, say: Callable[[str], None]):
@@ -99,7 +99,13 @@ class FileReaders:
         if worth:
             count = min(self._may_start, ceil(share) + 1)
             self._may_start -= count
-            self._processes += [OtherProcess(digest_process.__name__) for _ in range(count)]
+            try:
+                for _ in range(count):
+                    self._processes.append(OtherProcess(digest_process.__name__))
+            except OSError as error:
+                # Nobody asked for them, and all can be read without.
+                self._say(f"no other process can be started to read files ({error.strerror})")
+                self._may_start = 0
         if worth or now - self._since > _WINDOW:
             self._since, self._reading = now, 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -197,6 +198,23 @@ def test_a_killed_process_loses_nothing(
     for process, rest in zip(at_once[:killed], ("others go on", "this process goes on"), strict=False):
         assert f"the process {process.pid}, which read files, ended (SIGKILL, as where memory is short)" in told
         assert rest in told
+    assert there == ingested(tmp_path / "here", Cells(root))
+
+
+def test_where_no_process_can_be_started_this_one_reads(
+    root: Path, tmp_path: Path, at_once: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    popen = other_process.subprocess.Popen
+
+    def short(*args: Any, **kwargs: Any) -> Any:
+        if at_once:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return popen(*args, **kwargs)
+
+    monkeypatch.setattr(other_process.subprocess, "Popen", short)
+    there = ingested(tmp_path / "there", Cells(root))
+    assert len(at_once) == 1
+    assert "no other process can be started to read files (Resource temporarily unavailable)" in capfd.readouterr().err
     assert there == ingested(tmp_path / "here", Cells(root))
 
 
