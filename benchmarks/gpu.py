@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import Contender, Table, Timing, arguments, cores, keep, ratio_of_rounds, scratch, show, take_turns
-from gpu_contenders import Case, draw_for, end_to_end, network_alone, scripted_loop
+from gpu_contenders import Case, draw_for, end_to_end, network_alone, scripted_loop, weights_for
 from work import FORMATS
 
 RATE, ALONE, LOOP = "images/s", "to the network alone", "to the script"
@@ -99,7 +99,8 @@ def count_of(case: Case, asked: int | None) -> int:
 def measured(case: Case, options: argparse.Namespace, folder: Any) -> Result:
     """Let the three contenders of a case take turns."""
     count = count_of(case, options.images)
-    shared: dict[str, Any] = {"case": case, "device": options.device}
+    weights = weights_for(case.backbone, folder)
+    shared: dict[str, Any] = {"case": case, "weights": weights, "device": options.device}
     places = {**shared, **draw_for(case, count, folder)}
     own = {**places, "folder": folder / "stores", "workers": options.workers}
     contenders = [
@@ -114,9 +115,9 @@ def table_of(device: str, results: Sequence[Result]) -> Table:
     """Return the table of all cases."""
     columns = ["contender", RATE, ALONE, LOOP, "wanted at least", "reached", "remarks"]
     notes = [
-        "Random weights. The script: a DataLoader of as many processes as cores, pinned memory, the network in the "
-        "precision itself, hooks, poolings, one .npz.",
-        "Start-up is in it (building the network, starting readers, compiling); imports and ingesting are not.",
+        "Files of random weights. The script: a DataLoader of as many processes as cores, pinned memory, the network "
+        "cast to the precision, hooks, poolings, one .npz.",
+        "Start-up is in it (reading weights, starting readers, compiling); imports and ingesting are not.",
         "What is wanted is meant for an H200 or H100 with 16 cores and 50,000 images.",
     ]
     return Table(f"{device}, {cores()} cores", columns, [row for result in results for row in result.rows()], notes)

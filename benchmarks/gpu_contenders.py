@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from histokit.plugin import Backbone, Layer
 
-WEIGHTS = "random:0"
 WARM_IMAGES = 64
 LOADER_BATCH = 128
 _WARM_PASSES = 3
@@ -52,10 +53,10 @@ class Case(NamedTuple):
         return text + ", compiled" * self.compile
 
 
-def _opened(case: Case) -> tuple[Backbone, list[Layer]]:
+def _opened(case: Case, weights: str) -> tuple[Backbone, list[Layer]]:
     from histokit.plugin.manager import registry
 
-    known = registry().backbone(case.backbone, WEIGHTS)
+    known = registry().backbone(case.backbone, weights)
     return known, list(known.layers) if case.layers == "all" else [known.layer("last")]
 
 
@@ -68,7 +69,7 @@ def _free(place: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def network_alone(case: Case, device: str, count: int) -> Work:
+def network_alone(case: Case, weights: str, device: str, count: int) -> Work:
     """Push one batch that is on the device already through the network again and again; `count` images."""
     import torch
 
@@ -76,7 +77,7 @@ def network_alone(case: Case, device: str, count: int) -> Work:
 
     set_threads(cores())
     place = torch.device(device)
-    known, layers = _opened(case)
+    known, layers = _opened(case, weights)
     network, side = CutNetwork(known, layers, place, case.precision), known.preprocess.size
     rows = network.batch_size(side, side)
     if case.compile:
@@ -101,7 +102,7 @@ def network_alone(case: Case, device: str, count: int) -> Work:
     return work
 
 
-def scripted_loop(case: Case, device: str, images: Path, few: Path, folder: Path) -> Work:
+def scripted_loop(case: Case, weights: str, device: str, images: Path, few: Path, folder: Path) -> Work:
     """A good script: as many loader processes as cores, pinned memory, a network of the precision, hooks, one .npz."""
     import torch
     from torch.utils.data import DataLoader
@@ -114,7 +115,7 @@ def scripted_loop(case: Case, device: str, images: Path, few: Path, folder: Path
     torch.backends.cudnn.benchmark = True
 
     def extract(source: Path) -> None:
-        known, layers = _opened(case)
+        known, layers = _opened(case, weights)
         network = known.build().to(place, dtype).to(memory_format=torch.channels_last)
         prefix = known.prefix_tokens(network)
         vectors: dict[str, list[Any]] = {layer.name: [] for layer in layers}
@@ -149,7 +150,9 @@ def scripted_loop(case: Case, device: str, images: Path, few: Path, folder: Path
     return work
 
 
-def end_to_end(case: Case, device: str, images: Path, few: Path, folder: Path, workers: int | None) -> Work:
+def end_to_end(
+    case: Case, weights: str, device: str, images: Path, few: Path, folder: Path, workers: int | None
+) -> Work:
     """``histokit extract`` into a store without features: its readers' start, the network's building, writing."""
     import torch
 
@@ -167,7 +170,7 @@ def end_to_end(case: Case, device: str, images: Path, few: Path, folder: Path, w
                 "drawn",
                 case.backbone,
                 layers=case.layers,
-                weights=WEIGHTS,
+                weights=weights,
                 precision=case.precision,
                 device=device,
                 compile=case.compile,
@@ -202,3 +205,19 @@ def draw_for(case: Case, count: int, folder: Path) -> dict[str, Path]:
         if not path.exists():
             draw_images(path, names[name], case.side, case.form, distinct=DRAWN)
     return places
+
+
+def weights_for(backbone: str, folder: Path) -> str:
+    """Write random weights, once for all cases: large networks take longer to draw than to read."""
+    from safetensors.torch import save_file
+
+    from histokit.plugin.manager import registry
+
+    known = registry().backbone(backbone, "random:0")
+    file = folder / f"{re.sub('[^A-Za-z0-9_.-]', '_', backbone)}.safetensors"
+    if not file.exists():
+        save_file({name: value.clone().contiguous() for name, value in known.build().state_dict().items()}, file)
+        scale = known.preprocess.to_json()
+        how = {name: scale[name] for name in ("size", "interpolation", "mean", "std")}
+        file.with_suffix(".json").write_text(json.dumps(how))
+    return str(file)
