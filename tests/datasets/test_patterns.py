@@ -88,3 +88,17 @@ def test_ambiguity():
     assert pattern.match("a_b_c.png") == {"slide": "a_b", "x": "c"}
     assert pattern.ambiguous_fields("a_b.png") == []
     assert pattern.ambiguous_fields("nothing.png") == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "ambiguous"),
+    [
+        ("{slide}/{label}/*.png", "a_b/c/d.png.png", []),
+        ("x{slide}y/**/{label}.png", "xayy/b/c/d/e.png", []),
+        ("{slide}/{slide}/*", "a/a/b", []),
+        ("{slide}/{label}*", "a/bcd", ["label"]),
+    ],
+)
+def test_where_slashes_say_all_nothing_is_ambiguous(pattern: str, path: str, ambiguous: list[str]) -> None:
+    assert PathPattern(pattern).match(path) is not None
+    assert PathPattern(pattern).ambiguous_fields(path) == ambiguous

@@ -17,6 +17,7 @@ import pytest
 from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore
+from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
@@ -353,6 +354,10 @@ def test_content_depends_on_files_part_box_and_pixel_key() -> None:
         content_digest([b"f"], None, None, b"k"),
     }
     assert len(others | {base}) == 7
+    # Equal numbers that are written differently, whichever is asked for first.
+    for mpp, text in ((1, "1"), (1.0, "1.0"), (0.5, "0.5"), (1, "1")):
+        piece = digest_bytes(f"[null,null,{text}]".encode())
+        assert content_digest([b"f"], None, None, b"", mpp) == digest_bytes(b"content", piece, b"", b"f")
 
 
 def test_table_names_hold_only_what_lancedb_allows() -> None:
