@@ -17,7 +17,7 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord
 from histokit.store.care import collect_garbage, compact
 from histokit.store.records import FILE_SCHEMA, IMPORT_PLUGIN, SAMPLE_FIELDS
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 
 DATASET, ADDRESS = "made-up", "net/layer"
 #: As the extraction writes.

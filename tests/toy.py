@@ -6,7 +6,7 @@ import pyarrow as pa
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 
 
 def make_store(folder, samples, layers, *, name="toy", spec=None, curated=None, **record):

@@ -71,7 +71,7 @@ def _run(
                 if result.reason is not None:
                     result = _read_a_twin(reader.files, work, networks, content, result, reasons)
                 if result.reason is not None:
-                    writer.fail([network.plan for network in networks], content, result.reason, reasons)
+                    writer.fail([network.ledger for network in networks], content, result.reason, reasons)
                 else:
                     writer.remark(result.remarks, content)
                     chunk.append((content, result))
@@ -92,7 +92,7 @@ def _read_a_twin(
     Why each of them cannot be read is noted under its position: the reason names its own file.
     """
     reasons[failed.position] = failed.reason or ""
-    jobs = [network.plan.jobs[content] for network in networks if network.plan.needs(content)]
+    jobs = [network.ledger.jobs[content] for network in networks if network.ledger.needs(content)]
     others = {position for job in jobs for position, _ in job.members} - {failed.position}
     for position in sorted(others):
         ((sample, _),) = work.samples.take([position])
@@ -107,11 +107,11 @@ def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadRe
     for network in networks:
         started = time.monotonic()
         network.add(chunk)
-        network.plan.seconds += time.monotonic() - started
+        network.ledger.seconds += time.monotonic() - started
 
 
 def _share(seconds: float, networks: Sequence[NetworkWorker]) -> None:
     """Divide the time of reading, writing and waiting among networks as that of their passes."""
-    passes = sum(network.plan.seconds for network in networks)
+    passes = sum(network.ledger.seconds for network in networks)
     for network in networks:
-        network.plan.seconds *= seconds / passes if passes else 0.0
+        network.ledger.seconds *= seconds / passes if passes else 0.0

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.extract.ledger import BackboneLedger
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin import Layer
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
 
@@ -32,35 +31,15 @@ class Estimate(NamedTuple):
     source: str
 
 
-def estimate(store: Store, plan: BackbonePlan, device: str, precision: str) -> Estimate | None:
-    """Return what an image will take of the pass that fills the open tables of a plan; none where nothing is known.
-
-    Parameters
-    ----------
-    store : Store
-    plan : BackbonePlan
-    device : str
-        As it was asked for.
-    precision : str
-    """
-    known = store.remembered(_key(plan, device, precision))
-    if known is not None:
-        return Estimate(known["seconds"] / known["images"], "measured")
-    if plan.backbone.operations is None:
-        return None
-    operations, side = plan.backbone.operations
-    asked = device.partition(":")[0]
-    on_gpu = asked == "cuda" or (asked == "auto" and Path("/proc/driver/nvidia/version").exists())
-    speed = _EACH_CORE * (os.cpu_count() or 1)
-    if on_gpu:
-        speed = _EACH_GPU * (1.0 if precision == "float32" else _HALF_PRECISION_ON_GPU)
-    return Estimate(operations * (plan.backbone.preprocess.size / side) ** 2 / speed, "typical")
-
-
-def expect(
-    store: Store, backbone: ResolvedBackbone, device: str, precision: str, engine: str = "torch"
+def estimate(
+    store: Store,
+    backbone: ResolvedBackbone,
+    device: str,
+    precision: str,
+    layers: Sequence[Layer] | None = None,
+    engine: str = "torch",
 ) -> Estimate | None:
-    """Return what an image will take of the pass that gives the chosen layers of a backbone; no samples are needed.
+    """Return what an image will take of the pass that gives some layers; none where nothing is known.
 
     Parameters
     ----------
@@ -68,36 +47,48 @@ def expect(
     backbone : ResolvedBackbone
     device, precision : str
         As they will be asked for.
+    layers : sequence of Layer, optional
+        All that are chosen where not given.
     engine : str
-        What will run it, as in `BackbonePlan`.
+        That runs the network.
     """
-    tables = [TablePlan(layer, {}, {}, np.zeros(0, bool), open=True) for layer in backbone.chosen]
-    return estimate(store, BackbonePlan(backbone, tables, engine=engine), device, precision)
+    known = store.remembered(_key(backbone, backbone.chosen if layers is None else layers, engine, device, precision))
+    if known is not None:
+        return Estimate(known["seconds"] / known["images"], "measured")
+    if backbone.operations is None:
+        return None
+    operations, side = backbone.operations
+    asked = device.partition(":")[0]
+    on_gpu = asked == "cuda" or (asked == "auto" and Path("/proc/driver/nvidia/version").exists())
+    speed = _EACH_CORE * (os.cpu_count() or 1)
+    if on_gpu:
+        speed = _EACH_GPU * (1.0 if precision == "float32" else _HALF_PRECISION_ON_GPU)
+    return Estimate(operations * (backbone.preprocess.size / side) ** 2 / speed, "typical")
 
 
-def remember_rates(store: Store, plans: Sequence[BackbonePlan], device: str, used: str, precision: str) -> None:
+def remember_rates(store: Store, networks: Sequence[BackboneLedger], device: str, used: str, precision: str) -> None:
     """Keep how long the images of each network took.
 
     Parameters
     ----------
-    plans : sequence of BackbonePlan
-        After their networks ran.
+    networks : sequence of BackboneLedger
+        After they ran.
     device, used : str
         The device that was asked for, and the type of the one that ran them.
     """
-    for plan in plans:
+    for network in networks:
+        layers = [table.plan.layer for table in network.open_tables]
         for name in {device.partition(":")[0], used}:
-            key = _key(plan, name, precision)
+            key = _key(network.plan.backbone, layers, network.plan.engine, name, precision)
             before = store.remembered(key)
-            if plan.pushed >= max(_ENOUGH, 0.1 * before["images"] if before else 0):
-                store.remember(key, {"images": plan.pushed, "seconds": plan.seconds})
+            if network.pushed >= max(_ENOUGH, 0.1 * before["images"] if before else 0):
+                store.remember(key, {"images": network.pushed, "seconds": network.seconds})
 
 
-def _key(plan: BackbonePlan, device: str, precision: str) -> str:
-    curated = [layer.module for layer in plan.backbone.layers]
-    modules = {table.layer.module for table in plan.open_tables}
+def _key(backbone: ResolvedBackbone, layers: Sequence[Layer], engine: str, device: str, precision: str) -> str:
+    curated = [layer.module for layer in backbone.layers]
+    modules = {layer.module for layer in layers}
     deepest = [max(modules, key=curated.index)] if modules <= set(curated) else sorted(modules)
-    size = plan.backbone.preprocess.size
-    identity: list[Any] = [plan.backbone.name, deepest, precision, device.partition(":")[0], size]
-    identity += [] if plan.engine == "torch" else [plan.engine]
+    identity: list[Any] = [backbone.name, deepest, precision, device.partition(":")[0], backbone.preprocess.size]
+    identity += [] if engine == "torch" else [engine]
     return "rate:" + digest_json([*identity, socket.gethostname()]).hex()

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.extract.digest_positions import Lookup, Positions
 from histokit.plugin import Sample
 from histokit.reading.reader import rebuild_sample
 from histokit.store import DatasetRecord, Store
 from histokit.store.digest_columns import DIGEST, as_digests
+from histokit.store.digest_positions import Lookup, Positions
 from histokit.store.fingerprints import row_key
 
 _WINDOW = 8_192

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from histokit.errors import UsageError
 from histokit.extract.in_flight import InFlight
-from histokit.extract.plan import BackbonePlan
+from histokit.extract.ledger import BackboneLedger
 from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
@@ -57,7 +57,7 @@ class NetworkWorker:
 
     Parameters
     ----------
-    plan : BackbonePlan
+    ledger : BackboneLedger
     channels : sequence of str
         Of the dataset.
     device : torch.device
@@ -69,7 +69,7 @@ class NetworkWorker:
 
     def __init__(
         self,
-        plan: BackbonePlan,
+        ledger: BackboneLedger,
         channels: Sequence[str],
         device: torch.device,
         precision: str,
@@ -80,22 +80,23 @@ class NetworkWorker:
         if device.type == "cuda":
             self._memory = torch.cuda.get_device_properties(device).total_memory
         self._device = device
+        plan = ledger.plan
         check_batch(batch_size, input_shape(plan.backbone.preprocess), self._memory, f"the device {device}")
-        self.plan = plan
+        self.ledger, self.plan = ledger, plan
         self.batch_size = batch_size
         self.writer = writer
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
-        self.network = CutNetwork(backbone, [t.layer for t in plan.open_tables], device, precision)
+        self.network = CutNetwork(backbone, [table.plan.layer for table in ledger.open_tables], device, precision)
         self._notes = GuardedBackbone(backbone).notes()
-        for table in plan.open_tables:
-            names = self.network.column_names(table.layer)
+        for table in ledger.open_tables:
+            names = self.network.column_names(table.plan.layer)
             if names:
                 table.info["columns"] = names
         #: Rows of batches where the device had too little memory for those that were chosen.
         self._fitting: dict[torch.Size, int] = {}
         self._queues: dict[torch.Size, _Queue] = {}
-        self._in_flight = InFlight(device, partial(writer.add, plan))
+        self._in_flight = InFlight(device, partial(writer.add, ledger))
         while plan.engine != "torch" and not self._compiled(torch.Size(input_shape(plan.backbone.preprocess))):
             free_memory(device)
 
@@ -125,7 +126,7 @@ class NetworkWorker:
         """Take images that were read; run the network whenever a batch is full."""
         by_size: dict[_Size, list[_Read]] = {}
         for content, result in results:
-            if self.plan.needs(content) and result.pixels is not None:
+            if self.ledger.needs(content) and result.pixels is not None:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
                 by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
         for (_, mpp), members in self._pieces(by_size):
@@ -133,7 +134,7 @@ class NetworkWorker:
                 resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
             except TooLargeError as error:
                 for content, _ in members:
-                    self.writer.fail_for(self.plan, content, error.message)
+                    self.writer.fail_for(self.ledger, content, error.message)
                 continue
             shape = resized.shape[1:]
             queue = self._queues.setdefault(shape, _Queue())
@@ -184,4 +185,4 @@ class NetworkWorker:
         # Too small for the network, maybe; images of other sizes go on.
         queue.drop(rows)
         for content in contents:
-            self.writer.fail([self.plan], content, reason)
+            self.writer.fail([self.ledger], content, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,13 @@ import pyarrow as pa
 
 from histokit.extract.background import BackgroundThread
 from histokit.extract.claims import Claim
-from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.extract.ledger import BackboneLedger, TableLedger
 from histokit.plugin.remarks import Remark, RemarkTally
 from histokit.store import Store
 from histokit.store.records import PROBLEM_SCHEMA, REMARK_STAGE
-from histokit.store.vectors import insert_vectors, storable, store_dtype
+from histokit.store.vector_rows import finite_rows
+from histokit.store.vector_writes import row_columns, stored_as
+from histokit.store.vectors import store_dtype
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
@@ -26,25 +28,44 @@ FLUSH_SECONDS = 10.0
 LATE = 8
 HELD_BYTES = 256 << 20
 
-
-@dataclass
-class _Buffer:
-    """Rows of one table that wait to be written; those of each block of vectors one after the other."""
-
-    plan: TablePlan
-    ids: list[str] = field(default_factory=list)
-    contents: list[bytes] = field(default_factory=list)
-    blocks: list[npt.NDArray[np.float32]] = field(default_factory=list)
+Vectors = npt.NDArray[np.float32]
 
 
-class _Rows(NamedTuple):
-    """The samples that a batch is about: of one content, several may be."""
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Samples that a batch gave vectors of: of one content, several may be.
 
-    #: Of each sample, the row of the batch's vectors.
+    Parameters
+    ----------
+    rows : (n,) array of int
+        Of each sample, the row of the batch's vectors.
+    positions : (n,) array of int
+    ids : list of str
+    contents : list of bytes
+    """
+
     rows: npt.NDArray[np.intp]
     positions: npt.NDArray[np.intp]
     ids: list[str]
     contents: list[bytes]
+
+    def among(self, taken: npt.NDArray[np.bool_]) -> _Rows:
+        """Return some of them; where it is all, the same object."""
+        if taken.all():
+            return self
+        places = np.flatnonzero(taken)
+        ids, contents = [self.ids[i] for i in places], [self.contents[i] for i in places]
+        return _Rows(self.rows[places], self.positions[places], ids, contents)
+
+
+@dataclass
+class _Buffer:
+    """Rows of one table that wait to be written, and their vectors as they are stored."""
+
+    table: TableLedger
+    members: list[_Rows] = field(default_factory=list)
+    blocks: list[npt.NDArray[Any]] = field(default_factory=list)
+    count: int = 0
 
 
 class Writer:
@@ -59,7 +80,6 @@ class Writer:
     def __init__(self, store: Store, dataset: str):
         self.store = store
         self.dataset = dataset
-        self.computed: dict[str, int] = {}
         self._problems: dict[tuple[str, str], dict[str, Any]] = {}
         self._remarks = RemarkTally()
         self._remarked: dict[str, bytes] = {}
@@ -69,25 +89,24 @@ class Writer:
         self._flushed = time.monotonic()
         self._thread = BackgroundThread("write")
 
-    def add(
-        self, plan: BackbonePlan, contents: Sequence[bytes], vectors: Mapping[str, npt.NDArray[np.float32]]
-    ) -> None:
+    def add(self, network: BackboneLedger, contents: Sequence[bytes], vectors: Mapping[str, Vectors]) -> None:
         """Copy the vectors of a batch; one that holds NaN or infinity, as it is stored, becomes a problem."""
-        for table in plan.open_tables:
-            table.expect_width(vectors[table.layer.name].shape[1])
-        members = [(row, *member) for row, content in enumerate(contents) for member in plan.jobs[content].members]
+        tables = network.open_tables
+        for table in tables:
+            table.expect_width(vectors[table.plan.layer.name].shape[1])
+        members = [(row, *member) for row, content in enumerate(contents) for member in network.jobs[content].members]
         batch = _Rows(
             np.array([row for row, _, _ in members], np.intp),
             np.array([position for _, position, _ in members], np.intp),
             [sample_id for _, _, sample_id in members],
             [contents[row] for row, _, _ in members],
         )
-        for table in plan.open_tables:
-            self._put(table, batch, vectors[table.layer.name])
+        for table in tables:
+            self._put(table, batch, vectors[table.plan.layer.name])
         for content in contents:
-            self._finish(plan, content)
-        plan.pushed += len(contents)
-        rows = max((len(buffer.ids) for buffer in self._buffers.values()), default=0)
+            self._finish(network, content)
+        network.pushed += len(contents)
+        rows = max((buffer.count for buffer in self._buffers.values()), default=0)
         due = rows >= FLUSH_ROWS or time.monotonic() - self._flushed > FLUSH_SECONDS
         # While a write is under way, the next one grows; the network waits only where it would grow too large.
         if due and (not self._thread.busy or rows >= LATE * FLUSH_ROWS or self._held() >= HELD_BYTES):
@@ -96,24 +115,31 @@ class Writer:
     def _held(self) -> int:
         return sum(block.nbytes for buffer in self._buffers.values() for block in buffer.blocks)
 
-    def _put(self, table: TablePlan, batch: _Rows, matrix: npt.NDArray[np.float32]) -> None:
-        name, dtype = table.name(self.dataset), store_dtype(table.spec)
-        fits = storable(matrix, dtype)[batch.rows]
+    def _put(self, table: TableLedger, batch: _Rows, matrix: Vectors) -> None:
+        dtype = store_dtype(table.plan.spec)
+        stored = stored_as(matrix, dtype)
+        fits = finite_rows(stored)[batch.rows]
         wanted = table.missing[batch.positions]
         table.missing[batch.positions] = False
-        taken = np.flatnonzero(wanted & fits)
-        if len(taken):
-            buffer = self._buffers.setdefault(name, _Buffer(table))
-            buffer.ids += [batch.ids[place] for place in taken]
-            buffer.contents += [batch.contents[place] for place in taken]
-            buffer.blocks.append(matrix[batch.rows[taken]])
+        taken = batch.among(wanted & fits)
+        if taken.ids:
+            buffer = self._buffers.setdefault(table.plan.name, _Buffer(table))
+            buffer.members.append(taken)
+            # A copy: the memory of the vectors is used again.
+            buffer.blocks.append(stored[taken.rows])
+            buffer.count += len(taken.ids)
         for place in np.flatnonzero(wanted & ~fits):
             finite = np.isfinite(matrix[batch.rows[place]]).all()
             what = f"numbers too large for {dtype}" if finite else "NaN or infinity"
-            self._problem(batch.ids[place], batch.contents[place], f"{table.address} gave {what}", name)
+            reason = f"{table.plan.address} gave {what}"
+            self._problem(batch.ids[place], batch.contents[place], reason, table.plan.name)
 
     def fail(
-        self, plans: Sequence[BackbonePlan], content: bytes, reason: str, own: Mapping[int, str] | None = None
+        self,
+        networks: Sequence[BackboneLedger],
+        content: bytes,
+        reason: str,
+        own: Mapping[int, str] | None = None,
     ) -> None:
         """Put the samples of a content that cannot be read in quarantine, with their own reasons where these are known.
 
@@ -122,18 +148,18 @@ class Writer:
         own : mapping, optional
             Position → reason.
         """
-        for plan in plans:
-            if content in plan.jobs:
-                for position, sample_id in plan.jobs[content].members:
+        for network in networks:
+            if content in network.jobs:
+                for position, sample_id in network.jobs[content].members:
                     self._problem(sample_id, content, (own or {}).get(position, reason), "extract")
-                self._finish(plan, content)
+                self._finish(network, content)
 
-    def fail_for(self, plan: BackbonePlan, content: bytes, reason: str) -> None:
+    def fail_for(self, network: BackboneLedger, content: bytes, reason: str) -> None:
         """Put the samples of a content in quarantine for the tables of one network, which cannot take them."""
-        for _, sample_id in plan.jobs[content].members:
-            for table in plan.open_tables:
-                self._problem(sample_id, content, reason, table.name(self.dataset))
-        self._finish(plan, content)
+        for _, sample_id in network.jobs[content].members:
+            for table in network.open_tables:
+                self._problem(sample_id, content, reason, table.plan.name)
+        self._finish(network, content)
 
     def remark(self, remarks: Sequence[Remark], content: bytes) -> None:
         """Count what is to be known of an image."""
@@ -145,8 +171,8 @@ class Writer:
         problem = {"dataset": self.dataset, "id": sample_id, "content": content, "stage": stage, "reason": reason}
         self._problems[stage, sample_id] = problem
 
-    def _finish(self, plan: BackbonePlan, content: bytes) -> None:
-        claim = plan.jobs.pop(content).claim
+    def _finish(self, network: BackboneLedger, content: bytes) -> None:
+        claim = network.jobs.pop(content).claim
         claim.left -= 1
         if not claim.left:
             self._finished.append(claim)
@@ -163,21 +189,22 @@ class Writer:
         finished, self._finished = self._finished, []
         self._flushed = time.monotonic()
         if buffers or finished:
-            self._thread.do(lambda: self._write(buffers, finished))
+            self._thread.do(lambda: self._write(list(buffers.values()), finished))
 
     def settle(self) -> None:
         """Wait until all that was handed over is written."""
         self._thread.wait()
 
-    def _write(self, buffers: Mapping[str, _Buffer], finished: Sequence[Claim]) -> None:
-        for name, buffer in buffers.items():
-            # Made with its first rows, so that an extraction that fails leaves no empty table behind.
-            table, keys = buffer.plan.made(self.store, self.dataset, buffer.blocks[0].shape[1])
-            vectors = np.concatenate(buffer.blocks)
-            insert_vectors(self.store.database, table, buffer.ids, buffer.contents, vectors)
-            keys.wrote()
-            self.computed[name] = self.computed.get(name, 0) + len(buffer.ids)
-            self._touched.add(name)
+    def _write(self, buffers: Sequence[_Buffer], finished: Sequence[Claim]) -> None:
+        # The layers of a network have the same samples, but for those that had been there.
+        shared: dict[tuple[int, ...], tuple[npt.NDArray[np.intp], tuple[pa.Array, ...]]] = {}
+        for buffer in buffers:
+            same = tuple(map(id, buffer.members))
+            if same not in shared:
+                shared[same] = _columns(buffer.members)
+            positions, columns = shared[same]
+            buffer.table.computed += buffer.table.insert(positions, columns, np.concatenate(buffer.blocks))
+            self._touched.add(buffer.table.plan.name)
         for claim in finished:
             claim.release()
 
@@ -203,3 +230,10 @@ class Writer:
             self.store.replace_problems(self.dataset, stage, pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA))
         for name in sorted(self._touched):
             self.store.database.optimize(name)
+
+
+def _columns(members: Sequence[_Rows]) -> tuple[npt.NDArray[np.intp], tuple[pa.Array, ...]]:
+    """Return the positions of samples one after the other, and the columns of their rows but for the vectors."""
+    ids = [sample_id for rows in members for sample_id in rows.ids]
+    contents = [content for rows in members for content in rows.contents]
+    return np.concatenate([rows.positions for rows in members]), row_columns(ids, contents)

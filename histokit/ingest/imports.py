@@ -22,7 +22,8 @@ from histokit.ingest.whole_exports import absent_notes
 from histokit.plugin.digests import digest_json
 from histokit.store import Store
 from histokit.store.fingerprints import spec_differences, spec_fingerprint
-from histokit.store.vectors import IMPORTED, FeatureTable, insert_vectors, read_vectors
+from histokit.store.vector_writes import VectorInserter
+from histokit.store.vectors import IMPORTED, FeatureTable, read_vectors
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _WORDS = ("last", "all", "each")
@@ -268,10 +269,10 @@ def _insert(
     if store.database.count(table.name):
         _check_same(store, table, file, columns, contents)
     done = inserted = 0
+    inserter = VectorInserter(store.database, table, list(contents), list(contents.values()))
     for ids, matrix in file.vectors(columns):
         rows = [row for row, sample_id in enumerate(ids) if sample_id in contents]
-        kept = [ids[row] for row in rows]
-        inserted += insert_vectors(store.database, table, kept, [contents[i] for i in kept], matrix[rows])
+        inserted += inserter.insert([ids[row] for row in rows], matrix[rows])
         done += len(ids)
         progress(done, len(contents))
     store.database.optimize(table.name)

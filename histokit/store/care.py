@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from histokit.errors import StoreError
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
+from histokit.store.additions import MAKING
 from histokit.store.database import FORMAT_KEY, Database
 from histokit.store.digest_columns import DIGEST, Digests, stream
 from histokit.store.documents import Documents
@@ -134,6 +136,7 @@ def _collect(
     dry_run: bool,
     progress: Progress,
 ) -> list[Care]:
+    _remove_unmade(store.uri, horizon, dry_run)
     datasets, kept = {record.name for record in store.datasets()}, _kept_versions(store)
     unnamed = _remove_unnamed(store, dry_run)
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
@@ -150,6 +153,13 @@ def _collect(
             _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
         done.append(care)
     return done
+
+
+def _remove_unmade(folder: Path, horizon: datetime, dry_run: bool) -> None:
+    """Remove the beginnings of tables that killed processes were about to make; they hold no row."""
+    for path in folder.glob(f"{MAKING}*"):
+        if not dry_run and datetime.fromtimestamp(path.stat().st_mtime, UTC) <= horizon:
+            rmtree(path, ignore_errors=True)
 
 
 def _kept_versions(store: Store) -> dict[str, int]:

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError
+from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
@@ -29,7 +30,6 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 
 #: Vectors do not compress; files of this version hold them as they are, and take half the time of later ones.
 _UNCOMPRESSED_FILES = "2.0"
-_UNCOMPRESSED = {"new_table_data_storage_version": _UNCOMPRESSED_FILES}
 _COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
 
@@ -77,7 +77,12 @@ class Database(Tables):
 
     @cached_property
     def _connection(self) -> Any:
+        self._make_folder()
+        # By default these caches grow to gigabytes with the number of writes.
         lancedb = _lancedb()
+        return lancedb.connect(str(self.uri), session=lancedb.Session(_CACHE_BYTES, _CACHE_BYTES))
+
+    def _make_folder(self) -> None:
         try:
             self.uri.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,8 +90,6 @@ class Database(Tables):
                 f"The store {self.uri} cannot be made: {error.strerror}.",
                 next="Choose another folder with --store or HISTOKIT_STORE.",
             ) from error
-        # By default these caches grow to gigabytes with the number of writes.
-        return lancedb.connect(str(self.uri), session=lancedb.Session(_CACHE_BYTES, _CACHE_BYTES))
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[None]:
@@ -113,7 +116,7 @@ class Database(Tables):
     @contextmanager
     def committing(self, *names: str) -> Iterator[None]:
         """Let no other process write meanwhile to what is not a feature table; then take note of what tables became."""
-        _ = self._connection
+        self._make_folder()
         with self.commits.alone():
             yield
             for name in names:
@@ -179,12 +182,10 @@ class Database(Tables):
         if self.exists(name):
             return
         schema = schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(schema.metadata or {})})
-        # LanceDB lets a second process overwrite what the first one just made.
         with self.committing(name):
             if not self.exists(name):
                 with self._writing(name):
-                    storage = {} if compress else _UNCOMPRESSED
-                    self._connection.create_table(name, schema=schema, storage_options=storage)
+                    make_table(self._path(name), schema, None if compress else _UNCOMPRESSED_FILES)
 
     def _to_write(self, name: str) -> Any:
         with self.reading(name):
@@ -192,12 +193,29 @@ class Database(Tables):
         check_format(name, table.schema)
         return table
 
-    def insert_missing(self, name: str, rows: pa.Table, key: str) -> int:
-        """Insert the rows whose key is not there yet; return their number."""
-        # Not through lance, which gives the rows another order where there are megabytes of them.
+    def to_add(self, name: str) -> Any:
+        """Open a table for `add_on`, again and again: what it remembers of earlier versions takes little memory."""
+        import lance
+
+        return self._open(name, session=lance.Session(_CACHE_BYTES, _CACHE_BYTES))
+
+    def add_on(self, name: str, version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
+        """Add rows to a table as it is in a version, or nothing where anything was added to it since.
+
+        Parameters
+        ----------
+        name : str
+        version : lance.LanceDataset
+            From `to_add`, or returned by this method.
+        rows : pyarrow.Table
+
+        Returns
+        -------
+        (lance.LanceDataset, list of lance.FragmentMetadata), optional
+            The version that they are in, and their fragments.
+        """
         with self._writing(name):
-            table = self._to_write(name)
-            return int(table.merge_insert(key).when_not_matched_insert_all().execute(rows).num_inserted_rows)
+            return add_on(version, rows)
 
     def replace(self, name: str, rows: pa.Table, key: str | list[str]) -> None:
         """Insert rows, replacing those of the same key; the table is made where it is absent."""

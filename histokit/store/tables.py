@@ -169,7 +169,7 @@ class Tables:
         with self.reading(name):
             return table.take(list(rows), columns=list(columns))
 
-    def _open(self, name: str, version: int | None = None) -> Any:
+    def _open(self, name: str, version: int | None = None, session: Any = None) -> Any:
         import lance
 
         # Read first, so that another process that writes meanwhile makes the table newer than what is known.
@@ -177,7 +177,7 @@ class Tables:
         if not self.exists(name):
             raise StoreError(f"The store {self.uri} has no table {name!r}.", next="See: histokit list datasets")
         with self.reading(name):
-            table = lance.dataset(str(self._path(name)), version=version)
+            table = lance.dataset(str(self._path(name)), version=version, session=session)
             rows = table.count_rows()
             check_format(name, table.schema)
         gone_back = known is not None and (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import DataError, StoreError, UsageError, did_you_mean
+from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.plugin.digests import canonical_json
 from histokit.store.change_digests import sealed, unsealed
 from histokit.store.database import PRIMARY_KEY, Database
-from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
-from histokit.store.vector_rows import StoredVectors, find, finite_rows, row_checks
+from histokit.store.fingerprints import spec_fingerprint, table_name
+from histokit.store.vector_rows import StoredVectors, find
 
 HEADER_KEY = b"histokit.features"
 
@@ -162,7 +162,7 @@ def create_table(
     name = table_name(dataset, str(spec["backbone"]), str(spec["layer"]), spec_fingerprint(spec))
     if not database.exists(name):
         header = sealed({}, canonical_json({"dataset": dataset, "spec": spec, "info": info, "width": width}))
-        schema = _schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()})
+        schema = rows_schema(width, store_dtype(spec)).with_metadata({HEADER_KEY: header.encode()})
         database.create(name, schema, compress=False)
     table = read_header(database, name)
     if table.width != width:
@@ -188,10 +188,10 @@ def store_dtype(spec: Mapping[str, Any]) -> str:
     return name
 
 
-def _schema(width: int, dtype: str = "float32", checked: bool = True) -> pa.Schema:
+def rows_schema(width: int, dtype: str = "float32", checked: bool = True) -> pa.Schema:
+    """Return the columns of a feature table."""
     fields = [
-        # Lance notices that two processes insert the same key only for keys of variable length, and without an index:
-        # with pa.binary(16), or with a B-tree on the key, concurrent merge-inserts doubled rows.
+        # Of variable length and marked as a key, which let earlier versions notice that two inserted the same one.
         pa.field("key", pa.binary(), nullable=False, metadata=PRIMARY_KEY),
         pa.field("id", pa.string(), nullable=False),
         pa.field("content", pa.binary(16), nullable=False),
@@ -199,73 +199,6 @@ def _schema(width: int, dtype: str = "float32", checked: bool = True) -> pa.Sche
         pa.field("check", pa.uint64(), nullable=False),
     ]
     return pa.schema(fields if checked else fields[:-1])
-
-
-def storable(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[np.bool_]:
-    """Return which rows are finite, also as what they are stored as.
-
-    Parameters
-    ----------
-    matrix : (n, d) float32 array
-    dtype : str
-        One of `STORE_DTYPES`.
-
-    Returns
-    -------
-    (n,) array of bool
-    """
-    return finite_rows(_stored(matrix, dtype))
-
-
-def _stored(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
-    with np.errstate(over="ignore"):
-        return matrix.astype(dtype, copy=False)
-
-
-def insert_vectors(
-    database: Database,
-    table: FeatureTable,
-    ids: Sequence[str],
-    contents: Sequence[bytes],
-    vectors: npt.NDArray[np.float32] | Sequence[npt.NDArray[np.float32]],
-) -> int:
-    """Insert the rows that are not there yet; return their number.
-
-    Raises
-    ------
-    DataError
-        If a vector holds NaN or infinity, or what is infinity as the table stores it; names the layer and the sample.
-    """
-    matrix = np.ascontiguousarray(vectors, dtype=np.float32).reshape(len(ids), table.width)
-    stored = _stored(matrix, table.dtype)
-    finite = finite_rows(stored)
-    if not finite.all():
-        bad = int(np.argmin(finite))
-        raise _not_storable(table, ids[bad], matrix[bad])
-    schema = _schema(table.width, table.dtype, table.checked)
-    keys = [row_key(i, c) for i, c in zip(ids, contents, strict=True)]
-    columns = [
-        pa.array(keys, pa.binary()),
-        pa.array(list(ids), pa.string()),
-        pa.array(list(contents), pa.binary(16)),
-        pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), type=schema.field("vector").type),
-    ]
-    if table.checked:
-        columns.append(pa.array(row_checks(stored)))
-    return database.insert_missing(table.name, pa.table(columns, schema=schema), "key")
-
-
-def _not_storable(table: FeatureTable, sample_id: str, vector: npt.NDArray[np.float32]) -> DataError:
-    if np.isfinite(vector).all():
-        largest = float(np.abs(vector).max())
-        return DataError(
-            f"{table.address} gave {largest:g} for the sample {sample_id!r}, which {table.dtype} cannot hold.",
-            next="Store the vectors as float32.",
-        )
-    return DataError(
-        f"{table.address} gave NaN or infinity for the sample {sample_id!r}.",
-        next="Try --precision float32, or check the weights and the image.",
-    )
 
 
 def find_vectors(database: Database, table: FeatureTable, samples: pa.Table) -> StoredVectors:

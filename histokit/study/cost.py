@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.row import Cost
 from histokit.classifiers.table import CLASSIFIERS, classifier
-from histokit.extract.rates import Estimate, expect
+from histokit.extract.rates import Estimate, estimate
 from histokit.networks.requests import asked_engine, engine_of
 from histokit.store import RunRecord, SelectionRecord, Store
 from histokit.study.extractions import Extract
@@ -124,7 +124,8 @@ def _rate(study: Study, piece: Extract) -> Estimate | None:
     precision = options.get("precision", "float32")
     asked = options.get("engine", "torch"), options.get("compile", False)
     engine, device = asked_engine(*asked, precision, study.device)
-    return expect(study.store, backbone, device, precision, engine_of(backbone, engine, dry_run=False, notes=[]))
+    engine = engine_of(backbone, engine, dry_run=False, notes=[])
+    return estimate(study.store, backbone, device, precision, engine=engine)
 
 
 def _workloads(

@@ -7,6 +7,7 @@ for each line of JSON on its standard input, before it has used a thread or the 
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import sys
@@ -77,9 +78,9 @@ def run(log: str, arguments: list[str]) -> int:
     journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     take = writer.Writer.add
 
-    def add(self: Any, plan: Any, contents: Any, vectors: Any) -> None:
-        os.write(journal, f"{plan.backbone.name} {len(contents)}\n".encode())
-        take(self, plan, contents, vectors)
+    def add(self: Any, network: Any, contents: Any, vectors: Any) -> None:
+        os.write(journal, f"{network.plan.backbone.name} {len(contents)}\n".encode())
+        take(self, network, contents, vectors)
 
     writer.Writer.add = add  # type: ignore[method-assign]
     writer.FLUSH_ROWS, writer.LATE, chunks.CHUNK = FLUSH_ROWS, 1, CHUNK
@@ -112,12 +113,25 @@ def _fork(order: dict[str, Any]) -> int:
             os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), number)
         if order.get("unprivileged"):
             _heed_permissions()
+        if order.get("locks"):
+            _without_locks(order["locks"])
         if order.get("moments"):
             at_moments(order["moments"])
         code = run(order["log"], order["arguments"])
         sys.stdout.flush()
     finally:
         os._exit(code)
+
+
+def _without_locks(kind: str) -> None:
+    """Let locks of files be ``refused``, as some file systems do, or ``empty``: granted to everybody at once."""
+    import fcntl
+
+    def lock(*_: Any) -> None:
+        if kind == "refused":
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    fcntl.flock = fcntl.lockf = lock
 
 
 def _heed_permissions() -> None:

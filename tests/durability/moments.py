@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_WRITES = ("create", "overwrite", "append", "insert_missing", "replace", "delete", "drop", "add_column")
+_WRITES = ("create", "overwrite", "append", "add_on", "replace", "delete", "drop", "add_column")
 
 #: Seconds that a process waits for others, which may themselves wait for the lock that it holds.
 _PATIENCE = 0.3

@@ -106,6 +106,7 @@ class Processes(ABC):
         *arguments
         **order
             ``unprivileged``: as one whom permissions of files concern. ``moments``: what is to be done at each write.
+            ``locks``: ``refused`` or ``empty``.
         """
         self.started += 1
         path = self.folder / f"life{self.started}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,20 +27,20 @@ def work(processes: int) -> list[tuple[str, str]]:
     return [("tiny", "0,3"), ("tiny", "0,1"), ("small", "0,3"), ("tiny", "0,1,3")][:processes]
 
 
-def extract_together(processes: Processes, folder: Path, count: int, number: int, kills: int) -> None:
+def extract_together(processes: Processes, folder: Path, count: int, number: int, kills: int, **order: Any) -> None:
     root = many_images(folder / "images", count)
     alone, shared = ingested(folder / "alone", root), ingested(folder / "shared", root)
     for network, layers in work(number):
         processes.run(*command(alone, network, layers))
     moments = random.Random(number)
-    lives = [processes.start(*command(shared, *request)) for request in work(number)]
+    lives = [processes.start(*command(shared, *request), **order) for request in work(number)]
     for _ in range(kills):
         # The first one, which the others may be waiting for.
         lives[0].begun()
         time.sleep(moments.uniform(0, 0.2))
         lives[0].kill()
         assert lives[0].wait() in (-9, 0), lives[0].err
-        lives[0] = processes.start(*command(shared, *work(number)[0]))
+        lives[0] = processes.start(*command(shared, *work(number)[0]), **order)
     assert [life.wait() for life in lives] == [0] * number, [life.err for life in lives]
     assert {table["missing"] for life in lives for table in life.document["tables"]} == {0}
     check_same(tables(shared), tables(alone))
@@ -49,6 +50,11 @@ def extract_together(processes: Processes, folder: Path, count: int, number: int
 @pytest.mark.parametrize("number", [2, 4])
 def test_two_and_four_processes_one_of_them_killed(forks: Processes, tmp_path: Path, number: int) -> None:
     extract_together(forks, tmp_path, count=80, number=number, kills=1)
+
+
+@pytest.mark.parametrize("locks", ["refused", "empty"])
+def test_four_processes_one_of_them_killed_where_no_lock_holds(forks: Processes, tmp_path: Path, locks: str) -> None:
+    extract_together(forks, tmp_path, count=80, number=4, kills=1, locks=locks)
 
 
 @pytest.mark.slow

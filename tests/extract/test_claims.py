@@ -16,7 +16,7 @@ from histokit.extract import claimed_work
 from histokit.extract import claims as module
 from histokit.extract.claims import Claims
 from histokit.features import FeatureStore
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 

@@ -16,12 +16,13 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit.extract.claimed_work import Work
 from histokit.extract.claims import Claims
-from histokit.extract.plan import plan_backbone
+from histokit.extract.extract_options import ExtractOptions
+from histokit.extract.ledger_opening import ExtractionContext, LedgerOpener
 from histokit.extract.samples import Samples
 from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.networks.resolve import resolve_backbone
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 
 SYNTHETIC = {"slides": 1, "per_slide": 1, "size": 16}
 
@@ -49,15 +50,14 @@ def peak(store: FeatureStore, count: int) -> int:
         for expected in (count, 0):
             samples = Samples(store, store.dataset("d"))
             backbone = resolve_backbone(store, "tiny", "pretrained", {}, ["0", "3"])
-            plan = plan_backbone(
-                store, store.dataset("d"), samples, [], backbone, "float32", "float32", "torch", copy=True
-            )
-            assert [int(table.missing.sum()) for table in plan.tables] == [expected] * 2
+            context = ExtractionContext(store, store.dataset("d"), samples, [], ExtractOptions())
+            ledger = LedgerOpener(context, backbone, lambda confirm, same=backbone: same)("torch")
+            assert [int(table.missing.sum()) for table in ledger.tables] == [expected] * 2
             samples.settle()
             writer = Writer(store, "d")
-            images = iter(Work(store, "d", samples, [plan], Claims(store.uri)).images() if expected else ())
+            images = iter(Work(samples, [ledger], Claims(store.uri)).images() if expected else ())
             while contents := [image.content for image in islice(images, 256)]:
-                writer.add(plan, contents, {"0": np.zeros((len(contents), 4)), "3": np.zeros((len(contents), 6))})
+                writer.add(ledger, contents, {"0": np.zeros((len(contents), 4)), "3": np.zeros((len(contents), 6))})
             writer.flush()
             writer.settle()
         return tracemalloc.get_traced_memory()[1]

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tiny_plugin import TinyPlugin
@@ -14,9 +13,12 @@ from torch.utils.flop_counter import FlopCounterMode
 import histokit
 from histokit import cli
 from histokit.extract import rates
-from histokit.extract.plan import BackbonePlan, TablePlan
+from histokit.extract.extract_options import ExtractOptions
+from histokit.extract.ledger_opening import ExtractionContext
+from histokit.extract.samples import Samples
 from histokit.features import FeatureStore
 from histokit.networks.resolve import resolve_backbone
+from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.manager import registry
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -40,27 +42,33 @@ def test_what_never_ran_and_is_in_no_table_is_not_known(ingested: FeatureStore) 
     assert dry(ingested, layers="last") == {"total": None, "tables": [(24, None, None)]}
 
 
-def open_plan(store: FeatureStore, backbone: str, layer: str, **changes: Any) -> BackbonePlan:
-    resolved = resolve_backbone(store, backbone, "random", changes, [layer])
-    table = TablePlan(resolved.chosen[0], {}, {}, np.ones(1, dtype=bool), open=True)
-    return BackbonePlan(resolved, [table])
+def resolved(store: FeatureStore, backbone: str, layer: str, **changes: Any) -> ResolvedBackbone:
+    return resolve_backbone(store, backbone, "random", changes, [layer])
+
+
+def remember(store: FeatureStore, layer: str, images: int, seconds: float) -> None:
+    """Remember how long some images took of the pass that gives a layer."""
+    record = store.dataset("d")
+    context = ExtractionContext(store, record, Samples(store, record), [], ExtractOptions())
+    ledger = context.ledger(resolved(store, "tiny", layer), "torch")
+    ledger.tables[0].open = True
+    ledger.pushed, ledger.seconds = images, seconds
+    rates.remember_rates(store, [ledger], "auto", "cpu", "float32")
 
 
 def test_a_pass_that_layers_share_is_counted_once_and_as_fast_as_before(ingested: FeatureStore, images: Path) -> None:
     for layer in ("0", "last"):
         histokit.extract(ingested, "d", "tiny", layers=layer)
-        plan = open_plan(ingested, "tiny", layer)
+        tiny = resolved(ingested, "tiny", layer)
         for device in ("auto", "cpu"):
-            found = rates.estimate(ingested, plan, device, "float32")
+            found = rates.estimate(ingested, tiny, device, "float32")
             assert found is not None
             assert found.source == "measured"
             assert 0 < found.seconds < 1
-        assert rates.estimate(ingested, plan, "cuda", "float32") is None
-        assert rates.estimate(ingested, plan, "auto", "bfloat16") is None
-    plan.pushed, plan.seconds = 24, 48.0
-    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
-    plan.pushed, plan.seconds = 15, 0.1
-    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
+        assert rates.estimate(ingested, tiny, "cuda", "float32") is None
+        assert rates.estimate(ingested, tiny, "auto", "bfloat16") is None
+    remember(ingested, "last", 24, 48.0)
+    remember(ingested, "last", 15, 0.1)
     for name in ("0", "1"):
         (images / "p1" / "dark" / f"{name}.png").write_bytes((images / "p4" / "dark" / f"{name}.png").read_bytes())
     histokit.ingest(ingested, "folder", images, name="d", options=OPTIONS)
@@ -90,9 +98,7 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
     out, err = capsys.readouterr()
     assert json.loads(out)["estimated_seconds"] is None
     assert "How long it takes is not known" in err
-    plan = open_plan(ingested, "tiny", "last")
-    plan.pushed, plan.seconds = 24, 48.0
-    rates.remember_rates(ingested, [plan], "auto", "cpu", "float32")
+    remember(ingested, "last", 24, 48.0)
     assert cli.run([*command, "--dry-run", "--json"]) == 0
     out, err = capsys.readouterr()
     document = json.loads(out)
@@ -105,11 +111,11 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
 
 def test_a_curated_network_is_estimated_by_its_operations(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 4)
-    whole = rates.estimate(store, open_plan(store, "resnet50", "last"), "cpu", "float32")
+    whole = rates.estimate(store, resolved(store, "resnet50", "last"), "cpu", "float32")
     assert whole == (pytest.approx(4.09 / 60), "typical")
-    small = rates.estimate(store, open_plan(store, "resnet50", "last", size="112"), "cpu", "float32")
+    small = rates.estimate(store, resolved(store, "resnet50", "last", size="112"), "cpu", "float32")
     assert small == (pytest.approx(4.09 / 60 / 4), "typical")
-    assert rates.estimate(store, open_plan(store, "resnet50", "last"), "cuda:1", "float32") == (4.09 / 3000, "typical")
+    assert rates.estimate(store, resolved(store, "resnet50", "last"), "cuda:1", "float32") == (4.09 / 3000, "typical")
 
 
 def test_the_operations_are_those_of_the_networks() -> None:
@@ -127,12 +133,12 @@ def test_the_operations_are_those_of_the_networks() -> None:
 
 def test_what_to_expect_before_there_are_samples(store: FeatureStore, ingested: FeatureStore) -> None:
     backbone = resolve_backbone(store, "squeezenet1_1", "random", {"size": "448"}, ["all"])
-    found = rates.expect(store, backbone, "cpu", "float32")
+    found = rates.estimate(store, backbone, "cpu", "float32")
     operations = 0.35
     assert found == (pytest.approx(4 * operations / (rates._EACH_CORE * (os.cpu_count() or 1))), "typical")
     tiny = resolve_backbone(store, "tiny", "random", {}, ["0", "3"])
-    assert rates.expect(store, tiny, "auto", "float32") is None
+    assert rates.estimate(store, tiny, "auto", "float32") is None
     histokit.extract(store, "d", "tiny", layers=["0", "3"])
-    measured = rates.expect(store, tiny, "auto", "float32")
+    measured = rates.estimate(store, tiny, "auto", "float32")
     assert measured is not None
     assert measured.source == "measured"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from histokit.store import care
 from histokit.store.care import collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 from tests.toy import make_samples, make_store
 
 
@@ -260,11 +261,23 @@ def test_commands_print_tables(toy: FeatureStore, capsys: pytest.CaptureFixture[
     assert "0.0 MB were freed" in capsys.readouterr().err
 
 
+def test_a_table_that_a_killed_process_was_about_to_make_goes(toy: FeatureStore) -> None:
+    old, new = (toy.uri / f"making-{name}" / "table" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old.parent, (0, 0))
+    collect_garbage(toy, dry_run=True)
+    assert old.exists()
+    collect_garbage(toy)
+    assert not old.parent.exists()
+    assert new.exists()
+
+
 _EXTRACT = """
 import sys, time
 import numpy as np
 from histokit.store import Store
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 store = Store(sys.argv[1])
 table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 4, {})
 while time.time() < float(sys.argv[2]):

@@ -19,11 +19,13 @@ from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, RunRecord, Split, Store
+from histokit.store.additions import make_table
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
 from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
-from histokit.store.vector_rows import row_checks
-from histokit.store.vectors import insert_vectors, read_vectors, storable
+from histokit.store.vector_rows import finite_rows, row_checks
+from histokit.store.vector_writes import insert_vectors, stored_as
+from histokit.store.vectors import read_vectors
 from tests.toy import make_samples, make_store
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
@@ -113,19 +115,14 @@ def test_what_two_processes_made_at_the_same_moment_is_there_once(
 
 def test_a_table_is_made_once_by_whoever_is_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = [Store(tmp_path) for _ in range(2)]
-    made: list[int] = []
+    made: list[Path] = []
 
-    class Slow:
-        def __init__(self, number: int, connection: Any):
-            self.number, self.connection = number, connection
+    def slow(path: Path, *arguments: Any) -> None:
+        made.append(path)
+        time.sleep(0.3)
+        make_table(path, *arguments)
 
-        def create_table(self, *arguments: Any, **options: Any) -> None:
-            made.append(self.number)
-            time.sleep(0.3)
-            self.connection.create_table(*arguments, **options)
-
-    for number, store in enumerate(stores):
-        monkeypatch.setitem(store.database.__dict__, "_connection", Slow(number, store.database._connection))
+    monkeypatch.setattr("histokit.store.database.make_table", slow)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda store: store.database.create("t", pa.schema([("a", pa.int64())])), stores))
     assert len(made) == 1
@@ -231,8 +228,8 @@ def test_half_precision_halves_the_numbers_and_refuses_what_it_cannot_hold(store
     assert table.fingerprint != spec_fingerprint(SPEC)
     assert store.database.schema(table.name).field("vector").type == pa.list_(pa.float16(), 2)
     matrix = np.array([[0.1, -65_504], [1, 65_520], [2, np.nan]], np.float32)
-    assert storable(matrix, "float16").tolist() == [True, False, False]
-    assert storable(matrix, "float32").tolist() == [True, True, False]
+    assert finite_rows(stored_as(matrix, "float16")).tolist() == [True, False, False]
+    assert finite_rows(stored_as(matrix, "float32")).tolist() == [True, True, False]
     insert_vectors(store.database, table, ["a"], [b"1" * 16], matrix[:1])
     found, _ = read_vectors(store.database, table, asked(("a", b"1" * 16)))
     assert found.dtype == np.float32
@@ -372,7 +369,7 @@ import sys
 import time
 import numpy as np
 from histokit.store import Store
-from histokit.store.vectors import insert_vectors
+from histokit.store.vector_writes import insert_vectors
 store = Store(sys.argv[1])
 spec = {"backbone": "net", "layer": "l"}
 table = store.create_feature_table("d", spec, 4, {})

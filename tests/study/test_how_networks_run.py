@@ -252,8 +252,8 @@ def test_what_was_to_be_known_of_several_networks_at_once_is_told(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_study(tmp_path, f"{HEAD}{DATA}[backbones.tiny]\n[backbones.small]\n")
-    from histokit.extract import image_feed
+    from histokit.extract import computation
 
-    real = image_feed.run_workers
-    monkeypatch.setattr(image_feed, "run_workers", lambda *given: [*real(*given), "a reader was killed"])
+    real = computation.run_workers
+    monkeypatch.setattr(computation, "run_workers", lambda *given: [*real(*given), "a reader was killed"])
     assert run_study(file).notes.count("a reader was killed") == 1

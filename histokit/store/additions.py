@@ -1,0 +1,92 @@
+"""Tables that are made by one process, and rows that are added to one version of them or not at all, without locks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+#: What folders begin with in which a table is just being made.
+MAKING = "making-"
+
+
+def make_table(path: Path, schema: pa.Schema, storage: str | None) -> None:
+    """Make an empty table, unless another process makes it first.
+
+    Lance lets a second process replace what the first one has just made, rows and all: so it is made beside its
+    place, and a folder that holds something cannot be replaced.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+    storage : str, optional
+        The version of its data files; Lance's own choice where not given.
+    """
+    import lance
+
+    with TemporaryDirectory(prefix=MAKING, dir=path.parent, ignore_cleanup_errors=True) as folder:
+        made = Path(folder) / "table"
+        lance.write_dataset(schema.empty_table(), made, mode="create", data_storage_version=storage)
+        # Where its versions were deleted, their folder alone is new; what was in the others is no part of it.
+        if not _moved(made, path):
+            for transaction in made.glob("_transactions/*"):
+                (path / transaction.parent.name).mkdir(exist_ok=True)
+                transaction.rename(path / transaction.parent.name / transaction.name)
+            _moved(made / "_versions", path / "_versions")
+
+
+def _moved(folder: Path, place: Path) -> bool:
+    """Move a folder, or return that the place is taken."""
+    try:
+        os.rename(folder, place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
+
+
+def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
+    """Add rows to the end of a table as it is in a version, or nothing where other rows were added since.
+
+    Lance takes appends whatever was committed before them. It refuses a change of a fragment that another one changed
+    or removed since: so each addition states that it changes the table's oldest fragment, although it leaves it as it
+    is, and of two additions to one version the later is refused. Fragments that come later have greater numbers;
+    so where versions differ in the oldest one, that of the earlier version was removed, which refuses it as well.
+    The first rows of a table replace its empty list of fragments, which is refused after any other commit.
+
+    Parameters
+    ----------
+    version : lance.LanceDataset
+    rows : pyarrow.Table
+
+    Returns
+    -------
+    (lance.LanceDataset, list of lance.FragmentMetadata), optional
+        The version that they are in, and their fragments.
+    """
+    from lance import LanceDataset, LanceOperation
+    from lance.commit import CommitConflictError
+    from lance.fragment import write_fragments
+
+    storage = version.data_storage_version
+    fragments = write_fragments(rows, version, schema=version.schema, data_storage_version=storage)
+    oldest = min(version.fragment_ids(), default=None)
+    operation = LanceOperation.Merge(fragments, version.lance_schema)
+    if oldest is not None:
+        changed = [version.get_fragment(oldest).metadata]
+        operation = LanceOperation.Update([], changed, fragments, [], [])
+    try:
+        return LanceDataset.commit(version, operation, read_version=version.version), fragments
+    except CommitConflictError:
+        for fragment in fragments:
+            for file in fragment.files:
+                with suppress(OSError):
+                    (Path(version.uri) / "data" / file.path).unlink()
+        return None
