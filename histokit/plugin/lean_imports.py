@@ -16,8 +16,9 @@ from typing import Any
 
 _COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
-#: What draws from a truncated normal distribution, in ``torch.nn.init``.
-_TRUNCATED = "_no_grad_trunc_normal_"
+#: What draws from a truncated normal distribution: torch's until all lie between its bounds, which would never be where
+#: nothing is drawn; timm's by several passes over the memory, which take as long as reading the weights.
+_TRUNCATED = (("torch.nn.init", "_no_grad_trunc_normal_"), ("timm.layers.weight_init", "_trunc_normal_"))
 
 #: Methods by which parameters get random values.
 _RANDOM = frozenset(("normal_", "uniform_", "erfinv_"))
@@ -73,28 +74,30 @@ def _as_it_is(function: Callable[..., Any] | None = None, *_arguments: Any, **_o
     return function if function is not None else _as_it_is
 
 
+def _undrawn(tensor: Any, *_arguments: Any, **_options: Any) -> Any:
+    # What was in the memory before must decide nothing.
+    return tensor if tensor.requires_grad or tensor.is_meta else tensor.zero_()
+
+
 @contextmanager
 def uninitialised() -> Iterator[None]:
     """Build a network inside whose parameters are all replaced later, or never looked at: none is drawn."""
-    from torch.nn import init
     from torch.overrides import TorchFunctionMode
 
     class Undrawn(TorchFunctionMode):
         def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if getattr(func, "__module__", None) == "torch.nn.init" or func.__name__ in _RANDOM:
                 # Functions of torch.nn.init hand their tensor on by name.
-                tensor = args[0] if args else kwargs["tensor"]
-                # What was in the memory before must decide nothing.
-                return tensor if tensor.requires_grad or tensor.is_meta else tensor.zero_()
+                return _undrawn(args[0] if args else kwargs["tensor"])
             return func(*args, **(kwargs or {}))
 
-    # It draws until all lie between its bounds, which would never be where nothing is drawn.
-    truncated = getattr(init, _TRUNCATED, None)
-    if truncated is not None:
-        setattr(init, _TRUNCATED, lambda tensor, *_arguments, **_options: tensor)
+    found = [(sys.modules.get(module), name) for module, name in _TRUNCATED]
+    drawing = [(module, name, getattr(module, name)) for module, name in found if hasattr(module, name)]
+    for module, name, _ in drawing:
+        setattr(module, name, _undrawn)
     try:
         with Undrawn():
             yield
     finally:
-        if truncated is not None:
-            setattr(init, _TRUNCATED, truncated)
+        for module, name, function in drawing:
+            setattr(module, name, function)
