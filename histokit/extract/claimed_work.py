@@ -71,8 +71,11 @@ class Work:
         ]
         first = {leader: members[0] for group in groups for leader, members in group.items()}
         read = dict(zip(first, self.samples.take(list(first.values())), strict=True))
-        others = sorted({position for group in groups for members in group.values() for position in members})
-        names = dict(zip(others, self.samples.names(others)[0], strict=True)) if others else {}
+        names = {first[leader]: sample.id for leader, (sample, _) in read.items()}
+        others = sorted(
+            {position for group in groups for members in group.values() for position in members} - set(names)
+        )
+        names |= dict(zip(others, self.samples.names(others)[0], strict=True)) if others else {}
         for (network, claim), group in zip(claimed, groups, strict=True):
             claim.left = len(group)
             for leader, members in group.items():

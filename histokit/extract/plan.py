@@ -12,7 +12,7 @@ from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Layer
 from histokit.store import DatasetRecord
 from histokit.store.fingerprints import spec_differences, spec_fingerprint, table_name
-from histokit.store.vectors import FeatureTable
+from histokit.store.vectors import FeatureTable, store_dtype
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,11 @@ class TablePlan:
     def name(self) -> str:
         """The name of the table, whether it is there or not."""
         return table_name(self.dataset, str(self.spec["backbone"]), self.layer.name, self.fingerprint)
+
+    @cached_property
+    def dtype(self) -> str:
+        """What its vectors are stored as: ``float32`` or ``float16``."""
+        return store_dtype(self.spec)
 
     @property
     def edited(self) -> bool:

@@ -19,6 +19,10 @@ from histokit.store.fingerprints import row_key
 
 _WINDOW = 8_192
 
+#: Rows that are kept for those who take them a few hundred at a time; where fewer than one in so many is wanted, they
+#: are picked.
+_KEPT, _SPARSE = 2_048, 8
+
 
 class Samples:
     """The samples of a dataset as they are at one moment, of which only digests are held.
@@ -34,6 +38,7 @@ class Samples:
         self._ingested = store.ingested(record, "samples")
         self._rows = self._ingested.table
         self.count = int(self._rows.count_rows())
+        self._kept: tuple[int, pa.Table] | None = None
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         columns = ["id", "content"]
@@ -101,9 +106,19 @@ class Samples:
 
     def take(self, positions: Sequence[int]) -> list[tuple[Sample, bytes]]:
         """Rebuild samples, each with its content."""
-        with self._database.reading(self._name):
-            rows = self._rows.take(list(positions)).to_pylist() if len(positions) else []
+        rows = self._taken(positions).to_pylist() if len(positions) else []
         return [(rebuild_sample(row), row["content"]) for row in rows]
+
+    def _taken(self, positions: Sequence[int]) -> pa.Table:
+        """Return rows; of many that are near each other, some thousand are read at once and kept."""
+        first, last = min(positions), max(positions)
+        start = first - first % _KEPT
+        with self._database.reading(self._name):
+            if last >= start + _KEPT or len(positions) * _SPARSE < last + 1 - first:
+                return self._rows.take(list(positions))
+            if self._kept is None or self._kept[0] != start:
+                self._kept = start, self._rows.to_table(offset=start, limit=_KEPT, scan_in_order=True)
+        return self._kept[1].take([position - start for position in positions])
 
 
 class Twins:

@@ -19,7 +19,6 @@ from histokit.store import Store
 from histokit.store.records import PROBLEM_SCHEMA, REMARK_STAGE
 from histokit.store.vector_rows import finite_rows
 from histokit.store.vector_writes import row_columns, stored_as
-from histokit.store.vectors import store_dtype
 
 FLUSH_ROWS = 1_000
 FLUSH_SECONDS = 10.0
@@ -116,8 +115,7 @@ class Writer:
         return sum(block.nbytes for buffer in self._buffers.values() for block in buffer.blocks)
 
     def _put(self, table: TableLedger, batch: _Rows, matrix: Vectors) -> None:
-        dtype = store_dtype(table.plan.spec)
-        stored = stored_as(matrix, dtype)
+        stored = stored_as(matrix, table.plan.dtype)
         fits = finite_rows(stored)[batch.rows]
         wanted = table.missing[batch.positions]
         table.missing[batch.positions] = False
@@ -130,7 +128,7 @@ class Writer:
             buffer.count += len(taken.ids)
         for place in np.flatnonzero(wanted & ~fits):
             finite = np.isfinite(matrix[batch.rows[place]]).all()
-            what = f"numbers too large for {dtype}" if finite else "NaN or infinity"
+            what = f"numbers too large for {table.plan.dtype}" if finite else "NaN or infinity"
             reason = f"{table.plan.address} gave {what}"
             self._problem(batch.ids[place], batch.contents[place], reason, table.plan.name)
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from histokit.errors import DataError, UsageError
 from histokit.files import oddity
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency
+from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.wholeness import is_whole
@@ -80,17 +81,20 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     """
     from PIL import Image, UnidentifiedImageError
 
-    _prepare()
-    path = Path(path)
+    # Texts, because paths as objects take a part of the time of decoding a small image.
+    path, remarks = os.fspath(path), []
     try:
         if odd := oddity(path):
             raise RefusalError(f"is {odd}, no image")
-        with collected_remarks() as remarks, path.open("rb") as file:
-            pixels = _read(path, file, bits)
+        with open(path, "rb") as file:
+            pixels = _plain(file)
+            if pixels is None:
+                with collected_remarks() as remarks:
+                    pixels = _read(Path(path), file, bits)
     except RefusalError as error:
         reason = str(error)
     except UnidentifiedImageError:
-        reason = "is empty" if path.stat().st_size == 0 else "is not an image"
+        reason = "is empty" if os.path.getsize(path) == 0 else "is not an image"
     except FileNotFoundError:
         reason = "does not exist"
     except Image.DecompressionBombError:
@@ -120,9 +124,15 @@ def _prepare() -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
+def _plain(file: io.BufferedReader) -> Pixels | None:
+    start = file.read(len(START))
+    return plain_pixels(start + file.read(), LARGEST_IMAGE) if start == START else None
+
+
 def _read(path: Path, file: io.BufferedReader, bits: int | None) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
+    _prepare()
     layout = tiff_layout(file)
     if layout and layout.refusal:
         raise RefusalError(layout.refusal)

@@ -74,7 +74,7 @@ def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
     # Blocks without coefficients are of a middle grey.
     suspect = all(abs(value - 128) <= 1 for value in (corner if isinstance(corner, tuple) else (corner or 0,)))
     data = _bytes(content)
-    if not suspect and _is_plain(data):
+    if not suspect and is_one_scan(data):
         return True
     jpeg = JpegParts.of(data)
     if jpeg.end is None or not jpeg.scans or not jpeg.has_all_restarts(data):
@@ -90,7 +90,7 @@ def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
         return bool(np.array_equal(np.asarray(image), np.asarray(other)))
 
 
-def _is_plain(data: bytes) -> bool:
+def is_one_scan(data: bytes) -> bool:
     """Return whether a JPEG file is one sequential scan without marks in it, and has an end.
 
     Looks for marks wherever they may lie, so that a file with metadata that look like them is taken apart instead.

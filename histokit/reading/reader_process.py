@@ -7,6 +7,7 @@ database, opens the dataset by its plugin as that process did, and ends when tha
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import sys
@@ -113,7 +114,7 @@ def _differ(dataset: Dataset, sample: Sample, states: Sequence[State | None]) ->
         if state is None:
             continue
         try:
-            status = os.stat(dataset.root / path)
+            status = os.stat(os.path.join(dataset.root, path))
         except OSError:
             return True
         if (status.st_size, status.st_mtime_ns) != state:
@@ -126,7 +127,7 @@ def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
     pixels: Any = found.pixels
     if isinstance(pixels, tuple):
         offset, shape = pixels
-        pixels = np.frombuffer(memory, np.uint8, int(np.prod(shape)), offset).reshape(shape)
+        pixels = np.frombuffer(memory, np.uint8, math.prod(shape), offset).reshape(shape)
     return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
 
 

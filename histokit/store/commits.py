@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NamedTuple, TypeVar
 
 from histokit.errors import StoreError
@@ -161,8 +162,8 @@ class Commits:
 
     def _write(self, ledger: _Ledger) -> None:
         path = self.folder / LEDGER
-        # Never seen half written. The name differs between processes, where the file system takes no locks.
-        new = path.with_name(f"{LEDGER}.{socket.gethostname()}.{os.getpid()}")
+        # Never seen half written. The name differs between processes and threads, where the file system takes no locks.
+        new = path.with_name(f"{LEDGER}.{socket.gethostname()}.{os.getpid()}.{get_ident()}")
         # Versions that know of no feature tables read the rest.
         document = {FORMAT_NAME: FORMAT, **_sealed(ledger.tables), "features": _sealed(ledger.features)}
         try:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-#: A fragment of so many rows is left as it is while it holds so many times the rows of all smaller ones.
+#: A fragment of so many bytes is read as fast as a larger one, and is left as it is unless there are so many of all.
+_LARGE_BYTES, _MANY = 2 << 20, 512
+
+#: Of whatever bytes, one of so many rows is left as it is while it holds so many times the rows of all smaller ones.
 _LARGE_ROWS, _LARGE_TIMES = 16_384, 16
 
 
 def large_fragments(table: Any) -> list[int]:
-    """Return the fragments that hold so much more than all smaller ones that writing them anew would not pay."""
+    """Return the fragments that are large enough for their merging not to pay for writing them anew."""
     fragments = sorted(table.get_fragments(), key=lambda fragment: fragment.physical_rows, reverse=True)
+    whole = [fragment for fragment in fragments if not fragment.num_deletions]
+    settled = [fragment.fragment_id for fragment in whole if _bytes(fragment) >= _LARGE_BYTES]
+    return sorted({*_far_larger(fragments), *(settled if len(fragments) <= _MANY else ())})
+
+
+def _far_larger(fragments: Sequence[Any]) -> list[int]:
+    """Return those, the largest first, that hold many times the rows of all that come after them."""
     left = sum(fragment.physical_rows for fragment in fragments)
     large = []
     for fragment in fragments:
@@ -19,3 +30,7 @@ def large_fragments(table: Any) -> list[int]:
             break
         large.append(fragment.fragment_id)
     return large
+
+
+def _bytes(fragment: Any) -> int:
+    return sum(file.file_size_bytes or 0 for file in fragment.data_files())

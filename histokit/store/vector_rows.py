@@ -138,6 +138,10 @@ def finite_rows(stored: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         # NumPy looks at half precision one by one; these bits of the exponent are all set in NaN and infinity only.
         exponent = np.uint16(0x7C00)
         return np.asarray(((stored.view(np.uint16) & exponent) != exponent).all(axis=1))
+    # A sum of finite numbers is finite but for an overflow, and one with NaN or infinity in it never is.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(np.add.reduce(stored, axis=None)):
+            return np.ones(len(stored), dtype=bool)
     return np.asarray(np.isfinite(stored).all(axis=1))
 
 

@@ -28,8 +28,10 @@ def stored_as(matrix: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
     dtype : str
         One of `STORE_DTYPES`.
     """
+    if dtype == "float32":
+        return matrix.astype(np.float32, copy=False)
     with np.errstate(over="ignore"):
-        return matrix.astype(dtype, copy=False)
+        return matrix.astype(dtype)
 
 
 def row_columns(ids: Sequence[str], contents: Sequence[bytes]) -> tuple[pa.Array, pa.Array, pa.Array]:

@@ -12,7 +12,7 @@ import pytest
 from tiny_plugin import TinyPlugin
 
 import histokit
-from histokit.extract import claimed_work
+from histokit.extract import claimed_work, samples
 from histokit.extract import claims as module
 from histokit.extract.claims import Claims
 from histokit.features import FeatureStore
@@ -142,6 +142,19 @@ def test_what_another_process_stored_is_not_computed_again(
     assert (store.features("d", "tiny/last").X == elsewhere.features("d", "tiny/last").X).all()
 
 
+@pytest.mark.parametrize("positions", [[8, 9, 11], [7, 8], [23], [0, 23], [5, 4, 3], []])
+def test_samples_are_taken_by_their_places(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, positions: list[int]
+) -> None:
+    monkeypatch.setattr("histokit.extract.samples._KEPT", 8)
+    record = histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    rows = store.samples("d").to_pylist()
+    taken = samples.Samples(store, store.dataset(record.name)).take(positions)
+    assert [(sample.id, content) for sample, content in taken] == [
+        (rows[i]["id"], rows[i]["content"]) for i in positions
+    ]
+
+
 def test_layers_that_another_process_does_not_fill_are_not_waited_for(
     store: FeatureStore, table: str, other: Other
 ) -> None:
@@ -172,7 +185,7 @@ _RUN = """
 import sys, time
 from pathlib import Path
 import histokit
-from histokit.extract import claimed_work
+from histokit.extract import claimed_work, samples
 from histokit.networks.cut_network import CutNetwork
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer

@@ -115,6 +115,24 @@ def test_a_large_fragment_is_not_written_anew_for_few_rows(tmp_path: Path) -> No
     assert sizes() == [22_012]
 
 
+def test_fragments_of_megabytes_stay_unless_there_are_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path)
+    table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 1_024, {})
+    for number, count in enumerate((600, 2, 600, 3)):
+        ids = [f"{number}/{i}" for i in range(count)]
+        X = np.ones((count, 1_024), np.float32)
+        insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], X)
+
+    def sizes() -> list[int]:
+        return sorted(fragment.physical_rows for fragment in store.database.table(table.name).get_fragments())
+
+    assert store.database.optimize(table.name)
+    assert sizes() == [2, 3, 600, 600]
+    monkeypatch.setattr("histokit.store.fragments._MANY", 3)
+    assert store.database.optimize(table.name)
+    assert sizes() == [1_205]
+
+
 def test_merging_names_a_table_that_lost_a_file(toy: FeatureStore) -> None:
     folder = toy.uri / f"{name_of(toy)}.lance" / "data"
     sorted(folder.iterdir())[0].unlink()
