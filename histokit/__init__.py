@@ -7,7 +7,14 @@ Steps: `ingest`, `split`, `extract`, `select`, `train`, `predict`, `evaluate`, `
 `study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
 """
 
+import os
+
 __version__ = "0.1.0"
+
+# Threads of torch that wait for each other in a loop take the processor from those that read images, and from other
+# programs: on a busy machine networks take several times as long, on an idle one as long as they did. Read when torch
+# is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,7 +1,10 @@
 """What starting costs: time and imports."""
 
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 
 import pytest
@@ -109,3 +112,11 @@ def test_letters_that_a_terminal_cannot_show_do_no_harm(tmp_path):
     assert "dataset" in done.stdout
     failed = run_process("list", "splits", "nothing", "--json", environment=environment)
     assert "größe" in json.loads(failed.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize(("told", "expected"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_threads_do_not_wait_in_a_loop_unless_told_so(told: dict[str, str], expected: str) -> None:
+    code = "import histokit, os; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | told
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
