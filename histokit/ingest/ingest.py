@@ -13,6 +13,7 @@ from histokit.errors import DataError, HistokitError, StoreError, UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.dataset_record import alike_in, check_name, make_record
 from histokit.ingest.file_digests import FileDigests
+from histokit.ingest.published_counts import differences
 from histokit.ingest.replacing import check_moved, check_plugin, forget_absences
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
@@ -23,7 +24,7 @@ from histokit.plugin.reader_marks import READER_REVISION
 from histokit.protocol.scorers import check_metric
 from histokit.store import DatasetRecord, Split, Store
 from histokit.store.commits import NewerFormatError
-from histokit.store.records import split_rows
+from histokit.store.split_records import split_rows
 
 
 def ingest(
@@ -177,9 +178,16 @@ def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> 
         group=dataset.group,
         levels=dataset.levels,
         state=dataset.state,
-        warnings=(*table.guarded.warnings(), *alike_in(rows, dataset.group, dataset.levels)),
+        warnings=(
+            *table.guarded.warnings(),
+            *differences(table.guarded, rows),
+            *alike_in(rows, dataset.group, dataset.levels),
+        ),
         problems=len(table.problems),
         reader=READER_REVISION,
+        licence=dataset.licence,
+        citation=dataset.citation,
+        expected=plain(dict(dataset.expected)),
     )
 
 

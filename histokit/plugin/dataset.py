@@ -131,6 +131,13 @@ class Dataset:
         Options that alter pixels; all of them where not given.
     bits : int, optional
         That were recorded, such as 12, where images of 16 bits, or the uint16 arrays that `read` returns, hold fewer.
+    licence : str, optional
+        Under which the data may be used, such as ``CC BY 4.0``.
+    citation : str, optional
+        What to cite.
+    expected : mapping
+        Numbers that were published, of which `ingest` tells where a copy holds others: ``samples``, ``images`` (files)
+        or a column → how many, or how many different values; ``labels`` or a column → value → number of samples.
     state : any
         What `fit` returned, for `read`.
     needs_data : bool
@@ -152,6 +159,9 @@ class Dataset:
     levels: Sequence[str] = ()
     pixel_options: Sequence[str] | None = None
     bits: int | None = None
+    licence: str | None = None
+    citation: str | None = None
+    expected: Mapping[str, int | Mapping[str, int]] = {}
     state: Any = None
     needs_data: bool = True
 

@@ -103,6 +103,21 @@ def _are_options(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(name, str) and is_json(v) for name, v in value.items())
 
 
+def _are_counts(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(
+        is_text(name) and (_is_count(count) or (isinstance(count, Mapping) and _are_numbers(count)))
+        for name, count in dict(value).items()
+    )
+
+
+def _are_numbers(value: Mapping[Any, Any]) -> bool:
+    return all(isinstance(name, str) and _is_count(count) for name, count in dict(value).items())
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 _COLUMNS = (
     "a mapping of column → str, int, float or bool; no name has a dot, begins with _ or is one of "
     f"{', '.join(RESERVED_COLUMNS)}"
@@ -129,6 +144,9 @@ ATTRIBUTES = (
         "a whole number of 8 to 16, or None",
         or_none(lambda value: isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16),
     ),
+    Attribute("licence", "a text, or None", or_none(is_text)),
+    Attribute("citation", "a text, or None", or_none(is_sentence)),
+    Attribute("expected", "a mapping of names → numbers, or → mappings of values → numbers", _are_counts),
     Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(is_sentence, value))),
 )
 

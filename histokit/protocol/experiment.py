@@ -19,7 +19,7 @@ from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.step_options import ExperimentOptions
 from histokit.protocol.tuning import Problem
-from histokit.store.records import Split
+from histokit.store.split_records import Split
 
 
 @dataclass(frozen=True)

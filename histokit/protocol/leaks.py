@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import LeakageError, some
 from histokit.plugin.digests import digest_bytes
-from histokit.store.records import Fold, Split
+from histokit.store.split_records import Fold, Split
 
 _COLUMNS = 512
 #: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.

@@ -8,7 +8,7 @@ from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.protocol.splits import AUTOMATIC, make_split
-from histokit.store.records import Split
+from histokit.store.split_records import Split
 
 
 def split(

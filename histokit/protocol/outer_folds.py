@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError
-from histokit.store.records import Fold, Split
+from histokit.store.split_records import Fold, Split
 
 Rows = NDArray[np.intp]
 

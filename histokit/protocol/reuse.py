@@ -8,7 +8,8 @@ from typing import Any
 from histokit.errors import LeakageError, StoreError, some
 from histokit.protocol.leaks import TOO_GOOD
 from histokit.store import Store
-from histokit.store.records import Fold, SelectionRecord, Split
+from histokit.store.records import SelectionRecord
+from histokit.store.split_records import Fold, Split
 
 
 def fitted_contents(store: Store, selection: SelectionRecord) -> tuple[dict[str, bytes], list[str]]:

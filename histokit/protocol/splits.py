@@ -15,7 +15,8 @@ from histokit.protocol.leaks import check_groups
 from histokit.protocol.split_drawing import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
 from histokit.ranges import check_range, check_ranges
-from histokit.store.records import DatasetRecord, Split, split_rows
+from histokit.store.records import DatasetRecord
+from histokit.store.split_records import Split, split_rows
 
 if TYPE_CHECKING:
     from histokit.store import Store

@@ -30,8 +30,13 @@ def list_datasets() -> None:
         groups = _group_count(store, record.name, record.group, listing)
         documents.append({**record.to_json(), "groups": groups})
         classes = listed((f"{label or 'no label'} {n}" for label, n in record.labels.items()), what="classes")
-        rows.append([record.name, record.plugin, record.count, classes, record.group, groups, record.root])
-    columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root"]
+        rows.append(
+            [record.name, record.plugin, record.count, classes, record.group, groups, record.root, record.licence]
+        )
+    columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root", "licence"]
+    # Most datasets are one's own.
+    if all(row[-1] is None for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     empty = f"No datasets in the store {store.uri}. Make one with: histokit ingest PLUGIN ROOT --name NAME"
     listing.show(columns, rows, {"datasets": documents}, empty)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
 from histokit.errors import shortened
-from histokit.plugin.digests import digest_bytes
 
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
@@ -27,7 +24,6 @@ REMARK_STAGE = "remark"
 #: SQL for the problems of samples that may be tried again.
 OF_ATTEMPTS = f"stage <> 'ingest' AND NOT starts_with(stage, '{REMARK_STAGE}')"
 
-SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -105,7 +101,7 @@ class _Document:
 
 @dataclass(frozen=True)
 class DatasetRecord(_Document):
-    """A dataset as it was ingested."""
+    """A dataset as it was ingested; its fields are the attributes of `histokit.plugin.Dataset`."""
 
     _KEPT = frozenset({"versions", "digests", "published"})
 
@@ -133,6 +129,9 @@ class DatasetRecord(_Document):
         return f"DatasetRecord({self.name}: {self.count} samples by {self.plugin}, {len(self.classes)} classes)"
 
     reader: int = 0
+    licence: str | None = None
+    citation: str | None = None
+    expected: dict[str, Any] = field(default_factory=dict)
     #: ``samples`` and ``files`` → version of their table, and digests of its columns.
     versions: dict[str, int] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -143,79 +142,6 @@ class DatasetRecord(_Document):
         """Return whether another ingestion found the same: all is equal but the moment and where it is kept."""
         mine, others = self.stored(), other.stored()
         return all(mine[name] == others[name] for name in mine if name not in {"created", "versions"})
-
-
-class Fold(NamedTuple):
-    """The sample ids of one fold of one repeat."""
-
-    repeat: int
-    fold: int
-    train: list[str]
-    val: list[str]
-    test: list[str]
-
-
-@dataclass(frozen=True)
-class Split:
-    """A named set of rows (repeat, fold, sample id, role).
-
-    Parameters
-    ----------
-    dataset, name : str
-    rows : pyarrow.Table
-        Of `SPLIT_SCHEMA`; role is ``train``, ``val`` or ``test``.
-    group : str, optional
-        The column that no fold cuts through.
-    seed : int, optional
-    leaks : str, optional
-        A sentence on what leaks, where a published split leaks.
-    source : str
-        ``published``, ``generated`` or ``file``.
-    params : dict
-        How it was made, and notes.
-    """
-
-    dataset: str
-    name: str
-    rows: pa.Table
-    group: str | None = None
-    seed: int | None = None
-    leaks: str | None = None
-    source: str = "generated"
-    params: dict[str, Any] = field(default_factory=dict)
-
-    @cached_property
-    def digest(self) -> str:
-        """The digest of the sorted rows, as hexadecimal text."""
-        order = [(name, "ascending") for name in SPLIT_SCHEMA.names]
-        rows = self.rows.select(SPLIT_SCHEMA.names).sort_by(order)
-        columns = [rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names]
-        return digest_bytes(*(repr(row).encode() for row in zip(*columns, strict=True))).hex()
-
-    def folds(self) -> list[Fold]:
-        """Return the folds in the order of repeat and fold."""
-        found: dict[tuple[int, int], Fold] = {}
-        columns = (self.rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names)
-        for repeat, fold, sample_id, role in zip(*columns, strict=True):
-            entry = found.setdefault((repeat, fold), Fold(repeat, fold, [], [], []))
-            getattr(entry, role).append(sample_id)
-        return [found[key] for key in sorted(found)]
-
-    def __repr__(self) -> str:
-        places = self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows
-        return f"Split({self.dataset}: {self.name}, {places} folds, {self.source})"
-
-    def header(self) -> dict[str, Any]:
-        """Return everything but the rows, as JSON-serialisable data."""
-        names = ("dataset", "name", "group", "seed", "leaks", "source", "params", "digest")
-        return {name: getattr(self, name) for name in names}
-
-
-def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
-    """Return rows of (repeat, fold, sample id, role) as a table of `SPLIT_SCHEMA`."""
-    listed = list(rows)
-    columns = [[row[i] for row in listed] for i in range(len(SPLIT_SCHEMA))]
-    return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
 
 
 class _Answer(_Document):

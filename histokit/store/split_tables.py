@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from histokit.errors import StoreError
 from histokit.store.database import quote
 from histokit.store.documents import Documents
-from histokit.store.records import SPLIT_SCHEMA, DatasetRecord, Split
+from histokit.store.records import DatasetRecord
+from histokit.store.split_records import SPLIT_SCHEMA, Split
 
 PUBLISHED = "published"
 

@@ -17,8 +17,9 @@ from histokit.store.documents import Documents
 from histokit.store.findings import made
 from histokit.store.ingested_tables import Ingested
 from histokit.store.problems import Problems
-from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord, Split
+from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord
 from histokit.store.results import Results
+from histokit.store.split_records import Split
 from histokit.store.split_tables import SplitTables
 from histokit.store.vectors import FeatureTable
 

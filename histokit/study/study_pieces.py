@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from histokit.errors import HistokitError
 from histokit.ingest.ingest import ingest, ingested_as
 from histokit.protocol.splits import make_split
-from histokit.store.records import Split
+from histokit.store.split_records import Split
 from histokit.study.study_file import Data, Study
 
 Report = Callable[..., None]

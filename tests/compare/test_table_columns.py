@@ -4,7 +4,7 @@ import pytest
 
 from histokit.compare.compare import compare
 from histokit.features import FeatureStore
-from histokit.store.records import Split, split_rows
+from histokit.store.split_records import Split, split_rows
 from tests.compare.made_up import methods, score_table, scores
 from tests.evaluate.made_up import save, save_dataset
 

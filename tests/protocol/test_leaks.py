@@ -3,7 +3,7 @@ import pytest
 
 from histokit.errors import LeakageError
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
-from histokit.store.records import Split, split_rows
+from histokit.store.split_records import Split, split_rows
 
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
 

@@ -10,7 +10,8 @@ from pyarrow import parquet
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
-from histokit.store.records import DatasetRecord, Split, split_rows
+from histokit.store.records import DatasetRecord
+from histokit.store.split_records import Split, split_rows
 
 
 def make_record(group="slide", **changes):

@@ -16,8 +16,9 @@ from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.store import Split, Store
 from histokit.store.documents import Documents
-from histokit.store.records import FILE_SCHEMA, split_rows
+from histokit.store.records import FILE_SCHEMA
 from histokit.store.results import Results
+from histokit.store.split_records import split_rows
 from histokit.store.verify import verify
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store

@@ -19,8 +19,9 @@ from histokit.features import FeatureStore
 from histokit.store import SelectionRecord, Split, Store
 from histokit.store.change_digests import sealed, unsealed
 from histokit.store.commits import LEDGER
-from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA, split_rows
+from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA
 from histokit.store.repair import DAMAGED, repair
+from histokit.store.split_records import split_rows
 from histokit.store.verify import verify
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store

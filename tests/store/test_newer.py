@@ -13,7 +13,7 @@ from histokit.features import FeatureStore
 from histokit.store import Split
 from histokit.store.commits import LEDGER
 from histokit.store.database import FORMAT_KEY
-from histokit.store.records import split_rows
+from histokit.store.split_records import split_rows
 from tests.store.made import a_run
 from tests.toy import make_samples, make_store
 

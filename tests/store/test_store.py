@@ -22,7 +22,8 @@ from histokit.store import DatasetRecord, RunRecord, Split, Store
 from histokit.store.additions import make_table
 from histokit.store.database import FORMAT_KEY
 from histokit.store.fingerprints import content_digest, row_key, spec_differences, spec_fingerprint, table_name
-from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS, split_rows
+from histokit.store.records import FILE_SCHEMA, PREDICTION_SCHEMA, PROBLEM_SCHEMA, SAMPLE_FIELDS
+from histokit.store.split_records import split_rows
 from histokit.store.vector_rows import finite_rows, row_checks
 from histokit.store.vector_writes import insert_vectors, stored_as
 from histokit.store.vectors import read_vectors

@@ -19,7 +19,8 @@ from histokit.store.care import collect_garbage
 from histokit.store.database import FORMAT_KEY
 from histokit.store.findings import Finding
 from histokit.store.fingerprints import row_key
-from histokit.store.records import PROBLEM_SCHEMA, split_rows
+from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.split_records import split_rows
 from histokit.store.unfinished import Unfinished
 from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import HEADER_KEY

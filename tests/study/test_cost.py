@@ -15,7 +15,7 @@ from histokit.classifiers.grids import make_grid
 from histokit.classifiers.row import Cost
 from histokit.classifiers.table import CLASSIFIERS
 from histokit.select.select import select
-from histokit.store.records import Split, split_rows
+from histokit.store.split_records import Split, split_rows
 from histokit.study import cost
 from histokit.study.cost import Workload, effort, foreseen, history
 from histokit.study.pace import StudyPace

@@ -81,7 +81,7 @@ def test_samples_without_a_group_are_not_of_one_group(tmp_path, missing):
 
 def one_sided(store):
     """Store a split that puts slides 0 to 2 to the test."""
-    from histokit.store.records import Split, split_rows
+    from histokit.store.split_records import Split, split_rows
 
     rows = [(0, 0, f"s{i}", "test" if i % 6 < 3 else "train") for i in range(60)]
     store.save_split(Split("toy", "half", split_rows(rows), None))

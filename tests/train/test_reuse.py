@@ -9,7 +9,7 @@ from histokit.errors import ExitCode, LeakageError
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol import elimination
 from histokit.select.select import select
-from histokit.store.records import Split, split_rows
+from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.cli.command_line import CommandLine

@@ -6,7 +6,8 @@ from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.protocol import elimination
 from histokit.protocol.splits import make_split
 from histokit.select.select import select
-from histokit.store.records import PREDICTION_SCHEMA, Split, split_rows
+from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.toy import make_samples, make_store

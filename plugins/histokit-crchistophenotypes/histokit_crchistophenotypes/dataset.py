@@ -17,6 +17,9 @@ from histokit_crchistophenotypes.splits import make_splits
 
 _CLASSES = ("epithelial", "fibroblast", "inflammatory")
 _OTHERS = "others"
+#: Of the complete data: labelled nuclei of each class, and how many images hold one of the three, or of the four.
+_NUCLEI = {"epithelial": 7_722, "fibroblast": 5_712, "inflammatory": 6_971, _OTHERS: 2_039}
+_IMAGES, _IMAGES_WITH_OTHERS = 98, 100
 _LAYOUT = "img1/img1.bmp with img1_epithelial.mat, img1_fibroblast.mat, img1_inflammatory.mat and img1_others.mat"
 
 
@@ -57,6 +60,11 @@ class CRCHistoPhenotypes(Dataset):
     group: str | None = "image_id"
     # The size and the border policy are in the box.
     pixel_options: Sequence[str] | None = ()
+    licence = "for research purposes only"
+    citation = (
+        "Sirinukunwattana et al. (2016), Locality Sensitive Deep Learning for Detection and Classification of Nuclei "
+        "in Routine Colon Cancer Histology Images, IEEE Transactions on Medical Imaging 35(5), 1196-1206."
+    )
 
     def __init__(
         self,
@@ -75,6 +83,10 @@ class CRCHistoPhenotypes(Dataset):
             raise UsageError(f"The option border={border!r} is unknown.", next="Use reflect, shift or drop.")
         self.size, self.border, self.mpp = size, border, mpp
         self.classes = (*_CLASSES, _OTHERS) if others else _CLASSES
+        if border != "drop":
+            nuclei = {name: _NUCLEI[name] for name in self.classes}
+            images = _IMAGES_WITH_OTHERS if others else _IMAGES
+            self.expected = {"samples": sum(nuclei.values()), "images": images, "labels": nuclei}
 
     def samples(self) -> Iterator[Sample]:
         """Yield the nuclei, image by image and class by class, in the order of the ``.mat`` files.

@@ -286,3 +286,11 @@ def test_real_counts_equal_the_mat_files():
     }
     assert dataset.warnings == ["img8/epithelial/250 and img8/others/9 are at the same pixel (42, 329); all were kept"]
     check_dataset(dataset)
+
+
+@pytest.mark.parametrize(("others", "samples", "images"), [(False, 20_405, 98), (True, 22_444, 100)])
+def test_published_numbers(root, others, samples, images):
+    expected = CRCHistoPhenotypes(root, others=others).expected
+    assert (expected["samples"], expected["images"]) == (samples, images)
+    assert sum(expected["labels"].values()) == samples
+    assert not CRCHistoPhenotypes(root, border="drop").expected
