@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import converged, fit, scores
 from histokit.classifiers.table import classifier
+from histokit.cores import cores
 
 _SOLVERS = "histokit.classifiers.solvers"
 #: Below this many numbers to be read by all fits, starting processes costs more than it saves.
@@ -170,11 +170,11 @@ def parallel(
     size : int
         How many numbers all calls read, which tells whether processes are worth their start.
     """
-    cores = os.cpu_count() or 1
-    if cores == 1 or not (threaded or size > _WORTH_PROCESSES):
+    count = cores()
+    if count == 1 or not (threaded or size > _WORTH_PROCESSES):
         yield (function(*arguments) for arguments in work)
     elif threaded:
-        pool = ThreadPoolExecutor(cores)
+        pool = ThreadPoolExecutor(count)
         try:
             yield pool.map(lambda arguments: function(*arguments), work)
         finally:
@@ -182,7 +182,7 @@ def parallel(
     else:
         from sklearn.utils.parallel import Parallel, delayed
 
-        results = Parallel(n_jobs=cores, return_as="generator")(delayed(function)(*arguments) for arguments in work)
+        results = Parallel(n_jobs=count, return_as="generator")(delayed(function)(*arguments) for arguments in work)
         try:
             yield results
         finally:

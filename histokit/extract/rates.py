@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from histokit.cores import cores
 from histokit.extract.ledger import BackboneLedger
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Layer
@@ -60,7 +60,7 @@ def estimate(
     operations, side = backbone.operations
     asked = device.partition(":")[0]
     on_gpu = asked == "cuda" or (asked == "auto" and Path("/proc/driver/nvidia/version").exists())
-    speed = _EACH_CORE * (os.cpu_count() or 1)
+    speed = _EACH_CORE * cores()
     if on_gpu:
         speed = _EACH_GPU * (1.0 if precision == "float32" else _HALF_PRECISION_ON_GPU)
     return Estimate(operations * (backbone.preprocess.size / side) ** 2 / speed, "typical")

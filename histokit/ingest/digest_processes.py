@@ -9,9 +9,9 @@ from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Self
 
+from histokit.cores import cores
 from histokit.ingest import digest_process
 from histokit.ingest.digest_process import READY, FilesFound, FileTask, read_files
-from histokit.reading.chunks import cores
 from histokit.reading.other_process import OtherProcess, possible
 
 #: Tasks of one process that wait, are under way, or were not taken yet.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from histokit import streams
+from histokit.cores import cores
 from histokit.datasets.walk import is_escaped
 from histokit.errors import DataError
 from histokit.files import oddity_of
@@ -22,7 +23,6 @@ from histokit.ingest.digest_processes import FileReaders
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.guarded import Guarded
-from histokit.reading.chunks import cores
 from histokit.store.records import FILE_SCHEMA
 
 #: Samples whose files tell whether files are large, and from which size in bytes they are.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 
+from histokit.cores import cores
 from histokit.plugin import Sample
 from histokit.plugin.manager import known_elsewhere
 from histokit.reading.ingested_files import IngestedFiles
@@ -116,8 +116,3 @@ class ChunkReader:
         opening = self.files.opening
         elsewhere = opening is not None and known_elsewhere(opening.plugin)
         return elsewhere and not self.files.outdated and possible()
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from histokit.cores import cores
 from histokit.errors import HistokitError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
@@ -23,7 +23,7 @@ from histokit.store.records import SAMPLE_FIELDS
 READ_BYTES = 256 << 20
 
 #: Threads that read: they share one interpreter, and more of them read no faster.
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, cores())
 
 _FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import fit
 from histokit.classifiers.grids import make_grid
+from histokit.cores import cores
 from histokit.errors import UsageError
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
@@ -154,7 +154,7 @@ def _importances(experiment: Experiment, parameters: dict[str, Any]) -> NDArray[
     from joblib import parallel_config
 
     rows, problem = experiment.training, experiment.problem
-    with parallel_config("threading", n_jobs=os.cpu_count() or 1):
+    with parallel_config("threading", n_jobs=cores()):
         trees = fit("et", parameters, problem.X[rows], problem.y[rows], seed=problem.seed)
         values: NDArray[np.float64] = trees.feature_importances_
     return values

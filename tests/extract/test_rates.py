@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import histokit
 from histokit import cli
+from histokit.cores import cores
 from histokit.extract import rates
 from histokit.extract.extract_options import ExtractOptions
 from histokit.extract.ledger_opening import ExtractionContext
@@ -110,7 +110,7 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
 
 
 def test_a_curated_network_is_estimated_by_its_operations(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(rates, "cores", lambda: 4)
     whole = rates.estimate(store, resolved(store, "resnet50", "last"), "cpu", "float32")
     assert whole == (pytest.approx(4.09 / 60), "typical")
     small = rates.estimate(store, resolved(store, "resnet50", "last", size="112"), "cpu", "float32")
@@ -135,7 +135,7 @@ def test_what_to_expect_before_there_are_samples(store: FeatureStore, ingested: 
     backbone = resolve_backbone(store, "squeezenet1_1", "random", {"size": "448"}, ["all"])
     found = rates.estimate(store, backbone, "cpu", "float32")
     operations = 0.35
-    assert found == (pytest.approx(4 * operations / (rates._EACH_CORE * (os.cpu_count() or 1))), "typical")
+    assert found == (pytest.approx(4 * operations / (rates._EACH_CORE * cores())), "typical")
     tiny = resolve_backbone(store, "tiny", "random", {}, ["0", "3"])
     assert rates.estimate(store, tiny, "auto", "float32") is None
     histokit.extract(store, "d", "tiny", layers=["0", "3"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from histokit.classifiers.table import classifier
+from histokit.cores import cores
 
 Array = NDArray[np.floating]
 
@@ -61,7 +61,7 @@ def train(
     data = TrainingSamples(X[rows], codes[rows], members, known)
     folds = np.repeat(np.arange(len(trains)), len(rates))
     every = np.tile(np.asarray(rates, np.float64), len(trains))
-    threads = min(os.cpu_count() or 1, len(folds)) if data.work(len(folds)) > _WORTH_THREADS else 1
+    threads = min(cores(), len(folds)) if data.work(len(folds)) > _WORTH_THREADS else 1
     split = zip(np.array_split(folds, threads), np.array_split(every, threads), strict=True)
     parts = [_Perceptrons(data, fold, rate, seed) for fold, rate in split]
     blas, done = ThreadpoolController(), 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from histokit.cores import cores
 
 if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
@@ -38,7 +39,7 @@ def in_turn(
     if not chains:
         return
     insides = [dict[int, Any]() for _ in chains]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for position in range(max(map(len, chains))):
             running = [number for number, chain in enumerate(chains) if position < len(chain)]
             # Threads of our own use the cores better than those of many small factorisations.

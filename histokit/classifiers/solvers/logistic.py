@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +13,7 @@ from threadpoolctl import ThreadpoolController
 from histokit.classifiers.solvers.common import BLOCK, Folds, Scored, only_class, sample_weights, spread
 from histokit.classifiers.solvers.newton import Newton, Rotated, probabilities
 from histokit.classifiers.table import classifier
+from histokit.cores import cores
 
 #: How many columns of weights make a product of matrices worth its start.
 _TOGETHER = 64
@@ -150,16 +150,16 @@ def _path(
     """
     size = max(1, _TOGETHER // (len(targets) * len(penalties)))
     chunks = [np.arange(len(weights))[first : first + size] for first in range(0, len(weights), size)]
-    blas, cores = ThreadpoolController(), os.cpu_count() or 1
+    blas, threads = ThreadpoolController(), cores()
 
     def task(folds: NDArray[np.intp]) -> list[_Found]:
         return list(_some_folds(rotated, targets, weights, penalties, tests, folds))
 
-    with ThreadPoolExecutor(cores) as pool:
-        for first in range(0, len(chunks), cores):
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(chunks), threads):
             # Threads that share one small product wait for each other longer than they compute.
             with blas.limit(limits=1, user_api="blas"):
-                found = list(pool.map(task, chunks[first : first + cores]))
+                found = list(pool.map(task, chunks[first : first + threads]))
             for one in found:
                 yield from one
 

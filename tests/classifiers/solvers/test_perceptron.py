@@ -133,5 +133,5 @@ def test_threads_change_nothing(make, cross, agree, monkeypatch):
     X, y, folds = make(500, 6, 3)
     before = cross(perceptron.cross_scores, X, y, folds, SETTINGS, 3)
     monkeypatch.setattr(adam, "_WORTH_THREADS", 0)
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    monkeypatch.setattr(adam, "cores", lambda: 5)
     agree(cross(perceptron.cross_scores, X, y, folds, SETTINGS, 3), before, 1e-9)
