@@ -17,6 +17,9 @@ from histokit.reading.reader import ReadResult, read_sample
 #: Seconds between two looks for what other processes gave back.
 _LOOK_EVERY = 0.25
 
+#: The content of an image, and what was read of it.
+_Read = tuple[bytes, ReadResult]
+
 
 def run_workers(
     files: IngestedFiles,
@@ -64,19 +67,25 @@ def _run(
     # Closed at once, whatever happens, so that no process that reads is left.
     with closing(reader.chunks(images())) as chunks:
         for results in chunks:
-            chunk: list[tuple[bytes, ReadResult]] = []
-            for result in results:
-                content = contents.pop(result.position)
-                reasons: dict[int, str] = {}
-                if result.reason is not None:
-                    result = _read_a_twin(reader.files, work, networks, content, result, reasons)
-                if result.reason is not None:
-                    writer.fail([network.ledger for network in networks], content, result.reason, reasons)
-                else:
-                    writer.remark(result.remarks, content)
-                    chunk.append((content, result))
-            _push(networks, chunk)
+            read = [(contents.pop(result.position), result) for result in results]
+            _push(networks, _usable(reader.files, work, networks, writer, read))
             progress(work.total - work.left - len(contents), work.total)
+
+
+def _usable(
+    files: IngestedFiles, work: Work, networks: Sequence[NetworkWorker], writer: Writer, read: Sequence[_Read]
+) -> list[_Read]:
+    """Return the images that have pixels, with their contents; the samples of the others go to quarantine."""
+    usable: list[_Read] = []
+    for content, result in read:
+        reasons: dict[int, str] = {}
+        found = result if result.reason is None else _read_a_twin(files, work, networks, content, result, reasons)
+        if found.reason is None:
+            writer.remark(found.remarks, content)
+            usable.append((content, found))
+        else:
+            writer.fail([network.ledger for network in networks], content, found.reason, reasons)
+    return usable
 
 
 def _read_a_twin(
@@ -103,10 +112,10 @@ def _read_a_twin(
     return failed
 
 
-def _push(networks: Sequence[NetworkWorker], chunk: Sequence[tuple[bytes, ReadResult]]) -> None:
+def _push(networks: Sequence[NetworkWorker], images: Sequence[_Read]) -> None:
     for network in networks:
         started = time.monotonic()
-        network.add(chunk)
+        network.add(images)
         network.ledger.seconds += time.monotonic() - started
 
 

@@ -131,7 +131,7 @@ class TableLedger:
         ----------
         positions : (n,) array of int
         columns : sequence of pyarrow.Array
-            From `histokit.store.vectors.row_columns`.
+            From `histokit.store.vector_writes.row_columns`.
         vectors : (n, d) array
             As they are stored.
         """

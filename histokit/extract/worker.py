@@ -122,7 +122,7 @@ class NetworkWorker:
         short = f"the device {self._device} has too little memory for {inputs}: it went on with {rows}"
         return [*self._notes, f"{short}; --batch-size {rows} fits"]
 
-    def add(self, results: Sequence[tuple[bytes, ReadResult]]) -> None:
+    def add(self, results: Sequence[_Read]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
         by_size: dict[_Size, list[_Read]] = {}
         for content, result in results:
