@@ -42,6 +42,18 @@ def _registry() -> Registry:
     return registry()
 
 
+def _classifiers() -> Iterable[str]:
+    from histokit.classifiers.table import CLASSIFIERS
+
+    return CLASSIFIERS
+
+
+def _metrics() -> Iterable[str]:
+    from histokit.protocol.metrics import METRICS
+
+    return METRICS
+
+
 def _dataset(ctx: Any) -> list[str]:
     given = ctx.params.get("dataset")
     return [given] if given else [record.name for record in _store(ctx).datasets()]
@@ -54,4 +66,6 @@ splits = _offers(lambda ctx: [*_NAMED_SPLITS, *(s.name for name in _dataset(ctx)
 addresses = _offers(lambda ctx: [t.address for name in _dataset(ctx) for t in _store(ctx).feature_tables(name)])
 backbones = _offers(lambda ctx: _registry().backbones)
 dataset_plugins = _offers(lambda ctx: _registry().datasets)
+classifiers = _offers(lambda _: _classifiers())
+metrics = _offers(lambda _: _metrics())
 plugins = _offers(lambda ctx: [*_registry().datasets, *_registry().backbones])

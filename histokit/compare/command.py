@@ -28,7 +28,10 @@ def compare(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All stored runs.")] = False,
     metric: Annotated[
-        str | None, typer.Option(metavar="M", help="To compare by. [default: each dataset's own]")
+        str | None,
+        typer.Option(
+            metavar="M", help="To compare by. [default: each dataset's own]", autocompletion=completion.metrics
+        ),
     ] = None,
     by: Annotated[
         list[str] | None,

@@ -33,7 +33,9 @@ def evaluate(
         int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
     ] = 0,
     seed: options.Seed = 0,
-    metric: Annotated[str | None, typer.Option(metavar="M", help="Print this one only.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="M", help="Print this one only.", autocompletion=completion.metrics)
+    ] = None,
     figure: options.Figure = None,
 ) -> None:
     """Score the stored predictions of runs.

@@ -32,7 +32,10 @@ def select(
             "at a time where it matters.",
         ),
     ] = "auto",
-    metric: Annotated[str | None, typer.Option(metavar="M", help="To judge by. [default: the dataset's own]")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="To judge by. [default: the dataset's own]", autocompletion=completion.metrics),
+    ] = None,
     inner_folds: Annotated[
         int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds to score each size in.")
     ] = 5,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from histokit import console, options
+from histokit import completion, console, options
 from histokit.classifiers.table import CLASSIFIERS, on_images
 from histokit.commands import STEPS, Entry
 from histokit.ranges import LIMITS
@@ -16,7 +16,12 @@ def train(
     dataset: options.Dataset,
     features: options.ManyFeatures,
     classifier: Annotated[
-        str, typer.Option(metavar="|".join(CLASSIFIERS), help=f"What is trained; {on_images()}: on images.")
+        str,
+        typer.Option(
+            metavar="|".join(CLASSIFIERS),
+            help=f"What is trained; {on_images()}: on images.",
+            autocompletion=completion.classifiers,
+        ),
     ] = "svm",
     split: options.Split = None,
     selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,
@@ -24,7 +29,10 @@ def train(
     aggregate: Annotated[
         str | None, typer.Option(metavar="COL:how", help="Train on units: mean, median or max of their samples.")
     ] = None,
-    metric: Annotated[str | None, typer.Option(metavar="M", help="To tune by. [default: the data's]")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(metavar="M", help="To tune by. [default: the data's]", autocompletion=completion.metrics),
+    ] = None,
     class_weight: Annotated[
         str, typer.Option(metavar="none|balanced", help="Whether rare classes weigh more.")
     ] = "none",

@@ -33,6 +33,9 @@ def test_names_are_offered(extracted, complete, monkeypatch):
     assert complete("extract cells --backbone resnet5") == ["resnet50"]
     assert complete("plugins check synth") == ["synthetic"]
     assert complete("list splits c") == ["cells"]
+    assert complete("train cells --classifier et") == ["et", "et-fl"]
+    for command in ("train cells", "select cells", f"evaluate {run}", "compare"):
+        assert complete(f"{command} --metric roc") == ["roc_auc"]
 
 
 def test_nothing_is_offered_where_nothing_is_known(histokit, complete, tmp_path):
