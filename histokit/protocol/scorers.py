@@ -138,5 +138,10 @@ def reasons(values: dict[str, float], present: Sequence[str]) -> dict[str, str]:
     present : sequence of str
         The true classes that occur.
     """
-    why = "there are no labelled samples" if not present else f"all samples are of the class {present[0]!r}"
+    if not present:
+        why = "there are no labelled samples"
+    elif len(present) == 1:
+        why = f"all samples are of the class {present[0]!r}"
+    else:
+        why = "it is not defined for these predictions"
     return {name: why for name, value in values.items() if np.isnan(value)}

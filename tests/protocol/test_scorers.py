@@ -62,7 +62,13 @@ def test_one_class_alone_has_no_area_and_a_reason():
     values = Scorer(np.zeros(3, int), np.array([0, 0, 1]), np.zeros((3, 2))).values()
     assert np.isnan(values["roc_auc"])
     assert values["accuracy"] == pytest.approx(2 / 3)
-    assert reasons(values, ["a"]) == {"roc_auc": "all samples are of the class 'a'"}
+    assert reasons(values, ["a"])["roc_auc"] == "all samples are of the class 'a'"
+    assert "accuracy" not in reasons(values, ["a"])
+    assert reasons({"roc_auc": np.nan}, [])["roc_auc"] == "there are no labelled samples"
+
+
+def test_no_class_is_blamed_for_what_several_classes_leave_undefined():
+    assert reasons({"agreement": np.nan}, ["a", "b"]) == {"agreement": "it is not defined for these predictions"}
 
 
 @pytest.mark.parametrize("k", [2, 4])
