@@ -76,7 +76,7 @@ def test_one_row_is_enough_for_every_command(histokit: CommandLine, tmp_path: Pa
 
 
 def test_its_name_is_in_the_help_and_its_parameters_in_messages(histokit: CommandLine, tmp_path: Path) -> None:
-    assert "|et-fl|bayes" in "".join(histokit.ok("train", "--help").out.split())
+    assert "|bayes" in "".join(histokit.ok("train", "--help").out.split())
     ask = ("--store", tmp_path / "store", "train", "d", "--features", "net/last", "--classifier")
     assert "Did you mean 'bayes'" in histokit.fails(*ask, "bays", code=2).err
     assert "Its parameters are: smoothing" in histokit.fails(*ask, "bayes", "--grid", "smooth=1", code=2).err
