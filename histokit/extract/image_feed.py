@@ -101,6 +101,9 @@ def _read_a_twin(
     Why each of them cannot be read is noted under its position: the reason names its own file.
     """
     reasons[failed.position] = failed.reason or ""
+    if failed.deadly:
+        # Those of the same content would end this process.
+        return failed
     jobs = [network.ledger.jobs[content] for network in networks if network.ledger.needs(content)]
     others = {position for job in jobs for position, _ in job.members} - {failed.position}
     for position in sorted(others):

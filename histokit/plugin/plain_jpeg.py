@@ -15,9 +15,12 @@ from histokit.plugin.wholeness import is_one_scan
 
 START = b"\xff\xd8"
 
-_FRAME, _SCAN, _APPLICATION, _PROFILE = 0xC0, 0xDA, 0xE0, 0xE2
+_FRAME, _SCAN = 0xC0, 0xDA
 #: Tables of Huffman's codes and of quantisation, and comments.
 _PASSED_OVER = frozenset((0xC4, 0xDB, 0xFE))
+#: What metadata that turn no pixel start with, and bytes of them at least: Pillow refuses a file with fewer.
+_METADATA = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0"}
+_METADATA_BYTES = 14
 
 #: Bits of a number, and numbers of a pixel.
 _BITS, _COLOURS = 8, 3
@@ -68,14 +71,15 @@ def _plain_size(data: bytes) -> tuple[int, int] | None:
             size = _size_of(body)
             if size is None:
                 return None
-        elif not (
-            kind in _PASSED_OVER
-            or (kind == _APPLICATION and body.startswith(b"JFIF\0"))
-            or (kind == _PROFILE and body.startswith(b"ICC_PROFILE\0"))
-        ):
+        elif kind not in _PASSED_OVER and not _is_metadata(kind, body):
             return None
         place += 2 + length
     return None
+
+
+def _is_metadata(kind: int, body: bytes) -> bool:
+    start = _METADATA.get(kind)
+    return start is not None and body.startswith(start) and len(body) >= _METADATA_BYTES
 
 
 def _size_of(frame: bytes) -> tuple[int, int] | None:

@@ -211,7 +211,7 @@ class ReaderProcesses:
         for position, sample, found in zip(sent.positions, sent.samples, sent.found, strict=True):
             if found is None:
                 reason = f"{_TIMES} processes that read it ended: its file, or what decodes it, is at fault"
-                yield ReadResult(position, None, sample.mpp, reason)
+                yield ReadResult(position, None, sample.mpp, reason, deadly=True)
                 continue
             if found.doubtful:
                 # A file that only has another time has the content that it had; looking at that is done here.

@@ -36,6 +36,8 @@ class ReadResult(NamedTuple):
     mpp: float | None
     reason: str | None
     remarks: tuple[Remark, ...] = ()
+    #: Whether processes ended that read it: this one would, too.
+    deadly: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -83,6 +83,14 @@ def test_profiles_and_comments_turn_no_pixel(both: Any) -> None:
     assert both(jpeg(picture(40, 50), icc_profile=PROFILE, comment=b"slide 7"))
 
 
+@pytest.mark.parametrize(("kind", "start"), [(0xE0, b"JFIF\0"), (0xE2, b"ICC_PROFILE\0")])
+def test_metadata_that_end_too_early(both: Any, kind: int, start: bytes) -> None:
+    data = jpeg(picture(40, 50))
+    for size in range(len(start), 20):
+        segment = bytes([0xFF, kind, 0, size + 2]) + start.ljust(size, b"\1")
+        both(data[:2] + segment + data[2:])
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -56,6 +56,8 @@ class Odd(Dataset):
         if what == "die" or (what == "die once" and not marker.exists()):
             marker.touch()
             os._exit(7)
+        if what == "die elsewhere" and os.getpid() != int((self.root / "pid").read_text()):
+            os._exit(7)
         if what == "hang" and os.getpid() != int((self.root / "pid").read_text()):
             marker.write_text(str(os.getpid()))
             time.sleep(1000)
@@ -186,6 +188,17 @@ def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, o
     assert sorted(note.partition(" ended ")[2] for note in notes) == [
         f"while it read {name} (exit code 7): another one reads in its place" for name in ("05", "20", "20")
     ]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_ended_processes_is_not_read_in_this_one(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    # Two samples of one content: the other one is no help.
+    histokit.ingest(store, "odd", odd(n5="die elsewhere", n8="die elsewhere"), name="d")
+    histokit.extract(store, "d", "tiny", layers="0", workers=2)
+    problems = store.problems("d").to_pylist()
+    assert sorted(row["id"] for row in problems) == ["05", "08"]
+    assert all("processes that read it ended" in row["reason"] for row in problems)
+    assert len(store.features("d", "tiny/0", allow_missing=True).X) == 38
 
 
 def test_what_is_large_on_both_ways_makes_nobody_wait(
