@@ -10,12 +10,16 @@ from typing import Any
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.labels import Groups, LabelTable, require_labels
+from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Tally, Walk, is_image
 from histokit.errors import DataError, UsageError, did_you_mean
-from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.images import check_bits
+
+#: The field that says which part of the dataset's own split an image is in.
+_SPLIT = "split"
 
 #: Fields that name what images have in common and folds must not cut through.
 _GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
@@ -54,6 +58,9 @@ class Folder(Dataset):
         Micrometres per pixel of all images.
     bits : int, optional
         That were recorded, where images of 16 bits hold fewer, such as 12; grey is scaled by them.
+    split : str, optional
+        A column of words such as train, valid and test, which becomes the split ``folder``; the field ``split`` of
+        the pattern where not given, if its values are such words.
 
     Raises
     ------
@@ -79,6 +86,7 @@ class Folder(Dataset):
         mpp: float | None = None,
         text: tuple[str, ...] = (),
         bits: int | None = None,
+        split: str | None = None,
     ):
         super().__init__(root)
         self.bits = check_bits(bits)
@@ -86,6 +94,7 @@ class Folder(Dataset):
         self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
         self.metric, self.mpp = metric, mpp
         self.classes, self.positive = tuple(classes) or None, positive
+        self.split_column = split and stored_name(split)
         self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
         fields = [name for name in self.pattern.fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
@@ -118,8 +127,9 @@ class Folder(Dataset):
         )
 
     def _require_columns(self, known: Sequence[str]) -> None:
-        for option, names in (("group", [self.group] if self.group else []), ("levels", self.levels)):
-            for name in names:
+        named = {"group": [self.group], "split": [self.split_column], "levels": self.levels}
+        for option, names in named.items():
+            for name in filter(None, names):
                 if name not in known:
                     raise self._absent(option, name, known)
 
@@ -186,6 +196,29 @@ class Folder(Dataset):
             raise self._nothing(others, beside)
         require_labels(labels, self.positive, self.classes)
         self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *groups.remarks(), *walk.warnings()])
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return the split ``folder``, where a column says train, val or test; a sample without a word is in none.
+
+        Raises
+        ------
+        DataError
+            If some of its words are others.
+        """
+        column = self.split_column or (_SPLIT if _SPLIT in self.pattern.fields else None)
+        if column is None:
+            return {}
+        told = list(self.warnings)
+        words = [(sample, str(word)) for sample in self.samples() if (word := sample.metadata[column]) is not None]
+        self.warnings[:] = told
+        known = [(sample, role) for sample, word in words if (role := role_of(word)) is not None]
+        if len(known) < len(words) and (known or self.split_column):
+            sample, word = next((sample, word) for sample, word in words if role_of(word) is None)
+            raise DataError(
+                f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
+                next="Write train, val or test there, or call the field of the pattern otherwise.",
+            )
+        return {self.name: own_split(known, self.group)} if known else {}
 
     def _require_clear(self, path: str, found: dict[str, str], unclear: list[str]) -> None:
         """Raise where it is not clear which group a path belongs to: folds would cut through groups unseen."""

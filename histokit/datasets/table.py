@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.tables import (
     TidyTable,
     find_table,
@@ -23,14 +24,8 @@ from histokit.datasets.tables import (
 )
 from histokit.datasets.walk import Tally, absence, on_disk
 from histokit.errors import DataError, UsageError
-from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample, SplitRow
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample
 from histokit.plugin.images import check_bits
-
-_ROLES: dict[str, Role] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 
 
 class Table(Dataset):
@@ -269,28 +264,19 @@ class Table(Dataset):
         """
         if self.split_column is None:
             return {}
-        rows: list[SplitRow] = []
-        roles: dict[Any, set[Role]] = {}
+        return {"table": own_split(self._roles(), self.group)}
+
+    def _roles(self) -> Iterator[tuple[Sample, Role]]:
         for row, sample, text in self._rows(Tally(), Groups(self.group)):
             if text is None:
                 continue
-            role = _ROLES.get(text.lower())
+            role = role_of(text)
             if role is None:
                 raise DataError(
                     f"Row {row} of the table {str(self.path)!r} has {self.split_column}={text!r}.",
                     next="Write train, val or test, or nothing for a sample outside the split.",
                 )
-            rows.append(SplitRow(0, 0, sample.id, role))
-            if self.group:
-                roles.setdefault(sample.metadata[self.group], set()).add(role)
-        leaks = self._leak(roles)
-        return {"table": PublishedSplit(rows, None if leaks else self.group, leaks)}
-
-    def _leak(self, roles: Mapping[Any, set[Role]]) -> str | None:
-        cut = [str(group) for group, met in roles.items() if "test" in met and len(met) > 1]
-        if not cut:
-            return None
-        return f"{len(cut)} values of {self.group} are in the test set and outside it, for example {cut[0]}"
+            yield sample, role
 
 
 def _given(*names: str | None) -> set[str]:

@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from histokit.datasets.cells import as_text, tidy_text
 from histokit.datasets.formulas import guarded_text
+from histokit.datasets.own_splits import ROLES
 from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
 from histokit.protocol.split_drawing import MOST_FOLDS
 
-ROLES = ("train", "val", "test")
 _SHOWN = 5
 
 
@@ -25,7 +25,8 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
     ----------
     path : path
         A CSV or Parquet file with the columns ``id`` or ``image``, ``role`` (train, val or test), and optionally
-        ``fold`` and ``repeat``. An image stands for all its samples.
+        ``fold`` and ``repeat``; or with the columns ``train``, ``val`` and ``test``, which list ids or images. An image
+        stands for all its samples.
     samples : pyarrow.Table
         The dataset's samples, with columns id and image.
 
@@ -39,14 +40,17 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
         If the file is absent, lacks a column, names an unknown sample or role, or names a sample twice in a fold.
     """
     columns = _columns(Path(path))
+    if "role" not in columns and columns.keys() & ROLES.keys():
+        return _listed(columns, samples, path)
     key = "id" if "id" in columns else "image"
     if key not in columns or "role" not in columns:
         raise DataError(
             f"{path} has the columns {', '.join(sorted(filter(None, columns))) or 'none'}.",
-            next="It needs a header with id (or image) and role, and may have fold and repeat.",
+            next="It needs a header with id (or image) and role, and may have fold and repeat; or with train and test.",
         )
-    roles = [(role or "").lower() for role in columns["role"]]
-    _check_known(dict.fromkeys(roles), ROLES, "role", path)
+    texts = [(role or "").lower() for role in columns["role"]]
+    _check_known(dict.fromkeys(texts), ROLES, "role", path)
+    roles = [ROLES[text] for text in texts]
     members = _members(samples, key)
     keys = [value or "" for value in columns[key]]
     _check_known(dict.fromkeys(keys), members, key, path)
@@ -55,6 +59,23 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
         (*place, sample_id, role)
         for place, value, role in zip(places, keys, roles, strict=True)
         for sample_id in members[value]
+    ]
+    _check_once(rows, path)
+    return rows
+
+
+def _listed(
+    columns: Mapping[str, Sequence[str | None]], samples: pa.Table, path: str | Path
+) -> list[tuple[int, int, str, str]]:
+    """Return the rows of a file whose columns are called as the parts of the split, and list what is in them."""
+    parts = {name: [value for value in columns[name] if value] for name in columns if name in ROLES}
+    named = [value for values in parts.values() for value in values]
+    ids = _members(samples, "id")
+    key = "id" if not named or named[0] in ids else "image"
+    members = ids if key == "id" else _members(samples, key)
+    _check_known(dict.fromkeys(named), members, key, path)
+    rows: list[tuple[int, int, str, str]] = [
+        (0, 0, each, ROLES[name]) for name, values in parts.items() for value in values for each in members[value]
     ]
     _check_once(rows, path)
     return rows

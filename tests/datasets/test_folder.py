@@ -361,3 +361,48 @@ def test_blanks_at_the_ends_of_folders_make_no_other_class(tmp_path: Path) -> No
     found, warnings = samples(write(tmp_path / "more", "p/x/0.png", " /x/1.png"), pattern=PATTERN, group="patient")
     assert [s.metadata["patient"] for s in found] == ["unknown: /x/1.png", "p"]
     assert warnings[0].startswith("1 sample has no patient, for example ' /x/1.png'")
+
+
+class TestSplit:
+    PATHS = ("train/s1/0/a.png", "training/s1/1/b.png", "Valid/s2/0/c.png", "testing/s3/1/d.png")
+    PATTERN = "{split}/{slide}/{label}/*.png"
+
+    def test_a_field_of_the_path_is_the_datas_own_split(self, tmp_path):
+        dataset = Folder(write(tmp_path, *self.PATHS), pattern=self.PATTERN, group="slide")
+        warned = list(dataset.samples()) and list(dataset.warnings)
+        split = dataset.splits()["folder"]
+        assert [(row.sample_id[-5], row.role) for row in split.rows] == [
+            ("c", "val"),
+            ("d", "test"),
+            ("a", "train"),
+            ("b", "train"),
+        ]
+        assert (split.group, split.leaks) == ("slide", None)
+        assert dataset.warnings == warned
+        check_dataset(dataset)
+
+    def test_a_group_on_both_sides_is_said_to_leak(self, tmp_path):
+        write(tmp_path, *self.PATHS, "test/s1/0/e.png")
+        split = Folder(tmp_path, pattern=self.PATTERN, group="slide").splits()["folder"]
+        assert split.leaks == "1 values of slide are in the test set and outside it, for example s1"
+
+    def test_other_words_are_a_column_like_any_other(self, tmp_path):
+        dataset = Folder(write(tmp_path, "left/0/a.png", "right/1/b.png"), pattern="{split}/{label}/*.png")
+        assert dataset.splits() == {}
+        with pytest.raises(DataError, match="has split='left', which is no part of a split"):
+            Folder(tmp_path, pattern="{split}/{label}/*.png", split="split").splits()
+
+    def test_a_word_among_others_is_a_mistake(self, tmp_path):
+        write(tmp_path, *self.PATHS, "rest/s4/0/f.png")
+        with pytest.raises(DataError, match=r"'rest/s4/0/f.png' has split='rest'"):
+            Folder(tmp_path, pattern=self.PATTERN).splits()
+
+    def test_a_column_of_the_table_of_labels(self, tmp_path):
+        write(tmp_path, "a.png", "b.png", "c.png")
+        (tmp_path / "t.csv").write_text("name,label,set\na,0,train\nb,1,test\nc,1,\n")
+        options = {"pattern": "{name}.png", "labels": "t.csv", "on": "name"}
+        rows = Folder(tmp_path, **options, split="set").splits()["folder"].rows
+        assert [(row.sample_id, row.role) for row in rows] == [("a.png", "train"), ("b.png", "test")]
+        assert Folder(tmp_path, **options).splits() == {}
+        with pytest.raises(UsageError, match="The option split='sets' names no column"):
+            list(Folder(tmp_path, **options, split="sets").samples())

@@ -209,7 +209,7 @@ def test_a_file_of_unlabelled_samples_alone_has_neither_side(tmp_path):
 
 
 def test_from_file_by_image(tmp_path):
-    path = write(tmp_path / "s.csv", "\ufeffimage, role\n0.png,train\n2.png,TEST\n")
+    path = write(tmp_path / "s.csv", "\ufeffimage, role\n0.png,Training\n2.png,TEST\n")
     (fold,) = make_split(SAMPLES, make_record(), "f", from_file=path).folds()
     assert (fold.train, fold.test) == (["s0"], ["s2"])
 
@@ -225,6 +225,31 @@ def test_from_file_by_image(tmp_path):
 def test_files_as_other_programs_write_them(tmp_path, text):
     first, second = make_split(SAMPLES, make_record(), "f", from_file=write(tmp_path / "s.csv", text)).folds()
     assert (first.train, first.test, second.train, second.test) == (["s0"], ["s2"], ["s2"], ["s0"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "train,valid,test\ns0,s2,s4\ns1,,s5\n",
+        "name,Training,Validation,Testing\nx,0.png,2.png,4.png\ny,1.png,,5.png\n",
+    ],
+)
+def test_a_file_with_a_column_for_each_part(tmp_path, text):
+    (fold,) = make_split(SAMPLES, make_record(), "f", from_file=write(tmp_path / "s.csv", text)).folds()
+    assert (fold.train, fold.val, fold.test) == (["s0", "s1"], ["s2"], ["s4", "s5"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train,test\ns0,s2\nx9,\n", "names 1 unknown id: 'x9'"),
+        ("train,test\n0.png,2.png\nx9.png,\n", "names 1 unknown image: 'x9.png'"),
+        ("train,test\ns0,s0\n", "names the sample 's0' twice"),
+    ],
+)
+def test_mistakes_in_such_a_file(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        make_split(SAMPLES, make_record(), "f", from_file=write(tmp_path / "s.csv", text))
 
 
 def test_ids_that_differ_in_blanks_or_accents_are_found(tmp_path):
