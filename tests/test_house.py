@@ -20,7 +20,7 @@ STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate")
 #: From the ground up; a room, or a module that stands by itself, imports only from itself and from what is below it.
 FLOORS = (
     ("errors", "named_objects"),
-    ("files", "ranges", "streams", "layout", "interruption", "steps", "cores"),
+    ("files", "ranges", "streams", "layout", "interruption", "steps", "cores", "late_imports"),
     ("plugin",),
     ("datasets", "backbones", "store"),
     ("reading", "networks"),

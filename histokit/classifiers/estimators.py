@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.table import CLASSIFIERS, classifier
 from histokit.errors import DataError
+from histokit.late_imports import without
 from histokit.named_objects import named_object
 
 #: Where models of earlier versions look for classes → where these are.
@@ -136,13 +137,8 @@ def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> 
 
 def _skops() -> Any:
     """Return skops.io. It imports all packages in scikit-learn, of which one would import torch for seconds."""
-    left_out = [name for name in _ARRAY_LIBRARIES if name not in sys.modules]
-    sys.modules |= dict.fromkeys(left_out)  # type: ignore[arg-type]
-    try:
+    with without(_ARRAY_LIBRARIES):
         return importlib.import_module("skops.io")
-    finally:
-        for name in left_out:
-            del sys.modules[name]
 
 
 def dump(model: Mapping[str, Any]) -> bytes:

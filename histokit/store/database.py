@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
-from importlib.machinery import ModuleSpec
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError
+from histokit.late_imports import run_when_asked
 from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import large_fragments
@@ -45,26 +43,9 @@ _CLIENTS = "lance_namespace_urllib3_client"
 
 def _lancedb() -> Any:
     """Import lancedb, which takes the descriptions of requests from the package of clients, without the clients."""
-    if "lancedb" not in sys.modules and _CLIENTS not in sys.modules:
-        found = importlib.util.find_spec(_CLIENTS)
-        if found is not None and found.loader is not None:
-            sys.modules[_CLIENTS] = _loaded_when_asked(found)
+    if "lancedb" not in sys.modules:
+        run_when_asked(_CLIENTS)
     return importlib.import_module("lancedb")
-
-
-def _loaded_when_asked(found: ModuleSpec) -> ModuleType:
-    """Return a package whose modules can be imported, and which is run when something of its own is asked for."""
-    package = importlib.util.module_from_spec(found)
-
-    def load(name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        del package.__dict__["__getattr__"]
-        found.loader.exec_module(package)  # type: ignore[union-attr]
-        return getattr(package, name)
-
-    package.__dict__["__getattr__"] = load
-    return package
 
 
 class Database(Tables):
