@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
-from histokit.compare.feature_layers import is_chosen
+from histokit.compare.feature_layers import TUNED_HERE, is_chosen
 from histokit.compare.methods import method_facts
 from histokit.compare.score_table import Cell, Table
 from histokit.compare.scored import Scored
@@ -16,8 +16,6 @@ from histokit.protocol.leaks import CAN_KNOW, SAY_NOTHING, TOO_GOOD
 from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
-
-_TUNED_HERE = "run:"
 
 
 def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
@@ -75,7 +73,7 @@ def _made_differently(cells: dict[Column, Cell]) -> bool:
     made: dict[str, set[str]] = {}
     for entry in (entry for cell in cells.values() for entry in cell.runs):
         for part in [] if is_chosen(entry.run) else entry.run.features:
-            if not str(part["backbone"]).startswith(_TUNED_HERE):
+            if not str(part["backbone"]).startswith(TUNED_HERE):
                 made.setdefault(str(part["address"]), set()).add(str(part["fingerprint"]))
     return any(len(fingerprints) > 1 for fingerprints in made.values())
 

@@ -11,7 +11,7 @@ from histokit.store import RunRecord, Store
 from histokit.store.vectors import FeatureTable
 
 #: What the name of a network begins with that was fine-tuned here; the id of its run follows.
-_TUNED_HERE = "run:"
+TUNED_HERE = "run:"
 _MARK = 6
 _FEW = 3
 #: Fingerprints, and options of networks, in an address.
@@ -82,7 +82,7 @@ def _feature_layer(
     table = tables.get((backbone, layer))
     info = table.info if table else {}
     name, comma, options = backbone.partition(",")
-    tuned = name.startswith(_TUNED_HERE)
+    tuned = name.startswith(TUNED_HERE)
     return FeatureLayer(
         network=_tuned_from(store, name) if tuned else name,
         options=comma + options + (f",{name}" if tuned else ""),
@@ -96,7 +96,7 @@ def _feature_layer(
 
 def _tuned_from(store: Store, name: str) -> str:
     try:
-        run = store.run(name.removeprefix(_TUNED_HERE))
+        run = store.run(name.removeprefix(TUNED_HERE))
     except StoreError:
         return name
     parts = _parts(run)
