@@ -1,4 +1,4 @@
-"""From samples to feature tables: a plan of what is missing, a worker that reads, forwards and pools, a writer."""
+"""From samples to feature tables: a plan, a ledger of what is missing, a feed of images, workers, and a writer."""
 
 from histokit.steps import callable_step
 

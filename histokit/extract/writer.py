@@ -1,4 +1,4 @@
-"""Buffers vectors and writes them to the store every 1,000 rows or ten seconds, whichever is first."""
+"""Buffers vectors and writes them every 1,000 rows or ten seconds, or as soon as the write before has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Tables of a LanceDB database, as they are written: whole or not at all, and by one process at a time."""
+"""Tables of a LanceDB database, as they are written: whole or not at all, and by one process at a time.
+
+Vectors alone are added without a lock, to exactly the version that was looked at: `Database.add_on`.
+"""
 
 from __future__ import annotations
 
