@@ -87,20 +87,20 @@ def extract(
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     record = _with_images(store, dataset)
     samples = Samples(store, record)
-    if retry and not dry_run:
+    if options.retry and not options.dry_run:
         store.forget_problems(dataset)
     context = ExtractionContext(store, record, samples, _known_problems(store, record, samples), options)
     notes: list[str] = []
     openings, ledgers = [], []
-    for name, backbone_weights, changes in _requests(names, weights, preprocess):
+    for name, backbone_weights, changes in _requests(names, options):
         known = (store, name, backbone_weights, changes, options.chosen_layers)
-        resolve = partial(resolve_backbone, *known, keep=not dry_run)
+        resolve = partial(resolve_backbone, *known, keep=not options.dry_run)
         openings.append(LedgerOpener(context, resolve(), resolve))
         backbone = openings[-1].backbone
-        check_batch(batch_size, input_shape(backbone.preprocess), machine_memory())
-        ledgers.append(openings[-1](engine_of(backbone, options.runs_by, dry_run, notes)))
+        check_batch(options.batch_size, input_shape(backbone.preprocess), machine_memory())
+        ledgers.append(openings[-1](engine_of(backbone, options.runs_by, options.dry_run, notes)))
     notes += [note for ledger in ledgers for note in ledger.plan.backbone.notes]
-    if dry_run:
+    if options.dry_run:
         notes += [note for ledger in ledgers for note in ledger.mixed_on(options.runs_on.partition(":")[0])]
     elif any(ledger.open_tables for ledger in ledgers):
         # Here and not above, so that a cached run imports no torch.
@@ -171,11 +171,9 @@ def _canonical(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _requests(
-    names: Sequence[str],
-    weights: str | Sequence[str] | Mapping[str, str],
-    preprocess: Sequence[str] | Mapping[str, Any],
-) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
+def _requests(names: Sequence[str], options: ExtractOptions) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
+    """Return each network, its weights, and the changes to its preprocessing or what takes its place."""
+    weights, preprocess = options.weights, options.preprocess
     if isinstance(weights, Mapping):
         weights = [f"{name}={value}" for name, value in weights.items()]
     by_name = weights_by_backbone(names, [weights] if isinstance(weights, str) else weights)
