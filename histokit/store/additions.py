@@ -61,6 +61,8 @@ def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
     so where versions differ in the oldest one, that of the earlier version was removed, which refuses it as well.
     The first rows of a table replace its empty list of fragments, which is refused after any other commit.
 
+    What versions in between did is not known where these were removed meanwhile: rows are taken away again then.
+
     Parameters
     ----------
     version : lance.LanceDataset
@@ -83,10 +85,22 @@ def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
         changed = [version.get_fragment(oldest).metadata]
         operation = LanceOperation.Update([], changed, fragments, [], [])
     try:
-        return LanceDataset.commit(version, operation, read_version=version.version), fragments
+        made = LanceDataset.commit(version, operation, read_version=version.version)
     except CommitConflictError:
         for fragment in fragments:
             for file in fragment.files:
                 with suppress(OSError):
                     (Path(version.uri) / "data" / file.path).unlink()
         return None
+    if _knew_all_between(version.version, made):
+        return made, fragments
+    paths = {file.path for fragment in fragments for file in fragment.files}
+    added = [each.fragment_id for each in made.get_fragments() if each.metadata.files[0].path in paths]
+    LanceDataset.commit(made, LanceOperation.Update(added, [], [], [], []), read_version=made.version)
+    return None
+
+
+def _knew_all_between(number: int, made: Any) -> bool:
+    """Return whether the versions between one and that which was made from it are all there."""
+    between = set(range(number + 1, made.version))
+    return not between or between <= {each["version"] for each in made.versions()}
