@@ -100,7 +100,7 @@ class ReaderProcesses:
         self._number = 0
         self._ended: Counter[int] = Counter()
         self._deaths = 0
-        self._opened = False
+        self._opened = self._worked = False
         self._bytes: float | None = None
 
     def start(self) -> None:
@@ -182,7 +182,7 @@ class ReaderProcesses:
                 self._opened = True
                 continue
             self._sent[number].found = found
-            self._deaths = 0
+            self._deaths, self._worked = 0, True
 
     def _replace(self, dead: _Reader) -> None:
         """Let a new process do what one that has ended was to do."""
@@ -192,7 +192,7 @@ class ReaderProcesses:
         if first is not None and 0 <= dead.place < len(first.samples):
             about = f" while it read {first.samples[dead.place].id}"
             self._ended[first.positions[dead.place]] += 1
-        self._deaths += 1
+        self._deaths = 0 if first is not None and self._at_fault(first, dead.place) else self._deaths + 1
         if self._deaths >= _DEATHS_WITHOUT_RESULT:
             raise DataError(
                 f"The processes that read images end by themselves, the last one{about} ({cause}).",
@@ -204,6 +204,12 @@ class ReaderProcesses:
         for number in waiting:
             self._sent[number].reader, self._sent[number].part = new, new.free.pop()
             self._ask(number)
+
+    def _at_fault(self, sent: _Sent, place: int) -> bool:
+        """Return whether a sample ended its last process, and others can be read, so that they do not end for ever."""
+        if not 0 <= place < len(sent.positions) or self._ended[sent.positions[place]] != _TIMES:
+            return False
+        return self._worked or any(self._ended[position] < _TIMES for position in sent.positions[:place])
 
     def _results(self, sent: _Sent) -> Iterator[ReadResult]:
         assert sent.found is not None

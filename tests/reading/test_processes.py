@@ -190,6 +190,20 @@ def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, o
     ]
 
 
+def test_many_files_that_end_processes_are_passed_over(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    bad = [3, 5, 6, 7]
+    histokit.ingest(store, "odd", odd(**{f"n{number}": "die" for number in bad}), name="d")
+    found, notes = read(*opened(store), workers=1)
+    assert [position for position, pixels, *_ in found if pixels is None] == bad
+    assert len(notes) == 2 * len(bad)
+
+
+def test_processes_that_read_nothing_end_it(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    histokit.ingest(store, "odd", odd(**{f"n{number}": "die" for number in range(40)}), name="d")
+    with pytest.raises(histokit.errors.DataError, match="end by themselves"):
+        read(*opened(store), workers=1)
+
+
 @pytest.mark.usefixtures("tiny")
 def test_what_ended_processes_is_not_read_in_this_one(store: FeatureStore, odd: Callable[..., Path]) -> None:
     # Two samples of one content: the other one is no help.
