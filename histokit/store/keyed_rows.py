@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class KeyedRows:
         """Return the table as it is now, after a look at all its keys."""
         with self._database.reading(self._name):
             version = self._version
-            if version is not None and version.latest_version == version.version:
+            if version is not None and version.latest_version == version.version and self._is_the_same(version):
                 return version
             version = self._database.to_add(self._name)
             fragments = [fragment.metadata for fragment in version.get_fragments()]
@@ -97,6 +98,14 @@ class KeyedRows:
         self._seen.update(unseen.values())
         self._version = version
         return version
+
+    @staticmethod
+    def _is_the_same(version: Any) -> bool:
+        """Return whether a table is there, and not another one that has as many versions, made in its place."""
+        oldest = min(version.fragment_ids(), default=None)
+        if oldest is None:
+            return True
+        return (Path(version.uri) / "data" / _file(version.get_fragment(oldest).metadata)).exists()
 
 
 def _file(fragment: Any) -> str:

@@ -140,6 +140,18 @@ def test_the_first_rows_of_a_table_come_from_one_writer(toy: FeatureStore, monke
     assert len(data_files(toy, table)) == 2
 
 
+def test_a_table_that_took_the_place_of_another_is_looked_at_anew(toy: FeatureStore) -> None:
+    (table,) = toy.feature_tables("toy")
+    mine = inserter(toy)
+    mine.insert(IDS[:10], X[:10])
+    (toy.uri / f"{table.name}.lance").rename(toy.uri / "aside")
+    again = toy.create_feature_table("toy", table.spec, WIDTH, table.info)
+    insert_vectors(toy.database, again, IDS[30:], [content(i) for i in IDS[30:]], X[30:])
+    assert mine.insert(IDS[20:], X[20:]) == 10
+    assert sorted(toy.database.read(table.name, ["id"]).column("id").to_pylist()) == IDS[20:]
+    assert toy.database.read(table.name).num_rows == 40
+
+
 def test_threads_with_and_without_a_store_of_their_own(toy: FeatureStore) -> None:
     shared = inserter(toy)
     inserters = [shared, shared, inserter(Store(toy.uri)), inserter(Store(toy.uri))]
