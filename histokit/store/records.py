@@ -145,17 +145,31 @@ class DatasetRecord(_Document):
 
 
 class _Answer(_Document):
-    """A record of a question and its answer: `parameters` were asked, `found` is what came out beside.
+    """A record of a question and its answer: what was `asked`, and `found`, which is what came out beside.
 
-    People and scripts read both as ``parameters``, where versions before stored them.
+    People and scripts read both as ``parameters``, in Python and in JSON, where versions before stored them.
     """
 
     _FOUND = ("candidate_runs", "final", "notes")
 
+    parameters: dict[str, Any]
+    found: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", {**self.parameters, **self.found})
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The parameters without what was found."""
+        return {name: value for name, value in self.parameters.items() if name not in self.found}
+
     def to_json(self) -> dict[str, Any]:
         document = super().to_json()
-        found = document.pop("found")
-        return {**document, "parameters": {**document["parameters"], **found}}
+        del document["found"]
+        return {**document, "parameters": self.parameters}
+
+    def stored(self) -> dict[str, Any]:
+        return {**super().stored(), "parameters": self.asked}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:

@@ -111,7 +111,7 @@ def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequen
         seconds=round(sum(run.seconds for run in runs), 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         parameters={
-            **last.parameters,
+            **last.asked,
             "choose": choose,
             "candidates": [run.address for run in runs],
         },

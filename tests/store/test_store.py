@@ -365,6 +365,18 @@ def test_table_names_hold_only_what_lancedb_allows() -> None:
     assert name.endswith(".0123456789ab")
 
 
+def test_what_was_asked_and_what_was_found_are_both_parameters_for_people() -> None:
+    run, _ = a_run("abcd1234")
+    run = replace(run, parameters={"seed": 3}, found={"final": {"C": 1.0}})
+    assert run.parameters == run.to_json()["parameters"] == {"seed": 3, "final": {"C": 1.0}}
+    assert (run.asked, run.found) == ({"seed": 3}, {"final": {"C": 1.0}})
+    stored = run.stored()
+    assert (stored["parameters"], stored["found"]) == (run.asked, run.found)
+    assert RunRecord.from_json(stored) == replace(run, seconds=run.seconds) == run
+    # As versions before stored it.
+    assert RunRecord.from_json({**run.to_json()}) == run
+
+
 _INSERT = """
 import sys
 import time
