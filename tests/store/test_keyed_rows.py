@@ -90,6 +90,24 @@ def add_merge_and_forget(store: FeatureStore) -> None:
     collect_garbage(store, older_than=0)
 
 
+def acting_before_the_first_write(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, act: Callable[[FeatureStore], None]
+) -> list[int]:
+    """Let something be done between the look and the first write; return the rows of each write, as they come."""
+    add_on, calls = Database.add_on, []
+
+    def interrupted(database: Database, name: str, version: Any, rows: Any) -> Any:
+        calls.append(rows.num_rows)
+        if len(calls) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(Database, "add_on", add_on)
+                act(store)
+        return add_on(database, name, version, rows)
+
+    monkeypatch.setattr(Database, "add_on", interrupted)
+    return calls
+
+
 @pytest.mark.parametrize("act", [add_some, compact, delete_oldest, merge_older_and_add, add_merge_and_forget])
 @pytest.mark.parametrize("before", [(0, 10, 40), (0,)])
 def test_what_others_commit_between_the_look_and_the_write_counts(
@@ -100,17 +118,7 @@ def test_what_others_commit_between_the_look_and_the_write_counts(
         mine.insert(IDS[start : start + 10], X[start : start + 10])
     if act is compact and len(before) == 1:
         add_some(toy)
-    add_on, calls = Database.add_on, []
-
-    def interrupted(database: Database, name: str, version: Any, rows: Any) -> Any:
-        calls.append(rows.num_rows)
-        if len(calls) == 1:
-            with monkeypatch.context() as patch:
-                patch.setattr(Database, "add_on", add_on)
-                act(toy)
-        return add_on(database, name, version, rows)
-
-    monkeypatch.setattr(Database, "add_on", interrupted)
+    calls = acting_before_the_first_write(toy, monkeypatch, act)
     missing = 60 - toy.database.count(toy.feature_tables("toy")[0].name)
     there = 20 if act in (add_some, merge_older_and_add, add_merge_and_forget) else 0
     if act is add_merge_and_forget and len(before) == 1:
@@ -122,17 +130,7 @@ def test_what_others_commit_between_the_look_and_the_write_counts(
 
 def test_the_first_rows_of_a_table_come_from_one_writer(toy: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     (table,) = toy.feature_tables("toy")
-    add_on, calls = Database.add_on, []
-
-    def interrupted(database: Database, name: str, version: Any, rows: Any) -> Any:
-        calls.append(rows.num_rows)
-        if len(calls) == 1:
-            with monkeypatch.context() as patch:
-                patch.setattr(Database, "add_on", add_on)
-                add_some(toy)
-        return add_on(database, name, version, rows)
-
-    monkeypatch.setattr(Database, "add_on", interrupted)
+    calls = acting_before_the_first_write(toy, monkeypatch, add_some)
     assert inserter(toy).insert(IDS, X) == 40
     assert calls == [60, 40]
     check_all(toy)
