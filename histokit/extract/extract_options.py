@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from histokit.networks.requests import asked_engine, check_options
@@ -38,7 +39,11 @@ class ExtractOptions(StepOptions):
     def __post_init__(self) -> None:
         check_options(self.precision, self.device, self.batch_size, self.workers)
         store_dtype({"store_dtype": self.store_dtype})
-        asked_engine(self.engine, self.compile, self.precision, self.device)
+        _ = self._runs
+
+    @cached_property
+    def _runs(self) -> tuple[str, str]:
+        return asked_engine(self.engine, self.compile, self.precision, self.device)
 
     @property
     def chosen_layers(self) -> list[str]:
@@ -48,9 +53,9 @@ class ExtractOptions(StepOptions):
     @property
     def runs_by(self) -> str:
         """What is to run the networks: ``torch``, ``inductor`` or ``openvino``."""
-        return asked_engine(self.engine, self.compile, self.precision, self.device)[0]
+        return self._runs[0]
 
     @property
     def runs_on(self) -> str:
-        """The device that is to run them, where the engine leaves no choice that one."""
-        return asked_engine(self.engine, self.compile, self.precision, self.device)[1]
+        """The device that is to run them: what was asked for, or the only one that the engine knows."""
+        return self._runs[1]
