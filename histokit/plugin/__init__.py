@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
     from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
     from histokit.plugin.hookspecs import hookimpl
-    from histokit.plugin.images import crop, read_image
+    from histokit.plugin.images import crop, decode_image, read_image
 else:
     import lazy_loader
 
@@ -16,7 +16,7 @@ else:
         "backbone": ["Backbone", "BackboneRequest", "Layer", "Preprocess"],
         "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
         "hookspecs": ["hookimpl"],
-        "images": ["crop", "read_image"],
+        "images": ["crop", "decode_image", "read_image"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
@@ -35,6 +35,7 @@ __all__ = [
     "StoreError",
     "UsageError",
     "crop",
+    "decode_image",
     "hookimpl",
     "read_image",
 ]

@@ -7,9 +7,11 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -79,22 +81,58 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
         If the file is missing, empty, a pipe or a device, not an image that can be decoded to its end, or one that is
         refused.
     """
-    from PIL import Image, UnidentifiedImageError
-
     # Texts, because paths as objects take a part of the time of decoding a small image.
-    path, remarks = os.fspath(path), []
-    try:
+    path = os.fspath(path)
+
+    def opened() -> BinaryIO:
         if odd := oddity(path):
             raise RefusalError(f"is {odd}, no image")
-        with open(path, "rb") as file:
+        return open(path, "rb")
+
+    return _decoded(path, opened, bits)
+
+
+def decode_image(data: bytes, name: str, bits: int | None = None) -> Pixels:
+    """Open an image that is held by another file, such as an archive or a table, as `read_image` opens a file.
+
+    Parameters
+    ----------
+    data : bytes
+        All of the image file.
+    name : str
+        What it is called in messages.
+    bits : int, optional
+        As in `read_image`.
+
+    Returns
+    -------
+    (H, W, 3) uint8 array
+
+    Raises
+    ------
+    DataError
+        As `read_image` does.
+    """
+    return _decoded(name, lambda: io.BytesIO(data), bits)
+
+
+def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None) -> Pixels:
+    from PIL import Image, UnidentifiedImageError
+
+    remarks: list[Remark] = []
+    size = -1
+    try:
+        with opened() as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
             pixels = _plain(file)
             if pixels is None:
                 with collected_remarks() as remarks:
-                    pixels = _read(Path(path), file, bits)
+                    pixels = _read(Path(name), file, bits)
     except RefusalError as error:
         reason = str(error)
     except UnidentifiedImageError:
-        reason = "is empty" if os.path.getsize(path) == 0 else "is not an image"
+        reason = "is empty" if size == 0 else "is not an image"
     except FileNotFoundError:
         reason = "does not exist"
     except Image.DecompressionBombError:
@@ -106,7 +144,7 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     else:
         repeat(remarks)
         return pixels
-    raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.")
+    raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.")
 
 
 #: What is handed to Pillow, whose other decoders read no images of tissue; one for PostScript starts Ghostscript.
@@ -124,12 +162,12 @@ def _prepare() -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def _plain(file: io.BufferedReader) -> Pixels | None:
+def _plain(file: BinaryIO) -> Pixels | None:
     start = file.read(len(START))
     return plain_pixels(start + file.read(), LARGEST_IMAGE) if start == START else None
 
 
-def _read(path: Path, file: io.BufferedReader, bits: int | None) -> Pixels:
+def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     _prepare()

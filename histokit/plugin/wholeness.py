@@ -7,7 +7,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
-def is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
+def is_whole(image: Image.Image, content: BinaryIO) -> bool:
     """Return whether a file holds all pixels of the image that was decoded from it, as it was decoded."""
     if image.format == "PNG":
         # What is missing is 0; in an interlaced file, it may lie anywhere.
@@ -38,7 +38,7 @@ def is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
     return True
 
 
-def _bytes(content: io.BufferedReader) -> bytes:
+def _bytes(content: BinaryIO) -> bytes:
     content.seek(0)
     return content.read()
 
@@ -66,7 +66,7 @@ def _png_data(data: bytes) -> Iterator[bytes]:
         place += 12 + length
 
 
-def _jpeg_is_whole(image: Image.Image, content: io.BufferedReader) -> bool:
+def _jpeg_is_whole(image: Image.Image, content: BinaryIO) -> bool:
     from PIL import Image
 
     width, height = image.size

@@ -17,7 +17,7 @@ from PIL import Image
 from raw_images import png
 
 from histokit.errors import DataError
-from histokit.plugin import crop, images, read_image
+from histokit.plugin import crop, decode_image, images, read_image
 from histokit.plugin.images import RecentImages
 from histokit.plugin.remarks import ImageWarning
 
@@ -435,3 +435,14 @@ def test_a_path_may_be_text(tmp_path, suffix):
     assert read_image(str(path)).tolist() == expected.tolist() == grey_as_rgb(0, 100, 255)
     with pytest.raises(DataError, match=r"missing\.tif does not exist"):
         read_image(str(tmp_path / "missing.tif"))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_an_image_that_another_file_holds(tmp_path, kind):
+    path = tmp_path / f"a.{kind.lower()}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)).save(path, kind)
+    assert np.array_equal(decode_image(path.read_bytes(), "a"), read_image(path))
+    with pytest.raises(DataError, match=r"^tiles.zip/a.png is empty\."):
+        decode_image(b"", "tiles.zip/a.png")
+    with pytest.raises(DataError, match=r"^tiles.zip/a.png cannot be read|^tiles.zip/a.png is not an image"):
+        decode_image(path.read_bytes()[:-60], "tiles.zip/a.png")
