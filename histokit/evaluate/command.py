@@ -73,13 +73,13 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
     rows = [
         [name, evaluation.metrics[name], mean, folds["std"][name], *_interval(evaluation.intervals, name)]
         for name, mean in folds["mean"].items()
-        if only in (None, name)
+        if _is_wanted(name, evaluation, only)
     ]
     base = evaluation.baseline
     rows += [
         [Pieces([f"{name},", "always", base["class"]]), base[name], None, None, *[None] * bool(evaluation.intervals)]
         for name in ("accuracy", "balanced_accuracy")
-        if only in (None, name)
+        if _is_wanted(name, evaluation, only)
     ]
     console.table(columns, rows, None, title=title)
     for name, entry in evaluation.by.items():
@@ -87,7 +87,7 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         inner = [
             [metric, value, *_undefined(entry, metric), *_interval(entry.get("intervals") or {}, metric)]
             for metric, value in entry["metrics"].items()
-            if only in (None, metric)
+            if _is_wanted(metric, evaluation, only)
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
@@ -95,6 +95,12 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
             _print_classes(f"units of {name}", entry["per_class"], entry["confusion"])
     if only is None:
         _print_classes("samples", evaluation.per_class, evaluation.confusion)
+
+
+def _is_wanted(metric: str, evaluation: Evaluation, only: str | None) -> bool:
+    from histokit.protocol.metrics import is_shown
+
+    return is_shown(metric, evaluation.metric) if only is None else metric == only
 
 
 def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: dict[str, Any]) -> None:

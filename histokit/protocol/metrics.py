@@ -34,6 +34,8 @@ class Counts:
         NaN where undefined.
     right, total, classes, either : (...) arrays
         Right predictions and samples of all classes; how many classes have samples, and samples or predictions.
+    mean_recall : (...) array
+        The mean over the classes that have samples.
     """
 
     def __init__(self, confusion: Floats):
@@ -50,6 +52,10 @@ class Counts:
     @cached_property
     def recall(self) -> Floats:
         return ratio(self.hits, self.support)
+
+    @cached_property
+    def mean_recall(self) -> Floats:
+        return ratio(np.nan_to_num(self.recall).sum(-1), self.classes)
 
     @cached_property
     def f1(self) -> Floats:
@@ -70,7 +76,7 @@ AREA = "roc_auc"
 #: Metric → its value by counts, as scikit-learn defines it; NaN where it is undefined.
 METRICS: dict[str, Callable[[Counts], Floats] | None] = {
     "accuracy": lambda counts: ratio(counts.right, counts.total),
-    "balanced_accuracy": lambda counts: ratio(np.nan_to_num(counts.recall).sum(-1), counts.classes),
+    "balanced_accuracy": lambda counts: counts.mean_recall,
     AREA: None,
     "precision_macro": lambda counts: counts.macro(counts.precision),
     "recall_macro": lambda counts: counts.macro(counts.recall),
@@ -78,7 +84,23 @@ METRICS: dict[str, Callable[[Counts], Floats] | None] = {
     "precision_weighted": lambda counts: counts.weighted(counts.precision),
     "recall_weighted": lambda counts: counts.weighted(counts.recall),
     "f1_weighted": lambda counts: counts.weighted(counts.f1),
+    "eta_p": lambda counts: ratio(counts.right, counts.total),
+    "eta_w": lambda counts: ratio(np.nan_to_num(counts.recall).sum(-1), counts.classes),
+    "eta_total": lambda counts: ratio(
+        counts.right * np.nan_to_num(counts.recall).sum(-1), counts.total * counts.classes
+    ),
+    "eta_w_precision": lambda counts: counts.macro(counts.precision),
 }
+
+#: Those of Kimia Path24 (Babaie et al. 2017): the share of right patches, its mean over scans, and their product. Its
+#: scorer in MATLAB divides by the patches of a scan, as ``eta_w`` does; that in Python by those assigned to it, which
+#: is ``eta_w_precision``, and NaN there where a scan is never predicted.
+RETRIEVAL = ("eta_p", "eta_w", "eta_total", "eta_w_precision")
+
+
+def is_shown(name: str, metric: str) -> bool:
+    """Return whether tables for people show a metric beside the one that counts."""
+    return name not in RETRIEVAL or metric in RETRIEVAL
 
 
 def class_metrics(confusion: Floats) -> dict[str, Floats]:

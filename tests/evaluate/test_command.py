@@ -66,6 +66,25 @@ def test_evaluate_prints_one_metric_alone(empty, call):
     assert call("evaluate", "svmA", "--metric", "auc")[0] == 2
 
 
+def test_the_metrics_of_one_field_are_shown_where_one_of_them_counts(empty, call):
+    rows = [
+        (0, "1", "a", [3.0, 1, 0]),
+        (0, "2", "a", [3.0, 1, 0]),
+        (0, "3", "b", [3.0, 1, 0]),
+        (0, "4", "c", [0, 3.0, 1]),
+    ]
+    rows += [(0, "5", "b", [0.0, 2, 1])]
+    save_run(empty, [(*row, "P") for row in rows], classes=("a", "b", "c"))
+    out = call("evaluate", "abcd")[1]
+    assert "balanced_accuracy" in out
+    assert "eta" not in out
+    save_run(empty, [(*row, "P") for row in rows], classes=("a", "b", "c"), run_id="ef0123456789", metric="eta_total")
+    lines = [line.split() for line in call("evaluate", "ef01")[1].splitlines()]
+    # Three of five are right; of a 2/2, of b 1/2, of c none, which is never predicted.
+    values = {line[0]: line[1] for line in lines if len(line) > 1 and line[0].startswith("eta")}
+    assert values == {"eta_p": "0.6000", "eta_w": "0.5000", "eta_total": "0.3000", "eta_w_precision": "0.3889"}
+
+
 def test_the_command_gives_what_the_function_gives_by_default(empty, call):
     save_dataset(empty, "A")
     save(empty, "A", 18, run_id="svmA000")

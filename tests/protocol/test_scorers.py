@@ -31,6 +31,9 @@ def test_metrics_equal_scikit_learns(n, k):
         for average in ("macro", "weighted"):
             found = sk.precision_recall_fscore_support(true, predicted, average=average)
             expected |= {f"{n}_{average}": v for n, v in zip(("precision", "recall", "f1"), found, strict=False)}
+        expected["eta_p"], expected["eta_w"] = expected["accuracy"], expected["balanced_accuracy"]
+        expected["eta_total"] = expected["accuracy"] * expected["balanced_accuracy"]
+        expected["eta_w_precision"] = expected["precision_macro"]
     areas = [sk.roc_auc_score(true == c, scores[:, c]) for c in range(k) if 0 < (true == c).sum() < n]
     expected["roc_auc"] = np.mean(areas)
     assert values == pytest.approx(expected)
@@ -43,6 +46,18 @@ def test_class_metrics_by_hand():
     np.testing.assert_allclose(found["recall"], [2 / 3, 1, np.nan])
     np.testing.assert_allclose(found["f1"], [0.8, 2 / 3, np.nan])
     np.testing.assert_allclose(found["support"], [3, 1, 0])
+
+
+def test_eta_is_of_recall_and_never_nan_where_a_class_is_never_predicted():
+    # Scans of 4, 2 and 2 patches; the third is never predicted, and a fourth that has no patches is predicted once.
+    true = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    predicted = np.array([0, 0, 0, 1, 1, 1, 1, 3])
+    values = Scorer(true, predicted, np.eye(4)[predicted]).values()
+    assert values["eta_p"] == pytest.approx(5 / 8)
+    assert values["eta_w"] == pytest.approx((3 / 4 + 1 + 0) / 3)
+    assert values["eta_total"] == pytest.approx(5 / 8 * 7 / 12)
+    # The mean over columns of the matrix: 3 of 3, 2 of 4, 0 of 0 (which counts as zero) and 0 of 1.
+    assert values["eta_w_precision"] == pytest.approx((1 + 1 / 2 + 0 + 0) / 4)
 
 
 def test_roc_auc_with_ties_and_infinite_scores():

@@ -35,6 +35,17 @@ def test_stdout_of_train_is_the_run_ids(call):
     assert call("train", "toy", "--features", "net/first", "--features", "net/last", *SMALL)[1].split() == ids
 
 
+def test_tuning_and_comparing_by_the_metrics_of_kimia_path24(call):
+    out = call("train", "toy", "--features", "net/each", "--metric", "eta_total", *SMALL, "--json")[1]
+    run = json.loads(out)["runs"][0]
+    assert (run["metric"], run["folds"][0]["tuning"]["metric"]) == ("eta_total", "eta_total")
+    ids = [run["run"] for run in json.loads(out)["runs"]]
+    found = json.loads(call("evaluate", ids[1], "--json")[1])["runs"][0]["metrics"]
+    assert 1 > found["eta_total"] == pytest.approx(found["accuracy"] * found["balanced_accuracy"])
+    compared = json.loads(call("compare", *ids, "--metric", "eta_total", "--json")[1])
+    assert compared["methods"][1]["cells"]["toy"]["score"] == pytest.approx(found["eta_total"])
+
+
 def test_people_read_the_mean_of_each_address_and_scripts_the_chosen_run(call):
     command = ["train", "toy", "--features", "net/each", "--choose", "test", *SMALL]
     code, out, err = call(*command)
