@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.number_columns import with_numbers
 from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.table_boxes import BoxColumns, image_by_image
 from histokit.datasets.tables import (
     TidyTable,
     find_table,
@@ -46,9 +48,9 @@ class Table(Dataset):
     group : str, optional
         The column that no fold may cut through.
     mpp : str, optional
-        The column of micrometres per pixel; ``mpp`` where the table has it.
+        The column of micrometres per pixel, or a number for all; ``mpp`` where the table has it.
     box : tuple of str
-        The four columns of x, y, width and height in pixels.
+        The four columns of x, y, width and height in pixels; fractions are rounded outwards.
     split : str, optional
         A column of ``train``, ``val`` and ``test``, which becomes the split ``table``.
     columns : tuple of str
@@ -57,11 +59,15 @@ class Table(Dataset):
         Columns that are text whatever they look like.
     levels, classes, positive, metric, bits
         As of `histokit.datasets.folder.Folder`.
+    centre : tuple of str
+        In place of `box`, the columns of x and y of a box's middle, in pixels.
+    size : tuple of str
+        Its side: pixels, micrometres (``32um``), or the column, or two columns, that say the pixels.
 
     Raises
     ------
     UsageError
-        If `box` does not name four columns.
+        If `box`, `centre` and `size` do not go together.
     """
 
     name = "table"
@@ -85,20 +91,19 @@ class Table(Dataset):
         metric: str = "accuracy",
         text: tuple[str, ...] = (),
         bits: int | None = None,
+        centre: tuple[str, ...] = (),
+        size: tuple[str, ...] = (),
     ):
         super().__init__(root)
         self.bits = check_bits(bits)
         self.file, self.metric, self.image_column = table, metric, stored_name(image)
-        named = (name and stored_name(name) for name in (label, id, mpp, group, split))
+        self.mpp = _number_in(mpp)
+        named = (name and stored_name(name) for name in (label, id, None if self.mpp else mpp, group, split))
         self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named
-        listed = (tuple(map(stored_name, names)) for names in (levels, box, columns, text))
-        self.levels, self.box_columns, self.wanted, self.text = listed
+        listed = (tuple(map(stored_name, names)) for names in (levels, columns, text))
+        self.levels, self.wanted, self.text = listed
         self.classes, self.positive = tuple(classes) or None, positive
-        if len(self.box_columns) not in (0, 4):
-            raise UsageError(
-                f"The option box={','.join(self.box_columns)} names {len(self.box_columns)} columns instead of four.",
-                next="Name the columns of x, y, width and height: -o box=x,y,w,h.",
-            )
+        self.boxes = BoxColumns(box, centre, size)
         refuse_reserved((*self.wanted, *self.levels, *self._group()), "The option columns, group or levels")
 
     def _group(self) -> tuple[str, ...]:
@@ -113,17 +118,18 @@ class Table(Dataset):
     def _sheet(self) -> TidyTable:
         texts = _given(self.label_column or "label", self.group, *self.levels, *self.text)
         keys = _given(self.id_column or "id", self.image_column, self.split_column)
-        roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.box_columns}
+        roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.boxes.names}
         only = {*roles, *self.wanted, "label", "id"} if self.wanted else None
         sheet = read_table(self.path, texts, keys, only)
         named = (self.image_column, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
-        everything = (*(name for name in named if name), *self.box_columns, *self.levels, *self.wanted)
+        everything = (*(name for name in named if name), *self.boxes.names, *self.levels, *self.wanted)
         require_columns(sheet, everything, self.path)
         present = set(sheet.table.column_names)
         self.label_column = self.label_column or ("label" if "label" in present else None)
         self.id_column = self.id_column or ("id" if "id" in present else None)
-        self.mpp_column = self.mpp_column or ("mpp" if "mpp" in present else None)
-        return sheet
+        if self.mpp is None:
+            self.mpp_column = self.mpp_column or ("mpp" if "mpp" in present else None)
+        return with_numbers(sheet, _given(*self.boxes.names, self.mpp_column), self.path)
 
     @property
     def _table(self) -> pa.Table:
@@ -175,10 +181,12 @@ class Table(Dataset):
 
     def _rows(self, missing: Tally, groups: Groups) -> Iterator[tuple[int, Sample, str | None]]:
         table, columns = self._table, self.columns
-        row = 0
+        numbers: Iterable[int] = range(1, len(table) + 1)
+        if self.boxes.names:
+            table, numbers = image_by_image(table, self.image_column)
+        rows = iter(numbers)
         for batch in table.to_batches():
-            for values in batch.to_pylist():
-                row += 1
+            for values, row in zip(batch.to_pylist(), rows, strict=False):
                 path = values[self.image_column]
                 there = path and on_disk(self.root, path)
                 if not there:
@@ -190,15 +198,17 @@ class Table(Dataset):
     def _sample(
         self, row: int, path: str, there: str, values: Mapping[str, Any], columns: Mapping[str, type], groups: Groups
     ) -> Sample:
-        box = self._box(row, values)
         name = values[self.id_column] if self.id_column else None
         if self.id_column and name is None:
             raise DataError(
                 f"Row {row} of the table {str(self.path)!r} has no id.", next=f"Fill the column {self.id_column}."
             )
-        mpp = values[self.mpp_column] if self.mpp_column else None
+        mpp = values[self.mpp_column] if self.mpp_column else self.mpp
         if mpp is not None and not (isinstance(mpp, (int, float)) and 0 < mpp < math.inf):
             raise self._not_a_number(row, str(self.mpp_column), mpp)
+        box = self.boxes.box(
+            values, mpp, f"Row {row} of the table {str(self.path)!r}", partial(self._not_a_number, row)
+        )
         sample_id = name or path + (f"#xywh={','.join(map(str, box))}" if box else "")
         metadata = {column: values[column] for column in columns}
         groups.complete(sample_id, metadata)
@@ -211,24 +221,10 @@ class Table(Dataset):
             metadata=metadata,
         )
 
-    def _box(self, row: int, values: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
-        if not self.box_columns:
-            return None
-        numbers = []
-        for name in self.box_columns:
-            value = values[name]
-            if not isinstance(value, (int, float)) or not float(value).is_integer() or abs(value) >= 1 << 31:
-                raise self._not_a_number(row, name, value)
-            numbers.append(int(value))
-        x, y, width, height = numbers
-        if width < 1 or height < 1:
-            raise self._not_a_number(row, ",".join(self.box_columns[2:]), f"{width},{height}")
-        return x, y, width, height
-
     def _not_a_number(self, row: int, column: str, value: Any) -> DataError:
         return DataError(
             f"Row {row} of the table {str(self.path)!r} has {column}={value!r}, which does not fit.",
-            next="A box is four whole numbers of pixels, its width and height at least 1; mpp is above 0, or empty.",
+            next="Boxes are x, y, width and height, or centre and size, in pixels; sides are above 0, and so is mpp.",
         )
 
     def _require_sound(self, missing: Tally, twice: Tally, count: int) -> None:
@@ -249,7 +245,7 @@ class Table(Dataset):
             yield f"{missing.count} rows were left out because their image is missing, for example {missing}"
         if unlabelled and self.label_column:
             yield f"{unlabelled.count} rows have no label, for example {unlabelled}"
-        used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.box_columns}
+        used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
         for name in self._table.column_names:
             if name in RESERVED_COLUMNS and name not in used:
                 yield f"The column {name!r} was left out: the name is taken by a field that every sample has"
@@ -281,3 +277,14 @@ class Table(Dataset):
 
 def _given(*names: str | None) -> set[str]:
     return {name for name in names if name}
+
+
+def _number_in(text: str | None) -> float | None:
+    """Return the number that stands in the place of a column, none where it is a column."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    if not 0 < number < math.inf:
+        raise UsageError(f"The option mpp={text} is no resolution.", next="Give more than 0 µm per pixel, or a column.")
+    return number

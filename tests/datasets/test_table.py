@@ -109,7 +109,7 @@ def test_boxes(root):
     check_dataset(dataset)
 
 
-@pytest.mark.parametrize("values", ["1.5,2,3,4", "1,2,0,4", "1,2,3,-1", ",2,3,4", "x,2,3,4", "nan,2,3,4"])
+@pytest.mark.parametrize("values", ["1,2,0,4", "1,2,3,-1", ",2,3,4", "x,2,3,4", "nan,2,3,4"])
 def test_boxes_that_do_not_fit(root, values):
     with pytest.raises(DataError, match="Row 1 of the table"):
         read(root, f"image,left,top,w,h\na.png,{values}\n", box="left,top,w,h")
@@ -118,6 +118,85 @@ def test_boxes_that_do_not_fit(root, values):
 def test_whole_numbers_written_as_floats_are_boxes(root):
     samples, _ = read(root, "image,left,top,w,h\na.png,1.0,2.0,3.0,4.0\n", box="left,top,w,h")
     assert samples[0].box == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("values", "box"),
+    [
+        ("1.5,2,3,4", (1, 2, 4, 4)),
+        ("1.2,2.9,0.3,0.3", (1, 2, 1, 2)),
+        ("-0.5,-2,1,1", (-1, -2, 2, 1)),
+        # In floating point, 0.1 + 2.9 is not quite 3, and 1.1 + 1.9 neither.
+        ("0.1,1.1,2.9,1.9", (0, 1, 3, 2)),
+    ],
+)
+def test_edges_of_boxes_are_rounded_outwards(root, values, box):
+    samples, _ = read(root, f"image,left,top,w,h\na.png,{values}\n", box="left,top,w,h")
+    assert samples[0].box == box
+
+
+@pytest.mark.parametrize(
+    ("size", "box"),
+    [
+        # 4.6 - 2 is 2.6, 3.5 - 2 is 1.5: edges go to the nearest, halves upwards.
+        ("4", (3, 2, 4, 4)),
+        ("5px", (2, 1, 5, 5)),
+        # 3 µm are 6 pixels of 0.5 µm, 1.9 µm are 3.8.
+        ("3um", (2, 1, 6, 6)),
+        ("1.9µm", (3, 2, 4, 4)),
+        ("side", (1, 0, 7, 7)),
+        ("side,4", (1, 2, 7, 4)),
+    ],
+)
+def test_centres_with_a_size(root, size, box):
+    text = "image,mpp,x,y,side\na.png,0.5,4.6,3.5,7\n"
+    samples, dataset = read(root, text, centre="x,y", size=size)
+    assert samples[0].box == box
+    assert samples[0].id == f"a.png#xywh={','.join(map(str, box))}"
+    assert dataset.read(samples[0]).shape == (box[3], box[2], 3)
+
+
+def test_a_size_in_micrometres_needs_a_resolution(root):
+    text = "image,um,x,y\na.png,0.25,4,4\nb.png,,4,4\n"
+    with pytest.raises(DataError, match=r"Row 2 of the table .* has no resolution"):
+        read(root, text, centre="x,y", size="2um", mpp="um")
+    samples, _ = read(root, text, centre="x,y", size="2um", mpp="0.5")
+    assert [(s.box, s.mpp) for s in samples] == [((2, 2, 4, 4), 0.5)] * 2
+    with pytest.raises(DataError, match="less than a pixel"):
+        read(root, text, centre="x,y", size="0.1um", mpp="0.5")
+    with pytest.raises(UsageError, match="mpp=0 is no resolution"):
+        read(root, text, mpp="0")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"centre": "x,y"}, "centre needs size"),
+        ({"size": "3"}, "size needs centre"),
+        ({"centre": "x", "size": "3"}, "1 columns instead of two"),
+        ({"centre": "x,y", "size": "3,4,5"}, "3 columns instead of two"),
+        ({"centre": "x,y", "size": "0um"}, "size=0um is nothing"),
+        ({"centre": "x,y", "size": "3", "box": "x,y,w,h"}, "box says what centre and size say"),
+    ],
+)
+def test_boxes_and_centres_that_do_not_go_together(root, options, message):
+    with pytest.raises(UsageError, match=message):
+        Table.from_options(root, {"table": "t.csv", **options})
+
+
+@pytest.mark.parametrize("values", ["4,x,3", "4,,3", "nan,4,3", "4,4,0", "4,4,0.3", "3000000000,4,3", "True,4,3"])
+def test_centres_that_do_not_fit(root, values):
+    with pytest.raises(DataError, match="Row 1 of the table"):
+        read(root, f"image,x,y,side\na.png,{values}\n", centre="x,y", size="side")
+
+
+def test_rows_of_one_image_come_one_after_the_other(root):
+    rows = "".join(f"{name}.png,{i},0,2,2\n" for i, name in enumerate(["b", "a", "b", "a", "sub/c", "b"]))
+    samples, _ = read(root, f"image,x,y,w,h\n{rows}", box="x,y,w,h")
+    found = [(sample.image[0], sample.box[0]) for sample in samples]
+    assert found == [("b.png", 0), ("b.png", 2), ("b.png", 5), ("a.png", 1), ("a.png", 3), ("sub/c.png", 4)]
+    with pytest.raises(DataError, match=r"Row 4 of the table .* has w='two'"):
+        read(root, f"image,x,y,w,h\n{rows}".replace("a.png,3,0,2", "a.png,3,0,two"), box="x,y,w,h")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf"])
