@@ -85,10 +85,8 @@ METRICS: dict[str, Callable[[Counts], Floats] | None] = {
     "recall_weighted": lambda counts: counts.weighted(counts.recall),
     "f1_weighted": lambda counts: counts.weighted(counts.f1),
     "eta_p": lambda counts: ratio(counts.right, counts.total),
-    "eta_w": lambda counts: ratio(np.nan_to_num(counts.recall).sum(-1), counts.classes),
-    "eta_total": lambda counts: ratio(
-        counts.right * np.nan_to_num(counts.recall).sum(-1), counts.total * counts.classes
-    ),
+    "eta_w": lambda counts: counts.mean_recall,
+    "eta_total": lambda counts: ratio(counts.right, counts.total) * counts.mean_recall,
     "eta_w_precision": lambda counts: counts.macro(counts.precision),
 }
 
