@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ import numpy as np
 from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, read_frame
+from histokit.evaluate.levels import by_levels
 from histokit.evaluate.since import changed_since
 from histokit.evaluate.summary import summarise
-from histokit.evaluate.units import by_levels, inside_units, parse_by
+from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.store import RunRecord, Store
 
@@ -95,8 +96,9 @@ def evaluate(
     runs : str or sequence of str
         Ids, or their beginnings.
     by : str or sequence of str, optional
-        ``COLUMN[:mean|median|vote],...``. Scores are aggregated to the units of a dataset's level, one level from
-        the one before it; over any other column the metrics inside each unit are averaged.
+        ``COLUMN[:mean|median|vote],...``, fine to coarse. Scores are aggregated to the units of a dataset's level, and
+        to those of any column before it, each from the one before it, and each unit is of the class of its highest
+        score. Over a column that no level follows, the metrics inside each unit are averaged.
     metric : str, optional
         What `Evaluation.metric` is and the figure shows; that of the run where not given.
     bootstrap : int
@@ -132,23 +134,34 @@ def evaluate(
 
 
 def _evaluate_one(
-    store: Store, run: RunRecord, entries: Sequence[tuple[str, str]], options: EvaluateOptions
+    store: Store, run: RunRecord, asked: Sequence[Sequence[tuple[str, str]]], options: EvaluateOptions
 ) -> Evaluation:
     frame = read_frame(store, run)
-    levels = [entry for entry in entries if entry[0] in frame.levels]
     resampling = Resampling(options.bootstrap, options.seed, run.group)
-    found = by_levels(frame, levels, resampling)
-    for column, how in entries:
-        if column not in frame.levels:
-            values = _column(store, run, frame, column)
-            found[f"{column}:{how}"] = inside_units(frame, values, column, how, resampling)
+    by, said = _by(store, run, frame, asked, resampling)
     summary = summarise(frame, resampling)
-    notes = [*frame.notes, *changed_since(store, run)]
+    notes = [*frame.notes, *said, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
-    by = {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}
     return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes)
+
+
+def _by(
+    store: Store, run: RunRecord, frame: Frame, asked: Sequence[Sequence[tuple[str, str]]], resampling: Resampling
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what was asked of units, in that order, and what is to be known of it."""
+    entries = [entry for text in asked for entry in text]
+    chained = [is_chained(text, number, frame.levels) for text in asked for number in range(len(text))]
+    others = {column for column, _ in entries if column not in frame.levels}
+    values = {column: _column(store, run, frame, column) for column in others}
+    chain = [entry for entry, is_level in zip(entries, chained, strict=True) if is_level]
+    wide = replace(frame, levels={**frame.levels, **values})
+    found, notes = by_levels(wide, chain, run.levels, resampling)
+    for (column, how), is_level in zip(entries, chained, strict=True):
+        if not is_level:
+            found[f"{column}:{how}"] = inside_units(frame, values[column], column, how, resampling)
+    return {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}, notes
 
 
 def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:

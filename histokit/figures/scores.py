@@ -19,7 +19,7 @@ _TITLE = 9
 
 
 def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
-    """Draw the confusion matrix and the scores by fold of each run, one run a row.
+    """Draw the confusion matrix and the scores by fold of each run, one run a row, with a row for each of its levels.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) 
 def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     """Return the matplotlib figure of `scores_figure`: on each row of axes a confusion matrix and scores by fold."""
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
-    listed = [evaluation.to_json() for evaluation in several]
+    listed = [document for evaluation in several for document in _with_levels(evaluation.to_json())]
     places = [_Place.of(evaluation["confusion"]["classes"]) for evaluation in listed]
     left, heights = max(place.width for place in places), [place.height for place in places]
     sheet = new_sheet(left + _FOLDS_WIDE, sum(heights))
@@ -51,6 +51,12 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
         _draw_confusion(confusion, evaluation, place)
         _draw_folds(folds, evaluation)
     return sheet
+
+
+def _with_levels(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an evaluation, and one of the same form for each level whose units were scored."""
+    levels = {name: entry for name, entry in evaluation["by"].items() if entry["kind"] == "level"}
+    return [evaluation, *({**evaluation, **entry, "level": name} for name, entry in levels.items())]
 
 
 class _Place(NamedTuple):
@@ -85,7 +91,8 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
     axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    title = f"{evaluation['address']} · {evaluation['classifier']} · {evaluation['split']}"
+    facts = [evaluation["address"], evaluation["classifier"], evaluation["split"], evaluation.get("level")]
+    title = " · ".join(str(fact) for fact in facts if fact is not None)
     axis.set_title(folded(drawable(title), place.width - 0.5, _TITLE), fontsize=_TITLE)
 
 

@@ -55,14 +55,15 @@ def draw_patches(folder: Path) -> None:
 
 
 def draw_profiles(folder: Path) -> None:
-    """Profiles of 36 wells: six compounds with two mechanisms of action, each in two concentrations."""
+    """Profiles of 36 wells: six compounds of two mechanisms, each in two concentrations and three replicates."""
     rng = np.random.default_rng(0)
-    lines = ["id,compound,treatment,moa,concentration,area,texture,count"]
+    lines = ["id,compound,treatment,moa,concentration,replicate,area,texture,count"]
     for well in range(36):
         compound, dose = f"c{well % 6}", float(1 + well % 12 // 6)
         shift = 3 * (well % 6 // 3)
         numbers = rng.normal([shift, -shift, 0]).round(3).tolist()
-        values = [f"A{well}", compound, f"{compound}@{dose}", ("actin", "tubulin")[well % 6 // 3], dose, *numbers]
+        values = [f"A{well}", compound, f"{compound}@{dose}", ("actin", "tubulin")[well % 6 // 3], dose]
+        values += [1 + well // 12, *numbers]
         lines.append(",".join(map(str, values)))
     (folder / "profiles.csv").write_text("\n".join(lines))
 

@@ -1,0 +1,188 @@
+"""``--by`` over levels: scores of samples aggregated to their units, one level from the one before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError, UsageError, some
+from histokit.evaluate.evaluate_options import Resampling
+from histokit.evaluate.frame import Codes, Frame, Objects
+from histokit.evaluate.summary import summarise
+
+
+def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
+    """Aggregate scores to the units of a level, within each repeat.
+
+    Parameters
+    ----------
+    frame : Frame
+    column : str
+        One of its levels.
+    how : str
+        ``mean`` or ``median`` of scores, or ``vote``: the share of the predictions of each class, ties going to
+        the higher mean score.
+
+    Returns
+    -------
+    Frame
+        One row for each unit and repeat.
+
+    Raises
+    ------
+    DataError
+        If samples have no unit, or a unit holds two true labels.
+    """
+    keys = frame.levels[column]
+    absent = int(sum(key is None for key in keys))
+    if absent:
+        raise DataError(
+            f"{absent} predictions have no {column}, such as that of {frame.ids[[k is None for k in keys]][0]!r}.",
+            next="Complete the column and ingest again, or use another level.",
+        )
+    members: dict[tuple[int, str], list[int]] = {}
+    for row, (repeat, key) in enumerate(zip(frame.repeat.tolist(), keys, strict=True)):
+        members.setdefault((repeat, str(key)), []).append(row)
+    rows = [np.array(m) for m in members.values()]
+    for (_, unit), inside in zip(members, rows, strict=True):
+        labels = sorted({frame.classes[k] for k in frame.true[inside]})
+        if len(labels) > 1:
+            raise DataError(
+                f"The {column} {unit!r} holds samples of several true labels: {', '.join(labels)}.",
+                next="Aggregate over a level whose samples share a label.",
+            )
+    scores, predicted = _combine(frame, rows, how)
+    first = frame.take([inside[0] for inside in rows])
+    shared = {name: shared_values(values, rows) for name, values in frame.levels.items()}
+    ids = np.array([unit for _, unit in members], object)
+    return Frame(
+        classes=frame.classes,
+        positive=frame.positive,
+        ids=ids,
+        true=first.true,
+        predicted=predicted,
+        scores=scores,
+        repeat=first.repeat,
+        fold=first.fold,
+        groups=shared_values(frame.groups, rows),
+        levels=shared,
+    )
+
+
+def _combine(frame: Frame, rows: list[Codes], how: str) -> tuple[NDArray[np.float64], Codes]:
+    means = np.stack([frame.scores[inside].mean(0) for inside in rows])
+    if how == "vote":
+        k = len(frame.classes)
+        votes = np.stack([np.bincount(frame.predicted[inside], minlength=k) / len(inside) for inside in rows])
+        tied = votes == votes.max(1, keepdims=True)
+        return votes, np.where(tied, np.nan_to_num(means, neginf=-1e300), -np.inf).argmax(1)
+    scores = means if how == "mean" else np.stack([np.median(frame.scores[inside], axis=0) for inside in rows])
+    return scores, scores.argmax(1)
+
+
+def shared_values(values: Objects, rows: list[Codes]) -> Objects:
+    """Return the value that all members of a unit share, else none."""
+    found = np.empty(len(rows), object)
+    for number, inside in enumerate(rows):
+        distinct = set(values[inside])
+        found[number] = distinct.pop() if len(distinct) == 1 else None
+    return found
+
+
+def by_levels(
+    frame: Frame, entries: Sequence[tuple[str, str]], declared: Sequence[str], resampling: Resampling
+) -> tuple[dict[str, Any], list[str]]:
+    """Aggregate to several levels, each from the one before it, and score each.
+
+    Scores are combined all the way; only what the units of a level are taken for is the class of the highest one.
+
+    Parameters
+    ----------
+    frame : Frame
+        With all columns among its levels.
+    entries : sequence of (column, how)
+    declared : sequence of str
+        The levels of the dataset, fine to coarse.
+    resampling : Resampling
+
+    Returns
+    -------
+    found : dict of ``COLUMN:how`` to the summary of the units
+    notes : list of str
+        Which columns only number the units inside another one.
+
+    Raises
+    ------
+    UsageError
+        If a coarse level comes before a fine one.
+    DataError
+        If samples have no unit, or a unit holds two true labels or lies in two units of the level after it.
+    """
+    _check_order([column for column, _ in entries if column in declared], declared)
+    frame, notes = _nested(frame, [column for column, _ in entries], declared)
+    found = {}
+    for column, how in entries:
+        frame = aggregate_level(frame, column, how)
+        summary = summarise(frame, resampling)
+        found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
+    return found, notes
+
+
+def _check_order(columns: Sequence[str], declared: Sequence[str]) -> None:
+    for before, after in pairwise(columns):
+        if declared.index(after) < declared.index(before):
+            raise UsageError(
+                f"The level {after} is finer than {before}, whose units have no {after} any more.",
+                next=f"Go from fine to coarse: --by {after},{before}",
+            )
+
+
+def _nested(frame: Frame, columns: Sequence[str], declared: Sequence[str]) -> tuple[Frame, list[str]]:
+    """Tell units apart by the level after theirs, where a column only numbers units inside it.
+
+    That is what replicates do, whose numbers come again in each treatment. A column that is no level of the dataset
+    is taken so where any of its values comes in several units; a level is, where all of them do: where only some
+    do, it is wrong, and which one is told.
+    """
+    levels, notes = dict(frame.levels), []
+    for column, outer in reversed(list(pairwise(columns))):
+        inside: dict[str, set[str]] = {}
+        for value, unit in zip(levels[column], levels[outer], strict=True):
+            if value is not None and unit is not None:
+                inside.setdefault(str(value), set()).add(str(unit))
+        several = {value: units for value, units in inside.items() if len(units) > 1}
+        if not several or column == outer:
+            continue
+        if column in declared and len(several) < len(inside):
+            _refuse(frame, column, outer, *next(iter(several.items())))
+        levels[column] = _inside(levels[outer], column, levels[column])
+        count = f"{len(several)} of {len(inside)} values of {column}"
+        notes.append(f"{count} come in several units of {outer}: they are taken apart by {outer}")
+    return replace(frame, levels=levels), notes
+
+
+def _inside(outer: Objects, column: str, values: Objects) -> Objects:
+    found = np.empty(len(values), object)
+    found[:] = [
+        None if None in (unit, value) else f"{unit}, {column} {value}"
+        for unit, value in zip(outer, values, strict=True)
+    ]
+    return found
+
+
+def _refuse(frame: Frame, column: str, outer: str, value: str, units: set[str]) -> None:
+    members = [str(own) == value for own in frame.levels[column]]
+    labels = sorted({frame.classes[k] for k in frame.true[members]})
+    if len(labels) > 1:
+        what = f"holds samples of several true labels: {', '.join(labels)}"
+    else:
+        what = f"lies in several units of {outer}: {some(sorted(units))}"
+    raise DataError(
+        f"The {column} {value!r} {what}.",
+        next=f"Give each {column} a name of its own, such as that of its plate with it, and ingest again.",
+    )

@@ -1,0 +1,134 @@
+"""Scores aggregated through several levels, the class of the highest one taken last."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from histokit.errors import DataError, UsageError
+from histokit.evaluate.evaluate import evaluate
+from histokit.features import FeatureStore
+from histokit.figures.scores import draw_scores
+from tests.cli.command_line import CommandLine
+from tests.evaluate.made_up import save_run
+from tests.toy import make_store
+
+#: Treatment, label, compound; well, replicate and the scores of its images. The wells of T1 are unequal.
+WELLS = [
+    ("T1", "a", "C1", "w1", 1, [-5.0, -5.0, -5.0]),
+    ("T1", "a", "C1", "w2", 1, [1.0]),
+    ("T1", "a", "C1", "w3", 2, [1.0]),
+    ("T2", "b", "C2", "w4", 1, [2.0]),
+    ("T2", "b", "C2", "w5", 2, [4.0]),
+    ("T2", "b", "C2", "w6", 2, [-9.0]),
+]
+
+
+def save_wells(store, levels=("well", "treatment"), wells=WELLS, **changes):
+    named = {"well": 3, "replicate": 4, "treatment": 0}
+    rows = []
+    for well in wells:
+        for score in well[5]:
+            units = [str(well[named[level]]) for level in levels]
+            rows.append((int(well[2][1:]) % 2, str(len(rows)), well[1], score, well[2], *units))
+    return save_run(store, rows, levels=levels, **changes)
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A store with a dataset whose replicates are a column, no level."""
+    images = [well for well in WELLS for _ in well[5]]
+    samples = {"id": [str(number) for number in range(len(images))], "label": [well[1] for well in images]}
+    samples |= {"compound": [well[2] for well in images], "replicate": [well[4] for well in images]}
+    return make_store(tmp_path / "toy", samples, {"last": np.zeros((len(images), 1))}, group="compound")
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "empty")
+
+
+def matrix(store, by):
+    (found,) = evaluate(store, "abcd", by=by)
+    return list(found.by.values())[-1]["confusion"]["counts"]
+
+
+def test_medians_of_wells_and_of_replicates_are_not_the_same(store):
+    save_wells(store)
+    # T1: the wells have -5, 1, 1; its replicates median(-5, -5, -5, 1) and 1, so -2; all images -5.
+    # T2: the wells have 2, 4, -9; its replicates 2 and (4 - 9) / 2, so -0.25; all images 2.
+    assert matrix(store, "well:median,treatment:median") == [[0, 1], [0, 1]]
+    assert matrix(store, "replicate:median,treatment:median") == [[1, 0], [1, 0]]
+    assert matrix(store, "treatment:median") == [[1, 0], [0, 1]]
+    assert matrix(store, "well:mean,treatment:mean") == [[1, 0], [1, 0]]
+
+
+def test_classes_are_chosen_last(store):
+    # Each well would be taken for b, b, a; the mean score of all three is of a.
+    wells = [("T1", "a", "C1", f"w{n}", 1, [s]) for n, s in enumerate([1.0, 1.0, -5.0])] + WELLS[3:]
+    save_wells(store, wells=wells)
+    assert matrix(store, "well:median,treatment:mean") == [[1, 0], [1, 0]]
+    assert matrix(store, "well:median,treatment:vote")[0] == [0, 1]
+
+
+def test_replicates_are_counted_inside_treatments_and_that_is_told(store):
+    save_wells(store)
+    (found,) = evaluate(store, "abcd", by="replicate:median,treatment:median")
+    assert [entry["units"] for entry in found.by.values()] == [4, 2]
+    assert [entry["kind"] for entry in found.by.values()] == ["level", "level"]
+    text = "2 of 2 values of replicate come in several units of treatment: they are taken apart by treatment"
+    assert text in found.notes
+    (found,) = evaluate(store, "abcd", by="well:median,treatment:median")
+    assert not found.notes
+
+
+def test_a_column_that_no_level_follows_is_scored_inside_its_units(store):
+    save_wells(store)
+    (found,) = evaluate(store, "abcd", by=["replicate:mean", "well:median,treatment:median,compound:mean"])
+    assert [entry["kind"] for entry in found.by.values()] == ["per-unit", "level", "level", "per-unit"]
+    assert found.by["replicate:mean"]["units"] == 2
+
+
+def test_replicates_may_be_a_level(empty):
+    save_wells(empty, levels=("replicate", "treatment"))
+    assert matrix(empty, "replicate:median,treatment:median") == [[1, 0], [1, 0]]
+    with pytest.raises(DataError, match="replicate '1' holds samples of several true labels: a, b"):
+        evaluate(empty, "abcd", by="replicate:median")
+
+
+def test_a_well_that_is_wrong_is_named_whatever_follows(empty):
+    save_wells(empty, wells=[*WELLS, ("T2", "b", "C2", "w3", 1, [1.0])])
+    for by in ("well:median", "well:median,treatment:median"):
+        with pytest.raises(DataError, match="well 'w3' holds samples of several true labels: a, b"):
+            evaluate(empty, "abcd", by=by)
+    save_wells(empty, wells=[*WELLS, ("T3", "b", "C3", "w5", 1, [1.0])])
+    with pytest.raises(DataError, match="well 'w5' lies in several units of treatment: T2, T3"):
+        evaluate(empty, "abcd", by="well:median,treatment:median")
+
+
+def test_missing_units_and_levels_in_the_wrong_order(store):
+    save_wells(store)
+    with pytest.raises(UsageError, match="level well is finer than treatment"):
+        evaluate(store, "abcd", by="treatment:median,well:median")
+    with pytest.raises(UsageError, match="no column 'replicat'"):
+        evaluate(store, "abcd", by="replicat:median,treatment:median")
+
+
+def test_intervals_resample_compounds_and_figures_show_each_level(store, capsys, tmp_path):
+    run = save_wells(store)
+    by = "well:median,treatment:median"
+    (found,) = evaluate(store, run, by=by, bootstrap=50)
+    entry = found.by["treatment:median"]
+    assert (entry["intervals"]["groups"], entry["intervals"]["reliable"]) == (2, False)
+    # T1 is wrong and T2 right: of two drawn compounds none, one or both are right.
+    assert_allclose(entry["intervals"]["metrics"]["accuracy"], [0, 1])
+    axes = draw_scores([found]).axes
+    assert [np.asarray(axis.images[0].get_array()).shape for axis in axes[::2]] == [(2, 2)] * 3
+    assert [axis.get_title().split(" · ")[-1] for axis in axes[::2]] == ["cv", "well:median", "treatment:median"]
+    assert next(line.get_ydata()[0] for line in axes[5].lines) == pytest.approx(0.5)
+    histokit = CommandLine(capsys)
+    figure = tmp_path / "units.png"
+    done = histokit.ok("--store", store.uri, "evaluate", run, "--by", by, "--json", "--figure", figure)
+    assert json.loads(json.dumps(done.document))["runs"][0]["by"]["treatment:median"]["units"] == 2
+    assert figure.exists()
