@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
     from histokit.plugin.hookspecs import hookimpl
     from histokit.plugin.images import crop, decode_image, read_image
+    from histokit.plugin.recent import Recent
 else:
     import lazy_loader
 
@@ -17,6 +18,7 @@ else:
         "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
         "hookspecs": ["hookimpl"],
         "images": ["crop", "decode_image", "read_image"],
+        "recent": ["Recent"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
@@ -30,6 +32,7 @@ __all__ = [
     "PluginError",
     "Preprocess",
     "PublishedSplit",
+    "Recent",
     "Sample",
     "SplitRow",
     "StoreError",
