@@ -138,4 +138,4 @@ def relative_images(examined: Examined) -> None:
         for path in sample.image:
             require("\\" not in path, f"the path {path!r} of {sample.id!r} has backslashes")
             require(not Path(path).is_absolute(), f"the path {path!r} of {sample.id!r} is not relative to the root")
-            require((Path(examined.root) / path).exists(), f"the path {path!r} of {sample.id!r} does not exist")
+            require((examined.dataset.root / path).exists(), f"the path {path!r} of {sample.id!r} does not exist")

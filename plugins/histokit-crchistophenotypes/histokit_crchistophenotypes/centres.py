@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +10,14 @@ import numpy.typing as npt
 from histokit.plugin import DataError
 
 
-def read_centres(path: Path) -> npt.NDArray[np.float64]:
+def read_centres(file: IO[bytes], name: str) -> npt.NDArray[np.float64]:
     """Read the centres of the nuclei of one class in one image.
+
+    Parameters
+    ----------
+    file : binary file
+    name : str
+        What it is called in messages.
 
     Returns
     -------
@@ -27,15 +33,15 @@ def read_centres(path: Path) -> npt.NDArray[np.float64]:
     from scipy.io import loadmat
 
     try:
-        values = loadmat(str(path), variable_names=["detection"])["detection"]
+        values = loadmat(file, variable_names=["detection"])["detection"]
     except KeyError:
-        raise _unfit(path, "has no variable 'detection'") from None
+        raise _unfit(name, "has no variable 'detection'") from None
     except Exception as error:  # loadmat raises whatever it stumbles upon in a damaged file.
-        raise _unfit(path, f"cannot be read ({error or type(error).__name__})") from error
+        raise _unfit(name, f"cannot be read ({error or type(error).__name__})") from error
     if values.size == 0:
         return np.zeros((0, 2))
     if values.dtype.kind not in "uif" or values.ndim != 2 or values.shape[1] != 2:
-        raise _unfit(path, f"holds {values.shape} values of type {values.dtype} instead of n × 2 numbers")
+        raise _unfit(name, f"holds {values.shape} values of type {values.dtype} instead of n × 2 numbers")
     return values.astype(np.float64)
 
 
@@ -48,5 +54,5 @@ def to_pixels(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.floor(centres - 0.5).astype(np.int64)
 
 
-def _unfit(path: Path, reason: str) -> DataError:
-    return DataError(f"{path} {reason}.", next="Unpack the file again from the archive of the data.")
+def _unfit(name: str, reason: str) -> DataError:
+    return DataError(f"{name} {reason}.", next="Unpack the file again from the archive of the data.")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
+from histokit.plugin import Dataset, PublishedSplit, Sample, UsageError, crop
 from histokit_crchistophenotypes.centres import read_centres, to_pixels
+from histokit_crchistophenotypes.files import Archive, Files
+from histokit_crchistophenotypes.layout import ImagePlace, locate
 from histokit_crchistophenotypes.splits import make_splits
 
 _CLASSES = ("epithelial", "fibroblast", "inflammatory")
-_OTHERS = "others"
+_OTHERS, _DETECTION = "others", "detection"
 #: Of the complete data: labelled nuclei of each class, and how many images hold one of the three, or of the four.
 _NUCLEI = {"epithelial": 7_722, "fibroblast": 5_712, "inflammatory": 6_971, _OTHERS: 2_039}
 _IMAGES, _IMAGES_WITH_OTHERS = 98, 100
-_LAYOUT = "img1/img1.bmp with img1_epithelial.mat, img1_fibroblast.mat, img1_inflammatory.mat and img1_others.mat"
+#: Nuclei that are marked without a class.
+_CENTRES = 29_756
 
 
 class CRCHistoPhenotypes(Dataset):
@@ -32,7 +36,8 @@ class CRCHistoPhenotypes(Dataset):
     Parameters
     ----------
     root : path
-        The unpacked folder ``CRCHistoPhenotypes_2016_04_28``, or its ``Classification``.
+        The zip file as it was downloaded, a folder that holds it, the unpacked folder
+        ``CRCHistoPhenotypes_2016_04_28``, or its ``Classification`` (or ``Detection``).
     size : int
         Side of the patch around a nucleus, in pixels.
     border : {"reflect", "shift", "drop"}
@@ -42,11 +47,14 @@ class CRCHistoPhenotypes(Dataset):
         Whether the miscellaneous nuclei are a fourth class or left out.
     mpp : float, optional
         Micrometres per pixel, which the data do not state; 20× usually is about 0.5.
+    detection : bool
+        Whether the samples are the centres that the task of detection has, which have no label, in place of the
+        labelled nuclei.
 
     Raises
     ------
     UsageError
-        If `size` is less than 1.
+        If `size` is less than 1, or centres without label are to be of the class `others`.
 
     References
     ----------
@@ -73,20 +81,26 @@ class CRCHistoPhenotypes(Dataset):
         border: Literal["reflect", "shift", "drop"] = "reflect",
         others: bool = False,
         mpp: float | None = None,
+        detection: bool = False,
     ):
-        super().__init__(root)
+        root = Path(root)
+        self._archive = root.name if root.suffix.lower() == ".zip" and not root.is_dir() else None
+        super().__init__(root.parent if self._archive else root)
         if size < 1:
             raise UsageError(
                 f"The option size={size} is less than one pixel.", next="Give the side in pixels: -o size=32."
             )
         if border not in ("reflect", "shift", "drop"):
             raise UsageError(f"The option border={border!r} is unknown.", next="Use reflect, shift or drop.")
-        self.size, self.border, self.mpp = size, border, mpp
-        self.classes = (*_CLASSES, _OTHERS) if others else _CLASSES
+        if detection and others:
+            raise UsageError(
+                "Of detection=true and others=true one is wrong: centres for the detection have no class.",
+                next="Give one of them.",
+            )
+        self.size, self.border, self.mpp, self.detection = size, border, mpp, detection
+        self.classes = None if detection else (*_CLASSES, _OTHERS) if others else _CLASSES
         if border != "drop":
-            nuclei = {name: _NUCLEI[name] for name in self.classes}
-            images = _IMAGES_WITH_OTHERS if others else _IMAGES
-            self.expected = {"samples": sum(nuclei.values()), "images": images, "labels": nuclei}
+            self.expected = _expected(self.classes)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the nuclei, image by image and class by class, in the order of the ``.mat`` files.
@@ -94,57 +108,40 @@ class CRCHistoPhenotypes(Dataset):
         Raises
         ------
         DataError
-            If the root does not hold the data, or a ``.mat`` file cannot be read.
+            If the root does not hold the data, or a ``.mat`` file or the archive cannot be read.
         UsageError
             If patches larger than an image are to be shifted into it or dropped.
         """
         self.warnings.clear()
         tally: Counter[str] = Counter()
-        for folder in self._folders():
+        files, images = self._found()
+        names = frozenset(files.names())
+        for image in images:
             labels: dict[tuple[int, int], list[str]] = {}
-            size = None if self.border == "reflect" else self._image_size(folder)
-            for label in self.classes or ():
-                for row, centre, pixel in self._centres(folder, label, tally):
-                    labels.setdefault(pixel, []).append(f"{label}/{row}")
+            size = None if self.border == "reflect" else self._image_size(files, image)
+            for kind in self.classes or (_DETECTION,):
+                if f"{image.stem}_{kind}.mat" not in names:
+                    self.warnings.append(f"{image.stem}_{kind}.mat does not exist; its nuclei are missing")
+                    continue
+                for row, centre, pixel in _centres(files, image, kind, tally):
+                    labels.setdefault(pixel, []).append(f"{kind}/{row}")
                     box = self._box(pixel, size)
                     if box is None:
                         tally["nuclei were left out because their patch leaves the image"] += 1
                         continue
-                    yield self._sample(folder, f"{folder.name}/{label}/{row}", label, centre, box)
-            self._report_twins(folder.name, labels)
+                    yield self._sample(files, image, f"{kind}/{row}", centre, box)
+            self._report_twins(image.name, labels)
         self.warnings.extend(f"{count} {what}" for what, count in tally.items())
 
-    def _folders(self) -> list[Path]:
-        if not self.root.is_dir():
-            raise DataError(
-                f"The folder {str(self.root)!r} does not exist.", next="Give the unpacked folder of the data."
-            )
-        base = self.root / "Classification" if (self.root / "Classification").is_dir() else self.root
-        numbered = [(re.fullmatch(r"img(\d+)", path.name), path) for path in base.iterdir() if path.is_dir()]
-        folders = [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match)]
-        files = (path / f"{path.name}_{label}.mat" for path in folders for label in (*_CLASSES, _OTHERS))
-        if not any(file.is_file() for file in files):
-            raise DataError(
-                f"The folder {str(base)!r} does not hold the labelled nuclei of CRCHistoPhenotypes: "
-                f"it should hold {_LAYOUT}, and so on.",
-                next="Give CRCHistoPhenotypes_2016_04_28 or its Classification, with inner archives unpacked.",
-            )
-        return folders
+    def _found(self) -> tuple[Files, list[ImagePlace]]:
+        if self._archive is not None:
+            return locate(self.root / self._archive, [self._archives[self._archive]], self.detection)
+        archives = (self._archives[path.name] for path in sorted(self.root.glob("*.zip")))
+        return locate(self.root, archives, self.detection)
 
-    def _centres(
-        self, folder: Path, label: str, tally: Counter[str]
-    ) -> Iterator[tuple[int, npt.NDArray[np.float64], tuple[int, int]]]:
-        path = folder / f"{folder.name}_{label}.mat"
-        if not path.is_file():
-            self.warnings.append(f"{path.relative_to(self.root)} does not exist; its nuclei are missing")
-            return
-        centres = read_centres(path)
-        for row, centre in enumerate(centres, start=1):
-            if not np.isfinite(centre).all():
-                tally["rows of .mat files have no coordinates (NaN) and were left out"] += 1
-                continue
-            x, y = to_pixels(centre)
-            yield row, centre, (int(x), int(y))
+    @cached_property
+    def _archives(self) -> _Archives:
+        return _Archives(self.root)
 
     def _box(self, pixel: tuple[int, int], image_size: tuple[int, int] | None) -> tuple[int, int, int, int] | None:
         x, y = (position - self.size // 2 for position in pixel)
@@ -157,29 +154,63 @@ class CRCHistoPhenotypes(Dataset):
                 x, y = inside
         return x, y, self.size, self.size
 
-    def _image_size(self, folder: Path) -> tuple[int, int] | None:
+    def _image_size(self, files: Files, image: ImagePlace) -> tuple[int, int] | None:
         from PIL import Image
 
         try:
-            with Image.open(folder / f"{folder.name}.bmp") as image:
-                size = image.size
+            with files.open(f"{image.stem}.bmp") as file, Image.open(file) as opened:
+                size = opened.size
         except OSError:
             # Whoever reads the patches reports the image.
             return None
         if self.size > min(size):
             raise UsageError(
-                f"Patches of size={self.size} do not fit into {folder.name}.bmp of {size[0]} × {size[1]} pixels.",
+                f"Patches of size={self.size} do not fit into {image.name}.bmp of {size[0]} × {size[1]} pixels.",
                 next="Give a smaller size, or -o border=reflect.",
             )
         return size
 
     def _sample(
-        self, folder: Path, sample_id: str, label: str, centre: npt.NDArray[np.float64], box: tuple[int, int, int, int]
+        self, files: Files, image: ImagePlace, row: str, centre: npt.NDArray[np.float64], box: tuple[int, int, int, int]
     ) -> Sample:
-        image = (folder / f"{folder.name}.bmp").relative_to(self.root).as_posix()
         x, y = (float(value) - 1 for value in centre)
-        metadata = {"image_id": folder.name, "x": x, "y": y}
-        return Sample(sample_id, (image,), box=box, label=label, mpp=self.mpp, metadata=metadata)
+        return Sample(
+            f"{image.name}/{row}",
+            (files.path.name,) if isinstance(files, Archive) else (f"{image.stem}.bmp",),
+            part=f"{image.stem}.bmp" if isinstance(files, Archive) else None,
+            box=box,
+            label=None if self.detection else row.split("/")[0],
+            mpp=self.mpp,
+            metadata={"image_id": image.name, "x": x, "y": y},
+        )
+
+    def fit(self) -> dict[str, str] | None:
+        """Return the digest of each image in an archive, so that one that changes is the only one that is read anew."""
+        files, images = self._found()
+        if not isinstance(files, Archive):
+            return None
+        return {f"{image.stem}.bmp": files.digest(f"{image.stem}.bmp") for image in images}
+
+    def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Return the patch of a nucleus; an image is opened once for all its nuclei, in an archive too."""
+        if sample.part is None or sample.box is None:
+            return super().read(sample)
+        digest = (self.state or {}).get(sample.part)
+        return crop(self._archives[sample.image[0]].image(sample.part, digest), sample.box)
+
+    def pixel_key(self, sample: Sample) -> bytes:
+        """Return the digest of the image in an archive; nothing for a file, which is digested by itself."""
+        if sample.part is None:
+            return b""
+        known = self.state or {}
+        digest = known.get(sample.part) or self._archives[sample.image[0]].digest(sample.part)
+        return bytes.fromhex(digest)
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return the digest of an image file; of an archive always the same, for `pixel_key` has what is read of it."""
+        if path.suffix.lower() == ".zip":
+            return blake2b(b"an archive, whose members have digests of their own", digest_size=16).digest()
+        return super().file_digest(path)
 
     def _report_twins(self, image: str, labels: Mapping[tuple[int, int], list[str]]) -> None:
         for (x, y), rows in labels.items():
@@ -188,8 +219,46 @@ class CRCHistoPhenotypes(Dataset):
                 self.warnings.append(f"{named} are at the same pixel ({x}, {y}); all were kept")
 
     def splits(self) -> Mapping[str, PublishedSplit]:
-        """Return ``grouped``, in which images are whole, and ``paper``, which leaks; both hold out a sixth."""
+        """Return ``grouped``, in which images are whole, and ``paper``, which leaks; both hold out a sixth.
+
+        Centres of the detection have no label to split them by.
+        """
+        if self.detection:
+            return {}
         kept = list(self.warnings)
         splits = make_splits(self.samples())
         self.warnings[:] = kept
         return splits
+
+
+class _Archives(dict[str, Archive]):
+    """The archives in the root, each opened once."""
+
+    def __init__(self, root: Path):
+        super().__init__()
+        self._root = root
+
+    def __missing__(self, name: str) -> Archive:
+        return self.setdefault(name, Archive(self._root / name))
+
+
+def _expected(classes: Sequence[str] | None) -> dict[str, int | Mapping[str, int]]:
+    if classes is None:
+        return {"samples": _CENTRES, "image_id": _IMAGES_WITH_OTHERS}
+    nuclei = {name: _NUCLEI[name] for name in classes}
+    images = _IMAGES_WITH_OTHERS if _OTHERS in classes else _IMAGES
+    return {"samples": sum(nuclei.values()), "image_id": images, "labels": nuclei}
+
+
+def _centres(
+    files: Files, image: ImagePlace, kind: str, tally: Counter[str]
+) -> Iterator[tuple[int, npt.NDArray[np.float64], tuple[int, int]]]:
+    name = f"{image.stem}_{kind}.mat"
+    with files.open(name) as file:
+        centres = read_centres(file, f"{files.path}/{name}")
+    for row, centre in enumerate(centres, start=1):
+        if not np.isfinite(centre).all():
+            tally["rows of .mat files have no coordinates (NaN) and were left out"] += 1
+            continue
+        x, y = to_pixels(centre)
+        yield row, centre, (int(x), int(y))
