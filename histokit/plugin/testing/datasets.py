@@ -40,7 +40,7 @@ CLAUSES: tuple[Callable[[Examined], None], ...] = (
 
 
 def check_dataset(
-    dataset: Dataset | type[Dataset], root: str | Path | None = None, **options: Any
+    dataset: Dataset | type[Dataset], /, root: str | Path | None = None, **options: Any
 ) -> list[CheckResult]:
     """Check that a dataset plugin keeps its contract, clause by clause.
 
@@ -76,7 +76,7 @@ def check_dataset(
 
 
 def iter_dataset_checks(
-    dataset: Dataset | type[Dataset], root: str | Path | None = None, **options: Any
+    dataset: Dataset | type[Dataset], /, root: str | Path | None = None, **options: Any
 ) -> Iterator[Check]:
     """Yield each clause of the contract as a check, to be run one by one.
 
