@@ -94,10 +94,23 @@ class LabelTable:
         The column that holds the label.
     text : tuple
         Further columns that are text whatever they look like, where the table has them.
+    apart : tuple
+        Columns that are none of the metadata, where the table has them: whoever looks up a row knows what they mean.
+    needs_label : bool
+        Whether there has to be a column of labels.
     """
 
-    def __init__(self, path: Path, on: str, label: str, text: tuple[str | None, ...] = ()):
+    def __init__(
+        self,
+        path: Path,
+        on: str,
+        label: str,
+        text: tuple[str | None, ...] = (),
+        apart: tuple[str, ...] = (),
+        needs_label: bool = True,
+    ):
         self.path, self.on, self.label = path, on, stored_name(label)
+        self.apart, self.needs_label = apart, needs_label
         self.text = {self.label, *(name for name in text if name)}
         self._met: set[str] = set()
 
@@ -105,9 +118,9 @@ class LabelTable:
     def _sheet(self) -> TidyTable:
         sheet = read_table(self.path, self.text, {self.on})
         table = sheet.table
-        for option, name in (("on", self.on), ("label_column", self.label)):
+        for option, name in (("on", self.on), ("label_column", self.label))[: 1 + self.needs_label]:
             require_columns(sheet, (name,), self.path, option)
-        refuse_reserved((n for n in table.column_names if n not in (self.on, self.label)), f"The table {self.path}")
+        refuse_reserved((n for n in table.column_names if n not in self._own), f"The table {self.path}")
         return sheet
 
     def columns(self) -> dict[str, type]:
@@ -121,20 +134,27 @@ class LabelTable:
             If it lacks a column or has one with a reserved name.
         """
         types = python_types(self._sheet.table)
-        return {name: kind for name, kind in types.items() if name not in (self.on, self.label)}
+        return {name: kind for name, kind in types.items() if name not in self._own}
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.on, self.label, *self.apart
 
     @cached_property
     def _rows(self) -> dict[str, tuple[str | None, dict[str, Any]]]:
         rows: dict[str, tuple[str | None, dict[str, Any]]] = {}
         for values in self._sheet.table.to_pylist():
             key = values.pop(self.on)
-            row = values.pop(self.label), values
+            row = values.pop(self.label, None), values
             if key is not None and rows.setdefault(key, row) != row:
                 raise DataError(
                     f"The table {str(self.path)!r} has rows that contradict each other for {self.on}={key!r}.",
                     next=f"Keep one row for each {self.on}.",
                 )
         return rows
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._rows
 
     def row(self, key: str) -> tuple[str | None, dict[str, Any]]:
         """Return the label and the further columns of a key; none and nothing where it has no row."""

@@ -9,10 +9,13 @@ from histokit.datasets import DATASETS
 from histokit.datasets.folder import Folder
 from histokit.datasets.synthetic import Synthetic
 from histokit.datasets.table import Table
+from histokit.datasets.whole_slides.slides import Slides
 from histokit.plugin.manager import registry
 
 
-@pytest.mark.parametrize(("name", "cls"), [("folder", Folder), ("table", Table), ("synthetic", Synthetic)])
+@pytest.mark.parametrize(
+    ("name", "cls"), [("folder", Folder), ("table", Table), ("slides", Slides), ("synthetic", Synthetic)]
+)
 def test_built_in_plugins_are_found_by_name(name, cls):
     assert registry().dataset(name) is cls
     assert cls.name == name

@@ -9,6 +9,7 @@ import pytest
 
 from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
+from histokit.datasets.whole_slides.slides import Slides
 from histokit.plugin import Dataset
 from histokit.plugin.options import announced_options
 
@@ -25,10 +26,13 @@ FOUND = {
     ("table", "columns"): "all others",
     ("table", "classes"): "those found",
     ("table", "positive"): "the last",
+    ("slides", "levels"): "slide, group",
+    ("slides", "classes"): "those found",
+    ("slides", "positive"): "the last",
 }
 
 
-@pytest.mark.parametrize("plugin", [Folder, Table], ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("plugin", [Folder, Table, Slides], ids=lambda plugin: plugin.name)
 def test_names_and_defaults(plugin: type[Dataset]) -> None:
     found = re.search(rf"<!-- options {plugin.name} -->\n(.*?)<!-- options -->", README, re.DOTALL)
     assert found is not None
@@ -36,6 +40,7 @@ def test_names_and_defaults(plugin: type[Dataset]) -> None:
     expected = []
     for name, parameter in announced_options(plugin.__init__).items():
         default = parameter.default
+        default = str(default).lower() if isinstance(default, bool) else default
         shown = "(needed)" if default is parameter.empty else "none" if default in (None, ()) else f"`{default}`"
         expected.append([f"`{name}`", FOUND.get((plugin.name, name), shown)])
     assert [row[:2] for row in rows] == expected

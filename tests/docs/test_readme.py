@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_slides import draw, write_pages
 from PIL import Image
 
 from histokit.app import COMMANDS
@@ -52,6 +53,18 @@ def draw_patches(folder: Path) -> None:
     rows = [line.split(",") for line in listed[1:]]
     mine = [f"{file.removeprefix('patches/')},{'test' if slide == 'slide01' else 'train'}" for file, _, slide in rows]
     (folder / "mine.csv").write_text("\n".join(["id,role", *mine]))
+
+
+def draw_slides(folder: Path) -> None:
+    """The folder scans: slides of four patients, and a table of them."""
+    (folder / "scans").mkdir()
+    rows = ["slide,label,patient"]
+    for number in range(4):
+        label = ("tumour", "normal")[number % 2]
+        colour = (205, 120, 170) if number % 2 else (150, 100, 190)
+        write_pages(folder / "scans" / f"s{number}.tif", draw(256, 192, (64, 0, 128, 192), colour=colour))
+        rows.append(f"s{number},{label},p{number}")
+    (folder / "scans" / "labels.csv").write_text("\n".join(rows))
 
 
 def draw_profiles(folder: Path) -> None:
@@ -96,6 +109,7 @@ def at_once(tmp_path: Path) -> Iterator[Path]:
 def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     draw_patches(tmp_path)
     draw_profiles(tmp_path)
+    draw_slides(tmp_path)
     save_weights(tmp_path / "weights")
     script = "set -euxo pipefail\n" + "\n".join(blocks("bash"))
     env = environment(tmp_path)

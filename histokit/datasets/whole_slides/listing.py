@@ -1,0 +1,178 @@
+"""Which slides there are, what they are called, and what is known of each before it is tiled."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.labels import LabelTable
+from histokit.datasets.patterns import PathPattern
+from histokit.datasets.walk import Tally, Walk
+from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
+from histokit.errors import DataError
+from histokit.files import suffix_of
+
+#: The field of a pattern that names slides, and the column of their names.
+SLIDE = "slide"
+
+#: The column of a table that says the resolution of slides.
+MPP = "mpp"
+
+#: Resolutions that differ by more are told.
+_DIFFERENT = 0.01
+
+
+class SlideFile(NamedTuple):
+    """A slide that can be opened: where it is, its name, what the pattern and the table say of it, its resolution."""
+
+    path: str
+    on_disk: str
+    name: str
+    label: str | None
+    metadata: dict[str, Any]
+    mpp: tuple[float, float]
+
+
+@dataclass
+class SlideListing:
+    """Finds the slides in a folder.
+
+    Parameters
+    ----------
+    root : Path
+    pattern : PathPattern
+    table : LabelTable, optional
+    slide_mpp : float, optional
+        Micrometres per pixel of slides that do not tell.
+    """
+
+    root: Path
+    pattern: PathPattern
+    table: LabelTable | None
+    slide_mpp: float | None
+    remarks: list[str] = field(default_factory=list)
+
+    def slides(self, opener: OpenSlides) -> list[SlideFile]:
+        """Return the slides in the order of their paths; one that cannot be opened is told in `remarks`, and left out.
+
+        Raises
+        ------
+        DataError
+            If there is none, or some do not say their resolution and nobody else does.
+        """
+        self.remarks.clear()
+        paths = self._paths()
+        silent, unlisted, found = Tally(), Tally(), []
+        names = self._names([path for path, _, _ in paths])
+        for path, on_disk, fields in paths:
+            try:
+                slide = opener.open(self.root / on_disk)
+            except DataError as error:
+                self.remarks.append(no_tile(path, error.message))
+                continue
+            told = slide.mpp
+            slide.close()
+            name = fields.pop(SLIDE, None) or names[path]
+            label, metadata = self._row(path, name, unlisted)
+            mpp = self._resolution(path, told, metadata.pop(MPP, None))
+            if mpp is None:
+                silent.add(path)
+                continue
+            label = fields.pop("label", None) or label
+            found.append(SlideFile(path, on_disk, name, label, {**metadata, **fields}, mpp))
+        if silent:
+            raise _silence(silent)
+        if unlisted and self.table is not None:
+            slides = "1 slide has" if unlisted.count == 1 else f"{unlisted.count} slides have"
+            self.remarks.append(f"{slides} no row in the table {self.table.path.name}, for example {unlisted}")
+        if self.table is not None:
+            self.remarks.extend(self.table.remarks())
+        return found
+
+    def _paths(self) -> list[tuple[str, str, dict[str, Any]]]:
+        walk, others, beside = Walk(self.root), Tally(), 0
+        found = []
+        for on_disk in walk.files():
+            path = unicodedata.normalize("NFC", on_disk)
+            if not self.pattern.names_suffix and suffix_of(path) not in SLIDE_SUFFIXES:
+                beside += 1
+                continue
+            fields = self.pattern.match(path)
+            if fields is None:
+                others.add(path)
+            else:
+                found.append((path, on_disk, {name: tidy_text(text) or None for name, text in fields.items()}))
+        self.remarks.extend(walk.warnings())
+        if not found:
+            files = f"{others.count} slides that do not match the pattern {self.pattern.text!r}, such as {others}"
+            what = files if others else f"no slide ({beside} other files)"
+            raise DataError(
+                f"The folder {str(self.root)!r} holds {what}.",
+                next=f"Give the folder of the slides; read are {', '.join(sorted(SLIDE_SUFFIXES))}, "
+                "and others that a pattern such as '**/*.dcm' names.",
+            )
+        if others:
+            self.remarks.append(f"Slides that do not match the pattern: {others.count}, for example {others}")
+        return found
+
+    def _names(self, paths: list[str]) -> dict[str, str]:
+        """Return the name of each slide: its path without suffix, or with it where two would have the same."""
+        short = {path: _stem(path) for path in paths}
+        count = Counter(short.values())
+        return {path: name if count[name] == 1 else path for path, name in short.items()}
+
+    def _row(self, path: str, name: str, unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
+        if self.table is None:
+            return None, {}
+        for key in (name, path, _stem(path), path.rpartition("/")[2], _stem(path.rpartition("/")[2])):
+            if key in self.table:
+                label, row = self.table.row(key)
+                return label, dict(row)
+        unlisted.add(path)
+        return None, {}
+
+    def _resolution(self, path: str, told: tuple[float, float] | None, row: Any) -> tuple[float, float] | None:
+        if row is None:
+            return told or (None if self.slide_mpp is None else (self.slide_mpp, self.slide_mpp))
+        if isinstance(row, (str, bool)) or not 0 < row < float("inf"):
+            raise DataError(
+                f"The table {str(self.table.path) if self.table else ''!r} has mpp={row!r} for the slide {path!r}.",
+                next="Give micrometres per pixel, a number above 0, or leave it empty.",
+            )
+        if told and max(abs(here / row - 1) for here in told) > _DIFFERENT:
+            self.remarks.append(
+                f"The slide {path} says {told[0]:g} µm per pixel, and the table {row:g}: the table's is taken"
+            )
+        return float(row), float(row)
+
+
+def no_tile(path: str, reason: str) -> str:
+    """Return the sentence on a slide that gives no tile."""
+    return f"The slide {path} gives no tile: {reason.rstrip('.')}"
+
+
+def _silence(silent: Tally) -> DataError:
+    slides = "1 slide does" if silent.count == 1 else f"{silent.count} slides do"
+    return DataError(
+        f"{slides} not say the resolution, for example {silent}.",
+        next="Give micrometres per pixel: for all of them with -o slide_mpp=0.25, or for each in a column mpp of the "
+        "table of labels (-o labels=FILE.csv).",
+    )
+
+
+def _stem(path: str) -> str:
+    stem = path.removesuffix(path[len(path) - len(suffix_of(path)) :]) if suffix_of(path) else path
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+
+
+def listed_columns(pattern: PathPattern, table: LabelTable | None) -> Iterator[tuple[str, type]]:
+    """Yield the columns of slides and their types."""
+    yield SLIDE, str
+    if table is not None:
+        yield from table.columns().items()
+    yield from ((name, str) for name in pattern.fields if name not in ("label", SLIDE))

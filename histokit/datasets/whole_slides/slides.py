@@ -1,0 +1,292 @@
+"""Whole slides, tiled at a physical resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.datasets.labels import Groups, LabelTable, require_labels
+from histokit.datasets.patterns import PathPattern
+from histokit.datasets.tables import find_table, refuse_reserved, stored_name
+from histokit.datasets.whole_slides.digests import slide_digest
+from histokit.datasets.whole_slides.grid import COARSER, TileGrid, tile_grid
+from histokit.datasets.whole_slides.listing import MPP, SLIDE, SlideFile, SlideListing, listed_columns, no_tile
+from histokit.datasets.whole_slides.mask import Method, TissueRule, find_tissue
+from histokit.datasets.whole_slides.opened import OpenSlides
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.images import Pixels
+
+#: The column of the share of a tile that is tissue.
+TISSUE = "tissue"
+
+#: What a share is at least where any tissue will do.
+_ANY = 1e-9
+
+
+class NoTileError(Exception):
+    """A slide gives no tile, and why."""
+
+
+class _Row(NamedTuple):
+    """Tiles of one row of the grid: where they are, and how much of each is tissue."""
+
+    y: int
+    xs: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float64] | None
+
+
+class Slides(Dataset):
+    """Whole slides, tiled at a physical resolution; tiles are read from the slides when they are needed.
+
+    Parameters
+    ----------
+    root : path
+    mpp : float
+        Micrometres per pixel of the tiles.
+    size : int
+        Side of a tile in pixels.
+    overlap : int
+        Pixels of a tile that it shares with its neighbour.
+    slide_mpp : float, optional
+        Micrometres per pixel of slides that do not tell; a column ``mpp`` of the table says it of each.
+    pattern : str
+        Which files are slides, and what the parts of their paths mean, as of `histokit.datasets.folder.Folder`;
+        ``{slide}`` is a slide's name, else its path without suffix.
+    labels : str, optional
+        A CSV or Parquet table with a row for each slide; its other columns become columns too.
+    on : str
+        The column of the table that names slides: by name, path or file name, with or without suffix.
+    label_column : str
+        The column of the table that holds the label.
+    group : str
+        The column that no fold may cut through.
+    tissue : str
+        How tissue is found: ``otsu``, ``fixed`` or ``none``; see `histokit.datasets.whole_slides.mask.TissueRule`.
+    threshold : float
+        Saturation, 0 to 1, above which a pixel is tissue; with ``otsu`` the least that it may find.
+    min_tissue : float
+        Share of a tile that has to be tissue; 0 for any at all.
+    pen : bool
+        Whether marks of pens count as tissue.
+    text, levels, classes, positive, metric
+        As of `histokit.datasets.folder.Folder`; levels are the slide and the group where not given.
+
+    Raises
+    ------
+    UsageError
+        If options contradict each other or name columns that are not there.
+    """
+
+    name = "slides"
+    pixel_options: Sequence[str] | None = ("size",)
+
+    def __init__(
+        self,
+        root: str | Path,
+        mpp: float = 0.5,
+        size: int = 224,
+        overlap: int = 0,
+        slide_mpp: float | None = None,
+        pattern: str = "**",
+        labels: str | None = None,
+        on: str = SLIDE,
+        label_column: str = "label",
+        group: str = SLIDE,
+        tissue: Method = "otsu",
+        threshold: float = 0.05,
+        min_tissue: float = 0.5,
+        pen: bool = False,
+        text: tuple[str, ...] = (),
+        levels: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        positive: str | None = None,
+        metric: str = "accuracy",
+    ):
+        super().__init__(root)
+        self.mpp, self.size, self.overlap, self.slide_mpp = mpp, size, overlap, slide_mpp
+        self.min_tissue, self.metric = min_tissue, metric
+        _check_numbers(self.options)
+        self.rule = None if tissue == "none" else TissueRule(tissue, threshold, pen)
+        self.pattern = PathPattern(pattern)
+        self.group = stored_name(group)
+        self.levels = tuple(map(stored_name, levels)) or tuple(dict.fromkeys((SLIDE, self.group)))
+        self.classes, self.positive = tuple(classes) or None, positive
+        refuse_reserved([name for name in self.pattern.fields if name != "label"], f"The pattern {pattern!r}")
+        self.label_table = None
+        if labels is not None:
+            texts = (self.group, *self.levels, *map(stored_name, text))
+            path = find_table(self.root, labels, "labels")
+            labelled = "label" not in self.pattern.fields
+            self.label_table = LabelTable(path, on, label_column, texts, apart=(MPP,), needs_label=labelled)
+        else:
+            self._require_columns([name for name, _ in listed_columns(self.pattern, None)])
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:  # type: ignore[override]
+        """The name of the slide, the columns of the table and the fields of the pattern, and the share of tissue."""
+        columns = dict(listed_columns(self.pattern, self.label_table))
+        self._require_columns(list(columns))
+        return columns if self.rule is None else {**columns, TISSUE: float}
+
+    def _require_columns(self, known: Sequence[str]) -> None:
+        for option, names in {"group": [str(self.group)], "levels": self.levels}.items():
+            for name in names:
+                if name not in known:
+                    raise UsageError(
+                        f"The option {option}={name!r} names no column: there are {', '.join(known)}.",
+                        next=did_you_mean(name, known).strip()
+                        or f"Add a table with the column {name}: -o labels=FILE.csv",
+                    )
+
+    @cached_property
+    def _opener(self) -> OpenSlides:
+        return OpenSlides()
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the tiles of one slide after the other, row by row.
+
+        Raises
+        ------
+        DataError
+            If there is no slide or no tile, or slides do not say their resolution.
+        UsageError
+            If `positive` or one of `classes` is not a label, or a package is not installed.
+        """
+        self.warnings.clear()
+        listing = SlideListing(self.root, self.pattern, self.label_table, self.slide_mpp)
+        columns, groups = dict.fromkeys(self.columns), Groups(self.group)
+        labels: set[str] = set()
+        empty: list[str] = []
+        any_tile = False
+        for file in listing.slides(self._opener):
+            try:
+                grid, rows = self._kept(file)
+            except DataError as error:
+                empty.append(no_tile(file.path, error.message))
+                continue
+            except NoTileError as error:
+                empty.append(no_tile(file.path, str(error)))
+                continue
+            metadata = {**columns, **file.metadata, SLIDE: file.name}
+            groups.complete(file.name, metadata)
+            labels.update(filter(None, [file.label]))
+            any_tile = True
+            yield from self._tiles(file, metadata, grid, rows)
+        remarks = [*listing.remarks, *empty]
+        if not any_tile:
+            raise DataError(
+                f"No slide in {str(self.root)!r} gives a tile. {'. '.join(remarks[:3])}.",
+                next="Check the options: tissue=none takes all tiles, min_tissue=0 those with any tissue.",
+            )
+        require_labels(labels, self.positive, self.classes)
+        self.warnings.extend([*remarks, *groups.remarks()])
+
+    def _kept(self, file: SlideFile) -> tuple[TileGrid, list[_Row]]:
+        """Return the tiles of a slide that hold enough tissue.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        NoTileError
+            If it has none.
+        """
+        coarse = max(file.mpp)
+        if coarse > self.mpp * COARSER:
+            raise NoTileError(f"it has {coarse:g} µm per pixel, coarser than the {self.mpp:g} that were asked for")
+        slide = self._opener.open(self.root / file.on_disk)
+        try:
+            grid = tile_grid(slide.size, file.mpp, self.mpp, self.size, self.overlap)
+            if not len(grid.xs) or not len(grid.ys):
+                size = " × ".join(map(str, slide.size))
+                raise NoTileError(f"its {size} pixels are fewer than those of a tile, {grid.width} × {grid.height}")
+            if self.rule is None:
+                return grid, [_Row(y, grid.xs, None) for y in grid.ys.tolist()]
+            mask = find_tissue(slide, min(grid.width, grid.height), self.rule)
+        finally:
+            slide.close()
+        rows, most = [], 0.0
+        for y in grid.ys.tolist():
+            shares = mask.shares(grid.xs, y, grid.width, grid.height)
+            keep = shares >= max(self.min_tissue, _ANY)
+            most = max(most, float(shares.max()))
+            if keep.any():
+                rows.append(_Row(y, grid.xs[keep], shares[keep]))
+        if not rows:
+            raise NoTileError(
+                f"no tile is tissue by {self.min_tissue:.0%} (at most by {most:.1%}; {mask.share:.1%} of the slide is, "
+                f"at a saturation above {mask.threshold:.2f})"
+            )
+        return grid, rows
+
+    def _tiles(self, file: SlideFile, metadata: dict[str, Any], grid: TileGrid, rows: list[_Row]) -> Iterator[Sample]:
+        image, (width, height) = (file.on_disk,), grid[:2]
+        for row in rows:
+            shares = [None] * len(row.xs) if row.shares is None else row.shares.round(4).tolist()
+            for x, share in zip(row.xs.tolist(), shares, strict=True):
+                yield Sample(
+                    f"{file.path}#xywh={x},{row.y},{width},{height}",
+                    image,
+                    box=(x, row.y, width, height),
+                    label=file.label,
+                    mpp=self.mpp,
+                    metadata=metadata if share is None else {**metadata, TISSUE: share},
+                )
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return the pixels of a tile, from the nearest level of the slide that is finer.
+
+        Raises
+        ------
+        DataError
+            If the slide cannot be read there.
+        """
+        if sample.box is None:
+            raise TypeError(f"The sample {sample.id!r} is no tile of a slide.")
+        slide = self._opener.get(self.root / sample.image[0])
+        try:
+            return slide.tile(sample.box, self.size)
+        except DataError:
+            self._opener.forget(slide)
+            raise
+
+    def pixel_key(self, sample: Sample) -> bytes:
+        """Return bytes that change with the size of tiles; slides are never read as images are."""
+        return self._pixel_key
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return the digest of a slide, of which large ones are not read whole; see `slide_digest`."""
+        state = path.stat()
+        key = path, state.st_size, state.st_mtime_ns
+        if self._last_digest[0] != key:
+            self._last_digest = key, slide_digest(path)
+        return self._last_digest[1]
+
+    @cached_property
+    def _last_digest(self) -> tuple[tuple[Path, int, int], bytes]:
+        return (Path(), 0, 0), b""
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    """Raise a `UsageError` where an option is a number that means nothing."""
+    size = options["size"]
+    wrong = {
+        "mpp": (not 0 < options["mpp"] < np.inf, "Give micrometres per pixel of the tiles, such as 0.5."),
+        "size": (not 1 <= size <= 8192, "Give the side of a tile in pixels, up to 8192."),
+        "overlap": (not 0 <= options["overlap"] < size, f"Give pixels of a tile, from 0 to {size - 1}."),
+        "slide_mpp": (
+            options["slide_mpp"] is not None and not 0 < options["slide_mpp"] < np.inf,
+            "Give micrometres per pixel of the slides, such as 0.25.",
+        ),
+        "threshold": (not 0 <= options["threshold"] < 1, "Give a saturation of 0 to 1, such as 0.05."),
+        "min_tissue": (not 0 <= options["min_tissue"] <= 1, "Give a share of 0 to 1, such as 0.5."),
+    }
+    for name, (bad, next) in wrong.items():
+        if bad:
+            raise UsageError(f"The option {name}={options[name]} means nothing.", next=next)

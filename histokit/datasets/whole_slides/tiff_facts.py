@@ -1,0 +1,78 @@
+"""What a TIFF file says of the slide in it: whether its pixels can be read as RGB, its resolution, its maker."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+#: Micrometres of the units in which OME-TIFF gives the size of pixels.
+_UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6}
+
+#: Micrometres of the units in which TIFF gives resolutions: inch and centimetre.
+_PER_UNIT = {2: 25_400.0, 3: 10_000.0}
+
+#: Coarser resolutions are those of screens and printers, which programs write where they know of none.
+_COARSEST = 20.0
+
+#: What tifffile finds of makers whose files OpenSlide reads as they are meant.
+_SCANNERS = ("svs", "ndpi", "scn", "bif", "philips")
+
+_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
+
+
+def scanner(file: Any) -> str | None:
+    """Return the maker of the scanner that wrote a TIFF file, where it is one that OpenSlide knows."""
+    return next((name for name in _SCANNERS if getattr(file, f"is_{name}")), None)
+
+
+def refusal(series: Any, page: Any) -> str | None:
+    """Return why a slide is not read, as the end of a sentence."""
+    kind = str(page.dtype)
+    planes = [f"{axis} = {size}" for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]
+    stack = ", ".join(plane for plane in planes if not plane.endswith("= 1"))
+    if kind != "uint8":
+        what = "with a sign" if kind.startswith("int") else "of another kind"
+        return f"holds pixels {what} ({kind}{f', in planes of {stack}' if stack else ''}): slides are of 8 bits (uint8)"
+    if stack:
+        return f"is a stack of planes ({stack}): a slide is one plane of RGB or grey"
+    if page.samplesperpixel not in (1, 3, 4) or (page.samplesperpixel > 1 and page.planarconfig != 1):
+        return f"holds {page.samplesperpixel} channels in planes: a slide is one plane of RGB or grey"
+    # 6 is YCbCr, which JPEG decodes.
+    if page.photometric not in (0, 1, 2) and not (page.photometric == 6 and page.compression in (7, 33007)):
+        return f"holds colours as {getattr(page.photometric, 'name', page.photometric)}, which are not read"
+    return None
+
+
+def told_resolution(file: Any, page: Any) -> tuple[float, float] | None:
+    """Return the micrometres per pixel that a TIFF file tells of a slide; none where it tells none, or a printer's."""
+    return _of_ome(file.ome_metadata) if file.is_ome else _of_tags(page)
+
+
+def _of_ome(text: str) -> tuple[float, float] | None:
+    found = _PIXELS.search(text)
+    if found is None:
+        return None
+    sizes = []
+    for axis in "XY":
+        size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', found[0])
+        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', found[0])
+        try:
+            sizes.append(float(size[1]) * _UNITS[unit[1] if unit else "µm"] if size else 0.0)
+        except (KeyError, ValueError):
+            return None
+    return _plausible(sizes[0], sizes[1])
+
+
+def _of_tags(page: Any) -> tuple[float, float] | None:
+    per_unit = _PER_UNIT.get(int(page.tags.valueof("ResolutionUnit", 1)))
+    if per_unit is None:
+        return None
+    sizes = []
+    for name in ("XResolution", "YResolution"):
+        above, below = page.tags.valueof(name, (0, 1))
+        sizes.append(per_unit * below / above if above else 0.0)
+    return _plausible(sizes[0], sizes[1])
+
+
+def _plausible(x: float, y: float) -> tuple[float, float] | None:
+    return (x, y) if 0 < x <= _COARSEST and 0 < y <= _COARSEST else None

@@ -1,0 +1,410 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from drawn_slides import WRITERS, draw, halved, write_aperio, write_pages, write_subifds
+
+import histokit
+from histokit.datasets.whole_slides import digests
+from histokit.datasets.whole_slides.slides import Slides
+from histokit.errors import DataError, UsageError
+from histokit.plugin.testing import check_dataset
+
+#: A slide of 512 × 384 pixels with one rectangle of tissue, whose edges are those of tiles of 64.
+PIXELS = draw(512, 384, (128, 64, 256, 192))
+
+write_scan = {
+    name: (lambda folder, pixels=PIXELS, mpp=0.5, name=name, **how: WRITERS[name](folder / name, pixels, mpp, **how))
+    for name in WRITERS
+}
+
+
+def read(root: Path, **options: object):
+    dataset = Slides.from_options(root, {name: str(value) for name, value in options.items()})
+    return list(dataset.samples()), dataset
+
+
+def cut(box) -> np.ndarray:
+    x, y, width, height = box
+    return PIXELS[y : y + height, x : x + width]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_tiles_of_the_slides_own_resolution(tmp_path: Path, kind: str) -> None:
+    write_scan[kind](tmp_path)
+    samples, dataset = read(tmp_path, size=64, min_tissue=0.95)
+    # Columns 2 to 5 and rows 1 to 3 of the grid are tissue wholly.
+    assert [s.box for s in samples] == [(x, y, 64, 64) for y in (64, 128, 192) for x in (128, 192, 256, 320)]
+    assert samples[0].id == f"{kind}#xywh=128,64,64,64"
+    name = kind.split(".")[0]
+    # A median rounds the corners of the tissue.
+    assert dict(samples[0].metadata) == {"slide": name, "tissue": 0.9961}
+    assert samples[1].metadata["tissue"] == 1
+    assert (samples[0].image, samples[0].mpp, dataset.group, dataset.levels) == ((kind,), 0.5, "slide", ("slide",))
+    assert dataset.warnings == []
+    for sample in samples:
+        np.testing.assert_array_equal(dataset.read(sample), cut(sample.box))
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_tiles_come_from_the_nearest_finer_level(tmp_path: Path, kind: str) -> None:
+    write_scan[kind](tmp_path)
+    half = halved(PIXELS)
+    samples, dataset = read(tmp_path, size=64, mpp=1, min_tissue=0.9)
+    assert [s.box for s in samples] == [(128, 128, 128, 128), (256, 128, 128, 128)]
+    for sample in samples:
+        x, y, width, height = (side // 2 for side in sample.box)
+        np.testing.assert_array_equal(dataset.read(sample), half[y : y + height, x : x + width])
+    # 0.75 µm per pixel: 96 pixels of the first level become 64, and the second level would be too coarse.
+    samples, dataset = read(tmp_path, size=64, mpp=0.75, min_tissue=0.95)
+    assert samples[0].box == (192, 96, 96, 96)
+    tile = dataset.read(samples[0])
+    assert tile.shape == (64, 64, 3)
+    assert np.abs(tile[4:60, 4:60].mean(axis=(0, 1)) - cut(samples[0].box).mean(axis=(0, 1))).max() < 1
+    assert tile.std() > 3, "detail is not lost by reading a level that is too coarse"
+
+
+def test_the_grid_in_fractions_of_pixels(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path, mpp=0.499)
+    samples, _ = read(tmp_path, size=64, overlap=16, tissue="none")
+    # 64 pixels at 0.5 are 64.13 of the slide's; from one tile to the next it is 48.096.
+    assert sorted({s.box[0] for s in samples}) == [0, 48, 96, 144, 192, 240, 289, 337, 385, 433]
+    assert {s.box[2:] for s in samples} == {(64, 64)}
+    assert max(s.box[1] for s in samples) == 289, "tiles lie on the slide wholly"
+    assert all("tissue" not in s.metadata for s in samples)
+
+
+def test_tissue_by_share_and_threshold(tmp_path: Path) -> None:
+    # Pale tissue left: (244 - 220) / 244 = 0.10 of saturation; pink right: about 0.4.
+    pixels = draw(512, 256, (320, 64, 128, 128))
+    pixels[64:192, 64:192] = (244, 220, 235)
+    write_pages(tmp_path / "a.tif", pixels)
+    pale, pink = {(x, y) for x in (64, 128) for y in (64, 128)}, {(x, y) for x in (320, 384) for y in (64, 128)}
+
+    def found(**options: object) -> set[tuple[int, int]]:
+        return {s.box[:2] for s in read(tmp_path, size=64, **options)[0]}
+
+    assert found() == pink, "Otsu's threshold lies between pale and pink"
+    assert found(tissue="fixed") == pale | pink
+    assert found(tissue="fixed", threshold=0.2) == pink
+    assert len(found(tissue="none")) == 32
+    shifted = {s.box[:2]: s.metadata["tissue"] for s in read(tmp_path, size=96, min_tissue=0)[0]}
+    # Of 96 × 96 pixels: 64 × 32 and 64 × 96, but for what the median takes from corners.
+    expected = {(288, 0): 2 / 9, (288, 96): 2 / 3, (384, 0): 2 / 9, (384, 96): 2 / 3}
+    assert shifted == pytest.approx(expected, abs=0.01)
+
+
+def test_pen_and_black_are_no_tissue(tmp_path: Path) -> None:
+    pixels = draw(640, 128, (0, 0, 128, 128))
+    marks = {128: (60, 150, 70), 256: (40, 60, 190), 384: (230, 30, 30), 512: (30, 10, 20)}
+    for x, colour in marks.items():
+        pixels[:, x : x + 128] = colour
+    write_pages(tmp_path / "a.tif", pixels)
+    found = {s.box[0] for s in read(tmp_path, size=128, tissue="fixed")[0]}
+    assert found == {0}
+    assert {s.box[0] for s in read(tmp_path, size=128, tissue="fixed", pen="true")[0]} == {0, 128, 256, 384}
+    assert {s.box[0] for s in read(tmp_path, size=128)[0]} == {0}, "pen does not move Otsu's threshold"
+
+
+def test_blank_small_and_coarse_slides_are_named(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    noise = np.random.default_rng(0).integers(238, 247, (256, 256, 3)).astype(np.uint8)
+    write_pages(tmp_path / "blank.tif", noise)
+    write_pages(tmp_path / "small.tif", PIXELS[:60])
+    write_pages(tmp_path / "coarse.tif", PIXELS, 2.0)
+    samples, dataset = read(tmp_path, size=64)
+    assert {s.metadata["slide"] for s in samples} == {"scan"}
+    blank, coarse, small = dataset.warnings
+    assert blank.startswith("The slide blank.tif gives no tile: no tile is tissue by 50% (at most by 0.")
+    assert coarse == (
+        "The slide coarse.tif gives no tile: it has 2 µm per pixel, coarser than the 0.5 that were asked for"
+    )
+    assert small == "The slide small.tif gives no tile: its 512 × 60 pixels are fewer than those of a tile, 64 × 64"
+    with pytest.raises(DataError, match=r"(?s)No slide .* gives a tile\..* The slide blank\.tif .*tissue=none"):
+        read(tmp_path, size=64, pattern="blank.tif")
+
+
+UNREADABLE = {
+    "stack.ome.tif": (
+        np.zeros((2, 3, 64, 64), np.int8),
+        {"metadata": {"axes": "TZYX"}, "ome": True},
+        "holds pixels with a sign (int8, in planes of T = 2, Z = 3): slides are of 8 bits (uint8)",
+    ),
+    "planes.ome.tif": (
+        np.zeros((4, 64, 64), np.uint8),
+        {"metadata": {"axes": "CYX"}, "ome": True},
+        "is a stack of planes (C = 4): a slide is one plane of RGB or grey",
+    ),
+    "deep.tif": (np.zeros((64, 64, 3), np.uint16), {"photometric": "rgb"}, "holds pixels of another kind (uint16)"),
+    "lab.tif": (np.zeros((64, 64, 3), np.uint8), {"photometric": "cielab"}, "holds colours as CIELAB"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_slides_of_other_pixels_are_named(tmp_path: Path, name: str) -> None:
+    pixels, how, reason = UNREADABLE[name]
+    tifffile.imwrite(tmp_path / name, pixels, **how)
+    write_scan["scan.svs"](tmp_path)
+    samples, dataset = read(tmp_path, size=64)
+    assert {s.image for s in samples} == {("scan.svs",)}
+    (warning,) = dataset.warnings
+    assert warning.startswith(f"The slide {name} gives no tile: {name} {reason}")
+
+
+def test_damaged_slides_are_named(tmp_path: Path) -> None:
+    write_scan["plain.tif"](tmp_path)
+    for suffix in ("svs", "tif"):
+        whole = (write_scan["scan.svs"] if suffix == "svs" else write_scan["vips.tif"])(tmp_path)
+        (tmp_path / f"cut.{suffix}").write_bytes(whole.read_bytes()[:1000])
+        (tmp_path / f"empty.{suffix}").touch()
+        (tmp_path / f"text.{suffix}").write_text("no slide")
+        whole.unlink()
+    samples, dataset = read(tmp_path, size=64)
+    assert {s.image for s in samples} == {("plain.tif",)}
+    named = [warning.split()[2] for warning in dataset.warnings]
+    assert sorted(named) == ["cut.svs", "cut.tif", "empty.svs", "empty.tif", "text.svs", "text.tif"]
+    assert any("empty.svs is empty" in warning for warning in dataset.warnings)
+    assert not any("\n" in warning for warning in dataset.warnings)
+
+
+def test_a_tile_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
+    for kind in ("scan.svs", "plain.tif"):
+        path = write_scan[kind](tmp_path, compression="deflate")
+        with tifffile.TiffFile(path) as file:
+            # The tile of TIFF at column 3, row 2.
+            place = file.pages[0].dataoffsets[2 * 8 + 3]
+        with open(path, "r+b") as file:
+            file.seek(place)
+            file.write(b"\xff" * 40)
+    dataset = Slides(tmp_path, size=64, tissue="none")
+    samples = {(s.image[0], s.box[:2]): s for s in dataset.samples()}
+    for kind in ("scan.svs", "plain.tif"):
+        with pytest.raises(DataError, match=kind):
+            dataset.read(samples[kind, (192, 128)])
+        for box in ((128, 128), (256, 128)):
+            np.testing.assert_array_equal(dataset.read(samples[kind, box]), cut((*box, 64, 64)))
+
+
+def test_a_slide_without_resolution_asks_for_it(tmp_path: Path) -> None:
+    for kind in WRITERS:
+        write_scan[kind](tmp_path, mpp=None)
+    # As programs for photographs write it: 72 dots per inch.
+    tifffile.imwrite(tmp_path / "print.tif", PIXELS, resolution=(72, 72), resolutionunit="INCH", photometric="rgb")
+    with pytest.raises(DataError, match=r"(?s)5 slides do not say the resolution, for example '.*slide_mpp="):
+        read(tmp_path, size=64)
+    samples, _ = read(tmp_path, size=64, slide_mpp=0.25, min_tissue=0.95)
+    assert {s.box[2:] for s in samples} == {(128, 128)}
+    write_scan["scan.svs"](tmp_path)
+    samples, _ = read(tmp_path, size=64, slide_mpp=0.25, min_tissue=0.95)
+    assert {s.image[0]: s.box[2] for s in samples}["scan.svs"] == 64, "what the slide says goes first"
+
+
+def test_resolutions_in_other_units(tmp_path: Path) -> None:
+    write_subifds(tmp_path / "nm.ome.tif", PIXELS, mpp=None)
+    told = '" PhysicalSizeX="500" PhysicalSizeXUnit="nm" PhysicalSizeY="250" PhysicalSizeYUnit="nm"'
+    path = tmp_path / "nm.ome.tif"
+    with tifffile.TiffFile(path) as file:
+        text = file.ome_metadata
+    tifffile.tiffcomment(path, text.replace('" SizeX=', f"{told} SizeX=", 1).encode())
+    tifffile.imwrite(
+        tmp_path / "inch.tif", PIXELS, photometric="rgb", resolution=(50800, 101600), resolutionunit="INCH"
+    )
+    samples, _ = read(tmp_path, size=64, tissue="none")
+    assert {s.image[0]: s.box[2:] for s in samples} == {"nm.ome.tif": (64, 128), "inch.tif": (64, 128)}
+    assert {s.image[0]: s.box[2:] for s in samples}
+
+
+def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_pages(tmp_path / f"{name}.tif", PIXELS, 0.5 if name != "c" else None)
+    table = "slide,label,patient,mpp,age\na,tumour,007,,50\nb.tif,normal,008,1.0,\nc,normal,,0.5,61\nz,tumour,9,,\n"
+    (tmp_path / "labels.csv").write_text(table)
+    samples, dataset = read(tmp_path, size=64, mpp=1, labels="labels.csv", group="patient", min_tissue=0.9)
+    assert dataset.columns == {"slide": str, "patient": str, "age": int, "tissue": float}
+    assert dataset.levels == ("slide", "patient")
+    first = {s.image[0]: s for s in samples}
+    assert {path: (s.label, s.box[2], s.metadata["patient"], s.metadata["age"]) for path, s in first.items()} == {
+        "a.tif": ("tumour", 128, "007", 50),
+        "b.tif": ("normal", 64, "008", None),
+        "c.tif": ("normal", 128, "unknown:c", 61),
+        "d.tif": (None, 128, "unknown:d", None),
+    }
+    told = "\n".join(dataset.warnings)
+    for words in (
+        "The slide b.tif says 0.5 µm per pixel, and the table 1: the table's is taken",
+        "1 slide has no row in the table labels.csv, for example 'd.tif'",
+        "1 row of the table of labels have no image, for example slide='z'",
+        "no patient",
+    ):
+        assert words in told
+    (tmp_path / "labels.csv").write_text(table.replace("1.0", "-1"))
+    with pytest.raises(DataError, match=r"mpp=-1.0 for the slide 'b\.tif'"):
+        read(tmp_path, labels="labels.csv")
+    with pytest.raises(UsageError, match=r"(?s)group='pateint' names no column.*Did you mean"):
+        read(tmp_path, labels="labels.csv", group="pateint")
+
+
+def test_names_and_labels_by_the_pattern(tmp_path: Path) -> None:
+    for path in ("x/tumour/s1.svs", "x/normal/s2.svs", "y/normal/s1.svs"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        write_aperio(tmp_path / path, PIXELS)
+    samples, dataset = read(tmp_path, size=64, pattern="{patient}/{label}/*.svs", group="patient")
+    assert Counter((s.metadata["slide"], s.metadata["patient"], s.label) for s in samples) == {
+        ("x/tumour/s1", "x", "tumour"): 12,
+        ("x/normal/s2", "x", "normal"): 12,
+        ("y/normal/s1", "y", "normal"): 12,
+    }
+    assert dataset.levels == ("slide", "patient")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("mpp", 0), ("size", 0), ("overlap", 224), ("overlap", -1), ("slide_mpp", -0.5), ("threshold", 2)],
+)
+def test_numbers_that_mean_nothing(tmp_path: Path, option: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"The option {option}={value} means nothing"):
+        Slides(tmp_path, **{option: value})
+
+
+def test_contract(tmp_path: Path) -> None:
+    for kind in WRITERS:
+        write_scan[kind](tmp_path)
+    rows = "".join(f"{kind},{label}\n" for kind, label in zip(WRITERS, "abab", strict=True))
+    (tmp_path / "labels.csv").write_text("slide,label\n" + rows)
+    check_dataset(Slides, tmp_path, size=48, mpp=0.6, labels="labels.csv")
+
+
+def test_more_slides_than_stay_open_read_by_threads(tmp_path: Path) -> None:
+    for number in range(10):
+        pixels = PIXELS.copy()
+        pixels[..., 0] += number
+        (write_aperio if number % 2 else write_pages)(tmp_path / f"{number}.{'svs' if number % 2 else 'tif'}", pixels)
+    samples, dataset = read(tmp_path, size=64, min_tissue=0.95)
+    assert len(samples) == 120
+    again = pickle.loads(pickle.dumps(dataset))
+    # Slide after slide in turn, so that each is opened again and again while others are read.
+    order = [samples[12 * (i % 10) + i // 10] for i in range(120)]
+    with ThreadPoolExecutor(8) as pool:
+        for opened in (dataset, again):
+            for sample, pixels in zip(order, pool.map(opened.read, order), strict=True):
+                expected = cut(sample.box).copy()
+                expected[..., 0] += int(sample.metadata["slide"])
+                np.testing.assert_array_equal(pixels, expected)
+    assert len(dataset._opener._open) == 8
+
+
+def test_jpeg_tiles_with_shared_tables(tmp_path: Path) -> None:
+    pytest.importorskip("imagecodecs")
+    write_subifds(tmp_path / "a.tif", PIXELS, compression="jpeg", compressionargs={"level": 95})
+    samples, dataset = read(tmp_path, size=64, min_tissue=0.95)
+    for sample in samples:
+        assert np.abs(dataset.read(sample).astype(int) - cut(sample.box)).mean() < 4
+
+
+def test_grey_inverted_and_absent_tiles(tmp_path: Path) -> None:
+    grey = PIXELS[..., 1].copy()
+    tifffile.imwrite(tmp_path / "a.tif", grey, tile=(64, 64), photometric="miniswhite")
+    samples, dataset = read(tmp_path, size=64, tissue="none", slide_mpp=0.5)
+    sample = next(s for s in samples if s.box[:2] == (128, 64))
+    np.testing.assert_array_equal(dataset.read(sample), np.repeat(255 - cut(sample.box)[..., 1:2], 3, axis=2))
+    with pytest.raises(DataError, match=r"(?s)gives a tile.*a\.tif.*tissue=none"):
+        read(tmp_path, size=64, slide_mpp=0.5)
+
+
+def test_the_digest_of_a_large_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_scan["plain.tif"](tmp_path, levels=1)
+    whole = digests.slide_digest(path)
+    for name, value in {"WHOLE": 1 << 10, "_END": 1 << 10, "_BLOCKS": 4, "_BLOCK": 1 << 10}.items():
+        monkeypatch.setattr(digests, name, value)
+    first = digests.slide_digest(path)
+    assert first != whole
+    assert digests.slide_digest(path) == first
+    data = bytearray(path.read_bytes())
+
+    def changed(place: int) -> bool:
+        other = bytearray(data)
+        other[place] ^= 1
+        path.write_bytes(other)
+        return digests.slide_digest(path) != first
+
+    assert changed(500), "the beginning"
+    assert changed(len(data) - 500), "the end"
+    assert changed((len(data) - 1024) // 3 + 100), "a block inside"
+    assert not changed(len(data) // 2), "between the blocks"
+    path.write_bytes(data + b"\0")
+    assert digests.slide_digest(path) != first, "the length"
+    # Other lengths of tiles, in a file of the same size: the directory of 48 tiles lies between the blocks.
+    packed = write_pages(tmp_path / "packed.tif", PIXELS, levels=1, compression="deflate")
+    before = digests.slide_digest(packed)
+    with tifffile.TiffFile(packed, mode="r+b") as file:
+        counts = file.pages[0].tags["TileByteCounts"]
+        counts.overwrite([counts.value[0] - 1, *counts.value[1:]])
+    assert digests.slide_digest(packed) != before
+
+
+def test_files_beside_a_slide_count(tmp_path: Path) -> None:
+    slide, folder = tmp_path / "a.mrxs", tmp_path / "a"
+    slide.write_bytes(b"x")
+    folder.mkdir()
+    (folder / "Data0000.dat").write_bytes(b"1")
+    before = digests.slide_digest(slide)
+    (folder / "Data0000.dat").write_bytes(b"2")
+    assert digests.slide_digest(slide) != before
+
+
+def test_a_slide_that_only_looks_changed_is_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_scan["plain.tif"](tmp_path)
+    dataset = Slides(tmp_path)
+    first = dataset.file_digest(path)
+    monkeypatch.setattr("histokit.datasets.whole_slides.slides.slide_digest", lambda _: b"anew")
+    assert dataset.file_digest(path) == first
+    os.utime(path, ns=(1, 1))
+    assert dataset.file_digest(path) == b"anew"
+
+
+@pytest.mark.real_data
+def test_real_slides(real_data: Path) -> None:
+    samples, dataset = read(real_data / "data" / "slides")
+    (warning,) = dataset.warnings
+    assert "4D-series.ome.tiff holds pixels with a sign (int8, in planes of T = 7, Z = 5)" in warning
+    assert 35 <= len(samples) <= 50
+    assert {s.box[2:] for s in samples} == {(224, 224)}, "0.499 µm per pixel"
+    import openslide
+
+    with openslide.OpenSlide(real_data / "data" / "slides" / "CMU-1-Small-Region.svs") as slide:
+        for sample in samples[::10]:
+            expected = np.asarray(slide.read_region(sample.box[:2], 0, (224, 224)))[..., :3]
+            np.testing.assert_array_equal(dataset.read(sample), expected)
+
+
+def test_from_slides_to_scores(tmp_path: Path) -> None:
+    root = tmp_path / "slides"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    rows = ["slide,label,patient"]
+    for number in range(6):
+        label = "ab"[number % 2]
+        pixels = draw(256, 256, (0, 0, 192, 192), colour=(205, 120, 170) if label == "a" else (150, 100, 190))
+        pixels = (pixels.astype(int) + rng.integers(-6, 6, (*pixels.shape[:2], 1))).clip(0, 255).astype(np.uint8)
+        (write_aperio if number % 3 else write_subifds)(root / f"s{number}{'.svs' if number % 3 else '.tif'}", pixels)
+        rows.append(f"s{number},{label},p{number // 2 * 2 + number % 2}")
+    (root / "labels.csv").write_text("\n".join(rows))
+    (root / "broken.svs").write_text("no slide")
+    store = tmp_path / "store"
+    options = {"labels": "labels.csv", "group": "patient", "size": "64", "min_tissue": "0.9"}
+    record = histokit.ingest(store, "slides", root, name="wsi", options=options)
+    assert (record.count, record.group, record.levels) == (6 * 9, "patient", ("slide", "patient"))
+    assert any("broken.svs" in warning for warning in record.warnings)
+    done = histokit.extract(store, "wsi", ["texture"], workers=2)
+    assert not done.problems
+    (run,) = histokit.train(store, "wsi", "texture/stain", "knn", split="cv", grid={"k": [1]})
+    (found,) = histokit.evaluate(store, run.id, by=["slide:mean"])
+    assert found.metrics["accuracy"] == 1
+    assert found.by["slide:mean"]["units"] == 6
