@@ -159,6 +159,14 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array([None if v is None else str(v) for v in column.to_pylist()], pa.string())])
 
 
+def times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return points in time as pandas writes them: days alone, or without empty fractions of seconds."""
+    texts: Any = pc.replace_substring_regex(pc.cast(column, pa.string()), r"(\.[0-9]*?)0+(Z?)$", r"\1\2")
+    texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
+    days = pc.all(pc.match_substring_regex(texts, r" 00:00:00$"), skip_nulls=True).as_py()
+    return pc.replace_substring(texts, " 00:00:00", "") if days else texts
+
+
 def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     """Return the first cell that is no number of a column of texts most of which are numbers.
 

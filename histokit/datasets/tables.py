@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import compute as pc
 
 from histokit.datasets import cells
 from histokit.datasets.csv_file import read_csv
+from histokit.datasets.parquet_file import read_parquet
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
@@ -65,7 +65,7 @@ def read_cells(
         If the file is absent, no file, cannot be read or has two columns of one name.
     """
     require_file(path, "table", next="Give its path, whole or relative to the root.")
-    table = _read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
+    table = read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
     names = tidy_names(table.column_names, path)
     try:
         columns = [convert(name, column) for name, column in zip(names, table.columns, strict=True)]
@@ -113,7 +113,7 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_floating(kind):
         return cells.whole(pc.cast(column, pa.float64()))
     if pa.types.is_timestamp(kind):
-        return _times(column)
+        return cells.times(column)
     return cells.tidy(pc.cast(column, pa.string()))
 
 
@@ -130,7 +130,11 @@ def is_index(name: str) -> bool:
 
 
 def read_table(
-    path: Path, texts: Collection[str] = (), keys: Collection[str] = (), only: Collection[str] | None = None
+    path: Path,
+    texts: Collection[str] = (),
+    keys: Collection[str] = (),
+    only: Collection[str] | None = None,
+    found: pa.Table | None = None,
 ) -> TidyTable:
     """Read the columns that describe samples, under the names that the store takes.
 
@@ -144,17 +148,20 @@ def read_table(
         Columns that are text as it is written, such as ids and paths.
     only : collection of str, optional
         The columns that are of interest; all where not given.
+    found : pyarrow.Table, optional
+        What `plain` made of columns that know their types, where they were read otherwise.
 
     Raises
     ------
     DataError
         If the file cannot be read, two columns have one name, or a column of numbers holds a cell that is none.
     """
-    found = read_cells(path)
+    typed = found is not None or path.suffix.lower() in PARQUET
+    found = read_cells(path) if found is None else found
     notes: list[str] = []
     columns: dict[str, pa.ChunkedArray] = {}
     for original, column in zip(found.column_names, found.columns, strict=True):
-        name = stored_name(original) if original else ""
+        name = original and stored_name(original)
         if only is not None and name not in only:
             continue
         if is_index(original) and name not in {*texts, *keys}:
@@ -165,7 +172,7 @@ def read_table(
             _require_new(name, original, columns, path)
             if name != original:
                 notes.append(renamed(original, name))
-            columns[name] = _converted(column, name, path, texts, keys, notes)
+            columns[name] = _converted(column, name, path, typed, texts, keys, notes)
     names = [stored_name(name) for name in found.column_names if name]
     return TidyTable(pa.table(columns) if columns else found.select([]), names, notes)
 
@@ -179,11 +186,17 @@ def _require_new(name: str, original: str, columns: Collection[str], path: Path)
 
 
 def _converted(
-    column: pa.ChunkedArray, name: str, path: Path, texts: Collection[str], keys: Collection[str], notes: list[str]
+    column: pa.ChunkedArray,
+    name: str,
+    path: Path,
+    typed: bool,
+    texts: Collection[str],
+    keys: Collection[str],
+    notes: list[str],
 ) -> pa.ChunkedArray:
     if name in keys:
         return cells.as_text(column)
-    if path.suffix.lower() in PARQUET:
+    if typed:
         return cells.as_text(column) if name in texts else finite(column, name, path)
     if name in texts:
         return cells.as_text(cells.typed(column))
@@ -299,21 +312,3 @@ def python_types(table: pa.Table) -> dict[str, type]:
     """Return the Python type of each column of a table read by `read_table`."""
     types = {pa.bool_(): bool, pa.int64(): int, pa.float64(): float}
     return {column.name: types.get(column.type, str) for column in table.schema}
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    from pyarrow import parquet
-
-    try:
-        return parquet.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"The table {str(path)!r} cannot be read: {reason}", next="Give a Parquet file.") from error
-
-
-def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return points in time as pandas writes them: days alone, or without empty fractions of seconds."""
-    texts: Any = pc.replace_substring_regex(pc.cast(column, pa.string()), r"(\.[0-9]*?)0+(Z?)$", r"\1\2")
-    texts = pc.replace_substring_regex(texts, r"\.(Z?)$", r"\1")
-    days = pc.all(pc.match_substring_regex(texts, r" 00:00:00$"), skip_nulls=True).as_py()
-    return pc.replace_substring(texts, " 00:00:00", "") if days else texts

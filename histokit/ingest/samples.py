@@ -70,10 +70,17 @@ class SampleTable:
 
     def _content(self, name: str, sample: Sample) -> bytes | None:
         files = [digest for path in sample.image if (digest := self.digests.digest(path)) is not None]
-        if len(files) == len(sample.image):
-            return content_digest(files, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)
-        states = map(self.digests, sample.image)
-        reason = next(state.reason for state in states if state.digest is None)
+        if len(files) < len(sample.image):
+            states = map(self.digests, sample.image)
+            reason = next(state.reason for state in states if state.digest is None)
+        else:
+            try:
+                part = self.guarded.part_digest(sample)
+            except DataError as error:
+                reason = error.message
+            else:
+                pieces = files if part is None else [part]
+                return content_digest(pieces, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)
         problem = {"dataset": name, "id": sample.id, "content": None, "stage": "ingest", "reason": reason}
         self.problems.append(problem)
         return None

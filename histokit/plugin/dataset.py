@@ -272,3 +272,16 @@ class Dataset:
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of a file's content; to be overridden for containers too large to be read whole."""
         return digest_file(path)
+
+    def part_digest(self, sample: Sample) -> bytes | None:
+        """Return a 16-byte digest of what a sample's part holds, which then stands for its files; none for whole files.
+
+        By it, a change of one member of a container leaves the features of the others valid. `file_digest` still has to
+        tell whether the container is the one that was ingested.
+
+        Raises
+        ------
+        DataError
+            If the part cannot be read; the sample is put aside.
+        """
+        return None

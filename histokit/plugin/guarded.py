@@ -180,6 +180,25 @@ class Guarded:
             raise self.caller.wrong("file_digest()", f"{shown(digest)} in place of {DIGEST_BYTES} bytes", str(path))
         return digest
 
+    def part_digest(self, sample: Sample) -> bytes | None:
+        """Return what `Dataset.part_digest` returns.
+
+        Raises
+        ------
+        DataError
+            If the part cannot be read.
+        PluginError
+            If it is neither none nor of 16 bytes.
+        """
+        if type(self.dataset).part_digest is Dataset.part_digest:
+            return None
+        about = f"the sample {sample.id!r}"
+        with self.caller.call("part_digest()", about):
+            digest = self.dataset.part_digest(sample)
+        if digest is not None and (not issubclass(type(digest), bytes) or len(digest) != DIGEST_BYTES):
+            raise self.caller.wrong("part_digest()", f"{shown(digest)} in place of {DIGEST_BYTES} bytes", about)
+        return digest
+
     def read(self, sample: Sample) -> Any:
         """Return what `Dataset.read` returns."""
         with self.caller.call("read()", f"the sample {sample.id!r}"):

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from histokit.datasets import DATASETS
+from histokit.datasets.arrays import Arrays
 from histokit.datasets.folder import Folder
 from histokit.datasets.synthetic import Synthetic
 from histokit.datasets.table import Table
@@ -14,7 +15,8 @@ from histokit.plugin.manager import registry
 
 
 @pytest.mark.parametrize(
-    ("name", "cls"), [("folder", Folder), ("table", Table), ("slides", Slides), ("synthetic", Synthetic)]
+    ("name", "cls"),
+    [("folder", Folder), ("table", Table), ("arrays", Arrays), ("slides", Slides), ("synthetic", Synthetic)],
 )
 def test_built_in_plugins_are_found_by_name(name, cls):
     assert registry().dataset(name) is cls

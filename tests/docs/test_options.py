@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from histokit.datasets.arrays import Arrays
 from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
 from histokit.datasets.whole_slides.slides import Slides
@@ -25,6 +26,11 @@ FOUND = {
     ("table", "mpp"): "`mpp`, if there",
     ("table", "columns"): "all others",
     ("table", "classes"): "those found",
+    ("arrays", "files"): "all",
+    ("arrays", "images"): "found by name",
+    ("arrays", "labels"): "found by name",
+    ("arrays", "classes"): "those found",
+    ("arrays", "positive"): "the last",
     ("table", "positive"): "the last",
     ("slides", "levels"): "slide, group",
     ("slides", "classes"): "those found",
@@ -32,7 +38,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("plugin", [Folder, Table, Slides], ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("plugin", [Folder, Table, Arrays, Slides], ids=lambda plugin: plugin.name)
 def test_names_and_defaults(plugin: type[Dataset]) -> None:
     found = re.search(rf"<!-- options {plugin.name} -->\n(.*?)<!-- options -->", README, re.DOTALL)
     assert found is not None

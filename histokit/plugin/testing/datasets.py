@@ -32,6 +32,7 @@ CLAUSES: tuple[Callable[[Examined], None], ...] = (
     pixel_clauses.pixels_repeat,
     pixel_clauses.other_processes_read_the_same,
     pixel_clauses.pixel_key_repeats,
+    pixel_clauses.part_digest_repeats,
     pixel_clauses.pixel_key_moves,
     split_clauses.split_rows,
     split_clauses.splits_have_train_and_test,

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import numpy as np
 
 from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.options import announced_options
 from histokit.plugin.testing.another_process import digest_of, read_elsewhere
 from histokit.plugin.testing.checks import require
@@ -57,6 +58,18 @@ def pixel_key_repeats(examined: Examined) -> None:
         if not sample.image:
             twin = keys.setdefault((key, sample.part, sample.box), sample.id)
             require(twin == sample.id, f"{twin!r} and {sample.id!r} have no file and the same part, box and pixel_key")
+
+
+def part_digest_repeats(examined: Examined) -> None:
+    """`part_digest` returns the same 16 bytes again, from another instance, or none for files that are read whole."""
+    other = examined.make()
+    for sample in reversed(examined.looked_at):
+        digest = examined.dataset.part_digest(sample)
+        if digest is None:
+            continue
+        good = isinstance(digest, bytes) and len(digest) == DIGEST_BYTES
+        require(good, f"part_digest({sample.id!r}) returns {digest!r}, which is not {DIGEST_BYTES} bytes")
+        require(digest == other.part_digest(sample), f"part_digest({sample.id!r}) differs between two instances")
 
 
 def pixel_key_moves(examined: Examined) -> None:

@@ -162,6 +162,11 @@ class RandomKey(Sound):
         return np.random.default_rng().bytes(8)
 
 
+class RandomPart(Sound):
+    def part_digest(self, sample):
+        return np.random.default_rng().bytes(16)
+
+
 class FixedKey(Sound):
     """Forgets the option that alters pixels."""
 
@@ -230,6 +235,8 @@ BROKEN = [
     ("pixel key repeats", RandomKey, "differs between"),
     ("pixel key repeats", attributes(pixel_key=lambda self, sample: "x"), "str instead of bytes"),
     ("pixel key repeats", Drawn, "'a' and 'b' have no file"),
+    ("part digest repeats", attributes(part_digest=lambda self, sample: b"x"), "which is not 16 bytes"),
+    ("part digest repeats", RandomPart, "differs between two instances"),
     ("pixel key moves", FixedKey, "'gain' changes the pixels"),
     ("pixel key moves", attributes(pixel_options=("gian",)), "'gian'"),
     ("split rows", splitting(*GROUPED, (0, 0, "z", "train")), "'z'"),

@@ -1,0 +1,258 @@
+"""Images in files that hold many of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from histokit.datasets.containers.container import Container, ContainerOptions, Entry, Values, merged_columns
+from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
+from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.tables import stored_name
+from histokit.datasets.walk import Tally, absence
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.files import suffix_of
+from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
+from histokit.plugin.digests import digest_bytes
+from histokit.plugin.images import Pixels, check_bits
+
+#: The column that says which part of the dataset's own split an image is in.
+_SPLIT = "split"
+
+
+class Arrays(Dataset):
+    """Images in files that hold many of them: arrays, tables of encoded images, archives.
+
+    Each image is a sample of its own, read from the file when it is needed; a change of one of them leaves the
+    features of the others valid.
+
+    Parameters
+    ----------
+    root : path
+        A file, or a folder that holds some.
+    files : tuple of str
+        Which files of the folder, by name or as ``train-*``; all where not given.
+    images : tuple of str
+        Names of the arrays of images; those that their names tell where not given.
+    labels : tuple of str
+        Names of the arrays of labels, or a ``.npy``, CSV or Parquet file with one row for each image, in whose name
+        ``{name}`` stands for that of the file of images; ``none`` for images without labels. What stands beside images
+        where not given.
+    label_column : str, optional
+        The column of a table that holds the label, ``label`` where not given; or the number of one of several in an
+        array.
+    names : tuple of str
+        Of the classes, where labels are their numbers from 0.
+    values : {"0-1", "0-255"}, optional
+        What black and white are in arrays that are neither uint8 nor uint16.
+    channels_first : bool
+        Whether channels come before height and width.
+    group, text, levels, classes, positive, metric, mpp, bits, split
+        As of `histokit.datasets.folder.Folder`.
+
+    Raises
+    ------
+    UsageError
+        If options contradict each other.
+    """
+
+    name = "arrays"
+    pixel_options: Sequence[str] | None = ("values", "channels_first")
+
+    def __init__(
+        self,
+        root: str | Path,
+        files: tuple[str, ...] = (),
+        images: tuple[str, ...] = (),
+        labels: tuple[str, ...] = (),
+        label_column: str | None = None,
+        names: tuple[str, ...] = (),
+        group: str | None = None,
+        split: str | None = None,
+        values: Values | None = None,
+        channels_first: bool = False,
+        levels: tuple[str, ...] = (),
+        classes: tuple[str, ...] = (),
+        positive: str | None = None,
+        metric: str = "accuracy",
+        mpp: float | None = None,
+        text: tuple[str, ...] = (),
+        bits: int | None = None,
+    ):
+        super().__init__(root)
+        if kind_of(self.root):
+            # The folder is the root, so that the file's name is part of what samples are called.
+            self.root, files = self.root.parent, (self.root.name,)
+            self.options["files"] = files
+        self.files, self.bits = tuple(files), check_bits(bits)
+        if bits is not None and values is not None:
+            raise UsageError(
+                f"The options bits={bits} and values={values} say different things of what white is.",
+                next="Give bits for arrays of uint16, values for others.",
+            )
+        self.group_option, self.split_column = group and stored_name(group), split and stored_name(split)
+        self.levels, self.metric, self.mpp = tuple(map(stored_name, levels)), metric, mpp
+        self.given_classes, self.positive = tuple(classes) or None, positive
+        self.classes = self.given_classes
+        texts = {*map(stored_name, (*text, *levels)), *filter(None, (self.group_option, self.split_column))}
+        self._reading = ContainerOptions(
+            images=tuple(images),
+            labels=tuple(labels),
+            label_column=label_column,
+            names=tuple(names),
+            texts=frozenset(texts),
+            values=values,
+            channels_first=channels_first,
+            bits=bits,
+        )
+
+    @cached_property
+    def _open(self) -> OpenContainers:
+        return OpenContainers()
+
+    def _container(self, path: str) -> Container:
+        return self._open.get(self.root, path, self._reading)
+
+    @cached_property
+    def _paths(self) -> Sequence[str]:
+        if not self.root.is_dir():
+            suffix = suffix_of(str(self.root))
+            hint = f"Give a file of {', '.join(KINDS)}, or a folder that holds some."
+            if self.root.is_file():
+                unpack = "Unpack it first. " if suffix in PACKED else ""
+                raise DataError(f"The file {str(self.root)!r} is none that holds images.", next=unpack + hint)
+            raise DataError(f"The file or folder {str(self.root)!r} {absence(self.root)}.", next=hint)
+        return list(containers_in(self.root, self.files, self._reading.labels))
+
+    def _containers(self) -> Iterator[Container]:
+        return map(self._container, self._paths)
+
+    @cached_property
+    def columns(self) -> Mapping[str, type]:  # type: ignore[override]
+        """What stands beside images, in all files."""
+        columns = merged_columns(self._containers())
+        named = {"group": [self.group_option], "split": [self.split_column], "levels": self.levels}
+        for option, names in named.items():
+            for name in filter(None, names):
+                if name not in columns:
+                    raise UsageError(
+                        f"The option {option}={name!r} names no column: there are {', '.join(columns) or 'none'}.",
+                        next=did_you_mean(name, columns).strip() or "Name what stands beside the images, or nothing.",
+                    )
+        return columns
+
+    @cached_property
+    def group(self) -> str | None:  # type: ignore[override]
+        """The column that no fold may cut through: the one that was named, or that all files tell of themselves."""
+        told = {container.group for container in self._containers()}
+        return self.group_option or (told.pop() if len(told) == 1 else None)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the images, file by file.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read, or does not hold what it should.
+        UsageError
+            If an option names what is not there.
+        """
+        self.warnings.clear()
+        groups, unlabelled = Groups(self.group), Tally()
+        labels: dict[str, None] = {}
+        for sample, _ in self._rows(groups):
+            if sample.label is None:
+                unlabelled.add(sample.id)
+            else:
+                labels[sample.label] = None
+            yield sample
+        require_labels(set(labels), self.positive, self.given_classes)
+        self.classes = self.given_classes or self._ordered(list(labels)) or None
+        for container in self._containers():
+            self.warnings.extend(note for note in container.warnings if note not in self.warnings)
+        if unlabelled and labels:
+            self.warnings.append(f"{unlabelled.count} images have no label, for example {unlabelled}")
+        self.warnings.extend(groups.remarks())
+
+    def _ordered(self, labels: list[str]) -> tuple[str, ...]:
+        """Return classes in the order of their names, where these are numbered, or of their numbers."""
+        names = {name: place for place, name in enumerate(self._reading.names)}
+        if all(label.isdecimal() for label in labels):
+            return tuple(sorted(labels, key=int))
+        return tuple(sorted(labels, key=lambda label: (names.get(label, len(names)), label)))
+
+    def _rows(self, groups: Groups) -> Iterator[tuple[Sample, Role | None]]:
+        empty = dict.fromkeys(self.columns)
+        for path in self._paths:
+            container = self._container(path)
+            for entry in container.entries():
+                sample_id = f"{path}/{entry.part}"
+                metadata = {**empty, **entry.metadata}
+                groups.complete(sample_id, metadata)
+                images = (path,) if entry.files is None else entry.files
+                sample = Sample(sample_id, images, entry.part, label=entry.label, mpp=self.mpp, metadata=metadata)
+                yield sample, self._role(sample, entry)
+
+    def _role(self, sample: Sample, entry: Entry) -> Role | None:
+        column = self.split_column or (_SPLIT if _SPLIT in self.columns else None)
+        word = None if column is None else sample.metadata[column]
+        if word is None:
+            return entry.role if column is None else None
+        role = role_of(str(word))
+        if role is None and self.split_column:
+            raise DataError(
+                f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
+                next="Write train, val or test, or nothing for an image outside the split.",
+            )
+        return role
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return the split ``arrays``, where names of files or arrays, or a column, say train and test.
+
+        Raises
+        ------
+        DataError
+            If the column that was named holds other words.
+        """
+        told = list(self.warnings)
+        known = [(sample, role) for sample, role in self._rows(Groups(self.group)) if role is not None]
+        self.warnings[:] = told
+        met = {role for _, role in known}
+        if {"train", "test"} <= met:
+            return {self.name: own_split(known, self.group)}
+        if len(met) > 1 or (met and self.split_column):
+            self.warnings.append(
+                f"Names say {' and '.join(sorted(met))}, but a split needs train and test: the data bring none"
+            )
+        return {}
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return an image as (H, W, 3): uint8, or uint16 where arrays are.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        return self._opened(sample).pixels(str(sample.part))
+
+    def _opened(self, sample: Sample) -> Container:
+        path = sample.id[: -len(str(sample.part)) - 1]
+        try:
+            return self._container(path)
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}", next="Put it back, or ingest again.") from error
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return a digest of all images of a file; that of its bytes for a piece of one."""
+        if not kind_of(path):
+            return super().file_digest(path)
+        name = os.path.relpath(path, self.root)
+        return digest_bytes(self._container(name).look_at_all())
+
+    def part_digest(self, sample: Sample) -> bytes:
+        """Return a digest of what the file holds of an image."""
+        return self._opened(sample).known_digest(str(sample.part))

@@ -1,0 +1,1 @@
+"""Files that hold many images: arrays, tables of encoded images, archives."""

@@ -1,0 +1,285 @@
+"""What a file of many images is to the dataset that reads it."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.own_splits import role_of
+from histokit.datasets.patterns import PathPattern
+from histokit.errors import DataError, HistokitError
+from histokit.plugin.dataset import Role
+from histokit.plugin.digests import DIGEST_BYTES
+from histokit.plugin.images import Pixels
+
+T = TypeVar("T")
+
+#: What is kept of arrays and tables that were read last, for images come one after the other.
+RECENT_BYTES = 256 << 20
+
+#: Bytes of images that are read at once where a file does not say how many belong together.
+BLOCK_BYTES = 1 << 18
+
+#: In place of an option's value where images are meant to have no labels.
+NO_LABELS = ("none",)
+
+#: Numbers as which arrays other than uint8 and uint16 may hold what is between black and white.
+Values = Literal["0-1", "0-255"]
+
+
+@dataclass(frozen=True)
+class ContainerOptions:
+    """What the options of the plugin say of the files.
+
+    Parameters
+    ----------
+    images, labels : tuple of str
+        Names of arrays, columns or suffixes of members; for labels, of files as well.
+    label_column : str, optional
+        Of a table of labels, or the number of one of an array.
+    names : tuple of str
+        Of the classes that labels give the number of, from 0.
+    pattern : PathPattern, optional
+        Of the names of members.
+    on : str, optional
+        The field of the pattern that is a column of the table of labels.
+    texts : frozenset of str
+        Columns that are text whatever they look like.
+    values : {"0-1", "0-255"}, optional
+    channels_first : bool
+    bits : int, optional
+    """
+
+    images: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    label_column: str | None = None
+    names: tuple[str, ...] = ()
+    pattern: PathPattern | None = None
+    on: str | None = None
+    texts: frozenset[str] = frozenset()
+    values: Values | None = None
+    channels_first: bool = False
+    bits: int | None = None
+
+
+class Entry(NamedTuple):
+    """One image of a container."""
+
+    part: str
+    label: str | None
+    #: What the container, or its name, says of the split.
+    role: Role | None
+    metadata: Mapping[str, Any]
+    #: Other files than the container, relative to the root, in which its pixels lie.
+    files: tuple[str, ...] | None = None
+
+
+class RecentBlocks:
+    """The blocks that were read last, for the threads of one process; the oldest go first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._blocks: OrderedDict[Any, Any] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, key: Any, load: Callable[[], T]) -> T:
+        """Return the block of a key, by loading it where it is not there; one thread at a time."""
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+            block = load()
+            self._blocks[key] = block
+            self._bytes += getattr(block, "nbytes", 0)
+            while self._bytes > RECENT_BYTES and len(self._blocks) > 1:
+                _, oldest = self._blocks.popitem(last=False)
+                self._bytes -= getattr(oldest, "nbytes", 0)
+            return block
+
+
+class Container(ABC):
+    """A file of many images, or a folder that is one.
+
+    Parameters
+    ----------
+    root : Path
+    path : str
+        Relative to the root.
+    options : ContainerOptions
+    """
+
+    def __init__(self, root: Path, path: str, options: ContainerOptions):
+        self.root, self.path, self.options = root, path, options
+        self.file = root / path
+        self.blocks = RecentBlocks()
+        self.warnings: list[str] = []
+        self._digests: bytes | None = None
+
+    @property
+    def role(self) -> Role | None:
+        """What its name says of the split."""
+        return role_in(str(PurePosixPath(self.path).with_suffix("")))
+
+    @property
+    def group(self) -> str | None:
+        """The column that the format itself says belongs together."""
+        return None
+
+    @abstractmethod
+    def columns(self) -> Mapping[str, type]:
+        """Return the metadata that its images have."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Yield its images in order."""
+
+    @abstractmethod
+    def position(self, part: str) -> int:
+        """Return the place of a part in the order of `part_digests`."""
+
+    @abstractmethod
+    def part_digests(self) -> Iterator[bytes]:
+        """Yield a digest of each image, in one pass; nothing for one that is damaged."""
+
+    @abstractmethod
+    def part_digest(self, part: str) -> bytes:
+        """Return the digest of one image.
+
+        Raises
+        ------
+        DataError
+            If it is damaged.
+        """
+
+    @abstractmethod
+    def pixels(self, part: str) -> Pixels:
+        """Return an image as (H, W, C)."""
+
+    def look_at_all(self) -> bytes:
+        """Read all images, once, and keep their digests; return those in a row."""
+        if self._digests is None:
+            found = bytearray()
+            for digest in self.part_digests():
+                found += digest.ljust(DIGEST_BYTES, b"\0")
+            self._digests = bytes(found)
+        return self._digests
+
+    def known_digest(self, part: str) -> bytes:
+        """Return what `part_digest` does, without reading what `look_at_all` has read."""
+        if self._digests is not None:
+            place = self.position(part) * DIGEST_BYTES
+            digest = self._digests[place : place + DIGEST_BYTES]
+            if any(digest):
+                return digest
+        return self.part_digest(part)
+
+
+def role_in(name: str) -> Role | None:
+    """Return what one of the words of a name says of the split; none where they say several things, or nothing."""
+    roles = {role for word in words(name) if (role := role_of(word)) is not None}
+    return roles.pop() if len(roles) == 1 else None
+
+
+def words(name: str) -> list[str]:
+    """Return the words of a name, which anything but letters and digits separates."""
+    return "".join(letter if letter.isalnum() else " " for letter in name).split()
+
+
+@contextmanager
+def readable(file: Path, what: str) -> Iterator[None]:
+    """Tell what a library raises while it reads a file as an error of the data.
+
+    Parameters
+    ----------
+    file : Path
+    what : str
+        That the file should be, such as ``NumPy archive``.
+    """
+    try:
+        yield
+    except (HistokitError, MemoryError):
+        raise
+    except Exception as error:  # Libraries raise whatever they stumble upon in a damaged file.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"The file {str(file)!r} cannot be read as a {what}: {reason}", next="Fetch the file again, whole."
+        ) from error
+
+
+def number_of(part: str, count: int, file: Path) -> int:
+    """Return the number that a part ends in.
+
+    Raises
+    ------
+    DataError
+        If the file holds fewer images now.
+    """
+    number = int(part.rpartition("/")[2])
+    if not 0 <= number < count:
+        raise DataError(
+            f"The file {str(file)!r} holds {count} images where {part!r} is asked for.", next="Ingest it again."
+        )
+    return number
+
+
+def merged_columns(containers: Iterable[Container]) -> dict[str, type]:
+    """Return the columns of all containers; whole numbers in one and fractions in another are numbers.
+
+    Raises
+    ------
+    DataError
+        If a column is of other types in one file than in another.
+    """
+    found: dict[str, tuple[type, str]] = {}
+    for container in containers:
+        for name, kind in container.columns().items():
+            known, where = found.setdefault(name, (kind, container.path))
+            if known is not kind and {known, kind} != {int, float}:
+                raise DataError(
+                    f"The column {name!r} is {known.__name__} in {where!r} and {kind.__name__} in {container.path!r}.",
+                    next=f"Add -o text={name} where it is meant as text, or ingest the files one by one.",
+                )
+            if known is not kind:
+                found[name] = float, where
+    return {name: kind for name, (kind, _) in found.items()}
+
+
+def label_text(value: Any, names: Sequence[str], where: str) -> str | None:
+    """Return the label that a value stands for; none where it is missing, or -1 where numbers have names.
+
+    Raises
+    ------
+    DataError
+        If it is no whole number, or one that has no name.
+    """
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        value = tidy_text(value)
+    if value is None or value == "" or value != value:
+        return None
+    if isinstance(value, (bool, np.bool_)) and not names:
+        return str(bool(value))
+    if isinstance(value, (float, np.floating)) and not float(value).is_integer():
+        raise DataError(f"{where} has the label {value}, which is no class.", next="Give whole numbers or names.")
+    if not isinstance(value, str) or (names and value not in names and value.lstrip("-").isdigit()):
+        value = int(value)
+    if not names or isinstance(value, str):
+        return str(value)
+    if value == -1:
+        return None
+    if not 0 <= value < len(names):
+        raise DataError(
+            f"{where} has the label {value}, but there are {len(names)} names: {', '.join(names)}.",
+            next="Name all classes, from that of number 0 on.",
+        )
+    return names[value]

@@ -1,0 +1,133 @@
+"""Which files are containers, and what opens them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from histokit.datasets.containers.container import Container, ContainerOptions
+from histokit.datasets.containers.hdf5 import open_hdf5
+from histokit.datasets.containers.numpy_files import open_npy, open_npz
+from histokit.datasets.containers.stack_container import StackContainer
+from histokit.datasets.containers.stack_names import is_of_labels, partners
+from histokit.datasets.containers.zarr_folder import is_zarr, open_zarr
+from histokit.datasets.walk import as_text
+from histokit.errors import DataError
+from histokit.files import suffix_of
+
+#: How a kind of container is opened.
+KINDS: Mapping[str, Callable[[Path, str, ContainerOptions], Container]] = {
+    ".npz": partial(StackContainer, open_npz),
+    ".npy": partial(StackContainer, open_npy),
+    ".h5": partial(StackContainer, open_hdf5),
+    ".hdf5": partial(StackContainer, open_hdf5),
+    ".zarr": partial(StackContainer, open_zarr),
+}
+
+#: What is compressed as a whole, so that no part can be read by itself.
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".tgz", ".7z", ".rar")
+
+_OPEN = 8
+
+
+class OpenContainers:
+    """The containers that were opened last; each process opens its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[tuple[str, int, int], Container] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type[OpenContainers], tuple[()]]:
+        return OpenContainers, ()
+
+    def get(self, root: Path, path: str, options: ContainerOptions) -> Container:
+        """Return a container, opened unless it was already and has not changed since."""
+        status = os.stat(root / path)
+        key = (path, status.st_size, status.st_mtime_ns)
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = KINDS[kind_of(root / path)](root, path, options)
+                if len(self._opened) > _OPEN:
+                    self._opened.popitem(last=False)
+            self._opened.move_to_end(key)
+            return self._opened[key]
+
+
+def kind_of(file: str | os.PathLike[str]) -> str:
+    """Return the suffix under which a file, or a folder that is one, stands in `KINDS`; nothing for others."""
+    if os.path.isdir(file):
+        return ".zarr" if is_zarr(file) else ""
+    suffix = suffix_of(os.fspath(file))
+    return suffix if suffix in KINDS and suffix != ".zarr" else ""
+
+
+def containers_in(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[str]:
+    """Yield the paths of containers in a folder, relative to it and in order, but those that hold labels.
+
+    Parameters
+    ----------
+    root : Path
+    files : tuple of str
+        Patterns of those that are meant; all where there are none.
+    labels : tuple of str
+        Those that an option names as files of labels.
+
+    Raises
+    ------
+    DataError
+        If there is none, or a pattern fits none.
+    """
+    every = list(_walk(root, ""))
+    met = set()
+    named = {text.replace("{name}", "*") for text in labels}
+    for path in every:
+        fitting = [text for text in files if path == text or fnmatchcase(path, text)]
+        met.update(fitting)
+        if fitting or not (files or _holds_labels(path, every) or any(fnmatchcase(path, text) for text in named)):
+            yield path
+    for text in files:
+        if text not in met:
+            listed = ", ".join(every[:8]) or "none"
+            raise DataError(f"There is no file {text!r} in {str(root)!r}.", next=f"There are: {listed}.")
+    if not every:
+        raise _nothing(root)
+
+
+def _holds_labels(path: str, every: list[str]) -> bool:
+    """Whether a file holds the labels of another one, by its name."""
+    place = Path(path)
+    if not is_of_labels(place.stem):
+        return False
+    others = (Path(other) for other in every if other != path)
+    return any(
+        place.stem in partners(other.stem)
+        for other in others
+        if (other.parent, other.suffix) == (place.parent, place.suffix)
+    )
+
+
+def _walk(root: Path, prefix: str) -> Iterator[str]:
+    with os.scandir(root / prefix) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        path = prefix + as_text(entry.name)
+        if entry.name.startswith("."):
+            continue
+        if kind_of(entry.path):
+            yield path
+        elif entry.is_dir():
+            yield from _walk(root, f"{path}/")
+
+
+def _nothing(root: Path) -> DataError:
+    packed = next((name for name in sorted(os.listdir(root)) if suffix_of(name) in PACKED), None)
+    kinds = ", ".join(KINDS)
+    return DataError(
+        f"The folder {str(root)!r} holds no file of {kinds}.",
+        next=f"Unpack {packed} first." if packed else "Give such a file, or a folder that holds some.",
+    )

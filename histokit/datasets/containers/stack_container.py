@@ -1,0 +1,218 @@
+"""Files of arrays: images with one row each, and what describes them beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histokit.datasets.containers.container import NO_LABELS, Container, Entry, number_of, role_in
+from histokit.datasets.containers.pixel_values import as_pixels, type_problem
+from histokit.datasets.containers.stack import Stack, listed
+from histokit.datasets.containers.stack_labels import Described, describe
+from histokit.datasets.containers.stack_names import image_place, is_of_labels, partners
+from histokit.datasets.tables import python_types
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.plugin.images import Pixels
+
+Opener = Callable[[Path], Mapping[str, Stack]]
+
+_SHAPES = "Images are arrays of shape (n, height, width), (n, height, width, 1) or (n, height, width, 3)"
+
+
+class StackContainer(Container):
+    """A file of arrays.
+
+    Parameters
+    ----------
+    open : callable
+        Returns the arrays of a file by name.
+    root, path, options
+        As of `Container`.
+    """
+
+    def __init__(self, open: Opener, root: Path, path: str, options: Any):
+        super().__init__(root, path, options)
+        self._open = open
+
+    @cached_property
+    def stacks(self) -> Mapping[str, Stack]:
+        """All arrays of the file."""
+        return self._open(self.file)
+
+    def read_arrays(self, file: Path) -> Mapping[str, Stack]:
+        """Return the arrays of another file of this kind."""
+        return self._open(file)
+
+    @cached_property
+    def images(self) -> Mapping[str, Stack]:
+        """Those that are images.
+
+        Raises
+        ------
+        DataError
+            If there are none, or they are of a shape or a type that images do not have.
+        UsageError
+            If an option names an array that is not there.
+        """
+        found = {name: self.stacks[name] for name in self._image_names()}
+        for name, stack in found.items():
+            self._check(name, stack)
+        return found
+
+    def _image_names(self) -> Sequence[str]:
+        asked = self.options.images
+        for name in asked:
+            if name not in self.stacks:
+                raise UsageError(
+                    f"The file {str(self.file)!r} has no array {name!r}.",
+                    next=f"{did_you_mean(name, self.stacks)}Its arrays are: {listed(self.stacks)}.",
+                )
+        if asked:
+            return asked
+        large = [name for name, stack in self.stacks.items() if len(stack.shape) > 2 and not is_of_labels(name)]
+        named = [name for name in large if image_place(name)] or large
+        told = {role_in(name) for name in named}
+        if len(named) == 1 or (named and None not in told and len(told) == len(named)):
+            return named
+        stems = is_of_labels(Path(self.path).stem)
+        what = "seems to hold the labels of images that are not beside it" if stems else "has no array of images"
+        reason = f"has several arrays that may be images ({', '.join(named)})" if named else what
+        raise DataError(
+            f"The file {str(self.file)!r} {reason}; its arrays are: {listed(self.stacks)}.",
+            next="Name those of images: -o images=NAME, with several of them between commas.",
+        )
+
+    def _check(self, name: str, stack: Stack) -> None:
+        what = f"The array {name!r} of {str(self.file)!r}" if name else f"The array {str(self.file)!r}"
+        shape, first = stack.shape, self.options.channels_first
+        last = shape[1 if first else -1] if shape else 0
+        if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[-1] < min(shape[:2]):
+            raise DataError(
+                f"{what} is of shape {shape}: one image with channels, where there should be a row of images.",
+                next=f"{_SHAPES}: save it with a first axis, array[None].",
+            )
+        if len(shape) not in (3, 4) or (len(shape) == 4 and last not in (1, 3)) or 0 in shape[1:]:
+            hint = ""
+            if len(shape) == 4 and not first and shape[1] in (1, 3):
+                hint = "; with the channels before height and width, add -o channels_first=true"
+            raise DataError(f"{what} is of shape {shape}, which are no images of 1 or 3 channels.", next=_SHAPES + hint)
+        if not shape[0]:
+            raise DataError(f"{what} is of shape {shape}: it holds no image.", next=f"{_SHAPES}.")
+        problem = type_problem(stack.dtype, self.options.values, self.options.bits)
+        if problem is not None:
+            raise DataError(f"{what} is of type {stack.dtype}, not uint8.", next=f"{problem}.")
+
+    @cached_property
+    def _described(self) -> Mapping[str, Described]:
+        found = {name: describe(self, name, number) for number, name in enumerate(self.images)}
+        if self.options.labels != NO_LABELS:
+            for name, each in found.items():
+                if each.labels is None:
+                    raise self._unlabelled(name)
+        return found
+
+    def _unlabelled(self, name: str) -> DataError:
+        inside = next(partners(name), "labels")
+        beside = next(partners(Path(self.path).stem), f"{Path(self.path).stem}_labels") + Path(self.path).suffix
+        return DataError(
+            f"The file {str(self.file)!r} has no labels for {name or 'its images'}: there is no array such as "
+            f"{inside!r} in it, and no file such as {beside!r} beside it. Its arrays are: {listed(self.stacks)}.",
+            next="Name them with -o labels=NAME or -o labels=FILE; for images without labels, add -o labels=none.",
+        )
+
+    @property
+    def group(self) -> str | None:
+        """The whole slide where it is told, as beside the images of PatchCamelyon."""
+        return "wsi" if "wsi" in self.columns() else None
+
+    def columns(self) -> Mapping[str, type]:
+        """Return what stands beside images: other arrays as long, and the columns of a table."""
+        found: dict[str, type] = {}
+        for each in self._described.values():
+            found.update(python_types(each.table))
+        return found
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the images of each array in order.
+
+        Raises
+        ------
+        DataError
+            If labels are not as many as images, or are no classes.
+        """
+        self.warnings[:] = [note for each in self._described.values() for note in each.notes]
+        empty = dict.fromkeys(self.columns())
+        filled = 0
+        for name, stack in self.images.items():
+            described, role = self._described[name], role_in(name) or self.role
+            rows = _rows(described)
+            for row in range(stack.shape[0]):
+                files = None if stack.files is None else stack.files(row)
+                filled += files == ()
+                paths = tuple(f"{self.path}/{file}" for file in files) if files else None
+                label = None if described.labels is None else described.labels[row]
+                part = f"{name}/{row}" if name else str(row)
+                yield Entry(part, label, role, {**empty, **next(rows)}, paths)
+        if filled:
+            self.warnings.append(
+                f"{filled} images of {self.path} lie in chunks that are not there, which zarr takes for its fill value"
+            )
+
+    def _found(self, part: str) -> tuple[str, Stack, int]:
+        name = part.rpartition("/")[0]
+        if name not in self.stacks:
+            raise DataError(f"The file {str(self.file)!r} has no array {name!r} any more.", next="Ingest it again.")
+        stack = self.stacks[name]
+        return name, stack, number_of(part, stack.shape[0], self.file)
+
+    def _image(self, part: str) -> np.ndarray:
+        name, stack, row = self._found(part)
+        start = row // stack.block * stack.block
+        stop = min(stack.shape[0], start + stack.block)
+        return self.blocks.get((name, start), lambda: stack.load(start, stop))[row - start]
+
+    def position(self, part: str) -> int:
+        """Return the place of a part among the images of all arrays."""
+        name, _, row = self._found(part)
+        before = 0
+        for other, stack in self.images.items():
+            if other == name:
+                break
+            before += stack.shape[0]
+        return before + row
+
+    def part_digests(self) -> Iterator[bytes]:
+        """Yield a digest of the bytes of each image, its shape and type."""
+        for stack in self.images.values():
+            kind = _kind(stack)
+            for block in stack.blocks():
+                for image in block:
+                    yield digest_bytes(kind, image.tobytes())
+
+    def part_digest(self, part: str) -> bytes:
+        """Return the digest of one image."""
+        return digest_bytes(_kind(self._found(part)[1]), self._image(part).tobytes())
+
+    def pixels(self, part: str) -> Pixels:
+        """Return an image as (H, W, 3)."""
+        options = self.options
+        where = f"The image {part!r} of {str(self.file)!r}"
+        return as_pixels(self._image(part), options.values, options.channels_first, where)
+
+
+def _kind(stack: Stack) -> bytes:
+    return digest_json([list(stack.shape[1:]), stack.dtype.str])
+
+
+def _rows(described: Described) -> Iterator[dict[str, Any]]:
+    table = described.table
+    if not table.num_columns:
+        while True:
+            yield {}
+    for batch in table.to_batches(max_chunksize=4096):
+        yield from batch.to_pylist()
