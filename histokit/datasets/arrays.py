@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from histokit.datasets.containers.container import Container, ContainerOptions, Entry, Values, merged_columns
+from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.own_splits import own_split, role_of
@@ -196,7 +196,7 @@ class Arrays(Dataset):
                 sample = Sample(sample_id, images, entry.part, label=entry.label, mpp=self.mpp, metadata=metadata)
                 yield sample, self._role(sample, entry)
 
-    def _role(self, sample: Sample, entry: Entry) -> Role | None:
+    def _role(self, sample: Sample, entry: HeldImage) -> Role | None:
         column = self.split_column or (_SPLIT if _SPLIT in self.columns else None)
         word = None if column is None else sample.metadata[column]
         if word is None:

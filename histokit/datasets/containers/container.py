@@ -71,7 +71,7 @@ class ContainerOptions:
     bits: int | None = None
 
 
-class Entry(NamedTuple):
+class HeldImage(NamedTuple):
     """One image of a container."""
 
     part: str
@@ -139,7 +139,7 @@ class Container(ABC):
         """Return the metadata that its images have."""
 
     @abstractmethod
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[HeldImage]:
         """Yield its images in order."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from histokit.datasets.containers.container import NO_LABELS, Container, Entry, number_of, role_in
+from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_in
 from histokit.datasets.containers.pixel_values import as_pixels, type_problem
 from histokit.datasets.containers.stack import Stack, listed
 from histokit.datasets.containers.stack_labels import Described, describe
@@ -137,7 +137,7 @@ class StackContainer(Container):
             found.update(python_types(each.table))
         return found
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[HeldImage]:
         """Yield the images of each array in order.
 
         Raises
@@ -157,7 +157,7 @@ class StackContainer(Container):
                 paths = tuple(f"{self.path}/{file}" for file in files) if files else None
                 label = None if described.labels is None else described.labels[row]
                 part = f"{name}/{row}" if name else str(row)
-                yield Entry(part, label, role, {**empty, **next(rows)}, paths)
+                yield HeldImage(part, label, role, {**empty, **next(rows)}, paths)
         if filled:
             self.warnings.append(
                 f"{filled} images of {self.path} lie in chunks that are not there, which zarr takes for its fill value"
