@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, UsageError, some
+from histokit.errors import DataError
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame, Objects
 from histokit.evaluate.summary import summarise
+from histokit.features.chained_units import nested_units
 
 
 def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
@@ -123,66 +123,13 @@ def by_levels(
     DataError
         If samples have no unit, or a unit holds two true labels or lies in two units of the level after it.
     """
-    _check_order([column for column, _ in entries if column in declared], declared)
-    frame, notes = _nested(frame, [column for column, _ in entries], declared)
+    values = {column: frame.levels[column] for column, _ in entries}
+    labels = [frame.classes[k] for k in frame.true]
+    units, notes = nested_units(values, list(values), declared, labels)
+    frame = replace(frame, levels={**frame.levels, **units})
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
         summary = summarise(frame, resampling)
         found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
     return found, notes
-
-
-def _check_order(columns: Sequence[str], declared: Sequence[str]) -> None:
-    for before, after in pairwise(columns):
-        if declared.index(after) < declared.index(before):
-            raise UsageError(
-                f"The level {after} is finer than {before}, whose units have no {after} any more.",
-                next=f"Go from fine to coarse: --by {after},{before}",
-            )
-
-
-def _nested(frame: Frame, columns: Sequence[str], declared: Sequence[str]) -> tuple[Frame, list[str]]:
-    """Tell units apart by the level after theirs, where a column only numbers units inside it.
-
-    That is what replicates do, whose numbers come again in each treatment. A column that is no level of the dataset
-    is taken so where any of its values comes in several units; a level is, where all of them do: where only some
-    do, it is wrong, and which one is told.
-    """
-    levels, notes = dict(frame.levels), []
-    for column, outer in reversed(list(pairwise(columns))):
-        inside: dict[str, set[str]] = {}
-        for value, unit in zip(levels[column], levels[outer], strict=True):
-            if value is not None and unit is not None:
-                inside.setdefault(str(value), set()).add(str(unit))
-        several = {value: units for value, units in inside.items() if len(units) > 1}
-        if not several or column == outer:
-            continue
-        if column in declared and len(several) < len(inside):
-            _refuse(frame, column, outer, *next(iter(several.items())))
-        levels[column] = _inside(levels[outer], column, levels[column])
-        count = f"{len(several)} of {len(inside)} values of {column}"
-        notes.append(f"{count} come in several units of {outer}: they are taken apart by {outer}")
-    return replace(frame, levels=levels), notes
-
-
-def _inside(outer: Objects, column: str, values: Objects) -> Objects:
-    found = np.empty(len(values), object)
-    found[:] = [
-        None if None in (unit, value) else f"{unit}, {column} {value}"
-        for unit, value in zip(outer, values, strict=True)
-    ]
-    return found
-
-
-def _refuse(frame: Frame, column: str, outer: str, value: str, units: set[str]) -> None:
-    members = [str(own) == value for own in frame.levels[column]]
-    labels = sorted({frame.classes[k] for k in frame.true[members]})
-    if len(labels) > 1:
-        what = f"holds samples of several true labels: {', '.join(labels)}"
-    else:
-        what = f"lies in several units of {outer}: {some(sorted(units))}"
-    raise DataError(
-        f"The {column} {value!r} {what}.",
-        next=f"Give each {column} a name of its own, such as that of its plate with it, and ingest again.",
-    )

@@ -168,6 +168,10 @@ def split(
     ignore_groups: Annotated[
         bool, typer.Option("--ignore-groups", help="Cut through groups, to see what leaking folds would claim.")
     ] = False,
+    bar: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="With --leave-one-group-out, train on no sample of the same batch either."),
+    ] = None,
     seed: options.Seed = 0,
 ) -> None:
     """Make a named split of a dataset, group by group.
@@ -189,6 +193,7 @@ def split(
         repeats=repeats,
         train_groups=train_groups,
         ignore_groups=ignore_groups,
+        bar=bar,
         seed=seed,
     )
     for note in [*made.params.get("notes", []), *([f"the split {name} leaks: {made.leaks}"] if made.leaks else [])]:

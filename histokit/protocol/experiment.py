@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
+from histokit.features.chained_units import aggregate_chain
 from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.protocol.barred import check_bar
 from histokit.protocol.labelled_features import label_notes, open_labelled
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
@@ -137,7 +139,7 @@ def prepare(
     dataset, address : str
     options : ExperimentOptions
     aggregate : str, optional
-        ``COLUMN:how``, to train on units in place of samples.
+        ``COLUMN:how,…``, to train on units in place of samples.
     pixels : bool
         Open images in place of features; the address has to be ``images``.
     outline : bool
@@ -167,7 +169,7 @@ def prepare(
     metric = check_metric(options.metric or record.metric)
     if not (record.group or chosen.group or chosen.leaks):
         notes.append(f"{dataset} names no group: samples of one slide, patient or compound may be on both sides")
-    for column in dict.fromkeys([record.group, chosen.group]):
+    for column in dict.fromkeys([record.group, chosen.group, chosen.params.get("bar")]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
@@ -175,7 +177,9 @@ def prepare(
     notes += label_notes(features, contents, target, chosen.group or record.group)
     unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
     if aggregate:
-        features, unit_of = _aggregate(features, aggregate, target)
+        features, unit_of, said = aggregate_chain(features, aggregate, target or "label")
+        notes += said
+        check_bar(chosen, features)
     folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes)
     column = chosen.group or record.group
     labels = np.array([str(v) for v in features.column(target or "label")], object)
@@ -190,21 +194,6 @@ def prepare(
     problem = Problem(features.X, y, groups, len(classes), positive, metric, options.seed)
     seen = (contents, vectors, unit_of)
     return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
-
-
-def parse_aggregate(text: str) -> tuple[str, str]:
-    """Split ``COLUMN:how``; the mean where it is not said how."""
-    column, _, how = text.partition(":")
-    if not column:
-        raise UsageError(f"--aggregate {text!r} names no column.", next="Write for instance --aggregate slide:mean")
-    return column, how or "mean"
-
-
-def _aggregate(features: FeatureSet, text: str, target: str | None) -> tuple[FeatureSet, dict[str, str]]:
-    """Return the units, and the unit of each sample."""
-    column, how = parse_aggregate(text)
-    unit_of = dict(zip(features.sample_ids, map(str, features.column(column)), strict=True))
-    return features.aggregate(column, how, target or "label"), unit_of  # type: ignore[arg-type]
 
 
 def _groups_by_id(features: FeatureSet, column: str | None) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ def split(
     seed: int = 0,
     target: str | None = None,
     ignore_groups: bool = False,
+    bar: str | None = None,
 ) -> Split:
     """Make a split of the labelled samples of a dataset and store it, in place of one of the same name.
 
@@ -58,6 +59,9 @@ def split(
     ignore_groups : bool
         Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
         it leaks, and so does every run on it.
+    bar : str, optional
+        With `leave_one_group_out`, a column such as a batch: a fold for each group and batch, which trains on no
+        sample of either. Samples of whose class none is left to train on are not tested, which a note tells.
 
     Returns
     -------
@@ -98,6 +102,7 @@ def split(
         seed=seed,
         target=target,
         ignore_groups=ignore_groups,
+        bar=bar,
     )
     store.save_split(made, before)
     return made

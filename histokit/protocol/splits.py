@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean
 from histokit.plugin.values import known
+from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.split_drawing import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
@@ -44,6 +46,7 @@ def make_split(
     seed: int = 0,
     target: str | None = None,
     ignore_groups: bool = False,
+    bar: str | None = None,
 ) -> Split:
     """Make a split of the labelled samples of a dataset.
 
@@ -77,6 +80,9 @@ def make_split(
     ignore_groups : bool
         Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
         it leaks, and so does every run on it.
+    bar : str, optional
+        With `leave_one_group_out`, a column such as a batch: a fold for each group and batch, which trains on no
+        sample of either; see `histokit.protocol.barred.leave_one_out_barred`.
 
     Returns
     -------
@@ -92,13 +98,17 @@ def make_split(
         If the dataset's group would be on both sides of a fold.
     """
     column = group or record.group
-    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column, ignore_groups)
+    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column, ignore_groups, bar)
     seed = check_range("seed", seed)
     leaks = f"it was drawn without regard to {column}: one {column} trains and tests" if ignore_groups else None
     column = None if ignore_groups else column
     data, notes = _labelled(samples, column, target)
     if from_file is not None:
         rows = _from_file(from_file, samples, data, notes)
+    elif bar is not None:
+        batch_of = _by_id(samples, bar)
+        rows, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats)
+        notes += said
     elif leave_one_group_out:
         rows = leave_one_out(data, repeats)
     else:
@@ -109,6 +119,7 @@ def make_split(
         "test": test,
         "folds": folds,
         "leave_one_group_out": leave_one_group_out or None,
+        "bar": bar,
         "target": target,
     }
     asked |= {
@@ -121,7 +132,7 @@ def make_split(
     params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
     split = Split(record.name, name, split_rows(rows), column, seed, leaks, source, params)
-    for name_of_groups in dict.fromkeys([record.group, column]):
+    for name_of_groups in dict.fromkeys([record.group, column, bar]):
         check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
 
@@ -135,6 +146,7 @@ def check_how(
     train_groups: int | None,
     column: str | None,
     ignore_groups: bool = False,
+    bar: str | None = None,
 ) -> None:
     """Raise unless a split can be made in the way that is asked for; `column` is that of the groups.
 
@@ -155,6 +167,10 @@ def check_how(
         raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
     if column is None and (leave_one_group_out or train_groups is not None):
         raise UsageError("The dataset names no group.", next="Name the column of the groups with --group COLUMN.")
+    if bar is not None and not leave_one_group_out:
+        raise UsageError("--bar is for one fold for each group.", next="Give it with --leave-one-group-out.")
+    if bar is not None and bar == column:
+        raise UsageError(f"{bar} is the group that is left out already.", next="Bar another column, such as a batch.")
 
 
 def _column(samples: pa.Table, name: str) -> list[Any]:
@@ -168,6 +184,12 @@ def _column(samples: pa.Table, name: str) -> list[Any]:
 
 def _by_id(samples: pa.Table, column: str | None) -> dict[str, Any] | None:
     return None if column is None else dict(zip(_column(samples, "id"), _column(samples, column), strict=True))
+
+
+def _values(by_id: dict[str, Any] | None, ids: NDArray[np.object_]) -> NDArray[np.object_]:
+    found = np.empty(len(ids), object)
+    found[:] = [(by_id or {})[sample_id] for sample_id in ids]
+    return found
 
 
 def _labelled(samples: pa.Table, column: str | None, target: str | None) -> tuple[Labelled, list[str]]:

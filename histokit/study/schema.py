@@ -59,6 +59,7 @@ SPLIT = {
     "repeats": NUMBERS["repeats"],
     "train_groups": NUMBERS["train_groups"],
     "ignore_groups": FLAG,
+    "bar": TEXT,
     "seed": NUMBERS["seed"],
 }
 

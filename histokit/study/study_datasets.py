@@ -126,7 +126,7 @@ def _made(
         mistakes.add((*place, "name"), f"The split name {name!r} is taken.", f'Write split = "{name}" for that split.')
     if "from" in good:
         good["from_file"] = beside(file, good.pop("from"))
-    how = {key: good.get(key) for key in ("test", "folds", "from_file", "train_groups")}
+    how = {key: good.get(key) for key in ("test", "folds", "from_file", "train_groups", "bar")}
     flag, repeats, ignore = good.get("leave_one_group_out", False), good.get("repeats", 1), good.get("ignore_groups")
     with mistakes.at(place):
         # Of a dataset in the store it is known later whether it names a group.

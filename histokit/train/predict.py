@@ -15,9 +15,10 @@ from histokit.classifiers.estimators import load, scores
 from histokit.classifiers.table import classifier
 from histokit.errors import StoreError, some
 from histokit.features import FeatureSet, FeatureStore
+from histokit.features.chained_units import aggregate_chain
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.values import known
-from histokit.protocol.experiment import describe_features, parse_aggregate
+from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
 from histokit.store.records import PREDICTION_SCHEMA, RunRecord
 
@@ -106,7 +107,7 @@ def predict_features(
     target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
     samples = features
     if aggregate:
-        features = features.aggregate(*parse_aggregate(aggregate))  # type: ignore[arg-type]
+        features, _, _ = aggregate_chain(features, aggregate)
     known = str(target or "label")
     values = features.column(known) if known in features.samples.column_names else [None] * len(features)
     truth = [_text(value) for value in values]

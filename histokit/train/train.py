@@ -77,7 +77,8 @@ def train(
     rfe : bool
         Select columns anew in each outer training set.
     aggregate : str, optional
-        ``COLUMN:mean``, ``median`` or ``max``: train on units in place of samples.
+        ``COLUMN:mean``, ``median`` or ``max``: train on units in place of samples. Several, fine to coarse, between
+        commas: on the units of the last one, each from the units of the one before it.
     metric : str, optional
         What tuning maximises; the dataset's own where not given.
     class_weight : str, optional

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from histokit.features import open_store
+from histokit.features.chained_units import aggregate_chain
 from histokit.train.predict import predict_features
 from tests.cli.command_line import CommandLine
 from tests.toy import make_store
@@ -67,3 +68,47 @@ def test_a_model_of_units_predicts_units(histokit, tmp_path):
     assert "ingested again" not in histokit.ok("evaluate", done.id).err
     seen = predict_features(store, store.run(run), store.features("toy", "net/last"))
     assert seen.notes == ["18 of 18 samples were in the training of the model: their scores say nothing"]
+
+
+#: Wells of two treatments; of all images the medians lie near each other, of medians of wells they do not.
+WELLS = [
+    ("T1", "C1", "a", "w1", 1, [0.0, 0.1, 9.0, 9.0, 9.0]),
+    ("T1", "C1", "a", "w2", 1, [0.0]),
+    ("T1", "C1", "a", "w3", 2, [0.2]),
+    ("T2", "C2", "a", "w4", 1, [0.3]),
+    ("T3", "C3", "b", "w5", 1, [9.1]),
+    ("T4", "C4", "b", "w6", 2, [8.0]),
+]
+#: The medians of T1: of wells 9, 0, 0.2; of its replicates 4.55 and 0.2; of all images 0.2, 0.1, 9, 9, 9, 0, 0.
+UNITS = {"well:median,treatment:median": 0.2, "replicate:median,treatment:median": 2.375, "treatment:median": 0.2}
+
+
+@pytest.mark.parametrize("chain", UNITS)
+def test_units_of_units(tmp_path, capsys, monkeypatch, chain):
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    names = ("treatment", "compound", "label", "well", "replicate")
+    images = [well for well in WELLS for _ in well[5]]
+    samples = {"id": [f"i{number}" for number in range(len(images))]}
+    samples |= {name: [image[place] for image in images] for place, name in enumerate(names)}
+    X = np.array([[value, 1.0] for well in WELLS for value in well[5]])
+    store = make_store(
+        tmp_path / "store", samples, {"last": X}, group="compound", levels=("well", "treatment"), classes=("a", "b")
+    )
+    units, unit_of, notes = aggregate_chain(store.features("toy", "net/last"), chain)
+    expected = {"T1": UNITS[chain], "T2": 0.3, "T3": 9.1, "T4": 8.0}
+    assert dict(zip(units.sample_ids, units.X[:, 0].tolist(), strict=True)) == pytest.approx(expected)
+    assert (len(unit_of), unit_of["i0"], unit_of["i9"]) == (10, "T1", "T4")
+    assert bool(notes) == ("replicate" in chain)
+    histokit = CommandLine(capsys)
+    done = histokit.ok(*TRAIN, chain)
+    assert ("taken apart by treatment" in done.err) == ("replicate" in chain)
+    rows = histokit.ok("predictions", done.out.strip(), "--json").document["predictions"]
+    assert {row["id"]: row["true"] for row in rows} == {"T1": "a", "T2": "a", "T3": "b", "T4": "b"}
+    predicted = predict_features(store, store.run(done.out.strip()), store.features("toy", "net/last"))
+    assert sorted(store.predictions(predicted.id)["id"].to_pylist()) == ["T1", "T2", "T3", "T4"]
+
+
+def test_wrong_chains(histokit):
+    histokit.fails(*TRAIN, "slide:median,:mean", code=2)
+    histokit.fails(*TRAIN, "slide:median,slid:mean", code=2)
+    histokit.fails(*TRAIN, "slide:mode", code=2)

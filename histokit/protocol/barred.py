@@ -1,0 +1,100 @@
+"""Folds that bar the neighbours of a test sample from training, such as all samples of its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError
+from histokit.features import FeatureSet
+from histokit.protocol.split_drawing import MOST_FOLDS, Labelled, Row
+from histokit.store.split_records import Split
+
+
+def leave_one_out_barred(
+    data: Labelled, bars: NDArray[np.object_], bar: str, group: str, repeats: int = 1
+) -> tuple[list[Row], list[str]]:
+    """Return a fold for each group and batch: no training sample is of the group, nor of the batch, of the tested ones.
+
+    Samples of which no sample of the same class is left to train on are never tested.
+
+    Parameters
+    ----------
+    data : Labelled
+    bars : (n,) array
+        The batch of each sample, or what else is barred.
+    bar, group : str
+        What batches and groups are called.
+    repeats : int
+
+    Raises
+    ------
+    DataError
+        If a sample has no batch, or nothing is left to test.
+    """
+    absent = data.ids[[value is None for value in bars]]
+    if len(absent):
+        raise DataError(
+            f"{len(absent)} samples have no value of {bar!r}, such as {absent[0]!r}.",
+            next="Complete the column and ingest again, or bar another one.",
+        )
+    groups, batches = np.asarray(data.groups).astype(str), bars.astype(str)
+    rows: list[Row] = []
+    untested = np.ones(len(groups), bool)
+    fold = 0
+    for name, batch in sorted(set(zip(groups.tolist(), batches.tolist(), strict=True))):
+        train = (groups != name) & (batches != batch)
+        test = (groups == name) & (batches == batch) & np.isin(data.labels.astype(str), data.labels[train].astype(str))
+        if test.any():
+            rows += [(0, fold, sample_id, "test") for sample_id in data.ids[test]]
+            rows += [(0, fold, sample_id, "train") for sample_id in data.ids[train]]
+            untested &= ~test
+            fold += 1
+    if not fold:
+        raise DataError(
+            f"Without the {group} and the {bar} of a sample, no other one of its class is left to train on.",
+            next=f"Bar a finer column than {bar}, or none.",
+        )
+    if fold > MOST_FOLDS:
+        raise DataError(
+            f"There are {fold:,} pairs of {group} and {bar}; a split has at most {MOST_FOLDS:,} folds.",
+            next="Name coarser columns with --group COLUMN and --bar COLUMN.",
+        )
+    every = [(repeat, *row[1:]) for repeat in range(repeats) for row in rows]
+    return every, _notes(data, untested, batches, bar, group)
+
+
+def _notes(data: Labelled, untested: NDArray[np.bool_], batches: NDArray[Any], bar: str, group: str) -> list[str]:
+    if not untested.any():
+        return []
+    listed = []
+    for label in sorted(set(data.labels[untested])):
+        own = data.labels == label
+        where = sorted(set(batches[own].tolist()))
+        only = f", all in the {bar} {where[0]!r}" if len(where) == 1 else ""
+        listed.append(f"{label!r} ({int((untested & own).sum())} samples{only})")
+    return [
+        f"{int(untested.sum())} of {len(untested)} samples are not tested, since outside their {group} and {bar} no "
+        f"sample of their class is left to train on: {', '.join(listed)}; they are trained on where others are tested"
+    ]
+
+
+def check_bar(split: Split, units: FeatureSet) -> None:
+    """Refuse units that hold samples of several batches, where a split bars batches.
+
+    Raises
+    ------
+    DataError
+    """
+    bar = split.params.get("bar")
+    if bar is None:
+        return
+    mixed = [unit for unit, batch in zip(units.sample_ids, units.column(bar), strict=True) if batch is None]
+    if mixed:
+        raise DataError(
+            f"{len(mixed)} units hold samples of several values of {bar}, such as {mixed[0]!r}: the split "
+            f"{split.name!r} bars the {bar} of what is tested.",
+            next=f"Aggregate over a column whose units lie in one {bar} each, or use a split without --bar.",
+        )
