@@ -11,6 +11,7 @@ from histokit.plugin.hookspecs import RegisterDataset, hookimpl
 DATASETS = {
     "folder": "histokit.datasets.folder:Folder",
     "table": "histokit.datasets.table:Table",
+    "annotations": "histokit.datasets.annotations:Annotations",
     "arrays": "histokit.datasets.arrays:Arrays",
     "slides": "histokit.datasets.whole_slides.slides:Slides",
     "synthetic": "histokit.datasets.synthetic:Synthetic",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from histokit.datasets.annotations import Annotations
 from histokit.datasets.arrays import Arrays
 from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
@@ -35,10 +36,15 @@ FOUND = {
     ("slides", "levels"): "slide, group",
     ("slides", "classes"): "those found",
     ("slides", "positive"): "the last",
+    ("annotations", "annotations"): "all in the root",
+    ("annotations", "format"): "found out",
+    ("annotations", "label"): "the format's",
+    ("annotations", "classes"): "those found",
+    ("annotations", "positive"): "the last",
 }
 
 
-@pytest.mark.parametrize("plugin", [Folder, Table, Arrays, Slides], ids=lambda plugin: plugin.name)
+@pytest.mark.parametrize("plugin", [Folder, Table, Annotations, Arrays, Slides], ids=lambda plugin: plugin.name)
 def test_names_and_defaults(plugin: type[Dataset]) -> None:
     found = re.search(rf"<!-- options {plugin.name} -->\n(.*?)<!-- options -->", README, re.DOTALL)
     assert found is not None

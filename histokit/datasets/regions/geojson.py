@@ -1,0 +1,130 @@
+"""GeoJSON files of the objects of one image, as QuPath exports them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.regions.boxes import Extent
+from histokit.datasets.regions.json_items import read_items
+from histokit.datasets.regions.outlines import Polygon, as_ring, as_text, extent_of
+from histokit.datasets.regions.region import Format, Reading, Region, as_number, label_in, plain_id
+
+_COLUMNS = {"annotation_id": str, "object_type": str, "name": str}
+
+#: Ids of earlier versions of QuPath, which say what an object is.
+_KINDS = {
+    "PathAnnotationObject": "annotation",
+    "PathDetectionObject": "detection",
+    "PathCellObject": "cell",
+    "PathTileObject": "tile",
+    "PathRootObject": "root",
+    "TMACoreObject": "tma_core",
+}
+
+
+class Feature(NamedTuple):
+    """A feature of a file.
+
+    Parameters
+    ----------
+    number : int
+        In the file, from 1.
+    polygons : list of Polygon
+        Corners (x, y) in pixels of the whole image; empty where it is of points.
+    points : list of (x, y)
+    value : mapping
+        The whole feature.
+    """
+
+    number: int
+    polygons: Sequence[Polygon]
+    points: Sequence[tuple[float, float]]
+    value: Mapping[str, Any]
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Its properties, none of which has to be there."""
+        found = self.value.get("properties")
+        return found if isinstance(found, Mapping) else {}
+
+
+def read_features(reading: Reading) -> Iterator[Feature]:
+    """Yield the features of a file that are polygons or points: of a collection, a list, or the single one.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or a feature is none.
+    """
+    single: dict[str, Any] = {}
+    for key, number, value in read_items(reading.path):
+        if key in ("features", "") and number:
+            yield from _feature(reading, number, value)
+        elif key != "features":
+            single[key] = value
+    if single.get("type") == "Feature":
+        single = {**single, "properties": single.get("properties") or {}}
+        yield from _feature(reading, 1, single)
+
+
+def _feature(reading: Reading, number: int, value: Any) -> Iterator[Feature]:
+    if not isinstance(value, dict) or not ("geometry" in value or value.get("type") == "Feature"):
+        raise reading.wrong(number, "is no feature: it has no geometry")
+    geometry = value.get("geometry")
+    if geometry is None:
+        reading.leave_out("have no geometry", number)
+        return
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    try:
+        if kind in ("Polygon", "MultiPolygon"):
+            given = geometry["coordinates"]
+            polygons = [[as_ring(ring) for ring in each] for each in ([given] if kind == "Polygon" else given) if each]
+            if polygons:
+                yield Feature(number, polygons, [], value)
+            else:
+                reading.leave_out("have no geometry", number)
+        elif kind in ("Point", "MultiPoint"):
+            given = geometry["coordinates"]
+            points = [_point(each) for each in ([given] if kind == "Point" else given)]
+            yield Feature(number, [], points, value)
+        else:
+            reading.leave_out(f"are of the type {kind}, which has no area", number)
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise reading.wrong(number, f"has coordinates that are none of a {kind}") from None
+
+
+def _point(corner: Any) -> tuple[float, float]:
+    return as_number(corner[0]), as_number(corner[1])
+
+
+def _read(reading: Reading) -> Iterator[Region]:
+    for feature in read_features(reading):
+        properties = feature.properties
+        reading.fields.update(map(str, properties))
+        given = feature.value.get("id", properties.get("id"))
+        old = _KINDS.get(given) if isinstance(given, str) else None
+        columns = {
+            "annotation_id": None if given is None or old else plain_id(given),
+            "object_type": _text(properties.get("objectType", properties.get("object_type"))) or old,
+            "name": _text(properties.get("name")),
+        }
+        if columns["object_type"] == "root":
+            continue
+        label = label_in(properties, reading.label or "classification")
+        key = columns["annotation_id"] or str(feature.number)
+        if feature.polygons:
+            extent = extent_of(feature.polygons)
+            outline = as_text(feature.polygons) if reading.outlines else None
+            yield Region(feature.number, None, key, label, extent, outline, columns)
+        for place, (x, y) in enumerate(feature.points, start=1):
+            here = key if len(feature.points) == 1 else f"{key}/{place}"
+            yield Region(feature.number, None, here, label, Extent(x, y, 0, 0), None, columns)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else tidy_text(plain_id(value)) or None
+
+
+GEOJSON = Format(_COLUMNS, _read)

@@ -1,0 +1,101 @@
+"""What comes up while the annotations of a dataset are read, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from histokit.datasets.labels import Groups
+from histokit.datasets.regions.annotation_files import AnnotationFiles
+from histokit.datasets.regions.region import Reading
+from histokit.datasets.walk import Tally
+from histokit.errors import DataError
+
+
+class Met:
+    """Samples, and annotations that are none.
+
+    Parameters
+    ----------
+    reading : Reading
+    groups : Groups
+    """
+
+    def __init__(self, reading: Reading, groups: Groups):
+        self.reading, self.groups = reading, groups
+        self.missing, self.unlabelled, self.empty = Tally(), Tally(), Tally()
+        self.missing_names: set[str] = set()
+        self.labels: set[str] = set()
+        self.count = 0
+        self._places: dict[str, tuple[Path, int]] = {}
+
+    def new_id(self, sample_id: str, number: int) -> str:
+        """Return an id that did not come before.
+
+        Raises
+        ------
+        DataError
+        """
+        place = self.reading.path, number
+        before = self._places.setdefault(sample_id, place)
+        if before != place:
+            what = f"has the id {sample_id!r}, as annotation {before[1]:,} of {before[0].name!r} has"
+            raise self.reading.wrong(number, what)
+        return sample_id
+
+    def miss(self, image: str) -> None:
+        """Count an annotation whose image is not there."""
+        self.missing.add(image)
+        self.missing_names.add(image)
+
+    def add(self, label: str | None, number: int) -> None:
+        """Count a sample."""
+        self.count += 1
+        if label is None:
+            self.unlabelled.add(f"{self.reading.path.name}, {number}")
+        else:
+            self.labels.add(label)
+
+    def nothing(self, root: Path, images: str) -> DataError:
+        """Return the error where there is no sample."""
+        if self.missing:
+            return DataError(
+                f"None of the images of {self.missing.count:,} annotations is in {str(root / images)!r}, for example "
+                f"{self.missing}.",
+                next="Give the folder of the images as the root, or with -o images=FOLDER.",
+            )
+        why = "; ".join(f"{tally.count:,} {reason}" for reason, tally in self.reading.left_out.items())
+        return DataError(
+            f"The annotations in {str(root)!r} give no sample{f': {why}' if why else ''}.",
+            next="Check the files, and the options.",
+        )
+
+    def remarks(self, by_name: Tally, files: AnnotationFiles) -> Iterator[str]:
+        """Yield what the user should know.
+
+        Parameters
+        ----------
+        by_name : Tally
+            Images that are not where they are said to be.
+        files : AnnotationFiles
+        """
+        for reason, tally in self.reading.left_out.items():
+            yield f"{tally.count:,} annotations were left out: they {reason}, for example {tally}"
+        if self.missing:
+            yield (
+                f"{self.missing.count:,} annotations were left out: their images, {len(self.missing_names):,} in all, "
+                f"are missing, for example {self.missing}"
+            )
+        for what, tally in self.reading.noted.items():
+            yield f"{tally.count:,} annotations {what}, for example {tally}"
+        if by_name:
+            yield f"{by_name.count:,} images were found by their name alone, for example {by_name}"
+        if self.unlabelled:
+            fields = ", ".join(sorted(self.reading.fields)[:10])
+            hint = f"; -o label=FIELD names where it stands, of {fields}" if fields and not self.labels else ""
+            yield f"{self.unlabelled.count:,} annotations have no label, for example {self.unlabelled}{hint}"
+        if self.empty:
+            yield f"{self.empty.count:,} files give no sample, for example {self.empty}"
+        if files.other_kinds:
+            count, example = len(files.other_kinds), files.other_kinds[0]
+            yield f"{count:,} files are no annotations of the kind {files.format}, for example {example!r}"

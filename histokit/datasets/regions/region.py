@@ -1,0 +1,140 @@
+"""What is the same of annotations, whatever file they come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.regions.boxes import Extent
+from histokit.datasets.walk import Tally
+from histokit.errors import DataError
+
+
+class Region(NamedTuple):
+    """A box, an outline or a point in an image.
+
+    Parameters
+    ----------
+    number : int
+        In its file, from 1; also of what is left out.
+    image : str, optional
+        As the file calls it; none where the file's own name tells.
+    id : str
+        Unique in its image.
+    label : str, optional
+    extent : Extent
+        Of width and height 0, it is a point.
+    outline : str, optional
+        As of `histokit.datasets.regions.outlines`, where outlines were asked for and it has one.
+    columns : mapping
+    """
+
+    number: int
+    image: str | None
+    id: str
+    label: str | None
+    extent: Extent
+    outline: str | None
+    columns: Mapping[str, Any]
+
+    @property
+    def is_point(self) -> bool:
+        """Whether it has no area, and was not meant to have one."""
+        return self.extent.width == 0 == self.extent.height
+
+
+@dataclass
+class Reading:
+    """How a file of annotations is read, and what is met in it.
+
+    Parameters
+    ----------
+    path : Path
+    label : str, optional
+        The field that says the class, parts of its name separated by ``.``; that of the format where not given.
+    outlines : bool
+        Whether outlines are wanted.
+    first_pixel : int
+        The coordinate of the first pixel in boxes of first and last pixels; of 0, the last is not in the box.
+    left_out, noted : dict
+        Why annotations were left out, and what is to be known of others, as the end of a sentence → which ones.
+    fields : set of str
+        Names of fields among which that of the class is.
+    """
+
+    path: Path
+    label: str | None = None
+    outlines: bool = False
+    first_pixel: int = 1
+    left_out: dict[str, Tally] = field(default_factory=dict)
+    noted: dict[str, Tally] = field(default_factory=dict)
+    fields: set[str] = field(default_factory=set)
+
+    def leave_out(self, reason: str, number: int) -> None:
+        """Count an annotation that is no sample."""
+        self.left_out.setdefault(reason, Tally()).add(f"{self.path.name}, {number}")
+
+    def note(self, what: str, number: int) -> None:
+        """Count an annotation of which there is something to be known."""
+        self.noted.setdefault(what, Tally()).add(f"{self.path.name}, {number}")
+
+    def wrong(self, number: int, what: str, entry: str = "Annotation") -> DataError:
+        """Return the error on an annotation, or another entry of the file."""
+        next = "Mend it, or export the annotations again."
+        return DataError(f"{entry} {number:,} of {str(self.path)!r} {what}.", next=next)
+
+
+class Format(NamedTuple):
+    """A kind of files of annotations.
+
+    Parameters
+    ----------
+    columns : mapping
+        What each region has beside its label.
+    read : callable
+        Yields the regions of a file, those of an image one after the other.
+    """
+
+    columns: Mapping[str, type]
+    read: Callable[[Reading], Iterator[Region]]
+
+
+def label_in(values: Any, name: str) -> str | None:
+    """Return the text at a dotted name of nested objects: a name, the ``name`` of an object, or names, joined.
+
+    QuPath keeps a class of several parts as ``names``, and shows them as ``Tumor: Positive``.
+    """
+    for part in name.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    if isinstance(values, dict):
+        values = values.get("name") or values.get("names")
+    if isinstance(values, list):
+        values = ": ".join(map(str, values))
+    return None if values is None else tidy_text(plain_id(values)) or None
+
+
+def plain_id(value: Any) -> str:
+    """Return an id or a label as text, whether it is kept as one, or as a number such as 7 or 7.0."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def as_number(value: Any) -> float:
+    """Return a coordinate, as a number or as its text.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(value)
+    return number

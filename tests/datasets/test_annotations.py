@@ -1,0 +1,493 @@
+"""Files of annotations as the programs of others write them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit
+from histokit.datasets.annotations import Annotations
+from histokit.errors import DataError, UsageError
+from histokit.features import FeatureStore
+from histokit.plugin.testing import check_dataset
+
+#: As LabelImg writes it, with parts as in the published data and coordinates as in VOC 2011.
+VOC = """<annotation>
+	<folder>VOC2007</folder>
+	<filename>000005.jpg</filename>
+	<source><database>The VOC2007 Database</database></source>
+	<size><width>30</width><height>20</height><depth>3</depth></size>
+	<segmented>0</segmented>
+	<object>
+		<name>mitosis</name><pose>Rear</pose><truncated>0</truncated><difficult>1</difficult>
+		<bndbox><ymin>3</ymin><xmin>1</xmin><ymax>7</ymax><xmax>10</xmax></bndbox>
+	</object>
+	<object>
+		<name>cell</name><pose>Unspecified</pose><truncated>1</truncated><difficult>0</difficult>
+		<bndbox><xmin>2.5</xmin><ymin>3.0</ymin><xmax>8.25</xmax><ymax>9.0</ymax></bndbox>
+		<part><name>nucleus</name><bndbox><xmin>3</xmin><ymin>3</ymin><xmax>4</xmax><ymax>4</ymax></bndbox></part>
+	</object>
+	<object><name>cell</name></object>
+</annotation>
+"""
+
+
+def square(x: float, y: float, side: float) -> list[list[float]]:
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side], [x, y]]
+
+
+def feature(geometry: Any, **properties: Any) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def polygon(*rings: Any) -> dict[str, Any]:
+    return {"type": "Polygon", "coordinates": list(rings)}
+
+
+def coco() -> dict[str, Any]:
+    """Annotations before images, an image id as text, and what COCO has beside plain boxes."""
+    entries = [
+        {"id": 11, "image_id": 2, "category_id": 1, "bbox": [1.5, 2.0, 3.0, 4.0], "iscrowd": 0, "segmentation": []},
+        {"id": 12, "image_id": 1, "category_id": 7, "bbox": [0, 0, 4, 4], "iscrowd": 0},
+        {"id": 13, "image_id": "2", "category_id": 7, "segmentation": [[2, 3, 8, 3, 8, 6.5]], "iscrowd": 0},
+        {"id": 14, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"id": 15, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 16, "image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9]},
+        {"id": 17, "image_id": 1, "category_id": 1, "bbox": [5, 5, 0, 9]},
+        {"id": 18, "image_id": 1, "category_id": None, "bbox": [5, 5, 2.0, 2.0]},
+        # Runs of a 4 × 5 mask, column by column: rows 1 and 2 of columns 1 and 2.
+        {"id": 19, "image_id": 1, "category_id": 1, "segmentation": {"size": [4, 5], "counts": [5, 2, 2, 2, 9]}},
+        {"id": 20, "image_id": 1, "category_id": 1},
+    ]
+    images = [{"id": 2, "file_name": "b.png"}, {"id": 1, "file_name": "sub/a.png"}, {"id": 3, "file_name": "gone.png"}]
+    categories = [{"id": 1, "name": "cell", "supercategory": "object"}, {"id": 7.0, "name": "Mitosis "}]
+    return {"info": {}, "annotations": entries, "images": images, "categories": categories}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for place, name in enumerate(("sub/a.png", "b.png", "JPEGImages/000005.jpg", "slides/s1.ome.tif", "slides/s2.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pixels = np.arange(20 * 30 * 3).reshape(20, 30, 3) % (251 - place)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name)
+    return tmp_path
+
+
+def write(path: Path, document: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document), "utf-8")
+    return path
+
+
+def read(root: Path, **options: str) -> tuple[list[Any], Annotations]:
+    dataset = Annotations.from_options(root, options)
+    return list(dataset.samples()), dataset
+
+
+def test_coco(root: Path) -> None:
+    write(root / "coco.json", coco())
+    samples, dataset = read(root, annotations="coco.json")
+    assert [(s.id, s.image, s.label, s.box) for s in samples] == [
+        ("b.png#11", ("b.png",), "cell", (1, 2, 4, 4)),
+        ("b.png#13", ("b.png",), "Mitosis", (2, 3, 6, 4)),
+        ("sub/a.png#12", ("sub/a.png",), "Mitosis", (0, 0, 4, 4)),
+        ("sub/a.png#18", ("sub/a.png",), None, (5, 5, 2, 2)),
+        ("sub/a.png#19", ("sub/a.png",), "cell", (1, 1, 2, 2)),
+    ]
+    assert dict(samples[1].metadata) == {
+        "image_id": "b.png",
+        "annotation_id": "13",
+        "category": "7",
+        "supercategory": None,
+    }
+    assert samples[0].metadata["supercategory"] == "object"
+    assert dataset.group == "image_id"
+    told = "; ".join(dataset.warnings)
+    assert "1 annotations were left out: they are crowds (iscrowd), for example 'coco.json, 4'" in told
+    assert "1 annotations were left out: they are of an image that the file does not list" in told
+    assert "1 annotations were left out: their images, 1 in all, are missing, for example 'gone.png'" in told
+    assert "they have no area: their width or height is 0, for example 'coco.json, 7'" in told
+    assert "they have neither a box nor an outline, for example 'coco.json, 10'" in told
+    assert "1 annotations have no label, for example 'coco.json, 8'" in told
+    check_dataset(dataset)
+
+
+def test_the_class_may_be_another_field_of_the_category(root: Path) -> None:
+    write(root / "coco.json", coco())
+    samples, _ = read(root, annotations="coco.json", label="supercategory", min_size="3")
+    assert [(s.id, s.label) for s in samples] == [("b.png#11", "object"), ("b.png#13", None), ("sub/a.png#12", None)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": 5}, r"Annotation 2 of .*coco.json' has category_id=5, .*: 1 \(cell\), 7 \(Mitosis \)"),
+        ({"bbox": [1, 2, "x", 3]}, r"Annotation 2 of .* has bbox=\[1, 2, 'x', 3\], not the four numbers"),
+        ({"bbox": [1, 2, 3]}, r"has bbox=\[1, 2, 3\]"),
+        ({"bbox": [1, 2, float("nan"), 3]}, "not the four numbers"),
+        ({"bbox": [1, 2, -3, 3]}, "Annotation 2 of .* has a width of -3"),
+        ({"bbox": [1, 2, 3, 1e12]}, "Annotation 2 of .* has a width of"),
+        ({"id": 11, "image_id": 2}, "Annotation 2 of .* has the id 'b.png#11', as annotation 1 of 'coco.json' has"),
+        ({"bbox": None, "segmentation": [[1, 2, 3, "x", 5, 6]]}, "its segmentation is neither polygons nor runs"),
+        ({"bbox": None, "segmentation": {"size": [4, 5], "counts": [3]}}, "runs of 3 pixels for a mask of 5 × 4"),
+    ],
+)
+def test_a_bad_annotation_is_named(root: Path, change: dict[str, Any], message: str) -> None:
+    document = coco()
+    document["annotations"][1] |= change
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=message):
+        read(root, annotations="coco.json")
+
+
+def test_bad_lists_are_named(root: Path) -> None:
+    document = coco()
+    document["images"][1]["id"] = 2
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=r"Image 2 of .* has the id 2, as another one has"):
+        read(root, annotations="coco.json")
+    del document["images"][1]["file_name"]
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=r"Image 2 of .* has no id or no file_name"):
+        read(root, annotations="coco.json")
+
+
+def test_without_categories_nothing_has_a_label(root: Path) -> None:
+    document = coco()
+    del document["categories"]
+    write(root / "coco.json", document)
+    samples, dataset = read(root, annotations="coco.json")
+    assert {s.label for s in samples} == {None}
+    assert samples[0].metadata["category"] == "1"
+    assert any("5 annotations have no label" in warning for warning in dataset.warnings)
+
+
+def test_parts_of_a_dataset_in_several_files(root: Path) -> None:
+    document = coco()
+    entries = document["annotations"]
+    for part, chosen in (("train", entries[:1]), ("val", entries[1:2])):
+        write(root / f"instances_{part}.json", {**document, "annotations": chosen})
+    samples, dataset = read(root, annotations="instances_{split}.json")
+    assert [(s.id, s.metadata["split"]) for s in samples] == [("b.png#11", "train"), ("sub/a.png#12", "val")]
+    split = dataset.splits()["annotations"]
+    assert [(row.sample_id, row.role) for row in split.rows] == [("b.png#11", "train"), ("sub/a.png#12", "val")]
+
+
+def test_voc(root: Path) -> None:
+    write(root / "Annotations" / "000005.xml", VOC)
+    samples, dataset = read(root, annotations="Annotations")
+    # 1 to 10 and 3 to 7 are ten and five pixels, the first of which has the number 1.
+    assert [(s.id, s.label, s.box) for s in samples] == [
+        ("JPEGImages/000005.jpg#1", "mitosis", (0, 2, 10, 5)),
+        ("JPEGImages/000005.jpg#2", "cell", (1, 2, 8, 7)),
+    ]
+    assert [dict(s.metadata) for s in samples] == [
+        {
+            "image_id": "JPEGImages/000005.jpg",
+            "difficult": difficult,
+            "truncated": not difficult,
+            "occluded": None,
+            "pose": pose,
+        }
+        for difficult, pose in ((True, "Rear"), (False, "Unspecified"))
+    ]
+    assert dataset.warnings == [
+        "1 annotations were left out: they have no box, for example '000005.xml, 3'",
+    ]
+    check_dataset(dataset)
+
+
+def test_voc_that_counts_from_0(root: Path) -> None:
+    write(root / "Annotations" / "000005.xml", VOC.replace("<xmin>1<", "<xmin>0<"))
+    _, dataset = read(root, images="JPEGImages")
+    assert any("1 annotations begin at 0" in warning for warning in dataset.warnings)
+    samples, _ = read(root, images="JPEGImages", first_pixel="0")
+    assert samples[0].box == (0, 3, 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<xmax>10<", "<xmax>ten<", r"Annotation 1 of .*000005.xml' has xmax='ten', which is no number"),
+        ("<xmax>10</xmax>", "", "Annotation 1 of .* has xmax=None"),
+        ("<xmax>10<", "<xmax>-9<", "Annotation 1 of .* has a width of -9"),
+        ("<difficult>1<", "<difficult>maybe<", "Annotation 1 of .* has difficult='maybe', not 0 or 1"),
+        ("</annotation>", "", r"000005.xml' cannot be read: it is no XML \(no element found"),
+        ("annotation>", "osm>", "its root is <osm>, not <annotation>"),
+    ],
+)
+def test_bad_voc_is_named(root: Path, old: str, new: str, message: str) -> None:
+    write(root / "Annotations" / "000005.xml", VOC.replace(old, new))
+    with pytest.raises(DataError, match=message):
+        read(root)
+
+
+def test_geojson_of_qupath(root: Path) -> None:
+    tumour = {"name": "Tumor", "color": [200, 0, 0]}
+    inner = square(4, 4, 3)
+    document = {
+        "type": "FeatureCollection",
+        "features": [
+            {"id": "u1", **feature(polygon(square(1.25, 2, 8)), objectType="annotation", classification=tumour)},
+            feature({"type": "MultiPolygon", "coordinates": [[square(0, 0, 2)], [square(9, 9, 3), inner]]}, name="n 1"),
+            feature(polygon(square(0, 0, 4)), objectType="cell", classification={"names": ["Tumor", "Positive"]}),
+            {"type": "Feature", "geometry": None, "properties": None},
+            feature({"type": "LineString", "coordinates": [[0, 0], [5, 5]]}),
+            feature(polygon(square(28, 18, 6)), classification="Stroma", isLocked=True),
+        ],
+    }
+    write(root / "slides" / "s1.geojson", document)
+    # Before version 0.3, a list, with the kind of an object in the place of its id; packed.
+    old = {"id": "PathDetectionObject", **feature(polygon(square(5, 5, 2)), classification={"name": "Tumor"})}
+    (root / "slides" / "s2.geojson.gz").write_bytes(gzip.compress(json.dumps([old, old]).encode()))
+    samples, dataset = read(root)
+    assert [(s.id, s.label, s.box) for s in samples] == [
+        ("slides/s1.ome.tif#u1", "Tumor", (1, 2, 9, 8)),
+        ("slides/s1.ome.tif#2", None, (0, 0, 12, 12)),
+        ("slides/s1.ome.tif#3", "Tumor: Positive", (0, 0, 4, 4)),
+        ("slides/s1.ome.tif#6", "Stroma", (28, 18, 6, 6)),
+        ("slides/s2.png#1", "Tumor", (5, 5, 2, 2)),
+        ("slides/s2.png#2", "Tumor", (5, 5, 2, 2)),
+    ]
+    kinds = [s.metadata["object_type"] for s in samples]
+    assert kinds == ["annotation", None, "cell", None, "detection", "detection"]
+    assert samples[1].metadata["name"] == "n 1"
+    told = "; ".join(dataset.warnings)
+    assert "1 annotations were left out: they have no geometry, for example 's1.geojson, 4'" in told
+    assert "they are of the type LineString, which has no area, for example 's1.geojson, 5'" in told
+    check_dataset(dataset)
+    assert [s.id for s in read(root, objects="cell,annotation")[0]] == [samples[0].id, samples[2].id]
+
+
+def test_another_property_is_the_class(root: Path) -> None:
+    document = [feature(polygon(square(1, 1, 4)), name="benign", grade={"who": 2}), feature(polygon(square(1, 1, 4)))]
+    write(root / "slides" / "s2.geojson", document)
+    _, dataset = read(root)
+    assert (
+        "2 annotations have no label, for example 's2.geojson, 1', 's2.geojson, 2'; -o label=FIELD names where it "
+        + ("stands, of grade, name")
+        in "; ".join(dataset.warnings)
+    )
+    assert [s.label for s in read(root, label="name")[0]] == ["benign", None]
+    assert [s.label for s in read(root, label="grade.who")[0]] == ["2", None]
+
+
+def test_points_with_a_size_and_regions_with_a_margin(root: Path) -> None:
+    points = {"type": "MultiPoint", "coordinates": [[10.0, 10.5], [3, 4]]}
+    document = feature(points, classification={"name": "mitosis"})
+    write(root / "slides" / "s2.geojson", document)
+    with pytest.raises(DataError, match=r"Annotation 1 of .* is a point") as caught:
+        read(root)
+    assert "-o size=64" in caught.value.next
+    samples, _ = read(root, size="4")
+    assert [(s.id, s.box) for s in samples] == [
+        ("slides/s2.png#1/1", (8, 9, 4, 4)),
+        ("slides/s2.png#1/2", (1, 2, 4, 4)),
+    ]
+    assert [s.box for s in read(root, size="3um", mpp="0.5")[0]] == [(7, 8, 6, 6), (0, 1, 6, 6)]
+    with pytest.raises(UsageError, match="needs a resolution"):
+        read(root, size="3um")
+    write(root / "slides" / "s2.geojson", [feature(polygon(square(10, 10, 3)))])
+    assert read(root, size="6")[0][0].box == (9, 9, 6, 6)
+    assert read(root, margin="2")[0][0].box == (8, 8, 7, 7)
+    with pytest.raises(DataError, match="give no sample: 1 have fewer than 4 pixels"):
+        read(root, min_size="4")
+
+
+def test_what_is_outside_an_outline_is_masked(root: Path) -> None:
+    ring, hole = square(2, 3, 6), square(4, 5, 2)
+    write(root / "slides" / "s2.geojson", [feature(polygon(ring, hole)), feature(polygon([[0, 0], [4, 0], [0, 4]]))])
+    plain, dataset = read(root, margin="1")
+    white, masked = read(root, margin="1", mask="white")
+    black, dark = read(root, margin="1", mask="black")
+    pixels = dataset.read(plain[0])
+    inside = np.zeros((8, 8), dtype=bool)
+    inside[1:7, 1:7] = True
+    inside[3:5, 3:5] = False
+    assert (masked.read(white[0]) == np.where(inside[:, :, None], pixels, 255)).all()
+    assert (dark.read(black[0]) == np.where(inside[:, :, None], pixels, 0)).all()
+    # Of row y, the middles of 3 - y pixels and the one on the edge, which is not inside.
+    triangle = np.tri(4, 4, -1, dtype=bool)[::-1]
+    assert (masked.read(white[1])[1:-1, 1:-1] != 255).any(axis=2).tolist() == triangle.tolist()
+    keys = {d.pixel_key(s) for d, found in ((dataset, plain), (masked, white), (dark, black)) for s in found}
+    assert len(keys) == 5
+    check_dataset(masked)
+
+
+def test_masks_of_coco(root: Path) -> None:
+    document = coco()
+    document["annotations"] = [
+        {"id": 1, "image_id": 2, "category_id": 1, "bbox": [0, 0, 5, 4], "segmentation": segmentation}
+        # The same mask in runs, as pycocotools packs it, and as a polygon.
+        for segmentation in (
+            {"size": [20, 30], "counts": [21, 2, 18, 2, 557]},
+            {"size": [20, 30], "counts": "e02b00k`0"},
+            [[1, 1, 3, 1, 3, 3, 1, 3]],
+        )
+    ]
+    for number, entry in enumerate(document["annotations"]):
+        entry["id"] = number
+    write(root / "coco.json", document)
+    samples, dataset = read(root, annotations="coco.json", mask="black")
+    for sample in samples:
+        seen = dataset.read(sample).any(axis=2)
+        assert np.argwhere(seen).tolist() == [[1, 1], [1, 2], [2, 1], [2, 2]]
+
+
+def test_labelme(root: Path) -> None:
+    shapes = [
+        {"label": "gland", "points": [[1, 2], [6, 2], [6, 9.5]], "group_id": 3, "shape_type": "polygon", "flags": {}},
+        {"label": "gland", "points": [[9, 9], [4, 5]], "shape_type": "rectangle"},
+        {"label": "nucleus", "points": [[10, 10], [13, 14]], "shape_type": "circle"},
+        {"label": "cut", "points": [[0, 0], [9, 9]], "shape_type": "line"},
+    ]
+    document = {"version": "5.0.1", "flags": {}, "shapes": shapes, "imagePath": "..\\slides\\s2.png", "imageData": None}
+    write(root / "json" / "s2.json", document)
+    samples, dataset = read(root)
+    assert [(s.id, s.label, s.box) for s in samples] == [
+        ("slides/s2.png#1", "gland", (1, 2, 5, 8)),
+        ("slides/s2.png#2", "gland", (4, 5, 5, 4)),
+        ("slides/s2.png#3", "nucleus", (5, 5, 10, 10)),
+    ]
+    assert dict(samples[0].metadata) == {"image_id": "slides/s2.png", "shape": "polygon", "group_id": "3"}
+    assert "they are of the shape line, which has no area" in dataset.warnings[0]
+    shapes[0]["points"] = [[1, "x"]]
+    write(root / "json" / "s2.json", document)
+    with pytest.raises(DataError, match=r"Annotation 1 of .* has points that are none of a polygon"):
+        read(root)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_any_encoding_of_json(root: Path, encoding: str) -> None:
+    document = [feature(polygon(square(1, 1, 4)), classification={"name": "Geschwür"})]
+    (root / "slides" / "s2.geojson").write_text(json.dumps(document, ensure_ascii=False), encoding)
+    assert [s.label for s in read(root)[0]] == ["Geschwür"]
+
+
+def test_any_encoding_of_xml(root: Path) -> None:
+    text = f'<?xml version="1.0" encoding="UTF-16"?>{VOC}'.replace("cell", "Geschwür")
+    (root / "a.xml").write_bytes(text.encode("utf-16"))
+    assert [s.label for s in read(root)[0]] == ["mitosis", "Geschwür"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "it is empty"),
+        ("hello", "it begins with 'h', not with {"),
+        (
+            '{"type": "FeatureCollection", "features": [{"type": "Feature"',
+            "it ends too early.* in element 1 of 'features'",
+        ),
+        ('{"features": [{"type": "Feature", "geometry": null}, {"type": x}]}', "expecting value in element 2 of"),
+        ('{"features": [{"geometry": null} {"geometry": null}]}', "'{' stands where a comma or ] should in element 1 "),
+        ('{"features": []} more', "something follows its end"),
+        ('{"features": [3]}', "Annotation 1 of .* is no feature"),
+        ('[{"geometry": {"type": "Polygon", "coordinates": [[[1, 2], [3]]]}}]', "Annotation 1 .* none of a Polygon"),
+        ('[{"geometry": {"type": "Point", "coordinates": ["x", 2]}}]', "Annotation 1 .* none of a Point"),
+        ('{"features": []}', "give no sample"),
+    ],
+)
+def test_json_that_cannot_be_read(root: Path, text: str, message: str) -> None:
+    write(root / "slides" / "s2.geojson", text)
+    with pytest.raises(DataError, match=message):
+        read(root, size="4")
+
+
+def test_json_is_read_in_pieces(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from histokit.datasets.regions import json_items
+
+    document = {"n": 1234.5, "list": [12, 345, "text", {"a": [1, {"b": None}]}, []], "e": [], "t": True, "o": {}}
+    path = write(root / "a.json", json.dumps(document, indent=1))
+    expected = [
+        ("n", 0, 1234.5),
+        *(("list", place, value) for place, value in enumerate(document["list"], start=1)),
+        ("t", 0, True),
+        ("o", 0, {}),
+    ]
+    for size in (1, 2, 3, 5, 1 << 20):
+        monkeypatch.setattr(json_items, "_CHUNK", size)
+        assert list(json_items.read_items(path)) == expected
+
+
+def test_images_are_found_by_their_names(root: Path) -> None:
+    document = coco()
+    document["images"] = [{"id": 1, "file_name": "C:\\data\\000005.jpg"}, {"id": 2, "file_name": "old/s2.jpg"}]
+    write(root / "coco.json", document)
+    samples, dataset = read(root, annotations="coco.json")
+    assert {s.image[0] for s in samples} == {"JPEGImages/000005.jpg", "slides/s2.png"}
+    assert any("2 images were found by their name alone" in warning for warning in dataset.warnings)
+    document["images"] = [{"id": 1, "file_name": "train/s2.png"}, {"id": 2, "file_name": "test/s2.png"}]
+    write(root / "coco.json", document)
+    with pytest.raises(
+        DataError, match=r"of the images 'train/s2.png' and 'test/s2.png', of which 'slides/s2.png' alone"
+    ):
+        read(root, annotations="coco.json")
+    (root / "other").mkdir()
+    (root / "slides/s2.png").rename(root / "other" / "b.png")
+    document["images"] = [{"id": 1, "file_name": "images/b.png"}]
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=r"The image 'images/b.png' .* may be 'b.png' or 'other/b.png'"):
+        read(root, annotations="coco.json")
+    assert {s.image[0] for s in read(root, annotations="coco.json", images="other")[0]} == {"other/b.png"}
+
+
+def test_no_image_is_there(root: Path) -> None:
+    write(root / "slides" / "s9.geojson", [feature(polygon(square(1, 1, 4)))])
+    with pytest.raises(DataError, match=r"None of the images of 1 annotations is in .*, for example 's9'"):
+        read(root)
+    with pytest.raises(DataError, match="There are no annotations"):
+        read(root / "JPEGImages")
+    with pytest.raises(DataError, match=r"nothing.json' does not exist"):
+        read(root, annotations="nothing.json")
+    with pytest.raises(DataError, match="does not exist"):
+        read(root / "nowhere")
+
+
+def test_columns_of_paths(root: Path) -> None:
+    write(root / "slides" / "s2.geojson", [feature(polygon(square(1, 1, 4)))])
+    samples, dataset = read(root, pattern="{label}/{patient}.png", group="patient")
+    assert [(s.label, s.metadata["patient"]) for s in samples] == [("slides", "s2")]
+    assert dataset.group == "patient"
+    with pytest.raises(UsageError, match=r"does not fit the image 'slides/s2.png'"):
+        read(root, pattern="{patient}/x/*")
+    with pytest.raises(UsageError, match="group='slide' names no column"):
+        read(root, group="slide")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": "large"}, "size='large' is no length"),
+        ({"margin": "-1"}, "margin=-1 is less than 0"),
+        ({"min_size": "0"}, "min_size=0 is less than 1"),
+        ({"mask": "grey"}, "mask='grey' is not one of none, white, black"),
+        ({"pattern": "{mpp}/*"}, "'mpp', which is the name of a field"),
+    ],
+)
+def test_options_that_are_wrong(root: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Annotations.from_options(root, options)
+
+
+def test_the_whole_way(root: Path, store: FeatureStore) -> None:
+    classes = ["Tumor", "Stroma"]
+    for slide in ("s1.ome.tif", "s2.png"):
+        entries = [
+            feature(polygon(square(x, y, 5)), classification={"name": classes[(x + y) % 2]})
+            for x in range(0, 25, 4)
+            for y in range(0, 15, 5)
+        ]
+        write(root / "slides" / f"{slide}.geojson", {"type": "FeatureCollection", "features": entries})
+    record = histokit.ingest(store, "annotations", root, name="regions", options={"mask": "white", "min_size": "4"})
+    assert (record.count, record.problems, record.group) == (42, 0, "image_id")
+    histokit.extract(store, "regions", "texture")
+    features = store.features("regions", "texture/last")
+    assert len(features.X) == 42
+    assert sorted(set(features.groups("image_id"))) == ["slides/s1.ome.tif", "slides/s2.png"]
