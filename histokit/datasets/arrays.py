@@ -179,7 +179,8 @@ class Arrays(Dataset):
 
     def _ordered(self, labels: list[str]) -> tuple[str, ...]:
         """Return classes in the order of their names, where these are numbered, or of their numbers."""
-        names = {name: place for place, name in enumerate(self._reading.names)}
+        told = (name for container in self._containers() for name in container.class_names())
+        names = {name: place for place, name in enumerate(dict.fromkeys(told))}
         if all(label.isdecimal() for label in labels):
             return tuple(sorted(labels, key=int))
         return tuple(sorted(labels, key=lambda label: (names.get(label, len(names)), label)))

@@ -125,8 +125,9 @@ def test_hdf5_with_other_names_and_what_stands_beside(tmp_path):
         file["set/patient"] = [b"p1", b"p1", b"p2", b"p2", b"p3", b"p3"]
         file["set/score"] = np.linspace(0, 1, 6)
         file["elsewhere/patient"] = np.arange(6)
-    _, samples = opened(tmp_path / "a.hdf5", group="patient")
+    dataset, samples = opened(tmp_path / "a.hdf5", group="patient")
     assert [sample.label for sample in samples] == ["fat", "stroma", "tumour"] * 2
+    assert dataset.classes == ("stroma", "tumour", "fat")
     assert samples[2].metadata == {"patient": "p2", "score": 0.4}
     assert samples[2].id == "a.hdf5/set/patches/2"
     check_dataset(Arrays, tmp_path / "a.hdf5", group="patient")

@@ -134,6 +134,10 @@ class Container(ABC):
         """The column that the format itself says belongs together."""
         return None
 
+    def class_names(self) -> Sequence[str]:
+        """Return the names of classes that labels are numbers of, in order; nothing where they are names."""
+        return self.options.names
+
     @abstractmethod
     def columns(self) -> Mapping[str, type]:
         """Return the metadata that its images have."""

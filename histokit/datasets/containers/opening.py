@@ -13,6 +13,7 @@ from pathlib import Path
 from histokit.datasets.containers.container import Container, ContainerOptions
 from histokit.datasets.containers.hdf5 import open_hdf5
 from histokit.datasets.containers.numpy_files import open_npy, open_npz
+from histokit.datasets.containers.parquet_images import ParquetImages
 from histokit.datasets.containers.stack_container import StackContainer
 from histokit.datasets.containers.stack_names import is_of_labels, partners
 from histokit.datasets.containers.zarr_folder import is_zarr, open_zarr
@@ -27,6 +28,8 @@ KINDS: Mapping[str, Callable[[Path, str, ContainerOptions], Container]] = {
     ".h5": partial(StackContainer, open_hdf5),
     ".hdf5": partial(StackContainer, open_hdf5),
     ".zarr": partial(StackContainer, open_zarr),
+    ".parquet": ParquetImages,
+    ".pq": ParquetImages,
 }
 
 #: What is compressed as a whole, so that no part can be read by itself.

@@ -130,6 +130,10 @@ class StackContainer(Container):
         """The whole slide where it is told, as beside the images of PatchCamelyon."""
         return "wsi" if "wsi" in self.columns() else None
 
+    def class_names(self) -> Sequence[str]:
+        """Return the names that were given, or those that the file tells."""
+        return next((each.names for each in self._described.values() if each.names), ())
+
     def columns(self) -> Mapping[str, type]:
         """Return what stands beside images: other arrays as long, and the columns of a table."""
         found: dict[str, type] = {}

@@ -33,6 +33,7 @@ class Described(NamedTuple):
     """The labels of images, and the columns of metadata, row by row."""
 
     labels: Sequence[str | None] | None
+    names: Sequence[str]
     table: pa.Table
     notes: list[str]
 
@@ -57,27 +58,31 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
     """
     count = container.images[name].shape[0]
     labels, tables, notes = None, [], []
+    names: Sequence[str] = container.options.names
     sources = list(_sources(container, name, number))
     taken = {source for source in sources if isinstance(source, str)}
     asked = bool(container.options.labels) and container.options.labels != NO_LABELS
     for source in sources:
         if isinstance(source, str):
             stack, where = container.stacks[source], f"The array {source!r} of {str(container.file)!r}"
-            labels = _labels(container, stack, count, where)
+            names = names or _class_names(container, stack)
+            labels = _labels(container, stack, count, names, where)
         elif source.suffix.lower() in _TABLES:
             sheet = _table(container, source, count)
             if asked and labels is None:
                 labels, sheet = _split_labels(container, source, sheet)
             tables.append(sheet)
         else:
-            labels = _from_file(container, source, count)
+            stack, where = _labels_of(container, source)
+            names = names or _class_names(container, stack)
+            labels = _labels(container, stack, count, names, where)
     tables.append(_arrays_beside(container, name, count, taken))
     columns: dict[str, pa.ChunkedArray] = {}
     for sheet in tables:
         notes += sheet.notes
         columns.update(zip(sheet.table.column_names, sheet.table.columns, strict=True))
     refuse_reserved(columns, f"What is beside the images of {container.path}")
-    return Described(labels, pa.table(columns), notes)
+    return Described(labels, names, pa.table(columns), notes)
 
 
 def _sources(container: StackContainer, name: str, number: int) -> Iterator[str | Path]:
@@ -119,8 +124,8 @@ def _file(container: StackContainer, name: str) -> Path:
     return file
 
 
-def _from_file(container: StackContainer, file: Path, count: int) -> Sequence[str | None]:
-    """Return the labels in a file of arrays."""
+def _labels_of(container: StackContainer, file: Path) -> tuple[Stack, str]:
+    """Return the labels in a file of arrays, and what to call them."""
     stacks = open_npy(file) if file.suffix.lower() == ".npy" else container.read_arrays(file)
     named = [name for name in stacks if is_of_labels(name)]
     names = list(stacks) if len(stacks) == 1 else named
@@ -130,10 +135,12 @@ def _from_file(container: StackContainer, file: Path, count: int) -> Sequence[st
             next="Save the labels alone, as 'labels' or 'y', or name another file: -o labels=FILE.",
         )
     where = f"The array {names[0]!r} of {str(file)!r}" if names[0] else f"The array {str(file)!r}"
-    return _labels(container, stacks[names[0]], count, where)
+    return stacks[names[0]], where
 
 
-def _labels(container: StackContainer, stack: Stack, count: int, where: str) -> Sequence[str | None]:
+def _labels(
+    container: StackContainer, stack: Stack, count: int, names: Sequence[str], where: str
+) -> Sequence[str | None]:
     shape = stack.shape
     _require_count(shape[0] if shape else 0, count, where, shape)
     numbers = stack.whole().reshape(count, -1)
@@ -146,7 +153,6 @@ def _labels(container: StackContainer, stack: Stack, count: int, where: str) -> 
                 next=f"Name one of them by its number: -o label_column=0, up to {width - 1}.",
             )
         numbers = numbers[:, int(column)]
-    names = container.options.names or _class_names(container, stack)
     known: dict[Any, str | None] = {}
     found = []
     for row, value in enumerate(numbers_or_texts(numbers.reshape(-1))):
