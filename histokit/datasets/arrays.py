@@ -11,6 +11,7 @@ from histokit.datasets.containers.container import Container, ContainerOptions, 
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import Tally, absence
 from histokit.errors import DataError, UsageError, did_you_mean
@@ -46,6 +47,11 @@ class Arrays(Dataset):
         array.
     names : tuple of str
         Of the classes, where labels are their numbers from 0.
+    pattern : str, optional
+        How the names of an archive's members are built, as of `histokit.datasets.folder.Folder`; the label is the
+        folder that an image lies in where not given.
+    on : str, optional
+        The field of the pattern by which the rows of a table of labels are found.
     values : {"0-1", "0-255"}, optional
         What black and white are in arrays that are neither uint8 nor uint16.
     channels_first : bool
@@ -70,6 +76,8 @@ class Arrays(Dataset):
         labels: tuple[str, ...] = (),
         label_column: str | None = None,
         names: tuple[str, ...] = (),
+        pattern: str | None = None,
+        on: str | None = None,
         group: str | None = None,
         split: str | None = None,
         values: Values | None = None,
@@ -103,6 +111,8 @@ class Arrays(Dataset):
             labels=tuple(labels),
             label_column=label_column,
             names=tuple(names),
+            pattern=PathPattern(pattern) if pattern else None,
+            on=on,
             texts=frozenset(texts),
             values=values,
             channels_first=channels_first,

@@ -30,6 +30,7 @@ FOUND = {
     ("arrays", "files"): "all",
     ("arrays", "images"): "found by name",
     ("arrays", "labels"): "found by name",
+    ("arrays", "pattern"): "`**/{label}/*`",
     ("arrays", "classes"): "those found",
     ("arrays", "positive"): "the last",
     ("table", "positive"): "the last",

@@ -10,6 +10,8 @@ from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 
+from histokit.datasets.containers.archive_members import TarMembers, ZipMembers
+from histokit.datasets.containers.archives import archive_opener
 from histokit.datasets.containers.container import Container, ContainerOptions
 from histokit.datasets.containers.hdf5 import open_hdf5
 from histokit.datasets.containers.numpy_files import open_npy, open_npz
@@ -30,6 +32,8 @@ KINDS: Mapping[str, Callable[[Path, str, ContainerOptions], Container]] = {
     ".zarr": partial(StackContainer, open_zarr),
     ".parquet": ParquetImages,
     ".pq": ParquetImages,
+    ".zip": archive_opener(ZipMembers),
+    ".tar": archive_opener(TarMembers),
 }
 
 #: What is compressed as a whole, so that no part can be read by itself.

@@ -1,0 +1,90 @@
+"""Members of zip and tar archives, read one at a time."""
+
+from __future__ import annotations
+
+import mmap
+import tarfile
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from histokit.datasets.containers.container import readable
+from histokit.datasets.walk import as_text
+from histokit.errors import DataError
+
+_TAR_BLOCK = 512
+
+
+class Members(Protocol):
+    """The files in an archive."""
+
+    #: Their names, in the order of the archive.
+    names: list[str]
+    #: What is to be known of the archive.
+    notes: list[str]
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        ...
+
+
+class ZipMembers:
+    """The files in a zip archive; check sums are looked at."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        with readable(file, "zip archive"):
+            self._archive = zipfile.ZipFile(file)
+        listed = [info.filename for info in self._archive.infolist() if not info.is_dir()]
+        self._names = {as_text(name): name for name in listed}
+        self.names = list(self._names)
+        self.notes: list[str] = []
+        _refuse_twice(file, listed)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; threads may read at once."""
+        written = self._names[name]
+        with readable(self._file, "zip archive"):
+            return self._archive.read(written)
+
+
+class TarMembers:
+    """The files in a tar archive that is not compressed as a whole."""
+
+    def __init__(self, file: Path):
+        self._places: dict[str, tuple[int, int]] = {}
+        self.notes = []
+        listed: list[str] = []
+        stop, links = 0, 0
+        with readable(file, "tar archive that is not compressed"), tarfile.open(file, "r:") as archive:
+            while (info := archive.next()) is not None:
+                # It keeps all of them otherwise.
+                archive.members = []  # type: ignore[attr-defined]
+                stop = info.offset_data + -(-info.size // _TAR_BLOCK) * _TAR_BLOCK if info.isreg() else archive.offset
+                links += info.issym() or info.islnk()
+                if info.isreg() and not info.issparse():
+                    listed.append(info.name)
+                    self._places[as_text(info.name)] = info.offset_data, info.size
+            with open(file, "rb") as opened:
+                self._data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+        self.names = list(self._places)
+        _refuse_twice(file, listed)
+        if len(self._data) < stop + _TAR_BLOCK:
+            self.notes.append(f"{file.name} ends without the mark that ends tar archives: files may be missing")
+        if links:
+            self.notes.append(f"{links} links in {file.name} were passed over")
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file; threads may read at once."""
+        start, size = self._places[name]
+        return self._data[start : start + size]
+
+
+def _refuse_twice(file: Path, names: Iterable[str]) -> None:
+    name, count = next(iter(Counter(names).most_common(1)), ("", 0))
+    if count > 1:
+        raise DataError(
+            f"The archive {str(file)!r} holds {count} files called {name!r}.", next="Pack it again, with one of each."
+        )

@@ -1,0 +1,210 @@
+"""Archives of images in folders whose names say what they are."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.containers.archive_members import Members
+from histokit.datasets.containers.container import NO_LABELS, Container, ContainerOptions, HeldImage, label_text
+from histokit.datasets.containers.encoded import encoded_digest
+from histokit.datasets.labels import LabelTable
+from histokit.datasets.own_splits import role_of
+from histokit.datasets.patterns import PathPattern
+from histokit.datasets.tables import find_table, refuse_reserved
+from histokit.datasets.walk import Tally, is_image
+from histokit.errors import DataError, UsageError
+from histokit.plugin.dataset import Role
+from histokit.plugin.images import Pixels, decode_image
+
+#: The label is the folder that an image lies in, wherever that is.
+_PARENT, _ANY = "**/{label}/*", "**"
+
+
+class Archive(Container):
+    """A file of many files, some of which are images.
+
+    Parameters
+    ----------
+    members : Members
+    root, path, options
+        As of `Container`.
+    """
+
+    def __init__(self, members: Members, root: Path, path: str, options: ContainerOptions):
+        super().__init__(root, path, options)
+        self.members = members
+
+    def image_names(self) -> Sequence[str]:
+        """Return the members that are samples."""
+        raise NotImplementedError
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {name: place for place, name in enumerate(self.image_names())}
+
+    def position(self, part: str) -> int:
+        """Return the place of a member among those that are samples."""
+        return self._positions[part]
+
+    def part_digests(self) -> Iterator[bytes]:
+        """Yield a digest of each image file; nothing for one that is damaged."""
+        for name in self.image_names():
+            try:
+                yield encoded_digest(self.members.read(name))
+            except DataError:
+                yield b""
+
+    def part_digest(self, part: str) -> bytes:
+        """Return the digest of an image file."""
+        return encoded_digest(self._data(part))
+
+    def _data(self, part: str) -> bytes:
+        try:
+            return self.members.read(part)
+        except KeyError as error:
+            raise DataError(
+                f"The archive {str(self.file)!r} holds no {part!r} any more.", next="Ingest it again."
+            ) from error
+        except DataError as error:
+            raise DataError(f"{part!r}: {error.message}", next=error.next) from error
+
+    def pixels(self, part: str) -> Pixels:
+        """Return an image, decoded as a file is."""
+        return decode_image(self._data(part), f"{self.path}/{part}", self.options.bits)
+
+
+class PathArchive(Archive):
+    """An archive whose images are labelled by their paths, or by a table."""
+
+    @cached_property
+    def _pattern(self) -> PathPattern:
+        options = self.options
+        if options.pattern is not None:
+            return options.pattern
+        if options.on is not None:
+            return PathPattern(f"{{{options.on}}}/**")
+        return PathPattern(_ANY if options.labels == NO_LABELS else _PARENT)
+
+    @cached_property
+    def _table(self) -> LabelTable | None:
+        options, pattern = self.options, self._pattern
+        if options.labels in ((), NO_LABELS):
+            if options.on is not None:
+                raise UsageError(
+                    f"The option on={options.on!r} needs a table of labels.", next="Add -o labels=FILE.csv."
+                )
+            return None
+        fields = ", ".join(pattern.fields) or "none"
+        if options.on not in pattern.fields or "label" in pattern.fields:
+            raise UsageError(
+                f"A table of labels for {self.path!r} needs the field of the pattern by which its rows are found, and "
+                f"no field 'label'; the pattern {pattern.text!r} has {fields}.",
+                next="Add -o on=FIELD, and a pattern that has it, such as -o pattern='**/{image}.png' -o on=image.",
+            )
+        file = find_table(self.root, options.labels[0], "labels")
+        return LabelTable(file, str(options.on), options.label_column or "label", text=tuple(options.texts))
+
+    def _shown(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the members that match the pattern, with the texts of its fields."""
+        pattern, others, first = self._pattern, Tally(), None
+        for name in self.members.names:
+            path = unicodedata.normalize("NFC", name)
+            if _is_hidden(path) or not (pattern.names_suffix or is_image(path)):
+                continue
+            found = pattern.match(path)
+            if found is None:
+                if is_image(path):
+                    others.add(name)
+                continue
+            self._require_clear(path)
+            first = first or name
+            yield name, found
+        if first is None:
+            self._refuse(others)
+        if others:
+            self.warnings.append(
+                f"{others.count} images in {self.path} do not match the pattern, for example {others.examples[0]!r}"
+            )
+
+    def _require_clear(self, path: str) -> None:
+        unclear = [field for field in self._pattern.ambiguous_fields(path) if field in self.options.texts]
+        if unclear:
+            raise UsageError(
+                f"The pattern {self._pattern.text!r} can divide {path!r} in more than one way, for {unclear[0]}.",
+                next="Write out what separates the fields, such as {patient}_idx{idx}_{rest}.",
+            )
+
+    def _refuse(self, others: Tally) -> None:
+        where = f"The archive {str(self.file)!r}"
+        if not others:
+            examples = ", ".join(map(repr, self.members.names[:3])) or "nothing"
+            raise DataError(f"{where} holds no image; it holds {examples}.", next="Give an archive of images.")
+        example = others.examples[0]
+        raise DataError(
+            f"None of {others.count} images in {where[0].lower() + where[1:]} matches the pattern "
+            f"{self._pattern.text!r}: {self._pattern.failing_part(example)}. There are, for example, {others}.",
+            next="Give a pattern that fits: -o pattern='{label}_*.png'; for images without labels, add -o labels=none.",
+        )
+
+    @cached_property
+    def _names(self) -> Sequence[str]:
+        return [name for name, _ in self._shown()]
+
+    def image_names(self) -> Sequence[str]:
+        """Return the members that match the pattern."""
+        return self._names
+
+    def columns(self) -> Mapping[str, type]:
+        """Return the fields of the pattern, and the columns of the table of labels."""
+        fields = [name for name in self._pattern.fields if name != "label"]
+        refuse_reserved(fields, f"The pattern {self._pattern.text!r}")
+        columns = self._table.columns() if self._table is not None else {}
+        return {**columns, **dict.fromkeys(fields, str)}
+
+    def entries(self) -> Iterator[HeldImage]:
+        """Yield the images that match the pattern.
+
+        Raises
+        ------
+        DataError
+            If there is none.
+        """
+        self.warnings[:] = self.members.notes
+        empty = dict.fromkeys(self.columns())
+        for name, found in self._shown():
+            texts: dict[str, Any] = {field: tidy_text(text) or None for field, text in found.items()}
+            label = label_text(texts.pop("label", None), self.options.names, repr(name))
+            values: Mapping[str, Any] = {}
+            if self._table is not None:
+                label, values = self._table.row(texts[self._table.on] or "")
+            yield HeldImage(name, label, self._role(name), {**empty, **values, **texts})
+        if self._table is not None:
+            self.warnings.extend(self._table.remarks())
+
+    def _role(self, name: str) -> Role | None:
+        """Return what one of the folders above the one that is the label says, else the archive's name."""
+        folders = PurePosixPath(name).parts[:-2] if self.options.pattern is None else ()
+        roles = {role for folder in folders if (role := role_of(folder)) is not None}
+        return roles.pop() if len(roles) == 1 else self.role
+
+
+def archive_opener(open_members: Callable[[Path], Members]) -> Callable[[Path, str, ContainerOptions], Container]:
+    """Return what opens archives of one kind: as WebDataset where files beside images have their name."""
+
+    def opened(root: Path, path: str, options: ContainerOptions) -> Container:
+        from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
+
+        members = open_members(root / path)
+        by_keys = options.pattern is None and options.on is None and is_web_dataset(members.names)
+        return (WebDataset if by_keys else PathArchive)(members, root, path, options)
+
+    return opened
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))

@@ -1,0 +1,196 @@
+"""Archives of WebDataset: files of one sample have one name up to its first point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from histokit.datasets.cells import tidy_text
+from histokit.datasets.containers.archives import Archive
+from histokit.datasets.containers.container import NO_LABELS, HeldImage, label_text
+from histokit.datasets.tables import stored_name
+from histokit.datasets.walk import IMAGE_SUFFIXES
+from histokit.errors import DataError, UsageError
+from histokit.plugin.dataset import RESERVED_COLUMNS
+
+_CLASS, _JSON, _TEXT = "cls", "json", "txt"
+_IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
+
+#: What fields of labels are called.
+_FIELDS = ("label", "cls", "class", "class_name", "target", "category")
+
+#: Fields that the format itself adds.
+_OWN_FIELDS = ("__key__", "__url__")
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return the key of a member, and what its name goes on with, in small letters."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, ending = base.partition(".")
+    return folder + slash + stem, ending.lower()
+
+
+def is_web_dataset(names: Sequence[str]) -> bool:
+    """Whether files of classes, records or texts have the names of images."""
+    described = {key for key, ending in map(split_name, names) if ending in (_CLASS, _JSON, _TEXT)}
+    return any(key in described for key, ending in map(split_name, names) if ending in _IMAGES)
+
+
+class WebDataset(Archive):
+    """A shard of WebDataset: ``key.jpg`` with ``key.cls``, ``key.json`` or ``key.txt``."""
+
+    @cached_property
+    def _files(self) -> Mapping[str, Mapping[str, str]]:
+        """Key → what a name goes on with → member."""
+        found: dict[str, dict[str, str]] = {}
+        for name in self.members.names:
+            key, ending = split_name(name)
+            found.setdefault(key, {})[ending] = name
+        return found
+
+    @cached_property
+    def _images(self) -> Mapping[str, str]:
+        """Key → the member that is its image."""
+        wanted = {ending.lstrip(".").lower() for ending in self.options.images} or _IMAGES
+        found: dict[str, str] = {}
+        for key, files in self._files.items():
+            images = [name for ending, name in files.items() if ending in wanted]
+            if len(images) > 1:
+                raise UsageError(
+                    f"The sample {key!r} of {str(self.file)!r} has several images: {', '.join(images)}.",
+                    next="Name one by how its name ends: -o images=png.",
+                )
+            if images:
+                found[key] = images[0]
+        if not found:
+            raise DataError(
+                f"The archive {str(self.file)!r} holds no image ending in {', '.join(sorted(wanted))}; it holds "
+                f"{', '.join(map(repr, self.members.names[:3]))}.",
+                next="Name how images end: -o images=png.",
+            )
+        return found
+
+    def image_names(self) -> Sequence[str]:
+        """Return the members that are images of samples."""
+        return list(self._images.values())
+
+    @cached_property
+    def _label(self) -> tuple[str, str | None] | None:
+        """Where labels are: how the names of files end, and the field of records."""
+        asked = self.options.labels
+        if asked == NO_LABELS:
+            return None
+        key, files = next((key, self._files[key]) for key in self._images)
+        record = self._record(key)
+        if asked:
+            ending = asked[0].lstrip(".").lower()
+            if ending in files and ending != _JSON:
+                return ending, None
+            if asked[0] in record:
+                return _JSON, asked[0]
+            raise UsageError(
+                f"The sample {key!r} of {str(self.file)!r} has no labels {asked[0]!r}: {_listed(files, record)}.",
+                next="Name how the file of labels ends, or a field of the record.",
+            )
+        field = next((name for name in _FIELDS if name in record), None)
+        for ending, named in ((_CLASS, None), (_JSON, field), (_TEXT, None)):
+            if ending in files and (ending != _JSON or named is not None):
+                return ending, named
+        raise DataError(
+            f"The sample {key!r} of {str(self.file)!r} has no label: {_listed(files, record)}.",
+            next="Name it with -o labels=FIELD, or how its file ends; without labels, add -o labels=none; for labels "
+            "in paths, -o pattern='**/{label}/*'.",
+        )
+
+    def _record(self, key: str) -> dict[str, Any]:
+        name = self._files[key].get(_JSON)
+        if name is None:
+            return {}
+        try:
+            record = json.loads(self._data(name))
+        except ValueError as error:
+            raise DataError(
+                f"{name!r} of the archive {str(self.file)!r} is not JSON: {error}", next="Mend it, or pack it anew."
+            ) from error
+        return record if isinstance(record, dict) else {}
+
+    def _text(self, key: str, ending: str) -> str | None:
+        name = self._files[key].get(ending)
+        return None if name is None else tidy_text(self._data(name).decode("utf-8", "replace")) or None
+
+    @cached_property
+    def _columns(self) -> Mapping[str, tuple[str, type]]:
+        """Field of records → the name of its column, and its type."""
+        field = self._label[1] if self._label else None
+        kinds: dict[str, set[type]] = {}
+        for key in self._images:
+            for name, value in self._record(key).items():
+                if name != field and name not in _OWN_FIELDS and value is not None:
+                    kinds.setdefault(name, set()).add(type(value))
+        found: dict[str, tuple[str, type]] = {}
+        for name, met in kinds.items():
+            column = stored_name(name)
+            if column in RESERVED_COLUMNS or not met <= {str, int, float, bool}:
+                continue
+            text = column in self.options.texts
+            kind = str if text else float if met == {int, float} else next(iter(met))
+            if len(met) > 1 and not text and kind is not float:
+                raise DataError(
+                    f"The field {name!r} in the records of {str(self.file)!r} is "
+                    f"{' and '.join(sorted(each.__name__ for each in met))}.",
+                    next=f"Add -o text={column} where it is meant as text.",
+                )
+            found[name] = column, kind
+        left = [name for name in kinds if name not in found]
+        if left:
+            self._left_out = (
+                f"Fields of {self.path} were left out, for they hold lists or records, or their names are taken: "
+            )
+            self._left_out += ", ".join(left)
+        return found
+
+    _left_out = ""
+
+    def columns(self) -> Mapping[str, type]:
+        """Return the fields of the records that are numbers, texts or truth values."""
+        return dict(self._columns.values())
+
+    def entries(self) -> Iterator[HeldImage]:
+        """Yield the samples that have an image.
+
+        Raises
+        ------
+        DataError
+            If a record cannot be read, or a label is no class.
+        """
+        self.warnings[:] = [*self.members.notes, *filter(None, [self._left_out])]
+        columns, where = self._columns, self._label
+        without = [key for key in self._files if key not in self._images]
+        if without:
+            self.warnings.append(f"{len(without)} names in {self.path} have no image, for example {without[0]!r}")
+        for key, name in self._images.items():
+            record = self._record(key) if columns or (where and where[0] == _JSON) else {}
+            label = None
+            if where is not None:
+                value = record.get(where[1]) if where[1] is not None else self._text(key, where[0])
+                if isinstance(value, (list, dict)):
+                    raise DataError(
+                        f"The sample {key!r} of {str(self.file)!r} has several labels: {value}.",
+                        next="Name another field: -o labels=FIELD.",
+                    )
+                label = label_text(value, self.options.names, f"The sample {key!r} of {str(self.file)!r}")
+            metadata = {column: _as(kind, record.get(field)) for field, (column, kind) in columns.items()}
+            yield HeldImage(name, label, self.role, metadata)
+
+
+def _as(kind: type, value: Any) -> Any:
+    if value is None:
+        return None
+    return tidy_text(str(value)) or None if kind is str else value
+
+
+def _listed(files: Mapping[str, str], record: Mapping[str, Any]) -> str:
+    fields = f", with the fields {', '.join(record)}" if record else ""
+    return f"there are {', '.join(files.values())}{fields}"

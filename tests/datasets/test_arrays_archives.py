@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+import histokit
+from histokit.datasets.arrays import Arrays
+from histokit.errors import DataError, UsageError
+from histokit.plugin.testing import check_dataset
+from tests.datasets.arrays_files import pixels
+from tests.datasets.test_arrays_parquet import encoded, opened
+
+IMAGES = pixels(6, 8, 8, 3)
+PNG = [encoded(image) for image in IMAGES]
+
+
+def zipped(file: Path, members: Mapping[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(file, "w", how) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file
+
+
+def tarred(file: Path, members: Mapping[str, bytes], kind: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(file, "w", format=kind) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file
+
+
+def paths(names: list[str]) -> dict[str, bytes]:
+    return {
+        **dict(zip(names, PNG, strict=False)),
+        "README.txt": b"text",
+        "__MACOSX/a/._1.png": b"x",
+        "a/.hid.png": b"x",
+    }
+
+
+NAMES = [f"NCT/{part}/{label}/{part}_{label}.png" for part in ("train", "test") for label in ("ADI", "TUM", "STR")]
+
+
+@pytest.mark.parametrize("packed", [zipped, tarred])
+def test_folders_in_an_archive(tmp_path, packed):
+    file = packed(tmp_path / f"NCT.{packed.__name__[:3]}", paths(NAMES))
+    dataset, samples = opened(file)
+    assert [sample.id for sample in samples] == [f"{file.name}/{name}" for name in NAMES]
+    assert [sample.label for sample in samples] == ["ADI", "TUM", "STR"] * 2
+    assert all((dataset.read(sample) == image).all() for sample, image in zip(samples, IMAGES, strict=True))
+    assert [row.role for row in dataset.splits()["arrays"].rows] == ["train"] * 3 + ["test"] * 3
+    assert dataset.warnings == []
+    check_dataset(Arrays, file)
+
+
+def test_a_pattern_names_the_parts_of_paths(tmp_path):
+    names = [f"{split}/s{n}_{kind}.png" for split in ("training", "testing") for n in (1, 2) for kind in "a"]
+    file = zipped(tmp_path / "a.zip", paths([*names, "deep/er/x.png"]))
+    options = {"pattern": "{split}/{slide}_{label}.png", "group": "slide"}
+    dataset, samples = opened(file, **options)
+    assert [(s.label, s.metadata) for s in samples[:2]] == [
+        ("a", {"split": "training", "slide": "s1"}),
+        ("a", {"split": "training", "slide": "s2"}),
+    ]
+    assert dataset.splits()["arrays"].leaks is not None
+    assert dataset.warnings == ["1 images in a.zip do not match the pattern, for example 'deep/er/x.png'"]
+    check_dataset(Arrays, file, **options)
+
+
+def test_labels_from_a_table(tmp_path):
+    file = zipped(tmp_path / "a.zip", paths(["x/s1_1.png", "x/s1_2.png", "x/s2_1.png", "x/s3_1.png"]))
+    (tmp_path / "t.csv").write_text("slide,kind,age\ns1,a,50\ns2,b,60\ns9,b,1\n")
+    options = {"labels": "t.csv", "on": "slide", "label_column": "kind", "pattern": "x/{slide}_*.png", "group": "slide"}
+    dataset, samples = opened(file, **options)
+    assert [(s.label, s.metadata["age"]) for s in samples] == [("a", 50), ("a", 50), ("b", 60), (None, None)]
+    assert dataset.warnings == [
+        "1 row of the table of labels have no image, for example slide='s9'",
+        "1 images have no label, for example 'a.zip/x/s3_1.png'",
+    ]
+    with pytest.raises(UsageError, match="needs the field of the pattern"):
+        opened(file, labels="t.csv")
+    with pytest.raises(UsageError, match="needs a table of labels"):
+        opened(file, on="slide", pattern="x/{slide}_*.png")
+
+
+def test_archives_without_labels(tmp_path):
+    file = zipped(tmp_path / "a.zip", paths(["1.png", "b/2.png"]))
+    _, samples = opened(file, labels="none")
+    assert [sample.label for sample in samples] == [None, None]
+    file = zipped(tmp_path / "b.zip", paths(["1.png", "2.png"]))
+    with pytest.raises(DataError, match=r"None of 2 images in the archive .*b.zip' matches [\s\S]*labels=none"):
+        opened(file)
+    with pytest.raises(DataError, match=r"b.zip' holds no image; it holds 'a.txt'"):
+        opened(zipped(file, {"a.txt": b""}))
+
+
+def shard(start: int, labels: list[str], form: str) -> dict[str, bytes]:
+    members: dict[str, bytes] = {}
+    for i, label in enumerate(labels, start):
+        members[f"{i:05d}.png"] = PNG[i]
+        if form == "cls":
+            members[f"{i:05d}.cls"] = label.encode()
+        if form == "json":
+            record = {"__key__": f"{i:05d}", "label": int(label), "slide": f"s{i // 2}", "um": i / 2, "tags": ["x"]}
+            members[f"{i:05d}.json"] = json.dumps(record).encode()
+        if form == "txt":
+            members[f"{i:05d}.txt"] = f"kind {label}\n".encode()
+    return members
+
+
+@pytest.mark.parametrize("form", ["cls", "json", "txt"])
+def test_shards_of_web_dataset(tmp_path, form):
+    tarred(tmp_path / "set-train-000000.tar", shard(0, ["0", "1"], form), tarfile.USTAR_FORMAT)
+    tarred(tmp_path / "set-train-000001.tar", shard(2, ["1", "0"], form), tarfile.GNU_FORMAT)
+    tarred(tmp_path / "set-test-000000.tar", shard(4, ["1", "0"], form))
+    group = {"group": "slide"} if form == "json" else {}
+    dataset, samples = opened(tmp_path, **group)
+    assert [sample.id for sample in samples] == [
+        *[f"set-test-000000.tar/0000{i}.png" for i in (4, 5)],
+        *[f"set-train-00000{i // 2}.tar/0000{i}.png" for i in range(4)],
+    ]
+    labels = [f"kind {n}" if form == "txt" else n for n in ("1", "0", "0", "1", "1", "0")]
+    assert [sample.label for sample in samples] == labels
+    assert all((dataset.read(s) == IMAGES[int(s.part[:5])]).all() for s in samples)
+    assert [row.role for row in dataset.splits()["arrays"].rows] == ["test"] * 2 + ["train"] * 4
+    if form == "json":
+        assert samples[3].metadata == {"slide": "s0", "um": 0.5}
+        assert "Fields of set-test-000000.tar were left out" in dataset.warnings[0]
+    check_dataset(Arrays, tmp_path, **group)
+
+
+def test_names_fields_and_endings_of_web_dataset(tmp_path):
+    members = {**shard(0, ["0", "1"], "json"), "00000.he.png": PNG[4], "00001.he.png": PNG[5]}
+    file = tarred(tmp_path / "a.tar", members)
+    dataset, samples = opened(file, names="normal,tumour", images="he.png")
+    assert [(s.part, s.label) for s in samples] == [("00000.he.png", "normal"), ("00001.he.png", "tumour")]
+    assert (dataset.read(samples[1]) == IMAGES[5]).all()
+    _, samples = opened(file, labels="slide", images="png")
+    assert [sample.label for sample in samples] == ["s0", "s0"]
+    with pytest.raises(UsageError, match=r"no labels 'grade': there are 00000.png, .*with the fields __key__, label"):
+        opened(file, labels="grade", images="png")
+    members = {"a.jpg": PNG[0], "a.png": PNG[0], "a.cls": b"0"}
+    with pytest.raises(UsageError, match=r"'a' .* has several images: a.jpg, a.png"):
+        opened(tarred(file, members))
+    members = {"a.png": PNG[0], "a.json": b'{"grade": 3}'}
+    with pytest.raises(DataError, match=r"'a' .* has no label: there are a.png, a.json, with the fields grade"):
+        opened(tarred(file, members))
+    with pytest.raises(DataError, match=r"'a.json' .* is not JSON"):
+        opened(tarred(file, {"a.png": PNG[0], "a.json": b'{"grade'}))
+    members = {"a.png": PNG[0], "a.cls": b"0", "a.json": b'{"x": 3}', "b.png": PNG[1], "b.json": b'{"x": "3"}'}
+    with pytest.raises(DataError, match=r"'x' .* is int and str"):
+        opened(tarred(file, members))
+    _, samples = opened(file, text="x")
+    assert [(s.label, s.metadata["x"]) for s in samples] == [("0", "3"), (None, "3")]
+
+
+def test_members_that_come_twice_are_refused(tmp_path):
+    zipped(tmp_path / "a.zip", {"a/1.png": PNG[0]})
+    with zipfile.ZipFile(tmp_path / "a.zip", "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("a/1.png", PNG[0])
+    with pytest.raises(DataError, match=r"a.zip' holds 2 files called 'a/1.png'"):
+        opened(tmp_path / "a.zip")
+
+
+def test_archives_that_are_not_whole(tmp_path):
+    file = zipped(tmp_path / "a.zip", paths(NAMES))
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"a.zip' cannot be read as a zip archive"):
+        opened(file)
+    file = tarred(tmp_path / "a.tar", dict(zip(NAMES, PNG, strict=True)))
+    data = file.read_bytes()
+    file.write_bytes(data[: 5 * 1024 + 700])
+    with pytest.raises(DataError, match=r"a.tar' cannot be read as a tar archive .*unexpected end of data"):
+        opened(file)
+    # Each member takes a block for its header and one for its content.
+    file.write_bytes(data[: 4 * 1024])
+    dataset, samples = opened(file)
+    assert len(samples) == 4
+    assert dataset.warnings == ["a.tar ends without the mark that ends tar archives: files may be missing"]
+    (tmp_path / "b").mkdir()
+    with tarfile.open(tmp_path / "b" / "a.tar.gz", "w:gz"):
+        pass
+    with pytest.raises(DataError, match=r"Unpack a.tar.gz first"):
+        opened(tmp_path / "b")
+
+
+def test_a_damaged_member_is_put_aside_and_the_rest_is_read(tmp_path):
+    file = zipped(tmp_path / "a.zip", dict(zip(NAMES, PNG, strict=True)), zipfile.ZIP_STORED)
+    data = bytearray(file.read_bytes())
+    data[data.index(PNG[2]) + 40] ^= 255
+    file.write_bytes(data)
+    kit = histokit.open_store(tmp_path / "s")
+    record = histokit.ingest(kit, "arrays", file, name="d")
+    assert (record.count, record.problems) == (6, 1)
+    (problem,) = kit.problems("d").to_pylist()
+    assert problem["id"] == f"a.zip/{NAMES[2]}"
+    assert "Bad CRC-32" in problem["reason"]
+
+
+@pytest.mark.parametrize("packed", [zipped, tarred])
+def test_a_changed_member_changes_one_content(tmp_path, packed):
+    file = tmp_path / f"a.{packed.__name__[:3]}"
+    kit = histokit.open_store(tmp_path / "s")
+
+    def contents(members: Mapping[str, bytes]) -> dict[str, bytes]:
+        histokit.ingest(kit, "arrays", packed(file, members), name="d")
+        return {row["id"]: row["content"] for row in kit.samples("d", ["id", "content"]).to_pylist()}
+
+    members = dict(zip(NAMES[:5], PNG, strict=False))
+    before = contents(members)
+    after = contents({"NCT/test/TUM/new.png": PNG[5], **members, NAMES[3]: PNG[5]})
+    assert [name for name in before if before[name] != after[name]] == [f"{file.name}/{NAMES[3]}"]
+    assert len(after) == 6
