@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from histokit.datasets.cells import tidy_text
+from histokit.datasets.containers.archive import Archive
 from histokit.datasets.containers.archive_members import Members
 from histokit.datasets.containers.container import NO_LABELS, Container, ContainerOptions, HeldImage, label_text
-from histokit.datasets.containers.encoded import encoded_digest
+from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
 from histokit.datasets.labels import LabelTable
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
@@ -19,63 +20,9 @@ from histokit.datasets.tables import find_table, refuse_reserved
 from histokit.datasets.walk import Tally, is_image
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import Role
-from histokit.plugin.images import Pixels, decode_image
 
 #: The label is the folder that an image lies in, wherever that is.
 _PARENT, _ANY = "**/{label}/*", "**"
-
-
-class Archive(Container):
-    """A file of many files, some of which are images.
-
-    Parameters
-    ----------
-    members : Members
-    root, path, options
-        As of `Container`.
-    """
-
-    def __init__(self, members: Members, root: Path, path: str, options: ContainerOptions):
-        super().__init__(root, path, options)
-        self.members = members
-
-    def image_names(self) -> Sequence[str]:
-        """Return the members that are samples."""
-        raise NotImplementedError
-
-    @cached_property
-    def _positions(self) -> Mapping[str, int]:
-        return {name: place for place, name in enumerate(self.image_names())}
-
-    def position(self, part: str) -> int:
-        """Return the place of a member among those that are samples."""
-        return self._positions[part]
-
-    def part_digests(self) -> Iterator[bytes]:
-        """Yield a digest of each image file; nothing for one that is damaged."""
-        for name in self.image_names():
-            try:
-                yield encoded_digest(self.members.read(name))
-            except DataError:
-                yield b""
-
-    def part_digest(self, part: str) -> bytes:
-        """Return the digest of an image file."""
-        return encoded_digest(self._data(part))
-
-    def _data(self, part: str) -> bytes:
-        try:
-            return self.members.read(part)
-        except KeyError as error:
-            raise DataError(
-                f"The archive {str(self.file)!r} holds no {part!r} any more.", next="Ingest it again."
-            ) from error
-        except DataError as error:
-            raise DataError(f"{part!r}: {error.message}", next=error.next) from error
-
-    def pixels(self, part: str) -> Pixels:
-        """Return an image, decoded as a file is."""
-        return decode_image(self._data(part), f"{self.path}/{part}", self.options.bits)
 
 
 class PathArchive(Archive):
@@ -197,8 +144,6 @@ def archive_opener(open_members: Callable[[Path], Members]) -> Callable[[Path, s
     """Return what opens archives of one kind: as WebDataset where files beside images have their name."""
 
     def opened(root: Path, path: str, options: ContainerOptions) -> Container:
-        from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
-
         members = open_members(root / path)
         by_keys = options.pattern is None and options.on is None and is_web_dataset(members.names)
         return (WebDataset if by_keys else PathArchive)(members, root, path, options)

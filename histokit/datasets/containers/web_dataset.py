@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from histokit.datasets.cells import tidy_text
-from histokit.datasets.containers.archives import Archive
+from histokit.datasets.containers.archive import Archive
 from histokit.datasets.containers.container import NO_LABELS, HeldImage, label_text
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import IMAGE_SUFFIXES
