@@ -195,5 +195,5 @@ def _published(name: str, dataset: Dataset, order: int, split: str, published: P
     rows = split_rows((row.repeat, row.fold, row.sample_id, row.role) for row in published.rows)
     group = published.group if published.leaks else published.group or dataset.group
     # The first one that does not leak is the default, so the order counts.
-    params = {"order": order}
+    params = {"order": order, **({"notes": list(published.notes)} if published.notes else {})}
     return Split(name, split, rows, group=group, leaks=published.leaks, source="published", params=params)

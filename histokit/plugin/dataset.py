@@ -79,11 +79,14 @@ class PublishedSplit:
     leaks : str, optional
         A sentence on what leaks from training to test in it; such a split is used only when it is
         asked for by name, and every run on it records the sentence.
+    notes : sequence of str
+        What else a reader of scores on it should know; every run on it records them.
     """
 
     rows: Sequence[SplitRow]
     group: str | None = None
     leaks: str | None = None
+    notes: Sequence[str] = ()
 
     @classmethod
     def holdout(

@@ -136,9 +136,11 @@ def plain_split(split: PublishedSplit, ids: Collection[str] | None, columns: Col
             raise WrongValueError(f"no {' and no '.join(lacking)} samples in fold {fold} of repeat {repeat}")
     if split.leaks is not None and not (isinstance(split.leaks, str) and is_unicode(split.leaks)):
         raise WrongValueError(f"leaks={shown_value(split.leaks)}, which is no text")
+    if isinstance(split.notes, str) or not all(isinstance(note, str) and is_unicode(note) for note in split.notes):
+        raise WrongValueError(f"notes={shown_value(split.notes)}, which are no texts")
     if split.group is not None and split.group not in columns:
         raise WrongValueError(f"the group {shown_value(split.group)}, which is no column")
-    return replace(split, rows=rows)
+    return replace(split, rows=rows, notes=tuple(map(str.__str__, split.notes)))
 
 
 def _row(row: SplitRow, ids: Collection[str] | None) -> SplitRow:

@@ -156,13 +156,14 @@ def test_published_splits_are_kept_with_what_leaks(store: FeatureStore, one_imag
         def splits(self) -> Mapping[str, PublishedSplit]:
             return {
                 "paper": PublishedSplit.holdout(["0"], ["1"], leaks="one slide"),
-                "own": PublishedSplit.holdout(["0"], ["1"]),
+                "own": PublishedSplit([(0, 0, "0", "train"), (0, 0, "1", "test")], notes=["drawn by hand"]),
             }
 
     histokit.ingest(store, Split(one_image, rows=[{}, {}]), name="d")
     paper, own = store.split("d", "paper"), store.split("d", "own")
     assert (paper.source, paper.leaks, paper.group, paper.params) == ("published", "one slide", None, {"order": 0})
     assert (own.leaks, own.group, own.folds()[0].test) == (None, "slide", ["1"])
+    assert own.params == {"order": 1, "notes": ["drawn by hand"]}
 
 
 def test_content_moves_with_the_reader_but_not_with_labels(store: FeatureStore, one_image: Path) -> None:

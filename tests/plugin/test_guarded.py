@@ -96,6 +96,8 @@ class SilentError(Exception):
         ("splits", lambda self: {"s": PublishedSplit([(0,)])}, "failed in splits()"),
         ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, 0, "a", 5)])}, "the role 5"),
         ("splits", lambda self: {"s": PublishedSplit(ROWS, leaks=0.5)}, "leaks=0.5, which is no text"),
+        ("splits", lambda self: {"s": PublishedSplit(ROWS, notes="so")}, "notes='so', which are no texts"),
+        ("splits", lambda self: {"s": PublishedSplit(ROWS, notes=[1])}, "notes=[1], which are no texts"),
         ("splits", lambda self: {"s": PublishedSplit(ROWS, group="well")}, "the group 'well', which is no column"),
         ("splits", lambda self: {"s": PublishedSplit([SplitRow(0, 0, "a", "trian")])}, "the role 'trian'"),
         ("samples", lambda self: [Mute()], "in place of a Sample"),

@@ -1,0 +1,285 @@
+"""Kimia Path24: patches of 24 scans, whose class is the scan that they come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
+from histokit.plugin.dataset import Role
+from histokit_kimiapath24.colour import PatchFile, patch_files
+from histokit_kimiapath24.scans import PATCHES, ScanFile
+from histokit_kimiapath24.tiles import SIDE, homogeneity, white_corner
+
+_SCANS = 24
+_SUFFIXES = (".h5", ".hdf5")
+#: Of the published copies: test patches, and training patches of the grey version and of the colour version.
+_TEST, _GREY, _COLOUR = 1_325, 27_055, 22_591
+_LAYOUT = "Kimia_Path24.h5, or the folders of the colour version, such as Training/s0/1.jpg and Test-patches/s0/1.jpg"
+#: The largest values of options that are not below 0.
+_LAST = {"homogeneity": 1, "background": 255, "holes": 1}
+_SAME_SCAN = (
+    "training and test patches of a class come from one scan: scores tell how well 24 scans are told apart, by tissue, "
+    "stain and scanner, not how well another slide would be classified; inner folds are plain"
+)
+#: A file up to this size is digested as a whole.
+_WHOLE = 128 << 20
+
+
+class _Tile(NamedTuple):
+    """The corner of a training patch in its scan."""
+
+    x: int
+    y: int
+
+
+class KimiaPath24(Dataset):
+    """Patches of 1000 × 1000 pixels of 24 scans; the class is the scan.
+
+    Training patches are cut from the scans: the whole tiles of a grid, but those that are homogeneous and those that
+    lie over what was cut out for the test. The test patches are those of the file.
+
+    Parameters
+    ----------
+    root : path
+        ``Kimia_Path24.h5``, the folder that holds it, or the folder of the colour version.
+    per_scan : int
+        Training patches that are drawn of each scan; all of them where it is 0.
+    seed : int
+        Of the drawing.
+    homogeneity : float
+        A tile is left out if a larger share of it is all the same, see `histokit_kimiapath24.tiles.homogeneity`.
+    background : int
+        The grey level from which on a pixel is background.
+    holes : float
+        A tile is left out if a larger share of it is white where a test patch was cut out, see
+        `histokit_kimiapath24.tiles.white_corner`.
+    mpp : float, optional
+        Micrometres per pixel.
+
+    Raises
+    ------
+    UsageError
+        If an option is out of its range.
+
+    References
+    ----------
+    Babaie et al., Classification and Retrieval of Digital Pathology Scans: A New Dataset. CVPR Workshops, 2017.
+    Kieffer et al., Convolutional Neural Networks for Histopathology Image Classification: Training vs. Using
+    Pre-Trained Networks. IPTA, 2017.
+    """
+
+    name = "kimiapath24"
+    version = "1"
+    classes: Sequence[str] | None = tuple(map(str, range(_SCANS)))
+    metric = "eta_total"
+    columns: Mapping[str, type] = {"split": str, "x": int, "y": int}
+    # Which patches there are is in the ids, and where they are in the boxes.
+    pixel_options: Sequence[str] | None = ()
+    licence = "on request, with an agreement for research (KIMIA Lab)"
+    citation = (
+        "Babaie et al. (2017), Classification and Retrieval of Digital Pathology Scans: A New Dataset, CVPR Workshops, "
+        "760-768."
+    )
+
+    def __init__(
+        self,
+        root: str | Path,
+        per_scan: int = 100,
+        seed: int = 0,
+        homogeneity: float = 0.99,
+        background: int = 230,
+        holes: float = 0.01,
+        mpp: float | None = 0.5,
+    ):
+        root = Path(root)
+        self._file = root.name if root.suffix.lower() in _SUFFIXES and not root.is_dir() else None
+        super().__init__(root.parent if self._file else root)
+        given = {
+            "per_scan": per_scan,
+            "seed": seed,
+            "homogeneity": homogeneity,
+            "background": background,
+            "holes": holes,
+        }
+        for name, value in given.items():
+            if not 0 <= value <= _LAST.get(name, value):
+                range_ = f"0 to {_LAST[name]}" if name in _LAST else "0 or more"
+                raise UsageError(f"The option {name}={value} is out of its range.", next=f"Give {range_}.")
+        self.per_scan, self.seed, self.mpp = per_scan, seed, mpp
+        self.homogeneity, self.background, self.holes = homogeneity, background, holes
+        self._roles: dict[Role, list[str]] | None = None
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the training patches, scan by scan, then the test patches.
+
+        Of the grey version each scan is read once, a strip of tiles after the other.
+
+        Raises
+        ------
+        DataError
+            If the root does not hold the data, or the file is not as it should be.
+        """
+        self.warnings.clear()
+        roles: dict[Role, list[str]] = {"train": [], "test": []}
+        name = self._scan_file()
+        for sample in self._of_folders() if name is None else self._of_file(name):
+            roles[sample.metadata["split"]].append(sample.id)
+            yield sample
+        self._roles = roles
+
+    def splits(self) -> Mapping[str, PublishedSplit]:
+        """Return ``published``: the test patches are those that were chosen by hand."""
+        if self._roles is None:
+            told = list(self.warnings)
+            for _ in self.samples():
+                pass
+            self.warnings[:] = told
+        roles = self._roles or {}
+        if not (roles.get("train") and roles.get("test")):
+            return {}
+        return {"published": replace(PublishedSplit.holdout(roles["train"], roles["test"]), notes=(_SAME_SCAN,))}
+
+    def _scan_file(self) -> str | None:
+        """Return the name of the HDF5 file; none where the root holds the folders of the colour version."""
+        if self._file is not None:
+            return self._file
+        if not self.root.is_dir():
+            raise DataError(f"The folder {str(self.root)!r} does not exist.", next=f"Give {_LAYOUT}.")
+        found = sorted(path.name for path in self.root.iterdir() if path.suffix.lower() in _SUFFIXES)
+        if len(found) > 1:
+            raise DataError(
+                f"The folder {str(self.root)!r} holds {', '.join(found)}.",
+                next="Give the one that is meant as the root.",
+            )
+        return found[0] if found else None
+
+    def _of_file(self, name: str) -> Iterator[Sample]:
+        file = self._scans[name]
+        scans, tally = file.scans(), Counter[str]()
+        if absent := sorted(set(range(_SCANS)) - set(scans)):
+            self.warnings.append(f"{name} has no scan {', '.join(map(str, absent))}")
+        if unknown := [scan for scan in scans if scan >= _SCANS]:
+            raise DataError(f"The file {name} has the scan {unknown[0]}: there are 0 to 23.", next="Copy it again.")
+        for scan in scans:
+            kept = [_Tile(x, y) for x, y, tile in file.tiles(scan) if self._is_tissue(tile, tally)]
+            tally["kept"] += len(kept)
+            drawn = self._drawn([f"scan{scan}/{x}_{y}" for x, y in kept], scan)
+            for tile in kept:
+                if (sample_id := f"scan{scan}/{tile.x}_{tile.y}") in drawn:
+                    yield self._sample(sample_id, name, f"scan{scan}/data", scan, "train", tile)
+        for number, scan in enumerate(file.targets()):
+            yield self._sample(f"test/{number}", name, f"{PATCHES}/{number}", scan, "test", None)
+        self._expect(_GREY)
+        self.warnings.append(
+            f"{tally['kept']:,} tiles are training patches, of which {self.per_scan or 'all'} a scan were taken; "
+            f"{tally['same']:,} are homogeneous by more than {self.homogeneity}, {tally['hole']:,} lie over the "
+            "place of a test patch (of 27,055 training patches that were published the measure of homogeneity is not)"
+        )
+
+    def _is_tissue(self, tile: npt.NDArray[np.uint8], tally: Counter[str]) -> bool:
+        if homogeneity(tile, self.background) > self.homogeneity:
+            tally["same"] += 1
+        elif white_corner(tile) > self.holes:
+            tally["hole"] += 1
+        else:
+            return True
+        return False
+
+    def _of_folders(self) -> Iterator[Sample]:
+        files: dict[Role, dict[int, list[str]]] = {"train": {}, "test": {}}
+        unclear: list[PatchFile] = []
+        for each in patch_files(self.root):
+            if each.scan is None or each.role is None:
+                unclear.append(each)
+            else:
+                files[each.role].setdefault(each.scan, []).append(each.path)
+        if not (files["train"] or files["test"]):
+            raise DataError(
+                f"The folder {str(self.root)!r} does not hold {_LAYOUT}.", next="Give the folder above them."
+            )
+        if unclear:
+            self.warnings.append(
+                f"{len(unclear)} images were passed over, such as {unclear[0].path}: their path does not tell a scan "
+                "(s0 to s23), or whether they are of training or of the test"
+            )
+        total = sum(map(len, files["train"].values()))
+        for scan, paths in sorted(files["train"].items()):
+            drawn = self._drawn(paths, scan)
+            for path in paths:
+                if path in drawn:
+                    yield self._sample(path, path, None, scan, "train", None)
+        for scan, paths in sorted(files["test"].items()):
+            yield from (self._sample(path, path, None, scan, "test", None) for path in paths)
+        self._expect(_COLOUR)
+        if self.per_scan:
+            self.warnings.append(f"{self.per_scan} of each scan were drawn of {total:,} training patches ({_COLOUR:,})")
+
+    def _drawn(self, ids: Sequence[str], scan: int) -> frozenset[str]:
+        """Return the training patches of a scan that are taken: those of the lowest lots, whatever their order."""
+        if not self.per_scan:
+            return frozenset(ids)
+        if len(ids) < self.per_scan:
+            self.warnings.append(f"scan {scan} has {len(ids)} training patches, fewer than {self.per_scan}")
+        return frozenset(sorted(ids, key=self._lot)[: self.per_scan])
+
+    def _lot(self, sample_id: str) -> bytes:
+        # Digests, unlike a random generator's numbers, are the same in every version of every library.
+        return blake2b(f"{self.seed} {sample_id}".encode(), digest_size=16).digest()
+
+    def _sample(
+        self, sample_id: str, image: str, part: str | None, scan: int, role: Role, tile: _Tile | None
+    ) -> Sample:
+        return Sample(
+            sample_id,
+            (image,),
+            part=part,
+            box=None if tile is None else (*tile, SIDE, SIDE),
+            label=str(scan),
+            mpp=self.mpp,
+            metadata={"split": role, "x": tile and tile.x, "y": tile and tile.y},
+        )
+
+    def _expect(self, training: int) -> None:
+        """Say what was published of the version at hand."""
+        self.expected = {"split": {"train": self.per_scan * _SCANS or training, "test": _TEST}}
+
+    def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
+        """Return a patch; grey is repeated over three channels."""
+        if sample.part is None:
+            return super().read(sample)
+        file = self._scans[sample.image[0]]
+        if sample.box is None:
+            grey = file.patch(int(sample.part.rpartition("/")[2]))
+        else:
+            grey = file.window(sample.part, sample.box)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+
+    def file_digest(self, path: Path) -> bytes:
+        """Return a digest of a file; of a large HDF5 file see `histokit_kimiapath24.scans.ScanFile.digest`."""
+        if path.suffix.lower() in _SUFFIXES and path.stat().st_size > _WHOLE:
+            return self._scans[path.name].digest()
+        return super().file_digest(path)
+
+    @cached_property
+    def _scans(self) -> _Scans:
+        return _Scans(self.root)
+
+
+class _Scans(dict[str, ScanFile]):
+    """The HDF5 files in the root, each opened once."""
+
+    def __init__(self, root: Path):
+        super().__init__()
+        self._root = root
+
+    def __missing__(self, name: str) -> ScanFile:
+        return self.setdefault(name, ScanFile(self._root / name))
