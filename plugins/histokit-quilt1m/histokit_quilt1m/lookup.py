@@ -1,0 +1,162 @@
+"""The lookup table: a million rows, whose captions hold line ends and quotes, read as a stream."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from histokit.plugin import DataError
+
+Meaning = TypeVar("Meaning")
+
+IMAGE, SUBSET, SPLIT, MAGNIFICATION = "image_path", "subset", "split", "magnification"
+#: Since 2023-10-26.
+NOT_HISTOLOGY, SINGLE_WSI = "not_histology", "single_wsi"
+
+#: Several blocks are read ahead: so large that no row is larger, and no larger.
+_BLOCK = 2 << 20
+_MISSING = ("", "nan", "NaN", "NA", "None", "null", "[]")
+_FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+
+class Lookup:
+    """The table at a path.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The columns that the table has.
+
+        Raises
+        ------
+        DataError
+            If it is not there, or cannot be read.
+        """
+        return list(self._open(None).schema.names)
+
+    def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield rows, all cells as texts or none, with the number of those before them.
+
+        Raises
+        ------
+        DataError
+            If a row does not fit.
+        """
+        done = 0
+        try:
+            for batch in self._open(columns):
+                yield done, batch
+                done += len(batch)
+        except pa.ArrowException as error:
+            raise self._unreadable(error, done) from error
+
+    def _open(self, columns: Sequence[str] | None) -> Any:
+        from pyarrow import csv
+
+        try:
+            return csv.open_csv(
+                self.path,
+                # One thread knows the numbers of rows, and is as fast as what is done with them.
+                read_options=csv.ReadOptions(block_size=_BLOCK, use_threads=False),
+                parse_options=csv.ParseOptions(newlines_in_values=True),
+                convert_options=csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns or (), pa.string()),
+                    null_values=_MISSING,
+                    strings_can_be_null=True,
+                ),
+            )
+        except FileNotFoundError:
+            raise DataError(
+                f"The table {str(self.path)!r} does not exist.",
+                next="Put quilt_1M_lookup.csv into the root, or name it with -o table=FILE.",
+            ) from None
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error, 0) from error
+
+    def _unreadable(self, error: Exception, done: int) -> DataError:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("CSV parse error: ")
+        return DataError(
+            f"The table {str(self.path)!r} cannot be read after row {done}: {reason[:200]}",
+            next="Download it again; it has commas between cells, and quotes around captions.",
+        )
+
+    def meanings(
+        self, batch: pa.RecordBatch, name: str, start: int, meaning: Callable[[str | None], Meaning], expected: str = ""
+    ) -> list[Meaning]:
+        """Return what the cells of a column mean; each different text is looked at once.
+
+        Parameters
+        ----------
+        batch : pyarrow.RecordBatch
+        name : str
+        start : int
+            How many rows come before the batch.
+        meaning : callable
+            Raises a ValueError where a text has none.
+        expected : str
+            For the message.
+
+        Raises
+        ------
+        DataError
+            Names the row.
+        """
+        encoded = batch.column(name).dictionary_encode(null_encoding="encode")
+        codes, found = encoded.indices.to_pylist(), []
+        for code, text in enumerate(encoded.dictionary.to_pylist()):
+            try:
+                found.append(meaning(text))
+            except ValueError:
+                raise DataError(
+                    f"Row {start + codes.index(code) + 1} of {str(self.path)!r} has {name}={text!r}.",
+                    next=f"Expected is {expected}: mend the cell, or download the table again.",
+                ) from None
+        return [found[code] for code in codes]
+
+
+def bare_name(path: str | None) -> str | None:
+    """Return the name of an image, without folders."""
+    return path.rsplit("/", 1)[-1] if path else None
+
+
+def flag_of(text: str | None) -> bool:
+    """Return whether a flag is set; an empty cell is not."""
+    if text is None:
+        return False
+    try:
+        return _FLAGS[text.strip().lower()]
+    except KeyError:
+        raise ValueError(text) from None
+
+
+def labels_of(text: str | None, separators: str) -> tuple[str, ...]:
+    """Return the labels in a cell, each once: those of a list as Python writes it, else what separators part."""
+    if text is None:
+        return ()
+    parts = _listed(text.strip())
+    if parts is None:
+        parts = re.split(f"[{re.escape(separators)}]", text.strip(" []()")) if separators else [text]
+    tidied = (str(part).strip(" '\"\t\r\n") for part in parts if part is not None)
+    return tuple(dict.fromkeys(part for part in tidied if part))
+
+
+def _listed(text: str) -> list[Any] | None:
+    try:
+        found = ast.literal_eval(text) if text[:1] in ("[", "(") else None
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return list(found) if isinstance(found, list | tuple) else None

@@ -1,0 +1,185 @@
+"""Which row stands for each image, and what the images are labelled as; known once the whole table was read."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+from histokit.plugin import UsageError
+from histokit_quilt1m.folders import Images
+from histokit_quilt1m.lookup import IMAGE, NOT_HISTOLOGY, SINGLE_WSI, SUBSET, Lookup, bare_name, flag_of, labels_of
+
+ROWS = 1_017_712
+_NO_ROW = -1
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The options of `histokit_quilt1m.dataset.Quilt1M` that choose images and their labels."""
+
+    label: str
+    several: Literal["drop", "first", "join"]
+    separators: str
+    subset: tuple[str, ...]
+    not_histology: Literal["drop", "keep"]
+    single_wsi: Literal["any", "only", "none"]
+    min_class_size: int
+    unlabelled: bool
+
+
+class Selection:
+    """The images that are samples; a million take 14 megabytes.
+
+    Parameters
+    ----------
+    lookup : Lookup
+    images : Images
+    rules : Rules
+
+    Attributes
+    ----------
+    count : int
+        Of the samples.
+    notes : list of str
+        How many rows and images were left out, and why.
+
+    Raises
+    ------
+    DataError, UsageError
+        If a row does not fit, or no row is of a subset.
+    """
+
+    def __init__(self, lookup: Lookup, images: Images, rules: Rules):
+        self.lookup, self.images, self.rules = lookup, images, rules
+        self.notes: list[str] = []
+        self._rows, self._codes = array("q", [_NO_ROW]) * len(images), array("i", [0]) * len(images)
+        self._codes_of: dict[tuple[str, ...], int] = {(): 0}
+        self._sets: list[tuple[str, ...]] = [()]
+        self._listed, self._barred = bytearray(len(images)), bytearray(len(images))
+        self._subsets: set[str | None] = set()
+        self._tally: Counter[str] = Counter()
+        self._missing: list[str] = []
+        self._read()
+        self._labels = [_one_label(labels, rules.several) for labels in self._sets]
+        self._kept = self._resolve()
+
+    def has(self, number: int, row: int) -> bool:
+        """Return whether an image is a sample, and a row, from 0, the one that stands for it."""
+        return number >= 0 and self._rows[number] == row and self._codes[number] in self._kept
+
+    def label(self, number: int) -> str | None:
+        """Return the label of an image."""
+        return self._labels[self._codes[number]]
+
+    def _code_of(self, labels: tuple[str, ...]) -> int:
+        code = self._codes_of.setdefault(labels, len(self._sets))
+        if code == len(self._sets):
+            self._sets.append(labels)
+        return code
+
+    def _read(self) -> None:
+        columns = dict.fromkeys((IMAGE, self.rules.label, SUBSET, NOT_HISTOLOGY, SINGLE_WSI))
+        for start, batch in self.lookup.batches([name for name in columns if name in self.lookup.names]):
+            self._read_batch(start, batch)
+        if unknown := [name for name in self.rules.subset if name not in self._subsets]:
+            known = ", ".join(sorted(filter(None, self._subsets)))
+            raise UsageError(f"No row is of the subset {unknown[0]!r}.", next=f"The subsets are {known}.")
+        for number, barred in enumerate(self._barred):
+            if barred and self._rows[number] != _NO_ROW:
+                self._rows[number] = _NO_ROW
+                self._tally["barred"] += 1
+        self._tell()
+
+    def _read_batch(self, start: int, batch: pa.RecordBatch) -> None:
+        names = [bare_name(path) for path in batch.column(IMAGE).to_pylist()]
+        codes = self.lookup.meanings(
+            batch, self.rules.label, start, lambda text: self._code_of(labels_of(text, self.rules.separators))
+        )
+        cells = zip(self.images.find(names), codes, self._wanted(batch, start), self._flags(batch, start), strict=True)
+        for row, (number, code, wanted, barred) in enumerate(cells):
+            if number < 0:
+                self._tally["missing"] += 1
+                if len(self._missing) < 3:
+                    self._missing.append(names[row] or f"row {start + row + 1}")
+                continue
+            self._listed[number] = 1
+            self._barred[number] |= barred
+            if not wanted:
+                self._tally["subset"] += 1
+            elif self._rows[number] == _NO_ROW:
+                self._rows[number], self._codes[number] = start + row, code
+            else:
+                self._tally["again"] += 1
+                if (before := self._codes[number]) != code:
+                    both = dict.fromkeys((*self._sets[before], *self._sets[code]))
+                    self._codes[number] = self._code_of(tuple(both))
+        self._tally["rows"] += len(batch)
+
+    def _wanted(self, batch: pa.RecordBatch, start: int) -> list[bool]:
+        if SUBSET not in self.lookup.names:
+            return [True] * len(batch)
+        found = self.lookup.meanings(batch, SUBSET, start, lambda text: text)
+        self._subsets.update(found)
+        return [not self.rules.subset or name in self.rules.subset for name in found]
+
+    def _flags(self, batch: pa.RecordBatch, start: int) -> list[bool]:
+        """Return whether the flags of each row bar its image."""
+        barred = [False] * len(batch)
+        rules = ((NOT_HISTOLOGY, self.rules.not_histology == "drop"), (SINGLE_WSI, self.rules.single_wsi != "any"))
+        for name, asked in rules:
+            if name in self.lookup.names:
+                flags = self.lookup.meanings(batch, name, start, flag_of, "0 or 1")
+                wrong = not (name == SINGLE_WSI and self.rules.single_wsi == "only")
+                barred = [before or (asked and flag == wrong) for before, flag in zip(barred, flags, strict=True)]
+        return barred
+
+    def _tell(self) -> None:
+        tally = self._tally
+        if tally["rows"] != ROWS:
+            self.notes.append(f"The table has {tally['rows']:,} rows; published are {ROWS:,}")
+        tally["orphans"] = len(self._listed) - sum(self._listed)
+        texts = {
+            "missing": f"rows were left out because their image is missing, such as {', '.join(self._missing)}",
+            "subset": "rows of other subsets were left out",
+            "again": "rows name an image again, and give no sample of their own",
+            "barred": f"images were left out by their flags ({NOT_HISTOLOGY}, {SINGLE_WSI})",
+            "orphans": "images have no row in the table",
+        }
+        self.notes.extend(f"{tally[key]:,} {text}" for key, text in texts.items() if tally[key])
+        if self.images.again:
+            self.notes.append(f"{self.images.again:,} images lie in several folders; the first was taken")
+
+    def _resolve(self) -> set[int]:
+        """Return the codes of images that are samples: classes are known once all images are."""
+        rules, every = self.rules, range(len(self._sets))
+        images = Counter(code for row, code in zip(self._rows, self._codes, strict=True) if row != _NO_ROW)
+        several = {code for code in every if len(self._sets[code]) > 1}
+        dropped = several if rules.several == "drop" else set()
+        sizes: Counter[str | None] = Counter()
+        for code in set(every) - dropped:
+            sizes[self._labels[code]] += images[code]
+        small = {label for label, size in sizes.items() if label is not None and 0 < size < rules.min_class_size}
+        unlabelled = set() if rules.unlabelled else {0}
+        rare = {code for code in every if self._labels[code] in small} - dropped
+        left_out = {
+            "images with several labels were left out (-o several=first or join keeps them)": dropped,
+            f"images of {len(small)} classes with fewer than {rules.min_class_size} images were left out": rare,
+            "images without label were left out": unlabelled,
+            f"images have several labels, of which they got {rules.several}": several - dropped - rare,
+        }
+        counts = {text: sum(images[code] for code in codes) for text, codes in left_out.items()}
+        self.notes.extend(f"{count:,} {text}" for text, count in counts.items() if count)
+        kept = set(every) - dropped - rare - unlabelled
+        self.count = sum(images[code] for code in kept)
+        return kept
+
+
+def _one_label(labels: Sequence[str], several: str) -> str | None:
+    if not labels:
+        return None
+    return " + ".join(sorted(labels)) if several == "join" else labels[0]
