@@ -55,7 +55,7 @@ class Folder(Dataset):
     metric : str
         What scores are judged by.
     mpp : float, optional
-        Micrometres per pixel of all images.
+        Micrometres per pixel of all images for which no column ``mpp`` of the table says another one.
     bits : int, optional
         That were recorded, where images of 16 bits hold fewer, such as 12; grey is scaled by them.
     split : str, optional
@@ -123,7 +123,7 @@ class Folder(Dataset):
                 next="Name the field in the pattern otherwise, or leave out -o labels.",
             )
         return LabelTable(
-            find_table(self.root, labels, "labels"), on, label_column, text=(self.group, *self.levels, *text)
+            find_table(self.root, labels, "labels"), on, label_column, (self.group, *self.levels, *text), ("mpp",)
         )
 
     def _require_columns(self, known: Sequence[str]) -> None:
@@ -240,7 +240,7 @@ class Folder(Dataset):
             label, values = self.label_table.row(tidied[self.label_table.on] or "")
             metadata = {**dict.fromkeys(columns), **values, **tidied}
         groups.complete(path, metadata)
-        return Sample(path, (on_disk,), label=label, mpp=self.mpp, metadata=metadata)
+        return Sample(path, (on_disk,), label=label, mpp=metadata.pop("mpp", None) or self.mpp, metadata=metadata)
 
     def _nothing(self, others: Tally, beside: int) -> DataError:
         if not others:

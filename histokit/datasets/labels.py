@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from histokit.datasets.tables import TidyTable, python_types, read_table, refuse_reserved, require_columns, stored_name
+from histokit.datasets.number_columns import with_numbers
+from histokit.datasets.tables import TidyTable, python_types, read_table, require_columns, stored_name, taken
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.dataset import RESERVED_COLUMNS
 
 
 def require_labels(labels: set[str], positive: str | None, classes: Sequence[str] | None) -> None:
@@ -117,11 +120,12 @@ class LabelTable:
     @cached_property
     def _sheet(self) -> TidyTable:
         sheet = read_table(self.path, self.text, {self.on})
+        sheet = with_numbers(sheet, [name for name in self.apart if name == "mpp"], self.path)
         table = sheet.table
         for option, name in (("on", self.on), ("label_column", self.label))[: 1 + self.needs_label]:
             require_columns(sheet, (name,), self.path, option)
-        refuse_reserved((n for n in table.column_names if n not in self._own), f"The table {self.path}")
-        return sheet
+        fields = [name for name in table.column_names if name in RESERVED_COLUMNS and name not in self._own]
+        return replace(sheet, table=table.drop_columns(fields), notes=[*sheet.notes, *map(taken, fields)])
 
     def columns(self) -> dict[str, type]:
         """Return the types of the columns that are neither key nor label.
@@ -131,7 +135,7 @@ class LabelTable:
         DataError
             If the table is absent or cannot be read.
         UsageError
-            If it lacks a column or has one with a reserved name.
+            If it lacks a column.
         """
         types = python_types(self._sheet.table)
         return {name: kind for name, kind in types.items() if name not in self._own}
@@ -143,12 +147,17 @@ class LabelTable:
     @cached_property
     def _rows(self) -> dict[str, tuple[str | None, dict[str, Any]]]:
         rows: dict[str, tuple[str | None, dict[str, Any]]] = {}
-        for values in self._sheet.table.to_pylist():
+        first: dict[str, int] = {}
+        for number, values in enumerate(self._sheet.table.to_pylist(), start=1):
             key = values.pop(self.on)
             row = values.pop(self.label, None), values
-            if key is not None and rows.setdefault(key, row) != row:
+            if key is None:
+                continue
+            before = first.setdefault(key, number)
+            if rows.setdefault(key, row) != row:
                 raise DataError(
-                    f"The table {str(self.path)!r} has rows that contradict each other for {self.on}={key!r}.",
+                    f"The table {str(self.path)!r} has rows that contradict each other for {self.on}={key!r}: {before} "
+                    f"and {number}.",
                     next=f"Keep one row for each {self.on}.",
                 )
         return rows

@@ -23,6 +23,7 @@ from histokit.datasets.tables import (
     refuse_reserved,
     require_columns,
     stored_name,
+    taken,
 )
 from histokit.datasets.walk import Tally, absence, on_disk
 from histokit.errors import DataError, UsageError
@@ -248,7 +249,7 @@ class Table(Dataset):
         used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
         for name in self._table.column_names:
             if name in RESERVED_COLUMNS and name not in used:
-                yield f"The column {name!r} was left out: the name is taken by a field that every sample has"
+                yield taken(name)
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return the split ``table``, where `split` names its column.

@@ -16,12 +16,12 @@ from histokit.datasets.parquet_file import read_parquet
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
+from histokit.plugin.names import stored_name as stored_name
 
 PARQUET = (".parquet", ".pq")
 
 #: Headers of the numbers of rows, as pandas and R write them.
 _INDEX = re.compile(r"|__index_level_\d+__|Unnamed: \d+(\.\d+)*(_level_\d+)?")
-_NOT_STORED = re.compile(r"[.`\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,6 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_timestamp(kind):
         return cells.times(column)
     return cells.tidy(pc.cast(column, pa.string()))
-
-
-def stored_name(name: str) -> str:
-    """Return what a column is called in the store, which takes no ``.``, no ``` ` ``` and no ``_`` at the beginning."""
-    plain_name = _NOT_STORED.sub("_", name)
-    bare = plain_name.lstrip("_")
-    return (bare or "column") + "_" * (len(plain_name) - len(bare))
 
 
 def is_index(name: str) -> bool:
@@ -254,6 +247,11 @@ def finite(column: pa.ChunkedArray, name: str, path: Path) -> pa.ChunkedArray:
 def renamed(original: str, name: str) -> str:
     """Return the sentence on a column that the store cannot call as the table does."""
     return f"The column {original!r} is called {name!r}: the store takes no . and ` in names, and no _ before them"
+
+
+def taken(name: str) -> str:
+    """Return the sentence on a column that is called as a field of every sample is."""
+    return f"The column {name!r} was left out: the name is taken by a field that every sample has"
 
 
 def passed_over(name: str) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
 from histokit.datasets.alike import alike_notes
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError
+from histokit.plugin.names import differ_in_case
 from histokit.store import DatasetRecord
 from histokit.store.records import SAMPLE_FIELDS
 
@@ -32,6 +33,16 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"The dataset name {name!r} is not allowed.",
             next="Use up to 64 letters, digits, _ and -, beginning with a letter or digit.",
+        )
+
+
+def refuse_twins(columns: Iterable[str], where: str) -> None:
+    """Raise a `DataError` where two columns of metadata differ in case alone."""
+    twins = differ_in_case(columns)
+    if twins:
+        raise DataError(
+            f"{where} has the columns {twins[0]!r} and {twins[1]!r}, which differ in case alone.",
+            next="Rename or remove one of them: many programs take no notice of case.",
         )
 
 

@@ -12,7 +12,7 @@ from histokit.datasets.labels import groups_unknown, own_group
 from histokit.datasets.tables import renamed, stored_name
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.features.sample_columns import lists
-from histokit.ingest.dataset_record import alike_in, check_name, make_record
+from histokit.ingest.dataset_record import alike_in, check_name, make_record, refuse_twins
 from histokit.ingest.vector_file import VectorFile
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.digests import digest_bytes
@@ -153,6 +153,7 @@ def _stored(file: VectorFile, metadata: Mapping[str, pa.ChunkedArray]) -> dict[s
         if name != original:
             file.notes.append(renamed(original, name))
         found[name] = column
+    refuse_twins(found, f"The file {str(file.path)!r}")
     return found
 
 

@@ -12,11 +12,12 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.errors import DataError, PluginError, did_you_mean
-from histokit.ingest.dataset_record import ARROW_TYPES
+from histokit.ingest.dataset_record import ARROW_TYPES, refuse_twins
 from histokit.ingest.file_digests import FileDigests
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import shown_value
 from histokit.plugin.guarded import Guarded
+from histokit.plugin.names import is_stored_name
 from histokit.store.fingerprints import content_digest
 from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
 
@@ -149,13 +150,14 @@ def _schema(dataset: Dataset) -> pa.Schema:
     reserved = {field.name for field in SAMPLE_FIELDS}
     columns = []
     for name, kind in dataset.columns.items():
-        if name in reserved or kind not in ARROW_TYPES or name.startswith("_"):
+        if name in reserved or kind not in ARROW_TYPES or not is_stored_name(name):
             kinds = ", ".join(k.__name__ for k in ARROW_TYPES)
             raise PluginError(
                 f"The column {name!r} of type {getattr(kind, '__name__', kind)} cannot be stored.",
                 next=f"Use a type of {kinds}, and none of the names {', '.join(sorted(reserved))}.",
             )
         columns.append(pa.field(name, ARROW_TYPES[kind]))
+    refuse_twins(dataset.columns, f"The dataset in {str(dataset.root)!r}")
     wanted = [*([dataset.group] if dataset.group else []), *dataset.levels]
     for name in wanted:
         if name not in dataset.columns:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from histokit.plugin.calls import Caller
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset
-from histokit.plugin.names import fault_of
+from histokit.plugin.names import differ_in_case, fault_of, is_stored_name
 
 COLUMN_TYPES = (str, int, float, bool)
 
@@ -90,13 +90,15 @@ def plain(value: Any) -> Any:
 
 
 def _are_columns(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(
-        _is_column(name) and kind in COLUMN_TYPES for name, kind in dict(value).items()
+    return (
+        isinstance(value, Mapping)
+        and all(_is_column(name) and kind in COLUMN_TYPES for name, kind in dict(value).items())
+        and not differ_in_case(value)
     )
 
 
 def _is_column(name: Any) -> bool:
-    return is_text(name) and not name.startswith("_") and "." not in name and name not in RESERVED_COLUMNS
+    return is_text(name) and is_stored_name(name) and name not in RESERVED_COLUMNS
 
 
 def _are_options(value: Any) -> bool:
@@ -119,8 +121,8 @@ def _is_count(value: Any) -> bool:
 
 
 _COLUMNS = (
-    "a mapping of column → str, int, float or bool; no name has a dot, begins with _ or is one of "
-    f"{', '.join(RESERVED_COLUMNS)}"
+    "a mapping of column → str, int, float or bool; no name has a dot or a backtick, begins with _, has blanks at its "
+    f"ends, differs from another one in case alone or is one of {', '.join(RESERVED_COLUMNS)}"
 )
 
 #: In the order in which they are looked at.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from pyarrow import parquet
 
 import histokit
 from histokit import cli
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, PluginError, UsageError
 from histokit.features import FeatureStore
 from histokit.ingest.imports import import_features
+from histokit.plugin import Dataset, Sample
 
 #: Column → cells as R or pandas write them, and what they mean as classes or groups.
 COLUMNS: dict[str, tuple[list[str], list[str | None]]] = {
@@ -224,6 +226,48 @@ def test_names_of_columns_that_the_store_does_not_take(store: FeatureStore, root
     assert store.dataset("b").group == "patient_id"
     assert set(store.samples("b").column_names) >= {"patient_id", "rowid_", "a_b", "Label", "well/row"}
     assert store.features("b", "m/last").X.shape == (6, 2)
+
+
+def test_columns_that_differ_in_case_alone_come_through_no_door(store: FeatureStore, root: Path) -> None:
+    rows = "".join(f"{name},{'xy'[i % 2]},{i},{i},{i}.5\n" for i, name in enumerate(FILES))
+    (root / "twins.csv").write_text(f"file,label,Age,age,f\n{rows}")
+    said = "has the columns 'Age' and 'age', which differ in case alone"
+    with pytest.raises(DataError, match=said):
+        histokit.ingest(store, "table", root, name="a", options={"table": "twins.csv", "image": "file"})
+    labels = {"pattern": "{file}", "labels": "twins.csv", "on": "file"}
+    with pytest.raises(DataError, match=said):
+        histokit.ingest(store, "folder", root, name="a", options=labels)
+    with pytest.raises(DataError, match=said):
+        import_features(store, "a", root / "twins.csv", name="m", version="1", id="file", create=True, metadata=["?ge"])
+    options = {"table": "twins.csv", "image": "file", "columns": "age"}
+    assert list(histokit.ingest(store, "table", root, name="a", options=options).columns) == ["age"]
+
+
+@pytest.mark.parametrize("column", ["", "patient.id", "_rowid", "a`b", "_index", "a ", "e\u0301", "Image_ID"])
+def test_columns_of_a_plugin_that_the_store_does_not_take(store: FeatureStore, root: Path, column: str) -> None:
+    class Odd(Dataset):
+        name = "odd"
+        columns: Mapping[str, type] = {"image_id": str, column: int}
+
+        def samples(self) -> Iterator[Sample]:
+            yield Sample("0", ("0.png",), metadata={"image_id": "0", column: 1})
+
+    with pytest.raises(PluginError, match="in place of a mapping of column"):
+        histokit.ingest(store, Odd(root), name="a")
+    # A plugin of histokit's own is not asked, and the store takes no such column all the same.
+    Odd.__module__ = "histokit.datasets.odd"
+    with pytest.raises((PluginError, DataError), match=r"cannot be stored|differ in case alone"):
+        histokit.ingest(store, Odd(root), name="a")
+
+
+def test_fields_of_samples_in_a_table_of_labels(store: FeatureStore, root: Path) -> None:
+    rows = "".join(f"{name},{'xy'[i % 2]},{i},0.{i + 1}\n" for i, name in enumerate(FILES))
+    (root / "fields.csv").write_text(f"file,kind,id,mpp\n{rows}")
+    labels = {"pattern": "{file}", "labels": "fields.csv", "on": "file", "label_column": "kind"}
+    record = histokit.ingest(store, "folder", root, name="a", options=labels)
+    assert store.samples("a").column("mpp").to_pylist() == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert list(record.columns) == ["file"]
+    assert "The column 'id' was left out: the name is taken by a field that every sample has" in record.warnings
 
 
 def test_a_field_of_the_pattern_that_the_store_does_not_take(store: FeatureStore, root: Path) -> None:
