@@ -145,16 +145,23 @@ def predictions(
     run: options.Run,
     wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
     limit: options.Limit = None,
-    out: Annotated[str | None, typer.Option(metavar="FILE", help="Write to a .csv or .parquet file instead.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Write to a .csv, .parquet or .geojson file, or FOLDER/ of the latter."),
+    ] = None,
     raw: options.Raw = False,
 ) -> None:
-    """List the predictions of a run, image by image."""
-    from histokit.evaluate.listing import check_table, write_table
+    """List the predictions of a run, image by image.
+
+    A .geojson file holds the samples' boxes with class, colour and scores, for QuPath; of a folder, ending in /, each
+    image has one.
+    """
+    from histokit.evaluate.listing import check_predictions, write_predictions
     from histokit.evaluate.listing import predictions as run_predictions
     from histokit.evaluate.since import changed_since
 
     if out:
-        check_table(out)
+        check_predictions(out)
     store = console.existing_store()
     record = store.run(run)
     for text in changed_since(store, record):
@@ -165,7 +172,7 @@ def predictions(
     if len(found) < count:
         console.note(f"{len(found)} of {count} predictions are shown")
     if out:
-        write_table(found, out, raw=raw)
+        write_predictions(found, run_id, out, raw=raw)
         console.emit(out, {"run": run_id, "count": len(found), "file": out})
         return
     rows = found.to_pylist()

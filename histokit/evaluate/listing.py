@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from histokit.datasets.formulas import guarded
 from histokit.errors import UsageError
+from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
 from histokit.files import check_output, replaced
@@ -87,6 +88,35 @@ def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
         ) from error
+
+
+def write_predictions(found: pa.Table, run_id: str, path: str | Path, *, raw: bool = False) -> None:
+    """Write what `predictions` gives as CSV, Parquet or GeoJSON, by the ending of the path; a folder is for GeoJSON.
+
+    Raises
+    ------
+    UsageError
+        If the ending is another, the path cannot be written, or GeoJSON is asked for and samples have no box.
+    """
+    if _is_geojson(path):
+        write_geojson(found, run_id, path)
+    else:
+        write_table(found, path, raw=raw)
+
+
+def check_predictions(path: str | Path) -> Path:
+    """Return the path that predictions are to be written to.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be.
+    """
+    return check_geojson(path) if _is_geojson(path) else check_output(path, (*_SUFFIXES, SUFFIX))
+
+
+def _is_geojson(path: str | Path) -> bool:
+    return is_folder(path) or Path(path).suffix.lower() == SUFFIX
 
 
 def check_table(path: str | Path) -> Path:

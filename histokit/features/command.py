@@ -14,23 +14,37 @@ from histokit.commands import LOOK, Entry
 def export(
     dataset: options.Dataset,
     features: options.Features,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file.")],
+    out: Annotated[
+        str, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file; with --layout a folder.")
+    ],
     where: options.Where = None,
     allow_missing: options.AllowMissing = False,
     raw: options.Raw = False,
+    layout: Annotated[
+        str | None,
+        typer.Option(metavar="trident|stamp", help="An .h5 file for each slide, as one of these programs reads it."),
+    ] = None,
 ) -> None:
     """Write features to a file for other programs.
 
     The file holds ids, labels, groups, metadata, one column for each feature, and where each column comes from.
-    Prints the file's path.
+    With --layout, each slide has a file of its own. Prints the path.
     """
     from histokit.features.export import check_suffix, export_features
+    from histokit.features.slide_files import check_layout, export_slides
 
-    check_suffix(out)
+    if layout is None:
+        check_suffix(Path(out))
+    else:
+        check_layout(layout)
     found = console.open_store().features(dataset, features, where=where, allow_missing=allow_missing)
-    path = export_features(found, out, raw=raw)
+    path = export_features(found, out, raw=raw) if layout is None else Path(out)
+    slides = [] if layout is None else export_slides(found, out, layout)
+    if layout is not None:
+        console.note(f"{len(slides)} slides")
     console.note(f"{len(found)} samples × {found.X.shape[1]} features of {found.address}")
-    document = {"file": str(path), "dataset": dataset, "address": found.address}
+    document: dict[str, object] = {"file": str(path), "dataset": dataset, "address": found.address}
+    document |= {"layout": layout, "files": list(map(str, slides))} if layout is not None else {}
     console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})
 
 

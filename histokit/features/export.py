@@ -16,6 +16,8 @@ from histokit.errors import DataError, UsageError
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
+from histokit.features.slide_files import check_layout, export_slides
+from histokit.features.spatial import LIBRARY
 from histokit.files import check_output, replaced
 
 _ROWS_AT_ONCE = 4_096
@@ -31,8 +33,9 @@ def export(
     where: str | None = None,
     allow_missing: bool = False,
     raw: bool = False,
+    layout: str | None = None,
 ) -> Path:
-    """Write features of a dataset to a file for other programs, as `export_features` does.
+    """Write features of a dataset to a file for other programs, as `export_features` or `export_slides` does.
 
     Parameters
     ----------
@@ -41,13 +44,15 @@ def export(
     features : str
         An address.
     out : path
-        A ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad`` file.
+        A ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad`` file; with `layout` a folder.
     where : str, optional
         A filter over the columns of the samples.
     allow_missing : bool
         Go on without samples whose features are missing.
     raw : bool
         Write texts of CSV files as they are, also those that a spreadsheet would run as formulas.
+    layout : str, optional
+        ``trident`` or ``stamp``: an HDF5 file for each slide, as these programs read it.
 
     Returns
     -------
@@ -57,9 +62,15 @@ def export(
     ------
     DataError, StoreError, UsageError
     """
-    check_suffix(Path(out))
+    if layout is None:
+        check_suffix(Path(out))
+    else:
+        check_layout(layout)
     found = open_store(store).features(dataset, features, where=where, allow_missing=allow_missing)
-    return export_features(found, out, raw=raw)
+    if layout is None:
+        return export_features(found, out, raw=raw)
+    export_slides(found, out, layout)
+    return Path(out)
 
 
 def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False) -> Path:
@@ -213,6 +224,8 @@ def _texts(values: Any) -> npt.NDArray[np.str_]:
 def _write_h5ad(features: FeatureSet, path: Path, _: bool) -> None:
     annotated = features.to_anndata()
     document = {**provenance(features), "renamed": {new: old for old, new in obs_names(features.samples).items()}}
+    # What is no column of the samples is not to come back as one.
+    document["added"] = [LIBRARY] if LIBRARY in annotated.obs and LIBRARY not in features.samples.column_names else []
     annotated.uns["histokit"] = json.dumps(document, ensure_ascii=False)
     annotated.write_h5ad(path)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from histokit.errors import DataError, UsageError, did_you_mean, shortened, some
 from histokit.features.aggregated_units import aggregate_samples
 from histokit.features.sample_columns import observations
+from histokit.features.spatial import add_coordinates
 from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
@@ -278,6 +279,8 @@ class FeatureSet:
         """Return an AnnData: features as X, labels and metadata with any value as obs, provenance of columns as var.
 
         A column that AnnData cannot write under its name (``_index``, or with ``/``) has ``_`` there or at its end.
+        Where samples have boxes, ``obsm["spatial"]`` holds their centres (x, y in pixels of the image, as squidpy takes
+        them), and ``obs["library_id"]`` the image.
         """
         try:
             import anndata
@@ -287,7 +290,9 @@ class FeatureSet:
         obs = observations(self.samples.drop_columns(["content"]))
         rows = [(p.backbone, p.layer, name, p.fingerprint) for p in self.parts for name in p.names]
         var = pd.DataFrame(rows, columns=["backbone", "layer", "filter", "fingerprint"], index=self.column_names)
-        return anndata.AnnData(X=self.X, obs=obs, var=var)
+        annotated = anndata.AnnData(X=self.X, obs=obs, var=var)
+        add_coordinates(annotated, self.samples)
+        return annotated
 
 
 def _positions(indices: npt.ArrayLike, count: int) -> npt.NDArray[np.intp]:

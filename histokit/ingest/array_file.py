@@ -110,7 +110,8 @@ def _read_h5ad(path: Path, id: str, notes: list[str]) -> pa.Table:
     X = found.X.toarray() if hasattr(found.X, "toarray") else np.asarray(found.X)
     check_vectors(path, X.dtype, X.shape, notes)
     document = json.loads(found.uns["histokit"]) if isinstance(found.uns.get("histokit"), str) else {}
-    obs = found.obs.rename(columns=document.get("renamed", {}))
+    obs = found.obs.drop(columns=document.get("added", []), errors="ignore")
+    obs = obs.rename(columns=document.get("renamed", {}))
     columns = {name: pa.array(obs[name], from_pandas=True) for name in obs.columns}
     return _table(path, id, list(map(str, found.obs_names)), columns, list(map(str, found.var_names)), X, document)
 

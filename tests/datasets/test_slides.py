@@ -45,7 +45,7 @@ def test_tiles_of_the_slides_own_resolution(tmp_path: Path, kind: str) -> None:
     assert samples[0].id == f"{kind}#xywh=128,64,64,64"
     name = kind.split(".")[0]
     # A median rounds the corners of the tissue.
-    assert dict(samples[0].metadata) == {"slide": name, "tissue": 0.9961}
+    assert dict(samples[0].metadata) == {"slide": name, "slide_mpp": 0.5, "tissue": 0.9961}
     assert samples[1].metadata["tissue"] == 1
     assert (samples[0].image, samples[0].mpp, dataset.group, dataset.levels) == ((kind,), 0.5, "slide", ("slide",))
     assert dataset.warnings == []
@@ -227,7 +227,7 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
     table = "slide,label,patient,mpp,age\na,tumour,007,,50\nb.tif,normal,008,1.0,\nc,normal,,0.5,61\nz,tumour,9,,\n"
     (tmp_path / "labels.csv").write_text(table)
     samples, dataset = read(tmp_path, size=64, mpp=1, labels="labels.csv", group="patient", min_tissue=0.9)
-    assert dataset.columns == {"slide": str, "patient": str, "age": int, "tissue": float}
+    assert dataset.columns == {"slide": str, "patient": str, "age": int, "slide_mpp": float, "tissue": float}
     assert dataset.levels == ("slide", "patient")
     first = {s.image[0]: s for s in samples}
     assert {path: (s.label, s.box[2], s.metadata["patient"], s.metadata["age"]) for path, s in first.items()} == {

@@ -22,8 +22,8 @@ from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.images import Pixels
 
-#: The column of the share of a tile that is tissue.
-TISSUE = "tissue"
+#: The columns of the resolution of a slide, and of the share of a tile that is tissue.
+SLIDE_MPP, TISSUE = "slide_mpp", "tissue"
 
 #: What a share is at least where any tissue will do.
 _ANY = 1e-9
@@ -129,10 +129,10 @@ class Slides(Dataset):
 
     @cached_property
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
-        """The name of the slide, the columns of the table and the fields of the pattern, and the share of tissue."""
+        """The slide's name, columns of the table, fields of the pattern, the resolution, the share of tissue."""
         columns = dict(listed_columns(self.pattern, self.label_table))
         self._require_columns(list(columns))
-        return columns if self.rule is None else {**columns, TISSUE: float}
+        return {**columns, SLIDE_MPP: float, **({} if self.rule is None else {TISSUE: float})}
 
     def _require_columns(self, known: Sequence[str]) -> None:
         for option, names in {"group": [str(self.group)], "levels": self.levels}.items():
@@ -173,7 +173,7 @@ class Slides(Dataset):
             except NoTileError as error:
                 empty.append(no_tile(file.path, str(error)))
                 continue
-            metadata = {**columns, **file.metadata, SLIDE: file.name}
+            metadata = {**columns, **file.metadata, SLIDE: file.name, SLIDE_MPP: sum(file.mpp) / 2}
             groups.complete(file.name, metadata)
             labels.update(filter(None, [file.label]))
             any_tile = True
