@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from collections import Counter
@@ -273,12 +274,100 @@ def test_numbers_that_mean_nothing(tmp_path: Path, option: str, value: float) ->
         Slides(tmp_path, **{option: value})
 
 
+def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
+    return [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+
+
+def drawn(kind: str, label: object, *coordinates: object) -> dict:
+    properties = {} if label is None else {"classification": label if isinstance(label, str) else {"name": label[0]}}
+    geometry = {"type": kind, "coordinates": list(coordinates)}
+    return {"type": "Feature", "geometry": geometry, "properties": {"objectType": "annotation", **properties}}
+
+
+def regions_of(root: Path, features: list[dict], name: str = "scan.geojson", **options: object):
+    (root / name).write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    samples, dataset = read(root, size=64, tissue="none", regions=".", **options)
+    return {s.box[:2]: s.label for s in samples}, dataset
+
+
+def test_regions_give_tiles_their_labels(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    features = [
+        # With a hole, in which lies a smaller region; a region of two parts; one inside the first.
+        drawn("Polygon", ["tumour"], box(0, 0, 256, 256), box(64, 64, 192, 128)),
+        drawn("Polygon", "necrosis", box(64, 64, 128, 128)),
+        drawn("MultiPolygon", ["stroma"], [box(320, 0, 384, 64)], [box(448, 320, 512, 384)]),
+        drawn("Polygon", ["vessel"], box(0, 192, 64, 256)),
+        drawn("Polygon", None, box(256, 256, 320, 320)),
+        drawn("Point", ["tumour"], 1, 2),
+    ]
+    found, dataset = regions_of(tmp_path, features)
+    tumour = {(x, y): "tumour" for x in (0, 64, 128, 192) for y in (0, 64, 128, 192)}
+    del tumour[128, 64]
+    others = {(64, 64): "necrosis", (0, 192): "vessel", (320, 0): "stroma", (448, 320): "stroma"}
+    assert found == {**tumour, **others}
+    assert dataset.levels == ()
+    assert sorted(dataset.warnings) == [
+        "Annotations of scan.geojson that are points were left out: 1",
+        "Annotations of scan.geojson that have no class were left out: 1",
+    ]
+    kept, _ = regions_of(tmp_path, features, outside="keep")
+    assert len(kept) == 48
+    assert {place: label for place, label in kept.items() if label} == found
+
+
+def test_the_region_of_the_centre_or_of_most(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    # A triangle, of the tile at 0, 0 half but for its corner; a cross that holds the centre of the tile at 128, 0 and
+    # a quarter of it; and of the tile at 256, 0 two regions, both less than the outside of it.
+    features = [
+        drawn("Polygon", ["a"], [[0, 0], [70, 0], [0, 70], [0, 0]]),
+        drawn("Polygon", ["a"], box(144, 16, 176, 48)),
+        drawn("Polygon", ["a"], box(256, 0, 276, 64)),
+        drawn("Polygon", ["b"], box(300, 0, 320, 64)),
+        drawn("Polygon", ["b"], box(384, 0, 416, 64)),
+        drawn("Polygon", ["a"], box(416, 0, 424, 64)),
+        drawn("Polygon", ["b"], box(424, 0, 440, 32)),
+    ]
+    centre, _ = regions_of(tmp_path, features)
+    assert centre == {(0, 0): "a", (128, 0): "a", (384, 0): "a"}
+    most, _ = regions_of(tmp_path, features, region_by="most")
+    assert most == {(0, 0): "a", (384, 0): "b"}
+
+
+def test_slides_without_regions_are_named(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    write_scan["vips.tif"](tmp_path)
+    write_pages(tmp_path / "bad.tif", PIXELS)
+    (tmp_path / "bad.tif.geojson").write_text("{")
+    (tmp_path / "labels.csv").write_text("slide,label,patient\nscan,tumour,p1\n")
+    features = [drawn("Polygon", ["a"], box(0, 0, 256, 256))]
+    found, dataset = regions_of(tmp_path, features, labels="labels.csv", group="patient")
+    assert set(found.values()) == {"a"}
+    told = "\n".join(dataset.warnings)
+    assert "The slide vips.tif gives no tile: there is no file of its regions in" in told
+    assert "The slide bad.tif gives no tile: The file of annotations" in told
+    assert "The labels of slides in the table are not used" in told
+    _, dataset = regions_of(tmp_path, features, outside="keep")
+    assert any("no file of regions of the slide vips.tif" in warning for warning in dataset.warnings)
+    with pytest.raises(UsageError, match="regions=nowhere names no folder"):
+        read(tmp_path, regions="nowhere")
+    with pytest.raises(UsageError, match=r"\{label\} in the pattern as well"):
+        read(tmp_path, regions=".", pattern="{label}/*")
+    with pytest.raises(DataError, match="no tile lies in one of its 1 regions that have a class"):
+        regions_of(tmp_path, [drawn("Polygon", ["a"], box(0, 0, 8, 8))])
+
+
 def test_contract(tmp_path: Path) -> None:
     for kind in WRITERS:
         write_scan[kind](tmp_path)
     rows = "".join(f"{kind},{label}\n" for kind, label in zip(WRITERS, "abab", strict=True))
     (tmp_path / "labels.csv").write_text("slide,label\n" + rows)
     check_dataset(Slides, tmp_path, size=48, mpp=0.6, labels="labels.csv")
+    for kind in WRITERS:
+        whole = drawn("Polygon", ["a"], box(0, 0, 512, 384))
+        (tmp_path / f"{kind}.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [whole]}))
+    check_dataset(Slides, tmp_path, size=64, regions=".")
 
 
 def test_more_slides_than_stay_open_read_by_threads(tmp_path: Path) -> None:

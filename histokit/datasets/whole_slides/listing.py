@@ -122,14 +122,14 @@ class SlideListing:
 
     def _names(self, paths: list[str]) -> dict[str, str]:
         """Return the name of each slide: its path without suffix, or with it where two would have the same."""
-        short = {path: _stem(path) for path in paths}
+        short = {path: stem_of(path) for path in paths}
         count = Counter(short.values())
         return {path: name if count[name] == 1 else path for path, name in short.items()}
 
     def _row(self, path: str, name: str, unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
         if self.table is None:
             return None, {}
-        for key in (name, path, _stem(path), path.rpartition("/")[2], _stem(path.rpartition("/")[2])):
+        for key in (name, path, stem_of(path), path.rpartition("/")[2], stem_of(path.rpartition("/")[2])):
             if key in self.table:
                 label, row = self.table.row(key)
                 return label, dict(row)
@@ -165,7 +165,8 @@ def _silence(silent: Tally) -> DataError:
     )
 
 
-def _stem(path: str) -> str:
+def stem_of(path: str) -> str:
+    """Return a path without its suffix, or without ``.ome.tif``."""
     stem = path.removesuffix(path[len(path) - len(suffix_of(path)) :]) if suffix_of(path) else path
     return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
 

@@ -5,40 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Literal
 
 from histokit.datasets.labels import Groups, LabelTable, require_labels
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
+from histokit.datasets.whole_slides.annotated import RegionFolder, RegionRule
 from histokit.datasets.whole_slides.digests import slide_digest
-from histokit.datasets.whole_slides.grid import COARSER, TileGrid, tile_grid
+from histokit.datasets.whole_slides.grid import TileGrid
 from histokit.datasets.whole_slides.listing import MPP, SLIDE, SlideFile, SlideListing, listed_columns, no_tile
-from histokit.datasets.whole_slides.mask import Method, TissueRule, find_tissue
+from histokit.datasets.whole_slides.mask import Method, TissueRule
 from histokit.datasets.whole_slides.opened import OpenSlides
+from histokit.datasets.whole_slides.tiling import NoTileError, TileRow, Tiling, check_numbers
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.images import Pixels
 
 #: The columns of the resolution of a slide, and of the share of a tile that is tissue.
 SLIDE_MPP, TISSUE = "slide_mpp", "tissue"
-
-#: What a share is at least where any tissue will do.
-_ANY = 1e-9
-
-
-class NoTileError(Exception):
-    """A slide gives no tile, and why."""
-
-
-class _Row(NamedTuple):
-    """Tiles of one row of the grid: where they are, and how much of each is tissue."""
-
-    y: int
-    xs: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64] | None
 
 
 class Slides(Dataset):
@@ -66,6 +50,12 @@ class Slides(Dataset):
         The column of the table that holds the label.
     group : str
         The column that no fold may cut through.
+    regions : str, optional
+        A folder with a file ``SLIDE.geojson`` for each slide, whose regions give tiles their labels.
+    region_by : str
+        Whether a tile is of the region that holds its ``centre``, or ``most`` of it.
+    outside : str
+        What becomes of tiles outside of all regions: ``drop``, or ``keep`` without a label.
     tissue : str
         How tissue is found: ``otsu``, ``fixed`` or ``none``; see `histokit.datasets.whole_slides.mask.TissueRule`.
     threshold : float
@@ -75,7 +65,8 @@ class Slides(Dataset):
     pen : bool
         Whether marks of pens count as tissue.
     text, levels, classes, positive, metric
-        As of `histokit.datasets.folder.Folder`; levels are the slide and the group where not given.
+        As of `histokit.datasets.folder.Folder`; levels are the slide and the group where not given, and none where
+        regions give labels.
 
     Raises
     ------
@@ -98,6 +89,9 @@ class Slides(Dataset):
         on: str = SLIDE,
         label_column: str = "label",
         group: str = SLIDE,
+        regions: str | None = None,
+        region_by: RegionRule = "centre",
+        outside: Literal["drop", "keep"] = "drop",
         tissue: Method = "otsu",
         threshold: float = 0.05,
         min_tissue: float = 0.5,
@@ -109,20 +103,28 @@ class Slides(Dataset):
         metric: str = "accuracy",
     ):
         super().__init__(root)
-        self.mpp, self.size, self.overlap, self.slide_mpp = mpp, size, overlap, slide_mpp
-        self.min_tissue, self.metric = min_tissue, metric
-        _check_numbers(self.options)
-        self.rule = None if tissue == "none" else TissueRule(tissue, threshold, pen)
+        check_numbers(self.options)
+        rule = None if tissue == "none" else TissueRule(tissue, threshold, pen)
+        drawn = None if regions is None else RegionFolder(self.root, regions)
+        self.tiling = Tiling(mpp, size, overlap, rule, min_tissue, drawn, region_by, outside == "keep")
+        self.slide_mpp, self.metric = slide_mpp, metric
         self.pattern = PathPattern(pattern)
         self.group = stored_name(group)
-        self.levels = tuple(map(stored_name, levels)) or tuple(dict.fromkeys((SLIDE, self.group)))
+        # Tiles of one slide have several labels where regions give them.
+        usual = (SLIDE, self.group) if drawn is None else ()
+        self.levels = tuple(map(stored_name, levels)) or tuple(dict.fromkeys(usual))
         self.classes, self.positive = tuple(classes) or None, positive
+        if drawn is not None and "label" in self.pattern.fields:
+            raise UsageError(
+                f"Labels come from the regions in {regions!r} and from {{label}} in the pattern as well.",
+                next="Name the field in the pattern otherwise, or leave out -o regions.",
+            )
         refuse_reserved([name for name in self.pattern.fields if name != "label"], f"The pattern {pattern!r}")
         self.label_table = None
         if labels is not None:
             texts = (self.group, *self.levels, *map(stored_name, text))
             path = find_table(self.root, labels, "labels")
-            labelled = "label" not in self.pattern.fields
+            labelled = "label" not in self.pattern.fields and drawn is None
             self.label_table = LabelTable(path, on, label_column, texts, apart=(MPP,), needs_label=labelled)
         else:
             self._require_columns([name for name, _ in listed_columns(self.pattern, None)])
@@ -132,7 +134,7 @@ class Slides(Dataset):
         """The slide's name, columns of the table, fields of the pattern, the resolution, the share of tissue."""
         columns = dict(listed_columns(self.pattern, self.label_table))
         self._require_columns(list(columns))
-        return {**columns, SLIDE_MPP: float, **({} if self.rule is None else {TISSUE: float})}
+        return {**columns, SLIDE_MPP: float, **({} if self.tiling.rule is None else {TISSUE: float})}
 
     def _require_columns(self, known: Sequence[str]) -> None:
         for option, names in {"group": [str(self.group)], "levels": self.levels}.items():
@@ -159,6 +161,7 @@ class Slides(Dataset):
             If `positive` or one of `classes` is not a label, or a package is not installed.
         """
         self.warnings.clear()
+        self.tiling.forget()
         listing = SlideListing(self.root, self.pattern, self.label_table, self.slide_mpp)
         columns, groups = dict.fromkeys(self.columns), Groups(self.group)
         labels: set[str] = set()
@@ -166,7 +169,7 @@ class Slides(Dataset):
         any_tile = False
         for file in listing.slides(self._opener):
             try:
-                grid, rows = self._kept(file)
+                grid, rows = self._tiled(file)
             except DataError as error:
                 empty.append(no_tile(file.path, error.message))
                 continue
@@ -175,10 +178,10 @@ class Slides(Dataset):
                 continue
             metadata = {**columns, **file.metadata, SLIDE: file.name, SLIDE_MPP: sum(file.mpp) / 2}
             groups.complete(file.name, metadata)
-            labels.update(filter(None, [file.label]))
+            labels.update(label for row in rows for label in row.labels or [file.label] if label is not None)
             any_tile = True
             yield from self._tiles(file, metadata, grid, rows)
-        remarks = [*listing.remarks, *empty]
+        remarks = [*listing.remarks, *self.tiling.told(), *empty]
         if not any_tile:
             raise DataError(
                 f"No slide in {str(self.root)!r} gives a tile. {'. '.join(remarks[:3])}.",
@@ -187,55 +190,28 @@ class Slides(Dataset):
         require_labels(labels, self.positive, self.classes)
         self.warnings.extend([*remarks, *groups.remarks()])
 
-    def _kept(self, file: SlideFile) -> tuple[TileGrid, list[_Row]]:
-        """Return the tiles of a slide that hold enough tissue.
-
-        Raises
-        ------
-        DataError
-            If it cannot be read.
-        NoTileError
-            If it has none.
-        """
-        coarse = max(file.mpp)
-        if coarse > self.mpp * COARSER:
-            raise NoTileError(f"it has {coarse:g} µm per pixel, coarser than the {self.mpp:g} that were asked for")
+    def _tiled(self, file: SlideFile) -> tuple[TileGrid, list[TileRow]]:
+        self.tiling.check_resolution(file)
         slide = self._opener.open(self.root / file.on_disk)
         try:
-            grid = tile_grid(slide.size, file.mpp, self.mpp, self.size, self.overlap)
-            if not len(grid.xs) or not len(grid.ys):
-                size = " × ".join(map(str, slide.size))
-                raise NoTileError(f"its {size} pixels are fewer than those of a tile, {grid.width} × {grid.height}")
-            if self.rule is None:
-                return grid, [_Row(y, grid.xs, None) for y in grid.ys.tolist()]
-            mask = find_tissue(slide, min(grid.width, grid.height), self.rule)
+            return self.tiling.rows(slide, file)
         finally:
             slide.close()
-        rows, most = [], 0.0
-        for y in grid.ys.tolist():
-            shares = mask.shares(grid.xs, y, grid.width, grid.height)
-            keep = shares >= max(self.min_tissue, _ANY)
-            most = max(most, float(shares.max()))
-            if keep.any():
-                rows.append(_Row(y, grid.xs[keep], shares[keep]))
-        if not rows:
-            raise NoTileError(
-                f"no tile is tissue by {self.min_tissue:.0%} (at most by {most:.1%}; {mask.share:.1%} of the slide is, "
-                f"at a saturation above {mask.threshold:.2f})"
-            )
-        return grid, rows
 
-    def _tiles(self, file: SlideFile, metadata: dict[str, Any], grid: TileGrid, rows: list[_Row]) -> Iterator[Sample]:
+    def _tiles(
+        self, file: SlideFile, metadata: dict[str, Any], grid: TileGrid, rows: list[TileRow]
+    ) -> Iterator[Sample]:
         image, (width, height) = (file.on_disk,), grid[:2]
         for row in rows:
             shares = [None] * len(row.xs) if row.shares is None else row.shares.round(4).tolist()
-            for x, share in zip(row.xs.tolist(), shares, strict=True):
+            labels = [file.label] * len(row.xs) if row.labels is None else row.labels
+            for x, share, label in zip(row.xs.tolist(), shares, labels, strict=True):
                 yield Sample(
                     f"{file.path}#xywh={x},{row.y},{width},{height}",
                     image,
                     box=(x, row.y, width, height),
-                    label=file.label,
-                    mpp=self.mpp,
+                    label=label,
+                    mpp=self.tiling.mpp,
                     metadata=metadata if share is None else {**metadata, TISSUE: share},
                 )
 
@@ -251,7 +227,7 @@ class Slides(Dataset):
             raise TypeError(f"The sample {sample.id!r} is no tile of a slide.")
         slide = self._opener.get(self.root / sample.image[0])
         try:
-            return slide.tile(sample.box, self.size)
+            return slide.tile(sample.box, self.tiling.size)
         except DataError:
             self._opener.forget(slide)
             raise
@@ -271,22 +247,3 @@ class Slides(Dataset):
     @cached_property
     def _last_digest(self) -> tuple[tuple[Path, int, int], bytes]:
         return (Path(), 0, 0), b""
-
-
-def _check_numbers(options: Mapping[str, Any]) -> None:
-    """Raise a `UsageError` where an option is a number that means nothing."""
-    size = options["size"]
-    wrong = {
-        "mpp": (not 0 < options["mpp"] < np.inf, "Give micrometres per pixel of the tiles, such as 0.5."),
-        "size": (not 1 <= size <= 8192, "Give the side of a tile in pixels, up to 8192."),
-        "overlap": (not 0 <= options["overlap"] < size, f"Give pixels of a tile, from 0 to {size - 1}."),
-        "slide_mpp": (
-            options["slide_mpp"] is not None and not 0 < options["slide_mpp"] < np.inf,
-            "Give micrometres per pixel of the slides, such as 0.25.",
-        ),
-        "threshold": (not 0 <= options["threshold"] < 1, "Give a saturation of 0 to 1, such as 0.05."),
-        "min_tissue": (not 0 <= options["min_tissue"] <= 1, "Give a share of 0 to 1, such as 0.5."),
-    }
-    for name, (bad, next) in wrong.items():
-        if bad:
-            raise UsageError(f"The option {name}={options[name]} means nothing.", next=next)

@@ -1,0 +1,150 @@
+"""Regions that were drawn on a slide, and which of them a tile lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.datasets.regions.geojson import read_features
+from histokit.datasets.regions.outlines import Ring
+from histokit.datasets.regions.region import Reading, label_in
+from histokit.datasets.whole_slides.listing import SlideFile, stem_of
+from histokit.errors import UsageError
+
+#: Which region a tile is of: the one that holds its centre, or that holds most of it.
+RegionRule = Literal["centre", "most"]
+
+_SUFFIXES = (".geojson", ".json", ".geojson.gz")
+
+#: Points along a side of a tile by which it is told which region holds most of it.
+_POINTS = 16
+
+
+class SlideRegion(NamedTuple):
+    """A region: its class, its area in pixels, and its borders and holes."""
+
+    label: str
+    area: float
+    rings: Sequence[Ring]
+
+
+class SlideRegions:
+    """The regions of a slide; where they overlap, the smallest one counts.
+
+    Parameters
+    ----------
+    regions : sequence of SlideRegion
+    """
+
+    def __init__(self, regions: Sequence[SlideRegion]):
+        self._regions = sorted(regions, key=lambda region: -region.area)
+        self.count = len(regions)
+        self.classes = sorted({region.label for region in regions})
+        self._spans = [_span(region.rings) for region in self._regions]
+
+    def labels(self, xs: npt.NDArray[np.int64], y: int, width: int, height: int, rule: RegionRule) -> list[str | None]:
+        """Return the class of each tile of a row; none where it is outside of all regions.
+
+        With ``most``, that is the class, or the outside, which most of 16 × 16 points of a tile lie in.
+        """
+        points = 1 if rule == "centre" else _POINTS
+        steps = (np.arange(points) + 0.5) / points
+        across = (xs[:, None] + steps * width).ravel()
+        counts = np.zeros((len(xs), 1 + len(self.classes)), np.int64)
+        for down in y + steps * height:
+            classes = self._classes_at(across, down).reshape(len(xs), points)
+            for number in range(counts.shape[1]):
+                counts[:, number] += (classes == number).sum(axis=1)
+        names = [None, *self.classes]
+        return [names[number] for number in counts.argmax(axis=1).tolist()]
+
+    def _classes_at(self, xs: npt.NDArray[np.float64], y: float) -> npt.NDArray[np.int64]:
+        """Return the number of the class at each point of a line, from 1, and 0 outside."""
+        found = np.zeros(len(xs), np.int64)
+        for region, (top, bottom) in zip(self._regions, self._spans, strict=True):
+            if top <= y <= bottom:
+                # A point is inside where an odd number of edges is left of it, or through it.
+                inside = np.searchsorted(_crossings(region.rings, y), xs, side="right") % 2 == 1
+                found[inside] = 1 + self.classes.index(region.label)
+        return found
+
+
+def _span(rings: Sequence[Ring]) -> tuple[float, float]:
+    return min(float(ring[:, 1].min()) for ring in rings), max(float(ring[:, 1].max()) for ring in rings)
+
+
+def _crossings(rings: Sequence[Ring], y: float) -> npt.NDArray[np.float64]:
+    found = []
+    for ring in rings:
+        x0, y0 = ring.T
+        x1, y1 = np.roll(ring, -1, axis=0).T
+        over = (y0 <= y) != (y1 <= y)
+        found.append(x0[over] + (y - y0[over]) * (x1[over] - x0[over]) / (y1[over] - y0[over]))
+    return np.sort(np.concatenate(found))
+
+
+def _area(ring: Ring) -> float:
+    x, y = (ring - ring[0]).T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+class RegionFolder:
+    """A folder with a GeoJSON file of regions for each slide.
+
+    Parameters
+    ----------
+    root : Path
+        Of the slides.
+    folder : str
+        A whole path, or relative to the root or the current folder.
+
+    Raises
+    ------
+    UsageError
+        If it is not there.
+    """
+
+    def __init__(self, root: Path, folder: str):
+        found = next((path for path in (root / folder, Path.cwd() / folder) if path.is_dir()), None)
+        if found is None:
+            raise UsageError(
+                f"The option regions={folder} names no folder.",
+                next="Give the folder that holds a file SLIDE.geojson for each slide; . stands for that of the slides.",
+            )
+        self.folder = found
+        self.remarks: list[str] = []
+
+    def regions(self, file: SlideFile) -> SlideRegions | None:
+        """Return the regions of a slide, or none where there is no file of them.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+        path = next((path for path in self._candidates(file) if path.is_file()), None)
+        if path is None:
+            return None
+        reading = Reading(path)
+        found = []
+        for feature in read_features(reading):
+            label = label_in(feature.properties, "classification") or label_in(feature.properties, "class")
+            if label is None:
+                reading.leave_out("have no class", feature.number)
+            elif not feature.polygons:
+                reading.leave_out("are points", feature.number)
+            else:
+                area = sum(_area(polygon[0]) - sum(map(_area, polygon[1:])) for polygon in feature.polygons)
+                found.append(SlideRegion(label, area, [ring for polygon in feature.polygons for ring in polygon]))
+        for reason, tally in reading.left_out.items():
+            self.remarks.append(f"Annotations of {path.name} that {reason} were left out: {tally.count}")
+        return SlideRegions(found)
+
+    def _candidates(self, file: SlideFile) -> Iterator[Path]:
+        name = file.path.rpartition("/")[2]
+        for stem in dict.fromkeys((file.path, stem_of(file.path), name, stem_of(name), file.name)):
+            yield from (self.folder / f"{stem}{suffix}" for suffix in _SUFFIXES)
