@@ -265,6 +265,14 @@ def test_names_and_labels_by_the_pattern(tmp_path: Path) -> None:
     assert dataset.levels == ("slide", "patient")
 
 
+def test_slides_of_one_name(tmp_path: Path) -> None:
+    write_aperio(tmp_path / "a.svs", PIXELS)
+    write_pages(tmp_path / "a.tif", PIXELS)
+    write_subifds(tmp_path / "b.ome.tif", PIXELS)
+    samples, _ = read(tmp_path, size=64)
+    assert {s.metadata["slide"] for s in samples} == {"a.svs", "a.tif", "b"}
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [("mpp", 0), ("size", 0), ("overlap", 224), ("overlap", -1), ("slide_mpp", -0.5), ("threshold", 2)],
@@ -429,13 +437,20 @@ def test_the_digest_of_a_large_slide(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not changed(len(data) // 2), "between the blocks"
     path.write_bytes(data + b"\0")
     assert digests.slide_digest(path) != first, "the length"
-    # Other lengths of tiles, in a file of the same size: the directory of 48 tiles lies between the blocks.
-    packed = write_pages(tmp_path / "packed.tif", PIXELS, levels=1, compression="deflate")
-    before = digests.slide_digest(packed)
-    with tifffile.TiffFile(packed, mode="r+b") as file:
+
+
+def test_the_digest_of_a_large_slide_knows_the_lengths_of_all_tiles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_pages(tmp_path / "packed.tif", PIXELS, levels=1, compression="deflate")
+    for name, value in {"WHOLE": 1 << 10, "_END": 64, "_BLOCKS": 2, "_BLOCK": 64}.items():
+        monkeypatch.setattr(digests, name, value)
+    before = digests.slide_digest(path)
+    with tifffile.TiffFile(path, mode="r+b") as file:
         counts = file.pages[0].tags["TileByteCounts"]
+        assert 64 < counts.valueoffset < path.stat().st_size - 512, "no block holds them"
         counts.overwrite([counts.value[0] - 1, *counts.value[1:]])
-    assert digests.slide_digest(packed) != before
+    assert digests.slide_digest(path) != before
 
 
 def test_files_beside_a_slide_count(tmp_path: Path) -> None:
