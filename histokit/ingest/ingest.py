@@ -18,6 +18,7 @@ from histokit.ingest.replacing import check_moved, check_plugin, forget_absences
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.declared import plain
+from histokit.plugin.digests import canonical_json
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.manager import registry
 from histokit.plugin.reader_marks import READER_REVISION
@@ -125,7 +126,7 @@ def _remembered(store: Store, name: str) -> pa.Table | None:
 
 
 def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
-    """Return whether `ingest` would change nothing: same plugin, version, root, options, samples and files.
+    """Return whether `ingest` would change nothing: same plugin, version, root, options, state, samples and files.
 
     Files are taken as the same where size and time of change are.
 
@@ -141,8 +142,10 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
     known = (before.plugin, before.plugin_version, before.root, before.options)
     if known != (dataset.name, dataset.version, str(dataset.root.resolve()), _plain_options(dataset)):
         return False
-    dataset.state = before.state
     try:
+        # Statistics may be over files that no sample has, such as those of controls.
+        if canonical_json(Guarded(dataset).fit()) != canonical_json(before.state):
+            return False
         found = SampleTable(dataset, FileDigests(dataset, _remembered(store, name))).collect(name, lambda *_: None)
     except HistokitError:
         return False

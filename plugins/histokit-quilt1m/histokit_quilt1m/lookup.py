@@ -61,7 +61,7 @@ class Lookup:
                 yield done, batch
                 done += len(batch)
         except pa.ArrowException as error:
-            raise self._unreadable(error, done) from error
+            raise self._unreadable(error) from error
 
     def _open(self, columns: Sequence[str] | None) -> Any:
         from pyarrow import csv
@@ -85,12 +85,12 @@ class Lookup:
                 next="Put quilt_1M_lookup.csv into the root, or name it with -o table=FILE.",
             ) from None
         except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error, 0) from error
+            raise self._unreadable(error) from error
 
-    def _unreadable(self, error: Exception, done: int) -> DataError:
+    def _unreadable(self, error: Exception) -> DataError:
         reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("CSV parse error: ")
         return DataError(
-            f"The table {str(self.path)!r} cannot be read after row {done}: {reason[:200]}",
+            f"The table {str(self.path)!r} cannot be read: {reason[:200]}",
             next="Download it again; it has commas between cells, and quotes around captions.",
         )
 
