@@ -50,6 +50,17 @@ Split = Annotated[
 ]
 Target = Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")]
 Where = Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        metavar="METHOD[:EPSILON]",
+        help="Normalise by controls: standardise, mad-robustise or sphering; EPSILON is added to spreads.",
+    ),
+]
+Controls = Annotated[
+    str | None, typer.Option(metavar="EXPR", help="Which samples are controls, such as \"compound = 'DMSO'\".")
+]
+Per = Annotated[str | None, typer.Option(metavar="COL", help="Each plate by its own controls. [default: all by all]")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")]
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -148,7 +149,7 @@ def aggregate_chain(
         if units[column] is not values[column]:
             texts = pa.array(units[column].tolist(), pa.string())
             samples = samples.set_column(samples.column_names.index(column), column, texts)
-    features = FeatureSet(features.X, samples, features.record, features.parts)
+    features = replace(features, samples=samples)
     for column, how in steps:
         features = features.aggregate(column, cast(Any, how), target)
     return features, unit_of, notes

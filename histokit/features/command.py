@@ -18,6 +18,9 @@ def export(
         str, typer.Option(metavar="FILE", help="A .parquet, .csv, .npz or .h5ad file; with --layout a folder.")
     ],
     where: options.Where = None,
+    normalise: options.Normalise = None,
+    controls: options.Controls = None,
+    per: options.Per = None,
     allow_missing: options.AllowMissing = False,
     raw: options.Raw = False,
     layout: Annotated[
@@ -30,14 +33,19 @@ def export(
     The file holds ids, labels, groups, metadata, one column for each feature, and where each column comes from.
     With --layout, each slide has a file of its own. Prints the path.
     """
-    from histokit.features.export import check_suffix, export_features
+    from histokit.features.export import check_suffix, export_features, open_for_export
     from histokit.features.slide_files import check_layout, export_slides
 
     if layout is None:
         check_suffix(Path(out))
     else:
         check_layout(layout)
-    found = console.open_store().features(dataset, features, where=where, allow_missing=allow_missing)
+    asked = {"normalise": normalise, "controls": controls, "per": per}
+    found, notes = open_for_export(
+        console.open_store(), dataset, features, where=where, allow_missing=allow_missing, **asked
+    )
+    for note in notes:
+        console.warn(note)
     path = export_features(found, out, raw=raw) if layout is None else Path(out)
     slides = [] if layout is None else export_slides(found, out, layout)
     if layout is not None:

@@ -14,7 +14,9 @@ import pyarrow as pa
 from histokit.datasets.formulas import guarded, guarded_text
 from histokit.errors import DataError, UsageError
 from histokit.features.feature_set import FeatureSet
-from histokit.features.feature_store import StoreLike, open_store
+from histokit.features.feature_store import FeatureStore, StoreLike, open_store
+from histokit.features.normalisation import parse_normalisation
+from histokit.features.normalised import normalise as normalise_by
 from histokit.features.sample_columns import PROVENANCE_KEY, column_types, flat, obs_names
 from histokit.features.slide_files import check_layout, export_slides
 from histokit.features.spatial import LIBRARY
@@ -31,6 +33,9 @@ def export(
     out: str | Path,
     *,
     where: str | None = None,
+    normalise: str | None = None,
+    controls: str | None = None,
+    per: str | None = None,
     allow_missing: bool = False,
     raw: bool = False,
     layout: str | None = None,
@@ -47,6 +52,8 @@ def export(
         A ``.parquet``, ``.csv``, ``.tsv``, ``.npz`` or ``.h5ad`` file; with `layout` a folder.
     where : str, optional
         A filter over the columns of the samples.
+    normalise, controls, per : str, optional
+        As in `histokit.train`. Controls are written as well, where `where` keeps them.
     allow_missing : bool
         Go on without samples whose features are missing.
     raw : bool
@@ -66,11 +73,32 @@ def export(
         check_suffix(Path(out))
     else:
         check_layout(layout)
-    found = open_store(store).features(dataset, features, where=where, allow_missing=allow_missing)
+    asked = {"normalise": normalise, "controls": controls, "per": per}
+    found, _ = open_for_export(open_store(store), dataset, features, where=where, allow_missing=allow_missing, **asked)
     if layout is None:
         return export_features(found, out, raw=raw)
     export_slides(found, out, layout)
     return Path(out)
+
+
+def open_for_export(
+    store: FeatureStore,
+    dataset: str,
+    features: str,
+    *,
+    where: str | None,
+    allow_missing: bool,
+    normalise: str | None,
+    controls: str | None,
+    per: str | None,
+) -> tuple[FeatureSet, list[str]]:
+    """Return the features that `export` writes, and what is to be known of them."""
+    asked = parse_normalisation(normalise, controls, per)
+    found = store.features(dataset, features, where=where, allow_missing=allow_missing)
+    if asked is None:
+        return found, []
+    by = store.features(dataset, features, where=asked.controls, allow_missing=allow_missing)
+    return normalise_by(found, by, asked)
 
 
 def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False) -> Path:
@@ -153,7 +181,8 @@ def provenance(features: FeatureSet) -> dict[str, Any]:
         "group": record.group,
         "columns": features.column_names,
     }
-    return {**found, "parts": parts, "types": column_types(features.samples)}
+    steps = {"steps": list(features.steps)} if features.steps else {}
+    return {**found, "parts": parts, "types": column_types(features.samples), **steps}
 
 
 def _metadata(features: FeatureSet) -> list[str]:

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, did_you_mean, shortened, some
 from histokit.features.aggregated_units import aggregate_samples
-from histokit.features.sample_columns import observations
-from histokit.features.spatial import add_coordinates
+from histokit.features.frames import annotated_data, data_frame
+from histokit.features.normalisation import parse_normalisation
+from histokit.features.normalised import normalise
 from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
@@ -62,12 +63,15 @@ class FeatureSet:
     record : DatasetRecord
     parts : tuple of Part
         Their lengths add up to d.
+    steps : tuple of dict
+        What was done to the vectors since they were read, as JSON-serialisable data.
     """
 
     X: Floats
     samples: pa.Table
     record: DatasetRecord
     parts: tuple[Part, ...]
+    steps: tuple[dict[str, Any], ...] = ()
 
     def __len__(self) -> int:
         return len(self.X)
@@ -161,6 +165,8 @@ class FeatureSet:
         ------
         DataError
             If a sample of one is missing in the other, or has other content there.
+        UsageError
+            If one is normalised and the other is not.
         """
         if not isinstance(other, FeatureSet):
             return NotImplemented
@@ -172,9 +178,35 @@ class FeatureSet:
                 f"{len(absent)} samples are in only one of {self.address} and {other.address}: {some(absent)}.",
                 next="Extract both for the same samples, or take the common ones with .where(...).",
             )
+        if self.steps != other.steps:
+            raise UsageError("The two are not normalised alike.", next="Merge them first, then normalise.")
         order = np.array([position[i] for i in mine], dtype=np.intp)
         self._check_same_content(other, order)
         return replace(self, X=np.hstack([self.X, other.X[order]]), parts=self.parts + other.parts)
+
+    def normalise(self, method: str, controls: str, per: str | None = None) -> FeatureSet:
+        """Return the samples, normalised by the statistics of the controls among them.
+
+        Columns without a spread among the controls of any unit become 0, and are listed in the last of ``steps``.
+
+        Parameters
+        ----------
+        method : str
+            ``standardise``, ``mad-robustise`` or ``sphering``; ``METHOD:EPSILON`` says what is added to spreads. See
+            `histokit.features.normalisation.Normalisation`.
+        controls : str
+            A filter over the columns, as ``--where`` takes it.
+        per : str, optional
+            A column such as a plate, whose controls normalise its own samples.
+
+        Raises
+        ------
+        DataError
+            If a unit has fewer than two controls, a sample has no unit, or vectors are not finite.
+        """
+        asked = parse_normalisation(method, controls, per)
+        assert asked is not None
+        return normalise(self, self.where(controls), asked)[0]
 
     def _check_same_content(self, other: FeatureSet, order: npt.NDArray[np.intp]) -> None:
         theirs = other.content
@@ -267,13 +299,7 @@ class FeatureSet:
 
     def to_pandas(self) -> Any:
         """Return a DataFrame of the features, indexed by sample id, with the metadata as columns after them."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise _extra("pandas") from None
-        features = pd.DataFrame(self.X, index=self.sample_ids, columns=self.column_names)
-        metadata = self.samples.drop_columns(["id", "content"]).to_pandas()
-        return pd.concat([features, metadata.set_axis(features.index)], axis=1)
+        return data_frame(self)
 
     def to_anndata(self) -> Any:
         """Return an AnnData: features as X, labels and metadata with any value as obs, provenance of columns as var.
@@ -282,23 +308,9 @@ class FeatureSet:
         Where samples have boxes, ``obsm["spatial"]`` holds their centres (x, y in pixels of the image, as squidpy takes
         them), and ``obs["library_id"]`` the image.
         """
-        try:
-            import anndata
-            import pandas as pd
-        except ImportError:
-            raise _extra("anndata") from None
-        obs = observations(self.samples.drop_columns(["content"]))
-        rows = [(p.backbone, p.layer, name, p.fingerprint) for p in self.parts for name in p.names]
-        var = pd.DataFrame(rows, columns=["backbone", "layer", "filter", "fingerprint"], index=self.column_names)
-        annotated = anndata.AnnData(X=self.X, obs=obs, var=var)
-        add_coordinates(annotated, self.samples)
-        return annotated
+        return annotated_data(self)
 
 
 def _positions(indices: npt.ArrayLike, count: int) -> npt.NDArray[np.intp]:
     asked = np.asarray(indices)
     return np.arange(count)[asked if asked.size else asked.astype(np.intp)]
-
-
-def _extra(package: str) -> UsageError:
-    return UsageError(f"This needs the package {package}.", next=f"Install it with: pip install {package}")

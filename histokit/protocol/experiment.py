@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.chained_units import aggregate_chain
+from histokit.features.normalisation import Normalisation
 from histokit.plugin.digests import digest_bytes, digest_json
-from histokit.protocol.barred import check_bar
 from histokit.protocol.labelled_features import label_notes, open_labelled
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
+from histokit.protocol.rows import make_rows, open_controls
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.step_options import ExperimentOptions
@@ -92,7 +92,8 @@ class Experiment:
         )
         digest = digest_bytes(*sorted(repr((i, c, label, str(g))).encode() for i, c, label, g in rows))
         tables = [part["fingerprint"] for part in self.feature_list]
-        return {"features": tables, "samples": digest.hex(), "split": self.split.digest, "classes": list(self.classes)}
+        known = {"features": tables, "samples": digest.hex(), "split": self.split.digest, "classes": list(self.classes)}
+        return {**known, "steps": [step["digest"] for step in self.features.steps]} if self.features.steps else known
 
     def id_of(self, asked: Mapping[str, Any], datasets: Callable[[str], str | None]) -> str:
         """Return the id of what is asked of the experiment.
@@ -128,6 +129,7 @@ def prepare(
     options: ExperimentOptions,
     *,
     aggregate: str | None = None,
+    normalisation: Normalisation | None = None,
     pixels: bool = False,
     outline: bool = False,
 ) -> Experiment:
@@ -140,6 +142,8 @@ def prepare(
     options : ExperimentOptions
     aggregate : str, optional
         ``COLUMN:how,…``, to train on units in place of samples.
+    normalisation : Normalisation, optional
+        By controls, which are neither trained on nor tested.
     pixels : bool
         Open images in place of features; the address has to be ``images``.
     outline : bool
@@ -164,6 +168,8 @@ def prepare(
             next="Use another --target, or a --split over another group.",
         )
     features, left_out = open_labelled(store, dataset, address, options, pixels=pixels, outline=outline)
+    how: dict[str, Any] = {"allow_missing": options.allow_missing, "outline": outline}
+    features, controls = open_controls(store, features, address, normalisation, **how, notes=left_out)
     record, notes = features.record, list(chosen.params.get("notes", []))
     notes += [note for note in left_out if note not in notes]
     metric = check_metric(options.metric or record.metric)
@@ -175,11 +181,9 @@ def prepare(
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
     notes += label_notes(features, contents, target, chosen.group or record.group)
-    unit_of = {sample_id: sample_id for sample_id in features.sample_ids}
-    if aggregate:
-        features, unit_of, said = aggregate_chain(features, aggregate, target or "label")
-        notes += said
-        check_bar(chosen, features)
+    asked: dict[str, Any] = {"normalisation": normalisation, "aggregate": aggregate, "outline": outline}
+    features, unit_of, said = make_rows(features, controls, chosen, options, **asked)
+    notes += said
     folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes)
     column = chosen.group or record.group
     labels = np.array([str(v) for v in features.column(target or "label")], object)

@@ -73,6 +73,9 @@ DATASET = {
     "target": TEXT,
     "where": TEXT,
     "aggregate": TEXT,
+    "normalise": TEXT,
+    "controls": TEXT,
+    "per": TEXT,
     **SHARED,
 }
 

@@ -71,15 +71,19 @@ class Select(OnFeatures):
         return f"keeps {kept['k_min']} of {len(kept['ranking'])} columns"
 
 
+#: What is done to vectors before training, as a dataset of a study says.
+_OF_VECTORS = ("aggregate", "normalise", "controls", "per")
+
+
 class Train(OnFeatures):
     """A run."""
 
     kind = "train"
 
     def _ask(self, step: Callable[..., Any], **more: Any) -> Any:
-        # Images cannot be averaged to units.
-        aggregate = self.data.aggregate if self.layers else None
-        options = {**self._options(), "aggregate": aggregate, **more}
+        # Images can neither be averaged to units nor be normalised by controls.
+        of_vectors = {name: getattr(self.data, name) if self.layers else None for name in _OF_VECTORS}
+        options = {**self._options(), **of_vectors, **more}
         selection = [need.id for need in self.needs if isinstance(need, Select)]
         options |= {"selection": selection[0]} if selection else {}
         return step(self.study.store, self.data.name, self._addresses(), self.classifier, **options)
@@ -93,6 +97,8 @@ class Train(OnFeatures):
         self.id, self.notes = record.id, list(record.notes)
         if self.data.aggregate and not self.layers:
             self.notes.append(f"images cannot be aggregated: scored on images, not by {self.data.aggregate}")
+        if self.data.normalise and not self.layers:
+            self.notes.append("images cannot be normalised by controls, which are trained on where they have labels")
         return _score(record)
 
 

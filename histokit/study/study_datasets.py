@@ -8,6 +8,7 @@ from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.features import FeatureStore
+from histokit.features.normalisation import parse_normalisation
 from histokit.ingest.dataset_record import check_name
 from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
@@ -69,10 +70,13 @@ def _read(
     elif split is not None:
         with mistakes.at(where["split"]):
             _check_split(name, split, opened, store)
-    if table.get("where") is not None:
-        with mistakes.at((*place, "where")):
-            _check_filter(name, table["where"], opened, store)
-    plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate")}
+    for key in ("where", "controls"):
+        if table.get(key) is not None:
+            with mistakes.at((*place, key)):
+                _check_filter(name, table[key], opened, store)
+    with mistakes.at((*place, "normalise")):
+        parse_normalisation(table.get("normalise"), table.get("controls"), table.get("per"))
+    plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate", "normalise", "controls", "per")}
     return Data(name, opened, split, made, allow_missing=table.get("allow_missing", False), **plain)
 
 

@@ -29,7 +29,7 @@ class Data:
         The name of the split.
     made : mapping, optional
         Options of `make_split`, where the study makes the split itself.
-    metric, target, where, aggregate : str, optional
+    metric, target, where, aggregate, normalise, controls, per : str, optional
         As in `train`.
     allow_missing : bool
     """
@@ -42,6 +42,9 @@ class Data:
     target: str | None = None
     where: str | None = None
     aggregate: str | None = None
+    normalise: str | None = None
+    controls: str | None = None
+    per: str | None = None
     allow_missing: bool = False
 
 

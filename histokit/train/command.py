@@ -44,6 +44,9 @@ def train(
     inner_folds: Annotated[
         int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds for tuning.")
     ] = 5,
+    normalise: options.Normalise = None,
+    controls: options.Controls = None,
+    per: options.Per = None,
     scale: Annotated[bool, typer.Option("--scale", help="Standardise columns inside each fold.")] = False,
     choose: Annotated[
         str | None,

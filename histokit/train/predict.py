@@ -16,6 +16,8 @@ from histokit.classifiers.table import classifier
 from histokit.errors import StoreError, some
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.chained_units import aggregate_chain
+from histokit.features.normalisation import parse_normalisation
+from histokit.features.normalised import as_control_mask, normalise
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.values import known
 from histokit.protocol.experiment import describe_features
@@ -105,7 +107,7 @@ def predict_features(
     _check_same_features(run, features)
     started = time.perf_counter()
     target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
-    samples = features
+    features, samples, said = _normalised(run, features)
     if aggregate:
         features, _, _ = aggregate_chain(features, aggregate)
     known = str(target or "label")
@@ -113,7 +115,8 @@ def predict_features(
     truth = [_text(value) for value in values]
     rows = zip(features.sample_ids, features.content, truth, strict=True)
     digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
-    run_id = digest_json(["predict", run.id, run.created, features.record.name, digest]).hex()[:12]
+    steps = [step["digest"] for step in features.steps]
+    run_id = digest_json(["predict", run.id, run.created, features.record.name, digest, *steps]).hex()[:12]
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     model = load(store.model(run.id))
@@ -130,9 +133,20 @@ def predict_features(
     )
     # Models of units that were stored earlier know the digests of units in place of those of samples.
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
-    notes = [*seen, *_strange_notes(run, truth), *remarks]
+    notes = [*seen, *_strange_notes(run, truth), *said, *remarks]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
+
+
+def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, FeatureSet, list[str]]:
+    """Return samples as the run has them: without controls and normalised by these; and the former as they were."""
+    asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
+    if asked is None:
+        return features, features, []
+    controls = features.where(asked.controls)
+    samples = features.where(~as_control_mask(features, controls))
+    found, notes = normalise(samples, controls, asked)
+    return found, samples, notes
 
 
 def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -> NDArray[np.float64]:

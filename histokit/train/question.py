@@ -44,6 +44,7 @@ class Question:
         """Open the features of an address; in outline, no vector and no image is read."""
         pixels = classifier_named(self.recipe.classifier).pixels
         how: dict[str, Any] = {"aggregate": self.options.aggregate, "pixels": pixels, "outline": outline}
+        how["normalisation"] = self.options.normalisation
         return prepare(store, self.dataset, address, self.options, **how)
 
     def parameters(self, experiment: Experiment) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], option
     classifier = options.classifier
     kept = store.selection(options.selection) if options.selection else None
     pixels = classifier_named(classifier).pixels
-    if pixels and (options.selection or options.rfe or options.aggregate or options.scale):
+    if pixels and (options.selection or options.rfe or options.aggregate or options.scale or options.normalise):
         raise _not_for_images(classifier)
     weight = check_class_weight(classifier, options.class_weight)
     choices.check(options.choose)
@@ -85,7 +86,8 @@ def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], option
 def _not_for_images(classifier: str) -> UsageError:
     return UsageError(
         f"The classifier {classifier} is trained on images, which have neither columns nor vectors.",
-        next="Leave out --selection, --rfe, --aggregate and --scale; histokit evaluate --by COLUMN aggregates scores.",
+        next="Leave out --selection, --rfe, --aggregate, --scale and --normalise; histokit evaluate --by COLUMN "
+        "aggregates scores.",
     )
 
 

@@ -52,6 +52,9 @@ def train(
     solver: str = "auto",
     scale: bool = False,
     choose: str | None = None,
+    normalise: str | None = None,
+    controls: str | None = None,
+    per: str | None = None,
     allow_missing: bool = False,
     force: bool = False,
     progress: Callable[..., None] | None = None,
@@ -97,6 +100,14 @@ def train(
     choose : str, optional
         One more run that takes the best of the addresses: ``inner``, in each outer fold by the score of the inner
         folds; ``test``, by the test samples themselves, which is optimistic (as Mormont et al. 2018 read their curves).
+    normalise : str, optional
+        ``standardise``, ``mad-robustise`` or ``sphering``, with ``:EPSILON`` to say what is added to spreads: before
+        anything else, samples are normalised by the statistics of controls, see `FeatureSet.normalise`.
+    controls : str, optional
+        A filter over the columns of all samples of the dataset, whatever `where` is. Controls need no label; they are
+        neither trained on nor scored.
+    per : str, optional
+        A column such as a plate, whose controls normalise its own samples.
     allow_missing : bool
         Go on without samples whose features are missing.
     force : bool
@@ -149,6 +160,7 @@ def _train_one(
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     if recipe.rfe and final.columns is not None:
         remarks = _check_data(store, recipe, experiment, [final.columns])
+    steps = experiment.features.steps
     documents = [outcome.document for outcome in outcomes]
     trained: Sequence[Fitted | Outcome]
     trained = outcomes if any(final is outcome.fitted for outcome in outcomes) else [*outcomes, final]
@@ -163,7 +175,7 @@ def _train_one(
         classes=experiment.classes,
         metric=experiment.problem.metric,
         parameters=question.parameters(experiment),
-        found={"final": final.document()},
+        found={"final": final.document(), **({"steps": list(steps)} if steps else {})},
         folds=documents,
         notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
         predicted=_predicted(question, experiment),

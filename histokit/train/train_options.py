@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from histokit.errors import UsageError
+from histokit.features.normalisation import Normalisation, parse_normalisation
 from histokit.protocol.step_options import ExperimentOptions, PartOf, option
 
 
@@ -29,8 +30,17 @@ class TrainOptions(ExperimentOptions):
     solver: str = option("auto", PartOf.METHOD)
     scale: bool = option(False, PartOf.METHOD)
     choose: str | None = option(None, PartOf.METHOD)
+    normalise: str | None = option(None, PartOf.METHOD, later=True)
+    controls: str | None = option(None, PartOf.METHOD, later=True)
+    per: str | None = option(None, PartOf.METHOD, later=True)
 
     def __post_init__(self) -> None:
         if self.selection and self.rfe:
             raise UsageError("Both a stored selection and --rfe are given.", next="Give one of --selection and --rfe.")
+        parse_normalisation(self.normalise, self.controls, self.per)
         super().__post_init__()
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """How features are normalised by controls."""
+        return parse_normalisation(self.normalise, self.controls, self.per)

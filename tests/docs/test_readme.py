@@ -68,15 +68,17 @@ def draw_slides(folder: Path) -> None:
 
 
 def draw_profiles(folder: Path) -> None:
-    """Profiles of 36 wells: six compounds of two mechanisms, each in two concentrations and three replicates."""
+    """Profiles of 36 wells: six compounds of two mechanisms in two concentrations; and six controls on each plate."""
     rng = np.random.default_rng(0)
-    lines = ["id,compound,treatment,moa,concentration,replicate,area,texture,count"]
-    for well in range(36):
-        compound, dose = f"c{well % 6}", float(1 + well % 12 // 6)
-        shift = 3 * (well % 6 // 3)
+    lines = ["id,compound,treatment,moa,concentration,replicate,plate,area,texture,count"]
+    for well in range(48):
+        plate = 1 + well % 2 if well >= 36 else 1 + well % 12 // 6
+        compound, dose, moa = f"c{well % 6}", float(plate), ("actin", "tubulin")[well % 6 // 3]
+        if well >= 36:
+            compound, dose, moa = "DMSO", 0.0, ""
+        shift = 3 * (well % 6 // 3) if moa else 0
         numbers = rng.normal([shift, -shift, 0]).round(3).tolist()
-        values = [f"A{well}", compound, f"{compound}@{dose}", ("actin", "tubulin")[well % 6 // 3], dose]
-        values += [1 + well // 12, *numbers]
+        values = [f"A{well}", compound, f"{compound}@{dose}", moa, dose, 1 + well // 12, plate, *numbers]
         lines.append(",".join(map(str, values)))
     (folder / "profiles.csv").write_text("\n".join(lines))
 

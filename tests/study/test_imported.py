@@ -114,3 +114,48 @@ def test_a_network_has_no_version(file: Path, tmp_path: Path) -> None:
     write(tmp_path, STUDY.replace('[backbones.profiler]\nlast = "cells"', '[backbones.texture]\nversion = "1"'))
     with pytest.raises(UsageError, match="Only imported vectors have a version"):
         plan_study(file)
+
+
+BY_CONTROLS = """\
+classifiers = ["knn"]
+strategies = ["last layer"]
+inner_folds = 2
+[datasets.wells]
+aggregate = "compound:median"
+normalise = "standardise"
+controls = "compound = 'c0'"
+split = { name = "barred", leave_one_group_out = true, bar = "batch" }
+[backbones.profiler]
+last = "cells"
+[classifier.knn.grid]
+k = 1
+"""
+
+
+def test_a_study_takes_units_normalised_by_controls_in_folds_that_bar_batches(file: Path, tmp_path: Path) -> None:
+    store = plan_study(file).study.store
+    rng = np.random.default_rng(3)
+    lines = ["id,compound,batch,moa,a,b"]
+    for well in range(24):
+        compound = well % 6
+        values = rng.normal(3 * (compound // 3), 1, 2).round(3).tolist()
+        lines.append(
+            f"w{well},c{compound},b{compound % 3},{('actin', 'tubulin')[compound // 3]},{values[0]},{values[1]}"
+        )
+    (tmp_path / "batches.csv").write_text("\n".join(lines))
+    how = {"name": "profiler", "version": "1", "layer": "cells", "label": "moa", "group": "compound"}
+    import_features(store, "batches", tmp_path / "batches.csv", create=True, **how)
+    text = BY_CONTROLS.replace("datasets.wells", "datasets.batches")
+    result = run_study(write(tmp_path, text))
+    assert result.failures == []
+    options = {"split": "barred", "grid": {"k": "1"}, "inner_folds": 2, "aggregate": "compound:median"}
+    options |= {"normalise": "standardise", "controls": "compound = 'c0'"}
+    (run,) = histokit.train(store, "batches", "profiler/cells", "knn", **options)
+    assert result.runs == [run.id]
+    # c0 is the control; each other compound is tested without the one of its batch.
+    assert sorted(store.predictions(run.id)["id"].to_pylist()) == ["c1", "c2", "c3", "c4", "c5"]
+    assert [fold["train"] for fold in run.folds] == [3, 3, 4, 3, 3]
+    with pytest.raises(UsageError, match="no column 'compund'"):
+        plan_study(write(tmp_path, text.replace("compound = 'c0'", "compund = 'c0'")))
+    with pytest.raises(UsageError, match="no way 'standardize'"):
+        plan_study(write(tmp_path, text.replace('"standardise"', '"standardize"')))
