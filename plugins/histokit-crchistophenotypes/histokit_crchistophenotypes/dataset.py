@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from histokit.plugin import Dataset, PublishedSplit, Sample, UsageError, crop
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, crop
 from histokit_crchistophenotypes.centres import read_centres, to_pixels
 from histokit_crchistophenotypes.files import Archive, Files
 from histokit_crchistophenotypes.layout import ImagePlace, locate
@@ -184,33 +184,27 @@ class CRCHistoPhenotypes(Dataset):
             metadata={"image_id": image.name, "x": x, "y": y},
         )
 
-    def fit(self) -> dict[str, str] | None:
-        """Return the digest of each image in an archive, so that one that changes is the only one that is read anew."""
-        files, images = self._found()
-        if not isinstance(files, Archive):
-            return None
-        return {f"{image.stem}.bmp": files.digest(f"{image.stem}.bmp") for image in images}
-
     def read(self, sample: Sample) -> npt.NDArray[np.uint8]:
         """Return the patch of a nucleus; an image is opened once for all its nuclei, in an archive too."""
         if sample.part is None or sample.box is None:
             return super().read(sample)
-        digest = (self.state or {}).get(sample.part)
-        return crop(self._archives[sample.image[0]].image(sample.part, digest), sample.box)
+        with _told_as_data():
+            return crop(self._archives[sample.image[0]].image(sample.part), sample.box)
 
     def pixel_key(self, sample: Sample) -> bytes:
-        """Return the digest of the image in an archive; nothing for a file, which is digested by itself."""
-        if sample.part is None:
-            return b""
-        known = self.state or {}
-        digest = known.get(sample.part) or self._archives[sample.image[0]].digest(sample.part)
-        return bytes.fromhex(digest)
+        """Return nothing: the image, the part and the box say all."""
+        return b""
 
     def file_digest(self, path: Path) -> bytes:
-        """Return the digest of an image file; of an archive always the same, for `pixel_key` has what is read of it."""
-        if path.suffix.lower() == ".zip":
-            return blake2b(b"an archive, whose members have digests of their own", digest_size=16).digest()
-        return super().file_digest(path)
+        """Return the digest of an image file, or of what is in an archive, however it was packed."""
+        return self._archives[path.name].contents() if path.suffix.lower() == ".zip" else super().file_digest(path)
+
+    def part_digest(self, sample: Sample) -> bytes | None:
+        """Return the digest of an image in an archive, so that a change of another one does not touch its nuclei."""
+        if sample.part is None:
+            return None
+        with _told_as_data():
+            return self._archives[sample.image[0]].digest(sample.part)
 
     def _report_twins(self, image: str, labels: Mapping[tuple[int, int], list[str]]) -> None:
         for (x, y), rows in labels.items():
@@ -240,6 +234,14 @@ class _Archives(dict[str, Archive]):
 
     def __missing__(self, name: str) -> Archive:
         return self.setdefault(name, Archive(self._root / name))
+
+
+@contextmanager
+def _told_as_data() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{error}.", next="Download the archive again, then ingest the dataset again.") from error
 
 
 def _expected(classes: Sequence[str] | None) -> dict[str, int | Mapping[str, int]]:

@@ -75,6 +75,7 @@ class Archive:
         self._state: tuple[int, int] | None = None
         self._members: dict[str, tuple[ZipFile, ZipInfo]] = {}
         self._recent: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self._digests: dict[str, bytes] = {}
         self._held = ExitStack()
         weakref.finalize(self, self._held.close)
 
@@ -101,45 +102,30 @@ class Archive:
         """Open a member."""
         return BytesIO(self.read(name))
 
-    def digest(self, name: str) -> str:
-        """Return the digest of a member's bytes as hexadecimal text; an empty one where there is no such member."""
-        try:
-            return blake2b(self.read(name), digest_size=16).hexdigest()
-        except FileNotFoundError:
-            return ""
+    def digest(self, name: str) -> bytes:
+        """Return the digest of a member's bytes; FileNotFoundError is raised where there is none of that name."""
+        with self._lock:
+            self._opened()
+            if name not in self._digests:
+                self._digests[name] = blake2b(self.read(name), digest_size=16).digest()
+            return self._digests[name]
 
-    def image(self, name: str, digest: str | None) -> npt.NDArray[np.uint8]:
-        """Return an image, which many boxes are cut from one after the other, as `histokit.plugin.read_image` does.
+    def contents(self) -> bytes:
+        """Return a digest of what all members are called and hold, by their checksums, however they were packed."""
+        with self._lock:
+            members = [(name, info.file_size, info.CRC) for name, (_, info) in sorted(self._opened().items())]
+        return blake2b(repr(members).encode(), digest_size=16).digest()
 
-        Parameters
-        ----------
-        name : str
-        digest : str, optional
-            That the member had when the dataset was ingested.
-
-        Returns
-        -------
-        (H, W, 3) uint8 array
-            Not to be written to.
-        """
+    def image(self, name: str) -> npt.NDArray[np.uint8]:
+        """Return an image, which many boxes are cut from one after the other; it is not to be written to."""
         with self._lock:
             self._opened()
             if name not in self._recent:
-                self._recent[name] = self._decoded(name, digest)
+                self._recent[name] = decode_image(self.read(name), f"{self.path}/{name}")
                 while len(self._recent) > _RECENT_IMAGES:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(name)
             return self._recent[name]
-
-    def _decoded(self, name: str, digest: str | None) -> npt.NDArray[np.uint8]:
-        again = "Ingest the dataset again."
-        try:
-            content = self.read(name)
-        except FileNotFoundError as error:
-            raise DataError(f"{error}.", next="Download the archive again, then ingest the dataset again.") from error
-        if digest is not None and blake2b(content, digest_size=16).hexdigest() != digest:
-            raise DataError(f"{name} in {self.path} changed since the dataset was ingested.", next=again)
-        return decode_image(content, f"{self.path}/{name}")
 
     def _opened(self) -> dict[str, tuple[ZipFile, ZipInfo]]:
         try:
@@ -147,6 +133,7 @@ class Archive:
             if self._state != (status.st_size, status.st_mtime_ns):
                 self._held.close()
                 self._recent.clear()
+                self._digests.clear()
                 self._members = dict(_members(self._held.enter_context(ZipFile(self.path)), "", self._held))
                 self._state = status.st_size, status.st_mtime_ns
         except Exception as error:  # Likewise.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ from scipy.io import savemat
 
 import histokit
 from histokit import cli
+from histokit.ingest.ingest import ingested_as
 from histokit.plugin import DataError, UsageError
 from histokit.plugin.testing import check_dataset
 
@@ -102,7 +102,6 @@ def test_an_archive_gives_what_the_folder_gives(tmp_path, kind, detection):
     path = tmp_path / "downloaded.zip"
     path.write_bytes(archives(files)[kind])
     archive = CRCHistoPhenotypes(path, size=8, detection=detection)
-    archive.state = archive.fit()
     here, there = list(folder.samples()), list(archive.samples())
     assert len(here) == (8 if detection else 6)
     assert [(s.id, s.box, s.label, s.metadata) for s in here] == [(s.id, s.box, s.label, s.metadata) for s in there]
@@ -167,6 +166,11 @@ def contents(store: Path, archive: Path) -> dict[str, bytes]:
     return {row["id"]: row["content"] for row in rows}
 
 
+def is_ingested(store: Path, archive: Path) -> bool:
+    """Whether a study would take the dataset as it is in the store."""
+    return ingested_as(histokit.open_store(store), "crc", CRCHistoPhenotypes(archive, size=8))
+
+
 def test_what_changes_in_an_archive_is_one_image(tmp_path):
     files, path = published(3), tmp_path / "data.zip"
     path.write_bytes(zipped(files))
@@ -174,35 +178,34 @@ def test_what_changes_in_an_archive_is_one_image(tmp_path):
     # Packed anew, with other compression and one more file.
     path.write_bytes(zipped({"more.txt": b"-", **files}, ZIP_STORED))
     assert contents(tmp_path / "store", path) == before
+    assert is_ingested(tmp_path / "store", path)
     path.write_bytes(zipped(files | {"Classification/img2/img2.bmp": bmp(99)}))
+    assert not is_ingested(tmp_path / "store", path)
     after = contents(tmp_path / "store", path)
     assert {i.split("/")[0] for i in before if before[i] != after[i]} == {"img2"}
 
 
-def test_an_image_that_changes_after_ingestion_is_noticed(tmp_path):
+def test_an_archive_that_changes_after_ingestion_is_noticed(tmp_path):
     files, path = published(2), tmp_path / "data.zip"
     path.write_bytes(zipped(files))
     dataset = CRCHistoPhenotypes(path)
-    dataset.state = dataset.fit()
-    samples = list(dataset.samples())
-    dataset.read(samples[0])
+    first = next(dataset.samples())
+    digest, pixels = dataset.file_digest(path), dataset.read(first)
+    path.write_bytes(zipped(files, ZIP_STORED))
+    assert dataset.file_digest(path) == digest
     path.write_bytes(zipped(files | {"Classification/img1/img1.bmp": bmp(99)}))
-    os.utime(path, ns=(1, 1))
-    with pytest.raises(DataError, match=r"img1\.bmp in .* changed since the dataset was ingested"):
-        dataset.read(samples[0])
-    dataset.read(samples[-1])
+    assert dataset.file_digest(path) != digest
+    assert not np.array_equal(dataset.read(first), pixels)
 
 
 def test_what_was_ingested_from_a_folder_keeps_its_content(tmp_path):
     dataset = CRCHistoPhenotypes(unpack(published(1), tmp_path))
-    assert dataset.fit() is None
-    assert {dataset.pixel_key(sample) for sample in dataset.samples()} == {b""}
+    assert {(dataset.pixel_key(s), dataset.part_digest(s)) for s in dataset.samples()} == {(b"", None)}
 
 
 def test_an_image_is_opened_once(tmp_path, monkeypatch):
     (path := tmp_path / "data.zip").write_bytes(zipped(published(3)))
     dataset, read = CRCHistoPhenotypes(path), []
-    dataset.state = dataset.fit()
     samples = list(dataset.samples())
     before = Archive.read
     monkeypatch.setattr(Archive, "read", lambda self, name: read.append(name) or before(self, name))
@@ -237,7 +240,9 @@ def test_an_image_that_an_archive_lacks(tmp_path):
     files = published(2)
     del files["Classification/img1/img1.bmp"]
     (path := tmp_path / "data.zip").write_bytes(zipped(files))
-    assert len(contents(tmp_path / "store", path)) == 6
+    assert [i for i, content in contents(tmp_path / "store", path).items() if content is None] == [
+        f"img1/{row}" for row in ("epithelial/1", "epithelial/2", "inflammatory/1")
+    ]
     dataset = CRCHistoPhenotypes(path)
     first, *_, last = dataset.samples()
     with pytest.raises(DataError, match=r"no member Classification/img1/img1\.bmp"):
