@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,8 @@ from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageErr
 from histokit.plugin.dataset import Role
 from histokit_kimiapath24.colour import PatchFile, patch_files
 from histokit_kimiapath24.scans import PATCHES, ScanFile
-from histokit_kimiapath24.tiles import SIDE, homogeneity, white_corner
+from histokit_kimiapath24.tiles import SIDE
+from histokit_kimiapath24.training import Limits, corners, look_at
 
 _SCANS = 24
 _SUFFIXES = (".h5", ".hdf5")
@@ -32,13 +32,6 @@ _SAME_SCAN = (
 )
 #: A file up to this size is digested as a whole.
 _WHOLE = 128 << 20
-
-
-class _Tile(NamedTuple):
-    """The corner of a training patch in its scan."""
-
-    x: int
-    y: int
 
 
 class KimiaPath24(Dataset):
@@ -115,13 +108,18 @@ class KimiaPath24(Dataset):
                 range_ = f"0 to {_LAST[name]}" if name in _LAST else "0 or more"
                 raise UsageError(f"The option {name}={value} is out of its range.", next=f"Give {range_}.")
         self.per_scan, self.seed, self.mpp = per_scan, seed, mpp
-        self.homogeneity, self.background, self.holes = homogeneity, background, holes
-        self._roles: dict[Role, list[str]] | None = None
+        self.limits = Limits(homogeneity, background, holes)
+        self._looked: dict[str, Any] | None = None
+
+    def fit(self) -> dict[str, Any] | None:
+        """Return which tiles of the scans are training patches, so that the scans are not read again to know them."""
+        name = self._scan_file()
+        return None if name is None else self._looked_at(name)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the training patches, scan by scan, then the test patches.
 
-        Of the grey version each scan is read once, a strip of tiles after the other.
+        Of the grey version each scan is read once, a strip of tiles after the other, unless that was done.
 
         Raises
         ------
@@ -129,22 +127,17 @@ class KimiaPath24(Dataset):
             If the root does not hold the data, or the file is not as it should be.
         """
         self.warnings.clear()
-        roles: dict[Role, list[str]] = {"train": [], "test": []}
         name = self._scan_file()
-        for sample in self._of_folders() if name is None else self._of_file(name):
-            roles[sample.metadata["split"]].append(sample.id)
-            yield sample
-        self._roles = roles
+        yield from self._of_folders() if name is None else self._of_file(name)
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return ``published``: the test patches are those that were chosen by hand."""
-        if self._roles is None:
-            told = list(self.warnings)
-            for _ in self.samples():
-                pass
-            self.warnings[:] = told
-        roles = self._roles or {}
-        if not (roles.get("train") and roles.get("test")):
+        told = list(self.warnings)
+        roles: dict[str, list[str]] = {"train": [], "test": []}
+        for sample in self.samples():
+            roles[sample.metadata["split"]].append(sample.id)
+        self.warnings[:] = told
+        if not (roles["train"] and roles["test"]):
             return {}
         return {"published": replace(PublishedSplit.holdout(roles["train"], roles["test"]), notes=(_SAME_SCAN,))}
 
@@ -163,36 +156,37 @@ class KimiaPath24(Dataset):
         return found[0] if found else None
 
     def _of_file(self, name: str) -> Iterator[Sample]:
-        file = self._scans[name]
-        scans, tally = file.scans(), Counter[str]()
-        if absent := sorted(set(range(_SCANS)) - set(scans)):
+        looked = self._looked_at(name)
+        if absent := sorted(set(range(_SCANS)) - {scan for scan, *_ in looked["scans"]}):
             self.warnings.append(f"{name} has no scan {', '.join(map(str, absent))}")
-        if unknown := [scan for scan in scans if scan >= _SCANS]:
-            raise DataError(f"The file {name} has the scan {unknown[0]}: there are 0 to 23.", next="Copy it again.")
-        for scan in scans:
-            kept = [_Tile(x, y) for x, y, tile in file.tiles(scan) if self._is_tissue(tile, tally)]
-            tally["kept"] += len(kept)
-            drawn = self._drawn([f"scan{scan}/{x}_{y}" for x, y in kept], scan)
-            for tile in kept:
-                if (sample_id := f"scan{scan}/{tile.x}_{tile.y}") in drawn:
+        kept = 0
+        for scan, columns, marks in looked["scans"]:
+            tiles = {f"scan{scan}/{x}_{y}": (x, y) for x, y in corners(columns, marks)}
+            kept += len(tiles)
+            drawn = self._drawn([*tiles], scan)
+            for sample_id, tile in tiles.items():
+                if sample_id in drawn:
                     yield self._sample(sample_id, name, f"scan{scan}/data", scan, "train", tile)
-        for number, scan in enumerate(file.targets()):
+        for number, scan in enumerate(self._scans[name].targets()):
             yield self._sample(f"test/{number}", name, f"{PATCHES}/{number}", scan, "test", None)
         self._expect(_GREY)
         self.warnings.append(
-            f"{tally['kept']:,} tiles are training patches, of which {self.per_scan or 'all'} a scan were taken; "
-            f"{tally['same']:,} are homogeneous by more than {self.homogeneity}, {tally['hole']:,} lie over the "
-            "place of a test patch (of 27,055 training patches that were published the measure of homogeneity is not)"
+            f"{kept:,} tiles are training patches, of which {self.per_scan or 'all'} a scan were taken; "
+            f"{looked['same']:,} are homogeneous by more than {self.limits.homogeneity}, {looked['hole']:,} lie over "
+            "the place of a test patch; 27,055 were published, but not the measure of homogeneity that chose them"
         )
 
-    def _is_tissue(self, tile: npt.NDArray[np.uint8], tally: Counter[str]) -> bool:
-        if homogeneity(tile, self.background) > self.homogeneity:
-            tally["same"] += 1
-        elif white_corner(tile) > self.holes:
-            tally["hole"] += 1
-        else:
-            return True
-        return False
+    def _looked_at(self, name: str) -> dict[str, Any]:
+        """Return which tiles are training patches: as the state tells it, if it is of this file and these limits."""
+        file = self._scans[name]
+        if unknown := [scan for scan in file.scans() if scan >= _SCANS]:
+            raise DataError(f"The file {name} has the scan {unknown[0]}: there are 0 to 23.", next="Copy it again.")
+        by = [*self.limits, self.file_digest(self.root / name).hex()]
+        for known in (self.state, self._looked):
+            if known is not None and known["by"] == by:
+                return dict(known)
+        self._looked = {"by": by, **look_at(file, self.limits)}
+        return self._looked
 
     def _of_folders(self) -> Iterator[Sample]:
         files: dict[Role, dict[int, list[str]]] = {"train": {}, "test": {}}
@@ -236,7 +230,7 @@ class KimiaPath24(Dataset):
         return blake2b(f"{self.seed} {sample_id}".encode(), digest_size=16).digest()
 
     def _sample(
-        self, sample_id: str, image: str, part: str | None, scan: int, role: Role, tile: _Tile | None
+        self, sample_id: str, image: str, part: str | None, scan: int, role: Role, tile: tuple[int, int] | None
     ) -> Sample:
         return Sample(
             sample_id,
@@ -245,7 +239,7 @@ class KimiaPath24(Dataset):
             box=None if tile is None else (*tile, SIDE, SIDE),
             label=str(scan),
             mpp=self.mpp,
-            metadata={"split": role, "x": tile and tile.x, "y": tile and tile.y},
+            metadata={"split": role, "x": tile and tile[0], "y": tile and tile[1]},
         )
 
     def _expect(self, training: int) -> None:
@@ -262,6 +256,10 @@ class KimiaPath24(Dataset):
         else:
             grey = file.window(sample.part, sample.box)
         return np.repeat(grey[:, :, None], 3, axis=2)
+
+    def pixel_key(self, sample: Sample) -> bytes:
+        """Return nothing for a patch of the file, whose part and box say all; what the state tells are no pixels."""
+        return b"" if sample.part else self._mark(sample.image[0])
 
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of a file; of a large HDF5 file see `histokit_kimiapath24.scans.ScanFile.digest`."""

@@ -61,6 +61,10 @@ class ScanFile:
             names = map(re.compile(r"scan(\d+)").fullmatch, self._opened())
         return sorted(int(match[1]) for match in names if match)
 
+    def columns(self, scan: int) -> int:
+        """Return how many whole tiles a row of a scan has."""
+        return self._shape(f"scan{scan}/data", 2)[1] // SIDE
+
     def tiles(self, scan: int) -> Iterator[tuple[int, int, npt.NDArray[np.uint8]]]:
         """Yield x, y and the pixels of each whole tile of a scan, row by row; a strip of tiles is in memory at once."""
         name = f"scan{scan}/data"

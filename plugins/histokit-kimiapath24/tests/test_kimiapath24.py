@@ -148,6 +148,29 @@ def test_what_is_left_out_is_told(written):
     assert len(ids(written, per_scan=0, homogeneity=1, holes=1)) == 16
 
 
+def test_scans_are_looked_at_once(file, monkeypatch):
+    first = KimiaPath24(file, per_scan=2)
+    state, samples = first.fit(), list(first.samples())
+    looked, tiles = [], ScanFile.tiles
+    monkeypatch.setattr(ScanFile, "tiles", lambda self, scan: looked.append(scan) or tiles(self, scan))
+    second = KimiaPath24(file, per_scan=2)
+    second.state = state
+    assert list(second.samples()) == samples
+    assert second.splits() == first.splits()
+    assert second.warnings == first.warnings
+    assert looked == []
+    # Other thresholds, or another file, and what is known says nothing.
+    other = KimiaPath24(file, per_scan=0, holes=1)
+    other.state = state
+    assert len(other.splits()["published"].rows) == 15 + 6
+    assert sorted(looked) == sorted(GRIDS)
+    del first, second, other
+    changed(file, "scan23/data", np.full((2_000, 2_000), 9, np.uint8))
+    again = KimiaPath24(file, per_scan=2)
+    again.state = state
+    assert {s.id.split("/")[0] for s in again.samples() if s.metadata["split"] == "train"} == {"scan0", "scan7"}
+
+
 def test_homogeneity():
     tile = tissue(SIDE, SIDE, 1)
     assert homogeneity(tile, 230) < 0.2
