@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.plugin.images import Pixels
+Pixels = NDArray[np.uint8]
 
 #: Side of a window once it was brought to size: 16 × 16 × 3 = 768 numbers, of which half are tried at a split.
 SIDE = 16

@@ -5,18 +5,20 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from histokit.datasets.cells import tidy_text
+from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
+from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, LabelTable, require_labels
+from histokit.datasets.met_files import MetFiles
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
-from histokit.datasets.walk import Tally, Walk, is_image
+from histokit.datasets.walk import Walk, is_image
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
-from histokit.plugin.images import check_bits
 
 #: The field that says which part of the dataset's own split an image is in.
 _SPLIT = "split"
@@ -54,13 +56,23 @@ class Folder(Dataset):
         The positive one of two classes.
     metric : str
         What scores are judged by.
-    mpp : float, optional
-        Micrometres per pixel of all images for which no column ``mpp`` of the table says another one.
+    mpp : float or "metadata", optional
+        Micrometres per pixel of all images, or that each file states them (OME-TIFF, ImageJ), for which no column
+        ``mpp`` of the table says another one.
     bits : int, optional
-        That were recorded, where images of 16 bits hold fewer, such as 12; grey is scaled by them.
+        That were recorded, where images of 16 bits hold fewer, such as 12.
     split : str, optional
         A column of words such as train, valid and test, which becomes the split ``folder``; the field ``split`` of
         the pattern where not given, if its values are such words.
+    channels : tuple of str
+        Names of the channels, each with its text of the field ``channel`` of the pattern, or its name or number from 1
+        in a file that holds all of them: ``DAPI:1,Tubulin:2,Actin:4``. Red, green and blue where not given.
+    planes : str, optional
+        Of files with several: ``each``, ``max``, or the name of one such as ``t=0,z=2``.
+    scale : str
+        What becomes black and white: ``full``, ``bits:12``, ``minmax``, ``percentile:0.1,99.9``, ``range:-100,400``.
+    scale_over : str
+        What limits are sought over: ``image``, ``crop`` or ``dataset``.
 
     Raises
     ------
@@ -83,23 +95,43 @@ class Folder(Dataset):
         classes: tuple[str, ...] = (),
         positive: str | None = None,
         metric: str = "accuracy",
-        mpp: float | None = None,
+        mpp: float | Literal["metadata"] | None = None,
         text: tuple[str, ...] = (),
         bits: int | None = None,
         split: str | None = None,
+        channels: tuple[str, ...] = (),
+        planes: str | None = None,
+        scale: str = "full",
+        scale_over: Literal["image", "crop", "dataset"] = "image",
     ):
         super().__init__(root)
-        self.bits = check_bits(bits)
+        self.bits, self.scale, self.scale_over = Intensities.checked(bits, scale, scale_over)
+        self.planes = planes
         self.pattern = PathPattern(pattern or (f"{{{on}}}/**" if labels and on else "{label}/**"))
         self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
         self.metric, self.mpp = metric, mpp
         self.classes, self.positive = tuple(classes) or None, positive
         self.split_column = split and stored_name(split)
         self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
-        fields = [name for name in self.pattern.fields if name != "label"]
+        self._set_channels(channels)
+        fields = [name for name in self._fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
         if self.label_table is None:
             self._require_columns(fields)
+
+    def _set_channels(self, texts: Sequence[str]) -> None:
+        self._by_channel: Channels | None = None
+        if not texts:
+            return
+        channels = Channels.parsed(texts)
+        self.channels, self.file_channels = channels
+        if CHANNEL in self.pattern.fields:
+            self._by_channel = channels
+
+    @property
+    def _fields(self) -> list[str]:
+        """The fields of the pattern that say something of a whole image."""
+        return [name for name in self.pattern.fields if self._by_channel is None or name != CHANNEL]
 
     def _label_table(
         self, labels: str | None, on: str | None, label_column: str, text: tuple[str, ...]
@@ -149,7 +181,7 @@ class Folder(Dataset):
     @cached_property
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
         """The fields of the pattern, and the columns of the table of labels."""
-        columns: dict[str, type] = {name: str for name in self.pattern.fields if name != "label"}
+        columns: dict[str, type] = {name: str for name in self._fields if name != "label"}
         if self.label_table is not None:
             columns = {**self.label_table.columns(), **columns}
             self._require_columns(list(columns))
@@ -166,36 +198,52 @@ class Folder(Dataset):
             If `positive` or one of `classes` is not a label.
         """
         self.warnings.clear()
-        columns, groups = self.columns, Groups(self.group)
-        walk, others, ambiguous, unlabelled = Walk(self.root), Tally(), Tally(), Tally()
-        any_suffix = self.pattern.names_suffix
+        columns, groups, met = self.columns, Groups(self.group), MetFiles(Walk(self.root))
         labels: set[str] = set()
-        matched, beside = 0, 0
-        for on_disk in walk.files():
+        matched = 0
+        for name, files, found in self._images(met):
+            sample = self._sample(name, files, found, columns, groups)
+            matched += 1
+            if sample.label is None:
+                met.unlabelled.add(name)
+            else:
+                labels.add(sample.label)
+            yield from samples_of_planes(sample, self.root, self.planes, self.mpp)
+        if not matched:
+            raise met.nothing(self.root, self.pattern)
+        require_labels(labels, self.positive, self.classes)
+        self.warnings.extend([*self._remarks(met), *groups.remarks(), *met.walk.warnings()])
+
+    def _images(self, met: MetFiles) -> Iterator[tuple[str, tuple[str, ...], dict[str, str]]]:
+        """Yield the id, the files and the fields of each image."""
+        channels = self._by_channel and ChannelFiles(self.pattern, self._by_channel)
+        for path, on_disk, found in self._matches(met):
+            if channels:
+                channels.add(on_disk, found)
+            else:
+                yield path, (on_disk,), found
+        if channels:
+            yield from channels.images()
+            met.remarks.extend(channels.remarks())
+
+    def _matches(self, met: MetFiles) -> Iterator[tuple[str, str, dict[str, str]]]:
+        """Yield the files that match the pattern: their paths, as they are on disk as well, and their fields."""
+        any_suffix = self.pattern.names_suffix
+        for on_disk in met.walk.files():
             # As Linux and Windows write names; macOS takes letters and their accents apart.
             path = unicodedata.normalize("NFC", on_disk)
             found = self.pattern.match(path) if any_suffix or is_image(path) else None
             if found is None:
                 if is_image(path):
-                    others.add(path)
+                    met.others.add(path)
                 else:
-                    beside += 1
+                    met.beside += 1
                 continue
             unclear = self.pattern.ambiguous_fields(path)
             if unclear:
                 self._require_clear(path, found, unclear)
-                ambiguous.add(path)
-            sample = self._sample(path, on_disk, found, columns, groups)
-            matched += 1
-            if sample.label is None:
-                unlabelled.add(path)
-            else:
-                labels.add(sample.label)
-            yield sample
-        if not matched:
-            raise self._nothing(others, beside)
-        require_labels(labels, self.positive, self.classes)
-        self.warnings.extend([*self._remarks(others, ambiguous, unlabelled), *groups.remarks(), *walk.warnings()])
+                met.ambiguous.add(path)
+            yield path, on_disk, found
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return the split ``folder``, where a column says train, val or test; a sample without a word is in none.
@@ -231,7 +279,12 @@ class Folder(Dataset):
             )
 
     def _sample(
-        self, path: str, on_disk: str, found: dict[str, str], columns: Mapping[str, type], groups: Groups
+        self,
+        name: str,
+        files: tuple[str, ...],
+        found: dict[str, str],
+        columns: Mapping[str, type],
+        groups: Groups,
     ) -> Sample:
         tidied = {name: tidy_text(text) or None for name, text in found.items()}
         label = tidied.pop("label", None)
@@ -239,51 +292,13 @@ class Folder(Dataset):
         if self.label_table is not None:
             label, values = self.label_table.row(tidied[self.label_table.on] or "")
             metadata = {**dict.fromkeys(columns), **values, **tidied}
-        groups.complete(path, metadata)
-        return Sample(path, (on_disk,), label=label, mpp=metadata.pop("mpp", None) or self.mpp, metadata=metadata)
+        groups.complete(name, metadata)
+        return Sample(name, files, label=label, mpp=metadata.pop("mpp", None), metadata=metadata)
 
-    def _nothing(self, others: Tally, beside: int) -> DataError:
-        if not others:
-            files = f" ({beside} other files)" if beside else ""
-            return DataError(
-                f"The folder {str(self.root)!r} holds no image{files}.",
-                next="Give the folder that holds the images; a pattern that ends in a suffix takes other files too.",
-            )
-        reason = self.pattern.failing_part(others.examples[0])
-        return DataError(
-            f"None of {others.count} images in {str(self.root)!r} matches the pattern {self.pattern.text!r}: {reason}. "
-            f"There are, for example, {others}.",
-            next=f"Give a pattern that fits these paths, such as {_suggestion(others.examples[0])}",
-        )
-
-    def _remarks(self, others: Tally, ambiguous: Tally, unlabelled: Tally) -> Iterator[str]:
-        if others:
-            yield f"{_images(others.count)} not match the pattern, for example {others.examples[0]!r}"
-        if ambiguous:
-            path = ambiguous.examples[0]
-            yield (
-                f"The fields of the pattern can divide {ambiguous.count} paths in more than one way; "
-                f"{path!r} was read as {self.pattern.match(path)}"
-            )
-        if unlabelled and self.label_table is not None:
-            yield f"{_images(unlabelled.count)} not have a label in the table, for example {unlabelled.examples[0]!r}"
+    def _remarks(self, met: MetFiles) -> Iterator[str]:
+        yield from met.told(self.pattern, self.labelled_by_table)
         if self.label_table is not None:
             yield from self.label_table.remarks()
         likely = [name for name in self.columns if name.lower() in _GROUP_LIKE]
         if self.group is None and likely:
             yield f"No group is set, so folds may cut through a {likely[0]}; -o group={likely[0]} prevents it"
-
-
-def _images(count: int) -> str:
-    return "1 image does" if count == 1 else f"{count} images do"
-
-
-def _suggestion(path: str) -> str:
-    """Return an option that takes an image, with what its folders often stand for."""
-    folders = path.count("/")
-    suffix = PurePosixPath(path).suffix
-    if not folders:
-        table = f"-o labels=TABLE.csv -o on=image -o pattern='{{image}}{suffix}'"
-        return f"-o pattern='*{suffix}' for images without labels; with labels in a table, {table}"
-    names = [f"{{level{i}}}" for i in range(1, folders - 1)] + ["{patient}", "{label}"][-min(folders, 2) :]
-    return f"-o pattern='{'/'.join([*names, '*' + suffix])}'"

@@ -7,10 +7,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
+from histokit.datasets.channels import Channels
+from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.number_columns import with_numbers
 from histokit.datasets.own_splits import own_split, role_of
@@ -28,7 +30,6 @@ from histokit.datasets.tables import (
 from histokit.datasets.walk import Tally, absence, on_disk
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample
-from histokit.plugin.images import check_bits
 
 
 class Table(Dataset):
@@ -64,6 +65,11 @@ class Table(Dataset):
         In place of `box`, the columns of x and y of a box's middle, in pixels.
     size : tuple of str
         Its side: pixels, micrometres (``32um``), or the column, or two columns, that say the pixels.
+    channels : tuple of str
+        Names of the channels, each with the column of its files, or its name or number from 1 in a file that holds
+        all of them: ``DAPI:dapi_path,Tubulin:tubulin_path``. Red, green and blue where not given.
+    planes, scale, scale_over
+        As of `histokit.datasets.folder.Folder`.
 
     Raises
     ------
@@ -94,10 +100,17 @@ class Table(Dataset):
         bits: int | None = None,
         centre: tuple[str, ...] = (),
         size: tuple[str, ...] = (),
+        channels: tuple[str, ...] = (),
+        planes: str | None = None,
+        scale: str = "full",
+        scale_over: Literal["image", "crop", "dataset"] = "image",
     ):
         super().__init__(root)
-        self.bits = check_bits(bits)
+        self.bits, self.scale, self.scale_over = Intensities.checked(bits, scale, scale_over)
         self.file, self.metric, self.image_column = table, metric, stored_name(image)
+        names, self.file_channels = Channels.parsed(channels)
+        self.channels, self.planes = names or self.channels, planes
+        self._paths: tuple[str, ...] = (self.image_column,)
         self.mpp = _number_in(mpp)
         named = (name and stored_name(name) for name in (label, id, None if self.mpp else mpp, group, split))
         self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named
@@ -118,11 +131,14 @@ class Table(Dataset):
     @cached_property
     def _sheet(self) -> TidyTable:
         texts = _given(self.label_column or "label", self.group, *self.levels, *self.text)
-        keys = _given(self.id_column or "id", self.image_column, self.split_column)
+        files = (self.image_column, *map(stored_name, self.file_channels))
+        keys = _given(self.id_column or "id", *files, self.split_column)
         roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.boxes.names}
         only = {*roles, *self.wanted, "label", "id"} if self.wanted else None
         sheet = read_table(self.path, texts, keys, only)
-        named = (self.image_column, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
+        of_channels = tuple(map(stored_name, self.file_channels))
+        self._paths = of_channels if of_channels and set(of_channels) <= {*sheet.table.column_names} else self._paths
+        named = (*self._paths, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
         everything = (*(name for name in named if name), *self.boxes.names, *self.levels, *self.wanted)
         require_columns(sheet, everything, self.path)
         present = set(sheet.table.column_names)
@@ -143,7 +159,7 @@ class Table(Dataset):
         if self.wanted:
             names = dict.fromkeys((*self.wanted, *self._group(), *self.levels))
         else:
-            taken = {self.image_column, self.label_column, self.id_column, self.mpp_column, self.split_column}
+            taken = {*self._paths, self.label_column, self.id_column, self.mpp_column, self.split_column}
             names = dict.fromkeys(n for n in types if n not in taken - {self.group} and n not in RESERVED_COLUMNS)
         return {name: types[name] for name in names}
 
@@ -184,20 +200,29 @@ class Table(Dataset):
         table, columns = self._table, self.columns
         numbers: Iterable[int] = range(1, len(table) + 1)
         if self.boxes.names:
-            table, numbers = image_by_image(table, self.image_column)
+            table, numbers = image_by_image(table, self._paths[0])
         rows = iter(numbers)
         for batch in table.to_batches():
             for values, row in zip(batch.to_pylist(), rows, strict=False):
-                path = values[self.image_column]
-                there = path and on_disk(self.root, path)
-                if not there:
+                paths = [values[name] for name in self._paths]
+                there = [path and on_disk(self.root, path) for path in paths]
+                if not all(there):
+                    path = paths[next(place for place, file in enumerate(there) if not file)]
                     missing.add(path or f"row {row} without a path")
                     continue
                 role = values[self.split_column] if self.split_column else None
-                yield row, self._sample(row, path, there, values, columns, groups), role
+                sample = self._sample(row, paths[0], tuple(map(str, there)), values, columns, groups)
+                for each in samples_of_planes(sample, self.root, self.planes, sample.mpp):
+                    yield row, each, role
 
     def _sample(
-        self, row: int, path: str, there: str, values: Mapping[str, Any], columns: Mapping[str, type], groups: Groups
+        self,
+        row: int,
+        path: str,
+        there: tuple[str, ...],
+        values: Mapping[str, Any],
+        columns: Mapping[str, type],
+        groups: Groups,
     ) -> Sample:
         name = values[self.id_column] if self.id_column else None
         if self.id_column and name is None:
@@ -215,7 +240,7 @@ class Table(Dataset):
         groups.complete(sample_id, metadata)
         return Sample(
             sample_id,
-            (there,),
+            there,
             box=box,
             label=values[self.label_column] if self.label_column else None,
             mpp=None if mpp is None else float(mpp),
@@ -246,7 +271,7 @@ class Table(Dataset):
             yield f"{missing.count} rows were left out because their image is missing, for example {missing}"
         if unlabelled and self.label_column:
             yield f"{unlabelled.count} rows have no label, for example {unlabelled}"
-        used = {self.image_column, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
+        used = {*self._paths, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
         for name in self._table.column_names:
             if name in RESERVED_COLUMNS and name not in used:
                 yield taken(name)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from histokit.errors import DataError
 from histokit.files import suffix_of
+from histokit.plugin.raw_images import is_foreign
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"})
 
@@ -169,8 +170,9 @@ def _comes_anyway(real: str, real_root: str) -> bool:
 
 
 def is_image(path: str) -> bool:
-    """Whether a path has the suffix of an image file."""
-    return suffix_of(path) in IMAGE_SUFFIXES
+    """Whether a path has the suffix of an image file, which a plugin may read."""
+    suffix = suffix_of(path)
+    return suffix in IMAGE_SUFFIXES or is_foreign(suffix)
 
 
 def _links(tally: Tally) -> str:

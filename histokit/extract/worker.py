@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,8 +23,8 @@ from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
 from histokit.reading.reader import READ_BYTES, ReadResult
 
-#: Shape and micrometres per pixel of images, and an image by its content.
-_Size = tuple[tuple[int, ...], float | None]
+#: Shape, type and micrometres per pixel of images, and an image by its content.
+_Size = tuple[tuple[int, ...], np.dtype[Any], float | None]
 _Read = tuple[bytes, ReadResult]
 
 
@@ -128,8 +130,8 @@ class NetworkWorker:
         for content, result in results:
             if self.ledger.needs(content) and result.pixels is not None:
                 mpp = result.mpp if self.transform.preprocess.target_mpp is not None else None
-                by_size.setdefault((result.pixels.shape, mpp), []).append((content, result))
-        for (_, mpp), members in self._pieces(by_size):
+                by_size.setdefault((result.pixels.shape, result.pixels.dtype, mpp), []).append((content, result))
+        for (*_, mpp), members in self._pieces(by_size):
             try:
                 resized = self.transform.resize([r.pixels for _, r in members if r.pixels is not None], mpp)
             except TooLargeError as error:

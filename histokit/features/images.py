@@ -15,7 +15,7 @@ from histokit.features.addresses import IMAGES
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin import Sample
-from histokit.plugin.images import Pixels
+from histokit.plugin.deep_colours import to_8_bits
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.ingested_files import IngestedFiles, open_files
 from histokit.reading.reader import THREADS, ReadResult, read_samples, rebuild_sample
@@ -88,8 +88,8 @@ class Images:
     def __getitem__(self, index: Any) -> Images:
         return Images(self.files, self.samples, self._rows[index], self._held)
 
-    def __iter__(self) -> Iterator[Pixels]:
-        """Yield the pixels of each sample in order.
+    def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yield the pixels of each sample in order, of 8 bits.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class Images:
         for result in self._read():
             if result.pixels is None:
                 raise _unreadable([self.samples.column("id")[result.position].as_py()], [str(result.reason)])
-            yield result.pixels
+            yield to_8_bits(result.pixels)
 
     def unreadable(self, tally: RemarkTally) -> dict[int, str]:
         """Read all images, count what is to be known of them, and return row → reason of those that cannot be read."""

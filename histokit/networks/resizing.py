@@ -20,7 +20,8 @@ def resized(batch: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
     Parameters
     ----------
-    batch : (n, C, H, W) uint8 Tensor
+    batch : (n, C, H, W) Tensor
+        uint8, or float32 from 0 to 255.
     size : (int, int)
         Height and width.
     interpolation : str
@@ -28,15 +29,17 @@ def resized(batch: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
 
     Returns
     -------
-    (n, C, height, width) uint8 Tensor
-        On the same device.
+    (n, C, height, width) Tensor
+        Of the same type, on the same device.
     """
     if interpolation == "nearest":
         return functional.interpolate(batch, size, mode="nearest-exact")
-    if batch.device.type == "cpu":
+    if batch.device.type == "cpu" or batch.dtype != torch.uint8:
         mode: Any = interpolation
         channels_last = batch.contiguous(memory_format=torch.channels_last)
-        return functional.interpolate(channels_last, size, mode=mode, antialias=True, align_corners=False)
+        found = functional.interpolate(channels_last, size, mode=mode, antialias=True, align_corners=False)
+        # Bicubic weights overshoot, which bytes cut off.
+        return found if batch.dtype == torch.uint8 else found.clamp_(0, 255)
     return resized_in_floats(batch, size, interpolation)
 
 

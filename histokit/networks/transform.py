@@ -21,18 +21,24 @@ from histokit.plugin.images import Pixels
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
+#: What 16 bits are divided by to be on the scale of 8.
+_OF_16_BITS = 257.0
+
+
 def _greyscale(pixels: Tensor) -> Tensor:
     # Numbers and no tensor of them, which would be copied to the device and waited for.
     planes = zip(pixels.float().split(1, dim=1), _LUMINANCE, strict=True)
-    grey = sum(plane * weight for plane, weight in planes).round()
-    return grey.clamp(0, 255).to(torch.uint8).expand(-1, 3, -1, -1)
+    grey = sum(plane * weight for plane, weight in planes)
+    if pixels.dtype == torch.uint8:
+        grey = grey.round().clamp(0, 255).to(torch.uint8)
+    return grey.expand(-1, 3, -1, -1)
 
 
 def _invert(pixels: Tensor) -> Tensor:
     return 255 - pixels
 
 
-#: Pixel operations by name; each takes and gives (N, C, H, W) uint8.
+#: Pixel operations by name; each takes and gives (N, C, H, W), uint8 or float32 from 0 to 255.
 TRANSFORMS: Mapping[str, Callable[..., Tensor]] = {"greyscale": _greyscale, "invert": _invert}
 
 
@@ -89,13 +95,15 @@ class Transform:
 
         Parameters
         ----------
-        pixels : sequence of (H, W, C) uint8 arrays
+        pixels : sequence of (H, W, C) arrays
+            All uint8, or all uint16 of which 65535 is white.
         mpp : float, optional
             Micrometres per pixel of these images.
 
         Returns
         -------
-        (n, C, size, size) uint8 Tensor on the device
+        (n, C, size, size) Tensor on the device
+            255 is white: uint8, or float32 of pixels of 16 bits, which are rounded nowhere.
 
         Raises
         ------
@@ -127,6 +135,8 @@ class Transform:
             # Only from pinned memory does a copy go on while the network runs.
             stacked = stacked.pin_memory()
         batch = stacked.to(self.device, non_blocking=True)
+        if batch.dtype == torch.uint16:
+            batch = batch.float().div_(_OF_16_BITS)
         if self._chosen is not None:
             batch = batch.index_select(-1, self._chosen)
         batch = batch.permute(0, 3, 1, 2)

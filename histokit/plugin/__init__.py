@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
     from histokit.plugin.hookspecs import hookimpl
     from histokit.plugin.images import crop, decode_image, read_image
+    from histokit.plugin.raw_images import ImageReader, RawImage
     from histokit.plugin.recent import Recent
 else:
     import lazy_loader
@@ -18,6 +19,7 @@ else:
         "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
         "hookspecs": ["hookimpl"],
         "images": ["crop", "decode_image", "read_image"],
+        "raw_images": ["ImageReader", "RawImage"],
         "recent": ["Recent"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
@@ -28,10 +30,12 @@ __all__ = [
     "DataError",
     "Dataset",
     "HistokitError",
+    "ImageReader",
     "Layer",
     "PluginError",
     "Preprocess",
     "PublishedSplit",
+    "RawImage",
     "Recent",
     "Sample",
     "SplitRow",

@@ -1,22 +1,33 @@
-"""From an open image to RGB of 8 bits, and what is to be remarked on the way."""
+"""From an open image to RGB of 8 or 16 bits, and what is to be remarked on the way."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from histokit.plugin.deep_colours import (
+    ORIENTATION,
+    WHITE,
+    DeepPixels,
+    UnreadDepthError,
+    over_white,
+    png_colours,
+    tiff_colours,
+    to_16_bits,
+    turned,
+)
 from histokit.plugin.remarks import remark
 from histokit.plugin.tiff import TiffLayout
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 #: Formats whose orientation stands in nothing but these pieces of information.
 _BY_EXIF = ("JPEG", "PNG")
@@ -32,6 +43,7 @@ class OpenImage(NamedTuple):
 
     path: Path
     image: Image.Image
+    file: BinaryIO
     layout: TiffLayout
     deep: bool
     colours: int | None = None
@@ -65,7 +77,7 @@ def scale_transparency(image: Image.Image, raw: Sequence[str]) -> None:
 
 
 def as_rgb(opened: OpenImage) -> Pixels:
-    """Return the pixels of an image that was loaded as an (H, W, 3) uint8 array.
+    """Return the pixels of an image that was loaded as an (H, W, 3) array: uint8, or uint16 of which 65535 is white.
 
     Raises
     ------
@@ -80,17 +92,40 @@ def as_rgb(opened: OpenImage) -> Pixels:
 def _of_one(opened: OpenImage) -> Pixels:
     image = opened.image
     _refuse_beyond_palette(opened)
-    _set_upright(image)
+    orientation = _set_upright(image)
     unclear = _unclear(image)
     if unclear:
         raise RefusalError(f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel")
     if image.mode.startswith("I"):
         return np.repeat(_to_grey(opened)[..., None], 3, axis=2)
-    if opened.deep and opened.layout.bits != 16:
-        raise RefusalError("has 16 bits for each colour, of which only the upper eight are read: save it with 8 bits")
-    pixels = np.asarray(_to_rgb(opened), dtype=np.uint8)
-    if opened.deep:
-        _remark_on_darkness(opened, pixels, 64, lambda largest: largest * 256 + 255, 16)
+    if opened.deep and image.format in ("PNG", "TIFF"):
+        return _deep(opened, orientation)
+    return np.asarray(_to_rgb(opened), dtype=np.uint8)
+
+
+def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
+    """Return colours of 16 bits, which Pillow has cut down to eight."""
+    image, associated = opened.image, False
+    if "transparency" in image.info:
+        raise RefusalError("has a transparent colour of 16 bits, which is not read: save it without transparency")
+    try:
+        if image.format == "PNG":
+            values = turned(png_colours(opened.file), orientation)
+        else:
+            values, associated = tiff_colours(opened.file)
+    except UnreadDepthError as error:
+        raise RefusalError(str(error)) from error
+    transparent = values.shape[2] == 4
+    top = (1 << opened.layout.bits) - 1
+    colours = values[..., : values.shape[2] - transparent]
+    if (largest := int(colours.max())) > top:
+        raise RefusalError(f"holds {largest}, more than the {opened.layout.bits} bits that it was said to have")
+    _remark_on_darkness(opened, colours, opened.layout.bits)
+    pixels = to_16_bits(colours, opened.layout.bits)
+    if transparent:
+        pixels, share = over_white(np.dstack([pixels, values[..., -1:]]), associated)
+        if share:
+            _remark_on_transparency(opened, share)
     return pixels
 
 
@@ -123,28 +158,32 @@ def _unclear(image: Image.Image) -> str | None:
     return {"F": "floating-point pixels", "LAB": "CIE Lab pixels"}.get(image.mode)
 
 
-def _set_upright(image: Image.Image) -> None:
+def _set_upright(image: Image.Image) -> int:
+    """Turn an image upright, and return the number of how it was stored."""
     from PIL import ImageOps
 
     if image.format in _BY_EXIF and not image.info.keys() & _EXIF:
-        return
+        return 1
     # Parsers raise whatever they stumble upon; the pixels are whole, for they were loaded before.
     with suppress(Exception):
+        orientation = int(image.getexif().get(ORIENTATION, 1))
         ImageOps.exif_transpose(image, in_place=True)
+        return orientation
+    return 1
 
 
-def _to_grey(opened: OpenImage) -> Pixels:
-    """Return grey of up to 16 bits as 8 bits."""
+def _to_grey(opened: OpenImage) -> DeepPixels:
+    """Return grey of up to 16 bits."""
     values, bits = np.asarray(opened.image).astype(np.int64), opened.layout.bits
     top, largest = (1 << bits) - 1, int(values.max())
     if largest > top:
         raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have")
-    _remark_on_darkness(opened, values, top // 4 + 1, lambda found: found, bits)
-    grey = ((top - values if opened.layout.inverted else values) >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    _remark_on_darkness(opened, values, bits)
+    grey = to_16_bits(top - values if opened.layout.inverted else values.clip(0), bits)
     transparent = opened.image.info.get("transparency")
     if isinstance(transparent, int) and (values == transparent).any():
         _remark_on_transparency(opened, float((values == transparent).mean()))
-        grey[values == transparent] = 255
+        grey[values == transparent] = WHITE
     return grey
 
 
@@ -154,8 +193,6 @@ def _to_rgb(opened: OpenImage) -> Image.Image:
     image = opened.image
     if image.mode not in ("RGBA", "LA", "La", "PA", "RGBa") and "transparency" not in image.info:
         return image if image.mode == "RGB" else image.convert("RGB")
-    if opened.deep and image.mode == "RGB":
-        raise RefusalError("has a transparent colour of 16 bits, which is not read: save it without transparency")
     rgba = image.convert("RGBA")
     share = float((np.asarray(rgba.getchannel("A")) < 255).mean())
     if share:
@@ -164,29 +201,16 @@ def _to_rgb(opened: OpenImage) -> Image.Image:
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _remark_on_darkness(
-    opened: OpenImage, values: npt.NDArray[np.integer], quarter: int, written: Callable[[int], int], bits: int
-) -> None:
-    """Remark on values all of which are below a quarter of the range, but for a few hot pixels.
-
-    Parameters
-    ----------
-    values : array of int
-    quarter : int
-        The first value that is not below it.
-    written : callable
-        Turns a value into that of the file.
-    bits : int
-        Of the file's values.
-    """
-    light = values >= quarter
+def _remark_on_darkness(opened: OpenImage, values: npt.NDArray[np.integer], bits: int) -> None:
+    """Remark on values of some bits all of which are below a quarter of the range, but for a few hot pixels."""
+    top = (1 << bits) - 1
+    light = values > top // 4
     pixels = light.any(axis=2) if light.ndim == 3 else light
     bright = int(np.count_nonzero(pixels))
     if bright > max(pixels.size // 1000, min(3, pixels.size // 50)):
         return
-    largest = written(int(values[~light].max()))
     few = f", but for {bright} hot pixel{'s' * (bright > 1)}" if bright else ""
-    remark("dark", opened.path, f"no value above {largest} of {(1 << bits) - 1}{few}")
+    remark("dark", opened.path, f"no value above {int(values[~light].max())} of {top}{few}")
 
 
 def _remark_on_transparency(opened: OpenImage, share: float) -> None:

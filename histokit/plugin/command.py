@@ -19,7 +19,7 @@ def list_plugins() -> None:
 
     found = registry()
     documents: list[dict[str, Any]] = []
-    for kind, table in (("dataset", found.datasets), ("backbone", found.backbones)):
+    for kind, table in (("dataset", found.datasets), ("backbone", found.backbones), ("reader", found.readers)):
         for name, entries in sorted(table.items()):
             state = "ok" if len(entries) == 1 else "registered twice"
             for entry in entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +11,9 @@ from typing import Any, Literal, NamedTuple, Self
 
 from histokit.files import refuse_circle, refuse_remote
 from histokit.plugin.digests import canonical_json, digest_bytes, digest_file, digest_json
-from histokit.plugin.images import Box, Pixels, RecentImages, crop, read_image
+from histokit.plugin.image_files import ImageFiles
+from histokit.plugin.images import Box, Pixels
 from histokit.plugin.options import announced_options, convert_options
-from histokit.plugin.reader_marks import is_unmarked, reader_mark
 
 Role = Literal["train", "val", "test"]
 
@@ -133,7 +132,16 @@ class Dataset:
     pixel_options : sequence of str, optional
         Options that alter pixels; all of them where not given.
     bits : int, optional
-        That were recorded, such as 12, where images of 16 bits, or the uint16 arrays that `read` returns, hold fewer.
+        That were recorded, such as 12, where images of 16 bits, or the uint16 arrays that `read` returns, hold fewer:
+        the largest number of so many bits is white. 16 where not given.
+    scale : str
+        What of the numbers of an image file becomes black and what white: ``full`` (of the bits), ``bits:12``,
+        ``minmax``, ``percentile:0.1,99.9``, ``range:-100,400``; the limits of red, green and blue are the same, those
+        of other channels their own.
+    scale_over : str
+        What ``minmax`` and percentiles are taken of: ``image``, ``crop`` or, when it is ingested, ``dataset``.
+    file_channels : sequence of str
+        For each channel, its name or its number from 1 in a file that holds all of them; all in order where empty.
     licence : str, optional
         Under which the data may be used, such as ``CC BY 4.0``.
     citation : str, optional
@@ -162,6 +170,9 @@ class Dataset:
     levels: Sequence[str] = ()
     pixel_options: Sequence[str] | None = None
     bits: int | None = None
+    scale: str = "full"
+    scale_over: str = "image"
+    file_channels: Sequence[str] = ()
     licence: str | None = None
     citation: str | None = None
     expected: Mapping[str, int | Mapping[str, int]] = {}
@@ -206,48 +217,46 @@ class Dataset:
         raise TypeError(f"{type(self).__name__} does not define samples()")
 
     def read(self, sample: Sample) -> Pixels:
-        """Return the pixels of a sample as an (H, W, C) uint8 array; an image with many boxes is decoded once.
+        """Return the pixels of a sample as an (H, W, C) array; an image with many boxes is decoded once.
 
-        Where it is overridden, it may return uint16 too if `bits` says of how many; the upper eight are taken.
+        uint8, or uint16 of which the largest number of `bits` (16 where that is none) is white. A sample of several
+        files has one channel in each.
 
         Raises
         ------
         DataError
             If the image cannot be read.
         """
-        if len(sample.image) != 1:
+        if len(sample.image) not in (1, len(self.channels)):
             raise TypeError(f"{type(self).__name__} does not define read() for a sample of {len(sample.image)} files")
-        if sample.box is None:
-            return read_image(os.path.join(self.root, sample.image[0]), self.bits)
-        return crop(self._recent.read(self.root / sample.image[0], self.bits), sample.box)
+        return self._histokit_files.pixels(sample.image, sample.part, sample.box)
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return the splits that the data come with; the first without leaks is the default."""
         return {}
 
     def fit(self) -> Any:
-        """Return statistics over the data that `read` needs, as JSON-serialisable data."""
-        return None
+        """Return statistics over the data that `read` needs, as JSON-serialisable data.
+
+        Where it is not overridden: what is black and white in each channel, if that is sought over the dataset.
+        """
+        if not self._histokit_files.over_dataset:
+            return None
+        told = list(self.warnings)
+        images = list(dict.fromkeys((sample.image, sample.part) for sample in self.samples()))
+        self.warnings[:] = told
+        return self._histokit_files.limits(images)
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return bytes that change with everything but the files, part and box that alters a sample's pixels.
 
-        Where `read` is not overridden there is nothing of the kind. Else the plugin, its version, the
-        options named in `pixel_options` (all where that is none) and the fitted state. Files that `read_image` reads
-        otherwise than an earlier version did add to it.
+        Where `read` is not overridden: `bits`, `scale` and the channels, as far as they are not the usual ones. Else
+        the plugin, its version, the options named in `pixel_options` (all where that is none) and the fitted state.
+        Files that are read otherwise than by an earlier version, or by a plugin, add to it.
         """
         if len(sample.image) == 1:
-            return self._pixel_key + self._mark(sample.image[0])
-        return self._pixel_key + b"".join(map(self._mark, sample.image))
-
-    def _mark(self, path: str) -> bytes:
-        if is_unmarked(path):
-            return b""
-        # Boxes of one image come one after the other.
-        if self._last_mark[0] != path:
-            ahead = self.marks_ahead.pop(path, None)
-            self._last_mark = path, reader_mark(self.root / path) if ahead is None else ahead
-        return self._last_mark[1]
+            return self._pixel_key + self._histokit_files.mark(sample.image[0])
+        return self._pixel_key + b"".join(map(self._histokit_files.mark, sample.image))
 
     @cached_property
     def marks_ahead(self) -> dict[str, bytes]:
@@ -255,22 +264,19 @@ class Dataset:
         return {}
 
     @cached_property
-    def _last_mark(self) -> tuple[str, bytes]:
-        return "", b""
-
-    @cached_property
-    def _recent(self) -> RecentImages:
-        return RecentImages()
+    def _histokit_files(self) -> ImageFiles:
+        return ImageFiles(self)
 
     @cached_property
     def _pixel_key(self) -> bytes:
         bits = [] if self.bits is None else [self.bits]
+        unusual = self._histokit_files.unusual
         if type(self).read is Dataset.read:
-            return digest_json(["bits", *bits]) if bits else b""
+            return digest_json(["bits", *bits, *unusual]) if bits or unusual else b""
         names = self.options if self.pixel_options is None else self.pixel_options
         options = {name: self.options[name] for name in names}
         reader = f"{type(self).__module__}.{type(self).__qualname__}"
-        return digest_bytes(canonical_json([reader, self.version, options, self.state, *bits]).encode())
+        return digest_bytes(canonical_json([reader, self.version, options, self.state, *bits, *unusual]).encode())
 
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of a file's content; to be overridden for containers too large to be read whole."""

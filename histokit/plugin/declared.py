@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from histokit.plugin.calls import Caller
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset
+from histokit.plugin.intensities import OVER
 from histokit.plugin.names import differ_in_case, fault_of, is_stored_name
 
 COLUMN_TYPES = (str, int, float, bool)
@@ -146,14 +147,19 @@ ATTRIBUTES = (
         "a whole number of 8 to 16, or None",
         or_none(lambda value: isinstance(value, int) and not isinstance(value, bool) and 8 <= value <= 16),
     ),
+    Attribute("scale", "a text", is_text),
+    Attribute("scale_over", f"one of {', '.join(OVER)}", lambda value: value in OVER),
+    Attribute("file_channels", "a sequence of texts", are_sentences),
     Attribute("licence", "a text, or None", or_none(is_text)),
     Attribute("citation", "a text, or None", or_none(is_sentence)),
     Attribute("expected", "a mapping of names → numbers, or → mappings of values → numbers", _are_counts),
     Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(is_sentence, value))),
 )
 
+_READING = ("name", "version", "root", "channels", "bits", "scale", "scale_over", "file_channels")
+
 #: What is needed where samples are read that were ingested before.
-FOR_READING = tuple(each for each in ATTRIBUTES if each.name in ("name", "version", "root", "channels", "bits"))
+FOR_READING = tuple(each for each in ATTRIBUTES if each.name in _READING)
 
 
 def check_declared(caller: Caller, dataset: Dataset) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import pluggy
 
 from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.dataset import Dataset
+from histokit.plugin.raw_images import ImageReader
 
 PROJECT = "histokit"
 
@@ -17,6 +19,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 DatasetLoader = Callable[[], type[Dataset]]
 BackboneLoader = Callable[[BackboneRequest], Backbone]
+ReaderLoader = Callable[[], type[ImageReader] | ImageReader | Callable[[Path], Any]]
 
 
 class RegisterDataset(Protocol):
@@ -39,6 +42,13 @@ class RegisterBackbone(Protocol):
         """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has."""
 
 
+class RegisterReader(Protocol):
+    """What `register_readers` receives."""
+
+    def __call__(self, suffix: str, load: ReaderLoader) -> None:
+        """Announce who reads image files of a suffix such as ``.czi``; `load` imports and returns it."""
+
+
 @hookspec
 def register_datasets(register: RegisterDataset) -> None:
     """Call ``register(name, load)`` for each dataset plugin."""
@@ -47,3 +57,8 @@ def register_datasets(register: RegisterDataset) -> None:
 @hookspec
 def register_backbones(register: RegisterBackbone) -> None:
     """Call ``register(name, load)`` for each backbone or prefix of backbones."""
+
+
+@hookspec
+def register_readers(register: RegisterReader) -> None:
+    """Call ``register(suffix, load)`` for each suffix of image files."""

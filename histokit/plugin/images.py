@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import threading
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -25,16 +22,14 @@ from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.wholeness import is_whole
 
 Box = tuple[int, int, int, int]
-Pixels = npt.NDArray[np.uint8]
+#: White is 255 of uint8, and 65535 of uint16 unless fewer bits are declared.
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 #: Pixels of what goes through a network at once: as many as Pillow opens without fearing a bomb.
 LARGEST_IMAGE = 178_956_970
 
 #: Pixels of a box that leaves its image: so many, or so many times those of the image, are no mistake.
 _SMALL_CROP, _LARGEST_RATIO = 1 << 22, 16
-
-_RECENT_IMAGES = 4
-_RECENT_BYTES = 256 << 20
 
 
 def check_bits(bits: int | None) -> int | None:
@@ -52,10 +47,10 @@ def check_bits(bits: int | None) -> int | None:
 def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     """Open an image file as RGB.
 
-    Greyscale is repeated over three channels, a palette is looked up, of 16 bits the upper eight are taken (of fewer
-    bits, where the file declares so, the upper eight of those), transparency is laid over white, and the orientation
-    is applied; EXIF data that cannot be read are passed over. Of an animated file, the first frame is read. Three grey
-    pages of a TIFF file that calls them channels are red, green and blue. Colour profiles are not applied.
+    Greyscale is repeated over three channels, a palette is looked up, more than 8 bits become 16 (of 12, where the
+    file declares so, 4095 becomes 65535), transparency is laid over white, and the orientation is applied;
+    EXIF data that cannot be read are passed over. Of an animated file, the first frame is read. Three grey pages of a
+    TIFF file that calls them channels are red, green and blue. Colour profiles are not applied.
 
     What is to be known of an image although it is read, such as 16 bits of which less than a quarter of the range is
     used, is a Python warning of the category `histokit.plugin.remarks.ImageWarning`.
@@ -69,11 +64,12 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     ----------
     path : str or path
     bits : int, optional
-        That were recorded, such as 12, for grey of 16 bits of which the file does not say it.
+        That were recorded, such as 12, where a file of 16 bits does not say it.
 
     Returns
     -------
-    (H, W, 3) uint8 array
+    (H, W, 3) array
+        uint8, or uint16 of which 65535 is white for files of more than 8 bits.
 
     Raises
     ------
@@ -106,7 +102,8 @@ def decode_image(data: bytes, name: str, bits: int | None = None) -> Pixels:
 
     Returns
     -------
-    (H, W, 3) uint8 array
+    (H, W, 3) array
+        As of `read_image`.
 
     Raises
     ------
@@ -192,21 +189,22 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
         if bits is not None and layout.bits == 16:
             layout = replace(layout, bits=bits)
         scale_transparency(image, raw)
-        deep = any(";16" in mode for mode in raw)
-        return as_rgb(OpenImage(path, image, layout, deep, colours))
+        deep = layout.deep or any(";16" in mode for mode in raw)
+        return as_rgb(OpenImage(path, image, file, layout, deep, colours))
 
 
-def crop(image: Pixels, box: Box) -> Pixels:
+def crop(image: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
     """Cut a box out of an image; what lies outside the image is filled by reflection.
 
     Parameters
     ----------
-    image : (H, W, C) uint8 array
+    image : (H, W, C) array
     box : (x, y, width, height) in pixels; may leave the image
 
     Returns
     -------
-    (height, width, C) uint8 array
+    (height, width, C) array
+        Of the same type.
 
     Raises
     ------
@@ -239,48 +237,3 @@ def _reflected(start: int, length: int, size: int) -> npt.NDArray[np.intp]:
     period = 2 * (size - 1)
     folded = np.abs(index) % period
     return np.where(folded < size, folded, period - folded).astype(np.intp)
-
-
-class RecentImages:
-    """The images that were opened last: one that is cut into many boxes is decoded once, by whichever thread is first.
-
-    Their arrays are shared and not to be written to.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._opened: OrderedDict[tuple[Path, int, int], Future[tuple[Pixels, list[Remark]]]] = OrderedDict()
-
-    def __reduce__(self) -> tuple[type[RecentImages], tuple[()]]:
-        return RecentImages, ()
-
-    def read(self, path: Path, bits: int | None = None) -> Pixels:
-        """Open an image file as `read_image` does, unless it was just opened and has not changed since."""
-        state = path.stat() if path.is_file() else None
-        key = (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
-        with self._lock:
-            known = self._opened.get(key)
-            image = self._opened.setdefault(key, known or Future())
-            self._opened.move_to_end(key)
-        if known is None:
-            try:
-                with collected_remarks() as remarks:
-                    image.set_result((read_image(path, bits), remarks))
-            except BaseException as error:
-                image.set_exception(error)
-            self._forget()
-        pixels, found = image.result()
-        repeat(found)
-        return pixels
-
-    def _forget(self) -> None:
-        """Let go of images that could not be read, and of the oldest ones while there are too many."""
-        with self._lock:
-            done = {key: image for key, image in self._opened.items() if image.done()}
-            sizes = {key: image.result()[0].nbytes for key, image in done.items() if image.exception() is None}
-            for key in done.keys() - sizes.keys():
-                del self._opened[key]
-            for key in list(sizes)[:-1]:
-                if len(sizes) <= _RECENT_IMAGES and sum(sizes.values()) <= _RECENT_BYTES:
-                    break
-                del self._opened[key], sizes[key]

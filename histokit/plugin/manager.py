@@ -20,7 +20,7 @@ from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
 from histokit.plugin.options import convert_options
-from histokit.plugin.registered import BUILTIN, BrokenPlugin, Registered, collector
+from histokit.plugin.registered import BUILTIN, BrokenPlugin, Registered, collector, reader_collector
 
 _ADDED: list[tuple[str, str, Callable[[], Any]]] = []
 
@@ -31,6 +31,8 @@ class Registry:
 
     datasets: dict[str, list[Registered]] = field(default_factory=dict)
     backbones: dict[str, list[Registered]] = field(default_factory=dict)
+    readers: dict[str, list[Registered]] = field(default_factory=dict)
+    loaded_readers: dict[str, Any] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
     plugins: list[tuple[str, str]] = field(default_factory=list)
     classes: dict[type, Registered] = field(default_factory=dict)
@@ -84,6 +86,16 @@ class Registry:
     def find_backbone(self, name: str) -> Registered:
         """Return who registered a backbone or a prefix."""
         return self._find(self.backbones, name, "backbone", "histokit list backbones")
+
+    def find_reader(self, suffix: str) -> Registered | None:
+        """Return who registered a reader of image files of a suffix; none where nobody did.
+
+        Raises
+        ------
+        PluginError
+            If two plugins did.
+        """
+        return self._find(self.readers, suffix, "reader of files", "") if suffix in self.readers else None
 
     def make_dataset(self, plugin: str, root: str | Path, options: Mapping[str, Any]) -> Dataset:
         """Make a dataset from option texts.
@@ -242,8 +254,10 @@ def registry() -> Registry:
 
 
 def known_elsewhere(plugin: str) -> bool:
-    """Return whether another process finds the plugin of a dataset, which was not only added to this one."""
-    return not {entry.module for entry in registry().datasets.get(plugin, [])} & {name for name, _, _ in _ADDED}
+    """Return whether another process finds the plugin of a dataset and all readers, none only added to this one."""
+    known = registry()
+    needed = [*known.datasets.get(plugin, []), *(entry for entries in known.readers.values() for entry in entries)]
+    return not {entry.module for entry in needed} & {name for name, _, _ in _ADDED}
 
 
 @contextmanager
@@ -264,14 +278,14 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
     for module, distribution, load in sources:
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
-        datasets: list[Registered] = []
-        backbones: list[Registered] = []
+        datasets, backbones, readers = (list[Registered]() for _ in range(3))
         try:
             with plugin_call(f"Plugin {module!r} of {distribution}", "its import"):
                 manager.register(load(), name=module)
                 manager.check_pending()
                 manager.hook.register_datasets(register=collector(datasets, module, distribution))
                 manager.hook.register_backbones(register=collector(backbones, module, distribution))
+                manager.hook.register_readers(register=reader_collector(readers, module, distribution))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -279,7 +293,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             found.broken.append(BrokenPlugin(module, distribution, shown_error(error), error))
             continue
         found.plugins.append((module, distribution))
-        for table, entries in ((found.datasets, datasets), (found.backbones, backbones)):
+        for table, entries in ((found.datasets, datasets), (found.backbones, backbones), (found.readers, readers)):
             for entry in entries:
                 table.setdefault(entry.name, []).append(entry)
     return found

@@ -8,10 +8,14 @@ from histokit.files import oddity, suffix_of
 from histokit.plugin.tiff import tiff_layout
 
 #: Raised when `read_image` reads some files otherwise than before, which `reader_mark` then tells from the others.
-READER_REVISION = 1
+READER_REVISION = 2
 
-#: Files that are no TIFF files, whose pixels come out as ever.
-_UNMARKED = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+#: Files whose pixels come out as ever.
+_UNMARKED = frozenset({".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
+
+#: Where the number of bits stands in a PNG file, what of it is read, and the mark of one with 16 bits.
+_PNG, _PNG_BITS, _HEAD = b"\x89PNG\r\n\x1a\n", 24, 25
+_DEEP = b"png-16-1"
 
 
 def is_unmarked(path: str) -> bool:
@@ -25,6 +29,9 @@ def reader_mark(path: str | os.PathLike[str]) -> bytes:
         return b""
     try:
         with open(path, "rb") as file:
+            head = file.read(_HEAD)
+            if head.startswith(_PNG):
+                return _DEEP if len(head) == _HEAD and head[_PNG_BITS] == 16 else b""
             layout = tiff_layout(file)
     except OSError:
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from histokit.plugin.calls import shown
 from histokit.plugin.declared import is_json
 from histokit.plugin.names import fault_of
 
-BUILTIN = ("histokit.datasets", "histokit.backbones")
+BUILTIN = ("histokit.datasets", "histokit.backbones", "histokit.plugin.usual_readers")
 
 #: What has a meaning of its own where names are typed: in addresses, options and lists.
 _SEPARATORS = "/+@,= "
+
+_SUFFIX = re.compile(r"\.[a-z0-9_-]{1,16}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,19 @@ def collector(entries: list[Registered], module: str, distribution: str) -> Call
     ) -> None:
         _check(name, load, names, about)
         entries.append(Registered(str.__str__(name), load, module, distribution, names, about and dict(about)))
+
+    return register
+
+
+def reader_collector(entries: list[Registered], module: str, distribution: str) -> Callable[..., None]:
+    """Return the `register` that the hook of a plugin for readers of image files is called with."""
+
+    def register(suffix: str, load: Callable[..., Any]) -> None:
+        if not (isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
+            raise ValueError(f"register() was called with suffix={shown(suffix)}, which is none such as '.czi'")
+        if not callable(load):
+            raise TypeError(f"register() was called with load={shown(load)}, which is not a function")
+        entries.append(Registered(str.__str__(suffix), load, module, distribution))
 
     return register
 

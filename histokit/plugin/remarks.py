@@ -12,8 +12,8 @@ from typing import NamedTuple
 #: What is the matter with images, by kind: for one of them, and what to do.
 KINDS: Mapping[str, tuple[str, str]] = {
     "dark": (
-        "uses less than a quarter of its range, so that few of the 256 grey levels are left",
-        "ingest them with the number of bits that was recorded, such as -o bits=12, or save them with 8 bits",
+        "uses less than a quarter of its range, so that it is almost black to a network",
+        "ingest them with the number of bits that was recorded, such as -o bits=12, or with -o scale=minmax",
     ),
     "channels": (
         "has three pages that it calls channels, which were read as red, green and blue in this order",

@@ -57,6 +57,8 @@ class TiffLayout:
         1; or 3, which are red, green and blue.
     left_out : str, optional
         What besides is in the file.
+    deep : bool
+        Whether its colours have more than 8 bits each.
     mark : bytes
         Not empty where pixels came out otherwise before, or were not refused.
     """
@@ -66,6 +68,7 @@ class TiffLayout:
     inverted: bool = False
     pages: int = 1
     left_out: str | None = None
+    deep: bool = False
     mark: bytes = b""
 
 
@@ -92,7 +95,9 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     grey16 = page.value(258, 1) > 8 and page.samples == 1
     inverted, bits = grey16 and page.value(262, 0) == 0, _declared_bits(page) if grey16 else 16
     otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
-    return TiffLayout(None, bits, inverted, count, left_out, b"tiff-1" if otherwise else b"")
+    above = page.value(258, 1) > 8
+    mark = b"tiff-2" if above else b"tiff-1" if otherwise else b""
+    return TiffLayout(None, bits, inverted, count, left_out, above and page.samples > 1, mark)
 
 
 def _refused(reason: str) -> TiffLayout:
@@ -127,7 +132,7 @@ def _unclear(page: Page) -> str | None:
 
 def _unread(page: Page) -> str | None:
     """Return what the decoder would get wrong or cannot do, as the end of a sentence."""
-    compression, bits, planar = page.value(259, 1), set(page.values(258, (1,))), page.value(284, 1) == 2
+    compression, planar = page.value(259, 1), page.value(284, 1) == 2
     if compression not in _READ_COMPRESSIONS:
         name = _COMPRESSIONS.get(compression, "a method")
         return (
@@ -139,7 +144,6 @@ def _unread(page: Page) -> str | None:
         (max(page.value(32997, 1), page.value(32998, 1)) > 1, "has more than one plane in depth"),
         (len(page.values(33629)) > 1, "has more than one plane (MetaMorph stack)"),
         (page.value(317, 1) != 1 and compression == 1, "names a predictor, but no compression that it belongs to"),
-        (planar and bits == {16} and compression == 1, "keeps 16 bits in separate planes without compression"),
         (planar and 1 in page.values(338), "keeps associated transparency in a separate plane"),
         (_is_dim(page), "has a colour map of 8 bits where a TIFF file has 16"),
         (_is_subsampled(page) and compression == 1, "has subsampled YCbCr pixels without compression"),

@@ -14,6 +14,7 @@ from histokit.cores import cores
 from histokit.errors import HistokitError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
+from histokit.plugin.deep_colours import WHITE, to_16_bits
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import LARGEST_IMAGE, Pixels
 from histokit.plugin.remarks import Remark, collected_remarks
@@ -22,6 +23,9 @@ from histokit.store.records import SAMPLE_FIELDS
 #: Memory for images that were read and wait; whole slides of some thousand pixels would otherwise fill it.
 READ_BYTES = 256 << 20
 
+#: A value that no pixel reaches of an image which is almost black.
+_QUARTER = (WHITE + 1) // 4
+
 #: Threads that read: they share one interpreter, and more of them read no faster.
 THREADS = min(8, cores())
 
@@ -29,7 +33,10 @@ _FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 
 
 class ReadResult(NamedTuple):
-    """The pixels of a sample, or the reason why there are none, and what is to be known of them."""
+    """The pixels of a sample, or the reason why there are none, and what is to be known of them.
+
+    White is 255 of uint8 and 65535 of uint16.
+    """
 
     position: int
     pixels: Pixels | None
@@ -128,8 +135,10 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
     if wrong is not None:
         reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").message
         return ReadResult(position, None, sample.mpp, reason)
-    if bits is not None and pixels.dtype == np.uint16:
-        pixels = (pixels >> (bits - 8)).astype(np.uint8)
+    if pixels.dtype == np.uint16:
+        pixels = to_16_bits(pixels, bits or 16)
+        if type(files.dataset).read is not Dataset.read and int(pixels.max()) < _QUARTER:
+            remarks = [*remarks, Remark("dark", sample.id, f"no value above {pixels.max()} of {WHITE}")]
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))
 
@@ -139,14 +148,13 @@ def _wrong_pixels(pixels: Any, channels: int, bits: int | None) -> str | None:
     # An object may lie about its class.
     if type(pixels) is not np.ndarray:
         return f"{type(pixels).__name__} in place of an array of (H, W, C)"
-    deep = bits is not None and pixels.dtype == np.uint16
-    if pixels.ndim != 3 or not (deep or pixels.dtype == np.uint8):
-        return f"{pixels.dtype} of shape {pixels.shape}, not uint8 of (H, W, C)"
+    if pixels.ndim != 3 or pixels.dtype not in (np.uint8, np.uint16):
+        return f"{pixels.dtype} of shape {pixels.shape}, not uint8 or uint16 of (H, W, C)"
     if pixels.shape[2] != channels or not pixels.size:
         return f"pixels of shape {pixels.shape} for {channels} channels"
     if pixels.shape[0] * pixels.shape[1] > LARGEST_IMAGE:
         return f"pixels of shape {pixels.shape}: up to {LARGEST_IMAGE:,} are taken at once"
-    if deep and bits is not None and pixels.max() >> bits:
+    if bits is not None and pixels.dtype == np.uint16 and pixels.max() >> bits:
         return f"{pixels.max()}, more than the {bits} bits that the dataset declares"
     return None
 

@@ -50,8 +50,8 @@ class Task(NamedTuple):
 class Found(NamedTuple):
     """What was found of one sample."""
 
-    #: Offset and shape in the shared memory, the pixels themselves where that is full, or none.
-    pixels: tuple[int, tuple[int, ...]] | Pixels | None
+    #: Offset, shape and type in the shared memory, the pixels themselves where that is full, or none.
+    pixels: tuple[int, tuple[int, ...], str] | Pixels | None
     mpp: float | None
     reason: str | None
     remarks: tuple[Remark, ...]
@@ -101,9 +101,9 @@ def _read(files: _Files, task: Task, memory: mmap.mmap) -> Iterator[Found | None
         result = read_sample(files, place, sample)
         pixels: Any = result.pixels
         if pixels is not None and used + pixels.nbytes <= task.stop:
-            block = np.frombuffer(memory, np.uint8, pixels.nbytes, used).reshape(pixels.shape)
+            block = np.frombuffer(memory, pixels.dtype, pixels.size, used).reshape(pixels.shape)
             block[:] = pixels
-            pixels, used = (used, pixels.shape), used + pixels.nbytes
+            pixels, used = (used, pixels.shape, pixels.dtype.str), used + pixels.nbytes
         yield Found(pixels, result.mpp, result.reason, result.remarks, _differ(files.dataset, sample, states))
     memory[:HEADER] = NONE.to_bytes(HEADER, "little")
 
@@ -126,8 +126,8 @@ def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
     """Return what was found as a result whose pixels lie in the shared memory."""
     pixels: Any = found.pixels
     if isinstance(pixels, tuple):
-        offset, shape = pixels
-        pixels = np.frombuffer(memory, np.uint8, math.prod(shape), offset).reshape(shape)
+        offset, shape, kind = pixels
+        pixels = np.frombuffer(memory, kind, math.prod(shape), offset).reshape(shape)
     return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
 
 

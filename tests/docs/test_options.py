@@ -21,6 +21,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 FOUND = {
     ("folder", "pattern"): "`{label}/**`",
     ("folder", "classes"): "those found",
+    ("folder", "channels"): "red, green, blue",
     ("folder", "positive"): "the last",
     ("table", "label"): "`label`, if there",
     ("table", "id"): "`id`, if there",
@@ -33,6 +34,7 @@ FOUND = {
     ("arrays", "pattern"): "`**/{label}/*`",
     ("arrays", "classes"): "those found",
     ("arrays", "positive"): "the last",
+    ("table", "channels"): "red, green, blue",
     ("table", "positive"): "the last",
     ("slides", "levels"): "slide, group",
     ("slides", "classes"): "those found",

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
 import tomllib
+import types
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from drawn_slides import draw, write_pages
 from PIL import Image
 
 from histokit.app import COMMANDS
+from histokit.datasets.folder import Folder
 from histokit.datasets.synthetic import Synthetic
 from histokit.features import open_store
+from histokit.plugin.testing import added_plugin
 from tests.docs.warm import install
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +37,27 @@ def environment(folder: Path) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HISTOKIT_")}
     return {**kept, "PATH": path, "HISTOKIT_WEIGHTS": str(folder / "weights"), "HF_HUB_OFFLINE": "1"}
+
+
+def draw_fluorescence(folder: Path) -> None:
+    """The files of channels, planes and 16 bits that the README speaks of."""
+    values = np.random.default_rng(0).integers(0, 4096, (2, 3, 3, 32, 32), dtype=np.uint16)
+    for well, image in zip(("B02", "C03"), values, strict=True):
+        for place, channel in enumerate((1, 2, 4)):
+            path = folder / "plates" / "P1" / f"{well}_s1_w{channel}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, image[0, place])
+    (folder / "stacks").mkdir()
+    facts = {
+        "axes": "ZCYX",
+        "Channel": {"Name": ["Hoechst", "GFP", "Mito"]},
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.5,
+    }
+    tifffile.imwrite(folder / "stacks" / "a.ome.tif", values[0], metadata=facts)
+    for label, image in zip(("dim", "bright"), values, strict=True):
+        (folder / "cells16" / label).mkdir(parents=True)
+        tifffile.imwrite(folder / "cells16" / label / "a.tif", image[0, 0])
 
 
 def draw_patches(folder: Path) -> None:
@@ -112,6 +138,7 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     draw_patches(tmp_path)
     draw_profiles(tmp_path)
     draw_slides(tmp_path)
+    draw_fluorescence(tmp_path)
     save_weights(tmp_path / "weights")
     script = "set -euxo pipefail\n" + "\n".join(blocks("bash"))
     env = environment(tmp_path)
@@ -254,3 +281,18 @@ def test_make_targets_are_there() -> None:
     named = re.findall(r"^make (\w+)", "\n".join(blocks("console")), flags=re.MULTILINE)
     assert named == ["demo", "test"]
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in [*named, "install"])
+
+
+def test_a_reader_of_image_files(tmp_path: Path) -> None:
+    """The reader of the README makes files of a new suffix readable."""
+    code = next(block for block in blocks("python") if "def read_lab" in block)
+    plugin = types.ModuleType("labcamera")
+    exec(code, plugin.__dict__)
+    (tmp_path / "a.lab").write_bytes(b"3 2\n" + struct.pack("<6H", 0, 1, 2, 3, 4, 4095))
+    with added_plugin(plugin, "labcamera"):
+        dataset = Folder(tmp_path, pattern="*.lab")
+        (sample,) = dataset.samples()
+        pixels = dataset.read(sample)
+    # 4 of 4095 is 64.01 of 65535.
+    assert pixels[1, :, 1].tolist() == [48, 64, 65535]
+    assert pixels.shape == (2, 3, 3)

@@ -35,6 +35,11 @@ def counts(extraction: Extraction) -> list[tuple[int, int, int, int]]:
 
 def by_hand(root: Path, sample_id: str) -> dict[str, np.ndarray]:
     """The two pooled maps of the network ``tiny``, convolution by convolution, without histokit's engine."""
+    return maps(read_image(root / sample_id).astype(np.float32) / 255)
+
+
+def maps(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """The pooled maps of the network ``tiny`` for (16, 16, 3) intensities from 0 to 1."""
     import torch
     from torch.nn import functional
 
@@ -42,8 +47,7 @@ def by_hand(root: Path, sample_id: str) -> dict[str, np.ndarray]:
         torch.manual_seed(0)
         first = torch.nn.Conv2d(3, 4, 3, stride=2)
         second = torch.nn.Conv2d(4, 6, 3)
-    pixels = read_image(root / sample_id).astype(np.float32) / 255
-    batch = torch.from_numpy((pixels - 0.5) / 0.5).permute(2, 0, 1)[None]
+    batch = torch.from_numpy((pixels - 0.5) / 0.5).float().permute(2, 0, 1)[None]
     with torch.inference_mode():
         before = functional.conv2d(batch, first.weight, first.bias, stride=2)
         after = functional.relu(before)
@@ -409,3 +413,26 @@ def test_cached_extraction_imports_no_torch(store: FeatureStore, images: Path) -
     command = [sys.executable, "-c", _CACHED, str(store.uri), tests]
     done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_16_bits_reach_the_network_beside_8(store: FeatureStore, tmp_path: Path, workers: int) -> None:
+    generator = np.random.default_rng(0)
+    for number in range(4):
+        (tmp_path / "data" / "a").mkdir(parents=True, exist_ok=True)
+        # Of 4,096 levels a network of 8 bits sees 16.
+        deep = generator.integers(0, 4096, (16, 16), dtype=np.uint16)
+        Image.fromarray(deep).save(tmp_path / "data" / "a" / f"{number}.png")
+    Image.fromarray((deep >> 8).astype(np.uint8)).save(tmp_path / "data" / "a" / "8.png")
+    histokit.ingest(store, "folder", tmp_path / "data", name="d")
+    histokit.extract(store, "d", "tiny", layers=["0"], workers=workers)
+    features = store.features("d", "tiny/0")
+    with pytest.warns(UserWarning, match="less than a quarter"):
+        scaled = {
+            name: read_image(tmp_path / "data" / name) / (65535 if name != "a/8.png" else 255)
+            for name in features.sample_ids
+        }
+    for sample_id, vector in zip(features.sample_ids, features.X, strict=True):
+        np.testing.assert_allclose(vector, maps(scaled[sample_id])["0"], atol=1e-5)
+    assert abs(features.X[1] - features.X[0]).max() > 1e-4

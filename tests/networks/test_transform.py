@@ -173,3 +173,33 @@ def test_a_sliver_keeps_a_pixel() -> None:
 def test_two_channels_for_a_network_of_three_are_refused() -> None:
     with pytest.raises(UsageError, match="mean and std are given for 3 channels; the dataset gives 2: DNA, ER"):
         transform(given=("DNA", "ER"))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("shape", [(40, 60), (8, 11)])
+def test_16_bits_are_resized_as_numbers_and_rounded_nowhere(shape: tuple[int, int], interpolation: str) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (2, *shape, 3), dtype=np.uint16)
+    how = transform(size=16, resize="squash", interpolation=interpolation)
+    found = how.resize(list(deep), None)
+    assert found.dtype == torch.float32
+    kind = getattr(Image.Resampling, interpolation.upper())
+    for image, resized in zip(deep, found, strict=True):
+        for channel in range(3):
+            plane = Image.fromarray((image[..., channel] / 257).astype(np.float32))
+            wanted = np.asarray(plane.resize((16, 16), kind)).clip(0, 255)
+            np.testing.assert_allclose(resized[channel].numpy(), wanted, atol=2e-3)
+    # What differs by less than one of 256 levels reaches the network as different.
+    close = np.stack([np.full((16, 16, 3), 1000, np.uint16), np.full((16, 16, 3), 1020, np.uint16)])
+    inputs = how.normalise(how.resize(list(close), None))
+    mean, std = how.preprocess.mean[0], how.preprocess.std[0]
+    assert float(inputs[1, 0, 0, 0]) == pytest.approx((1020 / 65535 - mean) / std, abs=1e-5)
+    assert float(inputs[0, 0, 0, 0]) < float(inputs[1, 0, 0, 0])
+
+
+def test_operations_on_16_bits_are_those_on_8() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+    how = transform(size=16, transforms=(("greyscale", {}), ("invert", {})))
+    of_8 = how.resize(list(pixels), None).float()
+    of_16 = how.resize(list(pixels.astype(np.uint16) * 257), None)
+    assert float((of_8 - of_16).abs().max()) <= 0.5 + 1e-4
+    assert float((of_8 - of_16).abs().max()) > 0

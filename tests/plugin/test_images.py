@@ -7,6 +7,7 @@ import time
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from PIL import Image
 from raw_images import png
 
 from histokit.errors import DataError
-from histokit.plugin import crop, decode_image, images, read_image
-from histokit.plugin.images import RecentImages
+from histokit.plugin import crop, decode_image, images, read_image, recent_images
+from histokit.plugin.recent_images import Opened, RecentImages
 from histokit.plugin.remarks import ImageWarning
 
 GREY = np.array([[0, 100, 255]], dtype=np.uint8)
@@ -54,10 +55,11 @@ def test_one_bit(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bits_are_scaled(tmp_path, suffix):
+def test_16_bits_are_kept(tmp_path, suffix):
     values = np.array([[0, 255, 256, 40000, 65535]], dtype=np.uint16)
-    # 255 / 256 = 0, 256 / 256 = 1, 40000 / 256 = 156, 65535 / 256 = 255.
-    assert saved(tmp_path / f"a.{suffix}", Image.fromarray(values)).tolist() == grey_as_rgb(0, 0, 1, 156, 255)
+    read = saved(tmp_path / f"a.{suffix}", Image.fromarray(values))
+    assert read.dtype == np.uint16
+    assert read.tolist() == grey_as_rgb(0, 255, 256, 40000, 65535)
 
 
 @WHITENED
@@ -131,9 +133,12 @@ def test_exif_data_that_cannot_be_read_are_passed_over(tmp_path):
 @WHITENED
 def test_16_bits_of_colour_and_of_transparency(tmp_path):
     path = png(tmp_path / "a.png", (2, 1, 16, 2), b"\0" + struct.pack(">6H", 0, 256, 65535, 40000, 255, 1))
-    assert read_image(path).tolist() == [[[0, 1, 255], [156, 0, 0]]]
+    assert read_image(path).tolist() == [[[0, 256, 65535], [40000, 255, 1]]]
     path = png(tmp_path / "b.png", (2, 1, 16, 6), b"\0" + struct.pack(">8H", 0, 256, 65535, 65535, 1, 1, 1, 0))
-    assert read_image(path).tolist() == [[[0, 1, 255], [255, 255, 255]]]
+    assert read_image(path).tolist() == [[[0, 256, 65535], [65535, 65535, 65535]]]
+    # A third of 30000 and two thirds of white are 10000 + 43690.
+    path = png(tmp_path / "c.png", (1, 1, 16, 6), b"\0" + struct.pack(">4H", 30000, 0, 65535, 21845))
+    assert read_image(path).tolist() == [[[53690, 43690, 65535]]]
 
 
 @pytest.mark.parametrize("largest", [1, 100, 255, 300, 1023, 4095, 65535])
@@ -144,8 +149,9 @@ def test_the_largest_value_that_a_pnm_file_declares_is_white(tmp_path, kind, lar
     stored = " ".join(map(str, values)).encode() if kind == b"P2" else stored
     (tmp_path / "a.pgm").write_bytes(kind + b" 3 1 %d\n" % largest + stored)
     read = read_image(tmp_path / "a.pgm")
-    assert abs(read.astype(int) - (values * 255 / largest)[None, :, None]).max() <= 1
-    assert read[0, ::2, 0].tolist() == [0, 255]
+    white = 255 if read.dtype == np.uint8 else 65535
+    assert abs(read.astype(int) - (values * white / largest)[None, :, None]).max() <= 1
+    assert read[0, ::2, 0].tolist() == [0, white]
 
 
 @pytest.mark.parametrize("height", [2, -2])
@@ -192,13 +198,13 @@ def test_a_colour_beyond_the_palette_is_no_colour(tmp_path, largest, right):
 
 
 def test_a_transparent_colour_of_16_bits(tmp_path):
-    # Of grey, 4095 is transparent and 4094 is not, though both come to 15.
+    # Of grey, 4095 is transparent and 4094 is not.
     grey = b"\0" + struct.pack(">3H", 4095, 4094, 65535)
     with pytest.warns(ImageWarning, match=r"transparent in places, which became white \(33.3 % of its pixels\)"):
         read = read_image(png(tmp_path / "a.png", (3, 1, 16, 0), grey, tRNS=struct.pack(">H", 4095)))
-    assert read.tolist() == grey_as_rgb(255, 15, 255)
+    assert read.tolist() == grey_as_rgb(65535, 4094, 65535)
     assert read_image(png(tmp_path / "b.png", (3, 1, 16, 0), grey, tRNS=struct.pack(">H", 7))).tolist() == grey_as_rgb(
-        15, 15, 255
+        4095, 4094, 65535
     )
     colour = b"\0" + struct.pack(">6H", 256, 512, 768, 1024, 1280, 65535)
     with pytest.raises(DataError, match="has a transparent colour of 16 bits"):
@@ -370,10 +376,10 @@ def opened(monkeypatch):
     """The names of the files that were opened."""
     names = []
 
-    def read(path, bits):
+    def read(path):
         names.append(path.name)
         time.sleep(0.01)
-        return read_image(path, bits)
+        return read_image(path)
 
     monkeypatch.setattr(images, "read_image", read)
     return names
@@ -384,11 +390,15 @@ def grey(path, level, side=4):
     return path
 
 
+def again(recent, path):
+    return recent.read([path], None, lambda: Opened(images.read_image(path))).numbers
+
+
 def test_an_image_is_opened_once_by_all_threads(tmp_path, opened):
     paths = [grey(tmp_path / f"{i}.png", i) for i in range(3)]
     recent = RecentImages()
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(recent.read, [path for path in paths for _ in range(20)]))
+        found = list(pool.map(partial(again, recent), [path for path in paths for _ in range(20)]))
     assert [int(pixels[0, 0, 0]) for pixels in found] == [0] * 20 + [1] * 20 + [2] * 20
     assert sorted(opened) == ["0.png", "1.png", "2.png"]
 
@@ -397,13 +407,13 @@ def test_few_images_are_kept_and_fewer_large_ones(tmp_path, opened, monkeypatch)
     paths = [grey(tmp_path / f"{i}.png", i) for i in range(6)]
     recent = RecentImages()
     for path in [*paths, *paths[2:]]:
-        recent.read(path)
+        again(recent, path)
     assert len(opened) == 6
-    recent.read(paths[0])
+    again(recent, paths[0])
     assert opened[6:] == ["0.png"]
-    monkeypatch.setattr(images, "_RECENT_BYTES", 2 * 4 * 4 * 3)
+    monkeypatch.setattr(recent_images, "_RECENT_BYTES", 2 * 4 * 4 * 3)
     for number in (1, 0, 1, 5):
-        recent.read(paths[number])
+        again(recent, paths[number])
     assert opened[7:] == ["1.png", "5.png"]
 
 
@@ -411,10 +421,10 @@ def test_a_changed_image_and_one_that_could_not_be_read_are_opened_anew(tmp_path
     recent = RecentImages()
     path = tmp_path / "a.png"
     with pytest.raises(DataError, match="does not exist"):
-        recent.read(path)
-    assert recent.read(grey(path, 1)).max() == 1
-    assert recent.read(grey(path, 2, side=5)).max() == 2
-    assert pickle.loads(pickle.dumps(recent)).read(path).max() == 2
+        again(recent, path)
+    assert again(recent, grey(path, 1)).max() == 1
+    assert again(recent, grey(path, 2, side=5)).max() == 2
+    assert again(pickle.loads(pickle.dumps(recent)), path).max() == 2
 
 
 def test_postscript_is_no_image_and_starts_nothing(tmp_path, monkeypatch):

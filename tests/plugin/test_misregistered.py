@@ -70,7 +70,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def fail() -> None:
         raise ImportError("no module named 'openslide'")
 
-    monkeypatch.setattr(manager, "_ADDED", [*manager._ADDED, ("slides", "histokit-slides 0.3", fail)])
+    monkeypatch.setattr(manager, "_ADDED", [*manager._ADDED, ("labslides", "histokit-slides 0.3", fail)])
     manager.registry.cache_clear()
     yield
     manager.registry.cache_clear()
@@ -79,9 +79,9 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize(
     "command",
     [
-        ("plugins", "check", "slides"),
-        ("ingest", "slides", ".", "--name", "d"),
-        ("list", "layers", "slides"),
+        ("plugins", "check", "labslides"),
+        ("ingest", "labslides", ".", "--name", "d"),
+        ("list", "layers", "labslides"),
     ],
 )
 def test_errors_tell_why_a_plugin_is_left_out(
@@ -90,8 +90,8 @@ def test_errors_tell_why_a_plugin_is_left_out(
     assert cli.run([*command, "--store", str(tmp_path / "store"), "--json"]) == 3
     error = json.loads(capsys.readouterr().out)["error"]
     reason = "ImportError: no module named 'openslide'"
-    assert f"slides of histokit-slides 0.3: {reason}" in error["message"]
-    known = {"module": "slides", "distribution": "histokit-slides 0.3", "reason": reason}
+    assert f"labslides of histokit-slides 0.3: {reason}" in error["message"]
+    known = {"module": "labslides", "distribution": "histokit-slides 0.3", "reason": reason}
     assert error["details"] == {"broken": [known]}
 
 

@@ -65,11 +65,11 @@ def read(pixels: object, bits: int | None = None) -> reader.ReadResult:
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (np.zeros((4, 4, 3), np.int8), "gave int8 of shape (4, 4, 3), not uint8 of (H, W, C)"),
+        (np.zeros((4, 4, 3), np.int8), "gave int8 of shape (4, 4, 3), not uint8 or uint16 of (H, W, C)"),
         (np.zeros((4, 4, 3), np.complex64), "gave complex64"),
         (np.zeros((4, 4, 3), np.float32), "gave float32"),
         (np.zeros((4, 4, 3), np.bool_), "gave bool"),
-        (np.zeros((4, 4, 3), np.uint16), "gave uint16"),
+        (np.zeros((4, 4, 3), np.uint32), "gave uint32"),
         (np.zeros((4, 4), np.uint8), "gave uint8 of shape (4, 4)"),
         ([[[1, 2, 3]]], "gave list"),
         (np.zeros((4, 4, 4), np.uint8), "gave pixels of shape (4, 4, 4) for 3 channels"),
@@ -82,13 +82,15 @@ def test_other_arrays_than_promised_are_not_cast(pixels: object, reason: str) ->
     assert str(result.reason).startswith(f"The dataset class 'Given' {reason}")
 
 
-def test_16_bits_are_taken_where_it_is_declared_how_many_they_are() -> None:
+def test_16_bits_are_scaled_by_the_bits_that_are_declared() -> None:
     values = np.array([[[0, 15, 16], [2048, 4080, 4095]]], dtype=np.uint16)
-    # 2048 / 16 = 128, 4080 / 16 = 255.
+    # 15 * 65535 / 4095 = 240.06, 16 -> 256.06, 2048 -> 32775.5 (16384 / 4095 of 8192), 4080 -> 65294.95.
     result = read(values, 12)
     assert result.pixels is not None
-    assert result.pixels.dtype == np.uint8
-    assert result.pixels.tolist() == [[[0, 0, 1], [128, 255, 255]]]
+    assert result.pixels.dtype == np.uint16
+    assert result.pixels.tolist() == [[[0, 240, 256], [32776, 65295, 65535]]]
+    # Without it, they are 16.
+    assert read(values * 16).pixels.tolist() == (values * 16).tolist()
     assert "gave 4095, more than the 11 bits that the dataset declares in read()" in str(read(values, 11).reason)
     assert str(read(values.astype(np.int16), 12).reason).startswith("The dataset class 'Given' gave int16")
     assert read(np.zeros((1, 1, 3), np.uint8), 12).pixels is not None
@@ -114,8 +116,8 @@ class Odd(Counting):
 def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
     reasons = {
         "broken": "The dataset class 'Odd' failed in read() for the sample 'broken': ValueError: no such thing.",
-        "float": "gave float64 of shape (2, 3, 3), not uint8 of (H, W, C)",
-        "flat": "gave uint8 of shape (2, 3), not uint8 of (H, W, C)",
+        "float": "gave float64 of shape (2, 3, 3), not uint8 or uint16 of (H, W, C)",
+        "flat": "gave uint8 of shape (2, 3), not uint8 or uint16 of (H, W, C)",
         "four": "gave pixels of shape (2, 3, 4) for 3 channels",
         "empty": "gave pixels of shape (0, 3, 3) for 3 channels",
         "list": "gave list in place of an array of (H, W, C)",

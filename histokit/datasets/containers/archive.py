@@ -11,6 +11,7 @@ from histokit.datasets.containers.container import Container, ContainerOptions
 from histokit.datasets.containers.encoded import encoded_digest
 from histokit.errors import DataError
 from histokit.plugin.images import Pixels, decode_image
+from histokit.plugin.sample_pixels import from_16_bits
 
 
 class Archive(Container):
@@ -63,4 +64,4 @@ class Archive(Container):
 
     def pixels(self, part: str) -> Pixels:
         """Return an image, decoded as a file is."""
-        return decode_image(self._data(part), f"{self.path}/{part}", self.options.bits)
+        return from_16_bits(decode_image(self._data(part), f"{self.path}/{part}", self.options.bits), self.options.bits)

@@ -18,6 +18,7 @@ from histokit.datasets.tables import TidyTable, plain, python_types, read_table,
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.images import Pixels, decode_image
+from histokit.plugin.sample_pixels import from_16_bits
 
 #: What columns of labels are called where the file does not say which one holds classes.
 _LABELS = ("label", "labels", "target", "class", "y", "category")
@@ -213,7 +214,9 @@ class ParquetImages(Container):
 
     def pixels(self, part: str) -> Pixels:
         """Return an image, decoded as a file is."""
-        return decode_image(self._data(part), f"Row {part} of {self.path}", self.options.bits)
+        return from_16_bits(
+            decode_image(self._data(part), f"Row {part} of {self.path}", self.options.bits), self.options.bits
+        )
 
 
 class _RowGroups:

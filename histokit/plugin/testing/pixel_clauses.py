@@ -15,14 +15,13 @@ from histokit.plugin.testing.examined import Examined
 
 
 def readable_images(examined: Examined) -> None:
-    """`read` returns a non-empty (H, W, C) uint8 array (uint16 with `bits`) with as many channels as declared."""
+    """`read` returns a non-empty (H, W, C) array, uint8 or uint16, with as many channels as declared."""
     channels = len(examined.dataset.channels)
-    kinds = (np.uint8,) if examined.dataset.bits is None else (np.uint8, np.uint16)
     for sample in examined.looked_at:
         pixels = examined.dataset.read(sample)
-        good = isinstance(pixels, np.ndarray) and pixels.dtype in kinds and pixels.ndim == 3
+        good = isinstance(pixels, np.ndarray) and pixels.dtype in (np.uint8, np.uint16) and pixels.ndim == 3
         shown = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        require(good, f"read({sample.id!r}) returns {shown} instead of a uint8 array (H, W, C)")
+        require(good, f"read({sample.id!r}) returns {shown} instead of a uint8 or uint16 array (H, W, C)")
         require(pixels.size, f"read({sample.id!r}) returns no pixels: {pixels.shape}")
         require(pixels.shape[2] == channels, f"read({sample.id!r}) has {pixels.shape[2]} channels, not {channels}")
 

@@ -229,7 +229,7 @@ BROKEN = [
     ("readable images", unreadable(np.zeros((4, 4), dtype=np.uint8)), r"\(4, 4\)"),
     ("readable images", unreadable(np.zeros((0, 4, 3), dtype=np.uint8)), "no pixels"),
     ("readable images", unreadable(np.zeros((4, 4, 1), dtype=np.uint8)), "1 channels, not 3"),
-    ("readable images", attributes(channels=("R", "G")), "3 channels, not 2"),
+    ("readable images", attributes(channels=("R", "G")), r"3 channels \(R, G, B\), not 2"),
     ("pixels repeat", Random, "other pixels"),
     ("pixels repeat", Progressive, "other pixels"),
     ("pixel key repeats", RandomKey, "differs between"),

@@ -1,0 +1,129 @@
+"""The files of a dataset's images: their pixels, and what besides their content decides on these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from histokit.files import suffix_of
+from histokit.plugin.images import Box, Pixels, crop, read_image
+from histokit.plugin.intensities import parse_scale
+from histokit.plugin.raw_images import foreign_mark
+from histokit.plugin.reader_marks import is_unmarked, reader_mark
+from histokit.plugin.recent_images import Opened, RecentImages
+from histokit.plugin.sample_pixels import RGB, ChannelSource, fitted_limits, from_16_bits
+
+
+class Imaged(Protocol):
+    """What of a dataset decides on its pixels; see `histokit.plugin.Dataset`."""
+
+    root: Path
+    channels: Sequence[str]
+    file_channels: Sequence[str]
+    bits: int | None
+    scale: str
+    scale_over: str
+    state: Any
+
+    @property
+    def marks_ahead(self) -> dict[str, bytes]:
+        """What is known of images that come next."""
+        ...
+
+
+class ImageFiles:
+    """Reads images for a dataset, whose attributes say how.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    """
+
+    def __init__(self, dataset: Imaged):
+        self.dataset = dataset
+        self._recent = RecentImages()
+        self._kept: tuple[tuple[Any, ...], ChannelSource] | None = None
+        self._foreign: dict[str, bytes] = {}
+        self._last_mark = "", b""
+
+    def pixels(self, image: Sequence[str], part: str | None, box: Box | None) -> Pixels:
+        """Return an image, a part of it or a box of it as (H, W, C), with as much of `bits` for white as are declared.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read.
+        """
+        source, root, bits = self._source, self.dataset.root, self.dataset.bits
+        if source.plain and box is None and part is None and not self._reader(image[0]):
+            # Texts, because paths as objects take a part of the time of decoding a small image.
+            return from_16_bits(read_image(os.path.join(root, image[0]), bits), bits)
+        paths = [root / path for path in image]
+        if box is None:
+            return from_16_bits(source.pixels(paths, part), bits)
+        if self.dataset.scale_over == "crop":
+            numbers, told = self._recent.read(paths, part, lambda: Opened(*source.numbers(paths, part)))
+            return from_16_bits(source.intensities(crop(numbers, box), told, str(paths[0])), bits)
+        whole = self._recent.read(paths, part, lambda: Opened(source.pixels(paths, part)))
+        return from_16_bits(crop(whole.numbers, box), bits)
+
+    @property
+    def over_dataset(self) -> bool:
+        """Whether black and white are sought over the whole dataset."""
+        return self.dataset.scale_over == "dataset" and parse_scale(self.dataset.scale).of_the_data
+
+    def limits(self, images: Iterable[tuple[Sequence[str], str | None]]) -> Mapping[str, Any]:
+        """Return what is black and white over many images, as the state of their dataset.
+
+        Raises
+        ------
+        DataError
+            If none of them can be read.
+        """
+        root = self.dataset.root
+        files = (([root / path for path in image], part) for image, part in images)
+        return {_LIMITS: fitted_limits(self._source, files)}
+
+    @property
+    def unusual(self) -> list[Any]:
+        """What alters pixels besides the number of bits, as JSON-serialisable data; empty where nothing does."""
+        if self._source._replace(bits=None) == ChannelSource():
+            return []
+        return [self._source.described, self.dataset.scale, self.dataset.scale_over]
+
+    def mark(self, path: str) -> bytes:
+        """Return bytes that change with the reader of a file, empty where it is read as ever."""
+        if is_unmarked(path):
+            return b""
+        if foreign := self._reader(path):
+            return foreign
+        # Boxes of one image come one after the other.
+        if self._last_mark[0] != path:
+            ahead = self.dataset.marks_ahead.pop(path, None)
+            self._last_mark = path, reader_mark(self.dataset.root / path) if ahead is None else ahead
+        return self._last_mark[1]
+
+    def _reader(self, path: str) -> bytes:
+        """Return what stands for the reader of a file where that is a plugin's."""
+        suffix = suffix_of(path)
+        if suffix not in self._foreign:
+            self._foreign[suffix] = foreign_mark(suffix)
+        return self._foreign[suffix]
+
+    @property
+    def _source(self) -> ChannelSource:
+        dataset = self.dataset
+        state = dataset.state if self.over_dataset and isinstance(dataset.state, Mapping) else {}
+        channels, within = tuple(dataset.channels), tuple(dataset.file_channels)
+        given = (channels, within, dataset.bits, dataset.scale, dataset.scale_over, state.get(_LIMITS))
+        if self._kept is None or self._kept[0] != given:
+            limits = None if given[-1] is None else tuple((low, high) for low, high in given[-1])
+            scale = parse_scale(dataset.scale)
+            self._kept = given, ChannelSource(channels, within, dataset.bits, scale, channels == RGB, limits)
+        return self._kept[1]
+
+
+#: Under which black and white of each channel stand in the state of a dataset.
+_LIMITS = "limits"

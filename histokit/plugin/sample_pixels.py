@@ -1,0 +1,231 @@
+"""The pixels of a sample whose files hold more than red, green and blue of 8 bits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from histokit.errors import DataError, did_you_mean
+from histokit.plugin.colours import Pixels
+from histokit.plugin.deep_colours import WHITE, to_16_bits
+from histokit.plugin.images import read_image
+from histokit.plugin.intensities import Histogram, Scale, limits_of, scaled
+from histokit.plugin.raw_images import RawImage, is_foreign, parts_of, read_raw
+
+RGB = ("R", "G", "B")
+
+#: In place of a part: the maximum of all of them.
+MAXIMUM = "max"
+
+_AGAIN = "Replace the file, then ingest the dataset again."
+
+
+class ChannelSource(NamedTuple):
+    """Where the channels of a dataset's samples are, and what becomes of their numbers.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Of the dataset.
+    within : tuple of str
+        For each of them, its name or its number from 1 in the file that holds all; empty for all of them in order, and
+        so are the names themselves where the file has none.
+    bits : int, optional
+        That were recorded, where a file of 16 bits does not say it.
+    scale : Scale
+    joint : bool
+        Whether one black and one white are sought for all channels.
+    limits : tuple of (float, float), optional
+        Black and white of each channel, where they are those of all the data.
+    """
+
+    channels: tuple[str, ...] = RGB
+    within: tuple[str, ...] = ()
+    bits: int | None = None
+    scale: Scale = Scale("full")
+    joint: bool = True
+    limits: tuple[tuple[float, float], ...] | None = None
+
+    def pixels(self, paths: Sequence[str | os.PathLike[str]], part: str | None) -> Pixels:
+        """Return an image as intensities, (H, W, C): uint8, or uint16 of which 65535 is white.
+
+        Raises
+        ------
+        DataError
+            If a file cannot be read, or does not hold what is wanted.
+        """
+        if self.plain and part is None and len(paths) == 1 and not is_foreign(Path(paths[0]).suffix):
+            return read_image(paths[0], self.bits)
+        numbers, bits = self.numbers(paths, part)
+        return self.intensities(numbers, bits, str(paths[0]))
+
+    @property
+    def described(self) -> list[Any]:
+        """Which channels are taken from where, and fitted limits, as JSON-serialisable data."""
+        return [list(self.channels), list(self.within), self.limits and [list(pair) for pair in self.limits]]
+
+    @property
+    def plain(self) -> bool:
+        """Whether what is wanted are red, green and blue as they are."""
+        return self.channels == RGB and not self.within and self.scale.how == "full"
+
+    def numbers(self, paths: Sequence[str | os.PathLike[str]], part: str | None) -> tuple[npt.NDArray[Any], int | None]:
+        """Return an image as its files hold it, (H, W, C), and the bits that were recorded where files say it."""
+        if len(paths) == 1:
+            raw = _whole(paths[0], part)
+            return self._chosen(raw, str(paths[0])), raw.bits
+        planes = [_whole(path, part) for path in paths]
+        for path, plane in zip(paths, planes, strict=True):
+            if plane.pixels.shape[:2] != planes[0].pixels.shape[:2] or plane.pixels.dtype != planes[0].pixels.dtype:
+                raise _unlike(path, plane, paths[0], planes[0])
+        one = [_one_channel(plane.pixels, str(path)) for path, plane in zip(paths, planes, strict=True)]
+        told = {plane.bits for plane in planes}
+        if len(told) > 1:
+            raise DataError(
+                f"{paths[0]} and the other channels of the image were recorded with different bits: "
+                f"{', '.join(map(str, told))}.",
+                next="Give what is black and white: -o scale=minmax, or such as range:0,4095.",
+            )
+        return np.concatenate(one, axis=2), told.pop()
+
+    def _chosen(self, raw: RawImage, path: str) -> npt.NDArray[Any]:
+        count = raw.pixels.shape[2]
+        unnamed = self.within == self.channels and not raw.channels and count == len(self.channels)
+        if not self.within or unnamed:
+            # Grey is repeated once it has its limits, in which it would count three times.
+            if count == len(self.channels) or (count == 1 and self.channels == RGB):
+                return raw.pixels
+            listed = f" ({', '.join(raw.channels)})" if raw.channels else ""
+            raise DataError(
+                f"{path} has {count} channel{'s' * (count > 1)}{listed}, not {len(self.channels)}: "
+                f"{', '.join(self.channels)}.",
+                next="Name the channels that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
+            )
+        return raw.pixels[..., [_place(name, raw, path) for name in self.within]]
+
+    def intensities(self, numbers: npt.NDArray[Any], bits: int | None, path: str) -> Pixels:
+        """Return (H, W, C) numbers, or those of grey, as intensities.
+
+        Raises
+        ------
+        DataError
+            If nothing says what is black and what is white.
+        """
+        found = self._intensities(numbers, bits, path)
+        if found.shape[2] == len(self.channels):
+            return found
+        repeated: Any = np.repeat(found, len(self.channels), axis=2)
+        return repeated
+
+    def _intensities(self, numbers: npt.NDArray[Any], bits: int | None, path: str) -> Pixels:
+        kind = numbers.dtype
+        if self.scale.how != "full":
+            return self._scaled(numbers, path)
+        if kind == np.uint8:
+            return numbers
+        if kind != np.uint16:
+            sort = {"f": "floating-point numbers", "i": "numbers with a sign"}.get(kind.kind, f"{kind}")
+            raise DataError(
+                f"{path} holds {sort} ({numbers.min()} to {numbers.max()}): it does not say which is black or white.",
+                next="Give it: -o scale=minmax, percentile:0.1,99.9 or range:BLACK,WHITE.",
+            )
+        told = bits or self.bits or 16
+        if (largest := int(numbers.max())) >> told:
+            raise DataError(
+                f"{path} holds {largest}, more than the {told} bits that it was said to have.",
+                next="Give the bits that were recorded: -o bits=N.",
+            )
+        return to_16_bits(numbers, told)
+
+    def _scaled(self, numbers: npt.NDArray[Any], path: str) -> Pixels:
+        try:
+            limits = np.array(self.limits) if self.limits is not None else limits_of(self.scale, numbers, self.joint)
+        except DataError as error:
+            raise DataError(f"{path} {error.message}", next=error.next) from error
+        if self.scale.how == "bits" and numbers.max() > self.scale.high:
+            raise DataError(
+                f"{path} holds {numbers.max()}, more than the {self.scale.high:.0f} of scale=bits.",
+                next="Give the bits that were recorded.",
+            )
+        return scaled(numbers, limits)
+
+
+def from_16_bits(pixels: Pixels, bits: int | None) -> Pixels:
+    """Return pixels of which 65535 is white, or of 8 bits, so that the largest number of some bits is white."""
+    if pixels.dtype != np.uint16 or bits in (None, 16):
+        return pixels
+    return np.rint(pixels * (((1 << bits) - 1) / WHITE)).astype(np.uint16)
+
+
+def fitted_limits(
+    source: ChannelSource, images: Iterable[tuple[Sequence[Path], str | None]]
+) -> list[tuple[float, float]]:
+    """Return what is black and white in each channel over many images; those that cannot be read are passed over.
+
+    Raises
+    ------
+    DataError
+        If none can be read.
+    """
+    count = len(source.channels)
+    histogram = Histogram(1 if source.joint else count)
+    reason = DataError("There is no image.", next="Check the folder.")
+    for paths, part in images:
+        try:
+            numbers, _ = source.numbers(paths, part)
+        except DataError as error:
+            reason = error
+            continue
+        histogram.add(numbers.reshape(-1, 1, 1) if source.joint else numbers)
+    if histogram.empty:
+        raise reason
+    limits = [(float(low), float(high)) for low, high in histogram.limits(source.scale)]
+    return limits * count if source.joint else limits
+
+
+def _whole(path: str | os.PathLike[str], part: str | None) -> RawImage:
+    """Open a file, or a part of it, or the maximum of all of its parts."""
+    if part != MAXIMUM:
+        return read_raw(Path(path), part)
+    parts = parts_of(Path(path))
+    if not parts:
+        return read_raw(Path(path))
+    largest = read_raw(Path(path), parts[0])
+    for each in parts[1:]:
+        other = read_raw(Path(path), each)
+        if other.pixels.shape != largest.pixels.shape:
+            raise DataError(f"{path} has planes of different sizes, which have no maximum.", next=_AGAIN)
+        largest = largest._replace(pixels=np.maximum(largest.pixels, other.pixels))
+    return largest
+
+
+def _one_channel(pixels: npt.NDArray[Any], path: str) -> npt.NDArray[Any]:
+    if pixels.shape[2] > 1 and (pixels != pixels[..., :1]).any():
+        raise DataError(
+            f"{path} holds {pixels.shape[2]} channels that differ, in place of one.",
+            next="Leave {channel} out of the pattern where one file holds all channels.",
+        )
+    return pixels[..., :1]
+
+
+def _place(name: str, raw: RawImage, path: str) -> int:
+    count = raw.pixels.shape[2]
+    if name in raw.channels:
+        return raw.channels.index(name)
+    if name.isdigit() and 1 <= int(name) <= count:
+        return int(name) - 1
+    listed = f": {', '.join(raw.channels)}" if raw.channels else ", without names"
+    raise DataError(
+        f"{path} has no channel {name!r}: it has {count}{listed}.",
+        next=f"{did_you_mean(name, raw.channels)}Name one of them, or give its number from 1.",
+    )
+
+
+def _unlike(path: str | os.PathLike[str], plane: RawImage, first: str | os.PathLike[str], whole: RawImage) -> DataError:
+    sizes = [f"{each.pixels.shape[1]} × {each.pixels.shape[0]} ({each.pixels.dtype})" for each in (plane, whole)]
+    return DataError(f"{path} is of {sizes[0]}, and {first}, of the same image, of {sizes[1]}.", next=_AGAIN)

@@ -1,0 +1,40 @@
+"""The readers of image files that come with histokit, registered as those of plugins are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from histokit.named_objects import named_object
+from histokit.plugin.hookspecs import RegisterReader, hookimpl
+from histokit.plugin.images import read_image
+from histokit.plugin.raw_images import ImageReader, RawImage
+
+#: Suffix → its reader.
+_READERS = {
+    **dict.fromkeys((".tif", ".tiff"), "histokit.plugin.tiff_images:TiffImages"),
+    **dict.fromkeys(
+        (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"),
+        "histokit.plugin.usual_readers:UsualImages",
+    ),
+}
+
+
+@hookimpl
+def register_readers(register: RegisterReader) -> None:
+    """Register the readers; none is imported before it is asked for."""
+    for suffix, place in _READERS.items():
+        register(suffix, partial(named_object, place))
+
+
+class UsualImages(ImageReader):
+    """Images of three channels or one, as Pillow reads them."""
+
+    def read(self, path: Path, part: str | None) -> RawImage:
+        """Return red, green and blue."""
+        return RawImage(read_image(path), channels=("R", "G", "B"))
+
+    def parts(self, path: Path) -> Sequence[str]:
+        """Return none: of an animation, the first frame is the image."""
+        return ()

@@ -1,0 +1,243 @@
+"""Channels, planes, bits and scales of images that are more than RGB of 8 bits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from histokit.datasets.folder import Folder
+from histokit.datasets.table import Table
+from histokit.errors import DataError, UsageError
+from histokit.plugin.guarded import Guarded
+from histokit.plugin.testing import check_dataset
+
+DRAWN = np.random.default_rng(3)
+PATTERN = "{plate}/{well}_s{site}_w{channel}.tif"
+CHANNELS = "DAPI:1,Tubulin:2,Actin:4"
+
+
+def deep(shape=(9, 11), top=65536) -> np.ndarray:
+    return DRAWN.integers(0, top, shape, dtype=np.uint16)
+
+
+@pytest.fixture
+def plates(tmp_path):
+    """Two images of two plates: three channels each, a fourth that nobody asks for, and one image without actin."""
+    values = {}
+    for plate, well, site in (("P1", "B02", 1), ("P2", "C03", 2)):
+        (tmp_path / plate).mkdir()
+        for channel in (1, 2, 3, 4):
+            values[plate, channel] = deep()
+            tifffile.imwrite(tmp_path / plate / f"{well}_s{site}_w{channel}.tif", values[plate, channel])
+    tifffile.imwrite(tmp_path / "P2" / "D04_s1_w1.tif", deep())
+    return tmp_path, values
+
+
+def read(dataset) -> dict[str, np.ndarray]:
+    guarded = Guarded(dataset)
+    guarded.fit()
+    return {sample.id: dataset.read(sample) for sample in dataset.samples()}
+
+
+def test_files_are_the_channels_of_one_image(plates):
+    root, values = plates
+    dataset = Folder.from_options(root, {"pattern": PATTERN, "channels": CHANNELS})
+    samples = list(dataset.samples())
+    assert [sample.id for sample in samples] == ["P1/B02_s1_w*.tif", "P2/C03_s2_w*.tif"]
+    assert samples[0].image == tuple(f"P1/B02_s1_w{channel}.tif" for channel in (1, 2, 4))
+    assert dict(samples[1].metadata) == {"plate": "P2", "well": "C03", "site": "2"}
+    assert dataset.channels == ("DAPI", "Tubulin", "Actin")
+    wanted = np.dstack([values["P1", channel] for channel in (1, 2, 4)])
+    assert dataset.read(samples[0]).tolist() == wanted.tolist()
+    assert dataset.warnings == [
+        "1 image lacks a channel and were left out, for example P2/D04_s1_w1.tif (no 2, 4)",
+        "2 files are of other channels and were left out, for example 'P1/B02_s1_w3.tif'",
+    ]
+    check_dataset(Folder, root, pattern=PATTERN, channels=CHANNELS, group="plate")
+    # In another order, it is another image.
+    other = Folder.from_options(root, {"pattern": PATTERN, "channels": "Actin:4,DAPI:1,Tubulin:2"})
+    assert other.read(next(other.samples())).tolist() == wanted[..., [2, 0, 1]].tolist()
+
+
+def test_two_files_of_one_channel_are_named(plates):
+    root, _ = plates
+    tifffile.imwrite(root / "P1" / "B02_s7_w1.tif", deep())
+    with pytest.raises(DataError, match=r"'P1/B02_s1_w1.tif' and 'P1/B02_s7_w1.tif' are both the channel 1"):
+        list(Folder.from_options(root, {"pattern": "{plate}/{well}_s*_w{channel}.tif", "channels": CHANNELS}).samples())
+
+
+def test_channels_of_another_size_or_in_colour_are_named(plates):
+    root, _ = plates
+    dataset = Folder.from_options(root, {"pattern": PATTERN, "channels": CHANNELS})
+    sample = next(dataset.samples())
+    tifffile.imwrite(root / sample.image[1], deep((9, 12)))
+    with pytest.raises(DataError, match=r"w2.tif is of 12 × 9 \(uint16\), and .*w1.tif.* of 11 × 9"):
+        dataset.read(sample)
+    tifffile.imwrite(root / sample.image[1], deep((9, 11, 3)), photometric="rgb")
+    with pytest.raises(DataError, match=r"w2\.tif holds 3 channels that differ, in place of one"):
+        dataset.read(sample)
+
+
+def test_no_file_of_the_channels(plates):
+    root, _ = plates
+    with pytest.raises(DataError, match=r"has all channels: .*files are of other channels"):
+        list(Folder.from_options(root, {"pattern": PATTERN, "channels": "DAPI:w1"}).samples())
+    with pytest.raises(UsageError, match="gives a channel of the files twice"):
+        Folder.from_options(root, {"pattern": PATTERN, "channels": "DAPI:1,Actin:1"})
+
+
+def test_channels_within_one_file_by_name_and_number(tmp_path):
+    values = deep((4, 9, 11))
+    names = ["DAPI", "GFP", "Actin", "Mito"]
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata={"axes": "CYX", "Channel": {"Name": names}})
+    for given, wanted in (("Actin,DAPI", [2, 0]), ("A:4,B:GFP,C:1", [3, 1, 0])):
+        dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "channels": given})
+        (found,) = read(dataset).values()
+        assert found.tolist() == np.moveaxis(values[wanted], 0, 2).tolist()
+    dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "channels": "Actn,DAPI"})
+    with pytest.raises(DataError, match=r"has no channel 'Actn': it has 4: DAPI, GFP, Actin, Mito.*\n?.*'Actin'"):
+        read(dataset)
+    with pytest.raises(DataError, match=r"has 4 channels, 11 × 9 pixels each, which are not one RGB"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif"}))
+
+
+def test_planes_each_one_and_their_maximum(tmp_path):
+    values = deep((2, 3, 9, 11))
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        values,
+        metadata={
+            "axes": "TZYX",
+            "PhysicalSizeX": 0.25,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": 250,
+            "PhysicalSizeYUnit": "nm",
+        },
+    )
+    grey = np.repeat(values[..., None], 3, axis=-1)
+    options = {"pattern": "*.tif", "mpp": "metadata"}
+    each = Folder.from_options(tmp_path, options | {"planes": "each"})
+    found = read(each)
+    assert list(found) == [f"a.ome.tif#t={t},z={z}" for t in range(2) for z in range(3)]
+    assert found["a.ome.tif#t=1,z=2"].tolist() == grey[1, 2].tolist()
+    assert {sample.mpp for sample in each.samples()} == {0.25}
+    (one,) = read(Folder.from_options(tmp_path, options | {"planes": "t=0,z=1"})).values()
+    assert one.tolist() == grey[0, 1].tolist()
+    (most,) = read(Folder.from_options(tmp_path, options | {"planes": "max"})).values()
+    assert most.tolist() == grey.max((0, 1)).tolist()
+    with pytest.raises(DataError, match=r"has no plane 't=5,z=0': it has t=0 to 1, z=0 to 2"):
+        read(Folder.from_options(tmp_path, options | {"planes": "t=5,z=0"}))
+    check_dataset(Folder, tmp_path, pattern="*.tif", planes="each", mpp="metadata")
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_what_a_file_says_of_itself_counts_where_scales_are_given_too(tmp_path, photometric, orientation):
+    values = deep((9, 11), 4096)
+    values[0, :2] = 0, 4095
+    extratags = [(274, 3, 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric=photometric, extratags=extratags)
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"})).values()
+    shown = 4095 - values.astype(float) if photometric == "miniswhite" else values.astype(float)
+    shown = shown if orientation == 1 else shown.T[:, ::-1]
+    assert abs(found[..., 0] - shown * 65535 / 4095).max() <= 0.5 + 1e-6
+
+
+def test_signed_and_floating_point_numbers_need_a_scale(tmp_path):
+    values = DRAWN.normal(0, 300, (9, 11))
+    for name, stored in (("a.tif", values.astype(np.int16)), ("b.tif", values.astype(np.float32))):
+        root = tmp_path / name[0]
+        root.mkdir()
+        tifffile.imwrite(root / name, stored)
+        with pytest.raises(DataError, match=r"which have no one meaning as RGB"):
+            read(Folder.from_options(root, {"pattern": "*.tif"}))
+        with pytest.raises(DataError, match=r"it does not say which is black or white"):
+            read(Folder.from_options(root, {"pattern": "*.tif", "channels": "A:1"}))
+        (found,) = read(Folder.from_options(root, {"pattern": "*.tif", "scale": "range:-300,300"})).values()
+        wanted = (stored.astype(float).clip(-300, 300) + 300) / 600
+        assert abs(found[..., 1] / 65535 - wanted).max() < 1e-5
+
+
+def test_scales_over_image_crop_and_dataset(tmp_path):
+    first, second = deep((9, 11), 1000) + 500, deep((9, 11), 30000)
+    tifffile.imwrite(tmp_path / "a.tif", first)
+    tifffile.imwrite(tmp_path / "b.tif", second)
+    (tmp_path / "t.csv").write_text("image,x,y,w,h\na.tif,0,0,4,4\nb.tif,2,3,5,5\n")
+    crops = [first[:4, :4], second[3:8, 2:7]]
+    over = {"crop": crops, "image": [first, second], "dataset": [np.concatenate([first, second])] * 2}
+    for name, among in over.items():
+        options = {"table": "t.csv", "box": "x,y,w,h", "scale": "minmax", "scale_over": name}
+        found = list(read(Table.from_options(tmp_path, options)).values())
+        for pixels, crop, whole in zip(found, crops, among, strict=True):
+            low, high = float(whole.min()), float(whole.max())
+            assert abs(pixels[..., 2] - (crop - low) * 65535 / (high - low)).max() <= 0.5 + 1e-6
+    options = {"table": "t.csv", "box": "x,y,w,h", "scale": "percentile:1,99", "scale_over": "image"}
+    found = list(read(Table.from_options(tmp_path, options)).values())
+    low, high = np.percentile(second, [1, 99])
+    assert abs(found[1][..., 0] - ((crops[1] - low) / (high - low)).clip(0, 1) * 65535).max() <= 0.5 + 1e-6
+    for name in over:
+        check_dataset(Table, tmp_path, table="t.csv", box="x,y,w,h", scale="minmax", scale_over=name)
+
+
+def test_channels_have_limits_of_their_own_and_colours_have_not(tmp_path):
+    colours = np.dstack([deep((9, 11), 100), deep((9, 11), 200) + 1000, deep((9, 11), 50)])
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
+    (joint,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"})).values()
+    assert joint[..., 1].min() > 50_000
+    assert joint[..., 0].max() < 6_000
+    options = {"pattern": "*.tif", "scale": "minmax", "channels": "A:1,B:2,C:3"}
+    (own,) = read(Folder.from_options(tmp_path, options)).values()
+    assert own.min((0, 1)).tolist() == [0, 0, 0]
+    assert own.max((0, 1)).tolist() == [65535] * 3
+
+
+def test_tables_name_the_files_of_channels(plates):
+    root, values = plates
+    rows = "\n".join(f"P{k}/{w}_w4.tif,P{k}/{w}_w1.tif,{k}" for k, w in ((1, "B02_s1"), (2, "C03_s2"), (2, "D04_s1")))
+    (root / "t.csv").write_text("actin,dapi,well\n" + rows)
+    dataset = Table.from_options(root, {"table": "t.csv", "channels": "DAPI:dapi,Actin:actin"})
+    samples = list(dataset.samples())
+    assert [sample.image for sample in samples] == [
+        ("P1/B02_s1_w1.tif", "P1/B02_s1_w4.tif"),
+        ("P2/C03_s2_w1.tif", "P2/C03_s2_w4.tif"),
+    ]
+    assert dataset.read(samples[1]).tolist() == np.dstack([values["P2", 1], values["P2", 4]]).tolist()
+    assert dict(samples[1].metadata) == {"well": 2}
+    assert "1 rows were left out because their image is missing, for example 'P2/D04_s1_w4.tif'" in dataset.warnings
+    check_dataset(Table, root, table="t.csv", channels="DAPI:dapi,Actin:actin")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"scale": "minmx"}, "scale='minmx' is none of full, bits:12"),
+        ({"scale": "bits:17"}, "is none of"),
+        ({"scale": "range:5,5"}, "is none of"),
+        ({"scale": "percentile:5,101"}, "is none of"),
+        ({"scale": "percentile:a,b"}, "is none of"),
+        ({"scale": "bits:12", "bits": "12"}, "both say how many bits"),
+        ({"scale_over": "dataset"}, "needs a scale that is sought in the data"),
+        ({"bits": "20"}, "cannot have 20 bits"),
+    ],
+)
+def test_options_that_mean_nothing(tmp_path, options, told):
+    with pytest.raises(UsageError, match=told):
+        Folder.from_options(tmp_path, options)
+
+
+def test_more_than_the_bits_that_were_said(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", deep((9, 11), 5000))
+    for options in ({"bits": "12"}, {"scale": "bits:12"}, {"bits": "12", "channels": "A"}):
+        with pytest.raises(DataError, match=r"more than the (12 bits|4095)"):
+            read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options}))
+
+
+def test_8_bits_in_files_of_channels_stay_8_bits(tmp_path):
+    values = DRAWN.integers(0, 256, (2, 9, 11), dtype=np.uint8)
+    for channel in (0, 1):
+        Image.fromarray(values[channel]).save(tmp_path / f"a_{channel}.png")
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "{field}_{channel}.png", "channels": "A:0,B:1"})).values()
+    assert found.dtype == np.uint8
+    assert found.tolist() == np.moveaxis(values, 0, 2).tolist()

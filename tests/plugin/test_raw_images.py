@@ -1,0 +1,169 @@
+"""Readers of image files by suffix, as plugins register them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+import histokit
+from histokit.datasets.folder import Folder
+from histokit.errors import DataError, PluginError
+from histokit.plugin import ImageReader, RawImage, hookimpl, read_image
+from histokit.plugin.manager import registry
+from histokit.plugin.raw_images import read_raw
+from histokit.plugin.testing import added_plugin
+
+OPTIONS = {"pattern": "{label}/*"}
+
+
+def read_lab(path):
+    return np.load(path, allow_pickle=False)
+
+
+class Plugin:
+    """Registers what reads ``.lab`` files, which are NumPy's by another name."""
+
+    def __init__(self, reader: Any = read_lab, suffix: str = ".lab"):
+        self.reader, self.suffix = reader, suffix
+
+    @hookimpl
+    def register_readers(self, register):
+        """Announce it."""
+        register(self.suffix, lambda: self.reader)
+
+
+def save(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        np.save(file, values)
+
+
+@pytest.fixture
+def labs(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (3, 8, 9), dtype=np.uint16)
+    for number, label in enumerate("aba"):
+        save(tmp_path / "data" / label / f"{number}.LAB", values[number])
+    return tmp_path / "data", values
+
+
+def test_files_of_a_new_suffix_are_images_of_a_folder(labs, store, tiny):
+    root, values = labs
+    with added_plugin(Plugin(), "labreader"):
+        histokit.ingest(store, "folder", root, name="d", options={**OPTIONS, "bits": "12"})
+        histokit.extract(store, "d", "tiny", layers=["1"])
+        features = store.features("d", "tiny/1")
+        assert list(features.sample_ids) == ["a/0.LAB", "a/2.LAB", "b/1.LAB"]
+    # The same numbers in files that everybody reads.
+    for number, label in enumerate("aba"):
+        folder = root.parent / "tiffs" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(folder / f"{number}.tif", values[number])
+    histokit.ingest(store, "folder", root.parent / "tiffs", name="t", options={**OPTIONS, "bits": "12"})
+    histokit.extract(store, "t", "tiny", layers=["1"])
+    np.testing.assert_array_equal(features.X, store.features("t", "tiny/1").X)
+
+
+def test_another_version_of_a_reader_reads_anew(labs):
+    root, _ = labs
+
+    class Reader(ImageReader):
+        version = "1"
+
+        def read(self, path, part):
+            return read_lab(path)
+
+    class Newer(Reader):
+        version = "2"
+
+    keys = []
+    for reader in (Reader, Reader(), Newer):
+        with added_plugin(Plugin(reader), "labreader"):
+            dataset = Folder(root, **OPTIONS)
+            keys.append(dataset.pixel_key(next(iter(dataset.samples()))))
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[0]
+
+
+def test_channels_parts_and_micrometres_of_a_reader(labs):
+    root, values = labs
+
+    class Reader(ImageReader):
+        def read(self, path, part):
+            plane = read_lab(path)
+            return RawImage(np.dstack([plane, plane + int(part or 0)]), bits=16, channels=("DAPI", "GFP"))
+
+        def parts(self, path):
+            return ["0", "7"]
+
+        def mpp(self, path):
+            return 0.325
+
+    with added_plugin(Plugin(Reader), "labreader"):
+        dataset = Folder.from_options(root, OPTIONS | {"channels": "GFP,DAPI", "planes": "each", "mpp": "metadata"})
+        samples = list(dataset.samples())
+        assert [sample.id for sample in samples[:2]] == ["a/0.LAB#0", "a/0.LAB#7"]
+        assert {sample.mpp for sample in samples} == {0.325}
+        assert dataset.read(samples[1]).tolist() == np.dstack([values[0] + 7, values[0]]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("reader", "told"),
+    [
+        (
+            lambda path: 1 / 0,
+            r"The reader of \.lab files of labreader 0 \(labreader\) failed in read\(\).*ZeroDivision",
+        ),
+        (lambda path: "pixels", r"gave <U6 of shape \(\) in place of numbers of \(H, W, C\)"),
+        (lambda path: np.zeros((2, 2, 2, 2)), r"gave float64 of shape \(2, 2, 2, 2\)"),
+        (lambda path: RawImage(np.zeros((4, 4, 2), np.uint8), channels=("A",)), "with the channels A in place"),
+        (7, "in place of a function or an ImageReader"),
+        (dict, "in place of a function or an ImageReader"),
+    ],
+)
+def test_a_reader_that_fails_is_named(labs, reader, told):
+    root, _ = labs
+    with added_plugin(Plugin(reader), "labreader"), pytest.raises(PluginError, match=told):
+        read_raw(root / "a" / "0.LAB")
+
+
+def test_what_a_reader_says_of_a_file_is_told_as_it_is(labs, store, tiny):
+    root, _ = labs
+
+    def reader(path):
+        if path.name == "1.LAB":
+            raise DataError(f"{path.name} is of another camera.", next="Leave it out.")
+        return read_lab(path)
+
+    with added_plugin(Plugin(reader), "labreader"):
+        histokit.ingest(store, "folder", root, name="d", options={**OPTIONS, "scale": "minmax"})
+        extraction = histokit.extract(store, "d", "tiny", layers=["1"])
+    assert [(p["id"], p["reason"]) for p in extraction.problems] == [("b/1.LAB", "1.LAB is of another camera.")]
+
+
+@pytest.mark.parametrize("suffix", ["lab", "", ".LAB", ".l b", 7])
+def test_what_is_no_suffix_breaks_a_plugin(suffix):
+    with added_plugin(Plugin(suffix=suffix), "labreader"):
+        assert [broken.module for broken in registry().broken] == ["labreader"]
+
+
+def test_two_readers_of_one_suffix_are_named(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((4, 4), np.uint8))
+    with added_plugin(Plugin(suffix=".tif"), "labreader"):
+        with pytest.raises(PluginError, match=r"The reader of files '\.tif' is registered twice.*labreader"):
+            read_raw(tmp_path / "a.tif")
+        # What needs no reader goes on.
+        assert read_image(tmp_path / "a.tif").max() == 0
+
+
+def test_numbers_of_usual_files_and_their_names(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 5, 3), 7, np.uint8), photometric="rgb")
+    raw = read_raw(tmp_path / "a.tif")
+    assert (raw.pixels.shape, raw.channels, raw.bits) == ((4, 5, 3), ("R", "G", "B"), None)
+    with pytest.raises(DataError, match="does not exist"):
+        read_raw(tmp_path / "b.tif")
+    (tmp_path / "c.tif").write_bytes(b"II*\0nothing")
+    with pytest.raises(DataError, match=r"c\.tif (cannot be read|has no page)"):
+        read_raw(tmp_path / "c.tif")
