@@ -16,7 +16,19 @@ _SEPARATORS = (",", ";", "\t")
 _BEGINNING = 1 << 16
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 #: What files begin with that are no tables of text.
-_OTHER_FILES = {b"PK\x03\x04": "an Excel workbook or another archive", b"PAR1": "a Parquet file", b"\xd0\xcf": "Excel"}
+_OTHER_FILES = {
+    b"PK\x03\x04": "an Excel workbook or another archive",
+    b"PAR1": "a Parquet file",
+    b"\xd0\xcf": "Excel",
+    b"\x1f\x8b": "packed by gzip, which its name has to say (.csv.gz)",
+    b"\x89HDF": "an HDF5 file",
+    b"%PDF": "a PDF file",
+    b"<!doctype html": "an HTML page",
+    b"<html": "an HTML page",
+    b"version https://git-lfs": "a pointer of Git LFS, which stands for the file",
+}
+#: What Arrow says of a row of another length; its rows begin with the header.
+_LENGTH = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+): ?(.*)", re.DOTALL)
 
 
 def read_csv(path: Path) -> pa.Table:
@@ -71,7 +83,8 @@ def header(path: Path) -> list[str]:
 
     encoding, parse = _check_text(path)
     try:
-        return _names(path, parse, csv.ReadOptions(encoding=encoding))
+        # One thread knows the number of a row that is wrong.
+        return _names(path, parse, csv.ReadOptions(use_threads=False, encoding=encoding))
     except (pa.ArrowException, UnicodeError, OSError) as error:
         raise _unreadable(path, error, encoding) from error
 
@@ -106,7 +119,7 @@ def _check_text(path: Path) -> tuple[str, Any]:
     beginning = _beginning(path)
     encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
     for magic, what in _OTHER_FILES.items():
-        if beginning.startswith(magic):
+        if beginning[: len(magic)].lower() == magic.lower():
             raise DataError(f"The table {str(path)!r} cannot be read: it is {what}.", next="Save it as CSV in UTF-8.")
     if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
         raise DataError(f"The table {str(path)!r} cannot be read: it is empty.", next="Give one with a header line.")
@@ -135,7 +148,9 @@ def _unreadable(path: Path, error: Exception, encoding: str) -> DataError:
         )
     reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("CSV parse error: ")
     hint = "Give a CSV file in UTF-8 with a header line, or a Parquet file."
-    if "Expected" in reason:
+    if found := _LENGTH.match(reason):
+        row = f"row {int(found[1]) - 1:,}" if found[1] else "a row"
+        reason = f"{row} has {found[3]} cells, and the header {found[2]}: {found[4][:80]}"
         hint = "Give each row as many cells as the header has, text with separators in quotes, and no lines before it."
     return DataError(f"The table {str(path)!r} cannot be read: {reason}", next=hint)
 

@@ -133,6 +133,8 @@ def import_features(
     if not create:
         file.join(store.samples(dataset, ["id"]).column("id").to_pylist())
     ids = file.ids()
+    if not ids:
+        raise _no_rows(file)
     known = _known(store, None if create else dataset, file, named)
     columns = file.vector_columns(known)
     if not create and not file.exported:
@@ -231,8 +233,12 @@ def _check_vectors(file: VectorFile, columns: Sequence[str]) -> int:
     for _, matrix in file.vectors(columns):
         width = matrix.shape[1]
     if not width:
-        raise DataError(f"The file {str(file.path)!r} has no rows.", next="Give a row for each sample.")
+        raise _no_rows(file)
     return width
+
+
+def _no_rows(file: VectorFile) -> DataError:
+    return DataError(f"The file {str(file.path)!r} has no rows.", next="Give a row for each sample.")
 
 
 def _check_conflicts(store: Store, dataset: str, spec: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from histokit.files import require_file
 from histokit.ingest import array_file
 
 CSV = (".csv", ".tsv")
+_PACKED = (".gz", ".bz2", ".zst")
 
 _ROWS_AT_ONCE = 4_096
 #: Whole numbers all of which are as large are no measurements.
@@ -56,6 +57,13 @@ class Rows:
             yield batch.select(names).rename_columns(list(columns))
 
 
+def suffix_of(path: Path) -> str:
+    """Return what a file's name ends in; of one that is packed, such as ``.csv.gz``, what it ends in without that."""
+    suffix = path.suffix.lower()
+    inner = path.with_suffix("").suffix.lower()
+    return inner if suffix in _PACKED and inner in CSV else suffix
+
+
 def check_format(path: Path) -> None:
     """Raise unless a file is there and of a known format.
 
@@ -63,7 +71,7 @@ def check_format(path: Path) -> None:
     ------
     DataError, UsageError
     """
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     known = (*PARQUET[:1], *CSV, *array_file.SUFFIXES)
     if suffix not in (*known, *PARQUET):
         hint = " An array alone has no ids: save it with them as .npz." if suffix == ".npy" else ""
@@ -87,7 +95,7 @@ def open_rows(path: Path, id: str, described: Callable[[str], bool], notes: list
     notes : list of str
         Added to.
     """
-    suffix = path.suffix.lower()
+    suffix = suffix_of(path)
     if suffix in PARQUET:
         from pyarrow import parquet
 

@@ -28,6 +28,7 @@ from histokit.ingest.vector_columns import (
     is_text,
     open_rows,
     refuse_codes,
+    suffix_of,
     texts_among,
 )
 from histokit.ingest.whole_exports import require_all
@@ -161,7 +162,7 @@ class VectorFile:
 
     @property
     def _is_csv(self) -> bool:
-        return self.path.suffix.lower() in CSV
+        return suffix_of(self.path) in CSV
 
     def texts(self, column: str) -> list[str | None]:
         """Return a column as texts, none where it is empty; numbers and truth values as Python writes them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import gzip
 import math
 from pathlib import Path
 from typing import Any
@@ -179,8 +180,11 @@ def test_separators_encodings_and_ends_of_lines(tmp_path: Path, text: str | byte
         ("ä,y\n1,2\n".encode("latin-1"), r"line 1, .* is not valid UTF-8"),
         ("x,y\n1,2\n".encode("utf-16-le"), "zero bytes"),
         (b"PK\x03\x04....", "an Excel workbook"),
-        (b"x,y\n1,2\n3,4,5\n", r"Row #3: Expected 2 columns, got 3"),
-        (b"# made by hand\nx,y\n1,2\n", "Expected 1 columns, got 2"),
+        (b"x,y\n1,2\n3,4,5\n", "row 2 has 3 cells, and the header 2: 3,4,5"),
+        (b"# made by hand\nx,y\n1,2\n", "row 1 has 2 cells, and the header 1: x,y"),
+        (b"<!DOCTYPE html><html>404</html>\n", "it is an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
+        (gzip.compress(b"x,y\n1,2\n"), r"it is packed by gzip, which its name has to say \(.csv.gz\)"),
         (b'x,y\n1,2\n3,"a\n4,b\n5,c\n', "row 2 has a quote that never ends"),
         (b"x, x\n1,2\n", "several columns named 'x'"),
         (f"{NFC},{NFD}\n1,2\n".encode(), "several columns named"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -258,6 +259,26 @@ def test_columns_of_a_plugin_that_the_store_does_not_take(store: FeatureStore, r
     Odd.__module__ = "histokit.datasets.odd"
     with pytest.raises((PluginError, DataError), match=r"cannot be stored|differ in case alone"):
         histokit.ingest(store, Odd(root), name="a")
+
+
+def test_a_packed_table_and_a_short_row_at_each_door(store: FeatureStore, root: Path) -> None:
+    lines = [f"{name},{'xy'[i % 2]},{i}.5" for i, name in enumerate(FILES)]
+    for file, rows in (("v.csv.gz", lines), ("short.csv", [*lines[:2], "2.png,x", *lines[3:]])):
+        data = "\n".join(["file,label,f", *rows]).encode()
+        (root / file).write_bytes(gzip.compress(data) if file.endswith(".gz") else data)
+    table, labels = {"image": "file"}, {"pattern": "{file}", "on": "file"}
+    new = {"name": "m", "version": "1", "id": "file", "create": True}
+    doors = (
+        lambda file: histokit.ingest(store, "table", root, name="a", options={**table, "table": file}),
+        lambda file: histokit.ingest(store, "folder", root, name="b", options={**labels, "labels": file}),
+        lambda file: import_features(store, "c", root / file, **new),
+    )
+    for door in doors:
+        door("v.csv.gz")
+        with pytest.raises(DataError, match=r"short.csv' cannot be read: row 3 has 2 cells, and the header 3: 2.png,x"):
+            door("short.csv")
+    for name in "abc":
+        assert store.samples(name).column("label").to_pylist() == ["x", "y"] * 3
 
 
 def test_fields_of_samples_in_a_table_of_labels(store: FeatureStore, root: Path) -> None:

@@ -286,7 +286,7 @@ def test_a_parquet_file(tmp_path):
         ("id,role,repeat\ns0,train,-1\n", "has the repeat '-1' in row 1", "whole numbers"),
         ("id,role\ns0,train\nNA,test\n", "1 unknown id: ''", "One of"),
         ("id,Role,role\ns0,train,test\n", "several columns named 'role'", "Keep one"),
-        ("id,role\ns0,train\ns2,test,x\n", "Expected 2 columns, got 3", "as many cells"),
+        ("id,role\ns0,train\ns2,test,x\n", "row 2 has 3 cells, and the header 2", "as many cells"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path, text, message, next_step):
