@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from drawn_slides import WRITERS, draw, halved, write_aperio, write_pages, write
 import histokit
 from histokit.datasets.whole_slides import digests
 from histokit.datasets.whole_slides.slides import Slides
+from histokit.datasets.whole_slides.tiff_pyramid import TiffPyramid
 from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
 
@@ -173,6 +175,46 @@ def test_damaged_slides_are_named(tmp_path: Path) -> None:
     assert sorted(named) == ["cut.svs", "cut.tif", "empty.svs", "empty.tif", "text.svs", "text.tif"]
     assert any("empty.svs is empty" in warning for warning in dataset.warnings)
     assert not any("\n" in warning for warning in dataset.warnings)
+
+
+def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_scan["scan.svs"](tmp_path)
+    monkeypatch.setitem(sys.modules, "openslide", None)
+    with pytest.raises(UsageError, match=r"(?s)openslide-python.*pip install 'histokit\[slides\]'"):
+        read(tmp_path)
+    path.unlink()
+    write_scan["plain.tif"](tmp_path, compression="deflate")
+    assert read(tmp_path, size=64)[0], "TIFF needs no OpenSlide"
+
+    def absent(key: int) -> None:
+        raise KeyError(key)
+
+    monkeypatch.setattr(type(tifffile.TIFF.DECOMPRESSORS), "__getitem__", lambda _, key: absent(key))
+    with pytest.raises(UsageError, match=r"(?s)plain.tif is compressed by DEFLATE.*'histokit\[codecs\]'"):
+        read(tmp_path)
+
+
+def test_dicom_is_refused(tmp_path: Path) -> None:
+    write_scan["scan.svs"](tmp_path)
+    (tmp_path / "1.dcm").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"1\.dcm is DICOM"):
+        read(tmp_path, pattern="*.dcm")
+
+
+def test_the_thumbnail_comes_from_a_level_that_is_nearly_fine_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = draw(1024, 512, (256, 0, 512, 512))
+    write_pages(tmp_path / "a.tif", pixels, 0.25)
+    seen = []
+    whole = TiffPyramid.region
+    monkeypatch.setattr(TiffPyramid, "region", lambda *given: seen.append(given[1]) or whole(*given))
+    # 52 pixels at 0.25 want 3.25 for 16 along a tile, and the third level has 4; 48 want 3.
+    read(tmp_path, size=52, mpp=0.25)
+    assert set(seen) == {2}
+    seen.clear()
+    read(tmp_path, size=48, mpp=0.25)
+    assert set(seen) == {1}
 
 
 def test_a_tile_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:

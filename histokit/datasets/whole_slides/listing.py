@@ -114,7 +114,7 @@ class SlideListing:
             raise DataError(
                 f"The folder {str(self.root)!r} holds {what}.",
                 next=f"Give the folder of the slides; read are {', '.join(sorted(SLIDE_SUFFIXES))}, "
-                "and others that a pattern such as '**/*.dcm' names.",
+                "and others whose suffix a pattern names.",
             )
         if others:
             self.remarks.append(f"Slides that do not match the pattern: {others.count}, for example {others}")

@@ -102,8 +102,9 @@ class TissueMask:
 def find_tissue(slide: Pyramid, tile: int, rule: TissueRule) -> TissueMask:
     """Find the tissue of a slide.
 
-    The thumbnail has 16 pixels along a tile, or fewer on slides of more than 16 million pixels at that. Each of its
-    pixels is the mean of those of the slide; saturations go through a median of 3 × 3.
+    The thumbnail has 16 pixels along a tile, up to twice as many where levels are coarse, 13 where a level nearly has
+    them, or fewer on slides of more than 16 million pixels at that. Each of its pixels is the mean of those of the
+    slide; saturations go through a median of 3 × 3.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from histokit.datasets.whole_slides.tile_cache import TileCache
 from histokit.errors import DataError
 from histokit.files import oddity, suffix_of
 
-#: Of files; those that OpenSlide reads by other names, such as DICOM's, have to be named by a pattern.
+#: Of files; others that OpenSlide reads have to be named by a pattern.
 SLIDE_SUFFIXES = frozenset(
     {".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".czi", ".tif", ".tiff"}
 )
@@ -90,6 +90,11 @@ class OpenSlides:
             )
         if path.stat().st_size == 0:
             raise DataError(f"{path.name} is empty.", next="Copy the slide again.")
+        if suffix_of(path.name) == ".dcm":
+            # Each of its levels is a file, and by any of them OpenSlide opens all: a slide would come several times.
+            raise DataError(
+                f"{path.name} is DICOM, which is not read as a slide.", next="Convert it to pyramidal TIFF."
+            )
         if suffix_of(path.name) in (".tif", ".tiff") and _scanner(path) is None:
             return TiffPyramid(path, self._tiles)
         return OpenSlidePyramid(path, self._openslide_cache)

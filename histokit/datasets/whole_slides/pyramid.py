@@ -13,6 +13,9 @@ from histokit.plugin.images import Box, Pixels
 #: A level counts as fine enough although it is coarser by so much: widths of levels are rounded.
 _SLACK = 1.01
 
+#: A thumbnail may be coarser by so much, where that saves reading a level of many times as many pixels.
+_NEARLY = 1.25
+
 
 class SlideLevel(NamedTuple):
     """One level of a slide: its size, and how many pixels of the first level one of its pixels is wide and high."""
@@ -88,7 +91,8 @@ class Pyramid(ABC):
         Parameters
         ----------
         downsample : float
-            Wanted; what comes out may be finer, because the pixels of a level are averaged by whole numbers of them.
+            Wanted; what comes out may be finer, because the pixels of a level are averaged by whole numbers of them, or
+            coarser by a quarter, where a level is.
 
         Returns
         -------
@@ -99,7 +103,7 @@ class Pyramid(ABC):
         iterator of (x, y, pixels)
             Blocks of it, and where they belong.
         """
-        number = self.level_for(downsample)
+        number = self.level_for(downsample * _NEARLY)
         level = self.levels[number]
         factor = max(1, int(downsample * _SLACK / level.downsample))
         size = -(-level.width // factor), -(-level.height // factor)
