@@ -259,7 +259,7 @@ class KimiaPath24(Dataset):
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return nothing for a patch of the file, whose part and box say all; what the state tells are no pixels."""
-        return b"" if sample.part else self._mark(sample.image[0])
+        return b"" if sample.part else super().pixel_key(sample)
 
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of a file; of a large HDF5 file see `histokit_kimiapath24.scans.ScanFile.digest`."""
