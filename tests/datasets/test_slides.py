@@ -217,6 +217,18 @@ def test_the_thumbnail_comes_from_a_level_that_is_nearly_fine_enough(
     assert set(seen) == {1}
 
 
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_slide_that_is_cut_short_gives_no_tile(tmp_path: Path, kind: str) -> None:
+    path = write_scan[kind](tmp_path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    write_pages(tmp_path / "whole.tif", PIXELS)
+    samples, dataset = read(tmp_path, size=64, tissue="none")
+    assert {s.image for s in samples} == {("whole.tif",)}
+    (warning,) = dataset.warnings
+    assert warning.startswith(f"The slide {kind} gives no tile: {kind} ")
+
+
 def test_a_tile_that_cannot_be_read_leaves_the_others(tmp_path: Path) -> None:
     for kind in ("scan.svs", "plain.tif"):
         path = write_scan[kind](tmp_path, compression="deflate")

@@ -180,6 +180,10 @@ def _level(path: Path, page: Any) -> TiffLevel:
     tile = tile[0], min(tile[1], page.imagelength) if not page.is_tiled else tile[1]
     if tile[0] * tile[1] > _LARGEST_SEGMENT:
         raise DataError(f"{path.name} is not tiled: {tile[0]} × {tile[1]} pixels are in one piece.", next=_SAVE)
+    ends = (start + count for start, count in zip(page.dataoffsets, page.databytecounts, strict=True))
+    if max(ends, default=0) > os.stat(path).st_size:
+        where = f"{page.imagewidth} × {page.imagelength}"
+        raise DataError(f"{path.name} is cut short: the file ends before its tiles of {where} pixels do.", next=_AGAIN)
     return TiffLevel(
         page.imagewidth,
         page.imagelength,
