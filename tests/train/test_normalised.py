@@ -104,6 +104,7 @@ def test_other_data_are_normalised_by_their_own_controls(tmp_path):
     done = predict_features(store, store.run(run.id), store.features("new", "net/last"))
     assert right(store, done) == 1
     assert len(store.predictions(done.id)) == 12
+    assert done.found["steps"][0]["count"] == {"Q0": 4, "Q1": 4, "Q2": 4}
     assert any("equal in all features to samples that were in the training" in note for note in done.notes)
     without = store.features("new", "net/last", where="compound <> 'DMSO'")
     with pytest.raises(DataError, match="No sample of 'new' is a control"):
