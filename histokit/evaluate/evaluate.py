@@ -177,6 +177,12 @@ def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:
         )
     samples = store.samples(run.dataset, ["id", column])
     value = dict(zip(samples.column("id").to_pylist(), samples.column(column).to_pylist(), strict=True))
+    unit = run.parameters.get("aggregate")
+    if unit and not value.keys() & set(frame.ids):
+        raise UsageError(
+            f"The run {run.id} predicts units ({unit}) in place of samples: what their {column} is, it does not know.",
+            next="Use one of the levels of the dataset, or a run on samples.",
+        )
     found = np.empty(len(frame), object)
     found[:] = [value.get(i) for i in frame.ids]
     return found

@@ -115,6 +115,17 @@ def test_missing_units_and_levels_in_the_wrong_order(store):
         evaluate(store, "abcd", by="replicat:median,treatment:median")
 
 
+def test_units_that_were_trained_on_have_no_columns_of_samples(store):
+    rows = [(0, "T1", "a", -1.0, "C1", "T1"), (1, "T2", "b", 1.0, "C2", "T2")]
+    parameters = {"positive": "b", "aggregate": "treatment:median"}
+    save_run(store, rows, levels=("treatment",), parameters=parameters)
+    assert matrix(store, "treatment:median") == [[1, 0], [0, 1]]
+    with pytest.raises(
+        UsageError, match=r"predicts units \(treatment:median\) in place of samples: .* their replicate"
+    ):
+        evaluate(store, "abcd", by="replicate:median,treatment:median")
+
+
 def test_intervals_resample_compounds_and_figures_show_each_level(store, capsys, tmp_path):
     run = save_wells(store)
     by = "well:median,treatment:median"
