@@ -9,7 +9,7 @@ from pathlib import Path
 
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
-from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
@@ -185,7 +185,7 @@ class Arrays(Dataset):
             self.warnings.extend(note for note in container.warnings if note not in self.warnings)
         if unlabelled and labels:
             self.warnings.append(f"{unlabelled.count} images have no label, for example {unlabelled}")
-        self.warnings.extend(groups.remarks())
+        self.warnings.extend([*groups.remarks(), *group_remark(self.group, self.columns)])
 
     def _ordered(self, labels: list[str]) -> tuple[str, ...]:
         """Return classes in the order of their names, where these are numbered, or of their numbers."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import Groups, LabelTable, require_labels
+from histokit.datasets.labels import Groups, LabelTable, group_remark, require_labels
 from histokit.datasets.met_files import MetFiles
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
@@ -22,9 +22,6 @@ from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 
 #: The field that says which part of the dataset's own split an image is in.
 _SPLIT = "split"
-
-#: Fields that name what images have in common and folds must not cut through.
-_GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
 
 
 class Folder(Dataset):
@@ -299,6 +296,4 @@ class Folder(Dataset):
         yield from met.told(self.pattern, self.labelled_by_table)
         if self.label_table is not None:
             yield from self.label_table.remarks()
-        likely = [name for name in self.columns if name.lower() in _GROUP_LIKE]
-        if self.group is None and likely:
-            yield f"No group is set, so folds may cut through a {likely[0]}; -o group={likely[0]} prevents it"
+        yield from group_remark(self.group, self.columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,9 @@ from histokit.datasets.tables import TidyTable, python_types, read_table, requir
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
+
+#: Columns that name what images have in common and folds must not cut through.
+_GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
 
 
 def require_labels(labels: set[str], positive: str | None, classes: Sequence[str] | None) -> None:
@@ -28,6 +31,13 @@ def require_labels(labels: set[str], positive: str | None, classes: Sequence[str
             f"The label {unnamed[0]!r} is not among the classes {', '.join(classes or ())}.",
             next=f"Name all of them: -o classes={','.join(sorted(labels))}.",
         )
+
+
+def group_remark(group: str | None, columns: Iterable[str]) -> Iterator[str]:
+    """Yield a sentence where no group is set, although a column names what folds should not cut through."""
+    likely = next((name for name in columns if name.lower() in _GROUP_LIKE), None)
+    if group is None and likely:
+        yield f"No group is set, so folds may cut through a {likely}; -o group={likely} prevents it"
 
 
 class Groups:

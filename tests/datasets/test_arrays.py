@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -356,6 +357,16 @@ def test_a_damaged_member_is_put_aside(tmp_path):
     (reason,) = {row["reason"] for row in kit.problems("d").to_pylist()}
     assert "Bad CRC-32" in reason
     assert "val_images" in reason
+
+
+@pytest.mark.parametrize(("library", "extra"), [("h5py", "hdf5"), ("zarr", "zarr")])
+def test_a_library_that_is_missing_is_named(tmp_path, monkeypatch, library, extra):
+    monkeypatch.setitem(sys.modules, library, None)
+    file = tmp_path / {"h5py": "a.h5", "zarr": "a.zarr/zarr.json"}[library]
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("{}")
+    with pytest.raises(UsageError, match=rf"need the package {library}.\npip install 'histokit\[{extra}\]'"):
+        opened(tmp_path)
 
 
 def test_threads_and_pickles_read_the_same(tmp_path):

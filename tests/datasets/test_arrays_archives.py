@@ -64,6 +64,9 @@ def test_a_pattern_names_the_parts_of_paths(tmp_path):
     names = [f"{split}/s{n}_{kind}.png" for split in ("training", "testing") for n in (1, 2) for kind in "a"]
     file = zipped(tmp_path / "a.zip", paths([*names, "deep/er/x.png"]))
     options = {"pattern": "{split}/{slide}_{label}.png", "group": "slide"}
+    assert opened(file, pattern=options["pattern"])[0].warnings[-1] == (
+        "No group is set, so folds may cut through a slide; -o group=slide prevents it"
+    )
     dataset, samples = opened(file, **options)
     assert [(s.label, s.metadata) for s in samples[:2]] == [
         ("a", {"split": "training", "slide": "s1"}),

@@ -122,7 +122,7 @@ class Container(ABC):
         self.file = root / path
         self.blocks = RecentBlocks()
         self.warnings: list[str] = []
-        self._digests: bytes | None = None
+        self._digests: bytes | DataError | None = None
 
     @property
     def role(self) -> Role | None:
@@ -169,22 +169,31 @@ class Container(ABC):
         """Return an image as (H, W, C)."""
 
     def look_at_all(self) -> bytes:
-        """Read all images, once, and keep their digests; return those in a row."""
+        """Read all images, once, and keep their digests; return those in a row.
+
+        Raises
+        ------
+        DataError
+            If the file is damaged as a whole; again each time, without reading it.
+        """
+        if isinstance(self._digests, DataError):
+            raise self._digests
         if self._digests is None:
             found = bytearray()
-            for digest in self.part_digests():
-                found += digest.ljust(DIGEST_BYTES, b"\0")
+            try:
+                for digest in self.part_digests():
+                    found += digest.ljust(DIGEST_BYTES, b"\0")
+            except DataError as error:
+                self._digests = error
+                raise
             self._digests = bytes(found)
         return self._digests
 
     def known_digest(self, part: str) -> bytes:
-        """Return what `part_digest` does, without reading what `look_at_all` has read."""
-        if self._digests is not None:
-            place = self.position(part) * DIGEST_BYTES
-            digest = self._digests[place : place + DIGEST_BYTES]
-            if any(digest):
-                return digest
-        return self.part_digest(part)
+        """Return what `part_digest` does, by one pass through the file for all of its images."""
+        place = self.position(part) * DIGEST_BYTES
+        digest = self.look_at_all()[place : place + DIGEST_BYTES]
+        return digest if any(digest) else self.part_digest(part)
 
 
 def role_in(name: str) -> Role | None:
