@@ -362,7 +362,9 @@ def test_regions_give_tiles_their_labels(tmp_path: Path) -> None:
         drawn("Polygon", ["vessel"], box(0, 192, 64, 256)),
         drawn("Polygon", None, box(256, 256, 320, 320)),
         drawn("Point", ["tumour"], 1, 2),
+        drawn("Polygon", ["nucleus"], box(20, 20, 50, 50)),
     ]
+    features[-1]["properties"]["objectType"] = "cell"
     found, dataset = regions_of(tmp_path, features)
     tumour = {(x, y): "tumour" for x in (0, 64, 128, 192) for y in (0, 64, 128, 192)}
     del tumour[128, 64]
@@ -370,8 +372,9 @@ def test_regions_give_tiles_their_labels(tmp_path: Path) -> None:
     assert found == {**tumour, **others}
     assert dataset.levels == ()
     assert sorted(dataset.warnings) == [
-        "Annotations of scan.geojson that are points were left out: 1",
-        "Annotations of scan.geojson that have no class were left out: 1",
+        "Annotations that are cells, detections or tiles were left out: 1, for example 'scan.geojson, 7'",
+        "Annotations that are points were left out: 1, for example 'scan.geojson, 6'",
+        "Annotations that have no class were left out: 1, for example 'scan.geojson, 5'",
     ]
     kept, _ = regions_of(tmp_path, features, outside="keep")
     assert len(kept) == 48

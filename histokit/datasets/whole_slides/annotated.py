@@ -12,11 +12,17 @@ import numpy.typing as npt
 from histokit.datasets.regions.geojson import read_features
 from histokit.datasets.regions.outlines import Ring
 from histokit.datasets.regions.region import Reading, label_in
+from histokit.datasets.walk import Tally
 from histokit.datasets.whole_slides.listing import SlideFile, stem_of
 from histokit.errors import UsageError
 
 #: Which region a tile is of: the one that holds its centre, or that holds most of it.
 RegionRule = Literal["centre", "most"]
+
+#: Types of objects, now and in earlier versions of QuPath, that are found in regions and are none.
+_OBJECTS = frozenset(
+    ("cell", "detection", "tile", "PathCellObject", "PathDetectionObject", "PathTileObject", "tmaCore", "root")
+)
 
 _SUFFIXES = (".geojson", ".json", ".geojson.gz")
 
@@ -44,7 +50,7 @@ class SlideRegions:
         self._regions = sorted(regions, key=lambda region: -region.area)
         self.count = len(regions)
         self.classes = sorted({region.label for region in regions})
-        self._spans = [_span(region.rings) for region in self._regions]
+        self._spans = np.array([_span(region.rings) for region in self._regions]).reshape(-1, 2)
 
     def labels(self, xs: npt.NDArray[np.int64], y: int, width: int, height: int, rule: RegionRule) -> list[str | None]:
         """Return the class of each tile of a row; none where it is outside of all regions.
@@ -65,11 +71,11 @@ class SlideRegions:
     def _classes_at(self, xs: npt.NDArray[np.float64], y: float) -> npt.NDArray[np.int64]:
         """Return the number of the class at each point of a line, from 1, and 0 outside."""
         found = np.zeros(len(xs), np.int64)
-        for region, (top, bottom) in zip(self._regions, self._spans, strict=True):
-            if top <= y <= bottom:
-                # A point is inside where an odd number of edges is left of it, or through it.
-                inside = np.searchsorted(_crossings(region.rings, y), xs, side="right") % 2 == 1
-                found[inside] = 1 + self.classes.index(region.label)
+        for place in np.flatnonzero((self._spans[:, 0] <= y) & (y <= self._spans[:, 1])).tolist():
+            region = self._regions[place]
+            # A point is inside where an odd number of edges is left of it, or through it.
+            inside = np.searchsorted(_crossings(region.rings, y), xs, side="right") % 2 == 1
+            found[inside] = 1 + self.classes.index(region.label)
         return found
 
 
@@ -116,7 +122,15 @@ class RegionFolder:
                 next="Give the folder that holds a file SLIDE.geojson for each slide; . stands for that of the slides.",
             )
         self.folder = found
-        self.remarks: list[str] = []
+        self.left_out: dict[str, Tally] = {}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know of the annotations that were read."""
+        return [
+            f"Annotations that {reason} were left out: {tally.count}, for example {tally.examples[0]!r}"
+            for reason, tally in self.left_out.items()
+        ]
 
     def regions(self, file: SlideFile) -> SlideRegions | None:
         """Return the regions of a slide, or none where there is no file of them.
@@ -129,19 +143,20 @@ class RegionFolder:
         path = next((path for path in self._candidates(file) if path.is_file()), None)
         if path is None:
             return None
-        reading = Reading(path)
+        reading = Reading(path, left_out=self.left_out)
         found = []
         for feature in read_features(reading):
             label = label_in(feature.properties, "classification") or label_in(feature.properties, "class")
-            if label is None:
+            kind = str(feature.properties.get("objectType", feature.value.get("id")))
+            if kind in _OBJECTS:
+                reading.leave_out("are cells, detections or tiles", feature.number)
+            elif label is None:
                 reading.leave_out("have no class", feature.number)
             elif not feature.polygons:
                 reading.leave_out("are points", feature.number)
             else:
                 area = sum(_area(polygon[0]) - sum(map(_area, polygon[1:])) for polygon in feature.polygons)
                 found.append(SlideRegion(label, area, [ring for polygon in feature.polygons for ring in polygon]))
-        for reason, tally in reading.left_out.items():
-            self.remarks.append(f"Annotations of {path.name} that {reason} were left out: {tally.count}")
         return SlideRegions(found)
 
     def _candidates(self, file: SlideFile) -> Iterator[Path]:

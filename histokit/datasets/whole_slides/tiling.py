@@ -96,7 +96,7 @@ class Tiling:
         """Forget what is to be told of the slides that were tiled before."""
         self.remarks.clear()
         if self.regions is not None:
-            self.regions.remarks.clear()
+            self.regions.left_out.clear()
 
     def told(self) -> list[str]:
         """Return what the user should know of the slides that were tiled."""
