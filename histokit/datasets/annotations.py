@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from histokit.datasets.cells import tidy_text
+from histokit.datasets.channels import Channels
+from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
@@ -24,7 +26,7 @@ from histokit.datasets.tables import refuse_reserved, stored_name
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.digests import digest_json
-from histokit.plugin.images import Box, Pixels, check_bits
+from histokit.plugin.images import Box, Pixels
 
 #: The column of what lies inside a region, where what is outside is masked.
 _OUTLINE = "outline"
@@ -75,7 +77,7 @@ class Annotations(Dataset):
         where not given.
     mpp : float, optional
         Micrometres per pixel of all images.
-    levels, classes, positive, metric, bits
+    levels, classes, positive, metric, bits, channels, scale, scale_over
         As of `histokit.datasets.folder.Folder`.
 
     Raises
@@ -110,9 +112,14 @@ class Annotations(Dataset):
         positive: str | None = None,
         metric: str = "accuracy",
         bits: int | None = None,
+        channels: tuple[str, ...] = (),
+        scale: str = "full",
+        scale_over: Literal["image", "crop", "dataset"] = "image",
     ):
         super().__init__(root)
-        self.bits, self.mpp, self.metric = check_bits(bits), mpp, metric
+        self.bits, self.scale, self.scale_over = Intensities.checked(bits, scale, scale_over)
+        names, self.file_channels = Channels.parsed(channels)
+        self.channels, self.mpp, self.metric = names or self.channels, mpp, metric
         self.files = AnnotationFiles(self.root, annotations, format)
         self.images, self.label, self.mask, self.objects = images or "", label, mask, objects
         self.first_pixel = first_pixel

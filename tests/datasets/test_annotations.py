@@ -320,6 +320,28 @@ def test_what_is_outside_an_outline_is_masked(root: Path) -> None:
     check_dataset(masked)
 
 
+@pytest.mark.parametrize(
+    ("grey", "options", "values"),
+    [(2000, {"bits": "12"}, [2000, 4095]), (20000, {"scale": "range:0,40000"}, [32768, 65535])],
+)
+def test_white_of_deep_images_is_white(root: Path, grey: int, options: dict[str, str], values: list[int]) -> None:
+    Image.fromarray(np.full((20, 30), grey, np.uint16)).save(root / "slides" / "s2.png")
+    write(root / "slides" / "s2.geojson", [feature(polygon([[0, 0], [4, 0], [0, 4]]))])
+    samples, dataset = read(root, mask="white", **options)
+    assert np.unique(dataset.read(samples[0])).tolist() == values
+
+
+def test_one_kind_of_files_is_taken(root: Path) -> None:
+    write(root / "slides" / "s2.geojson", [feature(polygon(square(1, 1, 4)))])
+    write(root / "000005.xml", VOC)
+    write(root / "settings.json", {"colour": "red"})
+    samples, dataset = read(root)
+    assert {s.image[0] for s in samples} == {"JPEGImages/000005.jpg"}
+    assert "2 files are no annotations of the kind voc, for example 'settings.json'" in dataset.warnings
+    assert [s.image[0] for s in read(root, annotations="slides")[0]] == ["slides/s2.png"]
+    assert {s.image[0] for s in read(root, format="voc")[0]} == {"JPEGImages/000005.jpg"}
+
+
 def test_masks_of_coco(root: Path) -> None:
     document = coco()
     document["annotations"] = [

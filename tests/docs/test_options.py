@@ -44,6 +44,7 @@ FOUND = {
     ("annotations", "label"): "the format's",
     ("annotations", "classes"): "those found",
     ("annotations", "positive"): "the last",
+    ("annotations", "channels"): "red, green, blue",
 }
 
 
