@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.progress import Progress
 from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document
+from histokit.train.together import can_be_solved_together, solve_together
 
 #: A fold that took fewer seconds is done again after an interruption: writing it would take as long.
 _WORTH_KEEPING = 2.0
@@ -81,8 +82,13 @@ def train_folds(
     progress : Progress
     """
     outcomes = []
+    memories = [finished.of(number) for number in range(len(experiment.folds))]
+    together = _together(recipe, experiment, parts, memories, progress)
     for number, (outer, part) in enumerate(zip(experiment.folds, parts, strict=True)):
-        memory = finished.of(number)
+        memory = memories[number]
+        if number in together:
+            outcomes.append(together[number])
+            continue
         if _OUTCOME in memory:
             outcomes.append(Outcome.from_json(memory[_OUTCOME]))
         else:
@@ -96,6 +102,31 @@ def train_folds(
             outcomes.append(outcome)
         progress.finish_piece()
     return outcomes
+
+
+def _together(
+    recipe: Recipe,
+    experiment: Experiment,
+    parts: Sequence[dict[str, Any] | None],
+    memories: Sequence[MutableMapping[str, dict[str, Any]]],
+    progress: Progress,
+) -> dict[int, Outcome]:
+    """Train in the folds that can be solved together and are not done; the run's own classifier is none of theirs."""
+    missing = [
+        number
+        for number, (outer, memory) in enumerate(zip(experiment.folds, memories, strict=True))
+        if _OUTCOME not in memory and len(outer.train) < len(experiment.training)
+    ]
+    if len(missing) < 2 or not can_be_solved_together(recipe, parts):
+        return {}
+    done = {}
+    for number, entry, found in solve_together(recipe, experiment, missing):
+        document = fold_document(recipe, experiment, experiment.folds[number], entry, found)
+        done[number] = Outcome(document, found, [], entry.stopped, entry.fits)
+        if entry.seconds > _WORTH_KEEPING:
+            memories[number][_OUTCOME] = done[number].to_json()
+        progress.finish_piece()
+    return done
 
 
 def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: Iterable[dict[str, Any]]) -> list[str]:
