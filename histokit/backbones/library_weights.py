@@ -12,7 +12,8 @@ from typing import Any
 from histokit.backbones.builder_options import parse_options
 from histokit.backbones.rows import Row
 from histokit.errors import DataError, UsageError
-from histokit.plugin.backbone import Backbone, BackboneRequest, Preprocess
+from histokit.plugin.backbone import Backbone, BackboneRequest
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.sidecar import (
     beside_file,
     configuration_beside,

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from histokit.plugin.backbone import Layer, Preprocess
+from histokit.plugin.backbone import Layer
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.weights import Source
 
 FILE = Path(__file__).with_name("curated.toml")

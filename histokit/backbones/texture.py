@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from histokit.backbones.texture_columns import COLUMNS
 from histokit.errors import UsageError
-from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
+from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
+from histokit.plugin.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

@@ -14,8 +14,9 @@ from histokit.backbones.library import LibraryBackbone, unknown_model
 from histokit.backbones.library_weights import side
 from histokit.backbones.timm_cuts import find_layers, token_pooling
 from histokit.errors import PluginError, StoreError, did_you_mean
-from histokit.plugin.backbone import BackboneRequest, Layer, Pooling, Preprocess
+from histokit.plugin.backbone import BackboneRequest, Layer, Pooling
 from histokit.plugin.lean_imports import library
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.sidecar import (
     beside_file,
     builder_fields,

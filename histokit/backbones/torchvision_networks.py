@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from histokit.backbones.cuts import Step, layer_of, trunk_cuts
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, did_you_mean
-from histokit.plugin.backbone import Layer, Pooling, Preprocess
+from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.lean_imports import library
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.weights import Source
 
 if TYPE_CHECKING:

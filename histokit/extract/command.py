@@ -34,8 +34,16 @@ def extract(
     ] = None,
     preprocess: Annotated[
         list[str] | None,
-        typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, interpolation, mean, std, channels, target_mpp."),
+        typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, interpolation, mean, std, target_mpp."),
     ] = None,
+    channels: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C|each|replicate|inflate",
+            help="How channels meet a network of three: those that go in; each on its own, vectors joined; the only "
+            "one repeated; or its first convolution inflated to all.",
+        ),
+    ] = "",
     precision: Annotated[
         str, typer.Option(metavar="float32|bfloat16|float16", help="Of the forward pass.")
     ] = "float32",
@@ -72,6 +80,7 @@ def extract(
             layers=once("--layers", layers.split(",")),
             weights=weights or [],
             preprocess=preprocess or [],
+            channels=channels,
             precision=precision,
             store_dtype=store_dtype,
             device=device,

@@ -16,7 +16,7 @@ from histokit.extract.rates import estimate
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.networks.memory import check_batch, input_shape, machine_memory
-from histokit.networks.requests import as_texts, engine_of, preprocess_by_backbone, weights_by_backbone
+from histokit.networks.requests import as_texts, channel_changes, engine_of, preprocess_by_backbone, weights_by_backbone
 from histokit.networks.resolve import resolve_backbone
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
@@ -32,6 +32,7 @@ def extract(
     layers: str | Sequence[str] = "all",
     weights: str | Sequence[str] | Mapping[str, str] = (),
     preprocess: Sequence[str] | Mapping[str, Any] = (),
+    channels: str | Sequence[str] = (),
     precision: str = "float32",
     store_dtype: str = "float32",
     device: str = "auto",
@@ -56,6 +57,10 @@ def extract(
         ``pretrained``, ``random``, ``random:SEED``, a file or a folder; ``BACKBONE=WEIGHTS`` for several.
     preprocess : sequence of ``[BACKBONE/]KEY=VALUE``, or mapping
         Changes to the preprocessing that comes with the weights; or backbone → `Preprocess` in its place.
+    channels : str or sequence of str
+        How channels meet networks of three colours: names of those that go in; ``each`` goes in on its own, and the
+        vectors are joined; ``replicate`` repeats the only one; ``inflate`` repeats the weights of the first
+        convolution over all of them.
     precision : str
         ``float32``, ``bfloat16`` or ``float16``.
     store_dtype : str
@@ -92,7 +97,7 @@ def extract(
     context = ExtractionContext(store, record, samples, _known_problems(store, record, samples), options)
     notes: list[str] = []
     openings, ledgers = [], []
-    for name, backbone_weights, changes in _requests(names, options):
+    for name, backbone_weights, changes in _requests(names, options, record):
         known = (store, name, backbone_weights, changes, options.chosen_layers)
         resolve = partial(resolve_backbone, *known, keep=not options.dry_run)
         openings.append(LedgerOpener(context, resolve(), resolve))
@@ -171,7 +176,9 @@ def _canonical(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _requests(names: Sequence[str], options: ExtractOptions) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
+def _requests(
+    names: Sequence[str], options: ExtractOptions, record: DatasetRecord
+) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
     """Return each network, its weights, and the changes to its preprocessing or what takes its place."""
     weights, preprocess = options.weights, options.preprocess
     if isinstance(weights, Mapping):
@@ -181,7 +188,15 @@ def _requests(names: Sequence[str], options: ExtractOptions) -> list[tuple[str, 
     whole = {name: value for name, value in given.items() if isinstance(value, Preprocess)}
     texts = as_texts({k: v for k, v in given.items() if k not in whole}) if given else list(preprocess)
     changes = preprocess_by_backbone(names, texts)
-    return [(name, by_name[name], whole.get(name, changes[name])) for name in names]
+    by_channels = channel_changes(options.channels, record.channels)
+    for name in names if by_channels else ():
+        twice = {"channels", "adapter"} & {*changes[name], *(["channels"] if name in whole else [])}
+        if twice:
+            raise UsageError(
+                f"The preprocessing of {name} says what becomes of channels, and --channels does so too.",
+                next="Give one of them.",
+            )
+    return [(name, by_name[name], whole.get(name, {**changes[name], **by_channels})) for name in names]
 
 
 def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> list[dict[str, Any]]:

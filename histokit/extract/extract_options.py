@@ -26,6 +26,7 @@ class ExtractOptions(StepOptions):
     layers: str | Sequence[str] = option("all", PartOf.METHOD)
     weights: str | Sequence[str] | Mapping[str, str] = option((), PartOf.METHOD)
     preprocess: Sequence[str] | Mapping[str, Any] = option((), PartOf.METHOD)
+    channels: str | Sequence[str] = option((), PartOf.METHOD)
     precision: str = option("float32", PartOf.METHOD)
     store_dtype: str = option("float32", PartOf.METHOD)
     compile: bool = option(False, PartOf.METHOD)

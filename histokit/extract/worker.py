@@ -15,6 +15,7 @@ from histokit.errors import UsageError
 from histokit.extract.in_flight import InFlight
 from histokit.extract.ledger import BackboneLedger
 from histokit.extract.writer import Writer
+from histokit.networks.adapters import each_channel
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.memory import check_batch, input_shape, machine_memory
@@ -89,7 +90,10 @@ class NetworkWorker:
         self.writer = writer
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
-        self.network = CutNetwork(backbone, [table.plan.layer for table in ledger.open_tables], device, precision)
+        self._adapter = plan.backbone.preprocess.adapter
+        inputs = self.transform.depth if self._adapter == "inflate" else None
+        layers = [table.plan.layer for table in ledger.open_tables]
+        self.network = CutNetwork(backbone, layers, device, precision, inputs)
         self._notes = GuardedBackbone(backbone).notes()
         for table in ledger.open_tables:
             names = self.network.column_names(table.plan.layer)
@@ -99,7 +103,8 @@ class NetworkWorker:
         self._fitting: dict[torch.Size, int] = {}
         self._queues: dict[torch.Size, _Queue] = {}
         self._in_flight = InFlight(device, partial(writer.add, ledger))
-        while plan.engine != "torch" and not self._compiled(torch.Size(input_shape(plan.backbone.preprocess))):
+        _, *sides = input_shape(plan.backbone.preprocess)
+        while plan.engine != "torch" and not self._compiled(torch.Size((self.transform.depth, *sides))):
             free_memory(device)
 
     def _compiled(self, shape: torch.Size) -> bool:
@@ -163,12 +168,22 @@ class NetworkWorker:
                 self._run(queue, shape)
         self._in_flight.finish()
 
+    def _vectors(self, pixels: Tensor) -> Mapping[str, Tensor]:
+        """Push resized pixels through the network, all channels at once or each on its own."""
+        if self._adapter != "each":
+            return self.network.forward(self.transform.normalise(pixels))
+        passes = [
+            {name: vectors.clone() for name, vectors in self.network.forward(self.transform.normalise(one)).items()}
+            for one in each_channel(pixels)
+        ]
+        return {name: torch.cat([vectors[name] for vectors in passes], dim=1) for name in passes[0]}
+
     def _run(self, queue: _Queue, shape: torch.Size) -> None:
         rows = self._rows(shape)
         contents = queue.contents[:rows]
         try:
             with memory_told(self._device, self.plan.backbone.name, (rows, *shape)):
-                vectors = self.network.forward(self.transform.normalise(queue.first(rows)))
+                vectors = self._vectors(queue.first(rows))
                 staged = self._in_flight.stage(vectors)
         except UsageError as error:
             halved = isinstance(error, BatchTooLargeError) and rows > 2

@@ -11,8 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import UsageError
+from histokit.networks.adapters import inflate
 from histokit.networks.compiling import check_alike, compiled, not_compiled
+from histokit.networks.cut_points import check_module
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.failures import first_line, inputs_of, is_out_of_memory, memory_told
 from histokit.networks.folding import fold_batch_norm
@@ -47,6 +49,8 @@ class CutNetwork:
     device : torch.device
     precision : str
         ``float32``, ``bfloat16`` or ``float16``; the latter two by autocast.
+    inputs : int, optional
+        Channels that its first convolution is inflated to; those that it has where not given.
 
     Raises
     ------
@@ -54,9 +58,20 @@ class CutNetwork:
         If a layer is no module of the network.
     """
 
-    def __init__(self, backbone: Backbone, layers: Sequence[Layer], device: torch.device, precision: str):
+    def __init__(
+        self,
+        backbone: Backbone,
+        layers: Sequence[Layer],
+        device: torch.device,
+        precision: str,
+        inputs: int | None = None,
+    ):
         self._guarded = GuardedBackbone(backbone)
         network = self._guarded.build()
+        colours = len(self._guarded.preprocess().mean)
+        self._inputs = inputs or colours
+        if self._inputs != colours:
+            inflate(network, colours, self._inputs, self._guarded.title)
         self.device = device
         self.dtype = DTYPES[precision]
         self.layers = list(layers)
@@ -67,7 +82,7 @@ class CutNetwork:
         self._widths: dict[str, int] = {}
         for layer in self.layers:
             check_module(network, self._guarded, layer)
-        originals = _fold(network, self._guarded, [layer.module for layer in self.layers])
+        originals = _fold(network, self._guarded, self._inputs, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
         modules = self._guarded.modules(network).values()
         attention = any(type(module).__name__.endswith("Attention") for module in modules)
@@ -232,7 +247,7 @@ class CutNetwork:
         """
         refused, declared = not self._runs_on(shape), self._guarded.preprocess()
         side, advice = declared.size, ""
-        if refused and self._runs_on((shape[0], len(declared.mean), side, side)):
+        if refused and self._runs_on((shape[0], self._inputs, side, side)):
             advice = "Change --preprocess size=N or resize."
         elif refused and self._runs_on((2, *shape[1:])):
             advice = "Give a smaller --batch-size, such as 2."
@@ -281,37 +296,12 @@ class CutNetwork:
         return {name: vectors.cpu().numpy() for name, vectors in self.forward(batch).items()}
 
 
-def _fold(network: nn.Module, guarded: GuardedBackbone, cut: Sequence[str]) -> dict[str, nn.Module]:
-    preprocess = guarded.preprocess()
+def _fold(network: nn.Module, guarded: GuardedBackbone, inputs: int, cut: Sequence[str]) -> dict[str, nn.Module]:
+    side = guarded.preprocess().size
     try:
-        zeros = torch.zeros(1, len(preprocess.mean), preprocess.size, preprocess.size)
+        zeros = torch.zeros(1, inputs, side, side)
         with guarded.caller.call("forward()", through=_REFUSALS, watched=False):
             return fold_batch_norm(network, zeros, cut)
     except _REFUSALS:
         # A network that does not run on these inputs is told of when it meets real ones.
         return {}
-
-
-def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> None:
-    """Raise unless a layer is a module of a network.
-
-    Raises
-    ------
-    PluginError
-        If it is a cut point that a plugin gave.
-    UsageError
-        That tells which layers there are.
-    """
-    modules = guarded.modules(network)
-    if layer.module in modules:
-        return
-    layers = guarded.layers()
-    if not guarded.caller.ours and layer.module in [known.module for known in layers]:
-        raise guarded.caller.wrong("layers", f"{layer.name!r}, whose module {layer.module!r} the network does not have")
-    name, curated = guarded.backbone.name, [known.name for known in layers]
-    names = ["last", "all", *curated, *(path for path in modules if path)]
-    raise UsageError(
-        f"The backbone {name!r} has no layer {layer.module!r}.",
-        next=f"{did_you_mean(layer.module, names)}Its layers are: last, {', '.join(curated)}; "
-        f"or any module path. See: histokit list layers {name}",
-    )

@@ -13,6 +13,8 @@ from histokit.ranges import check_ranges
 PRECISIONS = ("float32", "bfloat16", "float16")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("torch", "openvino")
+#: Ways in which channels meet a network of three colours, besides naming those that go in.
+ADAPTING = ("each", "replicate", "inflate")
 _FOR_ALL = ("pretrained", "random")
 
 
@@ -52,6 +54,43 @@ def preprocess_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[s
         for name in names if owner is None else [owner]:
             chosen[name].append(value)
     return {name: parse_pairs(changes, "--preprocess") for name, changes in chosen.items()}
+
+
+def channel_changes(channels: str | Sequence[str], there: Sequence[str]) -> dict[str, str]:
+    """Return the changes to preprocessing that an answer to ``--channels`` stands for.
+
+    Parameters
+    ----------
+    channels : str or sequence of str
+        ``each``, ``replicate``, ``inflate``, or names of channels; empty where nothing is asked for.
+    there : sequence of str
+        The channels of the dataset.
+
+    Raises
+    ------
+    UsageError
+    """
+    names = [name.strip() for name in (channels.split(",") if isinstance(channels, str) else channels)]
+    names = [name for name in names if name]
+    if not names:
+        return {}
+    # A channel may be called so.
+    if len(names) == 1 and names[0] in ADAPTING and names[0] not in there:
+        if names[0] == "replicate" and len(there) > 1:
+            raise UsageError(
+                f"One channel is repeated, but the dataset has {len(there)}: {', '.join(there)}.",
+                next=f"Name the one: --channels {there[0]}",
+            )
+        return {} if names[0] == "replicate" else {"adapter": names[0]}
+    for name in names:
+        if name not in there:
+            known = [*there, *ADAPTING]
+            raise UsageError(
+                f"The dataset has no channel {name!r}.",
+                next=f"{did_you_mean(name, known)}Its channels are: {', '.join(there)}; "
+                f"or write {', '.join(ADAPTING)}.",
+            )
+    return {"channels": ",".join(names)}
 
 
 def _owner(names: Sequence[str], text: str, separator: str) -> tuple[str | None, str]:

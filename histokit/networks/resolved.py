@@ -85,6 +85,9 @@ class ResolvedBackbone:
         asked = "as asked for" if {"mean", "std"} <= set(self.changes) else self.origin
         size = "any size" if self.preprocess.resize == "none" else f"{self.preprocess.size} pixels"
         tail = f" ({asked})" if asked else ""
+        tail += {"each": "; each channel on its own", "inflate": "; first convolution inflated"}.get(
+            self.preprocess.adapter, ""
+        )
         return f"{self.name}: weights {self.weights_used}; {size}, mean {mean}, std {std}{tail}"
 
     def to_json(self) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.networks.adapters import over_channels
 from histokit.networks.devices import one_thread
 from histokit.networks.failures import first_line, free_memory, is_out_of_memory
 from histokit.networks.resizing import resized
 from histokit.plugin import Preprocess
-from histokit.plugin.backbone import LARGEST_SIZE
 from histokit.plugin.images import Pixels
+from histokit.plugin.preprocess import LARGEST_SIZE
 
 #: Weights of red, green and blue in luminance (ITU-R BT.601, as in PIL).
 _LUMINANCE = (0.299, 0.587, 0.114)
@@ -75,15 +76,12 @@ class Transform:
                 raise UsageError(
                     f"There is no pixel operation {name!r}.", next=f"{hint}Use one of {', '.join(TRANSFORMS)}."
                 )
-        depth = len(preprocess.mean)
-        if len(self.channels) not in (1, depth):
-            raise UsageError(
-                f"mean and std are given for {depth} channel{'s' * (depth > 1)}; "
-                f"the dataset gives {len(self.channels)}: {', '.join(channels)}.",
-                next=f"Choose {'them' if depth > 1 else 'it'} with --preprocess channels={','.join(['NAME'] * depth)}; "
-                f"or give a mean and a std for each, such as mean={','.join(['0.5'] * len(self.channels))}.",
-            )
-        mean, std = (torch.tensor(values, dtype=torch.float64) for values in (preprocess.mean, preprocess.std))
+        #: How many channels the network takes.
+        self.depth = len(self.channels) if preprocess.adapter == "inflate" else len(preprocess.mean)
+        if preprocess.adapter == "none" and len(self.channels) not in (1, self.depth):
+            raise _unfit(self.depth, len(self.channels), channels)
+        statistics = (over_channels(values, self.depth) for values in (preprocess.mean, preprocess.std))
+        mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
         self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
         self._shift = (-mean / std).float().to(device).view(1, -1, 1, 1)
         self._known: tuple[int, int] | None = None
@@ -205,6 +203,16 @@ class Transform:
                 for values in (self._scale, self._shift)
             ]
         return self._whole[0], self._whole[1]
+
+
+def _unfit(depth: int, count: int, channels: Sequence[str]) -> UsageError:
+    one = "s" * (depth > 1)
+    return UsageError(
+        f"mean and std are given for {depth} channel{one}; the dataset gives {count}: {', '.join(channels)}.",
+        next=f"Choose {'them' if depth > 1 else 'it'} with --channels {','.join(['NAME'] * depth)}; or let each go in "
+        f"on its own (--channels each), or the network take all (--channels inflate); or give a mean and a std for "
+        f"each: --preprocess mean={','.join(['0.5'] * count)}.",
+    )
 
 
 def _center_crop(batch: Tensor, height: int, width: int) -> Tensor:

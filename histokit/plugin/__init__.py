@@ -5,20 +5,22 @@ from typing import TYPE_CHECKING
 from histokit.errors import DataError, HistokitError, PluginError, StoreError, UsageError
 
 if TYPE_CHECKING:
-    from histokit.plugin.backbone import Backbone, BackboneRequest, Layer, Preprocess
+    from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
     from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
     from histokit.plugin.hookspecs import hookimpl
     from histokit.plugin.images import crop, decode_image, read_image
+    from histokit.plugin.preprocess import Preprocess
     from histokit.plugin.raw_images import ImageReader, RawImage
     from histokit.plugin.recent import Recent
 else:
     import lazy_loader
 
     _NAMES = {
-        "backbone": ["Backbone", "BackboneRequest", "Layer", "Preprocess"],
+        "backbone": ["Backbone", "BackboneRequest", "Layer"],
         "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
         "hookspecs": ["hookimpl"],
         "images": ["crop", "decode_image", "read_image"],
+        "preprocess": ["Preprocess"],
         "raw_images": ["ImageReader", "RawImage"],
         "recent": ["Recent"],
     }

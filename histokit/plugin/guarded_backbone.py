@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histokit.errors import PluginError
-from histokit.plugin.backbone import POOLINGS, Backbone, Layer, Preprocess
+from histokit.plugin.backbone import POOLINGS, Backbone, Layer
 from histokit.plugin.calls import Caller, shown, shown_value
 from histokit.plugin.declared import (
     Attribute,
@@ -25,6 +25,7 @@ from histokit.plugin.declared import (
 )
 from histokit.plugin.manager import backbone_caller, registered_backbone
 from histokit.plugin.names import SEPARATORS, WORDS, fault_of
+from histokit.plugin.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from torch import nn

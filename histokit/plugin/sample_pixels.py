@@ -96,17 +96,19 @@ class ChannelSource(NamedTuple):
     def _chosen(self, raw: RawImage, path: str) -> npt.NDArray[Any]:
         count = raw.pixels.shape[2]
         unnamed = self.within == self.channels and not raw.channels and count == len(self.channels)
-        if not self.within or unnamed:
-            # Grey is repeated once it has its limits, in which it would count three times.
-            if count == len(self.channels) or (count == 1 and self.channels == RGB):
-                return raw.pixels
-            listed = f" ({', '.join(raw.channels)})" if raw.channels else ""
-            raise DataError(
-                f"{path} has {count} channel{'s' * (count > 1)}{listed}, not {len(self.channels)}: "
-                f"{', '.join(self.channels)}.",
-                next="Name the channels that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
-            )
-        return raw.pixels[..., [_place(name, raw, path) for name in self.within]]
+        if self.within and not unnamed:
+            return raw.pixels[..., [_place(name, raw, path) for name in self.within]]
+        # Grey is repeated once it has its limits, in which it would count three times.
+        if count == 1 and self.channels == RGB:
+            return raw.pixels
+        if count == len(self.channels) and (self.channels != RGB or raw.channels in ((), RGB)):
+            return raw.pixels
+        listed = f" ({', '.join(raw.channels)})" if raw.channels else ""
+        raise DataError(
+            f"{path} has {count} channel{'s' * (count > 1)}{listed}, not {len(self.channels)}: "
+            f"{', '.join(self.channels)}.",
+            next="Name the channels that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
+        )
 
     def intensities(self, numbers: npt.NDArray[Any], bits: int | None, path: str) -> Pixels:
         """Return (H, W, C) numbers, or those of grey, as intensities.

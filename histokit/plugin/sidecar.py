@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.files import oddity, refuse_odd
-from histokit.plugin.backbone import INTERPOLATIONS, LARGEST_SIZE, RESIZES, Preprocess, beyond_scale
+from histokit.plugin.preprocess import INTERPOLATIONS, LARGEST_SIZE, RESIZES, Preprocess, beyond_scale
 
 #: Fields that say something else than preprocessing.
 OTHER = ("architecture", "model_args", "num_classes", "num_features", "global_pool")

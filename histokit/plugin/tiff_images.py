@@ -51,6 +51,8 @@ class TiffImages(ImageReader):
     def read(self, path: Path, part: str | None) -> RawImage:
         """Return a plane, or a file of one: 0 is black, whatever is stored.
 
+        Pages of which nothing says what they are count as channels where none of them is named.
+
         Raises
         ------
         DataError
@@ -58,15 +60,18 @@ class TiffImages(ImageReader):
         """
         with _opened(path) as tiff:
             series = tiff.series[0]
-            planes = _planes(series)
-            index = _index(path, planes, part)
-            pixels = _pixels(series, planes, index)
+            planes, axes = _planes(series), series.axes
+            pages = [plane for plane in planes if plane.name == _PAGE]
+            if part is None and len(planes) == 1 == len(pages) and not set(axes) & set("CS"):
+                planes, axes = [], axes.replace(pages[0].letter, "C")
+            pixels = _pixels(series, axes, _index(path, planes, part))
             page = series.keyframe
             if page.photometric == 0 and pixels.dtype.kind == "u":
                 pixels = np.asarray((1 << page.bitspersample) - 1, pixels.dtype) - pixels
             tag = page.tags.get(ORIENTATION)
             pixels = turned(pixels, int(tag.value) if tag is not None else 1)
-            return RawImage(pixels, _bits(tiff, page), _channels(tiff, pixels.shape[2]))
+            names = () if axes == series.axes else tuple(f"{_PAGE}={k}" for k in range(pixels.shape[2]))
+            return RawImage(pixels, _bits(tiff, page), names or _channels(tiff, pixels.shape[2]))
 
     def parts(self, path: Path) -> Sequence[str]:
         """Return the planes of a file, such as ``t=0,z=3``; none where it is one picture.
@@ -148,9 +153,9 @@ def _index(path: Path, planes: Sequence[_Plane], part: str | None) -> dict[str, 
     return index
 
 
-def _pixels(series: Any, planes: Sequence[_Plane], index: dict[str, int]) -> npt.NDArray[Any]:
+def _pixels(series: Any, axes: str, index: dict[str, int]) -> npt.NDArray[Any]:
     """Return one plane as (H, W, channels), reading no more than its pages where that can be done."""
-    axes, shape = series.axes, series.shape
+    shape = series.shape
     if math.prod(shape[axes.index(a)] for a in "YX") > _MOST_PIXELS:
         raise UnreadDepthError("has too many pixels to be opened safely")
     channels = shape[axes.index("C")] if "C" in axes else 1

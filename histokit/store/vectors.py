@@ -97,9 +97,11 @@ class FeatureTable:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the filters, in the order of the vector."""
-        names = self.info.get("columns")
-        return list(names) if names else [str(i) for i in range(self.width)]
+        """The names of the filters, in the order of the vector; of channels that went in alone with that before it."""
+        each = (self.spec.get("preprocess") or {}).get("adapter") == "each"
+        channels = list(self.spec["channels"]) if each else []
+        names = list(self.info.get("columns") or map(str, range(self.width // max(1, len(channels)))))
+        return [f"{channel}:{name}" for channel in channels for name in names] if each else names
 
 
 def list_tables(

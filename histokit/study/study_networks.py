@@ -179,7 +179,7 @@ def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
     unknown = [layer for layer in resolved.chosen if layer.module not in curated and layer.name not in stored]
     if not unknown:
         return
-    from histokit.networks.cut_network import check_module
+    from histokit.networks.cut_points import check_module
 
     request = RANDOM if resolved.weights != "none" else resolved.request
     backbone = registry().backbone(resolved.name, request)

@@ -241,3 +241,16 @@ def test_8_bits_in_files_of_channels_stay_8_bits(tmp_path):
     (found,) = read(Folder.from_options(tmp_path, {"pattern": "{field}_{channel}.png", "channels": "A:0,B:1"})).values()
     assert found.dtype == np.uint8
     assert found.tolist() == np.moveaxis(values, 0, 2).tolist()
+
+
+def test_pages_that_nobody_names_are_channels_where_channels_are_named(tmp_path):
+    values = deep((3, 9, 11))
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "channels": "A:3,B:1"})).values()
+    assert found.tolist() == np.moveaxis(values[[2, 0]], 0, 2).tolist()
+    pages = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "each"}))
+    assert list(pages) == [f"a.tif#page={k}" for k in range(3)]
+    assert pages["a.tif#page=1"][..., 0].tolist() == values[1].tolist()
+    # They are not taken for red, green and blue.
+    with pytest.raises(DataError, match=r"has 3 channels \(page=0, page=1, page=2\), not 3: R, G, B"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))

@@ -3,7 +3,7 @@
 import pytest
 
 from histokit.errors import DataError
-from histokit.plugin.backbone import Preprocess
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.sidecar import beside, preprocess_from
 
 BASE = Preprocess(size=160, interpolation="bicubic")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from histokit.plugin.backbone import POOLINGS, Preprocess
+from histokit.plugin.backbone import POOLINGS
 from histokit.plugin.names import SEPARATORS, WORDS
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.testing.checks import require
 from histokit.plugin.testing.probed import Probed
 

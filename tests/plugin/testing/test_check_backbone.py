@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from histokit.errors import StoreError
-from histokit.plugin.backbone import Backbone, Layer, Preprocess
+from histokit.plugin.backbone import Backbone, Layer
 from histokit.plugin.manager import registry
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.testing import CheckFailure, check_backbone, iter_backbone_checks, run_checks
 from histokit.plugin.weights import local_file, normalise_weights, random_seed, seeded
 
