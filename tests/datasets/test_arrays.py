@@ -162,7 +162,7 @@ def test_npy_with_labels_in_other_files(tmp_path):
     for split in ("train", "test"):
         np.save(tmp_path / f"{split}.npy", pixels(4, 8, 8))
         np.save(tmp_path / f"{split}_y.npy", np.array([0, 1, 1, 0]))
-    (tmp_path / "table.csv").write_text("kind,slide\na,007\nb,007\nb,010\n,010\n")
+    (tmp_path / "table.csv").write_text("id,kind,slide\n1,a,007\n2,b,007\n3,b,010\n4,,010\n")
     dataset, samples = opened(tmp_path, labels="{name}_y.npy")
     assert [sample.id for sample in samples] == [f"{s}.npy/{i}" for s in ("test", "train") for i in range(4)]
     assert [sample.label for sample in samples[:4]] == ["0", "1", "1", "0"]
@@ -174,6 +174,8 @@ def test_npy_with_labels_in_other_files(tmp_path):
         (None, "010"),
     ]
     assert dataset.splits() == {}
+    assert dataset.columns == {"slide": str}
+    assert dataset.warnings[0] == "The column 'id' was left out: the name is taken by a field that every sample has"
     check_dataset(Arrays, tmp_path / "train.npy", **options)
     _, samples = opened(tmp_path / "train.npy", labels="none")
     assert {sample.label for sample in samples} == {None}

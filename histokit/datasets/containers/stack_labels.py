@@ -13,7 +13,8 @@ from histokit.datasets.containers.container import NO_LABELS, label_text
 from histokit.datasets.containers.numpy_files import open_npy
 from histokit.datasets.containers.stack import Array, Stack, listed, numbers_or_texts
 from histokit.datasets.containers.stack_names import beside, image_place, is_of_labels, partner, partners
-from histokit.datasets.tables import TidyTable, find_table, plain, read_table, refuse_reserved, stored_name
+from histokit.datasets.tables import TidyTable, find_table, plain, read_table, stored_name
+from histokit.datasets.tables import taken as name_taken
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
@@ -81,7 +82,9 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
     for sheet in tables:
         notes += sheet.notes
         columns.update(zip(sheet.table.column_names, sheet.table.columns, strict=True))
-    refuse_reserved(columns, f"What is beside the images of {container.path}")
+    for reserved in [name for name in RESERVED_COLUMNS if name in columns]:
+        del columns[reserved]
+        notes.append(name_taken(reserved))
     return Described(labels, names, pa.table(columns), notes)
 
 
