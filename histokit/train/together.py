@@ -16,6 +16,8 @@ from histokit.train.outer import Fitted, Recipe
 
 #: So many decision values of all samples are solved for at once: a few arrays of 40 MB.
 _AT_ONCE = 5_000_000
+#: And for so many folds: the next ones show how far it is, and are what an interruption costs.
+_FOLDS_AT_ONCE = 10
 
 
 def can_be_solved_together(recipe: Recipe, parts: Sequence[dict[str, Any] | None]) -> bool:
@@ -44,7 +46,7 @@ def solve_together(
     scores : (test rows, classes) float64 array
     """
     problem, fitting = experiment.problem, recipe.fitting(experiment.problem.seed)
-    size = max(1, _AT_ONCE // (len(problem.y) * problem.classes))
+    size = max(1, min(_FOLDS_AT_ONCE, _AT_ONCE // (len(problem.y) * problem.classes)))
     for start in range(0, len(numbers), size):
         chunk = numbers[start : start + size]
         places = [(experiment.folds[number].train, experiment.folds[number].test) for number in chunk]
