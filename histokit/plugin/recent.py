@@ -11,6 +11,10 @@ from typing import Generic, TypeVar
 Value = TypeVar("Value")
 
 
+def _nothing(value: object) -> int:
+    return 0
+
+
 class Recent(Generic[Value]):
     """The values that were worked out last, such as the field that is cut into the crops which come next.
 
@@ -21,6 +25,10 @@ class Recent(Generic[Value]):
     ----------
     count : int
         How many are kept.
+    most : int, optional
+        How many bytes they may take together; the last one is kept however large it is.
+    size : callable
+        A function of a module that gives the bytes of a value.
 
     Examples
     --------
@@ -29,13 +37,13 @@ class Recent(Generic[Value]):
     9
     """
 
-    def __init__(self, count: int = 4):
-        self._count = count
+    def __init__(self, count: int = 4, most: int | None = None, size: Callable[[Value], int] = _nothing):
+        self._count, self._most, self._size = count, most, size
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, Future[Value]] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type[Recent[Value]], tuple[int]]:
-        return Recent, (self._count,)
+    def __reduce__(self) -> tuple[type[Recent[Value]], tuple[int, int | None, Callable[[Value], int]]]:
+        return Recent, (self._count, self._most, self._size)
 
     def get(self, key: Hashable, work_out: Callable[[], Value]) -> Value:
         """Return the value of a key; where it is not known, work it out. What that raises is not kept.
@@ -55,12 +63,17 @@ class Recent(Generic[Value]):
                 value.set_result(work_out())
             except BaseException as error:
                 value.set_exception(error)
-            self._forget(key)
+            self._forget()
         return value.result()
 
-    def _forget(self, key: Hashable) -> None:
+    def _forget(self) -> None:
+        """Let go of what could not be worked out, and of the oldest values while there are too many."""
         with self._lock:
-            if key in self._values and self._values[key].exception() is not None:
+            done = {key: value for key, value in self._values.items() if value.done()}
+            sizes = {key: self._size(value.result()) for key, value in done.items() if value.exception() is None}
+            for key in done.keys() - sizes.keys():
                 del self._values[key]
-            for old in [k for k, value in self._values.items() if value.done()][: -self._count]:
-                del self._values[old]
+            for key in list(sizes)[:-1]:
+                if len(sizes) <= self._count and (self._most is None or sum(sizes.values()) <= self._most):
+                    break
+                del self._values[key], sizes[key]

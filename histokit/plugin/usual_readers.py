@@ -10,6 +10,7 @@ from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterReader, hookimpl
 from histokit.plugin.images import read_image
 from histokit.plugin.raw_images import ImageReader, RawImage
+from histokit.plugin.remarks import collected_remarks, repeat
 
 #: Suffix → its reader.
 _READERS = {
@@ -32,8 +33,11 @@ class UsualImages(ImageReader):
     """Images of three channels or one, as Pillow reads them."""
 
     def read(self, path: Path, part: str | None) -> RawImage:
-        """Return red, green and blue."""
-        return RawImage(read_image(path), channels=("R", "G", "B"))
+        """Return red, green and blue; whether they use the range is no matter before they are scaled."""
+        with collected_remarks() as remarks:
+            pixels = read_image(path)
+        repeat(each for each in remarks if each.kind != "dark")
+        return RawImage(pixels, channels=("R", "G", "B"))
 
     def parts(self, path: Path) -> Sequence[str]:
         """Return none: of an animation, the first frame is the image."""

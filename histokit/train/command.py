@@ -27,7 +27,8 @@ def train(
     selection: Annotated[str | None, typer.Option(metavar="ID", help="Use only the columns of a selection.")] = None,
     rfe: Annotated[bool, typer.Option("--rfe", help="Select columns anew in each outer training set.")] = False,
     aggregate: Annotated[
-        str | None, typer.Option(metavar="COL:how,...", help="Train on units: mean, median or max of their samples.")
+        str | None,
+        typer.Option(metavar="COL:how[,COL:how]", help="Train on units: mean, median or max of their samples."),
     ] = None,
     metric: Annotated[
         str | None,

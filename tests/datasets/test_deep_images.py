@@ -11,6 +11,7 @@ from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
 from histokit.errors import DataError, UsageError
 from histokit.plugin.guarded import Guarded
+from histokit.plugin.remarks import ImageWarning
 from histokit.plugin.testing import check_dataset
 
 DRAWN = np.random.default_rng(3)
@@ -254,3 +255,11 @@ def test_pages_that_nobody_names_are_channels_where_channels_are_named(tmp_path)
     # They are not taken for red, green and blue.
     with pytest.raises(DataError, match=r"has 3 channels \(page=0, page=1, page=2\), not 3: R, G, B"):
         read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))
+
+
+def test_dark_images_that_are_scaled_are_no_matter(tmp_path):
+    Image.fromarray(deep((9, 11), 1000)).save(tmp_path / "a.png")
+    with pytest.warns(ImageWarning, match="less than a quarter of its range"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.png"}))
+    read(Folder.from_options(tmp_path, {"pattern": "*.png", "scale": "minmax"}))
+    read(Folder.from_options(tmp_path, {"pattern": "*.png", "channels": "A:1", "scale": "range:0,1000"}))

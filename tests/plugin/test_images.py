@@ -412,9 +412,10 @@ def test_few_images_are_kept_and_fewer_large_ones(tmp_path, opened, monkeypatch)
     again(recent, paths[0])
     assert opened[6:] == ["0.png"]
     monkeypatch.setattr(recent_images, "_RECENT_BYTES", 2 * 4 * 4 * 3)
-    for number in (1, 0, 1, 5):
+    recent = RecentImages()
+    for number in (0, 1, 0, 1, 5, 0):
         again(recent, paths[number])
-    assert opened[7:] == ["1.png", "5.png"]
+    assert opened[7:] == ["0.png", "1.png", "5.png", "0.png"]
 
 
 def test_a_changed_image_and_one_that_could_not_be_read_are_opened_anew(tmp_path):
