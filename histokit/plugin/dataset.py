@@ -151,6 +151,9 @@ class Dataset:
         or a column → how many, or how many different values; ``labels`` or a column → value → number of samples.
     state : any
         What `fit` returned, for `read`.
+    opens_whole : bool
+        Whether `read` opens all of an image for a box in it and keeps it for the next, so that the boxes of one image
+        are best read by one process; not so where it reads regions alone, as of slides.
     needs_data : bool
         Whether the samples come from files under the root.
     options : dict
@@ -177,6 +180,7 @@ class Dataset:
     citation: str | None = None
     expected: Mapping[str, int | Mapping[str, int]] = {}
     state: Any = None
+    opens_whole: bool = True
     needs_data: bool = True
 
     root: Path

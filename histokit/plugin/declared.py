@@ -134,6 +134,7 @@ ATTRIBUTES = (
     Attribute("root", "a pathlib.Path", lambda value: isinstance(value, Path)),
     Attribute("options", "a mapping of names → values that JSON can hold", _are_options),
     Attribute("needs_data", "True or False", lambda value: isinstance(value, bool)),
+    Attribute("opens_whole", "True or False", lambda value: isinstance(value, bool)),
     Attribute("classes", "a sequence of different texts, or None", or_none(are_texts)),
     Attribute("positive", "a text, or None", or_none(is_text)),
     Attribute("metric", "a text", is_text),
@@ -156,7 +157,7 @@ ATTRIBUTES = (
     Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(is_sentence, value))),
 )
 
-_READING = ("name", "version", "root", "channels", "bits", "scale", "scale_over", "file_channels")
+_READING = ("name", "version", "root", "channels", "bits", "scale", "scale_over", "file_channels", "opens_whole")
 
 #: What is needed where samples are read that were ingested before.
 FOR_READING = tuple(each for each in ATTRIBUTES if each.name in _READING)

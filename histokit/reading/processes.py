@@ -102,6 +102,7 @@ class ReaderProcesses:
         self._deaths = 0
         self._opened = self._worked = False
         self._bytes: float | None = None
+        self._last: tuple[_Reader | None, tuple[tuple[str, ...], str | None] | None] = None, None
 
     def start(self) -> None:
         """Start those that are not there yet, without waiting for them."""
@@ -129,10 +130,15 @@ class ReaderProcesses:
         """Yield what was read, in order, a chunk at a time; pixels last until the next chunk is asked for."""
         source = iter(samples)
         order: deque[int] = deque()
+        chunk: list[tuple[int, Sample]] = []
         self.start()
         while True:
-            while (reader := self._idle()) is not None and (chunk := list(islice(source, self._size()))):
+            while chunk := chunk or list(islice(source, self._size())):
+                reader = self._reader_for(chunk[0][1])
+                if reader is None:
+                    break
                 order.append(self._send(reader, [position for position, _ in chunk], [each for _, each in chunk]))
+                chunk = []
             if not order:
                 return
             number = order.popleft()
@@ -142,10 +148,22 @@ class ReaderProcesses:
             yield list(self._results(sent))
             sent.reader.free.append(sent.part)
 
-    def _idle(self) -> _Reader | None:
-        """Return the process that has least to do, or none where all have enough."""
+    def _reader_for(self, sample: Sample) -> _Reader | None:
+        """Return the process that is to read what begins with a sample, or none where it has enough to do.
+
+        That which has the image open of which the sample is another box, else that which has least to do.
+        """
+        last, opened = self._last
         reader = max(self._readers, key=lambda reader: len(reader.free))
+        if opened is not None and opened == self._opens(sample) and last in self._readers:
+            reader = last
         return reader if reader.free else None
+
+    def _opens(self, sample: Sample) -> tuple[tuple[str, ...], str | None] | None:
+        """Return what is opened for a box of it, whole, and kept for others of its boxes."""
+        if sample.box is None or not self.files.dataset.opens_whole:
+            return None
+        return sample.image, sample.part
 
     def _size(self) -> int:
         if self._bytes is None:
@@ -155,6 +173,7 @@ class ReaderProcesses:
     def _send(self, reader: _Reader, positions: list[int], samples: list[Sample]) -> int:
         self._number += 1
         self._sent[self._number] = _Sent(positions, samples, reader.free.pop(), reader)
+        self._last = reader, self._opens(samples[-1])
         self._ask(self._number)
         return self._number
 

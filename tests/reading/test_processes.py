@@ -35,7 +35,7 @@ PATTERN = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 PLUGIN = '''
 import os, time
 import numpy as np
-from histokit.plugin import Dataset, Sample, hookimpl
+from histokit.plugin import Dataset, Sample, hookimpl, sample_pixels
 
 class Odd(Dataset):
     """Reads numbers from a file that is held open, and does what an image's name says."""
@@ -69,9 +69,31 @@ class Odd(Dataset):
         os.lseek(self.file, int(sample.id), os.SEEK_SET)
         return np.full((4, 4, 3), os.read(self.file, 1)[0], np.uint8)
 
+class Boxed(Dataset):
+    """Boxes in images, each of which is noted when it is opened."""
+
+    def __init__(self, root, whole: bool = True):
+        super().__init__(root)
+        self.opens_whole = whole
+
+    def samples(self):
+        for image in range(4):
+            for box in range(150):
+                yield Sample(f"{image}-{box}", (f"{image}.png",), box=(box % 30, box // 30, 8, 8))
+
+def noted(path, bits=None):
+    if "OPENED_LOG" in os.environ:
+        with open(os.environ["OPENED_LOG"], "a") as log:
+            log.write(f"{os.path.basename(path)}\\n")
+    return read_image(path, bits)
+
+read_image = sample_pixels.read_image
+sample_pixels.read_image = noted
+
 @hookimpl
 def register_datasets(register):
     register("odd", lambda: Odd)
+    register("boxed", lambda: Boxed)
 '''
 
 
@@ -312,6 +334,26 @@ def test_threads_read_until_processes_can(
     assert len(started) == 2
     assert chunks.CHUNK <= len(here) < len(samples)
     assert sorted(here) == list(range(len(here)))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_image_of_many_boxes_is_opened_by_one_process(
+    store: FeatureStore, odd: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
+    root = odd()
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number}.png")
+    histokit.ingest(store, "boxed", root, name="d", options={"whole": whole})
+    files, samples = opened(store)
+    monkeypatch.setenv("OPENED_LOG", str(tmp_path / "log"))
+    found, _ = read(files, samples, 3)
+    log = (tmp_path / "log").read_text().split()
+    assert set(log) == {f"{number}.png" for number in range(4)}
+    # More boxes than a process has tasks for, so that regions of one image go to several where that is no loss.
+    assert len(log) == 4 if whole else len(log) > 4
+    monkeypatch.delenv("OPENED_LOG")
+    assert found == read(files, samples, 0)[0]
 
 
 @pytest.mark.usefixtures("tiny")

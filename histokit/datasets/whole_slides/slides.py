@@ -76,6 +76,8 @@ class Slides(Dataset):
 
     name = "slides"
     pixel_options: Sequence[str] | None = ("size",)
+    # A tile is read alone.
+    opens_whole = False
 
     def __init__(
         self,

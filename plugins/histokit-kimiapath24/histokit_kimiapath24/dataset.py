@@ -77,6 +77,7 @@ class KimiaPath24(Dataset):
     columns: Mapping[str, type] = {"split": str, "x": int, "y": int}
     # Which patches there are is in the ids, and where they are in the boxes.
     pixel_options: Sequence[str] | None = ()
+    opens_whole = False
     licence = "on request, with an agreement for research (KIMIA Lab)"
     citation = (
         "Babaie et al. (2017), Classification and Retrieval of Digital Pathology Scans: A New Dataset, CVPR Workshops, "
