@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.datasets.cells import MISSING, odd_cell
 
@@ -36,7 +36,7 @@ def alike(names: Iterable[str]) -> list[list[str]]:
     return sorted(sorted(same) for same in found.values() if len(same) > 1)
 
 
-def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> list[str]:
+def alike_notes(what: str, values: Iterable[str | None] | pa.ChunkedArray, unit: bool = True) -> list[str]:
     """Return a sentence on nearly equal values, and one on values that say that there is none.
 
     Nearly equal are those that differ in blanks, letters that are not seen (soft hyphens, joiners, marks of
@@ -46,13 +46,15 @@ def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> l
     ----------
     what : str
         What a value is: ``class``, or the name of a column.
-    values : iterable of str
+    values : iterable of str, or pyarrow.ChunkedArray
         One for each sample, none where it is not known.
     unit : bool
         Whether samples of one value belong together, as those of a group: no group is called ``unknown``.
     """
-    known = [value for value in values if value is not None]
-    counts = Counter(known)
+    if not isinstance(values, pa.ChunkedArray):
+        values = pa.chunked_array([pa.array(values, pa.string())])
+    known = values.drop_null()
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(known).to_pylist()}
     notes = []
     pairs = alike(counts)
     if pairs:
@@ -60,7 +62,7 @@ def alike_notes(what: str, values: Iterable[str | None], unit: bool = True) -> l
         more = f", and {len(pairs) - _SHOWN} more of this kind" if len(pairs) > _SHOWN else ""
         differ = f"Values of {what} differ in blanks, unseen letters, case, or the form of letters or numbers alone"
         notes.append(f"{differ}, and count as different: {each}{more}")
-    odd = odd_cell(pa.chunked_array([pa.array(known, pa.string())])) if known else None
+    odd = odd_cell(known) if len(known) else None
     if odd is not None and odd.certain and not _is_nothing(odd.text, unit):
         notes.append(f"A {what} is called {odd.text!r} ({counts[odd.text]}), and most others are numbers")
     nothing = [name for name in counts if name in MISSING or _is_nothing(name, unit)]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.datasets.alike import alike_notes
 from histokit.errors import DataError, UsageError
 from histokit.plugin.names import differ_in_case
 from histokit.store import DatasetRecord
 from histokit.store.records import SAMPLE_FIELDS
+from histokit.store.spilled_rows import SpilledRows
 
 #: Type of a metadata column as a plugin declares it → as it is stored.
 ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -48,7 +49,7 @@ def refuse_twins(columns: Iterable[str], where: str) -> None:
 
 def make_record(
     name: str,
-    samples: pa.Table,
+    samples: pa.Table | SpilledRows,
     *,
     group: str | None,
     levels: Sequence[str],
@@ -61,7 +62,7 @@ def make_record(
     Parameters
     ----------
     name : str
-    samples : pyarrow.Table
+    samples : pyarrow.Table or SpilledRows
         Their fields, then their metadata.
     group : str, optional
     levels : sequence of str
@@ -72,7 +73,7 @@ def make_record(
     facts
         The further fields of the record.
     """
-    counts = Counter(samples.column("label").to_pylist())
+    counts = {each["values"]: each["counts"] for each in pc.value_counts(samples.column("label")).to_pylist()}
     classes = classes or sorted(label for label in counts if label is not None)
     kinds = {stored: kind.__name__ for kind, stored in ARROW_TYPES.items()}
     return DatasetRecord(
@@ -89,9 +90,9 @@ def make_record(
     )
 
 
-def alike_in(samples: pa.Table, group: str | None, levels: Sequence[str]) -> Iterator[str]:
+def alike_in(samples: pa.Table | SpilledRows, group: str | None, levels: Sequence[str]) -> Iterator[str]:
     """Yield what is to be said of classes, groups and units that are nearly the same."""
     units = {name: name for name in [*([group] if group else []), *levels]}
     for what, column in {"class": "label", **units}.items():
         if pa.types.is_string(samples.schema.field(column).type):
-            yield from alike_notes(what, samples.column(column).to_pylist(), unit=column != "label")
+            yield from alike_notes(what, samples.column(column), unit=column != "label")

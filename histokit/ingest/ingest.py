@@ -83,14 +83,14 @@ def ingest(
         check_plugin(before, dataset)
     guarded.fit()
     digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
-    table = SampleTable(dataset, digests)
-    rows = table.collect(name, progress)
-    if before is not None and not replace:
-        check_moved(store, before, dataset, rows)
-    record = _record(name, dataset, table, rows)
-    published = guarded.splits(table.ids).items()
-    splits = [_published(name, dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
-    kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
+    table = SampleTable(dataset, digests, store.uri)
+    with table.rows as rows:
+        table.collect(name, progress)
+        if before is not None and not replace:
+            check_moved(store, before, dataset, rows)
+        record = _record(name, dataset, table)
+        splits = _splits(name, table)
+        kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
     if before is not None:
         forget_absences(store, name, before.root != record.root)
     return kept
@@ -146,7 +146,9 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
         # Statistics may be over files that no sample has, such as those of controls.
         if canonical_json(Guarded(dataset).fit()) != canonical_json(before.state):
             return False
-        found = SampleTable(dataset, FileDigests(dataset, _remembered(store, name))).collect(name, lambda *_: None)
+        table = SampleTable(dataset, FileDigests(dataset, _remembered(store, name)), store.uri)
+        with table.rows:
+            found = table.collect(name, lambda *_: None).to_table()
     except HistokitError:
         return False
     stored = store.samples(name, found.column_names)
@@ -157,7 +159,8 @@ def _plain_options(dataset: Dataset) -> dict[str, Any]:
     return {key: plain(value) for key, value in dataset.options.items()}
 
 
-def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> DatasetRecord:
+def _record(name: str, dataset: Dataset, table: SampleTable) -> DatasetRecord:
+    rows = table.rows
     classes = dataset.classes or sorted(label for label in table.labels if label is not None)
     if dataset.positive is not None and dataset.positive not in classes:
         error = UsageError(
@@ -194,8 +197,13 @@ def _record(name: str, dataset: Dataset, table: SampleTable, rows: pa.Table) -> 
     )
 
 
+def _splits(name: str, table: SampleTable) -> list[Split]:
+    published = table.guarded.splits(table.ids).items()
+    return [_published(name, table.dataset, order, split, rows) for order, (split, rows) in enumerate(published)]
+
+
 def _published(name: str, dataset: Dataset, order: int, split: str, published: PublishedSplit) -> Split:
-    rows = split_rows((row.repeat, row.fold, row.sample_id, row.role) for row in published.rows)
+    rows = split_rows(published.rows)
     group = published.group if published.leaks else published.group or dataset.group
     # The first one that does not leak is the default, so the order counts.
     params = {"order": order, **({"notes": list(published.notes)} if published.notes else {})}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import some
 from histokit.plugin.guarded import Guarded
+from histokit.store.spilled_rows import SpilledRows
 
 #: What may be counted besides the values of a column.
 SAMPLES, IMAGES, LABELS = "samples", "images", "labels"
@@ -16,14 +16,14 @@ SAMPLES, IMAGES, LABELS = "samples", "images", "labels"
 _SHOWN = 8
 
 
-def differences(guarded: Guarded, rows: pa.Table) -> Iterator[str]:
+def differences(guarded: Guarded, rows: SpilledRows) -> Iterator[str]:
     """Yield what is to be said where a copy holds other numbers than were published.
 
     Parameters
     ----------
     guarded : Guarded
         The dataset, whose ``expected`` is looked at.
-    rows : pyarrow.Table
+    rows : SpilledRows
         Its samples.
 
     Raises
@@ -48,7 +48,7 @@ def differences(guarded: Guarded, rows: pa.Table) -> Iterator[str]:
         yield f"this copy does not hold what was published: {some(found, _SHOWN)}"
 
 
-def _number(guarded: Guarded, rows: pa.Table, name: str) -> int:
+def _number(guarded: Guarded, rows: SpilledRows, name: str) -> int:
     if name == SAMPLES:
         return len(rows)
     if name == IMAGES:
@@ -56,7 +56,7 @@ def _number(guarded: Guarded, rows: pa.Table, name: str) -> int:
     return len(_counts(guarded, rows, name))
 
 
-def _counts(guarded: Guarded, rows: pa.Table, name: str) -> dict[str, int]:
+def _counts(guarded: Guarded, rows: SpilledRows, name: str) -> dict[str, int]:
     """Return how often each value of a column occurs; ``labels`` are the classes."""
     column = "label" if name == LABELS else name
     if column not in {"label", *guarded.dataset.columns}:

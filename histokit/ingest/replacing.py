@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import UsageError
 from histokit.plugin import Dataset
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.spilled_rows import SpilledRows
 
 #: Where problems of files are kept: those of extraction, and of reading images for training on them.
 _STAGES = ("extract", "images")
@@ -33,7 +33,7 @@ def check_plugin(before: DatasetRecord, dataset: Dataset) -> None:
         raise _others(before, f"It would be replaced by data of the plugin {dataset.name!r}.")
 
 
-def check_moved(store: Store, before: DatasetRecord, dataset: Dataset, rows: pa.Table) -> None:
+def check_moved(store: Store, before: DatasetRecord, dataset: Dataset, rows: SpilledRows) -> None:
     """Raise where another root holds less than half of the images that are known under the name.
 
     Raises

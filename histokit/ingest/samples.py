@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +15,14 @@ import pyarrow as pa
 from histokit.errors import DataError, PluginError, did_you_mean
 from histokit.ingest.dataset_record import ARROW_TYPES, refuse_twins
 from histokit.ingest.file_digests import FileDigests
+from histokit.ingest.sample_ids import SampleIds
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import shown_value
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.names import is_stored_name
 from histokit.store.fingerprints import content_digest
 from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
+from histokit.store.spilled_rows import SpilledRows
 
 _ROWS_PER_BATCH = 10_000
 
@@ -31,43 +34,50 @@ class SampleTable:
     ----------
     dataset : Dataset
     digests : FileDigests
+    store : Path
+        Of the store, beside which there is room for many samples.
     """
 
-    def __init__(self, dataset: Dataset, digests: FileDigests):
+    def __init__(self, dataset: Dataset, digests: FileDigests, store: Path):
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         self.digests = digests
         self.schema = _schema(dataset)
+        self.rows = SpilledRows(self.schema, store)
+        self.ids = SampleIds(self.rows)
         self.labels: Counter[str | None] = Counter()
         self.problems: list[dict[str, Any]] = []
-        self.ids: set[str] = set()
 
-    def collect(self, name: str, progress: Callable[..., None]) -> pa.Table:
-        """Return all samples as one table.
+    def collect(self, name: str, progress: Callable[..., None]) -> SpilledRows:
+        """Return all samples as rows, to be closed by the caller.
 
         Raises
         ------
         DataError
             If there is no sample, an id comes twice, or a sample breaks what the dataset declares.
         """
-        batches = []
         # Closed, so that no process goes on reading after an error, or Ctrl-C.
         with closing(self.digests.ahead(self._checked())) as samples:
             while rows := list(islice(samples, _ROWS_PER_BATCH)):
-                batches.append(self._batch(rows, [self._content(name, sample) for sample in rows]))
-                done = sum(map(len, batches))
-                progress(done, done, f"{self.digests.read} files read")
-        if not batches:
+                self.rows.add(self._batch(rows, [self._content(name, sample) for sample in rows]))
+                progress(len(self.rows), len(self.rows), f"{self.digests.read} files read")
+        if not len(self.rows):
             raise DataError(
                 f"The dataset in {self.dataset.root} has no samples.",
                 next="Check the folder and the options of the plugin.",
             )
-        return pa.Table.from_batches(batches, self.schema)
+        return self.rows
 
     def _checked(self) -> Iterator[Sample]:
-        for sample in self.guarded.samples():
-            self._check(sample)
-            yield sample
+        try:
+            for sample in self.guarded.samples():
+                self._check(sample)
+                yield sample
+        except Exception:
+            # An id that came twice before is what went wrong first.
+            self.ids.check()
+            raise
+        self.ids.check()
 
     def _content(self, name: str, sample: Sample) -> bytes | None:
         files = [digest for path in sample.image if (digest := self.digests.digest(path)) is not None]
@@ -87,8 +97,6 @@ class SampleTable:
         return None
 
     def _check(self, sample: Sample) -> None:
-        if sample.id in self.ids:
-            raise DataError(f"The sample id {sample.id!r} comes twice.", next="Make the ids unique.")
         self.ids.add(sample.id)
         classes = self.dataset.classes
         if classes is not None and sample.label is not None and sample.label not in classes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ _SMALL_BLOCK = 1 << 16
 
 def digest_bytes(*parts: bytes) -> bytes:
     """Return the 16-byte BLAKE2b digest of several byte strings; their boundaries count."""
+    return digest_stream(parts)
+
+
+def digest_stream(parts: Iterable[bytes]) -> bytes:
+    """Return what `digest_bytes` returns, of parts that come one by one."""
     state = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in parts:
         state.update(len(part).to_bytes(8, "little"))

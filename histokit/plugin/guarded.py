@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +114,13 @@ class Guarded:
         check_attributes(self.caller, self.dataset, [each for each in ATTRIBUTES if each.name == "warnings"])
         return tuple(self.dataset.warnings)
 
-    def splits(self, ids: Collection[str] | None = None) -> dict[str, PublishedSplit]:
+    def splits(self, ids: Iterable[str] | None = None) -> dict[str, PublishedSplit]:
         """Return the published splits by name.
 
         Parameters
         ----------
-        ids : collection of str, optional
-            Of the samples, where they are known.
+        ids : iterable of str, optional
+            Of the samples, where they are known; gone through for each split.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class Guarded:
             raise self.caller.wrong("splits()", f"{shown(found)} in place of name → PublishedSplit")
         return dict(self._split(name, split, ids) for name, split in found.items())
 
-    def _split(self, name: Any, split: Any, ids: Collection[str] | None) -> tuple[str, PublishedSplit]:
+    def _split(self, name: Any, split: Any, ids: Iterable[str] | None) -> tuple[str, PublishedSplit]:
         name = str.__str__(name) if issubclass(type(name), str) else name
         if type(name) is not str or not is_split_name(name):
             raise self.caller.wrong("splits()", f"the name {shown_value(name)}: names are of {SPLIT_NAME}")

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any, cast, get_args
 
+import numpy as np
+
 from histokit.plugin.calls import shown_value
 from histokit.plugin.dataset import PublishedSplit, Role, Sample, SplitRow
 from histokit.plugin.names import fault_of
+
+_ROLES = get_args(Role)
+
+#: The types of a row's own.
+_ROW = (int, int, str, str)
 
 
 class WrongValueError(ValueError):
@@ -107,14 +114,14 @@ def _is_sequence(value: Any) -> bool:
     return hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, str | Mapping)
 
 
-def plain_split(split: PublishedSplit, ids: Collection[str] | None, columns: Collection[str]) -> PublishedSplit:
+def plain_split(split: PublishedSplit, ids: Iterable[str] | None, columns: Collection[str]) -> PublishedSplit:
     """Return a split with rows of Python's own texts and numbers.
 
     Parameters
     ----------
     split : PublishedSplit
-    ids : collection of str, optional
-        Of the samples.
+    ids : iterable of str, optional
+        Of the samples, each once.
     columns : collection of str
         That may be its group.
 
@@ -122,16 +129,12 @@ def plain_split(split: PublishedSplit, ids: Collection[str] | None, columns: Col
     ------
     WrongValueError
     """
-    rows = [_row(SplitRow(*row), ids) for row in split.rows]
+    rows = _rows(split.rows, ids)
+    _refuse_twice(rows)
     roles: dict[tuple[int, int], set[str]] = {}
-    met: set[tuple[int, int, str]] = set()
     for row in rows:
-        key = (row.repeat, row.fold, row.sample_id)
-        if key in met:
-            raise WrongValueError(f"the sample {row.sample_id!r} twice in fold {row.fold} of repeat {row.repeat}")
-        met.add(key)
-        roles.setdefault(key[:2], set()).add(row.role)
-    for (repeat, fold), present in roles.items() or [((0, 0), set())]:
+        roles.setdefault(row[:2], set()).add(row.role)
+    for (repeat, fold), present in roles.items() or [((0, 0), set[str]())]:
         if lacking := [role for role in ("train", "test") if role not in present]:
             raise WrongValueError(f"no {' and no '.join(lacking)} samples in fold {fold} of repeat {repeat}")
     if split.leaks is not None and not (isinstance(split.leaks, str) and is_unicode(split.leaks)):
@@ -143,15 +146,57 @@ def plain_split(split: PublishedSplit, ids: Collection[str] | None, columns: Col
     return replace(split, rows=rows, notes=tuple(map(str.__str__, split.notes)))
 
 
-def _row(row: SplitRow, ids: Collection[str] | None) -> SplitRow:
+def _rows(given: Sequence[SplitRow], ids: Iterable[str] | None) -> list[SplitRow]:
+    rows: list[SplitRow] = []
+    try:
+        rows.extend(row if _is_plain(row) else _row(SplitRow(*row)) for row in given)
+    except WrongValueError:
+        # The first row that is wrong is told.
+        _refuse_unknown(rows, ids)
+        raise
+    _refuse_unknown(rows, ids)
+    return rows
+
+
+def _refuse_unknown(rows: Sequence[SplitRow], ids: Iterable[str] | None) -> None:
+    if ids is None or not rows:
+        return
+    # The ids of all samples would take more memory.
+    unknown = {row.sample_id for row in rows}
+    for sample_id in ids:
+        unknown.discard(sample_id)
+    if unknown:
+        name = next(row.sample_id for row in rows if row.sample_id in unknown)
+        raise WrongValueError(f"the id {shown_value(name)}, which no sample has")
+
+
+def _refuse_twice(rows: Sequence[SplitRow]) -> None:
+    # Which takes a tenth of the memory of a set of the rows; only where hashes meet is it needed.
+    hashes = np.fromiter((hash(row[:3]) for row in rows), np.int64, len(rows))
+    hashes.sort()
+    if not (hashes[1:] == hashes[:-1]).any():
+        return
+    met: set[tuple[int, int, str]] = set()
+    for row in rows:
+        if row[:3] in met:
+            raise WrongValueError(f"the sample {row.sample_id!r} twice in fold {row.fold} of repeat {row.repeat}")
+        met.add(row[:3])
+
+
+def _is_plain(row: Any) -> bool:
+    """Return whether a row is what `_row` would make of it."""
+    if type(row) is not SplitRow or tuple(map(type, row)) != _ROW:
+        return False
+    return 0 <= row.repeat < 1 << 31 and 0 <= row.fold < 1 << 31 and row.role in _ROLES
+
+
+def _row(row: SplitRow) -> SplitRow:
     numbers, name = (row.repeat, row.fold), row.sample_id
     if not (all(is_whole(n) and int(n) >= 0 for n in numbers) and isinstance(name, str)):
         raise WrongValueError(f"the row {shown_value(tuple(row))}")
-    if not isinstance(row.role, str) or (role := str.__str__(row.role)) not in get_args(Role):
+    if not isinstance(row.role, str) or (role := str.__str__(row.role)) not in _ROLES:
         raise WrongValueError(f"the role {shown_value(row.role)}; roles are train, val and test")
     name = str.__str__(name)
-    if ids is not None and name not in ids:
-        raise WrongValueError(f"the id {shown_value(name)}, which no sample has")
     return SplitRow(int(row.repeat), int(row.fold), name, cast(Role, role))
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes
+from histokit.store.spilled_rows import SpilledRows
 
 #: What the text of a record begins with; its digest follows.
 _BEFORE = '{"histokit.check":"'
@@ -39,10 +40,11 @@ class ColumnDigests:
         return {name: state.digest() for name, state in self._states.items()}
 
 
-def column_digests(rows: pa.Table) -> dict[str, str]:
+def column_digests(rows: pa.Table | SpilledRows) -> dict[str, str]:
     """Return the digest of each column of a table, which depends on its values and type alone."""
     state = ColumnDigests(rows.schema)
-    state.add(rows)
+    for batch in rows.to_reader():
+        state.add(batch)
     return state.result()
 
 

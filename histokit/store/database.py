@@ -22,6 +22,7 @@ from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
+from histokit.store.spilled_rows import SpilledRows
 from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, Tables, check_format, first_line, quote
 
 __all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "first_line", "quote"]
@@ -139,13 +140,14 @@ class Database(Tables):
             table = lance.dataset(str(self._path(name)))
             return Known(table.version, table.count_rows())
 
-    def overwrite(self, name: str, rows: pa.Table) -> int:
+    def overwrite(self, name: str, rows: pa.Table | SpilledRows) -> int:
         """Replace a table by rows, in one atomic step; return its version."""
-        rows = rows.replace_schema_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
+        schema = rows.schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
         with self.committing(name):
             mode = "overwrite" if self._is_there(name) and self._is_whole(name) else "create"
             with self._writing(name):
-                return int(self._connection.create_table(name, rows, mode=mode).version)
+                stream = pa.RecordBatchReader.from_batches(schema, rows.to_reader())
+                return int(self._connection.create_table(name, stream, mode=mode).version)
 
     def _is_whole(self, name: str) -> bool:
         """Return whether a table can be read; one that cannot makes way, unless it is a newer version's."""

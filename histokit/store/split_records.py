@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from histokit.plugin.digests import digest_bytes
+from histokit.plugin.digests import digest_stream
+
+_AT_ONCE = 65_536
 
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
 
@@ -58,14 +60,12 @@ class Split:
         """The digest of the sorted rows, as hexadecimal text."""
         order = [(name, "ascending") for name in SPLIT_SCHEMA.names]
         rows = self.rows.select(SPLIT_SCHEMA.names).sort_by(order)
-        columns = [rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names]
-        return digest_bytes(*(repr(row).encode() for row in zip(*columns, strict=True))).hex()
+        return digest_stream(repr(row).encode() for row in _tuples(rows)).hex()
 
     def folds(self) -> list[Fold]:
         """Return the folds in the order of repeat and fold."""
         found: dict[tuple[int, int], Fold] = {}
-        columns = (self.rows.column(name).to_pylist() for name in SPLIT_SCHEMA.names)
-        for repeat, fold, sample_id, role in zip(*columns, strict=True):
+        for repeat, fold, sample_id, role in _tuples(self.rows):
             entry = found.setdefault((repeat, fold), Fold(repeat, fold, [], [], []))
             getattr(entry, role).append(sample_id)
         return [found[key] for key in sorted(found)]
@@ -83,5 +83,10 @@ class Split:
 def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     """Return rows of (repeat, fold, sample id, role) as a table of `SPLIT_SCHEMA`."""
     listed = list(rows)
-    columns = [[row[i] for row in listed] for i in range(len(SPLIT_SCHEMA))]
-    return pa.table([pa.array(c, t) for c, t in zip(columns, SPLIT_SCHEMA.types, strict=True)], schema=SPLIT_SCHEMA)
+    columns = [pa.array([row[i] for row in listed], kind) for i, kind in enumerate(SPLIT_SCHEMA.types)]
+    return pa.table(columns, schema=SPLIT_SCHEMA)
+
+
+def _tuples(rows: pa.Table) -> Iterator[tuple[int, int, str, str]]:
+    for batch in rows.select(SPLIT_SCHEMA.names).to_batches(max_chunksize=_AT_ONCE):
+        yield from zip(*(batch.column(name).to_pylist() for name in SPLIT_SCHEMA.names), strict=True)

@@ -19,6 +19,7 @@ from histokit.store.ingested_tables import Ingested
 from histokit.store.problems import Problems
 from histokit.store.records import OF_ATTEMPTS, PREDICTION_SCHEMA, DatasetRecord, RunRecord, SelectionRecord
 from histokit.store.results import Results
+from histokit.store.spilled_rows import SpilledRows
 from histokit.store.split_records import Split
 from histokit.store.split_tables import SplitTables
 from histokit.store.vectors import FeatureTable
@@ -69,8 +70,8 @@ class Store:
     def save_dataset(
         self,
         record: DatasetRecord,
-        samples: pa.Table,
-        files: pa.Table,
+        samples: pa.Table | SpilledRows,
+        files: pa.Table | SpilledRows,
         splits: Sequence[Split] = (),
         problems: pa.Table | None = None,
         before: DatasetRecord | None = ANY,
@@ -80,7 +81,7 @@ class Store:
         Parameters
         ----------
         record : DatasetRecord
-        samples, files : pyarrow.Table
+        samples, files : pyarrow.Table or SpilledRows
         splits : sequence of Split
         problems : pyarrow.Table, optional
             Of ingestion.
