@@ -112,8 +112,9 @@ class Store:
                 )
             for split in splits:
                 self._splits.write_rows(split)
-            versions = {kind: self.database.overwrite(f"{kind}.{record.name}", table) for kind, table in tables.items()}
-            record = replace(record, versions=versions)
+            record = replace(
+                record, versions={k: self.database.overwrite(f"{k}.{record.name}", tables[k]) for k in tables}
+            )
             self._documents.save("datasets", {"name": record.name}, record.stored())
             self._splits.forget_published(record.name)
             if problems is not None:
