@@ -58,8 +58,7 @@ class Store:
         StoreError
             If it was not ingested.
         """
-        found = self.find_dataset(name)
-        if found is None:
+        if (found := self.find_dataset(name)) is None:
             hint = did_you_mean(name, [d.name for d in self.datasets()])
             raise StoreError(
                 f"There is no dataset {name!r} in the store {self.uri}.",
@@ -112,9 +111,8 @@ class Store:
                 )
             for split in splits:
                 self._splits.write_rows(split)
-            record = replace(
-                record, versions={k: self.database.overwrite(f"{k}.{record.name}", tables[k]) for k in tables}
-            )
+            versions = {kind: self.database.overwrite(f"{kind}.{record.name}", table) for kind, table in tables.items()}
+            record = replace(record, versions=versions)
             self._documents.save("datasets", {"name": record.name}, record.stored())
             self._splits.forget_published(record.name)
             if problems is not None:
