@@ -59,7 +59,7 @@ class ImageFiles:
         source, root, bits = self._source, self.dataset.root, self.dataset.bits
         if source.plain and box is None and part is None and not self._reader(image[0]):
             # Texts, because paths as objects take a part of the time of decoding a small image.
-            return from_16_bits(read_image(os.path.join(root, image[0]), bits), bits)
+            return from_16_bits(read_image(os.path.join(root, image[0]), bits, deep=True), bits)
         paths = [root / path for path in image]
         if box is None:
             return from_16_bits(source.pixels(paths, part), bits)

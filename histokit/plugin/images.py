@@ -44,11 +44,12 @@ def check_bits(bits: int | None) -> int | None:
     return bits
 
 
-def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
+def read_image(path: str | os.PathLike[str], bits: int | None = None, deep: bool = False) -> Pixels:
     """Open an image file as RGB.
 
-    Greyscale is repeated over three channels, a palette is looked up, more than 8 bits become 16 (of 12, where the
-    file declares so, 4095 becomes 65535), transparency is laid over white, and the orientation is applied;
+    Greyscale is repeated over three channels, a palette is looked up, of 16 bits the upper eight are taken unless all
+    are wanted (of 12, where the file declares so, 4095 is white), transparency is laid over white, and the orientation
+    is applied;
     EXIF data that cannot be read are passed over. Of an animated file, the first frame is read. Three grey pages of a
     TIFF file that calls them channels are red, green and blue. Colour profiles are not applied.
 
@@ -65,11 +66,13 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
     path : str or path
     bits : int, optional
         That were recorded, such as 12, where a file of 16 bits does not say it.
+    deep : bool
+        Whether files of more than 8 bits give uint16.
 
     Returns
     -------
     (H, W, 3) array
-        uint8, or uint16 of which 65535 is white for files of more than 8 bits.
+        uint8; or uint16 of which 65535 is white.
 
     Raises
     ------
@@ -85,10 +88,10 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None) -> Pixels:
             raise RefusalError(f"is {odd}, no image")
         return open(path, "rb")
 
-    return _decoded(path, opened, bits)
+    return _decoded(path, opened, bits, deep)
 
 
-def decode_image(data: bytes, name: str, bits: int | None = None) -> Pixels:
+def decode_image(data: bytes, name: str, bits: int | None = None, deep: bool = False) -> Pixels:
     """Open an image that is held by another file, such as an archive or a table, as `read_image` opens a file.
 
     Parameters
@@ -97,7 +100,7 @@ def decode_image(data: bytes, name: str, bits: int | None = None) -> Pixels:
         All of the image file.
     name : str
         What it is called in messages.
-    bits : int, optional
+    bits, deep
         As in `read_image`.
 
     Returns
@@ -110,10 +113,10 @@ def decode_image(data: bytes, name: str, bits: int | None = None) -> Pixels:
     DataError
         As `read_image` does.
     """
-    return _decoded(name, lambda: io.BytesIO(data), bits)
+    return _decoded(name, lambda: io.BytesIO(data), bits, deep)
 
 
-def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None) -> Pixels:
+def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None, deep: bool) -> Pixels:
     from PIL import Image, UnidentifiedImageError
 
     remarks: list[Remark] = []
@@ -140,7 +143,7 @@ def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None) -> Pix
         reason = f"cannot be read ({error or type(error).__name__})"
     else:
         repeat(remarks)
-        return pixels
+        return pixels if deep or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
     raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.")
 
 

@@ -60,7 +60,7 @@ class ChannelSource(NamedTuple):
             If a file cannot be read, or does not hold what is wanted.
         """
         if self.plain and part is None and len(paths) == 1 and not is_foreign(Path(paths[0]).suffix):
-            return read_image(paths[0], self.bits)
+            return read_image(paths[0], self.bits, deep=True)
         numbers, bits = self.numbers(paths, part)
         return self.intensities(numbers, bits, str(paths[0]))
 

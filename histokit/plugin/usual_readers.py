@@ -35,7 +35,7 @@ class UsualImages(ImageReader):
     def read(self, path: Path, part: str | None) -> RawImage:
         """Return red, green and blue; whether they use the range is no matter before they are scaled."""
         with collected_remarks() as remarks:
-            pixels = read_image(path)
+            pixels = read_image(path, deep=True)
         repeat(each for each in remarks if each.kind != "dark")
         return RawImage(pixels, channels=("R", "G", "B"))
 

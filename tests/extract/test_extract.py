@@ -430,7 +430,7 @@ def test_16_bits_reach_the_network_beside_8(store: FeatureStore, tmp_path: Path,
     features = store.features("d", "tiny/0")
     with pytest.warns(UserWarning, match="less than a quarter"):
         scaled = {
-            name: read_image(tmp_path / "data" / name) / (65535 if name != "a/8.png" else 255)
+            name: read_image(tmp_path / "data" / name, deep=True) / (65535 if name != "a/8.png" else 255)
             for name in features.sample_ids
         }
     for sample_id, vector in zip(features.sample_ids, features.X, strict=True):

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from raw_images import png
 
+from histokit import plugin
 from histokit.errors import DataError
-from histokit.plugin import crop, decode_image, images, read_image, recent_images
+from histokit.plugin import crop, decode_image, images, recent_images
 from histokit.plugin.recent_images import Opened, RecentImages
 from histokit.plugin.remarks import ImageWarning
 
 GREY = np.array([[0, 100, 255]], dtype=np.uint8)
+
+read_image = partial(plugin.read_image, deep=True)
 
 
 def saved(path: Path, image: Image.Image, **options) -> np.ndarray:
@@ -60,6 +63,10 @@ def test_16_bits_are_kept(tmp_path, suffix):
     read = saved(tmp_path / f"a.{suffix}", Image.fromarray(values))
     assert read.dtype == np.uint16
     assert read.tolist() == grey_as_rgb(0, 255, 256, 40000, 65535)
+    # The upper eight for who does not ask for more: 255 / 256 = 0, 256 / 256 = 1, 40000 / 256 = 156.
+    upper = plugin.read_image(tmp_path / f"a.{suffix}")
+    assert upper.dtype == np.uint8
+    assert upper.tolist() == grey_as_rgb(0, 0, 1, 156, 255)
 
 
 @WHITENED

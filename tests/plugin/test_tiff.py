@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import warnings
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ from raw_images import (
     tiff,
 )
 
+from histokit import plugin
 from histokit.errors import DataError
-from histokit.plugin import read_image
 from histokit.plugin.reader_marks import reader_mark
 from histokit.plugin.remarks import ImageWarning
+
+read_image = partial(plugin.read_image, deep=True)
 
 DRAWN = np.random.default_rng(0)
 GREY = DRAWN.integers(0, 256, (12, 10), dtype=np.uint8)

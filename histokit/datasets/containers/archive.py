@@ -64,4 +64,6 @@ class Archive(Container):
 
     def pixels(self, part: str) -> Pixels:
         """Return an image, decoded as a file is."""
-        return from_16_bits(decode_image(self._data(part), f"{self.path}/{part}", self.options.bits), self.options.bits)
+        return from_16_bits(
+            decode_image(self._data(part), f"{self.path}/{part}", self.options.bits, deep=True), self.options.bits
+        )

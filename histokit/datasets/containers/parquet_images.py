@@ -215,7 +215,8 @@ class ParquetImages(Container):
     def pixels(self, part: str) -> Pixels:
         """Return an image, decoded as a file is."""
         return from_16_bits(
-            decode_image(self._data(part), f"Row {part} of {self.path}", self.options.bits), self.options.bits
+            decode_image(self._data(part), f"Row {part} of {self.path}", self.options.bits, deep=True),
+            self.options.bits,
         )
 
 
