@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from operator import is_not
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,14 +116,22 @@ class ImageFiles:
     @property
     def _source(self) -> ChannelSource:
         dataset = self.dataset
-        state = dataset.state if self.over_dataset and isinstance(dataset.state, Mapping) else {}
-        channels, within = tuple(dataset.channels), tuple(dataset.file_channels)
-        given = (channels, within, dataset.bits, dataset.scale, dataset.scale_over, state.get(_LIMITS))
-        if self._kept is None or self._kept[0] != given:
-            limits = None if given[-1] is None else tuple((low, high) for low, high in given[-1])
-            scale = parse_scale(dataset.scale)
-            self._kept = given, ChannelSource(channels, within, dataset.bits, scale, channels == RGB, limits)
+        given = (
+            *(dataset.channels, dataset.file_channels, dataset.bits),
+            *(dataset.scale, dataset.scale_over, dataset.state),
+        )
+        # By identity, because this is asked for each image; attributes that are made anew only cost time.
+        if self._kept is None or any(map(is_not, self._kept[0], given)):
+            self._kept = given, self._described()
         return self._kept[1]
+
+    def _described(self) -> ChannelSource:
+        dataset = self.dataset
+        state = dataset.state if self.over_dataset and isinstance(dataset.state, Mapping) else {}
+        found, channels = state.get(_LIMITS), tuple(dataset.channels)
+        limits = None if found is None else tuple((low, high) for low, high in found)
+        scale = parse_scale(dataset.scale)
+        return ChannelSource(channels, tuple(dataset.file_channels), dataset.bits, scale, channels == RGB, limits)
 
 
 #: Under which black and white of each channel stand in the state of a dataset.
