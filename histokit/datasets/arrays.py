@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Literal
 
+import numpy.typing as npt
+
+from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
+from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
@@ -18,7 +23,8 @@ from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.files import suffix_of
 from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
 from histokit.plugin.digests import digest_bytes
-from histokit.plugin.images import Pixels, check_bits
+from histokit.plugin.images import Pixels
+from histokit.plugin.sample_pixels import ChannelSource
 
 #: The column that says which part of the dataset's own split an image is in.
 _SPLIT = "split"
@@ -53,10 +59,13 @@ class Arrays(Dataset):
     on : str, optional
         The field of the pattern by which the rows of a table of labels are found.
     values : {"0-1", "0-255"}, optional
-        What black and white are in arrays that are neither uint8 nor uint16.
+        What black and white are in arrays that are neither uint8 nor uint16; such images become uint8.
     channels_first : bool
         Whether channels come before height and width.
-    group, text, levels, classes, positive, metric, mpp, bits, split
+    channels : tuple of str
+        Names of the channels, each with its number from 1 in an array, or its name or number in an encoded image. Red,
+        green and blue where not given.
+    group, text, levels, classes, positive, metric, mpp, bits, split, scale, scale_over
         As of `histokit.datasets.folder.Folder`.
 
     Raises
@@ -89,18 +98,25 @@ class Arrays(Dataset):
         mpp: float | None = None,
         text: tuple[str, ...] = (),
         bits: int | None = None,
+        channels: tuple[str, ...] = (),
+        scale: str = "full",
+        scale_over: Literal["image", "crop", "dataset"] = "image",
     ):
         super().__init__(root)
+        self.bits, self.scale, self.scale_over = Intensities.checked(bits, scale, scale_over)
+        names_of_channels, self.file_channels = Channels.parsed(channels)
+        self.channels = names_of_channels or self.channels
         if kind_of(self.root):
             # The folder is the root, so that the file's name is part of what samples are called.
             self.root, files = self.root.parent, (self.root.name,)
             self.options["files"] = files
-        self.files, self.bits = tuple(files), check_bits(bits)
-        if bits is not None and values is not None:
-            raise UsageError(
-                f"The options bits={bits} and values={values} say different things of what white is.",
-                next="Give bits for arrays of uint16, values for others.",
-            )
+        self.files = tuple(files)
+        for other, given in (("bits", bits), ("scale", None if scale == "full" else scale)):
+            if given is not None and values is not None:
+                raise UsageError(
+                    f"The options {other}={given} and values={values} say different things of what white is.",
+                    next="Give bits for arrays of uint16, values or a scale for others.",
+                )
         self.group_option, self.split_column = group and stored_name(group), split and stored_name(split)
         self.levels, self.metric, self.mpp = tuple(map(stored_name, levels)), metric, mpp
         self.given_classes, self.positive = tuple(classes) or None, positive
@@ -116,7 +132,7 @@ class Arrays(Dataset):
             texts=frozenset(texts),
             values=values,
             channels_first=channels_first,
-            bits=bits,
+            source=self._histokit_files.source,
         )
 
     @cached_property
@@ -241,14 +257,25 @@ class Arrays(Dataset):
         return {}
 
     def read(self, sample: Sample) -> Pixels:
-        """Return an image as (H, W, 3): uint8, or uint16 where arrays are.
+        """Return an image as (H, W, C): uint8, or uint16 where arrays are or a scale is given.
 
         Raises
         ------
         DataError
             If it cannot be read.
         """
-        return self._opened(sample).pixels(str(sample.part))
+        return self._opened(sample).pixels(str(sample.part), self._histokit_files.source)
+
+    def fit(self) -> Any:
+        """Return what is black and white in each channel, where that is sought over the dataset, as `Dataset.fit`."""
+        files = self._histokit_files
+        if not files.over_dataset:
+            return None
+        samples = (sample for sample, _ in self._rows(Groups(self.group)))
+        return files.limits_of(partial(self._numbers, sample, files.source) for sample in samples)
+
+    def _numbers(self, sample: Sample, source: ChannelSource) -> npt.NDArray[Any]:
+        return self._opened(sample).numbers(str(sample.part), source)
 
     def _opened(self, sample: Sample) -> Container:
         path = sample.id[: -len(str(sample.part)) - 1]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from operator import is_not
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from histokit.files import suffix_of
 from histokit.plugin.images import Box, Pixels, crop, read_image
@@ -57,7 +60,7 @@ class ImageFiles:
         DataError
             If it cannot be read.
         """
-        source, root, bits = self._source, self.dataset.root, self.dataset.bits
+        source, root, bits = self.source, self.dataset.root, self.dataset.bits
         if source.plain and box is None and part is None and not self._reader(image[0]):
             # Texts, because paths as objects take a part of the time of decoding a small image.
             return from_16_bits(read_image(os.path.join(root, image[0]), bits, deep=True), bits)
@@ -83,16 +86,26 @@ class ImageFiles:
         DataError
             If none of them can be read.
         """
-        root = self.dataset.root
+        root, source = self.dataset.root, self.source
         files = (([root / path for path in image], part) for image, part in images)
-        return {_LIMITS: fitted_limits(self._source, files)}
+        return self.limits_of(partial(_numbers, source, paths, part) for paths, part in files)
+
+    def limits_of(self, images: Iterable[Callable[[], npt.NDArray[Any]]]) -> Mapping[str, Any]:
+        """Return what `limits` does, of images that are read otherwise than from files of their own.
+
+        Raises
+        ------
+        DataError
+            If none of them can be read.
+        """
+        return {_LIMITS: fitted_limits(self.source, images)}
 
     @property
     def unusual(self) -> list[Any]:
         """What alters pixels besides the number of bits, as JSON-serialisable data; empty where nothing does."""
-        if self._source._replace(bits=None) == ChannelSource():
+        if self.source._replace(bits=None) == ChannelSource():
             return []
-        return [self._source.described, self.dataset.scale, self.dataset.scale_over]
+        return [self.source.described, self.dataset.scale, self.dataset.scale_over]
 
     def mark(self, path: str) -> bytes:
         """Return bytes that change with the reader of a file, empty where it is read as ever."""
@@ -114,7 +127,8 @@ class ImageFiles:
         return self._foreign[suffix]
 
     @property
-    def _source(self) -> ChannelSource:
+    def source(self) -> ChannelSource:
+        """What becomes of the numbers of an image, with black and white over the dataset where they were sought."""
         dataset = self.dataset
         given = (
             *(dataset.channels, dataset.file_channels, dataset.bits),
@@ -132,6 +146,10 @@ class ImageFiles:
         limits = None if found is None else tuple((low, high) for low, high in found)
         scale = parse_scale(dataset.scale)
         return ChannelSource(channels, tuple(dataset.file_channels), dataset.bits, scale, channels == RGB, limits)
+
+
+def _numbers(source: ChannelSource, paths: Sequence[Path], part: str | None) -> npt.NDArray[Any]:
+    return source.numbers(paths, part)[0]
 
 
 #: Under which black and white of each channel stand in the state of a dataset.

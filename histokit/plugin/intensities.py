@@ -85,16 +85,26 @@ def limits_of(scale: Scale, pixels: npt.NDArray[Any], joint: bool) -> npt.NDArra
     channels = pixels.shape[2]
     if not scale.of_the_data:
         return np.tile([[scale.low, scale.high]], (channels, 1))
-    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise DataError(
-            "has pixels that are no numbers (NaN or infinite).", next="Give scale=range:BLACK,WHITE, or mend the file."
-        )
+    require_finite(pixels)
     columns = pixels.reshape(1, -1) if joint else pixels.reshape(-1, channels).T
     if scale.how == "minmax":
         found = np.stack([columns.min(1), columns.max(1)], axis=1).astype(np.float64)
     else:
         found = np.percentile(columns, [scale.low, scale.high], axis=1).T
     return np.tile(found, (channels, 1)) if joint else found
+
+
+def require_finite(pixels: npt.NDArray[Any]) -> None:
+    """Raise where pixels, in which limits are sought, are no finite numbers.
+
+    Raises
+    ------
+    DataError
+    """
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+        raise DataError(
+            "has pixels that are no numbers (NaN or infinite).", next="Give scale=range:BLACK,WHITE, or mend the file."
+        )
 
 
 def scaled(pixels: npt.NDArray[Any], limits: npt.NDArray[np.float64]) -> DeepPixels:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from histokit.errors import DataError, did_you_mean
 from histokit.plugin.colours import Pixels
 from histokit.plugin.deep_colours import WHITE, to_16_bits
 from histokit.plugin.images import read_image
-from histokit.plugin.intensities import Histogram, Scale, limits_of, scaled
+from histokit.plugin.intensities import Histogram, Scale, limits_of, require_finite, scaled
 from histokit.plugin.raw_images import RawImage, is_foreign, parts_of, read_raw
 
 RGB = ("R", "G", "B")
@@ -78,7 +78,7 @@ class ChannelSource(NamedTuple):
         """Return an image as its files hold it, (H, W, C), and the bits that were recorded where files say it."""
         if len(paths) == 1:
             raw = _whole(paths[0], part)
-            return self._chosen(raw, str(paths[0])), raw.bits
+            return self.chosen(raw, str(paths[0])), raw.bits
         planes = [_whole(path, part) for path in paths]
         for path, plane in zip(paths, planes, strict=True):
             if plane.pixels.shape[:2] != planes[0].pixels.shape[:2] or plane.pixels.dtype != planes[0].pixels.dtype:
@@ -93,11 +93,18 @@ class ChannelSource(NamedTuple):
             )
         return np.concatenate(one, axis=2), told.pop()
 
-    def _chosen(self, raw: RawImage, path: str) -> npt.NDArray[Any]:
+    def chosen(self, raw: RawImage, path: str) -> npt.NDArray[Any]:
+        """Return the channels that are wanted of an image that has all of them; grey as one, where it becomes RGB.
+
+        Raises
+        ------
+        DataError
+            If it does not have them.
+        """
         count = raw.pixels.shape[2]
         unnamed = self.within == self.channels and not raw.channels and count == len(self.channels)
         if self.within and not unnamed:
-            return raw.pixels[..., [_place(name, raw, path) for name in self.within]]
+            return np.take(raw.pixels, [_place(name, raw, path) for name in self.within], axis=2)
         # Grey is repeated once it has its limits, in which it would count three times.
         if count == 1 and self.channels == RGB:
             return raw.pixels
@@ -146,7 +153,11 @@ class ChannelSource(NamedTuple):
 
     def _scaled(self, numbers: npt.NDArray[Any], path: str) -> Pixels:
         try:
-            limits = np.array(self.limits) if self.limits is not None else limits_of(self.scale, numbers, self.joint)
+            if self.limits is None:
+                limits = limits_of(self.scale, numbers, self.joint)
+            else:
+                require_finite(numbers)
+                limits = np.array(self.limits)
         except DataError as error:
             raise DataError(f"{path} {error.message}", next=error.next) from error
         if self.scale.how == "bits" and numbers.max() > self.scale.high:
@@ -164,10 +175,14 @@ def from_16_bits(pixels: Pixels, bits: int | None) -> Pixels:
     return np.rint(pixels * (((1 << bits) - 1) / WHITE)).astype(np.uint16)
 
 
-def fitted_limits(
-    source: ChannelSource, images: Iterable[tuple[Sequence[Path], str | None]]
-) -> list[tuple[float, float]]:
+def fitted_limits(source: ChannelSource, images: Iterable[Callable[[], npt.NDArray[Any]]]) -> list[tuple[float, float]]:
     """Return what is black and white in each channel over many images; those that cannot be read are passed over.
+
+    Parameters
+    ----------
+    source : ChannelSource
+    images : iterable of callable
+        Each returns an image as of `ChannelSource.numbers`.
 
     Raises
     ------
@@ -177,9 +192,10 @@ def fitted_limits(
     count = len(source.channels)
     histogram = Histogram(1 if source.joint else count)
     reason = DataError("There is no image.", next="Check the folder.")
-    for paths, part in images:
+    for read in images:
         try:
-            numbers, _ = source.numbers(paths, part)
+            numbers = read()
+            require_finite(numbers)
         except DataError as error:
             reason = error
             continue

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
@@ -58,20 +59,24 @@ class TiffImages(ImageReader):
         DataError
             If it cannot be read, holds several planes of which none is named, or has none of that name.
         """
-        with _opened(path) as tiff:
-            series = tiff.series[0]
-            planes, axes = _planes(series), series.axes
-            pages = [plane for plane in planes if plane.name == _PAGE]
-            if part is None and len(planes) == 1 == len(pages) and not set(axes) & set("CS"):
-                planes, axes = [], axes.replace(pages[0].letter, "C")
-            pixels = _pixels(series, axes, _index(path, planes, part))
-            page = series.keyframe
-            if page.photometric == 0 and pixels.dtype.kind == "u":
-                pixels = np.asarray((1 << page.bitspersample) - 1, pixels.dtype) - pixels
-            tag = page.tags.get(ORIENTATION)
-            pixels = turned(pixels, int(tag.value) if tag is not None else 1)
-            names = () if axes == series.axes else tuple(f"{_PAGE}={k}" for k in range(pixels.shape[2]))
-            return RawImage(pixels, _bits(tiff, page), names or _channels(tiff, pixels.shape[2]))
+        return _raw(path, path, part)
+
+    def decode(self, data: bytes, name: str) -> RawImage:
+        """Return what `read` does of a file, here of one that another file holds.
+
+        Parameters
+        ----------
+        data : bytes
+            All of the image file.
+        name : str
+            What it is called in messages.
+
+        Raises
+        ------
+        DataError
+            As `read` does.
+        """
+        return _raw(name, io.BytesIO(data), None)
 
     def parts(self, path: Path) -> Sequence[str]:
         """Return the planes of a file, such as ``t=0,z=3``; none where it is one picture.
@@ -81,7 +86,7 @@ class TiffImages(ImageReader):
         DataError
             If it cannot be read.
         """
-        with _opened(path) as tiff:
+        with _opened(path, path) as tiff:
             planes = _planes(tiff.series[0])
         axes = [[f"{plane.name}={number}" for number in range(plane.length)] for plane in planes]
         return [",".join(names) for names in itertools.product(*axes)] if planes else []
@@ -94,7 +99,7 @@ class TiffImages(ImageReader):
         DataError
             If it cannot be read, or pixels are not square.
         """
-        with _opened(path) as tiff:
+        with _opened(path, path) as tiff:
             sides = _ome_mpp(tiff) if tiff.is_ome else _imagej_mpp(tiff) if tiff.is_imagej else None
         if sides is None:
             return None
@@ -106,13 +111,30 @@ class TiffImages(ImageReader):
         return sides[0]
 
 
+def _raw(path: str | Path, source: Path | BinaryIO, part: str | None) -> RawImage:
+    with _opened(path, source) as tiff:
+        series = tiff.series[0]
+        planes, axes = _planes(series), series.axes
+        pages = [plane for plane in planes if plane.name == _PAGE]
+        if part is None and len(planes) == 1 == len(pages) and not set(axes) & set("CS"):
+            planes, axes = [], axes.replace(pages[0].letter, "C")
+        pixels = _pixels(series, axes, _index(path, planes, part))
+        page = series.keyframe
+        if page.photometric == 0 and pixels.dtype.kind == "u":
+            pixels = np.asarray((1 << page.bitspersample) - 1, pixels.dtype) - pixels
+        tag = page.tags.get(ORIENTATION)
+        pixels = turned(pixels, int(tag.value) if tag is not None else 1)
+        names = () if axes == series.axes else tuple(f"{_PAGE}={k}" for k in range(pixels.shape[2]))
+        return RawImage(pixels, _bits(tiff, page), names or _channels(tiff, pixels.shape[2]))
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: str | Path, source: Path | BinaryIO) -> Iterator[Any]:
     """Open a file; whatever its decoders raise is told of it."""
     from tifffile import TiffFile
 
     try:
-        with TiffFile(path) as tiff:
+        with TiffFile(source) as tiff:
             if not tiff.series:
                 raise UnreadDepthError("has no page")
             yield tiff
@@ -134,7 +156,7 @@ def _planes(series: Any) -> list[_Plane]:
     return [_Plane(a, _NAMES.get(a, _PAGE), size) for a, size in found if a not in _OF_A_PICTURE and size > 1]
 
 
-def _index(path: Path, planes: Sequence[_Plane], part: str | None) -> dict[str, int]:
+def _index(path: str | Path, planes: Sequence[_Plane], part: str | None) -> dict[str, int]:
     """Return which plane of each axis is asked for."""
     sizes = ", ".join(f"{plane.name}=0 to {plane.length - 1}" for plane in planes)
     if part is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterReader, hookimpl
-from histokit.plugin.images import read_image
+from histokit.plugin.images import Pixels, read_image
 from histokit.plugin.raw_images import ImageReader, RawImage
 from histokit.plugin.remarks import collected_remarks, repeat
 
@@ -33,12 +33,23 @@ class UsualImages(ImageReader):
     """Images of three channels or one, as Pillow reads them."""
 
     def read(self, path: Path, part: str | None) -> RawImage:
-        """Return red, green and blue; whether they use the range is no matter before they are scaled."""
-        with collected_remarks() as remarks:
-            pixels = read_image(path, deep=True)
-        repeat(each for each in remarks if each.kind != "dark")
-        return RawImage(pixels, channels=("R", "G", "B"))
+        """Return red, green and blue, as of `of_colours`."""
+        return of_colours(lambda: read_image(path, deep=True))
 
     def parts(self, path: Path) -> Sequence[str]:
         """Return none: of an animation, the first frame is the image."""
         return ()
+
+
+def of_colours(read: Callable[[], Pixels]) -> RawImage:
+    """Return red, green and blue; whether they use the range is no matter before they are scaled.
+
+    Parameters
+    ----------
+    read : callable
+        Returns (H, W, 3) pixels, or raises.
+    """
+    with collected_remarks() as remarks:
+        pixels = read()
+    repeat(each for each in remarks if each.kind != "dark")
+    return RawImage(pixels, channels=("R", "G", "B"))

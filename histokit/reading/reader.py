@@ -137,7 +137,8 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
         return ReadResult(position, None, sample.mpp, reason)
     if pixels.dtype == np.uint16:
         pixels = to_16_bits(pixels, bits or 16)
-        if type(files.dataset).read is not Dataset.read and int(pixels.max()) < _QUARTER:
+        known = files.dataset.scale != "full" or any(each.kind == "dark" for each in remarks)
+        if type(files.dataset).read is not Dataset.read and not known and int(pixels.max()) < _QUARTER:
             remarks = [*remarks, Remark("dark", sample.id, f"no value above {pixels.max()} of {WHITE}")]
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))

@@ -182,6 +182,20 @@ def test_scales_over_image_crop_and_dataset(tmp_path):
         check_dataset(Table, tmp_path, table="t.csv", box="x,y,w,h", scale="minmax", scale_over=name)
 
 
+def test_an_image_of_no_numbers_has_no_part_in_limits_over_a_dataset(tmp_path):
+    values = DRAWN.normal(0, 1, (2, 9, 11)).astype(np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values[0])
+    values[1, 3, 4] = np.inf
+    tifffile.imwrite(tmp_path / "b.tif", values[1])
+    dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax", "scale_over": "dataset"})
+    Guarded(dataset).fit()
+    whole, broken = dataset.samples()
+    wanted = np.interp(values[0], [values[0].min(), values[0].max()], [0, 65535])
+    assert abs(dataset.read(whole)[..., 1] - wanted).max() <= 0.5 + 1e-2
+    with pytest.raises(DataError, match=r"b.tif has pixels that are no numbers"):
+        dataset.read(broken)
+
+
 def test_channels_have_limits_of_their_own_and_colours_have_not(tmp_path):
     colours = np.dstack([deep((9, 11), 100), deep((9, 11), 200) + 1000, deep((9, 11), 50)])
     tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")

@@ -34,6 +34,7 @@ FOUND = {
     ("arrays", "pattern"): "`**/{label}/*`",
     ("arrays", "classes"): "those found",
     ("arrays", "positive"): "the last",
+    ("arrays", "channels"): "red, green, blue",
     ("table", "channels"): "red, green, blue",
     ("table", "positive"): "the last",
     ("slides", "levels"): "slide, group",

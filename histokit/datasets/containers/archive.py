@@ -7,14 +7,12 @@ from functools import cached_property
 from pathlib import Path
 
 from histokit.datasets.containers.archive_members import Members
-from histokit.datasets.containers.container import Container, ContainerOptions
-from histokit.datasets.containers.encoded import encoded_digest
+from histokit.datasets.containers.container import ContainerOptions
+from histokit.datasets.containers.encoded import EncodedImages, encoded_digest
 from histokit.errors import DataError
-from histokit.plugin.images import Pixels, decode_image
-from histokit.plugin.sample_pixels import from_16_bits
 
 
-class Archive(Container):
+class Archive(EncodedImages):
     """A file of many files, some of which are images.
 
     Parameters
@@ -48,10 +46,6 @@ class Archive(Container):
             except DataError:
                 yield b""
 
-    def part_digest(self, part: str) -> bytes:
-        """Return the digest of an image file."""
-        return encoded_digest(self._data(part))
-
     def _data(self, part: str) -> bytes:
         try:
             return self.members.read(part)
@@ -62,8 +56,6 @@ class Archive(Container):
         except DataError as error:
             raise DataError(f"{part!r}: {error.message}", next=error.next) from error
 
-    def pixels(self, part: str) -> Pixels:
-        """Return an image, decoded as a file is."""
-        return from_16_bits(
-            decode_image(self._data(part), f"{self.path}/{part}", self.options.bits, deep=True), self.options.bits
-        )
+    def called(self, part: str) -> str:
+        """Return the name of a member with that of the archive."""
+        return f"{self.path}/{part}"

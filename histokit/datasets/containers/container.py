@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from histokit.datasets.cells import tidy_text
+from histokit.datasets.containers.recent_blocks import RecentBlocks
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.errors import DataError, HistokitError
 from histokit.plugin.dataset import Role
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.images import Pixels
-
-T = TypeVar("T")
-
-#: What is kept of arrays and tables that were read last, for images come one after the other.
-RECENT_BYTES = 256 << 20
+from histokit.plugin.raw_images import RawImage
+from histokit.plugin.sample_pixels import ChannelSource
 
 #: Bytes of images that are read at once where a file does not say how many belong together.
 BLOCK_BYTES = 1 << 18
@@ -34,6 +31,9 @@ NO_LABELS = ("none",)
 
 #: Numbers as which arrays other than uint8 and uint16 may hold what is between black and white.
 Values = Literal["0-1", "0-255"]
+
+
+_USUAL = ChannelSource()
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class ContainerOptions:
         Columns that are text whatever they look like.
     values : {"0-1", "0-255"}, optional
     channels_first : bool
-    bits : int, optional
+    source : ChannelSource
+        What becomes of the numbers, as far as the data are no matter of it.
     """
 
     images: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ class ContainerOptions:
     texts: frozenset[str] = frozenset()
     values: Values | None = None
     channels_first: bool = False
-    bits: int | None = None
+    source: ChannelSource = _USUAL
 
 
 class HeldImage(NamedTuple):
@@ -81,29 +82,6 @@ class HeldImage(NamedTuple):
     metadata: Mapping[str, Any]
     #: Other files than the container, relative to the root, in which its pixels lie.
     files: tuple[str, ...] | None = None
-
-
-class RecentBlocks:
-    """The blocks that were read last, for the threads of one process; the oldest go first."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._blocks: OrderedDict[Any, Any] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, key: Any, load: Callable[[], T]) -> T:
-        """Return the block of a key, by loading it where it is not there; one thread at a time."""
-        with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-                return self._blocks[key]
-            block = load()
-            self._blocks[key] = block
-            self._bytes += getattr(block, "nbytes", 0)
-            while self._bytes > RECENT_BYTES and len(self._blocks) > 1:
-                _, oldest = self._blocks.popitem(last=False)
-                self._bytes -= getattr(oldest, "nbytes", 0)
-            return block
 
 
 class Container(ABC):
@@ -165,8 +143,32 @@ class Container(ABC):
         """
 
     @abstractmethod
-    def pixels(self, part: str) -> Pixels:
-        """Return an image as (H, W, C)."""
+    def called(self, part: str) -> str:
+        """Return what an image is called in messages."""
+
+    @abstractmethod
+    def raw(self, part: str) -> RawImage:
+        """Return an image as the file holds it."""
+
+    @abstractmethod
+    def pixels(self, part: str, source: ChannelSource) -> Pixels:
+        """Return an image as (H, W, C), with as much of the source's bits for white as are declared.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read, or does not hold what is wanted.
+        """
+
+    def numbers(self, part: str, source: ChannelSource) -> npt.NDArray[Any]:
+        """Return the channels that are wanted of an image, as the file holds them.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read, or does not have them.
+        """
+        return source.chosen(self.raw(part), self.called(part))
 
     def look_at_all(self) -> bytes:
         """Read all images, once, and keep their digests; return those in a row.

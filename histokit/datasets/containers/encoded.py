@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 
+from histokit.datasets.containers.container import Container
 from histokit.plugin.digests import digest_bytes
+from histokit.plugin.images import Pixels, decode_image
+from histokit.plugin.raw_images import RawImage
+from histokit.plugin.sample_pixels import ChannelSource, from_16_bits
 from histokit.plugin.tiff import tiff_layout
+from histokit.plugin.tiff_images import TiffImages
+from histokit.plugin.usual_readers import of_colours
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class EncodedImages(Container):
+    """A file of image files, which are read as those in folders are."""
+
+    @abstractmethod
+    def _data(self, part: str) -> bytes:
+        """Return the bytes of an image file.
+
+        Raises
+        ------
+        DataError
+            If they are damaged or not there.
+        """
+
+    def part_digest(self, part: str) -> bytes:
+        """Return the digest of the bytes of an image."""
+        return encoded_digest(self._data(part))
+
+    def raw(self, part: str) -> RawImage:
+        """Return an image as its file holds it: of TIFF all channels and any numbers, of others red, green and blue."""
+        data, name = self._data(part), self.called(part)
+        if data[:4] in _TIFF:
+            return TiffImages().decode(data, name)
+        return of_colours(lambda: decode_image(data, name, deep=True))
+
+    def pixels(self, part: str, source: ChannelSource) -> Pixels:
+        """Return an image, decoded as a file is."""
+        name, bits = self.called(part), source.bits
+        if source.plain:
+            return from_16_bits(decode_image(self._data(part), name, bits, deep=True), bits)
+        raw = self.raw(part)
+        return from_16_bits(source.intensities(source.chosen(raw, name), raw.bits, name), bits)
 
 
 def encoded_digest(data: bytes) -> bytes:

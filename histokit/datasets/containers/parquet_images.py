@@ -11,14 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, label_text, number_of, readable
-from histokit.datasets.containers.encoded import encoded_digest
+from histokit.datasets.containers.container import NO_LABELS, HeldImage, label_text, number_of, readable
+from histokit.datasets.containers.encoded import EncodedImages, encoded_digest
 from histokit.datasets.parquet_file import opened_parquet
 from histokit.datasets.tables import TidyTable, plain, python_types, read_table, stored_name
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
-from histokit.plugin.images import Pixels, decode_image
-from histokit.plugin.sample_pixels import from_16_bits
 
 #: What columns of labels are called where the file does not say which one holds classes.
 _LABELS = ("label", "labels", "target", "class", "y", "category")
@@ -29,7 +27,7 @@ _BLOCK_BYTES, _MOST_ROWS = 1 << 21, 1024
 _A_FILE = "Parquet file"
 
 
-class ParquetImages(Container):
+class ParquetImages(EncodedImages):
     """A Parquet file with an image in each row."""
 
     @cached_property
@@ -191,10 +189,6 @@ class ParquetImages(Container):
                 for data in block:
                     yield b"" if data.as_py() is None else encoded_digest(data.as_py())
 
-    def part_digest(self, part: str) -> bytes:
-        """Return the digest of the bytes of an image."""
-        return encoded_digest(self._data(part))
-
     @cached_property
     def _groups(self) -> _RowGroups:
         return _RowGroups(self.file, self.image_column)
@@ -212,12 +206,9 @@ class ParquetImages(Container):
             )
         return data
 
-    def pixels(self, part: str) -> Pixels:
-        """Return an image, decoded as a file is."""
-        return from_16_bits(
-            decode_image(self._data(part), f"Row {part} of {self.path}", self.options.bits, deep=True),
-            self.options.bits,
-        )
+    def called(self, part: str) -> str:
+        """Return the number of a row with the file."""
+        return f"Row {part} of {self.path}"
 
 
 class _RowGroups:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -12,28 +14,51 @@ from histokit.plugin.images import Pixels
 _WHITE = {"0-1": 1.0, "0-255": 255.0}
 
 
-def type_problem(dtype: np.dtype, values: Values | None, bits: int | None) -> str | None:
-    """Return what to type for an array of some type to be read as images; none where its meaning is known."""
-    kind = dtype.kind
-    if kind not in "buif":
-        return "Save pixels as uint8"
-    if values is not None or dtype == np.uint8:
-        return None
-    if dtype.newbyteorder("=") == np.uint16:
-        return None if bits is not None else "Say how many bits were recorded: -o bits=16, or 12 for many cameras"
-    unit = "-o values=0-1 where 1 is white"
-    return unit if kind == "b" else f"Say what white is: {unit}, -o values=0-255 where 255 is"
-
-
-def as_pixels(image: npt.NDArray[np.generic], values: Values | None, channels_first: bool, where: str) -> Pixels:
-    """Return an array as (H, W, 3) pixels; grey is repeated.
+def type_problem(dtype: np.dtype, told: bool) -> str | None:
+    """Return what to type for an array of some type to be read as images; none where its meaning is known.
 
     Parameters
     ----------
-    image : (H, W), (H, W, 1 or 3) array, or (1 or 3, H, W) where channels come first
-    values : {"0-1", "0-255"}, optional
-        What black and white are; uint8 and uint16 as they are where not given.
+    dtype : numpy.dtype
+    told : bool
+        Whether an option says what is black and white.
+    """
+    kind = dtype.kind
+    if kind not in "buif":
+        return "Save pixels as uint8"
+    if told or dtype.newbyteorder("=") in (np.uint8, np.uint16):
+        return None
+    unit = "-o values=0-1 where 1 is white"
+    if kind == "b":
+        return unit
+    return f"Say what white is: {unit}, -o values=0-255 where 255 is, or -o scale=minmax or range:BLACK,WHITE"
+
+
+def as_numbers(image: npt.NDArray[Any], channels_first: bool) -> npt.NDArray[Any]:
+    """Return an array as (H, W, C) numbers in the order of bytes of this machine.
+
+    Parameters
+    ----------
+    image : (H, W) or (H, W, C) array, or (C, H, W) where channels come first
     channels_first : bool
+    """
+    if image.ndim == 2:
+        image = image[:, :, None]
+    elif channels_first:
+        image = np.moveaxis(image, 0, -1)
+    if image.dtype == np.bool_:
+        # Which have no differences, and so no percentiles.
+        return image.view(np.uint8)
+    return image.astype(image.dtype.newbyteorder("=")) if image.dtype.byteorder == ">" else image
+
+
+def mapped(image: npt.NDArray[Any], values: Values, where: str) -> Pixels:
+    """Return numbers between what black and white are as uint8.
+
+    Parameters
+    ----------
+    image : array
+    values : {"0-1", "0-255"}
     where : str
         The image, for messages.
 
@@ -42,19 +67,6 @@ def as_pixels(image: npt.NDArray[np.generic], values: Values | None, channels_fi
     DataError
         If a number lies outside of `values`.
     """
-    if image.ndim == 2:
-        image = image[:, :, None]
-    elif channels_first:
-        image = np.moveaxis(image, 0, -1)
-    if values is not None:
-        image = _mapped(image, values, where)
-    elif image.dtype.byteorder == ">":
-        image = image.astype(image.dtype.newbyteorder("="))
-    pixels = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else np.array(image, order="C")
-    return pixels
-
-
-def _mapped(image: npt.NDArray[np.generic], values: Values, where: str) -> Pixels:
     numbers = image.astype(np.float64)
     white = _WHITE[values]
     outside = ~((numbers >= 0) & (numbers <= white))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_in
-from histokit.datasets.containers.pixel_values import as_pixels, type_problem
+from histokit.datasets.containers.pixel_values import as_numbers, mapped, type_problem
 from histokit.datasets.containers.stack import Stack, listed
 from histokit.datasets.containers.stack_labels import Described, describe
 from histokit.datasets.containers.stack_names import image_place, is_of_labels, partners
@@ -18,10 +18,12 @@ from histokit.datasets.tables import python_types
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.images import Pixels
+from histokit.plugin.raw_images import RawImage
+from histokit.plugin.sample_pixels import ChannelSource, from_16_bits
 
 Opener = Callable[[Path], Mapping[str, Stack]]
 
-_SHAPES = "Images are arrays of shape (n, height, width), (n, height, width, 1) or (n, height, width, 3)"
+_SHAPES = "Images are arrays of shape (n, height, width), or (n, height, width, channels)"
 
 
 class StackContainer(Container):
@@ -90,22 +92,35 @@ class StackContainer(Container):
     def _check(self, name: str, stack: Stack) -> None:
         what = f"The array {name!r} of {str(self.file)!r}" if name else f"The array {str(self.file)!r}"
         shape, first = stack.shape, self.options.channels_first
-        last = shape[1 if first else -1] if shape else 0
         if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[-1] < min(shape[:2]):
             raise DataError(
                 f"{what} is of shape {shape}: one image with channels, where there should be a row of images.",
                 next=f"{_SHAPES}: save it with a first axis, array[None].",
             )
-        if len(shape) not in (3, 4) or (len(shape) == 4 and last not in (1, 3)) or 0 in shape[1:]:
-            hint = ""
-            if len(shape) == 4 and not first and shape[1] in (1, 3):
-                hint = "; with the channels before height and width, add -o channels_first=true"
-            raise DataError(f"{what} is of shape {shape}, which are no images of 1 or 3 channels.", next=_SHAPES + hint)
+        if len(shape) not in (3, 4) or 0 in shape[1:]:
+            raise DataError(f"{what} is of shape {shape}, which are no images.", next=f"{_SHAPES}.")
+        self._check_channels(what, shape, first)
         if not shape[0]:
             raise DataError(f"{what} is of shape {shape}: it holds no image.", next=f"{_SHAPES}.")
-        problem = type_problem(stack.dtype, self.options.values, self.options.bits)
+        told = self.options.values is not None or self.options.source.scale.how != "full"
+        problem = type_problem(stack.dtype, told)
         if problem is not None:
             raise DataError(f"{what} is of type {stack.dtype}, not uint8.", next=f"{problem}.")
+
+    def _check_channels(self, what: str, shape: tuple[int, ...], first: bool) -> None:
+        source, grey = self.options.source, len(shape) == 3
+        count, other = (1, 1) if grey else (shape[1], shape[-1]) if first else (shape[-1], shape[1])
+        # Pictures have more rows than channels; else the channels of a picture would be taken for its rows.
+        if count != len(source.channels) and other < min(count, shape[2]):
+            told = "leave out channels_first" if first else "add -o channels_first=true"
+            raise DataError(
+                f"{what} is of shape {shape}, which are images of {count} channels.",
+                next=f"{_SHAPES}; with the channels {'last' if first else 'before height and width'}, {told}.",
+            )
+        try:
+            source.chosen(RawImage(np.empty((0, 0, count))), "Each image")
+        except DataError as error:
+            raise DataError(f"{what} is of shape {shape}: {error.message}", next=error.next) from error
 
     @cached_property
     def _described(self) -> Mapping[str, Described]:
@@ -202,11 +217,25 @@ class StackContainer(Container):
         """Return the digest of one image."""
         return digest_bytes(_kind(self._found(part)[1]), self._image(part).tobytes())
 
-    def pixels(self, part: str) -> Pixels:
-        """Return an image as (H, W, 3)."""
-        options = self.options
-        where = f"The image {part!r} of {str(self.file)!r}"
-        return as_pixels(self._image(part), options.values, options.channels_first, where)
+    def called(self, part: str) -> str:
+        """Return the part with the file."""
+        return f"The image {part!r} of {str(self.file)!r}"
+
+    def raw(self, part: str) -> RawImage:
+        """Return an image as (H, W, C) numbers."""
+        return RawImage(as_numbers(self._image(part), self.options.channels_first))
+
+    def pixels(self, part: str, source: ChannelSource) -> Pixels:
+        """Return an image as (H, W, C); grey is repeated."""
+        where = self.called(part)
+        numbers = source.chosen(self.raw(part), where)
+        if self.options.values is not None:
+            numbers = mapped(numbers, self.options.values, where)
+        elif source.scale.how != "full":
+            numbers = from_16_bits(source.intensities(numbers, None, where), source.bits)
+        if numbers.shape[2] < len(source.channels):
+            return np.repeat(numbers, len(source.channels), axis=2)
+        return np.array(numbers, order="C")
 
 
 def _kind(stack: Stack) -> bytes:
