@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,10 +20,12 @@ from histokit.errors import DataError
 from histokit.files import oddity_of
 from histokit.ingest.digest_process import FilesFound, FileTask, State
 from histokit.ingest.digest_processes import FileReaders
+from histokit.ingest.file_states import FileStates
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.guarded import Guarded
 from histokit.store.records import FILE_SCHEMA
+from histokit.store.spilled_rows import SpilledRows
 
 #: Samples whose files tell whether files are large, and from which size in bytes they are.
 _LOOKED_AT = 32
@@ -56,17 +58,18 @@ class FileDigests:
     dataset : Dataset
     remembered : pyarrow.Table, optional
         Of `FILE_SCHEMA`, from an earlier ingestion.
+    store : Path
+        Of the store, beside which there is room for what is known of many files.
     """
 
-    def __init__(self, dataset: Dataset, remembered: pa.Table | None):
+    def __init__(self, dataset: Dataset, remembered: pa.Table | None, store: Path):
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         self.root = dataset.root.resolve()
         self._within = os.path.join(self.root, "")
-        columns = (remembered.column(name).to_pylist() for name in FILE_SCHEMA.names) if remembered is not None else ()
-        # Plain tuples, which the collector of garbage soon passes over: there may be millions.
-        self.remembered: dict[str, State] = {path: (*state,) for path, *state in zip(*columns, strict=True)}
-        self.states: dict[str, State] = {}
+        self.remembered = FileStates() if remembered is None else FileStates.of(remembered)
+        self.rows = SpilledRows(FILE_SCHEMA, store)
+        self.states = FileStates(self.rows)
         self.read = 0
 
     def __call__(self, path: str) -> FileState:
@@ -78,12 +81,13 @@ class FileDigests:
         return (self.states.get(path) or self._looked(path))[2]
 
     def _looked(self, path: str) -> State:
-        self._keep(path, self._look(path))
-        return self.states[path]
+        state = self._look(path)
+        self._keep(path, state, self.remembered.get(path) if self.remembered else None)
+        return state
 
-    def _keep(self, path: str, state: State) -> None:
-        self.states[path] = state
-        self.read += state[2] is not None and state != self.remembered.get(path)
+    def _keep(self, path: str, state: State, before: State | None) -> None:
+        self.states.add(path, state)
+        self.read += state[2] is not None and state != before
 
     def ahead(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield samples whose files are known; files of those that come next are read meanwhile.
@@ -101,29 +105,30 @@ class FileDigests:
         yield from way(chain(first, source))
 
     def _by_groups(self, source: Iterator[Sample]) -> Iterator[Sample]:
-        waiting: deque[tuple[list[Sample], list[str], int]] = deque()
+        waiting: deque[tuple[list[Sample], list[str], list[State | None] | None, int]] = deque()
         asked: set[str] = set()
         marks = type(self.dataset).pixel_key is Dataset.pixel_key
         with FileReaders(_warn) as readers:
             while group := list(islice(source, _GROUP)):
-                paths = [path for sample in group for path in sample.image if path not in self.states]
-                paths = [path for path in dict.fromkeys(paths) if path not in asked]
+                paths = list(dict.fromkeys(path for sample in group for path in sample.image if path not in asked))
+                known = self.states.find(paths)
+                paths = [path for path, state in zip(paths, known, strict=True) if state is None]
                 asked.update(paths)
-                before = [self.remembered.get(path) for path in paths] if self.remembered else None
-                waiting.append((group, paths, readers.ask(FileTask(str(self.root), paths, before, marks))))
+                before = self.remembered.find(paths) if self.remembered else None
+                waiting.append((group, paths, before, readers.ask(FileTask(str(self.root), paths, before, marks))))
                 while waiting and not readers.has_room():
-                    group, paths, number = waiting.popleft()
-                    self._keep_found(paths, readers.result(number))
+                    group, paths, before, number = waiting.popleft()
+                    self._keep_found(paths, before, readers.result(number))
                     asked.difference_update(paths)
                     yield from group
-            for group, paths, number in waiting:
-                self._keep_found(paths, readers.result(number))
+            for group, paths, before, number in waiting:
+                self._keep_found(paths, before, readers.result(number))
                 yield from group
 
-    def _keep_found(self, paths: Sequence[str], found: FilesFound) -> None:
+    def _keep_found(self, paths: Sequence[str], before: Sequence[State | None] | None, found: FilesFound) -> None:
         """Keep what was found of files; `_look` finds out why it was nothing."""
-        for path, state in zip(paths, found.states, strict=True):
-            self._keep(path, self._look(path) if state is None else state)
+        for path, state, known in zip(paths, found.states, before or repeat(None, len(paths)), strict=True):
+            self._keep(path, self._look(path) if state is None else state, known)
         self.dataset.marks_ahead.update(found.marks)
 
     def _by_threads(self, source: Iterator[Sample]) -> Iterator[Sample]:
@@ -133,7 +138,7 @@ class FileDigests:
             waiting: deque[tuple[Sample, dict[str, Future[State]]]] = deque()
             asked: set[str] = set()
             for sample in source:
-                paths = [path for path in sample.image if path not in self.states and path not in asked]
+                paths = [path for path in sample.image if path not in asked and not self.states.get(path)]
                 asked.update(paths)
                 waiting.append((sample, {path: pool.submit(self._look, path) for path in paths}))
                 if len(waiting) > _AHEAD:
@@ -146,7 +151,7 @@ class FileDigests:
 
     def _known(self, sample: Sample, looked: Mapping[str, Future[State]]) -> Sample:
         for path, state in looked.items():
-            self._keep(path, state.result())
+            self._keep(path, state.result(), self.remembered.get(path) if self.remembered else None)
         return sample
 
     def _look(self, path: str) -> State:
@@ -159,7 +164,7 @@ class FileDigests:
             # A folder may be what a plugin reads.
             if odd := oddity_of(status):
                 return FileState(0, 0, None, f"{path} cannot be read: it is {odd}, no file")
-            before = self.remembered.get(path)
+            before = self.remembered.get(path) if self.remembered else None
             if before and before[2] and before[:2] == (status.st_size, status.st_mtime_ns):
                 return before
             digest = self.guarded.file_digest(Path(full))
@@ -178,11 +183,9 @@ class FileDigests:
             return "goes up from where a link leads: write where the file is"
         return None
 
-    def to_table(self) -> pa.Table:
-        """Return what is known as a table of `FILE_SCHEMA`."""
-        columns = zip(*self.states.values(), strict=True) if self.states else [()] * len(FileState._fields)
-        arrays = map(pa.array, [list(self.states), *map(list, columns)], FILE_SCHEMA.types)
-        return pa.Table.from_arrays(list(arrays), schema=FILE_SCHEMA)
+    def to_rows(self) -> SpilledRows:
+        """Return what is known as rows of `FILE_SCHEMA`, after which nothing more can be looked up."""
+        return self.states.to_rows()
 
 
 def _warn(text: str) -> None:

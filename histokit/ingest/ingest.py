@@ -82,15 +82,15 @@ def ingest(
     if before is not None and not replace:
         check_plugin(before, dataset)
     guarded.fit()
-    digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset))
+    digests = FileDigests(dataset, None if rehash else _known_files(store, name, dataset), store.uri)
     table = SampleTable(dataset, digests, store.uri)
-    with table.rows as rows:
+    with table.rows as rows, digests.rows:
         table.collect(name, progress)
         if before is not None and not replace:
             check_moved(store, before, dataset, rows)
         record = _record(name, dataset, table)
         splits = _splits(name, table)
-        kept = store.save_dataset(record, rows, digests.to_table(), splits, table.problem_table(), before)
+        kept = store.save_dataset(record, rows, digests.to_rows(), splits, table.problem_table(), before)
     if before is not None:
         forget_absences(store, name, before.root != record.root)
     return kept
@@ -146,8 +146,8 @@ def ingested_as(store: Store, name: str, dataset: Dataset) -> bool:
         # Statistics may be over files that no sample has, such as those of controls.
         if canonical_json(Guarded(dataset).fit()) != canonical_json(before.state):
             return False
-        table = SampleTable(dataset, FileDigests(dataset, _remembered(store, name)), store.uri)
-        with table.rows:
+        table = SampleTable(dataset, FileDigests(dataset, _remembered(store, name), store.uri), store.uri)
+        with table.rows, table.digests.rows:
             found = table.collect(name, lambda *_: None).to_table()
     except HistokitError:
         return False

@@ -55,7 +55,7 @@ def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(digest_process, "digest_known_file", seen)
     monkeypatch.setattr(file_digests, "_LARGE", large)
     dataset = Files(root)
-    digests = FileDigests(dataset, None)
+    digests = FileDigests(dataset, None, Path())
     found = []
     for sample in digests.ahead(dataset.samples()):
         found.append((sample.id, *(digests(path) for path in sample.image)))
@@ -68,15 +68,19 @@ def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.Mon
         state = found[2 * number][1]
         assert (state.size, state.digest) == (number + 1, hashlib.blake2b(content, digest_size=16).digest())
     assert "absent.bin cannot be read" in str(found[-1][1].reason)
-    again = FileDigests(dataset, digests.to_table())
-    assert [again(path) for path in digests.states] == list(digests.states.values())
+    files = digests.to_rows().to_table()
+    again = FileDigests(dataset, files, Path())
+    assert len(files) == len({path for sample in dataset.samples() for path in sample.image})
+    assert [list(again(row.pop("path"))) for row in files.to_pylist()] == [
+        list(row.values())[1:] for row in files.to_pylist()
+    ]
     assert again.read == 0
 
 
 def test_digests_of_a_plugin_are_asked_for_one_by_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_digests, "_LARGE", 0)
     dataset = Own(root)
-    digests = FileDigests(dataset, None)
+    digests = FileDigests(dataset, None, Path())
     for sample in digests.ahead(dataset.samples()):
         digests(sample.image[0])
     assert dataset.threads == {"MainThread"}
@@ -90,7 +94,7 @@ def test_what_a_thread_fails_in_is_told(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(FileDigests, "_look", broken)
     dataset = Files(root)
     with pytest.raises(PluginError, match="no digest"):
-        list(FileDigests(dataset, None).ahead(dataset.samples()))
+        list(FileDigests(dataset, None, Path()).ahead(dataset.samples()))
 
 
 def test_a_file_of_more_than_one_block(tmp_path: Path) -> None:

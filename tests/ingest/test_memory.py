@@ -14,8 +14,12 @@ import pytest
 import histokit
 from histokit.errors import DataError, StoreError
 from histokit.features import FeatureStore
+from histokit.ingest.digest_process import FilesFound, State
+from histokit.ingest.file_digests import FileDigests
+from histokit.ingest.file_states import FileStates
 from histokit.ingest.sample_ids import SampleIds
 from histokit.plugin import Dataset, PublishedSplit, Sample
+from histokit.store.records import FILE_SCHEMA
 from histokit.store.spilled_rows import SpilledRows
 
 FEW, MANY = 1_000, 7_000
@@ -69,6 +73,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("histokit.ingest.sample_ids._WINDOW", 256)
     monkeypatch.setattr("histokit.ingest.samples._ROWS_PER_BATCH", 256)
     monkeypatch.setattr("histokit.ingest.file_digests._GROUP", 16)
+    monkeypatch.setattr("histokit.ingest.file_states._WINDOW", 256)
 
 
 def peak(store: FeatureStore, dataset: Dataset) -> int:
@@ -159,3 +164,82 @@ def test_spilled_rows_are_read_while_more_come(tmp_path: Path, monkeypatch: pyte
             assert list(SampleIds(rows))[-2:] == [str(number), None]
         assert rows.to_table().num_rows == len(list(rows.to_reader().read_all().column("id"))) == 100
         assert not list(tmp_path.iterdir())
+
+
+class Photographs(Tiles):
+    """Samples of a file each, of some two, or of one that is not there; nothing is read."""
+
+    def samples(self) -> Iterator[Sample]:
+        for i in range(self.count):
+            metadata = {"slide": str(i % 10), "row": i}
+            yield Sample(f"sample/{i:08d}", (f"a rather long name of a folder/{_file(i):08d}.jpg",), metadata=metadata)
+
+
+def _file(number: int) -> int:
+    return 3 * (number // 6) if number % 5 == 0 else number
+
+
+def _looked(self: FileDigests, path: str) -> tuple[int, int, bytes | None, str | None]:
+    number = int(path[-12:-4])
+    looked.append(number)
+    return (0, 0, None, "it is lost") if number % 100 == 99 else (number, -number, number.to_bytes(16, "big"), None)
+
+
+#: Of the files, in the order in which they were looked at.
+looked: list[int] = []
+
+
+@pytest.fixture
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histokit.ingest.file_digests.FileDigests._look", _looked)
+    monkeypatch.setattr(
+        "histokit.ingest.digest_processes.read_files", lambda task: FilesFound([None] * len(task.paths), {})
+    )
+    monkeypatch.setattr("histokit.plugin.image_files.ImageFiles.mark", lambda *_: b"")
+
+
+@pytest.mark.usefixtures("small_pieces", "no_disk")
+def test_memory_hardly_grows_with_the_number_of_files(root: Path, tmp_path: Path) -> None:
+    few, many = (peak(histokit.open_store(tmp_path / str(n)), Photographs(root, n)) for n in (FEW, MANY))
+    # A path alone takes 90 bytes, its state 210, its place among others 100.
+    assert (many - few) / (MANY - FEW) < 220
+
+
+@pytest.mark.usefixtures("small_pieces", "no_disk")
+@pytest.mark.parametrize("large", [0, 1 << 40])
+def test_each_of_many_files_is_looked_at_once(
+    root: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr("histokit.ingest.file_digests._LARGE", large)
+    looked.clear()
+    record = histokit.ingest(store, Photographs(root, 3_000), name="d")
+    expected = list(dict.fromkeys(map(_file, range(3_000))))
+    assert sorted(looked) == sorted(expected)
+    files = store.files("d")
+    assert files is not None
+    assert [int(path[-12:-4]) for path in files.column("path").to_pylist()] == expected
+    assert files.column("mtime_ns").to_pylist() == [0 if number % 100 == 99 else -number for number in expected]
+    assert record.problems == sum(_file(number) % 100 == 99 for number in range(3_000))
+    contents = store.samples("d", ["content"]).column("content").to_pylist()
+    assert [content is None for content in contents] == [_file(number) % 100 == 99 for number in range(3_000)]
+    assert [contents[number] == contents[0] for number in (5, 3, 6)] == [True, False, False]
+
+
+def test_states_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("histokit.ingest.file_states._WINDOW", 10)
+    states: dict[str, State] = {str(i): (i, 1 << 60 | i, bytes([i]) * 16 if i % 7 else None, None) for i in range(200)}
+    found = FileStates(SpilledRows(FILE_SCHEMA, Path()))
+    assert not found
+    assert found.get("0") is None
+    for path, state in states.items():
+        found.add(path, state)
+        assert found.get(path) == state
+    for _ in range(2):
+        assert found.find([*states, "other"]) == [*states.values(), None]
+        assert [found.get(path) for path in [*states, "other"]] == [*states.values(), None]
+        rows = found.to_rows().to_table()
+    assert rows.to_pylist() == [
+        dict(zip(FILE_SCHEMA.names, [path, *state], strict=True)) for path, state in states.items()
+    ]
+    known = FileStates.of(rows)
+    assert known.find([*states]) == [state if state[2] else None for state in states.values()]
