@@ -205,7 +205,7 @@ class Folder(Dataset):
                 met.unlabelled.add(name)
             else:
                 labels.add(sample.label)
-            yield from samples_of_planes(sample, self.root, self.planes, self.mpp)
+            yield from samples_of_planes(sample, self.root, self.planes, self.mpp, met.untold)
         if not matched:
             raise met.nothing(self.root, self.pattern)
         require_labels(labels, self.positive, self.classes)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from histokit.datasets.walk import Tally
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.dataset import Sample
 from histokit.plugin.images import check_bits
@@ -63,7 +64,9 @@ class Intensities(NamedTuple):
         return cls(check_bits(bits), scale, over)
 
 
-def samples_of_planes(sample: Sample, root: Path, planes: str | None, mpp: float | str | None) -> Iterator[Sample]:
+def samples_of_planes(
+    sample: Sample, root: Path, planes: str | None, mpp: float | str | None, untold: Tally | None = None
+) -> Iterator[Sample]:
     """Yield a sample for what is wanted of its files: each plane, their maximum, the one of a name, or all there is.
 
     Parameters
@@ -75,6 +78,8 @@ def samples_of_planes(sample: Sample, root: Path, planes: str | None, mpp: float
         ``each``, ``max`` or a name such as ``t=0,z=2``; none where files are one picture.
     mpp : float or "metadata", optional
         Micrometres per pixel, or that files state them, where the sample has none.
+    untold : Tally, optional
+        Counts files that do not state them.
 
     Raises
     ------
@@ -85,6 +90,8 @@ def samples_of_planes(sample: Sample, root: Path, planes: str | None, mpp: float
     if sample.mpp is None and mpp is not None:
         stated = mpp_of(path) if mpp == METADATA else float(mpp)
         sample = replace(sample, mpp=stated)
+        if stated is None and untold is not None:
+            untold.add(sample.image[0])
     if planes is None:
         yield sample
     elif planes != _EACH:

@@ -23,6 +23,8 @@ class MetFiles:
     ambiguous : Tally
         Paths that it can divide in several ways.
     unlabelled : Tally
+    untold : Tally
+        That do not state their micrometres per pixel, where these are asked for.
     beside : int
         Files that are no images.
     remarks : list of str
@@ -33,6 +35,7 @@ class MetFiles:
     others: Tally = field(default_factory=Tally)
     ambiguous: Tally = field(default_factory=Tally)
     unlabelled: Tally = field(default_factory=Tally)
+    untold: Tally = field(default_factory=Tally)
     beside: int = 0
     remarks: list[str] = field(default_factory=list)
 
@@ -67,6 +70,9 @@ class MetFiles:
                 f"The fields of the pattern can divide {self.ambiguous.count} paths in more than one way; "
                 f"{path!r} was read as {pattern.match(path)}"
             )
+        if self.untold:
+            example = self.untold.examples[0]
+            yield f"{_images(self.untold.count)} not state micrometres per pixel, for example {example!r}"
         if self.unlabelled and labelled:
             example = self.unlabelled.examples[0]
             yield f"{_images(self.unlabelled.count)} not have a label in the table, for example {example!r}"

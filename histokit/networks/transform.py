@@ -79,7 +79,7 @@ class Transform:
         #: How many channels the network takes.
         self.depth = len(self.channels) if preprocess.adapter == "inflate" else len(preprocess.mean)
         if preprocess.adapter == "none" and len(self.channels) not in (1, self.depth):
-            raise _unfit(self.depth, len(self.channels), channels)
+            raise _unfit(self.depth, [channels[place] for place in self.channels])
         statistics = (over_channels(values, self.depth) for values in (preprocess.mean, preprocess.std))
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
         self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
@@ -205,13 +205,13 @@ class Transform:
         return self._whole[0], self._whole[1]
 
 
-def _unfit(depth: int, count: int, channels: Sequence[str]) -> UsageError:
-    one = "s" * (depth > 1)
+def _unfit(depth: int, chosen: Sequence[str]) -> UsageError:
+    count = len(chosen)
     return UsageError(
-        f"mean and std are given for {depth} channel{one}; the dataset gives {count}: {', '.join(channels)}.",
+        f"mean and std are given for {depth} channel{'s' * (depth > 1)}; {count} go in: {', '.join(chosen)}.",
         next=f"Choose {'them' if depth > 1 else 'it'} with --channels {','.join(['NAME'] * depth)}; or let each go in "
-        f"on its own (--channels each), or the network take all (--channels inflate); or give a mean and a std for "
-        f"each: --preprocess mean={','.join(['0.5'] * count)}.",
+        f"on its own (--channels each), or the network take all (--channels inflate). A network that is built for "
+        f"{count} needs a mean and a std for each: --preprocess mean={','.join(['0.5'] * count)}.",
     )
 
 

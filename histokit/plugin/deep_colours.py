@@ -76,7 +76,7 @@ def png_colours(file: BinaryIO) -> DeepPixels:
         with Image.open(file, formats=["PNG"]) as opened:
             image: Any = opened
             tile = image.tile[0]
-            if image.mode not in ("RGB", "RGBA"):
+            if image.mode not in ("RGB", "RGBA") or not str(tile[3]).startswith("RGB"):
                 raise UnreadDepthError("has grey of 16 bits with transparency, which is not read: save it without")
             mode = f"{image.mode};16{order}"
             image.tile = [tile._replace(args=mode) if hasattr(tile, "_replace") else (*tile[:3], mode)]

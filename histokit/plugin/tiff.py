@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from histokit.plugin.tiff_tags import Page, TagError, byte_order, is_big, read_pages
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
+_SCALE = ", or say what is black and white (-o scale=range:BLACK,WHITE)"
 
 #: Values of PhotometricInterpretation and SampleFormat whose numbers are no shades of grey, red, green and blue.
 _COLOURS = {
@@ -36,6 +37,10 @@ _COMPRESSIONS = {
     34934: "JPEG XR",
 }
 _READ_COMPRESSIONS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000])
+
+#: What the numbers of a file are.
+NUMBERS, COLOURS = "numbers", "colours"
+_JPEG = 7
 
 _PER_PIXEL = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _ALPHA = (1, 2)
@@ -100,6 +105,41 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     return TiffLayout(None, bits, inverted, count, left_out, above and page.samples > 1, mark)
 
 
+def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
+    """Return whether the numbers of a TIFF file are grey or channels, or colours in some way, or why they are not read.
+
+    Returns
+    -------
+    str
+        `NUMBERS` where a larger number is lighter, or darker if 0 is said to be white; `COLOURS` else.
+    str, optional
+        What is the matter, as the end of a sentence.
+    """
+    file.seek(0)
+    if byte_order(file.read(4)) is None:
+        return NUMBERS, "is not a TIFF file"
+    try:
+        pages = read_pages(file)
+    except TagError:
+        return NUMBERS, "cannot be read (the directory of the TIFF file is damaged)"
+    if not pages:
+        return NUMBERS, "cannot be read (the TIFF file has no page)"
+    first, length = pages[0], file.seek(0, os.SEEK_END)
+    alike = [page for page in pages if page.size == first.size]
+    if first.value(254, 0) & 1:
+        return NUMBERS, "has only a reduced image on its first page: save the full one as a plain TIFF or PNG"
+    formats, photometric = set(first.values(339, (1,))), first.value(262, -1)
+    if photometric not in (0, 1, 2) and not (photometric == 6 and first.value(259, 1) == _JPEG):
+        return COLOURS, f"has {_COLOURS.get(photometric, 'colours')} in planes, which are not read: save each as RGB"
+    if formats & {5, 6}:
+        return NUMBERS, f"has {_NUMBERS[5]}, which are not read"
+    if photometric == 0 and formats & {2, 3}:
+        return NUMBERS, "says that 0 is white of numbers with a sign or a fraction: save it with 0 as black"
+    if 1 < first.value(258, 1) < 8:
+        return COLOURS, f"has {first.value(258, 1)} bits for each pixel in planes, which are not read: save it with 8"
+    return NUMBERS, next(filter(None, (_incomplete(page, length) for page in alike)), None)
+
+
 def _refused(reason: str) -> TiffLayout:
     return TiffLayout(reason, mark=b"tiff-refused-1")
 
@@ -122,7 +162,7 @@ def _unclear(page: Page) -> str | None:
         kinds.append("inks other than cyan, magenta, yellow and black")
     kind = next((kind for kind in kinds if kind), None)
     if kind:
-        return f"has {kind}, {_UNCLEAR}"
+        return f"has {kind}, {_UNCLEAR}{_SCALE if kind in (_NUMBERS[2], _NUMBERS[3]) else ''}"
     colours, extras = _PER_PIXEL.get(photometric, 1), page.values(338)
     further = page.samples - colours - sum(extra in _ALPHA for extra in extras)
     if colours == 1 and further > 0:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import io
-import itertools
+import logging
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 from xml.etree import ElementTree
 
 import numpy as np
-import numpy.typing as npt
 
 from histokit.errors import DataError
-from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page, turned
+from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, turned
+from histokit.plugin.images import decode_image
 from histokit.plugin.raw_images import ImageReader, RawImage
-
-#: Axes of a picture itself, in the letters of `tifffile`: rows, columns, numbers of a pixel, channels.
-_OF_A_PICTURE = "YXSC"
-
-#: What other axes are called in the names of parts; those without a meaning are pages.
-_NAMES = {"Z": "z", "T": "t", "R": "r", "H": "h", "L": "l", "A": "a", "E": "e"}
-_PAGE = "page"
+from histokit.plugin.remarks import remark
+from histokit.plugin.tiff import COLOURS, numbers_of
+from histokit.plugin.tiff_stack import TiffStack
 
 #: Micrometres in units of OME-XML and ImageJ.
 _MICROMETRES = {
@@ -33,17 +28,9 @@ _MICROMETRES = {
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,
+    **dict.fromkeys(("in", "inch"), 25_400.0),
+    "Å": 1e-4,
 }
-
-_MOST_PIXELS = 1 << 31
-
-
-class _Plane(NamedTuple):
-    """An axis that is not of a picture itself: its letter, what it is called, and how many planes it has."""
-
-    letter: str
-    name: str
-    length: int
 
 
 class TiffImages(ImageReader):
@@ -59,7 +46,8 @@ class TiffImages(ImageReader):
         DataError
             If it cannot be read, holds several planes of which none is named, or has none of that name.
         """
-        return _raw(path, path, part)
+        with path.open("rb") as file:
+            return _raw(str(path), file, part)
 
     def decode(self, data: bytes, name: str) -> RawImage:
         """Return what `read` does of a file, here of one that another file holds.
@@ -87,9 +75,7 @@ class TiffImages(ImageReader):
             If it cannot be read.
         """
         with _opened(path, path) as tiff:
-            planes = _planes(tiff.series[0])
-        axes = [[f"{plane.name}={number}" for number in range(plane.length)] for plane in planes]
-        return [",".join(names) for names in itertools.product(*axes)] if planes else []
+            return TiffStack(tiff).parts
 
     def mpp(self, path: Path) -> float | None:
         """Return the micrometres per pixel that OME-XML or ImageJ wrote.
@@ -111,29 +97,35 @@ class TiffImages(ImageReader):
         return sides[0]
 
 
-def _raw(path: str | Path, source: Path | BinaryIO, part: str | None) -> RawImage:
-    with _opened(path, source) as tiff:
-        series = tiff.series[0]
-        planes, axes = _planes(series), series.axes
-        pages = [plane for plane in planes if plane.name == _PAGE]
-        if part is None and len(planes) == 1 == len(pages) and not set(axes) & set("CS"):
-            planes, axes = [], axes.replace(pages[0].letter, "C")
-        pixels = _pixels(series, axes, _index(path, planes, part))
-        page = series.keyframe
-        if page.photometric == 0 and pixels.dtype.kind == "u":
+def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
+    kind, problem = numbers_of(file)
+    file.seek(0)
+    if kind == COLOURS and part is None:
+        return RawImage(decode_image(file.read(), name, deep=True), channels=("R", "G", "B"))
+    with _opened(name, file, problem) as tiff:
+        stack = TiffStack(tiff)
+        pixels, names = stack.pixels(name, part)
+        page = stack.first.keyframe
+        if pixels.dtype == np.bool_:
+            pixels = pixels * np.uint8(255)
+        elif page.photometric == 0:
             pixels = np.asarray((1 << page.bitspersample) - 1, pixels.dtype) - pixels
         tag = page.tags.get(ORIENTATION)
         pixels = turned(pixels, int(tag.value) if tag is not None else 1)
-        names = () if axes == series.axes else tuple(f"{_PAGE}={k}" for k in range(pixels.shape[2]))
+        if stack.left_out:
+            remark("left out", name, stack.left_out)
         return RawImage(pixels, _bits(tiff, page), names or _channels(tiff, pixels.shape[2]))
 
 
 @contextmanager
-def _opened(path: str | Path, source: Path | BinaryIO) -> Iterator[Any]:
-    """Open a file; whatever its decoders raise is told of it."""
+def _opened(name: str | Path, source: Path | BinaryIO, problem: str | None = None) -> Iterator[Any]:
+    """Open a file unless it has a problem; whatever its decoders raise is told of it."""
     from tifffile import TiffFile
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     try:
+        if problem:
+            raise UnreadDepthError(problem)
         with TiffFile(source) as tiff:
             if not tiff.series:
                 raise UnreadDepthError("has no page")
@@ -148,58 +140,7 @@ def _opened(path: str | Path, source: Path | BinaryIO) -> Iterator[Any]:
         reason = f"cannot be read ({error or type(error).__name__})"
     else:
         return
-    raise DataError(f"{path} {reason}.", next="Replace the file, then ingest the dataset again.") from None
-
-
-def _planes(series: Any) -> list[_Plane]:
-    found = [(axis, int(size)) for axis, size in zip(series.axes, series.shape, strict=True)]
-    return [_Plane(a, _NAMES.get(a, _PAGE), size) for a, size in found if a not in _OF_A_PICTURE and size > 1]
-
-
-def _index(path: str | Path, planes: Sequence[_Plane], part: str | None) -> dict[str, int]:
-    """Return which plane of each axis is asked for."""
-    sizes = ", ".join(f"{plane.name}=0 to {plane.length - 1}" for plane in planes)
-    if part is None:
-        if planes:
-            count = math.prod(plane.length for plane in planes)
-            raise DataError(
-                f"{path} has {count} planes or pages ({sizes}), which are not one image.",
-                next="Choose one, all, or their maximum: -o planes=each, max, or such as "
-                f"{','.join(f'{plane.name}=0' for plane in planes)}.",
-            )
-        return {}
-    wanted = dict(re.findall(r"(\w+)=(\d+)", part))
-    index = {plane.letter: int(wanted.pop(plane.name, -1)) for plane in planes}
-    if wanted or any(not 0 <= index[plane.letter] < plane.length for plane in planes):
-        raise DataError(f"{path} has no plane {part!r}: it has {sizes or 'one only'}.", next="Name one that it has.")
-    return index
-
-
-def _pixels(series: Any, axes: str, index: dict[str, int]) -> npt.NDArray[Any]:
-    """Return one plane as (H, W, channels), reading no more than its pages where that can be done."""
-    shape = series.shape
-    if math.prod(shape[axes.index(a)] for a in "YX") > _MOST_PIXELS:
-        raise UnreadDepthError("has too many pixels to be opened safely")
-    channels = shape[axes.index("C")] if "C" in axes else 1
-    outer = [a for a in axes if a not in "YXS"]
-    if len(series.pages) == math.prod(shape[axes.index(a)] for a in outer) and "S" not in axes.rstrip("S"):
-        sizes = [shape[axes.index(a)] for a in outer]
-        found = []
-        for channel in range(channels):
-            place = [channel if a == "C" else index.get(a, 0) for a in outer]
-            number = int(np.ravel_multi_index(place, sizes)) if outer else 0
-            page = series.pages[number]
-            if page is None:
-                raise UnreadDepthError("lacks one of its planes")
-            found.append(decoded_page(page))
-        return np.concatenate(found, axis=2)
-    whole = series.asarray()
-    for a in [a for a in axes if a not in _OF_A_PICTURE]:
-        whole = np.take(whole, index.get(a, 0), axis=axes.index(a))
-        axes = axes.replace(a, "", 1)
-    order = [axes.index(a) for a in "YX"]
-    rest = [k for k in range(whole.ndim) if k not in order]
-    return np.transpose(whole, [*order, *rest]).reshape(*(whole.shape[k] for k in order), -1)
+    raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.") from None
 
 
 def _bits(tiff: Any, page: Any) -> int | None:

@@ -277,3 +277,96 @@ def test_dark_images_that_are_scaled_are_no_matter(tmp_path):
         read(Folder.from_options(tmp_path, {"pattern": "*.png"}))
     read(Folder.from_options(tmp_path, {"pattern": "*.png", "scale": "minmax"}))
     read(Folder.from_options(tmp_path, {"pattern": "*.png", "channels": "A:1", "scale": "range:0,1000"}))
+
+
+@pytest.mark.parametrize("mode", ["P", "YCbCr", "CMYK"])
+def test_colours_are_those_of_the_default_where_scales_are_given(tmp_path, mode):
+    colours = DRAWN.integers(0, 256, (9, 11, 3), dtype=np.uint8)
+    Image.fromarray(colours).convert(mode).save(tmp_path / "a.tif")
+    (plain,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif"})).values()
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "range:0,255"})).values()
+    assert found.tolist() == (plain.astype(int) * 257).tolist()
+
+
+@pytest.mark.parametrize(
+    ("stored", "tags", "told"),
+    [
+        (np.zeros((9, 11), np.int16), {"photometric": "miniswhite"}, "0 is white of numbers with a sign"),
+        (np.zeros((9, 11, 3), np.uint8), {"photometric": "cielab"}, "CIE Lab pixels"),
+        (np.zeros((9, 11), np.complex64), {}, "complex numbers"),
+        (np.zeros((9, 11), np.uint8), {"subfiletype": 1}, "only a reduced image"),
+    ],
+)
+def test_numbers_that_mean_something_else_are_refused_with_a_scale_too(tmp_path, stored, tags, told):
+    tifffile.imwrite(tmp_path / "a.tif", stored, **tags)
+    with pytest.raises(DataError, match=told):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "range:0,255"}))
+
+
+def test_truncated_files_are_told_of_as_without_a_scale(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", deep())
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[:-40])
+    with pytest.raises(DataError, match=r"a\.tif cannot be read \(the image file is truncated"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))
+
+
+def test_one_bit_is_black_and_white_with_a_scale_too(tmp_path):
+    values = DRAWN.integers(0, 2, (9, 16)).astype(bool)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "range:0,255"})).values()
+    assert found[..., 0].tolist() == (values * 65535).tolist()
+
+
+def test_pages_that_were_written_one_by_one_are_planes(tmp_path):
+    values = deep((5, 9, 11))
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in values:
+            file.write(page, photometric="minisblack")
+    (most,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "max"})).values()
+    assert most[..., 0].tolist() == values.max(0).tolist()
+    pages = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "each"}))
+    assert [pages[f"a.tif#page={k}"][..., 1].tolist() for k in range(5)] == values.tolist()
+    (named,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "channels": "a:2,b:5"})).values()
+    assert named.tolist() == np.moveaxis(values[[1, 4]], 0, 2).tolist()
+    with pytest.raises(DataError, match="page=4"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))
+
+
+def test_images_of_other_sizes_in_one_file(tmp_path):
+    for first, second in (((9, 11), (20, 20)), ((20, 20), (9, 11))):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+            file.write(deep(first), photometric="minisblack")
+            file.write(deep(second), photometric="minisblack")
+        dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"})
+        if first < second:
+            with pytest.raises(DataError, match="a larger image than its first"):
+                read(dataset)
+        else:
+            with pytest.warns(ImageWarning, match="1 more image"):
+                assert next(iter(read(dataset).values())).shape == (20, 20, 3)
+
+
+def test_one_of_several_files_of_an_image_is_refused(tmp_path):
+    uuids = [f"urn:uuid:0000000{k}-0000-0000-0000-000000000000" for k in range(2)]
+    parts = "".join(
+        f'<TiffData FirstC="{k}" IFD="0" PlaneCount="1"><UUID FileName="c{k}.ome.tif">{uuids[k]}</UUID></TiffData>'
+        for k in range(2)
+    )
+    for k in range(2):
+        ome = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuids[k]}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" Type="uint16" DimensionOrder="XYCZT" SizeX="11" SizeY="9" '
+            f'SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0"/><Channel ID="Channel:0:1"/>{parts}</Pixels>'
+            "</Image></OME>"
+        )
+        tifffile.imwrite(tmp_path / f"c{k}.ome.tif", deep(), description=ome, metadata=None)
+    with pytest.raises(DataError, match="is one of several files of one image"):
+        read(Folder.from_options(tmp_path, {"pattern": "c0.ome.tif", "channels": "A:1,B:2"}))
+
+
+def test_micrometres_that_no_file_states_are_told(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", deep())
+    dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "mpp": "metadata"})
+    assert [sample.mpp for sample in dataset.samples()] == [None]
+    assert "1 image does not state micrometres per pixel, for example 'a.tif'" in dataset.warnings

@@ -125,8 +125,8 @@ def test_what_was_trained_on_each_channel_predicts(cells: FeatureStore, tmp_path
         ("DAP,GFP,Actin", r"has no channel 'DAP'.*\n.*'DAPI'"),
         ("eahc", r"has no channel 'eahc'.*\n.*'each'"),
         ("replicate", r"One channel is repeated, but the dataset has 5"),
-        ("DAPI,GFP", r"mean and std are given for 3 channels; the dataset gives 2"),
-        ("", r"the dataset gives 5: DAPI, GFP.*\n.*--channels each"),
+        ("DAPI,GFP", r"mean and std are given for 3 channels; 2 go in"),
+        ("", r"5 go in: DAPI, GFP.*\n.*--channels each"),
     ],
 )
 def test_channels_that_do_not_fit(cells: FeatureStore, channels: str, told: str) -> None:

@@ -81,7 +81,7 @@ def test_channels_are_chosen_by_name() -> None:
         np.testing.assert_allclose(batch[:, plane], expected, atol=1e-6)
     with pytest.raises(UsageError, match="no channel"):
         transform(names, channels=("DNA", "ERR", "RNA"))
-    with pytest.raises(UsageError, match="3 channels; the dataset gives 4"):
+    with pytest.raises(UsageError, match="3 channels; 4 go in"):
         transform(names)
 
 
@@ -171,7 +171,7 @@ def test_a_sliver_keeps_a_pixel() -> None:
 
 
 def test_two_channels_for_a_network_of_three_are_refused() -> None:
-    with pytest.raises(UsageError, match="mean and std are given for 3 channels; the dataset gives 2: DNA, ER"):
+    with pytest.raises(UsageError, match="mean and std are given for 3 channels; 2 go in: DNA, ER"):
         transform(given=("DNA", "ER"))
 
 
