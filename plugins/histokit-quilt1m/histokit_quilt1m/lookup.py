@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -22,7 +21,17 @@ NOT_HISTOLOGY, SINGLE_WSI = "not_histology", "single_wsi"
 #: Several blocks are read ahead: so large that no row is larger, and no larger.
 _BLOCK = 2 << 20
 _MISSING = ("", "nan", "NaN", "NA", "None", "null", "[]")
+#: In small letters, as what is left of a cell once it is parted.
+_MISSING_WORDS = frozenset(("", "nan", "na", "n/a", "<na>", "none", "null"))
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+#: What a letter follows is an apostrophe.
+_QUOTED = re.compile(
+    r"""(?<![^\s,\[({'"])(?P<quote>['"])(?P<quoted>.*?)(?<!\\)(?P=quote)(?=[\s,\])}'"]|$)""", re.DOTALL
+)
+_ITEM = re.compile(rf"""{_QUOTED.pattern}|(?P<bare>[^\s,].*?)(?=\s*,|\s+['"]|\s*$)""", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Lookup:
@@ -135,28 +144,47 @@ def bare_name(path: str | None) -> str | None:
 
 def flag_of(text: str | None) -> bool:
     """Return whether a flag is set; an empty cell is not."""
-    if text is None:
-        return False
-    try:
-        return _FLAGS[text.strip().lower()]
-    except KeyError:
-        raise ValueError(text) from None
+    word = (text or "").strip().lower()
+    if word not in _MISSING_WORDS and word not in _FLAGS:
+        raise ValueError(text)
+    return _FLAGS.get(word, False)
 
 
 def labels_of(text: str | None, separators: str) -> tuple[str, ...]:
-    """Return the labels in a cell, each once: those of a list as Python writes it, else what separators part."""
-    if text is None:
-        return ()
-    parts = _listed(text.strip())
-    if parts is None:
-        parts = re.split(f"[{re.escape(separators)}]", text.strip(" []()")) if separators else [text]
-    tidied = (str(part).strip(" '\"\t\r\n") for part in parts if part is not None)
-    return tuple(dict.fromkeys(part for part in tidied if part))
+    """Return the labels in a cell, each once, without those that are missing.
+
+    Parameters
+    ----------
+    text : str, optional
+        A list, set or tuple as Python or NumPy write them, with quotes or without; else separators part it.
+    separators : str
+
+    Returns
+    -------
+    tuple of str
+    """
+    text = (text or "").strip()
+    if (inner := _inside_brackets(text)) is not None:
+        parts = [
+            _ESCAPED.sub(r"\1", item["quoted"]) if item["quote"] else item["bare"].strip("'\"")
+            for item in _ITEM.finditer(inner)
+        ]
+    else:
+        cut = re.split(f"[{re.escape(separators)}]", text) if separators else [text]
+        parts = [part.strip(" '\"\t\r\n") for part in cut]
+    tidied = map(str.strip, parts)
+    return tuple(dict.fromkeys(part for part in tidied if part.lower() not in _MISSING_WORDS))
 
 
-def _listed(text: str) -> list[Any] | None:
-    try:
-        found = ast.literal_eval(text) if text[:1] in ("[", "(") else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+def _inside_brackets(text: str) -> str | None:
+    """Return what the bracket that a text begins with holds, if it ends with the text or never; else none."""
+    closing = _BRACKETS.get(text[:1])
+    if closing is None:
         return None
-    return list(found) if isinstance(found, list | tuple) else None
+    # Brackets between quotes belong to a label.
+    bare, depth = _QUOTED.sub("", text), 0
+    for place, letter in enumerate(bare, 1):
+        depth += (letter == text[0]) - (letter == closing)
+        if not depth:
+            return text[1:-1] if place == len(bare) else None
+    return text[1:]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from histokit_quilt1m import folders, lookup
 from histokit_quilt1m.dataset import Quilt1M
-from histokit_quilt1m.lookup import labels_of
+from histokit_quilt1m.lookup import flag_of, labels_of
 from PIL import Image
 
 import histokit
@@ -154,6 +154,29 @@ def test_options(root):
         ("[Renal, Breast", ("Renal", "Breast")),
         ("Renal; Breast|Renal ,", ("Renal", "Breast")),
         (" Renal ", ("Renal",)),
+        ("Soft tissue (sarcoma)", ("Soft tissue (sarcoma)",)),
+        ("(Soft) tissue (sarcoma)", ("(Soft) tissue (sarcoma)",)),
+        ("Bone [old]; {x}", ("Bone [old]", "{x}")),
+        ("['Soft tissue (sarcoma)', 'x [y']", ("Soft tissue (sarcoma)", "x [y")),
+        ("['x ] y', 'Renal']", ("x ] y", "Renal")),
+        ("['Breast' 'Renal']", ("Breast", "Renal")),
+        ("['Breast'\n 'Bone, soft tissue' nan]", ("Breast", "Bone, soft tissue")),
+        ("[nan 'Breast']", ("Breast",)),
+        ("['Breast', nan]", ("Breast",)),
+        ("['Breast', None, 'NA', NaN, '', \"nan\"]", ("Breast",)),
+        ("[nan]", ()),
+        ("{'Renal'}", ("Renal",)),
+        ("{'Renal', \"Women's\"}", ("Renal", "Women's")),
+        ("[Women's health, Head and Neck]", ("Women's health", "Head and Neck")),
+        ("['Women's health', 'Renal']", ("Women's health", "Renal")),
+        (r"""['He\'s "a"', 'b']""", ('He\'s "a"', "b")),
+        ("[Soft tissue (sarcoma), Renal]", ("Soft tissue (sarcoma)", "Renal")),
+        ("(Renal, Breast)", ("Renal", "Breast")),
+        ("['Renal',]", ("Renal",)),
+        ("Renal; nan", ("Renal",)),
+        ("none", ()),
+        (" ", ()),
+        ("{}", ()),
         ("[]", ()),
         ("[None, '']", ()),
         (None, ()),
@@ -161,6 +184,18 @@ def test_options(root):
 )
 def test_labels_of_a_cell(cell, wanted):
     assert labels_of(cell, ";|,") == wanted
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"), [(" ", False), (None, False), (" nan", False), (" 1.0 ", True), ("False", False)]
+)
+def test_flags_of_a_cell(cell, wanted):
+    assert flag_of(cell) is wanted
+
+
+def test_blank_flags_bar_no_image(root):
+    write(root, [row(A, not_histology=" ", single_wsi="  ")])
+    assert labels(root) == {A: "Renal"}
 
 
 def test_no_separators():
