@@ -306,6 +306,34 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
         read(tmp_path, labels="labels.csv", group="pateint")
 
 
+@pytest.mark.parametrize("rows", ["a.tif,007\na,008", "a,007\na.tif,008", "x/a.tif,007\na,008", "a.tif,007\nx/a,008"])
+def test_rows_that_contradict_each_other_whatever_they_call_the_slide(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "x").mkdir()
+    write_pages(tmp_path / "x" / "a.tif", PIXELS, 0.5)
+    (tmp_path / "labels.csv").write_text(f"slide,pid\n{rows}\n")
+    first, second = (row.split(",")[0] for row in rows.split("\n"))
+    message = rf"contradict each other for the slide 'x/a\.tif': those of '({first}|{second})' and '({first}|{second})'"
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, size=64, labels="labels.csv", label_column="pid")
+    (tmp_path / "labels.csv").write_text(f"slide,pid\n{rows.replace('008', '007')}\n")
+    samples, dataset = read(tmp_path, size=64, labels="labels.csv", label_column="pid")
+    assert {sample.label for sample in samples} == {"007"}
+    assert not any("no image" in warning for warning in dataset.warnings)
+
+
+def test_a_row_of_several_slides_gives_way_to_that_of_one(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_pages(tmp_path / folder / "a.tif", PIXELS, 0.5)
+    (tmp_path / "labels.csv").write_text("slide,pid\na,007\nx/a.tif,008\n")
+    samples, dataset = read(tmp_path, size=64, labels="labels.csv", label_column="pid")
+    assert {(s.image[0], s.label) for s in samples} == {("x/a.tif", "008"), ("y/a.tif", "007")}
+    assert not any("no image" in warning for warning in dataset.warnings)
+    (tmp_path / "labels.csv").write_text("slide,pid\na,007\nx/a.tif,008\na.tif,009\n")
+    with pytest.raises(DataError, match=r"for the slide 'y/a\.tif': those of 'a\.tif' and 'a'"):
+        read(tmp_path, size=64, labels="labels.csv", label_column="pid")
+
+
 def test_names_and_labels_by_the_pattern(tmp_path: Path) -> None:
     for path in ("x/tumour/s1.svs", "x/normal/s2.svs", "y/normal/s1.svs"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,6 +69,8 @@ class SlideListing:
         paths = self._paths()
         silent, unlisted, found = Tally(), Tally(), []
         names = self._names([path for path, _, _ in paths])
+        names |= {path: fields.pop(SLIDE) or names[path] for path, _, fields in paths if SLIDE in fields}
+        rows = self._rows(names)
         for path, on_disk, fields in paths:
             try:
                 slide = opener.open(self.root / on_disk)
@@ -77,14 +79,13 @@ class SlideListing:
                 continue
             told = slide.mpp
             slide.close()
-            name = fields.pop(SLIDE, None) or names[path]
-            label, metadata = self._row(path, name, unlisted)
+            label, metadata = self._row(path, rows[path], unlisted)
             mpp = self._resolution(path, told, metadata.pop(MPP, None))
             if mpp is None:
                 silent.add(path)
                 continue
             label = fields.pop("label", None) or label
-            found.append(SlideFile(path, on_disk, name, label, {**metadata, **fields}, mpp))
+            found.append(SlideFile(path, on_disk, names[path], label, {**metadata, **fields}, mpp))
         if silent:
             raise _silence(silent)
         if unlisted and self.table is not None:
@@ -126,15 +127,34 @@ class SlideListing:
         count = Counter(short.values())
         return {path: name if count[name] == 1 else path for path, name in short.items()}
 
-    def _row(self, path: str, name: str, unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
+    def _rows(self, names: dict[str, str]) -> dict[str, list[str]]:
+        """Return the keys of the rows of each slide; of those that are of several slides, only where it has no other.
+
+        A row names a slide by its name, its path or the end of that, with or without suffix.
+        """
+        table = self.table
+        if table is None:
+            return {path: [] for path in names}
+        found = {path: [key for key in _keys(path, name) if key in table] for path, name in names.items()}
+        slides = Counter(key for keys in found.values() for key in keys)
+        fewest = {path: min((slides[key] for key in keys), default=0) for path, keys in found.items()}
+        return {path: [key for key in keys if slides[key] == fewest[path]] for path, keys in found.items()}
+
+    def _row(self, path: str, keys: list[str], unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
         if self.table is None:
             return None, {}
-        for key in (name, path, stem_of(path), path.rpartition("/")[2], stem_of(path.rpartition("/")[2])):
-            if key in self.table:
-                label, row = self.table.row(key)
-                return label, dict(row)
-        unlisted.add(path)
-        return None, {}
+        if not keys:
+            unlisted.add(path)
+            return None, {}
+        (label, row), *others = map(self.table.row, keys)
+        for key, other in zip(keys[1:], others, strict=True):
+            if other != (label, row):
+                raise DataError(
+                    f"The table {str(self.table.path)!r} has rows that contradict each other for the slide {path!r}: "
+                    f"those of {keys[0]!r} and {key!r}.",
+                    next="Keep one row for each slide.",
+                )
+        return label, dict(row)
 
     def _resolution(self, path: str, told: tuple[float, float] | None, row: Any) -> tuple[float, float] | None:
         if row is None:
@@ -163,6 +183,12 @@ def _silence(silent: Tally) -> DataError:
         next="Give micrometres per pixel: for all of them with -o slide_mpp=0.25, or for each in a column mpp of the "
         "table of labels (-o labels=FILE.csv).",
     )
+
+
+def _keys(path: str, name: str) -> Iterable[str]:
+    """Return what a table may call a slide."""
+    base = path.rpartition("/")[2]
+    return dict.fromkeys((name, path, stem_of(path), base, stem_of(base)))
 
 
 def stem_of(path: str) -> str:
