@@ -19,6 +19,7 @@ from histokit.datasets.regions.annotation_files import AnnotationFile, Annotatio
 from histokit.datasets.regions.boxes import around, enclosing, parse_length, side, widened
 from histokit.datasets.regions.formats import FORMATS
 from histokit.datasets.regions.image_finder import ImageFinder
+from histokit.datasets.regions.image_sizes import ImageSizes
 from histokit.datasets.regions.met import Met
 from histokit.datasets.regions.outlines import covered
 from histokit.datasets.regions.region import Reading, Region
@@ -38,7 +39,8 @@ class Annotations(Dataset):
     """Regions of images, one sample a box, an outline or a point.
 
     A box holds every pixel that its region touches: edges are rounded outwards. The first pixel reaches from 0 to 1. A
-    box may leave its image, which is reflected there.
+    box may leave its image, which is reflected there. Where a file lists another size of an image than the image has,
+    its samples are put aside.
 
     Parameters
     ----------
@@ -127,6 +129,7 @@ class Annotations(Dataset):
         self.group, self.levels = stored_name(group), tuple(map(stored_name, levels))
         self.split_column = split and stored_name(split)
         self.classes, self.positive = tuple(classes) or None, positive
+        self._sizes = ImageSizes(self.root)
         self.margin, self.min_size = _at_least(0, "margin", margin), _at_least(1, "min_size", min_size)
         self.size = None if size is None else parse_length(size)
         if size is not None and self.size is None:
@@ -167,6 +170,7 @@ class Annotations(Dataset):
             If an option names a column or a label that is not there.
         """
         self.warnings.clear()
+        self._sizes = ImageSizes(self.root)
         met = Met(Reading(Path(), self.label, self.mask != "none", self.first_pixel), Groups(self.group))
         self._require_objects()
         finder = ImageFinder(self.root, self.images)
@@ -184,7 +188,7 @@ class Annotations(Dataset):
         if not met.count:
             raise met.nothing(self.root, self.images)
         require_labels(met.labels, self.positive, self.classes)
-        self.warnings.extend([*met.remarks(finder.by_name, self.files), *met.groups.remarks()])
+        self.warnings.extend([*met.remarks(finder.by_name, self.files, self._sizes.unknown), *met.groups.remarks()])
 
     def _require_objects(self) -> None:
         if self.objects and self.files.format != "geojson":
@@ -214,6 +218,7 @@ class Annotations(Dataset):
             if region.outline is None:
                 reading.note("have no outline, so that nothing of them is masked", number)
         sample_id = met.new_id(f"{metadata[_IMAGE]}#{region.id}", number)
+        self._sizes.compare(sample_id, image, region.size, reading.path)
         metadata = {column: metadata.get(column) for column in columns}
         met.groups.complete(sample_id, metadata)
         met.add(label, number)
@@ -282,7 +287,14 @@ class Annotations(Dataset):
         return {self.name: own_split(roles, self.group)} if roles else {}
 
     def read(self, sample: Sample) -> Pixels:
-        """Return the pixels of a region's box; outside its outline, white or black where that is asked for."""
+        """Return the pixels of a region's box; outside its outline, white or black where that is asked for.
+
+        Raises
+        ------
+        DataError
+            If the image cannot be read, or its annotations were made on another one.
+        """
+        self._sizes.require(sample.id)
         pixels = super().read(sample)
         outline = sample.metadata.get(_OUTLINE)
         if self.mask == "none" or outline is None or sample.box is None:
@@ -290,6 +302,10 @@ class Annotations(Dataset):
         white = (1 << self.bits) - 1 if self.bits and pixels.dtype == np.uint16 else np.iinfo(pixels.dtype).max
         inside = covered(outline, sample.box)[:, :, None]
         return np.where(inside, pixels, pixels.dtype.type(white if self.mask == "white" else 0))
+
+    def part_digest(self, sample: Sample) -> None:
+        """Raise a `DataError` where the image has another size than the one that was annotated."""
+        self._sizes.require(sample.id)
 
     def pixel_key(self, sample: Sample) -> bytes:
         """Return the key of the image, and of the outline where what is outside is masked."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.wholeness import is_whole
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Box = tuple[int, int, int, int]
 #: White is 255 of uint8, and 65535 of uint16 unless fewer bits are declared.
@@ -162,22 +165,29 @@ def _prepare() -> None:
     ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
+def opened_image(file: BinaryIO) -> Image.Image:
+    """Open an image file by Pillow, which reads its head and decodes nothing yet."""
+    from PIL import Image
+
+    _prepare()
+    return Image.open(file, formats=_FORMATS)
+
+
 def _plain(file: BinaryIO) -> Pixels | None:
     start = file.read(len(START))
     return plain_pixels(start + file.read(), LARGEST_IMAGE) if start == START else None
 
 
 def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
-    _prepare()
     layout = tiff_layout(file)
     if layout and layout.refusal:
         raise RefusalError(layout.refusal)
     file.seek(0)
     try:
         # By a file and not by its path, for Pillow maps files into memory by their path, and then turns some wrongly.
-        image = Image.open(file, formats=_FORMATS)
+        image = opened_image(file)
     except UnidentifiedImageError as error:
         if layout is None:
             raise

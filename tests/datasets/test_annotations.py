@@ -61,8 +61,8 @@ def coco() -> dict[str, Any]:
         {"id": 16, "image_id": 99, "category_id": 1, "bbox": [0, 0, 9, 9]},
         {"id": 17, "image_id": 1, "category_id": 1, "bbox": [5, 5, 0, 9]},
         {"id": 18, "image_id": 1, "category_id": None, "bbox": [5, 5, 2.0, 2.0]},
-        # Runs of a 4 × 5 mask, column by column: rows 1 and 2 of columns 1 and 2.
-        {"id": 19, "image_id": 1, "category_id": 1, "segmentation": {"size": [4, 5], "counts": [5, 2, 2, 2, 9]}},
+        # Runs of a mask of 20 rows, column by column: rows 1 and 2 of columns 1 and 2.
+        {"id": 19, "image_id": 1, "category_id": 1, "segmentation": {"size": [20, 30], "counts": [21, 2, 18, 2, 557]}},
         {"id": 20, "image_id": 1, "category_id": 1},
     ]
     images = [{"id": 2, "file_name": "b.png"}, {"id": 1, "file_name": "sub/a.png"}, {"id": 3, "file_name": "gone.png"}]
@@ -513,3 +513,81 @@ def test_the_whole_way(root: Path, store: FeatureStore) -> None:
     features = store.features("regions", "texture/last")
     assert len(features.X) == 42
     assert sorted(set(features.groups("image_id"))) == ["slides/s1.ome.tif", "slides/s2.png"]
+
+
+def test_runs_of_another_size_than_that_of_their_image_are_named(root: Path) -> None:
+    document = coco()
+    document["images"][1] |= {"width": 30, "height": 20}
+    write(root / "coco.json", document)
+    assert len(read(root, annotations="coco.json", mask="black")[0]) == 5
+    # As many pixels, so that the runs add up.
+    document["annotations"][8]["segmentation"]["size"] = [30, 20]
+    write(root / "coco.json", document)
+    message = r"Annotation 9 of .*coco.json' has a segmentation of 20 × 30 pixels .*'sub/a.png' is listed with 30 × 20"
+    with pytest.raises(DataError, match=message):
+        read(root, annotations="coco.json", mask="black")
+
+
+def listing(kind: str, width: int, height: int) -> tuple[str, Any]:
+    """A file of annotations of b.png, and the size that it lists."""
+    if kind == "voc":
+        size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+        box = "<bndbox><xmin>2</xmin><ymin>2</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>"
+        return "b.xml", (
+            f"<annotation><filename>b.png</filename>{size}<object><name>cell</name>{box}</object></annotation>"
+        )
+    if kind == "labelme":
+        shapes = [{"label": "cell", "points": [[1, 1], [5, 5]], "shape_type": "rectangle"}]
+        return "b.json", {"shapes": shapes, "imagePath": "b.png", "imageHeight": height, "imageWidth": width}
+    entry: dict[str, Any] = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 4, 4]}
+    image: dict[str, Any] = {"id": 1, "file_name": "b.png"}
+    if kind == "runs":
+        runs = [width * height - 3, 2, 1]
+        entry |= {"bbox": None, "segmentation": {"size": [height, width], "counts": runs}}
+    else:
+        image |= {"width": width, "height": height}
+    return "b.json", {"images": [image], "annotations": [entry], "categories": [{"id": 1, "name": "cell"}]}
+
+
+@pytest.mark.parametrize("kind", ["voc", "labelme", "coco", "runs"])
+def test_annotations_made_on_a_resized_image_are_put_aside(root: Path, store: FeatureStore, kind: str) -> None:
+    name, right = listing(kind, 30, 20)
+    write(root / name, right)
+    sample, dataset = read(root, annotations=name)
+    assert dataset.read(sample[0]).shape[2] == 3
+    assert not dataset.warnings
+    for width, height in ((60, 40), (20, 30)):
+        write(root / name, listing(kind, width, height)[1])
+        samples, dataset = read(root, annotations=name)
+        message = f"'b.png' has 30 × 20 pixels, and {name} lists it with {width} × {height}"
+        with pytest.raises(DataError, match=message):
+            dataset.read(samples[0])
+    histokit.ingest(store, "annotations", root, name="regions", options={"annotations": name})
+    assert [message in reason for reason in store.problems("regions").column("reason").to_pylist()] == [True]
+
+
+def test_a_size_of_0_is_none_and_one_that_is_no_number_is_named(root: Path) -> None:
+    name, document = listing("voc", 0, 0)
+    write(root / name, document)
+    assert len(read(root, annotations=name)[0]) == 1
+    write(root / name, document.replace("<width>0", "<width>wide"))
+    with pytest.raises(DataError, match=r"Image 1 of .*b.xml' is listed with the size 'wide' × '0'"):
+        read(root, annotations=name)
+
+
+def test_the_size_is_that_of_the_image_as_it_is_turned(root: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    for name, words in (("t.jpg", {}), ("t.png", {}), ("t.tif", {"tiffinfo": exif})):
+        with Image.open(root / "b.png") as image:
+            image.save(root / name, exif=exif, **words)
+        for size, fits in (((20, 30), True), ((30, 20), False)):
+            document = listing("coco", *size)[1]
+            document["images"][0]["file_name"] = name
+            write(root / "turned.json", document)
+            samples, dataset = read(root, annotations="turned.json")
+            if fits:
+                assert dataset.read(samples[0]).shape == (4, 4, 3)
+            else:
+                with pytest.raises(DataError, match="has 20 × 30 pixels"):
+                    dataset.read(samples[0])

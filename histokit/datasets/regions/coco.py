@@ -8,21 +8,28 @@ from typing import Any, NamedTuple
 from histokit.datasets.regions.boxes import Extent
 from histokit.datasets.regions.json_items import read_items
 from histokit.datasets.regions.outlines import Polygon, Runs, as_ring, as_text, extent_of
-from histokit.datasets.regions.region import Format, Reading, Region, as_number, label_in, plain_id
+from histokit.datasets.regions.region import Format, Reading, Region, Size, as_number, label_in, plain_id
 
 _COLUMNS = {"annotation_id": str, "category": str, "supercategory": str}
 
 
-class _Lists(NamedTuple):
-    """The names of images and the categories, by their ids."""
+class _Image(NamedTuple):
+    """An image as it is listed."""
 
-    images: dict[str, str]
+    name: str
+    size: Size | None
+
+
+class _Lists(NamedTuple):
+    """The images and the categories, by their ids."""
+
+    images: dict[str, _Image]
     categories: dict[str, Mapping[str, Any]]
 
 
 def _read(reading: Reading) -> Iterator[Region]:
     lists = _read_lists(reading)
-    by_image: dict[str, list[Region]] = {name: [] for name in lists.images.values()}
+    by_image: dict[str, list[Region]] = {image.name: [] for image in lists.images.values()}
     for key, number, value in read_items(reading.path):
         if key != "annotations":
             continue
@@ -46,7 +53,9 @@ def _read_lists(reading: Reading) -> _Lists:
             raise reading.wrong(number, f"has no id or no {name}", entry_kind)
         given = plain_id(value["id"])
         known: dict[str, Any] = lists.images if key == "images" else lists.categories
-        entry = value[name] if key == "images" else value
+        entry: Any = value
+        if key == "images":
+            entry = _Image(value[name], reading.listed_size(value.get("width"), value.get("height"), number))
         if known.setdefault(given, entry) != entry:
             raise reading.wrong(number, f"has the id {given}, as another one has", entry_kind)
     return lists
@@ -60,6 +69,7 @@ def _region(reading: Reading, number: int, value: Mapping[str, Any], lists: _Lis
     if image is None:
         reading.leave_out("are of an image that the file does not list", number)
         return None
+    size = _size(reading, number, value, image)
     shape = _shape(reading, number, value)
     extent = _box(reading, number, value) or (shape[0] if shape else None)
     if extent is None:
@@ -74,7 +84,7 @@ def _region(reading: Reading, number: int, value: Mapping[str, Any], lists: _Lis
     }
     label = label_in(category, reading.label or "name")
     outline = shape[1] if shape and reading.outlines else None
-    return Region(number, image, columns["annotation_id"] or "", label, extent, outline, columns)
+    return Region(number, image.name, columns["annotation_id"] or "", label, extent, outline, columns, size)
 
 
 def _category(reading: Reading, number: int, given: Any, lists: _Lists) -> Mapping[str, Any]:
@@ -113,6 +123,19 @@ def _shape(reading: Reading, number: int, value: Mapping[str, Any]) -> tuple[Ext
         extent = found.extent()
         return None if extent is None else (extent, found.text())
     return (extent_of(found), as_text(found)) if found else None
+
+
+def _size(reading: Reading, number: int, value: Mapping[str, Any], image: _Image) -> Size | None:
+    """Return the size of the image that an annotation was made on: the listed one, or that of its runs."""
+    segmentation = value.get("segmentation")
+    size = segmentation.get("size") if isinstance(segmentation, Mapping) else None
+    if not isinstance(size, list) or len(size) != 2:
+        return image.size
+    height, width = size
+    if image.size not in (None, (width, height)):
+        what = f"has a segmentation of {width} × {height} pixels (size={size}), and its image {image.name!r} is listed"
+        raise reading.wrong(number, f"{what} with {image.size[0]} × {image.size[1]}" if image.size else what)
+    return reading.listed_size(width, height, number)
 
 
 def _runs(value: Mapping[str, Any]) -> Runs:

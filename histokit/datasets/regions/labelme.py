@@ -18,11 +18,15 @@ _CIRCLE = 64
 def _read(reading: Reading) -> Iterator[Region]:
     shapes: list[Any] = []
     image = None
+    sides: dict[str, Any] = {}
     for key, number, value in read_items(reading.path):
         if key == "shapes" and number:
             shapes.append(value)
         elif key == "imagePath" and isinstance(value, str):
             image = value
+        elif key in ("imageWidth", "imageHeight"):
+            sides[key] = value
+    size = reading.listed_size(sides.get("imageWidth"), sides.get("imageHeight"))
     for number, shape in enumerate(shapes, start=1):
         if not isinstance(shape, dict):
             raise reading.wrong(number, "is no shape")
@@ -34,7 +38,7 @@ def _read(reading: Reading) -> Iterator[Region]:
         if ring is None:
             reading.leave_out(f"are of the shape {kind}, which has no area", number)
             continue
-        yield _region(reading, number, image, shape, kind, ring)
+        yield _region(reading, number, image, shape, kind, ring)._replace(size=size)
 
 
 def _region(

@@ -70,7 +70,7 @@ class Met:
             next="Check the files, and the options.",
         )
 
-    def remarks(self, by_name: Tally, files: AnnotationFiles) -> Iterator[str]:
+    def remarks(self, by_name: Tally, files: AnnotationFiles, unknown: Tally) -> Iterator[str]:
         """Yield what the user should know.
 
         Parameters
@@ -78,6 +78,8 @@ class Met:
         by_name : Tally
             Images that are not where they are said to be.
         files : AnnotationFiles
+        unknown : Tally
+            Images whose size is listed, and could not be compared.
         """
         for reason, tally in self.reading.left_out.items():
             yield f"{tally.count:,} annotations were left out: they {reason}, for example {tally}"
@@ -90,6 +92,9 @@ class Met:
             yield f"{tally.count:,} annotations {what}, for example {tally}"
         if by_name:
             yield f"{by_name.count:,} images were found by their name alone, for example {by_name}"
+        if unknown:
+            images = "1 image" if unknown.count == 1 else f"{unknown.count:,} images"
+            yield f"The listed size of {images} was not compared with that of the file, for example {unknown}"
         if self.unlabelled:
             fields = ", ".join(sorted(self.reading.fields)[:10])
             hint = f"; -o label=FIELD names where it stands, of {fields}" if fields and not self.labels else ""

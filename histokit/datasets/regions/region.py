@@ -13,6 +13,9 @@ from histokit.datasets.regions.boxes import Extent
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError
 
+#: Width and height.
+Size = tuple[int, int]
+
 
 class Region(NamedTuple):
     """A box, an outline or a point in an image.
@@ -31,6 +34,8 @@ class Region(NamedTuple):
     outline : str, optional
         As of `histokit.datasets.regions.outlines`, where outlines were asked for and it has one.
     columns : mapping
+    size : (width, height), optional
+        Of the image, as the file lists it.
     """
 
     number: int
@@ -40,6 +45,7 @@ class Region(NamedTuple):
     extent: Extent
     outline: str | None
     columns: Mapping[str, Any]
+    size: Size | None = None
 
     @property
     def is_point(self) -> bool:
@@ -86,6 +92,22 @@ class Reading:
         """Return the error on an annotation, or another entry of the file."""
         next = "Mend it, or export the annotations again."
         return DataError(f"{entry} {number:,} of {str(self.path)!r} {what}.", next=next)
+
+    def listed_size(self, width: Any, height: Any, number: int = 1) -> Size | None:
+        """Return the size that the file lists for an image; none where it is empty or 0, as programs leave it.
+
+        Raises
+        ------
+        DataError
+            If it is no two numbers.
+        """
+        try:
+            sides = [as_number(side or 0) for side in (width, height)]
+            if min(sides) < 0 or not all(side.is_integer() for side in sides):
+                raise ValueError(sides)
+        except ValueError:
+            raise self.wrong(number, f"is listed with the size {width!r} × {height!r}", "Image") from None
+        return (int(sides[0]), int(sides[1])) if min(sides) else None
 
 
 class Format(NamedTuple):

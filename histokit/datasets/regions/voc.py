@@ -23,6 +23,7 @@ def _read(reading: Reading) -> Iterator[Region]:
     if root.tag != "annotation":
         raise unreadable(reading.path, f"its root is <{root.tag}>, not <annotation>")
     image = (root.findtext("filename") or "").strip()
+    size = reading.listed_size(_side(root, "width"), _side(root, "height"))
     for number, entry in enumerate(root.iterfind("object"), start=1):
         extent = _box(reading, number, entry)
         if extent is None:
@@ -33,7 +34,7 @@ def _read(reading: Reading) -> Iterator[Region]:
         columns = {name: _flag(reading, number, name, entry.findtext(name)) for name in _COLUMNS if name != "pose"}
         pose = tidy_text(entry.findtext("pose") or "") or None
         outline = as_text([[as_ring(_corners(extent))]]) if reading.outlines else None
-        yield Region(number, image or None, str(number), label, extent, outline, {**columns, "pose": pose})
+        yield Region(number, image or None, str(number), label, extent, outline, {**columns, "pose": pose}, size)
 
 
 def _parsed(path: Path) -> ElementTree.Element:
@@ -66,6 +67,10 @@ def _box(reading: Reading, number: int, entry: ElementTree.Element) -> Extent | 
 def _corners(extent: Extent) -> list[tuple[float, float]]:
     x, y, width, height = extent
     return [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
+
+
+def _side(root: ElementTree.Element, name: str) -> str:
+    return (root.findtext(f"size/{name}") or "").strip()
 
 
 def _flag(reading: Reading, number: int, name: str, text: str | None) -> bool | None:
