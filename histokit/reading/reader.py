@@ -138,7 +138,13 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
     if pixels.dtype == np.uint16:
         pixels = to_16_bits(pixels, bits or 16)
         known = files.dataset.scale != "full" or any(each.kind == "dark" for each in remarks)
-        if type(files.dataset).read is not Dataset.read and not known and int(pixels.max()) < _QUARTER:
+        # A dark box may be of a bright image.
+        if (
+            type(files.dataset).read is not Dataset.read
+            and sample.box is None
+            and not known
+            and int(pixels.max()) < _QUARTER
+        ):
             remarks = [*remarks, Remark("dark", sample.id, f"no value above {pixels.max()} of {WHITE}")]
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))

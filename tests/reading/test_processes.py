@@ -81,11 +81,11 @@ class Boxed(Dataset):
             for box in range(150):
                 yield Sample(f"{image}-{box}", (f"{image}.png",), box=(box % 30, box // 30, 8, 8))
 
-def noted(path, bits=None):
+def noted(path, *how, **more):
     if "OPENED_LOG" in os.environ:
         with open(os.environ["OPENED_LOG"], "a") as log:
             log.write(f"{os.path.basename(path)}\\n")
-    return read_image(path, bits)
+    return read_image(path, *how, **more)
 
 read_image = sample_pixels.read_image
 sample_pixels.read_image = noted
