@@ -184,7 +184,7 @@ def test_separators_encodings_and_ends_of_lines(tmp_path: Path, text: str | byte
         (b"# made by hand\nx,y\n1,2\n", "row 1 has 2 cells, and the header 1: x,y"),
         (b"<!DOCTYPE html><html>404</html>\n", "it is an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "it is a pointer of Git LFS"),
-        (gzip.compress(b"x,y\n1,2\n"), r"it is packed by gzip, which its name has to say \(.csv.gz\)"),
+        (gzip.compress(b"x,y\n1,2\n", mtime=0), r"it is packed by gzip, which its name has to say \(.csv.gz\)"),
         (b'x,y\n1,2\n3,"a\n4,b\n5,c\n', "row 2 has a quote that never ends"),
         (b"x, x\n1,2\n", "several columns named 'x'"),
         (f"{NFC},{NFD}\n1,2\n".encode(), "several columns named"),
