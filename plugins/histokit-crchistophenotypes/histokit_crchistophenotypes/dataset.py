@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, crop
 from histokit_crchistophenotypes.centres import read_centres, to_pixels
-from histokit_crchistophenotypes.files import Archive, Files
+from histokit_crchistophenotypes.files import Archive
 from histokit_crchistophenotypes.layout import ImagePlace, locate
 from histokit_crchistophenotypes.splits import make_splits
 
@@ -23,6 +23,9 @@ _OTHERS, _DETECTION = "others", "detection"
 #: Of the complete data: labelled nuclei of each class, and how many images hold one of the three, or of the four.
 _NUCLEI = {"epithelial": 7_722, "fibroblast": 5_712, "inflammatory": 6_971, _OTHERS: 2_039}
 _IMAGES, _IMAGES_WITH_OTHERS = 98, 100
+#: Width and height, where a file does not say.
+_SIZE = 500, 500
+_SHOWN = 5
 #: Nuclei that are marked without a class.
 _CENTRES = 29_756
 
@@ -108,32 +111,30 @@ class CRCHistoPhenotypes(Dataset):
         Raises
         ------
         DataError
-            If the root does not hold the data, or a ``.mat`` file or the archive cannot be read.
+            If the root does not hold the data, or an image twice, or a ``.mat`` file or the archive cannot be read.
         UsageError
             If patches larger than an image are to be shifted into it or dropped.
         """
         self.warnings.clear()
         tally: Counter[str] = Counter()
-        files, images = self._found()
-        names = frozenset(files.names())
-        for image in images:
+        for image in self._found():
             labels: dict[tuple[int, int], list[str]] = {}
-            size = None if self.border == "reflect" else self._image_size(files, image)
+            size = self._image_size(image)
             for kind in self.classes or (_DETECTION,):
-                if f"{image.stem}_{kind}.mat" not in names:
+                if kind not in image.names:
                     self.warnings.append(f"{image.stem}_{kind}.mat does not exist; its nuclei are missing")
                     continue
-                for row, centre, pixel in _centres(files, image, kind, tally):
+                for row, centre, pixel in _centres(image, kind, size, self.warnings):
                     labels.setdefault(pixel, []).append(f"{kind}/{row}")
                     box = self._box(pixel, size)
                     if box is None:
                         tally["nuclei were left out because their patch leaves the image"] += 1
                         continue
-                    yield self._sample(files, image, f"{kind}/{row}", centre, box)
+                    yield self._sample(image, f"{kind}/{row}", centre, box)
             self._report_twins(image.name, labels)
         self.warnings.extend(f"{count} {what}" for what, count in tally.items())
 
-    def _found(self) -> tuple[Files, list[ImagePlace]]:
+    def _found(self) -> list[ImagePlace]:
         if self._archive is not None:
             return locate(self.root / self._archive, [self._archives[self._archive]], self.detection)
         archives = (self._archives[path.name] for path in sorted(self.root.glob("*.zip")))
@@ -143,9 +144,9 @@ class CRCHistoPhenotypes(Dataset):
     def _archives(self) -> _Archives:
         return _Archives(self.root)
 
-    def _box(self, pixel: tuple[int, int], image_size: tuple[int, int] | None) -> tuple[int, int, int, int] | None:
+    def _box(self, pixel: tuple[int, int], image_size: tuple[int, int]) -> tuple[int, int, int, int] | None:
         x, y = (position - self.size // 2 for position in pixel)
-        if image_size is not None:
+        if self.border != "reflect":
             room = tuple(side - self.size for side in image_size)
             inside = tuple(min(max(start, 0), last) for start, last in zip((x, y), room, strict=True))
             if inside != (x, y):
@@ -154,16 +155,16 @@ class CRCHistoPhenotypes(Dataset):
                 x, y = inside
         return x, y, self.size, self.size
 
-    def _image_size(self, files: Files, image: ImagePlace) -> tuple[int, int] | None:
+    def _image_size(self, image: ImagePlace) -> tuple[int, int]:
         from PIL import Image
 
         try:
-            with files.open(f"{image.stem}.bmp") as file, Image.open(file) as opened:
+            with image.files.open(image.bitmap) as file, Image.open(file) as opened:
                 size = opened.size
-        except OSError:
+        except (OSError, DataError):
             # Whoever reads the patches reports the image.
-            return None
-        if self.size > min(size):
+            size = _SIZE
+        if self.border != "reflect" and self.size > min(size):
             raise UsageError(
                 f"Patches of size={self.size} do not fit into {image.name}.bmp of {size[0]} × {size[1]} pixels.",
                 next="Give a smaller size, or -o border=reflect.",
@@ -171,13 +172,14 @@ class CRCHistoPhenotypes(Dataset):
         return size
 
     def _sample(
-        self, files: Files, image: ImagePlace, row: str, centre: npt.NDArray[np.float64], box: tuple[int, int, int, int]
+        self, image: ImagePlace, row: str, centre: npt.NDArray[np.float64], box: tuple[int, int, int, int]
     ) -> Sample:
         x, y = (float(value) - 1 for value in centre)
+        packed = isinstance(image.files, Archive)
         return Sample(
             f"{image.name}/{row}",
-            (files.path.name,) if isinstance(files, Archive) else (f"{image.stem}.bmp",),
-            part=f"{image.stem}.bmp" if isinstance(files, Archive) else None,
+            (image.files.path.name,) if packed else (image.bitmap,),
+            part=image.bitmap if packed else None,
             box=box,
             label=None if self.detection else row.split("/")[0],
             mpp=self.mpp,
@@ -253,14 +255,22 @@ def _expected(classes: Sequence[str] | None) -> dict[str, int | Mapping[str, int
 
 
 def _centres(
-    files: Files, image: ImagePlace, kind: str, tally: Counter[str]
+    image: ImagePlace, kind: str, size: tuple[int, int], notes: list[str]
 ) -> Iterator[tuple[int, npt.NDArray[np.float64], tuple[int, int]]]:
-    name = f"{image.stem}_{kind}.mat"
-    with files.open(name) as file:
-        centres = read_centres(file, f"{files.path}/{name}")
-    for row, centre in enumerate(centres, start=1):
-        if not np.isfinite(centre).all():
-            tally["rows of .mat files have no coordinates (NaN) and were left out"] += 1
-            continue
-        x, y = to_pixels(centre)
-        yield row, centre, (int(x), int(y))
+    """Yield row, centre and pixel of the nuclei that lie in their image; `notes` tells of the others."""
+    name = image.names[kind]
+    with image.files.open(name) as file:
+        centres = read_centres(file, f"{image.files.path}/{name}")
+    # Before they become whole numbers, of which the largest are none.
+    # Half a pixel outside is borne with: a published centre has y = 0.15, and pixels begin at 0.5.
+    inside = ((centres >= 0) & (centres < np.array(size) + 1)).all(axis=1)
+    if outside := [f"row {row + 1} ({centres[row, 0]:g}, {centres[row, 1]:g})" for row in np.flatnonzero(~inside)]:
+        more = f", and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else ""
+        notes.append(
+            f"{name}: {len(outside)} centres were left out because they are not in the image of "
+            f"{size[0]} × {size[1]} pixels, where x is from 0 to below {size[0] + 1} and y from 0 to below "
+            f"{size[1] + 1}: {', '.join(outside[:_SHOWN])}{more}"
+        )
+    for row in np.flatnonzero(inside):
+        x, y = to_pixels(centres[row])
+        yield int(row) + 1, centres[row], (int(x), int(y))

@@ -46,7 +46,7 @@ class Folder:
 
     def names(self) -> list[str]:
         """Return the names of files in ``img*``, here or one folder below."""
-        found = (each for pattern in ("img*/*", "*/img*/*") for each in self.path.glob(pattern))
+        found = (each for pattern in ("[iI][mM][gG]*/*", "*/[iI][mM][gG]*/*") for each in self.path.glob(pattern))
         return [each.relative_to(self.path).as_posix() for each in found]
 
     def open(self, name: str) -> IO[bytes]:

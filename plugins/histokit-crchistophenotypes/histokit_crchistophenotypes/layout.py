@@ -16,23 +16,35 @@ _LAYOUTS = {
     True: "img1/img1.bmp with img1_detection.mat",
 }
 _WHAT = {False: ("labelled nuclei", "Classification"), True: ("centres for the detection", "Detection")}
-_FILE = re.compile(r"(?P<stem>(?:(?P<base>.*)/)?img(?P<number>\d+)/img(?P=number))(?:_(?P<kind>[a-z]+)\.mat|\.bmp)")
+#: Each image may be in an archive of its own, with its folder in it or without; letters may be capitals.
+_FILE = re.compile(
+    r"(?P<stem>(?:(?P<base>.*?)/)??(?:img\d+\.zip/)?img(?P<number>\d+)(?:\.zip)?/img(?P=number))"
+    r"(?:_(?P<kind>[a-z]+)\.mat|\.bmp)",
+    re.IGNORECASE,
+)
 
 
 class ImagePlace(NamedTuple):
-    """An image: its number, and what the names of its files begin with, such as ``Classification/img1/img1``."""
+    """An image: where it is, its number, what its files' names begin with, and these by kind; ``""`` is the image."""
 
+    files: Files
     number: int
     stem: str
+    names: dict[str, str]
 
     @property
     def name(self) -> str:
         """What the data call it."""
         return f"img{self.number}"
 
+    @property
+    def bitmap(self) -> str:
+        """The name of its file, such as ``Classification/img1/img1.bmp``."""
+        return self.names.get("", f"{self.stem}.bmp")
 
-def locate(root: Path, archives: Iterable[Archive], detection: bool) -> tuple[Files, list[ImagePlace]]:
-    """Return the files of the data, and the images among them in the order of their numbers.
+
+def locate(root: Path, archives: Iterable[Archive], detection: bool) -> list[ImagePlace]:
+    """Return the images in the order of their numbers.
 
     Parameters
     ----------
@@ -46,7 +58,7 @@ def locate(root: Path, archives: Iterable[Archive], detection: bool) -> tuple[Fi
     Raises
     ------
     DataError
-        If they are not there, or in several places.
+        If they are not there, or an image is in several places.
     """
     what = "archive" if root.suffix.lower() == ".zip" else "folder"
     if not root.exists():
@@ -55,11 +67,9 @@ def locate(root: Path, archives: Iterable[Archive], detection: bool) -> tuple[Fi
         )
     found = [] if root.is_file() else _all_images(Folder(root), detection)
     found = found or [each for archive in archives for each in _all_images(archive, detection)]
-    if len(found) > 1:
-        places = " and ".join(str(files.path / Path(images[0].stem).parents[1]) for files, images in found)
-        raise DataError(f"The data are there more than once: {places}.", next="Leave one of them in the root.")
     if found:
-        return found[0]
+        _require_once(found)
+        return sorted(found, key=lambda image: image.number)
     wanted, folder = _WHAT[detection]
     raise DataError(
         f"The {what} {str(root)!r} does not hold the {wanted} of "
@@ -68,13 +78,32 @@ def locate(root: Path, archives: Iterable[Archive], detection: bool) -> tuple[Fi
     )
 
 
-def _all_images(files: Files, detection: bool) -> list[tuple[Files, list[ImagePlace]]]:
-    """Return the images of each folder that holds what is wanted."""
-    images: dict[str, set[ImagePlace]] = {}
-    holds: set[str] = set()
-    for match in filter(None, map(_FILE.fullmatch, files.names())):
-        base = match["base"] or ""
-        images.setdefault(base, set()).add(ImagePlace(int(match["number"]), match["stem"]))
-        if match["kind"] and (match["kind"] == "detection") == detection:
-            holds.add(base)
-    return [(files, sorted(each)) for base, each in sorted(images.items()) if base in holds]
+def _all_images(files: Files, detection: bool) -> list[ImagePlace]:
+    """Return the images of all folders that hold what is wanted."""
+    images: dict[str, dict[str, ImagePlace]] = {}
+    for match in filter(None, map(_FILE.fullmatch, sorted(files.names()))):
+        inside = images.setdefault(match["base"] or "", {})
+        place = ImagePlace(files, int(match["number"]), match["stem"], {})
+        names = inside.setdefault(match["stem"].rpartition("/")[0], place).names
+        before = names.setdefault((match["kind"] or "").lower(), match[0])
+        if before != match[0]:
+            raise DataError(f"{before} and {match[0]} in {str(files.path)!r} are one file.", next="Remove one of them.")
+    return [image for inside in images.values() if _holds(inside.values(), detection) for image in inside.values()]
+
+
+def _holds(images: Iterable[ImagePlace], detection: bool) -> bool:
+    return any((kind == "detection") == detection for image in images for kind in image.names if kind)
+
+
+def _require_once(images: Iterable[ImagePlace]) -> None:
+    places: dict[int, list[str]] = {}
+    for image in images:
+        places.setdefault(image.number, []).append(str(image.files.path / Path(image.stem).parent))
+    doubled = {number: each for number, each in sorted(places.items()) if len(each) > 1}
+    if doubled:
+        number, first = next(iter(doubled.items()))
+        others = f" ({len(doubled)} images in all)" if len(doubled) > 1 else ""
+        raise DataError(
+            f"The data are there more than once: img{number} is in {' and '.join(first[:3])}{others}.",
+            next="Leave one of them in the root.",
+        )

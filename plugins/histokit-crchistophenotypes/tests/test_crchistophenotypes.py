@@ -141,10 +141,46 @@ def test_inner_nuclei_have_the_same_content_under_every_border(root):
     assert len(keys) == 1
 
 
-def test_nan_rows_are_counted_not_kept(root):
+@pytest.mark.parametrize("border", ["reflect", "shift", "drop"])
+def test_centres_that_are_not_in_the_image_are_named_not_kept(root, border):
+    """Of 40 × 40 pixels; (0.2, 40.9) is half a pixel outside, as a published one is."""
+    far = [[1000.0, 9.0], [20.0, 20.0], [-300.0, 20.0], [1e300, 5.0], [np.inf, 3.0], [3.0, 41.0], [np.nan, np.nan]]
+    savemat(root / "Classification/img1/img1_epithelial.mat", {"detection": np.array([*far, [0.2, 40.9]])})
+    dataset = CRCHistoPhenotypes(root, size=8, border=border)
+    rows = {sample.id: sample.box for sample in dataset.samples() if sample.id.startswith("img1/epithelial")}
+    assert rows["img1/epithelial/2"] == (15, 15, 8, 8)
+    assert rows.get("img1/epithelial/8") == {"reflect": (-5, 36, 8, 8), "shift": (0, 32, 8, 8), "drop": None}[border]
+    assert len(rows) == (1 if border == "drop" else 2)
+    where = "of 40 × 40 pixels, where x is from 0 to below 41 and y from 0 to below 41"
+    assert dataset.warnings[:2] == [
+        "Classification/img1/img1_epithelial.mat: 6 centres were left out because they are not in the image "
+        f"{where}: row 1 (1000, 9), row 3 (-300, 20), row 4 (1e+300, 5), row 5 (inf, 3), row 6 (3, 41), and 1 more",
+        "Classification/img2/img2_fibroblast.mat: 1 centres were left out because they are not in the image "
+        f"{where}: row 2 (nan, 3)",
+    ]
+
+
+def test_an_image_that_does_not_say_its_size_has_the_published_one(root):
+    (root / "Classification/img1/img1.bmp").write_bytes(b"BM")
+    savemat(root / "Classification/img1/img1_epithelial.mat", {"detection": np.array([[500.0, 500.0], [501.0, 9.0]])})
     dataset = CRCHistoPhenotypes(root)
-    assert "img2/fibroblast/2" not in {sample.id for sample in dataset.samples()}
-    assert dataset.warnings == ["1 rows of .mat files have no coordinates (NaN) and were left out"]
+    assert [sample.id for sample in dataset.samples()][:2] == ["img1/epithelial/1", "img2/fibroblast/1"]
+    assert "image of 500 × 500 pixels, where x is from 0 to below 501 and" in dataset.warnings[0]
+
+
+def test_names_in_capitals(root):
+    wanted = [(sample.id, sample.box) for sample in CRCHistoPhenotypes(root).samples()]
+    folder = (root / "Classification/img1").rename(root / "Classification/IMG1")
+    (folder / "img1.bmp").rename(folder / "img1.BMP")
+    (folder / "img1_epithelial.mat").rename(folder / "IMG1_Epithelial.MAT")
+    dataset = CRCHistoPhenotypes(root)
+    samples = sorted(dataset.samples(), key=lambda sample: int(sample.metadata["image_id"][3:]))
+    assert [(sample.id, sample.box) for sample in samples] == wanted
+    assert samples[0].image == ("Classification/IMG1/img1.BMP",)
+    assert dataset.read(samples[0])[16, 16].tolist() == [19, 10, 1]
+    (folder / "img1.bmp").touch()
+    with pytest.raises(DataError, match=r"IMG1/img1\.BMP and .*IMG1/img1\.bmp in .* are one file"):
+        list(dataset.samples())
 
 
 def test_two_labels_at_one_pixel_are_kept_and_reported(root):
