@@ -107,3 +107,8 @@ def some(values: Sequence[str], limit: int = 5) -> str:
     """Return the first few of some texts, and how many more there are."""
     more = f" and {len(values) - limit} more" if len(values) > limit else ""
     return ", ".join(values[:limit]) + more
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return a number and what there is of it, with the verb that it needs, such as ``1 image lacks``."""
+    return f"1 {one}" if count == 1 else f"{count:,} {many}"

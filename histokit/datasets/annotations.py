@@ -216,7 +216,7 @@ class Annotations(Dataset):
         if self.mask != "none":
             metadata[_OUTLINE] = region.outline
             if region.outline is None:
-                reading.note("have no outline, so that nothing of them is masked", number)
+                reading.note("have no outline, so that nothing is masked", number)
         sample_id = met.new_id(f"{metadata[_IMAGE]}#{region.id}", number)
         self._sizes.compare(sample_id, image, region.size, reading.path)
         metadata = {column: metadata.get(column) for column in columns}
@@ -231,7 +231,7 @@ class Annotations(Dataset):
             inner = None if region.is_point else enclosing(extent)
         except ValueError:
             if min(extent.width, extent.height) == 0:
-                reading.leave_out("have no area: their width or height is 0", number)
+                reading.leave_out("have no area, for a width or height of 0", number)
                 return None
             raise reading.wrong(number, f"has a width of {extent.width:g} and a height of {extent.height:g}") from None
         if inner is not None and min(inner[2:]) < self.min_size:

@@ -13,13 +13,14 @@ import numpy.typing as npt
 from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
+from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_split, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import Tally, absence
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.files import suffix_of
 from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
 from histokit.plugin.digests import digest_bytes
@@ -197,10 +198,12 @@ class Arrays(Dataset):
             yield sample
         require_labels(set(labels), self.positive, self.given_classes)
         self.classes = self.given_classes or self._ordered(list(labels)) or None
+        self.warnings.extend(missing_shards(self.root, self._paths))
         for container in self._containers():
             self.warnings.extend(note for note in container.warnings if note not in self.warnings)
         if unlabelled and labels:
-            self.warnings.append(f"{unlabelled.count} images have no label, for example {unlabelled}")
+            images = counted(unlabelled.count, "image has", "images have")
+            self.warnings.append(f"{images} no label, for example {unlabelled}")
         self.warnings.extend([*groups.remarks(), *group_remark(self.group, self.columns)])
 
     def _ordered(self, labels: list[str]) -> tuple[str, ...]:

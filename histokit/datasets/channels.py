@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.walk import Tally
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, counted
 
 #: The field of a pattern that says which channel of an image a file is.
 CHANNEL = "channel"
@@ -40,6 +40,12 @@ class Channels(NamedTuple):
                     next="Write it like channels=DAPI:1,Tubulin:2,Actin:4.",
                 )
         return cls(tuple(names), tuple(values))
+
+
+def are_columns(values: Sequence[str], columns: Sequence[str], image: str) -> bool:
+    """Whether values of channels are meant as columns of a table: all of them are, or some and no column is `image`."""
+    known = {*values} & {*columns}
+    return bool(known) and (known == {*values} or image not in columns)
 
 
 @dataclass
@@ -104,8 +110,8 @@ class ChannelFiles:
     def remarks(self) -> Iterator[str]:
         """Yield what the user should know of files that were left out."""
         if self.incomplete:
-            what = "1 image lacks" if self.incomplete.count == 1 else f"{self.incomplete.count} images lack"
-            yield f"{what} a channel and were left out, for example {self.incomplete.examples[0]}"
+            what = counted(self.incomplete.count, "image lacks a channel and was", "images lack a channel and were")
+            yield f"{what} left out, for example {self.incomplete.examples[0]}"
         if self.others:
-            what = "1 file is" if self.others.count == 1 else f"{self.others.count} files are"
-            yield f"{what} of other channels and were left out, for example {self.others.examples[0]!r}"
+            what = counted(self.others.count, "file of another channel was", "files of other channels were")
+            yield f"{what} left out, for example {self.others.examples[0]!r}"

@@ -11,7 +11,7 @@ from typing import Any
 from histokit.datasets.number_columns import with_numbers
 from histokit.datasets.tables import TidyTable, python_types, read_table, require_columns, stored_name, taken
 from histokit.datasets.walk import Tally
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 #: Columns that name what images have in common and folds must not cut through.
@@ -185,5 +185,5 @@ class LabelTable:
         yield from self._sheet.notes
         unused = [key for key in self._rows if key not in self._met]
         if unused:
-            count = "1 row" if len(unused) == 1 else f"{len(unused)} rows"
-            yield f"{count} of the table of labels have no image, for example {self.on}={unused[0]!r}"
+            rows = counted(len(unused), "row of the table of labels has", "rows of the table of labels have")
+            yield f"{rows} no image, for example {self.on}={unused[0]!r}"

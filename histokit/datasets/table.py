@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from histokit.datasets.channels import Channels
+from histokit.datasets.channels import Channels, are_columns
 from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.number_columns import with_numbers
@@ -28,7 +28,7 @@ from histokit.datasets.tables import (
     taken,
 )
 from histokit.datasets.walk import Tally, absence, on_disk
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, counted
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample
 
 
@@ -131,13 +131,13 @@ class Table(Dataset):
     @cached_property
     def _sheet(self) -> TidyTable:
         texts = _given(self.label_column or "label", self.group, *self.levels, *self.text)
-        files = (self.image_column, *map(stored_name, self.file_channels))
-        keys = _given(self.id_column or "id", *files, self.split_column)
+        of_channels = tuple(map(stored_name, self.file_channels))
+        keys = _given(self.id_column or "id", self.image_column, *of_channels, self.split_column)
         roles = {*texts, *keys, *_given(self.mpp_column or "mpp"), *self.boxes.names}
         only = {*roles, *self.wanted, "label", "id"} if self.wanted else None
         sheet = read_table(self.path, texts, keys, only)
-        of_channels = tuple(map(stored_name, self.file_channels))
-        self._paths = of_channels if of_channels and set(of_channels) <= {*sheet.table.column_names} else self._paths
+        if are_columns(of_channels, sheet.table.column_names, self.image_column):
+            self._paths = of_channels
         named = (*self._paths, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
         everything = (*(name for name in named if name), *self.boxes.names, *self.levels, *self.wanted)
         require_columns(sheet, everything, self.path)
@@ -256,11 +256,13 @@ class Table(Dataset):
     def _require_sound(self, missing: Tally, twice: Tally, count: int) -> None:
         if twice:
             raise DataError(
-                f"{twice.count} ids in the table {str(self.path)!r} come twice: {', '.join(twice.examples)}.",
+                f"{counted(twice.count, 'id comes', 'ids come')} twice in the table {str(self.path)!r}: "
+                f"{', '.join(twice.examples)}.",
                 next="Remove the rows, or name a column of unique ids: -o id=COLUMN.",
             )
         if not count:
-            reason = f"; {missing.count} paths do not exist, for example {missing}" if missing else ": it has no rows"
+            reason = f"; {counted(missing.count, 'path does', 'paths do')} not exist, for example {missing}"
+            reason = reason if missing else ": it has no rows"
             raise DataError(
                 f"The table {str(self.path)!r} gives no sample{reason}.",
                 next=f"Give the folder that the paths are relative to; now it is {str(self.root)!r}.",
@@ -268,9 +270,10 @@ class Table(Dataset):
 
     def _remarks(self, missing: Tally, unlabelled: Tally) -> Iterator[str]:
         if missing:
-            yield f"{missing.count} rows were left out because their image is missing, for example {missing}"
+            rows = counted(missing.count, "row was left out because its", "rows were left out because their")
+            yield f"{rows} image is missing, for example {missing}"
         if unlabelled and self.label_column:
-            yield f"{unlabelled.count} rows have no label, for example {unlabelled}"
+            yield f"{counted(unlabelled.count, 'row has', 'rows have')} no label, for example {unlabelled}"
         used = {*self._paths, self.label_column, self.id_column, self.mpp_column, *self.boxes.names}
         for name in self._table.column_names:
             if name in RESERVED_COLUMNS and name not in used:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import DataError, PluginError, did_you_mean
+from histokit.errors import DataError, PluginError, counted, did_you_mean
 from histokit.ingest.dataset_record import ARROW_TYPES, refuse_twins
 from histokit.ingest.file_digests import FileDigests
 from histokit.ingest.sample_ids import SampleIds
@@ -60,7 +60,7 @@ class SampleTable:
         with closing(self.digests.ahead(self._checked())) as samples:
             while rows := list(islice(samples, _ROWS_PER_BATCH)):
                 self.rows.add(self._batch(rows, [self._content(name, sample) for sample in rows]))
-                progress(len(self.rows), len(self.rows), f"{self.digests.read} files read")
+                progress(len(self.rows), len(self.rows), f"samples, {counted(self.digests.read, 'file', 'files')} read")
         if not len(self.rows):
             raise DataError(
                 f"The dataset in {self.dataset.root} has no samples.",

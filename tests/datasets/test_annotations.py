@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -109,12 +111,12 @@ def test_coco(root: Path) -> None:
     assert samples[0].metadata["supercategory"] == "object"
     assert dataset.group == "image_id"
     told = "; ".join(dataset.warnings)
-    assert "1 annotations were left out: they are crowds (iscrowd), for example 'coco.json, 4'" in told
-    assert "1 annotations were left out: they are of an image that the file does not list" in told
-    assert "1 annotations were left out: their images, 1 in all, are missing, for example 'gone.png'" in told
-    assert "they have no area: their width or height is 0, for example 'coco.json, 7'" in told
-    assert "they have neither a box nor an outline, for example 'coco.json, 10'" in told
-    assert "1 annotations have no label, for example 'coco.json, 8'" in told
+    assert "1 annotation was left out: it is marked as a crowd (iscrowd), for example 'coco.json, 4'" in told
+    assert "1 annotation was left out: it is of an image that the file does not list" in told
+    assert "1 annotation was left out: its image is missing, for example 'gone.png'" in told
+    assert "it has no area, for a width or height of 0, for example 'coco.json, 7'" in told
+    assert "it has neither a box nor an outline, for example 'coco.json, 10'" in told
+    assert "1 annotation has no label, for example 'coco.json, 8'" in told
     check_dataset(dataset)
 
 
@@ -198,7 +200,7 @@ def test_voc(root: Path) -> None:
         for difficult, pose in ((True, "Rear"), (False, "Unspecified"))
     ]
     assert dataset.warnings == [
-        "1 annotations were left out: they have no box, for example '000005.xml, 3'",
+        "1 annotation was left out: it has no box, for example '000005.xml, 3'",
     ]
     check_dataset(dataset)
 
@@ -206,7 +208,7 @@ def test_voc(root: Path) -> None:
 def test_voc_that_counts_from_0(root: Path) -> None:
     write(root / "Annotations" / "000005.xml", VOC.replace("<xmin>1<", "<xmin>0<"))
     _, dataset = read(root, images="JPEGImages")
-    assert any("1 annotations begin at 0" in warning for warning in dataset.warnings)
+    assert any("1 annotation begins at 0" in warning for warning in dataset.warnings)
     samples, _ = read(root, images="JPEGImages", first_pixel="0")
     assert samples[0].box == (0, 3, 10, 4)
 
@@ -259,8 +261,8 @@ def test_geojson_of_qupath(root: Path) -> None:
     assert kinds == ["annotation", None, "cell", None, "detection", "detection"]
     assert samples[1].metadata["name"] == "n 1"
     told = "; ".join(dataset.warnings)
-    assert "1 annotations were left out: they have no geometry, for example 's1.geojson, 4'" in told
-    assert "they are of the type LineString, which has no area, for example 's1.geojson, 5'" in told
+    assert "1 annotation was left out: it has no geometry, for example 's1.geojson, 4'" in told
+    assert "it is of the type LineString, which has no area, for example 's1.geojson, 5'" in told
     check_dataset(dataset)
     assert [s.id for s in read(root, objects="cell,annotation")[0]] == [samples[0].id, samples[2].id]
 
@@ -296,7 +298,7 @@ def test_points_with_a_size_and_regions_with_a_margin(root: Path) -> None:
     write(root / "slides" / "s2.geojson", [feature(polygon(square(10, 10, 3)))])
     assert read(root, size="6")[0][0].box == (9, 9, 6, 6)
     assert read(root, margin="2")[0][0].box == (8, 8, 7, 7)
-    with pytest.raises(DataError, match="give no sample: 1 have fewer than 4 pixels"):
+    with pytest.raises(DataError, match="give no sample: 1 has fewer than 4 pixels"):
         read(root, min_size="4")
 
 
@@ -337,7 +339,7 @@ def test_one_kind_of_files_is_taken(root: Path) -> None:
     write(root / "settings.json", {"colour": "red"})
     samples, dataset = read(root)
     assert {s.image[0] for s in samples} == {"JPEGImages/000005.jpg"}
-    assert "2 files are no annotations of the kind voc, for example 'settings.json'" in dataset.warnings
+    assert "2 files hold no annotations of the kind voc, for example 'settings.json'" in dataset.warnings
     assert [s.image[0] for s in read(root, annotations="slides")[0]] == ["slides/s2.png"]
     assert {s.image[0] for s in read(root, format="voc")[0]} == {"JPEGImages/000005.jpg"}
 
@@ -378,7 +380,7 @@ def test_labelme(root: Path) -> None:
         ("slides/s2.png#3", "nucleus", (5, 5, 10, 10)),
     ]
     assert dict(samples[0].metadata) == {"image_id": "slides/s2.png", "shape": "polygon", "group_id": "3"}
-    assert "they are of the shape line, which has no area" in dataset.warnings[0]
+    assert "it is of the shape line, which has no area" in dataset.warnings[0]
     shapes[0]["points"] = [[1, "x"]]
     write(root / "json" / "s2.json", document)
     with pytest.raises(DataError, match=r"Annotation 1 of .* has points that are none of a polygon"):
@@ -444,7 +446,7 @@ def test_images_are_found_by_their_names(root: Path) -> None:
     write(root / "coco.json", document)
     samples, dataset = read(root, annotations="coco.json")
     assert {s.image[0] for s in samples} == {"JPEGImages/000005.jpg", "slides/s2.png"}
-    assert any("2 images were found by their name alone" in warning for warning in dataset.warnings)
+    assert any("2 images were found by their names alone" in warning for warning in dataset.warnings)
     document["images"] = [{"id": 1, "file_name": "train/s2.png"}, {"id": 2, "file_name": "test/s2.png"}]
     write(root / "coco.json", document)
     with pytest.raises(
@@ -462,7 +464,7 @@ def test_images_are_found_by_their_names(root: Path) -> None:
 
 def test_no_image_is_there(root: Path) -> None:
     write(root / "slides" / "s9.geojson", [feature(polygon(square(1, 1, 4)))])
-    with pytest.raises(DataError, match=r"None of the images of 1 annotations is in .*, for example 's9'"):
+    with pytest.raises(DataError, match=r"None of the images of 1 annotation is in .*, for example 's9'"):
         read(root)
     with pytest.raises(DataError, match="There are no annotations"):
         read(root / "JPEGImages")
@@ -591,3 +593,68 @@ def test_the_size_is_that_of_the_image_as_it_is_turned(root: Path) -> None:
             else:
                 with pytest.raises(DataError, match="has 20 × 30 pixels"):
                     dataset.read(samples[0])
+
+
+def png(pixels: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return b64encode(stream.getvalue()).decode()
+
+
+@pytest.mark.parametrize("depth", ["bits", "ones", "white"])
+def test_labelme_masks_and_turned_boxes(root: Path, depth: str) -> None:
+    inside = np.zeros((4, 5), bool)
+    inside[0, 1:4] = inside[1:, 4] = inside[3, 0] = True
+    image = {"bits": inside, "ones": inside.astype(np.uint8), "white": inside.astype(np.uint8) * 255}[depth]
+    shapes = [
+        {"label": "gland", "points": [[10.0, 7.0], [14.0, 10.0]], "shape_type": "mask", "mask": png(image)},
+        {"label": "cell", "points": [[5, 1], [9, 5], [7, 7], [3, 3]], "shape_type": "rotation", "direction": 0.8},
+        {"label": "cut", "points": [[0, 0], [9, 9]], "shape_type": "linestrip"},
+        {"label": "cut", "points": [[0, 0], [9, 9]], "shape_type": "line"},
+        {"label": "seeds", "points": [[0, 0], [9, 9]], "shape_type": "points"},
+    ]
+    document = {"shapes": shapes, "imagePath": "b.png", "imageHeight": 20, "imageWidth": 30}
+    write(root / "b.json", document)
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(root / "b.png")
+    assert [s.box for s in read(root)[0]] == [(10, 7, 5, 4), (3, 1, 6, 6)]
+    samples, dataset = read(root, mask="white")
+    assert [(s.box, s.label, s.metadata["shape"]) for s in samples] == [
+        ((10, 7, 5, 4), "gland", "mask"),
+        ((3, 1, 6, 6), "cell", "rotation"),
+    ]
+    assert np.array_equal((dataset.read(samples[0]) == 9).all(axis=2), inside)
+    # A margin shows what is outside.
+    samples, dataset = read(root, mask="white", margin="2")
+    assert np.array_equal((dataset.read(samples[0]) == 9).all(axis=2), np.pad(inside, 2))
+    told = "; ".join(dataset.warnings)
+    assert "1 annotation was left out: it is of the shape linestrip, which has no area" in told
+    assert "1 annotation was left out: it is of the shape points, which is not read" in told
+    for change, message in (
+        ({"mask": "?"}, "Annotation 1 of .*b.json' is a mask without an image"),
+        ({"mask": None}, "is a mask without an image"),
+        ({"mask": png(inside.T)}, "has a mask of 4 × 5 pixels for a box of 5 × 4"),
+        ({"points": [[1, 1]]}, "has points that are none of a mask"),
+    ):
+        write(root / "b.json", {**document, "shapes": [{**shapes[0], **change}]})
+        with pytest.raises(DataError, match=message):
+            read(root, mask="white")
+
+
+def test_collections_of_geojson(root: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [5, 5]]}
+    point = {"type": "Point", "coordinates": [20, 9]}
+    areas = [polygon(square(1, 1, 2)), {"type": "MultiPolygon", "coordinates": [[square(5, 4, 2)]]}]
+    collections = [areas, [point], [*areas[:1], point, line], [line], []]
+    features = [feature({"type": "GeometryCollection", "geometries": each}) for each in collections]
+    write(root / "slides" / "s2.geojson", [*features, feature({"type": "Circle", "coordinates": [1, 2]})])
+    samples, dataset = read(root, size="4")
+    assert [s.id for s in samples] == [f"slides/s2.png#{number}" for number in (1, 2, 3)]
+    samples, dataset = read(root, size="8", mask="black")
+    assert samples[0].box == (0, 0, 8, 8)
+    seen = np.argwhere(dataset.read(samples[0]).any(axis=2))
+    assert seen.tolist() == [[y + k, x + j] for y, x in ((1, 1), (4, 5)) for k in (0, 1) for j in (0, 1)]
+    told = "; ".join(dataset.warnings)
+    assert "1 annotation was left out: it is of the type LineString, which has no area" in told
+    assert "1 annotation was left out: it has no geometry" in told
+    assert "1 annotation was left out: it is of the type Circle, which is not read" in told
+    assert "1 annotation holds areas, and points or lines that are passed over, for example 's2.geojson, 3'" in told

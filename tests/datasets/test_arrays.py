@@ -402,7 +402,7 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path):
     np.save(tmp_path / "b.npy", np.ones((1, 4, 4), np.uint8))
     (tmp_path / "b.npy").replace(tmp_path / "a.npy")
     assert dataset.read(samples[0]).min() == 1
-    with pytest.raises(DataError, match="holds 1 images where '1' is asked for"):
+    with pytest.raises(DataError, match="holds 1 image where '1' is asked for"):
         dataset.read(samples[1])
     (tmp_path / "a.npy").unlink()
     with pytest.raises(DataError, match=r"a.npy cannot be read: No such file"):

@@ -73,7 +73,7 @@ def test_a_pattern_names_the_parts_of_paths(tmp_path):
         ("a", {"split": "training", "slide": "s2"}),
     ]
     assert dataset.splits()["arrays"].leaks is not None
-    assert dataset.warnings == ["1 images in a.zip do not match the pattern, for example 'deep/er/x.png'"]
+    assert dataset.warnings == ["Images in a.zip that do not match the pattern: 1, for example 'deep/er/x.png'"]
     check_dataset(Arrays, file, **options)
 
 
@@ -84,8 +84,8 @@ def test_labels_from_a_table(tmp_path):
     dataset, samples = opened(file, **options)
     assert [(s.label, s.metadata["age"]) for s in samples] == [("a", 50), ("a", 50), ("b", 60), (None, None)]
     assert dataset.warnings == [
-        "1 row of the table of labels have no image, for example slide='s9'",
-        "1 images have no label, for example 'a.zip/x/s3_1.png'",
+        "1 row of the table of labels has no image, for example slide='s9'",
+        "1 image has no label, for example 'a.zip/x/s3_1.png'",
     ]
     with pytest.raises(UsageError, match="needs the field of the pattern"):
         opened(file, labels="t.csv")

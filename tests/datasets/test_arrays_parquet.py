@@ -17,6 +17,7 @@ from histokit.errors import DataError, UsageError
 from histokit.plugin.testing import check_dataset
 from tests.datasets.arrays_files import pixels
 
+ONE_OF_2 = "1 file is missing of the 2 that train-*-of-00002.parquet should be:"
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 FEATURES = {
     "image": {"_type": "Image"},
@@ -194,3 +195,38 @@ def test_a_truncated_file_is_named(shards):
     file.write_bytes(file.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"train-00001-of-00002.parquet' cannot be read"):
         opened(shards)
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ((0, 1), None),
+        (
+            (0,),
+            "1 file is missing of the 2 that train-*-of-00002.parquet should be: 'data/train-00001-of-00002.parquet'",
+        ),
+        (
+            (1,),
+            "1 file is missing of the 2 that train-*-of-00002.parquet should be: 'data/train-00000-of-00002.parquet'",
+        ),
+    ],
+)
+def test_missing_shards_are_named(shards: Path, there: tuple[int, ...], told: str | None) -> None:
+    for number in {0, 1} - set(there):
+        (shards / "data" / f"train-0000{number}-of-00002.parquet").unlink()
+    dataset, _ = opened(shards)
+    assert [warning for warning in dataset.warnings if "missing" in warning] == [told] * bool(told)
+    # Those that are there and were not asked for are not missing.
+    dataset, _ = opened(shards, files="data/train-*")
+    assert [warning for warning in dataset.warnings if "missing" in warning] == [told] * bool(told)
+    dataset, _ = opened(shards, files=f"data/train-0000{there[0]}-of-00002.parquet")
+    assert [warning for warning in dataset.warnings if "missing" in warning] == [told] * bool(told)
+
+
+def test_the_first_of_many_missing_shards_are_named(tmp_path: Path) -> None:
+    hugging_face(tmp_path / "train-00002-of-00123-a1b2.parquet", pixels(3, 8, 8, 3), [0, 1, 0])
+    dataset, _ = opened(tmp_path / "train-00002-of-00123-a1b2.parquet")
+    assert (
+        "122 files are missing of the 123 that train-*-of-00123.parquet should be: for example "
+        "'train-00000-of-00123.parquet', 'train-00001-of-00123.parquet', 'train-00003-of-00123.parquet'"
+    ) in dataset.warnings

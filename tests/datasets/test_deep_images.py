@@ -53,8 +53,8 @@ def test_files_are_the_channels_of_one_image(plates):
     wanted = np.dstack([values["P1", channel] for channel in (1, 2, 4)])
     assert dataset.read(samples[0]).tolist() == wanted.tolist()
     assert dataset.warnings == [
-        "1 image lacks a channel and were left out, for example P2/D04_s1_w1.tif (no 2, 4)",
-        "2 files are of other channels and were left out, for example 'P1/B02_s1_w3.tif'",
+        "1 image lacks a channel and was left out, for example P2/D04_s1_w1.tif (no 2, 4)",
+        "2 files of other channels were left out, for example 'P1/B02_s1_w3.tif'",
     ]
     check_dataset(Folder, root, pattern=PATTERN, channels=CHANNELS, group="plate")
     # In another order, it is another image.
@@ -83,7 +83,7 @@ def test_channels_of_another_size_or_in_colour_are_named(plates):
 
 def test_no_file_of_the_channels(plates):
     root, _ = plates
-    with pytest.raises(DataError, match=r"has all channels: .*files are of other channels"):
+    with pytest.raises(DataError, match=r"has all channels: .*files of other channels"):
         list(Folder.from_options(root, {"pattern": PATTERN, "channels": "DAPI:w1"}).samples())
     with pytest.raises(UsageError, match="gives a channel of the files twice"):
         Folder.from_options(root, {"pattern": PATTERN, "channels": "DAPI:1,Actin:1"})
@@ -220,7 +220,7 @@ def test_tables_name_the_files_of_channels(plates):
     ]
     assert dataset.read(samples[1]).tolist() == np.dstack([values["P2", 1], values["P2", 4]]).tolist()
     assert dict(samples[1].metadata) == {"well": 2}
-    assert "1 rows were left out because their image is missing, for example 'P2/D04_s1_w4.tif'" in dataset.warnings
+    assert "1 row was left out because its image is missing, for example 'P2/D04_s1_w4.tif'" in dataset.warnings
     check_dataset(Table, root, table="t.csv", channels="DAPI:dapi,Actin:actin")
 
 

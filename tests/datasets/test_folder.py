@@ -284,7 +284,7 @@ class TestLabelsInATable:
         assert dataset.columns == {"slide": str, "age": int, "site": str}
         assert dataset.warnings == [
             "1 image does not have a label in the table, for example 's3/a.png'",
-            "1 row of the table of labels have no image, for example slide='s9'",
+            "1 row of the table of labels has no image, for example slide='s9'",
         ]
 
     def test_contract(self, root):

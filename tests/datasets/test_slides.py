@@ -295,7 +295,7 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
     for words in (
         "The slide b.tif says 0.5 µm per pixel, and the table 1: the table's is taken",
         "1 slide has no row in the table labels.csv, for example 'd.tif'",
-        "1 row of the table of labels have no image, for example slide='z'",
+        "1 row of the table of labels has no image, for example slide='z'",
         "no patient",
     ):
         assert words in told

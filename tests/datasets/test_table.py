@@ -215,7 +215,9 @@ def test_rows_without_an_image_are_counted(root):
 
 
 def test_no_image_exists(root):
-    with pytest.raises(DataError, match=r"gives no sample; 1 paths do not exist, for example 'images/a.png'") as caught:
+    with pytest.raises(
+        DataError, match=r"gives no sample; 1 path does not exist, for example 'images/a.png'"
+    ) as caught:
         read(root, "image,label\nimages/a.png,x\n")
     assert str(root) in caught.value.next
     with pytest.raises(DataError, match="it has no rows"):
@@ -225,17 +227,17 @@ def test_no_image_exists(root):
 def test_rows_without_a_label_are_kept_and_counted(root):
     samples, dataset = read(root, "image,label\na.png,x\nb.png,\n")
     assert [sample.label for sample in samples] == ["x", None]
-    assert dataset.warnings == ["1 rows have no label, for example 'b.png'"]
+    assert dataset.warnings == ["1 row has no label, for example 'b.png'"]
 
 
 def test_na_is_missing_unless_it_is_quoted(root):
     samples, dataset = read(root, 'image,label\na.png,NA\nb.png,N\nsub/c.png,"NA"\n')
     assert [s.label for s in samples] == [None, "N", "NA"]
-    assert dataset.warnings == ["1 rows have no label, for example 'a.png'"]
+    assert dataset.warnings == ["1 row has no label, for example 'a.png'"]
 
 
 def test_duplicate_ids_are_named(root):
-    with pytest.raises(DataError, match=r"1 ids .* come twice: a\.png \(rows 1 and 3\)") as caught:
+    with pytest.raises(DataError, match=r"1 id comes twice in the table .*: a\.png \(rows 1 and 3\)") as caught:
         read(root, "image,label\na.png,x\nb.png,x\na.png,y\n")
     assert "-o id=COLUMN" in caught.value.next
 
@@ -361,3 +363,10 @@ def test_all_names_of_numbers_of_rows_are_passed_over():
     names = ["", "Unnamed: 0", "Unnamed: 0.1", "Unnamed: 0.1.1", "__index_level_0__", "Unnamed: 0_level_1"]
     assert [name for name in names if not tables.is_index(name)] == []
     assert not tables.is_index("Unnamed: wells")
+
+
+def test_a_misspelt_column_of_a_channel_is_named(root):
+    text = "DAPI_path,gfp\na.png,b.png\n"
+    with pytest.raises(UsageError, match="has no column 'gpf'") as caught:
+        read(root, text, channels="DAPI:DAPI_path,GFP:gpf")
+    assert "Did you mean 'gfp'?" in caught.value.next

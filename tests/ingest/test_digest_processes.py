@@ -166,7 +166,7 @@ def test_only_what_changed_is_read_again(root: Path, tmp_path: Path, at_once: li
     histokit.ingest(store, Cells(root), name="d", progress=lambda done, total, detail: told.append(detail))
     contents.append(dict(zip(*store.samples("d", ["id", "content"]).to_pydict().values(), strict=True)))
     assert len(at_once) == 4
-    assert told == ["2 files read"]
+    assert told == ["samples, 2 files read"]
     assert {i for i in contents[0] if contents[0][i] != contents[1][i]} == {"070.png 0", "070.png 4"}
 
 

@@ -75,7 +75,8 @@ class PathArchive(Archive):
             self._refuse(others)
         if others:
             self.warnings.append(
-                f"{others.count} images in {self.path} do not match the pattern, for example {others.examples[0]!r}"
+                f"Images in {self.path} that do not match the pattern: {others.count}, for example "
+                f"{others.examples[0]!r}"
             )
 
     def _require_clear(self, path: str) -> None:

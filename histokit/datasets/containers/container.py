@@ -16,7 +16,7 @@ from histokit.datasets.cells import tidy_text
 from histokit.datasets.containers.recent_blocks import RecentBlocks
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
-from histokit.errors import DataError, HistokitError
+from histokit.errors import DataError, HistokitError, counted
 from histokit.plugin.dataset import Role
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.images import Pixels
@@ -241,7 +241,8 @@ def number_of(part: str, count: int, file: Path) -> int:
     number = int(part.rpartition("/")[2])
     if not 0 <= number < count:
         raise DataError(
-            f"The file {str(file)!r} holds {count} images where {part!r} is asked for.", next="Ingest it again."
+            f"The file {str(file)!r} holds {counted(count, 'image', 'images')} where {part!r} is asked for.",
+            next="Ingest it again.",
         )
     return number
 

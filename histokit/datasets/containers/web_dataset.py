@@ -169,7 +169,7 @@ class WebDataset(Archive):
         columns, where = self._columns, self._label
         without = [key for key in self._files if key not in self._images]
         if without:
-            self.warnings.append(f"{len(without)} names in {self.path} have no image, for example {without[0]!r}")
+            self.warnings.append(f"Names in {self.path} without an image: {len(without)}, for example {without[0]!r}")
         for key, name in self._images.items():
             record = self._record(key) if columns or (where and where[0] == _JSON) else {}
             label = None

@@ -63,7 +63,7 @@ def _read_lists(reading: Reading) -> _Lists:
 
 def _region(reading: Reading, number: int, value: Mapping[str, Any], lists: _Lists) -> Region | None:
     if value.get("iscrowd") in (1, True, "1"):
-        reading.leave_out("are crowds (iscrowd)", number)
+        reading.leave_out("are marked as a crowd (iscrowd)", number)
         return None
     image = lists.images.get(plain_id(value.get("image_id")))
     if image is None:

@@ -24,6 +24,10 @@ _KINDS = {
 }
 
 
+_AREAS, _PLACES = ("Polygon", "MultiPolygon"), ("Point", "MultiPoint")
+_LINES = {"LineString", "MultiLineString"}
+
+
 class Feature(NamedTuple):
     """A feature of a file.
 
@@ -78,21 +82,37 @@ def _feature(reading: Reading, number: int, value: Any) -> Iterator[Feature]:
         return
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     try:
-        if kind in ("Polygon", "MultiPolygon"):
-            given = geometry["coordinates"]
-            polygons = [[as_ring(ring) for ring in each] for each in ([given] if kind == "Polygon" else given) if each]
-            if polygons:
-                yield Feature(number, polygons, [], value)
-            else:
-                reading.leave_out("have no geometry", number)
-        elif kind in ("Point", "MultiPoint"):
-            given = geometry["coordinates"]
-            points = [_point(each) for each in ([given] if kind == "Point" else given)]
-            yield Feature(number, [], points, value)
+        polygons, points, others = _parts(geometry)
+        if polygons and (points or others):
+            reading.note("hold areas, and points or lines that are passed over", number)
+        if polygons or points:
+            yield Feature(number, polygons, [] if polygons else points, value)
+        elif others:
+            why = "has no area" if others <= _LINES else "is not read"
+            reading.leave_out(f"are of the type {', '.join(sorted(others))}, which {why}", number)
         else:
-            reading.leave_out(f"are of the type {kind}, which has no area", number)
+            reading.leave_out("have no geometry", number)
     except (KeyError, TypeError, ValueError, IndexError):
         raise reading.wrong(number, f"has coordinates that are none of a {kind}") from None
+
+
+def _parts(geometry: Any) -> tuple[list[Polygon], list[tuple[float, float]], set[str]]:
+    """Return the polygons and points of a geometry, or of all in a collection, and the types of what is neither."""
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    if kind == "GeometryCollection":
+        found: tuple[list[Polygon], list[tuple[float, float]], set[str]] = [], [], set()
+        for polygons, points, others in map(_parts, geometry["geometries"]):
+            found[0].extend(polygons)
+            found[1].extend(points)
+            found[2].update(others)
+        return found
+    if kind not in _AREAS + _PLACES:
+        return [], [], {str(kind)}
+    given = geometry["coordinates"]
+    several = given if kind.startswith("Multi") else [given]
+    if kind in _PLACES:
+        return [], [_point(each) for each in several], set()
+    return [[as_ring(ring) for ring in each] for each in several if each], [], set()
 
 
 def _point(corner: Any) -> tuple[float, float]:

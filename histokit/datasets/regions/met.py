@@ -9,7 +9,10 @@ from histokit.datasets.labels import Groups
 from histokit.datasets.regions.annotation_files import AnnotationFiles
 from histokit.datasets.regions.region import Reading
 from histokit.datasets.walk import Tally
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
+
+#: What reasons begin with, as it is said of several annotations and of one.
+_VERBS = {"are": "is", "have": "has", "begin": "begins", "hold": "holds"}
 
 
 class Met:
@@ -60,11 +63,13 @@ class Met:
         """Return the error where there is no sample."""
         if self.missing:
             return DataError(
-                f"None of the images of {self.missing.count:,} annotations is in {str(root / images)!r}, for example "
-                f"{self.missing}.",
+                f"None of the images of {counted(self.missing.count, 'annotation', 'annotations')} is in "
+                f"{str(root / images)!r}, for example {self.missing}.",
                 next="Give the folder of the images as the root, or with -o images=FOLDER.",
             )
-        why = "; ".join(f"{tally.count:,} {reason}" for reason, tally in self.reading.left_out.items())
+        why = "; ".join(
+            counted(tally.count, _singular(reason), reason) for reason, tally in self.reading.left_out.items()
+        )
         return DataError(
             f"The annotations in {str(root)!r} give no sample{f': {why}' if why else ''}.",
             next="Check the files, and the options.",
@@ -82,25 +87,39 @@ class Met:
             Images whose size is listed, and could not be compared.
         """
         for reason, tally in self.reading.left_out.items():
-            yield f"{tally.count:,} annotations were left out: they {reason}, for example {tally}"
+            they = f"it {_singular(reason)}" if tally.count == 1 else f"they {reason}"
+            yield f"{_left_out(tally)}: {they}, for example {tally}"
         if self.missing:
-            yield (
-                f"{self.missing.count:,} annotations were left out: their images, {len(self.missing_names):,} in all, "
-                f"are missing, for example {self.missing}"
-            )
+            images = f"their images, {len(self.missing_names):,} in all, are"
+            images = "the image that they are of is" if len(self.missing_names) == 1 else images
+            images = "its image is" if self.missing.count == 1 else images
+            yield f"{_left_out(self.missing)}: {images} missing, for example {self.missing}"
         for what, tally in self.reading.noted.items():
-            yield f"{tally.count:,} annotations {what}, for example {tally}"
+            annotations = counted(tally.count, f"annotation {_singular(what)}", f"annotations {what}")
+            yield f"{annotations}, for example {tally}"
         if by_name:
-            yield f"{by_name.count:,} images were found by their name alone, for example {by_name}"
+            images = counted(by_name.count, "image was found by its name", "images were found by their names")
+            yield f"{images} alone, for example {by_name}"
         if unknown:
-            images = "1 image" if unknown.count == 1 else f"{unknown.count:,} images"
+            images = counted(unknown.count, "image", "images")
             yield f"The listed size of {images} was not compared with that of the file, for example {unknown}"
         if self.unlabelled:
             fields = ", ".join(sorted(self.reading.fields)[:10])
             hint = f"; -o label=FIELD names where it stands, of {fields}" if fields and not self.labels else ""
-            yield f"{self.unlabelled.count:,} annotations have no label, for example {self.unlabelled}{hint}"
+            annotations = counted(self.unlabelled.count, "annotation has", "annotations have")
+            yield f"{annotations} no label, for example {self.unlabelled}{hint}"
         if self.empty:
-            yield f"{self.empty.count:,} files give no sample, for example {self.empty}"
+            yield f"{counted(self.empty.count, 'file gives', 'files give')} no sample, for example {self.empty}"
         if files.other_kinds:
             count, example = len(files.other_kinds), files.other_kinds[0]
-            yield f"{count:,} files are no annotations of the kind {files.format}, for example {example!r}"
+            others = counted(count, "file holds", "files hold")
+            yield f"{others} no annotations of the kind {files.format}, for example {example!r}"
+
+
+def _left_out(tally: Tally) -> str:
+    return counted(tally.count, "annotation was left out", "annotations were left out")
+
+
+def _singular(sentence: str) -> str:
+    verb, _, rest = sentence.partition(" ")
+    return f"{_VERBS[verb]} {rest}"

@@ -63,6 +63,15 @@ class Runs:
             value = shift = 0
         return cls(height, width, counts)
 
+    @classmethod
+    def of(cls, inside: Mask, left: int, top: int) -> Runs:
+        """Return the runs of what is inside a box that begins at (left, top); the image ends where the box does."""
+        column = np.pad(inside, ((top, 0), (0, 0))).T.ravel()
+        turns = np.flatnonzero(np.diff(column, prepend=False))
+        counts = np.diff([0, *turns, len(column)]).tolist()
+        height, width = inside.shape
+        return cls(top + height, left + width, [counts[0] + left * (top + height), *counts[1:]])
+
     def extent(self) -> Extent | None:
         """Return the bounding box of what is inside, none where nothing is."""
         ends = list(accumulate(self.counts))
