@@ -66,7 +66,12 @@ def _classes(labels: dict[str, int]) -> str:
 def _grouping(record: DatasetRecord) -> str:
     if record.group:
         return f"grouped by {record.group}"
-    return "without groups: folds may put images of one patient both in training and in test (-o group=COLUMN)"
+    from histokit.plugin.manager import registry
+    from histokit.plugin.options import announced_options
+
+    known = announced_options(registry().dataset(record.plugin).__init__)
+    hint = " (-o group=COLUMN)" if "group" in known else ""
+    return f"without groups: folds may put images of one patient both in training and in test{hint}"
 
 
 def import_features(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from histokit.errors import ExitCode
-from histokit.plugin import hookimpl, manager
+from histokit.plugin import Dataset, Sample, hookimpl, manager
 from histokit.plugin.testing import added_plugin
 from tests.cli.command_line import run_process
 from tests.toy import make_samples, make_store
@@ -45,6 +45,34 @@ def test_a_broken_plugin_is_named_and_the_rest_works(broken, histokit, images):
     assert "folder" in {p["name"] for p in document["plugins"]}
     result = histokit.fails("ingest", "openslide", images, "--name", "x", code=ExitCode.PLUGIN)
     assert "histokit_broken" in result.err.splitlines()[-2]
+
+
+class Ungrouped(Dataset):
+    """The images of a folder, and no option to group them by."""
+
+    name = "ungrouped"
+
+    def samples(self):
+        for path in sorted(self.root.rglob("*.png")):
+            place = path.relative_to(self.root).as_posix()
+            yield Sample(place, (place,), label=path.parent.name)
+
+
+class Third:
+    """Registers it."""
+
+    @hookimpl
+    def register_datasets(self, register):
+        register("ungrouped", lambda: Ungrouped)
+
+
+def test_the_option_group_is_named_where_there_is_one(histokit, images):
+    told = "without groups: folds may put images of one patient both in training and in test"
+    with added_plugin(Third(), "histokit-third"):
+        for plugin, hint in (("folder", " (-o group=COLUMN)"), ("ungrouped", "")):
+            err = histokit.ok("ingest", plugin, images, "--name", plugin).err
+            (line,) = [line for line in err.splitlines() if "without groups" in line]
+            assert line.endswith(told + hint)
 
 
 def test_a_broken_plugin_is_not_spoken_of_where_no_plugin_matters(broken, histokit, tmp_path):
