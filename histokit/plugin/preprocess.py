@@ -91,6 +91,8 @@ class Preprocess:
     def to_texts(self) -> dict[str, str]:
         """Return the fields as `override` takes them; pixel operations, which it does not take, are left out."""
         fields = {k: v for k, v in self.to_json().items() if k != "transforms" and v not in (None, [])}
+        if fields["adapter"] == "none":
+            del fields["adapter"]
         return {k: ",".join(map(str, v)) if isinstance(v, list) else str(v) for k, v in fields.items()}
 
     def statistics_options(self, names: Sequence[str]) -> str:

@@ -142,7 +142,7 @@ def test_boxes_far_larger_than_their_image(histokit, images, tmp_path):
     assert result.document["tables"][0]["computed"] == 2
     table.write_text("\n".join(["id,image,label,x,y,w,h", "a,p1/dark/0.png,x,0,0,99999999999,1"]) + "\n")
     made = ["ingest", "table", images, "--name", "e", "-o", f"table={table}", "-o", "box=x,y,w,h"]
-    assert "w=99999999999, which does not fit" in histokit.fails(*made, code=ExitCode.DATA).err
+    assert "x,y,w,h='0,0,99999999999,1', which does not fit" in histokit.fails(*made, code=ExitCode.DATA).err
 
 
 @pytest.mark.usefixtures("tiny")

@@ -32,7 +32,7 @@ def write_odd_images(folder: Path) -> Expected:
     add("sliver.png", Image.new("RGB", (50, 1), (7, 8, 9)), [[[7, 8, 9]] * 50])
     add("greyscale.png", levels, grey)
     add("one bit.png", levels > 50, [[[0] * 3, [255] * 3, [255] * 3]])
-    # 16 bits become 8 by division by 256: 25700 = 100 * 257.
+    # 65535 is white: 25700 = 100 * 257.
     wide = np.array([[0, 25_700, 65_535]], dtype=np.uint16)
     add("16 bits.png", wide, grey)
     add("16 bits.tif", wide, grey)

@@ -57,7 +57,9 @@ def test_everything_at_once(command: CommandLine, root: Path, monkeypatch: pytes
     assert rows.keys() == {f"odd/{name}" for name in expected} | {f"plain/{name}.png" for name in expected}
     for name in expected:
         # The plain file holds the pixels worked out by hand, so the network must see the same.
-        np.testing.assert_array_equal(rows[f"odd/{name}"], rows[f"plain/{name}.png"], err_msg=name)
+        # More than 8 bits are not rounded to grey levels when they are resized.
+        within = 2e-3 if "16 bits" in name else 0
+        np.testing.assert_allclose(rows[f"odd/{name}"], rows[f"plain/{name}.png"], rtol=0, atol=within, err_msg=name)
 
 
 def test_files_and_folders_without_permission(forks: Processes, root: Path, tmp_path: Path) -> None:

@@ -62,6 +62,8 @@ def test_a_record_keeps_what_was_asked_and_what_was_found_apart(toy):
     runs = train(toy, "toy", ["net/early", "net/last"], "knn", grid={"k": 1}, inner_folds=2, choose="inner")
     parts = (PartOf.METHOD, PartOf.TASK, PartOf.REPEAT)
     asked = {*TrainOptions.names(*parts)} - {"split"}
+    # What came later is kept where it is asked for.
+    asked -= {"normalise", "controls", "per"}
     for run in runs[:-1]:
         assert run.asked.keys() == (asked - {"choose"}) | FOLLOWS
         assert run.found.keys() == {"final"}
