@@ -98,8 +98,10 @@ def _of_one(opened: OpenImage) -> Pixels:
         raise RefusalError(f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel")
     if image.mode.startswith("I"):
         return np.repeat(_to_grey(opened)[..., None], 3, axis=2)
-    if opened.deep and image.format in ("PNG", "TIFF"):
+    if opened.deep and (image.format == "PNG" or opened.layout.deep):
         return _deep(opened, orientation)
+    if opened.deep and opened.layout.bits != 16:
+        raise RefusalError("has 16 bits for each ink, of which only the upper eight are read: save it with 8 bits")
     return np.asarray(_to_rgb(opened), dtype=np.uint8)
 
 

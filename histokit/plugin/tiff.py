@@ -63,7 +63,7 @@ class TiffLayout:
     left_out : str, optional
         What besides is in the file.
     deep : bool
-        Whether its colours have more than 8 bits each.
+        Whether its red, green and blue have more than 8 bits each.
     mark : bytes
         Not empty where pixels came out otherwise before, or were not refused.
     """
@@ -102,7 +102,9 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
     above = page.value(258, 1) > 8
     mark = b"tiff-2" if above else b"tiff-1" if otherwise else b""
-    return TiffLayout(None, bits, inverted, count, left_out, above and page.samples > 1, mark)
+    # Of other colours, such as inks, the decoder gives the upper eight.
+    deep = above and page.samples > 1 and page.value(262, 0) == 2
+    return TiffLayout(None, bits, inverted, count, left_out, deep, mark)
 
 
 def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
@@ -137,6 +139,11 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
         return NUMBERS, "says that 0 is white of numbers with a sign or a fraction: save it with 0 as black"
     if 1 < first.value(258, 1) < 8:
         return COLOURS, f"has {first.value(258, 1)} bits for each pixel in planes, which are not read: save it with 8"
+    if first.description.startswith("ImageJ=") and _told(first)[0] > len(alike) and first.value(259, 1) == 1:
+        # One directory and all planes after each other, as ImageJ writes large stacks.
+        plane = first.size[0] * first.size[1] * first.samples * first.value(258, 1) // 8
+        if first.value(273, 0) + _told(first)[0] * plane > length:
+            return NUMBERS, "cannot be read (the image file is truncated, or some of its planes were never written)"
     return NUMBERS, next(filter(None, (_incomplete(page, length) for page in alike)), None)
 
 

@@ -106,10 +106,13 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
         stack = TiffStack(tiff)
         pixels, names = stack.pixels(name, part)
         page = stack.first.keyframe
+        if len(stack.alike) > 1 and len(set(map(_told, _all_pixels(tiff)))) > 1:
+            raise UnreadDepthError("holds images of different channels or bits: save each alone")
+        white = (1 << page.bitspersample) - 1
         if pixels.dtype == np.bool_:
-            pixels = pixels * np.uint8(255)
-        elif page.photometric == 0:
-            pixels = np.asarray((1 << page.bitspersample) - 1, pixels.dtype) - pixels
+            pixels, white = pixels * np.uint8(255), 255
+        if page.photometric == 0:
+            pixels = np.asarray(white, pixels.dtype) - pixels
         tag = page.tags.get(ORIENTATION)
         pixels = turned(pixels, int(tag.value) if tag is not None else 1)
         if stack.left_out:
@@ -166,13 +169,24 @@ def _channels(tiff: Any, count: int) -> tuple[str, ...]:
 
 def _ome_pixels(tiff: Any) -> Any:
     """Return the first element ``Pixels`` of OME-XML; none where there is none."""
+    return next(iter(_all_pixels(tiff)), None)
+
+
+def _all_pixels(tiff: Any) -> list[Any]:
+    """Return the elements ``Pixels`` of OME-XML, one for each of its images."""
     if not tiff.is_ome or not tiff.ome_metadata:
-        return None
+        return []
     try:
         root = ElementTree.fromstring(tiff.ome_metadata)
     except ElementTree.ParseError:
-        return None
-    return next((each for each in root.iter() if each.tag.rpartition("}")[2] == "Pixels"), None)
+        return []
+    return [each for each in root.iter() if each.tag.rpartition("}")[2] == "Pixels"]
+
+
+def _told(pixels: Any) -> tuple[Any, ...]:
+    """Return what an element ``Pixels`` tells of channels and bits."""
+    names = [each.get("Name") for each in pixels if each.tag.rpartition("}")[2] == "Channel"]
+    return (pixels.get("SignificantBits"), *names)
 
 
 def _ome_mpp(tiff: Any) -> tuple[float, float] | None:

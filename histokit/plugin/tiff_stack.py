@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError
-from histokit.plugin.deep_colours import UnreadDepthError, decoded_page
+from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page
 
 #: Axes of a picture itself, in the letters of `tifffile`: rows, columns, numbers of a pixel, channels.
 _OF_A_PICTURE = "YXSC"
@@ -121,7 +121,8 @@ class TiffStack:
 
 
 def _kind(series: Any) -> tuple[Any, ...]:
-    return series.shape, series.dtype, series.axes, int(series.keyframe.photometric)
+    turned = series.keyframe.tags.get(ORIENTATION)
+    return series.shape, series.dtype, series.axes, int(series.keyframe.photometric), turned and int(turned.value)
 
 
 def _area(series: Any) -> int:

@@ -85,7 +85,7 @@ def read_pages(file: BinaryIO) -> list[Page]:
     Raises
     ------
     TagError
-        If its first directory is damaged.
+        If one of its directories is damaged, or lies beyond the end of the file.
     """
     return list(_pages(file))
 
@@ -106,9 +106,6 @@ def _pages(file: BinaryIO) -> Iterator[Page]:
                 break
             page, place = _page(file, start, form)
         except (struct.error, OverflowError, OSError) as error:
-            if seen:
-                # The first page is whole; what became of the others is told by whoever counts them.
-                break
             raise TagError from error
         seen.add(start)
         yield page

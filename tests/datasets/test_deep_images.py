@@ -370,3 +370,43 @@ def test_micrometres_that_no_file_states_are_told(tmp_path):
     dataset = Folder.from_options(tmp_path, {"pattern": "*.tif", "mpp": "metadata"})
     assert [sample.mpp for sample in dataset.samples()] == [None]
     assert "1 image does not state micrometres per pixel, for example 'a.tif'" in dataset.warnings
+
+
+@pytest.mark.parametrize("options", [{"scale": "range:0,255"}, {"scale": "minmax"}, {"channels": "x:1"}])
+def test_one_bit_of_which_0_is_white(tmp_path, options):
+    values = DRAWN.integers(0, 2, (9, 16)).astype(bool)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options})).values()
+    assert (found[..., 0] > 0).tolist() == (~values).tolist()
+
+
+def test_inks_of_16_bits_are_inks(tmp_path):
+    inks = np.zeros((4, 8, 4), np.uint16)
+    inks[:, :4, 0] = 65535
+    inks[:, 4:, 3] = 65535
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", planarconfig="contig")
+    for options in ({}, {"scale": "full"}):
+        (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options})).values()
+        assert found.dtype == np.uint8
+        assert found[0, [0, 7]].tolist() == [[0, 255, 255], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("written", ["imagej", "pages"])
+@pytest.mark.parametrize("options", [{"planes": "max"}, {"scale": "minmax"}, {"planes": "each"}, {"channels": "a:1"}])
+def test_stacks_that_lost_planes_are_no_images(tmp_path, written, options):
+    how = {"imagej": True, "metadata": {"axes": "ZYX"}} if written == "imagej" else {"metadata": None}
+    tifffile.imwrite(
+        tmp_path / "a.tif", deep((6, 40, 56)), **how, **({} if written == "imagej" else {"photometric": 1})
+    )
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[: len(data) // 2])
+    with pytest.raises(DataError, match=r"a\.tif (cannot be read|has \d+ (planes|channels))"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options}))
+
+
+def test_images_of_one_file_that_name_their_channels_otherwise(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        for names in (["D", "A"], ["A", "D"]):
+            file.write(deep((2, 9, 11)), metadata={"axes": "CYX", "Channel": {"Name": names}})
+    with pytest.raises(DataError, match="holds images of different channels or bits"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "each", "channels": "D"}))
