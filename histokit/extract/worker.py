@@ -15,7 +15,6 @@ from histokit.errors import UsageError
 from histokit.extract.in_flight import InFlight
 from histokit.extract.ledger import BackboneLedger
 from histokit.extract.writer import Writer
-from histokit.networks.adapters import each_channel
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.memory import check_batch, input_shape, machine_memory
@@ -174,7 +173,7 @@ class NetworkWorker:
             return self.network.forward(self.transform.normalise(pixels))
         passes = [
             {name: vectors.clone() for name, vectors in self.network.forward(self.transform.normalise(one)).items()}
-            for one in each_channel(pixels)
+            for one in pixels.split(1, dim=1)
         ]
         return {name: torch.cat([vectors[name] for vectors in passes], dim=1) for name in passes[0]}
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, some
+from histokit.features.finite import check_finite
 from histokit.features.normalisation import METHODS, Fit, Normalisation, sphere
 from histokit.plugin.digests import digest_bytes
 
@@ -56,7 +57,7 @@ def normalise(
     if outline:
         return replace(features, steps=(*features.steps, step)), []
     for given in (features, controls):
-        _check_finite(given)
+        check_finite(given, ", of controls with --controls")
     fits = {unit: METHODS[asked.method].fit(controls.X[rows].astype(np.float64)) for unit, rows in members.items()}
     kept, notes = _kept(fits, features.column_names, asked)
     if METHODS[asked.method].whitens:
@@ -109,16 +110,6 @@ def _check_controls(members: dict[str, NDArray[np.intp]], controls: FeatureSet, 
         raise DataError(
             f"One control has no spread: {where} no more ({controls.sample_ids[int(members[single[0]][0])]!r}).",
             next="Leave its samples out with --where, or normalise over coarser units, or all, with --per.",
-        )
-
-
-def _check_finite(features: FeatureSet) -> None:
-    bad = ~np.isfinite(features.X).all(axis=1)
-    if bad.any():
-        first = features.sample_ids[int(np.flatnonzero(bad)[0])]
-        raise DataError(
-            f"The features {features.address} of {int(bad.sum())} samples are not finite, such as {first!r}.",
-            next="Leave them out, of controls with --controls, or extract them again with --precision float32.",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle, islice
 
-import torch
 from torch import Tensor, nn
 
 from histokit.errors import UsageError
@@ -38,8 +37,3 @@ def inflate(network: nn.Module, colours: int, count: int, title: str) -> None:
     weights: Tensor = adapt_input_conv(count, first.weight.detach(), colours)
     first.weight = nn.Parameter(weights.contiguous(), requires_grad=False)
     first.in_channels = count
-
-
-def each_channel(batch: Tensor) -> list[Tensor]:
-    """Return (N, C, H, W) pixels as one (N, 1, H, W) view for each channel."""
-    return list(torch.split(batch, 1, dim=1))

@@ -106,7 +106,8 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
         stack = TiffStack(tiff)
         pixels, names = stack.pixels(name, part)
         page = stack.first.keyframe
-        if len(stack.alike) > 1 and len(set(map(_told, _all_pixels(tiff)))) > 1:
+        described = _all_pixels(tiff)
+        if len(stack.alike) > 1 and len({(each.get("SignificantBits"), *_names(each)) for each in described}) > 1:
             raise UnreadDepthError("holds images of different channels or bits: save each alone")
         white = (1 << page.bitspersample) - 1
         if pixels.dtype == np.bool_:
@@ -117,7 +118,8 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
         pixels = turned(pixels, int(tag.value) if tag is not None else 1)
         if stack.left_out:
             remark("left out", name, stack.left_out)
-        return RawImage(pixels, _bits(tiff, page), names or _channels(tiff, pixels.shape[2]))
+        first = next(iter(described), None)
+        return RawImage(pixels, _bits(first, page), names or _channels(tiff, first, pixels.shape[2]))
 
 
 @contextmanager
@@ -133,9 +135,7 @@ def _opened(name: str | Path, source: Path | BinaryIO, problem: str | None = Non
             if not tiff.series:
                 raise UnreadDepthError("has no page")
             yield tiff
-    except DataError:
-        raise
-    except MemoryError:
+    except (DataError, MemoryError):
         raise
     except UnreadDepthError as error:
         reason = str(error)
@@ -146,18 +146,16 @@ def _opened(name: str | Path, source: Path | BinaryIO, problem: str | None = Non
     raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.") from None
 
 
-def _bits(tiff: Any, page: Any) -> int | None:
-    pixels = _ome_pixels(tiff)
+def _bits(pixels: Any, page: Any) -> int | None:
     told = None if pixels is None else pixels.get("SignificantBits")
     if told and told.isdigit() and 8 <= int(told) <= page.bitspersample:
         return int(told)
     return page.bitspersample if page.bitspersample not in (8, 16, 32, 64) else None
 
 
-def _channels(tiff: Any, count: int) -> tuple[str, ...]:
-    pixels = _ome_pixels(tiff)
+def _channels(tiff: Any, pixels: Any, count: int) -> tuple[str, ...]:
     if pixels is not None:
-        names = [each.get("Name") for each in pixels if each.tag.rpartition("}")[2] == "Channel"]
+        names = _names(pixels)
     else:
         labels = (tiff.imagej_metadata or {}).get("Labels") if tiff.is_imagej else None
         names = list(labels) if labels else []
@@ -165,11 +163,6 @@ def _channels(tiff: Any, count: int) -> tuple[str, ...]:
     if len(told) == len(names) == count and len(set(told)) == count:
         return tuple(told)
     return ("R", "G", "B") if int(tiff.series[0].keyframe.photometric) in (2, 6) and count == 3 else ()
-
-
-def _ome_pixels(tiff: Any) -> Any:
-    """Return the first element ``Pixels`` of OME-XML; none where there is none."""
-    return next(iter(_all_pixels(tiff)), None)
 
 
 def _all_pixels(tiff: Any) -> list[Any]:
@@ -183,14 +176,13 @@ def _all_pixels(tiff: Any) -> list[Any]:
     return [each for each in root.iter() if each.tag.rpartition("}")[2] == "Pixels"]
 
 
-def _told(pixels: Any) -> tuple[Any, ...]:
-    """Return what an element ``Pixels`` tells of channels and bits."""
-    names = [each.get("Name") for each in pixels if each.tag.rpartition("}")[2] == "Channel"]
-    return (pixels.get("SignificantBits"), *names)
+def _names(pixels: Any) -> list[str | None]:
+    """Return the names of the channels of an element ``Pixels``."""
+    return [each.get("Name") for each in pixels if each.tag.rpartition("}")[2] == "Channel"]
 
 
 def _ome_mpp(tiff: Any) -> tuple[float, float] | None:
-    pixels = _ome_pixels(tiff)
+    pixels = next(iter(_all_pixels(tiff)), None)
     if pixels is None:
         return None
     sides = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -35,10 +35,6 @@ class UsualImages(ImageReader):
     def read(self, path: Path, part: str | None) -> RawImage:
         """Return red, green and blue, as of `of_colours`."""
         return of_colours(lambda: read_image(path, deep=True))
-
-    def parts(self, path: Path) -> Sequence[str]:
-        """Return none: of an animation, the first frame is the image."""
-        return ()
 
 
 def of_colours(read: Callable[[], Pixels]) -> RawImage:

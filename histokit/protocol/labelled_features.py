@@ -11,6 +11,7 @@ from histokit.datasets.alike import alike_notes
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
+from histokit.features.finite import check_finite
 from histokit.features.images import open_images
 from histokit.protocol.leaks import conflict_notes
 from histokit.protocol.step_options import ExperimentOptions
@@ -47,7 +48,7 @@ def open_labelled(
     notes = _missing(store, features, where)
     features = _labelled(features, options.target, notes)
     if not (pixels or outline):
-        _check_finite(features)
+        check_finite(features, " with --where")
     return features, notes
 
 
@@ -84,16 +85,6 @@ def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> Fea
         return features
     notes.append(f"{absent} samples without a {f'value of {target!r}' if target else 'label'} are left out")
     return features.where(present)
-
-
-def _check_finite(features: FeatureSet) -> None:
-    bad = ~np.isfinite(features.X).all(axis=1)
-    if bad.any():
-        first = features.sample_ids[int(np.flatnonzero(bad)[0])]
-        raise DataError(
-            f"The features {features.address} of {int(bad.sum())} samples are not finite, such as {first!r}.",
-            next="Leave them out with --where, or extract them again with --precision float32.",
-        )
 
 
 def label_notes(
