@@ -1,0 +1,1 @@
+"""Training networks: samples → trained network, run, predictions, curves."""

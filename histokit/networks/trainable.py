@@ -1,0 +1,283 @@
+"""A backbone cut at one layer, with new layers on the vector of that: what is trained, kept and predicts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from histokit.errors import UsageError
+from histokit.networks.adapters import inflate
+from histokit.networks.cut_points import check_module
+from histokit.plugin import Backbone, Layer, Preprocess
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.pooling import pool
+
+#: Behind a layer's name: all positions of its map, one after the other.
+FLATTEN = "flatten"
+
+#: Raised when older versions could no longer read a network that was stored.
+NETWORK_FORMAT = 1
+
+
+class _Cut(Exception):  # noqa: N818 (a signal, not an error)
+    """Raised in a hook when nothing more is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkDescription:
+    """All that is needed to build a trained network again, beside its tensors.
+
+    Parameters
+    ----------
+    backbone : str
+        Its whole name.
+    layer : Layer
+        Where it is cut.
+    flatten : bool
+        Whether the map of the layer is taken as it is, in place of pooled.
+    width : int
+        Of the vector at the cut.
+    hidden : tuple of int
+    dropout : float
+    outputs : int
+    inputs : int
+        Channels that go in.
+    preprocess : Preprocess
+    classes : tuple of str
+        Of the outputs; empty where the target is a number.
+    channels : tuple of str
+        Of the dataset that it was trained on.
+    facts : mapping
+        For people: licence, what it was trained on, how.
+    """
+
+    backbone: str
+    layer: Layer
+    flatten: bool
+    width: int
+    hidden: tuple[int, ...]
+    dropout: float
+    outputs: int
+    inputs: int
+    preprocess: Preprocess
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        return {
+            **{name: value for name, value in asdict(self).items() if name != "preprocess"},
+            "preprocess": self.preprocess.to_json(),
+            "format": NETWORK_FORMAT,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Rebuild from `to_json`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        del values["format"]
+        values |= {"layer": Layer(**document["layer"]), "preprocess": Preprocess.from_json(document["preprocess"])}
+        return cls(**values)
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as the metadata of a safetensors file."""
+        return {"histokit": json.dumps(self.to_json(), sort_keys=True)}
+
+
+class TrainableNetwork(nn.Module):
+    """A network up to one of its layers, the pooled vector of that, and new layers on it.
+
+    Parameters
+    ----------
+    base : Module
+        The network; what lies behind the cut is taken out of it.
+    layer : Layer
+        Where it is cut.
+    head : Module
+        Takes the (N, d) vectors.
+    flatten : bool
+        Whether the head takes all positions of the layer's map.
+    prefix_tokens : int
+        Of a transformer.
+    """
+
+    def __init__(self, base: nn.Module, layer: Layer, head: nn.Module, *, flatten: bool, prefix_tokens: int):
+        super().__init__()
+        self.base = base
+        self.head = head
+        self.layer, self.flatten, self.prefix_tokens = layer, flatten, prefix_tokens
+        self._vector: Tensor | None = None
+        self._hook = base.get_submodule(layer.module).register_forward_hook(self._take)
+
+    def _take(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        self._vector = output.flatten(1) if self.flatten else pool(output, self.layer, self.prefix_tokens)
+        raise _Cut
+
+    def uncut(self) -> None:
+        """Let the network run to its end again."""
+        self._hook.remove()
+
+    def vectors(self, batch: Tensor) -> Tensor:
+        """Return the (N, d) float32 vectors at the cut of an (N, C, H, W) batch."""
+        self._vector = None
+        with suppress(_Cut):
+            self.base(batch)
+        vector, self._vector = self._vector, None
+        if vector is None:
+            raise UsageError(
+                f"The layer {self.layer.name!r} is not reached when the network runs.", next="Choose another layer."
+            )
+        return vector.float()
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Return the (N, outputs) values of the last layer of an (N, C, H, W) batch."""
+        found: Tensor = self.head(self.vectors(batch))
+        return found
+
+
+def split_layer(backbone: Backbone, text: str) -> tuple[Layer, bool]:
+    """Return the layer that a text names, and whether its map is to be flattened."""
+    stem, _, pooling = text.partition(":")
+    guarded = GuardedBackbone(backbone)
+    return guarded.layer(stem if pooling == FLATTEN else text), pooling == FLATTEN
+
+
+def make_head(width: int, hidden: Sequence[int], dropout: float, outputs: int) -> nn.Sequential:
+    """Return fully connected layers with ReLU between them; the last one is called ``output``."""
+    layers: dict[str, nn.Module] = {}
+    for number, wide in enumerate(hidden, 1):
+        layers[f"hidden{number}"] = nn.Linear(width, wide)
+        layers[f"relu{number}"] = nn.ReLU()
+        width = wide
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    layers["output"] = nn.Linear(width, outputs)
+    head = nn.Sequential()
+    for name, module in layers.items():
+        head.add_module(name, module)
+    return head
+
+
+def cut_for_training(
+    backbone: Backbone, layer: Layer, flatten: bool, inputs: int, size: int
+) -> tuple[nn.Module, int, int]:
+    """Build a backbone and take out what lies behind a layer.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layer : Layer
+    flatten : bool
+    inputs : int
+        Channels that go in; its first convolution is inflated where they are not those of its colours.
+    size : int
+        Side of the images.
+
+    Returns
+    -------
+    base : Module
+        On the CPU; its parameters have gradients.
+    width : int
+        Of the vector at the layer.
+    prefix_tokens : int
+
+    Raises
+    ------
+    PluginError, StoreError, UsageError
+    """
+    guarded = GuardedBackbone(backbone)
+    base = guarded.build()
+    colours = len(guarded.preprocess().mean)
+    if inputs != colours:
+        inflate(base, colours, inputs, guarded.title)
+    check_module(base, guarded, layer)
+    tokens = guarded.prefix_tokens(base)
+    probe = TrainableNetwork(base, layer, nn.Identity(), flatten=flatten, prefix_tokens=tokens)
+    reached: set[nn.Module] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: reached.add(module))
+        for module in base.modules()
+        if next(module.children(), None) is None
+    ]
+    with torch.no_grad():
+        width = probe.vectors(torch.zeros(2, inputs, size, size)).shape[1]
+    for hook in hooks:
+        hook.remove()
+    for name, module in list(base.named_modules()):
+        if (
+            name
+            and next(module.children(), None) is None
+            and module not in reached
+            and any(True for _ in module.parameters())
+        ):
+            base.set_submodule(name, nn.Identity())
+    probe.uncut()
+    return base.requires_grad_(True), width, tokens
+
+
+def build_trainable(
+    backbone: Backbone,
+    text: str,
+    *,
+    hidden: Sequence[int],
+    dropout: float,
+    outputs: int,
+    inputs: int,
+    preprocess: Preprocess,
+    classes: Sequence[str],
+    channels: Sequence[str],
+    facts: Mapping[str, Any],
+) -> tuple[TrainableNetwork, NetworkDescription]:
+    """Build a backbone with its weights and new layers on one of its layers.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    text : str
+        The layer, as the head of a recipe names it: ``last``, a name or a path, with ``:POOL`` or ``:flatten``.
+    """
+    layer, flatten = split_layer(backbone, text)
+    base, width, tokens = cut_for_training(backbone, layer, flatten, inputs, preprocess.size)
+    head = make_head(width, hidden, dropout, outputs)
+    described = NetworkDescription(
+        backbone=backbone.name,
+        layer=layer,
+        flatten=flatten,
+        width=width,
+        hidden=tuple(hidden),
+        dropout=dropout,
+        outputs=outputs,
+        inputs=inputs,
+        preprocess=preprocess,
+        classes=tuple(classes),
+        channels=tuple(channels),
+        facts=facts,
+    )
+    return TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens), described
+
+
+def rebuild(described: NetworkDescription, backbone: Backbone, tensors: Mapping[str, Tensor]) -> TrainableNetwork:
+    """Build a trained network again, in evaluation mode.
+
+    Parameters
+    ----------
+    described : NetworkDescription
+    backbone : Backbone
+        Of the described name; its own weights are not used.
+    tensors : mapping
+        Its parameters and statistics: ``base.…`` and ``head.…``.
+    """
+    layer = described.layer
+    size = described.preprocess.size
+    base, _, tokens = cut_for_training(backbone, layer, described.flatten, described.inputs, size)
+    head = make_head(described.width, described.hidden, described.dropout, described.outputs)
+    network = TrainableNetwork(base, layer, head, flatten=described.flatten, prefix_tokens=tokens)
+    network.load_state_dict(dict(tensors), strict=True)
+    return network.eval().requires_grad_(False)
