@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import load, scores
@@ -19,62 +18,10 @@ from histokit.features.chained_units import aggregate_chain
 from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import as_control_mask, normalise
 from histokit.plugin.digests import digest_bytes, digest_json
-from histokit.plugin.values import known
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
-from histokit.store.records import PREDICTION_SCHEMA, RunRecord
-
-
-def prediction_rows(
-    features: FeatureSet,
-    found: NDArray[np.float64],
-    *,
-    run: str,
-    classes: Sequence[str],
-    kind: str,
-    truth: Sequence[str | None],
-    group: str | None,
-    role: str,
-    repeat: int = 0,
-    fold: int = 0,
-) -> pa.Table:
-    """Return predictions as a table of `PREDICTION_SCHEMA`.
-
-    Parameters
-    ----------
-    features : FeatureSet
-        The n predicted samples.
-    found : (n, K) array
-        Their scores.
-    run, kind, role : str
-    classes : sequence of K str
-    truth : sequence of n labels or none
-    group : str, optional
-        The column of the groups.
-    repeat, fold : int
-    """
-    n = len(features)
-    names = features.samples.column_names
-    levels = [features.column(level) if level in names else [None] * n for level in features.record.levels]
-    groups = features.column(group) if group and group in names else [None] * n
-    columns: dict[str, Any] = {
-        "run": [run] * n,
-        "repeat": [repeat] * n,
-        "fold": [fold] * n,
-        "role": [role] * n,
-        "id": features.sample_ids,
-        "true": list(truth),
-        "predicted": [classes[k] for k in found.argmax(1)] if n else [],
-        "scores": found.tolist(),
-        "kind": [kind] * n,
-        "group": [_text(value) for value in groups],
-        "levels": [[_text(level[row]) for level in levels] for row in range(n)],
-    }
-    return pa.table({name: pa.array(v, PREDICTION_SCHEMA.field(name).type) for name, v in columns.items()})
-
-
-def _text(value: Any) -> str | None:
-    return None if known(value) is None else str(value)
+from histokit.protocol.predictions import as_text, prediction_rows
+from histokit.store.records import RunRecord
 
 
 def predict_features(
@@ -112,7 +59,7 @@ def predict_features(
         features, _, _ = aggregate_chain(features, aggregate)
     known = str(target or "label")
     values = features.column(known) if known in features.samples.column_names else [None] * len(features)
-    truth = [_text(value) for value in values]
+    truth = [as_text(value) for value in values]
     rows = zip(features.sample_ids, features.content, truth, strict=True)
     digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
     steps = [step["digest"] for step in features.steps]

@@ -22,12 +22,12 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.leaks import samples_digest
+from histokit.protocol.predictions import prediction_rows
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
 from histokit.train.folds import Outcome, fold_notes, train_folds
 from histokit.train.outer import Fitted, Recipe, fit_rows, selection_parts
-from histokit.train.predict import prediction_rows
 from histokit.train.question import Question, ask
 from histokit.train.train_options import TrainOptions
 
