@@ -34,7 +34,7 @@ def extract(
     ] = None,
     preprocess: Annotated[
         list[str] | None,
-        typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, interpolation, mean, std, target_mpp."),
+        typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, resize_size, interpolation, mean, std, target_mpp."),
     ] = None,
     channels: Annotated[
         str,

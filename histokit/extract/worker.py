@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -150,7 +149,9 @@ class NetworkWorker:
 
     def _pieces(self, groups: Mapping[_Size, Sequence[_Read]]) -> Iterator[tuple[_Size, Sequence[_Read]]]:
         """Yield images of one size, no more at once than take little memory as inputs."""
-        count = max(1, READ_BYTES // math.prod(input_shape(self.plan.backbone.preprocess)))
+        preprocess = self.plan.backbone.preprocess
+        channels, side, _ = input_shape(preprocess)
+        count = max(1, READ_BYTES // (channels * (preprocess.resize_size or side) ** 2))
         for size, members in groups.items():
             for start in range(0, len(members), count):
                 yield size, members[start : start + count]

@@ -84,6 +84,7 @@ class ResolvedBackbone:
         )
         asked = "as asked for" if {"mean", "std"} <= set(self.changes) else self.origin
         size = "any size" if self.preprocess.resize == "none" else f"{self.preprocess.size} pixels"
+        size += f" out of {self.preprocess.resize_size}" if self.preprocess.resize_size else ""
         tail = f" ({asked})" if asked else ""
         tail += {"each": "; each channel on its own", "inflate": "; first convolution inflated"}.get(
             self.preprocess.adapter, ""

@@ -89,7 +89,7 @@ class Transform:
         self._whole: list[Tensor] = []
 
     def resize(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
-        """Bring n images of one size to the network's input size.
+        """Bring n images of one size to the network's input size: `load`, and the `centre` of that.
 
         Parameters
         ----------
@@ -110,8 +110,34 @@ class Transform:
         UsageError
             If memory is too short for one image alone.
         """
+        return self._in_pieces(lambda piece: self.centre(self._loaded(piece, mpp)), pixels)
+
+    def load(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
+        """Do all that `resize` does but the last central crop, so that it may be cut elsewhere in training.
+
+        Parameters, types and errors are those of `resize`.
+
+        Returns
+        -------
+        (n, C, H, W) Tensor on the device
+            Both sides at least ``size``: with ``shortest-crop`` the shorter one is ``resize_size`` or ``size``, with
+            the other ways both are.
+        """
+        return self._in_pieces(lambda piece: self._loaded(piece, mpp), pixels)
+
+    def centre(self, batch: Tensor) -> Tensor:
+        """Return the central (…, size, size) of what `load` gave, which is kept whole where ``resize`` is ``none``."""
+        if self.preprocess.resize == "none":
+            return batch
+        size = self.preprocess.size
+        margins = [side - size for side in batch.shape[-2:]]
+        # Half pixels are rounded as torchvision does where that is copied, and down as ever without `resize_size`.
+        top, left = (m // 2 if self.preprocess.resize_size is None else round(m / 2) for m in margins)
+        return batch[..., top : top + size, left : left + size]
+
+    def _in_pieces(self, work: Callable[[Sequence[Pixels]], Tensor], pixels: Sequence[Pixels]) -> Tensor:
         try:
-            return self._resized(pixels, mpp)
+            return work(pixels)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -125,9 +151,9 @@ class Transform:
             )
         # In pieces, which change no bit of an image.
         half = len(pixels) // 2
-        return torch.cat([self.resize(piece, mpp) for piece in (pixels[:half], pixels[half:])])
+        return torch.cat([self._in_pieces(work, piece) for piece in (pixels[:half], pixels[half:])])
 
-    def _resized(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
+    def _loaded(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
         stacked = torch.from_numpy(np.stack(pixels))
         if self.device.type == "cuda":
             # Only from pinned memory does a copy go on while the network runs.
@@ -159,14 +185,19 @@ class Transform:
         return self._interpolate(batch, (height, width))
 
     def _to_size(self, batch: Tensor) -> Tensor:
-        size, (height, width) = self.preprocess.size, batch.shape[-2:]
+        side, (height, width) = self.preprocess.resize_size or self.preprocess.size, batch.shape[-2:]
+        shorter = min(height, width)
         if self.preprocess.resize == "center-square":
-            batch = _center_crop(batch, min(height, width), min(height, width))
+            batch = _center_crop(batch, shorter)
         elif self.preprocess.resize == "shortest-crop":
-            scale = size / min(height, width)
-            scaled = (max(size, round(height * scale)), max(size, round(width * scale)))
-            return _center_crop(self._interpolate(batch, scaled), size, size)
-        return self._interpolate(batch, (size, size))
+            return self._interpolate(batch, (self._scaled(height, shorter), self._scaled(width, shorter)))
+        return self._interpolate(batch, (side, side))
+
+    def _scaled(self, length: int, shorter: int) -> int:
+        if self.preprocess.resize_size is not None:
+            # As torchvision and timm do it, whose weights are published with what is measured so.
+            return self.preprocess.resize_size * length // shorter
+        return max(self.preprocess.size, round(length * (self.preprocess.size / shorter)))
 
     def _interpolate(self, batch: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(batch.shape[-2:]) == size:
@@ -215,9 +246,9 @@ def _unfit(depth: int, chosen: Sequence[str]) -> UsageError:
     )
 
 
-def _center_crop(batch: Tensor, height: int, width: int) -> Tensor:
-    top, left = (batch.shape[-2] - height) // 2, (batch.shape[-1] - width) // 2
-    return batch[..., top : top + height, left : left + width]
+def _center_crop(batch: Tensor, side: int) -> Tensor:
+    top, left = (batch.shape[-2] - side) // 2, (batch.shape[-1] - side) // 2
+    return batch[..., top : top + side, left : left + side]
 
 
 def _index(name: str, channels: Sequence[str]) -> int:

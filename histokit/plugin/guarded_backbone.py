@@ -268,6 +268,7 @@ def _is_as_documented(found: Preprocess) -> bool:
     numbers = (*found.mean, *found.std, *([] if found.target_mpp is None else [found.target_mpp]))
     return (
         type(found.size) is int
+        and type(found.resize_size) in (int, type(None))
         and all(isinstance(values, tuple) for values in (found.mean, found.std, found.channels, found.transforms))
         and all(isinstance(number, int | float) for number in numbers)
         and all(map(is_text, found.channels))

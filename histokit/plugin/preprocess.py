@@ -46,6 +46,9 @@ class Preprocess:
         Ordered pixel operations before resizing: ``(name, {parameter: value})``.
     target_mpp : float, optional
         Micrometres per pixel to bring samples of a known ``mpp`` to before resizing.
+    resize_size : int, optional
+        What ``resize`` brings sides to in place of ``size``, of which the central ``size`` is cut out then: with
+        ``shortest-crop``, torchvision's ``Resize(resize_size)`` and ``CenterCrop(size)``.
     """
 
     size: int = 224
@@ -57,6 +60,7 @@ class Preprocess:
     transforms: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     target_mpp: float | None = None
     adapter: Adapter = "none"
+    resize_size: int | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (("resize", RESIZES), ("interpolation", INTERPOLATIONS), ("adapter", ADAPTERS)):
@@ -73,6 +77,21 @@ class Preprocess:
             raise UsageError(
                 f"Preprocessing size={self.size}, mean={self.mean}, std={self.std}{target} is impossible.",
                 next="Give a size of at least 1, as many positive std as mean, and a positive target_mpp or none.",
+            )
+        self._check_resize_size()
+
+    def _check_resize_size(self) -> None:
+        if self.resize_size is None:
+            return
+        if self.resize == "none":
+            raise UsageError(
+                f"Preprocessing resize_size={self.resize_size} is impossible with resize=none, which keeps the size.",
+                next="Leave resize_size out, or say how images are brought to it, such as resize=shortest-crop.",
+            )
+        if self.resize_size < self.size:
+            raise UsageError(
+                f"Preprocessing resize_size={self.resize_size} is impossible: size={self.size} is cut out of it.",
+                next=f"Give a resize_size of at least {self.size}, or none.",
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,10 +158,11 @@ class Preprocess:
         ------
         UsageError
         """
-        if self.size > LARGEST_SIZE and self.resize != "none":
-            raise UsageError(
-                f"{origin}: size={self.size} is too large.", next=f"Give a size of 1 to {LARGEST_SIZE:,} pixels."
-            )
+        for name, side in (("size", self.size), ("resize_size", self.resize_size or 0)):
+            if side > LARGEST_SIZE and self.resize != "none":
+                raise UsageError(
+                    f"{origin}: {name}={side} is too large.", next=f"Give a {name} of 1 to {LARGEST_SIZE:,} pixels."
+                )
         for name in LARGEST:
             values = getattr(self, name)
             if hint := beyond_scale(name, values):
@@ -169,5 +189,6 @@ def _settable(
     channels: tuple[str, ...] = (),
     target_mpp: float | None = None,
     adapter: str = "none",
+    resize_size: int | None = None,
 ) -> None:
     """Hold the annotations by which texts are converted."""

@@ -229,6 +229,9 @@ _FIELDS: Mapping[str, _Field] = {
     "channels": _Field(_is_list_of(lambda value: isinstance(value, str)), "a list of names"),
     "transforms": _Field(_is_list_of(_is_operation), 'a list such as [["greyscale", {}]]'),
     "target_mpp": _Field(lambda value: value is None or _is_number(value), "a number, or null"),
+    "resize_size": _Field(
+        lambda value: value is None or _is_size(value), f"a whole number of 1 to {LARGEST_SIZE:,}, or null"
+    ),
 }
 
 
