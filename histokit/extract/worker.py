@@ -16,6 +16,7 @@ from histokit.extract.ledger import BackboneLedger
 from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
+from histokit.networks.image_queue import ImageQueue
 from histokit.networks.memory import check_batch, input_shape, machine_memory
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -25,32 +26,6 @@ from histokit.reading.reader import READ_BYTES, ReadResult
 #: Shape, type and micrometres per pixel of images, and an image by its content.
 _Size = tuple[tuple[int, ...], np.dtype[Any], float | None]
 _Read = tuple[bytes, ReadResult]
-
-
-class _Queue:
-    """Resized images of one size that wait until a batch is full."""
-
-    def __init__(self) -> None:
-        self.contents: list[bytes] = []
-        self._blocks: list[Tensor] = []
-
-    def put(self, contents: Sequence[bytes], block: Tensor) -> None:
-        """Add n images, an (n, C, H, W) Tensor."""
-        self.contents.extend(contents)
-        self._blocks.append(block)
-
-    def first(self, size: int) -> Tensor:
-        """Return the first `size` images, or what there is: the last image is repeated until the batch is full."""
-        self._blocks = [torch.cat(self._blocks)] if len(self._blocks) > 1 else self._blocks
-        batch = self._blocks[0][:size]
-        # A batch of another number of rows would give other bits.
-        missing = size - len(batch)
-        return torch.cat([batch, batch[-1:].expand(missing, -1, -1, -1)]) if missing else batch
-
-    def drop(self, size: int) -> None:
-        """Let go of what `first` returned."""
-        self.contents, rest = self.contents[size:], self._blocks[0][size:]
-        self._blocks = [rest] if len(rest) else []
 
 
 class NetworkWorker:
@@ -99,7 +74,7 @@ class NetworkWorker:
                 table.info["columns"] = names
         #: Rows of batches where the device had too little memory for those that were chosen.
         self._fitting: dict[torch.Size, int] = {}
-        self._queues: dict[torch.Size, _Queue] = {}
+        self._queues: dict[torch.Size, ImageQueue[bytes]] = {}
         self._in_flight = InFlight(device, partial(writer.add, ledger))
         _, *sides = input_shape(plan.backbone.preprocess)
         while plan.engine != "torch" and not self._compiled(torch.Size((self.transform.depth, *sides))):
@@ -142,9 +117,9 @@ class NetworkWorker:
                     self.writer.fail_for(self.ledger, content, error.message)
                 continue
             shape = resized.shape[1:]
-            queue = self._queues.setdefault(shape, _Queue())
+            queue = self._queues.setdefault(shape, ImageQueue())
             queue.put([content for content, _ in members], resized)
-            while len(queue.contents) >= self._rows(shape):
+            while len(queue.keys) >= self._rows(shape):
                 self._run(queue, shape)
 
     def _pieces(self, groups: Mapping[_Size, Sequence[_Read]]) -> Iterator[tuple[_Size, Sequence[_Read]]]:
@@ -164,7 +139,7 @@ class NetworkWorker:
     def finish(self) -> None:
         """Run the network on what is left, and hand all vectors to the writer."""
         for shape, queue in self._queues.items():
-            while queue.contents:
+            while queue.keys:
                 self._run(queue, shape)
         self._in_flight.finish()
 
@@ -178,9 +153,9 @@ class NetworkWorker:
         ]
         return {name: torch.cat([vectors[name] for vectors in passes], dim=1) for name in passes[0]}
 
-    def _run(self, queue: _Queue, shape: torch.Size) -> None:
+    def _run(self, queue: ImageQueue[bytes], shape: torch.Size) -> None:
         rows = self._rows(shape)
-        contents = queue.contents[:rows]
+        contents = queue.keys[:rows]
         try:
             with memory_told(self._device, self.plan.backbone.name, (rows, *shape)):
                 vectors = self._vectors(queue.first(rows))

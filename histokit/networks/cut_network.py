@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -33,6 +33,19 @@ BATCH_SIZES = {
 }
 
 _REFUSALS = (RuntimeError, AssertionError, ValueError)
+
+
+def kind_of(modules: Iterable[nn.Module]) -> str:
+    """Return what kind of network modules make: ``transformer`` or ``convolutional``."""
+    attention = any(type(module).__name__.endswith("Attention") for module in modules)
+    return "transformer" if attention else "convolutional"
+
+
+def batch_rows(kind: str, device: torch.device, height: int, width: int) -> int:
+    """Return how many inputs of a size go at once through a network of a kind."""
+    row = BATCH_SIZES[device.type, kind]
+    images = row * 224 * 224 / (height * width)
+    return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
 
 
 class _Deepest(Exception):  # noqa: N818 (a signal, not an error)
@@ -84,9 +97,7 @@ class CutNetwork:
             check_module(network, self._guarded, layer)
         originals = _fold(network, self._guarded, self._inputs, [layer.module for layer in self.layers])
         self.network: nn.Module = self._placed(network)
-        modules = self._guarded.modules(network).values()
-        attention = any(type(module).__name__.endswith("Attention") for module in modules)
-        self._kind = "transformer" if attention else "convolutional"
+        self._kind = kind_of(self._guarded.modules(network).values())
         self._originals = {name: self._placed(module) for name, module in originals.items()}
         self._compiled: Callable[[Tensor], dict[str, Tensor]] | None = None
         self._hooks = [
@@ -151,9 +162,7 @@ class CutNetwork:
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many inputs of a size go through the network at once."""
-        row = BATCH_SIZES[self.device.type, self._kind]
-        images = row * 224 * 224 / (height * width)
-        return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
+        return batch_rows(self._kind, self.device, height, width)
 
     def column_names(self, layer: Layer) -> list[str]:
         """Return the names of a layer's filters where its module tells them in ``column_names``."""

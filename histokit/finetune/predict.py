@@ -1,0 +1,244 @@
+"""What a trained network says of images: probabilities of classes, or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.networks.cut_network import batch_rows, kind_of
+from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
+from histokit.networks.image_queue import ImageQueue
+from histokit.networks.memory import check_batch, machine_memory
+from histokit.networks.trainable import NetworkDescription
+from histokit.networks.transform import TooLargeError, Transform
+from histokit.plugin import Sample
+from histokit.plugin.remarks import RemarkTally
+from histokit.reading.chunks import ChunkReader
+from histokit.reading.ingested_files import IngestedFiles
+from histokit.reading.reader import READ_BYTES, ReadResult
+
+
+def network_scores(
+    network: nn.Module,
+    described: NetworkDescription,
+    files: IngestedFiles,
+    samples: Sequence[Sample],
+    device: torch.device,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    progress: Callable[..., None] = lambda *_: None,
+    *,
+    workers: int | None = None,
+    failed: Callable[[int, str], None] | None = None,
+    remarks: RemarkTally | None = None,
+    notes: list[str] | None = None,
+) -> NDArray[np.float64]:
+    """Read samples and return what a network says of them.
+
+    Parameters
+    ----------
+    network : Module
+        Moved to the device; in evaluation mode while it runs, and as it was before afterwards.
+    described : NetworkDescription
+    files : IngestedFiles
+        Of the dataset of the samples.
+    samples : sequence of n Sample
+    device : torch.device
+    batch_size : int, optional
+        Rows of each forward pass, of which the last is filled up; by network and device where not given.
+    precision : str
+        ``float32``, ``bfloat16`` or ``float16``.
+    progress : callable, optional
+        Called with (done, total).
+    workers : int, optional
+        Processes that read, see `ChunkReader`.
+    failed : callable, optional
+        Called with the position and the reason of each sample that cannot be read, whose scores are NaN.
+    remarks : RemarkTally, optional
+        Counts what is to be known of the images.
+    notes : list of str, optional
+        Takes what is to be known of how they were read and run.
+
+    Returns
+    -------
+    (n, K) float64 array
+        Probabilities of the classes; the outputs themselves where the network has no classes.
+
+    Raises
+    ------
+    DataError
+        If a sample cannot be read and `failed` is not given.
+    StoreError
+        If the channels of the dataset are not those that the network was trained on.
+    """
+
+    def refuse(position: int, reason: str) -> None:
+        raise DataError(
+            f"The sample {samples[position].id!r} cannot be read: {reason}",
+            next="Mend the files and ingest the dataset again, or go on without it with --allow-missing.",
+        )
+
+    scorer = NetworkScorer(
+        network, described, files.dataset.channels, len(samples), device, batch_size, precision, failed or refuse
+    )
+    done = 0
+    reader = ChunkReader(files, workers, device.type != "cpu", lambda: len(samples) - done)
+    with evaluating(network), closing(reader.chunks(enumerate(samples))) as chunks:
+        for chunk in chunks:
+            for result in chunk if remarks is not None else ():
+                remarks.add(result.remarks)  # type: ignore[union-attr]
+            scorer.add(chunk)
+            done += len(chunk)
+            progress(done, len(samples))
+        scorer.finish()
+    if notes is not None:
+        notes += [*reader.notes, *scorer.notes]
+    return scorer.found
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Have a network in evaluation mode inside; each of its modules is as it was before afterwards."""
+    before = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, training in before.items():
+            module.training = training
+
+
+class NetworkScorer:
+    """Runs a network on n images that come one by one, in batches that always have the same number of rows.
+
+    Parameters
+    ----------
+    network : Module
+    described : NetworkDescription
+    channels : sequence of str
+        Of the images.
+    count : int
+        Of images.
+    device : torch.device
+    batch_size : int, optional
+    precision : str
+    failed : callable
+        Called with the position and the reason of each image that has no scores.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        described: NetworkDescription,
+        channels: Sequence[str],
+        count: int,
+        device: torch.device,
+        batch_size: int | None,
+        precision: str,
+        failed: Callable[[int, str], None],
+    ):
+        check_channels(described, channels)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.described, self.device, self.batch_size, self.failed = described, device, batch_size, failed
+        self.transform = Transform(described.preprocess, channels, device)
+        self.found = np.full((count, described.outputs), np.nan)
+        self.notes: list[str] = []
+        self._dtype = DTYPES[precision]
+        self._kind = kind_of(network.modules())
+        self._memory = machine_memory()
+        if device.type == "cuda":
+            self._memory = torch.cuda.get_device_properties(device).total_memory
+        self._queues: dict[torch.Size, ImageQueue[int]] = {}
+        self._fitting: dict[torch.Size, int] = {}
+
+    def add(self, results: Sequence[ReadResult]) -> None:
+        """Take images that were read; run the network whenever a batch is full."""
+        groups: dict[tuple[object, ...], list[ReadResult]] = {}
+        for result in results:
+            if result.pixels is None:
+                self.failed(result.position, str(result.reason))
+            else:
+                mpp = result.mpp if self.described.preprocess.target_mpp is not None else None
+                groups.setdefault((result.pixels.shape, result.pixels.dtype, mpp), []).append(result)
+        size = self.described.preprocess.size
+        at_once = max(1, READ_BYTES // (self.transform.depth * size * size))
+        for members in groups.values():
+            for start in range(0, len(members), at_once):
+                self._enqueue(members[start : start + at_once])
+
+    def _enqueue(self, members: Sequence[ReadResult]) -> None:
+        mpp = members[0].mpp if self.described.preprocess.target_mpp is not None else None
+        try:
+            resized = self.transform.resize([each.pixels for each in members if each.pixels is not None], mpp)
+        except TooLargeError as error:
+            for each in members:
+                self.failed(each.position, error.message)
+            return
+        shape = resized.shape[1:]
+        queue = self._queues.setdefault(shape, ImageQueue())
+        queue.put([each.position for each in members], resized)
+        while len(queue.keys) >= self._rows(shape):
+            self._run(queue, shape)
+
+    def finish(self) -> None:
+        """Run the network on what is left."""
+        for shape, queue in self._queues.items():
+            while queue.keys:
+                self._run(queue, shape)
+
+    def _rows(self, shape: torch.Size) -> int:
+        check_batch(self.batch_size, shape, self._memory, f"the device {self.device}")
+        chosen = self.batch_size or batch_rows(self._kind, self.device, *shape[1:])
+        return self._fitting.get(shape) or chosen
+
+    def _run(self, queue: ImageQueue[int], shape: torch.Size) -> None:
+        rows = self._rows(shape)
+        try:
+            with memory_told(self.device, self.described.backbone, (rows, *shape)):
+                found = self._scores(queue.first(rows)).cpu().numpy()
+        except UsageError as error:
+            if not isinstance(error, BatchTooLargeError) or rows <= 2:
+                raise
+        else:
+            positions = queue.keys[:rows]
+            self.found[positions] = found[: len(positions)]
+            queue.drop(rows)
+            return
+        free_memory(self.device)
+        self._fitting[shape] = fits = max(2, rows // 2)
+        short = f"the device {self.device} has too little memory for {inputs_of((rows, *shape))}"
+        self.notes.append(f"{short}: it went on with {fits}; --batch-size {fits} fits")
+
+    def _scores(self, pixels: Tensor) -> Tensor:
+        reduced = self._dtype != torch.float32
+        kind = self._dtype if reduced else torch.bfloat16
+        batch = self.transform.normalise(pixels).contiguous(memory_format=torch.channels_last)
+        with whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
+            outputs: Tensor = self.network(batch)
+        outputs = outputs.double()
+        return outputs.softmax(1) if self.described.classes else outputs
+
+
+def check_channels(described: NetworkDescription, channels: Sequence[str]) -> None:
+    """Raise unless images of some channels are what a network was trained on.
+
+    Raises
+    ------
+    StoreError
+    """
+    named = described.preprocess.channels
+    wanted, given = list(named or described.channels), [c for c in channels if c in named] if named else list(channels)
+    if sorted(wanted) == sorted(given) if named else wanted == given:
+        return
+    raise StoreError(
+        f"The network was trained on the channels {', '.join(wanted)}; the images have {', '.join(channels)}.",
+        next="Predict images of the same channels.",
+    )
