@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
+from histokit.features import FeatureStore
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import registry
+from histokit.store import RunRecord
+from histokit.store.records import PREDICTION_SCHEMA
 
 #: Of the backbone ``tiny``, and of images that are not resized.
 TINY = Preprocess(size=16, mean=(0.5,) * 3, std=(0.25,) * 3)
@@ -37,3 +42,40 @@ def a_network(
 def tensors_of(network: TrainableNetwork) -> dict[str, Tensor]:
     """Return what is stored of a network."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def a_trained_run(
+    store: FeatureStore,
+    dataset: str,
+    trained: Mapping[str, tuple[TrainableNetwork, NetworkDescription, Sequence[str]]],
+    run_id: str = "fe0123456789",
+    kind: str = "finetune",
+) -> RunRecord:
+    """Store the run of some networks, as training does.
+
+    Parameters
+    ----------
+    trained : mapping
+        Part → the network, its description, and the ids of the samples that it has seen.
+    """
+    rows = store.samples(dataset).to_pylist()
+    contents = {row["id"]: row["content"] for row in rows}
+    networks = [
+        store.networks.save(
+            run_id, part, tensors_of(network), described.metadata(), [contents[sample_id] for sample_id in seen]
+        )
+        for part, (network, described, seen) in trained.items()
+    ]
+    described = next(iter(trained.values()))[1]
+    layer = described.layer.name
+    record = RunRecord(
+        run_id, dataset, kind, f"{described.backbone}/{layer}", "fine-tuning", "cv", "00", described.classes,
+        "accuracy", {"positive": "bright"}, [], [], {}, 1.0, "2026-01-01T00:00:00+00:00",
+        group="patient", found={"networks": networks},
+    )  # fmt: skip
+    shared = {"run": run_id, "repeat": 0, "fold": 0, "role": "test", "kind": "probability", "levels": []}
+    predicted = [
+        {**shared, "id": row["id"], "true": row["label"], "predicted": "dark", "scores": [0.75, 0.25], "group": "p1"}
+        for row in rows
+    ]
+    return store.save_run(record, pa.Table.from_pylist(predicted, schema=PREDICTION_SCHEMA), None)

@@ -15,6 +15,7 @@ from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
 from histokit.store.commits import Made
 from histokit.store.findings import make_again
+from histokit.store.networks import Networks
 from histokit.store.records import REMARK_STAGE
 from histokit.store.tables import again_or_without
 from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
@@ -27,6 +28,11 @@ class FeatureStore(Store):
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.uri)!r})"
+
+    @property
+    def networks(self) -> Networks:
+        """The networks that were trained."""
+        return Networks(self.uri)
 
     def addresses(self, dataset: str, address: str) -> list[str]:
         """Return the canonical addresses of an address; several only where it says ``each``.

@@ -21,6 +21,8 @@ from histokit.store.database import FORMAT_KEY, Database
 from histokit.store.digest_columns import DIGEST, Digests, stream
 from histokit.store.documents import Documents
 from histokit.store.fingerprints import row_key
+from histokit.store.networks import FOLDER as NETWORKS
+from histokit.store.networks import Networks
 from histokit.store.results import Results
 from histokit.store.store import Store
 from histokit.store.unfinished import TABLE as UNFINISHED
@@ -43,7 +45,7 @@ class Care:
     fragments : tuple of int, optional
         Their number before and after merging; none where another process was merging them.
     versions, rows : int
-        Old versions and feature rows that were removed.
+        Old versions and feature rows that were removed; files, of networks.
     freed : int
         Bytes on disk.
     dropped : bool
@@ -94,7 +96,8 @@ def collect_garbage(
     """Remove old versions of all tables of histokit, under a lock, and on request what no dataset needs any more.
 
     A version is removed only when a newer one took its place more than `older_than` minutes ago: until then a
-    reader or a writer may still hold it. Files of writes that were cut off go after seven days.
+    reader or a writer may still hold it. Files of writes that were cut off go after seven days. Files of networks go
+    once no run names them, and what is kept of a training that has not ended after thirty days.
 
     Parameters
     ----------
@@ -152,7 +155,8 @@ def _collect(
         if not care.dropped:
             _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
         done.append(care)
-    return done
+    files, freed = Networks(store.uri).collect(store.runs(), horizon, dry_run)
+    return [*done, Care(NETWORKS, rows=files, freed=freed)] if files else done
 
 
 def _remove_unmade(folder: Path, horizon: datetime, dry_run: bool) -> None:

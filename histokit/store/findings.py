@@ -10,7 +10,7 @@ from typing import Any
 from histokit.plugin import Preprocess
 from histokit.plugin.weights import PRETRAINED
 from histokit.store.commits import Made
-from histokit.store.records import IMPORT_PLUGIN, DatasetRecord
+from histokit.store.records import IMPORT_PLUGIN, DatasetRecord, RunRecord
 from histokit.store.vectors import FeatureTable
 
 #: The kind of what a newer version wrote.
@@ -138,6 +138,16 @@ def ingest_command(record: DatasetRecord) -> str:
         return f"histokit import-features {record.name} {quote(record.root)} --create"
     options = "".join(f" -o {quote(f'{key}={_option(value)}')}" for key, value in record.options.items())
     return f"histokit ingest {record.plugin} {quote(record.root)} --name {record.name}{options}"
+
+
+def run_again(run: RunRecord) -> str:
+    """Return the advice to do a run again."""
+    if run.kind == "predict":
+        return f"Do it again: histokit predict {run.source_run} {run.dataset} --force"
+    asked = f"--features {run.address} --classifier {run.classifier}"
+    if run.kind == "finetune":
+        asked = f"--backbone {run.address.rpartition('/')[0]}"
+    return f"Do it again, with its options: histokit {run.kind} {run.dataset} {asked} --split {run.split} --force"
 
 
 def _option(value: Any) -> str:

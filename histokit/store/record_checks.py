@@ -13,7 +13,8 @@ import pyarrow as pa
 from histokit.errors import StoreError
 from histokit.store.database import RESTORE
 from histokit.store.documents import Documents
-from histokit.store.findings import Finding, ingest_command
+from histokit.store.findings import Finding, ingest_command, run_again
+from histokit.store.networks import Networks, entries
 from histokit.store.records import DatasetRecord, RunRecord
 from histokit.store.results import Results
 from histokit.store.split_tables import PUBLISHED, SplitTables
@@ -63,12 +64,15 @@ def check_records(
     if "models" not in unreadable:
         for run in runs:
             yield from _model(results, run)
+    for run in runs:
+        yield from _networks(Networks(store.uri), run)
 
 
 def damage_of_run(results: Results, run: RunRecord) -> Iterator[Finding]:
-    """Yield what is wrong with the predictions and the model of a run."""
+    """Yield what is wrong with the predictions, the model and the networks of a run."""
     yield from _predictions(results, run, results.rows([run])[run.id])
     yield from _model(results, run)
+    yield from _networks(Networks(results.database.uri), run)
 
 
 def _samples(record: DatasetRecord, count: int | None) -> Iterator[Finding]:
@@ -109,6 +113,14 @@ def _different(rows: pa.Table) -> int:
     return len(rows.group_by(["repeat", "fold", "role", "id"]).aggregate([]))
 
 
+def _networks(networks: Networks, run: RunRecord) -> Iterator[Finding]:
+    for entry in entries(run):
+        wrong = networks.damage(entry)
+        if wrong is not None:
+            what = f"the network {entry['part']!r} of the run {run.id} is damaged: {wrong}"
+            yield Finding("networks", "run" if wrong.endswith("gone") else "changed", what, run_again(run))
+
+
 def _model(results: Results, run: RunRecord) -> Iterator[Finding]:
     if run.kind != "train":
         return
@@ -123,13 +135,3 @@ def _model(results: Results, run: RunRecord) -> Iterator[Finding]:
     except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         what = f"the model of the run {run.id} is damaged: {error}"
         yield Finding("models", "changed", what, run_again(run))
-
-
-def run_again(run: RunRecord) -> str:
-    """Return the advice to do a run again."""
-    if run.kind == "predict":
-        return f"Do it again: histokit predict {run.source_run} {run.dataset} --force"
-    return (
-        f"Do it again, with its options: histokit {run.kind} {run.dataset} --features {run.address} "
-        f"--classifier {run.classifier} --split {run.split} --force"
-    )

@@ -13,6 +13,8 @@ from histokit.errors import StoreError
 from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
 from histokit.store.findings import NEWER, Finding, Verification, made
+from histokit.store.networks import FOLDER as NETWORKS
+from histokit.store.networks import Networks, entries
 from histokit.store.problems import CHECK, is_sound
 from histokit.store.record_checks import damage_of_run
 from histokit.store.records import RunRecord
@@ -109,6 +111,7 @@ class _Repair:
             run = RunRecord.from_json(document)
             if any(damage_of_run(self.results, run)):
                 self._remove("runs", document, f"id = {quote(run.id)}")
+                self._move_networks(run)
         for header in self.documents.find("splits", key="name"):
             try:
                 self.splits.read(header)
@@ -126,6 +129,12 @@ class _Repair:
         if source.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             shutil.move(source, self.folder / source.name)
+
+    def _move_networks(self, run: RunRecord) -> None:
+        for path in {Networks(self.store.uri).path(entry).parent for entry in entries(run)}:
+            if path.is_dir():
+                (self.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
+                shutil.move(path, self.folder / NETWORKS / path.name)
 
     def _rows(self, table: str) -> Iterator[dict[str, Any]]:
         if self.database.exists(table):
