@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from histokit.backbones.rows import rows
+from histokit.backbones.rows import Row, rows
 from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.hookspecs import RegisterBackbone, hookimpl
 
@@ -33,11 +33,17 @@ def _torchvision(request: BackboneRequest) -> Backbone:
 
 
 def _curated(request: BackboneRequest) -> Backbone:
+    from histokit.backbones.paper_backbones import PaperBackbone
     from histokit.backbones.timm_networks import TimmBackbone
     from histokit.backbones.torchvision_networks import TorchvisionBackbone
 
     row = rows()[request.model]
-    return {"timm": TimmBackbone, "torchvision": TorchvisionBackbone}[row.library](request, row)
+    classes: dict[str, Callable[[BackboneRequest, Row], Backbone]] = {
+        "timm": TimmBackbone,
+        "torchvision": TorchvisionBackbone,
+        "histokit": PaperBackbone,
+    }
+    return classes[row.library](request, row)
 
 
 def _texture(request: BackboneRequest) -> Backbone:

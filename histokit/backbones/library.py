@@ -10,12 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histokit.backbones import caffe_names
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
 from histokit.backbones.cuts import Step, layer_of, outline
 from histokit.backbones.library_weights import LibraryWeights
 from histokit.errors import DataError, PluginError, StoreError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.checkpoint import load_states, read_states
+from histokit.plugin.file_kinds import is_caffe
 from histokit.plugin.lean_imports import compiler_deferred, uninitialised
 from histokit.plugin.weights import (
     random_seed,
@@ -166,15 +168,28 @@ class LibraryBackbone(LibraryWeights):
                 )
 
     def _load(self, network: nn.Module, states: States, file: Path) -> list[str]:
-        return load_states(
-            network,
-            states,
-            name=self.name,
-            origin=file,
-            heads=self._heads(network),
-            prepare=self._prepare,
-            filters=self._filters(network),
-        )
+        of_caffe = is_caffe(file)
+        if of_caffe:
+            states = {path: self._from_caffe(network, state) for path, state in states.items()}
+        try:
+            return load_states(
+                network,
+                states,
+                name=self.name,
+                origin=file,
+                heads=self._heads(network),
+                prepare=self._prepare,
+                filters=self._filters(network),
+            )
+        except StoreError as error:
+            if not of_caffe:
+                raise
+            raise caffe_names.unlike(self.architecture, error) from error
+
+    def _from_caffe(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Give tensors the names that the library has for Caffe's layers."""
+        layers = caffe_names.LAYERS.get(self.architecture, {})
+        return caffe_names.translated(state, layers) if layers else state
 
     def _prepare(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Change tensors by the network's own names to what its options ask for."""

@@ -9,10 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from histokit.backbones import caffe_names
 from histokit.backbones.builder_options import parse_options
 from histokit.backbones.rows import Row
 from histokit.errors import DataError, UsageError
 from histokit.plugin.backbone import Backbone, BackboneRequest
+from histokit.plugin.file_kinds import is_caffe
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.sidecar import (
     beside_file,
@@ -171,7 +173,7 @@ class LibraryWeights(Backbone, ABC):
     @cached_property
     def undeclared(self) -> tuple[str, ...]:  # type: ignore[override]
         """Fields of the preprocessing that nobody tells: the tag asked for is one that the library does not know."""
-        if self.row or not self.tag or self.tag in self._known_tags():
+        if self.row or not self.tag or self.tag in self._known_tags() or self._prepared_for_caffe:
             return ()
         return tuple(name for name in ("mean", "std") if name not in self._stated)
 
@@ -180,6 +182,8 @@ class LibraryWeights(Backbone, ABC):
         """Whose preprocessing it is, in words."""
         if "mean" in self._stated:
             return f"of {self._stated['mean']}"
+        if self._prepared_for_caffe:
+            return "of Caffe: 0 to 255, less the mean of the images that the published weights are of"
         if not self._tagged:
             return "of its configuration"
         if self.tag and (self.row or self.tag in self._known_tags()):
@@ -189,9 +193,16 @@ class LibraryWeights(Backbone, ABC):
         return f"of {self.library}'s default weights, for nothing is said of this file's own"
 
     @cached_property
+    def _prepared_for_caffe(self) -> bool:
+        """Whether the weights are of Caffe, and the network of a library that prepares images in another way."""
+        return self.supplied_file is not None and is_caffe(self.supplied_file)
+
+    @cached_property
     def _native_preprocess(self) -> Preprocess:
         curated = self.row.preprocess if self.row and self.tag == self.model.partition(".")[2] else None
         found = curated or self._library_preprocess()
+        if self._prepared_for_caffe:
+            found = caffe_names.as_in_caffe(found, self.architecture)
         count = self.options.get("in_chans", len(found.mean))
         if not isinstance(count, int) or count < 1:
             raise UsageError(f"{self.name!r} asks for in_chans={count}.", next="Give a number of channels, such as 1.")

@@ -25,7 +25,7 @@ class Row:
     name : str
         In addresses.
     library : str
-        ``timm`` or ``torchvision``.
+        ``timm``, ``torchvision`` or ``histokit``.
     model : str
         The library's name of the network, with the tag of its weights where the library has tags.
     arguments : mapping
@@ -40,7 +40,8 @@ class Row:
     operations : float, optional
         Billions of multiplications and additions for one image of the preprocessing's size.
     info : mapping
-        ``description``, ``features`` (width of the last layer) and ``gated``.
+        ``description``, ``features`` (width of the last layer), ``gated``, and ``initialisation`` where its authors
+        tell how they began to train it.
     """
 
     name: str
@@ -73,7 +74,7 @@ def rows() -> Mapping[str, Row]:
 def _row(entry: Mapping[str, Any]) -> Row:
     pooling = entry.get("pool", "avg")
     source = Source(repository=entry.get("repository"), url=entry.get("url"))
-    info = {key: entry[key] for key in ("description", "features")}
+    info = {key: entry[key] for key in ("description", "features", "initialisation") if key in entry}
     return Row(
         name=entry["name"],
         library=entry["library"],

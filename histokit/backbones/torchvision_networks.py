@@ -11,6 +11,7 @@ from histokit.backbones.cuts import Step, layer_of, trunk_cuts
 from histokit.backbones.library import LibraryBackbone, prefix_tokens, unknown_model
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
+from histokit.plugin.copies import under
 from histokit.plugin.lean_imports import library
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.weights import Source
@@ -89,6 +90,11 @@ class TorchvisionBackbone(LibraryBackbone):
 
     def _filters(self, network: nn.Module) -> Sequence[Adapt]:
         return (_renamed,)
+
+    def _prepare(self, network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Leave out what is no number in the heads: some weights are published for their features alone."""
+        heads = self._heads(network)
+        return {key: value for key, value in state.items() if not (under(key, heads) and value.isnan().any())}
 
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         by_name = {step.module: step for step in steps}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin.caffe_files import MEAN_SUFFIX, read_mean
 from histokit.plugin.options import parse_pairs
 from histokit.ranges import check_ranges
 
@@ -47,13 +49,23 @@ def weights_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str,
 
 
 def preprocess_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Give each backbone its preprocessing changes from ``[BACKBONE/]KEY=VALUE`` texts."""
+    """Give each backbone its preprocessing changes from ``[BACKBONE/]KEY=VALUE`` texts.
+
+    A mean that is the name of a mean image of Caffe (``mean.binaryproto``) becomes its numbers.
+    """
     chosen: dict[str, list[str]] = {name: [] for name in names}
     for text in texts:
         owner, value = _owner(names, text, "/")
         for name in names if owner is None else [owner]:
             chosen[name].append(value)
-    return {name: parse_pairs(changes, "--preprocess") for name, changes in chosen.items()}
+    return {name: _with_means(parse_pairs(changes, "--preprocess")) for name, changes in chosen.items()}
+
+
+def _with_means(changes: dict[str, str]) -> dict[str, str]:
+    mean = changes.get("mean", "")
+    if not mean.endswith(MEAN_SUFFIX):
+        return changes
+    return {**changes, "mean": ",".join(map(str, read_mean(Path(mean).expanduser())))}
 
 
 def channel_changes(channels: str | Sequence[str], there: Sequence[str]) -> dict[str, str]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.errors import DataError, StoreError, some
 from histokit.plugin import inert_pickle
+from histokit.plugin.caffe_files import read_caffemodel
 from histokit.plugin.copies import Copy, alone, copies, equal, is_another_part, state_dicts, undecided, under
-from histokit.plugin.file_kinds import SAFETENSORS, recognise
+from histokit.plugin.file_kinds import CAFFE, SAFETENSORS, TORCH, recognise
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +25,7 @@ _CLEAN = "Save the tensors alone: torch.save(net.state_dict(), FILE)"
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a file as `torch.save` or safetensors write it, without executing pickled code.
+    """Read the tensors of a file as `torch.save`, safetensors or Caffe write it, without executing pickled code.
 
     Where a checkpoint wraps them (``state_dict``, ``model``, ``teacher``), they are unwrapped; of several sets of
     tensors, the first in the order of `histokit.plugin.copies` is returned.
@@ -56,7 +57,7 @@ def read_states(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
     DataError
         If the file is something else, cannot be read, or holds no tensors.
     """
-    found = _read_safetensors(path) if recognise(path) == SAFETENSORS else _read_torch(path)
+    found = _READERS[recognise(path)](path)
     if not found:
         raise DataError(f"{path} holds no weights.", next=f"It must hold a state_dict. {_CLEAN}")
     return found
@@ -110,6 +111,11 @@ def _read_beside_objects(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]
     return found
 
 
+_READERS: Mapping[str, Callable[[Path], dict[tuple[str, ...], dict[str, Any]]]] = {
+    SAFETENSORS: _read_safetensors,
+    TORCH: _read_torch,
+    CAFFE: lambda path: state_dicts(read_caffemodel(path)),
+}
 _FAILURES = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 

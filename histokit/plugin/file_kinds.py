@@ -13,6 +13,7 @@ from histokit.files import refuse_odd
 
 TORCH = "torch"
 SAFETENSORS = "safetensors"
+CAFFE = "caffe"
 
 _HEAD = 1024
 _AGAIN = "Get the file again."
@@ -44,6 +45,7 @@ _KINDS = (
     _Kind(b"\x89PNG", "a PNG image", _AGAIN),
     _Kind(b"\xff\xd8\xff", "a JPEG image", _AGAIN),
     _Kind(b"model_checkpoint_path:", "the list of a TensorFlow checkpoint's files"),
+    _Kind(b"\x08\x01\x10", "an image of Caffe, as its mean files are", "Write --preprocess mean=FILE.binaryproto"),
 )
 _POINTER = "a pointer of Git LFS, not the file that it stands for"
 _PULL = "Run: git lfs pull"
@@ -67,7 +69,7 @@ _JIT = "Save its tensors alone: torch.save(torch.jit.load(FILE).state_dict(), 'w
 
 
 def recognise(path: Path) -> str:
-    """Return ``torch`` or ``safetensors``, whatever the file is called.
+    """Return ``torch``, ``safetensors`` or ``caffe``, whatever the file is called.
 
     Raises
     ------
@@ -91,6 +93,8 @@ def recognise(path: Path) -> str:
         return SAFETENSORS
     if head.startswith(b"PK"):
         return _recognise_zip(path)
+    if _is_caffe(head):
+        return CAFFE
     if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         if _MAGIC_NUMBER in head[:64]:
             return TORCH
@@ -105,6 +109,33 @@ def _is_safetensors(path: Path, head: bytes, size: int) -> bool:
     if size < 8 + length:
         _refuse(path, "the beginning of a safetensors file", _CUT)
     return True
+
+
+def is_caffe(path: Path) -> bool:
+    """Return whether a file is a network of Caffe, without a word about what else it may be."""
+    try:
+        return recognise(path) == CAFFE
+    except DataError:
+        return False
+
+
+def _is_caffe(head: bytes) -> bool:
+    """Return whether a file begins with the name of a network of Caffe, or none, and what follows it there."""
+    if _is_text(head):
+        return False
+    named = head[:1] == b"\n" and len(head) > 1
+    name = head[2 : 2 + head[1]] if named else b""
+    if any(letter < 32 for letter in name):
+        return False
+    rest = head[2 + len(name) :] if named else head
+    if named:
+        # Layers, old or new; the inputs of the network; its state.
+        return rest.startswith((b"\x12", b"\xa2\x06", b"\x1a", b"\x32"))
+    return rest.startswith(b"\xa2\x06") or bool(re.match(rb"\x12(?:[\x80-\xff]*)[\0-\x7f][\x0a\x12\x1a\x22]", rest))
+
+
+def _is_text(head: bytes) -> bool:
+    return not re.search(rb"[\0-\x08\x0e-\x1f]", head)
 
 
 def _recognise_zip(path: Path) -> str:
@@ -142,9 +173,11 @@ def _name_other(path: Path, head: bytes, tail: bytes) -> NoReturn:
         _refuse(path, "an ONNX model", _OTHER)
     if path.suffix == ".pb":
         _refuse(path, "a graph of TensorFlow", _OTHER)
-    if text and not re.search(rb"[\0-\x08\x0e-\x1f]", text):
+    if path.suffix == ".solverstate":
+        _refuse(path, "the state of Caffe's solver, without weights", "Give the .caffemodel that lies beside it.")
+    if text and _is_text(text):
         _refuse(path, f"a text that begins with {text.decode()[:40]!r}", _AGAIN)
-    _refuse(path, "of no known format for weights", "Give a file of torch.save, or a .safetensors file.")
+    _refuse(path, "of no known format for weights", "Give a file of torch.save, a .safetensors file or a .caffemodel.")
 
 
 def _text(head: bytes) -> bytes:

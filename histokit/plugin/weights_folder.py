@@ -13,7 +13,7 @@ from histokit.errors import StoreError, some
 #: Environment variable that names a folder of weights files.
 FOLDER_VARIABLE = "HISTOKIT_WEIGHTS"
 #: How files of weights usually end; what they are is read in them.
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar")
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".caffemodel")
 
 
 def in_folder(name: str, tag: Callable[[], str | None] = lambda: None) -> Path | None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from histokit.backbones import register_backbones
+from histokit.backbones.paper_backbones import PaperBackbone
 from histokit.backbones.rows import rows
 from histokit.backbones.timm_networks import TimmBackbone
 from histokit.backbones.torchvision_networks import TorchvisionBackbone
@@ -19,6 +20,8 @@ FOUNDATION = {name: row for name, row in rows().items() if (row.source.repositor
 
 #: Number of cut points and features in total, by Mormont et al. (2018).
 TOTALS = {"resnet50": (17, 15_168), "densenet201": (9, 7_744), "inception_resnet_v2": (16, 17_088)}
+#: The networks of that paper, whose last layers have 9,600 features together.
+MERGED = ("mobilenet_v1", "densenet201", "inception_resnet_v2", "resnet50", "inception_v3", "vgg19", "vgg16")
 #: By the models' cards: blocks, millions of parameters, prefix tokens.
 SIZES = {
     "uni": (24, 303, 1),
@@ -40,7 +43,7 @@ SIZES = {
 
 def backbone(name, weights="random", **options):
     row = rows()[name]
-    cls = {"timm": TimmBackbone, "torchvision": TorchvisionBackbone}[row.library]
+    cls = {"timm": TimmBackbone, "torchvision": TorchvisionBackbone, "histokit": PaperBackbone}[row.library]
     return cls(BackboneRequest(name, name, options, weights), row)
 
 
@@ -79,6 +82,10 @@ def test_the_cut_points_of_the_paper(name):
     assert (len(widths), sum(shape[1] for shape in widths.values())) == TOTALS[name]
 
 
+def test_the_merged_networks_of_the_paper():
+    assert sum(outlined(name)[2][outlined(name)[0].layers[-1].name][1] for name in MERGED) == 9_600
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_foundation_models_have_the_published_size(name):
     blocks, millions, prefix = SIZES[name]
@@ -108,6 +115,21 @@ def test_preprocessing_and_source_are_those_of_torchvision(name):
     assert row.source == asked.source
     assert row.layers
     assert list(row.layers) == [layer for layer in asked.layers if layer in row.layers], "in the order of depth"
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3", "inception_resnet_v2"])
+def test_networks_give_one_output_while_they_are_trained(name):
+    _found, network, _widths = outlined(name)
+    network.train()
+    assert tuple(network(torch.empty(2, 3, 299, 299, device="meta")).shape) == (2, 1000)
+    network.eval()
+
+
+def test_auxiliary_classifiers_by_a_builder_option():
+    with torch.device("meta"):
+        network = backbone("googlenet", aux_logits="true")._create().train()
+    given = network(torch.empty(2, 3, 224, 224, device="meta"))
+    assert [tuple(output.shape) for output in given] == [(2, 1000)] * 3
 
 
 def test_inception_resnet_v2_also_takes_224():
