@@ -58,6 +58,7 @@ RANGES = {
     "trees": Range(1, 10_000),
     "bootstrap": Range(0, 100_000),
     "batch_size": Range(1, 65_536),
+    "micro_batch": Range(1, 65_536),
     "workers": Range(0, 1_024),
     "limit": Range(0, 2**31 - 1),
     "older_than": Range(0, 525_600_000, whole=False),

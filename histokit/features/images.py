@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -125,6 +125,10 @@ class Images:
                 size += result.nbytes
             yield result
 
+    def sample(self, row: int) -> Sample:
+        """Return the sample of a row."""
+        return self._sample(int(self._rows[row]))
+
     def _sample(self, place: int) -> Sample:
         return rebuild_sample(self.samples.slice(place, 1).to_pylist()[0])
 
@@ -200,8 +204,7 @@ def check_readable(store: Store, features: FeatureSet) -> list[str]:
     tally = RemarkTally()
     bad = _set_aside(store, features, tally=tally)
     if bad:
-        ids = features.sample_ids
-        raise _unreadable([ids[row] for row in bad], list(bad.values()), len(features))
+        raise unreadable_error(features, bad)
     return [line for _, _, line in tally.lines()]
 
 
@@ -215,13 +218,24 @@ def _set_aside(
         reasons = {(row["id"], row["content"]): row["reason"] for row in listed}
         pairs = enumerate(zip(ids, contents, strict=True))
         return {row: reasons[pair] for row, pair in pairs if pair in reasons}
-    bad = cast(Images, features.X).unreadable(tally or RemarkTally())
+    return note_unreadable(store, features, cast(Images, features.X).unreadable(tally or RemarkTally()))
+
+
+def note_unreadable(store: Store, features: FeatureSet, bad: dict[int, str]) -> dict[int, str]:
+    """Write which images cannot be read, row → why, in the place of what was among the problems; return them."""
+    ids, contents, name = features.sample_ids, features.content, features.record.name
     rows = [
         {"dataset": name, "id": ids[row], "content": contents[row], "stage": _STAGE, "reason": reason}
         for row, reason in bad.items()
     ]
     store.replace_problems(name, _STAGE, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA))
     return bad
+
+
+def unreadable_error(features: FeatureSet, bad: Mapping[int, str]) -> DataError:
+    """Return the error that names the images of rows that cannot be read, row → why."""
+    ids = features.sample_ids
+    return _unreadable([ids[row] for row in bad], list(bad.values()), len(features))
 
 
 def _unreadable(ids: Sequence[str], reasons: Sequence[str], total: int | None = None) -> DataError:

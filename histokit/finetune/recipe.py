@@ -12,6 +12,8 @@ HEAD, ALL = "head", "all"
 #: How many epochs are worth: the best by validation, the last, or, as some papers read their curves, the best by test.
 VALIDATION, LAST, TEST = "validation", "last", "test"
 
+CROSS_ENTROPY, SQUARED, HUBER = "cross-entropy", "squared", "huber"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:

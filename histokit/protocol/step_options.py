@@ -46,8 +46,11 @@ class StepOptions:
     """
 
     def __post_init__(self) -> None:
-        for name in RANGES.keys() & {each.name for each in fields(self)}:
-            object.__setattr__(self, name, check_range(name, getattr(self, name)))
+        for each in fields(self):
+            given = getattr(self, each.name)
+            # None where it is the default leaves the number to what runs.
+            if each.name in RANGES and not (given is None and each.default is None):
+                object.__setattr__(self, each.name, check_range(each.name, given))
 
     @classmethod
     def among(cls, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,6 +41,23 @@ PREDICTION_SCHEMA = pa.schema(
     ]
 )
 
+#: What was recorded while networks were trained; fold -1 is the training on all training samples.
+CURVE_SCHEMA = pa.schema(
+    [
+        ("run", pa.string()),
+        ("repeat", pa.int16()),
+        ("fold", pa.int16()),
+        ("series", pa.string()),
+        ("stage", pa.int16()),
+        ("epoch", pa.float64()),
+        ("iteration", pa.int64()),
+        ("loss", pa.float64()),
+        ("metric", pa.float64()),
+        ("lr", pa.float64()),
+        ("seconds", pa.float64()),
+    ]
+)
+
 PROBLEM_SCHEMA = pa.schema(
     [
         ("dataset", pa.string()),
@@ -150,7 +167,7 @@ class _Answer(_Document):
     People and scripts read both as ``parameters``, in Python and in JSON, where versions before stored them.
     """
 
-    _FOUND = ("candidate_runs", "final", "notes")
+    _FOUND = ("candidate_runs", "final", "networks", "notes")
 
     parameters: dict[str, Any]
     found: dict[str, Any]
@@ -182,7 +199,7 @@ class _Answer(_Document):
 class RunRecord(_Answer):
     """What was trained or predicted, and on what."""
 
-    _KEPT = frozenset({"predicted", "rows", "digests", "model_digest"})
+    _KEPT = frozenset({"predicted", "rows", "digests", "model_digest", "curve_digests"})
 
     id: str
     dataset: str
@@ -210,7 +227,10 @@ class RunRecord(_Answer):
     #: Of the columns of its predictions, and of its model.
     digests: dict[str, str] = field(default_factory=dict)
     model_digest: str | None = None
-    #: ``final``, how the model of all training samples came to be; ``candidate_runs``, which runs it was chosen from.
+    #: Of the columns of its curves; empty where it has none.
+    curve_digests: dict[str, str] = field(default_factory=dict)
+    #: ``final``, how the model of all training samples came to be; ``candidate_runs``, which runs it was chosen from;
+    #: ``networks``, where trained networks are kept.
     found: dict[str, Any] = field(default_factory=dict)
 
     @property

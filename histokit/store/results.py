@@ -15,10 +15,10 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store.change_digests import changed_columns, column_digests
 from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
-from histokit.store.records import PREDICTION_SCHEMA, RunRecord
+from histokit.store.records import CURVE_SCHEMA, PREDICTION_SCHEMA, RunRecord
 
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
-_TABLES = ("predictions", "models")
+_TABLES = ("predictions", "models", "curves")
 _KEY = "run"
 
 
@@ -42,13 +42,17 @@ class Results:
         found = self.documents.find("runs", f"id = {quote(run_id)}", key="id")
         return RunRecord.from_json(found[0]) if found else None
 
-    def save(self, run: RunRecord, predictions: pa.Table, model: bytes | None, again: bool) -> RunRecord:
+    def save(
+        self, run: RunRecord, predictions: pa.Table, model: bytes | None, again: bool, curves: pa.Table | None = None
+    ) -> RunRecord:
         """Write a run, unless it is there; return the one that is there in the end.
 
         Parameters
         ----------
         again : bool
             Whether to take the place of the one that is there.
+        curves : pyarrow.Table, optional
+            Of `CURVE_SCHEMA`.
         """
         with self.database.committing():
             known = self.find(run.id)
@@ -57,7 +61,11 @@ class Results:
             key = f"{run.id}.{secrets.token_hex(4)}"
             rows = predictions.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA).drop_columns(_KEY)
             run = replace(run, rows=key, digests=column_digests(rows))
-            self.database.append("predictions", rows.add_column(0, _KEY, pa.array([key] * len(rows), pa.string())))
+            self._append("predictions", rows, key)
+            if curves is not None:
+                points = curves.select(CURVE_SCHEMA.names).cast(CURVE_SCHEMA).drop_columns(_KEY)
+                run = replace(run, curve_digests=column_digests(points))
+                self._append("curves", points, key)
             if model is not None:
                 run = replace(run, model_digest=digest_bytes(model).hex())
                 self.database.append("models", pa.table([[key], ["skops"], [model]], schema=_MODEL_SCHEMA))
@@ -66,6 +74,34 @@ class Results:
             for table in _TABLES:
                 self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
             return run
+
+    def _append(self, table: str, rows: pa.Table, key: str) -> None:
+        self.database.append(table, rows.add_column(0, _KEY, pa.array([key] * len(rows), pa.string())))
+
+    def curves(self, run: RunRecord) -> pa.Table:
+        """Return what was recorded while the networks of a run were trained, in order.
+
+        Raises
+        ------
+        StoreError
+            If the run has no curves, or they are not what was written.
+        """
+        if not run.curve_digests:
+            raise StoreError(
+                f"The run {run.id} has no curves: no network was trained in it.", next="See: histokit list runs"
+            )
+        with self.database.reading("curves"):
+            rows = self.database.read("curves", CURVE_SCHEMA.names, f"{_KEY} = {quote(run.key)}")
+        if not len(rows) and (now := self._done_again(run)):
+            return self.curves(now)
+        changed = changed_columns(run.curve_digests, column_digests(rows.drop_columns(_KEY)))
+        if changed:
+            raise StoreError(
+                f"The curves of the run {run.id} are damaged: {', '.join(changed)} changed on disk.",
+                next=f"Do it again with --force. {RESTORE}",
+            )
+        place = rows.schema.get_field_index(_KEY)
+        return rows.set_column(place, _KEY, pa.array([run.id] * len(rows), pa.string()))
 
     def predictions(
         self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names

@@ -278,7 +278,15 @@ class Store:
         """Return whether there is a run of exactly this id."""
         return bool(self.database.count("runs", f"id = {quote(run_id)}"))
 
-    def save_run(self, run: RunRecord, predictions: pa.Table, model: bytes | None, *, again: bool = False) -> RunRecord:
+    def save_run(
+        self,
+        run: RunRecord,
+        predictions: pa.Table,
+        model: bytes | None,
+        *,
+        again: bool = False,
+        curves: pa.Table | None = None,
+    ) -> RunRecord:
         """Write a run, unless another process has written it meanwhile; return what is there in the end.
 
         Parameters
@@ -289,8 +297,20 @@ class Store:
         model : bytes, optional
         again : bool
             Take the place of the one that is there.
+        curves : pyarrow.Table, optional
+            Of `CURVE_SCHEMA`.
         """
-        return self._results.save(run, predictions, model, again)
+        return self._results.save(run, predictions, model, again, curves)
+
+    def curves(self, run_id: str) -> pa.Table:
+        """Return what was recorded while the networks of a run were trained, of `CURVE_SCHEMA`, in order.
+
+        Raises
+        ------
+        StoreError
+            If the run has none, or they are not what was written.
+        """
+        return self._results.curves(self.run(run_id))
 
     def predictions(self, run_id: str) -> pa.Table:
         """Return the predictions of a run in the order in which they were made.
