@@ -62,7 +62,7 @@ class NetworkWorker:
         self.batch_size = batch_size
         self.writer = writer
         self.transform = Transform(plan.backbone.preprocess, channels, device)
-        backbone = registry().backbone(plan.backbone.name, plan.backbone.request)
+        backbone = registry().backbone(plan.backbone.name, plan.backbone.request, plan.backbone.store)
         self._adapter = plan.backbone.preprocess.adapter
         inputs = self.transform.depth if self._adapter == "inflate" else None
         layers = [table.plan.layer for table in ledger.open_tables]

@@ -13,11 +13,12 @@ from typing import Any
 
 from histokit.errors import PluginError, UsageError
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.networks.trained_runs import find_trained
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.digests import digest_bytes, digest_file, digest_json
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registered_backbone, registry
-from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
 from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
 
@@ -62,12 +63,12 @@ def resolve_backbone(
         If a preprocessing change is impossible, or no layer is named.
     """
     weights = _absolute(weights)
-    entry, key = registered_backbone(name), _key(name, weights)
+    entry, key, place = registered_backbone(name), _key(store, name, weights), str(store.uri)
     known = store.remembered(key)
-    moved = confirm and known is not None and _weights_file(_guarded(name, weights)) != known["source"]
+    moved = confirm and known is not None and _weights_file(_guarded(name, weights, place)) != known["source"]
     # What is installed besides may be edited at any time: only digests of weights are remembered of it.
     if known is None or moved or entry.third_party or _surroundings(weights, known["source"]) != known["state"]:
-        before, known = known, _look_up(name, weights, known)
+        before, known = known, _look_up(name, weights, known, place)
         if keep and known != before:
             store.remember(key, known)
     names = _wanted(layers, [layer["name"] for layer in known["layers"]])
@@ -78,7 +79,7 @@ def resolve_backbone(
         )
     found = {text: Layer(**layer) for text, layer in known["found"].items()}
     if not found.keys() >= set(names):
-        backbone = _guarded(name, weights)
+        backbone = _guarded(name, weights, place)
         found |= {text: backbone.layer(text) for text in names if text not in found}
         if keep:
             store.remember(key, {**known, "found": {text: asdict(layer) for text, layer in found.items()}})
@@ -101,6 +102,7 @@ def resolve_backbone(
         changes=changes.to_texts() if isinstance(changes, Preprocess) else dict(changes),
         notes=tuple(known["notes"]),
         operations=tuple(known["operations"]) if known["operations"] else None,
+        store=place,
     )
 
 
@@ -139,8 +141,8 @@ def _wanted(layers: Sequence[str], curated: Sequence[str]) -> list[str]:
     return [name for text in asked for name in (curated if text == "all" else [text])]
 
 
-def _look_up(name: str, weights: str, before: Mapping[str, Any] | None) -> dict[str, Any]:
-    guarded = _guarded(name, weights)
+def _look_up(name: str, weights: str, before: Mapping[str, Any] | None, store: str) -> dict[str, Any]:
+    guarded = _guarded(name, weights, store)
     backbone, source = guarded.backbone, _weights_file(guarded)
     state = _surroundings(weights, source)
     # A file in the same state is not read again.
@@ -158,7 +160,7 @@ def _look_up(name: str, weights: str, before: Mapping[str, Any] | None) -> dict[
     }
 
 
-def _key(name: str, weights: str) -> str:
+def _key(store: Store, name: str, weights: str) -> str:
     known = [
         _MEMORY,
         name,
@@ -167,6 +169,9 @@ def _key(name: str, weights: str) -> str:
         registered_backbone(name).distribution,
         _versions(),
     ]
+    if name.startswith(TRAINED):
+        # A run may be done again.
+        known.append(find_trained(store, name).entry["digest"])
     return digest_json(known).hex()
 
 
@@ -199,8 +204,8 @@ def _absolute(weights: str) -> str:
     return weights if named or not path.exists() else str(path.absolute())
 
 
-def _guarded(name: str, weights: str) -> GuardedBackbone:
-    return GuardedBackbone(registry().backbone(name, weights), name)
+def _guarded(name: str, weights: str, store: str) -> GuardedBackbone:
+    return GuardedBackbone(registry().backbone(name, weights, store), name)
 
 
 def _weights_file(backbone: GuardedBackbone) -> str:

@@ -53,6 +53,8 @@ class ResolvedBackbone:
         What is to be known of the weights.
     operations : tuple of float and int, optional
         Billions of multiplications and additions for one image, and its side.
+    store : str, optional
+        The store that it was resolved for.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ResolvedBackbone:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     operations: tuple[float, int] | None = None
+    store: str | None = None
 
     @property
     def weights_used(self) -> str:

@@ -59,12 +59,15 @@ class BackboneRequest:
         Builder options, as texts: ``{"pad_type": "same"}``.
     weights : str
         ``pretrained``, ``random`` or ``random:SEED``, or the path of a file or folder.
+    store : str, optional
+        The path of the store that the features go to, where there is one.
     """
 
     name: str
     model: str
     options: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
+    store: str | None = None
 
 
 @dataclass

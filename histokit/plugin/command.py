@@ -41,7 +41,7 @@ def list_backbones(
 
     found = registry()
     if prefix is not None:
-        listed = found.names_behind(prefix)
+        listed = found.names_behind(prefix, _store())
         console.emit(listed, {"backbones": [{"name": name} for name in listed]})
         return
     documents = []
@@ -54,6 +54,10 @@ def list_backbones(
         for d in documents
     ]
     console.table(["name", "about", "licence", "gated", "distribution"], rows, {"backbones": documents})
+
+
+def _store() -> str:
+    return str(console.open_store().uri)
 
 
 def list_layers(
@@ -73,8 +77,10 @@ def list_layers(
 
     from histokit.plugin.guarded_backbone import GuardedBackbone
     from histokit.plugin.manager import registry
+    from histokit.plugin.weights import TRAINED
 
-    found = registry().backbone(backbone, "random" if modules else "pretrained")
+    drawn = modules and not backbone.startswith(TRAINED)
+    found = registry().backbone(backbone, "random" if drawn else "pretrained", _store())
     guarded = GuardedBackbone(found, backbone)
     if modules:
         names = [name for name in guarded.modules(guarded.build()) if name]

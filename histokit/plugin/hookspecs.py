@@ -36,10 +36,13 @@ class RegisterBackbone(Protocol):
         self,
         name: str,
         load: BackboneLoader,
-        names: Callable[[], Iterable[str]] | None = None,
+        names: Callable[..., Iterable[str]] | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has."""
+        """Announce a backbone, or a prefix ending in ``:``; `names` lists what a prefix has.
+
+        Where `names` has a parameter ``store``, it is given the path of the store.
+        """
 
 
 class RegisterReader(Protocol):

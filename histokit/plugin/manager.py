@@ -16,6 +16,8 @@ import pluggy
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
+from histokit.plugin.backbone_names import join_backbone_name as join_backbone_name
+from histokit.plugin.backbone_names import split_backbone_name as split_backbone_name
 from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
@@ -59,8 +61,8 @@ class Registry:
             dataset.state = state
         return dataset
 
-    def backbone(self, name: str, weights: str = "pretrained") -> Backbone:
-        """Return a backbone by its name, options included, without building it.
+    def backbone(self, name: str, weights: str = "pretrained", store: str | None = None) -> Backbone:
+        """Return a backbone by its name, options included, without building it; those of runs are in a store.
 
         Raises
         ------
@@ -71,7 +73,7 @@ class Registry:
         key = _registered_name(name)
         model = base.removeprefix(key) or base
         entry = self.find_backbone(key)
-        request = BackboneRequest(join_backbone_name(base, options), model, options, weights)
+        request = BackboneRequest(join_backbone_name(base, options), model, options, weights, store)
         backbone = _load(entry, "backbone", request)
         if not issubclass(type(backbone), Backbone):
             raise _broken(entry, "backbone", f"its loader returned {shown(backbone)} instead of a Backbone")
@@ -125,8 +127,8 @@ class Registry:
             )
         return dataset
 
-    def names_behind(self, prefix: str) -> list[str]:
-        """Return all names behind a prefix such as ``timm:``.
+    def names_behind(self, prefix: str, store: str | None = None) -> list[str]:
+        """Return all names behind a prefix such as ``timm:``; those of runs are in a store.
 
         Raises
         ------
@@ -145,7 +147,7 @@ class Registry:
             return []
         caller = backbone_caller(entry)
         with caller.call("names()"):
-            found = entry.names()
+            found = entry.names(**({"store": store} if _asks_for_store(entry.names) else {}))
         listed = list(caller.items("names()", found))
         for name in listed:
             caller.check("names()", name, "a text", is_text(name))
@@ -208,28 +210,13 @@ def _registered_name(name: str) -> str:
     return prefix + ":" if colon else base
 
 
+def _asks_for_store(names: Callable[..., Any]) -> bool:
+    code = getattr(names, "__code__", None)
+    return code is not None and "store" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
 def _owner(entry: Registered, what: str) -> str:
     return f"The {what} {entry.name!r} of {entry.distribution} ({entry.module})"
-
-
-def split_backbone_name(name: str) -> tuple[str, dict[str, str]]:
-    """Split ``timm:resnet50,a=1`` into ``timm:resnet50`` and ``{"a": "1"}``."""
-    base, *texts = name.split(",")
-    options = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise PluginError(
-                f"The option {text!r} of backbone {name!r} is not of the form KEY=VALUE.",
-                next=f"Write it as {base},KEY=VALUE.",
-            )
-        options[key] = value
-    return base, options
-
-
-def join_backbone_name(base: str, options: dict[str, str]) -> str:
-    """Join a name and its options, sorted."""
-    return ",".join([base, *(f"{key}={options[key]}" for key in sorted(options))])
 
 
 def _load(entry: Registered, what: str, *arguments: Any) -> Any:

@@ -12,7 +12,12 @@ from histokit.plugin.calls import shown
 from histokit.plugin.declared import is_json
 from histokit.plugin.names import fault_of
 
-BUILTIN = ("histokit.datasets", "histokit.backbones", "histokit.plugin.usual_readers")
+BUILTIN = (
+    "histokit.datasets",
+    "histokit.backbones",
+    "histokit.networks.trained_backbones",
+    "histokit.plugin.usual_readers",
+)
 
 #: What has a meaning of its own where names are typed: in addresses, options and lists.
 _SEPARATORS = "/+@,= "
@@ -42,7 +47,7 @@ class Registered:
     load: Callable[..., Any]
     module: str
     distribution: str
-    names: Callable[[], Iterable[str]] | None = None
+    names: Callable[..., Iterable[str]] | None = None
     about: Mapping[str, Any] | None = None
 
     @property

@@ -23,6 +23,8 @@ from histokit.plugin.weights_folder import SUFFIXES, Stray, in_folder, lying, st
 
 PRETRAINED = "pretrained"
 RANDOM = "random"
+#: The prefix of backbones that runs of a store trained.
+TRAINED = "run:"
 #: Of a network that has no weights.
 NONE = "none"
 #: What a folder of weights holds, in order of preference.

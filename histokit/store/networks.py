@@ -260,7 +260,12 @@ def entries(run: RunRecord) -> list[dict[str, Any]]:
     return found
 
 
-def network_of(run: RunRecord, part: str = FINAL) -> dict[str, Any]:
+def final_part(run: RunRecord) -> str:
+    """Return the part of a run's network that was trained on all training samples, be it that of its only fold."""
+    return str(run.found.get("final", {}).get("part", FINAL))
+
+
+def network_of(run: RunRecord, part: str) -> dict[str, Any]:
     """Return the entry of a run's network.
 
     Raises

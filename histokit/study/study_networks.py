@@ -15,7 +15,7 @@ from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs
-from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
 from histokit.store.vectors import FeatureTable, store_dtype
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import BACKBONE, EXTRACTION, check_table
@@ -181,8 +181,8 @@ def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
         return
     from histokit.networks.cut_points import check_module
 
-    request = RANDOM if resolved.weights != "none" else resolved.request
-    backbone = registry().backbone(resolved.name, request)
+    drawn = resolved.weights != "none" and not resolved.name.startswith(TRAINED)
+    backbone = registry().backbone(resolved.name, RANDOM if drawn else resolved.request, resolved.store)
     guarded = GuardedBackbone(backbone)
     network = guarded.build()
     for layer in unknown:
