@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.plugin.weights import TRAINED
 from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
 from histokit.store.vectors import FeatureTable
@@ -87,6 +88,7 @@ def resolve(
     StoreError
         If there is none, or several of which one has to be named.
     """
+    address = replace(address, backbone=_whole_name(address.backbone, {t.backbone for t in tables}))
     here = [t for t in tables if t.backbone == address.backbone]
     if not here:
         raise _no_backbone(address, tables, dataset, everywhere())
@@ -105,6 +107,19 @@ def resolve(
         if len(candidates) > 1:
             raise _ambiguous(address, candidates)
     return wanted
+
+
+def _whole_name(backbone: str, known: Collection[str]) -> str:
+    """Return the whole name of a trained network whose run is named by the beginning of its id."""
+    stem, dot, place = backbone.partition(".")
+    if backbone in known or not stem.startswith(TRAINED) or len(stem) < len(TRAINED) + 4:
+        return backbone
+    meant = sorted(n for n in known if n.startswith(stem) and n.partition(".")[1:] == (dot, place))
+    if len(meant) > 1:
+        raise StoreError(
+            f"The network {backbone!r} is ambiguous: it may be {' or '.join(meant)}.", next="Give more of its id."
+        )
+    return meant[0] if meant else backbone
 
 
 def _whole_network(

@@ -15,6 +15,7 @@ from histokit.features.normalisation import Normalisation
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.labelled_features import label_notes, open_labelled
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.rows import make_rows, open_controls
 from histokit.protocol.scorers import check_metric
@@ -178,6 +179,7 @@ def prepare(
     for column in dict.fromkeys([record.group, chosen.group, chosen.params.get("bar")]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
+    notes += check_networks(store, [part.backbone for part in features.parts], chosen, contents)
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
     notes += label_notes(features, contents, target, chosen.group or record.group)

@@ -20,6 +20,7 @@ from histokit.features.normalised import as_control_mask, normalise
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
+from histokit.protocol.networks_seen import network_notes
 from histokit.protocol.predictions import as_text, prediction_rows
 from histokit.store.records import RunRecord
 
@@ -80,6 +81,7 @@ def predict_features(
     )
     # Models of units that were stored earlier know the digests of units in place of those of samples.
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
+    seen += network_notes(store, [part.backbone for part in samples.parts], samples.content)
     notes = [*seen, *_strange_notes(run, truth), *said, *remarks]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)

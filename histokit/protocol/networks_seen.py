@@ -1,0 +1,92 @@
+"""The leak guard for features of networks that were trained here: no test image may be one that they have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from histokit.errors import LeakageError, some
+from histokit.networks.trained_runs import find_trained
+from histokit.plugin.weights import TRAINED
+from histokit.protocol.leaks import SAY_NOTHING
+from histokit.store import Store
+from histokit.store.split_records import Split
+
+
+def seen_by(store: Store, backbone: str) -> set[bytes]:
+    """Return the content digests of all images that a network has seen, and of those it was trained from.
+
+    Parameters
+    ----------
+    store : Store
+    backbone : str
+        The whole name; other backbones than those of runs have seen none that is known.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be told: the network is gone or damaged.
+    """
+    if not backbone.startswith(TRAINED):
+        return set()
+    found = find_trained(store, backbone)
+    before = seen_by(store, found.run.address.rpartition("/")[0])
+    return found.networks.contents(found.run, found.entry) | before
+
+
+def check_networks(
+    store: Store, backbones: Iterable[str], split: Split, contents: Mapping[str, bytes | None]
+) -> list[str]:
+    """Refuse features of a network that has seen an image of an outer test set, whatever that is called.
+
+    Parameters
+    ----------
+    store : Store
+    backbones : iterable of str
+    split : Split
+    contents : mapping
+        Sample id → content digest.
+
+    Returns
+    -------
+    notes : list of str
+        How many training samples each network has seen: inner folds are optimistic where they are tuned on them.
+
+    Raises
+    ------
+    LeakageError
+    """
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        used = seen_by(store, backbone)
+        for fold in split.folds() if used else ():
+            seen = sorted(i for i in fold.test if contents.get(i) in used)
+            if seen:
+                raise LeakageError(
+                    f"The network {backbone} was trained on {len(seen)} of the {len(fold.test)} test samples of fold "
+                    f"{fold.fold}, such as {some(seen, 3)}.",
+                    next="Use a --split whose test samples it never saw; of a run over folds, run:ID.FOLD has not seen "
+                    "those of its fold.",
+                    details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
+                )
+        trained = {i for fold in split.folds() for i in (*fold.train, *fold.val)}
+        count = sum(contents.get(i) in used for i in trained) if used else 0
+        if count:
+            notes.append(
+                f"the network {backbone} was trained on {count} of the {len(trained)} training samples: scores of "
+                "inner folds are better than they should be, those of test samples are not"
+            )
+    return notes
+
+
+def network_notes(store: Store, backbones: Iterable[str], contents: Sequence[bytes | None]) -> list[str]:
+    """Say how many of the samples of some contents networks were trained on."""
+    notes = []
+    for backbone in dict.fromkeys(backbones):
+        used = seen_by(store, backbone)
+        count = sum(content in used for content in contents) if used else 0
+        if count:
+            notes.append(
+                f"{count} of {len(contents)} samples were in the training of the network {backbone}: their scores "
+                f"{SAY_NOTHING}"
+            )
+    return notes
