@@ -1,0 +1,95 @@
+"""The part of a store that is about runs: their records, predictions, curves and models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from histokit.store.database import Database, quote
+from histokit.store.documents import Documents
+from histokit.store.records import PREDICTION_SCHEMA, RunRecord
+from histokit.store.results import Results
+
+
+class StoredRuns:
+    """Reads and writes the runs of a store."""
+
+    database: Database
+    _documents: Documents
+    _results: Results
+
+    def runs(self, dataset: str | None = None) -> list[RunRecord]:
+        """Return the runs, oldest first."""
+        where = None if dataset is None else f"dataset = {quote(dataset)}"
+        documents = self._documents.find("runs", where, key="id")
+        return sorted((RunRecord.from_json(d) for d in documents), key=lambda r: r.created)
+
+    def run(self, run_id: str) -> RunRecord:
+        """Return a run by its id or the beginning of it."""
+        return RunRecord.from_json(self._documents.by_id("runs", run_id, "run"))
+
+    def has_run(self, run_id: str) -> bool:
+        """Return whether there is a run of exactly this id."""
+        return bool(self.database.count("runs", f"id = {quote(run_id)}"))
+
+    def save_run(
+        self,
+        run: RunRecord,
+        predictions: pa.Table,
+        model: bytes | None,
+        *,
+        again: bool = False,
+        curves: pa.Table | None = None,
+    ) -> RunRecord:
+        """Write a run, unless another process has written it meanwhile; return what is there in the end.
+
+        Parameters
+        ----------
+        run : RunRecord
+        predictions : pyarrow.Table
+            Of `PREDICTION_SCHEMA`.
+        model : bytes, optional
+        again : bool
+            Take the place of the one that is there.
+        curves : pyarrow.Table, optional
+            Of `CURVE_SCHEMA`.
+        """
+        return self._results.save(run, predictions, model, again, curves)
+
+    def curves(self, run_id: str) -> pa.Table:
+        """Return what was recorded while the networks of a run were trained, of `CURVE_SCHEMA`, in order.
+
+        Raises
+        ------
+        StoreError
+            If the run has none, or they are not what was written.
+        """
+        return self._results.curves(self.run(run_id))
+
+    def predictions(self, run_id: str) -> pa.Table:
+        """Return the predictions of a run in the order in which they were made.
+
+        Raises
+        ------
+        StoreError
+            If they are not those that were written.
+        """
+        run = self.run(run_id)
+        return self._results.predictions([run])[run.id]
+
+    def predictions_of(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names
+    ) -> dict[str, pa.Table]:
+        """Return the predictions of several runs by their ids, in one pass; ``run`` is among the columns."""
+        return self._results.predictions(runs, columns)
+
+    def model(self, run_id: str) -> bytes:
+        """Return the serialised model of a run.
+
+        Raises
+        ------
+        StoreError
+            If the run has none, or it is damaged.
+        """
+        return self._results.model(self.run(run_id))
