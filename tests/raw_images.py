@@ -119,7 +119,10 @@ def _value(tag: int, value: Any, order: str) -> tuple[int, int, bytes]:
     if isinstance(value, str | bytes):
         data = (value.encode() if isinstance(value, str) else value) + b"\0"
         return 2, len(data), data
-    values: Sequence[int] = value if isinstance(value, list | tuple) else [value]
+    values: Sequence[Any] = value if isinstance(value, list | tuple) else [value]
+    if any(isinstance(each, tuple) for each in values):
+        # Fractions.
+        return 5, len(values), struct.pack(f"{order}{2 * len(values)}I", *(part for each in values for part in each))
     kind = 4 if tag in _LONG or max(values, default=0) > 65535 else 3
     name, _ = _TYPES[kind]
     return kind, len(values), struct.pack(f"{order}{len(values)}{name}", *values)

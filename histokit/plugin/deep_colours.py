@@ -117,6 +117,9 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
     UnreadDepthError
         If its compression needs a package that is not there.
     """
+    # What was never written is filled with zeros by the decoder.
+    if not all(page.dataoffsets) or not all(page.databytecounts):
+        raise UnreadDepthError("cannot be read (some of its pixels were never written)")
     try:
         pixels: npt.NDArray[Any] = page.asarray()
     except ValueError as error:

@@ -90,7 +90,9 @@ def limits_of(scale: Scale, pixels: npt.NDArray[Any], joint: bool) -> npt.NDArra
     if scale.how == "minmax":
         found = np.stack([columns.min(1), columns.max(1)], axis=1).astype(np.float64)
     else:
-        found = np.percentile(columns, [scale.low, scale.high], axis=1).T
+        # Between two numbers, NumPy takes their difference in their own type, which overflows where they have a sign.
+        wide = columns if columns.dtype.kind == "u" or columns.dtype.itemsize > 4 else columns.astype(np.float64)
+        found = np.percentile(wide, [scale.low, scale.high], axis=1).T
     return np.tile(found, (channels, 1)) if joint else found
 
 

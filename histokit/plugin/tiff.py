@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from histokit.plugin.tiff_tags import Page, TagError, byte_order, is_big, read_pages
+from histokit.plugin.tiff_tags import STACKS, Page, TagError, byte_order, is_big, read_pages
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
 _SCALE = ", or say what is black and white (-o scale=range:BLACK,WHITE)"
@@ -189,7 +189,7 @@ def _unread(page: Page) -> str | None:
         (min(page.size) < 1, "has no pixels"),
         (262 not in page.tags and compression != 6, "does not say whether 0 is black or white"),
         (max(page.value(32997, 1), page.value(32998, 1)) > 1, "has more than one plane in depth"),
-        (len(page.values(33629)) > 1, "has more than one plane (MetaMorph stack)"),
+        (max(page.value(tag, 1) for tag in STACKS) > 1, "has more than one plane (MetaMorph stack)"),
         (page.value(317, 1) != 1 and compression == 1, "names a predictor, but no compression that it belongs to"),
         (planar and 1 in page.values(338), "keeps associated transparency in a separate plane"),
         (_is_dim(page), "has a colour map of 8 bits where a TIFF file has 16"),

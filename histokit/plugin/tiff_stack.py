@@ -152,6 +152,8 @@ def _pixels(series: Any, axes: str, index: dict[str, int]) -> npt.NDArray[Any]:
                 raise UnreadDepthError("lacks one of its planes")
             found.append(decoded_page(page))
         return np.concatenate(found, axis=2)
+    if any(page is None for page in series.pages):
+        raise UnreadDepthError("lacks one of its planes")
     whole = series.asarray()
     for a in [a for a in axes if a not in _OF_A_PICTURE]:
         whole = np.take(whole, index.get(a, 0), axis=axes.index(a))

@@ -11,8 +11,11 @@ from typing import BinaryIO, NamedTuple
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 _WANTED = frozenset((254, *range(256, 260), 262, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
-    range(322, 326), (332, 338, 339, 530, 32997, 32998, 33629)
+    range(322, 326), (332, 338, 339, 530, 32997, 32998)
 )
+#: Of MetaMorph's stacks, which have as many of these as planes; they are fractions by name, and more than those.
+STACKS = frozenset((33629, 33630))
+
 _MOST_BYTES = 1 << 24
 _MOST_PAGES = 256
 
@@ -80,7 +83,7 @@ def is_big(head: bytes) -> bool:
 
 
 def read_pages(file: BinaryIO) -> list[Page]:
-    """Read the tags of the pages of a TIFF file, 256 of them at most.
+    """Read the tags of the pages of a TIFF file, 256 of them at most; of further ones, only whether they are there.
 
     Raises
     ------
@@ -99,16 +102,26 @@ def _pages(file: BinaryIO) -> Iterator[Page]:
         form = _Form(order, order + "H", order + "HHI", order + "I")
     place = 8 if is_big(head) else 4
     seen: set[int] = set()
-    while len(seen) < _MOST_PAGES:
+    while True:
         try:
             (start,) = struct.unpack_from(form.link, _read(file, place, struct.calcsize(form.link)))
             if not start or start in seen:
                 break
-            page, place = _page(file, start, form)
+            if len(seen) < _MOST_PAGES:
+                page, place = _page(file, start, form)
+                yield page
+            else:
+                place = _link(file, start, form)
         except (struct.error, OverflowError, OSError) as error:
             raise TagError from error
         seen.add(start)
-        yield page
+
+
+def _link(file: BinaryIO, start: int, form: _Form) -> int:
+    """Return where the place of the next page stands behind the one at `start`."""
+    lead = struct.calcsize(form.number)
+    (count,) = struct.unpack(form.number, _read(file, start, lead))
+    return start + lead + int(count) * (struct.calcsize(form.entry) + struct.calcsize(form.link))
 
 
 def _page(file: BinaryIO, start: int, form: _Form) -> tuple[Page, int]:
@@ -120,7 +133,9 @@ def _page(file: BinaryIO, start: int, form: _Form) -> tuple[Page, int]:
     tags: dict[int, tuple[int, ...] | str] = {}
     for at in range(0, count * step, step):
         tag, kind, number = struct.unpack_from(form.entry, entries, at)
-        if tag in _WANTED and kind in _TYPES:
+        if tag in STACKS:
+            tags[tag] = (number,)
+        elif tag in _WANTED and kind in _TYPES:
             slot = entries[at + struct.calcsize(form.entry) : at + step]
             tags[tag] = _values(file, kind, number, slot, form)
     return Page(tags), start + lead + count * step

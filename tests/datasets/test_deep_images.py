@@ -410,3 +410,73 @@ def test_images_of_one_file_that_name_their_channels_otherwise(tmp_path):
             file.write(deep((2, 9, 11)), metadata={"axes": "CYX", "Channel": {"Name": names}})
     with pytest.raises(DataError, match="holds images of different channels or bits"):
         read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "each", "channels": "D"}))
+
+
+@pytest.mark.parametrize(("dtype", "low", "high"), [("i1", -100, 120), ("i2", -30000, 31000)])
+def test_percentiles_lie_between_numbers_whatever_their_type(tmp_path, dtype, low, high):
+    image = np.full((10, 10), low, dtype)
+    image[5:] = high
+    image[0, 0] = low + (high - low) // 8
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    # In order, 49 are low, then comes the other one, then 50 are high: white is a fifth of the way between these.
+    options = {"pattern": "*.tif", "scale": f"percentile:0,{100 * 49.2 / 99}"}
+    (found,) = read(Folder.from_options(tmp_path, options)).values()
+    other = float(image[0, 0])
+    white = other + 0.2 * (high - other)
+    assert found[[0, 1, 9], [0, 1, 9], 0].tolist() == [round(65535 * (other - low) / (white - low)), 0, 65535]
+
+
+def many_pages(file, count: int, **how) -> np.ndarray:
+    pages = deep((count, 8, 9))
+    with tifffile.TiffWriter(file) as tiff:
+        for each in pages:
+            tiff.write(each, metadata=None, photometric="minisblack", contiguous=False, **how)
+    return pages
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_a_late_page_that_was_never_written_is_no_image(tmp_path, compression):
+    pages = many_pages(tmp_path / "a.tif", 300, compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+        tiff.pages[290].tags[273].overwrite(0)
+    for planes in ("page=290", "max"):
+        with pytest.raises(DataError, match=r"a\.tif cannot be read \(some of its pixels were never written"):
+            read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": planes}))
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": "page=289"})).values()
+    np.testing.assert_array_equal(found[..., 0], pages[289])
+
+
+@pytest.mark.parametrize("planes", ["page=280", "max", "each"])
+def test_a_file_cut_behind_its_256th_page_is_damaged(tmp_path, planes):
+    many_pages(tmp_path / "a.tif", 300)
+    data = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(data[: len(data) * 98 // 100])
+    with pytest.raises(DataError, match=r"a\.tif cannot be read \(the directory of the TIFF file is damaged"):
+        read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": planes}))
+
+
+def test_planes_of_separate_colours_that_are_missing_are_not_black(tmp_path):
+    colours = DRAWN.integers(0, 256, (3, 3, 9, 11), dtype=np.uint8)
+    tifffile.imwrite(
+        tmp_path / "whole.ome.tif",
+        colours,
+        metadata={"axes": "ZSYX"},
+        photometric="rgb",
+        planarconfig="separate",
+    )
+    with tifffile.TiffFile(tmp_path / "whole.ome.tif") as tiff:
+        described = tiff.pages.first.description
+    (tmp_path / "whole.ome.tif").unlink()
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        for number, each in enumerate(colours[:2]):
+            tiff.write(
+                each,
+                description=None if number else described,
+                metadata=None,
+                photometric="rgb",
+                planarconfig="separate",
+                contiguous=False,
+            )
+    for planes in ("max", "z=2"):
+        with pytest.raises(DataError, match="lacks one of its planes"):
+            read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": planes}))
