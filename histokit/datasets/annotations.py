@@ -13,7 +13,7 @@ from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, require_labels
-from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.annotation_files import AnnotationFile, AnnotationFiles
 from histokit.datasets.regions.boxes import around, enclosing, parse_length, side, widened
@@ -164,8 +164,7 @@ class Annotations(Dataset):
         Raises
         ------
         DataError
-            If a file cannot be read, an annotation is none, comes twice or is a point without a size, or no region
-            is of an image that exists.
+            If a file cannot be read, an annotation is none or comes twice, or no region is of an image that exists.
         UsageError
             If an option names a column or a label that is not there.
         """
@@ -245,8 +244,8 @@ class Annotations(Dataset):
                 return widened(inner, self.margin)
         except ValueError:
             raise reading.wrong(number, f"lies at {extent.middle}, which no image reaches") from None
-        error = reading.wrong(number, "is a point, which has no size")
-        raise DataError(error.message, next="Say how large its box is: -o size=64, or -o size=32um.")
+        reading.leave_out("are of the kind point, which has no size (-o size=64 or 32um gives them one)", number)
+        return None
 
     def _image_fields(self, image: str) -> dict[str, str | None]:
         if self.pattern is None:
@@ -284,7 +283,7 @@ class Annotations(Dataset):
             if role is not None:
                 roles.append((sample, role))
         self.warnings[:] = told
-        return {self.name: own_split(roles, self.group)} if roles else {}
+        return own_splits(self.name, roles, self.group, self.warnings)
 
     def read(self, sample: Sample) -> Pixels:
         """Return the pixels of a region's box; outside its outline, white or black where that is asked for.

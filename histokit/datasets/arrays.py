@@ -16,7 +16,7 @@ from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, 
 from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, group_remark, require_labels
-from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import Tally, absence
@@ -250,14 +250,10 @@ class Arrays(Dataset):
         told = list(self.warnings)
         known = [(sample, role) for sample, role in self._rows(Groups(self.group)) if role is not None]
         self.warnings[:] = told
-        met = {role for _, role in known}
-        if {"train", "test"} <= met:
-            return {self.name: own_split(known, self.group)}
-        if len(met) > 1 or (met and self.split_column):
-            self.warnings.append(
-                f"Names say {' and '.join(sorted(met))}, but a split needs train and test: the data bring none"
-            )
-        return {}
+        # A file that is called train-… alone says little.
+        if len({role for _, role in known}) < 2 and not self.split_column:
+            return {}
+        return own_splits(self.name, known, self.group, self.warnings)
 
     def read(self, sample: Sample) -> Pixels:
         """Return an image as (H, W, C): uint8, or uint16 where arrays are or a scale is given.

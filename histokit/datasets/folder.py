@@ -13,7 +13,7 @@ from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
 from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, LabelTable, group_remark, require_labels
 from histokit.datasets.met_files import MetFiles
-from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Walk, is_image
@@ -263,7 +263,7 @@ class Folder(Dataset):
                 f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
                 next="Write train, val or test there, or call the field of the pattern otherwise.",
             )
-        return {self.name: own_split(known, self.group)} if known else {}
+        return own_splits(self.name, known, self.group, self.warnings)
 
     def _require_clear(self, path: str, found: dict[str, str], unclear: list[str]) -> None:
         """Raise where it is not clear which group a path belongs to: folds would cut through groups unseen."""

@@ -14,22 +14,49 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+VAL_IS_TESTED = "the data have train and val, but no test samples: those of val are tested"
+
 
 def role_of(text: str) -> Role | None:
     """Return what a word says of a sample, however it is written; none where it is another word."""
     return ROLES.get(text.strip().lower())
 
 
-def own_split(samples: Iterable[tuple[Sample, Role]], group: str | None) -> PublishedSplit:
-    """Return the split of samples and their roles; where it cuts through groups of the test set, it says so."""
+def own_splits(
+    name: str, samples: Iterable[tuple[Sample, Role]], group: str | None, told: list[str]
+) -> dict[str, PublishedSplit]:
+    """Return the split of samples and their roles; where it cuts through groups of the test set, it says so.
+
+    Many data come as train and val alone: the validation part is tested then, and every run on it records that.
+
+    Parameters
+    ----------
+    name : str
+        Of the split.
+    samples : iterable of (Sample, Role)
+    group : str, optional
+    told : list of str
+        Gets a sentence where there is nothing to train on or nothing to test, and so no split.
+    """
+    known = list(samples)
+    met = {role for _, role in known}
+    val_is_tested = "test" not in met and {"train", "val"} <= met
+    if not ({"train", "test"} <= met or val_is_tested):
+        if met:
+            told.append(
+                f"The data say {' and '.join(sorted(met))}, but a split needs train and test (or val): they bring none"
+            )
+        return {}
     rows: list[SplitRow] = []
     roles: dict[Any, set[Role]] = {}
-    for sample, role in samples:
+    for sample, said in known:
+        role: Role = "test" if val_is_tested and said == "val" else said
         rows.append(SplitRow(0, 0, sample.id, role))
         if group:
             roles.setdefault(sample.metadata[group], set()).add(role)
-    cut = [str(value) for value, met in roles.items() if "test" in met and len(met) > 1]
+    notes = (VAL_IS_TESTED,) if val_is_tested else ()
+    cut = [str(value) for value, roles_met in roles.items() if "test" in roles_met and len(roles_met) > 1]
     if not cut:
-        return PublishedSplit(rows, group)
+        return {name: PublishedSplit(rows, group, notes=notes)}
     leaks = f"{len(cut)} values of {group} are in the test set and outside it, for example {cut[0]}"
-    return PublishedSplit(rows, None, leaks)
+    return {name: PublishedSplit(rows, None, leaks, notes=notes)}

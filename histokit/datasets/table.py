@@ -15,7 +15,7 @@ from histokit.datasets.channels import Channels, are_columns
 from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.number_columns import with_numbers
-from histokit.datasets.own_splits import own_split, role_of
+from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.table_boxes import BoxColumns, image_by_image
 from histokit.datasets.tables import (
     TidyTable,
@@ -289,7 +289,7 @@ class Table(Dataset):
         """
         if self.split_column is None:
             return {}
-        return {"table": own_split(self._roles(), self.group)}
+        return own_splits("table", self._roles(), self.group, self.warnings)
 
     def _roles(self) -> Iterator[tuple[Sample, Role]]:
         for row, sample, text in self._rows(Tally(), Groups(self.group)):

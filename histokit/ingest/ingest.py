@@ -88,8 +88,8 @@ def ingest(
         table.collect(name, progress)
         if before is not None and not replace:
             check_moved(store, before, dataset, rows)
+        splits = _splits(name, table)  # first, for it may warn
         record = _record(name, dataset, table)
-        splits = _splits(name, table)
         kept = store.save_dataset(record, rows, digests.to_rows(), splits, table.problem_table(), before)
     if before is not None:
         forget_absences(store, name, before.root != record.root)

@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from histokit.datasets.folder import Folder
 from histokit.errors import DataError, UsageError
+from histokit.ingest.ingest import ingest
 from histokit.plugin.testing import check_dataset
 
 PATTERN = "{patient}/{label}/*.png"
@@ -385,6 +386,20 @@ class TestSplit:
         write(tmp_path, *self.PATHS, "test/s1/0/e.png")
         split = Folder(tmp_path, pattern=self.PATTERN, group="slide").splits()["folder"]
         assert split.leaks == "1 values of slide are in the test set and outside it, for example s1"
+
+    def test_without_a_test_part_the_validation_part_is_tested(self, tmp_path):
+        write(tmp_path, "train/s1/0/a.png", "train/s2/1/b.png", "val/s3/0/c.png", "val/s4/1/d.png")
+        dataset = Folder(tmp_path, pattern=self.PATTERN, group="slide")
+        split = dataset.splits()["folder"]
+        assert [row.role for row in split.rows] == ["train", "train", "test", "test"]
+        assert split.notes == ("the data have train and val, but no test samples: those of val are tested",)
+        check_dataset(dataset)
+
+    def test_a_part_alone_is_no_split_and_told_when_ingested(self, tmp_path):
+        write(tmp_path / "data", "train/s1/0/a.png", "train/s2/1/b.png")
+        dataset = Folder(tmp_path / "data", pattern=self.PATTERN, group="slide")
+        record = ingest(tmp_path / "store", dataset, name="alone")
+        assert "The data say train, but a split needs train and test (or val): they bring none" in record.warnings
 
     def test_other_words_are_a_column_like_any_other(self, tmp_path):
         dataset = Folder(write(tmp_path, "left/0/a.png", "right/1/b.png"), pattern="{split}/{label}/*.png")

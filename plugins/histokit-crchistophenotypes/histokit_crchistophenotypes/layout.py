@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +88,17 @@ def _all_images(files: Files, detection: bool) -> list[ImagePlace]:
         before = names.setdefault((match["kind"] or "").lower(), match[0])
         if before != match[0]:
             raise DataError(f"{before} and {match[0]} in {str(files.path)!r} are one file.", next="Remove one of them.")
+    if detection:
+        _share_bitmaps([image for inside in images.values() for image in inside.values()])
     return [image for inside in images.values() if _holds(inside.values(), detection) for image in inside.values()]
+
+
+def _share_bitmaps(images: Sequence[ImagePlace]) -> None:
+    """Give each image without its file that of the same image elsewhere: Detection and Classification hold the same."""
+    files = {image.number: image.names[""] for image in images if "" in image.names}
+    for image in images:
+        if "" not in image.names and image.number in files:
+            image.names[""] = files[image.number]
 
 
 def _holds(images: Iterable[ImagePlace], detection: bool) -> bool:

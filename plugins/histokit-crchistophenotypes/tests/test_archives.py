@@ -200,6 +200,22 @@ def test_centres_have_no_label(tmp_path):
     assert [s.id for s in inner.samples()] == [s.id for s in samples]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_centres_whose_images_are_those_of_the_labelled_nuclei(tmp_path, packed):
+    files = published(2)
+    whole = CRCHistoPhenotypes(unpack(files, tmp_path / "whole"), detection=True, size=8)
+    lean = {name: content for name, content in files.items() if not name.startswith("Detection") or "mat" in name}
+    root = tmp_path / "lean.zip"
+    if packed:
+        root.write_bytes(zipped(lean))
+    else:
+        unpack(lean, root := tmp_path / "lean")
+    dataset = CRCHistoPhenotypes(root, detection=True, size=8)
+    pairs = list(zip(whole.samples(), dataset.samples(), strict=True))
+    assert len(pairs) == 8
+    assert all((whole.read(one) == dataset.read(other)).all() for one, other in pairs)
+
+
 def test_centres_are_of_no_class(tmp_path):
     with pytest.raises(UsageError, match="no class"):
         CRCHistoPhenotypes(tmp_path, detection=True, others=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ _ROLES: dict[str, Role] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+_VAL_IS_TESTED = "the data have train and val, but no test samples: those of val are tested"
 _LAYOUT = "train/CLASS/SLIDE_ANNOTATION.png, with val and test likewise; or CLASS/SLIDE_ANNOTATION.png"
 
 
@@ -177,20 +179,26 @@ class Cytomine(Dataset):
             yield f"by its folder's name this is {self.known.name} of Mormont et al. 2018; -o dataset=none if it is not"
 
     def splits(self) -> Mapping[str, PublishedSplit]:
-        """Return the split of the folders, where there are some of training and of test; it tells if it cuts slides."""
+        """Return the split of the folders, where there are some of training and of test; it tells if it cuts slides.
+
+        Without a test set, the validation set is tested.
+        """
         told = list(self.warnings)
+        samples = [sample for sample in self.samples() if sample.metadata["split"] is not None]
+        self.warnings[:] = told
+        tested = "test" if any(sample.metadata["split"] == "test" for sample in samples) else "val"
         rows: dict[Role, list[str]] = {"train": [], "val": [], "test": []}
         sides: dict[str, set[bool]] = defaultdict(set)
-        for sample in self.samples():
-            if (role := sample.metadata["split"]) is not None:
-                rows[role].append(sample.id)
-                sides[sample.metadata["slide"]].add(role == "test")
-        self.warnings[:] = told
+        for sample in samples:
+            role: Role = "test" if sample.metadata["split"] == tested else sample.metadata["split"]
+            rows[role].append(sample.id)
+            sides[sample.metadata["slide"]].add(role == "test")
         if not (rows["train"] and rows["test"]):
             return {}
         cut = sorted(slide for slide, met in sides.items() if len(met) > 1)
         leaks = f"{len(cut)} slides are in the test set and outside it, for example {cut[0]}" if cut else None
-        return {self.name: PublishedSplit.holdout(**rows, group=None if cut else self.group, leaks=leaks)}
+        split = PublishedSplit.holdout(**rows, group=None if cut else self.group, leaks=leaks)
+        return {self.name: split if tested == "test" else replace(split, notes=(_VAL_IS_TESTED,))}
 
 
 def _expected(known: KnownSet) -> Mapping[str, int | Mapping[str, int]]:

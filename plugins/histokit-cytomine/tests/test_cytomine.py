@@ -70,6 +70,13 @@ def test_the_split_of_the_folders_is_the_default_one(tmp_path):
     assert (split.leaks, split.group) == (None, "slide")
 
 
+def test_without_a_test_set_the_validation_set_is_tested(tmp_path):
+    write_sets(tmp_path, sets={"train": ("1",), "val": ("2",)})
+    split = Cytomine(tmp_path).splits()["cytomine"]
+    assert {(row.role, row.sample_id.split("/")[0]) for row in split.rows} == {("train", "train"), ("test", "val")}
+    assert split.notes == ("the data have train and val, but no test samples: those of val are tested",)
+
+
 def test_slides_in_several_sets_are_told(tmp_path):
     write_sets(tmp_path)
     write(tmp_path / "test/1/710602_1.png")
