@@ -21,6 +21,7 @@ from histokit.errors import ExitCode, HistokitError, UsageError, shortened
 from histokit.evaluate import command as evaluate
 from histokit.extract import command as extract
 from histokit.features import command as features
+from histokit.finetune import command as finetune
 from histokit.help_pages import Command, Group
 from histokit.ingest import command as ingest
 from histokit.plugin import command as plugin
@@ -33,10 +34,10 @@ from histokit.train import command as train
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
-_ROOMS = (ingest, extract, select, train, evaluate, compare, features, study, store, plugin)
+_ROOMS = (ingest, extract, select, train, finetune, evaluate, compare, features, study, store, plugin)
 _ORDER = (
     *("ingest", "split", "extract", "select", "train", "evaluate", "predict", "predictions", "compare", "demo"),
-    *("export", "import-features", "doctor", "list", "study", "plugins", "store"),
+    *("export", "import-features", "doctor", "list", "presets", "study", "plugins", "store"),
 )
 
 
@@ -51,6 +52,7 @@ GROUPS = {
     "select": ("Find the smallest set of features that does as well.", STEPS),
     "study": ("Do a whole study from one file, or plan it.", STEPS),
     "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
+    "presets": ("Look at recipes for training networks.", LOOK),
     "plugins": ("Check a plugin against its contract.", CARE),
     "store": ("Check the store, merge fragments, remove what is old.", CARE),
 }

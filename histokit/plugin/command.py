@@ -19,7 +19,8 @@ def list_plugins() -> None:
 
     found = registry()
     documents: list[dict[str, Any]] = []
-    for kind, table in (("dataset", found.datasets), ("backbone", found.backbones), ("reader", found.readers)):
+    kinds = {"dataset": found.datasets, "backbone": found.backbones, "reader": found.readers, "preset": found.presets}
+    for kind, table in kinds.items():
         for name, entries in sorted(table.items()):
             state = "ok" if len(entries) == 1 else "registered twice"
             for entry in entries:

@@ -52,6 +52,13 @@ class RegisterReader(Protocol):
         """Announce who reads image files of a suffix such as ``.czi``; `load` imports and returns it."""
 
 
+class RegisterPreset(Protocol):
+    """What `register_presets` receives."""
+
+    def __call__(self, name: str, path: str | Path) -> None:
+        """Announce a recipe for training networks; `path` is its TOML file."""
+
+
 @hookspec
 def register_datasets(register: RegisterDataset) -> None:
     """Call ``register(name, load)`` for each dataset plugin."""
@@ -65,3 +72,8 @@ def register_backbones(register: RegisterBackbone) -> None:
 @hookspec
 def register_readers(register: RegisterReader) -> None:
     """Call ``register(suffix, load)`` for each suffix of image files."""
+
+
+@hookspec
+def register_presets(register: RegisterPreset) -> None:
+    """Call ``register(name, path)`` for each recipe for training networks."""

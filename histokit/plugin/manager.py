@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from importlib.metadata import Distribution, distributions
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,15 @@ from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
 from histokit.plugin.options import convert_options
-from histokit.plugin.registered import BUILTIN, BrokenPlugin, Registered, collector, reader_collector
+from histokit.plugin.registered import (
+    BrokenPlugin,
+    Registered,
+    builtin_plugins,
+    collector,
+    installed_plugins,
+    preset_collector,
+    reader_collector,
+)
 
 _ADDED: list[tuple[str, str, Callable[[], Any]]] = []
 
@@ -34,6 +40,7 @@ class Registry:
     datasets: dict[str, list[Registered]] = field(default_factory=dict)
     backbones: dict[str, list[Registered]] = field(default_factory=dict)
     readers: dict[str, list[Registered]] = field(default_factory=dict)
+    presets: dict[str, list[Registered]] = field(default_factory=dict)
     loaded_readers: dict[str, Any] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
     plugins: list[tuple[str, str]] = field(default_factory=list)
@@ -98,6 +105,16 @@ class Registry:
             If two plugins did.
         """
         return self._find(self.readers, suffix, "reader of files", "") if suffix in self.readers else None
+
+    def find_preset(self, name: str) -> Registered:
+        """Return who registered a recipe for training networks; its `load` returns the path of the file.
+
+        Raises
+        ------
+        PluginError
+            If the name is unknown or claimed twice.
+        """
+        return self._find(self.presets, name, "preset", "histokit presets list")
 
     def make_dataset(self, plugin: str, root: str | Path, options: Mapping[str, Any]) -> Dataset:
         """Make a dataset from option texts.
@@ -237,7 +254,7 @@ def _broken(entry: Registered, what: str, reason: str) -> PluginError:
 @lru_cache(maxsize=1)
 def registry() -> Registry:
     """Discover all plugins once in a process: the built-in ones, then those with an entry point."""
-    return discover([*_builtin(), *_installed(), *_ADDED])
+    return discover([*builtin_plugins(), *installed_plugins(), *_ADDED])
 
 
 def known_elsewhere(plugin: str) -> bool:
@@ -265,7 +282,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
     for module, distribution, load in sources:
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
-        datasets, backbones, readers = (list[Registered]() for _ in range(3))
+        datasets, backbones, readers, presets = (list[Registered]() for _ in range(4))
         try:
             with plugin_call(f"Plugin {module!r} of {distribution}", "its import"):
                 manager.register(load(), name=module)
@@ -273,6 +290,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
                 manager.hook.register_datasets(register=collector(datasets, module, distribution))
                 manager.hook.register_backbones(register=collector(backbones, module, distribution))
                 manager.hook.register_readers(register=reader_collector(readers, module, distribution))
+                manager.hook.register_presets(register=preset_collector(presets, module, distribution))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -280,28 +298,8 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             found.broken.append(BrokenPlugin(module, distribution, shown_error(error), error))
             continue
         found.plugins.append((module, distribution))
-        for table, entries in ((found.datasets, datasets), (found.backbones, backbones), (found.readers, readers)):
+        tables = (found.datasets, found.backbones, found.readers, found.presets)
+        for table, entries in zip(tables, (datasets, backbones, readers, presets), strict=True):
             for entry in entries:
                 table.setdefault(entry.name, []).append(entry)
     return found
-
-
-def _builtin() -> Iterable[tuple[str, str, Callable[[], Any]]]:
-    from histokit import __version__
-
-    for module in BUILTIN:
-        yield module, f"histokit {__version__}", partial(importlib.import_module, module)
-
-
-def _installed() -> Iterable[tuple[str, str, Callable[[], Any]]]:
-    seen: set[tuple[str, str]] = set()
-    for distribution in distributions():
-        for entry_point in distribution.entry_points:
-            # Names come last: reading those of all that is installed takes a third of a second.
-            if entry_point.group == hookspecs.PROJECT and (distribution.name, entry_point.name) not in seen:
-                seen.add((distribution.name, entry_point.name))
-                yield entry_point.value, _titled(distribution), entry_point.load
-
-
-def _titled(distribution: Distribution) -> str:
-    return f"{distribution.name} {distribution.version}"

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import Any
 
 from histokit.plugin.calls import shown
 from histokit.plugin.declared import is_json
 from histokit.plugin.names import fault_of
 
+#: The group of entry points, and pluggy's name of the project.
+PROJECT = "histokit"
+
+#: Module, distribution, and what imports it.
+Source = tuple[str, str, Callable[[], Any]]
+
 BUILTIN = (
     "histokit.datasets",
     "histokit.backbones",
     "histokit.networks.trained_backbones",
     "histokit.plugin.usual_readers",
+    "histokit.finetune.built_in_presets",
 )
 
 #: What has a meaning of its own where names are typed: in addresses, options and lists.
@@ -109,6 +120,18 @@ def reader_collector(entries: list[Registered], module: str, distribution: str) 
     return register
 
 
+def preset_collector(entries: list[Registered], module: str, distribution: str) -> Callable[..., None]:
+    """Return the `register` that the hook of a plugin for recipes of training is called with."""
+
+    def register(name: str, path: str | Path) -> None:
+        _check_name(name)
+        if not (isinstance(path, str | Path) and str(path).endswith(".toml")):
+            raise TypeError(f"register() was called with path={shown(path)}, which is not the path of a TOML file")
+        entries.append(Registered(str.__str__(name), partial(Path, path), module, distribution))
+
+    return register
+
+
 def _check(name: Any, load: Any, names: Any, about: Any) -> None:
     """Raise where a plugin registers what is none of what it has to be.
 
@@ -130,6 +153,35 @@ def _check(name: Any, load: Any, names: Any, about: Any) -> None:
     ):
         if not good:
             raise TypeError(f"register() was called with {what}={shown(value)}, which is not {kind}")
+    _check_name(name)
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"register() was called with name={shown(name)}, which is not a text")
     fault = fault_of(name) or next((f"which holds {c!r}" for c in _SEPARATORS if c in name), "")
     if fault:
         raise ValueError(f"register() was called with the name {shown(name)}, {fault}")
+
+
+def builtin_plugins() -> Iterable[Source]:
+    """Yield the plugins that come with histokit."""
+    from histokit import __version__
+
+    for module in BUILTIN:
+        yield module, f"histokit {__version__}", partial(importlib.import_module, module)
+
+
+def installed_plugins() -> Iterable[Source]:
+    """Yield the plugins of all installed distributions."""
+    seen: set[tuple[str, str]] = set()
+    for distribution in distributions():
+        for entry_point in distribution.entry_points:
+            # Names come last: reading those of all that is installed takes a third of a second.
+            if entry_point.group == PROJECT and (distribution.name, entry_point.name) not in seen:
+                seen.add((distribution.name, entry_point.name))
+                yield entry_point.value, _titled(distribution), entry_point.load
+
+
+def _titled(distribution: Distribution) -> str:
+    return f"{distribution.name} {distribution.version}"
