@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from histokit.errors import PluginError, UsageError
+from histokit.finetune.optimisers import parameter_groups
 from histokit.finetune.presets import load_preset, preset_names
 from histokit.finetune.recipe_values import override, value_of
 from histokit.networks.initialisation import RULES
+from histokit.networks.trainable import build_trainable
 from histokit.plugin import hookimpl
 from histokit.plugin.manager import added_plugin, registry
 
@@ -292,3 +294,23 @@ def test_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_listing_imports_nothing_heavy() -> None:
     code = "import sys; from histokit.cli import run; run(['presets', 'list']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"),
+    [
+        # GenderNet with three outputs: 14,208 + 614,656 + 885,120 of its convolutions, 9,634,304 + 262,656 + 1,539.
+        ("bayramoglu2016-gendernet", [11_412_483]),
+        # 25,088 positions to 256 to 3; then three convolutions of 512 × 512 × 9 with them.
+        ("kieffer2017-vgg16", [6_423_555, 6_423_555 + 3 * 2_359_808]),
+    ],
+)
+def test_what_is_trained_of_the_network_of_a_preset(name: str, trained: list[int]) -> None:
+    preset = load_preset(name)
+    recipe, backbone = preset.recipe, registry().backbone(preset.backbone, "random")
+    network, _ = build_trainable(
+        backbone, recipe.head.layer, hidden=recipe.head.hidden, dropout=recipe.head.dropout, outputs=3, inputs=3,
+        preprocess=backbone.preprocess.override(recipe.preprocess), classes=(), channels=(), facts={},
+    )  # fmt: skip
+    groups = [parameter_groups(network, stage) for stage in recipe.stages]
+    assert [sum(p.numel() for group in stage for p in group["params"]) for stage in groups] == trained
