@@ -43,15 +43,16 @@ def _registry() -> Registry:
 
 
 def _classifiers() -> Iterable[str]:
-    from histokit.classifiers.table import CLASSIFIERS
+    from histokit.classifiers.table import names
 
-    return CLASSIFIERS
+    return names()
 
 
 def _metrics() -> Iterable[str]:
     from histokit.protocol.metrics import METRICS
+    from histokit.protocol.number_metrics import NUMBER_METRICS
 
-    return METRICS
+    return [*METRICS, *NUMBER_METRICS]
 
 
 def _dataset(ctx: Any) -> list[str]:

@@ -49,6 +49,10 @@ Split = Annotated[
     ),
 ]
 Target = Annotated[str | None, typer.Option(metavar="COL", help="A column in place of the label.")]
+TargetType = Annotated[
+    str | None,
+    typer.Option(metavar="class|number", help="What it holds. [default: number for fractions, else class]"),
+]
 Where = Annotated[str | None, typer.Option(metavar="EXPR", help="SQL over the columns of the samples.")]
 Normalise = Annotated[
     str | None,

@@ -23,6 +23,7 @@ def check_columns(
     *,
     solver: str = "auto",
     scale: bool = False,
+    numbers: bool | None = None,
 ) -> list[str]:
     """Return what a reader should know of the columns that a classifier is trained on.
 
@@ -37,13 +38,15 @@ def check_columns(
     solver : str
     scale : bool
         Whether they are standardised.
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
 
     Raises
     ------
     DataError
         If numbers are larger than the classifier can compute with.
     """
-    entry = classifier(name)
+    entry = classifier(name, numbers)
     if scale or not entry.by_scale or not X.size:
         return []
     first = X[0].astype(np.float64)

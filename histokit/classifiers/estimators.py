@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.table import CLASSIFIERS, classifier
+from histokit.classifiers.row import VALUE
+from histokit.classifiers.table import CLASSIFIERS, REGRESSORS, classifier
 from histokit.errors import DataError
 from histokit.late_imports import without
 from histokit.named_objects import named_object
@@ -34,6 +35,7 @@ def fit(
     *,
     seed: int = 0,
     class_weight: str | None = None,
+    numbers: bool | None = None,
 ) -> Any:
     """Fit scikit-learn's estimator.
 
@@ -44,20 +46,22 @@ def fit(
         One entry of `make_grid`. There are never more neighbours than samples, nor more features tried than columns.
     X : (n, d) array
     y : (n,) array
-        Numbers of classes; where there is only one, it is always predicted.
+        Numbers of classes; where there is only one, it is always predicted. Or the numbers that are to be predicted.
     seed : int
     class_weight : str, optional
         ``balanced``.
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
 
     Returns
     -------
     A fitted scikit-learn estimator.
     """
-    if len(np.unique(y)) == 1:
+    entry = classifier(name, numbers)
+    if entry.kind != VALUE and len(np.unique(y)) == 1:
         from sklearn.dummy import DummyClassifier
 
         return DummyClassifier(strategy="most_frequent").fit(X, y)
-    entry = classifier(name)
     arguments = {**entry.fixed, **{entry.parameters[key].name: value for key, value in parameters.items()}}
     if entry.seeded:
         arguments["random_state"] = seed
@@ -82,7 +86,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> bool:
+def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[Any], numbers: bool | None = None) -> bool:
     """Return whether a fitted estimator has reached its optimum, by its own word and by the gradient of its weights.
 
     Parameters
@@ -90,14 +94,16 @@ def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[np.
     name : str
     estimator : fitted estimator
     X : (n, d) array
-    y : (n,) array of int
+    y : (n,) array
         What it was fitted to.
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
     """
     from histokit.classifiers.solvers.gaps import is_optimum
 
     # Of a pipeline that scales, the last step.
     fitted = estimator[-1] if hasattr(estimator, "steps") else estimator
-    if not classifier(name).must_converge or not hasattr(fitted, "n_iter_"):
+    if not classifier(name, numbers).must_converge or not hasattr(fitted, "n_iter_"):
         return True
     limit = getattr(fitted, "max_iter", None)
     if limit is not None and np.max(fitted.n_iter_) >= limit:
@@ -105,8 +111,10 @@ def converged(name: str, estimator: Any, X: NDArray[np.floating], y: NDArray[np.
     return is_optimum(fitted, estimator[:-1].transform(X) if hasattr(estimator, "steps") else X, y)
 
 
-def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> NDArray[np.float64]:
-    """Return the scores of samples for all classes.
+def scores(
+    name: str, estimator: Any, X: NDArray[np.floating], classes: int, numbers: bool | None = None
+) -> NDArray[np.float64]:
+    """Return the scores of samples for all classes, or the predicted values.
 
     Parameters
     ----------
@@ -114,15 +122,20 @@ def scores(name: str, estimator: Any, X: NDArray[np.floating], classes: int) -> 
     estimator : fitted estimator
     X : (n, d) array
     classes : int
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
 
     Returns
     -------
     (n, classes) float64 array
         Decision values, ``[-s, s]`` for two classes, or probabilities. A class of which there was no
-        training sample has the decision value -inf or the probability 0.
+        training sample has the decision value -inf or the probability 0. Of numbers, one column of predicted values.
     """
+    kind = classifier(name, numbers).kind
+    if kind == VALUE:
+        return np.asarray(estimator.predict(X), np.float64)[:, None]
     known = np.asarray(estimator.classes_, np.intp)
-    if classifier(name).kind == "probability":
+    if kind == "probability":
         found, absent = estimator.predict_proba(X), 0.0
     elif len(known) == 1:
         found, absent = np.zeros((len(X), 1)), -np.inf
@@ -156,7 +169,7 @@ def load(data: bytes) -> dict[str, Any]:
         If it holds a type that is not on the fixed lists of classifiers, or is damaged.
     """
     io, again = _skops(), "Train it again with --force."
-    trusted = {name for entry in CLASSIFIERS.values() for name in entry.stored_types}
+    trusted = {name for table in (CLASSIFIERS, REGRESSORS) for row in table.values() for name in row.stored_types}
     try:
         held = {name: _where_it_is(name) for name in io.get_untrusted_types(data=data)}
         unknown = sorted(name for name, now in held.items() if now not in trusted)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import converged, fit, scores
+from histokit.classifiers.row import Classifier
 from histokit.classifiers.table import classifier
 from histokit.cores import cores
 
@@ -36,6 +37,8 @@ class Fitting:
     scale : bool
         Whether columns are standardised by the mean and the deviation of the training samples.
     seed : int
+    numbers : bool
+        Whether numbers are predicted in place of classes.
     """
 
     classifier: str
@@ -43,17 +46,21 @@ class Fitting:
     solver: str = "auto"
     scale: bool = False
     seed: int = 0
+    numbers: bool = False
+
+    @property
+    def row(self) -> Classifier:
+        """What is known of the classifier."""
+        return classifier(self.classifier, self.numbers)
 
     @property
     def module(self) -> Any:
         """Our own solver, or none."""
-        name = classifier(self.classifier).solver
+        name = self.row.solver
         return importlib.import_module(f"{_SOLVERS}.{name}") if name and self.solver == "auto" else None
 
 
-def fit_classifier(
-    fitting: Fitting, parameters: Mapping[str, Any], X: NDArray[np.floating], y: NDArray[np.intp]
-) -> Any:
+def fit_classifier(fitting: Fitting, parameters: Mapping[str, Any], X: NDArray[np.floating], y: NDArray[Any]) -> Any:
     """Fit a classifier; with `Fitting.scale` the estimator is a pipeline.
 
     Parameters
@@ -62,7 +69,7 @@ def fit_classifier(
     parameters : mapping
         One entry of `make_grid`.
     X : (n, d) array
-    y : (n,) array of int
+    y : (n,) array of int, or of float64 where numbers are predicted
 
     Returns
     -------
@@ -82,19 +89,19 @@ def _fit(
     fitting: Fitting,
     parameters: Mapping[str, Any],
     X: NDArray[np.floating],
-    y: NDArray[np.intp],
+    y: NDArray[Any],
     options: dict[str, Any],
 ) -> Any:
     own = fitting.module
-    if own is None or len(np.unique(y)) == 1:
-        return fit(fitting.classifier, parameters, X, y, **options)
+    if own is None or (not fitting.numbers and len(np.unique(y)) == 1):
+        return fit(fitting.classifier, parameters, X, y, numbers=fitting.numbers, **options)
     return own.fit(X, y, parameters, **options)
 
 
 def cross_scores(
     fitting: Fitting,
     X: NDArray[np.floating],
-    y: NDArray[np.intp],
+    y: NDArray[Any],
     folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     grid: Sequence[Mapping[str, Any]],
     classes: int,
@@ -105,11 +112,11 @@ def cross_scores(
     ----------
     fitting : Fitting
     X : (n, d) array
-    y : (n,) array of int
+    y : (n,) array of int, or of float64 where numbers are predicted
     folds : sequence of (training rows, test rows)
     grid : sequence of dict
     classes : int
-        K.
+        K; 1 where numbers are predicted.
 
     Yields
     ------
@@ -133,7 +140,7 @@ def cross_scores(
         # The costliest settings first: none is left alone at the end.
         tasks = [(fold, setting) for fold in range(len(folds)) for setting in reversed(range(len(grid)))]
         work = ((fitting, grid[setting], X, y, *folds[fold], classes) for fold, setting in tasks)
-        threaded = classifier(fitting.classifier).threaded
+        threaded = fitting.row.threaded
         with parallel(_fit_and_score, work, threaded, X.size * len(tasks)) as results:
             for task, found in zip(tasks, results, strict=True):
                 yield *task, *found
@@ -143,14 +150,14 @@ def _fit_and_score(
     fitting: Fitting,
     parameters: Mapping[str, Any],
     X: NDArray[np.floating],
-    y: NDArray[np.intp],
+    y: NDArray[Any],
     train: NDArray[np.intp],
     test: NDArray[np.intp],
     classes: int,
 ) -> tuple[NDArray[np.float64], bool]:
     estimator = fit_classifier(fitting, parameters, X[train], y[train])
-    reached = converged(fitting.classifier, estimator, X[train], y[train])
-    return scores(fitting.classifier, estimator, X[test], classes), reached
+    reached = converged(fitting.classifier, estimator, X[train], y[train], fitting.numbers)
+    return scores(fitting.classifier, estimator, X[test], classes, fitting.numbers), reached
 
 
 @contextmanager

@@ -13,28 +13,30 @@ _SEEDS = np.iinfo(np.int32).max
 
 def rank_and_score(
     X: NDArray[np.float32],
-    y: NDArray[np.intp],
+    y: NDArray[Any],
     tested: NDArray[np.float32],
-    classes: int,
+    classes: int | None,
     *,
     trees: int = 100,
     max_features: str | float | int = "sqrt",
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit extremely randomised trees; return the importances of columns and the probabilities of other samples.
+    """Fit extremely randomised trees; return the importances of columns and the scores of other samples.
 
-    Both are, bit for bit, those of ``ExtraTreesClassifier(trees, max_features=max_features, random_state=seed)``. Trees
-    are asked one by one, because validating arguments and dispatching cost as much as building a small tree.
+    Both are, bit for bit, those of ``ExtraTreesClassifier(trees, max_features=max_features, random_state=seed)``, or of
+    ``ExtraTreesRegressor`` where numbers are predicted. Trees are asked one by one, because validating arguments and
+    dispatching cost as much as building a small tree.
 
     Parameters
     ----------
     X : (n, d) float32 array
         Finite; column-major order is faster.
-    y : (n,) array of int
-        Numbers of classes, not all of them need to occur.
+    y : (n,) array of int or float
+        Numbers of classes, not all of them need to occur; or numbers to be predicted.
     tested : (m, d) float32 array
         May be empty.
-    classes : int
+    classes : int, optional
+        None where numbers are predicted.
     trees : int
     max_features : str, float or int
         As in scikit-learn.
@@ -44,31 +46,37 @@ def rank_and_score(
     -------
     importances : (d,) float64 array
         Mean decrease of impurity, adding up to 1; all equal where no tree has a split, as with one class.
-    probabilities : (m, classes) float64 array
-        0 for a class that does not occur in `y`.
+    scores : (m, classes) float64 array
+        Probabilities, 0 for a class that does not occur in `y`; or (m, 1) predicted numbers.
     """
     from sklearn import config_context
-    from sklearn.tree import ExtraTreeClassifier
+    from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
-    known, codes = np.unique(y, return_inverse=True)
+    known, codes = (np.zeros(1, np.intp), y) if classes is None else np.unique(y, return_inverse=True)
+    make, ask = (ExtraTreeRegressor, _values) if classes is None else (ExtraTreeClassifier, _probabilities)
     votes = np.zeros((len(tested), len(known)))
     found: list[NDArray[np.float64]] = []
     seeds = np.random.RandomState(seed).randint(_SEEDS, size=trees)
     with config_context(skip_parameter_validation=True, assume_finite=True):
         for number in seeds:
-            tree = ExtraTreeClassifier(max_features=max_features, random_state=int(number))
+            tree = make(max_features=max_features, random_state=int(number))
             tree.fit(X, codes, check_input=False)
             if tree.tree_.node_count > 1:
                 found.append(tree.tree_.compute_feature_importances())
             if len(tested):
-                votes += _probabilities(tree, tested)
-    probabilities = np.zeros((len(tested), classes))
-    probabilities[:, known] = votes / trees
+                votes += ask(tree, tested)
+    scores = np.zeros((len(tested), classes or 1))
+    scores[:, known] = votes / trees
     # The order of operations is scikit-learn's, to the last bit.
     importances = np.mean(found or [np.ones(X.shape[1])], axis=0)
-    return importances / importances.sum(), probabilities
+    return importances / importances.sum(), scores
 
 
 def _probabilities(tree: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:
     found: NDArray[np.float64] = tree.predict_proba(X, check_input=False)
+    return found
+
+
+def _values(tree: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = tree.predict(X, check_input=False)[:, None]
     return found

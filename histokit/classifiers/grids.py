@@ -11,7 +11,9 @@ from histokit.classifiers.table import classifier
 from histokit.errors import UsageError, did_you_mean
 
 
-def make_grid(name: str, overrides: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+def make_grid(
+    name: str, overrides: Mapping[str, Any] | None = None, numbers: bool | None = None
+) -> list[dict[str, Any]]:
     """Return the settings of a classifier to be compared, from simple to complex.
 
     Parameters
@@ -20,6 +22,8 @@ def make_grid(name: str, overrides: Mapping[str, Any] | None = None) -> list[dic
     overrides : mapping, optional
         Parameter → comma-separated text, one value or a sequence of values, in place of the default; ``search`` →
         the name of a published search.
+    numbers : bool, optional
+        As of `histokit.classifiers.table.classifier`.
 
     Returns
     -------
@@ -31,7 +35,7 @@ def make_grid(name: str, overrides: Mapping[str, Any] | None = None) -> list[dic
     UsageError
         If a parameter is unknown, or a value cannot be converted.
     """
-    entry = classifier(name)
+    entry = classifier(name, numbers)
     known = entry.parameters
     given = dict(overrides or {})
     values = {key: parameter.default for key, parameter in known.items()}

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+#: The kind of scores of what predicts numbers: they are the predicted values.
+VALUE = "value"
+
 
 def max_features(text: str) -> int | float | str:
     """Return how many columns are tried at a split: a number, a share of all, or the name of a function of all."""
@@ -27,6 +30,14 @@ def positive(text: str) -> float:
     """Return a number above zero."""
     number = float(text)
     if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
+
+
+def not_negative(text: str) -> float:
+    """Return a number from zero on."""
+    number = float(text)
+    if not 0 <= number < math.inf:
         raise ValueError(text)
     return number
 
@@ -135,7 +146,7 @@ class Classifier:
     parameters : mapping of str to Parameter
     cost : Cost
     kind : str
-        ``decision`` or ``probability``.
+        Of scores: ``decision``, ``probability`` or, where numbers are predicted, ``value``.
     weighted : bool
         Whether it takes class weights.
     seeded : bool

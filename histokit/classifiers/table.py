@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from histokit.classifiers.row import (
+    VALUE,
     Classifier,
     Condition,
     Cost,
@@ -10,6 +13,7 @@ from histokit.classifiers.row import (
     fraction,
     max_features,
     named,
+    not_negative,
     positive,
     whole,
 )
@@ -158,19 +162,85 @@ CLASSIFIERS: dict[str, Classifier] = {
 }
 
 
-def classifier(name: str) -> Classifier:
-    """Return a classifier by name.
+#: Those that predict numbers; the cost of each is that of a training set of 2,000 rows and 1,000 columns.
+REGRESSORS: dict[str, Classifier] = {
+    "ridge": Classifier(
+        "ridge regression: squared error, L2 penalty",
+        "sklearn.linear_model:Ridge",
+        {},
+        {"alpha": Parameter("alpha", positive, _powers(*range(5, -4, -1)), complex="small")},
+        Cost(1.0, rows=0.5, columns=1.0, classes=0.0),
+        kind=VALUE,
+        weighted=False,
+        seeded=False,
+        any_size=True,
+        solver="ridge_regression",
+    ),
+    "svr": Classifier(
+        "linear support vector regression: squared epsilon-insensitive loss, penalised intercept, target standardised",
+        "histokit.classifiers.standardised:StandardisedSVR",
+        {},
+        {
+            "C": Parameter("C", positive, _powers(*range(-8, 2)), complex="large"),
+            "epsilon": Parameter("epsilon", not_negative, (0.1,)),
+        },
+        Cost(5.0, rows=0.5, columns=0.7, classes=0.0),
+        kind=VALUE,
+        weighted=False,
+        must_converge=True,
+        stored_types=("histokit.classifiers.standardised.StandardisedSVR",),
+    ),
+    "et": replace(
+        CLASSIFIERS["et"], estimator="sklearn.ensemble:ExtraTreesRegressor", kind=VALUE, weighted=False, colour=""
+    ),
+    "knn": replace(
+        CLASSIFIERS["knn"],
+        summary="the mean of the nearest neighbours by cosine or Euclidean distance",
+        estimator="histokit.classifiers.solvers.nearest:NearestMeans",
+        kind=VALUE,
+        solver="neighbour_means",
+        stored_types=("histokit.classifiers.solvers.nearest.NearestMeans",),
+    ),
+}
+
+
+def names() -> list[str]:
+    """Return all that `--classifier` can be."""
+    return list(dict.fromkeys([*CLASSIFIERS, *REGRESSORS]))
+
+
+def classifier(name: str, numbers: bool | None = None) -> Classifier:
+    """Return a classifier by name, or what predicts numbers under this name.
+
+    Parameters
+    ----------
+    name : str
+    numbers : bool, optional
+        Whether it is to predict numbers in place of classes; where not given, it is the classifier if there is one.
 
     Raises
     ------
     UsageError
+        If there is none of this name, or it predicts the other kind.
     """
-    if name not in CLASSIFIERS:
+    if name not in names():
+        hint = did_you_mean(name, CLASSIFIERS) or did_you_mean(name, REGRESSORS)
         raise UsageError(
             f"There is no classifier {name!r}.",
-            next=f"{did_you_mean(name, CLASSIFIERS)}Use one of {', '.join(CLASSIFIERS)}.",
+            next=f"{hint}Use one of {', '.join(CLASSIFIERS)}; for numbers one of {', '.join(REGRESSORS)}.",
         )
-    return CLASSIFIERS[name]
+    if numbers and name not in REGRESSORS:
+        raise UsageError(
+            f"The classifier {name} predicts classes, and the target is a number.",
+            next=f"Use --classifier {', '.join(REGRESSORS)}; or, if each value is a class, --target-type class.",
+        )
+    if numbers is False and name not in CLASSIFIERS:
+        raise UsageError(
+            f"{name} predicts numbers, and the target is a class.",
+            next=f"Use one of {', '.join(CLASSIFIERS)}; or name a column of numbers with --target COL "
+            "--target-type number.",
+        )
+    return REGRESSORS[name] if numbers or name not in CLASSIFIERS else CLASSIFIERS[name]
 
 
 def on_images() -> str:
@@ -194,18 +264,20 @@ def check_solver(solver: str) -> str:
     return solver
 
 
-def check_class_weight(name: str, class_weight: str | None) -> str | None:
+def check_class_weight(name: str, class_weight: str | None, numbers: bool | None = None) -> str | None:
     """Return the class weighting that scikit-learn takes: ``balanced`` or none.
 
     Raises
     ------
     UsageError
-        If it is unknown, or the classifier takes none.
+        If it is unknown, or the classifier takes none, as none does that predicts `numbers`.
     """
     if class_weight in (None, "none"):
         return None
     if class_weight != "balanced":
         raise UsageError(f"There is no class weight {class_weight!r}.", next="Use --class-weight none or balanced.")
+    if numbers:
+        raise UsageError("Numbers have no classes that could weigh more.", next="Leave out --class-weight.")
     if not classifier(name).weighted:
         able = ", ".join(key for key, entry in CLASSIFIERS.items() if entry.weighted)
         raise UsageError(f"The classifier {name} takes no class weights.", next=f"Use one of {able}.")

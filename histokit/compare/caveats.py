@@ -20,7 +20,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
     """Say which datasets occur several times, and what follows."""
-    for (dataset, _, _), same in _several(columns, lambda column: column.task).items():
+    for (dataset, *_), same in _several(columns, lambda column: column.task).items():
         if len({column.aggregate for column in same}) > 1:
             units = " and ".join(dict.fromkeys(column.aggregate or "samples" for column in same))
             yield (

@@ -21,7 +21,9 @@ from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
+from histokit.protocol.targets import check_kind, target_of
 from histokit.store import RunRecord, Store
+from histokit.store.records import NUMBER
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Comparison:
     metric : str, optional
         None where datasets have different ones.
     columns : list of dict
-        Of each dataset and split: ``column`` (its name), ``dataset``, ``target``, ``where``, ``split``,
-        ``split_digest`` and ``metric``.
+        Of each dataset and split: ``column`` (its name), ``dataset``, ``target``, ``target_type``, ``where``,
+        ``split``, ``split_digest`` and ``metric``.
     methods : list of dict
         Of each method, the best first: ``method`` (its name), ``facts``, ``average_rank`` and ``cells``: on each column
         the mean score over its runs with a 95 % ``interval``, the ``place`` (1 is the best), the ``mark`` (best,
@@ -42,7 +44,8 @@ class Comparison:
     rows : list of dict
         Of each run: its method, score, mean over folds and interval.
     pairs : list of dict
-        Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p.
+        Of each two methods on one column: the difference of their scores, with a paired bootstrap interval and p. Of
+        errors (``mae``, ``rmse``), that of the better method is the lower one.
     ranking : dict, optional
         See `histokit.compare.ranking.rank_methods`; None with one dataset.
     best_of : list of str
@@ -145,8 +148,16 @@ def compare(
 def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | Mapping[str, str] | None) -> dict[str, str]:
     """Return the metric of each run: that which is asked for, else that of its dataset."""
     asked = dict.fromkeys((run.dataset for run in runs), metric) if isinstance(metric, str) else dict(metric or {})
-    usual = usual_metrics(store, runs) | {name: check_metric(value) for name, value in asked.items()}
-    return {run.id: usual[run.dataset] for run in runs}
+    for name in asked.values():
+        check_metric(name)
+    usual = usual_metrics(store, runs)
+    return {run.id: _asked_of(run, asked[run.dataset]) if run.dataset in asked else usual[run.id] for run in runs}
+
+
+def _asked_of(run: RunRecord, metric: str) -> str:
+    kept = 'Numbers alone are kept by --where "target_type = \'number\'", classes by --where "target_type IS NULL"'
+    target = target_of(NUMBER if run.numbers else None)
+    return check_kind(target, metric, f"What the run {run.id} predicts", f"{kept}.")
 
 
 def compare_scores(
@@ -205,8 +216,8 @@ def compare_scores(
 
 
 def _column(column: Column) -> dict[str, Any]:
-    dataset, target, where = column.task
-    place = {"column": column.name, "dataset": dataset, "target": target, "where": where}
+    dataset, target, where, kind = column.task
+    place = {"column": column.name, "dataset": dataset, "target": target, "target_type": kind, "where": where}
     return {**place, "split": column.split, "split_digest": column.split_digest, "metric": column.metric}
 
 

@@ -27,8 +27,8 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
     -------
     dict or None, list of str
         ``methods`` (the best first), ``average_ranks``, ``ranks`` (method → rank on each dataset), ``columns``,
-        ``left_out`` (method → datasets where it has no score) and ``tests``; None with a note where there is nothing to
-        rank.
+        ``left_out`` (method → datasets where it has no score) and ``tests``, to which errors are negative, so that
+        higher is better everywhere; None with a note where there is nothing to rank.
     """
     if len(columns) < 2 or not rankable(columns):
         return None, []
@@ -40,6 +40,8 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
         notes.append("no ranks: fewer than two methods have a score on every dataset")
         return None, notes
     scores = np.array([[table[name][column].score for name in names] for column in columns], float)
+    # Higher ones are better from here on.
+    scores *= np.array([[column.direction] for column in columns])
     ranks = rank_scores(scores)
     average = ranks.mean(0)
     order = sorted(range(len(names)), key=lambda i: (-round(average[i], 9), i))

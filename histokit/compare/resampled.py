@@ -46,6 +46,13 @@ def resample_counts(frame: Frame, units: Codes, weights: Floats, metric: str) ->
     return values[metric], each[metric]
 
 
+def resample_numbers(frame: Frame, units: Codes, weights: Floats, metric: str) -> tuple[Floats, Floats]:
+    """Return a metric of predicted numbers: in each resample, and in each fold; see `resample_counts`."""
+    values = frame.scorer(units).resample(weights, [metric])[metric]
+    each = [frame.take(rows).scorer().values([metric])[metric] for *_, rows in frame.folds()]
+    return values, np.array(each)
+
+
 def resample_areas(frame: Frame, units: Codes, weights: Floats) -> tuple[Floats, Floats]:
     """Return the mean over folds of the area under the ROC curve in each resample, and the area in each fold.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ from histokit.train.train_options import TrainOptions
 Facts = dict[str, Any]
 
 #: What a run is about or how often it was done: no part of its method.
-OF_NO_METHOD = ("run", "dataset", "target", "where", "split", "seed", "selection_seed", "metric")
+OF_NO_METHOD = ("run", "dataset", "target", "target_type", "where", "split", "seed", "selection_seed", "metric")
 #: What follows from the other facts.
 DERIVED = ("strategy", "network", "layer")
 
@@ -55,10 +56,10 @@ def describe_runs(store: Store, runs: Sequence[RunRecord]) -> list[Facts]:
     selected = _selections(store, runs)
     found = [_facts(store, run, s, text, selected) for run, s, text in zip(runs, layers, texts, strict=True)]
     usual = usual_metrics(store, runs)
-    tuned = {(run.dataset, run.metric) for run in runs}
-    mixed = [name for name in usual if len({metric for dataset, metric in tuned if dataset == name}) > 1]
+    tuned = {(run.dataset, run.numbers, run.metric) for run in runs}
+    counted = Counter((dataset, numbers) for dataset, numbers, _ in tuned)
     for run, facts in zip(runs, found, strict=True):
-        if run.dataset in mixed and run.metric != usual[run.dataset]:
+        if counted[run.dataset, run.numbers] > 1 and run.metric != usual[run.id]:
             facts["tuned_by"] = run.metric
     return found
 
@@ -71,6 +72,7 @@ def _facts(
         "run": run.id,
         "dataset": run.dataset,
         "target": given.get("target"),
+        "target_type": given.get("target_type"),
         "where": given.get("where"),
         "split": run.split,
         "kind": run.kind,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.compare.resampled import resample_areas, resample_counts
+from histokit.compare.resampled import resample_areas, resample_counts, resample_numbers
 from histokit.compare.run_facts import Facts
 from histokit.errors import DataError
 from histokit.evaluate.frame import Frame, make_frame
@@ -74,8 +74,7 @@ class _Shared:
 
     def digest(self, frame: Frame) -> str:
         """Return a digest of folds, ids, labels and groups, whatever the order of rows."""
-        truth = [frame.classes[k] for k in frame.true]
-        columns = [frame.repeat.tolist(), frame.fold.tolist(), frame.ids.tolist(), truth, frame.groups.tolist()]
+        columns = [frame.repeat.tolist(), frame.fold.tolist(), frame.ids.tolist(), frame.labels, frame.groups.tolist()]
         as_listed = digest_bytes(*(repr(column).encode() for column in columns))
         if as_listed not in self._digests:
             rows = sorted(repr(row).encode() for row in zip(*columns, strict=True))
@@ -139,7 +138,9 @@ def score_runs(
 def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Shared) -> Scored:
     units, _ = frame.units()
     weights = shared.weights(int(units.max()) + 1)
-    if metric == "roc_auc":
+    if frame.numbers:
+        values, each = resample_numbers(frame, units, weights, metric)
+    elif metric == "roc_auc":
         values, each = resample_areas(frame, units, weights)
     else:
         values, each = resample_counts(frame, units, weights, metric)

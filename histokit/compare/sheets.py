@@ -7,6 +7,7 @@ from typing import Any
 
 from histokit.compare.compare import Comparison
 from histokit.layout import Pieces, Sheet, listed
+from histokit.protocol.number_metrics import ERRORS
 
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.
 _RUNS = 20
@@ -65,7 +66,8 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
         )
     heads = ["std over runs"] if several else ["fold_mean", "fold_std"]
     names = ["method", *["chosen"] * bool(chosen), "run", "score", *heads, "95 % interval"]
-    place = ", ".join(filter(None, (column["column"], column["split"], column["metric"])))
+    lower = " (lower is better)" * (column["metric"] in ERRORS)
+    place = ", ".join(filter(None, (column["column"], column["split"], f"{column['metric']}{lower}")))
     return Sheet(f"{place}: (1) best, (2) second best{chosen}", names, rows)
 
 

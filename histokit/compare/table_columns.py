@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from histokit.compare.scored import Scored
+from histokit.protocol.number_metrics import direction
 from histokit.store import RunRecord
 
-#: Dataset, target, filter.
-Task = tuple[str, str | None, str | None]
+#: Dataset, target, filter, and ``number`` where numbers are predicted.
+Task = tuple[str, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Column:
     name : str
         The dataset, and more where it occurs several times.
     task : tuple
-        Dataset, target and filter.
+        Dataset, target, filter and type of the target.
     split, split_digest : str
         Empty for predictions of data that no split was made of.
     metric : str
@@ -37,6 +38,11 @@ class Column:
     aggregate: str | None = None
 
     @property
+    def direction(self) -> int:
+        """1 where higher scores are better, -1 where lower ones are."""
+        return direction(self.metric)
+
+    @property
     def key(self) -> tuple[Task, str]:
         """What runs of the column share."""
         return self.task, _folds(self.split_digest, self.aggregate)
@@ -46,7 +52,7 @@ def column_key(run: RunRecord) -> tuple[Task, str]:
     """Return what runs share that are scored on the same."""
     # A run that predicts names the filter that its model was trained with; all samples were predicted.
     where = run.parameters.get("where") if run.kind != "predict" else None
-    task = (run.dataset, run.parameters.get("target"), where)
+    task = (run.dataset, run.parameters.get("target"), where, run.parameters.get("target_type"))
     return task, _folds(run.split_digest, run.parameters.get("aggregate"))
 
 
@@ -74,12 +80,14 @@ def make_columns(scored: Sequence[Scored]) -> list[Column]:
 
 def _name(key: tuple[Task, str], entry: Scored, every: Sequence[tuple[tuple[Task, str], Scored]]) -> str:
     task, digest = key
-    dataset, target, where = task
+    dataset, target, where, kind = task
     same_dataset = {other for (other, _), _ in every if other[0] == dataset}
     same_task = [(other, run.run.split) for (other_task, other), run in every if other_task == task]
     words = [dataset]
     if len(same_dataset) > 1:
         words += [f"of {target}"] * bool(target) + [f"where {where}"] * bool(where)
+        twice = len({other[3] for other in same_dataset if other[:3] == task[:3]}) > 1
+        words += [f"as {kind}s"] * (kind is not None and twice)
     if len(same_task) > 1:
         split = entry.run.split or "predicted"
         of = entry.run.parameters.get("aggregate")

@@ -76,10 +76,11 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         if _is_wanted(name, evaluation, only)
     ]
     base = evaluation.baseline
+    guess = f"{base['value']:.4g}" if "value" in base else base["class"]
     rows += [
-        [Pieces([f"{name},", "always", base["class"]]), base[name], None, None, *[None] * bool(evaluation.intervals)]
-        for name in ("accuracy", "balanced_accuracy")
-        if _is_wanted(name, evaluation, only)
+        [Pieces([f"{name},", "always", guess]), value, None, None, *[None] * bool(evaluation.intervals)]
+        for name, value in base.items()
+        if name in folds["mean"] and _is_wanted(name, evaluation, only)
     ]
     console.table(columns, rows, None, title=title)
     for name, entry in evaluation.by.items():
@@ -91,9 +92,9 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
         console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
-        if only is None and entry["kind"] == "level":
+        if only is None and entry["kind"] == "level" and entry["per_class"]:
             _print_classes(f"units of {name}", entry["per_class"], entry["confusion"])
-    if only is None:
+    if only is None and evaluation.per_class:
         _print_classes("samples", evaluation.per_class, evaluation.confusion)
 
 
@@ -143,7 +144,10 @@ def _undefined(entry: dict[str, Any], metric: str) -> list[int]:
 
 def predictions(
     run: options.Run,
-    wrong: Annotated[bool, typer.Option("--wrong", help="Only where the prediction is not the true label.")] = False,
+    wrong: Annotated[
+        bool,
+        typer.Option("--wrong", help="Only where it is not the true label; of numbers, the largest errors first."),
+    ] = False,
     limit: options.Limit = None,
     out: Annotated[
         str | None,
@@ -187,6 +191,9 @@ def predictions(
 def _narrow_predictions(rows: list[dict[str, Any]], shown: list[str]) -> list[Sheet]:
     """Return the predictions with fewer and fewer columns: of the scores only that of the predicted class."""
     least = ["id", "true", "predicted"]
+    if "residual" in shown:
+        chosen = [shown, [n for n in shown if n != "image"], [*least, "residual", "fold"], [*least, "residual"], least]
+        return [Sheet("", names, [[row[n] for n in names] for row in rows]) for names in chosen]
     chosen = [shown, [n for n in shown if n != "image"], [n for n in shown if n in (*least, "fold")], least]
     scores = [row[f"{_SCORE}{row['predicted']}"] for row in rows]
     return [

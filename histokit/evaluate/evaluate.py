@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
-from histokit.evaluate.frame import Frame, Objects, read_frame
+from histokit.evaluate.frame import Frame, Objects, Points, points_of, read_frame
 from histokit.evaluate.levels import by_levels
 from histokit.evaluate.since import changed_since
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.protocol.targets import CLASS, check_kind, target_of
 from histokit.store import RunRecord, Store
+from histokit.store.records import NUMBER
 
 
 @dataclass(frozen=True)
@@ -35,19 +37,24 @@ class Evaluation:
     undefined : dict
         Metric → why it is undefined.
     per_class : dict
-        Class → precision, recall, f1, roc_auc, support.
+        Class → precision, recall, f1, roc_auc, support; empty where numbers are predicted.
     confusion : dict
-        ``classes``, and ``counts`` with true classes in rows.
+        ``classes``, and ``counts`` with true classes in rows; empty where numbers are predicted.
     folds : dict
         ``count``, and ``mean``, ``std`` and ``each`` over the outer folds.
     baseline : dict
-        What always guessing the most frequent class scores.
+        What always guessing the most frequent class scores, or the mean of the true numbers.
     by : dict
         ``COLUMN:how`` → scores of the units of a level, or per-unit metrics of another column.
     intervals : dict
         Bootstrap intervals over groups; empty where none were asked for.
     notes : list of str
         What a reader should know of the scores.
+    target_type : str
+        ``class`` or ``number``.
+    points : dict
+        Of predicted numbers, for figures and not in JSON: ``true``, ``predicted`` and ``group`` of the samples (under
+        no name) and of the units of each level (``COLUMN:how``).
     """
 
     run: str
@@ -67,6 +74,8 @@ class Evaluation:
     by: dict[str, Any]
     intervals: dict[str, Any]
     notes: list[str]
+    target_type: str = CLASS
+    points: dict[str, Points] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         value = self.metrics[self.metric]
@@ -75,7 +84,9 @@ class Evaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-serialisable data."""
-        return asdict(self)
+        document = asdict(replace(self, points={}))
+        del document["points"]
+        return document
 
 
 def evaluate(
@@ -138,17 +149,27 @@ def _evaluate_one(
 ) -> Evaluation:
     frame = read_frame(store, run)
     resampling = Resampling(options.bootstrap, options.seed, run.group)
-    by, said = _by(store, run, frame, asked, resampling)
+    target = target_of(NUMBER if run.numbers else None)
+    if options.metric:
+        check_kind(target, options.metric, f"What the run {run.id} predicts")
+    points: dict[str, Points] = {"": points_of(frame)} if run.numbers else {}
+    by, said = _by(store, run, frame, asked, resampling, points)
     summary = summarise(frame, resampling)
     notes = [*frame.notes, *said, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
-    return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes)
+    more: dict[str, Any] = {"target_type": target.type, "points": points}
+    return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes, **more)
 
 
 def _by(
-    store: Store, run: RunRecord, frame: Frame, asked: Sequence[Sequence[tuple[str, str]]], resampling: Resampling
+    store: Store,
+    run: RunRecord,
+    frame: Frame,
+    asked: Sequence[Sequence[tuple[str, str]]],
+    resampling: Resampling,
+    points: dict[str, Points],
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what was asked of units, in that order, and what is to be known of it."""
     entries = [entry for text in asked for entry in text]
@@ -157,7 +178,7 @@ def _by(
     values = {column: _column(store, run, frame, column) for column in others}
     chain = [entry for entry, is_level in zip(entries, chained, strict=True) if is_level]
     wide = replace(frame, levels={**frame.levels, **values})
-    found, notes = by_levels(wide, chain, run.levels, resampling)
+    found, notes = by_levels(wide, chain, run.levels, resampling, points)
     for (column, how), is_level in zip(entries, chained, strict=True):
         if not is_level:
             found[f"{column}:{how}"] = inside_units(frame, values[column], column, how, resampling)

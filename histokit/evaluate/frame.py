@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, some
+from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer
+from histokit.protocol.targets import target_of
 from histokit.store import RunRecord, Store
+from histokit.store.records import NUMBER
 
 Objects = NDArray[np.object_]
 Codes = NDArray[np.intp]
@@ -25,11 +29,12 @@ class Frame:
     Parameters
     ----------
     classes : tuple of K str
+        None of them where numbers are predicted.
     positive : int, optional
         The positive one of two classes.
     ids : (n,) array of str
-    true, predicted : (n,) arrays of int
-        Numbers of classes.
+    true, predicted : (n,) arrays of int or float64
+        Numbers of classes, or the numbers themselves.
     scores : (n, K) float64 array
     repeat, fold : (n,) arrays of int
     groups : (n,) array of str or none
@@ -41,8 +46,8 @@ class Frame:
     classes: tuple[str, ...]
     positive: int | None
     ids: Objects
-    true: Codes
-    predicted: Codes
+    true: NDArray[Any]
+    predicted: NDArray[Any]
     scores: NDArray[np.float64]
     repeat: Codes
     fold: Codes
@@ -64,14 +69,31 @@ class Frame:
         grouped = all(group is not None for group in self.groups)
         return np.unique((self.groups if grouped else self.ids).astype(str), return_inverse=True)[1], grouped
 
-    def scorer(self, units: Codes | None = None) -> Scorer:
+    @property
+    def numbers(self) -> bool:
+        """Whether numbers are predicted in place of classes."""
+        return not self.classes
+
+    @property
+    def metrics(self) -> Sequence[str]:
+        """What they are scored by."""
+        return target_of(NUMBER if self.numbers else None).metrics
+
+    def scorer(self, units: Codes | None = None) -> Scorer | NumberScorer:
         """Return the metrics of these predictions."""
+        if self.numbers:
+            return NumberScorer(self.true, self.predicted, units)
         return Scorer(self.true, self.predicted, self.scores, self.positive, units)
 
     def folds(self) -> list[tuple[int, int, Codes]]:
         """Return (repeat, fold, rows) of each outer fold."""
         places = sorted(set(zip(self.repeat.tolist(), self.fold.tolist(), strict=True)))
         return [(r, f, np.flatnonzero((self.repeat == r) & (self.fold == f))) for r, f in places]
+
+    @property
+    def labels(self) -> list[str]:
+        """The true classes, or the true numbers as texts."""
+        return [repr(value) for value in self.true.tolist()] if self.numbers else [self.classes[k] for k in self.true]
 
     @property
     def present(self) -> list[str]:
@@ -91,26 +113,36 @@ def read_frame(store: Store, run: RunRecord) -> Frame:
 
 
 def make_frame(run: RunRecord, table: pa.Table) -> Frame:
-    """Return the labelled ones of a run's predictions, a table of `PREDICTION_SCHEMA`, in which order they are.
+    """Return the labelled ones of a run's predictions, a table of `RunRecord.schema`, in which order they are.
 
     Raises
     ------
     DataError
         If none of them has a true label.
     """
-    truth = table.column("true").to_pylist()
-    labelled = np.array([label is not None for label in truth], bool)
-    if not labelled.any():
+    labelled = pc.is_valid(table.column("true_value" if run.numbers else "true"))
+    rows, what = table.filter(labelled), "value" if run.numbers else "label"
+    if not len(rows):
         raise DataError(
-            f"None of the {len(truth)} predictions of the run {run.id} has a true label.",
-            next=f"See them with: histokit predictions {run.id}. To score them, ingest {run.dataset!r} with labels.",
+            f"None of the {len(table)} predictions of the run {run.id} has a true {what}.",
+            next=f"See them with: histokit predictions {run.id}. To score them, ingest {run.dataset!r} with {what}s.",
         )
     notes = list(run.notes)
-    if not labelled.all():
-        notes.append(f"{len(truth) - int(labelled.sum())} samples without a label are not scored")
-    rows = table.filter(labelled)
-    unknown = sorted({label for label in truth if label is not None} - set(run.classes))
-    if len(unknown) == len({label for label in truth if label is not None}):
+    if len(rows) < len(table):
+        notes.append(f"{len(table) - len(rows)} samples without a {what} are not scored")
+    if run.numbers:
+        return Frame(
+            classes=(),
+            positive=None,
+            true=rows.column("true_value").to_numpy(),
+            predicted=rows.column("predicted_value").to_numpy(),
+            scores=np.empty((len(rows), 0)),
+            **_places(run, rows),
+            notes=notes,
+        )
+    truth = rows.column("true").to_pylist()
+    unknown = sorted(set(truth) - set(run.classes))
+    if len(unknown) == len(set(truth)):
         raise DataError(
             f"The run {run.id} predicts {', '.join(run.classes)}; the labels of {run.dataset!r} are {some(unknown)}.",
             next=f"Ingest {run.dataset!r} with the labels that the model knows; see: histokit predictions {run.id}",
@@ -119,21 +151,38 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
     number = {name: k for k, name in enumerate(classes)}
     scores = np.full((len(rows), len(classes)), -np.inf)
     scores[:, : len(run.classes)] = np.array(rows.column("scores").to_pylist())
-    levels = rows.column("levels").to_pylist()
     positive = run.parameters.get("positive")
     return Frame(
         classes=classes,
         positive=number.get(str(positive)) if len(classes) == 2 else None,
-        ids=_objects(rows.column("id").to_pylist()),
-        true=np.array([number[label] for label in rows.column("true").to_pylist()], np.intp),
+        true=np.array([number[label] for label in truth], np.intp),
         predicted=np.array([number[label] for label in rows.column("predicted").to_pylist()], np.intp),
         scores=scores,
-        repeat=rows.column("repeat").to_numpy().astype(np.intp),
-        fold=rows.column("fold").to_numpy().astype(np.intp),
-        groups=_objects(rows.column("group").to_pylist()),
-        levels={name: _objects([row[i] for row in levels]) for i, name in enumerate(run.levels)},
+        **_places(run, rows),
         notes=notes,
     )
+
+
+def _places(run: RunRecord, rows: pa.Table) -> dict[str, Any]:
+    """Return what predictions are of, and in which fold they were made."""
+    levels = rows.column("levels").to_pylist()
+    return {
+        "ids": _objects(rows.column("id").to_pylist()),
+        "repeat": rows.column("repeat").to_numpy().astype(np.intp),
+        "fold": rows.column("fold").to_numpy().astype(np.intp),
+        "groups": _objects(rows.column("group").to_pylist()),
+        "levels": {name: _objects([row[i] for row in levels]) for i, name in enumerate(run.levels)},
+    }
+
+
+#: What a figure of predicted numbers shows: ``true``, ``predicted`` and ``group``, of each prediction.
+Points = dict[str, list[Any]]
+
+
+def points_of(frame: Frame) -> Points:
+    """Return predicted numbers as they are drawn."""
+    arrays = {"true": frame.true, "predicted": frame.predicted, "group": frame.groups}
+    return {name: values.tolist() for name, values in arrays.items()}
 
 
 def _objects(values: Sequence[Any]) -> Objects:

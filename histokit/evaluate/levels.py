@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError
+from histokit.errors import DataError, UsageError, some
 from histokit.evaluate.evaluate_options import Resampling
-from histokit.evaluate.frame import Codes, Frame, Objects
+from histokit.evaluate.frame import Codes, Frame, Objects, Points, points_of
 from histokit.evaluate.summary import summarise
 from histokit.features.chained_units import nested_units
 
@@ -25,8 +25,8 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
     column : str
         One of its levels.
     how : str
-        ``mean`` or ``median`` of scores, or ``vote``: the share of the predictions of each class, ties going to
-        the higher mean score.
+        ``mean`` or ``median`` of scores, or of predicted numbers; or ``vote``: the share of the predictions of each
+        class, ties going to the higher mean score.
 
     Returns
     -------
@@ -36,8 +36,12 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
     Raises
     ------
     DataError
-        If samples have no unit, or a unit holds two true labels.
+        If samples have no unit, or a unit holds two true labels or values.
+    UsageError
+        If numbers are to vote.
     """
+    if frame.numbers and how == "vote":
+        raise UsageError("Numbers cannot vote.", next=f"Use --by {column}:mean or --by {column}:median.")
     keys = frame.levels[column]
     absent = int(sum(key is None for key in keys))
     if absent:
@@ -50,12 +54,8 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
         members.setdefault((repeat, str(key)), []).append(row)
     rows = [np.array(m) for m in members.values()]
     for (_, unit), inside in zip(members, rows, strict=True):
-        labels = sorted({frame.classes[k] for k in frame.true[inside]})
-        if len(labels) > 1:
-            raise DataError(
-                f"The {column} {unit!r} holds samples of several true labels: {', '.join(labels)}.",
-                next="Aggregate over a level whose samples share a label.",
-            )
+        if len(np.unique(frame.true[inside])) > 1:
+            raise _mixed(frame.take(inside), column, unit)
     scores, predicted = _combine(frame, rows, how)
     first = frame.take([inside[0] for inside in rows])
     shared = {name: shared_values(values, rows) for name, values in frame.levels.items()}
@@ -74,7 +74,18 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
     )
 
 
-def _combine(frame: Frame, rows: list[Codes], how: str) -> tuple[NDArray[np.float64], Codes]:
+def _mixed(frame: Frame, column: str, unit: str) -> DataError:
+    what = "value" if frame.numbers else "label"
+    return DataError(
+        f"The {column} {unit!r} holds samples of several true {what}s: {some(sorted(set(frame.labels)))}.",
+        next=f"Aggregate over a level whose samples share a {what}.",
+    )
+
+
+def _combine(frame: Frame, rows: list[Codes], how: str) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    if frame.numbers:
+        reduce = np.mean if how == "mean" else np.median
+        return np.empty((len(rows), 0)), np.array([reduce(frame.predicted[inside]) for inside in rows])
     means = np.stack([frame.scores[inside].mean(0) for inside in rows])
     if how == "vote":
         k = len(frame.classes)
@@ -95,7 +106,11 @@ def shared_values(values: Objects, rows: list[Codes]) -> Objects:
 
 
 def by_levels(
-    frame: Frame, entries: Sequence[tuple[str, str]], declared: Sequence[str], resampling: Resampling
+    frame: Frame,
+    entries: Sequence[tuple[str, str]],
+    declared: Sequence[str],
+    resampling: Resampling,
+    points: dict[str, Points] | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Aggregate to several levels, each from the one before it, and score each.
 
@@ -109,6 +124,8 @@ def by_levels(
     declared : sequence of str
         The levels of the dataset, fine to coarse.
     resampling : Resampling
+    points : dict, optional
+        Gets the predicted numbers of the units, by ``COLUMN:how``.
 
     Returns
     -------
@@ -124,12 +141,13 @@ def by_levels(
         If samples have no unit, or a unit holds two true labels or lies in two units of the level after it.
     """
     values = {column: frame.levels[column] for column, _ in entries}
-    labels = [frame.classes[k] for k in frame.true]
-    units, notes = nested_units(values, list(values), declared, labels)
+    units, notes = nested_units(values, list(values), declared, frame.labels)
     frame = replace(frame, levels={**frame.levels, **units})
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
         summary = summarise(frame, resampling)
+        if frame.numbers and points is not None:
+            points[f"{column}:{how}"] = points_of(frame)
         found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
     return found, notes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -18,6 +19,8 @@ from histokit.ranges import check_ranges
 
 #: Of files that tables are written to.
 _SUFFIXES = (".csv", ".parquet")
+#: Of predicted numbers: the true one less the predicted one.
+RESIDUAL = "residual"
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
 
@@ -29,7 +32,8 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
     store : FeatureStore or path
     run_id : str
     wrong : bool
-        Only samples whose predicted label is not the true one.
+        Only samples whose predicted label is not the true one; of numbers those with a true value, the largest errors
+        first.
     limit : int, optional
         Only the first of them.
 
@@ -37,14 +41,15 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
     -------
     pyarrow.Table
         id, image (path), part, box (``x,y,width,height``), repeat, fold, group, true, predicted, and
-        ``score:CLASS`` for each class.
+        ``score:CLASS`` for each class; of numbers the ``residual``, true less predicted.
     """
     check_ranges(limit=limit)
     store = open_store(store)
     run = store.run(run_id)
     rows = store.predictions(run.id)
+    rows = _with_values(rows) if run.numbers else rows
     if wrong:
-        rows = rows.filter(pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False))
+        rows = _wrong_ones(rows)
     rows = rows.slice(0, limit)
     root = store.dataset(run.dataset).root
     samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
@@ -57,10 +62,27 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
         "box": pa.array([box_text(sample.get("box")) for sample in found], pa.string()),
     }
     columns |= {name: rows.column(name) for name in ("repeat", "fold", "group", "true", "predicted")}
+    if run.numbers:
+        return pa.table({**columns, RESIDUAL: rows.column(RESIDUAL)})
     scores = rows.column("scores").to_pylist()
     for k, name in enumerate(run.classes):
         columns[f"score:{name}"] = pa.array([row[k] for row in scores], pa.float64())
     return pa.table(columns)
+
+
+def _with_values(rows: pa.Table) -> pa.Table:
+    """Return predictions of numbers with these in the place of labels, and with the residuals."""
+    true, predicted = rows.column("true_value"), rows.column("predicted_value")
+    for name, values in {"true": true, "predicted": predicted}.items():
+        rows = rows.set_column(rows.column_names.index(name), name, values)
+    return rows.append_column(RESIDUAL, pc.subtract(true, predicted))
+
+
+def _wrong_ones(rows: pa.Table) -> pa.Table:
+    if RESIDUAL not in rows.column_names:
+        return rows.filter(pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False))
+    rows = rows.filter(pc.is_valid(rows.column(RESIDUAL)))
+    return rows.take(np.argsort(-np.abs(rows.column(RESIDUAL).to_numpy()), kind="stable"))
 
 
 def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None:

@@ -8,17 +8,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.protocol.metrics import count_metrics
+from histokit.protocol.metrics import AREA, count_metrics
+from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.targets import Target, choose_metric, target_of
 from histokit.store import RunRecord, Store
+from histokit.store.records import NUMBER, VALUE_FIELDS
 
 
 def usual_metrics(store: Store, runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Return the metric of each dataset; that of its first run where the dataset is gone."""
-    metrics = {record.name: record.metric for record in store.datasets()}
+    """Return the metric of each run, by its id: that of its dataset where it scores what the run predicts.
+
+    Where the dataset is gone, it is the metric of the first run on it.
+    """
+    of_dataset = {record.name: record.metric for record in store.datasets()}
     for run in runs:
-        metrics.setdefault(run.dataset, run.metric)
-    return metrics
+        of_dataset.setdefault(run.dataset, run.metric)
+    return {run.id: choose_metric(_target(run), None, of_dataset[run.dataset]) for run in runs}
+
+
+def _target(run: RunRecord) -> Target:
+    return target_of(NUMBER if run.numbers else None)
 
 
 def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[str, float | None]]:
@@ -35,20 +45,34 @@ def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[st
         Id → metric, and its value as `histokit.evaluate` pools it; None where it is undefined or nothing is labelled.
     """
     metrics = usual_metrics(store, runs)
-    ranked = any(metrics[run.dataset] == "roc_auc" for run in runs)
+    of_classes = [run for run in runs if not run.numbers]
+    ranked = any(metrics[run.id] == AREA for run in of_classes)
     columns = ["run", "true", "predicted", *(["scores"] if ranked else [])]
-    tables = store.predictions_of(runs, columns)
-    return {run.id: (metrics[run.dataset], _score(run, tables[run.id], metrics[run.dataset])) for run in runs}
+    tables = store.predictions_of(of_classes, columns)
+    tables |= store.predictions_of([run for run in runs if run.numbers], ["run", *(f.name for f in VALUE_FIELDS)])
+    return {run.id: (metrics[run.id], _score(run, tables[run.id], metrics[run.id])) for run in runs}
 
 
 def _score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
+    return (_number_score if run.numbers else _class_score)(run, rows, metric)
+
+
+def _number_score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
+    rows = rows.filter(pc.is_valid(rows.column("true_value")))
+    if not len(rows):
+        return None
+    scorer = NumberScorer(*(rows.column(field.name).to_numpy() for field in VALUE_FIELDS))
+    return defined(scorer.values([metric])[metric])
+
+
+def _class_score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
     rows = rows.filter(pc.is_valid(rows.column("true")))
     found = set(rows.column("true").unique().to_pylist())
     if not found & set(run.classes):
         return None
     classes = [*run.classes, *sorted(found - set(run.classes))]
     true, predicted = (_codes(rows.column(name), classes) for name in ("true", "predicted"))
-    if metric != "roc_auc":
+    if metric != AREA:
         cells = np.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2)
         return defined(float(count_metrics(cells.reshape(len(classes), -1).astype(float))[metric]))
     scores = np.full((len(rows), len(classes)), -np.inf)

@@ -19,6 +19,8 @@ from histokit.files import check_folder, check_output, replaced
 SUFFIX = ".geojson"
 
 _SCORE = "score:"
+#: The columns of predicted numbers.
+_NUMBERS = ("true", "predicted", "residual")
 _ROWS_AT_ONCE = 4_096
 
 #: Of classes in their order: colours that differ for most eyes (Okabe and Ito 2008); further ones are made up.
@@ -66,7 +68,8 @@ def write_geojson(predictions: pa.Table, run_id: str, out: str | Path) -> list[P
     """Write predictions as GeoJSON.
 
     Coordinates are pixels of the image. Each object is a tile with the predicted class, the scores as measurements,
-    and id, image, true class and fold as metadata.
+    and id, image, true class and fold as metadata. Of predicted numbers there is no class: true and predicted value
+    and the residual are measurements.
 
     Parameters
     ----------
@@ -129,7 +132,7 @@ def _features(predictions: pa.Table, run_id: str) -> Iterator[dict[str, Any]]:
     painted = colours([name.removeprefix(_SCORE) for name in names])
     for batch in predictions.to_batches(_ROWS_AT_ONCE):
         for row in batch.to_pylist():
-            scores = {name.removeprefix(_SCORE): row[name] for name in names}
+            scores = {name.removeprefix(_SCORE): row[name] for name in names or _NUMBERS}
             yield _feature(row, scores, painted, run_id)
 
 
@@ -140,6 +143,7 @@ def _feature(
     corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
     known = {"id": row["id"], "image": Path(str(row["image"])).name, "true": row["true"], "fold": row["fold"]}
     name = str(row["predicted"])
+    classified = {"classification": {"name": name, "color": painted.get(name, [128, 128, 128])}} if painted else {}
     key = f"histokit:{run_id}/{row['repeat']}/{row['id']}"
     return {
         "type": "Feature",
@@ -147,7 +151,7 @@ def _feature(
         "geometry": {"type": "Polygon", "coordinates": [corners]},
         "properties": {
             "objectType": "tile",
-            "classification": {"name": name, "color": painted.get(name, [128, 128, 128])},
+            **classified,
             # JSON has no infinity, and a measurement that is not there is no number.
             "measurements": {label: v for label, v in scores.items() if v is not None and math.isfinite(v)},
             "metadata": {key: str(value) for key, value in known.items() if value is not None},

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame
-from histokit.protocol.metrics import METRICS, class_metrics, ratio
-from histokit.protocol.scorers import defined, reasons, spread
+from histokit.protocol.metrics import class_metrics, ratio
+from histokit.protocol.number_metrics import ERRORS, NumberScorer, undefined_reasons
+from histokit.protocol.scorers import Scorer, defined, reasons, spread
 
 LEVEL = 0.95
 #: Intervals of fewer groups are marked unreliable.
@@ -30,32 +31,57 @@ def summarise(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``n``, ``groups``, ``metrics`` (none where undefined), ``undefined`` (metric → reason), ``per_class``,
-        ``confusion``, ``folds``, ``baseline``, ``intervals``.
+        ``n``, ``groups``, ``metrics`` (none where undefined), ``undefined`` (metric → reason), ``per_class`` and
+        ``confusion`` (empty of numbers), ``folds``, ``baseline``, ``intervals``.
     """
     units, grouped = frame.units()
-    scorer = frame.scorer(units)
-    values = scorer.values()
     folds = _folds(frame)
+    return {
+        "n": len(frame),
+        "groups": int(units.max()) + 1 if grouped else None,
+        **(_of_numbers(frame) if frame.numbers else _of_classes(frame, folds)),
+        "folds": folds,
+        "intervals": intervals(frame, resampling) if resampling.resamples else {},
+    }
+
+
+def _of_classes(frame: Frame, folds: dict[str, Any]) -> dict[str, Any]:
+    scorer = _class_scorer(frame)
+    values = scorer.values()
     metrics = {name: defined(value) for name, value in values.items()} | {FOLD_AREA: folds["mean"]["roc_auc"]}
     undefined = reasons(values, frame.present)
     if metrics[FOLD_AREA] is None:
         undefined[FOLD_AREA] = "every fold has samples of one class only"
     return {
-        "n": len(frame),
-        "groups": int(units.max()) + 1 if grouped else None,
         "metrics": metrics,
         "undefined": undefined,
         "per_class": _per_class(frame),
         "confusion": {"classes": list(frame.classes), "counts": scorer.confusion()[0].astype(int).tolist()},
-        "folds": folds,
         "baseline": _baseline(frame),
-        "intervals": intervals(frame, resampling) if resampling.resamples else {},
     }
 
 
-def _per_class(frame: Frame) -> dict[str, dict[str, Any]]:
+def _of_numbers(frame: Frame) -> dict[str, Any]:
+    values = frame.scorer().values()
+    mean = np.full(len(frame), frame.true.mean())
+    guessed = NumberScorer(frame.true, mean).values(("r2", *ERRORS))
+    return {
+        "metrics": {name: defined(value) for name, value in values.items()},
+        "undefined": undefined_reasons(values, frame.true, frame.predicted),
+        "per_class": {},
+        "confusion": {},
+        "baseline": {"value": float(mean[0]), **{name: defined(value) for name, value in guessed.items()}},
+    }
+
+
+def _class_scorer(frame: Frame) -> Scorer:
     scorer = frame.scorer()
+    assert isinstance(scorer, Scorer)
+    return scorer
+
+
+def _per_class(frame: Frame) -> dict[str, dict[str, Any]]:
+    scorer = _class_scorer(frame)
     each, areas = class_metrics(scorer.confusion()[0]), scorer.areas()
     why = {"precision": "never predicted", "recall": "no such sample", "f1": "neither there nor predicted"}
     found: dict[str, dict[str, Any]] = {}
@@ -72,7 +98,7 @@ def _per_class(frame: Frame) -> dict[str, dict[str, Any]]:
 
 def _folds(frame: Frame) -> dict[str, Any]:
     each = [(r, f, len(rows), frame.take(rows).scorer().values()) for r, f, rows in frame.folds()]
-    table = {name: np.array([values[name] for *_, values in each]) for name in METRICS}
+    table = {name: np.array([values[name] for *_, values in each]) for name in frame.metrics}
     known = {name: column[~np.isnan(column)] for name, column in table.items()}
     return {
         "count": len(each),
@@ -108,7 +134,8 @@ def intervals(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     count = int(units.max()) + 1
     weights = draw_weights(count, resampling.resamples, resampling.seed)
     values = frame.scorer(units).resample(weights)
-    values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
+    if not frame.numbers:
+        values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
     return interval_document(values, count, resampling, (resampling.group or "group") if grouped else "sample")
 
 

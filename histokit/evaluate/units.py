@@ -13,7 +13,7 @@ from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame, Objects
 from histokit.evaluate.levels import shared_values
 from histokit.evaluate.summary import draw_weights, interval_document
-from histokit.protocol.metrics import METRICS, ratio
+from histokit.protocol.metrics import ratio
 
 HOWS = ("mean", "median", "vote")
 
@@ -79,7 +79,7 @@ def inside_units(frame: Frame, values: Objects, column: str, how: str, resamplin
     names, unit = np.unique(keys, return_inverse=True)
     inside = [np.flatnonzero(unit == number) for number in range(len(names))]
     scored = [frame.take(rows).scorer().values() for rows in inside]
-    table = {metric: np.array([entry[metric] for entry in scored]) for metric in METRICS}
+    table = {metric: np.array([entry[metric] for entry in scored]) for metric in frame.metrics}
     reduce = np.mean if how == "mean" else np.median
     known = {metric: column[~np.isnan(column)] for metric, column in table.items()}
     document: dict[str, Any] = {

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from histokit.figures.lettering import drawable, folded, line_height, longest
+from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
 _WITH_DIGITS = 12
@@ -20,6 +22,8 @@ _TITLE = 9
 
 def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
     """Draw the confusion matrix and the scores by fold of each run, one run a row, with a row for each of its levels.
+
+    Of a run that predicts numbers, predicted against true ones are drawn in place of a confusion matrix.
 
     Parameters
     ----------
@@ -42,13 +46,24 @@ def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) 
 def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     """Return the matplotlib figure of `scores_figure`: on each row of axes a confusion matrix and scores by fold."""
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
-    listed = [document for evaluation in several for document in _with_levels(evaluation.to_json())]
-    places = [_Place.of(evaluation["confusion"]["classes"]) for evaluation in listed]
+    listed, points = [], []
+    for found in several:
+        documents = _with_levels(found.to_json())
+        listed += documents
+        drawn = getattr(found, "points", {})
+        points += [drawn.get(document.get("level", "")) for document in documents]
+    places = [
+        _Place.of(evaluation["confusion"]["classes"]) if shown is None else _Place([], 0.0, False, SIDE, SIDE)
+        for evaluation, shown in zip(listed, points, strict=True)
+    ]
     left, heights = max(place.width for place in places), [place.height for place in places]
     sheet = new_sheet(left + _FOLDS_WIDE, sum(heights))
     axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[left, _FOLDS_WIDE], height_ratios=heights)
-    for (confusion, folds), evaluation, place in zip(axes, listed, places, strict=True):
-        _draw_confusion(confusion, evaluation, place)
+    for (first, folds), evaluation, shown, place in zip(axes, listed, points, places, strict=True):
+        if shown is None:
+            _draw_confusion(first, evaluation, place)
+        else:
+            draw_points(first, evaluation, shown)
         _draw_folds(folds, evaluation)
     return sheet
 
@@ -110,12 +125,15 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     bounds = (evaluation["intervals"] or {}).get("metrics", {}).get(metric)
     if bounds:
         axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label="95 % interval")
-    if metric in evaluation["baseline"]:
-        value = evaluation["baseline"][metric]
-        axis.axhline(
-            value, color="grey", linestyle=":", label=f"always {drawable(evaluation['baseline']['class'])} {value:.3f}"
-        )
-    axis.set_ylim(0, 1.02)
+    base = evaluation["baseline"]
+    if base.get(metric) is not None:
+        guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
+        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:.3f}")
+    if metric in ERRORS:
+        axis.set_ylim(bottom=0)
+    else:
+        # What is worse than guessing is below 0.
+        axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
     title = f"{evaluation['dataset']}, run {evaluation['run']}"

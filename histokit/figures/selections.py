@@ -9,6 +9,7 @@ import numpy as np
 
 from histokit.figures.lettering import drawable, folded
 from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
 
 #: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018.
@@ -56,7 +57,9 @@ def draw_curve(selection: SelectionRecord) -> Any:
     )  # fmt: skip
     scores = dict(zip(size.astype(int).tolist(), mean.tolist(), strict=True))
     best, least, tolerance = kept["k_best"], kept["k_min"], selection.parameters["tolerance"]
-    axis.axhline(scores[best] - tolerance, color="grey", linestyle=":", label=f"the best less {tolerance:g}")
+    # Of errors the tolerance is in deviations of the target, which the curve does not know.
+    if kept["metric"] not in ERRORS:
+        axis.axhline(scores[best] - tolerance, color="grey", linestyle=":", label=f"the best less {tolerance:g}")
     for k, name, colour in ((best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")):
         axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
     axis.set_xscale("log")

@@ -177,6 +177,8 @@ def split(
         str | None,
         typer.Option(metavar="COL", help="With --leave-one-group-out, train on no sample of the same batch either."),
     ] = None,
+    target: options.Target = None,
+    target_type: options.TargetType = None,
     seed: options.Seed = 0,
 ) -> None:
     """Make a named split of a dataset, group by group.
@@ -199,6 +201,8 @@ def split(
         train_groups=train_groups,
         ignore_groups=ignore_groups,
         bar=bar,
+        target=target,
+        target_type=target_type,
         seed=seed,
     )
     for note in [*made.params.get("notes", []), *([f"the split {name} leaks: {made.leaks}"] if made.leaks else [])]:

@@ -41,12 +41,14 @@ def leave_one_out_barred(
             next="Complete the column and ingest again, or bar another one.",
         )
     groups, batches = np.asarray(data.groups).astype(str), bars.astype(str)
+    # Numbers need no training sample that is alike.
+    labels = data.labels.astype(str) if data.classes else np.zeros(len(groups), str)
     rows: list[Row] = []
     untested = np.ones(len(groups), bool)
     fold = 0
     for name, batch in sorted(set(zip(groups.tolist(), batches.tolist(), strict=True))):
         train = (groups != name) & (batches != batch)
-        test = (groups == name) & (batches == batch) & np.isin(data.labels.astype(str), data.labels[train].astype(str))
+        test = (groups == name) & (batches == batch) & np.isin(labels, labels[train])
         if test.any():
             rows += [(0, fold, sample_id, "test") for sample_id in data.ids[test]]
             rows += [(0, fold, sample_id, "train") for sample_id in data.ids[train]]

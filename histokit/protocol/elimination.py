@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError
 from histokit.protocol.elimination_paths import Paths, Walk
-from histokit.protocol.folds import inner_folds
+from histokit.protocol.number_metrics import ERRORS, direction
 from histokit.protocol.scorers import defined, spread
 from histokit.protocol.subset_sizes import AUTO, PAPER_STEP, finer_sizes, knee, parse_step, subset_sizes
 from histokit.protocol.tuning import Problem, decide, mean_of
@@ -80,7 +80,8 @@ def eliminate(
     rows : (m,) array of int
         The training samples; no other row of the problem is looked at.
     tolerance : float
-        How far below the best score a smaller subset may lie.
+        How far below the best score a smaller subset may lie; of errors, which are in the units of the target, in
+        standard deviations of the target among `rows`.
     step : float or str
         See `histokit.protocol.subset_sizes.subset_sizes`.
     folds : int
@@ -106,8 +107,7 @@ def eliminate(
             "A training set has a single sample: columns cannot be eliminated by it.",
             next="Leave elimination out, or use a --split with more training samples.",
         )
-    groups = None if problem.groups is None else problem.groups[rows]
-    fold, notes = inner_folds(problem.y[rows], groups, folds, problem.seed)
+    fold, notes = problem.inner_folds(rows, folds)
     places = [(rows[fold != number], rows[fold == number]) for number in range(int(fold.max()) + 1)]
     kept = {} if memory is None else memory
     paths = Paths(problem, [*places, (rows, rows[:0])], _TREES, kept, report or (lambda: None))
@@ -117,10 +117,11 @@ def eliminate(
     while True:
         sizes, found = paths.table()
         said: list[str] = []
-        metric, table = decide(found, problem.metric, said)
+        metric, table = decide(found, problem, said)
         means = mean_of(table)
-        best, least = knee(means, tolerance)
-        finer = finer_sizes(sizes, means, tolerance, fine) if step == AUTO else []
+        goodness, below = direction(metric) * means, tolerance * _unit(metric, problem, rows)
+        best, least = knee(goodness, below)
+        finer = finer_sizes(sizes, goodness, below, fine) if step == AUTO else []
         if not finer:
             break
         start = min(size for size in sizes if size >= finer[0])
@@ -143,3 +144,8 @@ def eliminate(
         metric=metric,
         notes=[*notes, *said],
     )
+
+
+def _unit(metric: str, problem: Problem, rows: NDArray[np.intp]) -> float:
+    """Return what a tolerance of 1 is in the units of a metric."""
+    return float(problem.y[rows].std()) if metric in ERRORS else 1.0

@@ -43,19 +43,20 @@ def walk(
     Returns
     -------
     dict
-        ``order``: the d columns, of which the first s are left at a size s. ``scores``: metric and accuracy by size,
-        none where undefined. ``importances``: of the d columns, where nothing is tested.
+        ``order``: the d columns, of which the first s are left at a size s. ``scores``: the metric and the one to fall
+        back on by size, none where undefined. ``importances``: of the d columns, where nothing is tested.
     """
     # Trees read column by column.
     inside = np.asarray(problem.X.T[np.ix_(columns, train)], np.float32)
     outside = np.asarray(problem.X[np.ix_(tested, columns)], np.float32)
     left, y, gone, found, first = np.arange(len(columns)), problem.y[train], [], [], None
+    classes = None if problem.numbers else problem.classes
     for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
-        importances, probabilities = rank_and_score(inside.T, y, outside, problem.classes, seed=problem.seed, **trees)
+        importances, scores = rank_and_score(inside.T, y, outside, classes, seed=problem.seed, **trees)
         first = importances if first is None else first
         if len(tested):
-            values = problem.score(problem.y[tested], probabilities)
-            found.append([defined(values[problem.metric]), defined(values["accuracy"])])
+            values = problem.score(problem.y[tested], scores)
+            found.append([defined(values[name]) for name in (problem.metric, problem.target.fallback)])
         ranked = np.argsort(-importances, kind="stable")
         gone.append(left[ranked[following:size]])
         kept = np.sort(ranked[:following])
@@ -126,6 +127,6 @@ class Paths:
         self.scores |= {size: list(values) for size, values in zip(sizes, scored, strict=True)}
 
     def table(self) -> tuple[list[int], NDArray[np.float64]]:
-        """Return the sizes from large to small, and the (2, sizes, folds) scores: metric and accuracy."""
+        """Return the sizes from large to small, and the (2, sizes, folds) scores, see `walk`."""
         sizes = sorted(self.scores, reverse=True)
         return sizes, np.array([self.scores[size] for size in sizes], float).transpose(2, 0, 1)

@@ -18,16 +18,24 @@ from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, 
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.rows import make_rows, open_controls
-from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import resolve_split
 from histokit.protocol.step_options import ExperimentOptions
+from histokit.protocol.targets import (
+    check_varied,
+    choose_metric,
+    read_numbers,
+    target_of,
+    whole_number_note,
+    with_type,
+)
 from histokit.protocol.tuning import Problem
+from histokit.store.records import NUMBER
 from histokit.store.split_records import Split
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A classification problem with its outer folds.
+    """What is to be learned, with its outer folds.
 
     Parameters
     ----------
@@ -37,8 +45,9 @@ class Experiment:
     folds : list of OuterFold
     problem : Problem
     classes : tuple of str
-        The order of scores.
+        The order of scores; empty where numbers are predicted.
     labels : (n,) array of str
+        Numbers as texts, too.
     group : str, optional
         The column of the groups.
     notes : list of str
@@ -161,8 +170,9 @@ def prepare(
     DataError
         If features are not finite, there are fewer than two classes, or no fold has both sides.
     """
+    options = with_type(store, dataset, options)
     target = options.target
-    chosen = resolve_split(store, dataset, options.split, target=target)
+    chosen = resolve_split(store, dataset, options.split, target=target, target_type=options.target_type)
     if target and target == (chosen.group or store.dataset(dataset).group):
         raise UsageError(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
@@ -173,7 +183,8 @@ def prepare(
     features, controls = open_controls(store, features, address, normalisation, **how, notes=left_out)
     record, notes = features.record, list(chosen.params.get("notes", []))
     notes += [note for note in left_out if note not in notes]
-    metric = check_metric(options.metric or record.metric)
+    metric = choose_metric(target_of(options.target_type), options.metric, record.metric)
+    notes += whole_number_note(features.samples.schema, target, options.target_type)
     if not (record.group or chosen.group or chosen.leaks):
         notes.append(f"{dataset} names no group: samples of one slide, patient or compound may be on both sides")
     for column in dict.fromkeys([record.group, chosen.group, chosen.params.get("bar")]):
@@ -188,18 +199,31 @@ def prepare(
     notes += said
     folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes)
     column = chosen.group or record.group
-    labels = np.array([str(v) for v in features.column(target or "label")], object)
-    classes = _classes(labels, () if target else record.classes)
-    position = {name: number for number, name in enumerate(classes)}
-    y = np.array([position[label] for label in labels], np.intp)
-    positive = position.get(record.positive or "", len(classes) - 1) if len(classes) == 2 else None
     groups = _groups(features, column)
     # No single pixel tells a group: of images, only the sizes of groups are looked at.
     matrix = np.empty((len(features), 0)) if pixels else features.X
     notes += group_notes(matrix, groups, features.column_names, column)
-    problem = Problem(features.X, y, groups, len(classes), positive, metric, options.seed)
+    problem, classes, labels = _problem(features, groups, metric, options)
     seen = (contents, vectors, unit_of)
     return Experiment(features, chosen, folds, problem, classes, labels, column, notes, *seen)
+
+
+def _problem(
+    features: FeatureSet, groups: NDArray[np.object_] | None, metric: str, options: ExperimentOptions
+) -> tuple[Problem, tuple[str, ...], NDArray[np.object_]]:
+    """Return what is to be learned, the classes, and the target of each row as text."""
+    target, record = options.target or "label", features.record
+    values = features.column(target)
+    labels = np.array([str(v) for v in values], object)
+    if options.target_type == NUMBER:
+        y = read_numbers(values, features.sample_ids, target)
+        check_varied(y, target)
+        return Problem(features.X, y, groups, 1, None, metric, options.seed, numbers=True), (), labels
+    classes = _classes(labels, () if options.target else record.classes)
+    position = {name: number for number, name in enumerate(classes)}
+    codes = np.array([position[label] for label in labels], np.intp)
+    positive = position.get(record.positive or "", len(classes) - 1) if len(classes) == 2 else None
+    return Problem(features.X, codes, groups, len(classes), positive, metric, options.seed), classes, labels
 
 
 def _groups_by_id(features: FeatureSet, column: str | None) -> dict[str, Any] | None:

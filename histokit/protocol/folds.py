@@ -22,7 +22,7 @@ def codes(values: Any) -> Codes:
     return np.unique(np.asarray([str(v) for v in values]), return_inverse=True)[1]
 
 
-def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes, list[str]]:
+def assign_folds(labels: Any, groups: Any, folds: int, seed: int, *, classes: bool = True) -> tuple[Codes, list[str]]:
     """Give every sample the number of the fold that tests it.
 
     Folds are stratified by label as far as groups allow, and there are never more of them than groups. A class of two
@@ -36,6 +36,8 @@ def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes
     folds : int
         At least 2.
     seed : int
+    classes : bool
+        Whether labels are classes, which notes name.
 
     Returns
     -------
@@ -52,6 +54,8 @@ def assign_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes
     y = codes(labels)
     g = None if groups is None else codes(groups)
     fold, notes = _assign(y, g, folds, seed)
+    if not classes:
+        return fold, notes
     return fold, [*notes, *lacking(lone_classes(y, fold), y, g, labels, "training when it is tested")]
 
 
@@ -145,7 +149,7 @@ def lacking(numbers: Codes, y: Codes, g: Codes | None, labels: Any, where: str) 
     ]
 
 
-def inner_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes, list[str]]:
+def inner_folds(labels: Any, groups: Any, folds: int, seed: int, *, classes: bool = True) -> tuple[Codes, list[str]]:
     """Give every training sample the number of the inner fold that tests it.
 
     As `assign_folds`, but a single group is cut into plain folds, with a note, and classes are not named in notes.
@@ -154,6 +158,6 @@ def inner_folds(labels: Any, groups: Any, folds: int, seed: int) -> tuple[Codes,
     fold, notes = _assign(y, None if groups is None or cut else codes(groups), folds, seed)
     if cut:
         notes.append("the inner folds cut the only group of the training samples")
-    if len(lone_classes(y, fold)):
+    if classes and len(lone_classes(y, fold)):
         notes.append("an inner fold tests all samples of a class and has none to train on")
     return fold, notes

@@ -19,7 +19,9 @@ _MORE_DRAWS = 300
 _LARGER = 2.0
 
 
-def draw_test(labels: Any, groups: Any, fraction: float, seed: int) -> tuple[NDArray[np.bool_], list[str]]:
+def draw_test(
+    labels: Any, groups: Any, fraction: float, seed: int, *, classes: bool = True
+) -> tuple[NDArray[np.bool_], list[str]]:
     """Draw whole groups for a test set whose class counts come close to a fraction of all.
 
     Parameters
@@ -29,6 +31,8 @@ def draw_test(labels: Any, groups: Any, fraction: float, seed: int) -> tuple[NDA
     fraction : float
         Between 0 and 1.
     seed : int
+    classes : bool
+        Whether labels are classes, which notes name.
 
     Returns
     -------
@@ -48,7 +52,7 @@ def draw_test(labels: Any, groups: Any, fraction: float, seed: int) -> tuple[NDA
     g = None if groups is None else codes(groups)
     rng = np.random.default_rng(seed)
     test = _draw_samples(y, fraction, rng) if g is None else _draw_groups(counted(y, g), fraction, rng, seed)[g]
-    sides = ((~test, test, "the test set"), (test, ~test, "training"))
+    sides = ((~test, test, "the test set"), (test, ~test, "training")) if classes else ()
     return test, [
         note for here, there, name in sides for note in lacking(np.setdiff1d(y[here], y[there]), y, g, labels, name)
     ]

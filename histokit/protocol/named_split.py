@@ -25,6 +25,7 @@ def split(
     train_groups: int | None = None,
     seed: int = 0,
     target: str | None = None,
+    target_type: str | None = None,
     ignore_groups: bool = False,
     bar: str | None = None,
 ) -> Split:
@@ -56,6 +57,9 @@ def split(
     seed : int
     target : str, optional
         A column to stratify by in place of the label.
+    target_type : str, optional
+        ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes. Numbers
+        are stratified by their quintiles.
     ignore_groups : bool
         Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
         it leaks, and so does every run on it.
@@ -101,6 +105,7 @@ def split(
         train_groups=train_groups,
         seed=seed,
         target=target,
+        target_type=target_type,
         ignore_groups=ignore_groups,
         bar=bar,
     )

@@ -1,4 +1,4 @@
-"""Predictions as rows of their table."""
+"""Predictions as rows of their table, whatever was trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from histokit.classifiers.row import VALUE
 from histokit.features import FeatureSet
 from histokit.plugin.values import known
-from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.records import NUMBER_PREDICTION_SCHEMA, PREDICTION_SCHEMA
 
 
 def prediction_rows(
@@ -27,7 +28,7 @@ def prediction_rows(
     repeat: int = 0,
     fold: int = 0,
 ) -> pa.Table:
-    """Return predictions as a table of `PREDICTION_SCHEMA`.
+    """Return predicted classes as a table of `PREDICTION_SCHEMA`.
 
     Parameters
     ----------
@@ -42,24 +43,72 @@ def prediction_rows(
         The column of the groups.
     repeat, fold : int
     """
+    columns = {
+        **_common(features, run, kind, group, role, repeat, fold),
+        "true": list(truth),
+        "predicted": [classes[k] for k in found.argmax(1)] if len(features) else [],
+        "scores": found.tolist(),
+    }
+    return _table(columns, PREDICTION_SCHEMA)
+
+
+def number_rows(
+    features: FeatureSet,
+    predicted: NDArray[np.floating],
+    *,
+    run: str,
+    truth: Sequence[float | None] | NDArray[np.floating],
+    group: str | None,
+    role: str,
+    repeat: int = 0,
+    fold: int = 0,
+) -> pa.Table:
+    """Return predicted numbers as a table of `NUMBER_PREDICTION_SCHEMA`.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The n predicted samples.
+    predicted : (n,) array
+        In the units of the target.
+    run, role : str
+    truth : sequence of n numbers
+        None or NaN where it is not known.
+    group : str, optional
+        The column of the groups.
+    repeat, fold : int
+    """
+    n, values = len(features), np.array([np.nan if v is None else v for v in truth], np.float64)
+    columns = {
+        **_common(features, run, VALUE, group, role, repeat, fold),
+        **{"true": [None] * n, "predicted": [None] * n, "scores": [None] * n},
+        "true_value": [None if np.isnan(value) else float(value) for value in values],
+        "predicted_value": np.asarray(predicted, np.float64).tolist(),
+    }
+    return _table(columns, NUMBER_PREDICTION_SCHEMA)
+
+
+def _common(
+    features: FeatureSet, run: str, kind: str, group: str | None, role: str, repeat: int, fold: int
+) -> dict[str, Any]:
     n = len(features)
     names = features.samples.column_names
     levels = [features.column(level) if level in names else [None] * n for level in features.record.levels]
     groups = features.column(group) if group and group in names else [None] * n
-    columns: dict[str, Any] = {
+    return {
         "run": [run] * n,
         "repeat": [repeat] * n,
         "fold": [fold] * n,
         "role": [role] * n,
         "id": features.sample_ids,
-        "true": list(truth),
-        "predicted": [classes[k] for k in found.argmax(1)] if n else [],
-        "scores": found.tolist(),
         "kind": [kind] * n,
         "group": [as_text(value) for value in groups],
         "levels": [[as_text(level[row]) for level in levels] for row in range(n)],
     }
-    return pa.table({name: pa.array(v, PREDICTION_SCHEMA.field(name).type) for name, v in columns.items()})
+
+
+def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
 
 
 def as_text(value: Any) -> str | None:

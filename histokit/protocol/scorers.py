@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.protocol.metrics import AREA, METRICS, Floats, count_metrics, ratio
+from histokit.protocol.number_metrics import NUMBER_METRICS
 
 Codes = NDArray[np.intp]
 
@@ -16,16 +17,18 @@ _CHUNK = 4_000_000
 
 
 def check_metric(name: str) -> str:
-    """Return the name of a metric.
+    """Return the name of a metric, of classes or of numbers.
 
     Raises
     ------
     UsageError
         If there is none of this name.
     """
-    if name not in METRICS:
+    every = (*METRICS, *NUMBER_METRICS)
+    if name not in every:
         raise UsageError(
-            f"There is no metric {name!r}.", next=f"{did_you_mean(name, METRICS)}Use one of {', '.join(METRICS)}."
+            f"There is no metric {name!r}.",
+            next=f"{did_you_mean(name, every)}Use one of {', '.join(METRICS)}; of numbers {', '.join(NUMBER_METRICS)}.",
         )
     return name
 

@@ -12,23 +12,38 @@ from histokit.errors import DataError
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
+from histokit.protocol.targets import NumberTarget
 from histokit.ranges import RANGES, SEEDS
 
 #: Repeat, fold, sample id, role.
 Row = tuple[int, int, str, str]
 #: Folds are numbered in 16 bits.
 MOST_FOLDS = int(RANGES["folds"].high)
+#: As many samples as a quintile has at least for a test set to be like the rest.
+_HOLDOUT = 2
 _COVERING_DRAWS = 100
 _COVERING_STEPS = 2000
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The samples that have a label, as arrays."""
+    """The samples that have a label, as arrays; labels that are numbers are there as `values`, too."""
 
     ids: NDArray[np.object_]
     labels: NDArray[np.object_]
     groups: NDArray[np.object_] | None
+    values: NDArray[np.float64] | None = None
+
+    @property
+    def classes(self) -> bool:
+        """Whether labels are classes."""
+        return self.values is None
+
+    def strata(self, folds: int) -> NDArray[np.object_]:
+        """Return what so many folds are stratified by: classes, or of numbers the quintile."""
+        if self.values is None:
+            return self.labels
+        return NumberTarget().strata(self.values, folds).astype(str).astype(object)
 
     @property
     def digest(self) -> str:
@@ -64,10 +79,12 @@ def drawn_rows(
     for repeat in range(repeats):
         try:
             if folds is None:
-                drawn, new = draw_test(data.labels, data.groups, test or 0, (seed + repeat) % SEEDS)
+                strata = data.strata(_HOLDOUT)
+                drawn, new = draw_test(strata, data.groups, test or 0, (seed + repeat) % SEEDS, classes=data.classes)
                 new_rows = [(repeat, 0, i, "test" if t else "train") for i, t in zip(data.ids, drawn, strict=True)]
             else:
-                fold, new = assign_folds(data.labels, data.groups, folds, (seed + repeat) % SEEDS)
+                strata = data.strata(folds)
+                fold, new = assign_folds(strata, data.groups, folds, (seed + repeat) % SEEDS, classes=data.classes)
                 new_rows = _rows(data.ids, fold, repeat)
         except ValueError:
             raise DataError(
@@ -91,7 +108,7 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
     """Draw groups for training in each fold, all classes covered wherever so many groups can cover them."""
     assert data.groups is not None
     group_of = dict(zip(data.ids, map(str, data.groups), strict=True))
-    label_of = dict(zip(data.ids, data.labels, strict=True))
+    label_of = dict(zip(data.ids, data.strata(1), strict=True))
     kept, short = [], 0
     places = sorted({row[:2] for row in rows})
     for place in places:
@@ -106,7 +123,8 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
         short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
         kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]
     if short:
-        notes.append(f"in {short} of {len(places)} folds no {count} groups with samples of all classes were found")
+        what = "classes" if data.classes else "quintiles of the target"
+        notes.append(f"in {short} of {len(places)} folds no {count} groups with samples of all {what} were found")
     return kept
 
 

@@ -16,8 +16,9 @@ from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.split_drawing import Labelled, Row, drawn_rows, leave_one_out, limit_training
 from histokit.protocol.split_file import read_split_file
+from histokit.protocol.targets import find_type
 from histokit.ranges import check_range, check_ranges
-from histokit.store.records import DatasetRecord
+from histokit.store.records import NUMBER, DatasetRecord
 from histokit.store.split_records import Split, split_rows
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def make_split(
     train_groups: int | None = None,
     seed: int = 0,
     target: str | None = None,
+    target_type: str | None = None,
     ignore_groups: bool = False,
     bar: str | None = None,
 ) -> Split:
@@ -77,6 +79,8 @@ def make_split(
     seed : int
     target : str, optional
         A column to stratify by in place of the label.
+    target_type : str, optional
+        ``class`` or ``number``, see `histokit.protocol.targets.find_type`; numbers are stratified by their quintiles.
     ignore_groups : bool
         Draw samples whatever group they are of, to show what scores folds would claim that leak. The split says that
         it leaks, and so does every run on it.
@@ -102,7 +106,8 @@ def make_split(
     seed = check_range("seed", seed)
     leaks = f"it was drawn without regard to {column}: one {column} trains and tests" if ignore_groups else None
     column = None if ignore_groups else column
-    data, notes = _labelled(samples, column, target)
+    kind = find_type(samples.schema, target, target_type)
+    data, notes = _labelled(samples, column, target, kind)
     if from_file is not None:
         rows = _from_file(from_file, samples, data, notes)
     elif bar is not None:
@@ -121,6 +126,7 @@ def make_split(
         "leave_one_group_out": leave_one_group_out or None,
         "bar": bar,
         "target": target,
+        "target_type": kind if kind == NUMBER else None,
     }
     asked |= {
         "ignore_groups": ignore_groups or None,
@@ -192,7 +198,9 @@ def _values(by_id: dict[str, Any] | None, ids: NDArray[np.object_]) -> NDArray[n
     return found
 
 
-def _labelled(samples: pa.Table, column: str | None, target: str | None) -> tuple[Labelled, list[str]]:
+def _labelled(
+    samples: pa.Table, column: str | None, target: str | None, kind: str | None = None
+) -> tuple[Labelled, list[str]]:
     labels = np.array(_column(samples, target or "label"), object)
     present = np.array([label is not None for label in labels], bool)
     what = f"value of {target!r}" if target else "label"
@@ -213,7 +221,8 @@ def _labelled(samples: pa.Table, column: str | None, target: str | None) -> tupl
     missing = len(labels) - int(present.sum())
     notes = [f"{missing} samples without a {what} are left out"] if missing else []
     texts = np.array([str(label) for label in labels[present]], object)
-    return Labelled(ids[present], texts, None if groups is None else groups[present]), notes
+    values = labels[present].astype(np.float64) if kind == NUMBER else None
+    return Labelled(ids[present], texts, None if groups is None else groups[present], values), notes
 
 
 def _from_file(path: str | Path, samples: pa.Table, data: Labelled, notes: list[str]) -> list[Row]:
@@ -230,7 +239,9 @@ def _from_file(path: str | Path, samples: pa.Table, data: Labelled, notes: list[
     return rows
 
 
-def resolve_split(store: Store, dataset: str, name: str | None = None, *, target: str | None = None) -> Split:
+def resolve_split(
+    store: Store, dataset: str, name: str | None = None, *, target: str | None = None, target_type: str | None = None
+) -> Split:
     """Find the split that is meant, and make and store it where it is one of the automatic ones.
 
     Parameters
@@ -242,6 +253,8 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
         given, the split without leaks that the data came with, else ``cv``.
     target : str, optional
         A column in place of the label; an automatic split is then stratified by it.
+    target_type : str, optional
+        As of `make_split`.
 
     Returns
     -------
@@ -259,9 +272,11 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
         name = min(published, key=lambda s: s.params.get("order", 0)).name if published else "cv"
     how = AUTOMATIC.get(name)
     automatic = name not in stored or stored[name].params.get("automatic")
-    full_name = f"{name}.{target}" if how and target and automatic else name
-    split = stored.get(full_name)
     samples = store.samples(dataset)
+    kind = find_type(samples.schema, target, target_type)
+    full_name = f"{name}.{target or 'label'}.{NUMBER}" if kind == NUMBER else f"{name}.{target}" if target else name
+    full_name = full_name if how and automatic else name
+    split = stored.get(full_name)
     if split is not None and not split.params.get("automatic"):
         _check_fresh(split, samples)
         return split
@@ -271,9 +286,9 @@ def resolve_split(store: Store, dataset: str, name: str | None = None, *, target
             next=f"{did_you_mean(name, [*stored, *AUTOMATIC])}Always there: {', '.join(AUTOMATIC)}; others: "
             f"histokit list splits {dataset}. Make your own with: histokit split {dataset} --name NAME --folds 10",
         )
-    if split is not None and split.params["samples"] == _labelled(samples, record.group, target)[0].digest:
+    if split is not None and split.params["samples"] == _labelled(samples, record.group, target, kind)[0].digest:
         return split
-    split = make_split(samples, record, full_name, target=target, **how)
+    split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
     split = replace(split, params={**split.params, "automatic": True})
     before = stored.get(full_name)
     store.save_split(split, None if before is None else before.digest)

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Self
 
 from histokit.ranges import RANGES, check_range
+from histokit.store.records import NUMBER
 
 
 class PartOf(Enum):
@@ -89,6 +90,8 @@ class ExperimentOptions(StepOptions):
         The dataset's own where not given.
     target : str, optional
         A column in place of the label.
+    target_type : str, optional
+        ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
     where : str, optional
         SQL over the columns of the samples.
     seed : int
@@ -99,6 +102,11 @@ class ExperimentOptions(StepOptions):
     split: str | None = option(None, PartOf.TASK)
     metric: str | None = option(None, PartOf.TASK)
     target: str | None = option(None, PartOf.TASK)
+    target_type: str | None = option(None, PartOf.TASK, later=True)
     where: str | None = option(None, PartOf.TASK)
     seed: int = option(0, PartOf.REPEAT)
     allow_missing: bool = option(False, PartOf.HANDLING)
+
+    def asked(self) -> dict[str, Any]:
+        """Return what an id hashes, of the types of targets ``number`` alone: runs of classes keep theirs."""
+        return {name: value for name, value in super().asked().items() if name != "target_type" or value == NUMBER}

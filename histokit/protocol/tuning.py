@@ -11,40 +11,56 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.fitting import Fitting, cross_scores
 from histokit.protocol.folds import inner_folds
-from histokit.protocol.scorers import Scorer, defined, spread
+from histokit.protocol.number_metrics import direction
+from histokit.protocol.scorers import defined, spread
+from histokit.protocol.targets import ClassTarget, NumberTarget, Target
 
 _TIE = 1e-12
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A classification problem.
+    """What is to be learned.
 
     Parameters
     ----------
     X : (n, d) float array
-    y : (n,) array of int
-        Numbers of classes.
+    y : (n,) array of int or float64
+        Numbers of classes, or the numbers that are to be predicted.
     groups : (n,) array, optional
     classes : int
+        1 of numbers: scores have a column for each class, or one for the predicted value.
     positive : int, optional
         The positive one of two classes.
     metric : str
     seed : int
+    numbers : bool
+        Whether numbers are predicted in place of classes.
     """
 
     X: NDArray[np.floating]
-    y: NDArray[np.intp]
+    y: NDArray[Any]
     groups: NDArray[Any] | None
     classes: int
     positive: int | None
     metric: str
     seed: int = 0
+    numbers: bool = False
 
-    def score(self, true: NDArray[np.intp], found: NDArray[np.float64]) -> dict[str, float]:
-        """Return the metric and the accuracy of scores, NaN where undefined."""
-        scorer = Scorer(true, found.argmax(1), found, self.positive)
-        return scorer.values(dict.fromkeys([self.metric, "accuracy"]))
+    @property
+    def target(self) -> Target:
+        """How what is learned is spread over folds, and scored."""
+        return NumberTarget() if self.numbers else ClassTarget(self.classes, self.positive)
+
+    def score(self, true: NDArray[Any], found: NDArray[np.float64]) -> dict[str, float]:
+        """Return the metric of scores, and the one that decides where it is undefined; NaN where undefined."""
+        return self.target.scorer(true, found).values(dict.fromkeys([self.metric, self.target.fallback]))
+
+    def inner_folds(self, rows: NDArray[np.intp], folds: int) -> tuple[NDArray[np.intp], list[str]]:
+        """Return the number of the inner fold that tests each row, and notes."""
+        groups = None if self.groups is None else self.groups[rows]
+        strata = self.target.strata(self.y[rows], folds)
+        return inner_folds(strata, groups, folds, self.seed, classes=not self.numbers)
 
 
 @dataclass(frozen=True)
@@ -115,21 +131,21 @@ def tune(
         return Tuned(dict(grid[0]))
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
     y = problem.y[rows]
-    groups = None if problem.groups is None else problem.groups[rows]
-    fold, notes = inner_folds(y, groups, folds, problem.seed)
+    fold, notes = problem.inner_folds(rows, folds)
     count = int(fold.max()) + 1
     places = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in range(count)]
     found = np.full((2, len(grid), count), np.nan)
     stopped = 0
     for number, setting, scores, reached in cross_scores(fitting, X, y, places, grid, problem.classes):
         values = problem.score(y[places[number][1]], scores)
-        found[:, setting, number] = values[problem.metric], values["accuracy"]
+        found[:, setting, number] = values[problem.metric], values[problem.target.fallback]
         stopped += not reached
         if step is not None:
             step()
-    metric, table = decide(found, problem.metric, notes)
+    metric, table = decide(found, problem, notes)
     means = mean_of(table)
-    best = int(np.flatnonzero(means >= means.max() - _TIE)[0])
+    goodness = direction(metric) * means
+    best = int(np.flatnonzero(goodness >= goodness.max() - _TIE)[0])
     listed = [
         {
             "parameters": setting,
@@ -142,21 +158,23 @@ def tune(
     return Tuned(dict(grid[best]), float(means[best]), metric, listed, count, len(grid) * count, stopped, notes)
 
 
-def decide(found: NDArray[np.float64], metric: str, notes: list[str]) -> tuple[str, NDArray[np.float64]]:
-    """Return the metric that decides, and its scores; the accuracy where the wanted one is undefined in every fold.
+def decide(found: NDArray[np.float64], problem: Problem, notes: list[str]) -> tuple[str, NDArray[np.float64]]:
+    """Return the metric that decides, and its scores; the one to fall back on where the metric is undefined everywhere.
 
     Parameters
     ----------
     found : (2, settings, folds) array
-        Of the metric and of the accuracy.
-    metric : str
+        Of the metric of the problem, and of the one to fall back on: accuracy, or of numbers the mean absolute error.
+    problem : Problem
     notes : list of str
-        Gets a note where the accuracy decides.
+        Gets a note where the latter decides.
     """
+    metric, fallback = problem.metric, problem.target.fallback
     if not np.isnan(found[0]).all(1).any():
         return metric, found[0]
-    notes.append(f"{metric} is undefined in the inner folds, the accuracy decided")
-    return "accuracy", found[1]
+    name = "mean absolute error" if problem.numbers else fallback
+    notes.append(f"{metric} is undefined in the inner folds, the {name} decided")
+    return fallback, found[1]
 
 
 def mean_of(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -40,6 +40,7 @@ def select(
         int, typer.Option(metavar="N", **LIMITS["inner_folds"], help="Group-wise folds to score each size in.")
     ] = 5,
     target: options.Target = None,
+    target_type: options.TargetType = None,
     where: options.Where = None,
     seed: options.Seed = 0,
     figure: options.Figure = None,
@@ -125,6 +126,7 @@ def importances(
     ] = "sqrt",
     trees: Annotated[int, typer.Option(metavar="N", **LIMITS["trees"], help="For each dataset.")] = 100,
     target: options.Target = None,
+    target_type: options.TargetType = None,
     where: options.Where = None,
     seed: options.Seed = 0,
     figure: options.Figure = None,
@@ -148,6 +150,7 @@ def importances(
             trees=trees,
             seed=seed,
             target=target,
+            target_type=target_type,
             where=where,
             allow_missing=allow_missing,
             progress=report,

@@ -68,6 +68,7 @@ def importance_shares(
     trees: int = 100,
     seed: int = 0,
     target: str | None = None,
+    target_type: str | None = None,
     where: str | None = None,
     allow_missing: bool = False,
     progress: Callable[..., None] | None = None,
@@ -89,6 +90,8 @@ def importance_shares(
     trees, seed : int
     target, where : str, optional
         A column in place of the label; SQL over the columns of the samples.
+    target_type : str, optional
+        ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
     allow_missing : bool
     progress : callable, optional
         ``progress(done, total, detail)``.
@@ -109,7 +112,7 @@ def importance_shares(
     check_ranges(trees=trees, seed=seed)
     parameters = make_grid("et", {"max_features": max_features, "trees": str(trees)})[0]
     how: dict[str, Any] = {"split": split, "target": target, "where": where, "allow_missing": allow_missing}
-    options = ExperimentOptions(seed=seed, **how)
+    options = ExperimentOptions(seed=seed, target_type=target_type, **how)
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     parts: tuple[tuple[str, ...], ...] = ()
@@ -155,7 +158,7 @@ def _importances(experiment: Experiment, parameters: dict[str, Any]) -> NDArray[
 
     rows, problem = experiment.training, experiment.problem
     with parallel_config("threading", n_jobs=cores()):
-        trees = fit("et", parameters, problem.X[rows], problem.y[rows], seed=problem.seed)
+        trees = fit("et", parameters, problem.X[rows], problem.y[rows], seed=problem.seed, numbers=problem.numbers)
         values: NDArray[np.float64] = trees.feature_importances_
     return values
 

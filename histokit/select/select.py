@@ -18,6 +18,7 @@ from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.outer_folds import Rows
 from histokit.protocol.progress import Progress
 from histokit.protocol.subset_sizes import AUTO, parse_step
+from histokit.protocol.targets import with_type
 from histokit.select.select_options import SelectOptions
 from histokit.store.records import SelectionRecord
 
@@ -38,6 +39,7 @@ def select(
     seed: int = 0,
     metric: str | None = None,
     target: str | None = None,
+    target_type: str | None = None,
     where: str | None = None,
     allow_missing: bool = False,
     force: bool = False,
@@ -59,7 +61,8 @@ def select(
     method : str
         ``rfe``: recursive elimination by the importances of extremely randomised trees.
     tolerance : float
-        The smallest subset is taken whose score is no further below the best.
+        The smallest subset is taken whose score is no further below the best; of ``mae`` and ``rmse`` in standard
+        deviations of the target.
     step : float or str
         How many columns go at a time: a fraction below 1, else a count, such as the 4 of Mormont et al. 2018.
         ``auto``: large steps far from the knee of the curve, and that count near it.
@@ -69,6 +72,8 @@ def select(
         The dataset's own where not given.
     target, where : str, optional
         A column in place of the label; SQL over the columns of the samples.
+    target_type : str, optional
+        ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
     allow_missing : bool
     force : bool
         Do it again even if the selection is stored.
@@ -109,6 +114,7 @@ def _question(
     store: FeatureStore, dataset: str, features: str, options: SelectOptions, outline: bool = False
 ) -> tuple[Experiment, dict[str, Any], str]:
     """Return what is selected from, how, and the id of the selection."""
+    options = with_type(store, dataset, options)
     experiment = prepare(store, dataset, features, options, outline=outline)
     asked = {name: value for name, value in options.asked().items() if name != "split"}
     parameters = {**asked, "step": parse_step(options.step), "metric": experiment.problem.metric}

@@ -90,6 +90,15 @@ SAMPLE_FIELDS = (
 )
 
 
+#: What predictions of numbers have beside, in place of labels and scores.
+VALUE_FIELDS = (pa.field("true_value", pa.float64()), pa.field("predicted_value", pa.float64()))
+
+NUMBER_PREDICTION_SCHEMA = pa.schema([*PREDICTION_SCHEMA, *VALUE_FIELDS])
+
+#: What a run's parameter ``target_type`` is where it predicts numbers; runs of classes have none.
+NUMBER = "number"
+
+
 class _Document:
     """A record that is stored as one JSON document."""
 
@@ -237,6 +246,16 @@ class RunRecord(_Answer):
     def key(self) -> str:
         """What its rows of predictions, and its model, are found by."""
         return self.rows or self.id
+
+    @property
+    def numbers(self) -> bool:
+        """Whether it predicts numbers in place of classes."""
+        return self.parameters.get("target_type") == NUMBER
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of its predictions."""
+        return NUMBER_PREDICTION_SCHEMA if self.numbers else PREDICTION_SCHEMA
 
     def __repr__(self) -> str:
         where = f"{self.dataset}, {self.split}" if self.split else self.dataset

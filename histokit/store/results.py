@@ -15,7 +15,7 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store.change_digests import changed_columns, column_digests
 from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
-from histokit.store.records import CURVE_SCHEMA, PREDICTION_SCHEMA, RunRecord
+from histokit.store.records import CURVE_SCHEMA, RunRecord
 
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 _TABLES = ("predictions", "models", "curves")
@@ -59,7 +59,7 @@ class Results:
             if known is not None and not again:
                 return known
             key = f"{run.id}.{secrets.token_hex(4)}"
-            rows = predictions.select(PREDICTION_SCHEMA.names).cast(PREDICTION_SCHEMA).drop_columns(_KEY)
+            rows = predictions.select(run.schema.names).cast(run.schema).drop_columns(_KEY)
             run = replace(run, rows=key, digests=column_digests(rows))
             self._append("predictions", rows, key)
             if curves is not None:
@@ -76,7 +76,16 @@ class Results:
             return run
 
     def _append(self, table: str, rows: pa.Table, key: str) -> None:
-        self.database.append(table, rows.add_column(0, _KEY, pa.array([key] * len(rows), pa.string())))
+        """Add rows of a run; predictions to those that are there: of classes, of numbers, or of both."""
+        rows = rows.add_column(0, _KEY, pa.array([key] * len(rows), pa.string()))
+        there = self.database.schema(table) if self.database.exists(table) else rows.schema
+        for field in rows.schema:
+            if field.name not in there.names:
+                self.database.add_column(table, field)
+        for field in there:
+            if field.name not in rows.column_names:
+                rows = rows.append_column(field.name, pa.nulls(len(rows), field.type))
+        self.database.append(table, rows)
 
     def curves(self, run: RunRecord) -> pa.Table:
         """Return what was recorded while the networks of a run were trained, in order.
@@ -103,10 +112,14 @@ class Results:
         place = rows.schema.get_field_index(_KEY)
         return rows.set_column(place, _KEY, pa.array([run.id] * len(rows), pa.string()))
 
-    def predictions(
-        self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names
-    ) -> dict[str, pa.Table]:
+    def predictions(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of runs by their ids, in the order in which they were made, in one pass.
+
+        Parameters
+        ----------
+        runs : sequence of RunRecord
+        columns : sequence of str, optional
+            ``run`` among them; those of `RunRecord.schema` where not given.
 
         Raises
         ------
@@ -129,17 +142,20 @@ class Results:
         now = self.find(run.id)
         return None if now is None or now.key == run.key else now
 
-    def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names) -> dict[str, pa.Table]:
+    def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of runs as they are, whether they are what was written or not."""
         if not runs or not self.database.exists("predictions"):
-            return {run.id: PREDICTION_SCHEMA.empty_table().select(columns) for run in runs}
+            return {run.id: run.schema.empty_table().select(columns or run.schema.names) for run in runs}
         listed = ", ".join(quote(run.key) for run in runs)
+        wanted = columns or max((run.schema.names for run in runs), key=len)
         with self.database.reading("predictions"):
-            rows = self.database.read("predictions", columns, f"{_KEY} IN ({listed})")
+            rows = self.database.read("predictions", wanted, f"{_KEY} IN ({listed})")
             found = _split_by_run(rows, [run.key for run in runs])
         place = rows.schema.get_field_index(_KEY)
         return {
-            run.id: found[run.key].set_column(place, _KEY, pa.array([run.id] * len(found[run.key]), pa.string()))
+            run.id: found[run.key]
+            .set_column(place, _KEY, pa.array([run.id] * len(found[run.key]), pa.string()))
+            .select(columns or run.schema.names)
             for run in runs
         }
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
-from histokit.store.records import PREDICTION_SCHEMA, RunRecord
+from histokit.store.records import RunRecord
 from histokit.store.results import Results
 
 
@@ -48,7 +48,7 @@ class StoredRuns:
         ----------
         run : RunRecord
         predictions : pyarrow.Table
-            Of `PREDICTION_SCHEMA`.
+            Of `RunRecord.schema`: that of classes, or that of numbers.
         model : bytes, optional
         again : bool
             Take the place of the one that is there.
@@ -79,7 +79,7 @@ class StoredRuns:
         return self._results.predictions([run])[run.id]
 
     def predictions_of(
-        self, runs: Sequence[RunRecord], columns: Sequence[str] = PREDICTION_SCHEMA.names
+        self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None
     ) -> dict[str, pa.Table]:
         """Return the predictions of several runs by their ids, in one pass; ``run`` is among the columns."""
         return self._results.predictions(runs, columns)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.row import Cost
-from histokit.classifiers.table import CLASSIFIERS, classifier
+from histokit.classifiers.table import classifier, names
 from histokit.extract.rates import Estimate, estimate
 from histokit.networks.requests import asked_engine, engine_of
 from histokit.store import RunRecord, SelectionRecord, Store
@@ -171,7 +171,7 @@ def history(store: Store) -> dict[str, float]:
     """
     past: dict[str, list[tuple[float, float]]] = {}
     for run in store.runs():
-        if run.kind == "train" and run.classifier in CLASSIFIERS and not run.parameters.get("choose"):
+        if run.kind == "train" and run.classifier in names() and not run.parameters.get("choose"):
             past.setdefault(run.classifier, []).append((run.seconds, foreseen(run.classifier, _of_run(run))))
     for selection in store.selections():
         past.setdefault("select", []).append((selection.seconds, foreseen("select", _of_selection(selection))))
@@ -187,7 +187,7 @@ def _of_run(run: RunRecord) -> Workload:
     columns = columns or [sum(part["columns"] for part in run.features)]
     sets = len(run.folds) + (len(run.folds) > 1)
     asked = effort(run.classifier, run.parameters["grid"], run.parameters["inner_folds"])
-    return Workload(round(fmean(rows)), max(1, round(fmean(columns))), len(run.classes), sets, asked)
+    return Workload(round(fmean(rows)), max(1, round(fmean(columns))), max(2, len(run.classes)), sets, asked)
 
 
 def _of_selection(selection: SelectionRecord) -> Workload:

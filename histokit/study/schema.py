@@ -71,6 +71,7 @@ DATASET = {
     "root": TEXT,
     "options": TABLE,
     "target": TEXT,
+    "target_type": TEXT,
     "where": TEXT,
     "aggregate": TEXT,
     "normalise": TEXT,

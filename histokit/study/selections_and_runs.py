@@ -48,7 +48,7 @@ class OnFeatures(Piece):
 
     def _options(self) -> dict[str, Any]:
         data = self.data
-        names = ("split", "metric", "target", "where", "allow_missing")
+        names = ("split", "metric", "target", "target_type", "where", "allow_missing")
         return {**{name: getattr(data, name) for name in names}, **self.study.common, **self.own}
 
 

@@ -16,6 +16,7 @@ from histokit.plugin.manager import registry
 from histokit.protocol.named_split import check_split_name
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.splits import AUTOMATIC, check_how
+from histokit.protocol.targets import check_type
 from histokit.store.filters import Filter
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import DATASET, SHARED, SPLIT, check_table
@@ -52,6 +53,10 @@ def read_datasets(
     return tuple(found)
 
 
+#: The keys of a dataset that are handed on as they are.
+_PLAIN = ("metric", "target", "target_type", "where", "aggregate", "normalise", "controls", "per")
+
+
 def _read(
     file: Path,
     name: str,
@@ -76,8 +81,16 @@ def _read(
                 _check_filter(name, table[key], opened, store)
     with mistakes.at((*place, "normalise")):
         parse_normalisation(table.get("normalise"), table.get("controls"), table.get("per"))
-    plain = {key: table.get(key) for key in ("metric", "target", "where", "aggregate", "normalise", "controls", "per")}
-    return Data(name, opened, split, made, allow_missing=table.get("allow_missing", False), **plain)
+    with mistakes.at((*place, "target_type")):
+        check_type(table.get("target_type"))
+    return Data(
+        name,
+        opened,
+        split,
+        made,
+        allow_missing=table.get("allow_missing", False),
+        **{key: table.get(key) for key in _PLAIN},
+    )
 
 
 def _open(

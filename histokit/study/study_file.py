@@ -29,7 +29,7 @@ class Data:
         The name of the split.
     made : mapping, optional
         Options of `make_split`, where the study makes the split itself.
-    metric, target, where, aggregate, normalise, controls, per : str, optional
+    metric, target, target_type, where, aggregate, normalise, controls, per : str, optional
         As in `train`.
     allow_missing : bool
     """
@@ -40,6 +40,7 @@ class Data:
     made: Mapping[str, Any] | None = None
     metric: str | None = None
     target: str | None = None
+    target_type: str | None = None
     where: str | None = None
     aggregate: str | None = None
     normalise: str | None = None

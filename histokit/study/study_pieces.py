@@ -140,7 +140,8 @@ class MakeSplit(Piece):
         store = self.study.store
         record = store.dataset(self.data.name)
         options = dict(self.data.made or {})
-        return make_split(store.samples(self.data.name), record, self.what, target=self.data.target, **options)
+        target: dict[str, Any] = {"target": self.data.target, "target_type": self.data.target_type}
+        return make_split(store.samples(self.data.name), record, self.what, **target, **options)
 
     def _is_done(self) -> bool:
         stored = {split.name: split for split in self.study.store.splits(self.data.name)}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from histokit.classifiers.grids import make_grid
-from histokit.classifiers.table import check_class_weight, classifier
+from histokit.classifiers.table import check_class_weight, classifier, names
 from histokit.errors import UsageError, did_you_mean, some
+from histokit.features import FeatureStore
 from histokit.networks.requests import as_option, check_options
+from histokit.protocol.targets import find_type
+from histokit.store.records import NUMBER
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import CLASSIFIER, COMPARE, STRATEGY, TOP, check_table
 from histokit.study.strategies import STRATEGIES, find_strategy
 from histokit.study.study_datasets import read_datasets
-from histokit.study.study_file import Method, Study, open_study_store, read_toml
+from histokit.study.study_file import Data, Method, Study, open_study_store, read_toml
 from histokit.study.study_networks import canonical, read_networks
 
 _CLASSIFIERS = ("svm", "et", "fc")
@@ -61,6 +64,7 @@ def read_study(
     datasets = read_datasets(file, _tables(top, "datasets"), top, opened, mistakes)
     methods = _methods(top, mistakes)
     classifiers = _classifiers(top, methods, mistakes)
+    _check_types(datasets, classifiers, opened, mistakes)
     asked = {"device": as_option("device", device)} if device else {}
     networks = read_networks(
         file,
@@ -160,6 +164,21 @@ def _classifiers(top: Mapping[str, Any], methods: Iterable[Method], mistakes: Mi
     for name in tables:
         _check_names([name], list(wanted), "classifier", ("classifier", name), mistakes)
     return {name: _options(name, tables.get(name, {}), mistakes) for name in wanted}
+
+
+def _check_types(
+    datasets: Iterable[Data], classifiers: Collection[str], store: FeatureStore, mistakes: Mistakes
+) -> None:
+    """Look whether classifiers are for what each dataset holds, as far as that is known before it is ingested."""
+    known = [record.name for record in store.datasets()]
+    for data in datasets:
+        with mistakes.at(("datasets", data.name)):
+            kind = data.target_type
+            if data.opened is None and data.name in known:
+                kind = find_type(store.database.schema(f"samples.{data.name}"), data.target, kind)
+            for name in names() if kind or not data.target else ():
+                if name in classifiers:
+                    classifier(name, kind == NUMBER)
 
 
 def _options(name: str, table: Mapping[str, Any], mistakes: Mistakes) -> dict[str, Any]:

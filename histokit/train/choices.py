@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.digests import digest_json
+from histokit.protocol.number_metrics import direction
 from histokit.store import RunRecord, Store
 
 INNER, TEST = "inner", "test"
@@ -69,10 +70,10 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
             next="Extract what is missing, or leave out --choose.",
         )
     if choose == INNER:
-        winners = [_best([_inner_score(run.folds[number]) for run in runs]) for number in range(len(places[0]))]
-        last = _best([_inner_score(run.found["final"]) for run in runs])
+        winners = [_best([run.folds[number] for run in runs], runs[0]) for number in range(len(places[0]))]
+        last = _best([run.found["final"] for run in runs], runs[0])
     else:
-        last = _best([_test_score(run) for run in runs])
+        last = _highest([_test_score(run) for run in runs])
         winners = [last] * len(places[0])
     record = _record(run_id, runs, choose, winners, runs[last])
     return store.save_run(
@@ -85,17 +86,20 @@ def chosen_id(choose: str, runs: Sequence[str]) -> str:
     return digest_json(["choose", choose, list(dict.fromkeys(runs))]).hex()[:12]
 
 
-def _best(scores: Sequence[float]) -> int:
+def _highest(scores: Sequence[float]) -> int:
     return int(np.argmax([-np.inf if np.isnan(score) else score for score in scores]))
 
 
-def _inner_score(fitted: dict[str, Any]) -> float:
-    return float((fitted.get("tuning") or {}).get("score", np.nan))
+def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:
+    """Return which of the same fold of several runs, such as `run`, was best over its inner folds."""
+    tuned = [entry.get("tuning") or {} for entry in fitted]
+    return _highest([direction(entry.get("metric", run.metric)) * entry.get("score", np.nan) for entry in tuned])
 
 
 def _test_score(run: RunRecord) -> float:
+    """Return the mean over folds of a run's metric, negative where lower ones are better."""
     values = [fold["scores"][run.metric] for fold in run.folds if fold["scores"][run.metric] is not None]
-    return float(np.mean(values)) if values else float("nan")
+    return direction(run.metric) * float(np.mean(values)) if values else float("nan")
 
 
 def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequence[int], last: RunRecord) -> RunRecord:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from histokit import completion, console, options
-from histokit.classifiers.table import CLASSIFIERS, on_images
+from histokit.classifiers.table import REGRESSORS, names, on_images
 from histokit.commands import STEPS, Entry
 from histokit.ranges import LIMITS
 
@@ -18,8 +18,8 @@ def train(
     classifier: Annotated[
         str,
         typer.Option(
-            metavar="|".join(CLASSIFIERS),
-            help=f"What is trained; {on_images()}: on images.",
+            metavar="|".join(names()),
+            help=f"What is trained; {on_images()}: on images; for numbers {', '.join(REGRESSORS)}.",
             autocompletion=completion.classifiers,
         ),
     ] = "svm",
@@ -38,6 +38,7 @@ def train(
         str, typer.Option(metavar="none|balanced", help="Whether rare classes weigh more.")
     ] = "none",
     target: options.Target = None,
+    target_type: options.TargetType = None,
     where: options.Where = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2", help="Values of a parameter; may be repeated.")
@@ -62,9 +63,9 @@ def train(
 ) -> None:
     """Train a classifier on features, fold by fold.
 
-    Parameters are tuned inside each training set; test samples are predicted and the predictions stored; the model for
-    `predict` is fitted on all training samples. A run that is stored already is answered from the store. Prints a run
-    id for each address; with --choose only that of the chosen features.
+    What predicts numbers is trained likewise. Parameters are tuned inside each training set; test samples are predicted
+    and the predictions stored; the model for `predict` is fitted on all training samples. A run that is stored already
+    is answered from the store. Prints a run id for each address; with --choose only that of the chosen features.
     """
     from histokit.plugin.options import parse_pairs
     from histokit.train.train import train as run

@@ -16,7 +16,7 @@ from histokit.protocol.elimination import PASSES, Elimination, eliminate
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.outer_folds import OuterFold, Rows
 from histokit.protocol.reuse import check_selection, equal_notes, fitted_contents
-from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.scorers import defined
 from histokit.protocol.tuning import Tuned, tune
 from histokit.store import Store
 from histokit.store.records import SelectionRecord
@@ -39,6 +39,8 @@ class Recipe:
     scale : bool
     scored : bool
         Whether a single setting is scored in the inner folds as well.
+    numbers : bool
+        Whether numbers are predicted in place of classes.
     """
 
     classifier: str
@@ -50,10 +52,11 @@ class Recipe:
     solver: str = "auto"
     scale: bool = False
     scored: bool = False
+    numbers: bool = False
 
     def fitting(self, seed: int) -> Fitting:
         """Return how the classifier is fitted."""
-        return Fitting(self.classifier, self.class_weight, self.solver, self.scale, seed)
+        return Fitting(self.classifier, self.class_weight, self.solver, self.scale, seed, self.numbers)
 
     @property
     def steps(self) -> int:
@@ -100,7 +103,7 @@ class Fitted:
     def scores(self, recipe: Recipe, experiment: Experiment, rows: Rows) -> NDArray[np.float64]:
         """Return the (rows, classes) scores of rows of the experiment."""
         X = experiment.problem.X[rows] if self.columns is None else experiment.problem.X[np.ix_(rows, self.columns)]
-        return scores(recipe.classifier, self.estimator, X, experiment.problem.classes)
+        return scores(recipe.classifier, self.estimator, X, experiment.problem.classes, recipe.numbers)
 
     def document(self) -> dict[str, Any]:
         """Return what is kept of it in the run's record."""
@@ -151,7 +154,7 @@ def fit_rows(
     tuned = tune(fitting, problem, rows, recipe.grid, **options)
     X = problem.X[rows] if columns is None else problem.X[np.ix_(rows, columns)]
     estimator = fit_classifier(fitting, tuned.parameters, X, problem.y[rows])
-    stopped = tuned.stopped + (not converged(recipe.classifier, estimator, X, problem.y[rows]))
+    stopped = tuned.stopped + (not converged(recipe.classifier, estimator, X, problem.y[rows], recipe.numbers))
     return Fitted(rows, estimator, columns, tuned, eliminated, stopped, time.perf_counter() - started)
 
 
@@ -179,8 +182,7 @@ def fold_document(
 ) -> dict[str, Any]:
     """Return what the run's record keeps of an outer fold, with its test score."""
     problem = experiment.problem
-    scorer = Scorer(problem.y[outer.test], found.argmax(1), found, problem.positive)
-    values = scorer.values(dict.fromkeys([problem.metric, "accuracy"]))
+    values = problem.score(problem.y[outer.test], found)
     trained = set(problem.y[fitted.rows].tolist())
     absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
     document = {"repeat": outer.fold.repeat, "fold": outer.fold.fold, "test": len(outer.test), **fitted.document()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import load, scores
@@ -21,7 +22,8 @@ from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
 from histokit.protocol.networks_seen import network_notes
-from histokit.protocol.predictions import as_text, prediction_rows
+from histokit.protocol.predictions import as_text, number_rows, prediction_rows
+from histokit.protocol.targets import read_numbers
 from histokit.store.records import RunRecord
 
 
@@ -56,11 +58,12 @@ def predict_features(
     started = time.perf_counter()
     target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
     features, samples, said = _normalised(run, features)
+    column = str(target or "label")
+    there = column in features.samples.column_names
     if aggregate:
-        features, _, _ = aggregate_chain(features, aggregate)
-    known = str(target or "label")
-    values = features.column(known) if known in features.samples.column_names else [None] * len(features)
-    truth = [as_text(value) for value in values]
+        features, _, _ = aggregate_chain(features, aggregate, column if there else "label")
+    values = features.column(column) if there else [None] * len(features)
+    truth, unread = _truth(run, features, values, column)
     rows = zip(features.sample_ids, features.content, truth, strict=True)
     digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
     steps = [step["digest"] for step in features.steps]
@@ -69,20 +72,15 @@ def predict_features(
         return store.run(run_id)
     model = load(store.model(run.id))
     found = _model_scores(run, model, features)
-    table = prediction_rows(
-        features,
-        found,
-        run=run_id,
-        classes=run.classes,
-        kind=classifier(run.classifier).kind,
-        truth=truth,
-        group=features.record.group,
-        role="predict",
-    )
+    how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
+    if run.numbers:
+        table = number_rows(features, found[:, 0], **how)
+    else:
+        table = prediction_rows(features, found, classes=run.classes, kind=classifier(run.classifier).kind, **how)
     # Models of units that were stored earlier know the digests of units in place of those of samples.
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
     seen += network_notes(store, [part.backbone for part in samples.parts], samples.content)
-    notes = [*seen, *_strange_notes(run, truth), *said, *remarks]
+    notes = [*seen, *unread, *said, *remarks]
     record = _record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
 
@@ -100,9 +98,9 @@ def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, Featu
 
 def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -> NDArray[np.float64]:
     if not len(features):
-        return np.empty((0, len(run.classes)))
+        return np.empty((0, len(run.classes) or 1))
     X = features.X if model["columns"] is None else features.X[:, model["columns"]]
-    return scores(run.classifier, model["estimator"], X, len(run.classes))
+    return scores(run.classifier, model["estimator"], X, len(run.classes), run.numbers)
 
 
 def _record(run: RunRecord, run_id: str, features: FeatureSet, notes: list[str], seconds: float) -> RunRecord:
@@ -162,6 +160,14 @@ def _seen_notes(samples: FeatureSet, model: dict[str, Any]) -> list[str]:
     ]
 
 
-def _strange_notes(run: RunRecord, truth: Sequence[str | None]) -> list[str]:
+def _truth(run: RunRecord, features: FeatureSet, values: Iterable[Any], column: str) -> tuple[list[Any], list[str]]:
+    """Return the true label or value of each row, none where it is not known, and what is to be known of them."""
+    if run.numbers:
+        kind = features.samples.schema.field(column).type if column in features.samples.column_names else None
+        if kind is not None and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            return [None] * len(features), [f"{column} holds no numbers here: nothing is known of the true values"]
+        read = read_numbers(values, features.sample_ids, column)
+        return [None if np.isnan(value) else float(value) for value in read], []
+    truth = [as_text(value) for value in values]
     strange = sorted({label for label in truth if label is not None} - set(run.classes))
-    return [f"the model does not know the labels {some(strange)}"] if strange else []
+    return truth, [f"the model does not know the labels {some(strange)}"] if strange else []

@@ -14,6 +14,8 @@ from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.targets import with_type
+from histokit.store.records import NUMBER
 from histokit.train import choices
 from histokit.train.outer import Recipe
 from histokit.train.train_options import TrainOptions
@@ -42,7 +44,7 @@ class Question:
 
     def prepare(self, store: FeatureStore, address: str, outline: bool = False) -> Experiment:
         """Open the features of an address; in outline, no vector and no image is read."""
-        pixels = classifier_named(self.recipe.classifier).pixels
+        pixels = self.recipe.fitting(0).row.pixels
         how: dict[str, Any] = {"aggregate": self.options.aggregate, "pixels": pixels, "outline": outline}
         how["normalisation"] = self.options.normalisation
         return prepare(store, self.dataset, address, self.options, **how)
@@ -69,15 +71,16 @@ class Question:
 
 def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], options: TrainOptions) -> Question:
     """Return what is asked of `histokit.train`, whose errors these are."""
-    classifier = options.classifier
+    classifier, options = options.classifier, with_type(store, dataset, options)
+    numbers = options.target_type == NUMBER
     kept = store.selection(options.selection) if options.selection else None
-    pixels = classifier_named(classifier).pixels
+    pixels = classifier_named(classifier, numbers).pixels
     if pixels and (options.selection or options.rfe or options.aggregate or options.scale or options.normalise):
         raise _not_for_images(classifier)
-    weight = check_class_weight(classifier, options.class_weight)
+    weight = check_class_weight(classifier, options.class_weight, numbers)
     choices.check(options.choose)
-    how = (kept, options.rfe, check_solver(options.solver), options.scale, options.choose is not None)
-    recipe = Recipe(classifier, make_grid(classifier, options.grid), weight, options.inner_folds, *how)
+    how = (kept, options.rfe, check_solver(options.solver), options.scale, options.choose is not None, numbers)
+    recipe = Recipe(classifier, make_grid(classifier, options.grid, numbers), weight, options.inner_folds, *how)
     asked = [features] if isinstance(features, str) else list(features)
     named = asked if pixels else (address for text in asked for address in store.addresses(dataset, text))
     return Question(dataset, list(dict.fromkeys(named)), recipe, options)

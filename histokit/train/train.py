@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.column_limits import check_columns
 from histokit.classifiers.estimators import dump
-from histokit.classifiers.table import classifier as classifier_named
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
@@ -22,7 +21,7 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.leaks import samples_digest
-from histokit.protocol.predictions import prediction_rows
+from histokit.protocol.predictions import number_rows, prediction_rows
 from histokit.protocol.progress import Progress
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
@@ -45,6 +44,7 @@ def train(
     metric: str | None = None,
     class_weight: str | None = None,
     target: str | None = None,
+    target_type: str | None = None,
     where: str | None = None,
     grid: Mapping[str, Any] | None = None,
     inner_folds: int = 5,
@@ -59,7 +59,7 @@ def train(
     force: bool = False,
     progress: Callable[..., None] | None = None,
 ) -> list[RunRecord]:
-    """Train a classifier on each of some addresses.
+    """Train a classifier, or what predicts numbers, on each of some addresses.
 
     In every outer fold it is tuned on the training and validation samples, by group-wise inner folds, refitted
     on them, and predicts the test samples. It is then tuned and fitted on all training samples: that is the
@@ -72,7 +72,8 @@ def train(
     features : str or sequence of str
         Addresses; ``each`` stands for several. Every one gives its own run.
     classifier : str
-        ``svm``, ``et``, ``fc``, ``logreg``, ``ridge`` or ``knn``; or ``et-fl``, of the address ``images``.
+        ``svm``, ``et``, ``fc``, ``logreg``, ``ridge`` or ``knn``; or ``et-fl``, of the address ``images``. Of numbers
+        ``ridge``, ``svr``, ``et`` or ``knn``.
     split : str, optional
         A stored split, ``cv``, ``leave-one-group-out`` or ``holdout``. Where not given, that of the data, else ``cv``.
     selection : str, optional
@@ -83,11 +84,13 @@ def train(
         ``COLUMN:mean``, ``median`` or ``max``: train on units in place of samples. Several, fine to coarse, between
         commas: on the units of the last one, each from the units of the one before it.
     metric : str, optional
-        What tuning maximises; the dataset's own where not given.
+        What tuning goes by; the dataset's own where not given, and ``r2`` for numbers.
     class_weight : str, optional
         ``none`` or ``balanced``.
     target, where : str, optional
         A column in place of the label; SQL over the columns of the samples.
+    target_type : str, optional
+        ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
     grid : mapping, optional
         Parameter → values, in place of the default.
     inner_folds : int
@@ -204,32 +207,27 @@ def _check_data(
     store: FeatureStore, recipe: Recipe, experiment: Experiment, kept: Sequence[Sequence[int] | NDArray[np.intp]]
 ) -> list[str]:
     """Refuse what the classifier cannot be trained on; return what is to be known of images, or of the columns kept."""
-    if classifier_named(recipe.classifier).pixels:
+    if recipe.fitting(0).row.pixels:
         return check_readable(store, experiment.features)
     names, X = experiment.features.column_names, experiment.problem.X[experiment.training]
     if kept:
         columns = sorted({int(column) for part in kept for column in part})
         names, X = [names[column] for column in columns], X[:, columns]
-    return check_columns(recipe.classifier, X, names, solver=recipe.solver, scale=recipe.scale)
+    how: dict[str, Any] = {"solver": recipe.solver, "scale": recipe.scale, "numbers": recipe.numbers}
+    return check_columns(recipe.classifier, X, names, **how)
 
 
 def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:
     """Return the test predictions of all folds."""
-    tables = [
-        prediction_rows(
-            experiment.features.take(outer.test),
-            outcome.scores,
-            run=run_id,
-            classes=experiment.classes,
-            kind=classifier_named(recipe.classifier).kind,
-            truth=experiment.labels[outer.test].tolist(),
-            group=experiment.group,
-            role="test",
-            repeat=outer.fold.repeat,
-            fold=outer.fold.fold,
-        )
-        for outer, outcome in zip(experiment.folds, outcomes, strict=True)
-    ]
+    tables = []
+    for outer, outcome in zip(experiment.folds, outcomes, strict=True):
+        tested, place = experiment.features.take(outer.test), {"repeat": outer.fold.repeat, "fold": outer.fold.fold}
+        how: dict[str, Any] = {"run": run_id, "group": experiment.group, "role": "test", **place}
+        if recipe.numbers:
+            tables.append(number_rows(tested, outcome.scores[:, 0], truth=experiment.problem.y[outer.test], **how))
+        else:
+            how |= {"classes": experiment.classes, "kind": recipe.fitting(0).row.kind}
+            tables.append(prediction_rows(tested, outcome.scores, truth=experiment.labels[outer.test].tolist(), **how))
     return pa.concat_tables(tables)
 
 

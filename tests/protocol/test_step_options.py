@@ -63,13 +63,13 @@ def test_a_record_keeps_what_was_asked_and_what_was_found_apart(toy):
     parts = (PartOf.METHOD, PartOf.TASK, PartOf.REPEAT)
     asked = {*TrainOptions.names(*parts)} - {"split"}
     # What came later is kept where it is asked for.
-    asked -= {"normalise", "controls", "per"}
+    asked -= {"normalise", "controls", "per", "target_type"}
     for run in runs[:-1]:
         assert run.asked.keys() == (asked - {"choose"}) | FOLLOWS
         assert run.found.keys() == {"final"}
     assert runs[-1].asked.keys() == asked | FOLLOWS | {"candidates"}
     assert runs[-1].found.keys() == {"final", "candidate_runs"}
-    assert chosen.asked.keys() == {*SelectOptions.names(*parts)} - {"split"}
+    assert chosen.asked.keys() == {*SelectOptions.names(*parts)} - {"split", "target_type"}
     assert chosen.found.keys() == {"notes"}
 
 

@@ -43,7 +43,7 @@ def test_no_class_of_a_target_of_numbers_is_nan(tmp_path):
     store = make(tmp_path, samples, X)
     split = splits_of(store, target="grade")
     assert len(set(split.rows["id"].to_pylist())) == 55
-    (run,) = train(store, "toy", "net/last", "knn", target="grade", **FAST)
+    (run,) = train(store, "toy", "net/last", "knn", target="grade", target_type="class", **FAST)
     assert run.classes == ("1.0", "2.0")
     assert len(store.predictions(run.id)) == 55
     seen = predict_features(store, run, store.features("toy", "net/last"))

@@ -67,7 +67,7 @@ def cross_scores(
         Always true.
     """
     alphas = [float(setting["alpha"]) for setting in settings]
-    matrices = (_Scatter if len(X) >= X.shape[1] else _Gram)(X)
+    matrices = (Scatter if len(X) >= X.shape[1] else Gram)(X)
     for number, (train, test) in enumerate(folds):
         known = np.unique(y[train])
         if len(known) == 1:
@@ -79,7 +79,7 @@ def cross_scores(
         if len(known) == 2:
             targets = targets[:, 1:]
         mean = weights @ targets / weights.sum()
-        exact = _Exact(X, train, weights, targets - mean)
+        exact = Exact(X, train, weights, targets - mean)
         easy = [alpha for alpha in alphas if not exact.needed(alpha)]
         quick = iter(matrices.scores(train, test, weights, targets - mean, easy) if easy else ())
         for setting, alpha in enumerate(alphas):
@@ -116,7 +116,7 @@ def fit(
     known = np.unique(y)
     targets = np.where(y[:, None] == known[1 if len(known) == 2 else 0 :], 1.0, -1.0)
     mean = weights @ targets / weights.sum()
-    exact = _Exact(X, np.arange(len(y)), weights, targets - mean)
+    exact = Exact(X, np.arange(len(y)), weights, targets - mean)
     estimator = RidgeClassifier(alpha=alpha, class_weight=class_weight)
     if not exact.needed(alpha):
         estimator.fit(exact.rows(np.arange(len(y))), y)
@@ -129,7 +129,7 @@ def fit(
     return estimator
 
 
-class _Exact:
+class Exact:
     """Ridge regression on some rows without products of columns, where these would be too inexact.
 
     Parameters
@@ -182,7 +182,7 @@ class _Exact:
         return found
 
 
-class _Scatter:
+class Scatter:
     """Solves for the weights of columns."""
 
     def __init__(self, X: NDArray[np.floating]):
@@ -229,7 +229,7 @@ class _Scatter:
         return block
 
 
-class _Gram:
+class Gram:
     """Solves for the weights of rows."""
 
     def __init__(self, X: NDArray[np.floating]):

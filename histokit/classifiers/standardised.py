@@ -1,0 +1,51 @@
+"""Support vector regression of a target in its own units: standardised by the samples that it is fitted to."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.svm import LinearSVR
+
+
+class StandardisedSVR(LinearSVR):
+    """scikit-learn's ``LinearSVR`` of the squared loss, with epsilon in standard deviations of the target.
+
+    Parameters
+    ----------
+    C : float
+    epsilon : float
+        Errors below so many standard deviations of the target cost nothing.
+    max_iter : int
+    random_state : int, optional
+
+    Attributes
+    ----------
+    mean_, deviation_ : float
+        Of the target that it was fitted to; 1 in place of no deviation.
+    coef_, intercept_ : (d,) and (1,) arrays
+        Of the standardised target.
+    """
+
+    def __init__(self, C: float = 1.0, *, epsilon: float = 0.1, max_iter: int = 1000, random_state: int | None = None):
+        super().__init__(
+            C=C,
+            epsilon=epsilon,
+            loss="squared_epsilon_insensitive",
+            dual=False,
+            max_iter=max_iter,
+            random_state=random_state,
+        )
+
+    def fit(self, X: NDArray[np.floating], y: NDArray[np.float64], sample_weight: Any = None) -> Self:
+        """Fit to samples (n, d) and their (n,) values."""
+        # Of equal numbers a deviation may be a hair beside 0.
+        self.mean_, self.deviation_ = float(np.mean(y)), float(np.std(y)) if np.ptp(y) else 1.0
+        super().fit(X, (y - self.mean_) / self.deviation_, sample_weight)
+        return self
+
+    def predict(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the (n,) predicted values of samples (n, d)."""
+        found: NDArray[np.float64] = self.mean_ + self.deviation_ * super().predict(X)
+        return found

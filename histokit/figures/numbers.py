@@ -1,0 +1,55 @@
+"""Figures of predicted numbers: predicted against true, in a colour for each group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from histokit.figures.lettering import drawable, folded
+
+#: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
+_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#787878")
+_ALONE = "#1f4e79"
+#: More points than these are drawn in part: evenly taken, and told.
+_POINTS = 20_000
+_TITLE = 9
+
+#: How wide and high it is, in inches.
+SIDE = 4.2
+
+
+def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, Sequence[Any]]) -> None:
+    """Draw predicted against true numbers, and the line on which they are equal.
+
+    Parameters
+    ----------
+    axis : matplotlib axes
+    evaluation : mapping
+        An evaluation, or one of the same form of the units of a level.
+    points : mapping
+        ``true``, ``predicted`` and ``group``.
+    """
+    true, predicted = (np.asarray(points[name], float) for name in ("true", "predicted"))
+    groups = np.array([str(group) for group in points["group"]], object)
+    kept = np.unique(np.linspace(0, len(true) - 1, min(len(true), _POINTS)).astype(int))
+    names = sorted(set(groups.tolist()))
+    listed = 1 < len(names) <= len(_COLOURS)
+    low, high = (float(edge) for edge in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))
+    axis.plot([low, high], [low, high], color="grey", linewidth=0.8, linestyle=":")
+    for number, name in enumerate(names):
+        own = kept[groups[kept] == name]
+        colour = _COLOURS[number % len(_COLOURS)] if len(names) > 1 else _ALONE
+        label = drawable(name) if listed else None
+        axis.scatter(true[own], predicted[own], s=9, color=colour, alpha=0.7, linewidths=0, label=label)
+    axis.set_xlabel("true")
+    axis.set_ylabel("predicted")
+    axis.set_aspect("equal", adjustable="datalim")
+    facts = [evaluation["address"], evaluation["classifier"], evaluation["split"], evaluation.get("level")]
+    part = f"{len(kept):,} of {len(true):,} points" if len(kept) < len(true) else None
+    title = " · ".join(str(fact) for fact in [*facts, part] if fact is not None)
+    axis.set_title(folded(drawable(title), SIDE - 0.7, _TITLE), fontsize=_TITLE)
+    if listed:
+        # Below, where it hides no point.
+        axis.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=4, frameon=False)

@@ -1,0 +1,100 @@
+"""What predicts numbers is scikit-learn's, whoever solves it, and is stored without pickle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.linear_model import Ridge
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVR
+
+from histokit.classifiers.estimators import dump, load
+from histokit.classifiers.fitting import Fitting, cross_scores, fit_classifier
+from histokit.classifiers.forest import rank_and_score
+from histokit.classifiers.grids import make_grid
+from histokit.classifiers.table import REGRESSORS, check_class_weight, classifier
+from histokit.errors import UsageError
+
+GRIDS = {
+    "ridge": [{"alpha": 100.0}, {"alpha": 1e-3}],
+    "svr": [{"C": 1e-3, "epsilon": 0.1}, {"C": 1.0, "epsilon": 0.5}],
+    "et": [{"max_features": "sqrt", "trees": 10}],
+    "knn": [{"k": 7, "metric": "euclidean"}, {"k": 500, "metric": "euclidean"}],
+}
+
+
+def reference(name: str, setting: dict[str, object], rows: int) -> object:
+    if name == "ridge":
+        return Ridge(alpha=setting["alpha"])
+    if name == "svr":
+        svr = LinearSVR(**setting, loss="squared_epsilon_insensitive", dual=False, random_state=0)
+        return TransformedTargetRegressor(svr, transformer=StandardScaler())
+    if name == "et":
+        return ExtraTreesRegressor(10, max_features="sqrt", random_state=0)
+    return KNeighborsRegressor(min(int(str(setting["k"])), rows))
+
+
+def make(n: int = 90, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    X = rng.normal(3, 1, size=(n, d)).astype(np.float32)
+    return X, 400 + 25 * X[:, 0].astype(float) - 8 * X[:, 1] + rng.normal(0, 5, n)
+
+
+@pytest.mark.parametrize("solver", ["auto", "sklearn"])
+@pytest.mark.parametrize("shape", [(90, 6), (40, 80)])
+@pytest.mark.parametrize("name", GRIDS)
+def test_each_is_that_of_scikit_learn(name: str, shape: tuple[int, int], solver: str) -> None:
+    X, y = make(*shape)
+    fold = np.arange(len(y)) % 3
+    folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(3)]
+    fitting = Fitting(name, solver=solver, numbers=True)
+    for number, setting, found, reached in cross_scores(fitting, X, y, folds, GRIDS[name], 1):
+        train, test = folds[number]
+        known = reference(name, GRIDS[name][setting], len(train)).fit(X[train].astype(float), y[train])
+        assert reached
+        assert found.shape == (len(test), 1)
+        assert found[:, 0] == pytest.approx(known.predict(X[test].astype(float)), rel=2e-3, abs=0.05)
+        fitted = load(dump({"estimator": fit_classifier(fitting, GRIDS[name][setting], X[train], y[train])}))
+        assert fitted["estimator"].predict(X[test]) == pytest.approx(found[:, 0], rel=1e-4)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_the_units_of_the_target_do_not_matter(name: str) -> None:
+    X, y = make()
+    fitting = Fitting(name, numbers=True, scale=True)
+    plain = fit_classifier(fitting, GRIDS[name][0], X, y).predict(X)
+    other = fit_classifier(fitting, GRIDS[name][0], X, 1e4 * y - 7).predict(X)
+    assert other == pytest.approx(1e4 * plain - 7, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_training_set_of_one_value_predicts_it(name: str) -> None:
+    X, _ = make()
+    fitted = fit_classifier(Fitting(name, numbers=True), GRIDS[name][0], X, np.full(len(X), 0.1))
+    assert fitted.predict(X) == pytest.approx(np.full(len(X), 0.1))
+
+
+def test_importances_of_numbers_are_those_of_scikit_learn() -> None:
+    X, y = make()
+    importances, found = rank_and_score(X, y, X[:5], None, trees=12, seed=4)
+    trees = ExtraTreesRegressor(12, max_features="sqrt", random_state=4).fit(X, y)
+    assert importances == pytest.approx(trees.feature_importances_, rel=1e-12)
+    assert found[:, 0] == pytest.approx(trees.predict(X[:5]), rel=1e-12)
+
+
+def test_what_predicts_the_other_kind_is_refused_with_what_to_type() -> None:
+    for name in ("svm", "logreg", "fc", "et-fl"):
+        with pytest.raises(UsageError, match=f"{name} predicts classes, and the target is a number") as caught:
+            make_grid(name, None, True)
+        assert "Use --classifier ridge, svr, et, knn; or" in caught.value.next
+    with pytest.raises(UsageError, match="svr predicts numbers, and the target is a class") as caught:
+        make_grid("svr", None, False)
+    assert "--target-type number" in caught.value.next
+    with pytest.raises(UsageError, match="no classes that could weigh more"):
+        check_class_weight("ridge", "balanced", True)
+    with pytest.raises(UsageError, match="epsilon of svr cannot be '-1'"):
+        make_grid("svr", {"epsilon": "-1"}, True)
+    assert all(classifier(name, True).kind == "value" for name in REGRESSORS)

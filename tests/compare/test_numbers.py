@@ -1,0 +1,73 @@
+"""Comparisons of runs that predict numbers: of errors, the lower one is better everywhere."""
+
+import numpy as np
+import pytest
+
+from histokit import compare
+from histokit.compare.sheets import comparison_sheets
+from histokit.errors import UsageError
+from tests.evaluate.made_up import save, save_dataset
+from tests.evaluate.made_up_numbers import save_numbers
+
+RNG = np.random.default_rng(0)
+TRUE = RNG.normal(50, 10, 24)
+NOISE = RNG.normal(0, 1, 24)
+
+
+def add(store, dataset, classifier, error, bias=0.0, **changes):
+    predicted = TRUE + error * NOISE + bias
+    rows = [(i % 3, f"s{i}", TRUE[i], predicted[i], f"P{i % 12}") for i in range(24)]
+    return save_numbers(store, rows, dataset=dataset, classifier=classifier, **changes)
+
+
+def places(found, column):
+    return {method["method"]: method["cells"][column]["place"] for method in found.methods}
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse", "r2"])
+def test_the_lower_error_is_the_best(store, metric):
+    save_dataset(store, "one")
+    runs = [add(store, "one", name, error) for name, error in (("ridge", 3.0), ("et", 1.0), ("knn", 2.0))]
+    found = compare(store, runs, metric=metric, bootstrap=200)
+    assert [method["method"] for method in found.methods] == ["et", "knn", "ridge"]
+    assert places(found, "one") == {"et": 1, "knn": 2, "ridge": 3}
+    assert [method["cells"]["one"]["mark"] for method in found.methods] == ["best", "second", None]
+    pair = next(pair for pair in found.pairs if (pair["first"], pair["second"]) == ("ridge", "et"))
+    sign = 1 if metric != "r2" else -1
+    assert sign * pair["difference"] > 0
+    assert sign * pair["interval"][0] > 0 or sign * pair["interval"][1] > 0
+    if metric == "mae":
+        assert pair["difference"] == pytest.approx(2 * np.abs(NOISE).mean())
+        assert "lower is better" in next(comparison_sheets(found)).title
+
+
+def test_ranks_and_the_best_of_each_know_the_direction(store):
+    for number, name in enumerate(("one", "two", "three")):
+        save_dataset(store, name)
+        for classifier, error in (("ridge", 3.0), ("et", 1.0), ("knn", 2.0)):
+            add(store, name, classifier, error + 0.1 * number)
+    found = compare(store, everything=True, metric="mae", bootstrap=20)
+    assert found.ranking["methods"] == ["et", "knn", "ridge"]
+    assert found.ranking["average_ranks"] == {"et": 3.0, "knn": 2.0, "ridge": 1.0}
+    pair = next(p for p in found.ranking["tests"]["wilcoxon"] if {p["first"], p["second"]} == {"et", "ridge"})
+    assert (pair["wins"] if pair["first"] == "et" else pair["losses"]) == 3
+    best = compare(store, everything=True, metric="mae", bootstrap=20, best_of="kind")
+    assert {cell["chosen"] for cell in best.methods[0]["cells"].values()} == {"et"}
+
+
+def test_runs_of_classes_and_of_numbers_are_columns_of_their_own(store):
+    save_dataset(store, "one")
+    classes = [save(store, "one", right, classifier=name, target="age") for name, right in (("svm", 15), ("fc", 12))]
+    numbers = [add(store, "one", name, error, digest="one-cv") for name, error in (("ridge", 2.0), ("et", 1.0))]
+    found = compare(store, dataset="one", bootstrap=20)
+    assert {column["column"]: column["metric"] for column in found.columns} == {
+        "one of age": "accuracy", "one of age as numbers": "r2",
+    }  # fmt: skip
+    assert {(pair["first"], pair["second"]) for pair in found.pairs} == {("svm", "fc"), ("ridge", "et")}
+    with pytest.raises(UsageError, match="The metric mae is for numbers") as caught:
+        compare(store, dataset="one", metric="mae")
+    assert "--where \"target_type = 'number'\"" in caught.value.next
+    kept = compare(store, dataset="one", where="target_type = 'number'", metric="mae", bootstrap=20)
+    assert {row["run"] for row in kept.rows} == set(numbers)
+    without = compare(store, dataset="one", where="target_type IS NULL", bootstrap=20)
+    assert {row["run"] for row in without.rows} == set(classes)
