@@ -64,20 +64,23 @@ def draw_patches(folder: Path) -> None:
     """The files that the README speaks of: patches/{slide}/{label}/*.png and tables of labels."""
     drawn = Synthetic(folder, slides=5, per_slide=8, size=32)
     (folder / "flat").mkdir()
-    listed, slides = ["file,kind,slide"], {}
+    listed, slides = ["file,kind,slide,cellularity"], {}
     for sample in drawn.samples():
         slide, number = sample.id.split("/")
         target = folder / "patches" / slide / str(sample.label) / f"{number}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(drawn.read(sample)).save(target)
-        listed.append(f"{target.relative_to(folder)},{sample.label},{slide}")
+        pixels = drawn.read(sample)
+        Image.fromarray(pixels).save(target)
+        listed.append(f"{target.relative_to(folder)},{sample.label},{slide},{(pixels[..., 0] < 150).mean():.4f}")
         if number in ("0001", "0002"):
             slides.setdefault(slide, sample.label)
             Image.fromarray(drawn.read(sample)).save(folder / "flat" / f"{slide}_{number}.png")
     (folder / "images.csv").write_text("\n".join(listed))
     (folder / "flat" / "slides.csv").write_text("\n".join(["slide,label", *(f"{s},{v}" for s, v in slides.items())]))
     rows = [line.split(",") for line in listed[1:]]
-    mine = [f"{file.removeprefix('patches/')},{'test' if slide == 'slide01' else 'train'}" for file, _, slide in rows]
+    mine = [
+        f"{file.removeprefix('patches/')},{'test' if slide == 'slide01' else 'train'}" for file, _, slide, _ in rows
+    ]
     (folder / "mine.csv").write_text("\n".join(["id,role", *mine]))
 
 
@@ -147,6 +150,7 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     assert (tmp_path / "wrong.csv").stat().st_size > 0
     assert (tmp_path / "scores.png").stat().st_size > 0
+    assert (tmp_path / "cellularity.png").stat().st_size > 0
     shown = float(re.search(r"accuracy +(0\.\d+)", blocks("text")[0]).group(1))  # type: ignore[union-attr]
     measured = float(re.search(r"accuracy +(0\.\d+)", done.stdout).group(1))  # type: ignore[union-attr]
     assert measured == pytest.approx(shown, abs=0.03)
