@@ -78,9 +78,7 @@ class StoredRuns:
         run = self.run(run_id)
         return self._results.predictions([run])[run.id]
 
-    def predictions_of(
-        self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None
-    ) -> dict[str, pa.Table]:
+    def predictions_of(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of several runs by their ids, in one pass; ``run`` is among the columns."""
         return self._results.predictions(runs, columns)
 
