@@ -1,15 +1,131 @@
-"""``histokit presets list`` and ``presets show``."""
+"""``histokit finetune``, ``presets list`` and ``presets show``."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from histokit import completion, console
-from histokit.commands import Entry
+from histokit import completion, console, options
+from histokit.commands import STEPS, Entry
 from histokit.errors import UsageError
 from histokit.layout import prose
+from histokit.ranges import LIMITS
+
+
+def finetune(
+    dataset: options.Dataset,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="B",
+            help="A network (histokit list backbones). [default: the preset's]",
+            autocompletion=completion.backbones,
+        ),
+    ] = None,
+    preset: Annotated[
+        str,
+        typer.Option(metavar="NAME|FILE.toml", help="How (histokit presets list).", autocompletion=completion.presets),
+    ] = "default",
+    set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Otherwise than the preset (histokit presets show); may be repeated."),
+    ] = None,
+    from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
+    weights: Annotated[
+        str, typer.Option(metavar="W", help="pretrained, random, random:SEED, a file or a folder, to start from.")
+    ] = "pretrained",
+    preprocess: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="size, resize, resize_size, interpolation, mean, std; may be repeated."),
+    ] = None,
+    channels: Annotated[
+        str, typer.Option(metavar="A,B,C|inflate", help="Channels that go in, or a first convolution for all of them.")
+    ] = "",
+    split: options.Split = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M", help="To choose the epoch by. [default: the data's]", autocompletion=completion.metrics
+        ),
+    ] = None,
+    target: options.Target = None,
+    where: options.Where = None,
+    seed: options.Seed = 0,
+    repeats: Annotated[int, typer.Option(metavar="N", **LIMITS["repeats"], help="Runs with seeds from SEED on.")] = 1,
+    precision: Annotated[
+        str, typer.Option(metavar="auto|float32|bfloat16|float16", help="Of the passes; auto: bfloat16 on CUDA.")
+    ] = "auto",
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", **LIMITS["micro_batch"], help="Images in one pass; gradients of larger batches accumulate."
+        ),
+    ] = None,
+    test_curve: Annotated[
+        bool,
+        typer.Option("--test-curve", help="Score the test samples after each epoch, too; nothing is chosen by it."),
+    ] = False,
+    device: options.Device = "auto",
+    workers: options.Workers = None,
+    keep: Annotated[
+        str, typer.Option(metavar="all|final", help="Networks of all folds, or that of all training samples.")
+    ] = "all",
+    allow_missing: options.AllowMissing = False,
+    force: options.Force = False,
+) -> None:
+    """Train a network on images, fold by fold, from pretrained weights or from scratch.
+
+    Test samples are predicted and the predictions stored; the network of all training samples is the backbone run:ID.
+    An interrupted command goes on where it stopped; a run that is stored is answered from the store. Prints a run id
+    for each seed.
+    """
+    from histokit.finetune.finetune import finetune as run
+    from histokit.finetune.folds import mean_score
+    from histokit.plugin.options import parse_pairs
+
+    changes = parse_pairs(set or [], "--set")
+    with console.progress("Training") as report:
+        records = run(
+            console.open_store(),
+            dataset,
+            backbone,
+            preset=preset,
+            settings=changes,
+            from_scratch=from_scratch,
+            weights=weights,
+            preprocess=preprocess or [],
+            channels=channels,
+            split=split,
+            metric=metric,
+            target=target,
+            where=where,
+            seed=seed,
+            repeats=repeats,
+            precision=precision,
+            micro_batch=micro_batch,
+            test_curve=test_curve,
+            device=device,
+            workers=workers,
+            keep=keep,
+            allow_missing=allow_missing,
+            force=force,
+            progress=report,
+        )
+    for text in dict.fromkeys(note for record in records for note in record.notes):
+        console.warn(text)
+    rows = [
+        [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, mean_score(r), round(r.seconds)]
+        for r in records
+    ]
+    console.aside(["run", "address", "method", "split", "folds", "metric", "mean over folds", "seconds"], rows)
+    console.emit([record.id for record in records], {"runs": [_document(record) for record in records]})
+
+
+def _document(record: Any) -> dict[str, Any]:
+    from histokit.finetune.folds import mean_score
+
+    return {**console.named("run", record.to_json()), "mean_over_folds": mean_score(record)}
 
 
 def list_presets() -> None:
@@ -58,6 +174,7 @@ def show_preset(
 
 #: The commands of this room.
 COMMANDS = (
+    Entry("", "finetune", finetune, STEPS),
     Entry("presets", "list", list_presets),
     Entry("presets", "show", show_preset),
 )

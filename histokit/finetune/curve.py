@@ -1,0 +1,113 @@
+"""What is recorded while a network is trained: loss and metric against iterations and epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histokit.protocol.scorers import Scorer, defined
+
+TRAIN, VAL, TEST_SERIES = "train", "val", "test"
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One point of one series.
+
+    Parameters
+    ----------
+    series : str
+        ``train`` (the mean over the batches since the point before, as they were when they were trained on), ``val``
+        or ``test``.
+    stage : int
+        From 1.
+    epoch : float
+        Of all stages, that have passed; whole at the ends of epochs.
+    iteration : int
+        Of all stages, that have passed.
+    loss, metric : float, optional
+        None where undefined, and the metric of training batches between the ends of epochs.
+    lr : float
+        The base rate of the last step.
+    seconds : float
+        Since the training of this network began.
+    """
+
+    series: str
+    stage: int
+    epoch: float
+    iteration: int
+    loss: float | None
+    metric: float | None
+    lr: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        return asdict(self)
+
+
+class Curve:
+    """The points of a training, and the losses since the last of them.
+
+    Parameters
+    ----------
+    metric : str
+    """
+
+    def __init__(self, metric: str):
+        self.metric = metric
+        self.points: list[CurvePoint] = []
+        self.losses: list[Tensor] = []
+
+    def recent_loss(self) -> float | None:
+        """Return the mean loss since it was last asked for; none where there was no step."""
+        recent, self.losses = self.losses, []
+        return float(torch.stack(recent).double().mean()) if recent else None
+
+    @property
+    def told(self) -> str:
+        """The last point of each series in words."""
+        shown = ""
+        for series, point in {point.series: point for point in self.points[-3:]}.items():
+            loss = "" if point.loss is None else f" loss {point.loss:.3f}"
+            metric = "" if point.metric is None else f" {self.metric} {point.metric:.3f}"
+            shown += f", {series}{loss}{metric}"
+        return shown
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Scores predictions by one metric.
+
+    Parameters
+    ----------
+    metric : str
+    positive : int, optional
+        The positive one of two classes.
+    """
+
+    metric: str
+    positive: int | None
+
+    def __call__(self, y: Sequence[int] | NDArray[np.intp], scores: NDArray[np.float64]) -> float | None:
+        """Return the metric of (n, K) scores of n samples, none where it is undefined."""
+        if not len(y):
+            return None
+        true = np.asarray(y, np.intp)
+        found = Scorer(true, scores.argmax(1), scores, self.positive).values([self.metric])
+        return defined(found[self.metric])
+
+    def prefers(self, found: float, known: float) -> bool:
+        """Return whether a value is better than another."""
+        return found > known
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Return the (n, K) probabilities that (n, K) outputs stand for."""
+        return outputs.double().softmax(1)

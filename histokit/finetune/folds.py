@@ -1,0 +1,112 @@
+"""The training sets of a run: what is fitted, by what the epoch is chosen, and what is kept of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.protocol.experiment import Experiment
+from histokit.protocol.folds import assign_folds
+from histokit.protocol.outer_folds import OuterFold
+from histokit.store.records import RunRecord
+
+Rows = NDArray[np.intp]
+
+#: One of so many group folds of a training set chooses the epoch where the split has no validation samples.
+_VALIDATION_FOLDS = 5
+
+FINAL = "final"
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """One training set of a run.
+
+    Parameters
+    ----------
+    name : str
+        ``REPEAT.FOLD``, or ``final``: that of all training samples.
+    fit, val, test : arrays of int
+        Rows of the experiment.
+    outer : OuterFold, optional
+    notes : tuple of str
+    """
+
+    name: str
+    fit: Rows
+    val: Rows
+    test: Rows
+    outer: OuterFold | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> Rows:
+        """The rows that the network depends on, by its gradients or by the choice of the epoch."""
+        return np.union1d(self.fit, self.val)
+
+
+def training_parts(experiment: Experiment, validate: bool, seed: int) -> list[TrainingPart]:
+    """Return the training sets of the folds, and last that of all training samples where none of them is it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    validate : bool
+        Whether samples are kept from the gradients.
+    seed : int
+    """
+    parts = []
+    row_of = {sample: row for row, sample in enumerate(experiment.features.sample_ids)}
+    for outer in experiment.folds:
+        val = np.array(sorted(row_of[i] for i in outer.fold.val if i in row_of), np.intp)
+        fit, val, notes = _divided(experiment, outer.train, val, validate, seed)
+        name = f"{outer.fold.repeat}.{outer.fold.fold}"
+        parts.append(TrainingPart(name, fit, val, outer.test, outer, notes))
+    whole = experiment.training
+    if not any(len(outer.train) == len(whole) for outer in experiment.folds):
+        fit, val, notes = _divided(experiment, whole, np.empty(0, np.intp), validate, seed)
+        parts.append(TrainingPart(FINAL, fit, val, np.empty(0, np.intp), None, notes))
+    return parts
+
+
+def _divided(
+    experiment: Experiment, rows: Rows, val: Rows, validate: bool, seed: int
+) -> tuple[Rows, Rows, tuple[str, ...]]:
+    if not validate:
+        return rows, np.empty(0, np.intp), ()
+    if len(val) and len(val) < len(rows):
+        return np.setdiff1d(rows, val), val, ()
+    groups = experiment.problem.groups
+    try:
+        fold, _ = assign_folds(
+            experiment.labels[rows], None if groups is None else groups[rows], _VALIDATION_FOLDS, seed
+        )
+    except ValueError:
+        return rows, np.empty(0, np.intp), ("a training set is one group: the last epoch was taken",)
+    return rows[fold != 0], rows[fold == 0], ()
+
+
+def fold_facts(experiment: Experiment, part: TrainingPart, scores: dict[str, float | None] | None) -> dict[str, Any]:
+    """Return what the run's record keeps of a training set, whatever was trained on it."""
+    trained = set(experiment.problem.y[part.fit].tolist())
+    absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
+    facts: dict[str, Any] = {"train": len(part.used), "validation": len(part.val)}
+    if part.outer is not None:
+        place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold, "test": len(part.test)}
+        facts = {**place, **facts, "scores": scores}
+    return {**facts, "classes_without_training": absent} if absent else facts
+
+
+def covered(parts: Sequence[TrainingPart]) -> Rows:
+    """Return all rows that are read."""
+    return np.unique(np.concatenate([rows for part in parts for rows in (part.fit, part.val, part.test)]))
+
+
+def mean_score(record: RunRecord) -> float | None:
+    """Return the mean of a run's metric over its folds; none where it is undefined in all of them."""
+    values = [fold["scores"][record.metric] for fold in record.folds if fold["scores"][record.metric] is not None]
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,42 @@
+"""The state of an optimiser as tensors and plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+PREFIX = "optimizer."
+
+
+def optimizer_state(optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return what an optimiser has accumulated: tensors by ``optimizer.PARAMETER.NAME``, and plain values."""
+    tensors, plain = {}, {}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            key = f"{number}.{name}"
+            if isinstance(value, Tensor):
+                tensors[PREFIX + key] = value
+            elif value is not None:
+                plain[key] = value
+    return tensors, plain
+
+
+def restore_optimizer(optimizer: Any, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
+    """Give an optimiser what `optimizer_state` returned, its tensors without the prefix."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in {**tensors, **plain}.items():
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def split_by_part(tensors: Mapping[str, Tensor], device: Any) -> dict[str, dict[str, Tensor]]:
+    """Return tensors by the first part of their names, on a device."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        # What counts steps stays where optimisers keep it.
+        parts.setdefault(part, {})[rest] = tensor if tensor.ndim == 0 else tensor.to(device)
+    return parts

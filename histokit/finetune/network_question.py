@@ -1,0 +1,139 @@
+"""What is asked of the training of a network, and the id that answers it: known before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from histokit.errors import UsageError
+from histokit.features import FeatureStore
+from histokit.finetune.finetune_options import FinetuneOptions
+from histokit.finetune.presets import load_preset
+from histokit.finetune.recipe import LAST, NetworkRecipe
+from histokit.finetune.recipe_values import as_text, override
+from histokit.networks.requests import as_texts, channel_changes
+from histokit.networks.resolve import resolve_backbone
+from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin import Layer
+from histokit.plugin.options import parse_pairs
+from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.networks_seen import check_networks
+
+#: Raised when the same question would give other networks than before.
+FINETUNE_VERSION = 1
+
+FINE_TUNING, FROM_SCRATCH = "fine-tuning", "from-scratch"
+#: Of weights that were trained before.
+_PRETRAINED = "pretrained"
+
+
+@dataclass(frozen=True)
+class NetworkQuestion:
+    """What is to be trained, on what.
+
+    Parameters
+    ----------
+    dataset : str
+    options : FinetuneOptions
+    recipe : NetworkRecipe
+    backbone : ResolvedBackbone
+    """
+
+    dataset: str
+    options: FinetuneOptions
+    recipe: NetworkRecipe
+    backbone: ResolvedBackbone
+
+    @property
+    def method(self) -> str:
+        """What a run calls the way of training."""
+        return FROM_SCRATCH if self.recipe.from_scratch else FINE_TUNING
+
+    @property
+    def layer(self) -> Layer:
+        """Where the network is cut."""
+        return self.backbone.chosen[0]
+
+    @property
+    def address(self) -> str:
+        """The backbone and its layer."""
+        return f"{self.backbone.name}/{self.layer.name}"
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether samples are kept from training to choose the epoch, or to stop early."""
+        return self.recipe.choose_epoch != LAST or self.recipe.patience > 0
+
+    def prepare(self, store: FeatureStore) -> Experiment:
+        """Open the images of labelled samples, and place them in folds; no image is read.
+
+        Raises
+        ------
+        LeakageError
+            If the network that is trained further has seen a test image.
+        """
+        experiment = prepare(store, self.dataset, "images", self.options, pixels=True)
+        said = check_networks(store, [self.backbone.name], experiment.split, experiment.contents)
+        return replace(experiment, notes=[*experiment.notes, *said])
+
+    def parameters(self, experiment: Experiment) -> dict[str, Any]:
+        """Return what a run's id hashes of the way of training; the split has its own digest."""
+        asked = {name: value for name, value in self.options.asked().items() if name != "split"}
+        return {
+            **asked,
+            "metric": experiment.problem.metric,
+            "positive": experiment.positive,
+            "recipe": self.recipe.to_json(),
+            "network": {
+                "backbone": self.backbone.name,
+                "weights": self.backbone.weights,
+                "version": self.backbone.version,
+                "plugin": self.backbone.plugin,
+                "layer": self.layer.name,
+                "preprocess": self.backbone.preprocess.to_json(),
+            },
+        }
+
+    def run_id(self, store: FeatureStore, experiment: Experiment) -> str:
+        """Return the id of the run on an experiment."""
+        asked = {"parameters": self.parameters(experiment), "version": FINETUNE_VERSION, "kind": "finetune"}
+        return experiment.id_of(asked, partial(store.dataset_of, "runs"))
+
+
+def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions) -> NetworkQuestion:
+    """Return what is asked of `histokit.finetune`, whose errors these are."""
+    preset = load_preset(options.preset, from_scratch=options.from_scratch)
+    recipe = override(preset.recipe, {key: as_text(value) for key, value in (options.settings or {}).items()})
+    name = options.backbone or preset.backbone
+    if not name:
+        raise UsageError(
+            f"The preset {options.preset!r} names no network.",
+            next="Name one: --backbone B. See: histokit list backbones",
+        )
+    weights = options.weights
+    if recipe.from_scratch:
+        if not weights.startswith((_PRETRAINED, "random")):
+            raise UsageError(
+                f"--from-scratch starts from random weights, not from {weights}.",
+                next="Leave out --from-scratch or --weights.",
+            )
+        weights = weights if weights.startswith("random") else f"random:{options.seed}"
+    changes = _changes(store, dataset, recipe, options)
+    layers = [recipe.head.layer.removesuffix(":flatten")]
+    backbone = resolve_backbone(store, name, weights, changes, layers)
+    if backbone.preprocess.resize == "none" or backbone.preprocess.adapter == "each":
+        wrong = "images of any size" if backbone.preprocess.resize == "none" else "each channel on its own"
+        raise UsageError(
+            f"No network is trained on {wrong}.",
+            next="Give --preprocess resize=squash size=N, or --channels A,B,C|inflate.",
+        )
+    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone)
+
+
+def _changes(store: FeatureStore, dataset: str, recipe: NetworkRecipe, options: FinetuneOptions) -> Mapping[str, str]:
+    given: Sequence[str] | Mapping[str, Any] = options.preprocess
+    texts = as_texts(given) if isinstance(given, Mapping) else list(given)
+    own = channel_changes(options.channels, store.dataset(dataset).channels)
+    return {**recipe.preprocess, **own, **parse_pairs(texts, "--preprocess")}

@@ -1,0 +1,233 @@
+"""Trains the network of each training set of a run, and keeps what came out of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histokit.features import FeatureStore
+from histokit.features.images import Images, note_unreadable, unreadable_error
+from histokit.finetune.checkpoint import Checkpoint
+from histokit.finetune.curve import Judge
+from histokit.finetune.drawing import drawing_at, generator_at
+from histokit.finetune.folds import TrainingPart, covered, fold_facts
+from histokit.finetune.inputs import ImageInputs
+from histokit.finetune.network_question import NetworkQuestion
+from histokit.finetune.pixels import TrainingImages
+from histokit.finetune.recipe import TEST
+from histokit.finetune.steps import TrainingMeans
+from histokit.finetune.training import Training, TrainingSet
+from histokit.networks.devices import DTYPES, choose_device
+from histokit.networks.initialisation import initialise
+from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
+from histokit.networks.transform import Transform
+from histokit.plugin.manager import registry
+from histokit.protocol.experiment import Experiment
+from histokit.protocol.scorers import Scorer, defined
+from histokit.store.networks import Networks
+
+Rows = NDArray[np.intp]
+_OUTCOME = "outcome"
+_NO_CHOICE = "the epoch was chosen by the test samples: these scores are optimistic"
+
+
+@dataclass(frozen=True, eq=False)
+class PartOutcome:
+    """What the training of one network gave.
+
+    Parameters
+    ----------
+    document : dict
+        What the run's record keeps of it.
+    rows : (n,) array of int
+        The test rows that have an image.
+    scores : (n, K) float64 array
+    curve : list of dict
+    network : dict, optional
+        Where its tensors are kept.
+    notes : list of str
+    """
+
+    document: dict[str, Any]
+    rows: Rows
+    scores: NDArray[np.float64]
+    curve: list[dict[str, Any]]
+    network: dict[str, Any] | None
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        names = ("document", "curve", "network", "notes")
+        arrays = {"rows": self.rows.tolist(), "scores": self.scores.tolist()}
+        return {**{name: getattr(self, name) for name in names}, **arrays}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> PartOutcome:
+        """Return what `to_json` gave."""
+        rows = np.array(document["rows"], np.intp)
+        scores = np.array(document["scores"], np.float64).reshape(len(rows), -1)
+        return cls(**{**document, "rows": rows, "scores": scores})
+
+
+class NetworkTrainer:
+    """Trains the networks of a run.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    question : NetworkQuestion
+    experiment : Experiment
+    parts : sequence of TrainingPart
+    run_id : str
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        question: NetworkQuestion,
+        experiment: Experiment,
+        parts: Sequence[TrainingPart],
+        run_id: str,
+    ):
+        self.store, self.question, self.experiment, self.run_id = store, question, experiment, run_id
+        self._parts = parts
+        self._networks = Networks(store.uri)
+        self._folder = self._networks.unfinished(run_id)
+        self._device = choose_device(question.options.device)
+        self._means: TrainingMeans | None = None
+
+    def outcome(
+        self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]], report: Callable[..., None]
+    ) -> PartOutcome:
+        """Train the network of a training set, or return what an interrupted run kept of it."""
+        if _OUTCOME in memory:
+            return PartOutcome.from_json(memory[_OUTCOME])
+        if self._means is None:
+            self._means = self._prepared(report)
+        means = self._means
+        checkpoint = Checkpoint(self._folder / part.name)
+        network, described = self._built(part)
+        recipe, seed = self.question.recipe, self.question.options.seed
+        curve_of_test = recipe.choose_epoch == TEST or self.question.options.test_curve
+        test = part.test if curve_of_test else part.test[:0]
+        given = TrainingSet(fit=part.fit, val=part.val, test=test, place=(seed, part.name))
+        training = Training(network, recipe, given, means, checkpoint, report)
+        tensors = training.run()
+        network.load_state_dict(tensors)
+        judged = training.judged(ImageInputs(network, means.images, means.transform, None), part.test)
+        document = {
+            **fold_facts(self.experiment, part, self._scored(judged.rows, judged.scores)),
+            "parameters": {"epoch": training.chosen_epoch},
+            "epochs": training.at.epochs,
+            "iterations": training.at.steps,
+            "seconds": round(training.seconds, 3),
+        }
+        kept = None
+        if part is self._parts[-1] or self.question.options.keep == "all":
+            contents = [self.experiment.features.content[row] for row in part.used]
+            kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
+        place = {"repeat": -1, "fold": -1}
+        if part.outer is not None:
+            place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
+        curve = [{**place, **point.to_json()} for point in training.curve.points]
+        outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, [*part.notes, *training.notes])
+        memory[_OUTCOME] = outcome.to_json()
+        checkpoint.forget()
+        return outcome
+
+    def forget(self) -> None:
+        """Remove what was kept for an interruption."""
+        Checkpoint(self._folder).forget()
+
+    def notes(self, parts: Sequence[TrainingPart], outcomes: Sequence[PartOutcome]) -> list[str]:
+        """Return what a reader of the scores should know, each note once with the number of networks it is about."""
+        counted = Counter(note for outcome in outcomes for note in outcome.notes)
+        counted.update(
+            f"class {name!r} has no training sample"
+            for outcome in outcomes
+            for name in outcome.document.get("classes_without_training", [])
+        )
+        said = [f"{text} ({times} of {len(parts)} training sets)" for text, times in counted.items()]
+        if self.question.recipe.choose_epoch == TEST:
+            said.append(_NO_CHOICE)
+        missed = sum(
+            len(part.test) - len(outcome.rows)
+            for part, outcome in zip(parts, outcomes, strict=True)
+            if part.outer is not None
+        )
+        if missed:
+            said.append(f"{missed} test samples have no prediction: their images cannot be read")
+        if self._means is not None:
+            images = self._means.images
+            said += [*images.notes, *(line for _, _, line in images.tally.lines())]
+        return said
+
+    def _prepared(self, report: Callable[..., None]) -> TrainingMeans:
+        """Read the images, as many as fit into memory."""
+        experiment, options = self.experiment, self.question.options
+        images = cast(Images, experiment.features.X)
+        transform = Transform(self.question.backbone.preprocess, images.channels, self._device)
+        found = TrainingImages(images, transform, options.workers)
+        rows = covered(self._parts)
+        found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
+        bad = note_unreadable(self.store, experiment.features, found.unreadable)
+        if bad and not options.allow_missing:
+            raise unreadable_error(experiment.features, bad)
+        precision = options.precision
+        if precision == "auto":
+            precision = "bfloat16" if self._device.type == "cuda" else "float32"
+        problem = experiment.problem
+        return TrainingMeans(
+            images=found,
+            transform=transform,
+            y=problem.y,
+            outputs=len(experiment.classes),
+            judge=Judge(problem.metric, problem.positive),
+            device=self._device,
+            dtype=DTYPES[precision],
+            micro_batch=options.micro_batch,
+        )
+
+    def _built(self, part: TrainingPart) -> tuple[TrainableNetwork, NetworkDescription]:
+        question, recipe = self.question, self.question.recipe
+        backbone = registry().backbone(question.backbone.name, question.backbone.request, question.backbone.store)
+        assert self._means is not None
+        transform = self._means.transform
+        place = (question.options.seed, part.name)
+        with drawing_at("head", *place):
+            network, described = build_trainable(
+                backbone,
+                recipe.head.layer,
+                hidden=recipe.head.hidden,
+                dropout=recipe.head.dropout,
+                outputs=len(self.experiment.classes),
+                inputs=transform.depth,
+                preprocess=question.backbone.preprocess,
+                classes=self.experiment.classes,
+                channels=cast(Images, self.experiment.features.X).channels,
+                facts={
+                    "run": self.run_id,
+                    "part": part.name,
+                    "licence": question.backbone.licence,
+                    "arguments": dict(question.backbone.arguments),
+                },
+            )
+        initialise(network.head, recipe.head.initialisation, generator_at("head", *place))
+        if recipe.from_scratch:
+            initialise(network.base, recipe.initialisation, generator_at("base", *place))
+        placed = network.to(self._device).to(memory_format=torch.channels_last)
+        return placed, described
+
+    def _scored(self, rows: Rows, scores: NDArray[np.float64]) -> dict[str, float | None]:
+        problem = self.experiment.problem
+        wanted = list(dict.fromkeys([problem.metric, "accuracy"]))
+        if not len(rows):
+            return dict.fromkeys(wanted)
+        scorer = Scorer(problem.y[rows], scores.argmax(1), scores, problem.positive)
+        return {name: defined(value) for name, value in scorer.values(wanted).items()}

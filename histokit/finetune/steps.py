@@ -1,0 +1,151 @@
+"""One step of a training: the gradient of a batch, accumulated over as many passes as memory asks for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from histokit.errors import UsageError
+from histokit.finetune.curve import Judge
+from histokit.finetune.losses import make_loss, make_mixup
+from histokit.finetune.pixels import TrainingImages
+from histokit.finetune.recipe import CROSS_ENTROPY, NetworkRecipe
+from histokit.networks.failures import BatchTooLargeError, free_memory, is_out_of_memory, memory_told
+from histokit.networks.trainable import TrainableNetwork
+from histokit.networks.transform import Transform
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMeans:
+    """With what a network is trained.
+
+    Parameters
+    ----------
+    images : TrainingImages
+    transform : Transform
+    y : (n,) array
+        Class codes, or numbers.
+    outputs : int
+    judge : Judge
+    device : torch.device
+    dtype : torch.dtype
+        Of autocast; float32 for none.
+    micro_batch : int, optional
+        Images in one pass at most; the gradients of a batch of more are accumulated.
+    vectors : dict
+        Row → vector of the frozen network, filled when first needed, for all folds.
+    """
+
+    images: TrainingImages
+    transform: Transform
+    y: NDArray[Any]
+    outputs: int
+    judge: Judge
+    device: torch.device
+    dtype: torch.dtype
+    micro_batch: int | None = None
+    vectors: dict[int, Tensor] = field(default_factory=dict)
+
+
+class GradientSteps:
+    """Follows gradients.
+
+    Parameters
+    ----------
+    network : TrainableNetwork
+        On the device.
+    recipe : NetworkRecipe
+    means : TrainingMeans
+    fit : array of int
+        The rows that are trained on, whose classes are counted.
+    """
+
+    def __init__(self, network: TrainableNetwork, recipe: NetworkRecipe, means: TrainingMeans, fit: Rows):
+        self.network, self.recipe, self.means = network, recipe, means
+        counts = np.bincount(means.y[fit], minlength=means.outputs).tolist() if recipe.loss == CROSS_ENTROPY else None
+        self.loss = make_loss(recipe, counts)
+        self.mixup = make_mixup(recipe, means.outputs)
+        self.average: Any = None
+        if recipe.ema:
+            from timm.utils import ModelEmaV3
+
+            self.average = ModelEmaV3(network, decay=recipe.ema)
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is judged and kept: the moving average where there is one."""
+        module: nn.Module = self.network if self.average is None else self.average.module
+        return module
+
+    def take(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from a network."""
+        self.network.load_state_dict(tensors)
+        if self.average is not None:
+            self.average.module.load_state_dict(tensors)
+
+    def step(self, module: nn.Module, rows: Rows, batch: Tensor, optimizer: Any, scaler: Any) -> Tensor:
+        """Follow the gradient of one batch, accumulated over passes; return its loss."""
+        targets = torch.from_numpy(self.means.y[rows]).to(self.means.device)
+        # timm mixes pairs.
+        if self.mixup is not None and len(batch) % 2 == 0:
+            batch, targets = self.mixup(batch, targets)
+        optimizer.zero_grad(set_to_none=True)
+        size = self.means.micro_batch or len(rows)
+        try:
+            with memory_told(self.means.device, "the training", batch.shape):
+                total = self._gradient(module, batch, targets, size, scaler)
+        except BatchTooLargeError as error:
+            short = error.message
+        else:
+            if self.recipe.clip:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+            scaler.step(optimizer)
+            scaler.update()
+            if self.average is not None:
+                self.average.update(self.network)
+            return total
+        raise UsageError(short, next=self._fitting(module, batch, targets, min(size, len(rows)), scaler))
+
+    def _gradient(self, module: nn.Module, batch: Tensor, targets: Tensor, size: int, scaler: Any) -> Tensor:
+        total = torch.zeros((), device=self.means.device)
+        for start in range(0, len(batch), size):
+            part = batch[start : start + size]
+            loss = self.loss(self.outputs(module, part), targets[start : start + size]) * (len(part) / len(batch))
+            scaler.scale(loss).backward()
+            total += loss.detach()
+        return total
+
+    def _fitting(self, module: nn.Module, batch: Tensor, targets: Tensor, size: int, scaler: Any) -> str:
+        """Return what to type where memory is short: the number of images of a pass that fit, which was tried."""
+        while size > 1:
+            size //= 2
+            self.network.zero_grad(set_to_none=True)
+            free_memory(self.means.device)
+            try:
+                self._gradient(module, batch[:size], targets[:size], size, scaler)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                continue
+            return (
+                f"Passes of {size} images fit: --micro-batch {size} accumulates their gradients, so that a step is "
+                f"still one of {len(batch)}."
+            )
+        return "Not even one image fits: change --preprocess size=N, or use another --device."
+
+    def outputs(self, module: nn.Module, batch: Tensor) -> Tensor:
+        """Return what a module gives for inputs, as float32."""
+        dtype = self.means.dtype
+        if batch.ndim == 4:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.means.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            found: Tensor = module(batch)
+        return found.float()

@@ -1,0 +1,282 @@
+"""The training of one network on one training set: stages, epochs and steps, and what is kept of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histokit.errors import DataError
+from histokit.finetune.augment import Augmenter
+from histokit.finetune.checkpoint import Checkpoint
+from histokit.finetune.curve import TEST_SERIES, TRAIN, VAL, Curve, CurvePoint
+from histokit.finetune.drawing import cut, drawing_at, shuffled_batches
+from histokit.finetune.inputs import ImageInputs, Inputs, VectorInputs, frozen_vectors
+from histokit.finetune.judging import Best, Judged, judge_rows
+from histokit.finetune.kept_state import optimizer_state, restore_optimizer, split_by_part
+from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
+from histokit.finetune.recipe import HEAD, TEST, VALIDATION, Augment, NetworkRecipe, Stage
+from histokit.finetune.steps import GradientSteps, TrainingMeans
+from histokit.networks.trainable import TrainableNetwork
+
+Rows = NDArray[np.intp]
+
+#: Seconds between two checkpoints.
+CHECKPOINT_EVERY = 30.0
+
+#: Points of the training loss in an epoch.
+_POINTS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSet:
+    """What a network is trained on, as rows of an experiment.
+
+    Parameters
+    ----------
+    fit : array of int
+        Whose gradients are followed.
+    val : array of int
+        By which the epoch is chosen; empty where it is not.
+    test : array of int
+        Whose curve is recorded; empty where it is not.
+    place : tuple
+        Seed, repeat and fold: what is drawn depends on it.
+    """
+
+    fit: Rows
+    val: Rows
+    test: Rows
+    place: tuple[int | str, ...]
+
+
+@dataclass
+class _Place:
+    """How far a training is: steps of the epoch and of the stage, and steps and epochs of all stages."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    of_stage: int = 0
+    steps: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+class Training:
+    """Trains a network.
+
+    Parameters
+    ----------
+    network : TrainableNetwork
+        On the device.
+    recipe : NetworkRecipe
+    given : TrainingSet
+    means : TrainingMeans
+    checkpoint : Checkpoint
+    report : callable
+        ``report(done, total, detail)`` in steps.
+    """
+
+    def __init__(
+        self,
+        network: TrainableNetwork,
+        recipe: NetworkRecipe,
+        given: TrainingSet,
+        means: TrainingMeans,
+        checkpoint: Checkpoint,
+        report: Callable[..., None] = lambda *_: None,
+    ):
+        self.network, self.recipe, self.given, self.means = network, recipe, given, means
+        self.checkpoint, self.report = checkpoint, report
+        self.at, self.best = _Place(), Best()
+        self.curve = Curve(means.judge.metric)
+        self.notes: list[str] = []
+        self.steps = GradientSteps(network, recipe, means, given.fit)
+        #: Tensors and plain data of the optimiser of an interrupted stage.
+        self._accumulated: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+        self._saved = self._started = time.monotonic()
+
+    def run(self) -> dict[str, Tensor]:
+        """Train, and return the tensors of the network by their names, of the epoch that was chosen.
+
+        Raises
+        ------
+        DataError
+            If the loss is no longer a number.
+        UsageError
+            If memory is too short; it says how many images fit in one pass.
+        """
+        self._resume()
+        while self.at.stage < len(self.recipe.stages):
+            self._stage(self.recipe.stages[self.at.stage])
+        chosen = self.best.tensors or self.steps.judged.state_dict()
+        return {name: tensor.detach().cpu().clone() for name, tensor in chosen.items()}
+
+    @property
+    def chosen_epoch(self) -> int:
+        """The epoch whose network was chosen, of all stages."""
+        return self.best.epoch or self.at.epochs
+
+    @property
+    def seconds(self) -> float:
+        """That training took, interrupted or not."""
+        return self.at.seconds + time.monotonic() - self._started
+
+    def _stage(self, stage: Stage) -> None:
+        optimizer = make_optimiser(stage, parameter_groups(self.network, stage))
+        if self._accumulated is not None:
+            restore_optimizer(optimizer, *self._accumulated)
+            self._accumulated = None
+        scaler = torch.amp.GradScaler(self.means.device.type, enabled=self.means.dtype == torch.float16)
+        inputs = self._inputs(stage)
+        schedule = RateSchedule(stage, len(cut(self.given.fit, self.recipe.batch_size)))
+        while self.at.epoch < stage.epochs and not (0 < self.recipe.patience <= self.best.waited):
+            self._epoch(stage, inputs, optimizer, schedule, scaler)
+        if self.recipe.choose_epoch == VALIDATION and self.best.tensors:
+            self.steps.take(self.best.tensors)
+        self.at.stage, self.at.epoch, self.at.step, self.at.of_stage, self.best.waited = self.at.stage + 1, 0, 0, 0, 0
+        self._keep(None)
+
+    def _inputs(self, stage: Stage) -> Inputs:
+        augment = self.recipe.augment if stage.augment else Augment()
+        size, depth = self.means.transform.preprocess.size, self.means.transform.depth
+        augmenter = None if augment == Augment() else Augmenter(augment, size, depth)
+        images = ImageInputs(self.network, self.means.images, self.means.transform, augmenter)
+        moving = augmenter is not None or self.steps.mixup is not None or stage.frozen_statistics != "eval"
+        if stage.train != HEAD or moving:
+            return images
+        # Nothing of what is frozen changes: one pass tells all epochs what comes out of it.
+        vectors = self.means.vectors if self.at.stage == 0 else {}
+        rows = np.concatenate([self.given.fit, self.given.val, self.given.test])
+        missing = np.array([row for row in rows.tolist() if row not in vectors], np.intp)
+        vectors |= frozen_vectors(self.network, images, self._groups(missing), self.means.dtype)
+        return VectorInputs(self.network, vectors)
+
+    def _groups(self, rows: Rows) -> list[Rows]:
+        return cut(rows, self.means.micro_batch or self.recipe.batch_size)
+
+    def _epoch(self, stage: Stage, inputs: Inputs, optimizer: Any, schedule: RateSchedule, scaler: Any) -> None:
+        place, at = (*self.given.place, self.at.stage, self.at.epoch), self.at
+        groups = shuffled_batches(self.given.fit, self.recipe.batch_size, *place)
+        first, every = at.step, max(1, len(groups) // _POINTS)
+        set_modes(self.network, stage)
+        for step, (rows, batch) in enumerate(inputs.training(groups[first:], first, *place), first):
+            schedule.apply(optimizer, at.of_stage)
+            with drawing_at("step", *place, step):
+                self.curve.losses.append(self.steps.step(inputs.module, rows, batch, optimizer, scaler))
+            at.step, at.of_stage, at.steps = step + 1, at.of_stage + 1, at.steps + 1
+            passed = at.epochs + at.step / len(groups)
+            if at.step % every == 0 and at.step < len(groups):
+                self._record(TRAIN, passed, self._recent_loss(), None, optimizer)
+            self.report(
+                at.steps,
+                len(groups) * self.recipe.epochs,
+                f"epoch {passed:.1f} of {self.recipe.epochs}{self.curve.told}",
+            )
+            self._keep_now_and_then(optimizer)
+        at.epochs, at.epoch, at.step = at.epochs + 1, at.epoch + 1, 0
+        self._record(TRAIN, at.epochs, self._recent_loss(), None, optimizer)
+        self._judge(inputs, optimizer)
+        self._keep_now_and_then(optimizer)
+
+    def _judge(self, inputs: Inputs, optimizer: Any) -> None:
+        """Score the network after an epoch, and keep it where it is the best."""
+        judge, by = self.means.judge, {VALIDATION: VAL, TEST: TEST_SERIES}.get(self.recipe.choose_epoch)
+        for series, rows in ((VAL, self.given.val), (TEST_SERIES, self.given.test)):
+            if len(rows):
+                found = self.judged(inputs, rows)
+                self._record(series, self.at.epochs, found.loss, found.metric, optimizer)
+                if series == by:
+                    self.best.offer(judge, found, self.at.epochs, self.steps.judged)
+
+    def judged(self, inputs: Inputs, rows: Rows) -> Judged:
+        """Predict rows by the network as it is."""
+        return judge_rows(
+            self.steps.judged,
+            inputs,
+            self._groups(rows),
+            self.means.y,
+            self.steps.outputs,
+            self.steps.loss,
+            self.means.judge,
+        )
+
+    def _record(self, series: str, epoch: float, loss: float | None, metric: float | None, optimizer: Any) -> None:
+        lr, at = optimizer.param_groups[0]["lr"], self.at
+        point = CurvePoint(series, at.stage + 1, epoch, at.steps, loss, metric, lr, round(self.seconds, 3))
+        self.curve.points.append(point)
+
+    def _recent_loss(self) -> float | None:
+        """Return the mean loss since it was last asked for.
+
+        Raises
+        ------
+        DataError
+            If it is no number: what is kept of the training is of before.
+        """
+        mean = self.curve.recent_loss()
+        if mean is None or math.isfinite(mean):
+            return mean
+        lr = self.recipe.stages[self.at.stage].lr
+        raise DataError(
+            f"The loss is {mean} after {self.at.steps} iterations, in epoch {self.at.epochs + 1}: the training has "
+            f"diverged at a learning rate of {lr:g}.",
+            next=f"Use a lower one, such as --set lr={lr / 10:g}, or --set clip=1. The network of before is in "
+            f"{self.checkpoint.folder}.",
+        )
+
+    def _keep_now_and_then(self, optimizer: Any) -> None:
+        if time.monotonic() - self._saved > CHECKPOINT_EVERY:
+            self._keep(optimizer)
+
+    def _keep(self, optimizer: Any | None) -> None:
+        """Write a checkpoint, from which all goes on as if nothing had happened; of a stage's end without optimiser."""
+        at, best = self.at, self.best
+        losses = [float(loss) for loss in self.curve.losses]
+        if not all(map(math.isfinite, losses)):
+            self._recent_loss()
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in best.tensors.items()}
+        if self.steps.average is not None:
+            tensors |= {f"ema.{name}": tensor for name, tensor in self.steps.judged.state_dict().items()}
+        accumulated, plain = ({}, None) if optimizer is None else optimizer_state(optimizer)
+        at.seconds, self._started = self.seconds, time.monotonic()
+        state = {
+            "at": asdict(at),
+            "best": [best.metric, best.loss, best.epoch, best.waited],
+            "curve": [point.to_json() for point in self.curve.points],
+            "losses": losses,
+            "optimizer": plain,
+            "unreadable": {str(row): reason for row, reason in self.means.images.unreadable.items()},
+        }
+        kept = {name: tensor.detach().cpu() for name, tensor in (tensors | accumulated).items()}
+        self.checkpoint.save(kept, state)
+        self._saved = time.monotonic()
+
+    def _resume(self) -> None:
+        found = self.checkpoint.load()
+        if found is None:
+            if self.checkpoint.there:
+                self.notes.append("what was kept of an interrupted training was damaged: it began anew")
+            return
+        tensors, state = found
+        parts = split_by_part(tensors, self.means.device)
+        self.network.load_state_dict(parts["network"])
+        if self.steps.average is not None:
+            self.steps.judged.load_state_dict(parts["ema"])
+        self.at = _Place(**state["at"])
+        metric, loss, epoch, waited = state["best"]
+        self.best = Best(metric, loss, epoch, waited, parts.get("best", {}))
+        self.curve.points = [CurvePoint(**point) for point in state["curve"]]
+        self.curve.losses = [torch.tensor(loss, device=self.means.device) for loss in state["losses"]]
+        self.means.images.unreadable |= {int(row): reason for row, reason in state["unreadable"].items()}
+        if state["optimizer"] is not None:
+            self._accumulated = parts.get("optimizer", {}), state["optimizer"]
