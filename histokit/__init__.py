@@ -3,8 +3,8 @@
 Everything that the command line does is a function here, of the same name and options. Where a function takes a store,
 it takes the path of one as well.
 
-Steps: `ingest`, `split`, `extract`, `select`, `train`, `predict`, `evaluate`, `compare`, `study` (`study.run`,
-`study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
+Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `compare`, `study`
+(`study.run`, `study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
 """
 
 import os
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from histokit.extract.extract import extract
     from histokit.features import FeatureSet, FeatureStore, open_store
     from histokit.features.export import export
+    from histokit.finetune.finetune import finetune
     from histokit.ingest.imports import import_features
     from histokit.ingest.ingest import ingest
     from histokit.protocol.named_split import split
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    _STEPS = ["compare", "evaluate", "extract", "ingest", "select", "study", "train"]
+    _STEPS = ["compare", "evaluate", "extract", "finetune", "ingest", "select", "study", "train"]
     _NAMES = {
         "evaluate.listing": ["predictions"],
         "features": ["FeatureSet", "FeatureStore", "open_store"],
@@ -63,6 +64,7 @@ __all__ = [
     "evaluate",
     "export",
     "extract",
+    "finetune",
     "import_features",
     "ingest",
     "make_split",

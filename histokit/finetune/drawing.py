@@ -52,6 +52,8 @@ def shuffled_batches(rows: Rows, size: int, *place: int | str) -> list[Rows]:
 
 def cut(rows: Rows, size: int) -> list[Rows]:
     """Return rows in order, as batches; a last one of a single row goes with the one before it."""
+    if not len(rows):
+        return []
     starts = list(range(0, len(rows), size))
     if len(starts) > 1 and len(rows) - starts[-1] == 1 and size > 1:
         starts.pop()

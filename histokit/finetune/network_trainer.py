@@ -176,9 +176,9 @@ class NetworkTrainer:
         found = TrainingImages(images, transform, options.workers)
         rows = covered(self._parts)
         found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
-        bad = note_unreadable(self.store, experiment.features, found.unreadable)
-        if bad and not options.allow_missing:
-            raise unreadable_error(experiment.features, bad)
+        # With --allow-missing, those that could not be read are left out already, and are among the problems.
+        if not options.allow_missing and note_unreadable(self.store, experiment.features, found.unreadable):
+            raise unreadable_error(experiment.features, found.unreadable)
         precision = options.precision
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"

@@ -1,0 +1,289 @@
+"""Networks trained on the folds of a split: what comes out, and what an interruption changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.extract.extract import extract
+from histokit.features import FeatureStore
+from histokit.finetune import steps, training
+from histokit.finetune.checkpoint import trained_alone
+from histokit.finetune.finetune import finetune
+from histokit.ingest.ingest import ingest
+from histokit.protocol.named_split import split
+from histokit.store import RunRecord
+from histokit.train.train import train
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+#: A head first, then all, of which one layer has no gradient in between.
+SETTINGS = {"head.layer": "3", "stages.1.epochs": 2, "stages.2.epochs": 3, "batch_size": 5, "lr": 1e-2, "patience": 0}
+
+
+class Killed(BaseException):
+    """In the place of a signal that ends the process."""
+
+
+@pytest.fixture
+def data(store: FeatureStore, images: Path) -> FeatureStore:
+    ingest(store, "folder", images, name="cells", options={"pattern": "{patient}/{label}/*.png", "group": "patient"})
+    split(store, "cells", name="half", test=0.25, seed=1)
+    return store
+
+
+def trained(store: FeatureStore, **changes: Any) -> RunRecord:
+    settings = {**SETTINGS, **changes.pop("settings", {})}
+    known = {"split": "half", "weights": "random", "settings": settings, "workers": 0, **changes}
+    (run,) = finetune(store, "cells", "tiny", **known)
+    return run
+
+
+def scores(store: FeatureStore, run: RunRecord) -> np.ndarray:
+    return np.array(store.predictions(run.id).column("scores").to_pylist())
+
+
+def tensors(store: FeatureStore, run: RunRecord, part: int = -1) -> dict[str, torch.Tensor]:
+    return dict(store.networks.read(run, run.found["networks"][part]).tensors)
+
+
+def test_a_run_has_predictions_curves_and_a_network(data: FeatureStore) -> None:
+    run = trained(data)
+    table = data.predictions(run.id).to_pylist()
+    assert {row["id"] for row in table} == set(data.split("cells", "half").folds()[0].test)
+    assert all(row["true"] == ("bright" if "bright" in row["id"] else "dark") for row in table)
+    right = np.mean([row["true"] == row["predicted"] for row in table])
+    assert run.folds[0]["scores"]["accuracy"] == pytest.approx(right)
+    assert right == 1.0
+    np.testing.assert_allclose(scores(data, run).sum(1), 1)
+    curve = data.curves(run.id).to_pandas()
+    val = curve[curve.series == "val"]
+    assert val.epoch.tolist() == [1, 2, 3, 4, 5]
+    assert val.stage.tolist() == [1, 1, 2, 2, 2]
+    assert not (curve.series == "test").any()
+    best = val.sort_values(["metric", "loss"], ascending=[False, True]).epoch.iloc[0]
+    assert run.folds[0]["parameters"]["epoch"] == best
+    assert (run.kind, run.classifier) == ("finetune", "fine-tuning")
+
+
+def test_a_repeat_is_answered_and_another_seed_is_another_run(data: FeatureStore) -> None:
+    first, second = finetune(
+        data, "cells", "tiny", split="half", weights="random", settings=SETTINGS, workers=0, repeats=2
+    )
+    assert first.id != second.id
+    assert not np.array_equal(scores(data, first), scores(data, second))
+    again = trained(data)
+    assert again.created == first.created
+    forced = trained(data, force=True)
+    assert np.array_equal(scores(data, forced), scores(data, first))
+
+
+def interrupted(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, after: int, **changes: Any) -> None:
+    """Train until so many steps are done, with a checkpoint after each."""
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", -1.0)
+    calls = 0
+
+    def report(done: int, total: int, detail: str = "") -> None:
+        nonlocal calls
+        calls += "epoch" in detail
+        if calls == after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        trained(store, progress=report, **changes)
+
+
+@pytest.mark.parametrize("after", [2, 7, 9, 12])
+@pytest.mark.parametrize(
+    "settings",
+    [{"optimiser": "momentum"}, {"optimiser": "adamw", "ema": 0.9, "head.dropout": 0.5, "augment.noise": 50}],
+    ids=["sgd", "adamw-ema"],
+)
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch, after: int, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    expected = trained(data, settings=settings)
+    whole, curve = tensors(data, expected), data.curves(expected.id).to_pandas()
+    interrupted(data, monkeypatch, after, settings=settings, force=True)
+    steps_done = 0
+
+    def report(done: int, total: int, detail: str = "") -> None:
+        nonlocal steps_done
+        steps_done += "epoch" in detail
+
+    run = trained(data, settings=settings, force=True, progress=report)
+    assert run.id == expected.id
+    assert 0 < steps_done <= 3 * 5 - after + 1
+    found = tensors(data, run)
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[name], whole[name]) for name in whole)
+    again = data.curves(run.id).to_pandas()
+    assert again.drop(columns=["run", "seconds"]).equals(curve.drop(columns=["run", "seconds"]))
+    assert not list((Path(data.uri) / "networks" / "unfinished").glob("*/"))
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trained(data)
+    whole = scores(data, expected)
+    interrupted(data, monkeypatch, 7, force=True)
+    (file,) = (Path(data.uri) / "networks" / "unfinished").glob("*/*/*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    run = trained(data, force=True)
+    assert any("damaged: it began anew" in note for note in run.notes)
+    assert np.array_equal(scores(data, run), whole)
+
+
+def test_folds_that_are_done_are_not_done_again(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = trained(data, split="leave-one-group-out")
+    assert [entry["part"] for entry in expected.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
+    assert (expected.found["final"]["part"], expected.found["final"]["train"]) == ("final", 24)
+    interrupted(data, monkeypatch, 16, split="leave-one-group-out", force=True)
+    asked: list[str] = []
+    original = training.Training.run
+
+    def run(self: training.Training) -> Any:
+        asked.append(str(self.given.place[1]))
+        return original(self)
+
+    monkeypatch.setattr(training.Training, "run", run)
+    again = trained(data, split="leave-one-group-out", force=True)
+    assert asked == ["0.1", "0.2", "0.3", "final"]
+    assert np.array_equal(scores(data, again), scores(data, again))
+    only = trained(data, split="leave-one-group-out", force=True, keep="final")
+    assert [entry["part"] for entry in only.found["networks"]] == ["final"]
+
+
+def test_a_diverging_training_stops_and_keeps_what_was_before(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", -1.0)
+    with pytest.raises(DataError, match="diverged at a learning rate of 1e\\+30") as caught:
+        trained(data, settings={"optimiser": "momentum", "stages.2.lr": 1e30})
+    assert "--set lr=" in str(caught.value.next)
+    (state,) = (Path(data.uri) / "networks" / "unfinished").glob("*/*/state.json")
+    assert "NaN" not in state.read_text()
+
+
+def test_gradients_of_small_passes_add_up(data: FeatureStore) -> None:
+    whole = trained(data, settings={"optimiser": "momentum"})
+    parts = trained(data, settings={"optimiser": "momentum"}, micro_batch=2)
+    assert whole.id != parts.id
+    np.testing.assert_allclose(scores(data, whole), scores(data, parts), atol=1e-5)
+
+
+def test_short_memory_says_how_many_images_fit(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = steps.GradientSteps.outputs
+
+    def outputs(self: steps.GradientSteps, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > 3 and batch.ndim == 4 and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, module, batch)
+
+    monkeypatch.setattr(steps.GradientSteps, "outputs", outputs)
+    with pytest.raises(UsageError) as caught:
+        trained(data)
+    assert "--micro-batch 2 accumulates" in str(caught.value.next)
+    assert trained(data, micro_batch=2).folds
+
+
+def test_the_head_learns_from_vectors_what_it_learns_from_images(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = {
+        "stages.2.epochs": 1,
+        "stages.2.warmup_epochs": 0,
+        "stages.2.lr": 1e-12,
+        "choose_epoch": "last",
+        "optimiser": "momentum",
+    }
+    passes = 0
+    original = training.frozen_vectors
+
+    def counted(*args: Any) -> Any:
+        nonlocal passes
+        passes += sum(map(len, args[2]))
+        return original(*args)
+
+    monkeypatch.setattr(training, "frozen_vectors", counted)
+    cached = trained(data, settings=only)
+    assert passes == len(data.split("cells", "half").folds()[0].train)
+    by_images = trained(data, settings={**only, "stages.1.frozen_statistics": "train"})
+    assert passes == len(data.split("cells", "half").folds()[0].train)
+    np.testing.assert_allclose(scores(data, cached), scores(data, by_images), atol=1e-5)
+
+
+def test_an_image_that_cannot_be_read_is_told_before_training(data: FeatureStore, images: Path) -> None:
+    bad = images / "p1" / "dark" / "0.png" if (images / "p1").exists() else next(images.glob("*/dark/0.png"))
+    bad.write_bytes(b"no image")
+    with pytest.raises(DataError, match="1 of 24 images cannot be read"):
+        trained(data)
+    run = trained(data, allow_missing=True)
+    assert any("1 of 24 samples are left out" in note for note in run.notes)
+    assert len(data.problems("cells"))
+
+
+def test_batches_of_one_and_a_class_without_samples(data: FeatureStore) -> None:
+    assert trained(data, settings={"batch_size": 1}).folds
+    lone = "label = 'bright' OR patient = '" + data.split("cells", "half").folds()[0].test[0].split("/")[0] + "'"
+    run = trained(data, where=lone)
+    assert run.folds[0]["classes_without_training"] == ["dark"]
+    assert any("class 'dark' has no training sample" in note for note in run.notes)
+
+
+def test_from_scratch_differs_and_the_test_curve_is_recorded(data: FeatureStore) -> None:
+    tuned = trained(data)
+    options = {"split": "half", "workers": 0, "settings": {"head.layer": "3", "epochs": 2, "batch_size": 5}}
+    (fresh,) = finetune(data, "cells", "tiny", from_scratch=True, test_curve=True, **options)
+    assert fresh.classifier == "from-scratch"
+    assert fresh.id != tuned.id
+    curve = data.curves(fresh.id).to_pandas()
+    last = curve[curve.series == "test"]
+    assert last.epoch.tolist() == list(range(1, len(last) + 1))
+    optimistic = trained(data, settings={"choose_epoch": "test"})
+    assert any("chosen by the test samples" in note for note in optimistic.notes)
+
+
+def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStore) -> None:
+    run = trained(data)
+    extract(data, "cells", [f"run:{run.id}"], layers="last", workers=0)
+    (of_network,) = train(data, "cells", f"run:{run.id}/last", "knn", split="half", grid={"k": [1]}, inner_folds=2)
+    assert of_network.folds[0]["scores"]["accuracy"] == 1.0
+    with pytest.raises(LeakageError):
+        train(data, "cells", f"run:{run.id}/last", "knn", split="leave-one-group-out", grid={"k": [1]}, inner_folds=2)
+    with pytest.raises(LeakageError):
+        finetune(
+            data, "cells", f"run:{run.id}", split="leave-one-group-out", settings={"epochs": 1, "head.layer": "last"}
+        )
+
+
+def test_one_process_at_a_time_trains_a_run(data: FeatureStore) -> None:
+    run = trained(data)
+    with trained_alone(data.networks.unfinished(run.id), run.id), pytest.raises(StoreError, match="Another process"):
+        trained(data, force=True)
+    assert trained(data, force=True).id == run.id
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"settings": {"lr": "fast"}}, "lr"),
+        ({"settings": {"rate": 1}}, "rate"),
+        ({"precision": "int8"}, "int8"),
+        ({"from_scratch": True, "settings": {"stages.1.epochs": 2}, "weights": "net.safetensors"}, "one stage|random"),
+        ({"channels": "each"}, "each channel on its own"),
+        ({"preset": "defalt"}, "defalt"),
+        ({"keep": "none"}, "none"),
+    ],
+)
+def test_mistakes_are_told(data: FeatureStore, changes: dict[str, Any], match: str) -> None:
+    with pytest.raises(Exception, match=match) as caught:
+        trained(data, **changes)
+    assert getattr(caught.value, "next", "")
