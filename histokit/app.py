@@ -36,8 +36,8 @@ _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 #: The rooms that have commands. What has no place in the order is listed behind what has.
 _ROOMS = (ingest, extract, select, train, finetune, evaluate, compare, features, study, store, plugin)
 _ORDER = (
-    *("ingest", "split", "extract", "select", "train", "evaluate", "predict", "predictions", "compare", "demo"),
-    *("export", "import-features", "doctor", "list", "presets", "study", "plugins", "store"),
+    *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions", "compare"),
+    *("curves", "demo", "export", "import-features", "doctor", "list", "presets", "study", "plugins", "store"),
 )
 
 
