@@ -73,8 +73,16 @@ class NetworkQuestion:
         ------
         LeakageError
             If the network that is trained further has seen a test image.
+        UsageError
+            If the target is a number.
         """
         experiment = prepare(store, self.dataset, "images", self.options, pixels=True)
+        if experiment.problem.numbers:
+            raise UsageError(
+                f"{self.options.target!r} is a number; networks are trained on classes.",
+                next="Train on features: histokit train … --target COL --classifier ridge. Or, where its values are "
+                "classes, pass target_type='class'.",
+            )
         said = check_networks(store, [self.backbone.name], experiment.split, experiment.contents)
         return replace(experiment, notes=[*experiment.notes, *said])
 
