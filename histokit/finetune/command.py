@@ -74,11 +74,11 @@ def finetune(
     allow_missing: options.AllowMissing = False,
     force: options.Force = False,
 ) -> None:
-    """Train a network on images, fold by fold, from pretrained weights or from scratch.
+    """Train a network on images, fold by fold.
 
-    Test samples are predicted and the predictions stored; the network of all training samples is the backbone run:ID.
-    An interrupted command goes on where it stopped; a run that is stored is answered from the store. Prints a run id
-    for each seed.
+    From pretrained weights or from scratch. Test samples are predicted and the predictions stored; the network of all
+    training samples is the backbone run:ID. An interrupted command goes on where it stopped; a run that is stored is
+    answered from the store. Prints a run id for each seed.
     """
     from histokit.finetune.finetune import finetune as run
     from histokit.finetune.folds import mean_score

@@ -26,6 +26,7 @@ OTHERS = {
 #: How each command that takes numbers is called otherwise.
 CALLS = {
     ("train",): ["toy", "--features", "net/last"],
+    ("finetune",): ["toy", "--backbone", "squeezenet1_1", "--weights", "random"],
     ("select",): ["toy", "--features", "net/last"],
     ("select", "importances"): ["toy", "--features", "net/last"],
     ("split",): ["toy", "--name", "mine", "--folds", "3"],
@@ -128,6 +129,7 @@ FUNCTIONS = {
     "train_groups": [lambda toy, run, v: split(toy, folds=3, train_groups=v)],
     "test": [lambda toy, run, v: split(toy, test=v)],
     "batch_size": [lambda toy, run, v: package.extract(toy, "toy", "texture", batch_size=v)],
+    "micro_batch": [lambda toy, run, v: package.finetune(toy, "toy", "squeezenet1_1", micro_batch=v)],
     "workers": [lambda toy, run, v: package.extract(toy, "toy", "texture", workers=v)],
     "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
