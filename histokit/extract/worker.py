@@ -15,9 +15,10 @@ from histokit.extract.in_flight import InFlight
 from histokit.extract.ledger import BackboneLedger
 from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
+from histokit.networks.devices import device_memory
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.image_queue import ImageQueue
-from histokit.networks.memory import check_batch, input_shape, machine_memory
+from histokit.networks.memory import check_batch, input_shape
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
@@ -52,9 +53,7 @@ class NetworkWorker:
         batch_size: int | None,
         writer: Writer,
     ):
-        self._memory = machine_memory()
-        if device.type == "cuda":
-            self._memory = torch.cuda.get_device_properties(device).total_memory
+        self._memory = device_memory(device)
         self._device = device
         plan = ledger.plan
         check_batch(batch_size, input_shape(plan.backbone.preprocess), self._memory, f"the device {device}")

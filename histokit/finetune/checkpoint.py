@@ -15,6 +15,7 @@ from torch import Tensor
 from histokit.errors import StoreError
 from histokit.files import replaced
 from histokit.plugin.digests import digest_file, digest_json
+from histokit.store.network_files import flush, reason_of
 
 _STATE = "state.json"
 
@@ -77,6 +78,7 @@ class Checkpoint:
         StoreError
             If it cannot be written; the one before it stays.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         try:
@@ -84,7 +86,7 @@ class Checkpoint:
             part = self.folder / f".tensors.{os.getpid()}.safetensors"
             try:
                 save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
-                _flush(part)
+                flush(part)
                 digest = digest_file(part).hex()
                 part.replace(self.folder / f"{digest}.safetensors")
             finally:
@@ -92,13 +94,13 @@ class Checkpoint:
             document = {"state": state, "tensors": digest}
             with replaced(self.folder / _STATE) as part:
                 part.write_text(json.dumps({**document, "digest": digest_json(document).hex()}))
-                _flush(part)
+                flush(part)
             for old in self.folder.glob("*.safetensors"):
                 if old.stem != digest:
                     old.unlink()
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise StoreError(
-                f"The state of the training cannot be written to {self.folder}: {error.strerror or error}.",
+                f"The state of the training cannot be written to {self.folder}: {reason_of(error)}.",
                 next="Make room, and run the same command again: it goes on from the state before.",
             ) from error
 
@@ -125,8 +127,3 @@ class Checkpoint:
     def forget(self) -> None:
         """Remove it."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,7 +81,6 @@ def finetune(
     answered from the store. Prints a run id for each seed.
     """
     from histokit.finetune.finetune import finetune as run
-    from histokit.finetune.folds import mean_score
     from histokit.plugin.options import parse_pairs
 
     changes = parse_pairs(set or [], "--set")
@@ -115,17 +114,12 @@ def finetune(
     for text in dict.fromkeys(note for record in records for note in record.notes):
         console.warn(text)
     rows = [
-        [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, mean_score(r), round(r.seconds)]
+        [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, r.mean_over_folds, round(r.seconds)]
         for r in records
     ]
     console.aside(["run", "address", "method", "split", "folds", "metric", "mean over folds", "seconds"], rows)
-    console.emit([record.id for record in records], {"runs": [_document(record) for record in records]})
-
-
-def _document(record: Any) -> dict[str, Any]:
-    from histokit.finetune.folds import mean_score
-
-    return {**console.named("run", record.to_json()), "mean_over_folds": mean_score(record)}
+    documents = [{**console.named("run", r.to_json()), "mean_over_folds": r.mean_over_folds} for r in records]
+    console.emit([record.id for record in records], {"runs": documents})
 
 
 def list_presets() -> None:

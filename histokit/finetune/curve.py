@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.number_metrics import direction
+from histokit.protocol.scorers import defined
+from histokit.protocol.tuning import Problem
 
 TRAIN, VAL, TEST_SERIES = "train", "val", "test"
 
@@ -84,29 +85,27 @@ class Curve:
 
 @dataclass(frozen=True)
 class Judge:
-    """Scores predictions by one metric.
+    """Scores predictions by the metric of what is learned.
 
     Parameters
     ----------
-    metric : str
-    positive : int, optional
-        The positive one of two classes.
+    problem : Problem
     """
 
-    metric: str
-    positive: int | None
+    problem: Problem
 
-    def __call__(self, y: Sequence[int] | NDArray[np.intp], scores: NDArray[np.float64]) -> float | None:
+    @property
+    def metric(self) -> str:
+        """Its name."""
+        return self.problem.metric
+
+    def __call__(self, y: NDArray[np.intp], scores: NDArray[np.float64]) -> float | None:
         """Return the metric of (n, K) scores of n samples, none where it is undefined."""
-        if not len(y):
-            return None
-        true = np.asarray(y, np.intp)
-        found = Scorer(true, scores.argmax(1), scores, self.positive).values([self.metric])
-        return defined(found[self.metric])
+        return defined(self.problem.score(y, scores)[self.metric]) if len(y) else None
 
     def prefers(self, found: float, known: float) -> bool:
         """Return whether a value is better than another."""
-        return found > known
+        return direction(self.metric) * (found - known) > 0
 
     def scores(self, outputs: Tensor) -> Tensor:
         """Return the (n, K) probabilities that (n, K) outputs stand for."""

@@ -19,8 +19,8 @@ from histokit.finetune.network_question import NetworkQuestion, ask_for_network
 from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
-from histokit.protocol.leaks import samples_digest
 from histokit.protocol.predictions import prediction_rows
+from histokit.protocol.progress import nested
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
 from histokit.store.records import CURVE_SCHEMA, RunRecord
@@ -118,12 +118,7 @@ def finetune(
     for number in range(check_range("repeats", repeats)):
         one = replace(options, seed=options.seed + number)
         question = ask_for_network(store, dataset, one)
-
-        def report(done: int, total: int, detail: str = "", number: int = number) -> None:
-            if progress is not None:
-                progress(number * total + done, repeats * total, detail)
-
-        runs.append(_train_one(store, question, force, report))
+        runs.append(_train_one(store, question, force, nested(progress, number, repeats)))
     return runs
 
 
@@ -138,13 +133,10 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
             return store.run(run_id)
         finished = FinishedParts(store, run_id, experiment.features.sample_ids)
         trainer = NetworkTrainer(store, question, experiment, parts, run_id)
-        outcomes = []
-        for number, part in enumerate(parts):
-
-            def nested(done: int, total: int, detail: str = "", number: int = number) -> None:
-                report(number * total + done, len(parts) * total, detail)
-
-            outcomes.append(trainer.outcome(part, finished.of(number), nested))
+        outcomes = [
+            trainer.outcome(part, finished.of(number), nested(report, number, len(parts)))
+            for number, part in enumerate(parts)
+        ]
         record = _record(question, experiment, run_id, parts, outcomes, trainer, finished.seconds)
         predictions = _predictions(experiment, run_id, parts, outcomes)
         points = [{"run": run_id, **point} for outcome in outcomes for point in outcome.curve]
@@ -185,7 +177,7 @@ def _record(
         },
         folds=documents,
         notes=list(dict.fromkeys(notes)),
-        predicted=_predicted(experiment),
+        predicted=experiment.tested_digest,
         versions={name: version(name) for name in _LIBRARIES},
         seconds=round(seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -193,12 +185,6 @@ def _record(
         levels=experiment.features.record.levels,
         features=experiment.feature_list,
     )
-
-
-def _predicted(experiment: Experiment) -> str:
-    rows = sorted({int(row) for outer in experiment.folds for row in outer.test})
-    ids, contents = experiment.features.sample_ids, experiment.features.content
-    return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 
 
 def _predictions(

@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.outer_folds import OuterFold
-from histokit.store.records import RunRecord
+from histokit.store.networks import FINAL
 
 Rows = NDArray[np.intp]
 
 #: One of so many group folds of a training set chooses the epoch where the split has no validation samples.
 _VALIDATION_FOLDS = 5
-
-FINAL = "final"
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,7 @@ def _divided(
 
 def fold_facts(experiment: Experiment, part: TrainingPart, scores: dict[str, float | None] | None) -> dict[str, Any]:
     """Return what the run's record keeps of a training set, whatever was trained on it."""
-    trained = set(experiment.problem.y[part.fit].tolist())
-    absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
+    absent = experiment.lacking(part.fit)
     facts: dict[str, Any] = {"train": len(part.used), "validation": len(part.val)}
     if part.outer is not None:
         place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold, "test": len(part.test)}
@@ -104,9 +101,3 @@ def fold_facts(experiment: Experiment, part: TrainingPart, scores: dict[str, flo
 def covered(parts: Sequence[TrainingPart]) -> Rows:
     """Return all rows that are read."""
     return np.unique(np.concatenate([rows for part in parts for rows in (part.fit, part.val, part.test)]))
-
-
-def mean_score(record: RunRecord) -> float | None:
-    """Return the mean of a run's metric over its folds; none where it is undefined in all of them."""
-    values = [fold["scores"][record.metric] for fold in record.folds if fold["scores"][record.metric] is not None]
-    return sum(values) / len(values) if values else None

@@ -16,8 +16,10 @@ from histokit.finetune.recipe_values import as_text, override
 from histokit.networks.requests import as_texts, channel_changes
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.networks.trainable import FLATTEN
 from histokit.plugin import Layer
 from histokit.plugin.options import parse_pairs
+from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.networks_seen import check_networks
 
@@ -25,8 +27,6 @@ from histokit.protocol.networks_seen import check_networks
 FINETUNE_VERSION = 1
 
 FINE_TUNING, FROM_SCRATCH = "fine-tuning", "from-scratch"
-#: Of weights that were trained before.
-_PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
@@ -122,14 +122,14 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
         )
     weights = options.weights
     if recipe.from_scratch:
-        if not weights.startswith((_PRETRAINED, "random")):
+        if not weights.startswith((PRETRAINED, RANDOM)):
             raise UsageError(
                 f"--from-scratch starts from random weights, not from {weights}.",
                 next="Leave out --from-scratch or --weights.",
             )
-        weights = weights if weights.startswith("random") else f"random:{options.seed}"
+        weights = weights if weights.startswith(RANDOM) else f"{RANDOM}:{options.seed}"
     changes = _changes(store, dataset, recipe, options)
-    layers = [recipe.head.layer.removesuffix(":flatten")]
+    layers = [recipe.head.layer.removesuffix(f":{FLATTEN}")]
     backbone = resolve_backbone(store, name, weights, changes, layers)
     if backbone.preprocess.resize == "none" or backbone.preprocess.adapter == "each":
         wrong = "images of any size" if backbone.preprocess.resize == "none" else "each channel on its own"

@@ -29,7 +29,7 @@ from histokit.networks.trainable import NetworkDescription, TrainableNetwork, bu
 from histokit.networks.transform import Transform
 from histokit.plugin.manager import registry
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.scorers import Scorer, defined
+from histokit.protocol.scorers import defined
 from histokit.store.networks import Networks
 
 Rows = NDArray[np.intp]
@@ -188,7 +188,7 @@ class NetworkTrainer:
             transform=transform,
             y=problem.y,
             outputs=len(experiment.classes),
-            judge=Judge(problem.metric, problem.positive),
+            judge=Judge(problem),
             device=self._device,
             dtype=DTYPES[precision],
             micro_batch=options.micro_batch,
@@ -226,8 +226,6 @@ class NetworkTrainer:
 
     def _scored(self, rows: Rows, scores: NDArray[np.float64]) -> dict[str, float | None]:
         problem = self.experiment.problem
-        wanted = list(dict.fromkeys([problem.metric, "accuracy"]))
         if not len(rows):
-            return dict.fromkeys(wanted)
-        scorer = Scorer(problem.y[rows], scores.argmax(1), scores, problem.positive)
-        return {name: defined(value) for name, value in scorer.values(wanted).items()}
+            return {problem.metric: None, problem.target.fallback: None}
+        return {name: defined(value) for name, value in problem.score(problem.y[rows], scores).items()}

@@ -6,12 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from histokit.features.images import Images
-from histokit.networks.memory import machine_memory
+from histokit.networks.devices import device_memory
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.chunks import ChunkReader
@@ -39,11 +38,7 @@ class TrainingImages:
 
     def __init__(self, images: Images, transform: Transform, workers: int | None = None, limit: int | None = None):
         self._images, self._transform, self._workers = images, transform, workers
-        device = transform.device
-        memory = machine_memory()
-        if device.type == "cuda":
-            memory = torch.cuda.get_device_properties(device).total_memory
-        self._limit = memory // _SHARE if limit is None else limit
+        self._limit = device_memory(transform.device) // _SHARE if limit is None else limit
         self._held: dict[int, Tensor] = {}
         self._bytes = 0
         #: Row → why its image cannot be read.

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.networks.cut_network import batch_rows, kind_of
-from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.devices import DTYPES, device_memory, whole_float32
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.image_queue import ImageQueue
-from histokit.networks.memory import check_batch, machine_memory
+from histokit.networks.memory import check_batch
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.transform import TooLargeError, Transform
 from histokit.plugin import Sample
@@ -153,9 +153,7 @@ class NetworkScorer:
         self.notes: list[str] = []
         self._dtype = DTYPES[precision]
         self._kind = kind_of(network.modules())
-        self._memory = machine_memory()
-        if device.type == "cuda":
-            self._memory = torch.cuda.get_device_properties(device).total_memory
+        self._memory = device_memory(device)
         self._queues: dict[torch.Size, ImageQueue[int]] = {}
         self._fitting: dict[torch.Size, int] = {}
 

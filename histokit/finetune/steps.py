@@ -93,8 +93,7 @@ class GradientSteps:
     def step(self, module: nn.Module, rows: Rows, batch: Tensor, optimizer: Any, scaler: Any) -> Tensor:
         """Follow the gradient of one batch, accumulated over passes; return its loss."""
         targets = torch.from_numpy(self.means.y[rows]).to(self.means.device)
-        # timm mixes pairs.
-        if self.mixup is not None and len(batch) % 2 == 0:
+        if self.mixup is not None:
             batch, targets = self.mixup(batch, targets)
         optimizer.zero_grad(set_to_none=True)
         size = self.means.micro_batch or len(rows)

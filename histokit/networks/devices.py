@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from histokit.errors import UsageError
+from histokit.networks.memory import machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,6 +34,13 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
     return device
+
+
+def device_memory(device: torch.device) -> int:
+    """Return how many bytes a device has; of processors, the machine or its container."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return machine_memory()
 
 
 @contextmanager

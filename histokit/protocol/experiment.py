@@ -14,7 +14,7 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.features.normalisation import Normalisation
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.labelled_features import label_notes, open_labelled
-from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, samples_digest, vector_digests
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.outer_folds import OuterFold, Rows, find_outer_folds
 from histokit.protocol.rows import make_rows, open_controls
@@ -84,6 +84,18 @@ class Experiment:
     def feature_list(self) -> list[dict[str, Any]]:
         """The tables of the features, for a record."""
         return describe_features(self.features)
+
+    @property
+    def tested_digest(self) -> str:
+        """The digest of the samples that are tested in any fold, and what is in their images."""
+        rows = sorted({int(row) for outer in self.folds for row in outer.test})
+        ids, contents = self.features.sample_ids, self.features.content
+        return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
+
+    def lacking(self, rows: Rows) -> list[str]:
+        """Return the classes that none of some rows has."""
+        there = set(self.problem.y[rows].tolist())
+        return [name for number, name in enumerate(self.classes) if number not in there]
 
     def samples_of(self, rows: Rows) -> list[str]:
         """Return the ids of the samples behind rows: those of a unit are several."""

@@ -36,6 +36,24 @@ class Progress:
             self.call(self.piece * self.steps + self.done, self.pieces * self.steps, self.detail)
 
 
+def nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None]:
+    """Return what tells the progress of one of several equal pieces of work as that of all.
+
+    Parameters
+    ----------
+    report : callable, optional
+        ``report(done, total, detail)``.
+    number, count : int
+        Which piece it is, from 0, and how many there are.
+    """
+
+    def tell(done: int, total: int, detail: str = "") -> None:
+        if report is not None:
+            report(number * total + done, count * total, detail)
+
+    return tell
+
+
 def duration(seconds: float) -> str:
     """Return seconds in words: ``40 s``, ``12 min``, ``3 h 20 min``."""
     minutes = round(seconds / 60)

@@ -46,7 +46,8 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def os_error(error: Exception) -> int | None:
-    """Return the number of an error of the system that a library of another language tells of."""
+def reason_of(error: Exception) -> str:
+    """Return why a file could not be written: in the words of the system, whichever library tells of it."""
     found = _OS_ERROR.search(str(error))
-    return int(found[1]) if found else None
+    number = error.errno if isinstance(error, OSError) else found and int(found[1])
+    return os.strerror(number) if number else str(error)

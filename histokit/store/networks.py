@@ -15,7 +15,7 @@ import numpy as np
 
 from histokit.errors import StoreError, did_you_mean
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes, digest_file
-from histokit.store.network_files import flush, os_error, read_network, separate
+from histokit.store.network_files import flush, read_network, reason_of, separate
 from histokit.store.records import RunRecord
 from histokit.store.unfinished import FORGOTTEN_AFTER
 
@@ -135,10 +135,8 @@ class Networks:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 path.parent.rmdir()
-            number = error.errno if isinstance(error, OSError) else os_error(error)
-            reason = os.strerror(number) if number else str(error)
             raise StoreError(
-                f"A network of the store {self.root} cannot be written: {reason}.",
+                f"A network of the store {self.root} cannot be written: {reason_of(error)}.",
                 next="Free some space, or mend the permissions of the store, then run the same command again.",
             ) from error
 

@@ -257,6 +257,12 @@ class RunRecord(_Answer):
         """The columns of its predictions."""
         return NUMBER_PREDICTION_SCHEMA if self.numbers else PREDICTION_SCHEMA
 
+    @property
+    def mean_over_folds(self) -> float | None:
+        """The mean of its metric over the folds in which it is defined; none where there are none."""
+        values = [fold["scores"][self.metric] for fold in self.folds if fold["scores"][self.metric] is not None]
+        return sum(values) / len(values) if values else None
+
     def __repr__(self) -> str:
         where = f"{self.dataset}, {self.split}" if self.split else self.dataset
         return f"RunRecord({self.id}: {self.kind}, {self.classifier} on {shortened(self.address)} of {where})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -77,19 +77,11 @@ def train(
     for text in dict.fromkeys(note for record in records for note in record.notes):
         console.warn(text)
     facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]
-    rows = [[*known, _mean_score(r), round(r.seconds)] for known, r in zip(facts, records, strict=True)]
+    rows = [[*known, r.mean_over_folds, round(r.seconds)] for known, r in zip(facts, records, strict=True)]
     console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)
     printed = records[-1:] if choose else records
-    console.emit([record.id for record in printed], {"runs": [_document(record) for record in records]})
-
-
-def _mean_score(record: Any) -> float | None:
-    values = [fold["scores"][record.metric] for fold in record.folds if fold["scores"][record.metric] is not None]
-    return sum(values) / len(values) if values else None
-
-
-def _document(record: Any) -> dict[str, Any]:
-    return {**console.named("run", record.to_json()), "mean_over_folds": _mean_score(record)}
+    documents = [{**console.named("run", r.to_json()), "mean_over_folds": r.mean_over_folds} for r in records]
+    console.emit([record.id for record in printed], {"runs": documents})
 
 
 #: The commands of this room.

@@ -183,8 +183,7 @@ def fold_document(
     """Return what the run's record keeps of an outer fold, with its test score."""
     problem = experiment.problem
     values = problem.score(problem.y[outer.test], found)
-    trained = set(problem.y[fitted.rows].tolist())
-    absent = [name for number, name in enumerate(experiment.classes) if number not in trained]
+    absent = experiment.lacking(fitted.rows)
     document = {"repeat": outer.fold.repeat, "fold": outer.fold.fold, "test": len(outer.test), **fitted.document()}
     document["scores"] = {name: defined(value) for name, value in values.items()}
     return {**document, "classes_without_training": absent} if absent else document

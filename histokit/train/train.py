@@ -20,9 +20,8 @@ from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
-from histokit.protocol.leaks import samples_digest
 from histokit.protocol.predictions import number_rows, prediction_rows
-from histokit.protocol.progress import Progress
+from histokit.protocol.progress import Progress, nested
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
 from histokit.train.folds import Outcome, fold_notes, train_folds
@@ -131,15 +130,9 @@ def train(
     question = ask(store, dataset, features, TrainOptions.of(locals()))
     runs = []
     for number, address in enumerate(question.addresses):
-        report = _nested(progress, number, len(question.addresses))
+        report = nested(progress, number, len(question.addresses))
         runs.append(_train_one(store, question, question.prepare(store, address), force, report))
     return [*runs, choices.chosen(store, runs, choose, force)] if choose else runs
-
-
-def _nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None] | None:
-    if report is None:
-        return None
-    return lambda done, total, detail="": report(number * total + done, count * total, detail)
 
 
 def _train_one(
@@ -181,7 +174,7 @@ def _train_one(
         found={"final": final.document(), **({"steps": list(steps)} if steps else {})},
         folds=documents,
         notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
-        predicted=_predicted(question, experiment),
+        predicted=None if question.options.aggregate else experiment.tested_digest,
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -193,14 +186,6 @@ def _train_one(
     record = store.save_run(record, predictions, dump(_model(experiment, final)), again=force)
     finished.forget()
     return record
-
-
-def _predicted(question: Question, experiment: Experiment) -> str | None:
-    if question.options.aggregate:
-        return None
-    rows = sorted({int(row) for outer in experiment.folds for row in outer.test})
-    ids, contents = experiment.features.sample_ids, experiment.features.content
-    return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 
 
 def _check_data(

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.finetune import steps, training
-from histokit.finetune.checkpoint import trained_alone
+from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
 from histokit.ingest.ingest import ingest
 from histokit.protocol.named_split import split
@@ -296,3 +297,21 @@ def test_numbers_are_no_classes(store: FeatureStore, images: Path, tmp_path: Pat
     ingest(store, "table", images, name="cells", options={"table": "table.csv", "group": "patient"})
     with pytest.raises(UsageError, match="'size' is a number"):
         trained(store, split="cv", target="size")
+
+
+def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "state")
+    kept.save({"weight": torch.ones(2)}, {"epoch": 1})
+
+    def full(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(StoreError, match="No space left on device") as caught:
+        kept.save({"weight": torch.zeros(2)}, {"epoch": 2})
+    assert "Make room" in str(caught.value.next)
+    found = kept.load()
+    assert found is not None
+    assert found[1] == {"epoch": 1}
+    assert found[0]["weight"].tolist() == [1, 1]
+    assert len(list((tmp_path / "state").iterdir())) == 2
