@@ -85,7 +85,17 @@ def _divided(
         )
     except ValueError:
         return rows, np.empty(0, np.intp), ("a training set is one group: the last epoch was taken",)
-    return rows[fold != 0], rows[fold == 0], ()
+    val_fold = _most_alike(experiment.labels[rows], fold)
+    return rows[fold != val_fold], rows[fold == val_fold], ()
+
+
+def _most_alike(labels: NDArray[Any], fold: NDArray[np.intp]) -> int:
+    """Return the fold that differs least from its share of each class: few groups give folds that are unlike the rest."""
+    _, label_codes = np.unique(labels, return_inverse=True)
+    folds = int(fold.max()) + 1
+    counts = np.zeros((folds, int(label_codes.max()) + 1))
+    np.add.at(counts, (fold, label_codes), 1)
+    return int(np.abs(counts - counts.sum(0) / folds).sum(1).argmin())
 
 
 def fold_facts(experiment: Experiment, part: TrainingPart, scores: dict[str, float | None] | None) -> dict[str, Any]:

@@ -1,0 +1,30 @@
+"""By what the epoch is chosen."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from histokit.finetune.folds import training_parts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
+    # Groups a to d have one class each, e to h both: only a fold of the latter tells of both.
+    sizes = {"a": (9, 0), "b": (0, 9), "c": (8, 0), "d": (0, 8), "e": (5, 5), "f": (4, 4)}
+    groups = np.array([group for group, (m, n) in sizes.items() for _ in range(m + n)])
+    labels = np.array([label for m, n in sizes.values() for label in [0] * m + [1] * n])
+    experiment: Any = SimpleNamespace(
+        features=SimpleNamespace(sample_ids=[]),
+        folds=[],
+        training=np.arange(len(labels)),
+        labels=labels,
+        problem=SimpleNamespace(groups=groups),
+    )
+    (part,) = training_parts(experiment, True, seed)
+    assert not {*groups[part.val]} & {*groups[part.fit]}
+    share = np.bincount(labels[part.val], minlength=2)
+    assert share.min() >= 4, f"validated by {share} of the groups {({*groups[part.val]})}"
