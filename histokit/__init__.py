@@ -4,7 +4,7 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `predictions`. In and out: `export`, `import_features`.
+(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`. In and out: `export`, `import_features`.
 """
 
 import os
@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from histokit import study
     from histokit.compare.compare import compare
+    from histokit.evaluate.curves import curves
     from histokit.evaluate.evaluate import evaluate
     from histokit.evaluate.listing import predictions
     from histokit.extract.extract import extract
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 else:
     _STEPS = ["compare", "evaluate", "extract", "finetune", "ingest", "select", "study", "train"]
     _NAMES = {
+        "evaluate.curves": ["curves"],
         "evaluate.listing": ["predictions"],
         "features": ["FeatureSet", "FeatureStore", "open_store"],
         "features.export": ["export"],
@@ -61,6 +63,7 @@ __all__ = [
     "FeatureSet",
     "FeatureStore",
     "compare",
+    "curves",
     "evaluate",
     "export",
     "extract",

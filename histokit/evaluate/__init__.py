@@ -1,4 +1,4 @@
-"""From the predictions of a run to metrics and confidence intervals."""
+"""From what a run left, predictions and training curves, to metrics, confidence intervals and tables."""
 
 from histokit.steps import callable_step
 

@@ -1,4 +1,4 @@
-"""``histokit evaluate`` and ``predictions``."""
+"""``histokit evaluate``, ``predictions`` and ``curves``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ _CONFUSIONS = 20
 _SCORE = "score:"
 
 
+_Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs)
+]
+
+
 def evaluate(
-    runs: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs)
-    ],
+    runs: _Runs,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -208,8 +211,55 @@ def _infinite(value: Any) -> bool:
     return isinstance(value, float) and value in (float("inf"), float("-inf"))
 
 
+def curves(
+    runs: _Runs,
+    against: Annotated[
+        str, typer.Option(metavar="epoch|iteration", help="What stands first in tables, and below figures.")
+    ] = "epoch",
+    metric: Annotated[
+        str | None, typer.Option(metavar="M", help="Show this only: loss, or the metric that was recorded.")
+    ] = None,
+    figure: options.Figure = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write all recorded points to a .csv or .parquet file.")
+    ] = None,
+) -> None:
+    """Show how networks were trained: loss and metric by epoch.
+
+    Of the training samples (the mean over the batches of an epoch), of those that chose the epoch, and of the test
+    samples where they were recorded. Values are means over repeats and folds; the network of all training samples is
+    left out. A figure shows several runs in one. Prints a table for each run.
+    """
+    from histokit.evaluate.curve_sheets import curve_sheets
+    from histokit.evaluate.curves import curves as read
+    from histokit.evaluate.listing import check_table, write_table
+
+    if out:
+        check_table(out)
+    found = read(console.existing_store(), runs, against=against, metric=metric)
+    if figure:
+        from histokit.figures import draw_figure
+
+        console.note(f"Drawn: {draw_figure('curves', found, figure)}")
+    for text in dict.fromkeys(note for run in found for note in run.notes):
+        console.warn(text)
+    if out:
+        import pyarrow as pa
+
+        points = pa.concat_tables([run.points for run in found])
+        write_table(points, out)
+        console.emit(out, {"runs": [run.run for run in found], "count": len(points), "file": out})
+    elif console.state.json:
+        console.emit([], {"runs": [run.to_json() for run in found]})
+    else:
+        for run in found:
+            sheet, *narrow = curve_sheets(run)
+            console.table(sheet.columns, sheet.rows, None, title=sheet.title, narrow=narrow)
+
+
 #: The commands of this room.
 COMMANDS = (
     Entry("", "evaluate", evaluate, STEPS),
     Entry("", "predictions", predictions, LOOK),
+    Entry("", "curves", curves, LOOK),
 )

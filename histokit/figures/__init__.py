@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from histokit.figures.selections import curve_figure, importance_figure
     from histokit.figures.sheet import check_figure
     from histokit.figures.table import check_figure_of, draw_figure
+    from histokit.figures.training import training_figure
 else:
     import lazy_loader
 
@@ -17,6 +18,7 @@ else:
         "selections": ["curve_figure", "importance_figure"],
         "sheet": ["check_figure"],
         "table": ["check_figure_of", "draw_figure"],
+        "training": ["training_figure"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
@@ -28,4 +30,5 @@ __all__ = [
     "importance_figure",
     "rank_figure",
     "scores_figure",
+    "training_figure",
 ]

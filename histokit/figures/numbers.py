@@ -10,7 +10,7 @@ import numpy as np
 from histokit.figures.lettering import drawable, folded
 
 #: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
-_COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#787878")
+COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#787878")
 _ALONE = "#1f4e79"
 #: More points than these are drawn in part: evenly taken, and told.
 _POINTS = 20_000
@@ -35,12 +35,12 @@ def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, S
     groups = np.array([str(group) for group in points["group"]], object)
     kept = np.unique(np.linspace(0, len(true) - 1, min(len(true), _POINTS)).astype(int))
     names = sorted(set(groups.tolist()))
-    listed = 1 < len(names) <= len(_COLOURS)
+    listed = 1 < len(names) <= len(COLOURS)
     low, high = (float(edge) for edge in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))
     axis.plot([low, high], [low, high], color="grey", linewidth=0.8, linestyle=":")
     for number, name in enumerate(names):
         own = kept[groups[kept] == name]
-        colour = _COLOURS[number % len(_COLOURS)] if len(names) > 1 else _ALONE
+        colour = COLOURS[number % len(COLOURS)] if len(names) > 1 else _ALONE
         label = drawable(name) if listed else None
         axis.scatter(true[own], predicted[own], s=9, color=colour, alpha=0.7, linewidths=0, label=label)
     axis.set_xlabel("true")

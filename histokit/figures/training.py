@@ -1,0 +1,167 @@
+"""Training curves: loss and metric of networks as they are trained, a colour for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.numbers import COLOURS
+from histokit.figures.sheet import Document, new_sheet, save_sheet
+
+#: How each part of the samples is drawn: line and marker.
+_STYLES = {"train": (":", "^"), "val": ("-", "o"), "test": ("--", "s")}
+#: On which of them an epoch is marked as chosen: on the first that there is.
+_MARKED = ("val", "test", "train")
+_LOSS = "loss"
+_WIDE, _HIGH = 5.0, 3.8
+_SMALL = 8
+_TITLE = 9
+#: Curves of no more epochs than these have a marker on each.
+_FEW = 25
+_STAGE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (1, 3))}
+_WITHIN: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.4}
+
+
+def training_figure(curves: Document | Sequence[Document], path: str | Path) -> Path:
+    """Draw loss and metric against epochs or iterations: a colour for each run, a line style for each part.
+
+    Lines are means over the networks of a run, bands their spread. Discs are the epochs that were chosen, of an area by
+    the share of networks of which it was this one.
+
+    Parameters
+    ----------
+    curves : RunCurves, or a sequence of them
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    return save_sheet(draw_training(curves), path)
+
+
+def draw_training(curves: Document | Sequence[Document]) -> Any:
+    """Return the matplotlib figure of `training_figure`: the loss, then each metric."""
+    several = curves if isinstance(curves, Sequence) else [curves]
+    runs = [found.to_json() for found in several]
+    known = dict.fromkeys(measure for run in runs for measure in (_LOSS, run["metric"]))
+    measures = [measure for measure in known if any(_series(run, measure) for run in runs)] or [_LOSS]
+    wide = len(measures) * _WIDE
+    title = folded(drawable(_title(runs)), wide - 0.5, _TITLE)
+    names = [folded(drawable(run["name"]), _WIDE - 0.8, _SMALL) for run in runs] if len(runs) > 1 else []
+    columns = min(len(measures), 2)
+    lines = sum(name.count("\n") + 1.3 for name in names) / columns
+    sheet = new_sheet(wide, _HIGH + lines * line_height(_SMALL) + title.count("\n") * line_height(_TITLE))
+    axes = sheet.subplots(1, len(measures), squeeze=False)[0]
+    for axis, measure in zip(axes, measures, strict=True):
+        for run, colour in zip(runs, _colours(runs), strict=True):
+            _draw_run(axis, run, measure, colour, alone=len(runs) == 1)
+        _letter(axis, runs[0]["against"], measure)
+    sheet.suptitle(title, fontsize=_TITLE)
+    # Above and below, where they hide no line.
+    axes[0].legend(
+        handles=_styles(runs, measures), fontsize=_SMALL, loc="lower left", bbox_to_anchor=(0, 1), ncols=3,
+        frameon=False,
+    )  # fmt: skip
+    if names:
+        patches = [_line(colour, linewidth=3, label=name) for name, colour in zip(names, _colours(runs), strict=True)]
+        sheet.legend(handles=patches, fontsize=_SMALL, loc="outside lower center", ncols=columns, frameon=False)
+    return sheet
+
+
+def _colours(runs: Sequence[Any]) -> list[str]:
+    return [COLOURS[number % len(COLOURS)] for number in range(len(runs))]
+
+
+def _line(colour: str, **looks: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=colour, **looks)
+
+
+def _series(run: dict[str, Any], measure: str) -> list[str]:
+    """Return of which parts of the samples a measure was recorded."""
+    return [series for series in _STYLES if any(measure in epoch[series] for epoch in run["epochs"])]
+
+
+def _title(runs: list[dict[str, Any]]) -> str:
+    """Return what all runs have in common."""
+    facts = [name for name in ("dataset", "address", "classifier", "split") if len({run[name] for run in runs}) == 1]
+    of_one = [f"run {run['run']}" for run in runs if len(runs) == 1]
+    counts = sorted({run["networks"] for run in runs})
+    means = [f"mean and std of {' or '.join(map(str, counts))} networks"] if counts[-1] > 1 else []
+    return " · ".join([*(runs[0][name] for name in facts if runs[0][name]), *of_one, *means])
+
+
+def _draw_run(axis: Any, run: dict[str, Any], measure: str, colour: str, alone: bool) -> None:
+    against, recorded = run["against"], _series(run, measure)
+    if alone and measure == _LOSS and run["steps"]:
+        axis.plot([s[against] for s in run["steps"]], [s[_LOSS] for s in run["steps"]], color=colour, **_WITHIN)
+    for series in recorded:
+        there = [epoch for epoch in run["epochs"] if measure in epoch[series]]
+        x = np.array([epoch[against] for epoch in there], float)
+        mean, std = (np.array([epoch[series][measure][name] for epoch in there], float) for name in ("mean", "std"))
+        line, marker = _STYLES[series]
+        dotted = marker if len(there) <= _FEW else None
+        axis.plot(x, mean, color=colour, linestyle=line, linewidth=1.3, marker=dotted, markersize=3)
+        if len(there) > 1:
+            axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
+        elif np.isfinite(std).all():
+            axis.errorbar(x, mean, yerr=std, color=colour, capsize=3, linewidth=0.8)
+        if series == _marked(run, recorded):
+            shares = np.array([epoch["chosen"] / run["networks"] for epoch in there])
+            hit = shares > 0
+            axis.scatter(x[hit], mean[hit], s=10 + 70 * shares[hit], color=colour, linewidths=0, zorder=3)
+    for ended in _stage_ends(run) if alone else []:
+        axis.axvline(ended[against], color="grey", **_STAGE)
+
+
+def _marked(run: dict[str, Any], recorded: list[str]) -> str:
+    """Return on which part of the samples the chosen epochs are marked: on that which chose them, if there is one."""
+    first = [run["chosen_by"]] if run["chosen_by"] in recorded else []
+    return next(series for series in (*first, *_MARKED) if series in recorded)
+
+
+def _stage_ends(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the last epoch of each stage but the last."""
+    return list({epoch["stage"]: epoch for epoch in run["epochs"]}.values())[:-1]
+
+
+def _letter(axis: Any, against: str, measure: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlim(left=0)
+    axis.set_xlabel(against)
+    axis.set_ylabel(measure.replace("_", " "))
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _styles(runs: list[dict[str, Any]], measures: list[str]) -> list[Any]:
+    """Return what lines and discs mean."""
+    alone, colour = len(runs) == 1, COLOURS[0] if len(runs) == 1 else "#444444"
+    recorded = {series for run in runs for measure in measures for series in _series(run, measure)}
+    found = [
+        _line(colour, linestyle=line, marker=marker, markersize=3, label=series)
+        for series, (line, marker) in _STYLES.items()
+        if series in recorded
+    ]
+    if alone and runs[0]["steps"] and _LOSS in measures:
+        found.append(_line(colour, label="train, within epochs", **_WITHIN))
+    by = {run["chosen_by"] for run in runs}
+    how = f"chosen by {by.pop()}" if len(by) == 1 and by != {""} else "chosen epoch"
+    found.append(_line(colour, linestyle="", marker="o", markersize=7, label=how))
+    if alone and _stage_ends(runs[0]):
+        found.append(_line("grey", label="end of a stage", **_STAGE))
+    return found
