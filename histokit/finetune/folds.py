@@ -90,7 +90,7 @@ def _divided(
 
 
 def _most_alike(labels: NDArray[Any], fold: NDArray[np.intp]) -> int:
-    """Return the fold that differs least from its share of each class: few groups give folds that are unlike the rest."""
+    """Return the fold that differs least from its share of each class: with few groups, folds are unlike the rest."""
     _, label_codes = np.unique(labels, return_inverse=True)
     folds = int(fold.max()) + 1
     counts = np.zeros((folds, int(label_codes.max()) + 1))

@@ -27,4 +27,4 @@ def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
     (part,) = training_parts(experiment, True, seed)
     assert not {*groups[part.val]} & {*groups[part.fit]}
     share = np.bincount(labels[part.val], minlength=2)
-    assert share.min() >= 4, f"validated by {share} of the groups {({*groups[part.val]})}"
+    assert share.min() >= 4, f"validated by {share} of the groups { ({*groups[part.val]}) }"
