@@ -133,6 +133,28 @@ class Images:
         return rebuild_sample(self.samples.slice(place, 1).to_pylist()[0])
 
 
+class ImageSamples(Sequence[Sample]):
+    """The n samples of images, each made when it is asked for.
+
+    Parameters
+    ----------
+    images : Images
+    """
+
+    def __init__(self, images: Images):
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self._images.sample(each) for each in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        return self._images.sample(row)
+
+
 def open_images(
     store: StoreLike, dataset: str, *, where: str | None = None, allow_missing: bool = False, outline: bool = False
 ) -> FeatureSet:
@@ -162,6 +184,19 @@ def open_images(
         If files could not be read when the dataset was ingested.
     """
     store = open_store(store)
+    features = all_images(store, dataset, where=where, allow_missing=allow_missing)
+    bad = list(_set_aside(store, features, outline)) if allow_missing else []
+    return features.take(np.setdiff1d(np.arange(len(features)), bad)) if bad else features
+
+
+def all_images(store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False) -> FeatureSet:
+    """Open the images of a dataset, and read none; those without files when it was ingested are no part of it.
+
+    Raises
+    ------
+    UsageError, StoreError
+        As of `open_images`.
+    """
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
         raise UsageError(
@@ -176,10 +211,7 @@ def open_images(
             f"{missing} of {len(samples)} samples of {dataset!r} could not be read when it was ingested.",
             next=f"See: histokit list problems {dataset}; or go on without them with --allow-missing.",
         )
-    images = Images(open_files(store, record), known)
-    features = _as_features(images, record)
-    bad = list(_set_aside(store, features, outline)) if allow_missing else []
-    return features.take(np.setdiff1d(np.arange(len(known)), bad)) if bad else features
+    return _as_features(Images(open_files(store, record), known), record)
 
 
 def _as_features(images: Images, record: DatasetRecord) -> FeatureSet:

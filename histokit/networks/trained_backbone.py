@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,9 +18,12 @@ from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.store.networks import StoredNetwork
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from histokit.networks.trainable import NetworkDescription
+    from histokit.networks.trainable import NetworkDescription, TrainableNetwork
+
+
+_AS_TRAINED = "Install the versions of the libraries that it was trained with: histokit list runs --json"
 
 
 def base_backbone(name: str, store: str | None) -> Backbone:
@@ -30,6 +33,38 @@ def base_backbone(name: str, store: str | None) -> Backbone:
     except UsageError:
         # Of a backbone that has no random weights.
         return registry().backbone(name, PRETRAINED, store)
+
+
+def rebuild_stored(described: NetworkDescription, tensors: Mapping[str, Tensor], store: str | None) -> TrainableNetwork:
+    """Build a trained network again, with the pretrained weights of nothing.
+
+    Parameters
+    ----------
+    described : NetworkDescription
+    tensors : mapping
+    store : str, optional
+        Where the network is that it was trained from, if that was one of a run.
+
+    Raises
+    ------
+    StoreError
+        If the backbone is another here.
+    """
+    from histokit.networks.trainable import rebuild
+
+    try:
+        return rebuild(described, base_backbone(described.backbone, store), tensors)
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise StoreError(
+            f"The network cannot be built: {described.backbone} is another one here ({_first_key(error)}).",
+            next=_AS_TRAINED,
+        ) from error
+
+
+def _first_key(error: RuntimeError) -> str:
+    return str(error).splitlines()[-1].strip().split(". ")[0]
 
 
 class TrainedBackbone(Backbone):
@@ -104,10 +139,8 @@ class TrainedBackbone(Backbone):
         """Return which modules give their outputs before the network is cut."""
         import torch
 
-        from histokit.networks.trainable import rebuild
-
         described = self.described
-        network = rebuild(described, self._base, self._stored.tensors)
+        network = rebuild_stored(described, self._stored.tensors, self._store)
         there, fired = dict(network.base.named_modules()), set()
         for name in modules:
             if name in there:
@@ -174,7 +207,7 @@ class TrainedBackbone(Backbone):
         if wrong:
             raise StoreError(
                 f"The network {self.name} cannot be built: {self.described.backbone} has no such {wrong[0]!r} here.",
-                next="Install the versions of the libraries that it was trained with: histokit list runs --json",
+                next=_AS_TRAINED,
             )
         with torch.no_grad():
             for key, tensor in own.items():

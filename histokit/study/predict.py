@@ -12,16 +12,19 @@ from typing import Any
 from histokit.classifiers.table import classifier
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
-from histokit.features import FeatureStore
+from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable, open_images
+from histokit.networks.trained_backbone import rebuild_stored
 from histokit.plugin import Preprocess
-from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
+from histokit.plugin.weights import NONE, PRETRAINED, RANDOM, TRAINED
+from histokit.protocol.networks_seen import network_notes
 from histokit.store import RunRecord
 from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
+from histokit.store.networks import final_part, network_of
 from histokit.store.vectors import FeatureTable
-from histokit.train.predict import predict_features
+from histokit.train.predict import check_trained, predict_features
 
 
 def predict(
@@ -61,10 +64,18 @@ def predict(
     ------
     StoreError
         If the features of the run cannot be made anew, for instance because its weights file changed, or because
-        they were computed elsewhere.
+        they were computed elsewhere; of a network, if it is damaged, or the images have other channels.
+    DataError
+        If an image cannot be read.
     """
     store = open_store(store)
     run = store.run(run_id)
+    running = {"device": device, "batch_size": batch_size, "workers": workers}
+    if run.kind == "finetune":
+        return _predict_by_network(
+            store, run, dataset, running=running, allow_missing=allow_missing, force=force, progress=progress
+        )
+    check_trained(run)
     if classifier(run.classifier).pixels:
         images = open_images(store, dataset, allow_missing=allow_missing)
         seen = check_readable(store, images)
@@ -74,7 +85,6 @@ def predict(
     # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
     importlib.import_module("scipy.special")
     remarks: dict[str, None] = {}
-    running = {"device": device, "batch_size": batch_size, "workers": workers}
     for variant in _variants(wanted):
         if variant[0].imported:
             _require_imported(store, run, dataset, variant)
@@ -83,6 +93,21 @@ def predict(
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
     features = store.features(dataset, address, allow_missing=allow_missing)
     return predict_features(store, run, features, force=force, remarks=list(remarks))
+
+
+def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **options: Any) -> RunRecord:
+    from histokit.finetune.predict_images import predict_images
+    from histokit.networks.trainable import NetworkDescription, TrainableNetwork
+
+    def build() -> tuple[TrainableNetwork, NetworkDescription]:
+        stored = store.networks.read(run, network_of(run, final_part(run)))
+        described = NetworkDescription.from_json(stored.document)
+        return rebuild_stored(described, stored.tensors, str(store.uri)), described
+
+    def seen(features: FeatureSet) -> list[str]:
+        return network_notes(store, [f"{TRAINED}{run.id}"], features.content)
+
+    return predict_images(store, run, dataset, build, seen, **options)
 
 
 def _table(store: FeatureStore, run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:

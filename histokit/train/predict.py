@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import load, scores
 from histokit.classifiers.table import classifier
-from histokit.errors import StoreError, some
+from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.chained_units import aggregate_chain
 from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import as_control_mask, normalise
-from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
-from histokit.protocol.leaks import SAY_NOTHING, samples_digest, vector_digests
+from histokit.protocol.leaks import SAY_NOTHING, vector_digests
 from histokit.protocol.networks_seen import network_notes
-from histokit.protocol.predictions import as_text, number_rows, prediction_rows
-from histokit.protocol.targets import read_numbers
+from histokit.protocol.predicted import prediction_id, prediction_record, true_values
+from histokit.protocol.predictions import number_rows, prediction_rows
 from histokit.store.records import RunRecord
 
 
@@ -56,18 +53,13 @@ def predict_features(
     """
     _check_same_features(run, features)
     started = time.perf_counter()
-    target, aggregate = run.parameters.get("target"), run.parameters.get("aggregate")
+    target, aggregate = str(run.parameters.get("target") or "label"), run.parameters.get("aggregate")
     features, samples, said = _normalised(run, features)
-    column = str(target or "label")
-    there = column in features.samples.column_names
     if aggregate:
-        features, _, _ = aggregate_chain(features, aggregate, column if there else "label")
-    values = features.column(column) if there else [None] * len(features)
-    truth, unread = _truth(run, features, values, column)
-    rows = zip(features.sample_ids, features.content, truth, strict=True)
-    digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
-    steps = [step["digest"] for step in features.steps]
-    run_id = digest_json(["predict", run.id, run.created, features.record.name, digest, *steps]).hex()[:12]
+        column = target if target in features.samples.column_names else "label"
+        features, _, _ = aggregate_chain(features, aggregate, column)
+    truth, unread = true_values(run, features)
+    run_id = prediction_id(run, features, truth)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     model = load(store.model(run.id))
@@ -81,7 +73,7 @@ def predict_features(
     seen = _seen_notes(samples, model) or _seen_notes(features, model)
     seen += network_notes(store, [part.backbone for part in samples.parts], samples.content)
     notes = [*seen, *unread, *said, *remarks]
-    record = _record(run, run_id, features, notes, time.perf_counter() - started)
+    record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
 
 
@@ -103,38 +95,22 @@ def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -
     return scores(run.classifier, model["estimator"], X, len(run.classes), run.numbers)
 
 
-def _record(run: RunRecord, run_id: str, features: FeatureSet, notes: list[str], seconds: float) -> RunRecord:
-    return RunRecord(
-        id=run_id,
-        dataset=features.record.name,
-        kind="predict",
-        address=features.address,
-        classifier=run.classifier,
-        split="",
-        split_digest="",
-        classes=run.classes,
-        metric=run.metric,
-        parameters=run.parameters,
-        found={**run.found, **({"steps": list(features.steps)} if features.steps else {})},
-        folds=[],
-        notes=notes,
-        predicted=None if run.parameters.get("aggregate") else samples_digest(features.sample_ids, features.content),
-        versions=run.versions,
-        seconds=round(seconds, 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        group=features.record.group,
-        levels=features.record.levels,
-        features=describe_features(features),
-        source_run=run.id,
-    )
+def check_trained(run: RunRecord) -> None:
+    """Raise unless a run trained a classifier.
 
-
-def _check_same_features(run: RunRecord, features: FeatureSet) -> None:
+    Raises
+    ------
+    StoreError
+    """
     if run.kind != "train":
         raise StoreError(
             f"The run {run.id} is a run of the kind {run.kind!r} and has no classifier.",
             next="See: histokit list runs",
         )
+
+
+def _check_same_features(run: RunRecord, features: FeatureSet) -> None:
+    check_trained(run)
     wanted = [(part["fingerprint"], part["columns"]) for part in run.features]
     given = [(part["fingerprint"], part["columns"]) for part in describe_features(features)]
     if wanted != given:
@@ -158,16 +134,3 @@ def _seen_notes(samples: FeatureSet, model: dict[str, Any]) -> list[str]:
         for which, how in said
         if which.any()
     ]
-
-
-def _truth(run: RunRecord, features: FeatureSet, values: Iterable[Any], column: str) -> tuple[list[Any], list[str]]:
-    """Return the true label or value of each row, none where it is not known, and what is to be known of them."""
-    if run.numbers:
-        kind = features.samples.schema.field(column).type if column in features.samples.column_names else None
-        if kind is not None and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-            return [None] * len(features), [f"{column} holds no numbers here: nothing is known of the true values"]
-        read = read_numbers(values, features.sample_ids, column)
-        return [None if np.isnan(value) else float(value) for value in read], []
-    truth = [as_text(value) for value in values]
-    strange = sorted({label for label in truth if label is not None} - set(run.classes))
-    return truth, [f"the model does not know the labels {some(strange)}"] if strange else []

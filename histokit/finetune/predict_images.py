@@ -1,0 +1,137 @@
+"""Predictions of a trained network on the images of a dataset."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.images import (
+    Images,
+    ImageSamples,
+    all_images,
+    note_unreadable,
+    open_images,
+    unreadable_error,
+)
+from histokit.finetune.predict import network_scores
+from histokit.networks.devices import choose_device
+from histokit.networks.trainable import NetworkDescription, TrainableNetwork
+from histokit.plugin.remarks import RemarkTally
+from histokit.protocol.predicted import prediction_id, prediction_record, true_values
+from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.store.records import RunRecord
+
+
+class _UnreadableError(Exception):
+    """An image cannot be read, and is not to be left out."""
+
+
+def predict_images(
+    store: FeatureStore,
+    run: RunRecord,
+    dataset: str,
+    build: Callable[[], tuple[TrainableNetwork, NetworkDescription]],
+    seen: Callable[[FeatureSet], list[str]],
+    *,
+    running: Mapping[str, Any],
+    allow_missing: bool = False,
+    force: bool = False,
+    progress: Callable[..., None] = lambda *_: None,
+) -> RunRecord:
+    """Predict the samples of a dataset with the network of a run, and store the predictions.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run : RunRecord
+        Of the kind ``finetune``.
+    dataset : str
+    build : callable
+        Returns the network and how it is described; not called where the predictions are there.
+    seen : callable
+        Says how many samples the network was trained on.
+    running : mapping
+        ``device``, ``batch_size`` and ``workers``, as of `histokit.extract`.
+    allow_missing : bool
+        Leave out samples that cannot be read.
+    force : bool
+    progress : callable
+        Called with (done, total).
+
+    Returns
+    -------
+    RunRecord
+        Of the kind ``predict``.
+
+    Raises
+    ------
+    DataError
+        If a sample cannot be read; all that cannot are named, and are among the problems of the dataset.
+    StoreError
+        If the channels of the dataset are not those that the network was trained on.
+    """
+    started = time.perf_counter()
+    known = open_images(store, dataset, allow_missing=allow_missing, outline=True)
+    earlier = prediction_id(run, known, true_values(run, known)[0])
+    if store.has_run(earlier) and not force:
+        return store.run(earlier)
+    features = all_images(store, dataset, allow_missing=allow_missing)
+    found, bad, said = _scores(store, features, build, running, allow_missing, progress)
+    kept = np.setdiff1d(np.arange(len(features)), list(bad))
+    features, found = features.take(kept), found[kept]
+    truth, unknown = true_values(run, features)
+    run_id = prediction_id(run, features, truth)
+    how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
+    if run.numbers:
+        table = number_rows(features, found[:, 0], **how)
+    else:
+        table = prediction_rows(features, found, classes=run.classes, kind="probability", **how)
+    notes = [*seen(features), *unknown, *said]
+    record = prediction_record(run, run_id, features, notes, time.perf_counter() - started, run.address)
+    return store.save_run(record, table, None, again=force)
+
+
+def _scores(
+    store: FeatureStore,
+    features: FeatureSet,
+    build: Callable[[], tuple[TrainableNetwork, NetworkDescription]],
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    progress: Callable[..., None],
+) -> tuple[NDArray[np.float64], dict[int, str], list[str]]:
+    """Return the scores of all images, which cannot be read and why, and what is to be known of them."""
+    images = cast(Images, features.X)
+    device = choose_device(running["device"])
+    network, described = build()
+    bad: dict[int, str] = {}
+    tally, notes = RemarkTally(), list[str]()
+
+    def failed(position: int, reason: str) -> None:
+        bad[position] = reason
+        if not allow_missing:
+            raise _UnreadableError
+
+    try:
+        found = network_scores(
+            network,
+            described,
+            images.files,
+            ImageSamples(images),
+            device,
+            running["batch_size"],
+            progress=progress,
+            workers=running["workers"],
+            failed=failed,
+            remarks=tally,
+            notes=notes,
+        )
+    except _UnreadableError:
+        bad |= images.unreadable(RemarkTally())
+        raise unreadable_error(features, note_unreadable(store, features, dict(sorted(bad.items())))) from None
+    note_unreadable(store, features, bad)
+    return found, bad, [*notes, *(line for _, _, line in tally.lines())]

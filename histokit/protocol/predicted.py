@@ -1,0 +1,97 @@
+"""Runs that a model of another run predicted: the true values of the samples, the id, and the record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.errors import some
+from histokit.features import FeatureSet
+from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.protocol.experiment import describe_features
+from histokit.protocol.leaks import samples_digest
+from histokit.protocol.predictions import as_text
+from histokit.protocol.targets import read_numbers
+from histokit.store.records import RunRecord
+
+#: What a run found that is no part of what its model predicts.
+_OF_TRAINING = ("networks",)
+
+
+def true_values(run: RunRecord, features: FeatureSet) -> tuple[list[Any], list[str]]:
+    """Return the true label or value of each row, none where it is not known, and what is to be known of them.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Whose model predicts.
+    features : FeatureSet
+        Of the samples, with labels or without.
+    """
+    column = str(run.parameters.get("target") or "label")
+    there = column in features.samples.column_names
+    values = features.column(column) if there else [None] * len(features)
+    if run.numbers:
+        kind = features.samples.schema.field(column).type if there else None
+        if kind is not None and not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            return [None] * len(features), [f"{column} holds no numbers here: nothing is known of the true values"]
+        read = read_numbers(values, features.sample_ids, column)
+        return [None if np.isnan(value) else float(value) for value in read], []
+    truth = [as_text(value) for value in values]
+    strange = sorted({label for label in truth if label is not None} - set(run.classes))
+    return truth, [f"the model does not know the labels {some(strange)}"] if strange else []
+
+
+def prediction_id(run: RunRecord, features: FeatureSet, truth: Sequence[Any]) -> str:
+    """Return the id of the predictions of some samples, of their images and true values, by the model of a run."""
+    rows = zip(features.sample_ids, features.content, truth, strict=True)
+    digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
+    steps = [step["digest"] for step in features.steps]
+    return digest_json(["predict", run.id, run.created, features.record.name, digest, *steps]).hex()[:12]
+
+
+def prediction_record(
+    run: RunRecord, run_id: str, features: FeatureSet, notes: list[str], seconds: float, address: str | None = None
+) -> RunRecord:
+    """Return the record of predictions.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Whose model predicted.
+    run_id : str
+    features : FeatureSet
+        Of what was predicted.
+    notes : list of str
+    seconds : float
+    address : str, optional
+        That of the features where not given.
+    """
+    found = {name: value for name, value in run.found.items() if name not in _OF_TRAINING}
+    return RunRecord(
+        id=run_id,
+        dataset=features.record.name,
+        kind="predict",
+        address=address or features.address,
+        classifier=run.classifier,
+        split="",
+        split_digest="",
+        classes=run.classes,
+        metric=run.metric,
+        parameters={name: value for name, value in run.parameters.items() if name not in _OF_TRAINING},
+        found={**found, **({"steps": list(features.steps)} if features.steps else {})},
+        folds=[],
+        notes=notes,
+        predicted=None if run.parameters.get("aggregate") else samples_digest(features.sample_ids, features.content),
+        versions=run.versions,
+        seconds=round(seconds, 3),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        group=features.record.group,
+        levels=features.record.levels,
+        features=describe_features(features),
+        source_run=run.id,
+    )
