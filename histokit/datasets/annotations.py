@@ -16,18 +16,18 @@ from histokit.datasets.labels import Groups, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.annotation_files import AnnotationFile, AnnotationFiles
-from histokit.datasets.regions.boxes import around, enclosing, parse_length, side, widened
 from histokit.datasets.regions.formats import FORMATS
 from histokit.datasets.regions.image_finder import ImageFinder
 from histokit.datasets.regions.image_sizes import ImageSizes
 from histokit.datasets.regions.met import Met
 from histokit.datasets.regions.outlines import covered
 from histokit.datasets.regions.region import Reading, Region
+from histokit.datasets.regions.region_boxes import Points, RegionBoxes, SizeFor
 from histokit.datasets.tables import refuse_reserved, stored_name
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.digests import digest_json
-from histokit.plugin.images import Box, Pixels
+from histokit.plugin.images import Pixels
 
 #: The column of what lies inside a region, where what is outside is masked.
 _OUTLINE = "outline"
@@ -51,7 +51,8 @@ class Annotations(Dataset):
         of `histokit.datasets.folder.Folder`, whose fields become columns. Every ``.xml``, ``.json`` and ``.geojson``
         file in the root where not given.
     images : str, optional
-        The folder in the root that the paths of images are relative to, or that images are sought in by their names.
+        The folder in the root that the paths of images are relative to, or that images are sought in by their names;
+        fields of the pattern ``annotations`` stand for their text in it (``{split}2017``).
     format : {"coco", "voc", "geojson", "labelme"}, optional
         Found out from the files where not given.
     label : str, optional
@@ -64,8 +65,12 @@ class Annotations(Dataset):
         The column that no fold may cut through.
     size : str, optional
         The side of the box around a region's middle: pixels, or micrometres (``32um``). Points need it.
+    size_for : {"all", "points"}
+        Whether boxes and outlines have that size as well, or their own.
+    points : {"keep", "drop", "only"}
+        Whether points are samples, left out and counted, or all that is taken.
     margin : int
-        Pixels around a region, where no size is given.
+        Pixels around a region that has its own size.
     min_size : int
         Regions of fewer pixels in width or height are left out, and counted.
     mask : {"none", "white", "black"}
@@ -102,6 +107,8 @@ class Annotations(Dataset):
         pattern: str | None = None,
         group: str = _IMAGE,
         size: str | None = None,
+        size_for: SizeFor = "all",
+        points: Points = "keep",
         margin: int = 0,
         min_size: int = 1,
         mask: Literal["none", "white", "black"] = "none",
@@ -130,12 +137,7 @@ class Annotations(Dataset):
         self.split_column = split and stored_name(split)
         self.classes, self.positive = tuple(classes) or None, positive
         self._sizes = ImageSizes(self.root)
-        self.margin, self.min_size = _at_least(0, "margin", margin), _at_least(1, "min_size", min_size)
-        self.size = None if size is None else parse_length(size)
-        if size is not None and self.size is None:
-            raise UsageError(f"The option size={size!r} is no length.", next="Write 64, for pixels, or 32um.")
-        if self.size is not None and self.size.pixels(mpp) is None:
-            raise UsageError(f"A size of {size} needs a resolution.", next="Add -o mpp=MICROMETRES_PER_PIXEL.")
+        self._boxes = RegionBoxes(size, size_for, points, margin, min_size, mpp)
         refuse_reserved((name for name in self._fields if name != "label"), "The pattern")
 
     @property
@@ -170,9 +172,10 @@ class Annotations(Dataset):
         """
         self.warnings.clear()
         self._sizes = ImageSizes(self.root)
-        met = Met(Reading(Path(), self.label, self.mask != "none", self.first_pixel), Groups(self.group))
+        reading = Reading(Path(), self.label, self.mask != "none", self.first_pixel, "label" in self._fields)
+        met = Met(reading, Groups(self.group))
         self._require_objects()
-        finder = ImageFinder(self.root, self.images)
+        finder = ImageFinder(self.root, self.images, self.files.pattern.fields)
         columns = self.columns
         read = FORMATS[self.files.format].read
         for file in self.files:
@@ -200,11 +203,11 @@ class Annotations(Dataset):
         if self.objects and region.columns["object_type"] not in self.objects:
             reading.leave_out(f"are of other types than {', '.join(self.objects)}", number)
             return None
-        box = self._box(region, reading)
+        box = self._boxes.box(region, reading)
         if box is None:
             return None
         name = region.image or file.image
-        image = finder.find(name, file.folder)
+        image = finder.find(name, file)
         if image is None:
             met.miss(name)
             return None
@@ -222,30 +225,6 @@ class Annotations(Dataset):
         met.groups.complete(sample_id, metadata)
         met.add(label, number)
         return Sample(sample_id, (image,), box=box, label=label, mpp=self.mpp, metadata=metadata)
-
-    def _box(self, region: Region, reading: Reading) -> Box | None:
-        """Return the pixels of a region, none where it is left out."""
-        extent, number = region.extent, region.number
-        try:
-            inner = None if region.is_point else enclosing(extent)
-        except ValueError:
-            if min(extent.width, extent.height) == 0:
-                reading.leave_out("have no area, for a width or height of 0", number)
-                return None
-            raise reading.wrong(number, f"has a width of {extent.width:g} and a height of {extent.height:g}") from None
-        if inner is not None and min(inner[2:]) < self.min_size:
-            reading.leave_out(f"have fewer than {self.min_size} pixels in width or height (min_size)", number)
-            return None
-        try:
-            if self.size is not None:
-                pixels = side(self.size, self.mpp, f"Annotation {number} of {str(reading.path)!r}")
-                return around(*extent.middle, pixels, pixels)
-            if inner is not None:
-                return widened(inner, self.margin)
-        except ValueError:
-            raise reading.wrong(number, f"lies at {extent.middle}, which no image reaches") from None
-        reading.leave_out("are of the kind point, which has no size (-o size=64 or 32um gives them one)", number)
-        return None
 
     def _image_fields(self, image: str) -> dict[str, str | None]:
         if self.pattern is None:
@@ -310,9 +289,3 @@ class Annotations(Dataset):
         """Return the key of the image, and of the outline where what is outside is masked."""
         key = super().pixel_key(sample)
         return key if self.mask == "none" else key + digest_json([sample.metadata.get(_OUTLINE)])
-
-
-def _at_least(least: int, option: str, number: int) -> int:
-    if number < least:
-        raise UsageError(f"The option {option}={number} is less than {least}.", next="Give a number of pixels.")
-    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,12 +15,23 @@ ROLES: dict[str, Role] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 
+_WORD = re.compile("[A-Z]?[a-z]+|[A-Z]+")
+
 VAL_IS_TESTED = "the data have train and val, but no test samples: those of val are tested"
 
 
 def role_of(text: str) -> Role | None:
     """Return what a word says of a sample, however it is written; none where it is another word."""
     return ROLES.get(text.strip().lower())
+
+
+def role_in(path: str) -> Role | None:
+    """Return what the innermost part of a path says that holds one such word, as in ``images/val2017``."""
+    for part in reversed(path.split("/")):
+        said = {role for word in _WORD.findall(part) if (role := role_of(word)) is not None}
+        if said:
+            return said.pop() if len(said) == 1 else None
+    return None
 
 
 def own_splits(

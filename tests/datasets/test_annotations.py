@@ -160,13 +160,20 @@ def test_bad_lists_are_named(root: Path) -> None:
         read(root, annotations="coco.json")
 
 
-def test_without_categories_nothing_has_a_label(root: Path) -> None:
+def test_categories_that_are_not_listed_are_named(root: Path) -> None:
     document = coco()
-    del document["categories"]
+    document["category"] = document.pop("categories")
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match=r"Annotation 1 of .* has category_id=1, and the file lists no categories"):
+        read(root, annotations="coco.json")
+    assert [s.label for s in read(root, annotations="coco.json", label="category_id")[0]] == ["1", "7", "7", None, "1"]
+    samples, _ = read(root, annotations="coco.json", pattern="**/{label}.png")
+    assert [(s.label, s.metadata["category"]) for s in samples][:3] == [("b", "1"), ("b", "7"), ("a", "7")]
+    for entry in document["annotations"]:
+        del entry["category_id"]
     write(root / "coco.json", document)
     samples, dataset = read(root, annotations="coco.json")
     assert {s.label for s in samples} == {None}
-    assert samples[0].metadata["category"] == "1"
     assert any("5 annotations have no label" in warning for warning in dataset.warnings)
 
 
@@ -181,6 +188,66 @@ def test_parts_of_a_dataset_in_several_files(root: Path) -> None:
     # As published, COCO's test images have no annotations: those of val are tested.
     assert [(row.sample_id, row.role) for row in split.rows] == [("b.png#11", "train"), ("sub/a.png#12", "test")]
     assert "those of val are tested" in split.notes[0]
+
+
+def parts(root: Path, *, images: str) -> None:
+    """Write files of train, val and test of COCO, each of an image 1.png and of one of its own."""
+    for number, part in enumerate(("train", "val", "test")):
+        folder = root / images.format(part=part)
+        folder.mkdir(parents=True)
+        listed = [{"id": key, "file_name": f"{name}.png"} for key, name in enumerate(("1", f"own_{part}"))]
+        for image in listed:
+            Image.fromarray(np.full((20, 30), 40 * number, np.uint8)).save(folder / str(image["file_name"]))
+        entries = [{"id": key, "image_id": key, "category_id": 1, "bbox": [0, 0, 9, 9]} for key in range(2)]
+        document = {"images": listed, "annotations": entries, "categories": [{"id": 1, "name": "cell"}]}
+        write(root / "annotations" / f"instances_{part}2017.json", document)
+
+
+@pytest.mark.parametrize("images", ["{part}2017", "{part}/images", "pictures/{part}"])
+@pytest.mark.parametrize("named", [True, False])
+def test_images_of_one_name_are_those_of_the_same_part(tmp_path: Path, images: str, named: bool) -> None:
+    parts(tmp_path, images=images)
+    options = {"images": images.replace("part", "split")} if named else {}
+    samples, dataset = read(tmp_path, annotations="annotations/instances_{split}2017.json", **options)
+    expected = [
+        (images.format(part=part) + f"/{name}.png", part)
+        for part in ("test", "train", "val")
+        for name in ("1", f"own_{part}")
+    ]
+    assert [(*s.image, s.metadata["split"]) for s in samples] == expected
+    assert dataset.warnings == []
+    assert len(dataset.splits()["annotations"].rows) == 6
+    check_dataset(dataset)
+    # Files that are not told apart by a field: what they and their folders are called says it as well.
+    found = read(tmp_path, annotations="annotations")[0]
+    assert [s.image[0] for s in found] == [path for path, _ in expected]
+
+
+def test_an_image_of_another_part_is_not_taken(tmp_path: Path) -> None:
+    parts(tmp_path, images="{part}2017")
+    for name in ("1.png", "own_val.png"):
+        (tmp_path / "val2017" / name).unlink()
+    for options in ({}, {"images": "{split}2017"}):
+        samples, dataset = read(tmp_path, annotations="annotations/instances_{split}2017.json", **options)
+        assert [s.metadata["split"] for s in samples] == ["test", "test", "train", "train"]
+        assert dataset.warnings[0] == (
+            "2 annotations were left out: their images, 2 in all, are missing, for example '1.png', 'own_val.png'"
+        )
+    (tmp_path / "val2017").rmdir()
+    assert len(read(tmp_path, annotations="annotations/instances_{split}2017.json", images="{split}2017")[0]) == 4
+    with pytest.raises(UsageError, match=r"has a field 'splitt' that .* lacks.\nDid you mean 'split'\? It has: split"):
+        read(tmp_path, annotations="annotations/instances_{split}2017.json", images="{splitt}2017")
+    with pytest.raises(UsageError, match=r"lacks.\nName one, such as 'instances_\{split\}2017.json'"):
+        read(tmp_path, annotations="annotations", images="{split}2017")
+
+
+def test_files_of_single_images_say_nothing_by_their_names(root: Path) -> None:
+    for name in ("train/test_1.png", "other/test_2.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / "b.png").rename(root / name) if name[0] == "t" else (root / "sub/a.png").rename(root / name)
+    for name in ("test_1", "test_2"):
+        write(root / "boxes" / f"{name}.geojson", [feature(polygon(square(1, 1, 4)))])
+    assert [s.image[0] for s in read(root)[0]] == ["train/test_1.png", "other/test_2.png"]
 
 
 def test_voc(root: Path) -> None:
@@ -310,6 +377,22 @@ def test_points_with_a_size_and_regions_with_a_margin(root: Path) -> None:
     assert read(root, margin="2")[0][0].box == (8, 8, 7, 7)
     with pytest.raises(DataError, match="give no sample: 1 has fewer than 4 pixels"):
         read(root, min_size="4")
+
+
+def test_points_among_regions_as_they_are_wanted(root: Path) -> None:
+    features = [feature({"type": "Point", "coordinates": [13, 14]}), feature(polygon(square(1, 2, 5)))]
+    write(root / "slides" / "s2.geojson", features)
+    assert [s.box for s in read(root, size="4")[0]] == [(11, 12, 4, 4), (2, 3, 4, 4)]
+    samples, dataset = read(root, size="4", size_for="points", margin="1")
+    assert [s.box for s in samples] == [(11, 12, 4, 4), (0, 1, 7, 7)]
+    check_dataset(dataset)
+    for options, box in (({"size": "4"}, (2, 3, 4, 4)), ({}, (1, 2, 5, 5))):
+        samples, dataset = read(root, points="drop", **options)
+        assert [s.box for s in samples] == [box]
+        assert dataset.warnings[0].startswith("1 annotation was left out: it is of the kind point (points=drop)")
+    samples, dataset = read(root, points="only", size="4")
+    assert [s.box for s in samples] == [(11, 12, 4, 4)]
+    assert dataset.warnings[0].startswith("1 annotation was left out: it is of the kind area (points=only)")
 
 
 def test_what_is_outside_an_outline_is_masked(root: Path) -> None:
@@ -502,6 +585,9 @@ def test_columns_of_paths(root: Path) -> None:
         ({"margin": "-1"}, "margin=-1 is less than 0"),
         ({"min_size": "0"}, "min_size=0 is less than 1"),
         ({"mask": "grey"}, "mask='grey' is not one of none, white, black"),
+        ({"points": "only"}, "Points have no size of their own.\nAdd -o size=64"),
+        ({"size_for": "points"}, "gives points a size, and none is given"),
+        ({"size_for": "points", "points": "drop", "size": "4"}, "gives points a size, and points=drop leaves them out"),
         ({"pattern": "{mpp}/*"}, "'mpp', which is the name of a field"),
     ],
 )

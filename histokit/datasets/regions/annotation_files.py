@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from histokit.datasets.own_splits import role_in
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.formats import FORMATS, SUFFIXES, format_of
 from histokit.datasets.tables import find_table
 from histokit.datasets.walk import Walk
 from histokit.errors import DataError
+from histokit.plugin.dataset import Role
 
 
 class AnnotationFile(NamedTuple):
@@ -33,6 +35,18 @@ class AnnotationFile(NamedTuple):
     folder: str
     fields: Mapping[str, str]
     image: str
+
+    def role_of(self, image: str) -> Role | None:
+        """Return the part of a split that an image is of, by the field ``split``, else by the path of the file.
+
+        A file that is called as its image is says nothing by its own name.
+        """
+        if "split" in self.fields:
+            return role_in(self.fields["split"])
+        name = PurePosixPath(image).name
+        return role_in(
+            self.folder if self.image in (name, PurePosixPath(name).stem) else f"{self.folder}/{self.path.name}"
+        )
 
 
 class AnnotationFiles:

@@ -9,7 +9,9 @@ from histokit.datasets.regions.boxes import Extent
 from histokit.datasets.regions.json_items import read_items
 from histokit.datasets.regions.outlines import Polygon, Runs, as_ring, as_text, extent_of
 from histokit.datasets.regions.region import Format, Reading, Region, Size, as_number, label_in, plain_id
+from histokit.errors import DataError
 
+_NUMBER = "category_id"
 _COLUMNS = {"annotation_id": str, "category": str, "supercategory": str}
 
 
@@ -88,11 +90,19 @@ def _region(reading: Reading, number: int, value: Mapping[str, Any], lists: _Lis
 
 
 def _category(reading: Reading, number: int, given: Any, lists: _Lists) -> Mapping[str, Any]:
-    """Return the category of an annotation; of a file without categories, and where it is not told, nothing."""
-    if given is None or not lists.categories:
+    """Return the category of an annotation, or its number alone where that is the class or a path says it."""
+    if given is None:
         return {}
+    if reading.label == _NUMBER or (not lists.categories and reading.labels_elsewhere):
+        return {_NUMBER: given}
     category = lists.categories.get(plain_id(given))
     if category is None:
+        if not lists.categories:
+            raise DataError(
+                f"Annotation {number:,} of {str(reading.path)!r} has category_id={given!r}, and the file lists no "
+                "categories.",
+                next=f"List them under 'categories', or make the numbers the classes with -o label={_NUMBER}.",
+            )
         known = ", ".join(f"{key} ({entry['name']})" for key, entry in list(lists.categories.items())[:10])
         raise reading.wrong(number, f"has category_id={given!r}, which is none of the categories: {known}")
     return category

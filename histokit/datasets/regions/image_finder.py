@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from histokit.datasets.cells import tidy_text
+from histokit.datasets.own_splits import role_in
+from histokit.datasets.regions.annotation_files import AnnotationFile
 from histokit.datasets.walk import Tally, Walk, is_image, on_disk
-from histokit.errors import DataError
+from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.plugin.dataset import Role
+
+_FIELD = re.compile(r"\{([^{}]*)\}")
 
 
 class ImageFinder:
@@ -19,29 +24,48 @@ class ImageFinder:
     root : Path
         The dataset's.
     folder : str
-        Of the images, relative to the root; empty where they may be anywhere in it.
+        Of the images, relative to the root; empty where they may be anywhere in it. A field in braces stands for what
+        the pattern of the annotations takes of a file's path.
+    fields : sequence of str
+        That the pattern of the annotations has.
 
     Attributes
     ----------
     by_name : Tally
         Images that are not at the path that annotations say, and were found by their name alone.
+
+    Raises
+    ------
+    UsageError
+        If the folder has other fields.
     """
 
-    def __init__(self, root: Path, folder: str):
+    def __init__(self, root: Path, folder: str, fields: Sequence[str] = ()):
         self.root, self.folder = root, folder.strip("/")
         self.by_name = Tally()
-        self._found: dict[tuple[str, str], str | None] = {}
+        self._fields = _FIELD.findall(self.folder)
+        self._found: dict[tuple[str, Path], str | None] = {}
         self._taken: dict[str, str] = {}
+        self._lists: dict[str, dict[str, list[str]]] = {}
+        for name in self._fields:
+            if name not in fields:
+                there = f"It has: {', '.join(fields)}." if fields else "Name one, such as 'instances_{split}2017.json'."
+                raise UsageError(
+                    f"The option images={folder!r} has a field {name!r} that the pattern of the annotations lacks.",
+                    next=f"{did_you_mean(name, fields)}{there}",
+                )
 
-    def find(self, name: str, beside: str) -> str | None:
+    def find(self, name: str, file: AnnotationFile) -> str | None:
         """Return the path of an image relative to the root, none where it is not there.
+
+        Of images of one name, that in a folder of the same part of a split is meant; one of another part never is.
 
         Parameters
         ----------
         name : str
             A path or a name; without its suffix, maybe.
-        beside : str
-            The folder of the annotations, relative to the root.
+        file : AnnotationFile
+            Where it is said.
 
         Raises
         ------
@@ -50,14 +74,15 @@ class ImageFinder:
         """
         # As Windows writes paths.
         name = tidy_text(name).replace("\\", "/")
-        key = (name, beside)
+        key = name, file.path
         if key not in self._found:
-            self._found[key] = self._at_its_path(name, beside) or self._by_name(name, beside)
+            folder = _FIELD.sub(lambda field: file.fields[field[1]], self.folder) if self._fields else self.folder
+            self._found[key] = self._at_its_path(name, folder, file) or self._by_name(name, folder, file)
         return self._found[key]
 
-    def _at_its_path(self, name: str, beside: str) -> str | None:
+    def _at_its_path(self, name: str, images: str, file: AnnotationFile) -> str | None:
         path = PurePosixPath(name)
-        for folder in dict.fromkeys([self.folder, *([] if self.folder else [beside])]):
+        for folder in dict.fromkeys([images, *([] if images else [file.folder])]):
             # A path of another machine is none here, and one that leads out of the root is none of the dataset.
             parts = _parts([*PurePosixPath(folder).parts, *path.parts]) if not path.is_absolute() else None
             found = on_disk(self.root, "/".join(parts)) if parts and is_image(parts[-1]) else None
@@ -65,16 +90,17 @@ class ImageFinder:
                 return found
         return None
 
-    def _by_name(self, name: str, beside: str) -> str | None:
+    def _by_name(self, name: str, folder: str, file: AnnotationFile) -> str | None:
         path = PurePosixPath(name)
         elsewhere = str(path) != path.name
         for wanted in dict.fromkeys([path.name, *_stems(path.name)]):
-            found = self._listed.get(wanted, [])
-            here = [p for p in found if str(PurePosixPath(p).parent) == (beside or ".") and not elsewhere]
+            found = _of_part(self._listed(folder).get(wanted, []), folder, file.role_of(name))
+            here = [p for p in found if str(PurePosixPath(p).parent) == (file.folder or ".") and not elsewhere]
             if len(found) > 1 and len(here) != 1:
                 raise DataError(
-                    f"The image {name!r} of annotations in {beside or '.'!r} may be {found[0]!r} or {found[1]!r}.",
-                    next="Name the folder of the images with -o images=FOLDER, or rename one of them.",
+                    f"The image {name!r} of annotations in {file.folder or '.'!r} may be {found[0]!r} or {found[1]!r}.",
+                    next="Name the folder of the images with -o images=FOLDER, in which fields of the pattern of the "
+                    "annotations may stand, such as '{split}', or rename one of them.",
                 )
             if found:
                 return self._alone(name, (here or found)[0], elsewhere)
@@ -92,20 +118,31 @@ class ImageFinder:
             self.by_name.add(f"{name} as {found}")
         return found
 
-    @cached_property
-    def _listed(self) -> dict[str, list[str]]:
-        """The images by their names, and by what is left without their suffixes."""
-        listed: dict[str, list[str]] = {}
-        for path in self._walked():
-            name = tidy_text(PurePosixPath(path).name)
-            for each in dict.fromkeys([name, *_stems(name)]):
-                listed.setdefault(each, []).append(path)
-        return listed
+    def _listed(self, folder: str) -> dict[str, list[str]]:
+        """Return the images in a folder by their names, and by what is left without their suffixes."""
+        if folder not in self._lists:
+            listed = self._lists[folder] = {}
+            for path in self._walked(folder):
+                name = tidy_text(PurePosixPath(path).name)
+                for each in dict.fromkeys([name, *_stems(name)]):
+                    listed.setdefault(each, []).append(path)
+        return self._lists[folder]
 
-    def _walked(self) -> Iterator[str]:
-        for path in Walk(self.root / self.folder).files():
+    def _walked(self, folder: str) -> Iterator[str]:
+        # One part of a dataset may have been left on another disk: its images are missing, and counted.
+        if self._fields and not (self.root / folder).is_dir():
+            return
+        for path in Walk(self.root / folder).files():
             if is_image(path):
-                yield f"{self.folder}/{path}" if self.folder else path
+                yield f"{folder}/{path}" if folder else path
+
+
+def _of_part(paths: list[str], folder: str, role: Role | None) -> list[str]:
+    """Return the images of a part of a split, and those of none; of several, the former alone."""
+    if role is None:
+        return paths
+    said = [(path, role_in(str(PurePosixPath(path[len(folder) :]).parent))) for path in paths]
+    return [path for path, of in said if of == role] or [path for path, of in said if of is None]
 
 
 def _stems(name: str) -> Iterator[str]:

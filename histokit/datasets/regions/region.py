@@ -66,6 +66,8 @@ class Reading:
         Whether outlines are wanted.
     first_pixel : int
         The coordinate of the first pixel in boxes of first and last pixels; of 0, the last is not in the box.
+    labels_elsewhere : bool
+        Whether a path says the class where an annotation has none.
     left_out, noted : dict
         Why annotations were left out, and what is to be known of others, as the end of a sentence → which ones.
     fields : set of str
@@ -76,6 +78,7 @@ class Reading:
     label: str | None = None
     outlines: bool = False
     first_pixel: int = 1
+    labels_elsewhere: bool = False
     left_out: dict[str, Tally] = field(default_factory=dict)
     noted: dict[str, Tally] = field(default_factory=dict)
     fields: set[str] = field(default_factory=set)
