@@ -162,7 +162,7 @@ def _print_table(sheet: Sheet, name: str, narrow: Sequence[Sheet] = ()) -> None:
 def _printable(columns: Sequence[Any], rows: Sequence[Sequence[Any]], stream: Any) -> tuple[list[Any], list[list[Any]]]:
     def clean(cell: Any) -> Any:
         if isinstance(cell, Pieces):
-            return Pieces(printable(piece, stream) for piece in cell)
+            return type(cell)(printable(piece, stream) for piece in cell)
         return printable(cell, stream) if isinstance(cell, str) else cell
 
     return [clean(column) for column in columns], [[clean(cell) for cell in row] for row in rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 Measure = Callable[[str], int]
 
@@ -25,8 +25,28 @@ _HELD = "\0"
 class Pieces(tuple[str, ...]):
     """A cell that may go on in the next line between its pieces, and nowhere else."""
 
+    #: What stands between pieces on one line.
+    between: ClassVar[str] = " "
+
     def __str__(self) -> str:
-        return " ".join(self)
+        return self.between.join(self)
+
+
+class Adhering(Pieces):
+    """Pieces that are one text, with nothing between them on one line."""
+
+    between = ""
+
+
+def elements(text: str) -> Adhering:
+    """Return a list such as ``1,2,3`` or ``a+b`` as a cell that may be broken behind its signs.
+
+    Examples
+    --------
+    >>> [*elements("0.5,0.25")], str(elements("0.5,0.25"))
+    (['0.5,', '0.25'], '0.5,0.25')
+    """
+    return Adhering(re.findall(r"[^,+]*[,+]|[^,+]+", text) or [text])
 
 
 class Sheet(NamedTuple):
@@ -221,8 +241,8 @@ class _Table:
     def _broken(self, cell: Pieces, room: int) -> list[str]:
         lines: list[str] = []
         for piece in cell:
-            if lines and self.measure(lines[-1]) + 1 + self.measure(piece) <= room:
-                lines[-1] += f" {piece}"
+            if lines and self.measure(lines[-1] + cell.between + piece) <= room:
+                lines[-1] += cell.between + piece
             else:
                 lines.append(piece)
         return lines or [""]

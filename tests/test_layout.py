@@ -2,7 +2,7 @@
 
 import pytest
 
-from histokit.layout import Pieces, fits, listed, prose, table_lines, wrapped
+from histokit.layout import Pieces, elements, fits, listed, prose, table_lines, wrapped
 
 COLUMNS = ["run", "dataset", "address", "score", "classes"]
 ROWS = [
@@ -159,3 +159,16 @@ def test_commands_are_whole():
 
 def test_pieces_are_texts_with_blanks_between():
     assert str(Pieces(["a b", "c"])) == "a b c"
+
+
+def test_a_list_is_broken_behind_its_signs_and_otherwise_as_it_was_given():
+    row = ["std", elements("0.0039215,0.0039216,0.0039217"), prose("as it was printed")]
+    lines = table_lines(["key", "value", "source"], [row], width=50)
+    assert [word for line in lines[2:] for word in line.split() if word[0] == "0"] == [
+        "0.0039215,0.0039216,",
+        "0.0039217",
+    ]
+    wide = table_lines(["key", "value", "source"], [row])
+    assert "0.0039215,0.0039216,0.0039217" in wide[2]
+    assert [*elements("features.24+features.26")] == ["features.24+", "features.26"]
+    assert [*elements("")] == [""]

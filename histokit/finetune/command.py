@@ -9,7 +9,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
 from histokit.errors import UsageError
-from histokit.layout import prose
+from histokit.layout import elements, prose
 from histokit.ranges import LIMITS
 
 
@@ -161,7 +161,7 @@ def show_preset(
     if toml:
         console.emit(preset.text.rstrip("\n"), None)
         return
-    rows = [[key, as_text(value), prose(source)] for key, value, source in preset.rows(every)]
+    rows = [[key, elements(as_text(value)), prose(source)] for key, value, source in preset.rows(every)]
     title = ". ".join(filter(None, (preset.description, preset.reference)))
     console.table(["key", "value", "source"], rows, preset.to_json(), title=title or None)
 

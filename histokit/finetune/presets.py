@@ -159,7 +159,12 @@ def _parsed(text: str, name: str, owner: str, from_scratch: bool) -> Preset:
     if stated:
         given = ("from_scratch", *given)
     elif from_scratch:
-        recipe, changed = _from_scratch(recipe, document.get("scratch", {}), owner)
+        scratch = document.get("scratch", {})
+        recipe, changed = _from_scratch(recipe, scratch, owner)
+        if isinstance(scratch.get("stages"), list):
+            # Nothing is left of the stages that others took the place of.
+            given = tuple(key for key in given if not key.startswith("stages."))
+            sources = {key: source for key, source in sources.items() if not key.startswith("stages.")}
         given = _merged(given, changed, len(recipe.stages))
         sources |= {
             key.removeprefix("scratch."): source for key, source in sources.items() if key.startswith("scratch.")

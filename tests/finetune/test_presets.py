@@ -20,6 +20,7 @@ from histokit.networks.initialisation import RULES
 from histokit.networks.trainable import build_trainable
 from histokit.plugin import hookimpl
 from histokit.plugin.manager import added_plugin, registry
+from tests.cli.screens import on_a_terminal
 
 BAYRAMOGLU = {
     "optimiser": "sgd", "lr": 1e-3, "momentum": 0.9, "momentum_form": "caffe", "schedule": "inv", "gamma": 1e-3,
@@ -314,3 +315,20 @@ def test_what_is_trained_of_the_network_of_a_preset(name: str, trained: list[int
     )  # fmt: skip
     groups = [parameter_groups(network, stage) for stage in recipe.stages]
     assert [sum(p.numel() for group in stage for p in group["params"]) for stage in groups] == trained
+
+
+def test_stages_that_others_took_the_place_of_leave_no_value_and_no_source() -> None:
+    stated = {key: source for key, _, source in load_preset("modern").rows()}
+    assert stated["stages.1.augment"] == "assumed: so that features are computed once"
+    every = {key: (value, source) for key, value, source in load_preset("modern", from_scratch=True).rows(every=True)}
+    assert every["stages.1.augment"] == (True, "histokit's default")
+    assert not any(key.startswith("stages.2.") for key in every)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_preset_is_a_table_at_eighty_columns(name: str) -> None:
+    screen = on_a_terminal(80, "presets", "show", name)
+    heads = [line for line in screen.lines if line.split() == ["key", "value", "source"]]
+    assert len(heads) == 1, "neither records nor sources below their rows"
+    assert not any(line.strip().startswith("source: ") for line in screen.lines)
+    assert all(len(line) <= 80 for line in screen.lines)
