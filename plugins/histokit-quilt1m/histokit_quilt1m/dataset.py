@@ -8,12 +8,22 @@ from typing import Any, Literal
 
 from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
 from histokit_quilt1m.folders import Images
-from histokit_quilt1m.lookup import IMAGE, MAGNIFICATION, NOT_HISTOLOGY, SINGLE_WSI, SPLIT, SUBSET, Lookup, bare_name
+from histokit_quilt1m.lookup import (
+    IMAGE,
+    MAGNIFICATION,
+    NOT_HISTOLOGY,
+    PARTS,
+    SINGLE_WSI,
+    SPLIT,
+    SUBSET,
+    Lookup,
+    bare_name,
+    part_of,
+)
 from histokit_quilt1m.selection import Rules, Selection
 
 #: Of an image's name, what stands before it is the video.
 _BETWEEN = "_image_"
-_PARTS = ("train", "val")
 
 
 class Quilt1M(Dataset):
@@ -157,6 +167,14 @@ class Quilt1M(Dataset):
             self.warnings.append(
                 f"The table has no column {NOT_HISTOLOGY}, as before 2023-10-26: faces and texts are not left out"
             )
+        lost = {SPLIT: "there is no published split", SUBSET: "no image has a subset"}
+        absent = {name: what for name, what in lost.items() if name not in self.lookup.names}
+        if absent:
+            known = ", ".join(filter(None, self.lookup.names))
+            self.warnings.append(
+                f"The table has no column {' and no column '.join(absent)}: {', '.join(absent.values())}; "
+                f"its columns are {known}"
+            )
 
     def splits(self) -> Mapping[str, PublishedSplit]:
         """Return ``train-val``, in which the published validation part is tested; it says so where videos leak."""
@@ -165,14 +183,9 @@ class Quilt1M(Dataset):
         self.warnings[:] = kept
         if SPLIT not in self.lookup.names:
             return {}
-        parts: dict[str, list[str]] = {part: [] for part in _PARTS}
-        for name, _, part in self._selected(selection, SPLIT):
-            if part is not None and part not in parts:
-                raise DataError(
-                    f"The table {str(self.lookup.path)!r} has split={part!r} for {name}.",
-                    next=f"Expected is {' or '.join(_PARTS)}: mend the cell, or download the table again.",
-                )
-            if part is not None:
+        parts: dict[str, list[str]] = {part: [] for part in PARTS}
+        for name, _, cell in self._selected(selection, SPLIT):
+            if (part := part_of(cell)) is not None:
                 parts[part].append(name)
         if not all(parts.values()):
             return {}

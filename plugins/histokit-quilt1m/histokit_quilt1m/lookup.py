@@ -17,6 +17,8 @@ Meaning = TypeVar("Meaning")
 IMAGE, SUBSET, SPLIT, MAGNIFICATION = "image_path", "subset", "split", "magnification"
 #: Since 2023-10-26.
 NOT_HISTOLOGY, SINGLE_WSI = "not_histology", "single_wsi"
+#: Parts of the published split.
+PARTS = ("train", "val")
 
 #: Several blocks are read ahead: so large that no row is larger, and no larger.
 _BLOCK = 2 << 20
@@ -32,6 +34,15 @@ _QUOTED = re.compile(
 )
 _ITEM = re.compile(rf"""{_QUOTED.pattern}|(?P<bare>[^\s,].*?)(?=\s*,|\s+['"]|\s*$)""", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+#: As NumPy and pandas write lists and what is in them, around what Python itself writes.
+_CALL = re.compile(
+    r"(?:\w+\.)*(?:array|list|tuple|set|frozenset)\((?P<list>[\[({].*[\])}])\s*(?:,\s*\w+=.*)?\)", re.DOTALL
+)
+_TEXT = re.compile(r"""(?:\w+\.)*str_?\((?P<text>(?P<quote>['"]).*?(?<!\\)(?P=quote))\)""", re.DOTALL)
+_BYTES = re.compile(r"""(?<=[\s,\[({])[bu](?=['"])""")
+_NO_NUMBER = re.compile(r"\b(?:np|numpy)\.(?:nan|float\d+\(nan\))|\bpd\.NA\b|\bfloat\('nan'\)")
+_OTHER_CALL = re.compile(r"""[\w.]+\([\['"{(]""")
 
 
 class Lookup:
@@ -52,9 +63,16 @@ class Lookup:
         Raises
         ------
         DataError
-            If it is not there, or cannot be read.
+            If it is not there, cannot be read, or has two columns of one name.
         """
-        return list(self._open(None).schema.names)
+        names = list(self._open(None).schema.names)
+        twice = next((name for name in names if name and names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(
+                f"The table {str(self.path)!r} has {names.count(twice)} columns {twice!r}.",
+                next="Rename all but one of them, or download the table again.",
+            )
+        return names
 
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield rows, all cells as texts or none, with the number of those before them.
@@ -150,6 +168,14 @@ def flag_of(text: str | None) -> bool:
     return _FLAGS.get(word, False)
 
 
+def part_of(text: str | None) -> str | None:
+    """Return the part of the split that a cell names; an empty one names none."""
+    word = (text or "").strip().lower()
+    if word and word not in PARTS:
+        raise ValueError(text)
+    return word or None
+
+
 def labels_of(text: str | None, separators: str) -> tuple[str, ...]:
     """Return the labels in a cell, each once, without those that are missing.
 
@@ -162,13 +188,25 @@ def labels_of(text: str | None, separators: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
+
+    Raises
+    ------
+    ValueError
+        If it is what another program writes of its own.
     """
     text = (text or "").strip()
+    if call := _CALL.fullmatch(text):
+        text = call["list"]
     if (inner := _inside_brackets(text)) is not None:
+        plain = _NO_NUMBER.sub("nan", _BYTES.sub("", _TEXT.sub(lambda found: found["text"], f" {inner}")))
+        if _OTHER_CALL.search(_QUOTED.sub("''", plain)):
+            raise ValueError(text)
         parts = [
             _ESCAPED.sub(r"\1", item["quoted"]) if item["quote"] else item["bare"].strip("'\"")
-            for item in _ITEM.finditer(inner)
+            for item in _ITEM.finditer(plain)
         ]
+    elif _OTHER_CALL.match(text):
+        raise ValueError(text)
     else:
         cut = re.split(f"[{re.escape(separators)}]", text) if separators else [text]
         parts = [part.strip(" '\"\t\r\n") for part in cut]

@@ -12,7 +12,19 @@ import pyarrow as pa
 
 from histokit.plugin import UsageError
 from histokit_quilt1m.folders import Images
-from histokit_quilt1m.lookup import IMAGE, NOT_HISTOLOGY, SINGLE_WSI, SUBSET, Lookup, bare_name, flag_of, labels_of
+from histokit_quilt1m.lookup import (
+    IMAGE,
+    NOT_HISTOLOGY,
+    PARTS,
+    SINGLE_WSI,
+    SPLIT,
+    SUBSET,
+    Lookup,
+    bare_name,
+    flag_of,
+    labels_of,
+    part_of,
+)
 
 ROWS = 1_017_712
 _NO_ROW = -1
@@ -83,7 +95,7 @@ class Selection:
         return code
 
     def _read(self) -> None:
-        columns = dict.fromkeys((IMAGE, self.rules.label, SUBSET, NOT_HISTOLOGY, SINGLE_WSI))
+        columns = dict.fromkeys((IMAGE, self.rules.label, SUBSET, SPLIT, NOT_HISTOLOGY, SINGLE_WSI))
         for start, batch in self.lookup.batches([name for name in columns if name in self.lookup.names]):
             self._read_batch(start, batch)
         if unknown := [name for name in self.rules.subset if name not in self._subsets]:
@@ -98,8 +110,14 @@ class Selection:
     def _read_batch(self, start: int, batch: pa.RecordBatch) -> None:
         names = [bare_name(path) for path in batch.column(IMAGE).to_pylist()]
         codes = self.lookup.meanings(
-            batch, self.rules.label, start, lambda text: self._code_of(labels_of(text, self.rules.separators))
+            batch,
+            self.rules.label,
+            start,
+            lambda text: self._code_of(labels_of(text, self.rules.separators)),
+            "a label, or a list of labels as Python or NumPy write it",
         )
+        if SPLIT in self.lookup.names:
+            self.lookup.meanings(batch, SPLIT, start, part_of, " or ".join(PARTS))
         cells = zip(self.images.find(names), codes, self._wanted(batch, start), self._flags(batch, start), strict=True)
         for row, (number, code, wanted, barred) in enumerate(cells):
             if number < 0:

@@ -174,6 +174,18 @@ def test_options(root):
         ("(Renal, Breast)", ("Renal", "Breast")),
         ("['Renal',]", ("Renal",)),
         ("Renal; nan", ("Renal",)),
+        ("[np.str_('Breast')]", ("Breast",)),
+        ("[np.str_('Breast'), np.str_(\"Women's\"), np.nan]", ("Breast", "Women's")),
+        ("[numpy.str_('Bone (old), x'), np.float64(nan)]", ("Bone (old), x",)),
+        ("array(['Breast'], dtype=object)", ("Breast",)),
+        ("array(['Breast', 'Soft tissue (sarcoma)'],\n      dtype='<U21')", ("Breast", "Soft tissue (sarcoma)")),
+        ("np.array(['Breast', nan], dtype=object)", ("Breast",)),
+        ("array([np.str_('Renal')], dtype=object)", ("Renal",)),
+        ("list(['Breast', 'Renal'])", ("Breast", "Renal")),
+        ("frozenset({'Breast'})", ("Breast",)),
+        ("array([], dtype=object)", ()),
+        ("[b'Breast', u'Renal']", ("Breast", "Renal")),
+        ("Array (old)", ("Array (old)",)),
         ("none", ()),
         (" ", ()),
         ("{}", ()),
@@ -184,6 +196,14 @@ def test_options(root):
 )
 def test_labels_of_a_cell(cell, wanted):
     assert labels_of(cell, ";|,") == wanted
+
+
+@pytest.mark.parametrize("cell", ["Series(['Breast'])", "[Category('Breast'), 'Renal']", "deque(['Breast'], maxlen=2)"])
+def test_what_no_label_is_written_as_is_named(root, cell):
+    write(root, [*ROWS, row(E, cell)])
+    with pytest.raises(DataError, match=r"Row 11 of .*quilt_1M_lookup\.csv' has pathology=") as caught:
+        labels(root)
+    assert caught.value.next.startswith("Expected is a label, or a list of labels")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +253,10 @@ def test_a_table_of_two_columns(root):
     write(root, columns=("image_path", "pathology"))
     dataset = Quilt1M(root)
     assert {sample.metadata["subset"] for sample in dataset.samples()} == {None}
+    assert dataset.warnings[1] == (
+        "The table has no column split and no column subset: there is no published split, no image has a subset; "
+        "its columns are image_path, pathology"
+    )
     assert dataset.splits() == {}
 
 
@@ -292,10 +316,32 @@ def test_an_unfit_table(root, change, reason):
     assert str(path) in caught.value.message
 
 
-def test_an_unknown_part(root):
-    write(root, [*ROWS[:-1], row("tweet.jpg", split="holdout")])
-    with pytest.raises(DataError, match=r"has split='holdout' for tweet\.jpg"):
-        Quilt1M(root).splits()
+@pytest.mark.parametrize("image", [A, E, "gone.jpg"])
+def test_an_unknown_part(root, image):
+    """Of rows that give no sample as well."""
+    write(root, [*ROWS, row(image, split="vall")])
+    dataset = Quilt1M(root)
+    with pytest.raises(DataError, match=r"Row 11 of .* has split='vall'\.\nExpected is train or val"):
+        list(dataset.samples())
+
+
+def test_parts_may_be_written_in_capitals(root):
+    write(root, [row(A, split=" Train"), row(D, split="VAL"), row(C, split=" ")])
+    rows = Quilt1M(root).splits()["train-val"].rows
+    assert {each.sample_id: each.role for each in rows} == {A: "train", D: "test"}
+
+
+def test_renamed_and_doubled_columns(root):
+    path = root / "quilt_1M_lookup.csv"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace(",split,", ",Split,", 1), "utf-8")
+    dataset = Quilt1M(root)
+    assert len(list(dataset.samples())) == 4
+    told = next(warning for warning in dataset.warnings if "no column split: there is no published split" in warning)
+    assert "Split" in told
+    path.write_text(text.replace(",split,", ",subset,", 1), "utf-8")
+    with pytest.raises(DataError, match=r"quilt_1M_lookup\.csv' has 2 columns 'subset'"):
+        list(Quilt1M(root).samples())
 
 
 def test_columns_and_subsets_that_are_not_there(root):
