@@ -19,6 +19,7 @@ from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
+from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, absence
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.files import suffix_of
@@ -199,8 +200,8 @@ class Arrays(Dataset):
         require_labels(set(labels), self.positive, self.given_classes)
         self.classes = self.given_classes or self._ordered(list(labels)) or None
         self.warnings.extend(missing_shards(self.root, self._paths))
-        for container in self._containers():
-            self.warnings.extend(note for note in container.warnings if note not in self.warnings)
+        notes = ((path, note) for path in self._paths for note in self._container(path).warnings)
+        self.warnings.extend(told_once(notes))
         if unlabelled and labels:
             images = counted(unlabelled.count, "image has", "images have")
             self.warnings.append(f"{images} no label, for example {unlabelled}")

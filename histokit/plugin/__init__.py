@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from histokit.errors import DataError, HistokitError, PluginError, StoreError, UsageError
+from histokit.errors import DataError, HistokitError, PluginError, StoreError, UsageError, counted
 
 if TYPE_CHECKING:
     from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
@@ -43,6 +43,7 @@ __all__ = [
     "SplitRow",
     "StoreError",
     "UsageError",
+    "counted",
     "crop",
     "decode_image",
     "hookimpl",

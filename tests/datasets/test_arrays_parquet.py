@@ -223,6 +223,17 @@ def test_missing_shards_are_named(shards: Path, there: tuple[int, ...], told: st
     assert [warning for warning in dataset.warnings if "missing" in warning] == [told] * bool(told)
 
 
+def test_shards_beyond_the_number_that_is_declared_are_named(tmp_path: Path) -> None:
+    for number in (0, 1, 2, 5):
+        hugging_face(tmp_path / f"train-0000{number}-of-00002.parquet", pixels(3, 8, 8, 3), [0, 1, 0])
+    dataset, samples = opened(tmp_path)
+    assert len(samples) == 12
+    assert dataset.warnings == [
+        "2 files are beyond the 2 that train-*-of-00002.parquet should be, counted from 0: "
+        "'train-00002-of-00002.parquet', 'train-00005-of-00002.parquet'"
+    ]
+
+
 def test_the_first_of_many_missing_shards_are_named(tmp_path: Path) -> None:
     hugging_face(tmp_path / "train-00002-of-00123-a1b2.parquet", pixels(3, 8, 8, 3), [0, 1, 0])
     dataset, _ = opened(tmp_path / "train-00002-of-00123-a1b2.parquet")

@@ -299,6 +299,17 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
         "no patient",
     ):
         assert words in told
+    (tmp_path / "d.tif").write_bytes(b"II*\0 truncated")
+    write_pages(tmp_path / "e.tif", PIXELS, 0.5)
+    (tmp_path / "labels.csv").write_text(table + "d,tumour,9,,\ne,tumour,9,2,\n")
+    _, dataset = read(tmp_path, size=64, mpp=2, labels="labels.csv", group="patient", min_tissue=0.9)
+    told = "\n".join(dataset.warnings)
+    # What is there and cannot be read is told as that alone.
+    assert "The slide d.tif gives no tile" in told
+    assert "1 row of the table of labels has no image, for example slide='z'" in told
+    assert "and the table 1: the table's is taken; likewise of 1 more slide, such as e.tif" in told
+    (tmp_path / "d.tif").unlink()
+    (tmp_path / "e.tif").unlink()
     (tmp_path / "labels.csv").write_text(table.replace("1.0", "-1"))
     with pytest.raises(DataError, match=r"mpp=-1.0 for the slide 'b\.tif'"):
         read(tmp_path, labels="labels.csv")

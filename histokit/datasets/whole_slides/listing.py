@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.labels import LabelTable
 from histokit.datasets.patterns import PathPattern
+from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk
 from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
 from histokit.errors import DataError
@@ -56,6 +57,8 @@ class SlideListing:
     table: LabelTable | None
     slide_mpp: float | None
     remarks: list[str] = field(default_factory=list)
+    #: Slides of which the table says another resolution than they do, and the sentence on each.
+    _otherwise: list[tuple[str, str]] = field(default_factory=list)
 
     def slides(self, opener: OpenSlides) -> list[SlideFile]:
         """Return the slides in the order of their paths; one that cannot be opened is told in `remarks`, and left out.
@@ -66,6 +69,7 @@ class SlideListing:
             If there is none, or some do not say their resolution and nobody else does.
         """
         self.remarks.clear()
+        self._otherwise.clear()
         paths = self._paths()
         silent, unlisted, found = Tally(), Tally(), []
         names = self._names([path for path, _, _ in paths])
@@ -76,6 +80,9 @@ class SlideListing:
                 slide = opener.open(self.root / on_disk)
             except DataError as error:
                 self.remarks.append(no_tile(path, error.message))
+                # The rows of what is there, and cannot be read, are none without an image.
+                if self.table is not None:
+                    list(map(self.table.row, rows[path]))
                 continue
             told = slide.mpp
             slide.close()
@@ -91,6 +98,7 @@ class SlideListing:
         if unlisted and self.table is not None:
             slides = "1 slide has" if unlisted.count == 1 else f"{unlisted.count} slides have"
             self.remarks.append(f"{slides} no row in the table {self.table.path.name}, for example {unlisted}")
+        self.remarks.extend(told_once(self._otherwise, "slide", "slides"))
         if self.table is not None:
             self.remarks.extend(self.table.remarks())
         return found
@@ -165,8 +173,8 @@ class SlideListing:
                 next="Give micrometres per pixel, a number above 0, or leave it empty.",
             )
         if told and max(abs(here / row - 1) for here in told) > _DIFFERENT:
-            self.remarks.append(
-                f"The slide {path} says {told[0]:g} µm per pixel, and the table {row:g}: the table's is taken"
+            self._otherwise.append(
+                (path, f"The slide {path} says {told[0]:g} µm per pixel, and the table {row:g}: the table's is taken")
             )
         return float(row), float(row)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from histokit.datasets.told_once import told_once
 from histokit.datasets.whole_slides.annotated import RegionFolder, RegionRule
 from histokit.datasets.whole_slides.grid import COARSER, TileGrid, tile_grid
 from histokit.datasets.whole_slides.listing import SlideFile
@@ -66,6 +67,7 @@ class Tiling:
     region_by: RegionRule
     keep_outside: bool
     remarks: list[str] = field(default_factory=list)
+    unmarked: list[tuple[str, str]] = field(default_factory=list)
 
     def check_resolution(self, file: SlideFile) -> None:
         """Raise a `NoTileError` where a slide is coarser than its tiles are to be."""
@@ -95,12 +97,14 @@ class Tiling:
     def forget(self) -> None:
         """Forget what is to be told of the slides that were tiled before."""
         self.remarks.clear()
+        self.unmarked.clear()
         if self.regions is not None:
             self.regions.left_out.clear()
 
     def told(self) -> list[str]:
         """Return what the user should know of the slides that were tiled."""
-        return [*self.remarks, *(self.regions.remarks if self.regions is not None else ())]
+        unmarked = told_once(self.unmarked, "slide", "slides")
+        return [*self.remarks, *unmarked, *(self.regions.remarks if self.regions is not None else ())]
 
     def _in_regions(self, folder: RegionFolder, file: SlideFile, grid: TileGrid, rows: list[TileRow]) -> list[TileRow]:
         regions = folder.regions(file)
@@ -109,7 +113,8 @@ class Tiling:
         if regions is None and not self.keep_outside:
             raise NoTileError(f"there is no file of its regions in {folder.folder}")
         if regions is None:
-            self.remarks.append(f"There is no file of regions of the slide {file.path}: its tiles have no label")
+            note = f"There is no file of regions of the slide {file.path}: its tiles have no label"
+            self.unmarked.append((file.path, note))
             return [row._replace(labels=[None] * len(row.xs)) for row in rows]
         labelled = []
         for row in rows:

@@ -26,6 +26,7 @@ _IMAGES, _IMAGES_WITH_OTHERS = 98, 100
 #: Width and height, where a file does not say.
 _SIZE = 500, 500
 _SHOWN = 5
+_ARCHIVES = "*.zip", "*/*.zip"
 #: Nuclei that are marked without a class.
 _CENTRES = 29_756
 
@@ -117,12 +118,13 @@ class CRCHistoPhenotypes(Dataset):
         """
         self.warnings.clear()
         tally: Counter[str] = Counter()
+        absent: list[str] = []
         for image in self._found():
             labels: dict[tuple[int, int], list[str]] = {}
             size = self._image_size(image)
             for kind in self.classes or (_DETECTION,):
                 if kind not in image.names:
-                    self.warnings.append(f"{image.stem}_{kind}.mat does not exist; its nuclei are missing")
+                    absent.append(f"{image.stem}_{kind}.mat")
                     continue
                 for row, centre, pixel in _centres(image, kind, size, self.warnings):
                     labels.setdefault(pixel, []).append(f"{kind}/{row}")
@@ -132,13 +134,19 @@ class CRCHistoPhenotypes(Dataset):
                         continue
                     yield self._sample(image, f"{kind}/{row}", centre, box)
             self._report_twins(image.name, labels)
+        if absent:
+            do = "does not exist; its" if len(absent) == 1 else f"and {len(absent) - 1} more files do not exist; their"
+            self.warnings.append(f"{absent[0]} {do} nuclei are missing")
         self.warnings.extend(f"{count} {what}" for what, count in tally.items())
 
     def _found(self) -> list[ImagePlace]:
         if self._archive is not None:
-            return locate(self.root / self._archive, [self._archives[self._archive]], self.detection)
-        archives = (self._archives[path.name] for path in sorted(self.root.glob("*.zip")))
-        return locate(self.root, archives, self.detection)
+            return locate(self.root / self._archive, [[self._archives[self._archive]]], self.detection)
+        levels = ((self._archives[self._name(path)] for path in sorted(self.root.glob(each))) for each in _ARCHIVES)
+        return locate(self.root, levels, self.detection)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
 
     @cached_property
     def _archives(self) -> _Archives:
@@ -178,7 +186,7 @@ class CRCHistoPhenotypes(Dataset):
         packed = isinstance(image.files, Archive)
         return Sample(
             f"{image.name}/{row}",
-            (image.files.path.name,) if packed else (image.bitmap,),
+            (self._name(image.files.path),) if packed else (image.bitmap,),
             part=image.bitmap if packed else None,
             box=box,
             label=None if self.detection else row.split("/")[0],
@@ -199,7 +207,9 @@ class CRCHistoPhenotypes(Dataset):
 
     def file_digest(self, path: Path) -> bytes:
         """Return the digest of an image file, or of what is in an archive, however it was packed."""
-        return self._archives[path.name].contents() if path.suffix.lower() == ".zip" else super().file_digest(path)
+        return (
+            self._archives[self._name(path)].contents() if path.suffix.lower() == ".zip" else super().file_digest(path)
+        )
 
     def part_digest(self, sample: Sample) -> bytes | None:
         """Return the digest of an image in an archive, so that a change of another one does not touch its nuclei."""

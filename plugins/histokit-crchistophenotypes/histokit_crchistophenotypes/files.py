@@ -14,7 +14,7 @@ from hashlib import blake2b
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Protocol
-from zipfile import ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -153,12 +153,16 @@ def _members(archive: ZipFile, prefix: str, held: ExitStack) -> Iterator[tuple[s
         if not name.lower().endswith(".zip"):
             yield name, (archive, info)
             continue
-        inner = held.enter_context(archive.open(info))
-        if info.compress_type != ZIP_STORED:
-            # Whoever goes back in what is compressed begins anew.
-            packed, inner = inner, held.enter_context(_temporary_file())
-            shutil.copyfileobj(packed, inner)
-        yield from _members(held.enter_context(ZipFile(inner)), f"{name}/", held)
+        try:
+            inner = held.enter_context(archive.open(info))
+            if info.compress_type != ZIP_STORED:
+                # Whoever goes back in what is compressed begins anew.
+                packed, inner = inner, held.enter_context(_temporary_file())
+                shutil.copyfileobj(packed, inner)
+            opened = held.enter_context(ZipFile(inner))
+        except Exception as error:  # Likewise.
+            raise BadZipFile(f"{name} in it: {error}") from error
+        yield from _members(opened, f"{name}/", held)
 
 
 def _temporary_file() -> IO[bytes]:

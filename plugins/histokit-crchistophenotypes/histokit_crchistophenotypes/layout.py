@@ -43,15 +43,15 @@ class ImagePlace(NamedTuple):
         return self.names.get("", f"{self.stem}.bmp")
 
 
-def locate(root: Path, archives: Iterable[Archive], detection: bool) -> list[ImagePlace]:
+def locate(root: Path, archives: Iterable[Iterable[Archive]], detection: bool) -> list[ImagePlace]:
     """Return the images in the order of their numbers.
 
     Parameters
     ----------
     root : Path
         A folder, or an archive.
-    archives : iterable of Archive
-        That, or all that are in the folder; looked into where the folder holds no unpacked data.
+    archives : iterable of iterables of Archive
+        That, or all that are in the folder, then those one folder below; looked into where nothing was found before.
     detection : bool
         Whether centres for the detection are wanted.
 
@@ -66,7 +66,8 @@ def locate(root: Path, archives: Iterable[Archive], detection: bool) -> list[Ima
             f"The {what} {str(root)!r} does not exist.", next="Give the unpacked folder of the data, or their archive."
         )
     found = [] if root.is_file() else _all_images(Folder(root), detection)
-    found = found or [each for archive in archives for each in _all_images(archive, detection)]
+    for level in archives:
+        found = found or [each for archive in level for each in _all_images(archive, detection)]
     if found:
         _require_once(found)
         return sorted(found, key=lambda image: image.number)
@@ -81,13 +82,18 @@ def locate(root: Path, archives: Iterable[Archive], detection: bool) -> list[Ima
 def _all_images(files: Files, detection: bool) -> list[ImagePlace]:
     """Return the images of all folders that hold what is wanted."""
     images: dict[str, dict[str, ImagePlace]] = {}
-    for match in filter(None, map(_FILE.fullmatch, sorted(files.names()))):
+    # An archive of one image may be named as its folder, and have none in it.
+    prefix = f"{files.path.name}/" if isinstance(files, Archive) else ""
+    for name in sorted(files.names()):
+        match = _FILE.fullmatch(name) or _FILE.fullmatch(prefix + name)
+        if match is None:
+            continue
+        stem = match["stem"].removeprefix(prefix)
         inside = images.setdefault(match["base"] or "", {})
-        place = ImagePlace(files, int(match["number"]), match["stem"], {})
-        names = inside.setdefault(match["stem"].rpartition("/")[0], place).names
-        before = names.setdefault((match["kind"] or "").lower(), match[0])
-        if before != match[0]:
-            raise DataError(f"{before} and {match[0]} in {str(files.path)!r} are one file.", next="Remove one of them.")
+        names = inside.setdefault(stem.rpartition("/")[0], ImagePlace(files, int(match["number"]), stem, {})).names
+        before = names.setdefault((match["kind"] or "").lower(), name)
+        if before != name:
+            raise DataError(f"{before} and {name} in {str(files.path)!r} are one file.", next="Remove one of them.")
     if detection:
         _share_bitmaps([image for inside in images.values() for image in inside.values()])
     return [image for inside in images.values() if _holds(inside.values(), detection) for image in inside.values()]

@@ -180,13 +180,33 @@ def test_parts_of_the_data_in_several_archives(tmp_path):
     assert dataset.read(samples[-1]).shape == (32, 32, 3)
 
 
+@pytest.mark.parametrize("folders", [True, False])
+@pytest.mark.parametrize("above", [True, False])
+def test_a_folder_of_an_archive_for_each_image(tmp_path, folders, above):
+    files = published(3)
+    wanted = [(s.id, s.box, s.label) for s in CRCHistoPhenotypes(unpack(files, tmp_path / "unpacked")).samples()]
+    for image, members in by_image(files, "Classification").items():
+        path = tmp_path / "data" / "Classification" / f"{image}.zip"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(zipped(members if folders else {name.rpartition("/")[2]: c for name, c in members.items()}))
+    root = tmp_path / "data" if above else tmp_path / "data" / "Classification"
+    dataset = CRCHistoPhenotypes(root)
+    samples = list(dataset.samples())
+    assert [(s.id, s.box, s.label) for s in samples] == wanted
+    assert samples[0].image == (("Classification/" if above else "") + "img1.zip",)
+    assert dataset.read(samples[0]).shape == (32, 32, 3)
+    record = histokit.ingest(histokit.open_store(tmp_path / "store"), "crchistophenotypes", root, name="crc")
+    assert (record.count, record.problems) == (len(wanted), 0)
+
+
 def test_an_archive_of_one_image_that_lacks_its_centres(tmp_path):
     files = published(2)
     images = by_image({n: c for n, c in files.items() if "img2_" not in n}, "Classification")
     (path := tmp_path / "data.zip").write_bytes(zipped({f"C/{n}.zip": zipped(m) for n, m in images.items()}))
     dataset = CRCHistoPhenotypes(path)
     assert len(list(dataset.samples())) == 3
-    assert "C/img2.zip/img2/img2_epithelial.mat does not exist; its nuclei are missing" in dataset.warnings
+    told = "C/img2.zip/img2/img2_epithelial.mat and 2 more files do not exist; their nuclei are missing"
+    assert told in dataset.warnings
 
 
 def test_centres_have_no_label(tmp_path):
@@ -285,7 +305,14 @@ def test_an_image_is_opened_once(tmp_path, monkeypatch):
     [
         (b"no archive", "cannot be read"),
         (zipped(published(1))[:-2000], "cannot be read"),
-        (zipped({"Classification.zip": b"no archive"}), "cannot be read"),
+        (
+            zipped({"Classification.zip": b"no archive"}),
+            r"cannot be read \(Classification.zip in it: File is not a zip",
+        ),
+        (
+            zipped({"C.zip": zipped({"C/img1.zip": zipped(published(1))[:-900]}, ZIP_STORED)}, ZIP_STORED),
+            r"cannot be read \(C.zip/C/img1.zip in it: File is not a zip",
+        ),
         (zipped({"notes.txt": b"-"}), "does not hold the labelled nuclei"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, counted
 from histokit.plugin.dataset import Role
 from histokit_kimiapath24.colour import PatchFile, patch_files
 from histokit_kimiapath24.scans import PATCHES, ScanFile
@@ -111,6 +111,7 @@ class KimiaPath24(Dataset):
         self.per_scan, self.seed, self.mpp = per_scan, seed, mpp
         self.limits = Limits(homogeneity, background, holes)
         self._looked: dict[str, Any] | None = None
+        self._few: dict[int, int] = {}
 
     def fit(self) -> dict[str, Any] | None:
         """Return which tiles of the scans are training patches, so that the scans are not read again to know them."""
@@ -128,6 +129,7 @@ class KimiaPath24(Dataset):
             If the root does not hold the data, or the file is not as it should be.
         """
         self.warnings.clear()
+        self._few = {}
         name = self._scan_file()
         yield from self._of_folders() if name is None else self._of_file(name)
 
@@ -160,11 +162,12 @@ class KimiaPath24(Dataset):
         looked = self._looked_at(name)
         if absent := sorted(set(range(_SCANS)) - {scan for scan, *_ in looked["scans"]}):
             self.warnings.append(f"{name} has no scan {', '.join(map(str, absent))}")
-        kept = 0
+        kept, taken = 0, 0
         for scan, columns, marks in looked["scans"]:
             tiles = {f"scan{scan}/{x}_{y}": (x, y) for x, y in corners(columns, marks)}
             kept += len(tiles)
             drawn = self._drawn([*tiles], scan)
+            taken += len(drawn)
             for sample_id, tile in tiles.items():
                 if sample_id in drawn:
                     yield self._sample(sample_id, name, f"scan{scan}/data", scan, "train", tile)
@@ -172,9 +175,10 @@ class KimiaPath24(Dataset):
             yield self._sample(f"test/{number}", name, f"{PATCHES}/{number}", scan, "test", None)
         self._expect(_GREY)
         self.warnings.append(
-            f"{kept:,} tiles are training patches, of which {self.per_scan or 'all'} a scan were taken; "
-            f"{looked['same']:,} are homogeneous by more than {self.limits.homogeneity}, {looked['hole']:,} lie over "
-            "the place of a test patch; 27,055 were published, but not the measure of homogeneity that chose them"
+            f"{kept:,} tiles are training patches, of which {self._taken(taken)}; "
+            f"{counted(looked['same'], 'is', 'are')} homogeneous by more than {self.limits.homogeneity}, "
+            f"{counted(looked['hole'], 'lies', 'lie')} over the place of a test patch; {_GREY:,} were published, but "
+            "not the measure of homogeneity that chose them"
         )
 
     def _looked_at(self, name: str) -> dict[str, Any]:
@@ -207,8 +211,10 @@ class KimiaPath24(Dataset):
                 "(s0 to s23), or whether they are of training or of the test"
             )
         total = sum(map(len, files["train"].values()))
+        taken = 0
         for scan, paths in sorted(files["train"].items()):
             drawn = self._drawn(paths, scan)
+            taken += len(drawn)
             for path in paths:
                 if path in drawn:
                     yield self._sample(path, path, None, scan, "train", None)
@@ -216,15 +222,28 @@ class KimiaPath24(Dataset):
             yield from (self._sample(path, path, None, scan, "test", None) for path in paths)
         self._expect(_COLOUR)
         if self.per_scan:
-            self.warnings.append(f"{self.per_scan} of each scan were drawn of {total:,} training patches ({_COLOUR:,})")
+            self.warnings.append(f"Of {total:,} training patches ({_COLOUR:,} are published) {self._taken(taken)}")
 
     def _drawn(self, ids: Sequence[str], scan: int) -> frozenset[str]:
         """Return the training patches of a scan that are taken: those of the lowest lots, whatever their order."""
         if not self.per_scan:
             return frozenset(ids)
         if len(ids) < self.per_scan:
-            self.warnings.append(f"scan {scan} has {len(ids)} training patches, fewer than {self.per_scan}")
+            self._few[scan] = len(ids)
         return frozenset(sorted(ids, key=self._lot)[: self.per_scan])
+
+    def _taken(self, count: int) -> str:
+        """Say how many training patches were taken, and which scans had fewer than were asked for."""
+        if not self.per_scan:
+            return f"all {count:,} were taken"
+        if not self._few:
+            return f"{count:,} were taken, {self.per_scan} of each scan"
+        fewest = min(self._few, key=lambda scan: self._few[scan])
+        scans = "1 scan has" if len(self._few) == 1 else f"{len(self._few)} scans have"
+        return (
+            f"{count:,} were taken, up to {self.per_scan} of each scan: {scans} fewer, such as scan {fewest} with "
+            f"{self._few[fewest]}"
+        )
 
     def _lot(self, sample_id: str) -> bytes:
         # Digests, unlike a random generator's numbers, are the same in every version of every library.

@@ -139,10 +139,12 @@ def test_what_is_left_out_is_told(written):
     list(dataset.samples())
     told = "\n".join(dataset.warnings)
     assert (
-        "14 tiles are training patches, of which 5 a scan were taken; 1 are homogeneous by more than 0.99, 1 lie"
-        in told
-    )
-    assert "scan 23 has 4 training patches, fewer than 5" in told
+        "14 tiles are training patches, of which 13 were taken, up to 5 of each scan: 2 scans have fewer, such as "
+        "scan 0 with 4; 1 is homogeneous by more than 0.99, 1 lies over"
+    ) in told
+    assert len(dataset.warnings) == 2
+    list(dataset.samples())
+    assert "\n".join(dataset.warnings) == told
     assert "has no scan 1, 2, 3" in told
     assert dataset.expected == {"split": {"train": 120, "test": 1_325}}
     assert len(ids(written, per_scan=0, homogeneity=1, holes=1)) == 16
@@ -373,7 +375,7 @@ def test_colour_patches_are_drawn_and_what_is_unclear_is_told(tmp_path):
     assert Counter(s.label for s in dataset.samples() if s.metadata["split"] == "train") == {"0": 2, "5": 2, "23": 2}
     told = "\n".join(dataset.warnings)
     assert "2 images were passed over, such as s3/1.jpg" in told
-    assert "2 of each scan were drawn of 12 training patches (22,591)" in told
+    assert "Of 12 training patches (22,591 are published) 6 were taken, 2 of each scan" in told
     write_jpeg(tmp_path / "training/s24/1.jpg", 3)
     with pytest.raises(DataError, match=r"training/s24/1\.jpg' is of the scan 24"):
         list(KimiaPath24(tmp_path).samples())
