@@ -15,11 +15,13 @@ from histokit.errors import DataError
 _SEPARATORS = (",", ";", "\t")
 _BEGINNING = 1 << 16
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".ods", ".numbers")
+_SAVING = "Open it and save the sheet that is meant as CSV in UTF-8 (in Excel 'CSV UTF-8'), then give that file."
 #: What files begin with that are no tables of text.
 _OTHER_FILES = {
-    b"PK\x03\x04": "an Excel workbook or another archive",
+    b"PK\x03\x04": "a workbook of a spreadsheet program or another archive",
     b"PAR1": "a Parquet file",
-    b"\xd0\xcf": "Excel",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
     b"\x1f\x8b": "packed by gzip, which its name has to say (.csv.gz)",
     b"\x89HDF": "an HDF5 file",
     b"%PDF": "a PDF file",
@@ -118,9 +120,15 @@ def _check_text(path: Path) -> tuple[str, Any]:
 
     beginning = _beginning(path)
     encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
-    for magic, what in _OTHER_FILES.items():
-        if beginning[: len(magic)].lower() == magic.lower():
-            raise DataError(f"The table {str(path)!r} cannot be read: it is {what}.", next="Save it as CSV in UTF-8.")
+    for magic, what in {**_OTHER_FILES, b"": "a workbook of a spreadsheet program"}.items():
+        if beginning[: len(magic)].lower() == magic.lower() and (magic or path.suffix.lower() in _WORKBOOKS):
+            saving = (
+                "Open it and save the sheet that is meant as CSV in UTF-8 (in Excel 'CSV UTF-8'), then give that file."
+            )
+            raise DataError(
+                f"The table {str(path)!r} cannot be read: it is {what}.",
+                next=_SAVING if "workbook" in what else "Save it as CSV in UTF-8.",
+            )
     if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
         raise DataError(f"The table {str(path)!r} cannot be read: it is empty.", next="Give one with a header line.")
     if encoding == "utf-8" and b"\0" in beginning:

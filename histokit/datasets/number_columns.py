@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pyarrow import compute as pc
 
 from histokit.datasets.cells import OddCell
 from histokit.datasets.tables import TidyTable, bad_cell
+from histokit.errors import UsageError
 
 
 def with_numbers(sheet: TidyTable, names: Collection[str], path: Path) -> TidyTable:
@@ -57,3 +59,14 @@ def _reads(text: str) -> bool:
     except pa.ArrowInvalid:
         return False
     return True
+
+
+def resolution_in(text: str | None) -> float | None:
+    """Return the micrometres per pixel that stand in the place of a column, none where it is a column."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    if not 0 < number < math.inf:
+        raise UsageError(f"The option mpp={text} is no resolution.", next="Give more than 0 µm per pixel, or a column.")
+    return number

@@ -14,9 +14,10 @@ import pyarrow as pa
 from histokit.datasets.channels import Channels, are_columns
 from histokit.datasets.image_options import Intensities, samples_of_planes
 from histokit.datasets.labels import Groups, require_labels
-from histokit.datasets.number_columns import with_numbers
+from histokit.datasets.number_columns import resolution_in, with_numbers
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.table_boxes import BoxColumns, image_by_image
+from histokit.datasets.table_paths import plain_path, written_path
 from histokit.datasets.tables import (
     TidyTable,
     find_table,
@@ -27,8 +28,8 @@ from histokit.datasets.tables import (
     stored_name,
     taken,
 )
-from histokit.datasets.walk import Tally, absence, on_disk
-from histokit.errors import DataError, UsageError, counted
+from histokit.datasets.walk import Tally, absence
+from histokit.errors import DataError, counted
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Role, Sample
 
 
@@ -111,7 +112,7 @@ class Table(Dataset):
         names, self.file_channels = Channels.parsed(channels)
         self.channels, self.planes = names or self.channels, planes
         self._paths: tuple[str, ...] = (self.image_column,)
-        self.mpp = _number_in(mpp)
+        self.mpp = resolution_in(mpp)
         named = (name and stored_name(name) for name in (label, id, None if self.mpp else mpp, group, split))
         self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named
         listed = (tuple(map(stored_name, names)) for names in (levels, columns, text))
@@ -184,8 +185,9 @@ class Table(Dataset):
         labels: set[str] = set()
         groups = Groups(self.group)
         for row, sample, _ in self._rows(missing, groups):
-            if first.setdefault(sample.id, row) != row:
-                twice.add(f"{sample.id} (rows {first[sample.id]} and {row})")
+            key = sample.id if self.id_column else plain_path(sample.id)
+            if first.setdefault(key, row) != row:
+                twice.add(f"{sample.id} (rows {first[key]} and {row})")
                 continue
             if sample.label is None:
                 unlabelled.add(sample.id)
@@ -204,8 +206,7 @@ class Table(Dataset):
         rows = iter(numbers)
         for batch in table.to_batches():
             for values, row in zip(batch.to_pylist(), rows, strict=False):
-                paths = [values[name] for name in self._paths]
-                there = [path and on_disk(self.root, path) for path in paths]
+                paths, there = zip(*(written_path(self.root, values[name]) for name in self._paths), strict=True)
                 if not all(there):
                     path = paths[next(place for place, file in enumerate(there) if not file)]
                     missing.add(path or f"row {row} without a path")
@@ -306,14 +307,3 @@ class Table(Dataset):
 
 def _given(*names: str | None) -> set[str]:
     return {name for name in names if name}
-
-
-def _number_in(text: str | None) -> float | None:
-    """Return the number that stands in the place of a column, none where it is a column."""
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    if not 0 < number < math.inf:
-        raise UsageError(f"The option mpp={text} is no resolution.", next="Give more than 0 µm per pixel, or a column.")
-    return number

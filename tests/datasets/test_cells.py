@@ -179,7 +179,8 @@ def test_separators_encodings_and_ends_of_lines(tmp_path: Path, text: str | byte
         ("x,y\n1,ä\n".encode("latin-1"), r"line 2, '1,.*xe4', is not valid UTF-8"),
         ("ä,y\n1,2\n".encode("latin-1"), r"line 1, .* is not valid UTF-8"),
         ("x,y\n1,2\n".encode("utf-16-le"), "zero bytes"),
-        (b"PK\x03\x04....", "an Excel workbook"),
+        (b"PK\x03\x04....", "a workbook of a spreadsheet program"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "a workbook of Excel"),
         (b"x,y\n1,2\n3,4,5\n", "row 2 has 3 cells, and the header 2: 3,4,5"),
         (b"# made by hand\nx,y\n1,2\n", "row 1 has 2 cells, and the header 1: x,y"),
         (b"<!DOCTYPE html><html>404</html>\n", "it is an HTML page"),
@@ -195,6 +196,19 @@ def test_files_that_are_refused(tmp_path: Path, text: bytes, reason: str) -> Non
     with pytest.raises(DataError, match=reason) as caught:
         sheet(tmp_path, text)
     assert caught.value.next
+
+
+@pytest.mark.parametrize("content", [b"PK", b"PK\x03\x04...", b"", b"x,y\n1,2\n"])
+@pytest.mark.parametrize("suffix", ["xlsx", "XLSX", "ods"])
+def test_workbooks_are_told_what_to_do(tmp_path: Path, suffix: str, content: bytes) -> None:
+    (path := tmp_path / f"book.{suffix}").write_bytes(content)
+    with pytest.raises(DataError, match="it is a workbook of a spreadsheet program") as caught:
+        read_table(path)
+    assert caught.value.next.startswith("Open it and save the sheet that is meant as CSV in UTF-8")
+
+
+def test_a_column_may_be_called_as_archives_begin(tmp_path: Path) -> None:
+    assert sheet(tmp_path, b"PK,y\n1,2\n").table.column_names == ["PK", "y"]
 
 
 def test_a_header_alone(tmp_path: Path) -> None:

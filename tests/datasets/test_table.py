@@ -242,6 +242,25 @@ def test_duplicate_ids_are_named(root):
     assert "-o id=COLUMN" in caught.value.next
 
 
+@pytest.mark.parametrize("path", ["./sub/c.png", "sub/./c.png", "sub//c.png", "sub/../sub/c.png", r"sub\c.png"])
+def test_one_image_written_in_two_ways_comes_twice(root, path):
+    with pytest.raises(DataError, match=r"1 id comes twice in the table .* \(rows 1 and 3\)"):
+        read(root, f"image,label\nsub/c.png,x\nb.png,x\n{path},y\n")
+    # Alone, what is written is its id, as ever.
+    assert [s.id for s in read(root, f"image\n{path}\n")[0]] == [path.replace("\\", "/")]
+    assert len(read(root, f"image,id\nsub/c.png,1\n{path},2\n")[0]) == 2
+
+
+def test_paths_as_windows_writes_them(root):
+    samples, dataset = read(root, "image,label\n" + r"sub\c.png,x" + "\na.png,y\n" + r"C:\data\a.png,y" + "\n")
+    assert [(s.id, s.image) for s in samples] == [("sub/c.png", ("sub/c.png",)), ("a.png", ("a.png",))]
+    assert r"1 row was left out because its image is missing, for example 'C:/data/a.png'" in dataset.warnings
+    check_dataset(dataset)
+    # Where a backslash is a letter of a name, it stays.
+    (root / "a.png").rename(root / r"sub\c.png")
+    assert [s.image for s in read(root, "image\n" + r"sub\c.png" + "\n")[0]] == [(r"sub\c.png",)]
+
+
 def test_a_row_without_id(root):
     with pytest.raises(DataError, match=r"Row 2 .* has no id"):
         read(root, "image,id\na.png,x\nb.png,\n")
