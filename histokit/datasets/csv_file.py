@@ -122,9 +122,6 @@ def _check_text(path: Path) -> tuple[str, Any]:
     encoding = "utf-16" if beginning.startswith(_UTF16) else "utf-8"
     for magic, what in {**_OTHER_FILES, b"": "a workbook of a spreadsheet program"}.items():
         if beginning[: len(magic)].lower() == magic.lower() and (magic or path.suffix.lower() in _WORKBOOKS):
-            saving = (
-                "Open it and save the sheet that is meant as CSV in UTF-8 (in Excel 'CSV UTF-8'), then give that file."
-            )
             raise DataError(
                 f"The table {str(path)!r} cannot be read: it is {what}.",
                 next=_SAVING if "workbook" in what else "Save it as CSV in UTF-8.",
