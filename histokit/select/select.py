@@ -41,6 +41,9 @@ def select(
     target: str | None = None,
     target_type: str | None = None,
     where: str | None = None,
+    normalise: str | None = None,
+    controls: str | None = None,
+    per: str | None = None,
     allow_missing: bool = False,
     force: bool = False,
     progress: Callable[..., None] | None = None,
@@ -74,6 +77,8 @@ def select(
         A column in place of the label; SQL over the columns of the samples.
     target_type : str, optional
         ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
+    normalise, controls, per : str, optional
+        As of `histokit.train`: samples are normalised by the statistics of controls, which are not selected on.
     allow_missing : bool
     force : bool
         Do it again even if the selection is stored.
@@ -115,7 +120,7 @@ def _question(
 ) -> tuple[Experiment, dict[str, Any], str]:
     """Return what is selected from, how, and the id of the selection."""
     options = with_type(store, dataset, options)
-    experiment = prepare(store, dataset, features, options, outline=outline)
+    experiment = prepare(store, dataset, features, options, normalisation=options.normalisation, outline=outline)
     asked = {name: value for name, value in options.asked().items() if name != "split"}
     parameters = {**asked, "step": parse_step(options.step), "metric": experiment.problem.metric}
     asked = {"parameters": parameters, "version": SELECTION_VERSION}
@@ -131,6 +136,7 @@ def _record(
 ) -> SelectionRecord:
     kept, names = found[-1], experiment.features.column_names
     trained = experiment.samples_of(experiment.training)
+    steps = experiment.features.steps
     notes = [*experiment.notes, *dict.fromkeys(f"elimination: {text}" for part in found for text in part["notes"])]
     return SelectionRecord(
         id=selection_id,
@@ -140,7 +146,7 @@ def _record(
         split_digest=experiment.split.digest,
         method=parameters["method"],
         parameters=parameters,
-        found={"notes": notes},
+        found={"notes": notes, **({"steps": list(steps)} if steps else {})},
         folds=found[:-1],
         kept=kept,
         fitted_on=_fitted_on(experiment),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,7 @@ def _train_one(
 ) -> RunRecord:
     recipe = question.recipe
     if recipe.selection is not None:
-        _check_selection_fits(recipe.selection, experiment)
+        _check_selection_fits(recipe.selection, experiment, question.options)
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
@@ -216,13 +217,20 @@ def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: 
     return pa.concat_tables(tables)
 
 
-def _check_selection_fits(selection: SelectionRecord, experiment: Experiment) -> None:
+def _check_selection_fits(selection: SelectionRecord, experiment: Experiment, options: TrainOptions) -> None:
     made_on = [(part["fingerprint"], part["columns"]) for part in selection.features]
     given = [(part["fingerprint"], part["columns"]) for part in experiment.feature_list]
     if made_on != given:
         raise StoreError(
             f"The selection {selection.id} was made on {selection.address}, not on {experiment.features.address}.",
             next=f"Use --features {selection.address}, or select on these features.",
+        )
+    normalised = {name: selection.parameters.get(name) for name in ("normalise", "controls", "per")}
+    if normalised["normalise"] and normalised != {name: getattr(options, name) for name in normalised}:
+        same = " ".join(f"--{name} {quote(value)}" for name, value in normalised.items() if value)
+        raise StoreError(
+            f"The selection {selection.id} was made on features that were normalised otherwise than these.",
+            next=f"Add {same}, or select on these features.",
         )
 
 

@@ -1,0 +1,53 @@
+"""Selecting columns of features that are normalised by controls."""
+
+import pytest
+
+from histokit.errors import StoreError, UsageError
+from histokit.select.select import identify, select
+from histokit.train.train import train
+from tests.cli.command_line import CommandLine
+from tests.train.test_normalised import BY_PLATE, DMSO, NEAREST, make, right
+
+HOW = {"split": "leave-one-group-out", "step": 1, "inner_folds": 2}
+
+
+def test_columns_are_selected_of_normalised_samples(tmp_path):
+    store = make(tmp_path)
+    plain = select(store, "toy", "net/last", **HOW)
+    record = select(store, "toy", "net/last", **HOW, **BY_PLATE)
+    # By the values of all plates together the first column says little, by those of a plate's controls all.
+    assert record.kept["columns"] == [0]
+    best = {name: max(mean for _, mean, _ in each.kept["curve"]) for name, each in (("plain", plain), ("by", record))}
+    assert best["by"] == 1 > best["plain"]
+    assert {name: record.parameters[name] for name in BY_PLATE} == BY_PLATE
+    assert record.found["steps"][0]["count"] == {"P0": 4, "P1": 4, "P2": 4}
+    assert not BY_PLATE.keys() & plain.parameters.keys(), "selections from before are told by what they were told by"
+    assert record.id == identify(store, "toy", "net/last", **HOW, **BY_PLATE)
+    others = [{"normalise": "mad-robustise"}, {"controls": "label IS NULL"}, {"per": None}]
+    ids = {identify(store, "toy", "net/last", **HOW, **{**BY_PLATE, **other}) for other in others}
+    assert len({record.id, plain.id, *ids}) == 5
+
+
+def test_a_selection_is_for_features_that_are_normalised_alike(tmp_path):
+    store = make(tmp_path)
+    record = select(store, "toy", "net/last", **HOW, **BY_PLATE)
+    (run,) = train(store, "toy", "net/last", **NEAREST, **BY_PLATE, selection=record.id)
+    assert right(store, run) == 1
+    for other in ({}, {**BY_PLATE, "per": None}):
+        with pytest.raises(StoreError, match="normalised otherwise") as caught:
+            train(store, "toy", "net/last", **NEAREST, **other, selection=record.id)
+        assert caught.value.next.startswith("Add --normalise standardise --controls 'compound = '")
+        assert "--per plate" in caught.value.next
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    make(tmp_path)
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path))
+    command = CommandLine(capsys)
+    start = ["select", "toy", "--features", "net/last", "--split", "leave-one-group-out", "--step", "1"]
+    by = ["--normalise", "standardise", "--controls", DMSO, "--per", "plate"]
+    found = command.ok(*start, *by, "--json").document
+    assert found["kept"]["columns"] == [0]
+    command.fails(*start, "--per", "plate", code=2)
+    with pytest.raises(UsageError, match="needs to know which samples are controls"):
+        select(tmp_path, "toy", "net/last", normalise="standardise")
