@@ -47,6 +47,7 @@ class LibraryWeights(Backbone, ABC):
         self.row = row
         self.model = row.model if row else request.model
         self.options = parse_options(request)
+        self.request = request
         #: What was left out of the weights when the network was built.
         self.notes: list[str] = []
 
@@ -156,7 +157,8 @@ class LibraryWeights(Backbone, ABC):
     def told_arguments(self) -> dict[str, Any]:
         """Builder options that stand in a file beside the weights; those in the backbone's name go before them."""
         self._check_architecture()
-        return {key: value for network in self._networks.values() for key, value in network["model_args"].items()}
+        told = {key: value for network in self._networks.values() for key, value in network["model_args"].items()}
+        return {**self.request.arguments, **told}
 
     @property
     def file_arguments(self) -> Mapping[str, Any]:
@@ -164,6 +166,11 @@ class LibraryWeights(Backbone, ABC):
         own = self.row.arguments if self.row else {}
         told = {k: v for k, v in self.told_arguments.items() if k not in self.options and k != "global_pool"}
         return {k: v for k, v in told.items() if k not in own or own[k] != v}
+
+    @property
+    def building_arguments(self) -> Mapping[str, Any]:
+        """All of them, how tokens are pooled included: it decides where a transformer has its last normalisation."""
+        return self.told_arguments
 
     @cached_property
     def _stated(self) -> dict[str, Path]:

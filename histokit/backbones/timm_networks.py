@@ -77,6 +77,7 @@ class TimmBackbone(LibraryBackbone):
         found = self._own_blueprint
         size = {file: declared(document, str(file)).get("size") for file, document in self._documents.items()}
         told = [size[file] for file, network in self._networks.items() if network["architecture"] and size[file]]
+        told += [self.request.size] if self.request.size else []
         if not told or self.arguments.get("dynamic_img_size"):
             return found
         # Networks of a fixed input are built for the size that the weights are of.

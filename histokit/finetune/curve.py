@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.protocol.number_metrics import direction
 from histokit.protocol.scorers import defined
 from histokit.protocol.tuning import Problem
@@ -90,17 +91,20 @@ class Judge:
     Parameters
     ----------
     problem : Problem
+    scale : NumberScale
+        Of numbers.
     """
 
     problem: Problem
+    scale: NumberScale = field(default_factory=NumberScale)
 
     @property
     def metric(self) -> str:
         """Its name."""
         return self.problem.metric
 
-    def __call__(self, y: NDArray[np.intp], scores: NDArray[np.float64]) -> float | None:
-        """Return the metric of (n, K) scores of n samples, none where it is undefined."""
+    def __call__(self, y: NDArray[Any], scores: NDArray[np.float64]) -> float | None:
+        """Return the metric of (n, K) scores of n samples, none where it is undefined; numbers are in their units."""
         return defined(self.problem.score(y, scores)[self.metric]) if len(y) else None
 
     def prefers(self, found: float, known: float) -> bool:
@@ -108,5 +112,9 @@ class Judge:
         return direction(self.metric) * (found - known) > 0
 
     def scores(self, outputs: Tensor) -> Tensor:
-        """Return the (n, K) probabilities that (n, K) outputs stand for."""
-        return outputs.double().softmax(1)
+        """Return the (n, K) probabilities, or numbers, that (n, K) outputs stand for."""
+        return scores_of(outputs, self.scale if self.problem.numbers else None)
+
+    def targets(self, y: NDArray[Any]) -> Tensor:
+        """Return what the loss compares outputs with: (n,) class codes, or numbers that are standardised."""
+        return torch.from_numpy(self.scale.standardised(y) if self.problem.numbers else y)

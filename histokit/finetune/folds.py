@@ -78,14 +78,14 @@ def _divided(
         return rows, np.empty(0, np.intp), ()
     if len(val) and len(val) < len(rows):
         return np.setdiff1d(rows, val), val, ()
-    groups = experiment.problem.groups
+    problem = experiment.problem
+    groups = None if problem.groups is None else problem.groups[rows]
+    labels = problem.target.strata(problem.y[rows], _VALIDATION_FOLDS) if problem.numbers else experiment.labels[rows]
     try:
-        fold, _ = assign_folds(
-            experiment.labels[rows], None if groups is None else groups[rows], _VALIDATION_FOLDS, seed
-        )
+        fold, _ = assign_folds(labels, groups, _VALIDATION_FOLDS, seed)
     except ValueError:
         return rows, np.empty(0, np.intp), ("a training set is one group: the last epoch was taken",)
-    val_fold = _most_alike(experiment.labels[rows], fold)
+    val_fold = _most_alike(labels, fold)
     return rows[fold != val_fold], rows[fold == val_fold], ()
 
 

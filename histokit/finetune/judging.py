@@ -106,7 +106,7 @@ def judge_rows(
     rows, found, total = [], [], 0.0
     for here, batch in inputs.prediction(groups):
         values = outputs(module, batch)
-        total += float(loss(values, torch.from_numpy(y[here]).to(values.device))) * len(here)
+        total += float(loss(values, judge.targets(y[here]).to(values.device))) * len(here)
         rows.append(here)
         found.append(judge.scores(values).cpu().numpy())
     if not rows:

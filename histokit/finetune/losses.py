@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-if TYPE_CHECKING:
-    from histokit.finetune.recipe import NetworkRecipe
+from histokit.finetune.recipe import HUBER, OF_NUMBERS, NetworkRecipe
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-
-#: Of numbers: by name, what compares outputs with targets.
-_OF_NUMBERS: dict[str, Loss] = {"squared": functional.mse_loss, "huber": functional.huber_loss}
 
 
 def make_loss(recipe: NetworkRecipe, counts: Sequence[int] | None = None) -> Loss:
@@ -41,9 +37,10 @@ def make_loss(recipe: NetworkRecipe, counts: Sequence[int] | None = None) -> Los
     scikit-learn's balanced ones, :math:`n / (K n_k)` with the K classes that have samples; their mean over the
     training samples is 1. A mixed image has the mixture of the losses of both classes, each with its own weight.
     """
-    if recipe.loss in _OF_NUMBERS:
-        of_numbers = _OF_NUMBERS[recipe.loss]
-        return lambda outputs, targets: of_numbers(outputs.float().flatten(), targets.float().flatten())
+    if recipe.loss in OF_NUMBERS:
+        huber = partial(functional.huber_loss, delta=recipe.huber_delta)
+        compared = huber if recipe.loss == HUBER else functional.mse_loss
+        return lambda outputs, targets: compared(outputs.float().flatten(), targets.float().flatten())
     weights = class_weights(counts or ()) if recipe.class_weight == "balanced" else None
     smoothing = recipe.label_smoothing
 

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, StoreError
 from histokit.networks.cut_network import batch_rows, kind_of
-from histokit.networks.devices import DTYPES, device_memory, whole_float32
-from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
-from histokit.networks.image_queue import ImageQueue
-from histokit.networks.memory import check_batch
+from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.image_batches import ImageBatches, InputImage
 from histokit.networks.trainable import NetworkDescription
-from histokit.networks.transform import TooLargeError, Transform
+from histokit.networks.transform import Transform
 from histokit.plugin import Sample
 from histokit.plugin.remarks import RemarkTally
 from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import IngestedFiles
-from histokit.reading.reader import READ_BYTES, ReadResult
+from histokit.reading.reader import ReadResult
 
 
 def network_scores(
@@ -69,7 +68,7 @@ def network_scores(
     Returns
     -------
     (n, K) float64 array
-        Probabilities of the classes; the outputs themselves where the network has no classes.
+        Probabilities of the classes, or (n, 1) numbers in the units of the target.
 
     Raises
     ------
@@ -147,82 +146,45 @@ class NetworkScorer:
     ):
         check_channels(described, channels)
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.described, self.device, self.batch_size, self.failed = described, device, batch_size, failed
+        self.described, self.device, self.failed = described, device, failed
         self.transform = Transform(described.preprocess, channels, device)
         self.found = np.full((count, described.outputs), np.nan)
-        self.notes: list[str] = []
         self._dtype = DTYPES[precision]
-        self._kind = kind_of(network.modules())
-        self._memory = device_memory(device)
-        self._queues: dict[torch.Size, ImageQueue[int]] = {}
-        self._fitting: dict[torch.Size, int] = {}
+        usual = partial(batch_rows, kind_of(network.modules()), device)
+        self._batches: ImageBatches[int, NDArray[np.float64]] = ImageBatches(
+            self.transform, described.backbone, batch_size, usual, self._run, self._take, failed
+        )
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of how the network was run."""
+        return self._batches.notes
 
     def add(self, results: Sequence[ReadResult]) -> None:
         """Take images that were read; run the network whenever a batch is full."""
-        groups: dict[tuple[object, ...], list[ReadResult]] = {}
+        images = []
         for result in results:
             if result.pixels is None:
                 self.failed(result.position, str(result.reason))
             else:
-                mpp = result.mpp if self.described.preprocess.target_mpp is not None else None
-                groups.setdefault((result.pixels.shape, result.pixels.dtype, mpp), []).append(result)
-        size = self.described.preprocess.size
-        at_once = max(1, READ_BYTES // (self.transform.depth * size * size))
-        for members in groups.values():
-            for start in range(0, len(members), at_once):
-                self._enqueue(members[start : start + at_once])
-
-    def _enqueue(self, members: Sequence[ReadResult]) -> None:
-        mpp = members[0].mpp if self.described.preprocess.target_mpp is not None else None
-        try:
-            resized = self.transform.resize([each.pixels for each in members if each.pixels is not None], mpp)
-        except TooLargeError as error:
-            for each in members:
-                self.failed(each.position, error.message)
-            return
-        shape = resized.shape[1:]
-        queue = self._queues.setdefault(shape, ImageQueue())
-        queue.put([each.position for each in members], resized)
-        while len(queue.keys) >= self._rows(shape):
-            self._run(queue, shape)
+                images.append(InputImage(result.position, result.pixels, result.mpp))
+        self._batches.add(images)
 
     def finish(self) -> None:
         """Run the network on what is left."""
-        for shape, queue in self._queues.items():
-            while queue.keys:
-                self._run(queue, shape)
+        self._batches.finish()
 
-    def _rows(self, shape: torch.Size) -> int:
-        check_batch(self.batch_size, shape, self._memory, f"the device {self.device}")
-        chosen = self.batch_size or batch_rows(self._kind, self.device, *shape[1:])
-        return self._fitting.get(shape) or chosen
+    def _take(self, positions: Sequence[int], scores: NDArray[np.float64]) -> None:
+        self.found[positions] = scores[: len(positions)]
 
-    def _run(self, queue: ImageQueue[int], shape: torch.Size) -> None:
-        rows = self._rows(shape)
-        try:
-            with memory_told(self.device, self.described.backbone, (rows, *shape)):
-                found = self._scores(queue.first(rows)).cpu().numpy()
-        except UsageError as error:
-            if not isinstance(error, BatchTooLargeError) or rows <= 2:
-                raise
-        else:
-            positions = queue.keys[:rows]
-            self.found[positions] = found[: len(positions)]
-            queue.drop(rows)
-            return
-        free_memory(self.device)
-        self._fitting[shape] = fits = max(2, rows // 2)
-        short = f"the device {self.device} has too little memory for {inputs_of((rows, *shape))}"
-        self.notes.append(f"{short}: it went on with {fits}; --batch-size {fits} fits")
-
-    def _scores(self, pixels: Tensor) -> Tensor:
+    def _run(self, pixels: Tensor) -> NDArray[np.float64]:
         reduced = self._dtype != torch.float32
         kind = self._dtype if reduced else torch.bfloat16
         batch = self.transform.normalise(pixels).contiguous(memory_format=torch.channels_last)
         with whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
             outputs: Tensor = self.network(batch)
-        outputs = outputs.double()
-        return outputs.softmax(1) if self.described.classes else outputs
+        found: NDArray[np.float64] = self.described.scores(outputs).cpu().numpy()
+        return found
 
 
 def check_channels(described: NetworkDescription, channels: Sequence[str]) -> None:

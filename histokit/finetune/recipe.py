@@ -14,6 +14,9 @@ VALIDATION, LAST, TEST = "validation", "last", "test"
 
 CROSS_ENTROPY, SQUARED, HUBER = "cross-entropy", "squared", "huber"
 
+#: The losses of targets that are numbers; the first one where a recipe names none.
+OF_NUMBERS = (SQUARED, HUBER)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
@@ -29,8 +32,8 @@ class Head:
     dropout : float
         Share of the inputs of the outputs' layer that are dropped in training.
     initialisation : str
-        Of the new layers: ``library`` (torch's own), ``keras`` (Glorot's uniform one, biases 0) or ``gaussian`` (a
-        deviation of 0.01, biases 0, as in Caffe's examples).
+        Of the new layers: ``library`` (torch's own), ``keras`` (Glorot's uniform one, biases 0), ``xavier`` (Caffe's,
+        which counts the inputs alone; biases 0) or ``gaussian`` (a deviation of 0.01, biases 0, as in Caffe's files).
     """
 
     layer: str = "last"
@@ -132,6 +135,11 @@ class Stage:
     augment: bool = True
     frozen_statistics: str = "eval"
 
+    @property
+    def leaves_base(self) -> bool:
+        """Whether nothing below the head changes."""
+        return self.train == HEAD and self.frozen_statistics == "eval"
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkRecipe:
@@ -149,7 +157,9 @@ class NetworkRecipe:
         Changes to the preprocessing that comes with the weights, as texts.
     batch_size : int
     loss : str
-        ``cross-entropy``; of numbers ``squared`` or ``huber``.
+        ``cross-entropy``; of numbers ``squared``, or ``huber``, which grows only linearly beyond `huber_delta`.
+    huber_delta : float
+        In standard deviations of the training targets.
     class_weight : str
         ``none`` or ``balanced``: n / (K · n_k).
     label_smoothing : float
@@ -173,7 +183,8 @@ class NetworkRecipe:
     initialisation: str = "library"
     preprocess: Mapping[str, str] = field(default_factory=dict)
     batch_size: int = 32
-    loss: str = "cross-entropy"
+    loss: str = CROSS_ENTROPY
+    huber_delta: float = 1.0
     class_weight: str = "none"
     label_smoothing: float = 0.0
     mixup: float = 0.0
@@ -191,6 +202,19 @@ class NetworkRecipe:
         """Of all stages together."""
         return sum(stage.epochs for stage in self.stages)
 
+    def by_vectors(self, stage: Stage) -> bool:
+        """Return whether a stage trains the head on images that are always the same: one pass tells their vectors."""
+        augmented = stage.augment and self.augment != Augment()
+        return stage.leaves_base and not (augmented or self.mixup or self.cutmix)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether all stages do so."""
+        return all(self.by_vectors(stage) for stage in self.stages)
+
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON-serialisable data."""
-        return asdict(self)
+        """Return it as JSON-serialisable data; what came later is left out at its default, so that ids stay."""
+        found = asdict(self)
+        if self.huber_delta == NetworkRecipe.huber_delta:
+            del found["huber_delta"]
+        return found

@@ -33,6 +33,7 @@ _SHARE = Range(0, 1, whole=False)
 #: What numbers can be; of tuples, each of them. A share that is marked is below 1.
 _RANGES = {
     "batch_size": Range(1, 65_536),
+    "huber_delta": _AT_LEAST_0,
     "label_smoothing": _SHARE,
     "mixup": _AT_LEAST_0,
     "cutmix": _AT_LEAST_0,
@@ -62,7 +63,7 @@ _RANGES = {
     "bias_decay": _AT_LEAST_0,
     "layer_decay": _SHARE,
 }
-_ABOVE_0 = ("lr", "gamma", "step_epochs", "layer_decay")
+_ABOVE_0 = ("huber_delta", "lr", "gamma", "step_epochs", "layer_decay")
 _BELOW_1 = ("label_smoothing", "ema", "head.dropout", "momentum", "betas")
 
 #: Optimisers that are known without looking at timm's, whose import takes seconds.
@@ -73,7 +74,7 @@ _CHOICES = {
     "loss": ("cross-entropy", "squared", "huber"),
     "class_weight": ("none", "balanced"),
     "choose_epoch": (VALIDATION, LAST, TEST),
-    "head.initialisation": ("library", "keras", "gaussian"),
+    "head.initialisation": ("library", "keras", "xavier", "gaussian"),
     "augment.crop": ("centre", "random"),
     "augment.flip": ("none", "horizontal", "both"),
     "momentum_form": ("torch", "caffe"),
@@ -85,6 +86,7 @@ _CHOICES = {
 _TOGETHER = (
     ("warmup_epochs", "schedule", ("cosine",)),
     ("lr_minimum", "schedule", ("cosine",)),
+    ("huber_delta", "loss", ("huber",)),
     ("class_weight", "loss", ("cross-entropy",)),
     ("label_smoothing", "loss", ("cross-entropy",)),
     ("mixup", "loss", ("cross-entropy",)),

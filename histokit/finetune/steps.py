@@ -92,7 +92,7 @@ class GradientSteps:
 
     def step(self, module: nn.Module, rows: Rows, batch: Tensor, optimizer: Any, scaler: Any) -> Tensor:
         """Follow the gradient of one batch, accumulated over passes; return its loss."""
-        targets = torch.from_numpy(self.means.y[rows]).to(self.means.device)
+        targets = self.means.judge.targets(self.means.y[rows]).to(self.means.device)
         if self.mixup is not None:
             batch, targets = self.mixup(batch, targets)
         optimizer.zero_grad(set_to_none=True)

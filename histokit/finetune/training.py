@@ -22,7 +22,7 @@ from histokit.finetune.inputs import ImageInputs, Inputs, VectorInputs, frozen_v
 from histokit.finetune.judging import Best, Judged, judge_rows
 from histokit.finetune.kept_state import optimizer_state, restore_optimizer, split_by_part
 from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
-from histokit.finetune.recipe import HEAD, TEST, VALIDATION, Augment, NetworkRecipe, Stage
+from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
 from histokit.networks.trainable import TrainableNetwork
 
@@ -100,6 +100,7 @@ class Training:
         self.curve = Curve(means.judge.metric)
         self.notes: list[str] = []
         self.steps = GradientSteps(network, recipe, means, given.fit)
+        self._scaler = self._new_scaler()
         #: Tensors and plain data of the optimiser of an interrupted stage.
         self._accumulated: tuple[dict[str, Tensor], dict[str, Any]] | None = None
         self._saved = self._started = time.monotonic()
@@ -135,35 +136,48 @@ class Training:
         if self._accumulated is not None:
             restore_optimizer(optimizer, *self._accumulated)
             self._accumulated = None
-        scaler = torch.amp.GradScaler(self.means.device.type, enabled=self.means.dtype == torch.float16)
         inputs = self._inputs(stage)
         schedule = RateSchedule(stage, len(cut(self.given.fit, self.recipe.batch_size)))
         while self.at.epoch < stage.epochs and not (0 < self.recipe.patience <= self.best.waited):
-            self._epoch(stage, inputs, optimizer, schedule, scaler)
+            self._epoch(stage, inputs, optimizer, schedule)
         if self.recipe.choose_epoch == VALIDATION and self.best.tensors:
             self.steps.take(self.best.tensors)
         self.at.stage, self.at.epoch, self.at.step, self.at.of_stage, self.best.waited = self.at.stage + 1, 0, 0, 0, 0
+        self._scaler = self._new_scaler()
         self._keep(None)
+
+    def _new_scaler(self) -> torch.amp.GradScaler:
+        return torch.amp.GradScaler(self.means.device.type, enabled=self.means.dtype == torch.float16)
 
     def _inputs(self, stage: Stage) -> Inputs:
         augment = self.recipe.augment if stage.augment else Augment()
         size, depth = self.means.transform.preprocess.size, self.means.transform.depth
         augmenter = None if augment == Augment() else Augmenter(augment, size, depth)
         images = ImageInputs(self.network, self.means.images, self.means.transform, augmenter)
-        moving = augmenter is not None or self.steps.mixup is not None or stage.frozen_statistics != "eval"
-        if stage.train != HEAD or moving:
+        if not self.recipe.by_vectors(stage):
             return images
-        # Nothing of what is frozen changes: one pass tells all epochs what comes out of it.
-        vectors = self.means.vectors if self.at.stage == 0 else {}
+        passed = self.recipe.stages[: self.at.stage]
+        # A network that begins at random does so for each training set on its own.
+        shared = not self.recipe.from_scratch and all(earlier.leaves_base for earlier in passed)
         rows = np.concatenate([self.given.fit, self.given.val, self.given.test])
+        return self._by_vectors(images, self.means.vectors if shared else {}, rows)
+
+    def _by_vectors(self, images: ImageInputs, vectors: dict[int, Tensor], rows: Rows) -> Inputs:
         missing = np.array([row for row in rows.tolist() if row not in vectors], np.intp)
         vectors |= frozen_vectors(self.network, images, self._groups(missing), self.means.dtype)
         return VectorInputs(self.network, vectors)
 
+    def inputs_of_test(self, rows: Rows) -> Inputs:
+        """Return what rows are predicted by when the training has ended."""
+        images = ImageInputs(self.network, self.means.images, self.means.transform, None)
+        if not self.recipe.frozen or self.recipe.from_scratch:
+            return images
+        return self._by_vectors(images, self.means.vectors, rows)
+
     def _groups(self, rows: Rows) -> list[Rows]:
         return cut(rows, self.means.micro_batch or self.recipe.batch_size)
 
-    def _epoch(self, stage: Stage, inputs: Inputs, optimizer: Any, schedule: RateSchedule, scaler: Any) -> None:
+    def _epoch(self, stage: Stage, inputs: Inputs, optimizer: Any, schedule: RateSchedule) -> None:
         place, at = (*self.given.place, self.at.stage, self.at.epoch), self.at
         groups = shuffled_batches(self.given.fit, self.recipe.batch_size, *place)
         first, every = at.step, max(1, len(groups) // _POINTS)
@@ -171,7 +185,7 @@ class Training:
         for step, (rows, batch) in enumerate(inputs.training(groups[first:], first, *place), first):
             schedule.apply(optimizer, at.of_stage)
             with drawing_at("step", *place, step):
-                self.curve.losses.append(self.steps.step(inputs.module, rows, batch, optimizer, scaler))
+                self.curve.losses.append(self.steps.step(inputs.module, rows, batch, optimizer, self._scaler))
             at.step, at.of_stage, at.steps = step + 1, at.of_stage + 1, at.steps + 1
             passed = at.epochs + at.step / len(groups)
             if at.step % every == 0 and at.step < len(groups):
@@ -255,6 +269,7 @@ class Training:
             "curve": [point.to_json() for point in self.curve.points],
             "losses": losses,
             "optimizer": plain,
+            "scaler": self._scaler.state_dict(),
             "unreadable": {str(row): reason for row, reason in self.means.images.unreadable.items()},
         }
         kept = {name: tensor.detach().cpu() for name, tensor in (tensors | accumulated).items()}
@@ -278,5 +293,7 @@ class Training:
         self.curve.points = [CurvePoint(**point) for point in state["curve"]]
         self.curve.losses = [torch.tensor(loss, device=self.means.device) for loss in state["losses"]]
         self.means.images.unreadable |= {int(row): reason for row, reason in state["unreadable"].items()}
+        if state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
         if state["optimizer"] is not None:
             self._accumulated = parts.get("optimizer", {}), state["optimizer"]

@@ -51,6 +51,8 @@ RULES: Mapping[str, Sequence[Filler]] = {
     "gendernet": _gaussian((0.01, 0), (0.01, 1), (0.01, 0), (0.005, 1), (0.005, 1), (0.01, 0)),
     # Caffe's filler of that name, as Bayramoglu and Heikkilä (2016) began GoogLeNet and VGG-16.
     "xavier": (Filler("xavier"),),
+    # As the last layers of Caffe's examples that are trained anew on other data.
+    "gaussian": _gaussian((0.01, 0)),
     # The defaults of Keras.
     "keras": (Filler("glorot"),),
     "library": (),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
+from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
@@ -55,6 +56,8 @@ class NetworkDescription:
         Of the dataset that it was trained on.
     facts : mapping
         For people: licence, what it was trained on, how.
+    scale : NumberScale, optional
+        Of a target that is a number: what its outputs are multiplied by, and what is added.
     """
 
     backbone: str
@@ -69,11 +72,14 @@ class NetworkDescription:
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    scale: NumberScale | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
+        apart = ("preprocess", "scale")
         return {
-            **{name: value for name, value in asdict(self).items() if name != "preprocess"},
+            **{name: value for name, value in asdict(self).items() if name not in apart},
+            **({"scale": self.scale.to_json()} if self.scale else {}),
             "preprocess": self.preprocess.to_json(),
             "format": NETWORK_FORMAT,
         }
@@ -84,7 +90,13 @@ class NetworkDescription:
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
         del values["format"]
         values |= {"layer": Layer(**document["layer"]), "preprocess": Preprocess.from_json(document["preprocess"])}
+        if "scale" in document:
+            values["scale"] = NumberScale.from_json(document["scale"])
         return cls(**values)
+
+    def scores(self, outputs: Tensor) -> Tensor:
+        """Return the (n, K) float64 probabilities of classes, or numbers, that (n, K) outputs stand for."""
+        return scores_of(outputs, None if self.classes else self.scale or NumberScale())
 
     def metadata(self) -> dict[str, str]:
         """Return it as the metadata of a safetensors file."""
@@ -234,6 +246,7 @@ def build_trainable(
     classes: Sequence[str],
     channels: Sequence[str],
     facts: Mapping[str, Any],
+    scale: NumberScale | None = None,
 ) -> tuple[TrainableNetwork, NetworkDescription]:
     """Build a backbone with its weights and new layers on one of its layers.
 
@@ -259,6 +272,7 @@ def build_trainable(
         classes=tuple(classes),
         channels=tuple(channels),
         facts=facts,
+        scale=scale,
     )
     return TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens), described
 

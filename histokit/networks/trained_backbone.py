@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from histokit.errors import StoreError, UsageError
 from histokit.networks.trained_runs import find_trained
@@ -26,13 +26,14 @@ if TYPE_CHECKING:
 _AS_TRAINED = "Install the versions of the libraries that it was trained with: histokit list runs --json"
 
 
-def base_backbone(name: str, store: str | None) -> Backbone:
+def base_backbone(described: NetworkDescription, store: str | None) -> Backbone:
     """Return the backbone that a network was trained from, of which the architecture is wanted and no weights."""
+    built: dict[str, Any] = {"arguments": described.facts.get("arguments", {}), "size": described.preprocess.size}
     try:
-        return registry().backbone(name, RANDOM, store)
+        return registry().backbone(described.backbone, RANDOM, store, **built)
     except UsageError:
         # Of a backbone that has no random weights.
-        return registry().backbone(name, PRETRAINED, store)
+        return registry().backbone(described.backbone, PRETRAINED, store, **built)
 
 
 def rebuild_stored(described: NetworkDescription, tensors: Mapping[str, Tensor], store: str | None) -> TrainableNetwork:
@@ -53,7 +54,7 @@ def rebuild_stored(described: NetworkDescription, tensors: Mapping[str, Tensor],
     from histokit.networks.trainable import rebuild
 
     try:
-        return rebuild(described, base_backbone(described.backbone, store), tensors)
+        return rebuild(described, base_backbone(described, store), tensors)
     except RuntimeError as error:
         if "state_dict" not in str(error):
             raise
@@ -104,7 +105,7 @@ class TrainedBackbone(Backbone):
 
     @cached_property
     def _base(self) -> Backbone:
-        return base_backbone(self.described.backbone, self._store)
+        return base_backbone(self.described, self._store)
 
     @cached_property
     def layers(self) -> Sequence[Layer]:  # type: ignore[override]

@@ -61,6 +61,11 @@ class BackboneRequest:
         ``pretrained``, ``random`` or ``random:SEED``, or the path of a file or folder.
     store : str, optional
         The path of the store that the features go to, where there is one.
+    arguments : mapping
+        Of a network that was trained further, and is built again without the weights that it began with: what stood in
+        a file beside these of how it is built, `Backbone.building_arguments`.
+    size : int, optional
+        Of such a network: the side of the images that it was trained on.
     """
 
     name: str
@@ -68,6 +73,8 @@ class BackboneRequest:
     options: Mapping[str, str] = field(default_factory=dict)
     weights: str = "pretrained"
     store: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    size: int | None = None
 
 
 @dataclass
@@ -121,6 +128,11 @@ class Backbone:
     def file_arguments(self) -> Mapping[str, Any]:
         """What a file beside the weights says of how the network is built; in the fingerprint of features."""
         return {}
+
+    @property
+    def building_arguments(self) -> Mapping[str, Any]:
+        """All that such a file says of that, be it in the fingerprint or not: so a trained network is built again."""
+        return self.file_arguments
 
     def weights_file(self) -> Path | None:
         """Return the file whose bytes identify the weights, fetched if it must be; none where there is none.

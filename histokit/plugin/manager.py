@@ -68,8 +68,10 @@ class Registry:
             dataset.state = state
         return dataset
 
-    def backbone(self, name: str, weights: str = "pretrained", store: str | None = None) -> Backbone:
+    def backbone(self, name: str, weights: str = "pretrained", store: str | None = None, **trained: Any) -> Backbone:
         """Return a backbone by its name, options included, without building it; those of runs are in a store.
+
+        Of one that was trained further, ``arguments`` and ``size`` say how it was built, see `BackboneRequest`.
 
         Raises
         ------
@@ -80,7 +82,7 @@ class Registry:
         key = _registered_name(name)
         model = base.removeprefix(key) or base
         entry = self.find_backbone(key)
-        request = BackboneRequest(join_backbone_name(base, options), model, options, weights, store)
+        request = BackboneRequest(join_backbone_name(base, options), model, options, weights, store, **trained)
         backbone = _load(entry, "backbone", request)
         if not issubclass(type(backbone), Backbone):
             raise _broken(entry, "backbone", f"its loader returned {shown(backbone)} instead of a Backbone")

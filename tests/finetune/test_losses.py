@@ -64,9 +64,16 @@ def test_half_precision_is_summed_in_single() -> None:
     assert make_loss(NetworkRecipe())(OUTPUTS.bfloat16(), CODES).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("name", "expected"), [("squared", (0.25 + 9) / 2), ("huber", (0.125 + 2.5) / 2)])
-def test_numbers(name: str, expected: float) -> None:
-    loss = make_loss(NetworkRecipe(loss=name))
+@pytest.mark.parametrize(
+    ("recipe", "expected"),
+    [
+        (NetworkRecipe(loss="squared"), (0.25 + 9) / 2),
+        (NetworkRecipe(loss="huber"), (0.125 + 2.5) / 2),
+        (NetworkRecipe(loss="huber", huber_delta=2.0), (0.125 + 2 * (3 - 1)) / 2),
+    ],
+)
+def test_numbers(recipe: NetworkRecipe, expected: float) -> None:
+    loss = make_loss(recipe)
     assert loss(torch.tensor([[1.5], [4.0]]), torch.tensor([1.0, 1.0]).double()).item() == pytest.approx(expected)
 
 

@@ -11,12 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from histokit.errors import PluginError, UsageError
 from histokit.finetune.optimisers import parameter_groups
 from histokit.finetune.presets import load_preset, preset_names
 from histokit.finetune.recipe_values import override, value_of
-from histokit.networks.initialisation import RULES
+from histokit.networks.initialisation import RULES, initialise
 from histokit.networks.trainable import build_trainable
 from histokit.plugin import hookimpl
 from histokit.plugin.manager import added_plugin, registry
@@ -117,6 +119,18 @@ def test_from_scratch_all_layers_learn_alike(net: str, initialisation: str) -> N
     assert recipe.initialisation == initialisation
     (stage,) = recipe.stages
     assert (stage.head_lr, stage.head_bias_lr, stage.bias_lr, stage.lr) == (1, 2, 2, 1e-3)
+
+
+@pytest.mark.parametrize("name", ["library", "keras", "xavier", "gaussian"])
+def test_every_initialisation_of_heads_is_one_of_networks(name: str) -> None:
+    recipe = override(load_preset("default").recipe, {"head.initialisation": name})
+    head = nn.Linear(50, 1000)
+    with torch.no_grad():
+        head.weight.fill_(7)
+    initialise(head, recipe.head.initialisation, torch.Generator().manual_seed(0))
+    # Uniform ones have a third of the square of their limit; that of torch's own is left as it is.
+    variance = {"library": 0, "keras": 2 / 1050, "xavier": 1 / 50, "gaussian": 1e-4}[name]
+    assert float(head.weight.detach().var()) == pytest.approx(variance, rel=0.05)
 
 
 def test_from_scratch_has_stages_of_its_own() -> None:
