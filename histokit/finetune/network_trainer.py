@@ -24,6 +24,7 @@ from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
 from histokit.finetune.training import Training, TrainingSet
 from histokit.networks.devices import DTYPES, choose_device
+from histokit.networks.folding import is_folded
 from histokit.networks.initialisation import initialise
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
 from histokit.networks.transform import Transform
@@ -34,6 +35,7 @@ from histokit.store.networks import Networks
 
 Rows = NDArray[np.intp]
 _OUTCOME = "outcome"
+_FOLDED = "batch normalisation was folded into the convolutions when the weights were stored: it stays as it is"
 _NO_CHOICE = "the epoch was chosen by the test samples: these scores are optimistic"
 
 
@@ -116,6 +118,7 @@ class NetworkTrainer:
         recipe, seed = self.question.recipe, self.question.options.seed
         curve_of_test = recipe.choose_epoch == TEST or self.question.options.test_curve
         test = part.test if curve_of_test else part.test[:0]
+        notes = [*part.notes, *([_FOLDED] if any(map(is_folded, network.base.modules())) else [])]
         given = TrainingSet(fit=part.fit, val=part.val, test=test, place=(seed, part.name))
         training = Training(network, recipe, given, means, checkpoint, report)
         tensors = training.run()
@@ -136,7 +139,7 @@ class NetworkTrainer:
         if part.outer is not None:
             place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
         curve = [{**place, **point.to_json()} for point in training.curve.points]
-        outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, [*part.notes, *training.notes])
+        outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, [*notes, *training.notes])
         memory[_OUTCOME] = outcome.to_json()
         checkpoint.forget()
         return outcome

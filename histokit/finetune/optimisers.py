@@ -11,6 +11,7 @@ from torch import nn
 
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.finetune.recipe import ALL, HEAD, Stage
+from histokit.networks.folding import is_folded
 from histokit.networks.trainable import TrainableNetwork
 
 #: timm's names where they mean something else than ours: its ``sgd`` has Nesterov's momentum.
@@ -252,7 +253,8 @@ def set_modes(network: TrainableNetwork, stage: Stage) -> None:
     """Put what a stage trains into training mode, and the rest of the network into evaluation mode.
 
     Dropout in what is not trained is off. Batch normalisation there keeps its statistics, or with
-    ``frozen_statistics="train"`` uses and follows those of batches.
+    ``frozen_statistics="train"`` uses and follows those of batches. One that was folded into the convolution before
+    it has no statistics: those of batches would undo the weights.
     """
     network.eval()
     if stage.frozen_statistics == "train":
@@ -261,3 +263,6 @@ def set_modes(network: TrainableNetwork, stage: Stage) -> None:
                 module.train()
     for module in _trained(network, stage):
         module.train()
+    for module in network.base.modules():
+        if is_folded(module):
+            module.eval()

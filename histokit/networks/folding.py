@@ -19,6 +19,22 @@ _CONVOLUTIONS = ("convolution", "_convolution")
 _NORMALISATIONS = ("native_batch_norm", "_native_batch_norm_legit_no_training")
 
 
+def is_folded(module: nn.Module) -> bool:
+    """Return whether a batch normalisation was folded into the convolution before it when its weights were stored.
+
+    Its means are 0 then and its variances all the same, which no statistics of images are. One that has seen no images
+    is so too, but adds nothing.
+    """
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm) or not module.affine or module.running_mean is None:
+        return False
+    assert module.running_var is not None
+    return (
+        bool((module.running_mean == 0).all())
+        and bool((module.running_var == module.running_var[0]).all())
+        and bool((module.bias != 0).any())
+    )
+
+
 def fold_batch_norm(network: nn.Module, batch: Tensor, cut: Iterable[str]) -> dict[str, nn.Module]:
     """Fold every batch normalisation into the convolution whose output it alone takes, in place.
 

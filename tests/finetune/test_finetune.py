@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from tiny_plugin import TinyPlugin
 from torch import nn
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
@@ -18,6 +19,8 @@ from histokit.finetune import steps, training
 from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
 from histokit.ingest.ingest import ingest
+from histokit.plugin import Backbone, hookimpl
+from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
 from histokit.train.train import train
@@ -263,6 +266,39 @@ def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStor
         finetune(
             data, "cells", f"run:{run.id}", split="leave-one-group-out", settings={"epochs": 1, "head.layer": "last"}
         )
+
+
+class WithNormalisation(TinyPlugin):
+    """Registers ``normed``, of weights whose batch normalisation was folded into the convolution, and ``random``."""
+
+    @hookimpl
+    def register_backbones(self, register: Any) -> None:
+        register("normed", self.load)
+
+    def load(self, request: Any) -> Backbone:
+        backbone = super().load(request)
+        build, fresh = backbone.build, request.weights == "random"
+
+        def normed() -> nn.Module:
+            convolution, *rest = build()
+            norm = nn.BatchNorm2d(4)
+            nn.init.constant_(norm.bias, 0.0 if fresh else 0.25)
+            return nn.Sequential(convolution, norm, *rest)
+
+        backbone.build = normed  # type: ignore[method-assign]
+        return backbone
+
+
+@pytest.mark.parametrize("weights", ["pretrained", "random"])
+def test_folded_batch_normalisation_stays_and_a_fresh_one_follows_the_images(data: FeatureStore, weights: str) -> None:
+    with added_plugin(WithNormalisation(), "normed"):
+        settings = {**SETTINGS, "head.layer": "1"}
+        (run,) = finetune(data, "cells", "normed", split="half", weights=weights, settings=settings, workers=0)
+        found = tensors(data, run)
+    folded = weights == "pretrained"
+    assert bool((found["base.1.running_mean"] == 0).all()) is folded
+    assert any("folded" in note for note in run.notes) is folded
+    assert not (found["base.1.bias"] == 0.25).any(), "what it adds is learned"
 
 
 def test_one_process_at_a_time_trains_a_run(data: FeatureStore) -> None:
