@@ -87,7 +87,7 @@ def own_group(sample_id: str) -> str:
 
 def groups_unknown(count: int, column: str, examples: object) -> str:
     """Return the sentence on samples without a group."""
-    samples = "1 sample has" if count == 1 else f"{count} samples have"
+    samples = counted(count, "sample has", "samples have")
     return (
         f"{samples} no {column}, for example {examples}; each counts as a {column} of its own, so that what belongs "
         "together may stand in training and in test"

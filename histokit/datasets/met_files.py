@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.walk import Tally, Walk
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 
 
 @dataclass
@@ -79,7 +79,7 @@ class MetFiles:
 
 
 def _images(count: int) -> str:
-    return "1 image does" if count == 1 else f"{count} images do"
+    return counted(count, "image does", "images do")
 
 
 def _suggestion(path: str) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from histokit.errors import counted
 from histokit.plugin.dataset import PublishedSplit, Role, Sample, SplitRow
 
 #: What people write, in small letters.
@@ -70,5 +71,6 @@ def own_splits(
     cut = [str(value) for value, roles_met in roles.items() if "test" in roles_met and len(roles_met) > 1]
     if not cut:
         return {name: PublishedSplit(rows, group, notes=notes)}
-    leaks = f"{len(cut)} values of {group} are in the test set and outside it, for example {cut[0]}"
+    values = counted(len(cut), f"value of {group} is", f"values of {group} are")
+    leaks = f"{values} in the test set and outside it, for example {cut[0]}"
     return {name: PublishedSplit(rows, None, leaks, notes=notes)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.files import suffix_of
 from histokit.plugin.raw_images import is_foreign
 
@@ -147,10 +147,10 @@ class Walk:
             which = "a folder that comes" if self.again.count == 1 else "folders that come"
             found.append(f"{_links(self.again)} to {which} under another name, for example {self.again}; left out")
         if self.closed:
-            folders = "1 folder" if self.closed.count == 1 else f"{self.closed.count} folders"
+            folders = counted(self.closed.count, "folder", "folders")
             found.append(f"{folders} cannot be opened, for example {self.closed}; what is in there was left out")
         if self.system:
-            folders = "1 folder is" if self.system.count == 1 else f"{self.system.count} folders are"
+            folders = counted(self.system.count, "folder is", "folders are")
             found.append(f"{folders} the system's, for example {self.system}; what is in there was left out")
         return found
 
@@ -176,7 +176,7 @@ def is_image(path: str) -> bool:
 
 
 def _links(tally: Tally) -> str:
-    return "1 symbolic link leads" if tally.count == 1 else f"{tally.count} symbolic links lead"
+    return counted(tally.count, "symbolic link leads", "symbolic links lead")
 
 
 def absence(path: Path) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
+from histokit.errors import counted
 from histokit.layout import Pieces, Sheet
 from histokit.ranges import LIMITS
 
@@ -69,8 +70,9 @@ def evaluate(
 def _print(evaluation: Evaluation, only: str | None) -> None:
     facts = (evaluation.run, evaluation.dataset, evaluation.address, evaluation.classifier, evaluation.split)
     counts = {"predictions": evaluation.n, "groups": evaluation.groups, "folds": evaluation.folds["count"]}
-    counted = ", ".join(f"{count} {what}" for what, count in counts.items() if count and (count > 1 or what != "folds"))
-    title = f"{'  '.join(filter(None, facts))}  ({counted})"
+    shown = {what: count for what, count in counts.items() if count and (count > 1 or what != "folds")}
+    sizes = ", ".join(counted(count, what.removesuffix("s"), what) for what, count in shown.items())
+    title = f"{'  '.join(filter(None, facts))}  ({sizes})"
     columns: list[Any] = ["metric", "pooled", "mean over folds", "std"] + ["95 % interval"] * bool(evaluation.intervals)
     folds = evaluation.folds
     rows = [
@@ -94,7 +96,8 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
             if _is_wanted(metric, evaluation, only)
         ]
         extra = ["undefined in"] * (entry["kind"] == "per-unit") + ["95 % interval"] * bool(entry.get("intervals"))
-        console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {entry['units']} units")
+        units = counted(entry["units"], "unit", "units")
+        console.table(["metric", "value", *extra], inner, None, title=f"by {name}: {kind}, {units}")
         if only is None and entry["kind"] == "level" and entry["per_class"]:
             _print_classes(f"units of {name}", entry["per_class"], entry["confusion"])
     if only is None and evaluation.per_class:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import UsageError, counted, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, Points, points_of, read_frame
 from histokit.evaluate.levels import by_levels
@@ -157,7 +157,8 @@ def _evaluate_one(
     summary = summarise(frame, resampling)
     notes = [*frame.notes, *said, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
-        notes.append(f"the intervals are unreliable: they resample {summary['intervals']['groups']} groups only")
+        groups = counted(summary["intervals"]["groups"], "group", "groups")
+        notes.append(f"the intervals are unreliable: they resample {groups} only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
     more: dict[str, Any] = {"target_type": target.type, "points": points}
     return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes, **more)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, some
+from histokit.errors import DataError, counted, some
 from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer
 from histokit.protocol.targets import target_of
@@ -129,7 +129,8 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
         )
     notes = list(run.notes)
     if len(rows) < len(table):
-        notes.append(f"{len(table) - len(rows)} samples without a {what} are not scored")
+        without = (f"{each} without a {what} {is_} not scored" for each, is_ in (("sample", "is"), ("samples", "are")))
+        notes.append(counted(len(table) - len(rows), *without))
     if run.numbers:
         return Frame(
             classes=(),

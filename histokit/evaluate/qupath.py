@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from histokit.errors import UsageError, some
+from histokit.errors import UsageError, counted, some
 from histokit.features.spatial import file_stems, rows_by_image
 from histokit.files import check_folder, check_output, replaced
 
@@ -92,7 +92,7 @@ def write_geojson(predictions: pa.Table, run_id: str, out: str | Path) -> list[P
     folder, out = is_folder(out), check_geojson(out)
     absent = predictions.filter(pa.compute.is_null(predictions.column("box"))).column("id").to_pylist()
     if absent:
-        samples = "1 sample has" if len(absent) == 1 else f"{len(absent)} samples have"
+        samples = counted(len(absent), "sample has", "samples have")
         raise UsageError(
             f"{samples} no box, so that it is not known where they lie: {some(absent)}.",
             next="Write the predictions of whole images to a .csv or .parquet file.",

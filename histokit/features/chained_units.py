@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, UsageError, some
+from histokit.errors import DataError, UsageError, counted, some
 from histokit.features.feature_set import FeatureSet
 
 Objects = NDArray[np.object_]
@@ -62,8 +62,9 @@ def nested_units(
         if column in declared and len(several) < len(inside):
             _refuse(column, outer, values[column], labels, *next(iter(several.items())))
         units[column] = _inside(units[outer], column, units[column])
-        count = f"{len(several)} of {len(inside)} values of {column}"
-        notes.append(f"{count} come in several units of {outer}: they are taken apart by {outer}")
+        values_of = f"of {len(inside):,} values of {column}"
+        they_come = counted(len(several), f"{values_of} comes", f"{values_of} come")
+        notes.append(f"{they_come} in several units of {outer}: taken apart by {outer}")
     return units, notes
 
 

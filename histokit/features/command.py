@@ -9,6 +9,7 @@ import typer
 
 from histokit import console, options
 from histokit.commands import LOOK, Entry
+from histokit.errors import counted
 
 
 def export(
@@ -49,8 +50,9 @@ def export(
     path = export_features(found, out, raw=raw) if layout is None else Path(out)
     slides = [] if layout is None else export_slides(found, out, layout)
     if layout is not None:
-        console.note(f"{len(slides)} slides")
-    console.note(f"{len(found)} samples × {found.X.shape[1]} features of {found.address}")
+        console.note(counted(len(slides), "slide", "slides"))
+    size = f"{counted(len(found), 'sample', 'samples')} × {counted(found.X.shape[1], 'feature', 'features')}"
+    console.note(f"{size} of {found.address}")
     document: dict[str, object] = {"file": str(path), "dataset": dataset, "address": found.address}
     document |= {"layout": layout, "files": list(map(str, slides))} if layout is not None else {}
     console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})

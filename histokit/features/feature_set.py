@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from histokit.errors import DataError, UsageError, did_you_mean, shortened, some
+from histokit.errors import DataError, UsageError, counted, did_you_mean, shortened, some
 from histokit.features.aggregated_units import aggregate_samples
 from histokit.features.frames import annotated_data, data_frame
 from histokit.features.normalisation import parse_normalisation
@@ -113,7 +113,7 @@ class FeatureSet:
         absent = sum(label is None for label in labels)
         if absent:
             raise DataError(
-                f"{absent} of {len(self)} samples have no label.",
+                f"{counted(absent, *(f'of {len(self):,} samples {has} no label' for has in ('has', 'have')))}.",
                 next="Leave them out with .where('label IS NOT NULL').",
             )
         return labels.astype(str)
@@ -175,7 +175,8 @@ class FeatureSet:
         absent = sorted(set(mine) ^ set(theirs))
         if absent:
             raise DataError(
-                f"{len(absent)} samples are in only one of {self.address} and {other.address}: {some(absent)}.",
+                f"{counted(len(absent), 'sample is', 'samples are')} in only one of {self.address} and "
+                f"{other.address}: {some(absent)}.",
                 next="Extract both for the same samples, or take the common ones with .where(...).",
             )
         if self.steps != other.steps:
@@ -290,7 +291,8 @@ class FeatureSet:
         keys = self.column(by)
         absent = sum(key is None for key in keys)
         if absent:
-            raise DataError(f"{absent} samples have no {by}.", next=f"Leave them out with: {by} IS NOT NULL")
+            samples = counted(absent, "sample has", "samples have")
+            raise DataError(f"{samples} no {by}.", next=f"Leave them out with: {by} IS NOT NULL")
         members: dict[str, list[int]] = {}
         for row, key in enumerate(keys):
             members.setdefault(str(key), []).append(row)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError, UsageError, counted
 from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
@@ -135,7 +135,8 @@ class FeatureStore(Store):
     def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
         stages = self.problems(dataset).column("stage").to_pylist()
         bad = sum(not stage.startswith(REMARK_STAGE) for stage in stages)
-        known = f" ({bad} samples are known to be unreadable: histokit list problems {dataset})" if bad else ""
+        samples = counted(bad, "sample is", "samples are")
+        known = f" ({samples} known to be unreadable: histokit list problems {dataset})" if bad else ""
         make = f"{make_again(table)}{' --retry' if bad else ''}"
         return StoreError(
             f"{table.address} is missing for {missing} of {total} samples of {dataset!r}{known}.",

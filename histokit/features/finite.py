@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 
 if TYPE_CHECKING:
     from histokit.features.feature_set import FeatureSet
@@ -29,6 +29,7 @@ def check_finite(features: FeatureSet, leave_out: str) -> None:
     if bad.any():
         first = features.sample_ids[int(np.flatnonzero(bad)[0])]
         raise DataError(
-            f"The features {features.address} of {int(bad.sum())} samples are not finite, such as {first!r}.",
+            f"The features {features.address} of {counted(int(bad.sum()), 'sample', 'samples')} are not finite, such "
+            f"as {first!r}.",
             next=f"Leave them out{leave_out}, or extract them again with --precision float32.",
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, some
+from histokit.errors import DataError, counted, some
 from histokit.features.finite import check_finite
 from histokit.features.normalisation import METHODS, Fit, Normalisation, sphere
 from histokit.plugin.digests import digest_bytes
@@ -83,8 +83,8 @@ def _units(features: FeatureSet, per: str | None) -> NDArray[np.object_]:
     absent = [i for i, unit in zip(features.sample_ids, found, strict=True) if unit is None]
     if absent:
         raise DataError(
-            f"{len(absent)} samples have no {per}, such as {absent[0]!r}: by which controls they are to be normalised "
-            "is not known.",
+            f"{counted(len(absent), 'sample has', 'samples have')} no {per}, such as {absent[0]!r}: by which "
+            "controls they are to be normalised is not known.",
             next=f'Complete the column and ingest again, or leave them out with --where "{per} IS NOT NULL".',
         )
     found[:] = [str(unit) for unit in found]
@@ -101,7 +101,10 @@ def _check_controls(members: dict[str, NDArray[np.intp]], controls: FeatureSet, 
     lacking = sorted(unit for unit, rows in members.items() if not len(rows))
     if lacking:
         raise DataError(
-            f"{len(lacking)} of {len(members)} values of {what} have no control, such as {some(lacking, 3)}.",
+            counted(
+                len(lacking), *(f"of {len(members):,} values of {what} {has} no control" for has in ("has", "have"))
+            )
+            + f", such as {some(lacking, 3)}.",
             next=f"Leave their samples out with --where, mend --controls, or leave out --per {asked.per}.",
         )
     single = sorted(unit for unit, rows in members.items() if len(rows) == 1)

@@ -9,7 +9,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
-from histokit.errors import some
+from histokit.errors import counted, some
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def ingest(
         console.warn(warning)
     if record.problems:
         console.warn(f"Samples whose files cannot be read: {record.problems}. See: histokit list problems {name}")
-    console.note(f"{record.count} samples ({_classes(record.labels)}), {_grouping(record)}")
+    samples = counted(record.count, "sample", "samples")
+    console.note(f"{samples} ({_classes(record.labels)}), {_grouping(record)}")
     console.emit(record.name, record.to_json())
 
 
@@ -128,7 +129,9 @@ def import_features(
             progress=report,
         )
     (address,) = store.addresses(dataset, f"{done.address}@{done.fingerprint}")
-    console.note(f"{done.inserted} vectors of {done.width} numbers are new; {done.samples} samples")
+    of = f"of {counted(done.width, 'number', 'numbers')}"
+    vectors = counted(done.inserted, f"vector {of} is", f"vectors {of} are")
+    console.note(f"{vectors} new; {counted(done.samples, 'sample', 'samples')}")
     if len(done.columns) > 1:
         console.note(f"they are the columns {done.columns[0]} to {done.columns[-1]}")
     if done.apart:
@@ -145,7 +148,7 @@ def import_features(
             "without groups: folds may put samples of one compound or patient both in training and in test (--group)"
         )
     if done.missing:
-        console.warn(f"{done.missing} samples have no vector")
+        console.warn(f"{counted(done.missing, 'sample has', 'samples have')} no vector")
     console.emit(address, {**done.to_json(), "address": address})
 
 
@@ -209,7 +212,8 @@ def split(
         console.warn(note)
     parts = made.folds()
     first = parts[0]
-    console.note(f"Folds: {len(parts)}; the first trains on {len(first.train)} samples and tests on {len(first.test)}")
+    trained = counted(len(first.train), "sample", "samples")
+    console.note(f"Folds: {len(parts)}; the first trains on {trained} and tests on {len(first.test):,}")
     console.emit(name, {**made.header(), "folds": len(parts)})
 
 

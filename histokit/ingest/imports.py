@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.tables import stored_name
-from histokit.errors import DataError, StoreError, UsageError, some
+from histokit.errors import DataError, StoreError, UsageError, counted, some
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.new_dataset import create_dataset
 from histokit.ingest.vector_columns import apart, is_list
@@ -220,8 +220,9 @@ def _match(
     if missing and not allow_missing:
         unreadable = sum(i in given for i in missing)
         known = f" ({unreadable} of them have images that could not be read)" if unreadable else ""
+        of_all = f"of {len(contents):,} samples of {dataset!r}"
         raise DataError(
-            f"{len(missing)} of {len(contents)} samples of {dataset!r} have no vector in {str(file.path)!r}{known}: "
+            f"{counted(len(missing), f'{of_all} has', f'{of_all} have')} no vector in {str(file.path)!r}{known}: "
             f"{some(missing)}.",
             next="Add their rows, or go on without them with --allow-missing.",
         )

@@ -6,7 +6,7 @@ import re
 
 import pyarrow.compute as pc
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, counted
 from histokit.plugin import Dataset
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import PROBLEM_SCHEMA
@@ -49,7 +49,7 @@ def check_moved(store: Store, before: DatasetRecord, dataset: Dataset, rows: Spi
 
 
 def _others(before: DatasetRecord, what: str) -> UsageError:
-    samples = f"{before.count} samples of the plugin {before.plugin!r} in {before.root}"
+    samples = f"{counted(before.count, 'sample', 'samples')} of the plugin {before.plugin!r} in {before.root}"
     return UsageError(
         f"There is a dataset {before.name!r} already: {samples}. {what}",
         next="Choose another --name, or add --replace to put these data in its place.",

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.datasets import cells, tables
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.ingest.array_file import note_integers
 from histokit.ingest.vector_columns import (
@@ -305,11 +305,11 @@ class VectorFile:
     def _check_finite(self, ids: list[str], matrix: npt.NDArray[np.float32], columns: Sequence[str], done: int) -> None:
         bad = np.argwhere(~np.isfinite(matrix))
         if len(bad):
-            row, column = bad[0]
+            (row, column), file = bad[0], repr(str(self.path))
             name = columns[column] if len(columns) == matrix.shape[1] else f"{columns[0]}[{column}]"
             raise DataError(
-                f"{len(bad)} numbers of {str(self.path)!r} are missing, NaN or infinite in float32, such as that of "
-                f"{ids[row]!r} in {name!r} (row {done + row + 1}).",
+                f"{counted(len(bad), f'number of {file} is', f'numbers of {file} are')} missing, NaN or infinite "
+                f"in float32, such as that of {ids[row]!r} in {name!r} (row {done + row + 1}).",
                 next="Remove these rows or columns, or mend them.",
             )
 

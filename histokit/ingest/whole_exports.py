@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from histokit.errors import DataError, some
+from histokit.errors import DataError, counted, some
 from histokit.store import Store
 
 #: Of the numbers up to the last one, how many may be absent; a selection leaves out more.
@@ -23,8 +23,8 @@ def require_all(columns: Sequence[str], there: Sequence[str], path: Path) -> Non
     absent = [name for name in columns if name not in held]
     if absent:
         raise DataError(
-            f"The file {str(path)!r} was written with {len(columns)} features and lacks {len(absent)} of them: "
-            f"{some(absent)}.",
+            f"The file {str(path)!r} was written with {counted(len(columns), 'feature', 'features')} and lacks "
+            f"{len(absent):,} of them: {some(absent)}.",
             next="Export them again; columns that are not wanted are left out by a selection, or of a .csv.",
         )
 
@@ -45,7 +45,8 @@ def absent_notes(store: Store, columns: Sequence[str]) -> Iterator[str]:
         absent = _gaps(names) if table is None else [name for name in table.columns if name not in set(names)]
         if absent:
             every = len(names) + len(absent)
-            yield f"{len(absent)} of the {every} columns of {layer} are not in the file: {some(absent)}"
+            forms = (f"of the {every:,} columns of {layer} {is_} not in the file" for is_ in ("is", "are"))
+            yield f"{counted(len(absent), *forms)}: {some(absent)}"
 
 
 def _gaps(names: Sequence[str]) -> list[str]:

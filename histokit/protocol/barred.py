@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.features import FeatureSet
 from histokit.protocol.split_drawing import MOST_FOLDS, Labelled, Row
 from histokit.store.split_records import Split
@@ -37,7 +37,7 @@ def leave_one_out_barred(
     absent = data.ids[[value is None for value in bars]]
     if len(absent):
         raise DataError(
-            f"{len(absent)} samples have no value of {bar!r}, such as {absent[0]!r}.",
+            f"{counted(len(absent), 'sample has', 'samples have')} no value of {bar!r}, such as {absent[0]!r}.",
             next="Complete the column and ingest again, or bar another one.",
         )
     groups, batches = np.asarray(data.groups).astype(str), bars.astype(str)
@@ -76,7 +76,7 @@ def _notes(data: Labelled, untested: NDArray[np.bool_], batches: NDArray[Any], b
         own = data.labels == label
         where = sorted(set(batches[own].tolist()))
         only = f", all in the {bar} {where[0]!r}" if len(where) == 1 else ""
-        listed.append(f"{label!r} ({int((untested & own).sum())} samples{only})")
+        listed.append(f"{label!r} ({counted(int((untested & own).sum()), 'sample', 'samples')}{only})")
     return [
         f"{int(untested.sum())} of {len(untested)} samples are not tested, since outside their {group} and {bar} no "
         f"sample of their class is left to train on: {', '.join(listed)}; they are trained on where others are tested"
@@ -96,7 +96,8 @@ def check_bar(split: Split, units: FeatureSet) -> None:
     mixed = [unit for unit, batch in zip(units.sample_ids, units.column(bar), strict=True) if batch is None]
     if mixed:
         raise DataError(
-            f"{len(mixed)} units hold samples of several values of {bar}, such as {mixed[0]!r}: the split "
+            f"{counted(len(mixed), 'unit holds', 'units hold')} samples of several values of {bar}, such as "
+            f"{mixed[0]!r}: the split "
             f"{split.name!r} bars the {bar} of what is tested.",
             next=f"Aggregate over a column whose units lie in one {bar} each, or use a split without --bar.",
         )

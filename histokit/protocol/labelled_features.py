@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.datasets.alike import alike_notes
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, counted
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.addresses import IMAGES
 from histokit.features.finite import check_finite
@@ -75,7 +75,8 @@ def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> li
     total = len(store.samples(features.record.name, ["id"], where))
     missing = total - len(features)
     why = "their images cannot be read" if features.address == IMAGES else "their features are missing"
-    return [f"{missing} of {total} samples are left out: {why}"] if missing else []
+    samples = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
+    return [f"{samples} left out: {why}"] if missing else []
 
 
 def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> FeatureSet:
@@ -83,7 +84,8 @@ def _labelled(features: FeatureSet, target: str | None, notes: list[str]) -> Fea
     absent = len(present) - int(present.sum())
     if not absent:
         return features
-    notes.append(f"{absent} samples without a {f'value of {target!r}' if target else 'label'} are left out")
+    what = f"without a {f'value of {target!r}' if target else 'label'}"
+    notes.append(counted(absent, f"sample {what} is left out", f"samples {what} are left out"))
     return features.where(present)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.store.split_records import Fold, Split
 
 Rows = NDArray[np.intp]
@@ -73,9 +73,14 @@ def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], 
             next="Use another --split or --where.",
         )
     if left_out:
-        notes.append(f"{left_out} of {len(folds)} folds are left out: no training or no test samples are left in them")
+        forms = (
+            f"of {len(folds):,} folds {is_} left out: no training or no test samples are left in {it}"
+            for is_, it in (("is", "it"), ("are", "them"))
+        )
+        notes.append(counted(left_out, *forms))
     if len(seen) < len(row_ids):
-        notes.append(f"{len(row_ids) - len(seen)} samples are in no fold of the split {split.name!r}")
+        samples = counted(len(row_ids) - len(seen), "sample is", "samples are")
+        notes.append(f"{samples} in no fold of the split {split.name!r}")
     return found
 
 

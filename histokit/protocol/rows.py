@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.chained_units import aggregate_chain
 from histokit.features.normalisation import Normalisation
@@ -56,7 +56,8 @@ def open_controls(
             next="Mend --controls.",
         )
     if mask.any():
-        notes.append(f"{int(mask.sum())} samples are controls: they are neither trained on nor scored")
+        samples = counted(int(mask.sum()), "sample is a control: it is", "samples are controls: they are")
+        notes.append(f"{samples} neither trained on nor scored")
         features = features.where(~mask)
     return features, controls
 

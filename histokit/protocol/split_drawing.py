@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
@@ -118,7 +118,8 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
         for sample_id in training:
             labels.setdefault(group_of[sample_id], set()).add(label_of[sample_id])
         if len(labels) < count:
-            notes.append(f"fold {place[1]} trains on {len(labels)} groups instead of {count}: there are no more")
+            groups = counted(len(labels), "group", "groups")
+            notes.append(f"fold {place[1]} trains on {groups} instead of {count}: there are no more")
         drawn = _covering_draw(labels, min(count, len(labels)), np.random.default_rng([seed, *place]))
         short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
         kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, StoreError, UsageError, did_you_mean
+from histokit.errors import DataError, StoreError, UsageError, counted, did_you_mean
 from histokit.plugin.values import known
 from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
@@ -214,12 +214,14 @@ def _labelled(
     absent = [] if groups is None else [i for i, g in zip(ids[present], groups[present], strict=True) if g is None]
     if absent:
         raise DataError(
-            f"{len(absent)} samples have no value of the group {column!r}, such as {absent[0]!r}.",
+            f"{counted(len(absent), 'sample has', 'samples have')} no value of the group {column!r}, such as "
+            f"{absent[0]!r}.",
             next=f"Complete the column and ingest again, name another one with --group, or ingest with "
             f"-o group={column}, which makes each of them a group of its own.",
         )
     missing = len(labels) - int(present.sum())
-    notes = [f"{missing} samples without a {what} are left out"] if missing else []
+    forms = (f"{each} without a {what} {is_} left out" for each, is_ in (("sample", "is"), ("samples", "are")))
+    notes = [counted(missing, *forms)] if missing else []
     texts = np.array([str(label) for label in labels[present]], object)
     values = labels[present].astype(np.float64) if kind == NUMBER else None
     return Labelled(ids[present], texts, None if groups is None else groups[present], values), notes

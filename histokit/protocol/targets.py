@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, UsageError, did_you_mean, some
+from histokit.errors import DataError, UsageError, counted, did_you_mean, some
 from histokit.plugin.values import known
 from histokit.protocol.metrics import METRICS
 from histokit.protocol.number_metrics import NUMBER_METRICS, NumberScorer
@@ -162,7 +162,8 @@ def read_numbers(values: Iterable[Any], ids: Sequence[str], target: str) -> Floa
     endless = np.flatnonzero(np.isinf(found))
     if len(endless):
         raise DataError(
-            f"{len(endless)} samples have an infinite value of {target!r}: {some([ids[int(row)] for row in endless])}.",
+            f"{counted(len(endless), 'sample has', 'samples have')} an infinite value of {target!r}: "
+            f"{some([ids[int(row)] for row in endless])}.",
             next="Mend or empty these values and ingest again, or leave the samples out with --where.",
         )
     return found

@@ -11,7 +11,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import Entry
 from histokit.console import Listing, named
-from histokit.errors import ExitCode, StoreError
+from histokit.errors import ExitCode, StoreError, counted
 from histokit.layout import listed, prose
 from histokit.ranges import LIMITS
 
@@ -202,8 +202,10 @@ def verify() -> None:
     if found.findings or console.state.json:
         rows = [[f.table, f.kind, prose(f.what), prose(f.next)] for f in found.findings]
         console.table(["table", "kind", "what is wrong", "what to do"], rows, found.to_json())
-    seen = f"{found.tables} tables with {found.rows} rows were read"
-    console.note(f"{seen}: nothing is wrong" if found.ok else f"{seen}; {len(found.findings)} things are wrong")
+    tables = counted(found.tables, "table", "tables")
+    seen = f"{tables} with {counted(found.rows, 'row', 'rows')} {'was' if found.tables == 1 else 'were'} read"
+    wrong = counted(len(found.findings), "thing is", "things are")
+    console.note(f"{seen}: nothing is wrong" if found.ok else f"{seen}; {wrong} wrong")
     if not found.ok:
         raise typer.Exit(ExitCode.STORE)
 

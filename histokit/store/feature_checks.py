@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.errors import counted
 from histokit.store.change_digests import unsealed
 from histokit.store.database import Database, quote
 from histokit.store.findings import FaultTally, Finding, make_again, remove_folder
@@ -99,27 +100,29 @@ class FeatureCheck:
         name, again = self.table.name, make_again(self.table)
         remove = remove_folder(database.uri, name, [again])
         if self._strange_keys.count:
-            what = f"{self._strange_keys.count} rows have a key that is not of their id and content"
-            yield Finding(name, "key", f"{what}: {self._strange_keys}", remove)
+            rows = counted(self._strange_keys.count, "row has a key not of its", "rows have a key not of their")
+            yield Finding(name, "key", f"{rows} id and content: {self._strange_keys}", remove)
         if self._changed.count:
-            what = f"{self._changed.count} vectors are not those that were written: {self._changed}"
-            yield Finding(name, "changed", what, remove)
+            vectors = counted(self._changed.count, "vector is not the one that was", "vectors are not those that were")
+            yield Finding(name, "changed", f"{vectors} written: {self._changed}", remove)
         if self._not_finite.count:
-            what = f"{self._not_finite.count} vectors hold NaN or infinity: {self._not_finite}"
-            yield Finding(name, "vector", what, remove)
+            vectors = counted(self._not_finite.count, "vector holds", "vectors hold")
+            yield Finding(name, "vector", f"{vectors} NaN or infinity: {self._not_finite}", remove)
         stored = joined(self._prefixes)
         doubled = np.unique(stored[1:][stored[1:] == stored[:-1]])
         if len(doubled):
             shown = FaultTally()
             shown.add(_ids_of(database, name, doubled))
-            yield Finding(name, "doubled", f"{shown.count} samples are there more than once: {shown}", remove)
+            samples = counted(shown.count, "sample is", "samples are")
+            yield Finding(name, "doubled", f"{samples} there more than once: {shown}", remove)
         if expected is not None:
             yield from self._missing(expected, stored, again)
 
     def _missing(self, expected: Prefixes, stored: Prefixes, again: str) -> Iterator[Finding]:
         missing = len(expected) - int(contained(expected, stored).sum())
         if missing > int(self.table.info.get("missing", 0)):
-            what = f"{missing} of {len(expected)} samples have no vector: not extracted yet, or lost"
+            forms = (f"of {len(expected):,} samples {has} no vector" for has in ("has", "have"))
+            what = f"{counted(missing, *forms)}: not extracted yet, or lost"
             yield Finding(self.table.name, "incomplete", what, f"Run: {again}")
 
 

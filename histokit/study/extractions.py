@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from histokit.errors import DataError, StoreError
+from histokit.errors import DataError, StoreError, counted
 from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
 from histokit.features.addresses import Address, resolve
@@ -70,7 +70,7 @@ class ImportedFeatures(NetworkFeatures):
 
     def do(self, report: Report) -> str:
         self._is_done()
-        return f"{sum(self.widths.values())} columns"
+        return counted(sum(self.widths.values()), "column", "columns")
 
 
 @dataclass(eq=False, kw_only=True)
@@ -116,7 +116,7 @@ class Extract(NetworkFeatures):
         found = extract_networks([self], progress=report)
         self.notes = list(dict.fromkeys([*self.notes, *found.notes, *found.warnings]))
         self._check(found)
-        return f"{self.computed} images" if self.computed else "cached"
+        return counted(self.computed, "image", "images") if self.computed else "cached"
 
     def _check(self, found: Extraction) -> None:
         """Raise where samples could not be used, unless the study goes on without them."""
@@ -124,7 +124,8 @@ class Extract(NetworkFeatures):
         if bad and not self.data.allow_missing:
             name, reason = next(iter(bad.items()))
             raise DataError(
-                f"{len(bad)} samples of {self.data.name!r} could not be used, such as {name!r}: {reason}",
+                f"{counted(len(bad), 'sample', 'samples')} of {self.data.name!r} could not be used, such as {name!r}: "
+                f"{reason}",
                 next=f"Mend and ingest them (histokit list problems {self.data.name}), or write "
                 f"allow_missing = true under [datasets.{self.data.name}].",
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from histokit.errors import HistokitError
+from histokit.errors import HistokitError, counted
 from histokit.ingest.ingest import ingest, ingested_as
 from histokit.protocol.splits import make_split
 from histokit.store.split_records import Split
@@ -121,10 +121,10 @@ class Ingest(Piece):
 
     def do(self, report: Report) -> str:
         if self.data.opened is None:
-            return f"{self.study.store.dataset(self.data.name).count} samples"
+            return counted(self.study.store.dataset(self.data.name).count, "sample", "samples")
         record = ingest(self.study.store, self.data.opened, name=self.data.name, progress=report)
         self.notes = [f"{self.data.name}: {text}" for text in record.warnings]
-        return f"{record.count} samples"
+        return counted(record.count, "sample", "samples")
 
 
 class MakeSplit(Piece):
@@ -154,4 +154,4 @@ class MakeSplit(Piece):
         before = self.study.store.split_digest(self.data.name, self.what)
         made = self._make()
         self.study.store.save_split(made, before)
-        return f"{len(made.folds())} folds"
+        return counted(len(made.folds()), "fold", "folds")

@@ -114,7 +114,7 @@ def test_a_slide_on_both_sides_is_told(tmp_path):
     table.write_text(table.read_text().replace("camelyon16_test_000", "camelyon16_train_000"))
     dataset, _ = opened(root)
     assert dataset.splits()["arrays"].leaks == (
-        "1 values of wsi are in the test set and outside it, for example camelyon16_train_000"
+        "1 value of wsi is in the test set and outside it, for example camelyon16_train_000"
     )
 
 

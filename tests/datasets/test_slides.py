@@ -458,7 +458,7 @@ def test_slides_without_regions_are_named(tmp_path: Path) -> None:
         read(tmp_path, regions="nowhere")
     with pytest.raises(UsageError, match=r"\{label\} in the pattern as well"):
         read(tmp_path, regions=".", pattern="{label}/*")
-    with pytest.raises(DataError, match="no tile lies in one of its 1 regions that have a class"):
+    with pytest.raises(DataError, match="no tile lies in its 1 region that has a class"):
         regions_of(tmp_path, [drawn("Polygon", ["a"], box(0, 0, 8, 8))])
 
 

@@ -350,7 +350,7 @@ class TestSplit:
     def test_a_group_on_both_sides_is_said_to_leak(self, root):
         _, dataset = read(root, self.TEXT.replace("s2", "s1"), split="set", group="slide")
         split = dataset.splits()["table"]
-        assert split.leaks == "1 values of slide are in the test set and outside it, for example s1"
+        assert split.leaks == "1 value of slide is in the test set and outside it, for example s1"
         assert split.group is None
         check_dataset(dataset)
 

@@ -230,7 +230,7 @@ def test_unlabelled_samples_and_unknown_labels(empty):
     (found,) = evaluate(empty, save_run(empty, rows))
     assert found.confusion["classes"] == ["a", "b", "zebra"]
     assert (found.n, found.per_class["zebra"]["recall"]) == (7, 0)
-    assert "1 samples without a label are not scored" in found.notes
+    assert "1 sample without a label is not scored" in found.notes
     with pytest.raises(DataError, match="None of the 1 predictions"):
         evaluate(empty, save_run(empty, rows[6:7]))
 

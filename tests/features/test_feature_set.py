@@ -56,7 +56,7 @@ def test_no_group_is_none(one: FeatureSet) -> None:
 
 
 def test_y_needs_labels(one: FeatureSet) -> None:
-    with pytest.raises(DataError, match="1 of 5 samples have no label"):
+    with pytest.raises(DataError, match="1 of 5 samples has no label"):
         _ = one.y
     assert one.where("label IS NOT NULL").y.tolist() == ["x", "y", "y", "x"]
 
@@ -92,7 +92,7 @@ def test_merging_aligns_on_ids(one: FeatureSet, toy: FeatureStore) -> None:
 def test_merging_lists_missing_ids(one: FeatureSet, toy: FeatureStore) -> None:
     two = toy.features("toy", "net/two", allow_missing=True)
     for merge in (lambda: one + two, lambda: two + one):
-        with pytest.raises(DataError, match=r"1 samples are in only one of .*: b\."):
+        with pytest.raises(DataError, match=r"1 sample is in only one of .*: b\."):
             merge()
     with pytest.raises(TypeError):
         _ = one + 1
@@ -247,7 +247,7 @@ def test_mixed_labels_in_a_unit_are_an_error(one: FeatureSet) -> None:
 
 
 def test_aggregating_needs_a_value_and_a_known_way(one: FeatureSet) -> None:
-    with pytest.raises(DataError, match="1 samples have no age"):
+    with pytest.raises(DataError, match="1 sample has no age"):
         one.aggregate("age")
     with pytest.raises(UsageError, match="'sum' is unknown"):
         one.aggregate("slide", "sum")  # type: ignore[arg-type]

@@ -132,17 +132,17 @@ def test_bad_input(tmp_path):
         features.normalise("standardise", "")
     with pytest.raises(DataError, match="No sample of 'toy' is a control"):
         features.normalise("standardise", "compound = 'water'")
-    with pytest.raises(DataError, match="1 of 2 values of plate have no control, such as P1"):
+    with pytest.raises(DataError, match="1 of 2 values of plate has no control, such as P1"):
         features.normalise("standardise", f"{DMSO} AND plate = 'P0'", "plate")
     with pytest.raises(DataError, match=r"the plate 'P1' has no more \('w1'\)"):
         features.normalise("standardise", f"{DMSO} AND (plate = 'P0' OR id = 'w1')", "plate")
     with pytest.raises(DataError, match=r"'toy' has no more \('w1'\)"):
         features.normalise("standardise", "id = 'w1'")
     gap, *_ = make(tmp_path / "b", plate=[None, *["P0"] * 39])
-    with pytest.raises(DataError, match="1 samples have no plate, such as 'w0'"):
+    with pytest.raises(DataError, match="1 sample has no plate, such as 'w0'"):
         gap.features("toy", "net/last").normalise("standardise", DMSO, "plate")
     features.X[0, 0] = np.nan
-    with pytest.raises(DataError, match="1 samples are not finite, such as 'w0'"):
+    with pytest.raises(DataError, match="1 sample are not finite, such as 'w0'"):
         features.normalise("standardise", DMSO)
 
 

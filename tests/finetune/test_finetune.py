@@ -230,7 +230,7 @@ def test_an_image_that_cannot_be_read_is_told_before_training(data: FeatureStore
     with pytest.raises(DataError, match="1 of 24 images cannot be read"):
         trained(data)
     run = trained(data, allow_missing=True)
-    assert any("1 of 24 samples are left out" in note for note in run.notes)
+    assert any("1 of 24 samples is left out" in note for note in run.notes)
     assert len(data.problems("cells"))
 
 

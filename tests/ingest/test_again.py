@@ -172,7 +172,7 @@ def test_another_plugin_needs_replace(store: FeatureStore, tmp_path: Path, image
     assert ingest(store, images, Some(images), replace=True).plugin == "some"
     (tmp_path / "v.csv").write_text("id,f\na,1\n")
     import_features(store, "vectors", tmp_path / "v.csv", name="mine", version="1", create=True)
-    with pytest.raises(UsageError, match="1 samples of the plugin 'import-features'"):
+    with pytest.raises(UsageError, match="1 sample of the plugin 'import-features'"):
         ingest(store, images, name="vectors")
 
 

@@ -138,15 +138,15 @@ def test_what_was_exported_comes_back(toy: FeatureStore, tmp_path: Path) -> None
         ({"id": ["s0", "s1"], "f": [1, 2]}, "2 of 4 samples of 'toy' have no vector in .*: s2, s3"),
         ({"id": ["s0", "s1", "s2", "s3", "s1"], "f": [1, 2, 3, 4, 5]}, "The id 's1' .* comes twice, in rows 2 and 5"),
         ({"id": ["s0", "s1", "s2", ""], "f": [1, 2, 3, 4]}, "Row 4 of .* has no id"),
-        ({"id": IDS, "f": [1, "nan", 3, 4]}, r"1 numbers of .* such as that of 's1' in 'f' \(row 2\)"),
+        ({"id": IDS, "f": [1, "nan", 3, 4]}, r"1 number of .* such as that of 's1' in 'f' \(row 2\)"),
         (
             {"id": IDS, "code": [10**15, -(10**16), 10**17, 10**15], "f": [1] * 4},
             f"'code' .* as {10**15}, of which",
         ),
         ({"id": IDS, "ean": [10**12 + k for k in range(4)], "f": [1] * 4}, "'ean' .* they look like codes"),
         ({"id": IDS, "f": [1, "inf", 3, 4]}, "Row 2 of .* has f='inf', but that column holds numbers"),
-        ({"id": IDS, "f": [1, "", 3, 4]}, "1 numbers of .* such as that of 's1' in 'f'"),
-        ({"id": IDS, "f": [1, "1e60", 3, 4]}, "1 numbers of .* infinite in float32, such as that of 's1' in 'f'"),
+        ({"id": IDS, "f": [1, "", 3, 4]}, "1 number of .* such as that of 's1' in 'f'"),
+        ({"id": IDS, "f": [1, "1e60", 3, 4]}, "1 number of .* infinite in float32, such as that of 's1' in 'f'"),
         (
             {"id": IDS, "f": [1, 2, "1e999", 4]},
             "Row 3 of .* has f='1e999', but .*\nIt is too large",

@@ -81,7 +81,7 @@ def test_neighbours_of_the_batch_do_not_help_any_more(store):
 def test_units_lie_in_one_batch_each(store):
     split(store, "toy", "nscb", leave_one_group_out=True, bar="batch")
     how = {"classifier": "knn", "grid": {"k": 1}, "split": "nscb"}
-    with pytest.raises(DataError, match="1 units hold samples of several values of batch, such as 'C1'"):
+    with pytest.raises(DataError, match="1 unit holds samples of several values of batch, such as 'C1'"):
         train(store, "toy", "net/last", aggregate="compound:median", **how)
     (run,) = train(store, "toy", "net/last", aggregate="compound:median", where="id <> 'p1'", **how)
     assert sorted(store.predictions(run.id)["id"].to_pylist()) == ["C1", "C2", "C3", "C4", "C5"]
@@ -105,7 +105,7 @@ def test_wrong_use(store, tmp_path):
         made(leave_one_group_out=False, folds=2)
     with pytest.raises(UsageError, match="compound is the group that is left out already"):
         made(bar="compound")
-    with pytest.raises(DataError, match="1 samples have no value of 'batch', such as 'p2'"):
+    with pytest.raises(DataError, match="1 sample has no value of 'batch', such as 'p2'"):
         made(make(tmp_path / "gap", batch=["w", "w", None, *["w"] * 6]))
     with pytest.raises(DataError, match="no other one of its class is left to train on"):
         made(make(tmp_path / "one", batch=["w"] * 9))

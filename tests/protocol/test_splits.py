@@ -87,7 +87,7 @@ def test_unlabelled_samples_are_left_out_with_a_note():
     samples = make_samples(["a", "b", None, "a"], ["1", "2", "3", "4"])
     split = make_split(samples, make_record(), "s", folds=3)
     assert "s2" not in split.rows["id"].to_pylist()
-    assert "1 samples without a label are left out" in split.params["notes"]
+    assert "1 sample without a label is left out" in split.params["notes"]
     with pytest.raises(DataError, match="None of the 1 samples"):
         make_split(make_samples([None], ["g"]), make_record(), "s", folds=2)
 
@@ -183,7 +183,7 @@ def test_coarser_group_than_the_datasets_is_no_leak():
 
 
 def test_missing_group_value_is_an_error():
-    with pytest.raises(DataError, match="1 samples have no value of the group 'slide'"):
+    with pytest.raises(DataError, match="1 sample has no value of the group 'slide'"):
         make_split(make_samples(["a", "b"], ["g", None]), make_record(), "s", folds=2)
 
 

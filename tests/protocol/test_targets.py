@@ -48,7 +48,7 @@ def test_what_is_no_number_cannot_be_one() -> None:
 
 def test_infinite_values_are_refused_by_name() -> None:
     assert read_numbers([1, None, np.nan, 2.5], list("abcd"), "age")[[0, 3]].tolist() == [1.0, 2.5]
-    with pytest.raises(DataError, match="1 samples have an infinite value of 'age': b"):
+    with pytest.raises(DataError, match="1 sample has an infinite value of 'age': b"):
         read_numbers([1.0, -np.inf], ["a", "b"], "age")
 
 

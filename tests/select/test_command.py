@@ -73,7 +73,7 @@ def test_missing_features_are_left_out_only_where_it_is_said(histokit, tmp_path)
     for command, more in ((["select", "holes"], QUICK), (["select", "importances", "holes"], ["--trees", 2])):
         asked = [*command, "--features", "net/last", "--split", "holdout", *more]
         assert "missing for 1 of 60 samples" in histokit.fails(*asked, code=ExitCode.STORE).err
-        assert "1 of 60 samples are left out" in histokit.ok(*asked, "--allow-missing").err
+        assert "1 of 60 samples is left out" in histokit.ok(*asked, "--allow-missing").err
 
 
 def test_mistakes_name_the_command_that_was_meant(histokit):

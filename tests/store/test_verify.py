@@ -158,8 +158,8 @@ def test_keys_that_are_not_of_id_and_content(toy: FeatureStore) -> None:
     keys[4] = b"0123456789abcdef"
     rewrite(toy, name, rows.set_column(0, rows.schema.field("key"), pa.array(keys, pa.binary())))
     found = {f.kind: f.what for f in verify(toy).findings}
-    assert found["key"].endswith("not of their id and content: 's4'")
-    assert "1 of 60 samples have no vector" in found["incomplete"]
+    assert found["key"].endswith("not of its id and content: 's4'")
+    assert "1 of 60 samples has no vector" in found["incomplete"]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -171,7 +171,7 @@ def test_vectors_that_are_not_finite(toy: FeatureStore, bad: float) -> None:
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=rows.schema.field("vector").type)
     rows = rows.set_column(3, rows.schema.field("vector"), vectors)
     rewrite(toy, name, rows.set_column(4, rows.schema.field("check"), pa.array(row_checks(matrix))))
-    assert (only(toy).kind, only(toy).what) == ("vector", "1 vectors hold NaN or infinity: 's5'")
+    assert (only(toy).kind, only(toy).what) == ("vector", "1 vector holds NaN or infinity: 's5'")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
@@ -189,7 +189,7 @@ def test_a_flipped_bit_of_a_vector(tmp_path: Path, dtype: str) -> None:
         file.write_bytes(damaged)
         finding = only(store)
         assert (finding.table, finding.kind) == (name, "changed")
-        assert finding.what == "1 vectors are not those that were written: 's5'"
+        assert finding.what == "1 vector is not the one that was written: 's5'"
         assert "histokit extract toy --backbone net --layers last" in finding.next
     file.write_bytes(content)
     assert verify(store).ok
@@ -209,7 +209,7 @@ def test_a_lost_row_of_features(toy: FeatureStore) -> None:
     toy.database.delete(name, "id = 's9'")
     finding = only(toy)
     assert (finding.table, finding.kind) == (name, "incomplete")
-    assert "1 of 60 samples have no vector" in finding.what
+    assert "1 of 60 samples has no vector" in finding.what
     assert "histokit extract toy --backbone net --layers last" in finding.next
 
 

@@ -94,7 +94,7 @@ def test_a_failing_dataset_stops_no_other(file: Path, tmp_path: Path) -> None:
     first, _ = result.failed
     assert first.piece.title == "extract more tiny/3"
     assert isinstance(first.error, DataError)
-    assert "1 samples of 'more' could not be used, such as 'b/dark/1.png'" in first.error.message
+    assert "1 sample of 'more' could not be used, such as 'b/dark/1.png'" in first.error.message
     assert "allow_missing = true under [datasets.more]" in first.error.next
     assert len(result.runs) == 2
     assert result.comparison is not None

@@ -77,7 +77,7 @@ def test_the_code_is_that_of_the_first_failure(histokit: CommandLine, file: Path
     (tmp_path / "more" / "b" / "dark" / "1.png").write_bytes(b"no image")
     result = histokit("study", "run", file)
     assert result.code == 4
-    assert "warning: extract more tiny/3 failed: 1 samples of 'more' could not be used" in result.err
+    assert "warning: extract more tiny/3 failed: 1 sample of 'more' could not be used" in result.err
     assert "warning: left out because of what failed: 2 pieces" in result.err
     assert "cells, study, accuracy" in result.out
     machine = histokit("study", "run", file, "--json")
@@ -85,7 +85,7 @@ def test_the_code_is_that_of_the_first_failure(histokit: CommandLine, file: Path
     failed = [piece for piece in machine.document["pieces"] if piece["state"] == "failed"]
     assert [piece["error"]["code"] for piece in failed] == [4]
     planned = histokit.ok("study", "plan", file)
-    assert "warning: extract more tiny/3: 1 samples of 'more' could not be used" in planned.err
+    assert "warning: extract more tiny/3: 1 sample of 'more' could not be used" in planned.err
 
 
 def test_a_mistake_in_the_file_is_an_error_before_any_work(histokit: CommandLine, file: Path) -> None:

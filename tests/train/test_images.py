@@ -166,7 +166,7 @@ def test_an_image_that_cannot_be_read_is_named(ingested: FeatureStore, images: P
     (problem,) = ingested.problems("d").to_pylist()
     assert (problem["id"], problem["stage"]) == ("p1/dark/0.png", "images")
     run = train(ingested, allow_missing=True)
-    assert "1 of 24 samples are left out: their images cannot be read" in run.notes
+    assert "1 of 24 samples is left out: their images cannot be read" in run.notes
     assert len(ingested.predictions(run.id)) == 23
     with pytest.raises(DataError, match="cannot be read"):
         histokit.predict(ingested, run.id, "d")

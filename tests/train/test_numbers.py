@@ -76,7 +76,7 @@ def test_missing_values_are_unlabelled_and_infinite_ones_refused(tmp_path):
     assert len(store.predictions(run.id)) == 55
     assert "5 samples without a value of 'age' are left out" in run.notes
     store, *_ = make(tmp_path / "c", age=[float("inf"), *samples["age"][1:]])
-    with pytest.raises(DataError, match="1 samples have an infinite value of 'age': s0"):
+    with pytest.raises(DataError, match="1 sample has an infinite value of 'age': s0"):
         train(store, "toy", "net/last", "ridge", target="age")
     assert train(store, "toy", "net/last", "ridge", target="age", where="id <> 's0'")
     store, *_ = make(tmp_path / "d", age=[7.5] * 60)

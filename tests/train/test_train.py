@@ -181,8 +181,8 @@ def test_samples_without_label_or_features_are_told(tmp_path):
     with pytest.raises(StoreError, match="missing for 1 of 60"):
         train(store, "toy", "net/last")
     (run,) = train(store, "toy", "net/last", allow_missing=True, **FAST)
-    assert "1 of 60 samples are left out: their features are missing" in run.notes
-    assert "1 samples without a label are left out" in run.notes
+    assert "1 of 60 samples is left out: their features are missing" in run.notes
+    assert "1 sample without a label is left out" in run.notes
     assert {"s3", "s5"}.isdisjoint(store.predictions(run.id)["id"].to_pylist())
 
 

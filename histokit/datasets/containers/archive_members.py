@@ -12,9 +12,10 @@ from typing import Protocol
 
 from histokit.datasets.containers.container import readable
 from histokit.datasets.walk import as_text
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 
 _TAR_BLOCK = 512
+_LINKS = (("link", "was"), ("links", "were"))
 
 
 class Members(Protocol):
@@ -74,7 +75,7 @@ class TarMembers:
         if len(self._data) < stop + _TAR_BLOCK:
             self.notes.append(f"{file.name} ends without the mark that ends tar archives: files may be missing")
         if links:
-            self.notes.append(f"{links} links in {file.name} were passed over")
+            self.notes.append(counted(links, *(f"{each} in {file.name} {was} passed over" for each, was in _LINKS)))
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; threads may read at once."""

@@ -15,7 +15,7 @@ from histokit.datasets.containers.stack import Stack, listed
 from histokit.datasets.containers.stack_labels import Described, describe
 from histokit.datasets.containers.stack_names import image_place, is_of_labels, partners
 from histokit.datasets.tables import python_types
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.images import Pixels
 from histokit.plugin.raw_images import RawImage
@@ -179,7 +179,8 @@ class StackContainer(Container):
                 yield HeldImage(part, label, role, {**empty, **next(rows)}, paths)
         if filled:
             self.warnings.append(
-                f"{filled} images of {self.path} lie in chunks that are not there, which zarr takes for its fill value"
+                f"{counted(filled, f'image of {self.path} lies', f'images of {self.path} lie')} in chunks that are not "
+                "there, which zarr takes for its fill value"
             )
 
     def _found(self, part: str) -> tuple[str, Stack, int]:

@@ -15,7 +15,7 @@ from histokit.datasets.patterns import PathPattern
 from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk
 from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.files import suffix_of
 
 #: The field of a pattern that names slides, and the column of their names.
@@ -96,7 +96,7 @@ class SlideListing:
         if silent:
             raise _silence(silent)
         if unlisted and self.table is not None:
-            slides = "1 slide has" if unlisted.count == 1 else f"{unlisted.count} slides have"
+            slides = counted(unlisted.count, "slide has", "slides have")
             self.remarks.append(f"{slides} no row in the table {self.table.path.name}, for example {unlisted}")
         self.remarks.extend(told_once(self._otherwise, "slide", "slides"))
         if self.table is not None:
@@ -118,8 +118,9 @@ class SlideListing:
                 found.append((path, on_disk, {name: tidy_text(text) or None for name, text in fields.items()}))
         self.remarks.extend(walk.warnings())
         if not found:
-            files = f"{others.count} slides that do not match the pattern {self.pattern.text!r}, such as {others}"
-            what = files if others else f"no slide ({beside} other files)"
+            slides = counted(others.count, "slide that does", "slides that do")
+            files = f"{slides} not match the pattern {self.pattern.text!r}, such as {others}"
+            what = files if others else f"no slide ({counted(beside, 'other file', 'other files')})"
             raise DataError(
                 f"The folder {str(self.root)!r} holds {what}.",
                 next=f"Give the folder of the slides; read are {', '.join(sorted(SLIDE_SUFFIXES))}, "
@@ -185,7 +186,7 @@ def no_tile(path: str, reason: str) -> str:
 
 
 def _silence(silent: Tally) -> DataError:
-    slides = "1 slide does" if silent.count == 1 else f"{silent.count} slides do"
+    slides = counted(silent.count, "slide does", "slides do")
     return DataError(
         f"{slides} not say the resolution, for example {silent}.",
         next="Give micrometres per pixel: for all of them with -o slide_mpp=0.25, or for each in a column mpp of the "

@@ -15,7 +15,7 @@ from histokit.datasets.whole_slides.grid import COARSER, TileGrid, tile_grid
 from histokit.datasets.whole_slides.listing import SlideFile
 from histokit.datasets.whole_slides.mask import TissueRule, find_tissue
 from histokit.datasets.whole_slides.pyramid import Pyramid
-from histokit.errors import UsageError
+from histokit.errors import UsageError, counted
 
 #: What a share is at least where any tissue will do.
 _ANY = 1e-9
@@ -124,7 +124,8 @@ class Tiling:
                 kept = [label for label, stays in zip(labels, keep.tolist(), strict=True) if stays]
                 labelled.append(row._replace(xs=row.xs[keep], labels=kept))
         if not labelled:
-            raise NoTileError(f"no tile lies in one of its {regions.count} regions that have a class")
+            regions_ = counted(regions.count, "region that has", "regions that have")
+            raise NoTileError(f"no tile lies in its {regions_} a class")
         return labelled
 
     def _of_tissue(self, rule: TissueRule, slide: Pyramid, grid: TileGrid, rows: list[TileRow]) -> list[TileRow]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, crop
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, counted, crop
 from histokit_crchistophenotypes.centres import read_centres, to_pixels
 from histokit_crchistophenotypes.files import Archive
 from histokit_crchistophenotypes.layout import ImagePlace, locate
@@ -26,6 +25,7 @@ _IMAGES, _IMAGES_WITH_OTHERS = 98, 100
 #: Width and height, where a file does not say.
 _SIZE = 500, 500
 _SHOWN = 5
+_OUTSIDE = "centre was left out because it is", "centres were left out because they are"
 _ARCHIVES = "*.zip", "*/*.zip"
 #: Nuclei that are marked without a class.
 _CENTRES = 29_756
@@ -117,7 +117,7 @@ class CRCHistoPhenotypes(Dataset):
             If patches larger than an image are to be shifted into it or dropped.
         """
         self.warnings.clear()
-        tally: Counter[str] = Counter()
+        dropped = 0
         absent: list[str] = []
         for image in self._found():
             labels: dict[tuple[int, int], list[str]] = {}
@@ -130,14 +130,16 @@ class CRCHistoPhenotypes(Dataset):
                     labels.setdefault(pixel, []).append(f"{kind}/{row}")
                     box = self._box(pixel, size)
                     if box is None:
-                        tally["nuclei were left out because their patch leaves the image"] += 1
+                        dropped += 1
                         continue
                     yield self._sample(image, f"{kind}/{row}", centre, box)
             self._report_twins(image.name, labels)
         if absent:
             do = "does not exist; its" if len(absent) == 1 else f"and {len(absent) - 1} more files do not exist; their"
             self.warnings.append(f"{absent[0]} {do} nuclei are missing")
-        self.warnings.extend(f"{count} {what}" for what, count in tally.items())
+        if dropped:
+            nuclei = counted(dropped, "nucleus was left out because its", "nuclei were left out because their")
+            self.warnings.append(f"{nuclei} patch leaves the image")
 
     def _found(self) -> list[ImagePlace]:
         if self._archive is not None:
@@ -277,7 +279,7 @@ def _centres(
     if outside := [f"row {row + 1} ({centres[row, 0]:g}, {centres[row, 1]:g})" for row in np.flatnonzero(~inside)]:
         more = f", and {len(outside) - _SHOWN} more" if len(outside) > _SHOWN else ""
         notes.append(
-            f"{name}: {len(outside)} centres were left out because they are not in the image of "
+            f"{name}: {counted(len(outside), *_OUTSIDE)} not in the image of "
             f"{size[0]} × {size[1]} pixels, where x is from 0 to below {size[0] + 1} and y from 0 to below "
             f"{size[1] + 1}: {', '.join(outside[:_SHOWN])}{more}"
         )

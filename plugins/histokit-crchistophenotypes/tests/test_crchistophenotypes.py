@@ -155,7 +155,7 @@ def test_centres_that_are_not_in_the_image_are_named_not_kept(root, border):
     assert dataset.warnings[:2] == [
         "Classification/img1/img1_epithelial.mat: 6 centres were left out because they are not in the image "
         f"{where}: row 1 (1000, 9), row 3 (-300, 20), row 4 (1e+300, 5), row 5 (inf, 3), row 6 (3, 41), and 1 more",
-        "Classification/img2/img2_fibroblast.mat: 1 centres were left out because they are not in the image "
+        "Classification/img2/img2_fibroblast.mat: 1 centre was left out because it is not in the image "
         f"{where}: row 2 (nan, 3)",
     ]
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, counted
 from histokit.plugin.dataset import Role
 from histokit_cytomine.known import CITATION, KNOWN_SETS, KnownSet, known_set
 
@@ -123,7 +123,8 @@ class Cytomine(Dataset):
                 next="Give the folder that holds train, val and test.",
             )
         if others:
-            self.warnings.append(f"{others} files that are no images were passed over")
+            files = counted(others, "file that is no image was", "files that are no images were")
+            self.warnings.append(f"{files} passed over")
         if whole:
             self.warnings.append(
                 f"{whole} names have no slide before an underscore; what they are called is their slide"
@@ -163,7 +164,8 @@ class Cytomine(Dataset):
         several = sorted(slide for slide, roles in slides.items() if len(roles) > 1)
         if several:
             where = ", ".join(sorted(map(str, slides[several[0]])))
-            yield f"{len(several)} slides are in several sets, for example {several[0]} in {where}"
+            there = counted(len(several), "slide is", "slides are")
+            yield f"{there} in several sets, for example {several[0]} in {where}"
         if self.known is None:
             return
         found = {role: sum(role in roles for roles in slides.values()) for role in self.known.slides}
@@ -196,7 +198,8 @@ class Cytomine(Dataset):
         if not (rows["train"] and rows["test"]):
             return {}
         cut = sorted(slide for slide, met in sides.items() if len(met) > 1)
-        leaks = f"{len(cut)} slides are in the test set and outside it, for example {cut[0]}" if cut else None
+        slides = counted(len(cut), "slide is", "slides are")
+        leaks = f"{slides} in the test set and outside it, for example {cut[0]}" if cut else None
         split = PublishedSplit.holdout(**rows, group=None if cut else self.group, leaks=leaks)
         return {self.name: split if tested == "test" else replace(split, notes=(_VAL_IS_TESTED,))}
 

@@ -85,7 +85,7 @@ def test_slides_in_several_sets_are_told(tmp_path):
     list(dataset.samples())
     assert dataset.warnings == ["2 slides are in several sets, for example 710601 in train, val"]
     split = dataset.splits()["cytomine"]
-    assert split.leaks == "1 slides are in the test set and outside it, for example 710602"
+    assert split.leaks == "1 slide is in the test set and outside it, for example 710602"
     check_dataset(dataset)
 
 
@@ -120,7 +120,7 @@ def test_names_and_files_that_do_not_fit_are_told(tmp_path):
         "1 passed over in the root, such as extra",
         "1 passed over in train, such as loose.png",
         "1 passed over in train/1, such as deep",
-        "1 files that are no images",
+        "1 file that is no image",
         "2 names have no slide before an underscore",
     ):
         assert text in told

@@ -207,8 +207,8 @@ class KimiaPath24(Dataset):
             )
         if unclear:
             self.warnings.append(
-                f"{len(unclear)} images were passed over, such as {unclear[0].path}: their path does not tell a scan "
-                "(s0 to s23), or whether they are of training or of the test"
+                f"{counted(len(unclear), 'image was', 'images were')} passed over, such as {unclear[0].path}: their "
+                "path does not tell a scan (s0 to s23), or whether they are of training or of the test"
             )
         total = sum(map(len, files["train"].values()))
         taken = 0
@@ -239,7 +239,7 @@ class KimiaPath24(Dataset):
         if not self._few:
             return f"{count:,} were taken, {self.per_scan} of each scan"
         fewest = min(self._few, key=lambda scan: self._few[scan])
-        scans = "1 scan has" if len(self._few) == 1 else f"{len(self._few)} scans have"
+        scans = counted(len(self._few), "scan has", "scans have")
         return (
             f"{count:,} were taken, up to {self.per_scan} of each scan: {scans} fewer, such as scan {fewest} with "
             f"{self._few[fewest]}"

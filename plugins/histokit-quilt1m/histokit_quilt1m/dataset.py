@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError
+from histokit.plugin import DataError, Dataset, PublishedSplit, Sample, UsageError, counted
 from histokit_quilt1m.folders import Images
 from histokit_quilt1m.lookup import (
     IMAGE,
@@ -118,7 +118,8 @@ class Quilt1M(Dataset):
             metadata = {"video": video if between else name, "subset": subset, "magnification": magnification}
             yield Sample(name, (selection.images.path(number, name),), label=selection.label(number), metadata=metadata)
         if alone:
-            self.warnings.append(f"{alone:,} images are of no video: each is a group of its own")
+            images = counted(alone, "image is", "images are")
+            self.warnings.append(f"{images} of no video: each is a group of its own")
 
     def _select(self) -> Selection:
         self._require_columns()
@@ -191,5 +192,6 @@ class Quilt1M(Dataset):
             return {}
         train, val = ({name.partition(_BETWEEN)[0] for name in names} for names in parts.values())
         shared = len(train & val)
-        leaks = f"{shared:,} videos have images in the training and in the validation part." if shared else None
+        videos = counted(shared, "video has", "videos have")
+        leaks = f"{videos} images in the training and in the validation part." if shared else None
         return {"train-val": PublishedSplit.holdout(*parts.values(), group="video", leaks=leaks)}

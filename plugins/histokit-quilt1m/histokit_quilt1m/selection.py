@@ -10,7 +10,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from histokit.plugin import UsageError
+from histokit.plugin import UsageError, counted
 from histokit_quilt1m.folders import Images
 from histokit_quilt1m.lookup import (
     IMAGE,
@@ -28,6 +28,7 @@ from histokit_quilt1m.lookup import (
 
 ROWS = 1_017_712
 _NO_ROW = -1
+_KEPT_BY = "(-o several=first or join keeps such)"
 
 
 @dataclass(frozen=True)
@@ -162,15 +163,20 @@ class Selection:
             self.notes.append(f"The table has {tally['rows']:,} rows; published are {ROWS:,}")
         tally["orphans"] = len(self._listed) - sum(self._listed)
         texts = {
-            "missing": f"rows were left out because their image is missing, such as {', '.join(self._missing)}",
-            "subset": "rows of other subsets were left out",
-            "again": "rows name an image again, and give no sample of their own",
-            "barred": f"images were left out by their flags ({NOT_HISTOLOGY}, {SINGLE_WSI})",
-            "orphans": "images have no row in the table",
+            "missing": (
+                "row was left out because its",
+                "rows were left out because their",
+                f" image is missing, such as {', '.join(self._missing)}",
+            ),
+            "subset": ("row of another subset was", "rows of other subsets were", " left out"),
+            "again": ("row names", "rows name", " an image again, and give no sample of their own"),
+            "barred": ("image was", "images were", f" left out by flags ({NOT_HISTOLOGY}, {SINGLE_WSI})"),
+            "orphans": ("image has", "images have", " no row in the table"),
         }
-        self.notes.extend(f"{tally[key]:,} {text}" for key, text in texts.items() if tally[key])
+        self.notes.extend(f"{counted(tally[key], *forms)}{rest}" for key, (*forms, rest) in texts.items() if tally[key])
         if self.images.again:
-            self.notes.append(f"{self.images.again:,} images lie in several folders; the first was taken")
+            images = counted(self.images.again, "image lies", "images lie")
+            self.notes.append(f"{images} in several folders; the first was taken")
 
     def _resolve(self) -> set[int]:
         """Return the codes of images that are samples: classes are known once all images are."""
@@ -184,14 +190,20 @@ class Selection:
         small = {label for label, size in sizes.items() if label is not None and 0 < size < rules.min_class_size}
         unlabelled = set() if rules.unlabelled else {0}
         rare = {code for code in every if self._labels[code] in small} - dropped
+        classes = f"{counted(len(small), 'class', 'classes')} with fewer than {rules.min_class_size:,} images"
         left_out = {
-            "images with several labels were left out (-o several=first or join keeps them)": dropped,
-            f"images of {len(small)} classes with fewer than {rules.min_class_size} images were left out": rare,
-            "images without label were left out": unlabelled,
-            f"images have several labels, of which they got {rules.several}": several - dropped - rare,
+            (
+                "with several labels was",
+                "with several labels were",
+                " left out (-o several=first or join keeps such)",
+            ): dropped,
+            (f"of {classes} was", f"of {classes} were", " left out"): rare,
+            ("without label was", "without label were", " left out"): unlabelled,
+            ("has", "have", f" several labels (-o several={rules.several})"): several - dropped - rare,
         }
-        counts = {text: sum(images[code] for code in codes) for text, codes in left_out.items()}
-        self.notes.extend(f"{count:,} {text}" for text, count in counts.items() if count)
+        for (one, many, rest), codes in left_out.items():
+            if count := sum(images[code] for code in codes):
+                self.notes.append(f"{counted(count, f'image {one}', f'images {many}')}{rest}")
         kept = set(every) - dropped - rare - unlabelled
         self.count = sum(images[code] for code in kept)
         return kept

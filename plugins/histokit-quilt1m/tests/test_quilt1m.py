@@ -95,13 +95,13 @@ def test_samples(root):
     assert [sample.metadata["video"] for sample in samples] == ["vA-_x", "vA-_x", "v_B", "tweet.jpg"]
     assert dataset.warnings == [
         "The table has 10 rows; published are 1,017,712",
-        "1 rows were left out because their image is missing, such as gone_image_1.jpg",
-        "1 rows name an image again, and give no sample of their own",
-        "1 images were left out by their flags (not_histology, single_wsi)",
-        "1 images have no row in the table",
-        "1 images with several labels were left out (-o several=first or join keeps them)",
+        "1 row was left out because its image is missing, such as gone_image_1.jpg",
+        "1 row names an image again, and give no sample of their own",
+        "1 image was left out by flags (not_histology, single_wsi)",
+        "1 image has no row in the table",
+        "1 image with several labels was left out (-o several=first or join keeps such)",
         "2 images without label were left out",
-        "1 images are of no video: each is a group of its own",
+        "1 image is of no video: each is a group of its own",
     ]
 
 
@@ -141,7 +141,7 @@ def test_options(root):
     assert set(labels(root, min_class_size=2)) == {C, D, "tweet.jpg"}
     dataset = Quilt1M(root, min_class_size=2)
     list(dataset.samples())
-    assert "1 images of 1 classes with fewer than 2 images were left out" in dataset.warnings
+    assert "1 image of 1 class with fewer than 2 images was left out" in dataset.warnings
     assert Counter(labels(root, label="subset").values()) == {"quilt": 5, "pubmed": 1, "openpath": 1}
 
 
@@ -231,7 +231,7 @@ def test_the_published_split(root):
     assert split.leaks is None
     assert split.group == "video"
     kept = Quilt1M(root, not_histology="keep").splits()["train-val"]
-    assert kept.leaks == "1 videos have images in the training and in the validation part."
+    assert kept.leaks == "1 video has images in the training and in the validation part."
 
 
 def test_splits_alone_give_no_warnings(root):
@@ -275,7 +275,7 @@ def test_images_in_several_folders(root):
     dataset = Quilt1M(root)
     paths = {sample.id: sample.image for sample in dataset.samples()}
     assert (paths[A], paths[D]) == ((f"quilt_1m/{A}",), (f"images_part_1/quilt_1m/{D}",))
-    assert "1 images lie in several folders; the first was taken" in dataset.warnings
+    assert "1 image lies in several folders; the first was taken" in dataset.warnings
     assert set(labels(root, images=("images_part_1/quilt_1m",))) == {A, D}
 
 
@@ -362,9 +362,7 @@ def test_a_wrong_root(root, tmp_path):
         labels(root, images=("pictures",))
     with pytest.raises(DataError, match="There are no images in"):
         labels(write(tmp_path / "empty"))
-    with pytest.raises(
-        DataError, match=r"No image of .* is left: .*1 rows were left out because their image is missing"
-    ):
+    with pytest.raises(DataError, match=r"No image of .* is left: .*1 row was left out because its image is missing"):
         labels(write(root, [row("gone.jpg")]))
 
 
