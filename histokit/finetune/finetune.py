@@ -19,7 +19,7 @@ from histokit.finetune.network_question import NetworkQuestion, ask_for_network
 from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
-from histokit.protocol.predictions import prediction_rows
+from histokit.protocol.predictions import number_rows, prediction_rows
 from histokit.protocol.progress import nested
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
@@ -59,7 +59,8 @@ def finetune(
     """Train a network on the images of a dataset, from pretrained weights or from scratch.
 
     In every outer fold it is trained on the training samples and predicts the test samples; then it is trained on all
-    training samples: that network predicts other data, and is the backbone ``run:ID``.
+    training samples: that network predicts other data, and is the backbone ``run:ID``. Targets that are numbers are
+    standardised by the training samples; a preset that is made for classes has the squared loss then.
 
     Parameters
     ----------
@@ -174,6 +175,7 @@ def _record(
         found={
             "final": {**final.document, "part": last.name},
             "networks": [outcome.network for outcome in outcomes if outcome.network is not None],
+            **({"vectors": trainer.vectors} if trainer.vectors else {}),
         },
         folds=documents,
         notes=list(dict.fromkeys(notes)),
@@ -191,19 +193,18 @@ def _predictions(
     experiment: Experiment, run_id: str, parts: Sequence[TrainingPart], outcomes: Sequence[PartOutcome]
 ) -> pa.Table:
     """Return the test predictions of all folds."""
-    return pa.concat_tables(
-        prediction_rows(
-            experiment.features.take(outcome.rows),
-            outcome.scores,
-            run=run_id,
-            classes=experiment.classes,
-            kind="probability",
-            truth=experiment.labels[outcome.rows].tolist(),
-            group=experiment.group,
-            role="test",
-            repeat=part.outer.fold.repeat,
-            fold=part.outer.fold.fold,
-        )
-        for part, outcome in zip(parts, outcomes, strict=True)
-        if part.outer is not None
-    )
+    tables = []
+    for part, outcome in zip(parts, outcomes, strict=True):
+        if part.outer is None:
+            continue
+        tested, fold = experiment.features.take(outcome.rows), part.outer.fold
+        place = {"repeat": fold.repeat, "fold": fold.fold}
+        how: dict[str, Any] = {"run": run_id, "group": experiment.group, "role": "test", **place}
+        if experiment.problem.numbers:
+            found = outcome.scores[:, :1].flatten()
+            tables.append(number_rows(tested, found, truth=experiment.problem.y[outcome.rows], **how))
+        else:
+            how |= {"classes": experiment.classes, "kind": "probability"}
+            truth = experiment.labels[outcome.rows].tolist()
+            tables.append(prediction_rows(tested, outcome.scores, truth=truth, **how))
+    return pa.concat_tables(tables)

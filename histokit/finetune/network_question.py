@@ -12,7 +12,8 @@ from histokit.features import FeatureStore
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.presets import load_preset
 from histokit.finetune.recipe import LAST, NetworkRecipe
-from histokit.finetune.recipe_values import as_text, override
+from histokit.finetune.recipe_values import as_text
+from histokit.finetune.target_recipes import recipe_for_target
 from histokit.networks.requests import as_texts, channel_changes
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
@@ -22,6 +23,8 @@ from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.networks_seen import check_networks
+from histokit.protocol.targets import with_type
+from histokit.store.records import NUMBER
 
 #: Raised when the same question would give other networks than before.
 FINETUNE_VERSION = 1
@@ -39,12 +42,15 @@ class NetworkQuestion:
     options : FinetuneOptions
     recipe : NetworkRecipe
     backbone : ResolvedBackbone
+    notes : tuple of str
+        What of the preset was left out.
     """
 
     dataset: str
     options: FinetuneOptions
     recipe: NetworkRecipe
     backbone: ResolvedBackbone
+    notes: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -73,18 +79,10 @@ class NetworkQuestion:
         ------
         LeakageError
             If the network that is trained further has seen a test image.
-        UsageError
-            If the target is a number.
         """
         experiment = prepare(store, self.dataset, "images", self.options, pixels=True)
-        if experiment.problem.numbers:
-            raise UsageError(
-                f"{self.options.target!r} is a number; networks are trained on classes.",
-                next="Train on features: histokit train … --target COL --classifier ridge. Or, where its values are "
-                "classes, pass target_type='class'.",
-            )
         said = check_networks(store, [self.backbone.name], experiment.split, experiment.contents)
-        return replace(experiment, notes=[*experiment.notes, *said])
+        return replace(experiment, notes=[*experiment.notes, *self.notes, *said])
 
     def parameters(self, experiment: Experiment) -> dict[str, Any]:
         """Return what a run's id hashes of the way of training; the split has its own digest."""
@@ -112,8 +110,10 @@ class NetworkQuestion:
 
 def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions) -> NetworkQuestion:
     """Return what is asked of `histokit.finetune`, whose errors these are."""
+    options = with_type(store, dataset, options)
     preset = load_preset(options.preset, from_scratch=options.from_scratch)
-    recipe = override(preset.recipe, {key: as_text(value) for key, value in (options.settings or {}).items()})
+    settings = {key: as_text(value) for key, value in (options.settings or {}).items()}
+    recipe, notes = recipe_for_target(preset.recipe, settings, options.target_type == NUMBER)
     name = options.backbone or preset.backbone
     if not name:
         raise UsageError(
@@ -137,7 +137,7 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
             f"No network is trained on {wrong}.",
             next="Give --preprocess resize=squash size=N, or --channels A,B,C|inflate.",
         )
-    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone)
+    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone, tuple(notes))
 
 
 def _changes(store: FeatureStore, dataset: str, recipe: NetworkRecipe, options: FinetuneOptions) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,15 +17,16 @@ from histokit.finetune.checkpoint import Checkpoint
 from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
 from histokit.finetune.folds import TrainingPart, covered, fold_facts
-from histokit.finetune.inputs import ImageInputs
 from histokit.finetune.network_question import NetworkQuestion
 from histokit.finetune.pixels import TrainingImages
 from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
+from histokit.finetune.stored_vectors import stored_vectors
 from histokit.finetune.training import Training, TrainingSet
 from histokit.networks.devices import DTYPES, choose_device
 from histokit.networks.folding import is_folded
 from histokit.networks.initialisation import initialise
+from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
 from histokit.networks.transform import Transform
 from histokit.plugin.manager import registry
@@ -73,7 +74,8 @@ class PartOutcome:
     def from_json(cls, document: dict[str, Any]) -> PartOutcome:
         """Return what `to_json` gave."""
         rows = np.array(document["rows"], np.intp)
-        scores = np.array(document["scores"], np.float64).reshape(len(rows), -1)
+        scores = np.array(document["scores"], np.float64)
+        scores = scores if len(rows) else np.empty((0, 0))
         return cls(**{**document, "rows": rows, "scores": scores})
 
 
@@ -103,6 +105,8 @@ class NetworkTrainer:
         self._folder = self._networks.unfinished(run_id)
         self._device = choose_device(question.options.device)
         self._means: TrainingMeans | None = None
+        #: Where vectors of the frozen network were taken from; empty where they were computed.
+        self.vectors = ""
 
     def outcome(
         self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]], report: Callable[..., None]
@@ -112,24 +116,26 @@ class NetworkTrainer:
             return PartOutcome.from_json(memory[_OUTCOME])
         if self._means is None:
             self._means = self._prepared(report)
-        means = self._means
+        scale = self._scale(part)
+        means = replace(self._means, judge=Judge(self.experiment.problem, scale or NumberScale()))
         checkpoint = Checkpoint(self._folder / part.name)
-        network, described = self._built(part)
+        network, described = self._built(part, scale)
         recipe, seed = self.question.recipe, self.question.options.seed
         curve_of_test = recipe.choose_epoch == TEST or self.question.options.test_curve
         test = part.test if curve_of_test else part.test[:0]
-        notes = [*part.notes, *([_FOLDED] if any(map(is_folded, network.base.modules())) else [])]
+        notes = [*part.notes, *self._notes_of(part, network)]
         given = TrainingSet(fit=part.fit, val=part.val, test=test, place=(seed, part.name))
         training = Training(network, recipe, given, means, checkpoint, report)
         tensors = training.run()
         network.load_state_dict(tensors)
-        judged = training.judged(ImageInputs(network, means.images, means.transform, None), part.test)
+        judged = training.judged(training.inputs_of_test(part.test), part.test)
         document = {
             **fold_facts(self.experiment, part, self._scored(judged.rows, judged.scores)),
             "parameters": {"epoch": training.chosen_epoch},
             "epochs": training.at.epochs,
             "iterations": training.at.steps,
             "seconds": round(training.seconds, 3),
+            **({"target": scale.to_json()} if scale else {}),
         }
         kept = None
         if part is self._parts[-1] or self.question.options.keep == "all":
@@ -177,27 +183,30 @@ class NetworkTrainer:
         images = cast(Images, experiment.features.X)
         transform = Transform(self.question.backbone.preprocess, images.channels, self._device)
         found = TrainingImages(images, transform, options.workers)
-        rows = covered(self._parts)
-        found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
-        # With --allow-missing, those that could not be read are left out already, and are among the problems.
-        if not options.allow_missing and note_unreadable(self.store, experiment.features, found.unreadable):
-            raise unreadable_error(experiment.features, found.unreadable)
         precision = options.precision
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
+        vectors, self.vectors = stored_vectors(self.store, self.question, experiment, precision, self._device)
+        rows = covered(self._parts)
+        if not (self.question.recipe.frozen and vectors.keys() >= set(rows.tolist())):
+            found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
+            # With --allow-missing, those that could not be read are left out already, and are among the problems.
+            if not options.allow_missing and note_unreadable(self.store, experiment.features, found.unreadable):
+                raise unreadable_error(experiment.features, found.unreadable)
         problem = experiment.problem
         return TrainingMeans(
             images=found,
             transform=transform,
             y=problem.y,
-            outputs=len(experiment.classes),
+            outputs=problem.classes,
             judge=Judge(problem),
             device=self._device,
             dtype=DTYPES[precision],
             micro_batch=options.micro_batch,
+            vectors=vectors,
         )
 
-    def _built(self, part: TrainingPart) -> tuple[TrainableNetwork, NetworkDescription]:
+    def _built(self, part: TrainingPart, scale: NumberScale | None) -> tuple[TrainableNetwork, NetworkDescription]:
         question, recipe = self.question, self.question.recipe
         backbone = registry().backbone(question.backbone.name, question.backbone.request, question.backbone.store)
         assert self._means is not None
@@ -209,7 +218,7 @@ class NetworkTrainer:
                 recipe.head.layer,
                 hidden=recipe.head.hidden,
                 dropout=recipe.head.dropout,
-                outputs=len(self.experiment.classes),
+                outputs=self.experiment.problem.classes,
                 inputs=transform.depth,
                 preprocess=question.backbone.preprocess,
                 classes=self.experiment.classes,
@@ -218,14 +227,27 @@ class NetworkTrainer:
                     "run": self.run_id,
                     "part": part.name,
                     "licence": question.backbone.licence,
-                    "arguments": dict(question.backbone.arguments),
+                    "arguments": dict(backbone.building_arguments),
                 },
+                scale=scale,
             )
         initialise(network.head, recipe.head.initialisation, generator_at("head", *place))
         if recipe.from_scratch:
             initialise(network.base, recipe.initialisation, generator_at("base", *place))
         placed = network.to(self._device).to(memory_format=torch.channels_last)
         return placed, described
+
+    def _notes_of(self, part: TrainingPart, network: TrainableNetwork) -> list[str]:
+        """Return what is to be known of a training set and of the network before it is trained."""
+        problem, notes = self.experiment.problem, [_FOLDED] if any(map(is_folded, network.base.modules())) else []
+        if problem.numbers and np.ptp(problem.y[part.fit]) == 0:
+            notes.append(f"all training values are {problem.y[part.fit][0]:g}: nothing is to be learned of them")
+        return notes
+
+    def _scale(self, part: TrainingPart) -> NumberScale | None:
+        """Return by what the targets of a training set are standardised; none of classes."""
+        problem = self.experiment.problem
+        return NumberScale.of(problem.y[part.fit]) if problem.numbers else None
 
     def _scored(self, rows: Rows, scores: NDArray[np.float64]) -> dict[str, float | None]:
         problem = self.experiment.problem

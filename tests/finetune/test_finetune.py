@@ -326,15 +326,6 @@ def test_mistakes_are_told(data: FeatureStore, changes: dict[str, Any], match: s
     assert getattr(caught.value, "next", "")
 
 
-def test_numbers_are_no_classes(store: FeatureStore, images: Path, tmp_path: Path) -> None:
-    paths = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
-    rows = "".join(f"{path},{number / 3},{path.split('/')[0]}\n" for number, path in enumerate(paths))
-    (images / "table.csv").write_text("image,size,patient\n" + rows)
-    ingest(store, "table", images, name="cells", options={"table": "table.csv", "group": "patient"})
-    with pytest.raises(UsageError, match="'size' is a number"):
-        trained(store, split="cv", target="size")
-
-
 def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path / "state")
     kept.save({"weight": torch.ones(2)}, {"epoch": 1})

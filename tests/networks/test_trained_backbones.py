@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from tiny_plugin import TinyPlugin
 
 import histokit
@@ -130,3 +135,33 @@ def test_what_a_network_was_trained_from_counts(store: FeatureStore, run: RunRec
     store.save_run(replace(later, address=f"{RUN}/3"), store.predictions(later.id), None, again=True)
     assert len(seen_by(store, "run:ab01")) == 20
     assert seen_by(store, "tiny") == set()
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "preprocess"),
+    [
+        ("test_resnet", {"act_layer": "silu", "output_stride": 8}, {}),
+        ("test_vit", {"img_size": 32, "global_pool": "avg"}, {"size": 32}),
+    ],
+    ids=["options", "input"],
+)
+def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
+    store: FeatureStore, images: Path, tmp_path: Path, model: str, arguments: dict[str, Any], preprocess: dict[str, Any]
+) -> None:
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    torch.manual_seed(0)
+    save_file(timm.create_model(model, **arguments).state_dict(), folder / "model.safetensors")
+    told = {"pretrained_cfg": {"input_size": [3, 32, 32]}} if preprocess else {"model_args": arguments}
+    document = {"architecture": model, "global_pool": "avg", "mean": [0.5] * 3, "std": [0.5] * 3, **told}
+    (folder / "config.json").write_text(json.dumps(document))
+    histokit.ingest(store, "folder", images, name="cells", options={"pattern": "{patient}/{label}/*.png"})
+    how = {"weights": str(folder), "preprocess": {"size": 32}, "split": "holdout", "workers": 0}
+    (trained,) = histokit.finetune(store, "cells", f"timm:{model}", settings={"epochs": 1, "patience": 0}, **how)
+    shutil.rmtree(folder)
+    done = histokit.predict(store, trained.id, "cells", workers=0)
+    found = {row["id"]: row["scores"] for row in store.predictions(done.id).to_pylist()}
+    for row in store.predictions(trained.id).to_pylist():
+        assert found[row["id"]] == pytest.approx(row["scores"], abs=1e-5)
+    made = histokit.extract(store, "cells", [f"run:{trained.id}"], layers="last", workers=0)
+    assert made.addresses
