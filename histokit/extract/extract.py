@@ -208,7 +208,7 @@ def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> li
 
 
 def _summary(table: TableLedger, problems: Sequence[dict[str, Any]], total: int) -> dict[str, Any]:
-    plan, cached = table.plan, table.cached
+    plan, cached, copied = table.plan, table.cached, table.copied + table.foreseen
     unusable = len({row["id"] for row in problems if row["stage"] in ("ingest", "extract", plan.name)})
     return {
         "address": plan.address,
@@ -216,9 +216,9 @@ def _summary(table: TableLedger, problems: Sequence[dict[str, Any]], total: int)
         "fingerprint": plan.fingerprint,
         "width": table.width,
         "cached": cached,
-        "copied": table.copied,
+        "copied": copied,
         "computed": table.computed,
         "unusable": unusable,
-        "missing": total - cached - table.copied - table.computed - unusable,
+        "missing": total - cached - copied - table.computed - unusable,
         "differences": list(plan.differences),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -47,6 +47,8 @@ class TableLedger:
         Facts that the table is made with.
     copied, computed : int
         Vectors that came into it.
+    foreseen : int
+        Vectors that would be copied, where none is.
     open : bool
         Whether the network has to run for it.
     """
@@ -54,7 +56,7 @@ class TableLedger:
     def __init__(self, store: Store, samples: Samples, plan: TablePlan, unusable: Positions):
         self.plan = plan
         self.info: dict[str, Any] = dict(plan.info)
-        self.copied = self.computed = 0
+        self.copied = self.computed = self.foreseen = 0
         #: Whether it, or one that vectors were copied from, was made when CUDA resized images to other grey levels.
         self.resized_otherwise = False
         self._store, self._samples, self._unusable = store, samples, unusable
@@ -151,16 +153,28 @@ class TableLedger:
             self._copy(source)
         self.open = bool(self.missing.any())
 
-    def _copy(self, source: FeatureTable) -> None:
-        # One version for all reads, because merging fragments moves rows.
-        version = self._store.database.table(source.name)
+    def count_known(self) -> None:
+        """Take note of what `copy_known` would copy, and write nothing."""
+        for source in self.plan.sources:
+            for _, positions in self._known(self._store.database.table(source.name)):
+                self.foreseen += len(positions)
+                self.missing[positions] = False
+        self.open = bool(self.missing.any())
+
+    def _known(self, version: Any) -> Iterator[tuple[npt.NDArray[np.intp], Positions]]:
+        """Yield rows of a table, and the positions of the samples that lack their vectors."""
         start = 0
         for contents in stream(version, "content"):
             rows, positions = self._samples.contents.find(contents)
             wanted = self.missing[positions]
             positions, first = np.unique(positions[wanted], return_index=True)
-            rows = start + rows[wanted][first]
+            yield start + rows[wanted][first], positions
             start += len(contents)
+
+    def _copy(self, source: FeatureTable) -> None:
+        # One version for all reads, because merging fragments moves rows.
+        version = self._store.database.table(source.name)
+        for rows, positions in self._known(version):
             for piece in range(0, len(rows), _COPIED_AT_ONCE):
                 here = slice(piece, piece + _COPIED_AT_ONCE)
                 if self._table is None:
@@ -215,6 +229,11 @@ class BackboneLedger:
             stages = {"ingest", "extract", table.name}
             unusable = sorted({problem["position"] for problem in problems if problem["stage"] in stages})
             self.tables.append(TableLedger(store, samples, table, np.array(unusable, np.intp)))
+
+    def count_known(self) -> None:
+        """Take note of what `copy_known` would copy, and write nothing."""
+        for table in self.tables:
+            table.count_known()
 
     def copy_known(self) -> None:
         """Copy vectors of the same content from under other ids, and from other datasets."""

@@ -67,6 +67,7 @@ class LedgerOpener:
         """
         ledger = self.context.ledger(self.backbone, engine)
         if self.context.options.dry_run:
+            ledger.count_known()
             return ledger
         ledger.copy_known()
         if ledger.open_tables and (confirmed := self.resolve(confirm=True)) != self.backbone:

@@ -88,10 +88,18 @@ def test_relabelling_and_renaming_cost_no_forward_pass(store: FeatureStore, imag
     histokit.extract(store, "d", "tiny", layers="last")
     shutil.move(images / "p1" / "dark", images / "p1" / "dim")
     ingest(store, images)
+    # What would be copied is told, and nothing is written.
+    for _ in range(2):
+        planned = histokit.extract(store, "d", "tiny", layers="last", dry_run=True)
+        assert counts(planned) == [(21, 3, 0, 0)]
+        assert planned.estimated_seconds == 0
     assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(21, 3, 0, 0)]
     copied = images.parent / "copied"
     shutil.copytree(images, copied)
     ingest(store, copied, name="other")
+    planned = histokit.extract(store, "other", "tiny", layers="all", dry_run=True)
+    assert counts(planned) == [(0, 0, 0, 24), (0, 0, 0, 24), (0, 24, 0, 0)]
+    assert store.feature_tables("other") == []
     assert counts(histokit.extract(store, "other", "tiny", layers="last")) == [(0, 24, 0, 0)]
     assert tiny.built == 1
     renamed = dict(zip(store.features("d", "tiny/last").sample_ids, store.features("d", "tiny/last").X, strict=True))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 from tiny_plugin import TinyPlugin
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -69,13 +70,17 @@ def test_a_pass_that_layers_share_is_counted_once_and_as_fast_as_before(ingested
         assert rates.estimate(ingested, tiny, "auto", "bfloat16") is None
     remember(ingested, "last", 24, 48.0)
     remember(ingested, "last", 15, 0.1)
+    dark = images / "p1" / "dark"
+    with Image.open(dark / "0.png") as image:
+        other = ImageOps.invert(image)
     for name in ("0", "1"):
-        (images / "p1" / "dark" / f"{name}.png").write_bytes((images / "p4" / "dark" / f"{name}.png").read_bytes())
+        other.save(dark / f"{name}.png")
+    (dark / "2.png").write_bytes((images / "p4" / "dark" / "0.png").read_bytes())
     histokit.ingest(ingested, "folder", images, name="d", options=OPTIONS)
-    # Of two samples the vectors are there under other ids; all have 22 contents.
+    # Of one sample the vectors are there under another id; all have 22 contents, of which one is new.
     assert dry(ingested, layers=["0", "1", "3"]) == {
         "total": 44.0,
-        "tables": [(2, 4.0, "measured"), (24, 44.0, "measured"), (2, 4.0, "measured")],
+        "tables": [(2, 2.0, "measured"), (24, 44.0, "measured"), (2, 2.0, "measured")],
     }
     histokit.extract(ingested, "d", "tiny")
     assert dry(ingested) == {"total": 0.0, "tables": [(0, 0.0, None)] * 3}
