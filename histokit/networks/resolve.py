@@ -22,8 +22,8 @@ from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
 from histokit.plugin.weights_folder import FOLDER_VARIABLE
 from histokit.store import Store
 
-#: Named anew when other weights, layers or preprocessing are found for a request.
-_MEMORY = 4
+#: Named anew when other weights, layers, arguments or preprocessing are found for a request.
+_MEMORY = 5
 
 _LIBRARIES = ("histokit", "timm", "torchvision", "scikit-image")
 

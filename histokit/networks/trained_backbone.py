@@ -178,6 +178,11 @@ class TrainedBackbone(Backbone):
         return f"{own} of {entry.distribution}" if entry.third_party else own
 
     @cached_property
+    def file_arguments(self) -> Mapping[str, Any]:
+        """What a file beside the weights that it was trained from said of how it is built."""
+        return dict(self.described.facts.get("arguments", {}))
+
+    @cached_property
     def operations(self) -> tuple[float, int] | None:  # type: ignore[override]
         """Of the backbone that it was trained from."""
         return self._base.operations

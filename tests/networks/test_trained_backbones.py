@@ -153,6 +153,7 @@ def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
     torch.manual_seed(0)
     save_file(timm.create_model(model, **arguments).state_dict(), folder / "model.safetensors")
     told = {"pretrained_cfg": {"input_size": [3, 32, 32]}} if preprocess else {"model_args": arguments}
+    trained_with = {"global_pool": "avg", **({} if preprocess else arguments)}
     document = {"architecture": model, "global_pool": "avg", "mean": [0.5] * 3, "std": [0.5] * 3, **told}
     (folder / "config.json").write_text(json.dumps(document))
     histokit.ingest(store, "folder", images, name="cells", options={"pattern": "{patient}/{label}/*.png"})
@@ -163,5 +164,11 @@ def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
     found = {row["id"]: row["scores"] for row in store.predictions(done.id).to_pylist()}
     for row in store.predictions(trained.id).to_pylist():
         assert found[row["id"]] == pytest.approx(row["scores"], abs=1e-5)
-    made = histokit.extract(store, "cells", [f"run:{trained.id}"], layers="last", workers=0)
-    assert made.addresses
+    histokit.extract(store, "cells", [f"run:{trained.id}"], layers="last", workers=0)
+    (table,) = store.feature_tables("cells")
+    assert table.spec["arguments"] == trained_with
+    head = store.networks.read(trained, trained.found["networks"][-1]).tensors
+    X = torch.tensor(store.features("cells", f"run:{trained.id}/last").X)
+    scores = (X @ head["head.output.weight"].T + head["head.output.bias"]).softmax(1)
+    ids = store.samples("cells").column("id").to_pylist()
+    np.testing.assert_allclose(scores.numpy(), [found[i] for i in ids], atol=1e-5)
