@@ -59,7 +59,7 @@ def ingest(
 
 
 def _classes(labels: dict[str, int]) -> str:
-    listed = [f"{label or 'no label'} {count}" for label, count in labels.items()]
+    listed = [f"{label or 'no label'} {count:,}" for label, count in labels.items()]
     more = [f"and {len(listed) - _SHOWN_CLASSES} more classes"] if len(listed) > _SHOWN_CLASSES else []
     return ", ".join(listed[:_SHOWN_CLASSES] + more)
 

@@ -202,6 +202,11 @@ def test_grey_can_be_a_channel_and_values_go_with_channels(tmp_path):
     [
         ((2, 6, 7, 5), {}, r"has 5 channels, not 3: R, G, B.\n.*-o channels=NAME:NUMBER,… counting from 1"),
         ((2, 6, 7, 4), {}, r"has 4 channels, not 3"),
+        (
+            (2, 8, 8, 8),
+            {},
+            r"has 8 channels, not 3: .*\nWhere these are volumes, save slices .*: array\[:, 4\]\. Where not: Name",
+        ),
         ((2, 6, 7, 2), {}, r"has 2 channels, not 3"),
         ((2, 5, 6, 7), {"channels_first": "yes"}, r"has 5 channels, not 3"),
         ((2, 6, 7, 5), {"channels": "DAPI:6"}, r"has no channel '6': it has 5, without names.*\n.*number from 1"),

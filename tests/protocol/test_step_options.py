@@ -69,7 +69,8 @@ def test_a_record_keeps_what_was_asked_and_what_was_found_apart(toy):
         assert run.found.keys() == {"final"}
     assert runs[-1].asked.keys() == asked | FOLLOWS | {"candidates"}
     assert runs[-1].found.keys() == {"final", "candidate_runs"}
-    assert chosen.asked.keys() == {*SelectOptions.names(*parts)} - {"split", "target_type"}
+    later = {"target_type", "normalise", "controls", "per"}
+    assert chosen.asked.keys() == {*SelectOptions.names(*parts)} - {"split", *later}
     assert chosen.found.keys() == {"notes"}
 
 

@@ -120,7 +120,9 @@ class StackContainer(Container):
         try:
             source.chosen(RawImage(np.empty((0, 0, count))), "Each image")
         except DataError as error:
-            raise DataError(f"{what} is of shape {shape}: {error.message}", next=error.next) from error
+            slices = f"Where these are volumes, save slices of them as images: array[:, {count // 2}]. Where not: "
+            next = slices + error.next if count == other == shape[2] else error.next
+            raise DataError(f"{what} is of shape {shape}: {error.message}", next=next) from error
 
     @cached_property
     def _described(self) -> Mapping[str, Described]:
