@@ -44,7 +44,14 @@ def data(store: FeatureStore, images: Path) -> FeatureStore:
 
 def trained(store: FeatureStore, **changes: Any) -> RunRecord:
     settings = {**SETTINGS, **changes.pop("settings", {})}
-    known = {"split": "half", "weights": "random", "settings": settings, "workers": 0, **changes}
+    known = {
+        "split": "half",
+        "weights": "random",
+        "preset": "head-first",
+        "settings": settings,
+        "workers": 0,
+        **changes,
+    }
     (run,) = finetune(store, "cells", "tiny", **known)
     return run
 
@@ -77,9 +84,8 @@ def test_a_run_has_predictions_curves_and_a_network(data: FeatureStore) -> None:
 
 
 def test_a_repeat_is_answered_and_another_seed_is_another_run(data: FeatureStore) -> None:
-    first, second = finetune(
-        data, "cells", "tiny", split="half", weights="random", settings=SETTINGS, workers=0, repeats=2
-    )
+    known = {"split": "half", "weights": "random", "preset": "head-first", "settings": SETTINGS, "workers": 0}
+    first, second = finetune(data, "cells", "tiny", repeats=2, **known)
     assert first.id != second.id
     assert not np.array_equal(scores(data, first), scores(data, second))
     again = trained(data)
@@ -293,7 +299,8 @@ class WithNormalisation(TinyPlugin):
 def test_folded_batch_normalisation_stays_and_a_fresh_one_follows_the_images(data: FeatureStore, weights: str) -> None:
     with added_plugin(WithNormalisation(), "normed"):
         settings = {**SETTINGS, "head.layer": "1"}
-        (run,) = finetune(data, "cells", "normed", split="half", weights=weights, settings=settings, workers=0)
+        known = {"split": "half", "weights": weights, "preset": "head-first", "settings": settings, "workers": 0}
+        (run,) = finetune(data, "cells", "normed", **known)
         found = tensors(data, run)
     folded = weights == "pretrained"
     assert bool((found["base.1.running_mean"] == 0).all()) is folded

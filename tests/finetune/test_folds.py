@@ -22,7 +22,7 @@ def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
         folds=[],
         training=np.arange(len(labels)),
         labels=labels,
-        problem=SimpleNamespace(groups=groups),
+        problem=SimpleNamespace(groups=groups, numbers=False),
     )
     (part,) = training_parts(experiment, True, seed)
     assert not {*groups[part.val]} & {*groups[part.fit]}

@@ -67,8 +67,9 @@ EXPECTED: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     ),
     "joyce2024-resnet50": ("resnet50", {"head.hidden": (512,), "from_scratch": False}, [JOYCE | {"train": "head"}]),
     "joyce2024-cnn": ("joyce_cnn", {"from_scratch": True, "initialisation": "keras"}, [JOYCE | {"train": "all"}]),
-    "modern": ("", {}, [{"train": "head"}, {"train": "all", "schedule": "cosine", "optimiser": "adamw"}]),
-    "default": ("", {"choose_epoch": "validation"}, [{"train": "head"}, {"train": "all"}]),
+    "modern": ("", {}, [{"train": "all", "schedule": "cosine", "optimiser": "adamw", "head_lr": 5.0}]),
+    "default": ("", {"choose_epoch": "validation"}, [{"train": "all", "head_lr": 10.0}]),
+    "head-first": ("", {"choose_epoch": "validation"}, [{"train": "head"}, {"train": "all"}]),
 }  # fmt: skip
 for _net, _size in (("resnet50", "224"), ("inception_v3", "299"), ("inception_resnet_v2", "299")):
     _values = {"batch_size": 8, "class_weight": "balanced", "preprocess.size": _size, "augment.rotate": True,
@@ -193,7 +194,7 @@ def test_what_cannot_be_meant_is_named(key: str, text: str, said: str) -> None:
 
 
 def test_values_that_do_not_go_together_are_named() -> None:
-    recipe = load_preset("default").recipe
+    recipe = load_preset("head-first").recipe
     with pytest.raises(UsageError, match=r"stages\.2\.warmup_epochs=10 leaves nothing of 10 epochs"):
         override(recipe, {"stages.2.warmup_epochs": "10"})
     with pytest.raises(UsageError, match=r"stages\.2\.lr_minimum=1 is above lr=0.0001"):
@@ -332,9 +333,11 @@ def test_what_is_trained_of_the_network_of_a_preset(name: str, trained: list[int
 
 
 def test_stages_that_others_took_the_place_of_leave_no_value_and_no_source() -> None:
-    stated = {key: source for key, _, source in load_preset("modern").rows()}
+    stated = {key: source for key, _, source in load_preset("head-first").rows()}
     assert stated["stages.1.augment"] == "assumed: so that features are computed once"
-    every = {key: (value, source) for key, value, source in load_preset("modern", from_scratch=True).rows(every=True)}
+    every = {
+        key: (value, source) for key, value, source in load_preset("head-first", from_scratch=True).rows(every=True)
+    }
     assert every["stages.1.augment"] == (True, "histokit's default")
     assert not any(key.startswith("stages.2.") for key in every)
 

@@ -84,9 +84,9 @@ def test_each_vector_is_computed_once(data: FeatureStore, monkeypatch: pytest.Mo
 
 def test_a_stage_that_trains_all_begins_with_stored_vectors(data: FeatureStore) -> None:
     settings = {"stages.2.warmup_epochs": 0.5, "lr": 0.01}
-    expected = scores(data, trained(data, "default", settings=settings))
+    expected = scores(data, trained(data, "head-first", settings=settings))
     extracted(data)
-    run = trained(data, "default", settings=settings)
+    run = trained(data, "head-first", settings=settings)
     assert run.found["vectors"].startswith("tiny/3@")
     np.testing.assert_allclose(scores(data, run), expected, atol=1e-4)
 

@@ -24,7 +24,14 @@ SETTINGS = {"head.layer": "3", "stages.1.epochs": 2, "stages.2.epochs": 3, "batc
 def run(store: FeatureStore, images: Path, tiny: TinyPlugin) -> RunRecord:
     histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
     histokit.split(store, "d", name="half", test=0.25, seed=1)
-    asked = {"split": "half", "weights": "random", "settings": SETTINGS, "workers": 0, "device": "cpu"}
+    asked = {
+        "split": "half",
+        "preset": "head-first",
+        "weights": "random",
+        "settings": SETTINGS,
+        "workers": 0,
+        "device": "cpu",
+    }
     (found,) = histokit.finetune(store, "d", "tiny", **asked)
     return found
 
