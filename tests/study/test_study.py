@@ -104,7 +104,7 @@ def test_a_failing_dataset_stops_no_other(file: Path, tmp_path: Path) -> None:
     write_study(tmp_path, text.replace("[datasets.more]", "[datasets.more]\nallow_missing = true"))
     result = run_study(file)
     assert states(result) == {"cached": 10, "done": 2}
-    assert any("1 of 24 samples are left out" in note for note in result.plan.study.store.run(result.runs[-1]).notes)
+    assert any("1 of 24 samples is left out" in note for note in result.plan.study.store.run(result.runs[-1]).notes)
 
 
 def test_networks_that_share_their_layers_are_extracted_in_one_pass(
