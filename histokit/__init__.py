@@ -4,7 +4,8 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`. In and out: `export`, `import_features`.
+(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`. In and out: `export`, `import_features`,
+`export_model`, `load_model`.
 """
 
 import os
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from histokit.finetune.finetune import finetune
     from histokit.ingest.imports import import_features
     from histokit.ingest.ingest import ingest
+    from histokit.models.export import export_model
+    from histokit.models.loaded import load_model
     from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
     from histokit.select.select import select
@@ -42,6 +45,8 @@ else:
         "features": ["FeatureSet", "FeatureStore", "open_store"],
         "features.export": ["export"],
         "ingest.imports": ["import_features"],
+        "models.export": ["export_model"],
+        "models.loaded": ["load_model"],
         "protocol.named_split": ["split"],
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],
@@ -66,10 +71,12 @@ __all__ = [
     "curves",
     "evaluate",
     "export",
+    "export_model",
     "extract",
     "finetune",
     "import_features",
     "ingest",
+    "load_model",
     "make_split",
     "open_store",
     "predict",

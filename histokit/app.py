@@ -24,6 +24,7 @@ from histokit.features import command as features
 from histokit.finetune import command as finetune
 from histokit.help_pages import Command, Group
 from histokit.ingest import command as ingest
+from histokit.models import command as models
 from histokit.plugin import command as plugin
 from histokit.select import command as select
 from histokit.store import command as store
@@ -34,10 +35,11 @@ from histokit.train import command as train
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
-_ROOMS = (ingest, extract, select, train, finetune, evaluate, compare, features, study, store, plugin)
+_ROOMS = (ingest, extract, select, train, finetune, evaluate, compare, features, models, study, store, plugin)
 _ORDER = (
     *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions", "compare"),
-    *("curves", "demo", "export", "import-features", "doctor", "list", "presets", "study", "plugins", "store"),
+    *("curves", "demo", "export", "export-model", "import-features", "doctor", "list", "presets"),
+    *("study", "plugins", "store"),
 )
 
 

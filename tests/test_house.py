@@ -29,7 +29,7 @@ FLOORS = (
     ("protocol",),
     ("figures",),
     STEPS,
-    ("compare",),
+    ("compare", "models"),
     ("study",),
     ("bars", "commands", "completion"),
     ("console", "options"),

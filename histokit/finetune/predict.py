@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 
 import numpy as np
@@ -87,19 +87,37 @@ def network_scores(
     scorer = NetworkScorer(
         network, described, files.dataset.channels, len(samples), device, batch_size, precision, failed or refuse
     )
+    run_scorers([scorer], files, samples, workers=workers, progress=progress, remarks=remarks, notes=notes)
+    return scorer.found
+
+
+def run_scorers(
+    scorers: Sequence[NetworkScorer],
+    files: IngestedFiles,
+    samples: Sequence[Sample],
+    *,
+    workers: int | None = None,
+    progress: Callable[..., None] = lambda *_: None,
+    remarks: RemarkTally | None = None,
+    notes: list[str] | None = None,
+) -> None:
+    """Read samples once, and run networks on them; what they say is in `NetworkScorer.found`."""
     done = 0
-    reader = ChunkReader(files, workers, device.type != "cpu", lambda: len(samples) - done)
-    with evaluating(network), closing(reader.chunks(enumerate(samples))) as chunks:
-        for chunk in chunks:
+    reader = ChunkReader(files, workers, scorers[0].device.type != "cpu", lambda: len(samples) - done)
+    with ExitStack() as stack:
+        for scorer in scorers:
+            stack.enter_context(evaluating(scorer.network))
+        for chunk in stack.enter_context(closing(reader.chunks(enumerate(samples)))):
             for result in chunk if remarks is not None else ():
                 remarks.add(result.remarks)  # type: ignore[union-attr]
-            scorer.add(chunk)
+            for scorer in scorers:
+                scorer.add(chunk)
             done += len(chunk)
             progress(done, len(samples))
-        scorer.finish()
+        for scorer in scorers:
+            scorer.finish()
     if notes is not None:
-        notes += [*reader.notes, *scorer.notes]
-    return scorer.found
+        notes += [*reader.notes, *(note for scorer in scorers for note in scorer.notes)]
 
 
 @contextmanager

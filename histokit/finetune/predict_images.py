@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -18,12 +18,13 @@ from histokit.features.images import (
     open_images,
     unreadable_error,
 )
-from histokit.finetune.predict import network_scores
+from histokit.finetune.predict import NetworkScorer, run_scorers
 from histokit.networks.devices import choose_device
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork
 from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.predicted import prediction_id, prediction_record, true_values
 from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.store import Store
 from histokit.store.records import RunRecord
 
 
@@ -81,7 +82,15 @@ def predict_images(
     if store.has_run(earlier) and not force:
         return store.run(earlier)
     features = all_images(store, dataset, allow_missing=allow_missing)
-    found, bad, said = _scores(store, features, build, running, allow_missing, progress)
+
+    def start(failed: Callable[[int, str], None]) -> list[NetworkScorer]:
+        device = choose_device(running["device"])
+        network, described = build()
+        how = (device, running["batch_size"], "float32", failed)
+        return [NetworkScorer(network, described, images.channels, len(images), *how)]
+
+    images = cast(Images, features.X)
+    (found,), bad, said = score_images(store, features, start, running, allow_missing, progress)
     kept = np.setdiff1d(np.arange(len(features)), list(bad))
     features, found = features.take(kept), found[kept]
     truth, unknown = true_values(run, features)
@@ -96,42 +105,56 @@ def predict_images(
     return store.save_run(record, table, None, again=force)
 
 
-def _scores(
-    store: FeatureStore,
+def score_images(
+    store: Store,
     features: FeatureSet,
-    build: Callable[[], tuple[TrainableNetwork, NetworkDescription]],
+    start: Callable[[Callable[[int, str], None]], Sequence[NetworkScorer]],
     running: Mapping[str, Any],
     allow_missing: bool,
     progress: Callable[..., None],
-) -> tuple[NDArray[np.float64], dict[int, str], list[str]]:
-    """Return the scores of all images, which cannot be read and why, and what is to be known of them."""
+) -> tuple[list[NDArray[np.float64]], dict[int, str], list[str]]:
+    """Run networks on all images of a dataset; those that cannot be read are written among its problems.
+
+    Parameters
+    ----------
+    store : Store
+    features : FeatureSet
+        Of `histokit.features.images.all_images`.
+    start : callable
+        Gives the scorers; takes what is called with the row and the reason of each image that has no scores.
+    running : mapping
+    allow_missing : bool
+    progress : callable
+
+    Returns
+    -------
+    found : list of (n, d) arrays
+        Of each scorer; NaN of images that cannot be read.
+    bad : dict
+        Row → why its image cannot be read.
+    notes : list of str
+        What is to be known of the images, and of how networks ran.
+
+    Raises
+    ------
+    DataError
+        If an image cannot be read, and is not to be left out.
+    """
     images = cast(Images, features.X)
-    device = choose_device(running["device"])
-    network, described = build()
     bad: dict[int, str] = {}
     tally, notes = RemarkTally(), list[str]()
 
     def failed(position: int, reason: str) -> None:
-        bad[position] = reason
+        bad.setdefault(position, reason)
         if not allow_missing:
             raise _UnreadableError
 
+    scorers = start(failed)
+    how: dict[str, Any] = {"workers": running["workers"], "progress": progress, "remarks": tally, "notes": notes}
     try:
-        found = network_scores(
-            network,
-            described,
-            images.files,
-            ImageSamples(images),
-            device,
-            running["batch_size"],
-            progress=progress,
-            workers=running["workers"],
-            failed=failed,
-            remarks=tally,
-            notes=notes,
-        )
+        run_scorers(scorers, images.files, ImageSamples(images), **how)
     except _UnreadableError:
         bad |= images.unreadable(RemarkTally())
         raise unreadable_error(features, note_unreadable(store, features, dict(sorted(bad.items())))) from None
     note_unreadable(store, features, bad)
-    return found, bad, [*notes, *(line for _, _, line in tally.lines())]
+    return [scorer.found for scorer in scorers], bad, [*notes, *(line for _, _, line in tally.lines())]

@@ -28,12 +28,27 @@ _AS_TRAINED = "Install the versions of the libraries that it was trained with: h
 
 def base_backbone(described: NetworkDescription, store: str | None) -> Backbone:
     """Return the backbone that a network was trained from, of which the architecture is wanted and no weights."""
-    built: dict[str, Any] = {"arguments": described.facts.get("arguments", {}), "size": described.preprocess.size}
+    return bare_backbone(described.backbone, store, described.facts.get("arguments", {}), described.preprocess.size)
+
+
+def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], size: int) -> Backbone:
+    """Return a backbone of which the architecture is wanted and no weights.
+
+    Parameters
+    ----------
+    name : str
+    store : str, optional
+    arguments : mapping
+        What a file beside its first weights said of how it is built.
+    size : int
+        Side of the images.
+    """
+    built: dict[str, Any] = {"arguments": arguments, "size": size}
     try:
-        return registry().backbone(described.backbone, RANDOM, store, **built)
+        return registry().backbone(name, RANDOM, store, **built)
     except UsageError:
         # Of a backbone that has no random weights.
-        return registry().backbone(described.backbone, PRETRAINED, store, **built)
+        return registry().backbone(name, PRETRAINED, store, **built)
 
 
 def rebuild_stored(described: NetworkDescription, tensors: Mapping[str, Tensor], store: str | None) -> TrainableNetwork:

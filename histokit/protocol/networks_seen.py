@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from histokit.errors import LeakageError, some
 from histokit.networks.trained_runs import find_trained
@@ -80,9 +80,13 @@ def check_networks(
 
 def network_notes(store: Store, backbones: Iterable[str], contents: Sequence[bytes | None]) -> list[str]:
     """Say how many of the samples of some contents networks were trained on."""
+    return seen_notes({backbone: seen_by(store, backbone) for backbone in backbones}, contents)
+
+
+def seen_notes(seen: Mapping[str, Collection[bytes]], contents: Sequence[bytes | None]) -> list[str]:
+    """Say how many of the samples of some contents are among those that networks have seen, by their names."""
     notes = []
-    for backbone in dict.fromkeys(backbones):
-        used = seen_by(store, backbone)
+    for backbone, used in seen.items():
         count = sum(content in used for content in contents) if used else 0
         if count:
             notes.append(

@@ -30,7 +30,9 @@ def predict(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="RUN", help="A training run, or the beginning of its id.", autocompletion=completion.runs
+            metavar="RUN|FOLDER",
+            help="A training run, or the beginning of its id; or the folder of an exported model (with a slash).",
+            autocompletion=completion.runs,
         ),
     ],
     dataset: Annotated[
@@ -47,8 +49,8 @@ def predict(
 ) -> None:
     """Predict other data with the model of a run.
 
-    Extracts the features that are missing. The dataset may have labels or not. Prints a run id, for `predictions` and,
-    with labels, for `evaluate`.
+    Extracts the features that are missing. A FOLDER of `export-model` needs neither the run nor a download. The dataset
+    may have labels or not. Prints a run id, for `predictions` and, with labels, for `evaluate`.
     """
     from histokit.study.predict import predict as run_prediction
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from shlex import quote
+from collections.abc import Callable
 from typing import Any
 
 from histokit.classifiers.table import classifier
-from histokit.errors import StoreError
-from histokit.extract.extract import extract
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.images import check_readable, open_images
+from histokit.features.run_tables import tables_of_run
+from histokit.models.model_folder import as_model_folder
 from histokit.networks.trained_backbone import rebuild_stored
-from histokit.plugin import Preprocess
-from histokit.plugin.weights import NONE, PRETRAINED, RANDOM, TRAINED
+from histokit.plugin.weights import TRAINED
 from histokit.protocol.networks_seen import network_notes
 from histokit.store import RunRecord
-from histokit.store.findings import make_again
-from histokit.store.fingerprints import spec_differences
 from histokit.store.networks import final_part, network_of
-from histokit.store.vectors import FeatureTable
+from histokit.study.predict_by_folder import predict_by_folder
+from histokit.study.run_features import extracted_features
 from histokit.train.predict import check_trained, predict_features
 
 
@@ -45,6 +39,8 @@ def predict(
     ----------
     store : FeatureStore or path
     run_id : str
+        Or the folder of an exported model, whose run need not be in the store: a path with a slash, or a folder that
+        is there.
     dataset : str
     device, batch_size, workers
         As in `extract`.
@@ -69,30 +65,22 @@ def predict(
         If an image cannot be read.
     """
     store = open_store(store)
-    run = store.run(run_id)
     running = {"device": device, "batch_size": batch_size, "workers": workers}
+    how: dict[str, Any] = {"running": running, "allow_missing": allow_missing, "force": force, "progress": progress}
+    folder = as_model_folder(run_id)
+    if folder is not None:
+        return predict_by_folder(store, folder, dataset, **how)
+    run = store.run(run_id)
     if run.kind == "finetune":
-        return _predict_by_network(
-            store, run, dataset, running=running, allow_missing=allow_missing, force=force, progress=progress
-        )
+        return _predict_by_network(store, run, dataset, **how)
     check_trained(run)
     if classifier(run.classifier).pixels:
         images = open_images(store, dataset, allow_missing=allow_missing)
         seen = check_readable(store, images)
         return predict_features(store, run, images, force=force, remarks=seen)
-    tables = {table.name: table for table in store.feature_tables()}
-    wanted = [_table(store, run, str(part["table"]), tables) for part in run.features]
-    # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
-    importlib.import_module("scipy.special")
-    remarks: dict[str, None] = {}
-    for variant in _variants(wanted):
-        if variant[0].imported:
-            _require_imported(store, run, dataset, variant)
-        else:
-            remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, running, progress))
-    address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
-    features = store.features(dataset, address, allow_missing=allow_missing)
-    return predict_features(store, run, features, force=force, remarks=list(remarks))
+    wanted = tables_of_run(store, run)
+    features, remarks = extracted_features(store, run, dataset, wanted, running, allow_missing, progress)
+    return predict_features(store, run, features, force=force, remarks=remarks)
 
 
 def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **options: Any) -> RunRecord:
@@ -108,99 +96,3 @@ def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **opt
         return network_notes(store, [f"{TRAINED}{run.id}"], features.content)
 
     return predict_images(store, run, dataset, build, seen, **options)
-
-
-def _table(store: FeatureStore, run: RunRecord, name: str, tables: dict[str, FeatureTable]) -> FeatureTable:
-    if name not in tables:
-        lost = store.database.lost_features().get(name)
-        raise StoreError(
-            f"The feature table {name!r} that the run {run.id} was trained on is gone.",
-            next=f"Make it again: {lost.again}" if lost else f"Extract {run.address} of {run.dataset!r} again.",
-        )
-    return tables[name]
-
-
-def _variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
-    """Group tables that one forward pass fills: the same network, weights and preprocessing."""
-    groups: dict[str, list[FeatureTable]] = {}
-    for table in tables:
-        shared = {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
-        groups.setdefault(repr(sorted(shared.items())), []).append(table)
-    return list(groups.values())
-
-
-def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables: Sequence[FeatureTable]) -> None:
-    here = store.feature_tables(store.dataset(dataset).name)
-    for table in tables:
-        if table.fingerprint in {other.fingerprint for other in here}:
-            continue
-        similar = [other for other in here if other.address == table.address]
-        changes = [f"@{o.fingerprint}: " + "; ".join(spec_differences(table.spec, o.spec)) for o in similar]
-        found = f"; it has {', '.join(changes)}" if changes else ""
-        raise StoreError(
-            f"The run {run.id} was trained on {table.address}, vectors that were computed elsewhere and that "
-            f"{dataset!r} does not have{found}.",
-            next=f"Bring them in: {make_again(replace(table, dataset=dataset))}",
-        )
-
-
-def _has_weights(info: Mapping[str, Any]) -> bool:
-    request = str(info["weights_request"])
-    return request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) or Path(request).exists()
-
-
-def _absent_weights(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:
-    """Return whether features are there that were made with a copy of a weights file that is gone.
-
-    Raises
-    ------
-    StoreError
-        If they are not.
-    """
-    if {table.fingerprint for table in tables} <= {table.fingerprint for table in store.feature_tables(dataset)}:
-        return True
-    file = str(tables[0].info["weights_request"])
-    again = make_again(tables[0], dataset, ",".join(table.layer for table in tables)).replace(quote(file), "FILE")
-    raise StoreError(
-        f"The weights that the features of the run were made with are gone: {file}.",
-        next=f"Put the file back; or name a copy of it, then predict again: {again}",
-    )
-
-
-def _extract_variant(
-    store: FeatureStore,
-    dataset: str,
-    tables: Sequence[FeatureTable],
-    running: Mapping[str, Any],
-    progress: Callable[..., None],
-) -> tuple[str, ...]:
-    """Extract what is missing, and return what is to be known of the images."""
-    spec, info = tables[0].spec, tables[0].info
-    if not _has_weights(info) and _absent_weights(store, dataset, tables):
-        return ()
-    done = extract(
-        store,
-        dataset,
-        str(spec["backbone"]),
-        layers=[table.layer for table in tables],
-        weights={str(spec["backbone"]): str(info["weights_request"])},
-        preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
-        precision=str(spec["precision"]),
-        store_dtype=tables[0].dtype,
-        compile=spec.get("engine") == "inductor",
-        engine="openvino" if spec.get("engine") == "openvino" else "torch",
-        **running,
-        progress=progress,
-    )
-    made = {entry["fingerprint"]: entry["table"] for entry in done.tables}
-    if {table.fingerprint for table in tables} != set(made):
-        new = next(t for t in store.feature_tables(dataset) if t.name in made.values())
-        changes = "; ".join(spec_differences(spec, new.spec))
-        back = "Bring back the same weights file"
-        if spec.get("engine") != new.spec.get("engine"):
-            back = f"Predict where that is possible ({' '.join(done.notes)})"
-        raise StoreError(
-            f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
-            next=f"{back}, or train again on the new features.",
-        )
-    return done.warnings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,21 @@ from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
-from histokit.protocol.networks_seen import network_notes
+from histokit.protocol.networks_seen import network_notes, seen_notes
 from histokit.protocol.predicted import prediction_id, prediction_record, true_values
 from histokit.protocol.predictions import number_rows, prediction_rows
 from histokit.store.records import RunRecord
 
 
 def predict_features(
-    store: FeatureStore, run: RunRecord, features: FeatureSet, *, force: bool = False, remarks: Sequence[str] = ()
+    store: FeatureStore,
+    run: RunRecord,
+    features: FeatureSet,
+    *,
+    force: bool = False,
+    remarks: Sequence[str] = (),
+    model: bytes | None = None,
+    seen: Mapping[str, Collection[bytes]] | None = None,
 ) -> RunRecord:
     """Predict samples with the model of a run, and store the predictions.
 
@@ -40,6 +47,10 @@ def predict_features(
         Do it again even if it is stored.
     remarks : sequence of str
         What is to be known of the images, for the notes of the run.
+    model : bytes, optional
+        That of the run where it is not in the store.
+    seen : mapping, optional
+        Backbone → digests of the images that it has seen, where the runs that trained it are not in the store.
 
     Returns
     -------
@@ -62,17 +73,20 @@ def predict_features(
     run_id = prediction_id(run, features, truth)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
-    model = load(store.model(run.id))
-    found = _model_scores(run, model, features)
+    loaded = load(store.model(run.id) if model is None else model)
+    found = model_scores(run, loaded, features.X)
     how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
     if run.numbers:
         table = number_rows(features, found[:, 0], **how)
     else:
         table = prediction_rows(features, found, classes=run.classes, kind=classifier(run.classifier).kind, **how)
     # Models of units that were stored earlier know the digests of units in place of those of samples.
-    seen = _seen_notes(samples, model) or _seen_notes(features, model)
-    seen += network_notes(store, [part.backbone for part in samples.parts], samples.content)
-    notes = [*seen, *unread, *said, *remarks]
+    told = _seen_notes(samples, loaded) or _seen_notes(features, loaded)
+    if seen is None:
+        told += network_notes(store, [part.backbone for part in samples.parts], samples.content)
+    else:
+        told += seen_notes(seen, samples.content)
+    notes = [*told, *unread, *said, *remarks]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
 
@@ -88,11 +102,12 @@ def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, Featu
     return found, samples, notes
 
 
-def _model_scores(run: RunRecord, model: dict[str, Any], features: FeatureSet) -> NDArray[np.float64]:
-    if not len(features):
+def model_scores(run: RunRecord, model: dict[str, Any], X: Any) -> NDArray[np.float64]:
+    """Return the scores, or the numbers, that the model of a run gives rows of features or images."""
+    if not len(X):
         return np.empty((0, len(run.classes) or 1))
-    X = features.X if model["columns"] is None else features.X[:, model["columns"]]
-    return scores(run.classifier, model["estimator"], X, len(run.classes), run.numbers)
+    chosen = X if model["columns"] is None else X[:, model["columns"]]
+    return scores(run.classifier, model["estimator"], chosen, len(run.classes), run.numbers)
 
 
 def check_trained(run: RunRecord) -> None:

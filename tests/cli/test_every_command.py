@@ -60,7 +60,7 @@ def test_the_commands_of_the_design_are_there():
 def test_usage_lines_say_what_to_put_where():
     assert "Usage: histokit train [OPTIONS] DATASET\n" in shown_help(("train",))
     assert "Usage: histokit evaluate [OPTIONS] RUN...\n" in shown_help(("evaluate",))
-    assert "Usage: histokit predict [OPTIONS] RUN DATASET\n" in shown_help(("predict",))
+    assert "Usage: histokit predict [OPTIONS] RUN|FOLDER DATASET\n" in shown_help(("predict",))
     assert "Usage: histokit select [OPTIONS] DATASET\n" in shown_help(("select",))
     assert "Usage: histokit select compare [OPTIONS] SELECTION...\n" in shown_help(("select", "compare"))
 

@@ -1,0 +1,37 @@
+"""The feature tables that a run was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from histokit.errors import StoreError
+from histokit.store import RunRecord, Store
+from histokit.store.vectors import FeatureTable
+
+
+def tables_of_run(store: Store, run: RunRecord) -> list[FeatureTable]:
+    """Return the tables of a run's features, in the order of its columns.
+
+    Raises
+    ------
+    StoreError
+        If one is gone.
+    """
+    tables = {table.name: table for table in store.feature_tables()}
+    for part in run.features:
+        if (name := str(part["table"])) not in tables:
+            lost = store.database.lost_features().get(name)
+            raise StoreError(
+                f"The feature table {name!r} that the run {run.id} was trained on is gone.",
+                next=f"Make it again: {lost.again}" if lost else f"Extract {run.address} of {run.dataset!r} again.",
+            )
+    return [tables[str(part["table"])] for part in run.features]
+
+
+def variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:
+    """Group tables that one forward pass fills: the same network, weights and preprocessing."""
+    groups: dict[str, list[FeatureTable]] = {}
+    for table in tables:
+        shared = {k: v for k, v in table.spec.items() if k not in ("layer", "module", "pool")}
+        groups.setdefault(repr(sorted(shared.items())), []).append(table)
+    return list(groups.values())

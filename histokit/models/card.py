@@ -1,0 +1,200 @@
+"""The model card: what the Hugging Face hub shows of a model, and what a person should know before using it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from histokit.models.model_folder import NETWORK
+
+#: Licences by the names that the hub has for them.
+LICENCES = {
+    "apache-2.0": "apache-2.0",
+    "bsd-3-clause": "bsd-3-clause",
+    "mit": "mit",
+    "cc0-1.0": "cc0-1.0",
+    "cc-by-3.0": "cc-by-3.0",
+    "cc-by-4.0": "cc-by-4.0",
+    "cc-by-sa-4.0": "cc-by-sa-4.0",
+    "cc-by-nc-4.0": "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",
+    "cc-by-nc-nd-4.0": "cc-by-nc-nd-4.0",
+}
+
+_BLANKS = re.compile(r"\s+")
+
+
+def licences(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the licences are of, and what is known of each.
+
+    Parameters
+    ----------
+    document : mapping
+        The description of a model.
+    """
+    if document["kind"] == NETWORK:
+        parts = {document["network"]["backbone"]: document["network"]["facts"].get("licence")}
+    else:
+        parts = {network["backbone"]: network["licence"] for network in document["networks"]}
+    found = {f"weights of {name}": str(text) for name, text in parts.items() if text}
+    data = document["dataset"]
+    return {**found, f"data {data['name']}": str(data["licence"] or "not stated")}
+
+
+def hub_licence(found: Mapping[str, str]) -> str:
+    """Return the hub's name of the licence that everything has, or ``other``."""
+    known = {LICENCES.get(_BLANKS.sub("-", text.strip().lower())) for text in found.values()}
+    (only,) = known if len(known) == 1 else (None,)
+    return only or "other"
+
+
+def model_card(document: Mapping[str, Any], name: str) -> str:
+    """Return the text of a model card.
+
+    Parameters
+    ----------
+    document : mapping
+        The description of a model.
+    name : str
+        What the model is called.
+    """
+    sections = (_what(document, name), _use(document), _training(document), _scores(document), _licences(document))
+    body = "\n\n".join("\n".join(lines) for section in sections if (lines := list(section)))
+    return f"---\n{_header(document, name)}\n---\n\n{body}\n"
+
+
+def _header(document: Mapping[str, Any], name: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    terms, scores, run = hub_licence(licences(document)), document["scores"], document["run"]
+    task = "image-classification" if document["classes"] else "image-regression"
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=document["dataset"]["name"],
+            dataset_name=document["dataset"]["name"],
+            dataset_split=f"test ({run['split']})",
+            metric_type=metric,
+            metric_name=metric.replace("_", " "),
+            metric_value=round(value, 6),
+        )
+        for metric, value in (scores["metrics"] if scores else {}).items()
+        if value is not None
+    ]
+    card = ModelCardData(
+        library_name="histokit",
+        license=terms,
+        license_name="see-the-model-card" if terms == "other" else None,
+        pipeline_tag="image-classification" if document["classes"] else None,
+        tags=["histokit", "histopathology", run["classifier"], *_networks(document)],
+        model_name=name,
+        eval_results=results or None,
+    )
+    return str(card.to_yaml()).strip()
+
+
+def _networks(document: Mapping[str, Any]) -> list[str]:
+    if document["kind"] == NETWORK:
+        return [document["network"]["backbone"]]
+    return list(dict.fromkeys(network["architecture"] for network in document["networks"]))
+
+
+def _what(document: Mapping[str, Any], name: str) -> Iterator[str]:
+    run, data = document["run"], document["dataset"]
+    networks = " and ".join(_networks(document))
+    if document["kind"] == NETWORK:
+        network = document["network"]
+        what = f"The network {networks}, cut at {network['layer']['name']} and trained by {run['classifier']}"
+    elif networks:
+        what = f"The classifier {run['classifier']} on the features {_plain(run['address'])}"
+    else:
+        what = f"The classifier {run['classifier']} on pixels"
+    yield f"# {name}"
+    yield ""
+    yield f"{what}, on the dataset {data['name']}. It was written by histokit {document['histokit']}."
+    yield ""
+    if document["classes"]:
+        yield f"Classes: {', '.join(map(_plain, document['classes']))}."
+    else:
+        yield f"It predicts the number {_plain(str(run['parameters'].get('target')))}."
+    yield f"Images have the channels {', '.join(document['channels'])}."
+
+
+def _use(document: Mapping[str, Any]) -> Iterator[str]:
+    plugins = {network["plugin"] for network in (document.get("networks") or [document.get("network") or {}])
+               if network.get("plugin")}  # fmt: skip
+    yield "## Use"
+    yield ""
+    yield "```python"
+    yield "import histokit"
+    yield ""
+    yield 'model = histokit.load_model("FOLDER")  # this folder; no store and no network is needed'
+    yield 'model.predict(["image.png"])'
+    yield 'model.scores(["image.png"])' + (
+        f"  # columns: {', '.join(document['classes'])}" if document["classes"] else ""
+    )
+    yield "```"
+    yield ""
+    yield "or, for a whole dataset: `histokit predict FOLDER DATASET`."
+    for plugin in sorted(plugins):
+        yield f"It needs the plugin {plugin}."
+    if document["run"]["parameters"].get("aggregate"):
+        yield "It was trained on units of several images: only `histokit predict` can use it."
+
+
+def _training(document: Mapping[str, Any]) -> Iterator[str]:
+    run, data, split = document["run"], document["dataset"], document["split"]
+    yield "## Training"
+    yield ""
+    yield f"- data: {data['name']}, {data['count']} samples, by the plugin {data['plugin']} {data['plugin_version']}"
+    if data["citation"]:
+        yield f"- to be cited: {_plain(data['citation'])}"
+    groups = f", groups kept together: {split['group']}" if split["group"] else ""
+    yield f"- split: {split['name']}, {len(split['folds'])} folds{groups}"
+    yield f"- metric that it was tuned by: {run['metric']}"
+    chosen = run["found"].get("final", {}).get("parameters")
+    if chosen:
+        yield f"- chosen: {', '.join(f'{key}={value}' for key, value in chosen.items())}"
+    yield f"- run {run['id']} of {run['created']}, with {_versions(run['versions'])}"
+    for note in run["notes"]:
+        yield f"- note: {_plain(note)}"
+    yield "- all values: `histokit.json`"
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items()) or "versions that were not recorded"
+
+
+def _scores(document: Mapping[str, Any]) -> Iterator[str]:
+    scores = document["scores"]
+    if not scores:
+        return
+    level = scores["intervals"]
+    bounds = level["metrics"]
+    yield "## Scores"
+    yield ""
+    how = f"by resampling {level['groups']} units ({level['unit']})"
+    yield f"Of {scores['n']} test predictions. Intervals of {level['level']:.0%}, {how}."
+    yield ""
+    yield "| metric | value | interval |"
+    yield "|---|---|---|"
+    for metric, value in scores["metrics"].items():
+        if value is not None:
+            pair = bounds.get(metric)
+            yield f"| {metric} | {value:.4f} | {f'{pair[0]:.4f} to {pair[1]:.4f}' if pair else ''} |"
+    for note in scores["notes"]:
+        yield ""
+        yield f"Note: {_plain(note)}."
+
+
+def _licences(document: Mapping[str, Any]) -> Iterator[str]:
+    yield "## Licences"
+    yield ""
+    for what, text in licences(document).items():
+        yield f"- {what}: {_plain(text)}"
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line, of which Markdown makes nothing else."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", _BLANKS.sub(" ", text))

@@ -1,0 +1,50 @@
+"""What is told of a model beside its weights: of its data, its training and its scores, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from histokit.errors import DataError
+from histokit.evaluate.evaluate import evaluate
+from histokit.features import FeatureStore
+from histokit.store import RunRecord
+
+#: Resamples of groups for the intervals of the scores.
+RESAMPLES = 1000
+
+#: What of a run's record is about the store that it lies in.
+_OF_THE_STORE = ("rows", "digests", "model_digest", "curve_digests", "predicted")
+
+
+def scores_of(store: FeatureStore, run: RunRecord) -> dict[str, Any] | None:
+    """Return the scores of a run's test predictions, with intervals; none where nothing can be scored."""
+    try:
+        (found,) = evaluate(store, run.id, bootstrap=RESAMPLES)
+    except DataError:
+        return None
+    names = ("metric", "n", "groups", "metrics", "per_class", "intervals", "notes")
+    return {name: getattr(found, name) for name in names}
+
+
+def data_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
+    """Return what is known of the data that a run was trained on; no path of this machine."""
+    record = store.dataset(run.dataset)
+    names = ("name", "plugin", "plugin_version", "distribution", "licence", "citation", "count", "labels", "group")
+    return {name: getattr(record, name) for name in names}
+
+
+def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
+    """Return what is known of the split by which a run was scored."""
+    sizes = [{key: fold[key] for key in ("repeat", "fold", "train", "test") if key in fold} for fold in run.folds]
+    return {"name": run.split, "digest": run.split_digest, "group": run.group, "folds": sizes}
+
+
+def record_of(run: RunRecord) -> dict[str, Any]:
+    """Return a run's record for another machine, of which `run_from` makes one again."""
+    document = {name: value for name, value in run.stored().items() if name not in _OF_THE_STORE}
+    return {**document, "found": {name: value for name, value in run.found.items() if name != "networks"}}
+
+
+def run_from(document: dict[str, Any]) -> RunRecord:
+    """Return the record of the run that a model is of."""
+    return RunRecord.from_json(document)

@@ -1,0 +1,137 @@
+"""Prediction with a model of a folder, on a dataset of a store that knows nothing of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from histokit.errors import HistokitError
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.feature_set import Part
+from histokit.features.images import Images, all_images, check_readable, open_images
+from histokit.features.run_tables import variants
+from histokit.finetune.predict import NetworkScorer
+from histokit.finetune.predict_images import predict_images, score_images
+from histokit.models.loaded import LoadedModel, load_model
+from histokit.models.model_folder import NETWORK
+from histokit.networks.resolve import resolve_backbone
+from histokit.plugin import Preprocess
+from histokit.plugin.weights import offline
+from histokit.protocol.networks_seen import seen_notes
+from histokit.store import RunRecord
+from histokit.store.fingerprints import spec_fingerprint
+from histokit.store.vectors import FeatureTable
+from histokit.study.run_features import extracted_features
+from histokit.train.predict import predict_features
+
+
+def predict_by_folder(
+    store: FeatureStore,
+    folder: Path,
+    dataset: str,
+    *,
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    force: bool,
+    progress: Callable[..., None],
+) -> RunRecord:
+    """Predict the samples of a dataset with an exported model, and store the predictions.
+
+    Features are extracted into the store, and taken from there, where the weights that they were made with are on this
+    machine; else the networks of the folder make them, and they are not kept.
+
+    Parameters
+    ----------
+    store, folder, dataset, allow_missing, force, progress
+        As of `histokit.predict`.
+    running : mapping
+        ``device``, ``batch_size`` and ``workers``, as of `histokit.extract`.
+    """
+    model = load_model(folder, device=str(running["device"]))
+    run = model.run
+    if model.description["kind"] == NETWORK:
+
+        def seen(features: FeatureSet) -> list[str]:
+            return seen_notes(model.seen, features.content)
+
+        how: dict[str, Any] = {"running": running, "allow_missing": allow_missing, "progress": progress}
+        return predict_images(store, run, dataset, lambda: model.network, seen, force=force, **how)
+    if not model.description["networks"]:
+        features = open_images(store, dataset, allow_missing=allow_missing)
+        remarks = check_readable(store, features)
+    else:
+        tables = [_table(facts, dataset) for facts in model.description["tables"]]
+        found = _direct if not _made_here(store, dataset, model, tables) else _extracted
+        features, remarks = found(store, dataset, model, tables, running, allow_missing, progress)
+    outside: dict[str, Any] = {"model": model.classifier_bytes, "seen": model.seen}
+    return predict_features(store, run, features, force=force, remarks=remarks, **outside)
+
+
+def _table(facts: Mapping[str, Any], dataset: str) -> FeatureTable:
+    return FeatureTable(facts["name"], dataset, facts["spec"], facts["width"], facts["info"])
+
+
+def _made_here(store: FeatureStore, dataset: str, model: LoadedModel, tables: Sequence[FeatureTable]) -> bool:
+    """Return whether the same features can be extracted with what is on this machine."""
+    if any(facts["local"] for facts in model.description["tables"]):
+        return False
+    channels = store.dataset(dataset).channels
+    for variant in variants(tables):
+        spec, info = variant[0].spec, variant[0].info
+        preprocess = Preprocess.from_json(spec["preprocess"])
+        try:
+            with offline():
+                found = resolve_backbone(
+                    store, str(spec["backbone"]), str(info["weights_request"]), preprocess, [t.layer for t in variant]
+                )
+        except HistokitError:
+            return False
+        how = (preprocess.channels or channels, str(spec["precision"]), variant[0].dtype, spec.get("engine", "torch"))
+        made = {spec_fingerprint(found.spec(layer, *how)) for layer in found.chosen}
+        if made != {table.fingerprint for table in variant}:
+            return False
+    return True
+
+
+def _extracted(
+    store: FeatureStore,
+    dataset: str,
+    model: LoadedModel,
+    tables: Sequence[FeatureTable],
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    progress: Callable[..., None],
+) -> tuple[FeatureSet, list[str]]:
+    return extracted_features(store, model.run, dataset, tables, running, allow_missing, progress)
+
+
+def _direct(
+    store: FeatureStore,
+    dataset: str,
+    model: LoadedModel,
+    tables: Sequence[FeatureTable],
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    progress: Callable[..., None],
+) -> tuple[FeatureSet, list[str]]:
+    """Return features that the networks of the folder make, and what is to be known of them."""
+    features = all_images(store, dataset, allow_missing=allow_missing)
+    images = cast(Images, features.X)
+
+    def start(failed: Callable[[int, str], None]) -> list[NetworkScorer]:
+        return model.scorers(len(images), images.channels, running["batch_size"], failed)
+
+    found, bad, notes = score_images(store, features, start, running, allow_missing, progress)
+    kept = np.setdiff1d(np.arange(len(features)), list(bad))
+    parts = tuple(_part(facts, table) for facts, table in zip(model.run.features, tables, strict=True))
+    vectors = model.vectors(found)[kept]
+    return replace(features.take(kept), X=vectors, parts=parts), notes
+
+
+def _part(facts: Mapping[str, Any], table: FeatureTable) -> Part:
+    names = {name: str(facts[name]) for name in ("address", "table", "fingerprint", "backbone", "layer")}
+    return Part(**names, filters=np.arange(table.width, dtype=np.intp), names=tuple(table.columns))

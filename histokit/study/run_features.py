@@ -1,0 +1,144 @@
+"""The features of a run on another dataset: what is missing of them is extracted."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from histokit.errors import StoreError
+from histokit.extract.extract import extract
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.run_tables import variants
+from histokit.plugin import Preprocess
+from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
+from histokit.store import RunRecord
+from histokit.store.findings import make_again
+from histokit.store.fingerprints import spec_differences
+from histokit.store.vectors import FeatureTable
+
+
+def extracted_features(
+    store: FeatureStore,
+    run: RunRecord,
+    dataset: str,
+    wanted: Sequence[FeatureTable],
+    running: Mapping[str, Any],
+    allow_missing: bool,
+    progress: Callable[..., None],
+) -> tuple[FeatureSet, list[str]]:
+    """Extract what is missing of the features that a run was trained on, and return them for another dataset.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run : RunRecord
+    dataset : str
+    wanted : sequence of FeatureTable
+        In the order of its columns.
+    running : mapping
+        ``device``, ``batch_size`` and ``workers``, as of `histokit.extract`.
+    allow_missing : bool
+    progress : callable
+
+    Returns
+    -------
+    features : FeatureSet
+    remarks : list of str
+        What is to be known of the images.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be made as they were.
+    """
+    # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
+    importlib.import_module("scipy.special")
+    remarks: dict[str, None] = {}
+    for variant in variants(wanted):
+        if variant[0].imported:
+            _require_imported(store, run, dataset, variant)
+        else:
+            remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, running, progress))
+    address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
+    return store.features(dataset, address, allow_missing=allow_missing), list(remarks)
+
+
+def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables: Sequence[FeatureTable]) -> None:
+    here = store.feature_tables(store.dataset(dataset).name)
+    for table in tables:
+        if table.fingerprint in {other.fingerprint for other in here}:
+            continue
+        similar = [other for other in here if other.address == table.address]
+        changes = [f"@{o.fingerprint}: " + "; ".join(spec_differences(table.spec, o.spec)) for o in similar]
+        found = f"; it has {', '.join(changes)}" if changes else ""
+        raise StoreError(
+            f"The run {run.id} was trained on {table.address}, vectors that were computed elsewhere and that "
+            f"{dataset!r} does not have{found}.",
+            next=f"Bring them in: {make_again(replace(table, dataset=dataset))}",
+        )
+
+
+def _has_weights(info: Mapping[str, Any]) -> bool:
+    request = str(info["weights_request"])
+    return request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) or Path(request).exists()
+
+
+def _absent_weights(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:
+    """Return whether features are there that were made with a copy of a weights file that is gone.
+
+    Raises
+    ------
+    StoreError
+        If they are not.
+    """
+    if {table.fingerprint for table in tables} <= {table.fingerprint for table in store.feature_tables(dataset)}:
+        return True
+    file = str(tables[0].info["weights_request"])
+    again = make_again(tables[0], dataset, ",".join(table.layer for table in tables)).replace(quote(file), "FILE")
+    raise StoreError(
+        f"The weights that the features of the run were made with are gone: {file}.",
+        next=f"Put the file back; or name a copy of it, then predict again: {again}",
+    )
+
+
+def _extract_variant(
+    store: FeatureStore,
+    dataset: str,
+    tables: Sequence[FeatureTable],
+    running: Mapping[str, Any],
+    progress: Callable[..., None],
+) -> tuple[str, ...]:
+    """Extract what is missing, and return what is to be known of the images."""
+    spec, info = tables[0].spec, tables[0].info
+    if not _has_weights(info) and _absent_weights(store, dataset, tables):
+        return ()
+    done = extract(
+        store,
+        dataset,
+        str(spec["backbone"]),
+        layers=[table.layer for table in tables],
+        weights={str(spec["backbone"]): str(info["weights_request"])},
+        preprocess={str(spec["backbone"]): Preprocess.from_json(spec["preprocess"])},
+        precision=str(spec["precision"]),
+        store_dtype=tables[0].dtype,
+        compile=spec.get("engine") == "inductor",
+        engine="openvino" if spec.get("engine") == "openvino" else "torch",
+        **running,
+        progress=progress,
+    )
+    made = {entry["fingerprint"]: entry["table"] for entry in done.tables}
+    if {table.fingerprint for table in tables} != set(made):
+        new = next(t for t in store.feature_tables(dataset) if t.name in made.values())
+        changes = "; ".join(spec_differences(spec, new.spec))
+        back = "Bring back the same weights file"
+        if spec.get("engine") != new.spec.get("engine"):
+            back = f"Predict where that is possible ({' '.join(done.notes)})"
+        raise StoreError(
+            f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
+            next=f"{back}, or train again on the new features.",
+        )
+    return done.warnings

@@ -1,0 +1,314 @@
+"""Exported models predict what their runs predict, without the store that they were trained in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from tiny_plugin import TinyPlugin
+
+import histokit
+from histokit import cli
+from histokit.errors import DataError, ExitCode, PluginError, StoreError, UsageError
+from histokit.features import FeatureStore, open_store
+from histokit.models.loaded import LoadedModel
+from histokit.store import RunRecord
+
+OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+SETTINGS = {"head.layer": "3", "stages.1.epochs": 2, "stages.2.epochs": 3, "batch_size": 5, "lr": 1e-2, "patience": 0}
+
+
+@pytest.fixture
+def data(store: FeatureStore, images: Path, tiny: TinyPlugin) -> FeatureStore:
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    histokit.split(store, "d", name="half", test=0.25, seed=1)
+    return store
+
+
+def a_network(store: FeatureStore, backbone: str = "tiny", **changes: Any) -> RunRecord:
+    asked = {"split": "half", "weights": "random", "preset": "head-first", "settings": SETTINGS, "workers": 0}
+    asked |= {"device": "cpu", **changes}
+    (found,) = histokit.finetune(store, "d", backbone, **asked)
+    return found
+
+
+def a_classifier(store: FeatureStore, features: str = "tiny/0+tiny/3", name: str = "et") -> RunRecord:
+    if features != "images":
+        histokit.extract(store, "d", "tiny", preprocess=["size=12"])
+        histokit.extract(store, "d", "texture", layers="last")
+    (found,) = histokit.train(store, "d", features, name, split="half")
+    return found
+
+
+RUNS = {
+    "network": a_network,
+    "features": a_classifier,
+    "several": lambda store: a_classifier(store, "tiny/3+texture/joined+tiny/0", "svm"),
+    "texture": lambda store: a_classifier(store, "texture/joined", "et"),
+    "pixels": lambda store: a_classifier(store, "images", "et-fl"),
+}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def elsewhere(store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+    """Lose the store and all but the images, and ingest these into another one."""
+    shutil.rmtree(store.uri)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    other = open_store(images.parent / "other")
+    histokit.ingest(other, "folder", images, name="e", options=OPTIONS)
+    return other
+
+
+def by_id(store: FeatureStore, run: RunRecord) -> dict[str, list[float]]:
+    return {row["id"]: row["scores"] for row in store.predictions(run.id).to_pylist()}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_folder_predicts_what_its_run_predicts(
+    kind: str, data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RUNS[kind](data)
+    expected = by_id(data, histokit.predict(data, run.id, "d", device="cpu"))
+    folder = histokit.export_model(data, run.id, tmp_path / "model")
+    assert histokit.export_model(data, run.id, tmp_path / "again") == tmp_path / "again"
+    again = {name: text.replace(b"again", b"model") for name, text in files(tmp_path / "again").items()}
+    assert files(folder) == again
+    shutil.rmtree(tmp_path / "again")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    other = elsewhere(data, images, monkeypatch)
+
+    done = histokit.predict(other, f"{folder}", "e", device="cpu")
+    found = by_id(other, done)
+    assert found.keys() == expected.keys()
+    assert np.ptp([row[0] for row in expected.values()]) > 0.01
+    np.testing.assert_allclose([found[i] for i in expected], list(expected.values()), rtol=0, atol=1e-5)
+    assert any("were in the training" in note for note in done.notes)
+    (evaluation,) = histokit.evaluate(other, done.id)
+    assert evaluation.n == 24
+    assert cli.run(["store", "verify", "--store", str(other.uri)]) == 0
+    assert cli.run(["compare", done.id, done.id, "--store", str(other.uri)]) in (0, 2)
+
+    shutil.rmtree(other.uri)
+    model = histokit.load_model(folder, device="cpu")
+    assert set(model.classes) == {"dark", "bright"}
+    paths = [images / i for i in expected]
+    if kind != "pixels":
+        # Of windows that are drawn by the content of samples, paths know nothing.
+        np.testing.assert_allclose(model.scores(paths), list(expected.values()), rtol=0, atol=1e-5)
+    assert np.mean([a == path.parent.name for a, path in zip(model.predict(paths), paths, strict=True)]) > 0.9
+
+
+def test_paths_pictures_and_arrays_are_the_same(data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    model = histokit.load_model(histokit.export_model(data, a_network(data).id, tmp_path / "m"), device="cpu")
+    paths = [images / "p1" / "dark" / "0.png", images / "p3" / "bright" / "1.png"]
+    by_path = model.predict_proba(paths)
+    assert by_path.shape == (2, 2)
+    np.testing.assert_allclose(by_path.sum(1), 1)
+    arrays = [np.asarray(Image.open(path)) for path in paths]
+    np.testing.assert_array_equal(model.predict_proba([Image.open(path) for path in paths]), by_path)
+    np.testing.assert_array_equal(model.predict_proba(np.stack(arrays)), by_path)
+    np.testing.assert_array_equal(model.predict_proba(arrays[1]), model.predict_proba([arrays[1]]))
+    np.testing.assert_allclose(model.predict_proba([a.astype(np.uint16) * 257 for a in arrays]), by_path, atol=1e-5)
+    grey = np.full((16, 16), 40, np.uint8)
+    np.testing.assert_array_equal(model.predict_proba(grey), model.predict_proba([np.stack([grey] * 3, axis=-1)]))
+    assert model.predict(paths).tolist() == ["dark", "bright"]
+    assert model.predict([]).shape == (0,)
+    for wrong, said in ((np.zeros((16, 16, 4), np.uint8), "4 channels"), (np.zeros((4, 4, 3)), "float64")):
+        with pytest.raises(DataError, match=said):
+            model.predict([wrong])
+    with pytest.raises(DataError, match="does not exist"):
+        model.predict(["nothing.png"])
+
+
+def test_decision_values_are_no_probabilities(data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    folder = histokit.export_model(data, a_classifier(data, name="svm").id, tmp_path / "m")
+    model = histokit.load_model(folder, device="cpu")
+    image = images / "p1" / "dark" / "0.png"
+    assert model.scores(image).shape == (1, 2)
+    with pytest.raises(UsageError, match="svm gives no probabilities"):
+        model.predict_proba(image)
+
+
+def test_a_network_and_features_of_a_trained_network_need_no_run(
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = a_network(data)
+    second = a_network(data, backbone=f"run:{first.id}", weights="pretrained", seed=3)
+    assert second.address.startswith("run:")
+    histokit.extract(data, "d", f"run:{first.id}", layers="last")
+    (third,) = histokit.train(data, "d", f"run:{first.id}/last", "et", split="half")
+    folders = {run.id: histokit.export_model(data, run.id, tmp_path / run.id) for run in (second, third)}
+    expected = {i: by_id(data, histokit.predict(data, i, "d", device="cpu")) for i in folders}
+    other = elsewhere(data, images, monkeypatch)
+    for run_id, folder in folders.items():
+        done = histokit.predict(other, str(folder), "e", device="cpu")
+        found = by_id(other, done)
+        wanted = expected[run_id]
+        np.testing.assert_allclose([found[i] for i in wanted], list(wanted.values()), rtol=0, atol=1e-5)
+        assert any("were in the training of the network run:" in note for note in done.notes)
+
+
+def test_features_that_are_the_same_here_are_kept(
+    data: FeatureStore, images: Path, tmp_path: Path, tiny: TinyPlugin
+) -> None:
+    run = a_classifier(data)
+    folder = histokit.export_model(data, run.id, tmp_path / "m")
+    other = open_store(tmp_path / "other")
+    histokit.ingest(other, "folder", images / "p1", name="e", options={"pattern": "{label}/*.png"})
+    histokit.predict(other, str(folder), "e")
+    assert {table.fingerprint for table in other.feature_tables("e")} >= {part["fingerprint"] for part in run.features}
+    built = tiny.built
+    histokit.predict(other, str(folder), "e", force=True)
+    assert tiny.built == built
+
+
+def test_the_description_and_the_card_tell_what_it_is(data: FeatureStore, tmp_path: Path) -> None:
+    run = a_classifier(data)
+    folder = histokit.export_model(data, run.id, tmp_path / "model")
+    told = json.loads((folder / "histokit.json").read_text())
+    assert told["classes"] == list(run.classes)
+    assert told["channels"] == ["R", "G", "B"]
+    assert told["networks"][0]["preprocess"]["size"] == 12
+    assert [layer["pool"] for layer in told["networks"][0]["layers"]] == ["avg", "avg"]
+    (evaluation,) = histokit.evaluate(data, run.id, bootstrap=1000)
+    assert told["scores"]["metrics"] == evaluation.metrics
+    assert told["scores"]["intervals"]["metrics"] == pytest.approx(evaluation.intervals["metrics"])
+    text = (folder / "README.md").read_text()
+    header = yaml.safe_load(text.split("---")[1])
+    assert header["library_name"] == "histokit"
+    assert header["license"] == "other"
+    values = {m["type"]: m["value"] for m in header["model-index"][0]["results"][0]["metrics"]}
+    assert values["accuracy"] == pytest.approx(evaluation.metrics["accuracy"], abs=1e-6)
+    assert "histokit.load_model" in text
+    assert str(tmp_path) not in text + (folder / "histokit.json").read_text()
+
+
+def test_a_folder_is_whole_or_not_there(
+    data: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = a_network(data), tmp_path / "model"
+    command = ["export-model", run.id, "--out", str(out), "--store", str(data.uri)]
+    with monkeypatch.context() as context:
+        context.setattr("histokit.models.export.model_card", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            histokit.export_model(data, run.id, out)
+    assert not [path for path in tmp_path.iterdir() if "model" in path.name]
+    assert cli.run(command) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    before = files(out)
+    assert cli.run(command) == ExitCode.USAGE
+    assert "holds a model already" in capsys.readouterr().err
+    with monkeypatch.context() as context:
+        context.setattr("histokit.models.export.model_card", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            histokit.export_model(data, run.id, out, force=True)
+    assert files(out) == before
+    assert cli.run([*command, "--force"]) == 0
+    assert files(out) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("dear")
+    for path in (tmp_path / "mine", tmp_path / "mine" / "thesis.txt"):
+        with pytest.raises(UsageError):
+            histokit.export_model(data, run.id, path, force=True)
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "dear"
+
+
+def test_a_damaged_folder_says_what_is_wrong(
+    data: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = histokit.export_model(data, a_classifier(data).id, tmp_path / "whole")
+
+    def broken(name: str, change: Any) -> Path:
+        folder = tmp_path / "broken"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(whole, folder)
+        change(folder / name)
+        return folder
+
+    def flip(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+
+    def described(**changes: Any) -> Any:
+        return lambda path: path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    network = "backbone-1.safetensors"
+    for name, change, kind, said in (
+        (network, Path.unlink, DataError, f"{network} is gone"),
+        (network, flip, DataError, f"{network} is not what was written"),
+        ("model.skops", lambda p: p.write_bytes(b"x"), DataError, "model.skops has 1 bytes"),
+        ("histokit.json", lambda p: p.write_text("{"), DataError, "no description of a model"),
+        ("histokit.json", described(format=99), StoreError, "newer version"),
+        ("histokit.json", described(classes=None, files=None), DataError, "lacks classes, files"),
+        ("histokit.json", Path.unlink, UsageError, "holds no histokit.json"),
+    ):
+        with pytest.raises(kind, match=said):
+            histokit.load_model(broken(name, change))
+    folder = broken(network, flip)
+    assert cli.run(["predict", str(folder), "d", "--store", str(data.uri)]) == ExitCode.DATA
+    assert "is damaged" in capsys.readouterr().err
+    for name, code, said in (("no/folder", ExitCode.USAGE, "is no folder"), ("nothing", ExitCode.STORE, "no run")):
+        assert cli.run(["predict", name, "d", "--store", str(data.uri)]) == code
+        assert said in capsys.readouterr().err
+
+
+def other_weights(folder: Path, name: str, change: Any) -> LoadedModel:
+    """Write other tensors, and a description that knows them."""
+    from histokit.models.model_folder import file_facts
+
+    save_file(change(load_file(folder / name)), folder / name)
+    document = json.loads((folder / "histokit.json").read_text())
+    document["files"][name] = file_facts(folder)[name]
+    (folder / "histokit.json").write_text(json.dumps(document))
+    return histokit.load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["network", "features"])
+def test_weights_of_another_network_are_refused(kind: str, data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    folder = histokit.export_model(data, RUNS[kind](data).id, tmp_path / "m")
+    name = "model.safetensors" if kind == "network" else "backbone-1.safetensors"
+    model = other_weights(folder, name, lambda held: {k: v[..., :2] for k, v in held.items()})
+    with pytest.raises(StoreError, match="tiny is another"):
+        model.predict(images / "p1" / "dark" / "0.png")
+
+
+def test_a_plugin_that_is_missing_is_named(
+    store: FeatureStore, images: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    from histokit.plugin.testing import added_plugin
+
+    with added_plugin(TinyPlugin(), "tinyplugin"):
+        histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+        histokit.split(store, "d", name="half", test=0.25, seed=1)
+        folder = histokit.export_model(store, a_network(store).id, tmp_path / "m")
+    with pytest.raises(PluginError, match="tinyplugin"):
+        histokit.load_model(folder).predict(images / "p1" / "dark" / "0.png")
+
+
+def test_what_has_no_model_is_told(data: FeatureStore, tmp_path: Path) -> None:
+    run = a_network(data)
+    done = histokit.predict(data, run.id, "d")
+    with pytest.raises(UsageError, match="kind 'predict'") as caught:
+        histokit.export_model(data, done.id, tmp_path / "m")
+    assert run.id in caught.value.next
+
+
+def test_models_of_units_want_a_dataset(data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    run = a_classifier(data)
+    folder = histokit.export_model(data, run.id, tmp_path / "m")
+    document = json.loads((folder / "histokit.json").read_text())
+    document["run"]["parameters"]["aggregate"] = "patient:mean"
+    (folder / "histokit.json").write_text(json.dumps(document))
+    with pytest.raises(UsageError, match=r"units of several images \(patient:mean\)"):
+        histokit.load_model(folder).predict(images / "p1" / "dark" / "0.png")
