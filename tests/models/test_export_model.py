@@ -24,6 +24,8 @@ from histokit.store import RunRecord
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 SETTINGS = {"head.layer": "3", "stages.1.epochs": 2, "stages.2.epochs": 3, "batch_size": 5, "lr": 1e-2, "patience": 0}
 
+FEW_TREES = {"windows": "240", "min_leaf": "10", "trees": "4", "k": "4"}
+
 
 @pytest.fixture
 def data(store: FeatureStore, images: Path, tiny: TinyPlugin) -> FeatureStore:
@@ -39,11 +41,13 @@ def a_network(store: FeatureStore, backbone: str = "tiny", **changes: Any) -> Ru
     return found
 
 
-def a_classifier(store: FeatureStore, features: str = "tiny/0+tiny/3", name: str = "et") -> RunRecord:
+def a_classifier(
+    store: FeatureStore, features: str = "tiny/0+tiny/3", name: str = "et", grid: dict[str, str] | None = None
+) -> RunRecord:
     if features != "images":
         histokit.extract(store, "d", "tiny", preprocess=["size=12"])
         histokit.extract(store, "d", "texture", layers="last")
-    (found,) = histokit.train(store, "d", features, name, split="half")
+    (found,) = histokit.train(store, "d", features, name, split="half", grid=grid or {})
     return found
 
 
@@ -52,7 +56,7 @@ RUNS = {
     "features": a_classifier,
     "several": lambda store: a_classifier(store, "tiny/3+texture/joined+tiny/0", "svm"),
     "texture": lambda store: a_classifier(store, "texture/joined", "et"),
-    "pixels": lambda store: a_classifier(store, "images", "et-fl"),
+    "pixels": lambda store: a_classifier(store, "images", "et-fl", FEW_TREES),
 }
 
 
