@@ -49,6 +49,11 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
     "store_speed": ([], [], ["--rows", "50", "--width", "8", "--rounds", "1"]),
     "ingesting": (["--files", "20000"], [], ["--files", "8", "--rounds", "1"]),
     "feed": (["--images", "2048"], [], ["--images", "8", "--rounds", "1", "--only", "JPEG 224"]),
+    "finetune": (
+        ["--images", "512"],
+        [],
+        ["--images", "8", "--rounds", "1", "--size", "32", "--batch", "4"],
+    ),
     "gpu": (["--images", "8192"], [], ["--images", "8", "--rounds", "1"]),
 }
 

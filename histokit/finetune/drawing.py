@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import numpy as np
 import torch
@@ -30,15 +31,29 @@ def generator_at(*place: int | str) -> torch.Generator:
 @contextmanager
 def drawing_at(*place: int | str) -> Iterator[None]:
     """Let all that is drawn in a ``with`` block, by torch and by numpy, depend on a place."""
-    seed = seed_of(*place)
+    seed, generators = seed_of(*place), _global_generators()
     before = np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+    states = [generator.get_state() for generator in generators]
+    try:
+        # What `torch.manual_seed` and `fork_rng` do, without asking each time which devices there are: of a step on
+        # vectors that would take longer than the step.
+        for generator in generators:
+            generator.manual_seed(seed)
         np.random.seed(seed & 0xFFFFFFFF)
-        try:
-            yield
-        finally:
-            np.random.set_state(before)
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        np.random.set_state(before)
+
+
+@cache
+def _global_generators() -> tuple[torch.Generator, ...]:
+    """Return those that torch draws from where none is given: of the processor and of each GPU."""
+    if not torch.cuda.is_available():
+        return (torch.default_generator,)
+    torch.cuda.init()
+    return (torch.default_generator, *torch.cuda.default_generators)
 
 
 def shuffled_batches(rows: Rows, size: int, *place: int | str) -> list[Rows]:
