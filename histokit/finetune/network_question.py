@@ -9,6 +9,7 @@ from typing import Any
 
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.presets import load_preset
 from histokit.finetune.recipe import LAST, NetworkRecipe
@@ -129,15 +130,46 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
             )
         weights = weights if weights.startswith(RANDOM) else f"{RANDOM}:{options.seed}"
     changes = _changes(store, dataset, recipe, options)
-    layers = [recipe.head.layer.removesuffix(f":{FLATTEN}")]
-    backbone = resolve_backbone(store, name, weights, changes, layers)
+    backbone = resolve_start(store, name, weights, changes, recipe)
+    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone, tuple(notes))
+
+
+def identify(store: StoreLike, dataset: str, backbone: str | None = None, **options: Any) -> str:
+    """Return the id of the run that `histokit.finetune` would give, whether it is stored or not.
+
+    No image is read and nothing is trained. Parameters, but for repeats, and errors are those of `histokit.finetune`.
+    """
+    store = open_store(store)
+    question = ask_for_network(store, dataset, FinetuneOptions(backbone=backbone, **options))
+    return question.run_id(store, question.prepare(store))
+
+
+def resolve_start(
+    store: FeatureStore, name: str, weights: str, changes: Mapping[str, str], recipe: NetworkRecipe
+) -> ResolvedBackbone:
+    """Return the network that a recipe begins with, cut where its head is.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    name, weights : str
+    changes : mapping
+        Of the preprocessing.
+    recipe : NetworkRecipe
+
+    Raises
+    ------
+    UsageError
+        If no network is trained on such images.
+    """
+    backbone = resolve_backbone(store, name, weights, changes, [recipe.head.layer.removesuffix(f":{FLATTEN}")])
     if backbone.preprocess.resize == "none" or backbone.preprocess.adapter == "each":
         wrong = "images of any size" if backbone.preprocess.resize == "none" else "each channel on its own"
         raise UsageError(
             f"No network is trained on {wrong}.",
             next="Give --preprocess resize=squash size=N, or --channels A,B,C|inflate.",
         )
-    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone, tuple(notes))
+    return backbone
 
 
 def _changes(store: FeatureStore, dataset: str, recipe: NetworkRecipe, options: FinetuneOptions) -> Mapping[str, str]:

@@ -155,7 +155,7 @@ def _parsed(text: str, name: str, owner: str, from_scratch: bool) -> Preset:
     values = {key: value for key, value in document.items() if key not in (*_ABOUT, "from_scratch")}
     recipe = _built(NetworkRecipe(name=document.get("name") or name, from_scratch=stated), values, owner)
     given = _given(recipe, values, owner)
-    sources = {key: as_text(value) for key, value in _flat(document.get("sources", {}))}
+    sources = {key: as_text(value) for key, value in flat_values(document.get("sources", {}))}
     if stated:
         given = ("from_scratch", *given)
     elif from_scratch:
@@ -195,13 +195,13 @@ def _built(recipe: NetworkRecipe, values: Mapping[str, Any], owner: str) -> Netw
         if not all(isinstance(stage, Mapping) for stage in stages):
             raise UsageError(f"{owner}: stages is no list of tables.", next="Write each stage as [[stages]].")
         recipe = replace(recipe, stages=tuple(Stage() for _ in stages))
-    return with_values(recipe, {key: as_text(value) for key, value in _flat(values, owner)})
+    return with_values(recipe, {key: as_text(value) for key, value in flat_values(values, owner)})
 
 
 def _given(recipe: NetworkRecipe, values: Mapping[str, Any], owner: str) -> tuple[str, ...]:
     """Return the keys of the values that tables of TOML set, one for each stage."""
     found: list[str] = []
-    for key, _ in _flat(values, owner):
+    for key, _ in flat_values(values, owner):
         _, _, name = key.partition(".")
         every = key.startswith("stages.") and not name[:1].isdigit()
         found += [f"stages.{n}.{name}" for n in range(1, len(recipe.stages) + 1)] if every else [key]
@@ -215,16 +215,22 @@ def _merged(first: tuple[str, ...], others: Any, stages: int = 0) -> tuple[str, 
     return tuple(key for key in listed if key not in gone)
 
 
-def _flat(table: Mapping[str, Any], owner: str = "The preset", prefix: str = "") -> list[tuple[str, Any]]:
-    """Return dotted keys and values of nested tables; the tables of a list are numbered from 1."""
+def flat_values(table: Mapping[str, Any], owner: str = "The preset", prefix: str = "") -> list[tuple[str, Any]]:
+    """Return dotted keys and values of nested tables; the tables of a list are numbered from 1.
+
+    Raises
+    ------
+    UsageError
+        Naming the owner, if a value is no text, number or list of these.
+    """
     found: list[tuple[str, Any]] = []
     for key, value in table.items():
         dotted = f"{prefix}{key}"
         if isinstance(value, Mapping):
-            found += _flat(value, owner, f"{dotted}.")
+            found += flat_values(value, owner, f"{dotted}.")
         elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
             for number, item in enumerate(value, 1):
-                found += _flat(item, owner, f"{dotted}.{number}.")
+                found += flat_values(item, owner, f"{dotted}.{number}.")
         elif not isinstance(value, str | int | float | list) or (
             isinstance(value, list) and not all(isinstance(item, str | int | float) for item in value)
         ):

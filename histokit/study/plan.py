@@ -15,6 +15,7 @@ from histokit.study.strategies import STRATEGIES
 from histokit.study.study_file import Data, Method, Study
 from histokit.study.study_pieces import Ingest, MakeSplit, Piece
 from histokit.study.study_reader import read_study
+from histokit.study.train_networks import TrainNetwork
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,12 @@ def expand(study: Study) -> list[Piece]:
     for data in study.datasets:
         before = [ingests[data.name], *([splits[data.name]] if data.made is not None else [])]
         for method in study.methods:
+            if STRATEGIES[method.name].trains:
+                rest += [
+                    TrainNetwork(study=study, data=data, training=training, needs=before, strategy=method.name)
+                    for training in study.trainings
+                ]
+                continue
             groups = [[features[data.name, name]] for name in method.networks]
             if STRATEGIES[method.name].merges or not groups:
                 groups = [[part for group in groups for part in group]]

@@ -22,6 +22,7 @@ from histokit.study.plan import Plan, make_plan
 from histokit.study.selections_and_runs import Train
 from histokit.study.study_pieces import Piece
 from histokit.study.study_reader import read_study
+from histokit.study.train_networks import TrainNetwork
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class StudyResult:
     def runs(self) -> list[str]:
         """The ids of the runs that are there."""
         ok = [outcome.piece for outcome in self.outcomes if outcome.state in ("cached", "done")]
-        return list(dict.fromkeys(piece.id for piece in ok if isinstance(piece, Train) and piece.id))
+        return list(dict.fromkeys(piece.id for piece in ok if isinstance(piece, Train | TrainNetwork) and piece.id))
 
     @property
     def failed(self) -> list[PieceOutcome]:

@@ -47,6 +47,10 @@ TABLE = Form("a table", lambda v: isinstance(v, dict))
 TEXT_OR_TABLE = Form("the name of a split, or a table that says how to make it", lambda v: _is_text(v) or bool(v))
 NAMES_OR_TABLES = Form("a list of names, or a table for each", lambda v: _are_texts(v) or (bool(v) and _are_tables(v)))
 TABLES = Form("a table for each name", _are_tables)
+FLAG_OR_FLAGS = Form(
+    "true, false, or a list of both",
+    lambda v: isinstance(v, bool) or (isinstance(v, list) and bool(v) and all(isinstance(one, bool) for one in v)),
+)
 
 #: How a split is made; these are options of `histokit split`.
 SPLIT = {
@@ -97,6 +101,9 @@ CLASSIFIER = {"grid": TABLE, "class_weight": TEXT}
 
 #: What every strategy takes.
 STRATEGY = {"backbones": TEXTS, "classifiers": TEXTS}
+
+#: What every preset of a strategy that trains networks takes.
+PRESET = {"set": TABLE, "from_scratch": FLAG_OR_FLAGS}
 
 COMPARE = {"bootstrap": BOOTSTRAP, "seed": NUMBERS["seed"], "by": TEXT_OR_TEXTS, "best_of": TEXT_OR_TEXTS}
 
@@ -167,4 +174,5 @@ _EXAMPLES: dict[Form, str] = {
     TEXT_OR_TABLE: '"cv" or { folds = 10 }',
     NAMES_OR_TABLES: f'["…", "…"], or give each a table such as {show_place(("datasets", "NAME"))}',
     TABLES: "{ NAME = { KEY = VALUE } }",
+    FLAG_OR_FLAGS: "true, or [false, true] for both",
 }

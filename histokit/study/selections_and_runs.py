@@ -10,6 +10,7 @@ from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.store.records import RunRecord
 from histokit.study.extractions import NetworkFeatures
+from histokit.study.study_file import Data
 from histokit.study.study_pieces import Piece, Report
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
@@ -95,14 +96,23 @@ class Train(OnFeatures):
     def do(self, report: Report) -> str:
         *_, record = self._ask(train, progress=report)
         self.id, self.notes = record.id, list(record.notes)
-        if self.data.aggregate and not self.layers:
-            self.notes.append(f"images cannot be aggregated: scored on images, not by {self.data.aggregate}")
-        if self.data.normalise and not self.layers:
-            self.notes.append("images cannot be normalised by controls, which are trained on where they have labels")
-        return _score(record)
+        if not self.layers:
+            self.notes += image_notes(self.data)
+        return score(record)
 
 
-def _score(record: RunRecord) -> str:
+def image_notes(data: Data) -> list[str]:
+    """Return what a dataset asks of vectors and cannot be done to images."""
+    notes = []
+    if data.aggregate:
+        notes.append(f"images cannot be aggregated: scored on images, not by {data.aggregate}")
+    if data.normalise:
+        notes.append("images cannot be normalised by controls, which are trained on where they have labels")
+    return notes
+
+
+def score(record: RunRecord) -> str:
+    """Return the mean over the folds of a run's metric, in words."""
     values = [fold["scores"][record.metric] for fold in record.folds]
     known = [value for value in values if value is not None]
     mean = f"{sum(known) / len(known):.4f}" if known else "undefined"

@@ -1,4 +1,4 @@
-"""The strategies of Mormont et al. 2018 that work on cached features, as a table of data."""
+"""The strategies of Mormont et al. 2018, as a table of data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.study.schema import NUMBERS, STEP, TEXT, Form
+from histokit.study.schema import FLAG, FLAG_OR_FLAGS, NAMES_OR_TABLES, NUMBERS, STEP, TABLE, TEXT, Form
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Strategy:
         Whether columns are eliminated first.
     chooses : bool
         Whether one layer is chosen in each outer training set.
+    trains : bool
+        Whether networks themselves are trained, without a classifier; done only where a study names it.
     classifier : str, optional
         The one that belongs to it; else all of the study.
     options : mapping
@@ -35,6 +37,7 @@ class Strategy:
     merges: bool = False
     selects: bool = False
     chooses: bool = False
+    trains: bool = False
     classifier: str | None = None
     options: Mapping[str, Form] = field(default_factory=dict)
 
@@ -51,6 +54,21 @@ STRATEGIES: dict[str, Strategy] = {
     "inner layers": Strategy(
         "the layer of each network that is best alone", layers="each", chooses=True, options={"choose": TEXT}
     ),
+    "fine-tuning": Strategy(
+        "each network trained on the images, by each preset",
+        layers="",
+        trains=True,
+        options={
+            "presets": NAMES_OR_TABLES,
+            "set": TABLE,
+            "from_scratch": FLAG_OR_FLAGS,
+            "repeats": NUMBERS["repeats"],
+            "precision": TEXT,
+            "micro_batch": NUMBERS["micro_batch"],
+            "test_curve": FLAG,
+            "keep": TEXT,
+        },
+    ),
     "et-fl": Strategy("leaf frequencies of random subwindows: no network", layers="", classifier="et-fl"),
 }
 
@@ -63,14 +81,15 @@ def find_strategy(name: str) -> str:
     UsageError
         If there is none.
     """
-    spelt = {_plain(known): known for known in STRATEGIES}
-    if _plain(name) not in spelt:
+    spelt = {spelling(known): known for known in STRATEGIES}
+    if spelling(name) not in spelt:
         raise UsageError(
             f"There is no strategy {name!r}.",
             next=f"{did_you_mean(name.lower(), STRATEGIES)}Use some of: {', '.join(STRATEGIES)}.",
         )
-    return spelt[_plain(name)]
+    return spelt[spelling(name)]
 
 
-def _plain(name: str) -> str:
+def spelling(name: str) -> str:
+    """Return what all spellings of a strategy's name share."""
     return name.lower().replace("-", " ").replace("_", " ")

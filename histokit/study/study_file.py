@@ -12,6 +12,7 @@ from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import DEFAULT_URI, named_store
 from histokit.files import refuse_odd, refuse_remote
+from histokit.finetune.recipe import NetworkRecipe
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Dataset
 
@@ -101,6 +102,36 @@ class Method:
 
 
 @dataclass(frozen=True)
+class StudyTraining:
+    """A way in which a network of a study is trained on images.
+
+    Parameters
+    ----------
+    network : str
+    preset : str
+        A name, or the path of a file.
+    recipe : NetworkRecipe
+        The preset with what the study sets.
+    start : ResolvedBackbone
+        What is trained, as far as it is known before the dataset is in the store.
+    options : mapping
+        Of `finetune`: weights, preprocess, settings, from_scratch, seed and what the strategy says.
+    """
+
+    network: str
+    preset: str
+    recipe: NetworkRecipe
+    start: ResolvedBackbone
+    options: Mapping[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The preset, and what tells trainings of the same network by it apart."""
+        scratch = ", from scratch" * self.recipe.from_scratch
+        return f"{self.preset}{scratch}, seed {self.options['seed']}"
+
+
+@dataclass(frozen=True)
 class Study:
     """What a study file says, found to be right.
 
@@ -120,6 +151,8 @@ class Study:
         Options of `extract` that were given to the command and go before those of networks: batch_size, workers.
     compare : mapping
         Options of the comparison.
+    trainings : tuple of StudyTraining
+        Those of all networks, where networks are trained.
     """
 
     file: Path
@@ -132,6 +165,7 @@ class Study:
     device: str = "auto"
     running: Mapping[str, Any] = field(default_factory=dict)
     compare: Mapping[str, Any] = field(default_factory=dict)
+    trainings: tuple[StudyTraining, ...] = ()
 
     def network(self, name: str) -> Network:
         """Return a network by name."""

@@ -16,7 +16,7 @@ from histokit.study.study_file import Data, Study
 Report = Callable[..., None]
 
 #: What an id is called in documents, and of which kinds of pieces.
-_IDS = {"run": ("train",), "selection": ("select",)}
+_IDS = {"run": ("train", "finetune"), "selection": ("select",)}
 
 
 @dataclass(eq=False, kw_only=True)

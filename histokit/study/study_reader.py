@@ -15,10 +15,11 @@ from histokit.protocol.targets import find_type
 from histokit.store.records import NUMBER
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import CLASSIFIER, COMPARE, STRATEGY, TOP, check_table
-from histokit.study.strategies import STRATEGIES, find_strategy
+from histokit.study.strategies import STRATEGIES, find_strategy, spelling
 from histokit.study.study_datasets import read_datasets
 from histokit.study.study_file import Data, Method, Study, open_study_store, read_toml
 from histokit.study.study_networks import canonical, read_networks
+from histokit.study.study_trainings import read_trainings
 
 _CLASSIFIERS = ("svm", "et", "fc")
 _CHOICES = ("inner", "test")
@@ -65,6 +66,7 @@ def read_study(
     methods = _methods(top, mistakes)
     classifiers = _classifiers(top, methods, mistakes)
     _check_types(datasets, classifiers, opened, mistakes)
+    common = {"seed": top.get("seed", 0), "inner_folds": top.get("inner_folds", 5)}
     asked = {"device": as_option("device", device)} if device else {}
     networks = read_networks(
         file,
@@ -76,17 +78,17 @@ def read_study(
         opened,
         mistakes,
     )
+    trainings = read_trainings(file, methods, top.get("strategy", {}), networks, datasets, common, opened, mistakes)
     compare = check_table(top.get("compare", {}), COMPARE, ("compare",), mistakes)
-    needed = ["datasets"] + ["backbones"] * any(STRATEGIES[method.name].layers for method in methods)
+    needed = ["datasets"] + ["backbones"] * any(_of_networks(method.name) for method in methods)
     for key in needed:
         if key not in document:
             mistakes.add((key,), f"The study names no {key}.", f"Add a table: [{key}.NAME]")
     with mistakes.at(("device",)):
         check_options(device=device)
     mistakes.check()
-    common = {"seed": top.get("seed", 0), "inner_folds": top.get("inner_folds", 5)}
     given = {name: value for name, value in running.items() if value is not None}
-    return Study(file, opened, datasets, networks, methods, classifiers, common, device, given, compare)
+    return Study(file, opened, datasets, networks, methods, classifiers, common, device, given, compare, trainings)
 
 
 def _as_key(name: str, value: object) -> str:
@@ -117,14 +119,24 @@ def _methods(top: Mapping[str, Any], mistakes: Mistakes) -> tuple[Method, ...]:
 
 
 def _applicable(top: Mapping[str, Any]) -> list[str]:
-    """Return the strategies of a study that names none: all that its backbones allow."""
+    """Return the strategies of a study that names none: all that its backbones allow; training where a table asks."""
     count = max(1, len(_tables(top, "backbones")))
-    return [name for name, strategy in STRATEGIES.items() if count > strategy.merges]
+    asked = {spelling(text) for text in top.get("strategy", {})}
+    return [
+        name
+        for name, strategy in STRATEGIES.items()
+        if count > strategy.merges and (not strategy.trains or spelling(name) in asked)
+    ]
+
+
+def _of_networks(name: str) -> bool:
+    return bool(STRATEGIES[name].layers) or STRATEGIES[name].trains
 
 
 def _method(name: str, place: Place, table: Mapping[str, Any], top: Mapping[str, Any], mistakes: Mistakes) -> Method:
     strategy = STRATEGIES[name]
-    options = check_table(table, {**STRATEGY, **strategy.options}, place, mistakes)
+    general = {key: form for key, form in STRATEGY.items() if key != "classifiers" or not strategy.trains}
+    options = check_table(table, {**general, **strategy.options}, place, mistakes)
     known = [canonical(network) for network in _tables(top, "backbones")]
     networks = [canonical(network) for network in options.pop("backbones", known)]
     _check_names(networks, known, "backbone", (*place, "backbones"), mistakes)
@@ -137,6 +149,8 @@ def _method(name: str, place: Place, table: Mapping[str, Any], top: Mapping[str,
     classifiers = options.pop("classifiers", top.get("classifiers", _CLASSIFIERS))
     if strategy.classifier:
         networks, classifiers = [], [strategy.classifier]
+    if strategy.trains:
+        classifiers = []
     return Method(name, tuple(networks), tuple(dict.fromkeys(classifiers)), options)
 
 

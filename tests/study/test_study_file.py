@@ -112,7 +112,6 @@ def test_strategies_may_have_networks_and_classifiers_of_their_own(tmp_path: Pat
     [
         ('strategys = ["last layer"]\n', "line 1, strategys: There is no key 'strategys' here.\nDid you mean 'strateg"),
         ('strategies = ["last layr"]\n', "no strategy 'last layr'.\nDid you mean 'last layer'?"),
-        ('strategies = ["fine-tuning"]\n', "no strategy 'fine-tuning'"),
         ('classifiers = ["smv"]\n', "line 1, classifiers: There is no classifier 'smv'.\nDid you mean 'svm'?"),
         ('classifiers = ["svm", "et-fl"]\n', "et-fl is no classifier of other strategies"),
         ('classifiers = "svm"\n', "'svm' is not a list of texts.\nWrite classifiers = "),
