@@ -17,6 +17,7 @@ from histokit.compare.feature_layers import (
 )
 from histokit.errors import StoreError
 from histokit.evaluate.pooled import usual_metrics
+from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.protocol.step_options import PartOf
 from histokit.select.select_options import SelectOptions
 from histokit.store import RunRecord, Store
@@ -30,7 +31,12 @@ OF_NO_METHOD = ("run", "dataset", "target", "target_type", "where", "split", "se
 DERIVED = ("strategy", "network", "layer")
 
 #: Options that make another method, in the order in which they tell methods apart; each step that trains has its own.
-_ASKED = [name for name in TrainOptions.names(PartOf.METHOD) if name not in ("classifier", "selection")]
+_ASKED = [
+    name
+    for step in (TrainOptions, FinetuneOptions)
+    for name in step.names(PartOf.METHOD)
+    if name not in ("classifier", "selection", "backbone")
+]
 #: Those of a stored selection that its run has as well.
 _OF_SELECTION = SelectOptions.names(PartOf.METHOD, PartOf.REPEAT)
 

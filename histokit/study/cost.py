@@ -17,6 +17,8 @@ from histokit.study.problem_size import ProblemSize, problem_size
 from histokit.study.selections_and_runs import OnFeatures, Select, Train
 from histokit.study.study_file import Study
 from histokit.study.study_pieces import Ingest, MakeSplit, Piece
+from histokit.study.train_networks import TrainNetwork
+from histokit.study.training_cost import foreseen_bytes, foreseen_training
 
 MEASURED, TYPICAL = "measured", "typical"
 
@@ -109,6 +111,10 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
         elif isinstance(piece, Extract) and piece.seconds is None and size is not None:
             rate = _rate(study, piece)
             piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
+        elif isinstance(piece, TrainNetwork) and size is not None:
+            training = foreseen_training(store, piece, size)
+            piece.seconds, piece.estimate = training or (None, None)
+            piece.bytes = foreseen_bytes(store, piece, size)
         elif isinstance(piece, OnFeatures) and size is not None:
             name = "select" if isinstance(piece, Select) else piece.classifier
             workloads = _workloads(study, piece, size, widths)

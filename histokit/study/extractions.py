@@ -107,7 +107,7 @@ class Extract(NetworkFeatures):
         found = extract_networks([self], dry_run=True)
         self.seconds = found.estimated_seconds
         self.estimate = next((table["estimate"] for table in found.tables if table["estimate"]), None)
-        if any(table["missing"] for table in found.tables):
+        if any(table["missing"] + table["copied"] for table in found.tables):
             return False
         self._check(found)
         return True

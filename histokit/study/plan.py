@@ -48,14 +48,20 @@ class Plan:
         return sum(piece.seconds is None for piece in self.missing)
 
     @property
+    def bytes(self) -> int:
+        """The disk that networks will take, as far as that is known."""
+        return sum(piece.bytes or 0 for piece in self.missing if isinstance(piece, TrainNetwork))
+
+    @property
     def expectation(self) -> str:
         """What is missing, and how long it will take, in words."""
         if not self.missing:
             return f"All {len(self.pieces)} pieces are done."
         beside = f", not counting {self.unknown} of which that is not known yet" if self.unknown else ""
+        disk = f" The networks take {self.bytes / 1e6:,.1f} MB on disk." if self.bytes else ""
         return (
             f"{len(self.missing)} of {len(self.pieces)} pieces are missing; they will take about "
-            f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant."
+            f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant.{disk}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -68,6 +74,7 @@ class Plan:
             "missing": len(self.missing),
             "estimated_seconds": round(self.seconds, 1),
             "not_estimated": self.unknown,
+            "estimated_bytes": self.bytes,
         }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from histokit.finetune.finetune import finetune
 from histokit.finetune.network_question import identify
+from histokit.networks.requests import as_texts
 from histokit.study.selections_and_runs import image_notes, score
 from histokit.study.study_file import StudyTraining
 from histokit.study.study_pieces import Piece, Report
@@ -23,20 +24,34 @@ class TrainNetwork(Piece):
     Parameters
     ----------
     training : StudyTraining
+    bytes : int, optional
+        On disk, of the networks that will be kept; none where that is not known, or they are there.
     """
 
     kind = "finetune"
 
     training: StudyTraining
+    bytes: int | None = None
 
     @property
     def what(self) -> str:
         return f"{self.training.start.name}/{self.training.start.chosen[0].name} {self.training.title}"
 
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "bytes": self.bytes}
+
     def _ask(self, step: Callable[..., Any], **more: Any) -> Any:
         options: Mapping[str, Any] = {name: getattr(self.data, name) for name in _OF_DATA}
         workers = {key: value for key, value in self.study.running.items() if key == "workers"}
-        own = {**self.training.options, "preset": self.training.preset, "device": self.study.device}
+        # As the command line asks, so that it answers with the same run.
+        preprocess = as_texts(self.training.options["preprocess"])
+        own = {
+            **self.training.options,
+            "preprocess": preprocess,
+            "channels": "",
+            "preset": self.training.preset,
+            "device": self.study.device,
+        }
         return step(self.study.store, self.data.name, self.training.network, **options, **own, **workers, **more)
 
     def _is_done(self) -> bool:

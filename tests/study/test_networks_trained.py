@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import histokit
 from histokit.errors import HistokitError, UsageError
+from histokit.finetune.presets import load_preset
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
+from histokit.study.training_cost import foreseen_passes
+from tests.cli.command_line import CommandLine
 from tests.study.small_study import FILE, write_study
 
 HEAD, _, _ = FILE.partition("[classifier.svm")
@@ -91,3 +96,56 @@ def test_all_mistakes_are_told_at_once(file: Path, tmp_path: Path) -> None:
     assert [found["line"] for found in caught.value.details["mistakes"]] == sorted(
         found["line"] for found in caught.value.details["mistakes"]
     )
+
+
+def test_a_run_is_the_one_of_the_command_line(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = ONE.split("[strategy.fine-tuning.presets.default]")[0].replace('["last layer", ', "[")
+    text = text.replace('[strategy."last layer"]\nbackbones = ["tiny"]\n', "").replace("true]", "false]")
+    write_study(tmp_path, text.replace("[backbones.tiny]", "[backbones.tiny]\npreprocess = { mean = [0.4, 0.5, 0.6] }"))
+    result = run_study(file)
+    sets = [f"--set={text}" for text in ("batch_size=5", "lr=0.01", "patience=0", "head.layer=3", "epochs=2")]
+    asked = ["finetune", "more", "--backbone", "tiny", "--split", "study", "--preprocess", "mean=0.4,0.5,0.6", *sets]
+    done = CommandLine(capsys).ok("--store", result.store, *asked)
+    assert done.out.split()[-1] == result.runs[1]
+
+
+def test_trainings_are_compared_each_for_itself_and_the_best_of_each_strategy(file: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, TRAINED.replace("set.stages.2.epochs = 3", "from_scratch = false"))
+    result = run_study(file)
+    assert result.failures == []
+    assert result.comparison is not None
+    methods = [method["method"] for method in result.comparison.methods]
+    # Features of one network, and it trained by two presets and from scratch by one.
+    assert len(methods) == len(set(methods)) == 4, methods
+    best = histokit.compare(result.store, result.runs, best_of="strategy", bootstrap=20)
+    assert {method["method"] for method in best.methods} == {"last layer", "fine-tuning", "from scratch"}
+
+
+def test_the_plan_tells_what_training_takes(file: Path, tmp_path: Path) -> None:
+    write_study(tmp_path, ONE)
+    plan = plan_study(file)
+    assert {piece.seconds for piece in plan.pieces if piece.kind == "finetune"} == {None}
+    run_study(file)
+    write_study(tmp_path, ONE.replace("[backbones.tiny]", '[backbones.tiny]\nweights = "random:3"'))
+    plan = plan_study(file)
+    trained = [piece.to_json() for piece in plan.missing if piece.kind == "finetune"]
+    assert [piece["estimate"] for piece in trained] == ["measured"] * 4
+    assert all(piece["seconds"] > 0 for piece in trained)
+    sizes = [path.stat().st_size for path in (plan.study.store.uri / "networks").rglob("*.safetensors")]
+    assert plan.bytes == sum(piece["bytes"] for piece in trained)
+    assert plan.bytes == pytest.approx(sum(sizes), rel=0.05)
+    assert f"The networks take {plan.bytes / 1e6:,.1f} MB on disk." in plan.expectation
+
+
+def test_passes_through_a_network() -> None:
+    recipe = load_preset("default").recipe
+    (stage,) = recipe.stages
+    known = replace(recipe, choose_epoch="last", patience=0)
+    # Each epoch is 100 steps of three passes; 10 samples are predicted at the end.
+    whole = replace(known, stages=(replace(stage, train="all", epochs=4),))
+    assert foreseen_passes(whole, 100, 10) == 4 * 3 * 100 + 10
+    # A fifth chooses the epoch: 80 are trained on, 20 predicted after each.
+    assert foreseen_passes(replace(whole, choose_epoch="validation"), 100, 10) == 4 * (3 * 80 + 20) + 10
+    # What is frozen and not augmented goes through once.
+    head = replace(stage, train="head", epochs=9, augment=False)
+    assert foreseen_passes(replace(known, stages=(head,)), 100, 10) == 100 + 10
