@@ -135,7 +135,7 @@ def mpp_of(path: str | Path) -> float | None:
 
 
 def _found(suffix: str) -> tuple[ImageReader, Caller]:
-    """Return who reads files of a suffix; all that nobody registered is left to the reader of usual images.
+    """Return who reads files of a suffix; those that nobody registered are read by their content.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _registry() -> Any:
 
 def _loaded(entry: Registered | None, suffix: str) -> tuple[ImageReader, Caller]:
     if entry is None:
-        return named_object("histokit.plugin.usual_readers:UsualImages")(), Caller("histokit", True)
+        return named_object("histokit.plugin.usual_readers:ImagesByContent")(), Caller("histokit", True)
     owner = f"The reader of {suffix} files of {entry.distribution} ({entry.module})"
     caller = Caller(owner, not entry.third_party, "Tell its author; a newer version may help.")
     with caller.call("its loader"):

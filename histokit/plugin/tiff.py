@@ -173,7 +173,10 @@ def _unclear(page: Page) -> str | None:
     colours, extras = _PER_PIXEL.get(photometric, 1), page.values(338)
     further = page.samples - colours - sum(extra in _ALPHA for extra in extras)
     if colours == 1 and further > 0:
-        return f"has {page.samples} channels in each pixel, none of them said to be red, green or blue: save it as RGB"
+        return (
+            f"has {page.samples} channels in each pixel, none of them said to be red, green or blue: name those that "
+            "are wanted (-o channels=A:1,B:2), or save it as RGB"
+        )
     return None
 
 
@@ -240,9 +243,12 @@ def _further_pages(pages: list[Page]) -> tuple[str | None, int, str | None]:
     if count > 1:
         if count == channels == len(alike) == 3 and _are_grey(alike) and pages[:3] == alike:
             return None, 3, None
-        what = f"{count} channels" if channels == count else f"{count} planes or pages"
+        what, option = f"{count} planes or pages", "planes=each, max or one of them"
+        if channels == count:
+            what, option = f"{count} channels", "channels=A:1,B:2"
         by = " by its own description" if told > len(alike) else ""
-        return f"has {what}{by}, {width} × {height} pixels each, which are not one RGB image: save each alone", 1, None
+        how = f"say which are wanted (-o {option}), or save each alone"
+        return f"has {what}{by}, {width} × {height} pixels each, which are not one RGB image: {how}", 1, None
     larger = next((page.size for page in pages[1:] if page.size[0] * page.size[1] > width * height), None)
     if larger:
         return f"has a first page smaller than another ({larger[0]} × {larger[1]} pixels): save that alone", 1, None

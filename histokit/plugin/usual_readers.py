@@ -2,31 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from histokit.files import oddity
 from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterReader, hookimpl
 from histokit.plugin.images import Pixels, read_image
 from histokit.plugin.raw_images import ImageReader, RawImage
 from histokit.plugin.remarks import collected_remarks, repeat
+from histokit.plugin.tiff_tags import byte_order
 
-#: Suffix → its reader.
-_READERS = {
-    **dict.fromkeys((".tif", ".tiff"), "histokit.plugin.tiff_images:TiffImages"),
-    **dict.fromkeys(
-        (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"),
-        "histokit.plugin.usual_readers:UsualImages",
-    ),
-}
+#: Of files that are looked for where no pattern says which.
+_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
 @hookimpl
 def register_readers(register: RegisterReader) -> None:
     """Register the readers; none is imported before it is asked for."""
-    for suffix, place in _READERS.items():
-        register(suffix, partial(named_object, place))
+    for suffix in _SUFFIXES:
+        register(suffix, partial(named_object, "histokit.plugin.usual_readers:ImagesByContent"))
+
+
+class ImagesByContent(ImageReader):
+    """Reads image files by what they begin with: names of TIFF files end in many ways, and in wrong ones."""
+
+    def read(self, path: Path, part: str | None) -> RawImage:
+        """Return all that a TIFF file holds, and red, green and blue of all others."""
+        return _reader(path).read(path, part)  # type: ignore[return-value]
+
+    def parts(self, path: Path) -> Sequence[str]:
+        """Return the planes of a TIFF file; none of all others."""
+        return _reader(path).parts(path)
+
+    def mpp(self, path: Path) -> float | None:
+        """Return the micrometres per pixel that a TIFF file states."""
+        return _reader(path).mpp(path)
+
+
+def _reader(path: Path) -> ImageReader:
+    if not oddity(path):
+        with suppress(OSError), path.open("rb") as file:
+            if byte_order(file.read(4)):
+                tiff: ImageReader = named_object("histokit.plugin.tiff_images:TiffImages")()
+                return tiff
+    return UsualImages()
 
 
 class UsualImages(ImageReader):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 import histokit
 from histokit.datasets.folder import Folder
@@ -167,3 +168,36 @@ def test_numbers_of_usual_files_and_their_names(tmp_path):
     (tmp_path / "c.tif").write_bytes(b"II*\0nothing")
     with pytest.raises(DataError, match=r"c\.tif (cannot be read|has no page)"):
         read_raw(tmp_path / "c.tif")
+
+
+NUMBERS = np.array([[0, 1000, 2000], [3000, 4000, 4095]], np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".lsm", ".stk", ".btf", ".svs", ".flex", ".png", ".jpg"])
+@pytest.mark.parametrize("bits", [None, 12])
+def test_a_tiff_file_is_one_whatever_it_is_called(tmp_path, suffix, bits):
+    tags = [] if bits is None else [(281, 3, 1, 4095, True)]
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        tifffile.imwrite(file, NUMBERS, extratags=tags)
+    (sample,) = (data := Folder(tmp_path, pattern=f"*{suffix}", scale="range:0,4095")).samples()
+    expected = np.round(NUMBERS / 4095 * 65535)
+    np.testing.assert_allclose(data.read(sample)[..., 0], expected, atol=8)
+
+
+@pytest.mark.parametrize("suffix", [".lsm", ".png"])
+def test_planes_and_channels_of_a_tiff_file_of_another_name(tmp_path, suffix):
+    planes = np.arange(2 * 3 * 4 * 5, dtype=np.uint8).reshape(2, 3, 4, 5)
+    with (tmp_path / f"a{suffix}").open("wb") as file:
+        tifffile.imwrite(file, planes, metadata={"axes": "ZCYX"}, ome=True)
+    options = {"pattern": f"*{suffix}", "channels": ["A:3", "B:1"]}
+    data = Folder(tmp_path, planes="each", **options)
+    samples = list(data.samples())
+    assert [sample.part for sample in samples] == ["z=0", "z=1"]
+    assert np.array_equal(data.read(samples[1]), planes[1, [2, 0]].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".tiff", ".lsm"])
+def test_another_image_that_is_called_tiff_is_scaled_as_what_it_is(tmp_path, suffix):
+    Image.fromarray(np.full((4, 5), 51, np.uint8)).save(tmp_path / f"a{suffix}", format="PNG")
+    (sample,) = (data := Folder(tmp_path, pattern=f"*{suffix}", scale="range:0,102")).samples()
+    assert np.unique(data.read(sample)).tolist() in ([127], [128], [32767], [32768])
