@@ -144,10 +144,45 @@ def run_again(run: RunRecord) -> str:
     """Return the advice to do a run again."""
     if run.kind == "predict":
         return f"Do it again: histokit predict {run.source_run} {run.dataset} --force"
-    asked = f"--features {run.address} --classifier {run.classifier}"
     if run.kind == "finetune":
-        asked = f"--backbone {run.address.rpartition('/')[0]}"
+        return f"Do it again: {_finetune_command(run)} --force"
+    asked = f"--features {run.address} --classifier {run.classifier}"
     return f"Do it again, with its options: histokit {run.kind} {run.dataset} {asked} --split {run.split} --force"
+
+
+#: Parameters of a run of `finetune` that are options of the same name, and what they are where nothing is asked.
+_OF_NETWORKS: Mapping[str, Any] = {
+    "preset": "default",
+    "from_scratch": False,
+    "weights": PRETRAINED,
+    "channels": "",
+    "metric": None,
+    "target": None,
+    "target_type": None,
+    "where": None,
+    "seed": 0,
+    "precision": "auto",
+    "micro_batch": None,
+    "test_curve": False,
+}
+
+
+def _finetune_command(run: RunRecord) -> str:
+    """Return the command that trains the networks of a run again, with all that it was asked."""
+    given = run.parameters
+    words = ["histokit finetune", quote(run.dataset), "--backbone", quote(run.address.rpartition("/")[0])]
+    words += ["--split", quote(run.split)]
+    for name, rest in _OF_NETWORKS.items():
+        value, option = given.get(name, rest), f"--{name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value and value != rest:
+            words += [option, quote(_option(value))]
+    for option, pairs in (("--set", given.get("settings")), ("--preprocess", given.get("preprocess"))):
+        listed = [f"{key}={_option(v)}" for key, v in pairs.items()] if isinstance(pairs, Mapping) else pairs or []
+        for text in [listed] if isinstance(listed, str) else listed:
+            words += [option, quote(text)]
+    return " ".join(words)
 
 
 def _option(value: Any) -> str:

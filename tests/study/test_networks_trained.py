@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from shlex import split
 
 import pytest
 
 import histokit
 from histokit.errors import HistokitError, UsageError
 from histokit.finetune.presets import load_preset
+from histokit.store.findings import run_again
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
@@ -105,8 +107,13 @@ def test_a_run_is_the_one_of_the_command_line(file: Path, tmp_path: Path, capsys
     result = run_study(file)
     sets = [f"--set={text}" for text in ("batch_size=5", "lr=0.01", "patience=0", "head.layer=3", "epochs=2")]
     asked = ["finetune", "more", "--backbone", "tiny", "--split", "study", "--preprocess", "mean=0.4,0.5,0.6", *sets]
-    done = CommandLine(capsys).ok("--store", result.store, *asked)
+    command_line = CommandLine(capsys)
+    done = command_line.ok("--store", result.store, *asked)
     assert done.out.split()[-1] == result.runs[1]
+    advice = run_again(result.plan.study.store.run(result.runs[1]))
+    words = split(advice.removeprefix("Do it again: histokit ").removesuffix(" --force"))
+    again = command_line.ok("--store", result.store, *words)
+    assert again.out.split()[-1] == result.runs[1]
 
 
 def test_trainings_are_compared_each_for_itself_and_the_best_of_each_strategy(file: Path, tmp_path: Path) -> None:
