@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from histokit.errors import DataError, did_you_mean
+from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.colours import Pixels
 from histokit.plugin.deep_colours import WHITE, to_16_bits
 from histokit.plugin.images import read_image
 from histokit.plugin.intensities import Histogram, Scale, limits_of, require_finite, scaled
 from histokit.plugin.raw_images import RawImage, is_foreign, parts_of, read_raw
+from histokit.plugin.remarks import remark
 
 RGB = ("R", "G", "B")
 
@@ -165,7 +166,18 @@ class ChannelSource(NamedTuple):
                 f"{path} holds {numbers.max()}, more than the {self.scale.high:.0f} of scale=bits.",
                 next="Give the bits that were recorded.",
             )
+        if self.limits is not None or not self.scale.of_the_data:
+            _remark_on_another_range(numbers.dtype, limits, path)
         return scaled(numbers, limits)
+
+
+def _remark_on_another_range(kind: np.dtype[Any], limits: npt.NDArray[np.float64], path: str) -> None:
+    """Remark on whole numbers that cannot reach a quarter of the range that is said to be theirs: 8 bits of 12."""
+    if kind.kind not in "ui":
+        return
+    top, (black, white) = np.iinfo(kind).max, (limits[:, 0].min(), limits[:, 1].max())
+    if top - black < (white - black) / 4:
+        remark("dark", path, f"numbers of {8 * kind.itemsize} bits, of which {white:g} is white")
 
 
 def from_16_bits(pixels: Pixels, bits: int | None) -> Pixels:
@@ -191,6 +203,7 @@ def fitted_limits(source: ChannelSource, images: Iterable[Callable[[], npt.NDArr
     """
     count = len(source.channels)
     histogram = Histogram(1 if source.joint else count)
+    kinds: set[str] = set()
     reason = DataError("There is no image.", next="Check the folder.")
     for read in images:
         try:
@@ -199,6 +212,12 @@ def fitted_limits(source: ChannelSource, images: Iterable[Callable[[], npt.NDArr
         except DataError as error:
             reason = error
             continue
+        kinds.add("floating-point numbers" if numbers.dtype.kind == "f" else f"{8 * numbers.dtype.itemsize} bits")
+        if len(kinds) > 1:
+            raise UsageError(
+                f"Images of {' and '.join(sorted(kinds))} have no black and white in common.",
+                next="Ingest them as datasets of their own, or with black and white of each image: scale_over=image.",
+            )
         histogram.add(numbers.reshape(-1, 1, 1) if source.joint else numbers)
     if histogram.empty:
         raise reason

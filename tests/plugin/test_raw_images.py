@@ -11,10 +11,11 @@ from PIL import Image
 
 import histokit
 from histokit.datasets.folder import Folder
-from histokit.errors import DataError, PluginError
+from histokit.errors import DataError, PluginError, UsageError
 from histokit.plugin import ImageReader, RawImage, hookimpl, read_image
 from histokit.plugin.manager import registry
 from histokit.plugin.raw_images import read_raw
+from histokit.plugin.remarks import ImageWarning
 from histokit.plugin.testing import added_plugin
 
 OPTIONS = {"pattern": "{label}/*"}
@@ -201,3 +202,19 @@ def test_another_image_that_is_called_tiff_is_scaled_as_what_it_is(tmp_path, suf
     Image.fromarray(np.full((4, 5), 51, np.uint8)).save(tmp_path / f"a{suffix}", format="PNG")
     (sample,) = (data := Folder(tmp_path, pattern=f"*{suffix}", scale="range:0,102")).samples()
     assert np.unique(data.read(sample)).tolist() in ([127], [128], [32767], [32768])
+
+
+@pytest.mark.parametrize("scale", ["bits:12", "range:0,4095"])
+def test_numbers_of_8_bits_that_are_scaled_as_of_12_are_told(tmp_path, scale):
+    Image.fromarray(np.full((4, 5), 200, np.uint8)).save(tmp_path / "a.png")
+    (sample,) = (data := Folder(tmp_path, pattern="*.png", scale=scale)).samples()
+    with pytest.warns(ImageWarning, match="almost black.*8 bits, of which 4095 is white"):
+        data.read(sample)
+
+
+def test_numbers_of_different_bits_have_no_range_in_common(tmp_path, store):
+    for number, values in enumerate((np.full((4, 5), 200, np.uint8), np.full((4, 5), 4000, np.uint16))):
+        tifffile.imwrite(tmp_path / f"{number}.tif", values)
+    options = {"pattern": "*.tif", "scale": "minmax", "scale_over": "dataset"}
+    with pytest.raises(UsageError, match="16 bits and 8 bits"):
+        histokit.ingest(store, "folder", tmp_path, name="d", options=options)
