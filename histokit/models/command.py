@@ -27,10 +27,12 @@ def export_model(
     scored, and a model card for the Hugging Face hub. `predict FOLDER DATASET` and `histokit.load_model` use it on
     another machine. Prints the folder.
     """
+    from histokit.files import check_folder
     from histokit.models.card import licences
     from histokit.models.export import export_model as write_model
     from histokit.models.model_folder import read_description
 
+    check_folder(out)
     path = write_model(console.existing_store(), run, out, force=force)
     document = read_description(path)
     for what, text in licences(document).items():

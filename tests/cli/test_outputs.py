@@ -10,14 +10,16 @@ from tests.cli.test_every_command import LEAVES
 CALLS = {
     ("evaluate",): ["r"],
     ("predictions",): ["r"],
+    ("curves",): ["r"],
     ("compare",): ["--all"],
     ("select",): ["cells", "--features", "tiny/last"],
     ("select", "importances"): ["cells", "--features", "tiny/last"],
+    ("export-model",): ["r"],
     ("export",): ["cells", "--features", "tiny/last"],
     ("study", "run"): ["study.toml"],
     ("demo",): [],
 }
-FOLDERS = [("study", "run"), ("demo",)]
+FOLDERS = [("export-model",), ("study", "run"), ("demo",)]
 
 
 def words(path):

@@ -90,13 +90,14 @@ def table(root: Path, *paths: str) -> list[object]:
 def test_paths_that_leave_the_root(command: CommandLine, root: Path) -> None:
     outside = root.parent / "outside"
     outside.mkdir()
-    for path in (root / "plain/a.png", outside / "secret.png", root / "secret.png"):
+    inner = [root / "plain" / f"{name}.png" for name in "abc"]
+    for path in (*inner, outside / "secret.png", outside / "other.png", root / "secret.png"):
         Image.new("RGB", (16, 16), (len(str(path)), 0, 0)).save(path)
     (root / "door").symlink_to(outside)
-    inside = ["plain/a.png", "odd/../plain/a.png", str(root / "plain" / "a.png")]
+    inside = ["plain/a.png", "odd/../plain/b.png", str(root / "plain" / "c.png")]
     refused = {
         "../outside/secret.png": "lies outside the dataset's root",
-        "plain/../../outside/secret.png": "lies outside the dataset's root",
+        "plain/../../outside/other.png": "lies outside the dataset's root",
         str(outside / "secret.png"): "lies outside the dataset's root",
         # The text says root/outside/…, the file system goes up from where the link leads.
         "door/../outside/secret.png": "",

@@ -150,7 +150,7 @@ def test_killed_before_a_write_and_held_together_at_each(forks: Processes, tmp_p
     made = stages(forks, tmp_path, 7)
     for name in ("train --force", "ingest others"):
         stage = made[name]
-        for moment in range(3, stage.moments + 1, 4):
+        for moment in range(3, stage.moments + 1, 6):
             stage.killed_at(moment)
     made["train"].together(2)
 

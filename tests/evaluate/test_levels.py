@@ -77,7 +77,7 @@ def test_replicates_are_counted_inside_treatments_and_that_is_told(store):
     (found,) = evaluate(store, "abcd", by="replicate:median,treatment:median")
     assert [entry["units"] for entry in found.by.values()] == [4, 2]
     assert [entry["kind"] for entry in found.by.values()] == ["level", "level"]
-    text = "2 of 2 values of replicate come in several units of treatment: they are taken apart by treatment"
+    text = "2 of 2 values of replicate come in several units of treatment: taken apart by treatment"
     assert text in found.notes
     (found,) = evaluate(store, "abcd", by="well:median,treatment:median")
     assert not found.notes

@@ -95,7 +95,8 @@ def test_an_export_less_a_column_is_told_of(tmp_path: Path) -> None:
         frame = frame.drop(columns=[f"net/one[{k}]" for k in absent])
         frame.to_csv(tmp_path / "less.csv", index=False)
         listed = ", ".join(map(str, absent))
-        told = f"{len(absent)} of the 300 columns of net/one are not in the file: {listed}"
+        verb = "is" if len(absent) == 1 else "are"
+        told = f"{len(absent)} of the 300 columns of net/one {verb} not in the file: {listed}"
         done = import_features(toy, "toy", tmp_path / "less.csv", name="m", version=listed)
         assert [note for note in done.notes if "columns of" in note] == [told]
         other = FeatureStore(tmp_path / f"other{len(absent)}")

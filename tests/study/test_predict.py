@@ -119,7 +119,7 @@ def test_how_networks_run_is_handed_on(
         asked.append(options)
         return histokit.extract(*args, **options)
 
-    monkeypatch.setattr("histokit.study.predict.extract", seen)
+    monkeypatch.setattr("histokit.study.run_features.extract", seen)
     command = ["predict", run_id, "p1", "--device", "cpu", "--batch-size", "3", "--workers", "0"]
     assert cli.run([*command, "--store", str(store.uri)]) == 0
     (options,) = asked
