@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from histokit.extract.in_flight import InFlight, Staged
 from histokit.extract.ledger import BackboneLedger
@@ -14,7 +13,7 @@ from histokit.extract.writer import Writer
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.devices import device_memory
 from histokit.networks.failures import BatchTooLargeError, free_memory
-from histokit.networks.image_batches import ImageBatches, InputImage
+from histokit.networks.image_batches import ImageBatches, InputImage, vectors_of
 from histokit.networks.memory import check_batch, input_shape
 from histokit.networks.transform import Transform
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -57,8 +56,7 @@ class NetworkWorker:
         self.writer = writer
         self.transform = Transform(plan.backbone.preprocess, channels, device)
         backbone = registry().backbone(plan.backbone.name, plan.backbone.request, plan.backbone.store)
-        self._adapter = plan.backbone.preprocess.adapter
-        inputs = self.transform.depth if self._adapter == "inflate" else None
+        inputs = self.transform.depth if plan.backbone.preprocess.adapter == "inflate" else None
         layers = [table.plan.layer for table in ledger.open_tables]
         self.network = CutNetwork(backbone, layers, device, precision, inputs)
         self._notes = GuardedBackbone(backbone).notes()
@@ -72,7 +70,7 @@ class NetworkWorker:
             plan.backbone.name,
             batch_size,
             self.network.batch_size,
-            lambda pixels: self._in_flight.stage(self._vectors(pixels)),
+            lambda pixels: self._in_flight.stage(vectors_of(self.network, self.transform, pixels)),
             self._in_flight.send,
             partial(writer.fail_for, ledger),
         )
@@ -106,13 +104,3 @@ class NetworkWorker:
         """Run the network on what is left, and hand all vectors to the writer."""
         self._batches.finish()
         self._in_flight.finish()
-
-    def _vectors(self, pixels: Tensor) -> Mapping[str, Tensor]:
-        """Push resized pixels through the network, all channels at once or each on its own."""
-        if self._adapter != "each":
-            return self.network.forward(self.transform.normalise(pixels))
-        passes = [
-            {name: vectors.clone() for name, vectors in self.network.forward(self.transform.normalise(one)).items()}
-            for one in pixels.split(1, dim=1)
-        ]
-        return {name: torch.cat([vectors[name] for vectors in passes], dim=1) for name in passes[0]}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from histokit.errors import StoreError
+from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
 from histokit.store import RunRecord, Store
 from histokit.store.vectors import FeatureTable
 
@@ -26,6 +28,12 @@ def tables_of_run(store: Store, run: RunRecord) -> list[FeatureTable]:
                 next=f"Make it again: {lost.again}" if lost else f"Extract {run.address} of {run.dataset!r} again.",
             )
     return [tables[str(part["table"])] for part in run.features]
+
+
+def weights_path(table: FeatureTable) -> Path | None:
+    """Return the file or folder of weights that a table was made with, none where they were asked for by name."""
+    request = str(table.info["weights_request"])
+    return None if request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) else Path(request)
 
 
 def variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:

@@ -19,7 +19,7 @@ from histokit.finetune.network_question import NetworkQuestion, ask_for_network
 from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
-from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.protocol.predictions import rows_of_fold
 from histokit.protocol.progress import nested
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
@@ -193,18 +193,8 @@ def _predictions(
     experiment: Experiment, run_id: str, parts: Sequence[TrainingPart], outcomes: Sequence[PartOutcome]
 ) -> pa.Table:
     """Return the test predictions of all folds."""
-    tables = []
-    for part, outcome in zip(parts, outcomes, strict=True):
-        if part.outer is None:
-            continue
-        tested, fold = experiment.features.take(outcome.rows), part.outer.fold
-        place = {"repeat": fold.repeat, "fold": fold.fold}
-        how: dict[str, Any] = {"run": run_id, "group": experiment.group, "role": "test", **place}
-        if experiment.problem.numbers:
-            found = outcome.scores[:, :1].flatten()
-            tables.append(number_rows(tested, found, truth=experiment.problem.y[outcome.rows], **how))
-        else:
-            how |= {"classes": experiment.classes, "kind": "probability"}
-            truth = experiment.labels[outcome.rows].tolist()
-            tables.append(prediction_rows(tested, outcome.scores, truth=truth, **how))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(
+        rows_of_fold(experiment, part.outer, outcome.rows, outcome.scores, run=run_id, kind="probability")
+        for part, outcome in zip(parts, outcomes, strict=True)
+        if part.outer is not None
+    )

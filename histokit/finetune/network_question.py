@@ -128,10 +128,15 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
                 f"--from-scratch starts from random weights, not from {weights}.",
                 next="Leave out --from-scratch or --weights.",
             )
-        weights = weights if weights.startswith(RANDOM) else f"{RANDOM}:{options.seed}"
+        weights = random_start(weights, options.seed)
     changes = _changes(store, dataset, recipe, options)
     backbone = resolve_start(store, name, weights, changes, recipe)
     return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone, tuple(notes))
+
+
+def random_start(weights: str, seed: int) -> str:
+    """Return the random weights of a training from scratch: those asked for, else those of its seed."""
+    return weights if weights.startswith(RANDOM) else f"{RANDOM}:{seed}"
 
 
 def identify(store: StoreLike, dataset: str, backbone: str | None = None, **options: Any) -> str:

@@ -22,8 +22,7 @@ from histokit.finetune.predict import NetworkScorer, run_scorers
 from histokit.networks.devices import choose_device
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork
 from histokit.plugin.remarks import RemarkTally
-from histokit.protocol.predicted import prediction_id, prediction_record, true_values
-from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.protocol.predicted import predicted_rows, prediction_id, prediction_record, true_values
 from histokit.store import Store
 from histokit.store.records import RunRecord
 
@@ -95,11 +94,7 @@ def predict_images(
     features, found = features.take(kept), found[kept]
     truth, unknown = true_values(run, features)
     run_id = prediction_id(run, features, truth)
-    how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
-    if run.numbers:
-        table = number_rows(features, found[:, 0], **how)
-    else:
-        table = prediction_rows(features, found, classes=run.classes, kind="probability", **how)
+    table = predicted_rows(run, run_id, features, truth, found, "probability")
     notes = [*seen(features), *unknown, *said]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started, run.address)
     return store.save_run(record, table, None, again=force)

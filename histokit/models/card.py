@@ -8,19 +8,21 @@ from typing import Any
 
 from histokit.models.model_folder import NETWORK
 
-#: Licences by the names that the hub has for them.
-LICENCES = {
-    "apache-2.0": "apache-2.0",
-    "bsd-3-clause": "bsd-3-clause",
-    "mit": "mit",
-    "cc0-1.0": "cc0-1.0",
-    "cc-by-3.0": "cc-by-3.0",
-    "cc-by-4.0": "cc-by-4.0",
-    "cc-by-sa-4.0": "cc-by-sa-4.0",
-    "cc-by-nc-4.0": "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0": "cc-by-nc-sa-4.0",
-    "cc-by-nc-nd-4.0": "cc-by-nc-nd-4.0",
-}
+#: Licences, by the names that the hub has for them.
+_LICENCES = frozenset(
+    {
+        "apache-2.0",
+        "bsd-3-clause",
+        "mit",
+        "cc0-1.0",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nc-nd-4.0",
+    }
+)
 
 _BLANKS = re.compile(r"\s+")
 
@@ -44,9 +46,8 @@ def licences(document: Mapping[str, Any]) -> dict[str, str]:
 
 def hub_licence(found: Mapping[str, str]) -> str:
     """Return the hub's name of the licence that everything has, or ``other``."""
-    known = {LICENCES.get(_BLANKS.sub("-", text.strip().lower())) for text in found.values()}
-    (only,) = known if len(known) == 1 else (None,)
-    return only or "other"
+    known = {_BLANKS.sub("-", text.strip().lower()) for text in found.values()}
+    return known.pop() if len(known) == 1 and known <= _LICENCES else "other"
 
 
 def model_card(document: Mapping[str, Any], name: str) -> str:

@@ -40,11 +40,6 @@ def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
 
 
 def record_of(run: RunRecord) -> dict[str, Any]:
-    """Return a run's record for another machine, of which `run_from` makes one again."""
+    """Return a run's record for another machine, of which `RunRecord.from_json` makes one again."""
     document = {name: value for name, value in run.stored().items() if name not in _OF_THE_STORE}
     return {**document, "found": {name: value for name, value in run.found.items() if name != "networks"}}
-
-
-def run_from(document: dict[str, Any]) -> RunRecord:
-    """Return the record of the run that a model is of."""
-    return RunRecord.from_json(document)

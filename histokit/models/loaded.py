@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from histokit.classifiers.estimators import load
 from histokit.classifiers.table import classifier
 from histokit.errors import DataError, PluginError, UsageError
-from histokit.models.description import run_from
 from histokit.models.images_given import GivenImages, as_list, micrometres, pixels_of
 from histokit.models.model_folder import CLASSIFIER_FILE, NETWORK, NETWORK_FILE, read_description
 from histokit.models.networks import load_file, read_seen
@@ -63,7 +62,7 @@ class LoadedModel:
         self.folder, self.device_name = folder, device
         self.description = read_description(folder)
         _check_plugins(self.description)
-        self.run: RunRecord = run_from(self.description["run"])
+        self.run = RunRecord.from_json(self.description["run"])
         self.classes: tuple[str, ...] = tuple(self.description["classes"])
         self.channels: tuple[str, ...] = tuple(self.description["channels"])
 

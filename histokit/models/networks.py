@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histokit.errors import StoreError, UsageError
-from histokit.features.run_tables import variants
+from histokit.features.run_tables import variants, weights_path
 from histokit.models.model_folder import SEEN_FILE, damaged
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.trained_backbone import bare_backbone
@@ -21,7 +21,7 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registered_backbone, registry
 from histokit.plugin.preprocess import Preprocess
-from histokit.plugin.weights import NONE, PRETRAINED, RANDOM, TRAINED, offline
+from histokit.plugin.weights import TRAINED, offline
 from histokit.protocol.networks_seen import seen_by
 from histokit.store import Store
 from histokit.store.network_files import separate
@@ -113,11 +113,10 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
 
 def table_facts(table: FeatureTable) -> dict[str, Any]:
     """Return what extracts the same features elsewhere; of weights, no path of this machine."""
-    request = str(table.info["weights_request"])
-    local = request.partition(":")[0] not in (PRETRAINED, RANDOM, NONE)
-    info = {**table.info, "weights_request": Path(request).name if local else request}
+    path = weights_path(table)
+    info = {**table.info, "weights_request": str(table.info["weights_request"]) if path is None else path.name}
     info["source"] = Path(str(info.get("source") or "")).name
-    return {"name": table.name, "spec": dict(table.spec), "width": table.width, "info": info, "local": local}
+    return {"name": table.name, "spec": dict(table.spec), "width": table.width, "info": info, "local": path is not None}
 
 
 class ExportedBackbone(Backbone):

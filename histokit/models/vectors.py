@@ -14,6 +14,7 @@ from torch import Tensor
 from histokit.finetune.predict import NetworkScorer
 from histokit.models.networks import ExportedBackbone
 from histokit.networks.cut_network import CutNetwork
+from histokit.networks.image_batches import vectors_of
 from histokit.networks.trainable import NetworkDescription
 from histokit.plugin.preprocess import Preprocess
 
@@ -84,13 +85,8 @@ class VectorScorer(NetworkScorer):
         )
 
     def _run(self, pixels: Tensor) -> NDArray[np.float64]:
-        each = self.described.preprocess.adapter == "each"
-        passes = [
-            {name: vectors.clone() for name, vectors in self._cut.forward(self.transform.normalise(one)).items()}
-            for one in (pixels.split(1, dim=1) if each else [pixels])
-        ]
-        # As in extraction: the channels of a layer lie together.
-        joined = torch.cat([found[layer.name] for layer in self._cut.layers for found in passes], dim=1)
+        found = vectors_of(self._cut, self.transform, pixels)
+        joined = torch.cat([found[layer.name] for layer in self._cut.layers], dim=1)
         vectors: NDArray[np.float64] = joined.double().cpu().numpy()
         return vectors
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError
+from histokit.networks.cut_network import CutNetwork
 from histokit.networks.devices import device_memory
 from histokit.networks.failures import BatchTooLargeError, free_memory, inputs_of, memory_told
 from histokit.networks.image_queue import ImageQueue
@@ -22,6 +23,30 @@ Result = TypeVar("Result")
 
 #: Bytes of inputs that are brought to a size at once.
 _PIECE = 256 << 20
+
+
+def vectors_of(network: CutNetwork, transform: Transform, pixels: Tensor) -> dict[str, Tensor]:
+    """Push resized pixels through a network, all channels at once or, where its adapter is so, each on its own.
+
+    Parameters
+    ----------
+    network : CutNetwork
+    transform : Transform
+    pixels : (N, C, H, W) Tensor
+
+    Returns
+    -------
+    dict
+        Name of layer → (N, d) float32 Tensor, which is the network's own until it runs again; the vectors of channels
+        that go in on their own lie one behind the other.
+    """
+    if transform.preprocess.adapter != "each":
+        return network.forward(transform.normalise(pixels))
+    passes = [
+        {name: vectors.clone() for name, vectors in network.forward(transform.normalise(one)).items()}
+        for one in pixels.split(1, dim=1)
+    ]
+    return {name: torch.cat([vectors[name] for vectors in passes], dim=1) for name in passes[0]}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from histokit.files import oddity
 from histokit.named_objects import named_object
@@ -29,9 +32,9 @@ def register_readers(register: RegisterReader) -> None:
 class ImagesByContent(ImageReader):
     """Reads image files by what they begin with: names of TIFF files end in many ways, and in wrong ones."""
 
-    def read(self, path: Path, part: str | None) -> RawImage:
+    def read(self, path: Path, part: str | None) -> RawImage | npt.NDArray[Any]:
         """Return all that a TIFF file holds, and red, green and blue of all others."""
-        return _reader(path).read(path, part)  # type: ignore[return-value]
+        return _reader(path).read(path, part)
 
     def parts(self, path: Path) -> Sequence[str]:
         """Return the planes of a TIFF file; none of all others."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from histokit.errors import some
 from histokit.features import FeatureSet
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import samples_digest
-from histokit.protocol.predictions import as_text
+from histokit.protocol.predictions import as_text, scored_rows
 from histokit.protocol.targets import read_numbers
 from histokit.store.records import RunRecord
 
@@ -52,6 +53,29 @@ def prediction_id(run: RunRecord, features: FeatureSet, truth: Sequence[Any]) ->
     digest = digest_bytes(*sorted(repr(row).encode() for row in rows)).hex()
     steps = [step["digest"] for step in features.steps]
     return digest_json(["predict", run.id, run.created, features.record.name, digest, *steps]).hex()[:12]
+
+
+def predicted_rows(
+    run: RunRecord, run_id: str, features: FeatureSet, truth: Sequence[Any], scores: NDArray[np.float64], kind: str
+) -> pa.Table:
+    """Return the predictions of some samples.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Whose model predicted.
+    run_id : str
+        Of the predictions.
+    features : FeatureSet
+        The n samples.
+    truth : sequence of n
+        Of `true_values`.
+    scores : (n, K) or (n, 1) array
+    kind : str
+        Of scores of classes.
+    """
+    how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
+    return scored_rows(features, scores, classes=run.classes, kind=kind, **how)
 
 
 def prediction_record(

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from histokit.classifiers.row import VALUE
 from histokit.features import FeatureSet
 from histokit.plugin.values import known
+from histokit.protocol.experiment import Experiment
+from histokit.protocol.outer_folds import OuterFold, Rows
 from histokit.store.records import NUMBER_PREDICTION_SCHEMA, PREDICTION_SCHEMA
 
 
@@ -86,6 +88,47 @@ def number_rows(
         "predicted_value": np.asarray(predicted, np.float64).tolist(),
     }
     return _table(columns, NUMBER_PREDICTION_SCHEMA)
+
+
+def scored_rows(
+    features: FeatureSet, scores: NDArray[np.float64], *, classes: Sequence[str], kind: str, **how: Any
+) -> pa.Table:
+    """Return what a model says as `prediction_rows`, or as `number_rows` where it has no classes.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        The n predicted samples.
+    scores : (n, K) or (n, 1) array
+    classes : sequence of K str
+    kind : str
+        Of scores of classes.
+    **how
+        What both take.
+    """
+    if not classes:
+        return number_rows(features, scores[:, :1].flatten(), **how)
+    return prediction_rows(features, scores, classes=classes, kind=kind, **how)
+
+
+def rows_of_fold(
+    experiment: Experiment, outer: OuterFold, rows: Rows, scores: NDArray[np.float64], *, run: str, kind: str
+) -> pa.Table:
+    """Return the predictions of samples that an outer fold tests.
+
+    Parameters
+    ----------
+    experiment : Experiment
+    outer : OuterFold
+    rows : (n,) array of int
+        Those of its test samples that have scores.
+    scores : (n, K) or (n, 1) array
+    run, kind : str
+    """
+    truth = experiment.problem.y[rows] if experiment.problem.numbers else experiment.labels[rows].tolist()
+    how: dict[str, Any] = {"run": run, "group": experiment.group, "role": "test", "truth": truth}
+    how |= {"repeat": outer.fold.repeat, "fold": outer.fold.fold}
+    return scored_rows(experiment.features.take(rows), scores, classes=experiment.classes, kind=kind, **how)
 
 
 def _common(

@@ -65,8 +65,11 @@ def predict_by_folder(
         remarks = check_readable(store, features)
     else:
         tables = [_table(facts, dataset) for facts in model.description["tables"]]
-        found = _direct if not _made_here(store, dataset, model, tables) else _extracted
-        features, remarks = found(store, dataset, model, tables, running, allow_missing, progress)
+        options = (running, allow_missing, progress)
+        if _made_here(store, dataset, model, tables):
+            features, remarks = extracted_features(store, run, dataset, tables, *options)
+        else:
+            features, remarks = _direct(store, dataset, model, tables, *options)
     outside: dict[str, Any] = {"model": model.classifier_bytes, "seen": model.seen}
     return predict_features(store, run, features, force=force, remarks=remarks, **outside)
 
@@ -95,18 +98,6 @@ def _made_here(store: FeatureStore, dataset: str, model: LoadedModel, tables: Se
         if made != {table.fingerprint for table in variant}:
             return False
     return True
-
-
-def _extracted(
-    store: FeatureStore,
-    dataset: str,
-    model: LoadedModel,
-    tables: Sequence[FeatureTable],
-    running: Mapping[str, Any],
-    allow_missing: bool,
-    progress: Callable[..., None],
-) -> tuple[FeatureSet, list[str]]:
-    return extracted_features(store, model.run, dataset, tables, running, allow_missing, progress)
 
 
 def _direct(

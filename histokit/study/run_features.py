@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.run_tables import variants
+from histokit.features.run_tables import variants, weights_path
 from histokit.plugin import Preprocess
-from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
 from histokit.store import RunRecord
 from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
@@ -82,11 +80,6 @@ def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables:
         )
 
 
-def _has_weights(info: Mapping[str, Any]) -> bool:
-    request = str(info["weights_request"])
-    return request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) or Path(request).exists()
-
-
 def _absent_weights(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:
     """Return whether features are there that were made with a copy of a weights file that is gone.
 
@@ -114,7 +107,8 @@ def _extract_variant(
 ) -> tuple[str, ...]:
     """Extract what is missing, and return what is to be known of the images."""
     spec, info = tables[0].spec, tables[0].info
-    if not _has_weights(info) and _absent_weights(store, dataset, tables):
+    path = weights_path(tables[0])
+    if path is not None and not path.exists() and _absent_weights(store, dataset, tables):
         return ()
     done = extract(
         store,

@@ -9,12 +9,12 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.finetune.finetune_options import FinetuneOptions
-from histokit.finetune.network_question import resolve_start
+from histokit.finetune.network_question import random_start, resolve_start
 from histokit.finetune.presets import DEFAULT, flat_values, load_preset
 from histokit.finetune.recipe import NetworkRecipe
 from histokit.finetune.recipe_values import as_text, check_recipe, with_values
 from histokit.finetune.target_recipes import recipe_for_target
-from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.plugin.weights import PRETRAINED
 from histokit.store.records import NUMBER
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import PRESET, check_table
@@ -84,8 +84,9 @@ def _training(
         )
     weights, preprocess = network.options["weights"], network.options["preprocess"]
     start = weights
-    if recipe.from_scratch and not weights.startswith(RANDOM):
-        weights, start = PRETRAINED, f"{RANDOM}:{options['seed']}"
+    if recipe.from_scratch:
+        start = random_start(weights, options["seed"])
+        weights = weights if weights == start else PRETRAINED
     resolved = resolve_start(store, network.name, start, {**recipe.preprocess, **preprocess}, recipe)
     own = {"weights": weights, "preprocess": preprocess, "from_scratch": recipe.from_scratch}
     return StudyTraining(network.name, preset, recipe, resolved, {**options, **own})

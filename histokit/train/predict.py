@@ -19,8 +19,7 @@ from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
 from histokit.protocol.networks_seen import network_notes, seen_notes
-from histokit.protocol.predicted import prediction_id, prediction_record, true_values
-from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.protocol.predicted import predicted_rows, prediction_id, prediction_record, true_values
 from histokit.store.records import RunRecord
 
 
@@ -75,11 +74,7 @@ def predict_features(
         return store.run(run_id)
     loaded = load(store.model(run.id) if model is None else model)
     found = model_scores(run, loaded, features.X)
-    how: dict[str, Any] = {"run": run_id, "truth": truth, "group": features.record.group, "role": "predict"}
-    if run.numbers:
-        table = number_rows(features, found[:, 0], **how)
-    else:
-        table = prediction_rows(features, found, classes=run.classes, kind=classifier(run.classifier).kind, **how)
+    table = predicted_rows(run, run_id, features, truth, found, classifier(run.classifier, run.numbers or None).kind)
     # Models of units that were stored earlier know the digests of units in place of those of samples.
     told = _seen_notes(samples, loaded) or _seen_notes(features, loaded)
     if seen is None:

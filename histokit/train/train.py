@@ -21,7 +21,7 @@ from histokit.features.images import check_readable
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
-from histokit.protocol.predictions import number_rows, prediction_rows
+from histokit.protocol.predictions import rows_of_fold
 from histokit.protocol.progress import Progress, nested
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
@@ -205,16 +205,11 @@ def _check_data(
 
 def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:
     """Return the test predictions of all folds."""
-    tables = []
-    for outer, outcome in zip(experiment.folds, outcomes, strict=True):
-        tested, place = experiment.features.take(outer.test), {"repeat": outer.fold.repeat, "fold": outer.fold.fold}
-        how: dict[str, Any] = {"run": run_id, "group": experiment.group, "role": "test", **place}
-        if recipe.numbers:
-            tables.append(number_rows(tested, outcome.scores[:, 0], truth=experiment.problem.y[outer.test], **how))
-        else:
-            how |= {"classes": experiment.classes, "kind": recipe.fitting(0).row.kind}
-            tables.append(prediction_rows(tested, outcome.scores, truth=experiment.labels[outer.test].tolist(), **how))
-    return pa.concat_tables(tables)
+    kind = recipe.fitting(0).row.kind
+    return pa.concat_tables(
+        rows_of_fold(experiment, outer, outer.test, outcome.scores, run=run_id, kind=kind)
+        for outer, outcome in zip(experiment.folds, outcomes, strict=True)
+    )
 
 
 def _check_selection_fits(selection: SelectionRecord, experiment: Experiment, options: TrainOptions) -> None:

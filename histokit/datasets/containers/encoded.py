@@ -12,9 +12,8 @@ from histokit.plugin.raw_images import RawImage
 from histokit.plugin.sample_pixels import ChannelSource, from_16_bits
 from histokit.plugin.tiff import tiff_layout
 from histokit.plugin.tiff_images import TiffImages
+from histokit.plugin.tiff_tags import byte_order
 from histokit.plugin.usual_readers import of_colours
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 class EncodedImages(Container):
@@ -37,7 +36,7 @@ class EncodedImages(Container):
     def raw(self, part: str) -> RawImage:
         """Return an image as its file holds it: of TIFF all channels and any numbers, of others red, green and blue."""
         data, name = self._data(part), self.called(part)
-        if data[:4] in _TIFF:
+        if byte_order(data):
             return TiffImages().decode(data, name)
         return of_colours(lambda: decode_image(data, name, deep=True))
 
@@ -52,5 +51,5 @@ class EncodedImages(Container):
 
 def encoded_digest(data: bytes) -> bytes:
     """Return the digest of an image file, which changes where the file is read otherwise than it once was."""
-    layout = tiff_layout(io.BytesIO(data)) if data[:4] in _TIFF else None
+    layout = tiff_layout(io.BytesIO(data)) if byte_order(data) else None
     return digest_bytes(data, layout.mark if layout else b"")

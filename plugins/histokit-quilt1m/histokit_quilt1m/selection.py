@@ -195,7 +195,7 @@ class Selection:
             (
                 "with several labels was",
                 "with several labels were",
-                " left out (-o several=first or join keeps such)",
+                f" left out {_KEPT_BY}",
             ): dropped,
             (f"of {classes} was", f"of {classes} were", " left out"): rare,
             ("without label was", "without label were", " left out"): unlabelled,
