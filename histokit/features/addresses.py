@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.plugin.manager import join_backbone_name, split_backbone_name
 from histokit.plugin.weights import TRAINED
-from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
+from histokit.store.repeat_commands import make_again
 from histokit.store.vectors import FeatureTable
 
 #: The address that stands for the pixels themselves.

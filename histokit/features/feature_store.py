@@ -14,9 +14,9 @@ from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
 from histokit.store import Store
 from histokit.store.commits import Made
-from histokit.store.findings import make_again
 from histokit.store.networks import Networks
 from histokit.store.records import REMARK_STAGE
+from histokit.store.repeat_commands import make_again
 from histokit.store.tables import again_or_without
 from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 

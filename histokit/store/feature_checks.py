@@ -13,10 +13,11 @@ import pyarrow as pa
 from histokit.errors import counted
 from histokit.store.change_digests import unsealed
 from histokit.store.database import Database, quote
-from histokit.store.findings import FaultTally, Finding, make_again, remove_folder
+from histokit.store.findings import FaultTally, Finding, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
 from histokit.store.ingested_tables import Ingested
 from histokit.store.records import DatasetRecord
+from histokit.store.repeat_commands import make_again
 from histokit.store.vector_rows import as_matrix, finite_rows, row_checks
 from histokit.store.vectors import HEADER_KEY, STORE_DTYPES, FeatureTable
 

@@ -12,8 +12,8 @@ from histokit.errors import StoreError
 from histokit.store.change_digests import ColumnDigests, changed_columns
 from histokit.store.database import Database
 from histokit.store.filters import Filter
-from histokit.store.findings import ingest_command
 from histokit.store.records import DatasetRecord
+from histokit.store.repeat_commands import ingest_command
 
 _AT_ONCE = 65_536
 

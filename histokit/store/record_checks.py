@@ -13,14 +13,18 @@ import pyarrow as pa
 from histokit.errors import StoreError
 from histokit.store.database import RESTORE
 from histokit.store.documents import Documents
-from histokit.store.findings import Finding, ingest_command, run_again
+from histokit.store.findings import Finding
 from histokit.store.networks import Networks, entries
 from histokit.store.records import DatasetRecord, RunRecord
+from histokit.store.repeat_commands import ingest_command, run_again, split_command
 from histokit.store.results import Results
+from histokit.store.split_records import SPLIT_SCHEMA, Split
 from histokit.store.split_tables import PUBLISHED, SplitTables
 from histokit.store.store import Store
 
 _RUNS_AT_ONCE = 32
+#: All of a split but its rows and their digest.
+_HEADER = ("dataset", "name", "group", "seed", "leaks", "source", "params")
 
 
 def check_records(
@@ -84,7 +88,8 @@ def _samples(record: DatasetRecord, count: int | None) -> Iterator[Finding]:
 
 def _split(store: Store, header: Mapping[str, Any], record: DatasetRecord | None) -> Iterator[Finding]:
     table = f"splits.{header['dataset']}"
-    again = f"histokit split {header['dataset']} --name {header['name']}"
+    made = Split(**{name: header[name] for name in _HEADER}, rows=SPLIT_SCHEMA.empty_table())
+    again = split_command(made) or f"histokit split {header['dataset']} --name {header['name']}"
     if header["source"] == PUBLISHED and record is not None:
         again = ingest_command(record)
     try:

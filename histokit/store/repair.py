@@ -12,12 +12,13 @@ from typing import Any
 from histokit.errors import StoreError
 from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
-from histokit.store.findings import NEWER, Finding, Verification, made
+from histokit.store.findings import NEWER, Finding, Verification
 from histokit.store.networks import FOLDER as NETWORKS
 from histokit.store.networks import Networks, entries
 from histokit.store.problems import CHECK, is_sound
 from histokit.store.record_checks import damage_of_run
 from histokit.store.records import RunRecord
+from histokit.store.repeat_commands import made
 from histokit.store.results import Results
 from histokit.store.split_tables import PUBLISHED, SplitTables
 from histokit.store.store import Store

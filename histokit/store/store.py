@@ -14,10 +14,10 @@ from histokit.store import vectors
 from histokit.store.change_digests import column_digests
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
-from histokit.store.findings import made
 from histokit.store.ingested_tables import Ingested
 from histokit.store.problems import Problems
 from histokit.store.records import OF_ATTEMPTS, DatasetRecord, SelectionRecord
+from histokit.store.repeat_commands import made
 from histokit.store.results import Results
 from histokit.store.spilled_rows import SpilledRows
 from histokit.store.split_records import Split

@@ -24,10 +24,11 @@ from histokit.store.feature_checks import (
     problem_prefixes,
     width_differences,
 )
-from histokit.store.findings import NEWER, Finding, Verification, ingest_command, make_again, remove_folder
+from histokit.store.findings import NEWER, Finding, Verification, remove_folder
 from histokit.store.problems import is_sound
 from histokit.store.record_checks import check_records
 from histokit.store.records import KINDS, DatasetRecord
+from histokit.store.repeat_commands import ingest_command, make_again
 from histokit.store.store import Store
 from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, again_or_without
 from histokit.store.vectors import FeatureTable

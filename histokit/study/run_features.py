@@ -14,8 +14,8 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.features.run_tables import variants, weights_path
 from histokit.plugin import Preprocess
 from histokit.store import RunRecord
-from histokit.store.findings import make_again
 from histokit.store.fingerprints import spec_differences
+from histokit.store.repeat_commands import make_again
 from histokit.store.vectors import FeatureTable
 
 

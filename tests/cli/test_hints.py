@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from histokit.errors import ExitCode
 from histokit.plugin.weights import seeded
-from histokit.store.findings import make_again
+from histokit.store.repeat_commands import make_again
 from histokit.store.vectors import FeatureTable
 
 NET = "timm:test_resnet"

@@ -12,7 +12,7 @@ import pytest
 import histokit
 from histokit.errors import HistokitError, UsageError
 from histokit.finetune.presets import load_preset
-from histokit.store.findings import run_again
+from histokit.store.repeat_commands import run_again
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
