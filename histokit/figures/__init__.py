@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from histokit.figures.contact import ContactSheet, Thumbnail, contact_figure
     from histokit.figures.ranks import rank_figure
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
@@ -13,6 +14,7 @@ else:
     import lazy_loader
 
     _NAMES = {
+        "contact": ["ContactSheet", "Thumbnail", "contact_figure"],
         "ranks": ["rank_figure"],
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
@@ -23,8 +25,11 @@ else:
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
 
 __all__ = [
+    "ContactSheet",
+    "Thumbnail",
     "check_figure",
     "check_figure_of",
+    "contact_figure",
     "curve_figure",
     "draw_figure",
     "importance_figure",

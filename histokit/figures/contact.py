@@ -1,0 +1,170 @@
+"""Contact sheets: thumbnails with captions, line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.numbers import COLOURS
+from histokit.figures.sheet import new_sheet, save_sheet
+
+#: What a thumbnail is: the one that a line is about, one that is right or wrong, or neither.
+Mark = Literal["lead", "right", "wrong", ""]
+
+#: How it is framed: colour, line style and width; and the sign before its caption, which needs no colour.
+_FRAMES: dict[str, tuple[str, Any, float]] = {
+    "lead": ("black", "-", 2.0),
+    "right": (COLOURS[2], "-", 2.0),
+    "wrong": (COLOURS[0], (0, (3, 1.5)), 2.0),
+    "": ("grey", "-", 0.6),
+}
+_SIGNS = {"right": "✓ ", "wrong": "✗ "}
+
+#: In inches: seven thumbnails are as wide as a page.
+_SIDE, _GAP, _MARGIN = 0.91, 0.09, 0.08
+_PER_LINE = 7
+_TEXT, _TITLE = 7.0, 9.0
+_NAME_LINES = 2
+#: Letters in the width of a thumbnail.
+_LETTERS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """A small picture with a caption.
+
+    Parameters
+    ----------
+    pixels : (side, side, 3) uint8 array, optional
+        None where there is nothing to be seen: an empty square says so.
+    label : str
+        The first line of the caption; the sign of the mark stands before it.
+    name : str
+        Such as an id; of a long one the end is shown.
+    facts : str
+        The last line.
+    mark : str
+        ``lead``, ``right``, ``wrong`` or empty.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    label: str = ""
+    name: str = ""
+    facts: str = ""
+    mark: Mark = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ContactSheet:
+    """Thumbnails in rows.
+
+    Parameters
+    ----------
+    title : str
+    rows : sequence of sequences of Thumbnail
+        Where the first of a row is its ``lead``, it stands alone in the first column, and those that have no room
+        beside it go on below, in the columns of the others.
+    legend : str
+        A line below all: what frames and signs mean.
+    """
+
+    title: str
+    rows: Sequence[Sequence[Thumbnail]]
+    legend: str = ""
+
+
+def contact_figure(contact: ContactSheet, path: str | Path) -> Path:
+    """Draw thumbnails with their captions.
+
+    Parameters
+    ----------
+    contact : ContactSheet
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    return save_sheet(draw_contact(contact), path)
+
+
+def draw_contact(contact: ContactSheet) -> Any:
+    """Return the matplotlib figure of `contact_figure`: one pair of axes, in inches from the upper left corner."""
+    lines = [line for row in contact.rows for line in _lines(row)]
+    captions = [[_caption(each) for _, each in line] for line in lines]
+    columns = max((place for line in lines for place, _ in line), default=0) + 1
+    wide = 2 * _MARGIN + columns * (_SIDE + _GAP) - _GAP
+    title = folded(drawable(contact.title), max(wide, 2.5) - 2 * _MARGIN, _TITLE)
+    legend = folded(drawable(contact.legend), max(wide, 2.5) - 2 * _MARGIN, _TEXT)
+    tops, top = [], 2 * _MARGIN + (title.count("\n") + 1.3) * line_height(_TITLE)
+    for texts in captions:
+        tops.append(top)
+        top += _SIDE + 2 * _GAP + max(text.count("\n") + 1 for text in texts) * line_height(_TEXT)
+    high = top + (legend.count("\n") + 1) * line_height(_TEXT) * bool(legend) + _MARGIN
+    sheet = new_sheet(max(wide, 2.5), high)
+    # Every place is known in inches: there is nothing to lay out.
+    sheet.set_layout_engine("none")
+    axis = sheet.add_axes((0, 0, 1, 1))
+    for line, texts, place in zip(lines, captions, tops, strict=True):
+        for (column, each), text in zip(line, texts, strict=True):
+            _draw(axis, each, text, _MARGIN + column * (_SIDE + _GAP), place)
+    axis.text(_MARGIN, _MARGIN, title, fontsize=_TITLE, va="top", gid="title")
+    axis.text(_MARGIN, top, legend, fontsize=_TEXT, va="top", gid="legend")
+    axis.set_xlim(0, max(wide, 2.5))
+    axis.set_ylim(high, 0)
+    axis.set_aspect("auto")
+    axis.set_axis_off()
+    return sheet
+
+
+def _lines(row: Sequence[Thumbnail]) -> list[list[tuple[int, Thumbnail]]]:
+    """Return a row in lines that have room on a page: the column of each thumbnail, and itself."""
+    first = list(row[:1]) if row and row[0].mark == "lead" else []
+    others, room = list(row[len(first) :]), _PER_LINE - len(first)
+    pieces = [others[start : start + room] for start in range(0, len(others), room)] or [[]]
+    lines = [[(len(first) + place, each) for place, each in enumerate(piece)] for piece in pieces]
+    return [[*((0, each) for each in first), *lines[0]], *lines[1:]]
+
+
+def _caption(each: Thumbnail) -> str:
+    signed = _SIGNS.get(each.mark, "") + each.label
+    texts = [*_wrapped(signed, _NAME_LINES), *_wrapped(each.name, _NAME_LINES, tail=True), each.facts]
+    return "\n".join(drawable(text) for text in texts if text)
+
+
+def _wrapped(text: str, most: int, *, tail: bool = False) -> list[str]:
+    """Return a text in lines of the width of a thumbnail, no more than some; of a longer one its end, or beginning."""
+    lines = wrap(text, _LETTERS, break_on_hyphens=False) or [""]
+    if len(lines) <= most:
+        return lines
+    room = most * _LETTERS - 1
+    kept = f"…{text[-room:]}" if tail else f"{text[:room]}…"
+    return [kept[start : start + _LETTERS] for start in range(0, len(kept), _LETTERS)]
+
+
+def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    if each.pixels is None:
+        axis.add_patch(Rectangle((left, top), _SIDE, _SIDE, facecolor="#eeeeee", linewidth=0))
+        axis.text(left + _SIDE / 2, top + _SIDE / 2, "no image", fontsize=_TEXT, ha="center", va="center")
+    else:
+        axis.imshow(each.pixels, extent=(left, left + _SIDE, top + _SIDE, top), aspect="auto")
+    colour, style, width = _FRAMES[each.mark]
+    frame = Rectangle((left, top), _SIDE, _SIDE, fill=False, edgecolor=colour, linestyle=style, linewidth=width)
+    frame.set_zorder(3)
+    axis.add_patch(frame)
+    axis.text(left, top + _SIDE + 0.04, caption, fontsize=_TEXT, va="top", linespacing=1.1)

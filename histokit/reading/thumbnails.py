@@ -1,0 +1,82 @@
+"""Small pictures of samples, for people: what a sample shows, fitted into a square."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.plugin.deep_colours import to_8_bits
+from histokit.plugin.images import Pixels
+from histokit.reading.ingested_files import open_files
+from histokit.reading.reader import THREADS, read_samples, rebuild_sample
+from histokit.store import DatasetRecord, Store
+from histokit.store.records import IMPORT_PLUGIN
+
+#: (side, side, 3) uint8.
+Square = NDArray[np.uint8]
+
+#: Pixels along a side.
+SIDE = 128
+
+_COLOURS = 3
+_PAPER = 255
+_AHEAD = 16
+
+
+def as_square(pixels: Pixels, side: int = SIDE) -> Square:
+    """Return an image fitted into a white square, its proportions kept.
+
+    Parameters
+    ----------
+    pixels : (H, W, C) array
+        uint8, or uint16 of which 65535 is white. One channel is grey; of several the first three are red, green and
+        blue.
+    side : int
+
+    Returns
+    -------
+    (side, side, 3) uint8 array
+    """
+    from PIL import Image
+
+    shown = to_8_bits(pixels)[:, :, :_COLOURS]
+    if shown.shape[2] == 1:
+        shown = shown.repeat(_COLOURS, axis=2)
+    elif shown.shape[2] < _COLOURS:
+        shown = np.concatenate([shown, np.zeros_like(shown[:, :, :1])], axis=2)
+    height, width = shown.shape[:2]
+    scale = side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize(size, Image.Resampling.BICUBIC))
+    square = np.full((side, side, _COLOURS), _PAPER, np.uint8)
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    square[top : top + size[1], left : left + size[0]] = small
+    return square
+
+
+def read_squares(
+    store: Store, record: DatasetRecord, samples: Iterable[Mapping[str, Any]], side: int = SIDE
+) -> list[Square | None]:
+    """Read samples as they are, before any network's preprocessing, as small squares.
+
+    Parameters
+    ----------
+    store : Store
+    record : DatasetRecord
+    samples : iterable of mapping
+        Rows of the dataset's samples.
+    side : int
+
+    Returns
+    -------
+    list of (side, side, 3) uint8 array or None
+        None where an image cannot be read, or where a dataset was made from vectors.
+    """
+    listed = [rebuild_sample(row) for row in samples]
+    if record.plugin == IMPORT_PLUGIN or not listed:
+        return [None] * len(listed)
+    results = read_samples(open_files(store, record), enumerate(listed), THREADS, _AHEAD)
+    return [None if result.pixels is None else as_square(result.pixels, side) for result in results]
