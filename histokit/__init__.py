@@ -3,7 +3,7 @@
 Everything that the command line does is a function here, of the same name and options. Where a function takes a store,
 it takes the path of one as well.
 
-Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `compare`, `study`
+Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `explain`, `compare`, `study`
 (`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`. In and out: `export`, `import_features`,
 `export_model`, `load_model`.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from histokit.evaluate.curves import curves
     from histokit.evaluate.evaluate import evaluate
     from histokit.evaluate.listing import predictions
+    from histokit.explain.explain import explain
     from histokit.extract.extract import extract
     from histokit.features import FeatureSet, FeatureStore, open_store
     from histokit.features.export import export
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    _STEPS = ["compare", "evaluate", "extract", "finetune", "ingest", "select", "study", "train"]
+    _STEPS = ["compare", "evaluate", "explain", "extract", "finetune", "ingest", "select", "study", "train"]
     _NAMES = {
         "evaluate.curves": ["curves"],
         "evaluate.listing": ["predictions"],
@@ -70,6 +71,7 @@ __all__ = [
     "compare",
     "curves",
     "evaluate",
+    "explain",
     "export",
     "export_model",
     "extract",

@@ -19,6 +19,7 @@ from histokit.commands import CARE, LOOK, STEPS, Entry
 from histokit.compare import command as compare
 from histokit.errors import ExitCode, HistokitError, UsageError, shortened
 from histokit.evaluate import command as evaluate
+from histokit.explain import command as explain
 from histokit.extract import command as extract
 from histokit.features import command as features
 from histokit.finetune import command as finetune
@@ -35,9 +36,21 @@ from histokit.train import command as train
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
-_ROOMS = (ingest, extract, select, train, finetune, evaluate, compare, features, models, study, store, plugin)
+_ROOMS = (ingest, extract, select, train, finetune, evaluate, explain, compare, features, models, study, store, plugin)
 _ORDER = (
-    *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions", "compare"),
+    *(
+        "ingest",
+        "split",
+        "extract",
+        "select",
+        "train",
+        "finetune",
+        "evaluate",
+        "predict",
+        "predictions",
+        "explain",
+        "compare",
+    ),
     *("curves", "demo", "export", "export-model", "import-features", "doctor", "list", "presets"),
     *("study", "plugins", "store"),
 )

@@ -60,6 +60,7 @@ RANGES = {
     "batch_size": Range(1, 65_536),
     "micro_batch": Range(1, 65_536),
     "workers": Range(0, 1_024),
+    "per_class": Range(1, 1_000),
     "limit": Range(0, 2**31 - 1),
     "older_than": Range(0, 525_600_000, whole=False),
 }

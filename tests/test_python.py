@@ -27,6 +27,7 @@ FUNCTIONS = {
     "predict": ("store", "run_id", "dataset", "device"),
     "predictions": ("store", "run_id", "wrong"),
     "evaluate": ("store", "runs", "by", "bootstrap"),
+    "explain": ("store", "run_id", "samples", "layer", "target"),
     "compare": ("store", "runs", "dataset", "where"),
     "export": ("store", "dataset", "features", "out", "where"),
     "import_features": ("store", "dataset", "path", "name", "version"),

@@ -168,7 +168,7 @@ def predictions(
     """
     from histokit.evaluate.listing import check_predictions, write_predictions
     from histokit.evaluate.listing import predictions as run_predictions
-    from histokit.evaluate.since import changed_since
+    from histokit.protocol.since import changed_since
 
     if out:
         check_predictions(out)

@@ -12,10 +12,10 @@ from histokit.errors import UsageError, counted, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
 from histokit.evaluate.frame import Frame, Objects, Points, points_of, read_frame
 from histokit.evaluate.levels import by_levels
-from histokit.evaluate.since import changed_since
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.protocol.since import changed_since
 from histokit.protocol.targets import CLASS, check_kind, target_of
 from histokit.store import RunRecord, Store
 from histokit.store.records import NUMBER

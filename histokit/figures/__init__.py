@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from histokit.figures.contact import ContactSheet, Thumbnail, contact_figure
+    from histokit.figures.heat_maps import heat_maps_figure
     from histokit.figures.ranks import rank_figure
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
@@ -15,6 +16,7 @@ else:
 
     _NAMES = {
         "contact": ["ContactSheet", "Thumbnail", "contact_figure"],
+        "heat_maps": ["heat_maps_figure"],
         "ranks": ["rank_figure"],
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
@@ -32,6 +34,7 @@ __all__ = [
     "contact_figure",
     "curve_figure",
     "draw_figure",
+    "heat_maps_figure",
     "importance_figure",
     "rank_figure",
     "scores_figure",

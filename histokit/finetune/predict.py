@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.errors import DataError, StoreError
+from histokit.errors import DataError
 from histokit.networks.cut_network import batch_rows, kind_of
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.image_batches import ImageBatches, InputImage
 from histokit.networks.trainable import NetworkDescription
+from histokit.networks.trained_backbone import check_channels
 from histokit.networks.transform import Transform
 from histokit.plugin import Sample
 from histokit.plugin.remarks import RemarkTally
@@ -203,20 +204,3 @@ class NetworkScorer:
             outputs: Tensor = self.network(batch)
         found: NDArray[np.float64] = self.described.scores(outputs).cpu().numpy()
         return found
-
-
-def check_channels(described: NetworkDescription, channels: Sequence[str]) -> None:
-    """Raise unless images of some channels are what a network was trained on.
-
-    Raises
-    ------
-    StoreError
-    """
-    named = described.preprocess.channels
-    wanted, given = list(named or described.channels), [c for c in channels if c in named] if named else list(channels)
-    if sorted(wanted) == sorted(given) if named else wanted == given:
-        return
-    raise StoreError(
-        f"The network was trained on the channels {', '.join(wanted)}; the images have {', '.join(channels)}.",
-        next="Predict images of the same channels.",
-    )

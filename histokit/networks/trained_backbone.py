@@ -83,6 +83,23 @@ def _first_key(error: RuntimeError) -> str:
     return str(error).splitlines()[-1].strip().split(". ")[0]
 
 
+def check_channels(described: NetworkDescription, channels: Sequence[str]) -> None:
+    """Raise unless images of some channels are what a network was trained on.
+
+    Raises
+    ------
+    StoreError
+    """
+    named = described.preprocess.channels
+    wanted, given = list(named or described.channels), [c for c in channels if c in named] if named else list(channels)
+    if sorted(wanted) == sorted(given) if named else wanted == given:
+        return
+    raise StoreError(
+        f"The network was trained on the channels {', '.join(wanted)}; the images have {', '.join(channels)}.",
+        next="Predict images of the same channels.",
+    )
+
+
 class TrainedBackbone(Backbone):
     """A network of a run.
 

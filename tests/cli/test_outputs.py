@@ -11,6 +11,7 @@ CALLS = {
     ("evaluate",): ["r"],
     ("predictions",): ["r"],
     ("curves",): ["r"],
+    ("explain",): ["r"],
     ("compare",): ["--all"],
     ("select",): ["cells", "--features", "tiny/last"],
     ("select", "importances"): ["cells", "--features", "tiny/last"],

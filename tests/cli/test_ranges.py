@@ -38,6 +38,7 @@ CALLS = {
     ("study", "plan"): ["STUDY"],
     ("list", "samples"): ["toy"],
     ("predictions",): ["RUN"],
+    ("explain",): ["RUN"],
     ("store", "gc"): [],
 }
 
@@ -131,6 +132,7 @@ FUNCTIONS = {
     "batch_size": [lambda toy, run, v: package.extract(toy, "toy", "texture", batch_size=v)],
     "micro_batch": [lambda toy, run, v: package.finetune(toy, "toy", "squeezenet1_1", micro_batch=v)],
     "workers": [lambda toy, run, v: package.extract(toy, "toy", "texture", workers=v)],
+    "per_class": [lambda toy, run, v: package.explain(toy, run, per_class=v)],
     "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
 }

@@ -1,0 +1,198 @@
+"""Which of a run's predictions are explained, and for which class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import DataError, StoreError, UsageError, did_you_mean, some
+from histokit.store import RunRecord, Store
+from histokit.store.records import NUMBER_PREDICTION_SCHEMA
+
+#: Images of each class where nothing is asked for, and images in all where numbers are predicted.
+PER_CLASS = 2
+OF_NUMBERS = 8
+
+#: As many maps fit into memory.
+MOST = 1000
+
+PREDICTED, TRUE = "predicted", "true"
+_COLUMNS = ["run", "id", "repeat", "fold", "true", "predicted"]
+_VALUES = ["true_value", "predicted_value"]
+
+
+@dataclass(frozen=True)
+class ExplainOptions:
+    """Which images are explained, and what of them.
+
+    Parameters
+    ----------
+    samples : tuple of str
+        Ids; those that are drawn where empty.
+    wrong : bool
+        Only where the predicted class is not the true one; of numbers, the largest errors first.
+    per_class : int, optional
+        How many images of each true class are drawn.
+    limit : int, optional
+    seed : int
+        By which they are drawn.
+    target : str
+        ``predicted``, ``true``, or a class; ``=NAME`` for a class that is called like one of these words.
+    """
+
+    samples: tuple[str, ...] = ()
+    wrong: bool = False
+    per_class: int | None = None
+    limit: int | None = None
+    seed: int = 0
+    target: str = PREDICTED
+
+
+@dataclass(frozen=True)
+class ChosenSample:
+    """A prediction that is to be explained.
+
+    Parameters
+    ----------
+    id : str
+    true, predicted : str or float
+    part : str
+        ``REPEAT.FOLD`` in which it was tested.
+    output : int
+        The number of the class that is explained; 0 where a number is.
+    explained : str, optional
+        That class.
+    """
+
+    id: str
+    true: Any
+    predicted: Any
+    part: str
+    output: int
+    explained: str | None
+
+
+def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple[list[ChosenSample], list[str]]:
+    """Return the predictions to be explained, class by class, and what is to be known of the choice.
+
+    Raises
+    ------
+    UsageError
+        If the class is none of the run's, or options exclude each other.
+    StoreError
+        If the run never tested a sample that is named.
+    DataError
+        If nothing is left.
+    """
+    _check(run, asked)
+    rows = _predictions(store, run)
+    if asked.samples:
+        picked = _named(run, rows, asked.samples)
+    else:
+        picked = _numbers(rows, asked) if run.numbers else _drawn(run, rows, asked)
+    picked = picked[: asked.limit]
+    if not picked:
+        what = "was predicted wrongly" if asked.wrong else "is left"
+        raise DataError(f"No sample of the run {run.id} {what}.", next=f"See: histokit predictions {run.id}")
+    if len(picked) > MOST:
+        raise UsageError(
+            f"{len(picked):,} samples are to be explained; at most {MOST:,} are at once.",
+            next=f"Give --limit {MOST}, or fewer --per-class.",
+        )
+    outputs, notes = _outputs(run, picked, asked.target)
+    names = run.classes or (None,)
+    found = [
+        ChosenSample(row["id"], row["true"], row["predicted"], f"{row['repeat']}.{row['fold']}", output, names[output])
+        for row, output in zip(picked, outputs, strict=True)
+    ]
+    return found, notes
+
+
+def _check(run: RunRecord, asked: ExplainOptions) -> None:
+    if asked.samples and (asked.wrong or asked.per_class is not None):
+        other = "--wrong" if asked.wrong else "--per-class"
+        raise UsageError(f"--sample names the images: {other} chooses others.", next=f"Leave out {other}.")
+    if run.numbers and asked.per_class is not None:
+        raise UsageError(
+            f"The run {run.id} predicts numbers: there are no classes to take images of.", next="Give --limit N."
+        )
+    if run.numbers and asked.target != PREDICTED:
+        raise UsageError(
+            f"The run {run.id} predicts numbers: what is explained is the predicted number.", next="Leave out --class."
+        )
+
+
+def _predictions(store: Store, run: RunRecord) -> list[dict[str, Any]]:
+    """Return the predictions by which each sample was tested first."""
+    columns = [*_COLUMNS, *(_VALUES if run.schema == NUMBER_PREDICTION_SCHEMA else [])]
+    rows = store.predictions_of([run], columns)[run.id].to_pylist()
+    if run.numbers:
+        rows = [{**row, "true": row["true_value"], "predicted": row["predicted_value"]} for row in rows]
+    first: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: (row["repeat"], row["fold"])):
+        first.setdefault(row["id"], row)
+    return [first[sample_id] for sample_id in sorted(first)]
+
+
+def _named(run: RunRecord, rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[Any]:
+    known = {row["id"]: row for row in rows}
+    absent = [sample_id for sample_id in dict.fromkeys(ids) if sample_id not in known]
+    if absent:
+        hint = did_you_mean(absent[0], known)
+        raise StoreError(
+            f"The run {run.id} did not test {some([repr(name) for name in absent])}: no network of it can tell what it "
+            "would make of an image that it has not trained on.",
+            next=f"{hint}Choose what it tested: histokit predictions {run.id}; or predict a dataset that has it, and "
+            f"explain that run: histokit predict {run.id} DATASET",
+        )
+    return [known[sample_id] for sample_id in dict.fromkeys(ids)]
+
+
+def _drawn(run: RunRecord, rows: Sequence[Mapping[str, Any]], asked: ExplainOptions) -> list[Any]:
+    """Return some samples of each class, drawn: what looks best is not what is typical."""
+    kept = [row for row in rows if not asked.wrong or (row["true"] is not None and row["true"] != row["predicted"])]
+    classes: dict[str, list[Any]] = {name: [] for name in run.classes}
+    for row in kept:
+        classes.setdefault(row["predicted"] if row["true"] is None else row["true"], []).append(row)
+    count = PER_CLASS if asked.per_class is None else asked.per_class
+    found = []
+    for number, members in enumerate(classes.values()):
+        order = np.random.default_rng([asked.seed, number]).permutation(len(members))
+        found += [members[place] for place in sorted(order[:count])]
+    return found
+
+
+def _numbers(rows: Sequence[dict[str, Any]], asked: ExplainOptions) -> list[Any]:
+    """Return samples from the smallest true number to the largest, evenly; or those of the largest errors."""
+    count = OF_NUMBERS if asked.limit is None else asked.limit
+    if asked.wrong:
+        known = [row for row in rows if row["true"] is not None]
+        return sorted(known, key=lambda row: -abs(row["true"] - row["predicted"]))[:count]
+    ordered = sorted(rows, key=lambda row: row["predicted"] if row["true"] is None else row["true"])
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
+    return [ordered[place] for place in places]
+
+
+def _outputs(run: RunRecord, rows: Sequence[Mapping[str, Any]], target: str) -> tuple[list[int], list[str]]:
+    """Return the number of the class that is explained of each row."""
+    if run.numbers:
+        return [0] * len(rows), []
+    if target in (PREDICTED, TRUE):
+        notes = [f"{target} stands for the {target} class; the class of this name is ={target}"]
+        strange = [row["id"] for row in rows if row[target] not in run.classes]
+        if strange:
+            raise DataError(
+                f"{len(strange)} samples have no true class that the model knows: {some(strange)}.",
+                next="Name a class with --class, or leave it out for the predicted one.",
+            )
+        return [run.classes.index(row[target]) for row in rows], notes if target in run.classes else []
+    name = target.removeprefix("=") if target not in run.classes else target
+    if name not in run.classes:
+        raise UsageError(
+            f"The run {run.id} has no class {name!r}.",
+            next=f"{did_you_mean(name, run.classes)}Use predicted, true, or one of {some(run.classes, 40)}.",
+        )
+    return [run.classes.index(name)] * len(rows), []

@@ -1,0 +1,210 @@
+"""Where in images a model sees what speaks for a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+from torch import Tensor
+
+from histokit.errors import DataError, UsageError, some
+from histokit.explain.chosen import PREDICTED, ChosenSample, ExplainOptions, choose_samples
+from histokit.explain.explained_network import ExplainedNetwork
+from histokit.explain.explanation import ExplainedSample, Explanation, Floats
+from histokit.explain.layer_maps import MapLayer, shares, upsampled
+from histokit.explain.maps_folder import check_maps_folder, write_maps
+from histokit.explain.pictures import as_picture
+from histokit.explain.run_images import RunImages, seen_note
+from histokit.features import FeatureStore
+from histokit.features.feature_store import StoreLike, open_store
+from histokit.networks.trained_runs import TrainedNetwork
+from histokit.networks.transform import Transform
+from histokit.protocol.networks_seen import seen_by
+from histokit.protocol.since import changed_since
+from histokit.ranges import check_ranges
+from histokit.store import RunRecord
+from histokit.store.networks import entries, final_part, network_of
+
+
+class Explained(Protocol):
+    """A model that tells where it looks."""
+
+    method: str
+    signed: bool
+    name: str
+    layer: MapLayer
+    transform: Transform
+
+    @property
+    def kind(self) -> str:
+        """Of scores."""
+
+    @property
+    def backbone(self) -> str:
+        """Its network."""
+
+    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> tuple[Tensor, list[float]]:
+        """Return the (N, h, w) maps of resized images, and the score of the output that each is of."""
+
+
+def explain(
+    store: StoreLike,
+    run_id: str,
+    *,
+    samples: Sequence[str] = (),
+    wrong: bool = False,
+    per_class: int | None = None,
+    layer: str | None = None,
+    target: str = PREDICTED,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+    progress: Callable[..., None] = lambda *_: None,
+) -> Explanation:
+    """Show where in its test images a model sees what speaks for a class.
+
+    Of a network that was trained here, by Grad-CAM (Selvaraju et al. 2017): the gradient of the class's output before
+    the softmax with respect to the map of a layer, its mean over positions as the weight of each channel, the weighted
+    sum, and what is above 0 of it. Of several folds, the network is asked that has not trained on the image.
+
+    Parameters
+    ----------
+    store : FeatureStore or path
+    run_id : str
+        Of `histokit.finetune`, or of `histokit.predict` by such a run.
+    samples : sequence of str
+        Ids; drawn where not given.
+    wrong : bool
+        Draw from those that were predicted wrongly; of numbers, the largest errors first.
+    per_class : int, optional
+        How many are drawn of each true class; 2 where not given.
+    layer : str, optional
+        A name or dotted path in the network; the map that it pools where not given.
+    target : str
+        The class that is explained: ``predicted``, ``true``, or a name.
+    limit : int, optional
+        Only the first so many.
+    seed : int
+        Of what is drawn.
+    device : str
+        ``auto``, ``cpu`` or ``cuda``.
+    out : path, optional
+        A folder for the maps as arrays and as pictures, and a table.
+    progress : callable, optional
+        Called with (done, total).
+
+    Returns
+    -------
+    Explanation
+        Its `samples` hold the images and maps; images that cannot be read are named in `notes`.
+
+    Raises
+    ------
+    UsageError
+        If the run, or the layer, has no map, or there is no such class.
+    StoreError
+        If the run never tested a sample that is named, or its network is damaged.
+    DataError
+        If no image is left.
+    """
+    check_ranges(limit=limit, per_class=per_class, seed=seed)
+    if out is not None:
+        check_maps_folder(out)
+    opened = open_store(store)
+    run = opened.run(run_id)
+    source = opened.run(run.source_run) if run.source_run else run
+    asked = ExplainOptions(tuple(samples), wrong, per_class, limit, seed, target)
+    chosen, notes = choose_samples(opened, run, asked)
+    images = RunImages(opened, run)
+    models: list[Explained] = []
+    found: dict[str, ExplainedSample] = {}
+    for part, members in _by_part(source, run, chosen).items():
+        models.append(_model(opened, source, part, layer, images.channels, device))
+        for each in _explained(opened, models[-1], members, images):
+            found[each.id] = each
+            progress(len(found), len(chosen))
+    notes += [*changed_since(opened, run), *images.notes()]
+    if not found:
+        raise DataError(f"None of the images can be read: {notes[-1]}.", next="Mend them, and ingest them again.")
+    done = _document(run, models[0], tuple(found[sample.id] for sample in chosen if sample.id in found), notes)
+    if out is not None:
+        write_maps(done, out)
+    return done
+
+
+def _by_part(source: RunRecord, run: RunRecord, chosen: Sequence[ChosenSample]) -> dict[str, list[ChosenSample]]:
+    """Return samples by the network to ask: that of the fold that tested them if there is one, else the final one."""
+    known = {str(entry["part"]) for entry in entries(source)} if run is source else set()
+    found: dict[str, list[ChosenSample]] = {}
+    for sample in chosen:
+        found.setdefault(sample.part if sample.part in known else final_part(source), []).append(sample)
+    return found
+
+
+def _model(
+    store: FeatureStore, source: RunRecord, part: str, layer: str | None, channels: Sequence[str], device: str
+) -> Explained:
+    if source.kind != "finetune":
+        raise UsageError(
+            f"The run {source.id} is of the kind {source.kind!r} ({source.classifier} on {source.address}): it has no "
+            "network of its own.",
+            next=f"Explain a run of histokit finetune: histokit list runs {source.dataset}",
+        )
+    return ExplainedNetwork(TrainedNetwork(store, source, network_of(source, part)), layer, channels, device)
+
+
+def _explained(
+    store: FeatureStore, model: Explained, members: Sequence[ChosenSample], images: RunImages
+) -> Iterator[ExplainedSample]:
+    seen, wanted = seen_by(store, model.name), {sample.id: sample for sample in members}
+    for batch in images.batches(wanted):
+        chosen = [wanted[sample_id] for sample_id, _ in batch]
+        pixels = model.transform.resize([cast(Any, result.pixels) for _, result in batch], batch[0][1].mpp)
+        maps, scores = model.maps(pixels, [sample.output for sample in chosen])
+        heats = upsampled(maps, *pixels.shape[-2:]).cpu().numpy()
+        for sample, picture, small, heat, score in zip(chosen, pixels, maps.cpu().numpy(), heats, scores, strict=True):
+            yield _sample(sample, model, as_picture(picture), small, heat, score, images.content(sample.id) in seen)
+
+
+def _sample(
+    sample: ChosenSample, model: Explained, picture: Any, small: Floats, heat: Floats, score: float, seen: bool
+) -> ExplainedSample:
+    shown, constant = shares(heat, model.signed)
+    return ExplainedSample(
+        id=sample.id,
+        true=sample.true,
+        predicted=sample.predicted,
+        explained=sample.explained,
+        score=score,
+        network=model.name,
+        seen=seen,
+        constant=constant,
+        image=picture,
+        map=small.astype(np.float32),
+        heat=shown.astype(np.float32),
+    )
+
+
+def _document(
+    run: RunRecord, model: Explained, samples: tuple[ExplainedSample, ...], notes: Sequence[str]
+) -> Explanation:
+    blank = [sample.id for sample in samples if sample.constant]
+    more = [f"the maps of {some(blank)} are the same everywhere, and drawn as 0"] if blank else []
+    networks = {sample.network: {s.id: s.seen for s in samples if s.network == sample.network} for sample in samples}
+    more += [note for network, seen in networks.items() for note in seen_note(seen, network)]
+    return Explanation(
+        run=run.id,
+        dataset=run.dataset,
+        split=run.split,
+        method=model.method,
+        backbone=model.backbone,
+        layer=model.layer.layer.name,
+        kind=model.kind,
+        signed=model.signed,
+        classes=run.classes,
+        samples=samples,
+        notes=[*notes, *more],
+    )

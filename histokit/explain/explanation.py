@@ -1,0 +1,115 @@
+"""What `explain` finds: for each image, where a model sees what speaks for a class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+#: Pixels of at least this share of the largest value are counted.
+_HALF = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedSample:
+    """The map of one image.
+
+    Parameters
+    ----------
+    id : str
+    true : str or float, optional
+    predicted : str or float
+        As the run has it.
+    explained : str, optional
+        The class whose score is explained; none where a number is predicted.
+    score : float
+        Of that class, or the predicted number, as the network gives it here.
+    network : str
+        Which one was asked.
+    seen : bool
+        Whether that was trained on this image.
+    constant : bool
+        Whether the map is the same everywhere.
+    image : (H, W, 3) uint8 array
+        As the network takes it.
+    map : (h, w) float32 array
+        Of the layer.
+    heat : (H, W) float32 array
+        The same over the image: 0 to 1, or -1 to 1 where it has signs.
+    """
+
+    id: str
+    true: str | float | None
+    predicted: str | float
+    explained: str | None
+    score: float
+    network: str
+    seen: bool
+    constant: bool
+    image: NDArray[np.uint8]
+    map: Floats
+    heat: Floats
+
+    @property
+    def area(self) -> float:
+        """Which share of the image has at least half of the largest value: small where the map points at a place."""
+        return 0.0 if self.constant else float((np.abs(self.heat) >= _HALF).mean())
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it was predicted to be of another class than it is."""
+        return isinstance(self.true, str) and self.true != self.predicted
+
+    @property
+    def group(self) -> str:
+        """Where it stands in figures: its class, or that which was predicted."""
+        return str(self.predicted if self.true is None else self.true) if isinstance(self.predicted, str) else ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the arrays as JSON-serialisable data."""
+        names = ("id", "true", "predicted", "explained", "score", "network", "seen", "constant", "area")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """The maps of some images.
+
+    Parameters
+    ----------
+    run, dataset, split : str
+        The run that predicted the images.
+    method : str
+    backbone : str
+    layer : str
+        Whose map it is.
+    kind : str
+        Of scores: ``probability``, ``decision`` or ``value``.
+    signed : bool
+        Whether maps tell what speaks against the class, too.
+    classes : tuple of str
+    samples : tuple of ExplainedSample
+    notes : list of str
+    """
+
+    run: str
+    dataset: str
+    split: str
+    method: str
+    backbone: str
+    layer: str
+    kind: str
+    signed: bool
+    classes: tuple[str, ...]
+    samples: tuple[ExplainedSample, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the arrays as JSON-serialisable data."""
+        names = ("run", "dataset", "split", "method", "backbone", "layer", "kind", "signed", "notes")
+        facts = {name: getattr(self, name) for name in names}
+        return {**facts, "classes": list(self.classes), "samples": [sample.to_json() for sample in self.samples]}

@@ -1,0 +1,211 @@
+"""Grad-CAM of trained networks, against captum and by hand; which images are explained by which network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from PIL import Image
+from pyarrow import csv
+from torch import nn
+
+import histokit
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.explain.explanation import Explanation
+from histokit.explain.layer_maps import MapLayer, grad_cam, shares
+from histokit.features import FeatureStore
+from histokit.networks.trainable import NetworkDescription
+from histokit.networks.trained_backbone import rebuild_stored
+from histokit.plugin import Layer
+from histokit.store import RunRecord
+from histokit.store.networks import entries
+from tests.trained_runs import a_network, a_trained_run
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+PATTERN = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+
+
+@pytest.fixture
+def data(store: FeatureStore, images: Path) -> FeatureStore:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    return store
+
+
+@pytest.fixture
+def run(data: FeatureStore) -> RunRecord:
+    """Tests all images in fold 0 by a network that has seen none of them."""
+    network, described = a_network()
+    return a_trained_run(data, "d", {"0.0": (network, described, [])})
+
+
+def rebuilt(store: FeatureStore, run: RunRecord) -> Any:
+    stored = store.networks.read(run, entries(run)[0])
+    return rebuild_stored(NetworkDescription.from_json(stored.document), stored.tensors, str(store.uri))
+
+
+def inputs(store: FeatureStore, found: Explanation) -> torch.Tensor:
+    """The images as the network takes them: 16 × 16 as they are, mean 0.5 and std 0.25."""
+    root = Path(store.dataset("d").root)
+    pixels = np.stack([np.asarray(Image.open(root / sample.id)) for sample in found.samples])
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.25
+
+
+@pytest.mark.parametrize("layer", [None, "0", "1", "2"])
+def test_maps_are_those_of_captum(run: RunRecord, data: FeatureStore, layer: str | None) -> None:
+    found = histokit.explain(data, run.id, per_class=3, layer=layer, target="bright")
+    network, batch = rebuilt(data, run), inputs(data, found)
+    # Of the last layer the output is meant; captum's own hooks come behind ours that cuts there.
+    module = nn.Identity() if layer is None else network.base.get_submodule(layer)
+    whole = whole_network(network, module) if layer is None else network
+    maps = LayerGradCam(whole, module).attribute(batch, target=1, relu_attributions=True)
+    expected = LayerAttribution.interpolate(maps, (16, 16), "bilinear")[:, 0].detach().numpy()
+    assert len(found.samples) == 6
+    for sample, small, wanted in zip(found.samples, maps[:, 0].detach().numpy(), expected, strict=True):
+        np.testing.assert_allclose(sample.map, small, atol=1e-5)
+        assert sample.constant == (np.ptp(wanted) == 0)
+        np.testing.assert_allclose(sample.heat, (wanted - wanted.min()) / (np.ptp(wanted) or 1), atol=1e-5)
+    assert not all(sample.constant for sample in found.samples)
+
+
+def whole_network(network: Any, tap: nn.Module) -> nn.Module:
+    """The same network without cuts, its last map going through a module that captum can look at."""
+    network.uncut()
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.base, self.tap, self.head = network.base, tap, network.head
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            return self.head(self.tap(self.base(batch)).mean((2, 3)))
+
+    return Whole()
+
+
+def test_the_formula_by_hand() -> None:
+    maps = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 1.0], [0.0, 5.0]]]])
+    gradients = torch.tensor([[[[1.0, 3.0], [0.0, 0.0]], [[-2.0, 0.0], [0.0, -2.0]]]])
+    # Channels weigh 1 and -1: 1 - 0, 2 - 1, 3 - 0, and 4 - 5 is below 0.
+    assert grad_cam(maps, gradients).tolist() == [[[1, 1], [3, 0]]]
+    heat, constant = shares(np.array([[1, 1], [3, 0]], np.float32), signed=False)
+    assert not constant
+    np.testing.assert_allclose(heat, [[1 / 3, 1 / 3], [1, 0]], rtol=1e-6)
+    assert shares(np.full((2, 2), 7, np.float32), signed=False)[1]
+
+
+def test_tokens_lie_row_by_row_behind_those_without_a_place() -> None:
+    layer = MapLayer(Layer("blocks.0", "blocks.0", "cls"), prefix_tokens=1)
+    tokens = torch.arange(17.0).reshape(1, 17, 1)
+    rows = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
+    assert layer.maps(tokens, 16, 16).tolist() == [[rows]]
+    assert layer.maps(tokens, 8, 32).tolist() == [[[rows[0] + rows[1], rows[2] + rows[3]]]]
+    with pytest.raises(UsageError, match="has no map"):
+        layer.maps(tokens[:, :9], 16, 16)
+
+
+def test_scores_are_those_of_the_softmax_and_images_are_as_they_are(run: RunRecord, data: FeatureStore) -> None:
+    found = histokit.explain(data, run.id, samples=["p2/bright/1.png", "p1/dark/0.png"])
+    assert [sample.id for sample in found.samples] == ["p2/bright/1.png", "p1/dark/0.png"]
+    # The run predicts dark for all, see `a_trained_run`.
+    assert [(s.true, s.predicted, s.explained) for s in found.samples] == [("bright", "dark", "dark"), ("dark",) * 3]
+    wanted = rebuilt(data, run)(inputs(data, found)).double().softmax(1)[:, 0].tolist()
+    assert [sample.score for sample in found.samples] == pytest.approx(wanted, rel=1e-5)
+    root = Path(data.dataset("d").root)
+    np.testing.assert_array_equal(found.samples[0].image, np.asarray(Image.open(root / "p2/bright/1.png")))
+
+
+def test_of_folds_the_network_is_asked_that_tested_the_image(data: FeatureStore) -> None:
+    first, described = a_network(seed=1)
+    second, _ = a_network(seed=2)
+    ids = data.samples("d").column("id").to_pylist()
+    a_trained_run(
+        data, "d", {"0.0": (first, described, []), "0.1": (second, described, []), "final": (first, described, ids)}
+    )
+    run = data.run("fe0123456789")
+    rows = data.predictions(run.id)
+    folds = pa.array([place % 2 for place in range(len(rows))], rows.schema.field("fold").type)
+    data.save_run(run, rows.set_column(rows.column_names.index("fold"), "fold", folds), None, again=True)
+    found = histokit.explain(data, run.id, samples=ids[:2])
+    assert [(s.network, s.seen) for s in found.samples] == [(f"run:{run.id}.0", False), (f"run:{run.id}.1", False)]
+    assert found.notes == []
+    wanted = [
+        network(inputs(data, found)).double().softmax(1)[place, 0].item()
+        for place, network in enumerate((first.eval(), second.eval()))
+    ]
+    assert [sample.score for sample in found.samples] == pytest.approx(wanted, rel=1e-5)
+
+
+def test_images_that_a_network_has_trained_on_are_told(data: FeatureStore) -> None:
+    network, described = a_network()
+    ids = data.samples("d").column("id").to_pylist()
+    run = a_trained_run(data, "d", {"final": (network, described, ids[:4])})
+    found = histokit.explain(data, run.id, samples=ids[3:6])
+    assert [sample.seen for sample in found.samples] == [True, False, False]
+    assert found.notes == [f"run:{run.id} was trained on 1 of the 3 images shown: it knows them"]
+
+
+def test_which_images_are_drawn(run: RunRecord, data: FeatureStore) -> None:
+    def drawn(**how: Any) -> list[str]:
+        return [sample.id for sample in histokit.explain(data, run.id, **how).samples]
+
+    # The classes of the run come in their order, dark before bright; the seed decides which images.
+    both = drawn(per_class=3)
+    assert [("dark" in name, "bright" in name) for name in both] == [(True, False)] * 3 + [(False, True)] * 3
+    assert both == drawn(per_class=3) != drawn(per_class=3, seed=1)
+    assert len(drawn()) == 4
+    assert drawn(limit=3) == drawn()[:3]
+    assert all("bright" in name for name in drawn(wrong=True)), "the run predicts dark for all"
+
+
+def test_a_folder_of_maps(run: RunRecord, data: FeatureStore, tmp_path: Path) -> None:
+    found = histokit.explain(data, run.id, per_class=1, out=tmp_path / "maps")
+    table = csv.read_csv(tmp_path / "maps" / "explained.csv").to_pylist()
+    assert [row["id"] for row in table] == [sample.id for sample in found.samples]
+    for row, sample in zip(table, found.samples, strict=True):
+        assert row["arrays"] == sample.id.replace("/", "_").replace(".png", ".npz")
+        with np.load(tmp_path / "maps" / row["arrays"]) as arrays:
+            for name in ("map", "heat", "image"):
+                np.testing.assert_array_equal(arrays[name], getattr(sample, name))
+        assert np.asarray(Image.open(tmp_path / "maps" / row["picture"])).shape == (16, 16, 3)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(run: RunRecord, data: FeatureStore) -> None:
+    root = Path(data.dataset("d").root)
+    (root / "p1/dark/0.png").write_bytes(b"no image")
+    found = histokit.explain(data, run.id, samples=["p1/dark/0.png", "p1/dark/1.png"])
+    assert [sample.id for sample in found.samples] == ["p1/dark/1.png"]
+    assert found.notes[-1].startswith("1 of the images cannot be read, and are left out: 'p1/dark/0.png' (")
+    with pytest.raises(DataError, match=r"None of the images can be read: .*p1/dark/0\.png"):
+        histokit.explain(data, run.id, samples=["p1/dark/0.png"])
+
+
+MISTAKES = {
+    "no such class": ({"target": "brigth"}, UsageError, "no class 'brigth'", "Did you mean 'bright'"),
+    "no such layer": ({"layer": "l"}, UsageError, "no layer 'l'", "Its layers with a map are: 0, 1, 2, 3."),
+    "never tested": ({"samples": ["p1/dark/9.png"]}, StoreError, "did not test 'p1/dark/9.png'", "Did you mean"),
+    "two choices": ({"samples": ["p1/dark/0.png"], "wrong": True}, UsageError, "--wrong chooses others", "Leave out"),
+    "none left": ({"limit": 0}, DataError, "is left", "histokit predictions"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(run: RunRecord, data: FeatureStore, name: str) -> None:
+    options, kind, says, advice = MISTAKES[name]
+    with pytest.raises(kind) as raised:
+        histokit.explain(data, run.id, **options)
+    assert says in raised.value.message
+    assert advice in raised.value.next
+
+
+def test_a_layer_without_a_map(data: FeatureStore) -> None:
+    """A classifier on vectors has none."""
+    histokit.extract(data, "d", "texture")
+    (run,) = histokit.train(data, "d", "texture/last", "knn", split="holdout", grid={"k": "1"})
+    with pytest.raises(UsageError, match="knn on texture/"):
+        histokit.explain(data, run.id)
