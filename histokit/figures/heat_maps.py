@@ -24,7 +24,7 @@ _BAR_WIDE, _BAR_HIGH = 2.4, 0.1
 _ACROSS = 4
 _SMALL, _TITLE = 7, 9
 #: Lines that an id, and the name of a class, may take.
-_LINES = 3
+_LINES = 5
 _WRONG = "#b8453c"
 
 
@@ -140,7 +140,8 @@ def _heading(name: str, wide: float) -> str:
 
 def _cut(text: str) -> str:
     lines = text.split("\n")
-    return text if len(lines) <= _LINES else "\n".join([*lines[:_LINES][:-1], f"{lines[_LINES - 1]}…"])
+    # Names differ at their ends more often than in the middle.
+    return text if len(lines) <= _LINES else "\n".join([*lines[:2], "…", *lines[-2:]])
 
 
 def _lines(sample: Any, wide: float, explanation: Any) -> list[tuple[str, bool]]:
