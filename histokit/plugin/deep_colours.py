@@ -7,6 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from histokit.plugin.tiff_pieces import TiffPieces, damage
+
 DeepPixels = npt.NDArray[np.uint16]
 
 #: The largest value of 16 bits, which stands for white.
@@ -115,11 +117,12 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
     Raises
     ------
     UnreadDepthError
-        If its compression needs a package that is not there.
+        If some of it is not there or damaged, or its compression needs a package that is not there.
     """
     # What was never written is filled with zeros by the decoder.
     if not all(page.dataoffsets) or not all(page.databytecounts):
         raise UnreadDepthError("cannot be read (some of its pixels were never written)")
+    refuse_damage(page)
     try:
         pixels: npt.NDArray[Any] = page.asarray()
     except ValueError as error:
@@ -133,6 +136,18 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
     if "S" not in axes:
         return pixels[..., None]
     return np.moveaxis(pixels, axes.index("S"), -1)
+
+
+def refuse_damage(page: Any) -> None:
+    """Raise where the data of a page of a `tifffile.TiffFile` are damaged, which its decoder may not tell.
+
+    Raises
+    ------
+    UnreadDepthError
+    """
+    pieces = TiffPieces(int(page.compression), page.dataoffsets, page.databytecounts, page.jpegtables or b"")
+    if found := damage(page.parent.filehandle, pieces):
+        raise UnreadDepthError(f"cannot be read ({found})")
 
 
 def over_white(pixels: DeepPixels, associated: bool = False) -> tuple[DeepPixels, float]:

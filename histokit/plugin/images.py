@@ -19,7 +19,8 @@ from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_siz
 from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
-from histokit.plugin.wholeness import is_whole
+from histokit.plugin.tiff_pieces import damaged_pages
+from histokit.plugin.wholeness import is_whole, jpeg_damage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -196,14 +197,24 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
         raw = [str(tile[3]) for tile in getattr(image, "tile", ())]
         colours = palette_size(image)
         image.load()
-        if not is_whole(image, file):
-            raise RefusalError("cannot be read (the image file is truncated)")
+        wrong = None if is_whole(image, file) else "the image file is truncated"
+        if wrong := wrong or _damage(image, file, layout):
+            raise RefusalError(f"cannot be read ({wrong})")
         layout = layout or TiffLayout()
         if bits is not None and layout.bits == 16:
             layout = replace(layout, bits=bits)
         scale_transparency(image, raw)
         deep = layout.deep or any(";16" in mode for mode in raw)
         return as_rgb(OpenImage(path, image, file, layout, deep, colours))
+
+
+def _damage(image: Image.Image, file: BinaryIO, layout: TiffLayout | None) -> str | None:
+    if layout is not None:
+        return damaged_pages(file, layout.pages)
+    if image.format not in ("JPEG", "MPO"):
+        return None
+    file.seek(0)
+    return jpeg_damage(file.read())
 
 
 def crop(image: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:

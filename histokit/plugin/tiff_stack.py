@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError
-from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page
+from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page, refuse_damage
 
 #: Axes of a picture itself, in the letters of `tifffile`: rows, columns, numbers of a pixel, channels.
 _OF_A_PICTURE = "YXSC"
@@ -156,6 +156,8 @@ def _pixels(series: Any, axes: str, index: dict[str, int]) -> npt.NDArray[Any]:
         return np.concatenate(found, axis=2)
     if any(page is None for page in series.pages):
         raise UnreadDepthError("lacks one of its planes")
+    for page in series.pages:
+        refuse_damage(page)
     whole = series.asarray()
     for a in [a for a in axes if a not in _OF_A_PICTURE]:
         whole = np.take(whole, index.get(a, 0), axis=axes.index(a))

@@ -10,8 +10,12 @@ from typing import BinaryIO, NamedTuple
 #: Types of values by number: name in `struct` and size; fractions are passed over.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
-_WANTED = frozenset((254, *range(256, 260), 262, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
-    range(322, 326), (332, 338, 339, 530, 32997, 32998)
+FILL_ORDER = 266
+#: What all pieces of a page share that are compressed by JPEG; bytes, though of the type that texts have elsewhere.
+JPEG_TABLES = 347
+
+_WANTED = frozenset((254, *range(256, 260), 262, FILL_ORDER, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
+    range(322, 326), (332, 338, 339, JPEG_TABLES, 530, 32997, 32998)
 )
 #: Of MetaMorph's stacks, which have as many of these as planes; they are fractions by name, and more than those.
 STACKS = frozenset((33629, 33630))
@@ -137,7 +141,7 @@ def _page(file: BinaryIO, start: int, form: _Form) -> tuple[Page, int]:
             tags[tag] = (number,)
         elif tag in _WANTED and kind in _TYPES:
             slot = entries[at + struct.calcsize(form.entry) : at + step]
-            tags[tag] = _values(file, kind, number, slot, form)
+            tags[tag] = _values(file, 1 if tag == JPEG_TABLES else kind, number, slot, form)
     return Page(tags), start + lead + count * step
 
 

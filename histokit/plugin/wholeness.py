@@ -1,4 +1,4 @@
-"""Whether PNG and JPEG files hold all of their pixels, for decoders fill up what is missing without a word."""
+"""Whether PNG and JPEG files hold all of their pixels, for decoders make up what is missing without a word."""
 
 from __future__ import annotations
 
@@ -18,12 +18,44 @@ if TYPE_CHECKING:
 
 #: Marks of a JPEG file: of a scan, of the end, of an interval of restarts, of the frames of progressive pictures.
 _TELLING = re.compile(rb"\xff[\xda\xd9\xdd\xc2\xc6\xca\xce]")
+_END = b"\xff\xd9"
 _PLAIN = [b"\xff\xda", b"\xff\xd9"]
 
 _CHANNELS_OF_PNG = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 #: First column, first row, and the steps of the passes of an interlaced PNG file.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+
+
+#: What libjpeg says where pixels are made up; the bytes that it passes over are so few where they only fill a place.
+_DAMAGE = re.compile(
+    r"(?:Corrupt JPEG data: )?"
+    r"((?!bad ICC)(?:premature|bad|found|\d+ extraneous|Inconsistent|Unsupported marker|Bogus|Invalid)\b.*)",
+    re.IGNORECASE,
+)
+_LEFT_OVER = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_FEW_BYTES = 16
+
+
+def jpeg_damage(data: bytes) -> str | None:
+    """Return what is the matter with the data of a JPEG file or of a piece of a TIFF file; none where all is well.
+
+    Its end may be missing if nothing before it is.
+    """
+    from simplejpeg import decode_jpeg, decode_jpeg_header
+
+    data = data if data.endswith(_END) else data + _END
+    try:
+        colours = decode_jpeg_header(data)[2]
+        space = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colours, "RGB")
+        # As small as can be: of what it decodes, nothing is wanted but its warnings.
+        decode_jpeg(data, space, min_height=1, min_width=1, min_factor=8, strict=True)
+    except ValueError as error:
+        found = _DAMAGE.match(str(error))
+        left = _LEFT_OVER.match(found[1]) if found else None
+        if found and not (left and int(left[1]) <= _FEW_BYTES):
+            return f"its JPEG data are damaged: {found[1]}"
+    return None
 
 
 def is_whole(image: Image.Image, content: BinaryIO) -> bool:
@@ -33,9 +65,7 @@ def is_whole(image: Image.Image, content: BinaryIO) -> bool:
         width, height = image.size
         last = np.asarray(image.crop((0, height - 1, width, height)))
         return bool(last.any() and not image.info.get("interlace")) or _png_is_whole(_bytes(content))
-    if image.format in ("JPEG", "MPO"):
-        return _jpeg_is_whole(image, content)
-    return True
+    return image.format not in ("JPEG", "MPO") or _jpeg_is_whole(image, content)
 
 
 def _bytes(content: BinaryIO) -> bytes:

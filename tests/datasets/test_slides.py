@@ -608,3 +608,19 @@ def test_from_slides_to_scores(tmp_path: Path) -> None:
     (found,) = histokit.evaluate(store, run.id, by=["slide:mean"])
     assert found.metrics["accuracy"] == 1
     assert found.by["slide:mean"]["units"] == 6
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate"])
+def test_a_tile_whose_data_are_damaged(tmp_path: Path, compression: str) -> None:
+    write_subifds(tmp_path / "a.tif", PIXELS, compression=compression)
+    samples, dataset = read(tmp_path, size=64, tissue="none")
+    assert dataset.read(samples[0]).shape == (64, 64, 3)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        start, count = file.pages[0].dataoffsets[0], file.pages[0].databytecounts[0]
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[start + count - 30 : start + count] = bytes(30)
+    (tmp_path / "a.tif").write_bytes(content)
+    samples, dataset = read(tmp_path, size=64, tissue="none")
+    with pytest.raises(DataError, match=r"a\.tif cannot be read: tile 0 of 512 × 384 pixels: .*damaged"):
+        dataset.read(samples[0])
+    assert dataset.read(samples[1]).shape == (64, 64, 3)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from raw_images import (
     BITS,
@@ -29,6 +30,7 @@ from raw_images import (
 
 from histokit import plugin
 from histokit.errors import DataError
+from histokit.plugin.raw_images import read_raw
 from histokit.plugin.reader_marks import reader_mark
 from histokit.plugin.remarks import ImageWarning
 
@@ -514,3 +516,51 @@ def test_channels_that_are_not_the_first_three_pages_or_not_grey_are_refused(tmp
     bits = [page(GREY[:, :2], {WIDTH: 10, BITS: 1, DESCRIPTION: CHANNELS["imagej"]}) for _ in range(3)]
     with pytest.raises(DataError, match="has 3 channels"):
         read_image(tiff(tmp_path / "b.tif", *bits))
+
+
+def strips(path) -> list[tuple[int, int]]:
+    with tifffile.TiffFile(path) as tiff:
+        return [(tiff.pages[k].dataoffsets[1], tiff.pages[k].databytecounts[1]) for k in range(len(tiff.pages))]
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate"])
+@pytest.mark.parametrize("photometric", ["rgb", "minisblack"])
+@pytest.mark.parametrize("how", [{"tile": (64, 64)}, {"rowsperstrip": 64}], ids=["tiles", "strips"])
+def test_a_strip_or_tile_whose_data_are_damaged(tmp_path, compression, photometric, how):
+    # A soft picture, of which decoders take zeros for data that go on.
+    y, x = np.mgrid[:256, :256]
+    large = np.stack([(x + y) // 2, x, 255 - y], axis=2).astype(np.uint8) ^ np.random.default_rng(0).integers(
+        0, 8, (256, 256, 3), dtype=np.uint8
+    )
+    large, path = large if photometric == "rgb" else large[..., 0], tmp_path / "a.tif"
+    tifffile.imwrite(path, large, compression=compression, photometric=photometric, **how)
+    whole, ((start, count),) = path.read_bytes(), strips(path)
+    for read in (plugin.read_image, read_raw):
+        path.write_bytes(whole)
+        read(path)
+        path.write_bytes(whole[: start + count // 2] + bytes(count - count // 2) + whole[start + count :])
+        with pytest.raises(DataError, match=r"a\.tif cannot be read \("):
+            print(read(path))
+
+
+def test_damage_of_one_plane_and_of_tables_that_tiles_share(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.kron(COLOUR, np.ones((8, 8, 1), np.uint8))).save(path, compression="jpeg", strip_size=80 * 48)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages[0].jpegtables is not None
+        assert len(tiff.pages[0].dataoffsets) > 2
+    plugin.read_image(path)
+    whole, ((start, count),) = path.read_bytes(), strips(path)
+    path.write_bytes(whole[: start + count // 2] + bytes(count - count // 2) + whole[start + count :])
+    for read in (plugin.read_image, read_raw):
+        with pytest.raises(DataError, match=r"strip or tile 2 of \d+: its JPEG data are damaged"):
+            read(path)
+    stack = np.kron(np.stack([GREY, GREY[::-1]]), np.ones((1, 8, 8), np.uint8))
+    tifffile.imwrite(
+        path, stack, compression="jpeg", rowsperstrip=16, metadata={"axes": "ZYX"}, photometric="minisblack"
+    )
+    whole, (_, (start, count)) = path.read_bytes(), strips(path)
+    path.write_bytes(whole[: start + count - 30] + bytes(30) + whole[start + count :])
+    assert read_raw(path, "z=0").pixels.shape == (96, 80, 1)
+    with pytest.raises(DataError, match=r"strip or tile 2 of 6: its JPEG data are damaged"):
+        read_raw(path, "z=1")

@@ -202,3 +202,35 @@ def test_several_pictures_in_one_jpeg(tmp_path):
     first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second])
     with pytest.warns(ImageWarning, match=r"holds more than what was read, its first picture \(2 frames\)"):
         assert read_image(tmp_path / "a.jpg").shape == (64, 80, 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"optimize": True}, {"quality": 95}, {"exif": b"Exif\0\0MM\0*\0\0\0\10\0\0\0\0\0\0"}]
+)
+def test_a_jpeg_whose_data_are_damaged_inside(tmp_path, options):
+    content, path = jpeg(LARGE, **options), tmp_path / "a.jpg"
+    start, end = scan_of(content, 0)
+    path.write_bytes(content)
+    assert read_image(path).shape == (64, 80, 3)
+    middle = (start + end) // 2
+    # Zeros are codes of their own: by them, rows are made up of which the file holds nothing.
+    path.write_bytes(content[:middle] + bytes(end - middle) + content[end:])
+    with pytest.raises(DataError, match=r"a\.jpg cannot be read \(.*(truncated|its JPEG data are damaged)"):
+        read_image(path)
+    # A piece taken out: what follows is shifted, and the last blocks are made up, or there are too many.
+    path.write_bytes(content[:middle] + content[middle + 200 :])
+    with pytest.raises(DataError, match=r"cannot be read \(.*(truncated|its JPEG data are damaged)"):
+        read_image(path)
+
+
+def test_a_jpeg_with_bytes_that_belong_to_no_block(tmp_path):
+    content, path = jpeg(LARGE), tmp_path / "a.jpg"
+    end = scan_of(content, 0)[1]
+    # As cameras fill up a place.
+    path.write_bytes(content[:end] + bytes(7) + content[end:])
+    whole = read_image(path)
+    path.write_bytes(content)
+    assert whole.tolist() == read_image(path).tolist()
+    path.write_bytes(content[:end] + bytes(range(100)) + content[end:])
+    with pytest.raises(DataError, match=r"JPEG data are damaged: \d+ extraneous bytes"):
+        read_image(path)

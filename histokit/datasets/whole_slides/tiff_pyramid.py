@@ -16,6 +16,7 @@ from histokit.datasets.whole_slides.tiff_facts import refusal, told_resolution
 from histokit.datasets.whole_slides.tile_cache import TileCache
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box, Pixels
+from histokit.plugin.tiff_pieces import piece_damage
 
 #: A tile or strip of more pixels is not decoded for the sake of a part of it.
 _LARGEST_SEGMENT = 1 << 27
@@ -37,6 +38,8 @@ class TiffLevel:
         Of a tile; of a strip, its width is that of the level.
     offsets, counts : tuple of int
         Of the bytes of each, row by row.
+    compression : int
+        As TIFF numbers it.
     decode : callable
         From bytes and number to what tifffile gives.
     tables : bytes, optional
@@ -50,6 +53,7 @@ class TiffLevel:
     tile: tuple[int, int]
     offsets: tuple[int, ...]
     counts: tuple[int, ...]
+    compression: int
     decode: Callable[..., Any]
     tables: bytes | None
     inverted: bool
@@ -116,6 +120,8 @@ class TiffPyramid(Pyramid):
             data = os.pread(self._file, count, page.offsets[number])
             if len(data) < count:
                 raise ValueError("the file ends before it")
+            if found := piece_damage(page.compression, data, page.tables or b""):
+                raise ValueError(found)
             segment = page.decode(data, number, jpegtables=page.tables)[0][0]
         except MemoryError:
             raise
@@ -190,6 +196,7 @@ def _level(path: Path, page: Any) -> TiffLevel:
         tile,
         tuple(page.dataoffsets),
         tuple(page.databytecounts),
+        int(page.compression),
         page.decode,
         page.jpegtables,
         page.photometric == 0,
