@@ -4,8 +4,8 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `explain`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`. In and out: `export`, `import_features`,
-`export_model`, `load_model`.
+(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`, `report`. In and out: `export`,
+`import_features`, `export_model`, `load_model`.
 """
 
 import os
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from histokit.models.loaded import load_model
     from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
+    from histokit.report.report import report
     from histokit.select.select import select
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    _STEPS = ["compare", "evaluate", "explain", "extract", "finetune", "ingest", "select", "study", "train"]
+    _STEPS = ["compare", "evaluate", "explain", "extract", "finetune", "ingest", "report", "select", "study", "train"]
     _NAMES = {
         "evaluate.curves": ["curves"],
         "evaluate.listing": ["predictions"],
@@ -83,6 +84,7 @@ __all__ = [
     "open_store",
     "predict",
     "predictions",
+    "report",
     "select",
     "split",
     "study",

@@ -27,6 +27,7 @@ from histokit.help_pages import Command, Group
 from histokit.ingest import command as ingest
 from histokit.models import command as models
 from histokit.plugin import command as plugin
+from histokit.report import command as report
 from histokit.select import command as select
 from histokit.store import command as store
 from histokit.study import command as study
@@ -36,22 +37,14 @@ from histokit.train import command as train
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
-_ROOMS = (ingest, extract, select, train, finetune, evaluate, explain, compare, features, models, study, store, plugin)
+_ROOMS = (
+    *(ingest, extract, select, train, finetune, evaluate, explain, compare, features, models, study, report),
+    *(store, plugin),
+)
 _ORDER = (
-    *(
-        "ingest",
-        "split",
-        "extract",
-        "select",
-        "train",
-        "finetune",
-        "evaluate",
-        "predict",
-        "predictions",
-        "explain",
-        "compare",
-    ),
-    *("curves", "demo", "export", "export-model", "import-features", "doctor", "list", "presets"),
+    *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions"),
+    *("explain", "compare", "curves", "report", "demo", "export", "export-model", "import-features", "doctor"),
+    *("list", "presets"),
     *("study", "plugins", "store"),
 )
 

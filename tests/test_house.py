@@ -31,6 +31,7 @@ FLOORS = (
     STEPS,
     ("compare", "models"),
     ("study",),
+    ("report",),
     ("bars", "commands", "completion"),
     ("console", "options"),
     ("arguments",),

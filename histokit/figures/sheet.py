@@ -41,20 +41,27 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     UsageError
         If the file cannot be written.
     """
-    from matplotlib import rc_context
-
     check_figure(path)
-    ending, drawn = Path(path).suffix, io.BytesIO()
+    ending = Path(path).suffix
     try:
-        with rc_context({"svg.hashsalt": "histokit"}):
-            sheet.savefig(drawn, format=ending[1:] or "png", dpi=120, metadata=_UNDATED.get(ending.lower()))
+        drawn = sheet_bytes(sheet, ending or ".png")
         with replaced(Path(path) if ending else Path(path).with_suffix(".png")) as part:
-            part.write_bytes(drawn.getvalue())
+            part.write_bytes(drawn)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"The figure {path} cannot be written: {error}.", next="Choose a path in a folder that exists."
         ) from error
     return Path(path)
+
+
+def sheet_bytes(sheet: Any, ending: str) -> bytes:
+    """Return a figure as the bytes of a file, by one of `SUFFIXES`; the same bytes for the same figure."""
+    from matplotlib import rc_context
+
+    drawn = io.BytesIO()
+    with rc_context({"svg.hashsalt": "histokit"}):
+        sheet.savefig(drawn, format=ending[1:], dpi=120, metadata=_UNDATED.get(ending.lower()))
+    return drawn.getvalue()
 
 
 def check_figure(path: str | Path | None) -> None:

@@ -1,0 +1,36 @@
+"""Figures and images as addresses that hold them, so that a page needs no file beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from histokit.figures.sheet import sheet_bytes
+from histokit.report.page import Picture
+
+#: Figures of many points are smaller as pixels.
+_LARGEST_SVG = 120_000
+
+
+def figure(sheet: Any, description: str, caption: str) -> Picture:
+    """Return a matplotlib figure as a part of a page."""
+    drawn = sheet_bytes(sheet, ".svg")
+    if len(drawn) <= _LARGEST_SVG:
+        return Picture(_address("image/svg+xml", drawn), description, caption)
+    return Picture(_address("image/png", sheet_bytes(sheet, ".png")), description, caption)
+
+
+def image_address(pixels: NDArray[np.uint8]) -> str:
+    """Return a picture of (H, W, 3) as an address."""
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, "JPEG", quality=88)
+    return _address("image/jpeg", written.getvalue())
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

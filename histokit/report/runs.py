@@ -1,0 +1,177 @@
+"""What is shown of one run: scores, figures, samples that it got wrong, training, and what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from histokit.errors import DataError, StoreError, counted
+from histokit.evaluate.curve_sheets import curve_sheets
+from histokit.evaluate.curves import curves
+from histokit.evaluate.evaluate import Evaluation, evaluate
+from histokit.features import FeatureStore
+from histokit.figures.scores import draw_scores
+from histokit.figures.training import draw_training
+from histokit.layout import Sheet
+from histokit.protocol.metrics import is_shown
+from histokit.report.page import Block, DataTable, Facts, Notes, Section
+from histokit.report.pictures import figure
+from histokit.report.samples import Showing, sample_blocks
+from histokit.store import RunRecord
+
+_MEASURES = ("precision", "recall", "f1", "roc_auc", "support")
+#: Words of notes on scores that are not what they seem.
+_LEAKS = ("leak", "optimistic", "both sides", "too good")
+
+
+def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Evaluation | None:
+    """Return the scores of a run; none where nothing of what it predicted has a label."""
+    try:
+        (found,) = evaluate(store, run.id, bootstrap=bootstrap, seed=seed)
+    except DataError:
+        return None
+    return found
+
+
+def notes_of(run: RunRecord, found: Evaluation | None) -> list[str]:
+    """Return what is to be known of a run, each once."""
+    return list(dict.fromkeys([*run.notes, *(found.notes if found else [])]))
+
+
+def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
+    """Return notes, leaks first; or a sentence where there are none."""
+    leaks = [text for text in texts if is_leak(text)]
+    rest = [text for text in texts if not is_leak(text)]
+    blocks = [Notes(leaks, "leak")] * bool(leaks) + [Notes(rest, "note")] * bool(rest)
+    return [*blocks] or [Notes([calm], "plain")]
+
+
+def is_leak(text: str) -> bool:
+    """Return whether a note says that a score is too good to be true."""
+    return any(word in text.lower() for word in _LEAKS)
+
+
+def run_sections(store: FeatureStore, run: RunRecord, found: Evaluation | None, showing: Showing) -> Iterator[Section]:
+    """Yield the parts of a page that are about one run."""
+    if found is None:
+        text = "Nothing that this run predicted has a label: there are no scores."
+        yield Section("Scores", [Notes([text], "plain")])
+    else:
+        yield Section("Scores", list(_scores(found)))
+        if found.per_class:
+            yield Section("Classes", list(_classes(found)))
+        yield Section("Folds", [DataTable(_folds(run, found))], closed=len(run.folds) > 12)
+    blocks = list(sample_blocks(store, run, showing))
+    if blocks:
+        yield Section("Samples", blocks)
+    training = list(_training(store, run))
+    if training:
+        yield Section("Training", training)
+    yield Section("What the run was asked", [Facts(_asked(run))])
+
+
+def headline(run: RunRecord, found: Evaluation | None) -> dict[str, Any]:
+    """Return the first facts of a run."""
+    facts: dict[str, Any] = {}
+    if found is not None:
+        facts |= {found.metric.replace("_", " "): _with_interval(found, found.metric)}
+        facts |= {"predictions": found.n, **({f"groups ({run.group})": found.groups} if found.groups else {})}
+    facts |= {"dataset": run.dataset, "features": run.address, "classifier": run.classifier, "split": run.split}
+    return {name: value for name, value in facts.items() if value not in (None, "")} | {"run": run.id}
+
+
+def _with_interval(found: Evaluation, metric: str) -> str:
+    value = found.metrics[metric]
+    if value is None:
+        return f"undefined: {found.undefined.get(metric, '')}".rstrip(": ")
+    bounds = (found.intervals or {}).get("metrics", {}).get(metric)
+    if not bounds:
+        return f"{value:.4f}"
+    mark = "" if found.intervals["reliable"] else ", unreliable"
+    return f"{value:.4f} (95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}{mark})"
+
+
+def _scores(found: Evaluation) -> Iterator[Block]:
+    base, folds = found.baseline, found.folds
+    bounds = (found.intervals or {}).get("metrics", {})
+    guess = f"{base['value']:.4g}" if "value" in base else base["class"]
+    rows = [
+        [
+            name.replace("_", " "),
+            found.metrics[name],
+            *(bounds.get(name) or [None, None]),
+            mean,
+            folds["std"][name],
+            base.get(name),
+        ]
+        for name, mean in folds["mean"].items()
+        if is_shown(name, found.metric)
+    ]
+    columns = ["metric", "pooled", "from", "to", "mean over folds", "std over folds", f"always {guess}"]
+    title = f"Scores of {counted(found.n, 'test prediction', 'test predictions')}"
+    if found.intervals:
+        level = found.intervals
+        title += f"; 95 % intervals by resampling {counted(level['groups'], 'group', 'groups')} ({level['unit']})"
+    yield DataTable(Sheet(title, columns, rows))
+    yield figure(
+        draw_scores(found),
+        f"Confusion matrix and {found.metric} by fold of the run {found.run}",
+        f"{found.dataset}, {found.split}: {_sizes(found)}. Left: {_left(found)}. Right: {found.metric} of each fold.",
+    )
+
+
+def _left(found: Evaluation) -> str:
+    return "true and predicted classes" if found.per_class else "predicted against true numbers"
+
+
+def _sizes(found: Evaluation) -> str:
+    groups = f" of {counted(found.groups, 'group', 'groups')}" if found.groups else ""
+    return f"{counted(found.n, 'prediction', 'predictions')}{groups}"
+
+
+def _classes(found: Evaluation) -> Iterator[Block]:
+    rows = [[name, *(values[measure] for measure in _MEASURES)] for name, values in found.per_class.items()]
+    yield DataTable(Sheet("By true class", ["class", *(m.replace("_", " ") for m in _MEASURES)], rows))
+    classes, counts = found.confusion["classes"], found.confusion["counts"]
+    wrong = [
+        [true, predicted, count]
+        for true, row in zip(classes, counts, strict=True)
+        for predicted, count in zip(classes, row, strict=True)
+        if count and true != predicted
+    ]
+    if wrong:
+        ordered = sorted(wrong, key=lambda row: -row[2])
+        yield DataTable(Sheet("Mistakes, the most frequent first", ["true", "predicted", "count"], ordered[:40]))
+
+
+def _folds(run: RunRecord, found: Evaluation) -> Sheet:
+    each = found.folds["each"]
+    listed = {(fold["repeat"], fold["fold"]): fold for fold in run.folds}
+    rows = []
+    for entry in each:
+        fold = listed.get((entry["repeat"], entry["fold"]), {})
+        chosen = ", ".join(f"{name}={value}" for name, value in (fold.get("parameters") or {}).items())
+        score = entry["metrics"][found.metric]
+        rows.append([entry["repeat"], entry["fold"], fold.get("train"), fold.get("test"), score, chosen or None])
+    title = f"{counted(len(rows), 'fold', 'folds')} and what was chosen inside each training set"
+    return Sheet(title, ["repeat", "fold", "training samples", "test samples", found.metric, "chosen"], rows)
+
+
+def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
+    if run.kind != "finetune":
+        return
+    try:
+        (found,) = curves(store, run.id)
+    except StoreError as error:
+        yield Notes([error.message], "note")
+        return
+    caption = f"Loss and {found.metric} by epoch; means over {counted(found.networks, 'network', 'networks')}."
+    yield figure(draw_training(found), f"Training curves of the run {run.id}", caption)
+    yield DataTable(curve_sheets(found)[0])
+
+
+def _asked(run: RunRecord) -> Mapping[str, Any]:
+    given = {name.replace("_", " "): value for name, value in run.asked.items() if value not in (None, False, "", [])}
+    chosen = run.found.get("final", {}).get("parameters")
+    more = {"chosen on all training samples": chosen} if chosen else {}
+    return {**given, **more, "seconds": run.seconds, "made": run.created}

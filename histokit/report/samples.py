@@ -1,0 +1,97 @@
+"""Samples of a run as pictures: those that it got wrong most surely, and those that it nearly decided otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+
+from histokit.errors import HistokitError
+from histokit.features import FeatureStore
+from histokit.reading.thumbnails import Square, read_squares
+from histokit.report.page import Block, Notes, ShownSample, Thumbnails
+from histokit.report.pictures import image_address
+from histokit.store import DatasetRecord, RunRecord
+from histokit.store.database import quote
+from histokit.store.records import IMPORT_PLUGIN
+
+
+class Showing(NamedTuple):
+    """How many samples of each kind are shown, and how large.
+
+    Parameters
+    ----------
+    samples : int
+        None where 0.
+    side : int
+        Pixels of the longer side.
+    """
+
+    samples: int = 12
+    side: int = 112
+
+
+def sample_blocks(store: FeatureStore, run: RunRecord, showing: Showing) -> Iterator[Block]:
+    """Yield the pictures of a run's samples; nothing where it predicted units, or samples without images."""
+    record = store.find_dataset(run.dataset)
+    if not showing.samples or record is None or run.parameters.get("aggregate") or record.plugin == IMPORT_PLUGIN:
+        return
+    chosen = {title: rows for title, rows in _chosen(store, run, showing.samples).items() if rows}
+    ids = list(dict.fromkeys(row["id"] for rows in chosen.values() for row in rows))
+    try:
+        views = _views(store, record, ids, showing.side)
+    except HistokitError as error:
+        yield Notes([f"The images cannot be shown: {error.message}"], "note")
+        return
+    for title, rows in chosen.items():
+        yield Thumbnails(title, [_shown(row, views.get(row["id"])) for row in rows])
+
+
+def _views(store: FeatureStore, record: DatasetRecord, ids: Sequence[str], side: int) -> dict[str, Square | None]:
+    """Return the pictures of samples by id; of those that are in the dataset no more there is none."""
+    where = f"id IN ({', '.join(map(quote, ids))})"
+    rows = store.samples(record.name, where=where).to_pylist() if ids else []
+    return dict(zip((row["id"] for row in rows), read_squares(store, record, rows, side), strict=True))
+
+
+def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+    """Return the predictions that are shown, by what they are."""
+    rows = store.predictions(run.id)
+    rows = rows.filter(pc.equal(rows.column("role"), "test"))
+    if run.numbers:
+        rows = rows.filter(pc.is_valid(rows.column("true_value")))
+        error = np.abs(rows.column("true_value").to_numpy() - rows.column("predicted_value").to_numpy())
+        order = np.argsort(-error, kind="stable")[:count]
+        return {f"Largest errors ({len(order)} of {len(rows):,})": rows.take(order).to_pylist()}
+    margin = _margins(rows.column("scores").to_pylist())
+    wrong = pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False).to_numpy()
+    surest = [i for i in np.argsort(-margin, kind="stable") if wrong[i]][:count]
+    nearest = np.argsort(margin, kind="stable")[:count]
+    return {
+        f"Wrong, the surest first ({len(surest)} of {int(wrong.sum()):,})": rows.take(surest).to_pylist(),
+        f"Nearest to another decision ({len(nearest)} of {len(rows):,})": rows.take(nearest).to_pylist(),
+    }
+
+
+def _margins(scores: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
+    """Return how far the highest score of each sample is above the second."""
+    ordered = np.sort(np.asarray(scores, float).reshape(len(scores), -1), axis=1)
+    return ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1]
+
+
+def _shown(row: Mapping[str, Any], view: Square | None) -> ShownSample:
+    true, predicted = row["true"], row["predicted"]
+    if "predicted_value" in row:
+        lines = [row["id"], f"true {row['true_value']:.4g}", f"predicted {row['predicted_value']:.4g}"]
+        wrong = None
+    else:
+        lines = [row["id"], f"true {'unknown' if true is None else true}", f"predicted {predicted}"]
+        wrong = None if true is None else true != predicted
+    if row["group"] is not None and row["group"] not in row["id"]:
+        lines.append(f"of {row['group']}")
+    said = ", ".join(lines)
+    if view is None:
+        return ShownSample(None, "the image cannot be read", lines, wrong)
+    return ShownSample(image_address(view), said, lines, wrong)
