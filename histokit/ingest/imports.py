@@ -143,7 +143,9 @@ def import_features(
     if file.exported and not file.provenance:
         file.notes.extend(absent_notes(store, columns))
     if create:
-        create_dataset(store, dataset, file, ids, columns, label, group, levels)
+        asked = {"label": label, "group": group, "level": [*levels], "id": id, "metadata": [*metadata]}
+        asked |= {"name": name, "version": version, "layer": layer}
+        create_dataset(store, dataset, file, ids, columns, label, group, levels, asked)
     keys, missing = _match(store, dataset, file, ids, allow_missing)
     names = columns if not is_list(file.schema.field(columns[0]).type) else []
     spec = _spec(name, version, layer, names, width)

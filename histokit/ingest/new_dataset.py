@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 
@@ -29,6 +30,7 @@ def create_dataset(
     label: str | None,
     group: str | None,
     levels: Sequence[str] = (),
+    asked: Mapping[str, Any] | None = None,
 ) -> DatasetRecord:
     """Make a dataset whose samples are the rows of a file; one that is there stays if it is the same.
 
@@ -47,6 +49,8 @@ def create_dataset(
         The columns of labels and of groups.
     levels : sequence of str
         Columns of the units that samples belong to, fine to coarse.
+    asked : mapping, optional
+        Options of the command that makes it again.
 
     Raises
     ------
@@ -81,7 +85,7 @@ def create_dataset(
         plugin_version="1",
         distribution=f"histokit {__version__}",
         root=str(file.path.resolve()),
-        options={},
+        options=dict(asked or {}),
         metric="accuracy",
         channels=(),
         group=group,
@@ -192,7 +196,7 @@ def _is_there(store: Store, record: DatasetRecord, samples: pa.Table) -> bool:
     known = store.find_dataset(record.name)
     if known is None:
         return False
-    moment = {"created": "", "root": ""}
+    moment = {"created": "", "root": "", "options": {}}
     if known.plugin == IMPORT_PLUGIN and known.to_json() | moment == record.to_json() | moment:
         stored = store.samples(record.name)
         if stored.replace_schema_metadata(None).equals(samples):

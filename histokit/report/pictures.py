@@ -15,6 +15,8 @@ from histokit.report.page import Picture
 
 #: Figures of many points are smaller as pixels.
 _LARGEST_SVG = 120_000
+#: Of figures as pixels, which have few.
+_SHADES = 128
 
 
 def figure(sheet: Any, description: str, caption: str) -> Picture:
@@ -22,7 +24,10 @@ def figure(sheet: Any, description: str, caption: str) -> Picture:
     drawn = sheet_bytes(sheet, ".svg")
     if len(drawn) <= _LARGEST_SVG:
         return Picture(_address("image/svg+xml", drawn), description, caption)
-    return Picture(_address("image/png", sheet_bytes(sheet, ".png")), description, caption)
+    written = io.BytesIO()
+    with Image.open(io.BytesIO(sheet_bytes(sheet, ".png"))) as pixels:
+        pixels.convert("RGB").quantize(_SHADES).save(written, "PNG", optimize=True)
+    return Picture(_address("image/png", written.getvalue()), description, caption)
 
 
 def image_address(pixels: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from histokit import __version__
@@ -143,12 +144,21 @@ def command_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
         with contextlib.suppress(StoreError):
             made = split_command(store.split(dataset, split))
             lines += [made] if made else []
-    lines += [make_again(table) for table in _tables(store, runs)]
+    for table in _tables(store, runs):
+        source = quote(str(table.info.get("source") or "FILE"))
+        lines += [make_again(table, file=source)] * (not _came_with(store, table))
     for selection in dict.fromkeys(str(run.parameters["selection"]) for run in runs if run.parameters.get("selection")):
         with contextlib.suppress(StoreError):
             lines.append(selection_command(store.selection(selection)))
     lines += [run_command(run) for run in runs]
     return Section("Make it again", [Commands(list(dict.fromkeys(lines)))])
+
+
+def _came_with(store: FeatureStore, table: FeatureTable) -> bool:
+    """Return whether a table was made together with its dataset, from one file."""
+    record = store.find_dataset(table.dataset)
+    made = {"name": table.backbone, "version": table.version, "layer": table.layer}
+    return bool(record and table.imported and {name: record.options.get(name) for name in made} == made)
 
 
 def version_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:

@@ -16,11 +16,12 @@ from histokit.evaluate.evaluate import Evaluation
 from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.figures.ranks import draw_comparison
 from histokit.files import check_output
+from histokit.layout import listed
 from histokit.report import provenance
 from histokit.report.page import Block, DataTable, Facts, Notes, Page, Section
 from histokit.report.pictures import figure
 from histokit.report.rendering import SUFFIXES, write_page
-from histokit.report.runs import as_notes, headline, is_leak, notes_of, run_sections, scored
+from histokit.report.runs import as_notes, headline, is_leak, leaks_of, notes_of, run_sections, scored
 from histokit.report.samples import Showing
 from histokit.report.studies import StudyPart, study_part
 from histokit.store import RunRecord
@@ -214,10 +215,12 @@ class _Making:
     ) -> list[str]:
         """Return what stands first: leaks before all else."""
         texts = [*self.notes, *(compared.notes if compared else [])]
-        for run in self.runs if len(self.runs) == 1 else chosen:
-            name = f"{run.id}: " if len(self.runs) > 1 else ""
-            texts += [f"{name}{text}" for text in notes_of(run, found.get(run.id))]
-        texts += [f"{run.id}: {text}" for run in self.runs if run not in chosen for text in run.notes if is_leak(text)]
+        told: dict[str, list[str]] = {}
+        for run in self.runs:
+            for text in notes_of(run, found.get(run.id)) if run in chosen else leaks_of(run):
+                told.setdefault(text, []).append(run.id)
+        several = len(self.runs) > 1
+        texts += [f"{text} ({listed(ids, limit=4, what='runs')})" if several else text for text, ids in told.items()]
         return sorted(dict.fromkeys(texts), key=lambda text: not is_leak(text))
 
     def _first(self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]) -> list[Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from histokit.features import FeatureStore
 from histokit.figures.scores import draw_scores
 from histokit.figures.training import draw_training
 from histokit.layout import Sheet
+from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
 from histokit.report.page import Block, DataTable, Facts, Notes, Section
 from histokit.report.pictures import figure
@@ -21,7 +23,7 @@ from histokit.store import RunRecord
 
 _MEASURES = ("precision", "recall", "f1", "roc_auc", "support")
 #: Words of notes on scores that are not what they seem.
-_LEAKS = ("leak", "optimistic", "both sides", "too good")
+_LEAKS = ("leaks", "optimistic", TOO_GOOD, CAN_KNOW)
 
 
 def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Evaluation | None:
@@ -35,7 +37,18 @@ def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Ev
 
 def notes_of(run: RunRecord, found: Evaluation | None) -> list[str]:
     """Return what is to be known of a run, each once."""
-    return list(dict.fromkeys([*run.notes, *(found.notes if found else [])]))
+    return list(dict.fromkeys(_told(run, text) for text in [*run.notes, *(found.notes if found else [])]))
+
+
+def leaks_of(run: RunRecord) -> list[str]:
+    """Return the notes of a run that say that its scores are too good."""
+    return [text for text in notes_of(run, None) if is_leak(text)]
+
+
+def _told(run: RunRecord, text: str) -> str:
+    """Return a note in words by which it is known where it says that a split leaks."""
+    said = f"split {run.split}: "
+    return f"the split {run.split} leaks: {text.removeprefix(said)}" if text.startswith(said) else text
 
 
 def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
@@ -48,7 +61,7 @@ def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
 
 def is_leak(text: str) -> bool:
     """Return whether a note says that a score is too good to be true."""
-    return any(word in text.lower() for word in _LEAKS)
+    return any(re.search(rf"\b{word}\b", text) for word in _LEAKS)
 
 
 def run_sections(store: FeatureStore, run: RunRecord, found: Evaluation | None, showing: Showing) -> Iterator[Section]:

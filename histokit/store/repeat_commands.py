@@ -15,7 +15,7 @@ from histokit.store.split_records import Split
 from histokit.store.vectors import FeatureTable
 
 
-def make_again(table: FeatureTable, dataset: str | None = None, layers: str | None = None) -> str:
+def make_again(table: FeatureTable, dataset: str | None = None, layers: str | None = None, file: str = "FILE") -> str:
     """Return the command that fills a feature table, or one like it.
 
     Parameters
@@ -23,11 +23,13 @@ def make_again(table: FeatureTable, dataset: str | None = None, layers: str | No
     table : FeatureTable
     dataset, layers : str, optional
         In place of the table's own.
+    file : str
+        Of vectors that were computed elsewhere; any that holds them where not given.
     """
     dataset, layers = quote(dataset or table.dataset), quote(layers or table.layer)
     if table.imported:
         made_by = f"--name {table.backbone} --version {table.version} --layer {layers}"
-        return f"histokit import-features {dataset} FILE {made_by}"
+        return f"histokit import-features {dataset} {file} {made_by}"
     return " ".join(
         ["histokit extract", dataset, "--backbone", table.backbone, "--layers", layers, *_table_options(table)]
     )
@@ -62,9 +64,16 @@ def _preprocess_request(table: FeatureTable) -> Mapping[str, str]:
 def ingest_command(record: DatasetRecord) -> str:
     """Return the command that ingests a dataset again."""
     if record.plugin == IMPORT_PLUGIN:
-        return f"histokit import-features {record.name} {quote(record.root)} --create"
+        return " ".join([f"histokit import-features {record.name} {quote(record.root)} --create", *_imported(record)])
     options = "".join(f" -o {quote(f'{key}={_option(value)}')}" for key, value in record.options.items())
     return f"histokit ingest {record.plugin} {quote(record.root)} --name {record.name}{options}"
+
+
+def _imported(record: DatasetRecord) -> Iterator[str]:
+    for name, value in record.options.items():
+        for each in value if isinstance(value, list) else [value]:
+            if each is not None and (name, each) not in (("id", "id"), ("layer", "imported")):
+                yield f"--{name} {quote(str(each))}"
 
 
 def split_command(split: Split) -> str | None:
