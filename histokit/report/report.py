@@ -115,7 +115,8 @@ def report(
     store = open_store(store)
     part = study_part(study, store) if study is not None else None
     records = _records(store, named, dataset, part)
-    page = _Making(store, records, part, bootstrap, Showing(samples), seed, progress)
+    datasets = [dataset] if dataset is not None else list(part.datasets) if part is not None else []
+    page = _Making(store, records, part, datasets, bootstrap, Showing(samples), seed, progress)
     made = page.make(title or _title(records, dataset, study))
     path = write_page(made, out)
     return Report(path, path.stat().st_size, [run.id for run in records], page.detailed, page.notes)
@@ -148,6 +149,8 @@ class _Making:
     store : FeatureStore
     runs : sequence of RunRecord
     study : StudyPart, optional
+    datasets : sequence of str
+        What it is about beside the runs.
     bootstrap : int
     showing : Showing
     seed : int
@@ -159,12 +162,14 @@ class _Making:
         store: FeatureStore,
         runs: Sequence[RunRecord],
         study: StudyPart | None,
+        datasets: Sequence[str],
         bootstrap: int,
         showing: Showing,
         seed: int,
         progress: Callable[..., None],
     ):
         self.store, self.runs, self.study, self.progress = store, list(runs), study, progress
+        self._datasets = dict.fromkeys([*(run.dataset for run in runs), *datasets])
         self._bootstrap, self._showing, self._seed = bootstrap, showing, seed
         self.notes: list[str] = []
         self.detailed: list[str] = []
@@ -250,10 +255,7 @@ class _Making:
         yield Section("The runs one by one", about * bool(left), sections=tuple(parts))
 
     def _rest(self) -> Iterator[Section]:
-        datasets = dict.fromkeys(run.dataset for run in self.runs)
-        if self.study:
-            datasets |= dict.fromkeys(self.study.datasets)
-        yield from provenance.data_sections(self.store, datasets)
+        yield from provenance.data_sections(self.store, self._datasets)
         if self.runs:
             yield from provenance.split_sections(self.store, self.runs)
             features = provenance.feature_section(self.store, self.runs)

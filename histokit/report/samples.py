@@ -67,7 +67,8 @@ def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Seq
         return {f"Largest errors ({len(order)} of {len(rows):,})": rows.take(order).to_pylist()}
     margin = _margins(rows.column("scores").to_pylist())
     wrong = pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False).to_numpy()
-    surest = [i for i in np.argsort(-margin, kind="stable") if wrong[i]][:count]
+    ordered = np.argsort(-margin, kind="stable")
+    surest = ordered[wrong[ordered]][:count]
     nearest = np.argsort(margin, kind="stable")[:count]
     return {
         f"Wrong, the surest first ({len(surest)} of {int(wrong.sum()):,})": rows.take(surest).to_pylist(),

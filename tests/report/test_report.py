@@ -1,0 +1,296 @@
+"""Pages on runs, datasets and studies: what they say, and that they need nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+from shlex import split as words
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit as package
+from histokit.features import FeatureStore, open_store
+from histokit.plugin.testing import added_plugin
+from histokit.store import Split
+from histokit.store.split_records import split_rows
+from tests.cli.command_line import CommandLine
+from tests.durability.forks import TwoNetworks
+from tests.study.small_study import FILE, write_study
+from tests.toy import make_samples, make_store
+
+VOID = {"meta", "link", "img", "br"}
+Trained = tuple[FeatureStore, list[str]]
+
+PATTERN = "pattern={patient}/{label}/*.png"
+
+
+class Read(HTMLParser):
+    """What a page holds, read as a browser reads it."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.titles: list[str] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self.commands: list[str] = []
+        self.notes: list[tuple[str, str]] = []
+        self.alone: list[str] = []
+        self._text: list[str] = []
+        self._kind = ""
+        self._caption = ""
+        self.feed(path.read_text(encoding="utf-8"))
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.ids += [str(given["id"])] if "id" in given else []
+        self.links += [str(given[name]) for name in ("href", "action") if name in given]
+        self.sources += [str(given[name]) for name in ("src", "srcset", "data") if name in given]
+        if tag == "img":
+            assert given["alt"]
+        if tag == "ul":
+            self._kind = str(given.get("class", ""))
+        if tag == "tr":
+            self.tables[self._caption].append([])
+        if tag != "span":
+            self._text = []
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        text = "".join(self._text).strip()
+        if tag in ("h2", "h3"):
+            self.titles.append(text)
+        elif tag == "caption":
+            self._caption = text
+            self.tables[text] = []
+        elif tag in ("td", "button"):
+            self.tables[self._caption][-1].append(text)
+        elif tag == "code":
+            self.commands += text.splitlines()
+        elif tag == "li" and self._kind.startswith("notes"):
+            self.notes.append((self._kind.split()[1], text))
+        if tag != "span":
+            self._text = []
+
+    def handle_data(self, data: str) -> None:
+        self._text.append(data)
+
+    def table(self, beginning: str) -> list[list[str]]:
+        """The rows of a table, by the beginning of its caption; the first has the names of columns."""
+        (found,) = (rows for caption, rows in self.tables.items() if caption.startswith(beginning))
+        return found
+
+    def pictures(self) -> list[Image.Image]:
+        """All pictures but vector graphics."""
+        return [
+            Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
+            for source in self.sources
+            if not source.startswith("data:image/svg")
+        ]
+
+
+@pytest.fixture
+def trained(tmp_path: Path, images: Path, tiny: object) -> tuple[FeatureStore, list[str]]:
+    """A store with two runs on drawn images."""
+    store = open_store(tmp_path / "store")
+    package.ingest(
+        store, "folder", images, name="cells", options={"pattern": PATTERN.partition("=")[2], "group": "patient"}
+    )
+    package.extract(store, "cells", "tiny")
+    runs = [
+        package.train(store, "cells", "tiny/1", classifier=name, split="cv", grid={key: [value]})[0].id
+        for name, key, value in (("knn", "k", 1), ("svm", "C", 0.1))
+    ]
+    return store, runs
+
+
+def test_a_page_of_a_run_tells_what_the_store_holds(trained: Trained, tmp_path: Path) -> None:
+    store, (run, _) = trained
+    made = package.report(store, run, out=tmp_path / "r.html", bootstrap=50)
+    page = Read(made.file)
+    assert made.bytes == made.file.stat().st_size < 500_000
+    assert page.titles[:4] == ["What to know first", "Scores", "Classes", "Folds"]
+    (found,) = package.evaluate(store, run, bootstrap=50)
+    head, *rows = page.table("Scores of 24 test predictions")
+    assert head[:4] == ["metric", "pooled", "from", "to"]
+    shown = {row[0]: row[1:4] for row in rows}
+    low, high = found.intervals["metrics"]["accuracy"]
+    assert shown["accuracy"] == [f"{value:.4f}" for value in (found.metrics["accuracy"], low, high)]
+    assert len(page.table("4 folds")) == 5
+    assert page.table("Samples by class")[1:] == [["bright", "12", "0.5000"], ["dark", "12", "0.5000"]]
+
+
+def test_a_page_asks_nothing_of_any_other_file(trained: Trained, tmp_path: Path) -> None:
+    store, runs = trained
+    page = Read(package.report(store, runs, out=tmp_path / "r.html", bootstrap=10).file)
+    assert page.sources
+    assert all(source.startswith("data:image/") for source in page.sources)
+    assert all(link.startswith(("#", "data:")) for link in page.links)
+    anchors = {link[1:] for link in page.links if link.startswith("#")}
+    assert anchors <= {*page.ids}
+    assert not [name for name, count in Counter(page.ids).items() if count > 1]
+    text = (tmp_path / "r.html").read_text()
+    outside = re.sub(r"data:[\w/+]+;base64,[\w+/=]*", "", text)
+    assert not re.search(r"https?:|//\w|@import|url\(", outside)
+    assert "default-src 'none'" in text
+
+
+def test_samples_that_are_told_wrongly_are_shown_the_surest_first(trained: Trained, tmp_path: Path) -> None:
+    store, (_, run) = trained
+    page = Read(package.report(store, run, out=tmp_path / "r.html", bootstrap=0, samples=5).file)
+    rows = package.predictions(store, run).to_pylist()
+    wrong = [row for row in rows if row["true"] != row["predicted"]]
+    margin = {row["id"]: abs(row["score:dark"] - row["score:bright"]) for row in rows}
+    surest = sorted(wrong, key=lambda row: -margin[row["id"]])[:5]
+    text = (tmp_path / "r.html").read_text()
+    shown = re.search(rf"Wrong, the surest first \({len(surest)} of {len(wrong)}\)(.*?)</ul>", text, re.DOTALL)
+    assert shown
+    assert re.findall(r"<span>(\w/\w+/\d\.png)</span>", shown[1]) == [row["id"] for row in surest]
+    assert len(page.pictures()) == len(surest) + 5
+    assert {picture.size for picture in page.pictures()} == {(112, 112)}
+
+
+def test_the_commands_of_a_page_make_its_runs_again(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, runs = trained
+    commands = Read(package.report(store, runs, out=tmp_path / "r.html", bootstrap=10).file).commands
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "other"))
+    line = CommandLine(capsys)
+    printed = [line.ok(*words(command)[1:]).out.split() for command in commands]
+    assert printed[-2:] == [[run] for run in runs]
+
+
+def test_leaks_stand_first_in_what_is_to_be_known(tmp_path: Path) -> None:
+    samples, X = make_samples()
+    store = make_store(tmp_path / "store", samples, {"a": X})
+    rows = split_rows((0, 0, i, "test" if n % 4 == 0 else "train") for n, i in enumerate(samples["id"]))
+    store.save_split(Split("toy", "paper", rows, leaks="patches of one slide are on both sides"), None)
+    package.train(store, "toy", "net/a", classifier="knn", split="paper", grid={"k": [1]})
+    made = package.report(store, dataset="toy", out=tmp_path / "r.html", bootstrap=20)
+    page = Read(made.file)
+    assert page.notes[0][0] == "leak"
+    assert "the split paper leaks: patches of one slide are on both sides" in page.notes[0][1]
+    assert made.notes[0] == page.notes[0][1]
+
+
+def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
+    samples, X = make_samples(classes=("<script>alert(1)</script>", "a & b"))
+    store = make_store(tmp_path / "store", samples, {"a": X})
+    (run,) = package.train(store, "toy", "net/a", classifier="knn", grid={"k": [1]})
+    package.report(store, run.id, out=tmp_path / "r.html", title="<b>mine</b>", bootstrap=0)
+    page = Read(tmp_path / "r.html")
+    assert {row[0] for row in page.table("By true class")[1:]} == {"<script>alert(1)</script>", "a & b"}
+    assert "<script>alert" not in (tmp_path / "r.html").read_text()
+
+
+def test_two_runs_are_compared_and_each_has_its_part(trained: Trained, tmp_path: Path) -> None:
+    store, runs = trained
+    made = package.report(store, dataset="cells", out=tmp_path / "r.html", bootstrap=20)
+    page = Read(made.file)
+    assert made.runs == made.detailed
+    assert sorted(made.runs) == sorted(runs)
+    assert "Comparison" in page.titles
+    assert sum(title.split(":")[0] in runs for title in page.titles) == 2
+    compared = package.compare(store, runs, bootstrap=20)
+    scores = {row[1]: row[2][:6] for row in page.table("cells, cv, accuracy")[1:]}
+    assert scores == {row["run"]: f"{row['score']:.4f}" for row in compared.rows}
+
+
+def test_images_that_are_gone_and_runs_without_labels_are_told(trained: Trained, images: Path, tmp_path: Path) -> None:
+    store, (run, _) = trained
+    for path in images.rglob("*.png"):
+        path.unlink()
+    page = Read(package.report(store, run, out=tmp_path / "r.html", bootstrap=0).file)
+    assert page.pictures() == []
+    assert "the image cannot be read" in (tmp_path / "r.html").read_text()
+
+
+def test_a_dataset_without_runs_has_a_page_too(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    line = CommandLine(capsys)
+    line.ok("ingest", "folder", images, "--name", "cells", "-o", PATTERN)
+    document = line.ok("report", "--dataset", "cells", "--out", tmp_path / "r.html", "--json").document
+    assert document == {
+        "file": str(tmp_path / "r.html"),
+        "bytes": (tmp_path / "r.html").stat().st_size,
+        "runs": [],
+        "detailed": [],
+        "notes": [],
+    }
+    page = Read(tmp_path / "r.html")
+    assert page.notes[0] == ("note", "There are no runs yet: nothing was trained.")
+    assert "Data: cells" in page.titles
+
+
+def test_a_study_tells_what_is_missing_and_then_has_its_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    head = FILE.partition("[classifier.svm")[0].replace('["svm", "knn"]', '["knn"]')
+    file = write_study(tmp_path, f'strategies = ["last layer"]\n{head}[compare]\nbootstrap = 10\n')
+    pieces = [["ingest", 2], ["split", 2], ["extract", 4], ["train", 4]]
+    with added_plugin(TwoNetworks(), "twonetworks"):
+        before = Read(package.report(open_store(tmp_path / "store"), study=file, out=tmp_path / "r.html").file)
+        result = package.study.run(file)
+        made = package.report(tmp_path / "store", study=file, out=tmp_path / "r.html", bootstrap=10)
+    assert before.table("Pieces of the study")[1:] == [[kind, "0", str(count)] for kind, count in pieces]
+    assert before.commands == [f"histokit study run {file}"]
+    page = Read(made.file)
+    assert page.titles[:3] == ["What to know first", "The study", "Comparison"]
+    assert page.table("Pieces of the study")[1:] == [[kind, str(count), "0"] for kind, count in pieces]
+    assert sorted(made.runs) == sorted(result.runs)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "A report is about runs, about a dataset or about a study."),
+        (["--dataset", "cells", "r"], "A report is about runs, about a dataset or about a study."),
+        (["--dataset", "cell"], "There is no dataset 'cell'"),
+        (["nosuchrun"], "nosuchrun"),
+        (["--dataset", "cells", "--out", "r.pdf"], ".html"),
+        (["--dataset", "cells", "--out", "nowhere/r.html"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_the_work(
+    trained: Trained,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    given: list[str],
+    said: str,
+) -> None:
+    monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+    result = CommandLine(capsys)("report", *given, "--json")
+    assert result.code in (2, 5)
+    assert said in json.loads(result.out)["error"]["message"] + json.loads(result.out)["error"]["next"]
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_numbers_are_reported_as_numbers(tmp_path: Path) -> None:
+    samples, X = make_samples(dose=np.linspace(0, 5, 60).tolist())
+    store = make_store(tmp_path / "store", samples, {"a": X}, columns={"dose": "float"})
+    (run,) = package.train(store, "toy", "net/a", classifier="ridge", target="dose", target_type="number")
+    page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=20).file)
+    assert {row[0] for row in page.table("Scores of 60")[1:]} >= {"r2", "mae"}
+    assert "Classes" not in page.titles
