@@ -103,12 +103,17 @@ class Read(HTMLParser):
 
 
 @pytest.fixture
-def trained(tmp_path: Path, images: Path, tiny: object) -> tuple[FeatureStore, list[str]]:
-    """A store with two runs on drawn images."""
-    store = open_store(tmp_path / "store")
-    package.ingest(
-        store, "folder", images, name="cells", options={"pattern": PATTERN.partition("=")[2], "group": "patient"}
-    )
+def trained(tmp_path: Path, tiny: object) -> Trained:
+    """A store with two runs on drawn images, of which some are told wrongly: their labels are exchanged."""
+    store, images = open_store(tmp_path / "store"), tmp_path / "images"
+    draw(images, 0)
+    for patient in "ab":
+        first, second = (images / patient / kind / "0.png" for kind in ("dark", "bright"))
+        pixels = first.read_bytes()
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(pixels)
+    options = {"pattern": PATTERN.partition("=")[2], "group": "patient"}
+    package.ingest(store, "folder", images, name="cells", options=options)
     package.extract(store, "cells", "tiny")
     runs = [
         package.train(store, "cells", "tiny/1", classifier=name, split="cv", grid={key: [value]})[0].id
