@@ -27,6 +27,11 @@ Datasets = Annotated[
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or its beginning.", autocompletion=completion.runs)]
 
+SomeRuns = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs),
+]
+
 _ADDRESS = {"metavar": "ADDRESS", "autocompletion": completion.addresses}
 
 Features = Annotated[
@@ -67,6 +72,9 @@ Controls = Annotated[
 Per = Annotated[str | None, typer.Option(metavar="COL", help="Each plate by its own controls. [default: all by all]")]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Go on without missing features.")]
 Force = Annotated[bool, typer.Option("--force", help="Do it again even if it is stored.")]
+Bootstrap = Annotated[
+    int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
+]
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
 Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]

@@ -12,10 +12,7 @@ from histokit.ranges import LIMITS
 
 
 def compare(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs),
-    ] = None,
+    runs: options.SomeRuns = None,
     dataset: Annotated[
         list[str] | None,
         typer.Option(

@@ -10,7 +10,6 @@ from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
 from histokit.errors import counted
 from histokit.layout import Pieces, Sheet
-from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
@@ -33,9 +32,7 @@ def evaluate(
             metavar="COLUMN[:mean|median|vote],...", help="Score the units of a level, or inside those of a column."
         ),
     ] = None,
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
-    ] = 0,
+    bootstrap: options.Bootstrap = 0,
     seed: options.Seed = 0,
     metric: Annotated[
         str | None, typer.Option(metavar="M", help="Print this one only.", autocompletion=completion.metrics)

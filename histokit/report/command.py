@@ -12,10 +12,7 @@ from histokit.ranges import LIMITS
 
 
 def report(
-    runs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="RUN", help="Run ids, or their beginnings.", autocompletion=completion.runs),
-    ] = None,
+    runs: options.SomeRuns = None,
     out: Annotated[str, typer.Option(metavar="FILE.html", help="Where it is written to.")] = "report.html",
     dataset: Annotated[
         str | None, typer.Option(metavar="D", help="All runs on a dataset.", autocompletion=completion.datasets)
@@ -23,11 +20,9 @@ def report(
     study: Annotated[str | None, typer.Option(metavar="FILE.toml", help="The runs of a study.")] = None,
     title: Annotated[str | None, typer.Option(metavar="TEXT", help="What stands above it.")] = None,
     samples: Annotated[
-        int, typer.Option(metavar="N", **LIMITS["limit"], help="Images of each kind and run; 0: none.")
+        int, typer.Option(metavar="N", **LIMITS["samples"], help="Images of each kind and run; 0: none.")
     ] = 12,
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", **LIMITS["bootstrap"], help="Resamples of groups for 95 % intervals.")
-    ] = 1000,
+    bootstrap: options.Bootstrap = 1000,
     seed: options.Seed = 0,
 ) -> None:
     """Write one page of HTML on runs, a dataset or a study.
@@ -36,8 +31,11 @@ def report(
     the commands that make it again, versions and licences. The file needs no other one and asks nothing of the network.
     Prints its path.
     """
+    from histokit.files import check_output
+    from histokit.report.rendering import SUFFIXES
     from histokit.report.report import report as run
 
+    check_output(out, SUFFIXES)
     with console.progress("Writing the report") as tell:
         found = run(
             console.existing_store(),

@@ -122,7 +122,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """A page.
 
     Parameters

@@ -11,7 +11,7 @@ from typing import Any
 
 from histokit.errors import UsageError
 from histokit.files import replaced
-from histokit.report.page import Page, is_number, numbered
+from histokit.report.page import ReportPage, is_number, numbered
 
 SUFFIXES = (".html", ".htm")
 
@@ -19,7 +19,7 @@ SUFFIXES = (".html", ".htm")
 _LARGE = 1e5
 
 
-def write_page(page: Page, path: str | Path) -> Path:
+def write_page(page: ReportPage, path: str | Path) -> Path:
     """Write a page, whole or not at all.
 
     Raises
@@ -38,7 +38,7 @@ def write_page(page: Page, path: str | Path) -> Path:
     return Path(path)
 
 
-def render(page: Page) -> str:
+def render(page: ReportPage) -> str:
     """Return the text of a page."""
     page = replace(page, sections=list(numbered(page.sections)))
     room = files("histokit.report")

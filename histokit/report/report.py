@@ -17,8 +17,9 @@ from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.figures.ranks import draw_comparison
 from histokit.files import check_output
 from histokit.layout import listed
+from histokit.ranges import check_ranges
 from histokit.report import provenance
-from histokit.report.page import Block, DataTable, Facts, Notes, Page, Section
+from histokit.report.page import Block, DataTable, Facts, Notes, ReportPage, Section
 from histokit.report.pictures import figure
 from histokit.report.rendering import SUFFIXES, write_page
 from histokit.report.runs import as_notes, headline, is_leak, leaks_of, notes_of, run_sections, scored
@@ -106,6 +107,7 @@ def report(
         If a run or the dataset is unknown.
     """
     out = check_output(out, SUFFIXES)
+    check_ranges(bootstrap=bootstrap, samples=samples, seed=seed)
     named = [runs] if isinstance(runs, str) else list(runs)
     if sum(map(bool, (named, dataset, study))) != 1:
         raise UsageError(
@@ -174,7 +176,7 @@ class _Making:
         self.notes: list[str] = []
         self.detailed: list[str] = []
 
-    def make(self, title: str) -> Page:
+    def make(self, title: str) -> ReportPage:
         """Return the page."""
         compared = self._compare() if len(self.runs) > 1 else None
         chosen = self._chosen(compared)
@@ -192,7 +194,7 @@ class _Making:
         sections += self._rest()
         moment = datetime.now(UTC).isoformat(timespec="minutes")
         about = f"{counted(len(self.runs), 'run', 'runs')} in the store {self.store.uri}"
-        return Page(title, about, f"Written by histokit {__version__} on {moment}.", sections)
+        return ReportPage(title, about, f"Written by histokit {__version__} on {moment}.", sections)
 
     def _compare(self) -> Comparison | None:
         options = dict(self.study.options) if self.study else {}

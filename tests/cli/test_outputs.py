@@ -13,6 +13,7 @@ CALLS = {
     ("curves",): ["r"],
     ("explain",): ["r"],
     ("compare",): ["--all"],
+    ("report",): ["r"],
     ("select",): ["cells", "--features", "tiny/last"],
     ("select", "importances"): ["cells", "--features", "tiny/last"],
     ("export-model",): ["r"],
@@ -39,7 +40,7 @@ def test_no_command_that_writes_a_file_is_left_out():
 @pytest.mark.parametrize("path", [path for path in CALLS if path not in FOLDERS], ids=" ".join)
 def test_files_are_looked_at_before_the_work(path, histokit, tmp_path):
     (tmp_path / "file").write_text("x")
-    suffix = ".png" if output(path) == "--figure" else ".csv"
+    suffix = ".html" if path == ("report",) else ".png" if output(path) == "--figure" else ".csv"
     (tmp_path / f"x{suffix}").mkdir()
     ways = {"x.xyz": "its suffix is none of", f"none/x{suffix}": "does not exist", f"x{suffix}": "is a folder"}
     ways |= {f"file/x{suffix}": "is a file", "": "is empty"}

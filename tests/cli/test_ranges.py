@@ -39,6 +39,7 @@ CALLS = {
     ("list", "samples"): ["toy"],
     ("predictions",): ["RUN"],
     ("explain",): ["RUN"],
+    ("report",): ["RUN"],
     ("store", "gc"): [],
 }
 
@@ -113,6 +114,7 @@ FUNCTIONS = {
         lambda toy, run, v: importance_shares(toy, ["toy"], "net/last", seed=v),
         lambda toy, run, v: package.evaluate(toy, run, bootstrap=5, seed=v),
         lambda toy, run, v: package.compare(toy, [run, run], seed=v),
+        lambda toy, run, v: package.report(toy, run, out="r.html", seed=v),
         lambda toy, run, v: split(toy, folds=3, seed=v),
     ],
     "inner_folds": [
@@ -124,6 +126,7 @@ FUNCTIONS = {
     "bootstrap": [
         lambda toy, run, v: package.evaluate(toy, run, bootstrap=v),
         lambda toy, run, v: package.compare(toy, [run, run], bootstrap=v),
+        lambda toy, run, v: package.report(toy, run, out="r.html", bootstrap=v),
     ],
     "folds": [lambda toy, run, v: split(toy, folds=v)],
     "repeats": [lambda toy, run, v: split(toy, folds=3, repeats=v)],
@@ -133,6 +136,7 @@ FUNCTIONS = {
     "micro_batch": [lambda toy, run, v: package.finetune(toy, "toy", "squeezenet1_1", micro_batch=v)],
     "workers": [lambda toy, run, v: package.extract(toy, "toy", "texture", workers=v)],
     "per_class": [lambda toy, run, v: package.explain(toy, run, per_class=v)],
+    "samples": [lambda toy, run, v: package.report(toy, run, out="r.html", samples=v)],
     "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
 }

@@ -22,7 +22,7 @@ from histokit.store import Split
 from histokit.store.split_records import split_rows
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
-from tests.study.small_study import FILE, write_study
+from tests.study.small_study import FILE, draw, write_study
 from tests.toy import make_samples, make_store
 
 VOID = {"meta", "link", "img", "br"}
@@ -218,9 +218,9 @@ def test_two_runs_are_compared_and_each_has_its_part(trained: Trained, tmp_path:
     assert scores == {row["run"]: f"{row['score']:.4f}" for row in compared.rows}
 
 
-def test_images_that_are_gone_and_runs_without_labels_are_told(trained: Trained, images: Path, tmp_path: Path) -> None:
+def test_images_that_are_gone_are_told(trained: Trained, tmp_path: Path) -> None:
     store, (run, _) = trained
-    for path in images.rglob("*.png"):
+    for path in (tmp_path / "images").rglob("*.png"):
         path.unlink()
     page = Read(package.report(store, run, out=tmp_path / "r.html", bootstrap=0).file)
     assert page.pictures() == []
