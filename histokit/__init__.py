@@ -4,8 +4,8 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `explain`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`, `report`. In and out: `export`,
-`import_features`, `export_model`, `load_model`.
+(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`, `neighbours`, `report`. In and
+out: `export`, `import_features`, `export_model`, `load_model`.
 """
 
 import os
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from histokit.ingest.ingest import ingest
     from histokit.models.export import export_model
     from histokit.models.loaded import load_model
+    from histokit.neighbours.neighbours import neighbours
     from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
     from histokit.report.report import report
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from histokit.study.predict import predict
     from histokit.train.train import train
 else:
-    _STEPS = ["compare", "evaluate", "explain", "extract", "finetune", "ingest", "report", "select", "study", "train"]
+    _STEPS = ["compare", "evaluate", "explain", "extract", "finetune", "ingest", "neighbours", "report", "select"]
+    _STEPS += ["study", "train"]
     _NAMES = {
         "evaluate.curves": ["curves"],
         "evaluate.listing": ["predictions"],
@@ -81,6 +83,7 @@ __all__ = [
     "ingest",
     "load_model",
     "make_split",
+    "neighbours",
     "open_store",
     "predict",
     "predictions",

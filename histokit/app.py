@@ -26,6 +26,7 @@ from histokit.finetune import command as finetune
 from histokit.help_pages import Command, Group
 from histokit.ingest import command as ingest
 from histokit.models import command as models
+from histokit.neighbours import command as neighbours
 from histokit.plugin import command as plugin
 from histokit.report import command as report
 from histokit.select import command as select
@@ -38,13 +39,13 @@ _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
 _ROOMS = (
-    *(ingest, extract, select, train, finetune, evaluate, explain, compare, features, models, study, report),
-    *(store, plugin),
+    *(ingest, extract, select, train, finetune, evaluate, explain, neighbours, compare, features, models),
+    *(study, report, store, plugin),
 )
 _ORDER = (
     *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions"),
-    *("explain", "compare", "curves", "report", "demo", "export", "export-model", "import-features", "doctor"),
-    *("list", "presets"),
+    *("explain", "neighbours", "compare", "curves", "report", "demo", "export", "export-model", "import-features"),
+    *("doctor", "list", "presets"),
     *("study", "plugins", "store"),
 )
 

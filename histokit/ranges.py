@@ -61,6 +61,7 @@ RANGES = {
     "micro_batch": Range(1, 65_536),
     "workers": Range(0, 1_024),
     "per_class": Range(1, 1_000),
+    "k": Range(1, 10_000),
     "limit": Range(0, 2**31 - 1),
     "samples": Range(0, 1_000),
     "older_than": Range(0, 525_600_000, whole=False),

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "histokit"
 TERMINAL = ("app.py", "help_pages.py", "options.py", "console.py", "completion.py")
 #: Tables of data that import nothing heavy, so that the help of a command can tell what is in them.
 TABLES = ("histokit.classifiers.table",)
-STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate", "explain")
+STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate", "explain", "neighbours")
 
 #: From the ground up; a room, or a module that stands by itself, imports only from itself and from what is below it.
 FLOORS = (

@@ -28,6 +28,7 @@ FUNCTIONS = {
     "predictions": ("store", "run_id", "wrong"),
     "evaluate": ("store", "runs", "by", "bootstrap"),
     "explain": ("store", "run_id", "samples", "layer", "target"),
+    "neighbours": ("store", "dataset", "features", "query", "split", "k", "metric"),
     "compare": ("store", "runs", "dataset", "where"),
     "export": ("store", "dataset", "features", "out", "where"),
     "import_features": ("store", "dataset", "path", "name", "version"),

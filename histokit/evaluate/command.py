@@ -232,7 +232,7 @@ def curves(
     """
     from histokit.evaluate.curve_sheets import curve_sheets
     from histokit.evaluate.curves import curves as read
-    from histokit.evaluate.listing import check_table, write_table
+    from histokit.features.written_tables import check_table, write_table
 
     if out:
         check_table(out)

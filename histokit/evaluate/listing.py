@@ -9,16 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.datasets.formulas import guarded
-from histokit.errors import UsageError
 from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
-from histokit.files import check_output, replaced
+from histokit.features.written_tables import SUFFIXES, write_table
+from histokit.files import check_output
 from histokit.ranges import check_ranges
 
-#: Of files that tables are written to.
-_SUFFIXES = (".csv", ".parquet")
 #: Of predicted numbers: the true one less the predicted one.
 RESIDUAL = "residual"
 _SAMPLE_COLUMNS = ("image", "part", "box")
@@ -85,33 +82,6 @@ def _wrong_ones(rows: pa.Table) -> pa.Table:
     return rows.take(np.argsort(-np.abs(rows.column(RESIDUAL).to_numpy()), kind="stable"))
 
 
-def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None:
-    """Write a table as CSV or Parquet, by the ending of the path.
-
-    In CSV, texts that a spreadsheet would run as formulas have an apostrophe before them, unless they are to be `raw`.
-
-    Raises
-    ------
-    UsageError
-        If the ending is another, or the path cannot be written.
-    """
-    path = check_table(path)
-    try:
-        with replaced(path) as part:
-            if path.suffix.lower() == ".csv":
-                from pyarrow import csv
-
-                csv.write_csv(table if raw else guarded(table), part)
-            else:
-                from pyarrow import parquet
-
-                parquet.write_table(table, part)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
-        ) from error
-
-
 def write_predictions(found: pa.Table, run_id: str, path: str | Path, *, raw: bool = False) -> None:
     """Write what `predictions` gives as CSV, Parquet or GeoJSON, by the ending of the path; a folder is for GeoJSON.
 
@@ -134,19 +104,8 @@ def check_predictions(path: str | Path) -> Path:
     UsageError
         If it cannot be.
     """
-    return check_geojson(path) if _is_geojson(path) else check_output(path, (*_SUFFIXES, SUFFIX))
+    return check_geojson(path) if _is_geojson(path) else check_output(path, (*SUFFIXES, SUFFIX))
 
 
 def _is_geojson(path: str | Path) -> bool:
     return is_folder(path) or Path(path).suffix.lower() == SUFFIX
-
-
-def check_table(path: str | Path) -> Path:
-    """Return the path of a file that a table is to be written to.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be.
-    """
-    return check_output(path, _SUFFIXES)

@@ -15,6 +15,7 @@ FIGURES = (
     ("compare", "ranks", "histokit.figures.ranks:rank_figure"),
     ("select", "curve", "histokit.figures.selections:curve_figure"),
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),
+    ("neighbours", "contact", "histokit.figures.contact:contact_figure"),
     ("curves", "curves", "histokit.figures.training:training_figure"),
     ("explain", "maps", "histokit.figures.heat_maps:heat_maps_figure"),
 )

@@ -12,6 +12,7 @@ CALLS = {
     ("predictions",): ["r"],
     ("curves",): ["r"],
     ("explain",): ["r"],
+    ("neighbours",): ["cells", "--features", "tiny/last"],
     ("compare",): ["--all"],
     ("report",): ["r"],
     ("select",): ["cells", "--features", "tiny/last"],

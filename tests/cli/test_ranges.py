@@ -40,6 +40,7 @@ CALLS = {
     ("predictions",): ["RUN"],
     ("explain",): ["RUN"],
     ("report",): ["RUN"],
+    ("neighbours",): ["toy", "--features", "net/last"],
     ("store", "gc"): [],
 }
 
@@ -137,6 +138,7 @@ FUNCTIONS = {
     "workers": [lambda toy, run, v: package.extract(toy, "toy", "texture", workers=v)],
     "per_class": [lambda toy, run, v: package.explain(toy, run, per_class=v)],
     "samples": [lambda toy, run, v: package.report(toy, run, out="r.html", samples=v)],
+    "k": [lambda toy, run, v: package.neighbours(toy, "toy", "net/last", k=v)],
     "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
 }

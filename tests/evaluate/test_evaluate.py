@@ -11,8 +11,9 @@ from sklearn import metrics as sk
 from histokit import cli
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.evaluate.evaluate import evaluate
-from histokit.evaluate.listing import predictions, write_table
+from histokit.evaluate.listing import predictions
 from histokit.features import FeatureStore
+from histokit.features.written_tables import write_table
 from histokit.train.train import train
 from tests.evaluate.made_up import save_run
 from tests.toy import make_samples, make_store

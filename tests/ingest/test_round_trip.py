@@ -17,8 +17,8 @@ from pyarrow import parquet
 
 from histokit import cli
 from histokit.errors import DataError, UsageError
-from histokit.evaluate.listing import write_table
 from histokit.features import FeatureStore, export_features
+from histokit.features.written_tables import write_table
 from histokit.ingest.array_file import read_arrays
 from histokit.ingest.imports import import_features
 from tests.toy import make_store

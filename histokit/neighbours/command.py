@@ -1,0 +1,138 @@
+"""``histokit neighbours``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from histokit import console, options
+from histokit.commands import STEPS, Entry
+from histokit.ranges import LIMITS
+
+if TYPE_CHECKING:
+    from histokit.neighbours.retrieval import Retrieval
+
+
+def neighbours(
+    dataset: options.Dataset,
+    features: options.Features,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID|FILE|DATASET",
+            help="A sample, an image file, or another dataset with these features. [default: every sample]",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="S", help="Test samples seek among the training samples of each fold of a split."),
+    ] = None,
+    k: Annotated[int, typer.Option("--k", metavar="N", **LIMITS["k"], help="Neighbours of each query.")] = 10,
+    metric: Annotated[str, typer.Option(metavar="cosine|euclidean", help="The distance.")] = "cosine",
+    where: options.Where = None,
+    same_group: Annotated[
+        bool, typer.Option("--same-group", help="Find samples of the query's own slide or patient, too.")
+    ] = False,
+    allow_missing: options.AllowMissing = False,
+    device: options.Device = "auto",
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write all neighbours to a .csv or .parquet file.")
+    ] = None,
+    figure: options.Figure = None,
+    raw: options.Raw = False,
+) -> None:
+    """Find the most similar samples, and score retrieval.
+
+    By the distance of stored features, never among the query's own group. Where every sample is a query, or the test
+    samples of a split, tells how often neighbours are of the query's class. A figure shows queries with their
+    neighbours.
+    """
+    from histokit.features.written_tables import check_table
+    from histokit.neighbours.neighbours import neighbours as run
+
+    if out:
+        check_table(out)
+    with console.progress("Searching") as report:
+        found = run(
+            console.existing_store(),
+            dataset,
+            features,
+            query=query,
+            split=split,
+            k=k,
+            metric=metric,
+            where=where,
+            same_group=same_group,
+            allow_missing=allow_missing,
+            device=device,
+            progress=report,
+        )
+    for text in found.notes:
+        console.warn(text)
+    if figure:
+        from histokit.figures import draw_figure
+        from histokit.neighbours.pictures import contact_sheet
+
+        console.note(f"Drawn: {draw_figure('neighbours', contact_sheet(console.open_store(), found), figure)}")
+    _show(found, out, raw)
+
+
+def _show(found: Retrieval, out: str | None, raw: bool) -> None:
+    document: dict[str, Any] = found.to_json()
+    if out:
+        from histokit.features.written_tables import write_table
+
+        table = found.table()
+        write_table(table, out, raw=raw)
+        document |= {"count": len(table), "file": out}
+        if console.state.json or found.scores is None:
+            console.emit(out, document)
+            return
+        console.note(f"Written: {out}")
+    elif console.state.json:
+        console.emit([], {**document, "neighbours": found.table().to_pylist()})
+        return
+    if found.scores is not None:
+        _show_scores(found)
+        return
+    rows = found.table().to_pylist()
+    names = ["rank", "id", "label", "group", "distance", "identical"]
+    names = [name for name in names if any(row[name] not in (None, False) for row in rows)]
+    several = len({row["query"] for row in rows}) > 1
+    names = ["query"] * several + names
+    one = [rows[0]["query"], rows[0]["query_label"], rows[0]["query_group"]]
+    title = f"{'  '.join(filter(None, one))}  ({found.metric} distance of {found.address})" if not several else None
+    console.table(names, [[row[name] for name in names] for row in rows], None, title=title)
+
+
+def _show_scores(found: Retrieval) -> None:
+    from histokit.protocol.metrics import is_shown
+
+    scores = found.scores or {}
+    voted = [n for n in scores["at"][0]["vote"] if is_shown(n, found.shown) and (n.startswith("eta") or "acc" in n)]
+    columns = ["k", "recall@k", "precision@k", *(f"vote: {name}" for name in voted)]
+    rows = [[e["k"], e["recall"], e["precision"], *(e["vote"][n] for n in voted)] for e in scores["at"]]
+    console.table(columns, rows, None, title=_title(found))
+    last = scores["at"][-1]["k"]
+    columns = ["true class", "queries", f"recall@{last}", f"precision@{last}", "vote", "average precision"]
+    rows = [
+        [
+            *(name, own["queries"], own["at"][-1]["recall"], own["at"][-1]["precision"]),
+            *(own["at"][-1]["vote"]["accuracy"], own["mean_average_precision"]),
+        ]
+        for name, own in found.per_class.items()
+    ]
+    if len(rows) > 1:
+        console.table(columns, rows, None, title="queries by class")
+
+
+def _title(found: Retrieval) -> str:
+    precision = (found.scores or {})["mean_average_precision"]
+    of = f"split {found.split}" if found.split else f"other {found.group}" if found.group else "all others"
+    facts = f"{found.dataset}  {found.address}  {found.metric}  ({len(found.asked):,} queries, {of})"
+    return facts + ("" if precision is None else f"  mean average precision {precision:.4f}")
+
+
+#: The commands of this room.
+COMMANDS = (Entry("", "neighbours", neighbours, STEPS),)

@@ -1,0 +1,177 @@
+"""An image file as a query: read as the images of a dataset are, and pushed through the network of stored features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.run_tables import variants
+from histokit.files import require_file
+from histokit.neighbours.exact import Vectors
+from histokit.neighbours.question import Queries
+from histokit.networks.cut_network import CutNetwork
+from histokit.networks.devices import choose_device
+from histokit.networks.image_batches import ImageBatches, InputImage, vectors_of
+from histokit.networks.resolve import resolve_backbone
+from histokit.networks.transform import Transform
+from histokit.plugin import Dataset, Preprocess, Sample
+from histokit.plugin.digests import digest_file
+from histokit.plugin.images import Pixels, read_image
+from histokit.plugin.manager import registry
+from histokit.plugin.remarks import RemarkTally
+from histokit.reading.ingested_files import IngestedFiles, open_files
+from histokit.reading.reader import ReadResult, read_sample
+from histokit.store import DatasetRecord
+from histokit.store.fingerprints import spec_differences, spec_fingerprint
+from histokit.store.records import IMPORT_PLUGIN
+from histokit.store.repeat_commands import make_again
+from histokit.store.vectors import FeatureTable
+
+#: Rows of a forward pass: one alone would come out in other bits than among others.
+_ROWS = 2
+
+
+def file_query(store: FeatureStore, samples: FeatureSet, path: Path, device: str, notes: list[str]) -> Queries:
+    """Return an image file as the query.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    samples : FeatureSet
+        Whose features it is to have.
+    path : Path
+    device : str
+    notes : list of str
+        Takes what is to be known of the image.
+
+    Raises
+    ------
+    DataError
+        If it cannot be read.
+    StoreError
+        If the features cannot be made anew, because the network, its weights or its preprocessing are others.
+    UsageError
+        If the dataset was made from vectors.
+    """
+    require_file(path, "image", next="Check the path.")
+    record = samples.record
+    tables = {table.name: table for table in store.feature_tables(record.name)}
+    wanted = [tables[part.table] for part in samples.parts]
+    for table in wanted:
+        if table.imported or record.plugin == IMPORT_PLUGIN:
+            raise UsageError(
+                f"The features {table.address} of {record.name!r} were computed elsewhere: no network is known that "
+                "makes them of an image.",
+                next="Ask with --query ID for a sample, or bring in the vectors of the image as another dataset.",
+            )
+    read = _read(open_files(store, record), path, _mpp(samples, wanted, notes))
+    if read.pixels is None:
+        raise DataError(f"The image {path} cannot be read: {read.reason}", next="Give another file.")
+    tally = RemarkTally()
+    tally.add(read.remarks)
+    notes += [line for _, _, line in tally.lines()]
+    _tell_identical(store, samples, path, notes)
+    columns: dict[str, Vectors] = {}
+    for variant in variants(wanted):
+        columns |= _vectors(store, record, variant, read, device, path)
+    vector: Vectors = np.concatenate([columns[table.name] for table in wanted])[None]
+    nothing = np.full(1, None, object)
+    own = np.array([-1])
+    return Queries(
+        "file", str(path), [str(path)], nothing, nothing, [None], own, lambda rows: vector[rows], read.pixels
+    )
+
+
+def _mpp(samples: FeatureSet, tables: Sequence[FeatureTable], notes: list[str]) -> float | None:
+    """Return the micrometres per pixel that all samples have, for what files do not say."""
+    found = pc.unique(samples.samples.column("mpp")).to_pylist()
+    mpp = found[0] if len(found) == 1 else None
+    if any((table.spec.get("preprocess") or {}).get("target_mpp") is not None for table in tables):
+        if mpp is None:
+            raise UsageError(
+                f"The file does not say its micrometres per pixel, and those of {samples.record.name!r} differ.",
+                next="Ingest the file as a dataset with -o mpp=, then: --query DATASET",
+            )
+        notes.append(f"the file is taken to have {mpp:g} µm per pixel, as all samples of {samples.record.name} have")
+    return None if mpp is None else float(mpp)
+
+
+def _read(files: IngestedFiles, path: Path, mpp: float | None) -> ReadResult:
+    sample = Sample(str(path), (str(path.absolute()),), mpp=mpp)
+    if type(files.dataset).read is Dataset.read:
+        return read_sample(files, 0, sample)
+    # The plugin's own reading is of its own samples; the file is one by itself.
+    found: Pixels = read_image(path)
+    channels = files.dataset.channels
+    if found.shape[2] != len(channels):
+        reason = f"it has {found.shape[2]} channels, the dataset's images have {len(channels)}: {', '.join(channels)}"
+        return ReadResult(0, None, mpp, reason)
+    return ReadResult(0, found, mpp, None)
+
+
+def _tell_identical(store: FeatureStore, samples: FeatureSet, path: Path, notes: list[str]) -> None:
+    """Say which sample is of a file with the same bytes."""
+    files = store.files(samples.record.name)
+    if files is None:
+        return
+    same = files.filter(pc.equal(files.column("digest"), digest_file(path))).column("path").to_pylist()
+    rows = zip(samples.sample_ids, samples.samples.column("image").to_pylist(), strict=True)
+    alike = [sample_id for sample_id, image in rows if set(image) & set(same)] if same else []
+    if alike:
+        notes.append(f"{path} is byte-identical to the image of {alike[0]}, which is to be found")
+
+
+def _vectors(
+    store: FeatureStore,
+    record: DatasetRecord,
+    tables: Sequence[FeatureTable],
+    read: ReadResult,
+    device_name: str,
+    path: Path,
+) -> dict[str, Vectors]:
+    """Return table → the vector of an image, of the tables that one network fills."""
+    spec, info = tables[0].spec, tables[0].info
+    preprocess = Preprocess.from_json(spec["preprocess"])
+    layers = [table.layer for table in tables]
+    resolved = resolve_backbone(store, str(spec["backbone"]), str(info["weights_request"]), preprocess, layers)
+    how = (preprocess.channels or record.channels, str(spec["precision"]), tables[0].dtype, spec.get("engine", "torch"))
+    by_print = {spec_fingerprint(made := resolved.spec(layer, *how)): (layer, made) for layer in resolved.chosen}
+    for table in tables:
+        if table.fingerprint not in by_print:
+            other = next(made for layer, made in by_print.values() if layer.name == table.layer)
+            raise StoreError(
+                f"The file cannot be made into {table.address} as the samples were: "
+                f"{'; '.join(spec_differences(table.spec, other))}.",
+                next=f"Bring back what they were made with, or make them anew: {make_again(table)}",
+            )
+    device = choose_device(device_name)
+    transform = Transform(preprocess, record.channels, device)
+    backbone = registry().backbone(resolved.name, resolved.request, resolved.store)
+    inputs = transform.depth if preprocess.adapter == "inflate" else None
+    network = CutNetwork(backbone, list(resolved.chosen), device, str(spec["precision"]), inputs)
+    found: dict[str, Vectors] = {}
+
+    def take(_: Sequence[int], result: dict[str, Vectors]) -> None:
+        found.update(result)
+
+    def fail(_: int, reason: str) -> None:
+        raise DataError(f"The image {path} cannot go into {resolved.name}: {reason}", next="Give another file.")
+
+    batches: ImageBatches[int, dict[str, Vectors]] = ImageBatches(
+        transform,
+        resolved.name,
+        _ROWS,
+        network.batch_size,
+        lambda pixels: {n: v[0].cpu().numpy() for n, v in vectors_of(network, transform, pixels).items()},
+        take,
+        fail,
+    )
+    assert read.pixels is not None
+    batches.add([InputImage(0, read.pixels, read.mpp)])
+    batches.finish()
+    return {t.name: found[t.layer].astype(t.dtype).astype(np.float32) for t in tables}

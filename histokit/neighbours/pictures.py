@@ -1,0 +1,98 @@
+"""Queries and their neighbours as pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import counted
+from histokit.figures.contact import ContactSheet, Mark, Thumbnail
+from histokit.neighbours.retrieval import Retrieval
+from histokit.reading.thumbnails import Square, as_square, read_squares
+from histokit.store import Store
+
+#: Of more queries, so many are drawn: evenly taken.
+QUERIES = 8
+#: Of more neighbours, so many are drawn: a line of each of several queries, or some lines of one.
+_OF_SEVERAL, _OF_ONE = 6, 24
+
+
+def contact_sheet(store: Store, found: Retrieval, queries: int = QUERIES) -> ContactSheet:
+    """Return what is drawn of neighbours: each query with its nearest samples, as they are before preprocessing.
+
+    Parameters
+    ----------
+    store : Store
+    found : Retrieval
+    queries : int
+        At most so many, which are taken evenly.
+    """
+    count = len(found.asked)
+    rows = np.unique(np.linspace(0, count - 1, min(count, queries)).astype(int)).tolist()
+    neighbours = _OF_ONE if len(rows) == 1 else _OF_SEVERAL
+    places = {row: [p for p in found.found.places[row, :neighbours].tolist() if p >= 0] for row in rows}
+    near = sorted({place for listed in places.values() for place in listed})
+    samples = found.samples.samples
+    squares = read_squares(store, found.samples.record, (samples.slice(place, 1).to_pylist()[0] for place in near))
+    picture: dict[int, Square | None] = dict(zip(near, squares, strict=True))
+    leads = _leads(store, found, rows)
+    drawn = []
+    for row, lead in zip(rows, leads, strict=True):
+        same = found.same_class(row)
+        line = [_query(found, row, lead)]
+        for rank, place in enumerate(places[row]):
+            mark: Mark = "" if same[rank] is None else "right" if same[rank] else "wrong"
+            line.append(
+                Thumbnail(
+                    picture[place],
+                    _text(found.samples.labels[place]),
+                    found.samples.sample_ids[place],
+                    f"{rank + 1}: {found.found.distances[row, rank]:.4g}",
+                    mark,
+                )
+            )
+        drawn.append(line)
+    marks = {each.mark for line in drawn for each in line}
+    legend = "✓ and a solid frame: of the query's class; ✗ and a dashed frame: of another one. " * bool(
+        marks & {"right", "wrong"}
+    )
+    return ContactSheet(
+        _title(found, len(rows), min(neighbours, found.k)), drawn, f"{legend}Below each: class, id, rank and distance."
+    )
+
+
+def _query(found: Retrieval, row: int, square: Square | None) -> Thumbnail:
+    query = int(found.asked[row])
+    return Thumbnail(square, _text(found.queries.labels[query]), found.queries.ids[query], "query", "lead")
+
+
+def _leads(store: Store, found: Retrieval, rows: list[int]) -> list[Square | None]:
+    """Return the pictures of queries."""
+    queries = found.queries
+    if queries.pixels is not None:
+        return [as_square(queries.pixels)]
+    record = store.dataset(queries.name) if queries.kind == "dataset" else found.samples.record
+    wanted = [queries.ids[int(found.asked[row])] for row in rows]
+    every = store.samples(record.name)
+    place = {sample_id: number for number, sample_id in enumerate(every.column("id").to_pylist())}
+    return read_squares(store, record, (every.slice(place[each], 1).to_pylist()[0] for each in wanted))
+
+
+def _text(label: Any) -> str:
+    return "" if label is None else str(label)
+
+
+def _title(found: Retrieval, drawn: int, neighbours: int) -> str:
+    count = len(found.asked)
+    queries = counted(count, "query", "queries")
+    queries = queries if drawn == count else f"{drawn} of {queries}, evenly taken"
+    of = f"split {found.split}" if found.split else f"own {found.group} left out" if found.group else ""
+    groups = found.samples.groups()
+    column = found.samples.record.group
+    sought = f"among {len(found.samples):,} samples"
+    if groups is not None:
+        sought += f" of {len({str(g) for g in groups if g is not None}):,} {column}s"
+    nearest = f"{neighbours} of {found.k} neighbours" if neighbours < found.k else ""
+    facts = (found.dataset, found.address, f"{found.metric} distance", queries, nearest, sought, of)
+    return " · ".join(fact for fact in facts if fact)

@@ -1,0 +1,238 @@
+"""What is sought: queries, the samples that each may find, and what a reader should know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histokit.errors import DataError, UsageError, counted, did_you_mean
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.finite import check_finite
+from histokit.neighbours.exact import Barred, Rows, Vectors
+from histokit.plugin.images import Pixels
+from histokit.protocol.leaks import check_groups
+from histokit.protocol.networks_seen import check_networks
+from histokit.protocol.splits import resolve_split
+from histokit.store.vectors import read_vectors
+
+Objects = NDArray[np.object_]
+
+#: Ids among which one that is nearly as written is sought.
+_LISTED = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """Queries that seek among the same samples.
+
+    Parameters
+    ----------
+    queries, samples : arrays of int
+        Rows.
+    repeat, fold : int
+        Of a split; 0 where there is none.
+    """
+
+    queries: Rows
+    samples: Rows
+    repeat: int = 0
+    fold: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """m queries.
+
+    Parameters
+    ----------
+    kind : str
+        ``all``, ``split``, ``sample``, ``file`` or ``dataset``.
+    name : str
+        Of the sample, file, dataset or split; empty for all.
+    ids : list of str
+    labels, groups : (m,) object arrays
+        None where it is not known.
+    contents : list of bytes or None
+        The digests of what the images hold.
+    own : (m,) array of int
+        Their rows among the samples; -1 of those that are none.
+    vectors : callable
+        Returns the (r, d) float32 vectors of r rows.
+    pixels : (H, W, C) array, optional
+        Of the one query that is a file.
+    """
+
+    kind: str
+    name: str
+    ids: list[str]
+    labels: Objects
+    groups: Objects
+    contents: Sequence[bytes | None]
+    own: Rows
+    vectors: Callable[[Rows], Vectors]
+    pixels: Pixels | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Queries, and the samples of a dataset that they seek among.
+
+    Parameters
+    ----------
+    samples : FeatureSet
+    queries : Queries
+    rounds : list of Round
+    barred : Barred
+    group : str, optional
+        The column whose own value a query does not find; none where it is not looked at.
+    notes : list of str
+    """
+
+    samples: FeatureSet
+    queries: Queries
+    rounds: list[Round]
+    barred: Barred
+    group: str | None
+    notes: list[str] = field(default_factory=list)
+
+
+def open_samples(
+    store: FeatureStore, dataset: str, address: str, where: str | None, allow_missing: bool, outline: bool
+) -> FeatureSet:
+    """Open the features of samples that are to be found or that are queries, and check them.
+
+    Raises
+    ------
+    DataError
+        If there are none, or they are not finite.
+    """
+    found = store.features(dataset, address, where=where, allow_missing=allow_missing, outline=outline)
+    if not len(found):
+        what = f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"{dataset!r} has no sample left."
+        raise DataError(what, next="Mend --where." if where else f"See: histokit list problems {dataset}")
+    if not outline:
+        check_finite(found, " with --where")
+    return found
+
+
+def queries_of(features: FeatureSet, kind: str, name: str, vectors: Callable[[Rows], Vectors]) -> Queries:
+    """Return samples as queries, each of which is among those that are sought unless the kind is ``dataset``."""
+    own = np.full(len(features), -1) if kind == "dataset" else np.arange(len(features))
+    groups = features.groups()
+    none = np.full(len(features), None, object)
+    contents = features.content
+    return Queries(
+        kind, name, features.sample_ids, features.labels, none if groups is None else groups, contents, own, vectors
+    )
+
+
+def one_sample(store: FeatureStore, samples: FeatureSet, sample_id: str) -> Queries | None:
+    """Return a sample of the dataset as the query, whether a filter keeps it or not; none where there is no such id.
+
+    Raises
+    ------
+    DataError
+        If it has no vector.
+    """
+    record = samples.record
+    every = store.samples(record.name)
+    rows = np.flatnonzero(np.array(every.column("id").to_pylist(), object) == sample_id)
+    if not len(rows):
+        return None
+    row = every.slice(int(rows[0]), 1)
+    tables = {table.name: table for table in store.feature_tables(record.name)}
+    found = [read_vectors(store.database, tables[part.table], row) for part in samples.parts]
+    if any(len(missing) for _, missing in found):
+        raise DataError(
+            f"The sample {sample_id!r} of {record.name!r} has no features {samples.address}.",
+            next=f"See why with: histokit list problems {record.name}; or name another sample.",
+        )
+    vector = np.concatenate([each for each, _ in found], axis=1)
+    one = FeatureSet(vector, row, record, samples.parts)
+    check_finite(one, ": name another sample")
+    place = {each: number for number, each in enumerate(samples.sample_ids)}.get(sample_id, -1)
+    asked = queries_of(one, "sample", sample_id, lambda rows: vector[rows])
+    return Queries(**{**vars(asked), "own": np.array([place])})
+
+
+def unknown_query(store: FeatureStore, samples: FeatureSet, query: str) -> UsageError:
+    """Return the error of a query that is neither a sample, nor a file, nor a dataset."""
+    ids = samples.sample_ids
+    if len(ids) > _LISTED:
+        ids = [each for each in ids if query.lower() in each.lower()][:_LISTED]
+    known = [*ids, *(record.name for record in store.datasets())]
+    return UsageError(
+        f"--query {query} is no sample of {samples.record.name!r}, no file and no dataset.",
+        next=f"{did_you_mean(query, known)}See: histokit list samples {samples.record.name}",
+    )
+
+
+def split_rounds(store: FeatureStore, samples: FeatureSet, split: str, notes: list[str]) -> tuple[str, list[Round]]:
+    """Return the name of a split, and for each of its folds the test samples that seek among the training samples.
+
+    Raises
+    ------
+    LeakageError
+        If a group is on both sides of a fold.
+    DataError
+        If no fold has samples on both sides.
+    """
+    chosen = resolve_split(store, samples.record.name, split)
+    place = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
+    column = chosen.group or samples.record.group
+    groups = samples.groups(column) if column else None
+    known = None if groups is None else {i: g for i, g in zip(samples.sample_ids, groups, strict=True) if g is not None}
+    notes += [*chosen.params.get("notes", []), *check_groups(chosen, known, column)]
+    contents = dict(zip(samples.sample_ids, samples.content, strict=True))
+    notes += check_networks(store, [part.backbone for part in samples.parts], chosen, contents)
+    rounds = []
+    for fold in chosen.folds():
+        test, train = (np.array([place[i] for i in ids if i in place], np.intp) for ids in (fold.test, fold.train))
+        if len(test) and len(train):
+            rounds.append(Round(np.sort(test), np.sort(train), fold.repeat, fold.fold))
+    if not rounds:
+        raise DataError(
+            f"No fold of the split {chosen.name!r} has training and test samples left.",
+            next="Use another --split or --where.",
+        )
+    return chosen.name, rounds
+
+
+def bar_groups(samples: FeatureSet, queries: Queries, same_group: bool, notes: list[str]) -> tuple[Barred, str | None]:
+    """Return which samples no query finds, and the column of the groups; itself alone with `same_group`."""
+    column = samples.record.group
+    nothing = np.full(len(samples), -1, np.intp)
+    everyone = Barred(queries.own, np.full(len(queries), -1, np.intp), nothing)
+    if same_group or queries.kind in ("split", "file"):
+        return everyone, None
+    if column is None:
+        notes.append(f"{samples.record.name} names no group: neighbours may be of the query's own slide or patient")
+        return everyone, None
+    groups = samples.groups()
+    assert groups is not None
+    codes = {value: code for code, value in enumerate(dict.fromkeys(str(g) for g in groups if g is not None))}
+    coded = [
+        np.array([-1 if g is None else codes.get(str(g), -1) for g in each], np.intp)
+        for each in (queries.groups, groups)
+    ]
+    unknown = sum(group is None for group in queries.groups)
+    if unknown:
+        has = counted(unknown, f"query has no {column}", f"queries have no {column}")
+        notes.append(f"{has}: what is of their own is not known and may be found")
+    return Barred(queries.own, *coded), column
+
+
+def identical_rows(samples: FeatureSet, queries: Queries) -> dict[bytes, list[int]]:
+    """Return content → rows of the samples, of contents that a query has."""
+    wanted = {content for content in queries.contents if content is not None}
+    found: dict[bytes, list[int]] = {}
+    for row, content in enumerate(samples.content):
+        if content in wanted:
+            found.setdefault(content, []).append(row)
+    return found

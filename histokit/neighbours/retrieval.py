@@ -1,0 +1,137 @@
+"""What retrieval found: neighbours, and how good they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from histokit.features.feature_set import FeatureSet
+from histokit.features.listing import image_path
+from histokit.neighbours.exact import Found
+from histokit.neighbours.question import Queries, Question
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """The nearest samples of queries.
+
+    Parameters
+    ----------
+    dataset, address, metric : str
+    k : int
+        How many neighbours each query has at most.
+    split : str, optional
+    group : str, optional
+        The column whose own value no query finds.
+    scores : dict, optional
+        Of the queries that have a class; see `histokit.neighbours.retrieval_scores.retrieval_scores`.
+    per_class : dict
+    shown : str
+        The dataset's own metric.
+    index : dict, optional
+        How neighbours were found by an index, and its recall; none where the search was exact.
+    notes : list of str
+    question : Question
+    places : (queries of all rounds,) array of int
+        The query of each row of what was found.
+    folds : list of (repeat, fold)
+        Of each row of what was found.
+    found : Found
+    """
+
+    dataset: str
+    address: str
+    metric: str
+    k: int
+    split: str | None
+    group: str | None
+    scores: dict[str, Any] | None
+    per_class: dict[str, dict[str, Any]]
+    shown: str
+    index: dict[str, Any] | None
+    notes: list[str]
+    question: Question
+    asked: np.ndarray[Any, Any]
+    folds: list[tuple[int, int]]
+    found: Found
+
+    def __repr__(self) -> str:
+        return f"Retrieval({self.dataset}: {self.k} neighbours of {len(self.asked)} queries by {self.address})"
+
+    @property
+    def samples(self) -> FeatureSet:
+        """The samples that were sought among."""
+        return self.question.samples
+
+    @property
+    def queries(self) -> Queries:
+        """The queries."""
+        return self.question.queries
+
+    def same_class(self, row: int) -> list[bool | None]:
+        """Return whether each neighbour of a row is of the query's class; none where either class is not known."""
+        true = self.queries.labels[self.asked[row]]
+        near = [self.samples.labels[place] if place >= 0 else None for place in self.found.places[row]]
+        return [None if true is None or label is None else bool(label == true) for label in near]
+
+    def table(self) -> pa.Table:
+        """Return a row for each neighbour.
+
+        Returns
+        -------
+        pyarrow.Table
+            query, query_label, query_group, repeat, fold, rank (from 1), id, label, group, distance, identical (whether
+            it holds byte for byte what the query does) and image (its path).
+        """
+        places = self.found.places
+        there = places >= 0
+        rows, ranks = np.nonzero(there)
+        near, asked = places[there], self.asked[rows]
+        samples, queries = self.samples, self.queries
+        groups = samples.groups()
+        root = samples.record.root
+        images = samples.samples.column("image").take(pa.array(near)).to_pylist()
+        contents, wanted = samples.content, queries.contents
+        alike = [wanted[q] is not None and wanted[q] == contents[n] for q, n in zip(asked, near, strict=True)]
+        folds = [self.folds[row] for row in rows]
+        ids = np.array(samples.sample_ids, object)
+        columns = {
+            "query": pa.array(np.array(queries.ids, object)[asked], pa.string()),
+            "query_label": _texts(queries.labels[asked]),
+            "query_group": _texts(queries.groups[asked]),
+            "repeat": pa.array([repeat for repeat, _ in folds], pa.int16()),
+            "fold": pa.array([fold for _, fold in folds], pa.int16()),
+            "rank": pa.array(ranks + 1, pa.int32()),
+            "id": pa.array(ids[near], pa.string()),
+            "label": _texts(samples.labels[near]),
+            "group": _texts(np.full(len(near), None, object) if groups is None else groups[near]),
+            "distance": pa.array(self.found.distances[there], pa.float64()),
+            "identical": pa.array(alike, pa.bool_()),
+            "image": pa.array([image_path(root, image) for image in images], pa.string()),
+        }
+        return pa.table(columns)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the neighbours as JSON-serialisable data."""
+        return {
+            "dataset": self.dataset,
+            "features": self.address,
+            "query": {"kind": self.queries.kind, "name": self.queries.name or None},
+            "metric": self.metric,
+            "k": self.k,
+            "split": self.split,
+            "group": self.group,
+            "queries": len(self.asked),
+            "samples": len(self.samples),
+            "scores": self.scores,
+            "per_class": self.per_class,
+            "index": self.index,
+            "notes": self.notes,
+        }
+
+
+def _texts(values: np.ndarray[Any, Any]) -> pa.Array:
+    return pa.array([None if value is None else str(value) for value in values], pa.string())
