@@ -61,7 +61,7 @@ class Barred:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class NearestRows:
     """The nearest samples of m queries.
 
     Parameters
@@ -88,7 +88,7 @@ def search(
     rounds: tuple[Rows, Rows],
     classes: tuple[Rows, Rows] | None = None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Found:
+) -> NearestRows:
     """Find the nearest samples of queries.
 
     Distances are computed in float64. Products of matrices say which samples may be among the nearest; the distances
@@ -110,13 +110,13 @@ def search(
 
     Returns
     -------
-    Found
+    NearestRows
         Of the queries of the round, in their order; places are rows of all samples.
     """
     asked, among = rounds
     space = _Space(samples, among, metric)
     height = int(min(_QUERIES, max(1, _PAIRS // max(1, len(among)))))
-    found = Found(
+    found = NearestRows(
         np.full((len(asked), count), -1, np.intp),
         np.full((len(asked), count), np.nan),
         np.full(len(asked), np.nan),

@@ -12,11 +12,11 @@ import numpy as np
 from histokit.errors import DataError, UsageError, counted, did_you_mean, some
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.neighbours.exact import Found, Rows, search
+from histokit.neighbours.exact import NearestRows, Rows, search
 from histokit.neighbours.question import (
     Queries,
-    Question,
     Round,
+    SearchQuestion,
     bar_groups,
     identical_rows,
     one_sample,
@@ -104,7 +104,7 @@ def neighbours(
         named, rounds = split_rounds(store, samples, split, notes)
         queries = Queries(**{**vars(queries), "kind": "split", "name": named})
     barred, group = bar_groups(samples, queries, same_group, notes)
-    question = Question(samples, queries, rounds, barred, group, notes)
+    question = SearchQuestion(samples, queries, rounds, barred, group, notes)
     notes += network_notes(store, [part.backbone for part in samples.parts], samples.content)
     k = _most(question, k)
     classes, true, near = _classes(samples, queries)
@@ -186,7 +186,7 @@ def _of_dataset(store: FeatureStore, samples: FeatureSet, name: str, address: st
     return queries_of(others, "dataset", name, lambda rows: others.X[rows])
 
 
-def _most(question: Question, k: int) -> int:
+def _most(question: SearchQuestion, k: int) -> int:
     """Return how many neighbours every query has, and say where these are fewer than asked for."""
     least = min(int(question.barred.left(each.queries, each.samples).min()) for each in question.rounds)
     if least < 1:
@@ -216,7 +216,7 @@ def _classes(samples: FeatureSet, queries: Queries) -> tuple[list[str], Rows, Ro
     return classes, true, near
 
 
-def _scored(question: Question, classes: list[str], true: Rows, near: Rows) -> bool:
+def _scored(question: SearchQuestion, classes: list[str], true: Rows, near: Rows) -> bool:
     """Return whether classes can be scored, and say what of them cannot."""
     kind, notes = question.queries.kind, question.notes
     if kind in ("sample", "file"):
@@ -237,7 +237,7 @@ def _scored(question: Question, classes: list[str], true: Rows, near: Rows) -> b
     return True
 
 
-def _findable(question: Question, true: Rows, near: Rows, code: int) -> bool:
+def _findable(question: SearchQuestion, true: Rows, near: Rows, code: int) -> bool:
     """Return whether some query of a class has a sample of it to find."""
     for each in question.rounds:
         own = each.queries[true[each.queries] == code]
@@ -248,8 +248,8 @@ def _findable(question: Question, true: Rows, near: Rows, code: int) -> bool:
 
 
 def _found(
-    question: Question, metric: str, k: int, classes: tuple[Rows, Rows] | None, progress: Callable[..., None]
-) -> tuple[Found, Rows, list[tuple[int, int]]]:
+    question: SearchQuestion, metric: str, k: int, classes: tuple[Rows, Rows] | None, progress: Callable[..., None]
+) -> tuple[NearestRows, Rows, list[tuple[int, int]]]:
     """Search, round by round; return what was found, the query of each row of it, and its repeat and fold."""
     everything = np.arange(len(question.queries))
     vectors = question.queries.vectors(everything)
@@ -264,17 +264,19 @@ def _found(
     asked = np.concatenate([each.queries for each in question.rounds])
     folds = [(each.repeat, each.fold) for each in question.rounds for _ in range(len(each.queries))]
     joined = (np.concatenate([getattr(one, name) for one in found]) for name in ("places", "distances", "precision"))
-    return Found(*joined), asked, folds
+    return NearestRows(*joined), asked, folds
 
 
-def _scores(found: Found, asked: Rows, classes: list[str], true: Rows, near: Rows) -> tuple[Scores, dict[str, Scores]]:
+def _scores(
+    found: NearestRows, asked: Rows, classes: list[str], true: Rows, near: Rows
+) -> tuple[Scores, dict[str, Scores]]:
     labelled = true[asked] >= 0
     places = found.places[labelled]
     codes = np.where(places >= 0, near[places], -1)
     return retrieval_scores(true[asked][labelled], codes, found.precision[labelled], classes)
 
 
-def _tell(question: Question, metric: str) -> None:
+def _tell(question: SearchQuestion, metric: str) -> None:
     """Note what of the samples makes neighbours mean less than they seem to."""
     samples, queries, notes = question.samples, question.queries, question.notes
     if metric == "cosine":

@@ -80,7 +80,7 @@ class Queries:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class SearchQuestion:
     """Queries, and the samples of a dataset that they seek among.
 
     Parameters

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from histokit.features.feature_set import FeatureSet
 from histokit.features.listing import image_path
-from histokit.neighbours.exact import Found
-from histokit.neighbours.question import Queries, Question
+from histokit.neighbours.exact import NearestRows
+from histokit.neighbours.question import Queries, SearchQuestion
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,12 @@ class Retrieval:
     index : dict, optional
         How neighbours were found by an index, and its recall; none where the search was exact.
     notes : list of str
-    question : Question
+    question : SearchQuestion
     places : (queries of all rounds,) array of int
         The query of each row of what was found.
     folds : list of (repeat, fold)
         Of each row of what was found.
-    found : Found
+    found : NearestRows
     """
 
     dataset: str
@@ -53,10 +53,10 @@ class Retrieval:
     shown: str
     index: dict[str, Any] | None
     notes: list[str]
-    question: Question
+    question: SearchQuestion
     asked: np.ndarray[Any, Any]
     folds: list[tuple[int, int]]
-    found: Found
+    found: NearestRows
 
     def __repr__(self) -> str:
         return f"Retrieval({self.dataset}: {self.k} neighbours of {len(self.asked)} queries by {self.address})"
