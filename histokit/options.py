@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from histokit import completion
 from histokit.ranges import LIMITS
 
+Asked = TypeVar("Asked", str | None, list[str] | None)
 
-def _figure(context: typer.Context, path: str | None) -> str | None:
+
+def _figure(context: typer.Context, asked: Asked) -> Asked:
     """Refuse before the work what could not be written after it."""
     from histokit.figures import check_figure_of
 
-    check_figure_of(context.command_path.partition(" ")[2], path)
-    return path
+    check_figure_of(context.command_path.partition(" ")[2], asked)
+    return asked
 
 
 Dataset = Annotated[
@@ -78,6 +80,15 @@ Bootstrap = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
 Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]
+Figures = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--figure",
+        metavar="[NAME:]FILE",
+        callback=_figure,
+        help="Draw it as .png, .svg or .pdf; may be repeated, with the NAME of a view.",
+    ),
+]
 Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")]
 Workers = Annotated[

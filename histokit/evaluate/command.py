@@ -37,23 +37,24 @@ def evaluate(
     metric: Annotated[
         str | None, typer.Option(metavar="M", help="Print this one only.", autocompletion=completion.metrics)
     ] = None,
-    figure: options.Figure = None,
+    figure: options.Figures = None,
 ) -> None:
     """Score the stored predictions of runs.
 
     Over all test samples, by class, by fold, and with --by for units such as slides or patients. Nothing is fitted
-    again. Prints metrics.
+    again. --figure FILE draws confusions and scores by fold, NAME:FILE a view, which --json then holds too: roc or
+    precision-recall. Prints metrics.
     """
     from histokit.evaluate.evaluate import evaluate as run
+    from histokit.evaluate.views import VIEWS
+    from histokit.figures import asked_figures, draw_figure
 
+    views = [name for name in asked_figures("evaluate", figure) if name in VIEWS]
+    asked: dict[str, Any] = {"by": by, "metric": metric, "bootstrap": bootstrap, "seed": seed, "views": views}
     with console.progress("Evaluating") as report:
-        found = run(
-            console.existing_store(), runs, by=by, metric=metric, bootstrap=bootstrap, seed=seed, progress=report
-        )
-    if figure:
-        from histokit.figures import draw_figure
-
-        console.note(f"Drawn: {draw_figure('evaluate', found, figure)}")
+        found = run(console.existing_store(), runs, **asked, progress=report)
+    for text in figure or []:
+        console.note(f"Drawn: {draw_figure('evaluate', found, text)}")
     for text in dict.fromkeys(note for evaluation in found for note in evaluation.notes):
         console.warn(text)
     document = {"runs": [evaluation.to_json() for evaluation in found]}

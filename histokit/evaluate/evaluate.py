@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from histokit.evaluate.frame import Frame, Objects, Points, points_of, read_fram
 from histokit.evaluate.levels import by_levels
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
+from histokit.evaluate.views import check_views, views_of
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.since import changed_since
 from histokit.protocol.targets import CLASS, check_kind, target_of
@@ -55,6 +57,8 @@ class Evaluation:
     points : dict
         Of predicted numbers, for figures and not in JSON: ``true``, ``predicted`` and ``group`` of the samples (under
         no name) and of the units of each level (``COLUMN:how``).
+    views : dict
+        View → its document, of those that were asked for; units of levels have theirs in `by`.
     """
 
     run: str
@@ -76,6 +80,7 @@ class Evaluation:
     notes: list[str]
     target_type: str = CLASS
     points: dict[str, Points] = field(default_factory=dict)
+    views: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         value = self.metrics[self.metric]
@@ -83,9 +88,11 @@ class Evaluation:
         return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the evaluation as JSON-serialisable data."""
+        """Return the evaluation as JSON-serialisable data, with views where there are any."""
         document = asdict(replace(self, points={}))
         del document["points"]
+        if not self.views:
+            del document["views"]
         return document
 
 
@@ -97,6 +104,7 @@ def evaluate(
     metric: str | None = None,
     bootstrap: int = 0,
     seed: int = 0,
+    views: str | Sequence[str] = (),
     progress: Callable[..., None] | None = None,
 ) -> list[Evaluation]:
     """Score the stored predictions of runs.
@@ -115,6 +123,9 @@ def evaluate(
     bootstrap : int
         The number of resamples of groups for 95 % intervals.
     seed : int
+    views : str or sequence of str
+        What else is to be made of the predictions: of `histokit.evaluate.views.VIEWS`, such as ``roc``. Figures of the
+        same names draw them.
     progress : callable, optional
         ``progress(done, total, detail)``.
 
@@ -129,11 +140,11 @@ def evaluate(
     DataError
         If nothing has a label, or a unit holds two.
     UsageError
-        If a column or the metric is unknown.
+        If a column, the metric or a view is unknown, or a view is not of what a run predicts.
     """
     store = open_store(store)
     entries = parse_by(by)
-    options = EvaluateOptions.of(locals())
+    options = EvaluateOptions.of({**locals(), "views": check_views(views)})
     ids = [runs] if isinstance(runs, str) else list(runs)
     found = []
     for number, run_id in enumerate(ids):
@@ -153,14 +164,16 @@ def _evaluate_one(
     if options.metric:
         check_kind(target, options.metric, f"What the run {run.id} predicts")
     points: dict[str, Points] = {"": points_of(frame)} if run.numbers else {}
-    by, said = _by(store, run, frame, asked, resampling, points)
+    see = partial(views_of, names=options.views, resampling=resampling, what=f"The run {run.id}")
+    made = see(frame)
+    by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)
     notes = [*frame.notes, *said, *changed_since(store, run)]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")
     names = {name: getattr(run, name) for name in ("dataset", "address", "classifier", "split")}
-    more: dict[str, Any] = {"target_type": target.type, "points": points}
+    more: dict[str, Any] = {"target_type": target.type, "points": points, "views": made}
     return Evaluation(run=run.id, **names, metric=options.metric or run.metric, **summary, by=by, notes=notes, **more)
 
 
@@ -171,6 +184,7 @@ def _by(
     asked: Sequence[Sequence[tuple[str, str]]],
     resampling: Resampling,
     points: dict[str, Points],
+    see: Callable[[Frame], dict[str, Any]],
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what was asked of units, in that order, and what is to be known of it."""
     entries = [entry for text in asked for entry in text]
@@ -179,7 +193,7 @@ def _by(
     values = {column: _column(store, run, frame, column) for column in others}
     chain = [entry for entry, is_level in zip(entries, chained, strict=True) if is_level]
     wide = replace(frame, levels={**frame.levels, **values})
-    found, notes = by_levels(wide, chain, run.levels, resampling, points)
+    found, notes = by_levels(wide, chain, run.levels, resampling, points, see)
     for (column, how), is_level in zip(entries, chained, strict=True):
         if not is_level:
             found[f"{column}:{how}"] = inside_units(frame, values[column], column, how, resampling)

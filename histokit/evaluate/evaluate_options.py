@@ -23,6 +23,7 @@ class EvaluateOptions(StepOptions):
     metric: str | None = option(None, PartOf.HANDLING)
     bootstrap: int = option(0, PartOf.HANDLING)
     seed: int = option(0, PartOf.HANDLING)
+    views: str | Sequence[str] = option((), PartOf.HANDLING)
 
     def __post_init__(self) -> None:
         if self.metric is not None:

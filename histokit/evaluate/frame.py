@@ -41,6 +41,8 @@ class Frame:
         What bootstrap resamples as a whole.
     levels : dict of str to (n,) array of str or none
     notes : list of str
+    kind : str
+        Of scores: ``decision``, ``probability``, or how they were combined where that leaves no probabilities.
     """
 
     classes: tuple[str, ...]
@@ -54,6 +56,7 @@ class Frame:
     groups: Objects
     levels: dict[str, Objects]
     notes: list[str] = field(default_factory=list)
+    kind: str = "decision"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -161,6 +164,7 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
         scores=scores,
         **_places(run, rows),
         notes=notes,
+        kind=rows.column("kind")[0].as_py(),
     )
 
 

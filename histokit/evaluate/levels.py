@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,6 +71,8 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
         fold=first.fold,
         groups=shared_values(frame.groups, rows),
         levels=shared,
+        # Neither medians nor shares of votes are probabilities.
+        kind=frame.kind if how == "mean" else how,
     )
 
 
@@ -111,6 +113,7 @@ def by_levels(
     declared: Sequence[str],
     resampling: Resampling,
     points: dict[str, Points] | None = None,
+    see: Callable[[Frame], dict[str, Any]] = lambda frame: {},
 ) -> tuple[dict[str, Any], list[str]]:
     """Aggregate to several levels, each from the one before it, and score each.
 
@@ -126,6 +129,8 @@ def by_levels(
     resampling : Resampling
     points : dict, optional
         Gets the predicted numbers of the units, by ``COLUMN:how``.
+    see : callable
+        Returns the views of units, by their names.
 
     Returns
     -------
@@ -149,5 +154,7 @@ def by_levels(
         summary = summarise(frame, resampling)
         if frame.numbers and points is not None:
             points[f"{column}:{how}"] = points_of(frame)
+        views = see(frame)
+        summary |= {"views": views} if views else {}
         found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
     return found, notes

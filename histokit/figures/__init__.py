@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
     from histokit.figures.sheet import check_figure
-    from histokit.figures.table import check_figure_of, draw_figure
+    from histokit.figures.table import asked_figures, check_figure_of, draw_figure
+    from histokit.figures.threshold_curves import precision_recall_figure, roc_figure
     from histokit.figures.training import training_figure
 else:
     import lazy_loader
@@ -21,7 +22,8 @@ else:
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
         "sheet": ["check_figure"],
-        "table": ["check_figure_of", "draw_figure"],
+        "table": ["asked_figures", "check_figure_of", "draw_figure"],
+        "threshold_curves": ["precision_recall_figure", "roc_figure"],
         "training": ["training_figure"],
     }
     __getattr__, __dir__, _ = lazy_loader.attach(__name__, submod_attrs=_NAMES)
@@ -29,6 +31,7 @@ else:
 __all__ = [
     "ContactSheet",
     "Thumbnail",
+    "asked_figures",
     "check_figure",
     "check_figure_of",
     "contact_figure",
@@ -36,7 +39,9 @@ __all__ = [
     "draw_figure",
     "heat_maps_figure",
     "importance_figure",
+    "precision_recall_figure",
     "rank_figure",
+    "roc_figure",
     "scores_figure",
     "training_figure",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from histokit.figures.evaluations import title_of
 from histokit.figures.lettering import drawable, folded
 
 #: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
@@ -46,9 +47,8 @@ def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, S
     axis.set_xlabel("true")
     axis.set_ylabel("predicted")
     axis.set_aspect("equal", adjustable="datalim")
-    facts = [evaluation["address"], evaluation["classifier"], evaluation["split"], evaluation.get("level")]
-    part = f"{len(kept):,} of {len(true):,} points" if len(kept) < len(true) else None
-    title = " · ".join(str(fact) for fact in [*facts, part] if fact is not None)
+    part = f" · {len(kept):,} of {len(true):,} points" if len(kept) < len(true) else ""
+    title = title_of(evaluation) + part
     axis.set_title(folded(drawable(title), SIDE - 0.7, _TITLE), fontsize=_TITLE)
     if listed:
         # Below, where it hides no point.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from histokit.figures.evaluations import title_of, with_levels
 from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.sheet import Document, new_sheet, save_sheet
@@ -48,7 +49,7 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
     listed, points = [], []
     for found in several:
-        documents = _with_levels(found.to_json())
+        documents = with_levels(found.to_json())
         listed += documents
         drawn = getattr(found, "points", {})
         points += [drawn.get(document.get("level", "")) for document in documents]
@@ -66,12 +67,6 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
             draw_points(first, evaluation, shown)
         _draw_folds(folds, evaluation)
     return sheet
-
-
-def _with_levels(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an evaluation, and one of the same form for each level whose units were scored."""
-    levels = {name: entry for name, entry in evaluation["by"].items() if entry["kind"] == "level"}
-    return [evaluation, *({**evaluation, **entry, "level": name} for name, entry in levels.items())]
 
 
 class _Place(NamedTuple):
@@ -106,9 +101,7 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
     axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    facts = [evaluation["address"], evaluation["classifier"], evaluation["split"], evaluation.get("level")]
-    title = " · ".join(str(fact) for fact in facts if fact is not None)
-    axis.set_title(folded(drawable(title), place.width - 0.5, _TITLE), fontsize=_TITLE)
+    axis.set_title(folded(drawable(title_of(evaluation)), place.width - 0.5, _TITLE), fontsize=_TITLE)
 
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:

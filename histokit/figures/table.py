@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from histokit.errors import UsageError, did_you_mean
 from histokit.figures.sheet import check_figure
 from histokit.named_objects import named_object
 
@@ -12,6 +14,8 @@ from histokit.named_objects import named_object
 #: draws the first one of a command; another is asked for by its name, as in ``--figure NAME:FILE``.
 FIGURES = (
     ("evaluate", "scores", "histokit.figures.scores:scores_figure"),
+    ("evaluate", "roc", "histokit.figures.threshold_curves:roc_figure"),
+    ("evaluate", "precision-recall", "histokit.figures.threshold_curves:precision_recall_figure"),
     ("compare", "ranks", "histokit.figures.ranks:rank_figure"),
     ("select", "curve", "histokit.figures.selections:curve_figure"),
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),
@@ -22,16 +26,48 @@ FIGURES = (
 
 
 def find_figure(command: str, text: str) -> tuple[str, str]:
-    """Return the function that draws what a text asks for, and the path that it is to be drawn to."""
-    known = {name: function for of, name, function in FIGURES if of == command}
+    """Return the name of the figure that a text asks for, and the path that it is to be drawn to.
+
+    Raises
+    ------
+    UsageError
+        If what stands before the colon is all but the name of a figure.
+    """
+    known = [name for of, name, _ in FIGURES if of == command]
     name, colon, path = text.partition(":")
-    return (known[name], path) if colon and name in known else (next(iter(known.values())), text)
+    if not colon or name not in known:
+        if colon and (hint := did_you_mean(name, known)):
+            raise UsageError(
+                f"{command} draws no figure {name!r}.",
+                next=f"{hint}It draws {', '.join(known)}; a path that begins so is written ./{text}",
+            )
+        return known[0], text
+    return name, path
 
 
-def check_figure_of(command: str, text: str | None) -> None:
-    """Raise a `UsageError` where the figure that a text asks for could not be written; nothing happens without one."""
-    if text is not None:
-        check_figure(find_figure(command, text)[1])
+def check_figure_of(command: str, texts: str | Sequence[str] | None) -> None:
+    """Raise a `UsageError` where a figure that is asked for could not be written; nothing happens without one.
+
+    Parameters
+    ----------
+    command : str
+    texts : str or sequence of str, optional
+    """
+    paths = [find_figure(command, text)[1] for text in _listed(texts)]
+    for path in paths:
+        check_figure(path)
+    for path in dict.fromkeys(paths):
+        if paths.count(path) > 1:
+            raise UsageError(f"Two figures are to be drawn to {path}.", next="Give each a file of its own.")
+
+
+def _listed(texts: str | Sequence[str] | None) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts or []
+
+
+def asked_figures(command: str, texts: Sequence[str] | None) -> list[str]:
+    """Return the names of the figures that are asked for."""
+    return [find_figure(command, text)[0] for text in texts or []]
 
 
 def draw_figure(command: str, found: Any, text: str) -> Path:
@@ -51,6 +87,7 @@ def draw_figure(command: str, found: Any, text: str) -> Path:
     UsageError
         If the file cannot be written.
     """
-    function, path = find_figure(command, text)
+    name, path = find_figure(command, text)
+    function = next(place for of, known, place in FIGURES if (of, known) == (command, name))
     drawn: Path = named_object(function)(found, path)
     return drawn

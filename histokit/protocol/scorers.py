@@ -33,8 +33,15 @@ def check_metric(name: str) -> str:
     return name
 
 
-class _Ranking:
-    """One score, sorted once, so that its area under the ROC curve is quick for any weights."""
+class Ranking:
+    """One score, sorted once, so that its area under the ROC curve is quick for any weights.
+
+    Parameters
+    ----------
+    positive : (n,) array of bool
+        Of which samples the score should be high.
+    score : (n,) array
+    """
 
     def __init__(self, positive: NDArray[np.bool_], score: Floats):
         self.order = np.argsort(score, kind="stable")
@@ -43,13 +50,27 @@ class _Ranking:
         self.starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
 
     def area(self, weights: Floats) -> Floats:
-        ranked = weights[:, self.order]
-        tied = np.add.reduceat(ranked, self.starts, axis=1)
-        positive = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
-        negative = tied - positive
+        """Return the (B,) areas under the ROC curve for (B, n) weights of samples, NaN where undefined."""
+        positive, negative = self._tied(weights)
         below = negative.cumsum(1) - negative
         wins = (positive * (below + negative / 2)).sum(1)
         return ratio(wins, positive.sum(1) * negative.sum(1))
+
+    def counts(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return how many positive and how many negative samples score at least so much.
+
+        Returns
+        -------
+        two (B, T) arrays
+            For (B, n) weights of samples and the T values of the score, from the highest down.
+        """
+        positive, negative = self._tied(weights)
+        return positive[:, ::-1].cumsum(1), negative[:, ::-1].cumsum(1)
+
+    def _tied(self, weights: Floats) -> tuple[Floats, Floats]:
+        ranked = weights[:, self.order]
+        positive = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
+        return positive, np.add.reduceat(ranked, self.starts, axis=1) - positive
 
 
 class Scorer:
@@ -65,6 +86,11 @@ class Scorer:
         The positive one of two classes; the last one where not given.
     units : (n,) array of int, optional
         What is resampled as a whole: numbers of groups from 0. Every sample on its own where not given.
+
+    Attributes
+    ----------
+    rankings : dict of int to Ranking
+        Of each class against the rest, or of the positive one of two.
     """
 
     def __init__(
@@ -77,7 +103,7 @@ class Scorer:
         self._order = np.argsort(cells, kind="stable")
         self._cells, self._starts = np.unique(cells[self._order], return_index=True)
         ranked = [self.classes - 1 if positive is None else positive] if self.classes == 2 else range(self.classes)
-        self._rankings = {k: _Ranking(np.asarray(true) == k, np.asarray(scores[:, k], float)) for k in ranked}
+        self.rankings = {k: Ranking(np.asarray(true) == k, np.asarray(scores[:, k], float)) for k in ranked}
 
     def confusion(self, weights: Floats | None = None) -> Floats:
         """Return the (B, K, K) confusion matrices for (B, n) weights of samples; unweighted where not given."""
@@ -89,7 +115,7 @@ class Scorer:
     def areas(self, weights: Floats | None = None) -> dict[int, Floats]:
         """Return the (B,) areas under the one-versus-rest ROC curves: of each class, or of the positive one of two."""
         weights = np.ones((1, self.count)) if weights is None else weights
-        return {k: ranking.area(weights) for k, ranking in self._rankings.items()}
+        return {k: ranking.area(weights) for k, ranking in self.rankings.items()}
 
     def resample(self, unit_weights: Floats, metrics: Iterable[str] = METRICS) -> dict[str, Floats]:
         """Return metrics for (B, units) weights, such as how often each group was drawn.

@@ -28,8 +28,8 @@ def test_every_row_is_of_a_command_and_can_be_drawn(row):
 
 
 def test_the_first_is_drawn_unless_another_is_named(drawn, monkeypatch):
-    assert table.find_figure("evaluate", "a:b.png") == ("histokit.figures.scores:scores_figure", "a:b.png")
-    assert table.find_figure("evaluate", "scores:b.png") == ("histokit.figures.scores:scores_figure", "b.png")
+    assert table.find_figure("evaluate", "a:b.png") == ("scores", "a:b.png")
+    assert table.find_figure("evaluate", "scores:b.png") == ("scores", "b.png")
     assert table.find_figure("compare", "other:b.png")[1] == "other:b.png"
     assert draw_figure("evaluate", "runs", "other:b.png") == Path("runs b.png")
 

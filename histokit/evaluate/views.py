@@ -1,0 +1,64 @@
+"""Views of stored predictions, each a document that is made only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from histokit.errors import UsageError, did_you_mean
+from histokit.evaluate.evaluate_options import Resampling
+from histokit.evaluate.frame import Frame
+from histokit.evaluate.threshold_curves import threshold_curves
+
+View = Callable[[Frame, Resampling], dict[str, Any]]
+
+#: View → what makes it; figures of the same names draw them.
+VIEWS: dict[str, View] = {
+    "roc": lambda frame, resampling: threshold_curves(frame, resampling, "roc"),
+    "precision-recall": lambda frame, resampling: threshold_curves(frame, resampling, "precision-recall"),
+}
+#: Those of the scores of classes.
+_OF_CLASSES = {"roc", "precision-recall"}
+
+
+def check_views(names: str | Sequence[str]) -> list[str]:
+    """Return the names of views, each once.
+
+    Raises
+    ------
+    UsageError
+        If there is none of a name.
+    """
+    asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    for name in asked:
+        if name not in VIEWS:
+            raise UsageError(
+                f"There is no view {name!r}.", next=f"{did_you_mean(name, VIEWS)}Use one of {', '.join(VIEWS)}."
+            )
+    return asked
+
+
+def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, what: str) -> dict[str, Any]:
+    """Return the views that are asked for, by their names.
+
+    Parameters
+    ----------
+    frame : Frame
+    names : sequence of str
+        Of `VIEWS`.
+    resampling : Resampling
+    what : str
+        What the predictions are of, as it is told where a view is not of their kind.
+
+    Raises
+    ------
+    UsageError
+        If numbers were predicted, and a view is one of classes.
+    """
+    for name in names:
+        if frame.numbers and name in _OF_CLASSES:
+            raise UsageError(
+                f"{what} predicts numbers, and {name} is of the scores of classes.",
+                next="Leave it out, or name runs that predict classes (histokit list runs).",
+            )
+    return {name: VIEWS[name](frame, resampling) for name in names}

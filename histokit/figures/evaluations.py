@@ -1,0 +1,53 @@
+"""Evaluations as figures show them: with the units of levels, and with their views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from histokit.errors import UsageError, counted
+from histokit.figures.lettering import drawable, folded
+from histokit.figures.sheet import Document
+
+#: The size of what stands above a panel, in points.
+TITLE = 8
+
+
+def with_levels(evaluation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an evaluation, and one of the same form for each level whose units were scored."""
+    levels = {name: entry for name, entry in evaluation["by"].items() if entry["kind"] == "level"}
+    return [evaluation, *({**evaluation, **entry, "level": name} for name, entry in levels.items())]
+
+
+def viewed(evaluations: Document | Sequence[Document], view: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return each evaluation and each of its levels, with a view of it.
+
+    Raises
+    ------
+    UsageError
+        If an evaluation was made without this view.
+    """
+    several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
+    found = [document for each in several for document in with_levels(each.to_json())]
+    for document in found:
+        if view not in document.get("views", {}):
+            raise UsageError(
+                f"The evaluation of the run {document['run']} was made without the view {view!r}.",
+                next=f'Make it with: histokit.evaluate(store, "{document["run"]}", views=["{view}"])',
+            )
+    return [(document, document["views"][view]) for document in found]
+
+
+def title_of(evaluation: Mapping[str, Any]) -> str:
+    """Return what was evaluated: features, classifier, split, and level."""
+    facts = [evaluation["address"], evaluation["classifier"], evaluation["split"], evaluation.get("level")]
+    return " · ".join(str(fact) for fact in facts if fact is not None)
+
+
+def heading_of(evaluation: Mapping[str, Any], inches: float) -> str:
+    """Return what stands above the panel of a view: `title_of`, run and counts, in lines of so many inches."""
+    count = evaluation["units"] if "level" in evaluation else evaluation["n"]
+    what = ("unit", "units") if "level" in evaluation else ("sample", "samples")
+    groups = f" of {counted(evaluation['groups'], 'group', 'groups')}" if evaluation["groups"] else ""
+    place = f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
+    return "\n".join(folded(drawable(text), inches, TITLE) for text in (title_of(evaluation), place))

@@ -1,0 +1,205 @@
+"""ROC and precision-recall curves of runs: of classes, of folds, and with bands over resampled groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from histokit.figures.evaluations import TITLE, heading_of, viewed
+from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.numbers import COLOURS
+from histokit.figures.sheet import Document, new_sheet, save_sheet
+
+#: A panel and its axes, in inches; panels stand side by side up to the width of two columns of a page.
+_WIDE, _HIGH = 3.5, 3.7
+_BESIDE = 2
+_SMALL = 7
+#: An entry of the legend with the space below it, in lines.
+_ENTRY = 1.7
+#: Of more classes than there are colours, as many are named: those of the lowest values.
+_WORST = 5
+_FOLD: dict[str, Any] = {"color": "#b0b0b0", "linewidth": 0.5}
+_OTHERS: dict[str, Any] = {"color": "#c8c8c8", "linewidth": 0.5}
+_CHANCE: dict[str, Any] = {"color": "grey", "linewidth": 0.8, "linestyle": ":"}
+_ALONE, _AVERAGE = "#1f4e79", "black"
+_CALLED = {"roc_auc": "AUC", "average_precision": "AP"}
+
+
+def roc_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+    """Draw the ROC curves of each run and of each of its levels, a panel for each.
+
+    Parameters
+    ----------
+    evaluations : Evaluation, or a sequence of them
+        Made with the view ``roc``.
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written, or an evaluation has no such view.
+    """
+    return save_sheet(draw_threshold_curves(evaluations, "roc"), path)
+
+
+def precision_recall_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+    """Draw the precision-recall curves of each run and of each of its levels; see `roc_figure`."""
+    return save_sheet(draw_threshold_curves(evaluations, "precision-recall"), path)
+
+
+def draw_threshold_curves(evaluations: Document | Sequence[Document], view: str) -> Any:
+    """Return the matplotlib figure of `roc_figure` or of `precision_recall_figure`, by the name of the view."""
+    found = viewed(evaluations, view)
+    beside = min(_BESIDE, len(found))
+    below = -(-len(found) // beside)
+    headings = [heading_of(evaluation, _WIDE - 0.4) for evaluation, _ in found]
+    keys = [_lines(document) for _, document in found]
+    rows = [range(start, min(start + beside, len(found))) for start in range(0, len(found), beside)]
+    heights = [
+        _HIGH
+        + max(sum(label.count("\n") + _ENTRY for _, label in keys[k]) for k in row) * line_height(_SMALL)
+        + max(headings[k].count("\n") + 1 for k in row) * line_height(TITLE)
+        for row in rows
+    ]
+    sheet = new_sheet(_WIDE * beside, sum(heights))
+    axes = sheet.subplots(below, beside, squeeze=False, height_ratios=heights).flat
+    for (_, document), heading, key in zip(found, headings, keys, strict=True):
+        axis = next(axes)
+        _draw(axis, document)
+        axis.set_title(heading, fontsize=TITLE)
+        handles = [_line(label, looks) for looks, label in key]
+        # Below, where it hides no curve.
+        axis.legend(handles=handles, fontsize=_SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    for axis in axes:
+        axis.set_axis_off()
+    return sheet
+
+
+def _named(document: dict[str, Any]) -> dict[str, str]:
+    """Return the classes that have a colour of their own."""
+    defined = [curve for curve in document["curves"] if curve["value"] is not None]
+    if len(document["curves"]) == 1:
+        return {curve["class"]: _ALONE for curve in defined}
+    if len(defined) > len(COLOURS):
+        defined = sorted(defined, key=lambda curve: float(curve["value"]))[:_WORST]
+    return dict(zip([curve["class"] for curve in defined], COLOURS, strict=False))
+
+
+def _draw(axis: Any, document: dict[str, Any]) -> None:
+    named, several = _named(document), len(document["curves"]) > 1
+    steps = document["value"] == "average_precision"
+    axis.plot(*_chance(document), **_CHANCE)
+    for fold in document["folds"]["each"] if document["folds"] and not several else []:
+        axis.plot(*_from_start(document["grid"], fold["y"], steps), **_FOLD)
+    defined = [curve for curve in document["curves"] if curve["value"] is not None]
+    for curve in sorted(defined, key=lambda curve: curve["class"] in named):
+        colour = named.get(curve["class"])
+        looks = {"color": colour, "linewidth": 1.0 if several else 1.5} if colour else _OTHERS
+        x, y = _from_start(curve["x"], curve["y"], steps)
+        axis.plot(x, y, drawstyle="steps-pre" if steps else "default", **looks)
+    own, band = _AVERAGE if several else _ALONE, document["band"]
+    if band and band["low"] is not None:
+        low, high = (_from_start(document["grid"], band[side], steps) for side in ("low", "high"))
+        axis.fill_between(low[0], low[1], high[1], color=own, alpha=0.15, linewidth=0)
+    if several and document["average"]["y"]:
+        axis.plot(*_from_start(document["grid"], document["average"]["y"], steps), color=own, linewidth=1.8)
+    if document["folds"] and document["folds"]["mean"]["y"]:
+        axis.plot(*_from_start(document["grid"], document["folds"]["mean"]["y"], steps), **_mean(several))
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_aspect("equal")
+    axis.tick_params(labelsize=_SMALL)
+    axis.set_xlabel(document["axes"][0], fontsize=_SMALL + 1)
+    axis.set_ylabel(document["axes"][1], fontsize=_SMALL + 1)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _mean(several: bool) -> dict[str, Any]:
+    """Return what the mean over folds looks like; of several classes it is that of their mean."""
+    return {"color": _AVERAGE if several else COLOURS[0], "linewidth": 1.3, "linestyle": "--"}
+
+
+def _from_start(x: list[float], y: list[float], steps: bool) -> tuple[list[float], list[float]]:
+    """Return a curve from its beginning: (0, 0), or of steps the height of the first one."""
+    return [0.0, *x], [y[0] if steps else 0.0, *y]
+
+
+def _chance(document: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Return the line of scores that know nothing; that of precision differs from class to class."""
+    if document["value"] == "roc_auc":
+        return [0, 1], [0, 1]
+    share = _share(document)
+    return ([], []) if share is None else ([0, 1], [share, share])
+
+
+def _share(document: dict[str, Any]) -> float | None:
+    if len(document["curves"]) > 1:
+        return None
+    only = document["curves"][0]
+    return float(only["positives"] / (only["positives"] + only["negatives"]))
+
+
+def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Return what the lines of a panel look like, and what they mean."""
+    called, named = _CALLED[document["value"]], _named(document)
+    several = len(document["curves"]) > 1
+    shown = {curve["class"]: curve for curve in document["curves"]}
+    found: list[tuple[dict[str, Any], str]] = []
+    for name, colour in named.items():
+        interval = "" if several else _interval(document)
+        pooled = ", pooled" * bool(document["folds"])
+        counts = f" ({shown[name]['positives']:,} of {shown[name]['positives'] + shown[name]['negatives']:,})"
+        label = f"{name}{counts}{pooled}: {called} {shown[name]['value']:.3f}{interval}"
+        found.append(({"color": colour, "linewidth": 1.5}, label))
+    others = [curve for curve in shown.values() if curve["value"] is not None and curve["class"] not in named]
+    if others:
+        low, high = (bound(curve["value"] for curve in others) for bound in (min, max))
+        found.append((_OTHERS, f"{len(others)} other classes: {called} {low:.3f} to {high:.3f}"))
+    if several and document["average"]["value"] is not None:
+        mean = f"mean of {len(document['average']['classes'])} classes: {called} {document['average']['value']:.3f}"
+        found.append(({"color": _AVERAGE, "linewidth": 1.8}, mean + _interval(document)))
+    found += _fold_lines(document["folds"], called, several)
+    if (share := _share(document)) is not None and document["value"] != "roc_auc":
+        found.append((_CHANCE, f"share of the class: {share:.3f}"))
+    undefined: dict[str, list[str]] = {}
+    for curve in shown.values():
+        if "undefined" in curve:
+            undefined.setdefault(curve["undefined"], []).append(curve["class"])
+    found += [({"linestyle": ""}, f"no curve: {', '.join(names)} ({why})") for why, names in undefined.items()]
+    return [(looks, folded(drawable(label), _WIDE - 0.7, _SMALL)) for looks, label in found]
+
+
+def _fold_lines(folds: dict[str, Any] | None, called: str, several: bool) -> list[tuple[dict[str, Any], str]]:
+    if not folds:
+        return []
+    defined = folds["count"] - folds["undefined"]
+    if not defined:
+        return [({"linestyle": ""}, f"undefined in each of {folds['count']} folds")]
+    std = "" if folds["mean"]["std"] is None else f" ± {folds['mean']['std']:.3f}"
+    lacking = f", undefined in {folds['undefined']}" * bool(folds["undefined"])
+    part = f", {len(folds['each'])} of them drawn" * (len(folds["each"]) < defined)
+    of = f"{'this mean over' if several else 'mean of'} {folds['count']} folds"
+    mean = (_mean(several), f"{of}: {called} {folds['mean']['value']:.3f}{std}{lacking}")
+    return [mean, *([] if several else [(_FOLD, f"each fold{part}")])]
+
+
+def _interval(document: dict[str, Any]) -> str:
+    band = document["band"]
+    bounds = band and band["metrics"][document["value"]]
+    if not bounds:
+        return ""
+    mark = "" if band["reliable"] else ", unreliable"
+    return f" (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{mark})"
+
+
+def _line(label: str, looks: dict[str, Any]) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **looks)
