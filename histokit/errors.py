@@ -83,6 +83,10 @@ class StoreError(HistokitError):
     code = ExitCode.STORE
 
 
+class BusyError(StoreError):
+    """Another process does the same at this moment: it will be there."""
+
+
 class LeakageError(HistokitError):
     """A test sample would have been seen in training."""
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from histokit.errors import StoreError
+from histokit.errors import BusyError, StoreError
 from histokit.files import replaced
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of
@@ -26,8 +26,10 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
 
     Raises
     ------
-    StoreError
+    BusyError
         If another one does.
+    StoreError
+        If the store cannot be written to.
     """
     from filelock import FileLock, Timeout
 
@@ -37,7 +39,7 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
-        raise StoreError(
+        raise BusyError(
             f"Another process is training the run {run_id}.",
             next="Wait for it, and run the same command again: it answers from the store.",
             details={"lock": str(path)},

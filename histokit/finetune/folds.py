@@ -43,8 +43,12 @@ class TrainingPart:
 
     @property
     def used(self) -> Rows:
-        """The rows that the network depends on, by its gradients or by the choice of the epoch."""
+        """The rows of the training set, those that choose the epoch among them."""
         return np.union1d(self.fit, self.val)
+
+    def seen(self, chosen_by_test: bool) -> Rows:
+        """Return the rows that the network depends on, by its gradients or by the choice of the epoch."""
+        return np.union1d(self.used, self.test) if chosen_by_test else self.used
 
 
 def training_parts(experiment: Experiment, validate: bool, seed: int) -> list[TrainingPart]:

@@ -13,7 +13,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.presets import load_preset
 from histokit.finetune.recipe import LAST, NetworkRecipe
-from histokit.finetune.recipe_values import as_text
+from histokit.finetune.recipe_values import as_text, canonical
 from histokit.finetune.target_recipes import recipe_for_target
 from histokit.networks.requests import as_texts, channel_changes
 from histokit.networks.resolve import resolve_backbone
@@ -115,6 +115,7 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
     preset = load_preset(options.preset, from_scratch=options.from_scratch)
     settings = {key: as_text(value) for key, value in (options.settings or {}).items()}
     recipe, notes = recipe_for_target(preset.recipe, settings, options.target_type == NUMBER)
+    options = replace(options, settings=options.settings and canonical(preset.recipe, settings))
     name = options.backbone or preset.backbone
     if not name:
         raise UsageError(
@@ -165,9 +166,13 @@ def resolve_start(
     Raises
     ------
     UsageError
-        If no network is trained on such images.
+        If it is no network with weights, or no network is trained on such images.
     """
     backbone = resolve_backbone(store, name, weights, changes, [recipe.head.layer.removesuffix(f":{FLATTEN}")])
+    if backbone.weights == "none":
+        raise UsageError(
+            f"{name!r} has no weights that could be trained.", next="Choose a network. See: histokit list backbones"
+        )
     if backbone.preprocess.resize == "none" or backbone.preprocess.adapter == "each":
         wrong = "images of any size" if backbone.preprocess.resize == "none" else "each channel on its own"
         raise UsageError(

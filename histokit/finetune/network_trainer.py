@@ -139,7 +139,8 @@ class NetworkTrainer:
         }
         kept = None
         if part is self._parts[-1] or self.question.options.keep == "all":
-            contents = [self.experiment.features.content[row] for row in part.used]
+            seen = part.seen(recipe.choose_epoch == TEST)
+            contents = [self.experiment.features.content[row] for row in seen]
             kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
         place = {"repeat": -1, "fold": -1}
         if part.outer is not None:

@@ -177,6 +177,17 @@ def with_values(recipe: NetworkRecipe, changes: Mapping[str, str]) -> NetworkRec
     )
 
 
+def canonical(recipe: NetworkRecipe, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return the texts of `override` as they are the same for the same values: of ``1e-2`` and ``0.01`` the latter."""
+    found = {}
+    for key, text in changes.items():
+        changed, (part, _, name) = with_values(recipe, {key: text}), key.partition(".")
+        of_stages = part == "stages" and not _NUMBERED.fullmatch(key)
+        place = f"stages.1.{name}" if of_stages else f"stages.1.{key}" if key in _simple(Stage) else key
+        found[key] = text if part == "preprocess" else as_text(value_of(changed, place))
+    return found
+
+
 def titled(recipe: NetworkRecipe) -> str:
     """Return what messages call a recipe."""
     return f"The preset {recipe.name!r}" if recipe.name else "The recipe"

@@ -62,7 +62,7 @@ def check_networks(
             seen = sorted(i for i in fold.test if contents.get(i) in used)
             if seen:
                 raise LeakageError(
-                    f"The network {backbone} was trained on {len(seen)} of the {len(fold.test)} test samples of fold "
+                    f"The network {backbone} has seen {len(seen)} of the {len(fold.test)} test samples of fold "
                     f"{fold.fold}, such as {some(seen, 3)}.",
                     next="Use a --split whose test samples it never saw; of a run over folds, run:ID.FOLD has not seen "
                     "those of its fold.",

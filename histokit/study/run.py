@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.compare.compare import Comparison, compare
-from histokit.errors import ExitCode, HistokitError
+from histokit.errors import BusyError, ExitCode, HistokitError
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks
@@ -24,6 +24,9 @@ from histokit.study.study_pieces import Piece
 from histokit.study.study_reader import read_study
 from histokit.study.train_networks import TrainNetwork
 
+#: Seconds between looks at what another process does.
+_PATIENCE = 2.0
+
 
 @dataclass(frozen=True)
 class PieceOutcome:
@@ -33,7 +36,8 @@ class PieceOutcome:
     ----------
     piece : Piece
     state : str
-        ``cached`` where it was done before, ``done``, ``failed``, or ``left out`` because of what it needs.
+        ``cached`` where it was done before, ``done``, ``failed``, or ``left out`` because of what it needs; while a
+        study is done also ``waiting`` for another process that does it.
     result : str
         In a few words.
     seconds : float
@@ -204,6 +208,17 @@ class _Worker:
             self._extract_together([p for p in listed if isinstance(p, Extract) and not p.done and not _lacks(p)])
             for piece in listed:
                 self.outcomes.append(self._do(piece))
+        for number, outcome in enumerate(self.outcomes):
+            if outcome.state == "waiting":
+                self.outcomes[number] = self._wait_for(outcome.piece)
+
+    def _wait_for(self, piece: Piece) -> PieceOutcome:
+        """Do what another process was doing: it has ended, or has been ended, once it can be done."""
+        self.say(f"waiting for another process that does {piece.title}")
+        while (outcome := self._attempt(piece)).state == "waiting":
+            time.sleep(_PATIENCE)
+        self._tell(outcome)
+        return outcome
 
     def _extract_together(self, pieces: Sequence[Extract]) -> None:
         """Read images once for several networks; where one of them fails, each is tried alone afterwards."""
@@ -222,17 +237,22 @@ class _Worker:
             return PieceOutcome(piece, "cached")
         if lacking:
             return PieceOutcome(piece, "left out", f"for lack of: {lacking.title}")
+        outcome = self._attempt(piece)
+        if outcome.state != "waiting":
+            self._pace.took(piece, outcome.seconds)
+            self._tell(outcome)
+        return outcome
+
+    def _attempt(self, piece: Piece) -> PieceOutcome:
         started = time.monotonic() - self._shared.get(id(piece), 0.0)
         try:
             result = piece.do(self._report(piece.title))
+        except BusyError as error:
+            return PieceOutcome(piece, "waiting", error.message)
         except HistokitError as error:
-            outcome = PieceOutcome(piece, "failed", error.message, time.monotonic() - started, error)
-        else:
-            piece.done = True
-            outcome = PieceOutcome(piece, "done", result, time.monotonic() - started)
-        self._pace.took(piece, outcome.seconds)
-        self._tell(outcome)
-        return outcome
+            return PieceOutcome(piece, "failed", error.message, time.monotonic() - started, error)
+        piece.done = True
+        return PieceOutcome(piece, "done", result, time.monotonic() - started)
 
     def _tell(self, outcome: PieceOutcome) -> None:
         total = str(len(self.pieces))

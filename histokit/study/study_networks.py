@@ -12,6 +12,7 @@ from histokit.features import FeatureStore
 from histokit.networks.requests import ENGINES, as_texts, asked_engine, check_options
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin import Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
 from histokit.plugin.options import parse_pairs
@@ -105,7 +106,7 @@ def _read(
     last = table.get("last", "last")
     resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
     with mistakes.at((*place, "layers" if "layers" in table else "last")):
-        _check_layers(resolved, store)
+        check_layers(resolved, store)
     resolve = partial(resolve_backbone, store, name, weights, preprocess)
     last = resolve([last]).chosen[0].name
     layers = inner if _INNER.intersection(used) else ()
@@ -172,11 +173,21 @@ def _weights(file: Path, text: str) -> str:
     return text if named else str(beside(file, text))
 
 
-def _check_layers(resolved: ResolvedBackbone, store: FeatureStore) -> None:
-    """Raise unless all layers are there; the network is built only for those that are not curated and not stored."""
+def check_layers(resolved: ResolvedBackbone, store: FeatureStore, modules: Collection[str] = ()) -> None:
+    """Raise unless all layers are there; the network is built only for those that are not curated and not stored.
+
+    Parameters
+    ----------
+    resolved : ResolvedBackbone
+        Its chosen layers.
+    store : FeatureStore
+    modules : collection of str
+        Paths of modules that are to be there as well.
+    """
     curated = {layer.module for layer in resolved.layers}
     stored = {table.layer for table in store.feature_tables() if table.backbone == resolved.name}
     unknown = [layer for layer in resolved.chosen if layer.module not in curated and layer.name not in stored]
+    unknown += [Layer(name, name) for name in modules]
     if not unknown:
         return
     from histokit.networks.cut_points import check_module

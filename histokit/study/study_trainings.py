@@ -11,7 +11,7 @@ from histokit.features import FeatureStore
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.network_question import random_start, resolve_start
 from histokit.finetune.presets import DEFAULT, flat_values, load_preset
-from histokit.finetune.recipe import NetworkRecipe
+from histokit.finetune.recipe import ALL, HEAD, NetworkRecipe
 from histokit.finetune.recipe_values import as_text, check_recipe, with_values
 from histokit.finetune.target_recipes import recipe_for_target
 from histokit.plugin.weights import PRETRAINED
@@ -20,6 +20,7 @@ from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import PRESET, check_table
 from histokit.study.strategies import STRATEGIES, spelling
 from histokit.study.study_file import Data, Method, Network, StudyTraining, beside
+from histokit.study.study_networks import check_layers
 
 #: Options of a strategy that `finetune` takes as they are.
 _PLAIN = ("precision", "micro_batch", "test_curve", "keep")
@@ -88,6 +89,8 @@ def _training(
         start = random_start(weights, options["seed"])
         weights = weights if weights == start else PRETRAINED
     resolved = resolve_start(store, network.name, start, {**recipe.preprocess, **preprocess}, recipe)
+    parts = {part for stage in recipe.stages for part in stage.train.split("+")} - {ALL, HEAD}
+    check_layers(resolved, store, sorted(parts))
     own = {"weights": weights, "preprocess": preprocess, "from_scratch": recipe.from_scratch}
     return StudyTraining(network.name, preset, recipe, resolved, {**options, **own})
 

@@ -18,6 +18,7 @@ from histokit.features import FeatureStore
 from histokit.finetune import steps, training
 from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
+from histokit.finetune.network_question import identify
 from histokit.ingest.ingest import ingest
 from histokit.plugin import Backbone, hookimpl
 from histokit.plugin.testing import added_plugin
@@ -52,7 +53,7 @@ def trained(store: FeatureStore, **changes: Any) -> RunRecord:
         "workers": 0,
         **changes,
     }
-    (run,) = finetune(store, "cells", "tiny", **known)
+    (run,) = finetune(store, "cells", **{"backbone": "tiny", **known})
     return run
 
 
@@ -274,6 +275,24 @@ def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStor
         )
 
 
+def test_a_network_whose_epoch_the_test_samples_chose_has_seen_them(data: FeatureStore) -> None:
+    run = trained(data, settings={"choose_epoch": "test"})
+    extract(data, "cells", [f"run:{run.id}"], layers="last", workers=0)
+    with pytest.raises(LeakageError, match="has seen 6 of the 6 test samples"):
+        train(data, "cells", f"run:{run.id}/last", "knn", split="half", grid={"k": [1]}, inner_folds=2)
+
+
+def test_a_value_is_the_same_however_it_is_written(data: FeatureStore) -> None:
+    known = {"batch_size": "5", "head.hidden": "4,3", "augment.rotate": "true"}
+    ways = [{"lr": lr, "stages.2.lr": lr, **known} for lr in (0.01, "0.01", "1e-2", ".01")]
+    ways += [{"lr": 0.01, "stages.2.lr": 0.01, "batch_size": 5, "head.hidden": (4, 3), "augment.rotate": True}]
+    asked = {"preset": "head-first", "split": "half", "weights": "random"}
+    assert len({identify(data, "cells", "tiny", settings=way, **asked) for way in ways}) == 1
+    assert identify(data, "cells", "tiny", settings={**ways[0], "lr": 0.02}, **asked) != identify(
+        data, "cells", "tiny", settings=ways[0], **asked
+    )
+
+
 class WithNormalisation(TinyPlugin):
     """Registers ``normed``, of weights whose batch normalisation was folded into the convolution, and ``random``."""
 
@@ -325,6 +344,10 @@ def test_one_process_at_a_time_trains_a_run(data: FeatureStore) -> None:
         ({"channels": "each"}, "each channel on its own"),
         ({"preset": "defalt"}, "defalt"),
         ({"keep": "none"}, "none"),
+        (
+            {"backbone": "texture", "weights": "pretrained", "preprocess": ["resize=squash", "size=16"]},
+            "no weights that could be trained",
+        ),
     ],
 )
 def test_mistakes_are_told(data: FeatureStore, changes: dict[str, Any], match: str) -> None:

@@ -110,7 +110,7 @@ def test_no_test_image_is_one_that_the_network_saw(store: FeatureStore, images: 
     (good,) = histokit.train(store, "d", f"{RUN}/last", split=unseen, **train)
     assert any("trained on 18 of the 18 training samples" in note for note in good.notes)
     for name in (seen, "cv"):
-        with pytest.raises(LeakageError, match=r"was trained on .* test samples of fold"):
+        with pytest.raises(LeakageError, match=r"has seen .* test samples of fold"):
             histokit.train(store, "d", f"{RUN}/last", split=name, **train)
     with pytest.raises(LeakageError):
         histokit.select(store, "d", f"{RUN}/last", split=seen)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from shlex import split
@@ -11,7 +13,9 @@ import pytest
 
 import histokit
 from histokit.errors import HistokitError, UsageError
+from histokit.finetune.checkpoint import trained_alone
 from histokit.finetune.presets import load_preset
+from histokit.store.networks import Networks
 from histokit.store.repeat_commands import run_again
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
@@ -77,6 +81,8 @@ def test_a_study_that_names_no_strategies_trains_networks_where_a_table_asks_for
         ),
         (("from_scratch = false", 'precision = "float8"'), "The precision 'float8' is unknown"),
         (("from_scratch = false", 'classifiers = ["knn"]'), "There is no key 'classifiers' here"),
+        (('"head.layer" = "3"', '"head.layer" = "33"'), "The backbone 'tiny' has no layer '33'"),
+        (("patience = 0", 'train = "0+two"'), "The backbone 'tiny' has no layer 'two'"),
         (('[strategy.fine-tuning]\nbackbones = ["tiny"]', '[strategy.fine-tuning]\nbackbones = ["tini"]'), "'tini'"),
     ],
 )
@@ -88,6 +94,30 @@ def test_a_mistake_is_told_when_the_file_is_read(
     with pytest.raises(HistokitError) as caught:
         read_study(file)
     assert says in f"{caught.value.message}\n{caught.value.next}"
+
+
+def test_a_network_that_another_process_trains_is_waited_for(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.study.run._PATIENCE", 0.05)
+    head = ONE.partition("[strategy.fine-tuning")[0].replace(', "fine-tuning"]', "]")
+    write_study(tmp_path, head)
+    store = run_study(file).plan.study.store
+    write_study(tmp_path, ONE)
+    first, second, *_ = (piece for piece in plan_study(file).pieces if piece.kind == "finetune")
+    with ThreadPoolExecutor(1) as pool:
+        with trained_alone(Networks(store.uri).unfinished(str(first.id)), str(first.id)):
+            said: list[str] = []
+            result = pool.submit(run_study, file, say=said.append)
+            # The others are trained meanwhile.
+            while not any("waiting for another process" in text for text in said):
+                assert not result.done(), result.result()
+                time.sleep(0.02)
+            assert store.has_run(str(second.id))
+            assert not store.has_run(str(first.id))
+        outcomes = result.result().outcomes
+    assert {outcome.state for outcome in outcomes} == {"cached", "done"}
+    assert store.has_run(str(first.id))
 
 
 def test_all_mistakes_are_told_at_once(file: Path, tmp_path: Path) -> None:
