@@ -53,6 +53,11 @@ class HistokitError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n{self.next}"
 
+    @property
+    def line(self) -> str:
+        """What is wrong and what to do about it, in one line of a list."""
+        return f"{self.message} {self.next}"
+
     def to_json(self) -> dict[str, Any]:
         """Return the error as a JSON-serialisable mapping."""
         document = {"code": int(self.code), "message": self.message, "next": self.next}

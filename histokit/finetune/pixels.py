@@ -124,7 +124,7 @@ class TrainingImages:
             try:
                 loaded = self._transform.load(pixels, mpp)
             except TooLargeError as error:
-                self.unreadable |= {result.position: error.message for result in members}
+                self.unreadable |= {result.position: error.line for result in members}
                 continue
             found |= {result.position: image for result, image in zip(members, loaded, strict=True)}
         return found

@@ -170,7 +170,7 @@ class FileDigests:
             digest = self.guarded.file_digest(Path(full))
             return FileState(status.st_size, status.st_mtime_ns, digest, None)
         except DataError as error:
-            return FileState(0, 0, None, error.message)
+            return FileState(0, 0, None, error.line)
         except (OSError, ValueError) as error:
             return FileState(0, 0, None, f"{path} cannot be read: {_reason(path, error)}")
 

@@ -88,7 +88,7 @@ class SampleTable:
             try:
                 part = self.guarded.part_digest(sample)
             except DataError as error:
-                reason = error.message
+                reason = error.line
             else:
                 pieces = files if part is None else [part]
                 return content_digest(pieces, sample.part, sample.box, self.guarded.pixel_key(sample), sample.mpp)

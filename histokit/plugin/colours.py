@@ -34,6 +34,9 @@ _BY_EXIF = ("JPEG", "PNG")
 _EXIF = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 
 
+_SAY_BITS = "say how many were recorded (-o bits=N)"
+
+
 class RefusalError(Exception):
     """An image is not read; why, as the end of a sentence."""
 
@@ -121,7 +124,8 @@ def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
     top = (1 << opened.layout.bits) - 1
     colours = values[..., : values.shape[2] - transparent]
     if (largest := int(colours.max())) > top:
-        raise RefusalError(f"holds {largest}, more than the {opened.layout.bits} bits that it was said to have")
+        told = opened.layout.bits
+        raise RefusalError(f"holds {largest}, more than the {told} bits that it was said to have: {_SAY_BITS}")
     _remark_on_darkness(opened, colours, opened.layout.bits)
     pixels = to_16_bits(colours, opened.layout.bits)
     if transparent:
@@ -179,7 +183,7 @@ def _to_grey(opened: OpenImage) -> DeepPixels:
     values, bits = np.asarray(opened.image).astype(np.int64), opened.layout.bits
     top, largest = (1 << bits) - 1, int(values.max())
     if largest > top:
-        raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have")
+        raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have: {_SAY_BITS}")
     _remark_on_darkness(opened, values, bits)
     grey = to_16_bits(top - values if opened.layout.inverted else values.clip(0), bits)
     transparent = opened.image.info.get("transparency")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from histokit.errors import DataError
 from histokit.plugin.tiff_pieces import TiffPieces, damage
 
 DeepPixels = npt.NDArray[np.uint16]
@@ -29,9 +31,27 @@ ORIENTATION = 274
 
 _ASSOCIATED = 1
 
+#: How advice begins behind a colon, other than what decoders say there.
+_ADVICE = re.compile(r": (save|say|name|install)\b")
+_REPLACE = "Replace the file, then ingest the dataset again."
+
 
 class UnreadDepthError(Exception):
     """Colours of 16 bits are not read; why, as the end of a sentence."""
+
+
+def refused(name: str, reason: str) -> DataError:
+    """Return the error of an image that is not read.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in messages.
+    reason : str
+        As the end of a sentence; what to do may stand behind a colon.
+    """
+    what, *advice = _ADVICE.split(reason, maxsplit=1)
+    return DataError(f"{name} {what}.", next=f"{advice[0].capitalize()}{advice[1]}." if advice else _REPLACE)
 
 
 def to_16_bits(values: npt.NDArray[np.integer], bits: int) -> DeepPixels:
@@ -130,7 +150,7 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
             raise
         name = getattr(page.compression, "name", "a method")
         raise UnreadDepthError(
-            f"is compressed by {name}, which is read with imagecodecs: pip install 'histokit[codecs]'"
+            f"is compressed by {name}, which is read with imagecodecs: install it with pip install 'histokit[codecs]'"
         ) from None
     axes = page.axes
     if "S" not in axes:

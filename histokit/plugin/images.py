@@ -16,6 +16,7 @@ import numpy.typing as npt
 from histokit.errors import DataError, UsageError
 from histokit.files import oddity
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency
+from histokit.plugin.deep_colours import refused
 from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
@@ -148,7 +149,7 @@ def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None, deep: 
     else:
         repeat(remarks)
         return pixels if deep or pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.")
+    raise refused(name, reason)
 
 
 #: What is handed to Pillow, whose other decoders read no images of tissue; one for PostScript starts Ghostscript.

@@ -20,6 +20,14 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "save such images as RGB if that is not what the channels are",
     ),
     "left out": ("holds more than what was read, its first picture", "save what else is wanted as images of its own"),
+    "flat": (
+        "is all black or all white by its scale, or some of its channels are",
+        "leave such images out if they are empty, or give black and white otherwise: -o scale=range:BLACK,WHITE",
+    ),
+    "no numbers": (
+        "has pixels that are no numbers (NaN or infinite), which became black or white",
+        "save such images with numbers there, if black is not what is meant",
+    ),
     "transparent": ("is transparent in places, which became white", "save such images without transparency"),
 }
 

@@ -23,6 +23,9 @@ RGB = ("R", "G", "B")
 #: In place of a part: the maximum of all of them.
 MAXIMUM = "max"
 
+#: The least of 16 bits that is not black in 8.
+_BLACK = 256
+
 _AGAIN = "Replace the file, then ingest the dataset again."
 
 
@@ -112,6 +115,12 @@ class ChannelSource(NamedTuple):
         if count == len(self.channels) and (self.channels != RGB or raw.channels in ((), RGB)):
             return raw.pixels
         listed = f" ({', '.join(raw.channels)})" if raw.channels else ""
+        if listed and all(name.startswith("page=") for name in raw.channels):
+            raise DataError(
+                f"{path} has {count} pages (page=0 to {count - 1}), not one image; nothing says what they are.",
+                next="Choose all, their maximum or one: ingest with -o planes=each, max, or such as page=0; "
+                "where they are channels, name those that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
+            )
         raise DataError(
             f"{path} has {count} channel{'s' * (count > 1)}{listed}, not {len(self.channels)}: "
             f"{', '.join(self.channels)}.",
@@ -166,9 +175,26 @@ class ChannelSource(NamedTuple):
                 f"{path} holds {numbers.max()}, more than the {self.scale.high:.0f} of scale=bits.",
                 next="Give the bits that were recorded.",
             )
+        found = scaled(numbers, limits)
+        _remark_on_what_is_lost(numbers, limits, found, path)
         if self.limits is not None or not self.scale.of_the_data:
             _remark_on_another_range(numbers.dtype, limits, path)
-        return scaled(numbers, limits)
+        return found
+
+
+def _remark_on_what_is_lost(
+    numbers: npt.NDArray[Any], limits: npt.NDArray[np.float64], found: Pixels, path: str
+) -> None:
+    """Remark on numbers that are none, and on images or channels that are all black or all white by their scale."""
+    if numbers.dtype.kind == "f" and not (finite := np.isfinite(numbers)).all():
+        remark("no numbers", path, f"{100 * float((~finite).mean()):.3g} % of them")
+    least, most = found.min((0, 1)), found.max((0, 1))
+    flat = (least == WHITE) | (most < _BLACK)
+    if flat.any():
+        (low, high), seen = limits[flat][0], np.broadcast_to(numbers, found.shape)[..., flat]
+        where = f"{int(flat.sum())} of {flat.size} channels; " if not flat.all() else ""
+        detail = f"{where}numbers from {seen.min():g} to {seen.max():g}"
+        remark("flat", path, f"{detail}, where {low:g} is black and {high:g} white")
 
 
 def _remark_on_another_range(kind: np.dtype[Any], limits: npt.NDArray[np.float64], path: str) -> None:

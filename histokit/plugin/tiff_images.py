@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 
 from histokit.errors import DataError
-from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, turned
+from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, refused, turned
 from histokit.plugin.images import decode_image
 from histokit.plugin.raw_images import ImageReader, RawImage
 from histokit.plugin.remarks import remark
@@ -143,7 +143,7 @@ def _opened(name: str | Path, source: Path | BinaryIO, problem: str | None = Non
         reason = f"cannot be read ({error or type(error).__name__})"
     else:
         return
-    raise DataError(f"{name} {reason}.", next="Replace the file, then ingest the dataset again.") from None
+    raise refused(str(name), reason) from None
 
 
 def _bits(pixels: Any, page: Any) -> int | None:

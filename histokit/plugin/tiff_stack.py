@@ -106,11 +106,9 @@ class TiffStack:
             if planes:
                 count = math.prod(plane.length for plane in planes)
                 one = ",".join(f"{plane.name}=0" for plane in planes)
-                # With the advice, which lists of what cannot be read have no other place for.
                 raise DataError(
-                    f"{path} has {count} planes or pages ({sizes}), which are not one image: ingest with "
-                    f"-o planes=each, max, or such as {one}.",
-                    next=f"Choose all, their maximum or one: -o planes=each, max, or such as {one}.",
+                    f"{path} has {count} planes or pages ({sizes}), which are not one image.",
+                    next=f"Choose all, their maximum or one: ingest with -o planes=each, max, or such as {one}.",
                 )
             return {}
         wanted = dict(re.findall(r"(\w+)=(\d+)", part))

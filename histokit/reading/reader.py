@@ -121,7 +121,7 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
             pixels = files.guarded.read(sample)
         changed = files.changed(sample)
     except HistokitError as error:
-        return ReadResult(position, None, sample.mpp, plain_text(error.message))
+        return ReadResult(position, None, sample.mpp, plain_text(error.line))
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
         return ReadResult(position, None, sample.mpp, shown_error(error))
@@ -133,7 +133,7 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
         pixels = np.ndarray.view(pixels, np.ndarray)
     wrong = _wrong_pixels(pixels, len(files.dataset.channels), bits)
     if wrong is not None:
-        reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").message
+        reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").line
         return ReadResult(position, None, sample.mpp, reason)
     if pixels.dtype == np.uint16:
         pixels = to_16_bits(pixels, bits or 16)

@@ -11,7 +11,7 @@ from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
 from histokit.errors import DataError, UsageError
 from histokit.plugin.guarded import Guarded
-from histokit.plugin.remarks import ImageWarning
+from histokit.plugin.remarks import ImageWarning, collected_remarks
 from histokit.plugin.testing import check_dataset
 
 DRAWN = np.random.default_rng(3)
@@ -267,7 +267,7 @@ def test_pages_that_nobody_names_are_channels_where_channels_are_named(tmp_path)
     assert list(pages) == [f"a.tif#page={k}" for k in range(3)]
     assert pages["a.tif#page=1"][..., 0].tolist() == values[1].tolist()
     # They are not taken for red, green and blue.
-    with pytest.raises(DataError, match=r"has 3 channels \(page=0, page=1, page=2\), not 3: R, G, B"):
+    with pytest.raises(DataError, match=r"(?s)has 3 pages \(page=0 to 2\), not one image.*-o planes=each"):
         read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))
 
 
@@ -329,7 +329,7 @@ def test_pages_that_were_written_one_by_one_are_planes(tmp_path):
     assert [pages[f"a.tif#page={k}"][..., 1].tolist() for k in range(5)] == values.tolist()
     (named,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", "channels": "a:2,b:5"})).values()
     assert named.tolist() == np.moveaxis(values[[1, 4]], 0, 2).tolist()
-    with pytest.raises(DataError, match="page=4"):
+    with pytest.raises(DataError, match=r"(?s)has 5 pages \(page=0 to 4\).*-o planes=each.*-o channels="):
         read(Folder.from_options(tmp_path, {"pattern": "*.tif", "scale": "minmax"}))
 
 
@@ -480,3 +480,54 @@ def test_planes_of_separate_colours_that_are_missing_are_not_black(tmp_path):
     for planes in ("max", "z=2"):
         with pytest.raises(DataError, match="lacks one of its planes"):
             read(Folder.from_options(tmp_path, {"pattern": "*.tif", "planes": planes}))
+
+
+def remarks_on(root, values, **options) -> tuple[np.ndarray, list[str]]:
+    tifffile.imwrite(root / "a.tif", values)
+    dataset = Folder.from_options(root, {"pattern": "*.tif", **options})
+    with collected_remarks() as found:
+        (pixels,) = read(dataset).values()
+    return pixels, [f"{each.kind}: {each.detail}" for each in found]
+
+
+def test_images_that_a_scale_makes_black_or_white_are_told(tmp_path):
+    flat = np.full((4, 5), 700, np.uint16)
+    for scale in ("minmax", "percentile:1,99"):
+        pixels, told = remarks_on(tmp_path, flat, scale=scale)
+        assert pixels.max() == 0
+        assert told == ["flat: numbers from 700 to 700, where 700 is black and 700 white"]
+    assert remarks_on(tmp_path, flat, scale="minmax", scale_over="dataset")[1] == told
+    # One bright spot beyond the percentile is lost with the rest.
+    spot = flat.copy()
+    spot[0, 0] = 900
+    assert remarks_on(tmp_path, spot, scale="percentile:0,90")[1] == [
+        "flat: numbers from 700 to 900, where 700 is black and 700 white"
+    ]
+    assert remarks_on(tmp_path, spot, scale="minmax")[1] == []
+    # Numbers of another range than the one that is given.
+    fractions = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5)
+    assert remarks_on(tmp_path, fractions, scale="range:0,4095")[1] == [
+        "flat: numbers from 0 to 1, where 0 is black and 4095 white"
+    ]
+    pixels, told = remarks_on(tmp_path, flat, scale="range:0,255")
+    assert pixels.min() == 65535
+    assert told == ["flat: numbers from 700 to 700, where 0 is black and 255 white"]
+    assert remarks_on(tmp_path, fractions, scale="range:0,1")[1] == []
+    channels = np.stack([deep((4, 5)), flat, deep((4, 5))])
+    tifffile.imwrite(tmp_path / "b.tif", channels, metadata={"axes": "CYX"}, photometric="minisblack")
+    dataset = Folder.from_options(tmp_path, {"pattern": "b.tif", "channels": "A:1,B:2", "scale": "minmax"})
+    with collected_remarks() as found:
+        read(dataset)
+    assert [each.detail for each in found] == [
+        "1 of 2 channels; numbers from 700 to 700, where 700 is black and 700 white"
+    ]
+
+
+def test_pixels_that_are_no_numbers_are_told_where_a_range_is_given(tmp_path):
+    values = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5)
+    values[1, 1], values[2, 2], values[3, 3] = np.nan, np.inf, -np.inf
+    pixels, told = remarks_on(tmp_path, values, scale="range:0,1")
+    assert told == ["no numbers: 15 % of them"]
+    assert pixels[[1, 2, 3], [1, 2, 3], 0].tolist() == [0, 65535, 0]
+    with pytest.raises(DataError, match="no numbers"):
+        remarks_on(tmp_path, values, scale="minmax")

@@ -142,7 +142,9 @@ def test_what_a_reader_says_of_a_file_is_told_as_it_is(labs, store, tiny):
     with added_plugin(Plugin(reader), "labreader"):
         histokit.ingest(store, "folder", root, name="d", options={**OPTIONS, "scale": "minmax"})
         extraction = histokit.extract(store, "d", "tiny", layers=["1"])
-    assert [(p["id"], p["reason"]) for p in extraction.problems] == [("b/1.LAB", "1.LAB is of another camera.")]
+    assert [(p["id"], p["reason"]) for p in extraction.problems] == [
+        ("b/1.LAB", "1.LAB is of another camera. Leave it out.")
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["lab", "", ".LAB", ".l b", 7])

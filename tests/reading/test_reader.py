@@ -129,6 +129,9 @@ def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
         f"The dataset class 'Odd' {text} in read() for the sample '{name}'." if text and "gave" in text else text
         for name, text in reasons.items()
     ]
+    # What to do about it stands behind.
+    advice = ["Tell its author; --debug shows the traceback.", *["Mend it; histokit.plugin.testing checks it."] * 5]
+    expected = [f"{text} {then}" for text, then in zip(expected[:6], advice, strict=True)] + [None]
     assert [result.reason for result in found] == expected
     assert [(result.position, result.mpp) for result in found] == [(10 + k, 0.5 * k) for k in range(7)]
     assert [result.nbytes for result in found] == [0] * 6 + [18]
