@@ -39,8 +39,9 @@ def explain(
     """Show where in an image a model looks.
 
     Of a network of finetune: by Grad-CAM, for test images and by the network of their own fold, which has not trained
-    on them. The figure shows each image beside its map. Prints a table: area is the share of an image that has at
-    least half of its map's largest value.
+    on them. Of a linear classifier: by its weights, which add the channels of a layer up to its decision value. The
+    figure shows each image beside its map. Prints a table: area is the share of an image that has at least half of its
+    map's largest value.
     """
     from histokit.explain.explain import explain as run_explain
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import numpy as np
 from torch import Tensor
 
-from histokit.errors import DataError, UsageError, some
+from histokit.errors import DataError, some
 from histokit.explain.chosen import PREDICTED, ChosenSample, ExplainOptions, choose_samples
+from histokit.explain.explained_classifier import ExplainedClassifier
 from histokit.explain.explained_network import ExplainedNetwork
-from histokit.explain.explanation import ExplainedSample, Explanation, Floats
-from histokit.explain.layer_maps import MapLayer, shares, upsampled
+from histokit.explain.explanation import ExplainedSample, Explanation
+from histokit.explain.layer_maps import MapLayer, ScoredMaps, shares, upsampled
 from histokit.explain.maps_folder import check_maps_folder, write_maps
 from histokit.explain.pictures import as_picture
 from histokit.explain.run_images import RunImages, seen_note
@@ -21,7 +21,6 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.networks.trained_runs import TrainedNetwork
 from histokit.networks.transform import Transform
-from histokit.protocol.networks_seen import seen_by
 from histokit.protocol.since import changed_since
 from histokit.ranges import check_ranges
 from histokit.store import RunRecord
@@ -32,21 +31,20 @@ class Explained(Protocol):
     """A model that tells where it looks."""
 
     method: str
+    #: Whether maps tell what speaks against a class, too.
     signed: bool
     name: str
     layer: MapLayer
     transform: Transform
+    #: Digests of the images that it was trained on.
+    seen: set[bytes]
+    #: Of scores.
+    kind: str
+    backbone: str
+    notes: list[str]
 
-    @property
-    def kind(self) -> str:
-        """Of scores."""
-
-    @property
-    def backbone(self) -> str:
-        """Its network."""
-
-    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> tuple[Tensor, list[float]]:
-        """Return the (N, h, w) maps of resized images, and the score of the output that each is of."""
+    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
+        """Return the maps of N resized images, each of one output."""
 
 
 def explain(
@@ -70,11 +68,14 @@ def explain(
     the softmax with respect to the map of a layer, its mean over positions as the weight of each channel, the weighted
     sum, and what is above 0 of it. Of several folds, the network is asked that has not trained on the image.
 
+    Of a linear classifier on the means of a layer's map, exactly: the channels, each times its weight, added (Zhou et
+    al. 2016). The mean of such a map, and the intercept, are the decision value of the class.
+
     Parameters
     ----------
     store : FeatureStore or path
     run_id : str
-        Of `histokit.finetune`, or of `histokit.predict` by such a run.
+        Of `histokit.finetune`, of `histokit.train` with a linear classifier, or of `histokit.predict` by such a run.
     samples : sequence of str
         Ids; drawn where not given.
     wrong : bool
@@ -82,7 +83,7 @@ def explain(
     per_class : int, optional
         How many are drawn of each true class; 2 where not given.
     layer : str, optional
-        A name or dotted path in the network; the map that it pools where not given.
+        A name or dotted path in a trained network; the map that it pools where not given.
     target : str
         The class that is explained: ``predicted``, ``true``, or a name.
     limit : int, optional
@@ -123,7 +124,7 @@ def explain(
     found: dict[str, ExplainedSample] = {}
     for part, members in _by_part(source, run, chosen).items():
         models.append(_model(opened, source, part, layer, images.channels, device))
-        for each in _explained(opened, models[-1], members, images):
+        for each in _explained(models[-1], members, images):
             found[each.id] = each
             progress(len(found), len(chosen))
     notes += [*changed_since(opened, run), *images.notes()]
@@ -147,45 +148,34 @@ def _by_part(source: RunRecord, run: RunRecord, chosen: Sequence[ChosenSample]) 
 def _model(
     store: FeatureStore, source: RunRecord, part: str, layer: str | None, channels: Sequence[str], device: str
 ) -> Explained:
-    if source.kind != "finetune":
-        raise UsageError(
-            f"The run {source.id} is of the kind {source.kind!r} ({source.classifier} on {source.address}): it has no "
-            "network of its own.",
-            next=f"Explain a run of histokit finetune: histokit list runs {source.dataset}",
-        )
+    if source.kind == "train":
+        return ExplainedClassifier(store, source, layer, channels, device)
     return ExplainedNetwork(TrainedNetwork(store, source, network_of(source, part)), layer, channels, device)
 
 
-def _explained(
-    store: FeatureStore, model: Explained, members: Sequence[ChosenSample], images: RunImages
-) -> Iterator[ExplainedSample]:
-    seen, wanted = seen_by(store, model.name), {sample.id: sample for sample in members}
+def _explained(model: Explained, members: Sequence[ChosenSample], images: RunImages) -> Iterator[ExplainedSample]:
+    wanted = {sample.id: sample for sample in members}
     for batch in images.batches(wanted):
         chosen = [wanted[sample_id] for sample_id, _ in batch]
         pixels = model.transform.resize([cast(Any, result.pixels) for _, result in batch], batch[0][1].mpp)
-        maps, scores = model.maps(pixels, [sample.output for sample in chosen])
-        heats = upsampled(maps, *pixels.shape[-2:]).cpu().numpy()
-        for sample, picture, small, heat, score in zip(chosen, pixels, maps.cpu().numpy(), heats, scores, strict=True):
-            yield _sample(sample, model, as_picture(picture), small, heat, score, images.content(sample.id) in seen)
-
-
-def _sample(
-    sample: ChosenSample, model: Explained, picture: Any, small: Floats, heat: Floats, score: float, seen: bool
-) -> ExplainedSample:
-    shown, constant = shares(heat, model.signed)
-    return ExplainedSample(
-        id=sample.id,
-        true=sample.true,
-        predicted=sample.predicted,
-        explained=sample.explained,
-        score=score,
-        network=model.name,
-        seen=seen,
-        constant=constant,
-        image=picture,
-        map=small.astype(np.float32),
-        heat=shown.astype(np.float32),
-    )
+        found = model.maps(pixels, [sample.output for sample in chosen])
+        heats = upsampled(found.maps, *pixels.shape[-2:]).cpu().numpy()
+        for place, sample in enumerate(chosen):
+            heat, constant = shares(heats[place], model.signed)
+            yield ExplainedSample(
+                id=sample.id,
+                true=sample.true,
+                predicted=sample.predicted,
+                explained=sample.explained,
+                score=found.scores[place],
+                intercept=found.intercepts[place],
+                network=model.name,
+                seen=images.content(sample.id) in model.seen,
+                constant=constant,
+                image=as_picture(pixels[place]),
+                map=found.maps[place].cpu().numpy(),
+                heat=heat,
+            )
 
 
 def _document(
@@ -206,5 +196,5 @@ def _document(
         signed=model.signed,
         classes=run.classes,
         samples=samples,
-        notes=[*notes, *more],
+        notes=[*notes, *model.notes, *more],
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError, did_you_mean, some
-from histokit.explain.layer_maps import MapLayer, first_tensor, grad_cam, maps_and_gradients
+from histokit.explain.layer_maps import MapLayer, ScoredMaps, first_tensor, grad_cam, maps_and_gradients
 from histokit.networks.devices import choose_device, whole_float32
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import base_backbone, check_channels, rebuild_stored
@@ -18,6 +18,7 @@ from histokit.networks.trained_runs import TrainedNetwork
 from histokit.networks.transform import Transform
 from histokit.plugin import Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.protocol.networks_seen import seen_by
 
 #: Of the layers with a map, so many are named in an error.
 _NAMED = 12
@@ -57,20 +58,13 @@ class ExplainedNetwork:
         self.network = rebuild_stored(self.described, stored.tensors, store).to(self.device)
         self.transform = Transform(self.described.preprocess, channels, self.device)
         self._guarded = GuardedBackbone(base_backbone(self.described, store))
+        self.kind = "probability" if self.described.classes else "value"
+        self.backbone, self.notes = self.described.backbone, list[str]()
+        self.seen = seen_by(trained.store, trained.name)
         self.layer = self._default() if layer is None else self._asked(layer)
 
-    @property
-    def kind(self) -> str:
-        """Of scores."""
-        return "probability" if self.described.classes else "value"
-
-    @property
-    def backbone(self) -> str:
-        """From which it was trained."""
-        return self.described.backbone
-
-    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> tuple[Tensor, list[float]]:
-        """Return the (N, h, w) maps of resized images, and the score of the output that each is of.
+    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
+        """Return the maps of resized images, and the score of the output that each is of.
 
         Parameters
         ----------
@@ -87,7 +81,8 @@ class ExplainedNetwork:
             )
         maps, gradients, values = found
         scores = self.described.scores(values).gather(1, chosen)[:, 0].tolist()
-        return torch.zeros_like(maps[:, 0]) if gradients is None else grad_cam(maps, gradients), scores
+        weighted = torch.zeros_like(maps[:, 0]) if gradients is None else grad_cam(maps, gradients)
+        return ScoredMaps(weighted, scores, [None] * len(scores))
 
     @cached_property
     def _outputs(self) -> dict[str, Any]:
@@ -114,16 +109,17 @@ class ExplainedNetwork:
 
     def _asked(self, text: str) -> MapLayer:
         """Return the layer of a name or a dotted path."""
-        spatial = [name for name in self._outputs if self._has_map(Layer(name, name))]
         curated = {layer.name: layer for layer in self._guarded.layers()}
+        spatial = [name for name, layer in curated.items() if self._has_map(layer)]
         layer = self.described.layer if text in ("last", self.described.layer.name) else curated.get(text)
         if layer is None and text in self._outputs:
             layer = self._guarded.layer(text)
-        listed = f"Its layers with a map are: {some(spatial, _NAMED)}."
+        every = f"or any module path: histokit list layers {self.backbone} --modules"
+        listed = f"Its layers with a map are: {some(spatial, _NAMED)}; {every}"
         if layer is None or layer.module not in self._outputs:
             raise UsageError(
                 f"The network {self.name} has no layer {text!r} up to where it ends, {self.described.layer.name!r}.",
-                next=f"{did_you_mean(text, [*curated, *spatial])}{listed}",
+                next=f"{did_you_mean(text, [*curated, *self._outputs])}{listed}",
             )
         if not self._has_map(layer):
             shape = " × ".join(map(str, self._outputs[layer.module].shape[1:]))

@@ -28,6 +28,8 @@ class ExplainedSample:
         The class whose score is explained; none where a number is predicted.
     score : float
         Of that class, or the predicted number, as the network gives it here.
+    intercept : float, optional
+        The score is this and the mean of the map, where that is so.
     network : str
         Which one was asked.
     seen : bool
@@ -47,6 +49,7 @@ class ExplainedSample:
     predicted: str | float
     explained: str | None
     score: float
+    intercept: float | None
     network: str
     seen: bool
     constant: bool
@@ -71,7 +74,7 @@ class ExplainedSample:
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the arrays as JSON-serialisable data."""
-        names = ("id", "true", "predicted", "explained", "score", "network", "seen", "constant", "area")
+        names = ("id", "true", "predicted", "explained", "score", "intercept", "network", "seen", "constant", "area")
         return {name: getattr(self, name) for name in names}
 
 

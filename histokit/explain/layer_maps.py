@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -70,6 +70,23 @@ class MapLayer:
             return False
 
 
+class ScoredMaps(NamedTuple):
+    """What a model says of N images.
+
+    Parameters
+    ----------
+    maps : (N, h, w) float32 Tensor
+    scores : list of N float
+        Of the outputs that the maps are of.
+    intercepts : list of N float or None
+        By which the means of the maps differ from the scores, where that is all.
+    """
+
+    maps: Tensor
+    scores: list[float]
+    intercepts: Sequence[float | None]
+
+
 def first_tensor(output: Any) -> Tensor:
     """Return the tensor that a module gives, be it the first of several."""
     while isinstance(output, Sequence) and not isinstance(output, str) and len(output):
@@ -95,6 +112,31 @@ def tapped(module: nn.Module, take: Callable[[Any], Any]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+class _Taken(Exception):  # noqa: N818 (a signal, not an error)
+    """Raised in a hook when nothing more is needed."""
+
+
+def maps_of(network: nn.Module, module: nn.Module, layer: MapLayer, batch: Tensor) -> Tensor:
+    """Run a network up to a layer, and return its (N, C, h, w) maps."""
+    held: list[Tensor] = []
+
+    def take(output: Any) -> NoReturn:
+        held.append(layer.maps(first_tensor(output), *batch.shape[-2:]).float())
+        raise _Taken
+
+    with torch.no_grad(), tapped(module, take), suppress(_Taken):
+        network(batch)
+    if not held:
+        raise _not_reached(layer)
+    return held[0]
+
+
+def _not_reached(layer: MapLayer) -> UsageError:
+    return UsageError(
+        f"The layer {layer.layer.name!r} is not reached when the network runs.", next="Choose another --layer."
+    )
 
 
 def maps_and_gradients(
@@ -130,9 +172,7 @@ def maps_and_gradients(
     with torch.enable_grad(), tapped(module, take):
         outputs: Tensor = network(batch)
     if not held:
-        raise UsageError(
-            f"The layer {layer.layer.name!r} is not reached when the network runs.", next="Choose another --layer."
-        )
+        raise _not_reached(layer)
     size = batch.shape[-2], batch.shape[-1]
     gradient = None
     if outputs.requires_grad:

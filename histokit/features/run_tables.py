@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from histokit.errors import StoreError
+from histokit.networks.resolve import resolve_backbone
+from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
 from histokit.store import RunRecord, Store
 from histokit.store.vectors import FeatureTable
@@ -34,6 +37,26 @@ def weights_path(table: FeatureTable) -> Path | None:
     """Return the file or folder of weights that a table was made with, none where they were asked for by name."""
     request = str(table.info["weights_request"])
     return None if request.partition(":")[0] in (PRETRAINED, RANDOM, NONE) else Path(request)
+
+
+def resolved_backbone(store: Store, tables: Sequence[FeatureTable]) -> ResolvedBackbone:
+    """Return the network of tables of one variant, with the weights that they were made with.
+
+    Raises
+    ------
+    StoreError
+        If the weights are not there, or are others now.
+    """
+    spec = tables[0].spec
+    name, request = str(spec["backbone"]), str(tables[0].info["weights_request"])
+    preprocess = Preprocess.from_json(spec["preprocess"])
+    resolved = resolve_backbone(store, name, request, preprocess, [table.layer for table in tables])
+    if resolved.weights != spec["weights"]:
+        raise StoreError(
+            f"The weights of {name} are not those that the features were made with.",
+            next="Bring back the same weights file, or train again on the new features.",
+        )
+    return resolved
 
 
 def variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:

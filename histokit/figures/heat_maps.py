@@ -16,6 +16,9 @@ from histokit.figures.sheet import Document, new_sheet, save_sheet
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
 ALPHA = 0.55
 
+#: Weights of red, green and blue (ITU-R BT.601).
+_LUMINANCE = (0.299, 0.587, 0.114)
+
 #: In inches.
 _WIDE, _LARGEST, _GAP, _MARGIN = 7.1, 1.4, 0.05, 0.12
 _BETWEEN = 0.22
@@ -26,6 +29,13 @@ _SMALL, _TITLE = 7, 9
 #: Lines that an id, and the name of a class, may take.
 _LINES = 5
 _WRONG = "#b8453c"
+#: What colours mean: of a number or not, with signs or not.
+_MEANINGS = {
+    (False, False): "of each map, its least to its largest: what speaks for the class",
+    (True, False): "of each map, its least to its largest: what raises the number",
+    (False, True): "share of the largest value of each map: above 0 speaks for the class, below 0 against it",
+    (True, True): "share of the largest value of each map: above 0 raises the number, below 0 lowers it",
+}
 
 
 def heat_maps_figure(explanation: Document, path: str | Path) -> Path:
@@ -50,7 +60,7 @@ def heat_maps_figure(explanation: Document, path: str | Path) -> Path:
 
 
 def over_image(image: NDArray[np.uint8], heat: NDArray[np.float32], signed: bool) -> NDArray[np.uint8]:
-    """Return the (H, W, 3) picture of a map over its image.
+    """Return the (H, W, 3) picture of a map over its image, whose own colours would be taken for those of the map.
 
     Parameters
     ----------
@@ -62,7 +72,8 @@ def over_image(image: NDArray[np.uint8], heat: NDArray[np.float32], signed: bool
     from matplotlib import colormaps
 
     coloured = colormaps[DIVERGING if signed else SEQUENTIAL]((heat + 1) / 2 if signed else heat)[..., :3] * 255
-    found: NDArray[np.uint8] = np.rint((1 - ALPHA) * image + ALPHA * coloured).astype(np.uint8)
+    grey = image @ np.array(_LUMINANCE)
+    found: NDArray[np.uint8] = np.rint((1 - ALPHA) * grey[..., None] + ALPHA * coloured).astype(np.uint8)
     return found
 
 
@@ -152,7 +163,8 @@ def _lines(sample: Any, wide: float, explanation: Any) -> list[tuple[str, bool]]
         said.append((f"{true}predicted {sample.score:.4g}", False))
     else:
         said.append((f"predicted {sample.predicted}", sample.wrong))
-        what = "score" if sample.explained == sample.predicted else f"{sample.explained}:"
+        what = "decision value" if explanation.kind == "decision" else "score"
+        what = what if sample.explained == sample.predicted else f"{sample.explained}: {what}"
         said.append((f"{what} {sample.score:.2f}" + " (no map)" * sample.constant, False))
     return [(line, wrong) for text, wrong in said for line in _cut(folded(drawable(text), wide, _SMALL)).split("\n")]
 
@@ -207,11 +219,7 @@ def _draw_bar(sheet: Any, explanation: Any) -> None:
     )
     axis.imshow(shown, extent=(low, 1, 0, 1), aspect="auto")
     axis.set_yticks([])
+    axis.set_xticks(np.linspace(low, 1, 5))
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.tick_params(labelsize=_SMALL, length=2)
-    what = "a number" if explanation.kind == "value" else "the class"
-    means = f"of each map, its least to its largest: what speaks for {what}"
-    if explanation.signed:
-        means = f"share of the largest value of each map: above 0 speaks for {what}, below 0 against it"
-    axis.set_xlabel(
-        means if explanation.kind != "value" else means.replace("speaks for", "raises"), fontsize=_SMALL, loc="left"
-    )
+    axis.set_xlabel(_MEANINGS[explanation.kind == "value", explanation.signed], fontsize=_SMALL, loc="left")

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histokit.errors import StoreError, UsageError
-from histokit.features.run_tables import variants, weights_path
+from histokit.features.run_tables import resolved_backbone, variants, weights_path
 from histokit.models.model_folder import SEEN_FILE, damaged
-from histokit.networks.resolve import resolve_backbone
 from histokit.networks.trained_backbone import bare_backbone
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin.backbone import Backbone, Layer
@@ -79,13 +78,7 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
                 next="Export a run on features of histokit extract.",
             )
         name, request = str(spec["backbone"]), str(info["weights_request"])
-        preprocess = Preprocess.from_json(spec["preprocess"])
-        resolved = resolve_backbone(store, name, request, preprocess, [table.layer for table in variant])
-        if resolved.weights != spec["weights"]:
-            raise StoreError(
-                f"The weights of {name} are not those that the features were made with.",
-                next="Bring back the same weights file, or train again on the new features.",
-            )
+        resolved = resolved_backbone(store, variant)
         guarded = GuardedBackbone(registry().backbone(name, request, str(store.uri)))
         file = f"backbone-{number}.safetensors"
         save_tensors(guarded.build().state_dict(), folder / file, {})
@@ -101,7 +94,7 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
                 "layers": [
                     {**asdict(by_name[t.layer]), "width": t.width, "fingerprint": t.fingerprint} for t in variant
                 ],
-                "preprocess": preprocess.to_json(),
+                "preprocess": resolved.preprocess.to_json(),
                 "native_preprocess": guarded.preprocess().to_json(),
                 "precision": spec["precision"],
                 "store_dtype": variant[0].dtype,

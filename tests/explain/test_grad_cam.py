@@ -21,7 +21,7 @@ from histokit.explain.layer_maps import MapLayer, grad_cam, shares
 from histokit.features import FeatureStore
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import rebuild_stored
-from histokit.plugin import Layer
+from histokit.plugin import Layer, Preprocess
 from histokit.store import RunRecord
 from histokit.store.networks import entries
 from tests.trained_runs import a_network, a_trained_run
@@ -187,7 +187,12 @@ def test_images_that_cannot_be_read_are_left_out_and_named(run: RunRecord, data:
 
 MISTAKES = {
     "no such class": ({"target": "brigth"}, UsageError, "no class 'brigth'", "Did you mean 'bright'"),
-    "no such layer": ({"layer": "l"}, UsageError, "no layer 'l'", "Its layers with a map are: 0, 1, 2, 3."),
+    "no such layer": (
+        {"layer": "l"},
+        UsageError,
+        "no layer 'l'",
+        "Its layers with a map are: 0, 1, 3; or any",
+    ),
     "never tested": ({"samples": ["p1/dark/9.png"]}, StoreError, "did not test 'p1/dark/9.png'", "Did you mean"),
     "two choices": ({"samples": ["p1/dark/0.png"], "wrong": True}, UsageError, "--wrong chooses others", "Leave out"),
     "none left": ({"limit": 0}, DataError, "is left", "histokit predictions"),
@@ -203,9 +208,42 @@ def test_mistakes(run: RunRecord, data: FeatureStore, name: str) -> None:
     assert advice in raised.value.next
 
 
-def test_a_layer_without_a_map(data: FeatureStore) -> None:
-    """A classifier on vectors has none."""
-    histokit.extract(data, "d", "texture")
-    (run,) = histokit.train(data, "d", "texture/last", "knn", split="holdout", grid={"k": "1"})
-    with pytest.raises(UsageError, match="knn on texture/"):
-        histokit.explain(data, run.id)
+def test_the_run_of_a_prediction_is_explained_by_the_network_that_predicted(
+    run: RunRecord, data: FeatureStore, images: Path
+) -> None:
+    network, described = a_network()
+    ids = data.samples("d").column("id").to_pylist()
+    trained = a_trained_run(data, "d", {"final": (network, described, ids[:4])}, run_id="ab0123456789")
+    histokit.ingest(data, "folder", images, name="new", options={"pattern": "*/*/*.png"})
+    predicted = histokit.predict(data, trained.id, "new", device="cpu")
+    found = histokit.explain(data, predicted.id, samples=ids[3:5])
+    assert [(s.true, s.seen) for s in found.samples] == [(None, True), (None, False)]
+    assert {s.network for s in found.samples} == {f"run:{trained.id}"}
+    rows = {row["id"]: row for row in data.predictions(predicted.id).to_pylist()}
+    assert [s.explained for s in found.samples] == [rows[s.id]["predicted"] for s in found.samples]
+    assert [s.score for s in found.samples] == pytest.approx([max(rows[s.id]["scores"]) for s in found.samples])
+    with pytest.raises(DataError, match="no true class"):
+        histokit.explain(data, predicted.id, target="true")
+
+
+def test_of_a_transformer_that_reads_its_class_token_what_goes_into_the_last_block(data: FeatureStore) -> None:
+    preprocess = Preprocess(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    name = "timm:test_vit,img_size=32"
+    network, described = a_network(name, "last:cls", preprocess=preprocess)
+    run = a_trained_run(data, "d", {"0.0": (network, described, [])})
+    found = histokit.explain(data, run.id, samples=["p1/dark/0.png"])
+    blocks = len(network.base.blocks)
+    assert found.layer == f"blocks.{blocks - 2}"
+    # 32 pixels in patches of 16.
+    assert found.samples[0].map.shape == (2, 2)
+
+
+def test_a_layer_of_one_position_has_no_map(data: FeatureStore) -> None:
+    preprocess = Preprocess(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+    network, described = a_network("timm:test_efficientnet", "last", preprocess=preprocess)
+    run = a_trained_run(data, "d", {"0.0": (network, described, [])})
+    gate = next(name for name, _ in network.base.named_modules() if name.endswith("conv_reduce"))
+    with pytest.raises(UsageError, match="× 1 × 1 numbers: it has no map") as raised:
+        histokit.explain(data, run.id, layer=gate)
+    assert raised.value.next.startswith("Its layers with a map are: ")
+    assert "blocks.0, " in raised.value.next

@@ -11,7 +11,14 @@ LONG = "invasive ductal carcinoma, not otherwise specified, of the left breast {
 
 def sample(name, true, predicted="a", heat=None, **changes):
     heat = np.zeros((4, 4), np.float32) if heat is None else heat
-    facts = {"true": true, "predicted": predicted, "explained": predicted, "score": 0.75, "network": "run:f"}
+    facts = {
+        "true": true,
+        "predicted": predicted,
+        "explained": predicted,
+        "score": 0.75,
+        "intercept": None,
+        "network": "run:f",
+    }
     facts |= {"seen": False, "constant": False, "image": np.zeros((4, 4, 3), np.uint8), "map": heat, "heat": heat}
     return ExplainedSample(id=name, **facts, **changes)
 

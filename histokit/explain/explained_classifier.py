@@ -1,0 +1,143 @@
+"""A linear classifier on the mean of a layer's map: its score is the mean of a map, and that is told exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from histokit.classifiers.estimators import load
+from histokit.classifiers.linear_weights import LinearWeights, linear_weights
+from histokit.classifiers.table import CLASSIFIERS, REGRESSORS
+from histokit.errors import UsageError
+from histokit.explain.layer_maps import MapLayer, ScoredMaps, maps_of
+from histokit.features.run_tables import resolved_backbone, tables_of_run
+from histokit.networks.adapters import inflate
+from histokit.networks.devices import choose_device, whole_float32
+from histokit.networks.transform import Transform
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.manager import registry
+from histokit.protocol.networks_seen import seen_by
+from histokit.store import RunRecord, Store
+from histokit.store.vectors import FeatureTable
+
+#: What works.
+_LINEAR = ("svm", "logreg", "fc", "ridge", "svr")
+_WORKS = "linear classifiers (svm, logreg, fc, ridge; svr) on one layer that was averaged over its positions"
+
+
+class ExplainedClassifier:
+    """The model of a training run, and the network that its features are of.
+
+    A column of features is the mean of a channel over all positions, so that the decision value is the mean over
+    positions of the channels, each times its weight, plus the intercept (Zhou et al. 2016).
+
+    Parameters
+    ----------
+    store : Store
+    run : RunRecord
+        Of `histokit.train`.
+    layer : str, optional
+        None but that of the features.
+    channels : sequence of str
+        Of the images.
+    device : str
+
+    Raises
+    ------
+    UsageError
+        If the classifier is not linear, or its features are no means over positions of one layer.
+    StoreError
+        If the network is not there, or is another one.
+    """
+
+    method = "class-activation map"
+    signed = True
+
+    def __init__(self, store: Store, run: RunRecord, layer: str | None, channels: Sequence[str], device: str):
+        table = _table(store, run, layer)
+        model = load(store.model(run.id))
+        found = linear_weights(model["estimator"], len(run.classes))
+        if found is None:
+            raise _unsuitable(run, f"its classifier is {type(model['estimator']).__name__}")
+        self._weights: LinearWeights = found.over(model["columns"], table.width)
+        resolved = resolved_backbone(store, [table])
+        backbone = registry().backbone(resolved.name, resolved.request, str(store.uri))
+        guarded = GuardedBackbone(backbone)
+        self.name, self.classes = f"{run.classifier} on {table.address}", run.classes
+        self.device = choose_device(device)
+        self.transform = Transform(resolved.preprocess, channels, self.device)
+        network, colours = guarded.build(), len(guarded.preprocess().mean)
+        if resolved.preprocess.adapter == "inflate" and self.transform.depth != colours:
+            inflate(network, colours, self.transform.depth, guarded.title)
+        self._network = network.to(self.device)
+        self.layer = MapLayer(resolved.chosen[0], guarded.prefix_tokens(network))
+        self.seen = {row.tobytes() for row in model["trained_on"]} | seen_by(store, table.backbone)
+        self.kind = "decision" if run.classes else "value"
+        self.backbone = table.backbone
+        self.notes = _notes(run)
+
+    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
+        """Return the maps of resized images, and the score of the output that each is of."""
+        absent = [k for k in dict.fromkeys(outputs) if not np.isfinite(self._weights.intercepts[k])]
+        if absent:
+            raise UsageError(
+                f"The model had no training sample of the class {self.classes[absent[0]]!r}.",
+                next="Explain another --class.",
+            )
+        rows = torch.from_numpy(self._weights.weights[list(outputs)]).to(self.device)
+        pieces = pixels.split(1, dim=1) if self.transform.preprocess.adapter == "each" else (pixels,)
+        found = [self._channels(piece) for piece in pieces]
+        # Vectors of channels that went in on their own lie one behind the other.
+        maps = torch.einsum("nc,nchw->nhw", rows, torch.cat(found, dim=1).double())
+        intercepts = self._weights.intercepts[list(outputs)].tolist()
+        scores = [mean + beside for mean, beside in zip(maps.mean(dim=(1, 2)).tolist(), intercepts, strict=True)]
+        return ScoredMaps(maps.float(), scores, intercepts)
+
+    def _channels(self, pixels: Tensor) -> Tensor:
+        module = self._network.get_submodule(self.layer.layer.module)
+        with whole_float32(self.device):
+            return maps_of(self._network, module, self.layer, self.transform.normalise(pixels))
+
+
+def _table(store: Store, run: RunRecord, layer: str | None) -> FeatureTable:
+    """Return the feature table of a run, where its classifier can be explained."""
+    known = {**CLASSIFIERS, **REGRESSORS}
+    if run.classifier in known and known[run.classifier].pixels:
+        raise _unsuitable(run, "it has no network")
+    if run.classifier not in _LINEAR:
+        raise _unsuitable(run, f"{run.classifier} is not linear")
+    for name, what in (("aggregate", "units of several images"), ("normalise", "features normalised by controls")):
+        if run.parameters.get(name):
+            raise _unsuitable(run, f"it was trained on {what} ({run.parameters[name]})")
+    if len(run.features) != 1:
+        raise _unsuitable(run, f"its features are of {len(run.features)} layers")
+    (table,) = tables_of_run(store, run)
+    if table.imported:
+        raise _unsuitable(run, "its features were computed elsewhere")
+    if table.spec["pool"] != "avg":
+        raise _unsuitable(run, f"its layer is pooled by {table.spec['pool']!r}, and has no map that adds up to it")
+    if layer not in (None, "last", table.layer, table.spec["module"]):
+        raise UsageError(
+            f"The classifier of the run {run.id} sees the layer {table.layer!r} only.", next="Leave out --layer."
+        )
+    return table
+
+
+def _notes(run: RunRecord) -> list[str]:
+    if len(run.folds) < 2:
+        return []
+    return [
+        "of a classifier over folds the model of all training samples is kept, and it is this one that is explained: "
+        "what it predicts may differ from what those of the folds did"
+    ]
+
+
+def _unsuitable(run: RunRecord, why: str) -> UsageError:
+    return UsageError(
+        f"The run {run.id} ({run.classifier} on {run.address}) cannot be explained: {why}. What can be are {_WORKS}, "
+        "and networks.",
+        next="Train one: histokit train DATASET --features BACKBONE/LAYER --classifier svm; or histokit finetune",
+    )

@@ -1,0 +1,149 @@
+"""Maps of linear classifiers add up to their decision values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import histokit
+from histokit.classifiers.estimators import load
+from histokit.errors import UsageError
+from histokit.explain.explanation import Explanation
+from histokit.features import FeatureStore
+from histokit.store import RunRecord
+
+pytestmark = pytest.mark.usefixtures("tiny")
+
+PATTERN = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+GRIDS: dict[str, dict[str, Any]] = {
+    "svm": {"C": 0.01},
+    "logreg": {"C": 0.1},
+    "ridge": {"alpha": 1},
+    "fc": {"iterations": 50, "lr": 0.01},
+}
+
+
+@pytest.fixture
+def data(store: FeatureStore, images: Path) -> FeatureStore:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    histokit.split(store, "d", name="half", test=0.5, seed=1)
+    return store
+
+
+def a_run(store: FeatureStore, features: str = "tiny/3", name: str = "svm", **how: Any) -> RunRecord:
+    histokit.extract(store, "d", "tiny", **how.pop("extraction", {}))
+    how = {"split": "half", "grid": GRIDS.get(name), **how}
+    (run,) = histokit.train(store, "d", features, name, **how)
+    return run
+
+
+def expected(store: FeatureStore, run: RunRecord, found: Explanation) -> NDArray[np.float64]:
+    """The decision values of the second class, by the stored features and scikit-learn."""
+    model = load(store.model(run.id))
+    features = store.features("d", run.address)
+    rows = [features.sample_ids.index(sample.id) for sample in found.samples]
+    X = features.X[rows] if model["columns"] is None else features.X[np.ix_(rows, model["columns"])]
+    estimator = model["estimator"]
+    if hasattr(estimator, "decision_function"):
+        values: NDArray[np.float64] = estimator.decision_function(X)
+        return values
+    if run.numbers:
+        return np.asarray(estimator.predict(X))
+    second = estimator.predict_proba(X)[:, 1]
+    return np.log(second / (1 - second))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize(("layer", "scale"), [("tiny/3", False), ("tiny/0", True)])
+def test_the_mean_of_a_map_and_the_intercept_are_the_decision_value(
+    data: FeatureStore, name: str, layer: str, scale: bool
+) -> None:
+    run = a_run(data, layer, name, scale=scale)
+    found = histokit.explain(data, run.id, per_class=3, target="dark")
+    assert (found.method, found.signed, found.kind) == ("class-activation map", True, "decision")
+    assert len(found.samples) == 6
+    np.testing.assert_allclose([s.score for s in found.samples], expected(data, run, found), rtol=1e-3, atol=1e-4)
+    for sample in found.samples:
+        assert sample.intercept is not None
+        assert sample.map.mean() + sample.intercept == pytest.approx(sample.score, rel=1e-4, abs=1e-5)
+        assert np.abs(sample.heat).max() == 1
+        assert np.sign(sample.heat[0, 0]) == np.sign(sample.map[0, 0])
+    other = histokit.explain(data, run.id, per_class=3, target="bright")
+    np.testing.assert_allclose(other.samples[0].map, -found.samples[0].map, rtol=1e-6)
+    assert found.notes == []
+
+
+def test_selected_columns(data: FeatureStore) -> None:
+    histokit.extract(data, "d", "tiny")
+    selection = histokit.select(data, "d", "tiny/3", split="half", step=0.5, tolerance=0.3)
+    run = a_run(data, selection=selection.id)
+    assert len(load(data.model(run.id))["columns"]) < 6
+    found = histokit.explain(data, run.id, target="dark")
+    np.testing.assert_allclose([s.score for s in found.samples], expected(data, run, found), rtol=1e-4, atol=1e-5)
+
+
+def test_channels_that_go_in_on_their_own(data: FeatureStore) -> None:
+    run = a_run(data, extraction={"channels": "each"})
+    assert run.features[0]["columns"] == 18
+    found = histokit.explain(data, run.id, target="dark")
+    np.testing.assert_allclose([s.score for s in found.samples], expected(data, run, found), rtol=1e-4, atol=1e-5)
+
+
+def test_numbers(data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    files = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
+    rows = [f"{file},{file[:2]},{number + 0.5}" for number, file in enumerate(files)]
+    (images / "t.csv").write_text("\n".join(["image,patient,age", *rows]))
+    histokit.ingest(data, "table", images, name="n", options={"table": "t.csv", "group": "patient"})
+    histokit.extract(data, "n", "tiny")
+    (run,) = histokit.train(data, "n", "tiny/3", "ridge", split="cv", target="age", grid={"alpha": 1})
+    found = histokit.explain(data, run.id, limit=5)
+    model, features = load(data.model(run.id)), data.features("n", run.address)
+    wanted = model["estimator"].predict(features.X[[features.sample_ids.index(s.id) for s in found.samples]])
+    np.testing.assert_allclose([sample.score for sample in found.samples], wanted, rtol=1e-4)
+    assert [sample.true for sample in found.samples] == sorted(sample.true for sample in found.samples)
+    assert (found.samples[0].true, found.samples[-1].true, found.kind) == (0.5, 23.5, "value")
+    assert "the model of all training samples is kept" in found.notes[0]
+    assert found.notes[1] == "ridge on tiny/3 was trained on 5 of the 5 images shown: it knows them"
+    worst = histokit.explain(data, run.id, wrong=True, limit=2)
+    errors = np.abs(
+        np.subtract(*(data.predictions(run.id).column(name).to_numpy() for name in ("true_value", "predicted_value")))
+    )
+    assert abs(worst.samples[0].true - worst.samples[0].predicted) == pytest.approx(errors.max())
+    for options in ({"per_class": 1}, {"target": "true"}):
+        with pytest.raises(UsageError, match="predicts numbers"):
+            histokit.explain(data, run.id, **options)
+
+
+REFUSED = {
+    "neighbours": ({"name": "knn"}, "knn is not linear"),
+    "layers": ({"features": "tiny/0+tiny/3"}, "of 2 layers"),
+    "maximum": ({"features": "tiny/3:max", "extraction": {"layers": "3:max"}}, "pooled by 'max'"),
+    "controls": ({"normalise": "standardise", "controls": "patient = 'p1'", "split": "cv"}, "normalised by controls"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_such_map_is_refused(data: FeatureStore, name: str) -> None:
+    options, says = REFUSED[name]
+    with pytest.raises(UsageError) as raised:
+        histokit.explain(data, a_run(data, **options).id)
+    assert says in raised.value.message
+    assert "What can be are linear classifiers (svm, logreg, fc, ridge; svr) on one layer" in raised.value.message
+
+
+def test_another_layer_than_that_of_the_features(data: FeatureStore) -> None:
+    run = a_run(data)
+    with pytest.raises(UsageError, match="sees the layer '3' only"):
+        histokit.explain(data, run.id, layer="0")
+    assert len(histokit.explain(data, run.id, layer="3").samples) == 4
+
+
+def test_texture_has_no_map(data: FeatureStore) -> None:
+    histokit.extract(data, "d", "texture", layers="stain")
+    (run,) = histokit.train(data, "d", "texture/stain", "svm", split="half", grid=GRIDS["svm"])
+    with pytest.raises(UsageError, match="pooled by 'none'"):
+        histokit.explain(data, run.id)
