@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from histokit.errors import DataError
@@ -11,6 +12,9 @@ from histokit.store import RunRecord
 
 #: Resamples of groups for the intervals of the scores.
 RESAMPLES = 1000
+
+#: Options of datasets by which the pixels of a file become those of a sample, as they are where nothing is asked.
+_OF_PIXELS: Mapping[str, Any] = {"bits": None, "scale": "full", "planes": None, "channels": None}
 
 #: What of a run's record is about the store that it lies in.
 _OF_THE_STORE = ("rows", "digests", "model_digest", "curve_digests", "predicted")
@@ -30,7 +34,9 @@ def data_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
     """Return what is known of the data that a run was trained on; no path of this machine."""
     record = store.dataset(run.dataset)
     names = ("name", "plugin", "plugin_version", "distribution", "licence", "citation", "count", "labels", "group")
-    return {name: getattr(record, name) for name in names}
+    pixels = {name: record.options.get(name) or rest for name, rest in _OF_PIXELS.items()}
+    asked = {name: value for name, value in pixels.items() if value != _OF_PIXELS[name]}
+    return {**{name: getattr(record, name) for name in names}, "pixels": asked}
 
 
 def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:

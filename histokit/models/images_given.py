@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy.typing as npt
 from histokit.errors import DataError, UsageError
 from histokit.plugin.deep_colours import to_8_bits
 from histokit.plugin.digests import digest_bytes
-from histokit.plugin.images import Pixels, read_image
+from histokit.plugin.images import Pixels, decode_image, read_image
 
 _COLOURS = 3
+#: Modes of Pillow's images whose numbers have no one meaning.
+_UNCLEAR = ("I", "F", "LAB")
 
 
 def as_list(images: Any) -> list[Any]:
@@ -26,8 +29,8 @@ def as_list(images: Any) -> list[Any]:
     return list(images)
 
 
-def pixels_of(image: Any, channels: Sequence[str], place: int) -> Pixels:
-    """Return the pixels of an image.
+def pixels_of(image: Any, channels: Sequence[str], place: int, asked: Mapping[str, Any] | None = None) -> Pixels:
+    """Return the pixels of an image, those of a file as the dataset of the training gave them.
 
     Parameters
     ----------
@@ -36,6 +39,8 @@ def pixels_of(image: Any, channels: Sequence[str], place: int) -> Pixels:
     channels : sequence of C str
     place : int
         Among the images, for messages.
+    asked : mapping, optional
+        Options of that dataset by which the pixels of a file become those of a sample.
 
     Returns
     -------
@@ -46,13 +51,15 @@ def pixels_of(image: Any, channels: Sequence[str], place: int) -> Pixels:
     ------
     DataError
         If it cannot be read, or has other channels.
+    UsageError
+        If a file alone does not tell what the dataset made of it.
     """
     what = f"The image {place}"
     found: npt.NDArray[Any]
     if isinstance(image, str | os.PathLike):
-        what, found = str(image), read_image(Path(image))
+        what, found = str(image), _of_file(Path(image), asked or {})
     elif hasattr(image, "convert"):
-        found = np.asarray(image.convert("RGB"))
+        found = _of_pillow(image, what)
     else:
         found = np.asarray(image)
     if found.ndim == 2:
@@ -71,6 +78,37 @@ def pixels_of(image: Any, channels: Sequence[str], place: int) -> Pixels:
         )
     pixels: Pixels = np.ascontiguousarray(found)
     return pixels
+
+
+def _of_file(path: Path, asked: Mapping[str, Any]) -> Pixels:
+    more = {name: value for name, value in asked.items() if name != "bits"}
+    if more:
+        options = ", ".join(f"{name}={','.join(v) if isinstance(v, list) else v}" for name, v in more.items())
+        raise UsageError(
+            f"The model was trained on pixels that its dataset made with {options}: {path} alone does not tell them.",
+            next="Ingest the images with the same options and use: histokit predict FOLDER DATASET; or give arrays of "
+            "such pixels.",
+        )
+    return read_image(path, asked.get("bits"), deep=True)
+
+
+def _of_pillow(image: Any, what: str) -> npt.NDArray[Any]:
+    """Return the pixels of one of Pillow's images, as they would be if it were read from a file."""
+    from PIL import ImageOps
+
+    if image.mode.startswith("I;16"):
+        return np.asarray(image)
+    if image.mode in _UNCLEAR:
+        raise DataError(
+            f"{what} is one of Pillow's of the mode {image.mode}: which value is white is not told.",
+            next="Give an array of uint8 or uint16, of which 255 or 65535 is white.",
+        )
+    upright = ImageOps.exif_transpose(image)
+    if not upright.has_transparency_data:
+        return np.asarray(upright.convert("RGB"))
+    written = io.BytesIO()
+    upright.convert("RGBA").save(written, "PNG", compress_level=1)
+    return decode_image(written.getvalue(), what)
 
 
 def micrometres(mpp: float | Sequence[float] | None, count: int) -> list[float | None]:

@@ -77,7 +77,8 @@ class LoadedModel:
         ----------
         images : sequence of n paths, PIL images or (H, W, C) arrays, or a single one
             Arrays are uint8, or uint16 of which 65535 is white, with the channels of the model; grey images are taken
-            for colours. Images are those that the dataset of the training gives: patches of the same size in tissue.
+            for colours. Files of more than 8 bits are read with all of them, as by datasets. Images are those that
+            the dataset of the training gives: patches of the same size in tissue.
         mpp : float or sequence of n floats, optional
             Micrometres per pixel, where images are brought to a resolution.
 
@@ -91,7 +92,7 @@ class LoadedModel:
         DataError
             If an image cannot be read, or has other channels.
         UsageError
-            If the model was trained on units of several images.
+            If the model was trained on units of several images, or on pixels that a file alone does not tell.
         """
         found = self.scores(images, mpp)
         if not self.classes:
@@ -121,7 +122,8 @@ class LoadedModel:
         found = [np.empty((0, len(self.classes) or 1))]
         for start in range(0, len(given), _AT_ONCE):
             places = range(start, min(len(given), start + _AT_ONCE))
-            pixels = [pixels_of(given[place], self.channels, place) for place in places]
+            asked = self.description["dataset"].get("pixels")
+            pixels = [pixels_of(given[place], self.channels, place, asked) for place in places]
             found.append(self._scored([ReadResult(i, p, sizes[start + i], None) for i, p in enumerate(pixels)]))
         return np.concatenate(found)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -19,6 +20,8 @@ from histokit import cli
 from histokit.errors import DataError, ExitCode, PluginError, StoreError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.models.loaded import LoadedModel
+from histokit.plugin.deep_colours import to_8_bits
+from histokit.plugin.images import read_image
 from histokit.store import RunRecord
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -316,3 +319,74 @@ def test_models_of_units_want_a_dataset(data: FeatureStore, images: Path, tmp_pa
     (folder / "histokit.json").write_text(json.dumps(document))
     with pytest.raises(UsageError, match=r"units of several images \(patient:mean\)"):
         histokit.load_model(folder).predict(images / "p1" / "dark" / "0.png")
+
+
+def write_deep(folder: Path) -> None:
+    """Write images of 16 bits, grey and in colours, as TIFF and PNG, that differ in what 8 bits would not keep."""
+    rng = np.random.default_rng(3)
+    for number in range(16):
+        label, patient = ("dim", "dimmer")[number % 2], f"p{number // 4}"
+        values = rng.integers(0, 900, (16, 16, 3)).astype(np.uint16) + np.uint16(400 * (number % 2))
+        target = folder / patient / label / f"{number}.tif"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(target, values if number % 3 else values[..., 0])
+
+
+@pytest.mark.filterwarnings("ignore::histokit.plugin.remarks.ImageWarning")
+@pytest.mark.parametrize("bits", [None, 12])
+def test_files_of_16_bits_are_read_as_the_dataset_reads_them(
+    store: FeatureStore, tiny: TinyPlugin, tmp_path: Path, bits: int | None
+) -> None:
+    images = tmp_path / "deep"
+    write_deep(images)
+    options = {"pattern": "{patient}/{label}/*.tif", "group": "patient", **({"bits": bits} if bits else {})}
+    histokit.ingest(store, "folder", images, name="d", options=options)
+    histokit.split(store, "d", name="half", test=0.25, seed=1)
+    run = a_network(store)
+    expected = by_id(store, histokit.predict(store, run.id, "d", device="cpu"))
+    model = histokit.load_model(histokit.export_model(store, run.id, tmp_path / "model"), device="cpu")
+    found = model.scores([images / i for i in expected])
+    np.testing.assert_allclose(found, list(expected.values()), rtol=0, atol=2e-6)
+    shallow = [to_8_bits(read_image(images / i, bits, deep=True)) for i in expected]
+    assert np.abs(model.scores(shallow) - found).max() > 1e-5, "8 bits would have been told from 16"
+
+
+def test_pixels_that_a_file_alone_does_not_tell_are_refused(
+    store: FeatureStore, images: Path, tiny: TinyPlugin, tmp_path: Path
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options={**OPTIONS, "scale": "minmax"})
+    histokit.split(store, "d", name="half", test=0.25, seed=1)
+    model = histokit.load_model(histokit.export_model(store, a_network(store).id, tmp_path / "model"), device="cpu")
+    path = next(images.rglob("*.png"))
+    with pytest.raises(UsageError, match=r"made with scale=minmax: .* alone does not tell"):
+        model.predict([path])
+    assert len(model.predict([np.asarray(Image.open(path))])) == 1
+
+
+@pytest.mark.filterwarnings("ignore::histokit.plugin.remarks.ImageWarning")
+def test_images_of_pillow_are_what_their_files_are(data: FeatureStore, images: Path, tmp_path: Path) -> None:
+    model = histokit.load_model(histokit.export_model(data, a_network(data).id, tmp_path / "model"), device="cpu")
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (16, 16, 4), dtype=np.uint8), "RGBA")
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    made = {
+        "clear.png": (colours, {}),
+        "palette.png": (colours.convert("RGB").quantize(8), {"transparency": 2}),
+        "grey.png": (colours.convert("LA"), {}),
+        "turned.png": (colours.convert("RGB"), {"exif": turned}),
+    }
+    for name, (image, how) in made.items():
+        image.save(tmp_path / name, **how)
+    deep = Image.fromarray(rng.integers(0, 65536, (16, 16)).astype(np.uint16))
+    deep.save(tmp_path / "deep.png")
+    names = [*made, "deep.png"]
+    opened = []
+    for name in names:
+        with Image.open(tmp_path / name) as image:
+            image.load()
+            opened.append(image)
+    np.testing.assert_allclose(model.scores(opened), model.scores([tmp_path / name for name in names]), atol=1e-7)
+    for mode in ("I", "F"):
+        with pytest.raises(DataError, match=f"the mode {mode}"):
+            model.predict([Image.new(mode, (16, 16))])
