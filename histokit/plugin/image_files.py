@@ -15,7 +15,8 @@ from histokit.files import suffix_of
 from histokit.plugin.images import Box, Pixels, crop, read_image
 from histokit.plugin.intensities import parse_scale
 from histokit.plugin.raw_images import foreign_mark
-from histokit.plugin.reader_marks import is_unmarked, reader_mark
+from histokit.plugin.raw_numbers import raw_mark
+from histokit.plugin.reader_marks import MARKED, is_unmarked, reader_mark
 from histokit.plugin.recent_images import Opened, RecentImages
 from histokit.plugin.sample_pixels import RGB, ChannelSource, fitted_limits, from_16_bits
 
@@ -109,15 +110,22 @@ class ImageFiles:
 
     def mark(self, path: str) -> bytes:
         """Return bytes that change with the reader of a file, empty where it is read as ever."""
-        if is_unmarked(path):
+        plain = self.source.plain
+        if plain and is_unmarked(path):
             return b""
-        if foreign := self._reader(path):
+        if not is_unmarked(path) and (foreign := self._reader(path)):
             return foreign
         # Boxes of one image come one after the other.
         if self._last_mark[0] != path:
-            ahead = self.dataset.marks_ahead.pop(path, None)
-            self._last_mark = path, reader_mark(self.dataset.root / path) if ahead is None else ahead
+            full, ahead = self.dataset.root / path, self.dataset.marks_ahead.pop(path, None)
+            mark = reader_mark(full) if ahead is None else ahead
+            self._last_mark = path, mark if plain else mark + raw_mark(full)
         return self._last_mark[1]
+
+    def altered(self, path: str, revision: int) -> bool:
+        """Return whether a file is read otherwise than by an earlier revision of the reader."""
+        full = self.dataset.root / path
+        return bool((revision < MARKED and reader_mark(full)) or (not self.source.plain and raw_mark(full)))
 
     def _reader(self, path: str) -> bytes:
         """Return what stands for the reader of a file where that is a plugin's."""

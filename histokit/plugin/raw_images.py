@@ -30,11 +30,14 @@ class RawImage(NamedTuple):
         That were recorded, such as 12 of 16.
     channels : sequence of str
         What the channels are called, in their order; empty where the file does not say.
+    white : int, optional
+        The number that is white, where that is not the largest one of `bits`, or of 8 or 16 bits.
     """
 
     pixels: npt.NDArray[Any]
     bits: int | None = None
     channels: Sequence[str] = ()
+    white: int | None = None
 
 
 class ImageReader:
@@ -106,7 +109,7 @@ def read_raw(path: str | Path, part: str | None = None) -> RawImage:
         named = f" with the channels {', '.join(channels)}" if channels else ""
         what = f"{pixels.dtype} of shape {pixels.shape}{named} in place of numbers of (H, W, C)"
         raise caller.wrong("read()", what, str(path))
-    return RawImage(pixels, raw.bits, channels)
+    return RawImage(pixels, raw.bits, channels, raw.white)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:

@@ -7,8 +7,11 @@ import os
 from histokit.files import oddity, suffix_of
 from histokit.plugin.tiff import tiff_layout
 
-#: Raised when `read_image` reads some files otherwise than before, which `reader_mark` then tells from the others.
-READER_REVISION = 2
+#: Raised when some files are read otherwise than before, which marks then tell from the others.
+READER_REVISION = 3
+
+#: The revision since which `reader_mark` is what it is; later ones altered the numbers that scales are given.
+MARKED = 2
 
 #: Files whose pixels come out as ever.
 _UNMARKED = frozenset({".jpg", ".jpeg", ".bmp", ".gif", ".webp"})

@@ -83,7 +83,7 @@ class ChannelSource(NamedTuple):
         if len(paths) == 1:
             raw = _whole(paths[0], part)
             return self.chosen(raw, str(paths[0])), raw.bits
-        planes = [_whole(path, part) for path in paths]
+        planes = [self._full(_whole(path, part)) for path in paths]
         for path, plane in zip(paths, planes, strict=True):
             if plane.pixels.shape[:2] != planes[0].pixels.shape[:2] or plane.pixels.dtype != planes[0].pixels.dtype:
                 raise _unlike(path, plane, paths[0], planes[0])
@@ -105,7 +105,7 @@ class ChannelSource(NamedTuple):
         DataError
             If it does not have them.
         """
-        count = raw.pixels.shape[2]
+        raw, count = self._full(raw), raw.pixels.shape[2]
         unnamed = self.within == self.channels and not raw.channels and count == len(self.channels)
         if self.within and not unnamed:
             return np.take(raw.pixels, [_place(name, raw, path) for name in self.within], axis=2)
@@ -126,6 +126,13 @@ class ChannelSource(NamedTuple):
             f"{', '.join(self.channels)}.",
             next="Name the channels that are wanted: -o channels=NAME:NUMBER,… counting from 1.",
         )
+
+    def _full(self, raw: RawImage) -> RawImage:
+        """Return an image whose white is the largest number of its type, where no other scale wants its own numbers."""
+        if self.scale.how != "full" or raw.white is None or raw.pixels.dtype.kind != "u":
+            return raw
+        top = np.iinfo(raw.pixels.dtype).max
+        return raw._replace(pixels=np.rint(raw.pixels / raw.white * top).clip(0, top).astype(raw.pixels.dtype))
 
     def intensities(self, numbers: npt.NDArray[Any], bits: int | None, path: str) -> Pixels:
         """Return (H, W, C) numbers, or those of grey, as intensities.

@@ -15,6 +15,7 @@ from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterReader, hookimpl
 from histokit.plugin.images import Pixels, read_image
 from histokit.plugin.raw_images import ImageReader, RawImage
+from histokit.plugin.raw_numbers import HEAD, as_stored
 from histokit.plugin.remarks import collected_remarks, repeat
 from histokit.plugin.tiff_tags import byte_order
 
@@ -58,8 +59,10 @@ class UsualImages(ImageReader):
     """Images of three channels or one, as Pillow reads them."""
 
     def read(self, path: Path, part: str | None) -> RawImage:
-        """Return red, green and blue, as of `of_colours`."""
-        return of_colours(lambda: read_image(path, deep=True))
+        """Return red, green and blue, as of `of_colours`, in the numbers that the file holds."""
+        found = of_colours(lambda: read_image(path, deep=True))
+        with path.open("rb") as file:
+            return as_stored(found, file.read(HEAD), path.read_bytes)
 
 
 def of_colours(read: Callable[[], Pixels]) -> RawImage:

@@ -11,8 +11,9 @@ from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.guarded import Guarded
+from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
-from histokit.plugin.reader_marks import READER_REVISION, reader_mark
+from histokit.plugin.reader_marks import READER_REVISION
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested_tables import Ingested
 
@@ -66,6 +67,7 @@ class IngestedFiles:
         self.guarded = Guarded(dataset)
         #: Whether files may be read otherwise than when they were ingested.
         self.outdated = reader < READER_REVISION
+        self._revision, self._images = reader, ImageFiles(dataset)
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
@@ -85,7 +87,7 @@ class IngestedFiles:
         for path in sample.image:
             if self._differs(path):
                 return f"{path} changed since the dataset was ingested: ingest it again"
-            if self.outdated and reader_mark(self.dataset.root / path):
+            if self.outdated and self._images.altered(path, self._revision):
                 return f"{path} is read otherwise than by the version that ingested the dataset: ingest it again"
         return None
 

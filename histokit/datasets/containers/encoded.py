@@ -9,6 +9,7 @@ from histokit.datasets.containers.container import Container
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.images import Pixels, decode_image
 from histokit.plugin.raw_images import RawImage
+from histokit.plugin.raw_numbers import HEAD, as_stored, numbers_mark
 from histokit.plugin.sample_pixels import ChannelSource, from_16_bits
 from histokit.plugin.tiff import tiff_layout
 from histokit.plugin.tiff_images import TiffImages
@@ -38,7 +39,7 @@ class EncodedImages(Container):
         data, name = self._data(part), self.called(part)
         if byte_order(data):
             return TiffImages().decode(data, name)
-        return of_colours(lambda: decode_image(data, name, deep=True))
+        return as_stored(of_colours(lambda: decode_image(data, name, deep=True)), data, lambda: data)
 
     def pixels(self, part: str, source: ChannelSource) -> Pixels:
         """Return an image, decoded as a file is."""
@@ -52,4 +53,4 @@ class EncodedImages(Container):
 def encoded_digest(data: bytes) -> bytes:
     """Return the digest of an image file, which changes where the file is read otherwise than it once was."""
     layout = tiff_layout(io.BytesIO(data)) if byte_order(data) else None
-    return digest_bytes(data, layout.mark if layout else b"")
+    return digest_bytes(data, layout.mark if layout else numbers_mark(data[:HEAD]))

@@ -1,0 +1,126 @@
+"""Numbers as files of Netpbm, PNG and JPEG 2000 hold them, which Pillow brings to the whole range of its types."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from histokit.files import oddity, suffix_of
+from histokit.plugin.raw_images import RawImage
+from histokit.plugin.tiff_tags import byte_order
+
+#: Bytes at the start of a file in which its head lies.
+HEAD = 4096
+
+_MARK = b"numbers-1"
+
+_GAP = rb"(?:\s|#[^\n\r]*[\n\r])+"
+_NETPBM = re.compile(rb"P([2356])" + (_GAP + rb"(\d+)") * 3 + rb"\s")
+_PNG, _BITS, _GREY = b"\x89PNG\r\n\x1a\n", 24, b"\0"
+_CODESTREAM, _PRECISION = b"\xff\x4f\xff\x51", 42
+
+
+class Netpbm(NamedTuple):
+    """The head of a file of grey or colours: its kind, its sides, the number that is white, and where pixels begin."""
+
+    kind: int
+    width: int
+    height: int
+    white: int
+    start: int
+
+    @classmethod
+    def of(cls, data: bytes) -> Netpbm | None:
+        """Return the head of a file that begins so; none where it is another file."""
+        match = _NETPBM.match(data)
+        if match is None or not 0 < int(match[4]) <= 65535:
+            return None
+        kind, width, height, white = map(int, match.groups())
+        return cls(kind, width, height, white, match.end())
+
+    @property
+    def of_deep_colours(self) -> bool:
+        """Whether these are colours of which Pillow keeps the upper eight bits."""
+        return self.kind in (3, 6) and self.white > 255
+
+    @property
+    def altered(self) -> bool:
+        """Whether Pillow gives other numbers than stand in the file."""
+        return self.white not in (255, 65535) or self.of_deep_colours
+
+
+def few_bits(data: bytes) -> int | None:
+    """Return of how many bits the grey of a file that begins so is, where Pillow spreads them over 8 or 16."""
+    if data.startswith(_PNG):
+        return data[_BITS] if data[_BITS] < 8 and data[_BITS + 1 : _BITS + 2] == _GREY else None
+    place = data.find(_CODESTREAM) + _PRECISION
+    if place >= _PRECISION and data[place - 2 : place] == b"\0\1" and 8 < data[place] + 1 < 16:
+        return data[place] + 1
+    return None
+
+
+def as_stored(raw: RawImage, head: bytes, whole: Callable[[], bytes]) -> RawImage:
+    """Return the numbers that a file holds of which Pillow has made others.
+
+    Parameters
+    ----------
+    raw : RawImage
+        As Pillow gives it.
+    head : bytes
+        Of the file: `HEAD` of them, or all.
+    whole : callable
+        Returns all bytes of the file.
+    """
+    found = Netpbm.of(head)
+    if found is not None:
+        return _netpbm(raw, found, whole)
+    bits = few_bits(head)
+    if bits is None:
+        return raw
+    if raw.pixels.dtype == np.uint16:
+        return raw._replace(pixels=raw.pixels >> (16 - bits), bits=bits)
+    white = (1 << bits) - 1
+    return raw._replace(pixels=raw.pixels // (255 // white), white=white)
+
+
+def _netpbm(raw: RawImage, head: Netpbm, whole: Callable[[], bytes]) -> RawImage:
+    if not head.altered:
+        return raw
+    if head.of_deep_colours:
+        data = whole()[head.start :]
+        count = head.width * head.height * 3
+        numbers = np.frombuffer(data, ">u2", count) if head.kind == 6 else np.array(data.split()[:count], np.uint16)
+        pixels = numbers.astype(np.uint16).reshape(head.height, head.width, 3)
+    else:
+        # Numbers of fewer steps come back as they were.
+        pixels = np.rint(raw.pixels * (head.white / np.iinfo(raw.pixels.dtype).max)).astype(raw.pixels.dtype)
+    bits = head.white.bit_length()
+    if bits > 8 and head.white == (1 << bits) - 1:
+        return raw._replace(pixels=pixels, bits=bits)
+    return raw._replace(pixels=pixels, white=head.white)
+
+
+def numbers_mark(head: bytes) -> bytes:
+    """Return bytes that are not empty where numbers of a file that begins so were once those that Pillow made."""
+    found = Netpbm.of(head)
+    return _MARK if few_bits(head) or (found is not None and found.altered) else b""
+
+
+def raw_mark(path: str | os.PathLike[str]) -> bytes:
+    """Return bytes that are not empty where the numbers of a file, of which a scale makes pixels, once were others.
+
+    Besides those of `numbers_mark`, of TIFF files that are called otherwise.
+    """
+    if oddity(path):
+        return b""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return b""
+    misnamed = byte_order(head) is not None and suffix_of(os.fspath(path)) not in (".tif", ".tiff")
+    return _MARK if misnamed else numbers_mark(head)
