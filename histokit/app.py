@@ -74,11 +74,15 @@ _COMMON: dict[str, Any] = {
 }
 
 
-def build_app() -> typer.Typer:
-    """Collect all commands in one app."""
+def build_app(asked: str = "") -> typer.Typer:
+    """Collect the commands in one app: all, or only those of the name that is asked for, if there is one.
+
+    Inspecting the parameters of every command takes longer than many a command itself.
+    """
+    entries = [entry for entry in COMMANDS if (entry.group or entry.name) == asked] or COMMANDS
 
     class Root(Group):
-        order = tuple(dict.fromkeys(group or name for group, name, _, _ in COMMANDS))
+        order = tuple(dict.fromkeys(group or name for group, name, _, _ in entries))
 
     app = typer.Typer(
         name="histokit",
@@ -93,10 +97,11 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_with_common_options(_histokit))
     groups = {"": app}
-    for name, (text, panel) in GROUPS.items():
+    for name in dict.fromkeys(entry.group for entry in entries if entry.group):
+        text, panel = GROUPS[name]
         groups[name] = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
         app.add_typer(groups[name], name=name, help=text, rich_help_panel=panel)
-    for group, name, function, panel in COMMANDS:
+    for group, name, function, panel in entries:
         register = groups[group].command(name or group, cls=Command, rich_help_panel=panel or None)
         register(_with_common_options(function))
     return app
@@ -231,12 +236,11 @@ def _check_text(arguments: list[str]) -> None:
 
 def _invoke(arguments: list[str]) -> None:
     _check_text(arguments)
-    app = build_app()
     if "_HISTOKIT_COMPLETE" in os.environ:
         with _exits_as_typer():
-            app(arguments, prog_name="histokit")
+            build_app()(arguments, prog_name="histokit")
     # Typer's own main would answer an interruption and a closed pipe in its own way.
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(build_app(*arguments[:1]))
     with _exits_as_typer():
         # Here --show-completion and --install-completion do their work and exit.
         made = command.make_context("histokit", arguments)

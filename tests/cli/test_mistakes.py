@@ -194,7 +194,7 @@ def test_an_interruption_is_130_and_a_bug_is_1_with_its_traceback(histokit, monk
             """Fail."""
             raise error
 
-        monkeypatch.setattr(app, "COMMANDS", (("", "break", command, ""),))
+        monkeypatch.setattr(app, "COMMANDS", (app.Entry("", "break", command),))
         monkeypatch.setattr(app, "GROUPS", {})
 
     raising(KeyboardInterrupt())
