@@ -164,7 +164,7 @@ def _evaluate_one(
     if options.metric:
         check_kind(target, options.metric, f"What the run {run.id} predicts")
     points: dict[str, Points] = {"": points_of(frame)} if run.numbers else {}
-    see = partial(views_of, names=options.views, resampling=resampling, what=f"The run {run.id}")
+    see = partial(views_of, names=options.views, resampling=resampling, run=run)
     made = see(frame)
     by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)

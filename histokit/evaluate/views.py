@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.evaluate.calibration import calibration, check_probabilities
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
 from histokit.evaluate.threshold_curves import threshold_curves
+from histokit.store import RunRecord
 
 View = Callable[[Frame, Resampling], dict[str, Any]]
 
@@ -16,9 +18,10 @@ View = Callable[[Frame, Resampling], dict[str, Any]]
 VIEWS: dict[str, View] = {
     "roc": lambda frame, resampling: threshold_curves(frame, resampling, "roc"),
     "precision-recall": lambda frame, resampling: threshold_curves(frame, resampling, "precision-recall"),
+    "calibration": calibration,
 }
 #: Those of the scores of classes.
-_OF_CLASSES = {"roc", "precision-recall"}
+_OF_CLASSES = {"roc", "precision-recall", "calibration"}
 
 
 def check_views(names: str | Sequence[str]) -> list[str]:
@@ -38,7 +41,7 @@ def check_views(names: str | Sequence[str]) -> list[str]:
     return asked
 
 
-def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, what: str) -> dict[str, Any]:
+def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, run: RunRecord) -> dict[str, Any]:
     """Return the views that are asked for, by their names.
 
     Parameters
@@ -47,18 +50,22 @@ def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, what: s
     names : sequence of str
         Of `VIEWS`.
     resampling : Resampling
-    what : str
-        What the predictions are of, as it is told where a view is not of their kind.
+    run : RunRecord
+        Whose predictions they are.
 
     Raises
     ------
     UsageError
         If numbers were predicted, and a view is one of classes.
+    DataError
+        If scores are no probabilities, and a view is of these.
     """
     for name in names:
         if frame.numbers and name in _OF_CLASSES:
             raise UsageError(
-                f"{what} predicts numbers, and {name} is of the scores of classes.",
+                f"The run {run.id} predicts numbers, and {name} is of the scores of classes.",
                 next="Leave it out, or name runs that predict classes (histokit list runs).",
             )
+        if name == "calibration":
+            check_probabilities(frame, run.id, run.classifier)
     return {name: VIEWS[name](frame, resampling) for name in names}

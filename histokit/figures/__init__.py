@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from histokit.figures.calibration import calibration_figure
     from histokit.figures.contact import ContactSheet, Thumbnail, contact_figure
     from histokit.figures.heat_maps import heat_maps_figure
     from histokit.figures.ranks import rank_figure
@@ -16,6 +17,7 @@ else:
     import lazy_loader
 
     _NAMES = {
+        "calibration": ["calibration_figure"],
         "contact": ["ContactSheet", "Thumbnail", "contact_figure"],
         "heat_maps": ["heat_maps_figure"],
         "ranks": ["rank_figure"],
@@ -32,6 +34,7 @@ __all__ = [
     "ContactSheet",
     "Thumbnail",
     "asked_figures",
+    "calibration_figure",
     "check_figure",
     "check_figure_of",
     "contact_figure",

@@ -7,10 +7,8 @@ from typing import Any
 
 from histokit.errors import UsageError, counted
 from histokit.figures.lettering import drawable, folded
+from histokit.figures.panels import TITLE
 from histokit.figures.sheet import Document
-
-#: The size of what stands above a panel, in points.
-TITLE = 8
 
 
 def with_levels(evaluation: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histokit.figures.evaluations import TITLE, heading_of, viewed
-from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.numbers import COLOURS
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.panels import WIDE, Panel, draw_panels, unit_square
+from histokit.figures.sheet import Document, save_sheet
 
-#: A panel and its axes, in inches; panels stand side by side up to the width of two columns of a page.
-_WIDE, _HIGH = 3.5, 3.7
-_BESIDE = 2
-_SMALL = 7
-#: An entry of the legend with the space below it, in lines.
-_ENTRY = 1.7
 #: Of more classes than there are colours, as many are named: those of the lowest values.
 _WORST = 5
 _FOLD: dict[str, Any] = {"color": "#b0b0b0", "linewidth": 0.5}
@@ -56,29 +51,11 @@ def precision_recall_figure(evaluations: Document | Sequence[Document], path: st
 def draw_threshold_curves(evaluations: Document | Sequence[Document], view: str) -> Any:
     """Return the matplotlib figure of `roc_figure` or of `precision_recall_figure`, by the name of the view."""
     found = viewed(evaluations, view)
-    beside = min(_BESIDE, len(found))
-    below = -(-len(found) // beside)
-    headings = [heading_of(evaluation, _WIDE - 0.4) for evaluation, _ in found]
-    keys = [_lines(document) for _, document in found]
-    rows = [range(start, min(start + beside, len(found))) for start in range(0, len(found), beside)]
-    heights = [
-        _HIGH
-        + max(sum(label.count("\n") + _ENTRY for _, label in keys[k]) for k in row) * line_height(_SMALL)
-        + max(headings[k].count("\n") + 1 for k in row) * line_height(TITLE)
-        for row in rows
+    panels = [
+        Panel(heading_of(evaluation, WIDE), _lines(document), partial(_draw, document=document))
+        for evaluation, document in found
     ]
-    sheet = new_sheet(_WIDE * beside, sum(heights))
-    axes = sheet.subplots(below, beside, squeeze=False, height_ratios=heights).flat
-    for (_, document), heading, key in zip(found, headings, keys, strict=True):
-        axis = next(axes)
-        _draw(axis, document)
-        axis.set_title(heading, fontsize=TITLE)
-        handles = [_line(label, looks) for looks, label in key]
-        # Below, where it hides no curve.
-        axis.legend(handles=handles, fontsize=_SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
-    for axis in axes:
-        axis.set_axis_off()
-    return sheet
+    return draw_panels(panels)
 
 
 def _named(document: dict[str, Any]) -> dict[str, str]:
@@ -111,14 +88,7 @@ def _draw(axis: Any, document: dict[str, Any]) -> None:
         axis.plot(*_from_start(document["grid"], document["average"]["y"], steps), color=own, linewidth=1.8)
     if document["folds"] and document["folds"]["mean"]["y"]:
         axis.plot(*_from_start(document["grid"], document["folds"]["mean"]["y"], steps), **_mean(several))
-    axis.set_xlim(-0.02, 1.02)
-    axis.set_ylim(-0.02, 1.02)
-    axis.set_aspect("equal")
-    axis.tick_params(labelsize=_SMALL)
-    axis.set_xlabel(document["axes"][0], fontsize=_SMALL + 1)
-    axis.set_ylabel(document["axes"][1], fontsize=_SMALL + 1)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    unit_square(axis, *document["axes"])
 
 
 def _mean(several: bool) -> dict[str, Any]:
@@ -173,7 +143,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
         if "undefined" in curve:
             undefined.setdefault(curve["undefined"], []).append(curve["class"])
     found += [({"linestyle": ""}, f"no curve: {', '.join(names)} ({why})") for why, names in undefined.items()]
-    return [(looks, folded(drawable(label), _WIDE - 0.7, _SMALL)) for looks, label in found]
+    return found
 
 
 def _fold_lines(folds: dict[str, Any] | None, called: str, several: bool) -> list[tuple[dict[str, Any], str]]:
@@ -197,9 +167,3 @@ def _interval(document: dict[str, Any]) -> str:
         return ""
     mark = "" if band["reliable"] else ", unreliable"
     return f" (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{mark})"
-
-
-def _line(label: str, looks: dict[str, Any]) -> Any:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], label=label, **looks)

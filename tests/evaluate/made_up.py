@@ -68,9 +68,10 @@ def save_run(
     group="slide",
     digest="d",
     repeats=(),
+    scored="decision",
     **changes,
 ):
-    """Save a run of made-up predictions; rows: fold, id, true, scores, group, level values.
+    """Save a run of made-up predictions; rows: fold, id, true, scores (of the kind `scored`), group, level values.
 
     Further repeats have rows of their own.
     The predicted class is that of the highest score; of two classes one score is given, that of the second.
@@ -81,7 +82,7 @@ def save_run(
         if len(classes) == 2 and not isinstance(scores, list):
             scores = [-scores, scores]
         values = {"run": run_id, "repeat": repeat, "fold": fold, "role": "test", "id": sample_id, "true": true}
-        values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": "decision"}
+        values |= {"predicted": classes[int(np.argmax(scores))], "scores": scores, "kind": scored}
         values |= {"group": owner, "levels": units}
         for name, value in values.items():
             columns[name].append(value)

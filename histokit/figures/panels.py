@@ -1,0 +1,86 @@
+"""Panels of one size side by side, each with a heading above and what its lines mean below."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.sheet import new_sheet
+
+#: What is written in a panel, and above it, in points.
+SMALL, TITLE = 7, 8
+#: How much room a heading has, in inches.
+WIDE = 3.1
+#: A panel and its axes; two stand side by side, which is the width of a page.
+_WIDE, _HIGH = 3.5, 3.7
+_BESIDE = 2
+#: What is left for the meaning of a line, and how many lines it takes with the space below it.
+_MEANING, _ENTRY = 2.8, 1.7
+
+
+class Panel(NamedTuple):
+    """What is drawn in one panel.
+
+    Parameters
+    ----------
+    heading : str
+        As it is drawn, in lines.
+    key : list of (mapping, str)
+        How lines look, and what they mean.
+    draw : callable
+        Draws on the axes that it is given.
+    """
+
+    heading: str
+    key: Sequence[tuple[dict[str, Any], str]]
+    draw: Callable[[Any], None]
+
+    def key_lines(self) -> list[str]:
+        """Return what lines mean as it is drawn."""
+        return [folded(drawable(label), _MEANING, SMALL) for _, label in self.key]
+
+
+def draw_panels(panels: Sequence[Panel]) -> Any:
+    """Return the matplotlib figure of some panels."""
+    beside = min(_BESIDE, len(panels))
+    rows = [panels[start : start + beside] for start in range(0, len(panels), beside)]
+    heights = [_HIGH + max(map(_below, row)) + max(map(_above, row)) for row in rows]
+    sheet = new_sheet(_WIDE * beside, sum(heights))
+    axes = sheet.subplots(len(rows), beside, squeeze=False, height_ratios=heights).flat
+    for panel in panels:
+        axis = next(axes)
+        panel.draw(axis)
+        axis.set_title(panel.heading, fontsize=TITLE)
+        handles = [_line(label, looks) for (looks, _), label in zip(panel.key, panel.key_lines(), strict=True)]
+        # Below, where it hides nothing.
+        axis.legend(handles=handles, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+    for axis in axes:
+        axis.set_axis_off()
+    return sheet
+
+
+def unit_square(axis: Any, across: str, up: str) -> None:
+    """Let both axes go from 0 to 1, and name them."""
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_ylim(-0.02, 1.02)
+    axis.set_aspect("equal")
+    axis.tick_params(labelsize=SMALL)
+    axis.set_xlabel(across, fontsize=SMALL + 1)
+    axis.set_ylabel(up, fontsize=SMALL + 1)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _below(panel: Panel) -> float:
+    return sum(text.count("\n") + _ENTRY for text in panel.key_lines()) * line_height(SMALL)
+
+
+def _above(panel: Panel) -> float:
+    return (panel.heading.count("\n") + 1) * line_height(TITLE)
+
+
+def _line(label: str, looks: dict[str, Any]) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **looks)
