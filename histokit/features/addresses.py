@@ -110,11 +110,13 @@ def resolve(
 
 
 def _whole_name(backbone: str, known: Collection[str]) -> str:
-    """Return the whole name of a trained network whose run is named by the beginning of its id."""
+    """Return the whole name of a trained network: its run may be named by the beginning of its id, repeat 0 or not."""
     stem, dot, place = backbone.partition(".")
     if backbone in known or not stem.startswith(TRAINED) or len(stem) < len(TRAINED) + 4:
         return backbone
-    meant = sorted(n for n in known if n.startswith(stem) and n.partition(".")[1:] == (dot, place))
+    same = {place, place.removeprefix("0.")} | ({""} if place in ("0", "0.0") else set())
+    alike = sorted(n for n in known if n.startswith(stem) and n.partition(".")[2] in same)
+    meant = [n for n in alike if n.partition(".")[1:] == (dot, place)] or alike
     if len(meant) > 1:
         raise StoreError(
             f"The network {backbone!r} is ambiguous: it may be {' or '.join(meant)}.", next="Give more of its id."

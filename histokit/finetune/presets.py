@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import PluginError, UsageError
+from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.finetune.recipe import NetworkRecipe, Stage
 from histokit.finetune.recipe_values import as_text, check_recipe, keys, trains_all, value_of, with_values
 from histokit.plugin.manager import registry
@@ -169,9 +169,25 @@ def _parsed(text: str, name: str, owner: str, from_scratch: bool) -> Preset:
         sources |= {
             key.removeprefix("scratch."): source for key, source in sources.items() if key.startswith("scratch.")
         }
+    elif document.get("scratch"):
+        # What is asked for another time is looked at as well.
+        check_recipe(_built(replace(recipe, from_scratch=True), document["scratch"], f"{owner}, from scratch"))
     check_recipe(recipe)
+    _check_sources(sources, recipe, owner)
     about = {key: document.get(key, "") for key in ("backbone", "description", "reference")}
     return Preset(recipe=recipe, sources=sources, given=given, text=text, **about)
+
+
+def _check_sources(sources: Mapping[str, str], recipe: NetworkRecipe, owner: str) -> None:
+    """Raise where the source of something is told that no recipe has."""
+    for key in sources:
+        name = key.removeprefix("scratch.")
+        stage, _, short = name.removeprefix("stages.").partition(".")
+        asked = f"stages.1.{short if stage.isdigit() else stage}" if name.startswith("stages.") else name
+        known = ["backbone", "from_scratch", *keys(1)]
+        if asked not in known and not name.startswith("preprocess."):
+            hint = did_you_mean(asked, known)
+            raise UsageError(f"{owner}: [sources] tells of {key!r}, which no recipe has.", next=f"{hint}Mend it.")
 
 
 def _from_scratch(

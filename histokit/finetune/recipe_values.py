@@ -48,7 +48,7 @@ _RANGES = {
     "augment.noise_probability": _SHARE,
     "augment.stain": _AT_LEAST_0,
     "epochs": _COUNT,
-    "lr": _AT_LEAST_0,
+    "lr": Range(0, 1e30, whole=False),
     "momentum": _SHARE,
     "betas": _SHARE,
     "weight_decay": _AT_LEAST_0,
@@ -212,8 +212,7 @@ def _known(recipe: NetworkRecipe, key: str, name: str, cls: Any) -> str:
     known = [*keys(len(recipe.stages)), *_simple(Stage), *(f"preprocess.{k}" for k in _simple(Preprocess))]
     short = [k for k in known if k.endswith(f".{key}")][:1]
     hint = f"Did you mean {short[0]!r}? " if short else did_you_mean(key, known)
-    shown = recipe.name or "NAME"
-    raise UsageError(f"A recipe has no value {key!r}.", next=f"{hint}All: histokit presets show {shown} --all")
+    raise UsageError(f"A recipe has no value {key!r}.", next=f"{hint}All: histokit presets show default --all")
 
 
 def check_recipe(recipe: NetworkRecipe) -> None:
@@ -267,7 +266,7 @@ def _words(allowed: Range, above: bool, below: bool) -> str:
     low = f"above {allowed.low:g}" if above else f"of at least {allowed.low:g}"
     if math.isinf(allowed.high):
         return f"{kind} {low}"
-    return f"{kind} {low} and {'below' if below else 'at most'} {allowed.high:,}"
+    return f"{kind} {low} and {'below' if below else 'at most'} {allowed.high:,.12g}"
 
 
 def _check_together(owner: str, part: NetworkRecipe | Stage, prefix: str) -> None:

@@ -111,7 +111,7 @@ class Training:
         Raises
         ------
         DataError
-            If the loss is no longer a number.
+            If the loss, a weight or what the network gives is no longer a number.
         UsageError
             If memory is too short; it says how many images fit in one pass.
         """
@@ -198,6 +198,9 @@ class Training:
             self._keep_now_and_then(optimizer)
         at.epochs, at.epoch, at.step = at.epochs + 1, at.epoch + 1, 0
         self._record(TRAIN, at.epochs, self._recent_loss(), None, optimizer)
+        # The last step of an epoch has no loss after it.
+        if not all(bool(torch.isfinite(each).all()) for each in self.network.state_dict().values()):
+            raise self._diverged("Weights are no longer finite numbers", at.epochs)
         self._judge(inputs, optimizer)
         self._keep_now_and_then(optimizer)
 
@@ -212,8 +215,14 @@ class Training:
                     self.best.offer(judge, found, self.at.epochs, self.steps.judged)
 
     def judged(self, inputs: Inputs, rows: Rows) -> Judged:
-        """Predict rows by the network as it is."""
-        return judge_rows(
+        """Predict rows by the network as it is.
+
+        Raises
+        ------
+        DataError
+            If it gives no finite numbers.
+        """
+        found = judge_rows(
             self.steps.judged,
             inputs,
             self._groups(rows),
@@ -222,9 +231,13 @@ class Training:
             self.steps.loss,
             self.means.judge,
         )
+        if not np.isfinite(found.scores).all():
+            raise self._diverged("What the network gives is no longer finite", self.at.epochs)
+        return found
 
     def _record(self, series: str, epoch: float, loss: float | None, metric: float | None, optimizer: Any) -> None:
         lr, at = optimizer.param_groups[0]["lr"], self.at
+        loss = loss if loss is None or math.isfinite(loss) else None
         point = CurvePoint(series, at.stage + 1, epoch, at.steps, loss, metric, lr, round(self.seconds, 3))
         self.curve.points.append(point)
 
@@ -239,12 +252,15 @@ class Training:
         mean = self.curve.recent_loss()
         if mean is None or math.isfinite(mean):
             return mean
-        lr = self.recipe.stages[self.at.stage].lr
-        raise DataError(
-            f"The loss is {mean} after {self.at.steps} iterations, in epoch {self.at.epochs + 1}: the training has "
-            f"diverged at a learning rate of {lr:g}.",
-            next=f"Use a lower one, such as --set lr={lr / 10:g}, or --set clip=1. The network of before is in "
-            f"{self.checkpoint.folder}.",
+        raise self._diverged(f"The loss is {mean}", self.at.epochs + 1)
+
+    def _diverged(self, what: str, epoch: int) -> DataError:
+        lr = self.recipe.stages[min(self.at.stage, len(self.recipe.stages) - 1)].lr
+        kept = f" The network of before is in {self.checkpoint.folder}." if self.checkpoint.there else ""
+        return DataError(
+            f"{what} after {self.at.steps} iterations, in epoch {epoch}: the training has diverged at a learning rate "
+            f"of {lr:g}.",
+            next=f"Use a lower one, such as --set lr={lr / 10:g}, or --set clip=1.{kept}",
         )
 
     def _keep_now_and_then(self, optimizer: Any) -> None:

@@ -183,6 +183,21 @@ def test_a_diverging_training_stops_and_keeps_what_was_before(
     assert "NaN" not in state.read_text()
 
 
+@pytest.mark.parametrize(
+    ("rate", "epochs", "match"), [("1e6", 1, "no longer finite"), ("1e5", 3, "The loss is|no longer finite")]
+)
+def test_a_last_step_that_diverges_is_told_and_nothing_is_stored(
+    data: FeatureStore, rate: str, epochs: int, match: str
+) -> None:
+    steps = {"lr": rate, "optimiser": "sgd", "batch_size": 64, "stages.1.epochs": epochs, "stages.2.epochs": 1}
+    settings = {**steps, "stages.1.train": "all", "weight_decay": 1e6, "momentum": 0, "choose_epoch": "last"}
+    with pytest.raises(DataError, match=match) as caught:
+        trained(data, settings=settings)
+    told = caught.value.next.partition("The network of before is in ")[2].removesuffix(".")
+    assert not told or Path(told).is_dir()
+    assert data.runs() == []
+
+
 def test_gradients_of_small_passes_add_up(data: FeatureStore) -> None:
     whole = trained(data, settings={"optimiser": "momentum"})
     parts = trained(data, settings={"optimiser": "momentum"}, micro_batch=2)

@@ -349,3 +349,20 @@ def test_every_preset_is_a_table_at_eighty_columns(name: str) -> None:
     assert len(heads) == 1, "neither records nor sources below their rows"
     assert not any(line.strip().startswith("source: ") for line in screen.lines)
     assert all(len(line) <= 80 for line in screen.lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[sources]\nlearning_rate = "section 2"\n', "[sources] tells of 'learning_rate', which no recipe has"),
+        ("[scratch]\nhead.initialisation = 'abc'\n", "head.initialisation=abc is not one of"),
+        ("[scratch]\nlrr = 3\n", "A recipe has no value 'lrr'"),
+    ],
+)
+def test_what_is_not_asked_for_in_a_file_is_looked_at_too(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load_preset(path)
+    assert says in caught.value.message
+    assert "mine" not in caught.value.next, "there is no preset of that name"
