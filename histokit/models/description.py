@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+import pyarrow.compute as pc
 
 from histokit.errors import DataError
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
+from histokit.plugin import Dataset
+from histokit.plugin.image_files import ImageFiles
+from histokit.plugin.manager import registry
 from histokit.store import RunRecord
 
 #: Resamples of groups for the intervals of the scores.
 RESAMPLES = 1000
-
-#: Options of datasets by which the pixels of a file become those of a sample, as they are where nothing is asked.
-_OF_PIXELS: Mapping[str, Any] = {"bits": None, "scale": "full", "planes": None, "channels": None}
 
 #: What of a run's record is about the store that it lies in.
 _OF_THE_STORE = ("rows", "digests", "model_digest", "curve_digests", "predicted")
@@ -34,9 +35,35 @@ def data_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
     """Return what is known of the data that a run was trained on; no path of this machine."""
     record = store.dataset(run.dataset)
     names = ("name", "plugin", "plugin_version", "distribution", "licence", "citation", "count", "labels", "group")
-    pixels = {name: record.options.get(name) or rest for name, rest in _OF_PIXELS.items()}
-    asked = {name: value for name, value in pixels.items() if value != _OF_PIXELS[name]}
-    return {**{name: getattr(record, name) for name in names}, "pixels": asked}
+    return {name: getattr(record, name) for name in names}
+
+
+def pixels_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
+    """Return how the dataset of a run takes pixels from its files, by which files are read where it is not.
+
+    Raises
+    ------
+    HistokitError
+        If its plugin cannot open it.
+    """
+    record = store.dataset(run.dataset)
+    dataset = registry().open_dataset(record.plugin, record.root, record.options, record.state)
+    samples = store.samples(run.dataset, columns=["image", "part", "box"])
+    own = type(dataset).read is not Dataset.read
+    parts = [] if own else pc.unique(samples["part"]).to_pylist()
+    limits = ImageFiles(dataset).limits_found
+    return {
+        "reader": record.plugin if own else None,
+        "file_channels": list(dataset.file_channels),
+        "bits": dataset.bits,
+        "scale": dataset.scale,
+        "scale_over": dataset.scale_over,
+        "state": limits,
+        "files": 1 if own else pc.max(pc.list_value_length(samples["image"])).as_py(),
+        "part": parts[0] if len(parts) == 1 else None,
+        "parts": len(parts),
+        "boxes": samples["box"].null_count < len(samples),
+    }
 
 
 def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.run_tables import tables_of_run
 from histokit.models.card import model_card
-from histokit.models.description import data_of, record_of, scores_of, split_of
+from histokit.models.description import data_of, pixels_of, record_of, scores_of, split_of
 from histokit.models.loaded import load_model
 from histokit.models.model_folder import (
     CARD,
@@ -77,6 +77,7 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
             "target_type": NUMBER if run.numbers else CLASS,
             "classes": list(run.classes),
             "channels": list(opened.dataset(run.dataset).channels),
+            "pixels": pixels_of(opened, run),
             **(_network(opened, run, folder) if run.kind == "finetune" else _classifier(opened, run, folder)),
             "run": record_of(run),
             "dataset": data_of(opened, run),

@@ -2,113 +2,203 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from io import BytesIO
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from histokit.errors import DataError, UsageError
-from histokit.plugin.deep_colours import to_8_bits
+from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
+from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.deep_colours import to_8_bits, to_16_bits
 from histokit.plugin.digests import digest_bytes
-from histokit.plugin.images import Pixels, decode_image, read_image
+from histokit.plugin.guarded import Guarded
+from histokit.plugin.image_files import ImageFiles
+from histokit.plugin.images import Pixels
+from histokit.plugin.intensities import parse_scale
+from histokit.plugin.remarks import repeat
+from histokit.plugin.sample_pixels import RGB, from_16_bits
+from histokit.plugin.tiff import TiffLayout
+from histokit.reading.reader import read_sample
+from histokit.store.fingerprints import content_digest
 
-_COLOURS = 3
-#: Modes of Pillow's images whose numbers have no one meaning.
-_UNCLEAR = ("I", "F", "LAB")
+#: Modes of Pillow whose numbers are grey of 8 or 16 bits as it stands in the file.
+_GREY = ("L", "I;16", "I;16L", "I;16B", "I;16N")
+
+_KINDS = "paths, Pillow's images, or arrays of (H, W) or (H, W, C)"
 
 
 def as_list(images: Any) -> list[Any]:
-    """Return images one by one; a path, one of Pillow's and an array of up to three axes are a single image."""
-    single = isinstance(images, str | os.PathLike) or hasattr(images, "convert")
-    if single or (isinstance(images, np.ndarray) and images.ndim < 4 and images.dtype != object):
-        return [images]
-    return list(images)
-
-
-def pixels_of(image: Any, channels: Sequence[str], place: int, asked: Mapping[str, Any] | None = None) -> Pixels:
-    """Return the pixels of an image, those of a file as the dataset of the training gave them.
-
-    Parameters
-    ----------
-    image : path, PIL.Image.Image, or (H, W) or (H, W, C) array
-        Grey is repeated where a model takes three colours.
-    channels : sequence of C str
-    place : int
-        Among the images, for messages.
-    asked : mapping, optional
-        Options of that dataset by which the pixels of a file become those of a sample.
-
-    Returns
-    -------
-    (H, W, C) array
-        uint8, or uint16 of which 65535 is white.
+    """Return images one by one; a path, one of Pillow's and an array of up to three axes are a single image.
 
     Raises
     ------
-    DataError
-        If it cannot be read, or has other channels.
     UsageError
-        If a file alone does not tell what the dataset made of it.
+        If they are neither an image nor several.
     """
-    what = f"The image {place}"
-    found: npt.NDArray[Any]
-    if isinstance(image, str | os.PathLike):
-        what, found = str(image), _of_file(Path(image), asked or {})
-    elif hasattr(image, "convert"):
-        found = _of_pillow(image, what)
-    else:
-        found = np.asarray(image)
-    if found.ndim == 2:
-        found = found[:, :, None]
-    if found.ndim != 3 or found.dtype not in (np.uint8, np.uint16) or not found.size:
-        raise DataError(
-            f"{what} is {found.dtype} of shape {found.shape}, not uint8 or uint16 of (H, W, C).",
-            next="Give the path of an image, one of Pillow's, or such an array.",
-        )
-    if found.shape[2] == 1 and len(channels) == _COLOURS:
-        found = found.repeat(_COLOURS, axis=2)
-    if found.shape[2] != len(channels):
-        raise DataError(
-            f"{what} has {found.shape[2]} channels; the model takes {len(channels)}: {', '.join(channels)}.",
-            next="Give images of these channels, in this order.",
-        )
-    pixels: Pixels = np.ascontiguousarray(found)
-    return pixels
+    if isinstance(images, str | bytes | os.PathLike) or hasattr(images, "convert"):
+        return [images]
+    if hasattr(images, "__array__"):
+        # Tensors and tables, too, whose rows are no images.
+        images = np.asarray(images)
+    if isinstance(images, np.ndarray):
+        if images.ndim < 4 and images.dtype.kind not in "OU":
+            return [images]
+        images = images.reshape(-1) if images.dtype.kind in "OU" else images
+    if not isinstance(images, Iterable) or isinstance(images, Mapping):
+        raise UsageError(f"Images are given as {type(images).__name__}.", next=f"Give a list of {_KINDS}, or one.")
+    return list(images)
 
 
-def _of_file(path: Path, asked: Mapping[str, Any]) -> Pixels:
-    more = {name: value for name, value in asked.items() if name != "bits"}
-    if more:
-        options = ", ".join(f"{name}={','.join(v) if isinstance(v, list) else v}" for name, v in more.items())
-        raise UsageError(
-            f"The model was trained on pixels that its dataset made with {options}: {path} alone does not tell them.",
-            next="Ingest the images with the same options and use: histokit predict FOLDER DATASET; or give arrays of "
-            "such pixels.",
+class GivenImage(NamedTuple):
+    """The (H, W, C) pixels of an image, its micrometres per pixel, and a digest of what it is."""
+
+    pixels: Pixels
+    mpp: float | None
+    content: bytes
+
+
+class _FilesOfDataset(Dataset):
+    """Files that are read as those of a dataset were.
+
+    Parameters
+    ----------
+    document : mapping
+        Of `histokit.models.description.pixels_of`.
+    channels : sequence of str
+    """
+
+    name = "given"
+
+    def __init__(self, document: Mapping[str, Any], channels: Sequence[str]):
+        super().__init__(Path(os.sep))
+        self.channels, self.file_channels = tuple(channels), tuple(document["file_channels"])
+        self.bits, self.scale, self.scale_over = document["bits"], document["scale"], document["scale_over"]
+        self.state = document["state"]
+
+
+class GivenImages:
+    """Reads images as the dataset that a model was trained on reads them.
+
+    Parameters
+    ----------
+    document : mapping
+        Of `histokit.models.description.pixels_of`.
+    channels : sequence of C str
+    """
+
+    dataset: Dataset
+
+    def __init__(self, document: Mapping[str, Any], channels: Sequence[str]):
+        self.document, self.channels = document, tuple(channels)
+        self.dataset = _FilesOfDataset(document, channels)
+        self.guarded = Guarded(self.dataset)
+        self._source = ImageFiles(self.dataset).source._replace(within=())
+
+    def changed(self, sample: Sample) -> None:
+        """Return none: files are what they are."""
+
+    def read(self, image: Any, mpp: float | None, place: int) -> GivenImage:
+        """Return an image.
+
+        Parameters
+        ----------
+        image : path, tuple of C paths, PIL.Image.Image, or (H, W) or (H, W, C) array
+            An array holds the numbers that an image file holds, with the channels of the model in their order; grey is
+            repeated where a model takes red, green and blue.
+        mpp : float, optional
+        place : int
+            Among the images, for messages.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read, has other channels, or nothing says which of its numbers is white.
+        UsageError
+            If the dataset read its images otherwise than can be done with one alone.
+        """
+        told = self.document
+        if told["boxes"] and told["scale_over"] == "image" and parse_scale(told["scale"]).of_the_data:
+            raise UsageError(
+                f"The model was trained on boxes of images, with black and white of whole images ({told['scale']}): "
+                "a box alone does not have them.",
+                next="Ingest the images as a dataset, then: histokit predict FOLDER DATASET",
+            )
+        try:
+            return self._read(image, mpp, f"The image {place}")
+        except DataError as error:
+            raise DataError(error.message, next="Mend the image, leave it out, or give its pixels.") from error
+
+    def _read(self, image: Any, mpp: float | None, what: str) -> GivenImage:
+        if isinstance(image, str | os.PathLike):
+            return self._of_files((image,), mpp)
+        if isinstance(image, tuple | list) and image and all(isinstance(each, str | os.PathLike) for each in image):
+            return self._of_files(tuple(image), mpp)
+        pixels = self._of_numbers(_of_pillow(image, what) if hasattr(image, "convert") else np.asarray(image), what)
+        return GivenImage(pixels, mpp, digest_bytes(str(pixels.shape).encode(), pixels.tobytes()))
+
+    def _of_files(self, paths: Sequence[str | os.PathLike[str]], mpp: float | None) -> GivenImage:
+        count = self.document["files"]
+        if len(paths) != count:
+            wanted = "one file" if count == 1 else f"{count} files, one for each of {', '.join(self.channels)}"
+            raise UsageError(
+                f"{', '.join(map(str, paths))}: the model takes images of {wanted}.",
+                next="Give a path for each image." if count == 1 else f"Give a tuple of {count} paths for each image.",
+            )
+        if self.document["parts"] > 1:
+            raise UsageError(
+                f"The model was trained on single planes of files: {paths[0]} does not say which is meant.",
+                next="Give the plane as an array, or ingest the files: histokit predict FOLDER DATASET",
+            )
+        files = tuple(os.path.abspath(path) for path in paths)
+        sample = Sample(str(paths[0]), files, part=self.document["part"], mpp=mpp)
+        result = read_sample(self, 0, sample)
+        if result.pixels is None:
+            raise DataError(str(result.reason), next="Mend the image.")
+        repeat(result.remarks)
+        digests = [self.dataset.file_digest(Path(file)) for file in files]
+        return GivenImage(
+            result.pixels, mpp, content_digest(digests, sample.part, None, self.dataset.pixel_key(sample), mpp)
         )
-    return read_image(path, asked.get("bits"), deep=True)
+
+    def _of_numbers(self, numbers: npt.NDArray[Any], what: str) -> Pixels:
+        found = numbers[:, :, None] if numbers.ndim == 2 else numbers
+        if found.ndim != 3 or found.dtype.kind not in "uif" or not found.size:
+            raise DataError(f"{what} is {found.dtype} of shape {numbers.shape}, not numbers of (H, W, C).", next="")
+        count = found.shape[2]
+        if count != len(self.channels) and not (count == 1 and self.channels == RGB):
+            listed = ", ".join(self.channels)
+            raise DataError(f"{what} has {count} channels; the model takes {len(self.channels)}: {listed}.", next="")
+        native = found.astype(found.dtype.newbyteorder("="), copy=False)
+        pixels, bits = self._source.intensities(native, None, what), self.dataset.bits
+        if pixels.dtype == np.uint16:
+            # As datasets give them: of as many bits as were recorded.
+            pixels = to_16_bits(from_16_bits(pixels, bits), bits or 16)
+        whole: Any = np.ascontiguousarray(pixels)
+        return whole
 
 
 def _of_pillow(image: Any, what: str) -> npt.NDArray[Any]:
-    """Return the pixels of one of Pillow's images, as they would be if it were read from a file."""
+    """Return one of Pillow's images as it would be read from its file: upright, and laid over white."""
     from PIL import ImageOps
 
-    if image.mode.startswith("I;16"):
-        return np.asarray(image)
-    if image.mode in _UNCLEAR:
-        raise DataError(
-            f"{what} is one of Pillow's of the mode {image.mode}: which value is white is not told.",
-            next="Give an array of uint8 or uint16, of which 255 or 65535 is white.",
-        )
-    upright = ImageOps.exif_transpose(image)
-    if not upright.has_transparency_data:
-        return np.asarray(upright.convert("RGB"))
-    written = io.BytesIO()
-    upright.convert("RGBA").save(written, "PNG", compress_level=1)
-    return decode_image(written.getvalue(), what)
+    try:
+        image.load()
+        upright = image.copy()
+        # Parsers raise whatever they stumble upon.
+        with suppress(Exception):
+            upright = ImageOps.exif_transpose(image)
+        if upright.mode in _GREY and "transparency" not in upright.info:
+            return np.asarray(upright)
+        return as_rgb(OpenImage(Path(what), upright, BytesIO(), TiffLayout(), False))
+    except (RefusalError, OSError, ValueError) as error:
+        raise DataError(f"{what} {error}.", next="") from error
 
 
 def micrometres(mpp: float | Sequence[float] | None, count: int) -> list[float | None]:
@@ -117,35 +207,38 @@ def micrometres(mpp: float | Sequence[float] | None, count: int) -> list[float |
     Raises
     ------
     UsageError
-        If there are not as many as images.
+        If there are not as many as images, or one is no positive number.
     """
-    if mpp is None or isinstance(mpp, int | float):
-        return [mpp] * count
-    if len(mpp) != count:
-        raise UsageError(f"mpp has {len(mpp)} values for {count} images.", next="Give one number, or one for each.")
-    return list(mpp)
+    given: Any = mpp
+    found = list(given) if np.ndim(given) else [given] * count
+    if len(found) != count:
+        raise UsageError(f"mpp has {len(found)} values for {count} images.", next="Give one number, or one for each.")
+    for each in found:
+        if each is not None and (isinstance(each, str) or not 0 < each < inf):
+            raise UsageError(f"mpp is {each!r}.", next="Give the micrometres per pixel of the images, more than 0.")
+    return [None if each is None else float(each) for each in found]
 
 
-class GivenImages:
+class PixelRows:
     """Pixels as something that a classifier on images takes; rows are taken as from an array.
 
     Parameters
     ----------
-    pixels : sequence of n (H, W, C) arrays
+    images : sequence of n GivenImage
     channels : sequence of C str
     """
 
-    def __init__(self, pixels: Sequence[Pixels], channels: Sequence[str]):
-        self._pixels, self.channels = list(pixels), tuple(channels)
+    def __init__(self, images: Sequence[GivenImage], channels: Sequence[str]):
+        self._images, self.channels = list(images), tuple(channels)
 
     def __len__(self) -> int:
-        return len(self._pixels)
+        return len(self._images)
 
-    def __getitem__(self, rows: slice) -> GivenImages:
-        return GivenImages(self._pixels[rows], self.channels)
+    def __getitem__(self, rows: slice) -> PixelRows:
+        return PixelRows(self._images[rows], self.channels)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
-        return map(to_8_bits, self._pixels)
+        return (to_8_bits(image.pixels) for image in self._images)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -154,5 +247,5 @@ class GivenImages:
 
     @property
     def contents(self) -> list[bytes]:
-        """Digests of the pixels."""
-        return [digest_bytes(str(pixels.shape).encode(), pixels.tobytes()) for pixels in self._pixels]
+        """Digests of the files, as those of datasets, or of the pixels."""
+        return [image.content for image in self._images]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from histokit.classifiers.estimators import load
 from histokit.classifiers.table import classifier
 from histokit.errors import DataError, PluginError, UsageError
-from histokit.models.images_given import GivenImages, as_list, micrometres, pixels_of
+from histokit.models.images_given import GivenImage, GivenImages, PixelRows, as_list, micrometres
 from histokit.models.model_folder import CLASSIFIER_FILE, NETWORK, NETWORK_FILE, read_description
 from histokit.models.networks import load_file, read_seen
 from histokit.networks.trained_backbone import rebuild_stored
@@ -75,10 +75,12 @@ class LoadedModel:
 
         Parameters
         ----------
-        images : sequence of n paths, PIL images or (H, W, C) arrays, or a single one
-            Arrays are uint8, or uint16 of which 65535 is white, with the channels of the model; grey images are taken
-            for colours. Files of more than 8 bits are read with all of them, as by datasets. Images are those that
-            the dataset of the training gives: patches of the same size in tissue.
+        images : sequence of n paths, PIL images, and (H, W) or (H, W, C) arrays, a single one, or an (n, H, W, C) array
+            Of the kind that the model was trained on, such as patches of the same size in tissue. Files are read as the
+            dataset of the training reads its files: with its bits, scale, channels and plane; where it takes a file for
+            each channel, an image is a tuple of paths. Arrays hold what such files hold, with the channels of the model
+            in their order: uint8, or uint16 of which 65535 is white, unless the dataset has fewer bits or a scale, by
+            which other numbers are taken, too. Grey is taken for red, green and blue.
         mpp : float or sequence of n floats, optional
             Micrometres per pixel, where images are brought to a resolution.
 
@@ -92,7 +94,7 @@ class LoadedModel:
         DataError
             If an image cannot be read, or has other channels.
         UsageError
-            If the model was trained on units of several images, or on pixels that a file alone does not tell.
+            If the model was trained on units of several images.
         """
         found = self.scores(images, mpp)
         if not self.classes:
@@ -122,9 +124,7 @@ class LoadedModel:
         found = [np.empty((0, len(self.classes) or 1))]
         for start in range(0, len(given), _AT_ONCE):
             places = range(start, min(len(given), start + _AT_ONCE))
-            asked = self.description["dataset"].get("pixels")
-            pixels = [pixels_of(given[place], self.channels, place, asked) for place in places]
-            found.append(self._scored([ReadResult(i, p, sizes[start + i], None) for i, p in enumerate(pixels)]))
+            found.append(self._scored([self._given.read(given[place], sizes[place], place) for place in places]))
         return np.concatenate(found)
 
     @property
@@ -133,6 +133,10 @@ class LoadedModel:
         if self.description["kind"] == NETWORK:
             return "probability" if self.classes else "value"
         return classifier(self.run.classifier, self.run.numbers or None).kind
+
+    @cached_property
+    def _given(self) -> GivenImages:
+        return GivenImages(self.description["pixels"], self.channels)
 
     @cached_property
     def device(self) -> torch.device:
@@ -202,12 +206,12 @@ class LoadedModel:
 
         return columns_of(self.networks, found, [part["fingerprint"] for part in self.run.features])
 
-    def _scored(self, results: Sequence[ReadResult]) -> NDArray[np.float64]:
+    def _scored(self, images: Sequence[GivenImage]) -> NDArray[np.float64]:
         if self.description["kind"] != NETWORK and not self.description["networks"]:
-            pixels = [result.pixels for result in results if result.pixels is not None]
-            return model_scores(self.run, self._classifier, GivenImages(pixels, self.channels))
+            return model_scores(self.run, self._classifier, PixelRows(images, self.channels))
         from histokit.finetune.predict import evaluating
 
+        results = [ReadResult(place, image.pixels, image.mpp, None) for place, image in enumerate(images)]
         scorers = self.scorers(len(results), self.channels, None, _refuse)
         for scorer in scorers:
             with evaluating(scorer.network):

@@ -27,7 +27,7 @@ SEEN_FILE = "seen.safetensors"
 #: The two kinds of models.
 NETWORK, CLASSIFIER = "network", "classifier"
 
-_NEEDED = ("kind", "classes", "channels", "run", "files")
+_NEEDED = ("kind", "classes", "channels", "pixels", "run", "files")
 _AGAIN = "Export it again: histokit export-model RUN --out FOLDER --force"
 
 

@@ -102,6 +102,12 @@ class ImageFiles:
         return {_LIMITS: fitted_limits(self.source, images)}
 
     @property
+    def limits_found(self) -> Mapping[str, Any] | None:
+        """Black and white of the dataset as `limits` found them; none where they are not sought over it."""
+        limits = self.source.limits
+        return None if limits is None else {_LIMITS: [list(pair) for pair in limits]}
+
+    @property
     def unusual(self) -> list[Any]:
         """What alters pixels besides the number of bits, as JSON-serialisable data; empty where nothing does."""
         if self.source._replace(bits=None) == ChannelSource():
