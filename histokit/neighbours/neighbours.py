@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean, some
 from histokit.features import FeatureSet, FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.neighbours.exact import NearestRows, Rows, search
+from histokit.neighbours.exact import NearestRows, Rows
 from histokit.neighbours.question import (
     Queries,
     Round,
@@ -27,6 +26,7 @@ from histokit.neighbours.question import (
 )
 from histokit.neighbours.retrieval import Retrieval
 from histokit.neighbours.retrieval_scores import Scores, retrieval_scores
+from histokit.neighbours.searching import open_sought, run_search
 from histokit.protocol.networks_seen import network_notes
 from histokit.ranges import check_ranges
 
@@ -96,7 +96,7 @@ def neighbours(
     check_ranges(k=k)
     _check(metric, query, split)
     store = open_store(store)
-    samples = open_samples(store, dataset, features, where, allow_missing, outline=False)
+    samples, outline = open_sought(store, dataset, features, where, allow_missing)
     notes = _left_out(store, samples, where)
     queries = _queries(store, samples, query, features, allow_missing, device, notes)
     rounds, named = [Round(np.arange(len(queries)), np.arange(len(samples)))], None
@@ -109,7 +109,8 @@ def neighbours(
     k = _most(question, k)
     classes, true, near = _classes(samples, queries)
     scored = _scored(question, classes, true, near)
-    found, asked, folds = _found(question, metric, k, (true, near) if scored else None, progress)
+    found, index = run_search(store, question, metric, k, (true, near) if scored else None, outline, progress)
+    asked = np.concatenate([each.queries for each in rounds])
     _tell(question, metric)
     scores, per_class = _scores(found, asked, classes, true, near) if scored else (None, {})
     return Retrieval(
@@ -122,11 +123,11 @@ def neighbours(
         scores=scores,
         per_class=per_class,
         shown=samples.record.metric,
-        index=None,
+        index=index,
         notes=list(dict.fromkeys(notes)),
         question=question,
         asked=asked,
-        folds=folds,
+        folds=[(each.repeat, each.fold) for each in rounds for _ in each.queries.tolist()],
         found=found,
     )
 
@@ -160,7 +161,7 @@ def _queries(
     notes: list[str],
 ) -> Queries:
     if query is None:
-        return queries_of(samples, "all", "", lambda rows: samples.X[rows])
+        return queries_of(samples, "all", "", None)
     if isinstance(query, str):
         if (one := one_sample(store, samples, query)) is not None:
             return one
@@ -247,26 +248,6 @@ def _findable(question: SearchQuestion, true: Rows, near: Rows, code: int) -> bo
     return False
 
 
-def _found(
-    question: SearchQuestion, metric: str, k: int, classes: tuple[Rows, Rows] | None, progress: Callable[..., None]
-) -> tuple[NearestRows, Rows, list[tuple[int, int]]]:
-    """Search, round by round; return what was found, the query of each row of it, and its repeat and fold."""
-    everything = np.arange(len(question.queries))
-    vectors = question.queries.vectors(everything)
-    total, done = sum(len(each.queries) for each in question.rounds), 0
-    found = []
-    for each in question.rounds:
-        before = done
-        rounds = (each.queries, each.samples)
-        how: dict[str, Any] = {"progress": lambda count, before=before: progress(before + count, total)}
-        found.append(search(vectors, question.samples.X, metric, k, question.barred, rounds, classes, **how))
-        done += len(each.queries)
-    asked = np.concatenate([each.queries for each in question.rounds])
-    folds = [(each.repeat, each.fold) for each in question.rounds for _ in range(len(each.queries))]
-    joined = (np.concatenate([getattr(one, name) for one in found]) for name in ("places", "distances", "precision"))
-    return NearestRows(*joined), asked, folds
-
-
 def _scores(
     found: NearestRows, asked: Rows, classes: list[str], true: Rows, near: Rows
 ) -> tuple[Scores, dict[str, Scores]]:
@@ -280,7 +261,8 @@ def _tell(question: SearchQuestion, metric: str) -> None:
     """Note what of the samples makes neighbours mean less than they seem to."""
     samples, queries, notes = question.samples, question.queries, question.notes
     if metric == "cosine":
-        flat = int((~samples.X.any(axis=1)).sum())
+        # Of an outline, which holds zeros in no memory, it is not known.
+        flat = int((~samples.X.any(axis=1)).sum()) if samples.X.flags.writeable else 0
         if flat:
             holds = counted(flat, "sample holds", "samples hold")
             notes.append(f"{holds} nothing but zeros: at cosine distance 1 of everything")

@@ -59,8 +59,8 @@ class Queries:
         The digests of what the images hold.
     own : (m,) array of int
         Their rows among the samples; -1 of those that are none.
-    vectors : callable
-        Returns the (r, d) float32 vectors of r rows.
+    vectors : callable, optional
+        Returns the (r, d) float32 vectors of r rows; those of the samples where not given.
     pixels : (H, W, C) array, optional
         Of the one query that is a file.
     """
@@ -72,7 +72,7 @@ class Queries:
     groups: Objects
     contents: Sequence[bytes | None]
     own: Rows
-    vectors: Callable[[Rows], Vectors]
+    vectors: Callable[[Rows], Vectors] | None
     pixels: Pixels | None = None
 
     def __len__(self) -> int:
@@ -121,7 +121,7 @@ def open_samples(
     return found
 
 
-def queries_of(features: FeatureSet, kind: str, name: str, vectors: Callable[[Rows], Vectors]) -> Queries:
+def queries_of(features: FeatureSet, kind: str, name: str, vectors: Callable[[Rows], Vectors] | None) -> Queries:
     """Return samples as queries, each of which is among those that are sought unless the kind is ``dataset``."""
     own = np.full(len(features), -1) if kind == "dataset" else np.arange(len(features))
     groups = features.groups()

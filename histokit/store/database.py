@@ -9,7 +9,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any
@@ -34,6 +34,8 @@ PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}
 _UNCOMPRESSED_FILES = "2.0"
 _COPIED_BYTES = 4 << 20
 _CACHE_BYTES = 16 << 20
+#: Of an index of a million vectors, some hundred megabytes are asked for again and again.
+_INDEX_CACHE_BYTES = 2 << 30
 
 _REFUSED = re.compile(r"\(os error (\d+)\)")
 #: What Lance says of rows that are there already; those to be written are of the right kind.
@@ -184,6 +186,30 @@ class Database(Tables):
         import lance
 
         return self._open(name, session=lance.Session(_CACHE_BYTES, _CACHE_BYTES))
+
+    def to_search(self, name: str) -> Any:
+        """Open a table whose indices are asked again and again: what is read of them is kept."""
+        import lance
+
+        return self._open(name, session=lance.Session(_INDEX_CACHE_BYTES, _CACHE_BYTES))
+
+    def index_vectors(self, name: str, version: Any, how: Mapping[str, Any]) -> bool:
+        """Make an index of the vectors of a table; return whether it was, or another process changed them meanwhile."""
+        return self._indexed(name, lambda: version.create_index("vector", **how))
+
+    def index_rest(self, name: str, version: Any, index: str) -> bool:
+        """Add the rows to an index that were added to its table since; return as `index_vectors` does."""
+        return self._indexed(name, lambda: version.optimize.optimize_indices(index_names=[index]))
+
+    def _indexed(self, name: str, make: Callable[[], Any]) -> bool:
+        try:
+            with self._writing(name):
+                make()
+        except (RuntimeError, OSError, ValueError) as error:
+            if _CONFLICT.search(str(error)):
+                return False
+            raise
+        return True
 
     def add_on(self, name: str, version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
         """Add rows to a table as it is in a version, or nothing where anything was added to it since.

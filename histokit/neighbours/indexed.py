@@ -1,0 +1,160 @@
+"""Search by an index, whose recall is measured against exact search before it is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from histokit.features import FeatureSet, FeatureStore
+from histokit.neighbours.exact import Barred, Floats, NearestRows, Rows, Vectors, distances_to
+from histokit.neighbours.pieces import search_pieces
+from histokit.plugin.digests import digest_bytes, digest_json
+from histokit.store.vector_index import VectorIndex, open_index
+
+#: From so many samples on, where the features are of one table.
+INDEXED_FROM = 100_000
+#: The share of the nearest samples that an index has to find, and of how many queries that is measured.
+LEAST_RECALL = 0.95
+_MEASURED = 128
+_LEAST_PROBES = 8
+_AT_ONCE = 256
+
+#: How hard an index tries: one in so many partitions is looked into, and so many times the neighbours are compared by
+#: their vectors. The first that finds enough is taken.
+_EFFORTS = ((64, 4), (32, 6), (16, 10), (8, 20), (4, 40), (2, 80), (1, 160))
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How an index is asked.
+
+    Parameters
+    ----------
+    probes : int
+        Partitions that are looked into.
+    times : int
+        How many times the neighbours that are asked for are compared by their vectors.
+    recall : float
+        The share of the nearest samples that it finds.
+    """
+
+    probes: int
+    times: int
+    recall: float = 0.0
+
+
+class IndexedSearch:
+    """Finds the nearest samples by the index of their table.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    samples : FeatureSet
+        Of one table; its vectors need not have been read.
+    metric : str
+    anew : bool
+        Make the index anew although it is there.
+    """
+
+    def __init__(self, store: FeatureStore, samples: FeatureSet, metric: str, anew: bool = False):
+        (part,) = samples.parts
+        table = next(t for t in store.feature_tables(samples.record.name) if t.name == part.table)
+        self._store, self._samples, self._metric = store, samples, metric
+        self.index: VectorIndex
+        self.index, self.made = open_index(store.database, table, metric, samples.samples, anew=anew)
+
+    def read(self, rows: Rows) -> Vectors:
+        """Return the vectors of samples."""
+        return self.index.read(rows)
+
+    def measured(self, among: Rows, barred: Barred, k: int, progress: Callable[..., None]) -> Effort | None:
+        """Return how the index is to be asked so that it finds enough of the nearest samples; none if it cannot.
+
+        It is measured on queries evenly taken from the samples, each without its own group, and remembered in the store
+        for as long as the index is the same.
+        """
+        content = digest_bytes(among.tobytes(), barred.samples.tobytes()).hex()
+        key = f"nearest:{digest_json([self.index.segments, self._metric, k, content]).hex()}"
+        if (found := self._store.remembered(key)) is not None:
+            return Effort(**found) if found["recall"] >= LEAST_RECALL else None
+        rows = among[np.unique(np.linspace(0, len(among) - 1, _MEASURED).astype(np.intp))]
+        own = Barred(rows, barred.samples[rows], barred.samples)
+        everyone = np.arange(len(rows))
+        vectors = self.read(rows)
+        exact = search_pieces(vectors, self.read, self._metric, k, own, (everyone, among), progress)
+        # Of equally near samples any will do.
+        furthest = np.nanmax(exact.distances, axis=1, keepdims=True) * (1 + 1e-6) + 1e-12
+        best = Effort(0, 0)
+        for effort in self._efforts():
+            found_now = self.nearest(vectors, k, own, (everyone, among), effort)
+            hits = (found_now.distances <= furthest).sum() / (exact.places >= 0).sum()
+            best = Effort(effort.probes, effort.times, float(hits))
+            if best.recall >= LEAST_RECALL:
+                break
+        self._store.remember(key, asdict(best))
+        return best if best.recall >= LEAST_RECALL else None
+
+    def _efforts(self) -> Iterator[Effort]:
+        for share, times in _EFFORTS:
+            yield Effort(min(self.index.partitions, max(_LEAST_PROBES, self.index.partitions // share)), times)
+
+    def nearest(
+        self,
+        queries: Vectors,
+        k: int,
+        barred: Barred,
+        rounds: tuple[Rows, Rows],
+        effort: Effort,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> NearestRows:
+        """Find the nearest samples of queries, (q, d), those of the round in their order."""
+        asked, among = rounds
+        allowed = np.zeros(len(self._samples), bool)
+        allowed[among] = True
+        places = np.full((len(asked), k), -1, np.intp)
+        distances = np.full((len(asked), k), np.nan)
+        left = barred.left(asked, among)
+        for number, (query, vector) in enumerate(zip(asked.tolist(), queries, strict=True)):
+            rows, far = self._of_one(vector, k, effort, int(left[number]), allowed, barred, query)
+            places[number, : len(rows)], distances[number, : len(rows)] = rows, far
+            progress(number + 1)
+        return NearestRows(places, distances, np.full(len(asked), np.nan))
+
+    def _of_one(
+        self, vector: Any, k: int, effort: Effort, left: int, allowed: Any, barred: Barred, query: int
+    ) -> tuple[Rows, Floats]:
+        wanted = min(k * effort.times, left)
+        count, probes = wanted + 1, effort.probes
+        while True:
+            near = self.index.nearby(vector, count, probes)
+            rows = near[near >= 0]
+            rows = rows[allowed[rows]]
+            rows = rows[~barred.of_one(query, rows)][:wanted]
+            if len(rows) >= wanted or (count >= len(self.index) and probes >= self.index.partitions):
+                break
+            # Samples of the query's own group come first of all: more are asked for until enough others are there.
+            count, probes = min(len(self.index), count * 4), min(self.index.partitions, probes * 2)
+        rows = np.sort(rows)
+        far = distances_to(vector, self.read(rows), self._metric)
+        order = far.argsort(kind="stable")[:k]
+        return rows[order], far[order]
+
+    def described(self, effort: Effort) -> dict[str, Any]:
+        """Return how neighbours are found, as JSON-serialisable data."""
+        return {
+            "kind": self.index.kind,
+            "partitions": self.index.partitions,
+            "probes": effort.probes,
+            "compared": effort.times,
+            "recall": effort.recall,
+            "measured_on": _MEASURED,
+        }
+
+
+def in_pieces(rows: Rows) -> Iterator[Rows]:
+    """Yield rows a few at a time, whose vectors are read at once."""
+    for start in range(0, len(rows), _AT_ONCE):
+        yield rows[start : start + _AT_ONCE]

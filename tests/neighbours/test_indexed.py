@@ -1,0 +1,161 @@
+"""Search by an index: as exact search, with its recall measured; kept, added to, made again."""
+
+import numpy as np
+import pytest
+
+from histokit import neighbours
+from histokit.neighbours import indexed
+from histokit.plugin.digests import digest_bytes
+from histokit.store import vector_index
+from histokit.store.care import collect_garbage, compact
+from histokit.store.vector_writes import insert_vectors
+from histokit.store.verify import verify
+from tests.toy import make_store
+
+N, WIDTH = 2400, 16
+
+
+@pytest.fixture
+def clusters(tmp_path, monkeypatch):
+    """A store of vectors in clusters that cut through slides, and the vectors; an index is taken from 1,000 on."""
+    monkeypatch.setattr(indexed, "INDEXED_FROM", 1_000)
+    rng = np.random.default_rng(0)
+    code = rng.integers(0, 30, N)
+    X = (rng.normal(size=(30, WIDTH))[code] * 2 + rng.normal(size=(N, WIDTH))).astype(np.float32)
+    samples = {"id": [f"s{i}" for i in range(N)], "label": [f"c{c % 5}" for c in code]}
+    samples["slide"] = [f"P{i % 4}" for i in range(N)]
+    return make_store(tmp_path / "s", samples, {"last": X}, count=N), X
+
+
+def exactly(store, monkeypatch, **how):
+    with monkeypatch.context() as patch:
+        patch.setattr(indexed, "INDEXED_FROM", 10**9)
+        return neighbours(store, "toy", "net/last", **how)
+
+
+def overlap(one, other):
+    return np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(one.found.places, other.found.places, strict=True)])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_an_index_finds_what_exact_search_finds(clusters, monkeypatch, metric):
+    store, _ = clusters
+    how = {"metric": metric, "k": 5, "where": "id <> 's7'"}
+    found, exact = neighbours(store, "toy", "net/last", **how), exactly(store, monkeypatch, **how)
+    assert exact.index is None
+    assert found.index["recall"] >= 0.95
+    assert found.index["measured_on"] >= 100
+    assert overlap(found, exact) >= 0.95
+    same = found.found.places == exact.found.places
+    assert found.found.distances[same] == pytest.approx(exact.found.distances[same])
+    slides = np.arange(N) % 4
+    kept = np.flatnonzero(np.arange(N) != 7)
+    assert (slides[kept[found.found.places]] != slides[kept][:, None]).all(), "no query finds its own slide"
+    assert found.scores["mean_average_precision"] is None
+    for mine, theirs in zip(found.scores["at"], exact.scores["at"], strict=True):
+        assert mine["precision"] == pytest.approx(theirs["precision"], abs=0.02)
+
+
+def test_groups_that_fill_the_nearest_are_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexed, "INDEXED_FROM", 1_000)
+    rng = np.random.default_rng(0)
+    slide = np.repeat(np.arange(4), 500)
+    X = rng.normal(size=(4, WIDTH))[slide] * 20 + rng.normal(size=(2000, WIDTH))
+    samples = {"id": [f"s{i}" for i in range(2000)], "label": ["a", "b"] * 1000}
+    store = make_store(tmp_path / "s", samples | {"slide": [f"P{s}" for s in slide]}, {"last": X}, count=2000)
+    found = neighbours(store, "toy", "net/last", query="s3", k=4, metric="euclidean")
+    exact = exactly(store, monkeypatch, query="s3", k=4, metric="euclidean")
+    assert found.index is not None
+    assert found.found.places.tolist() == exact.found.places.tolist()
+
+
+def test_the_index_is_kept_and_new_rows_are_found(clusters, monkeypatch):
+    store, X = clusters
+    first = neighbours(store, "toy", "net/last", query="s3", k=3)
+    made = []
+    make = vector_index.Database.index_vectors
+    monkeypatch.setattr(vector_index.Database, "index_vectors", lambda *a: made.append(a) or make(*a))
+    monkeypatch.setattr(indexed, "search_pieces", lambda *a, **k: pytest.fail("it was measured before"))
+    again = neighbours(store, "toy", "net/last", query="s3", k=3)
+    assert not made
+    assert again.found.places.tolist() == first.found.places.tolist()
+    assert again.index == first.index
+    monkeypatch.undo()
+    monkeypatch.setattr(indexed, "INDEXED_FROM", 1_000)
+    samples = store.samples("toy").to_pydict()
+    new = {name: [*samples[name], value] for name, value in (("id", "new"), ("label", "c1"), ("slide", "P9"))}
+    store = make_store(store.uri, new, {}, count=N + 1)
+    table = store.feature_tables()[0]
+    assert insert_vectors(store.database, table, ["new"], [digest_bytes(b"new")], X[3:4]) == 1
+    found = neighbours(store, "toy", "net/last", query="s3", k=3)
+    assert found.samples.sample_ids[found.found.places[0, 0]] == "new"
+    assert found.found.distances[0, 0] == pytest.approx(0, abs=1e-9)
+
+
+def test_care_leaves_it_as_it_is(clusters):
+    store, _ = clusters
+    first = neighbours(store, "toy", "net/last", query="s3", k=3)
+    compact(store)
+    collect_garbage(store, older_than=0)
+    assert not verify(store).findings
+    again = neighbours(store, "toy", "net/last", query="s3", k=3)
+    assert again.index == first.index
+    assert again.found.places.tolist() == first.found.places.tolist()
+
+
+def test_both_distances_have_an_index_of_their_own(clusters, monkeypatch):
+    store, _ = clusters
+    for metric in ("cosine", "euclidean", "cosine"):
+        found = neighbours(store, "toy", "net/last", query="s5", k=3, metric=metric)
+        exact = exactly(store, monkeypatch, query="s5", k=3, metric=metric)
+        assert found.found.places.tolist() == exact.found.places.tolist()
+    table = store.feature_tables()[0]
+    names = [each.name for each in store.database.table(table.name).describe_indices()]
+    assert sorted(names) == ["nearest_cosine", "nearest_l2"]
+
+
+def test_a_damaged_index_is_made_again(clusters, monkeypatch):
+    store, _ = clusters
+    first = neighbours(store, "toy", "net/last", query="s3", k=3)
+    table = store.feature_tables()[0]
+    for path in (store.uri / f"{table.name}.lance" / "_indices").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"nothing")
+    again = neighbours(store, "toy", "net/last", query="s3", k=4)
+    assert again.found.places[0, :3].tolist() == first.found.places[0].tolist()
+    assert again.index is not None
+
+
+def test_an_index_that_finds_too_little_is_not_used(clusters, monkeypatch):
+    store, _ = clusters
+    monkeypatch.setattr(indexed, "LEAST_RECALL", 1.1)
+    found = neighbours(store, "toy", "net/last", query="s3", k=3)
+    assert found.index is None
+    assert any("an index finds less than 110% of the nearest" in note for note in found.notes)
+    exact = exactly(store, monkeypatch, query="s3", k=3)
+    assert found.found.places.tolist() == exact.found.places.tolist()
+
+
+def test_without_a_place_to_write_distances_are_computed(clusters, monkeypatch):
+    store, _ = clusters
+
+    def refuse(*_):
+        raise OSError(30, "Read-only file system (os error 30)")
+
+    monkeypatch.setattr("lance.LanceDataset.create_index", lambda *a, **k: refuse())
+    found = neighbours(store, "toy", "net/last", query="s3", k=3)
+    assert found.index is None
+    assert any("no index can be used" in note for note in found.notes)
+    assert found.found.places.tolist() == exactly(store, monkeypatch, query="s3", k=3).found.places.tolist()
+
+
+@pytest.mark.parametrize("width", [10, 1])
+def test_widths_that_are_no_whole_bytes(tmp_path, monkeypatch, width):
+    monkeypatch.setattr(indexed, "INDEXED_FROM", 500)
+    X = np.random.default_rng(1).normal(size=(1500, width))
+    store = make_store(tmp_path / "s", {"id": [f"s{i}" for i in range(1500)]}, {"last": X}, count=1500)
+    found = neighbours(store, "toy", "net/last", query="s3", k=3, metric="euclidean")
+    assert (
+        found.found.places.tolist()
+        == exactly(store, monkeypatch, query="s3", k=3, metric="euclidean").found.places.tolist()
+    )
