@@ -47,6 +47,11 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
         ],
     ),
     "store_speed": ([], [], ["--rows", "50", "--width", "8", "--rounds", "1"]),
+    "neighbours": (
+        ["--rows", "100000", "--width", "512"],
+        [],
+        ["--rows", "2000", "--width", "16", "--queries", "3", "--clusters", "20", "--k", "3"],
+    ),
     "ingesting": (["--files", "20000"], [], ["--files", "8", "--rounds", "1"]),
     "feed": (["--images", "2048"], [], ["--images", "8", "--rounds", "1", "--only", "JPEG 224"]),
     "finetune": (

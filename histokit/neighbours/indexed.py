@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +16,10 @@ from histokit.store.vector_index import VectorIndex, open_index
 
 #: From so many samples on, where the features are of one table.
 INDEXED_FROM = 100_000
-#: The share of the nearest samples that an index has to find, and of how many queries that is measured.
-LEAST_RECALL = 0.95
-_MEASURED = 128
+#: The share of the nearest samples that an index has to find, that which is aimed at because it is measured on some
+#: queries only, and how many these are.
+LEAST_RECALL, _AIM = 0.95, 0.98
+MEASURED = 200
 _LEAST_PROBES = 8
 _AT_ONCE = 256
 
@@ -39,11 +40,14 @@ class Effort:
         How many times the neighbours that are asked for are compared by their vectors.
     recall : float
         The share of the nearest samples that it finds.
+    measured_on : int
+        Of how many queries.
     """
 
     probes: int
     times: int
     recall: float = 0.0
+    measured_on: int = 0
 
 
 class IndexedSearch:
@@ -80,7 +84,7 @@ class IndexedSearch:
         key = f"nearest:{digest_json([self.index.segments, self._metric, k, content]).hex()}"
         if (found := self._store.remembered(key)) is not None:
             return Effort(**found) if found["recall"] >= LEAST_RECALL else None
-        rows = among[np.unique(np.linspace(0, len(among) - 1, _MEASURED).astype(np.intp))]
+        rows = among[np.unique(np.linspace(0, len(among) - 1, MEASURED).astype(np.intp))]
         own = Barred(rows, barred.samples[rows], barred.samples)
         everyone = np.arange(len(rows))
         vectors = self.read(rows)
@@ -91,8 +95,8 @@ class IndexedSearch:
         for effort in self._efforts():
             found_now = self.nearest(vectors, k, own, (everyone, among), effort)
             hits = (found_now.distances <= furthest).sum() / (exact.places >= 0).sum()
-            best = Effort(effort.probes, effort.times, float(hits))
-            if best.recall >= LEAST_RECALL:
+            best = max(best, replace(effort, recall=float(hits), measured_on=len(rows)), key=lambda each: each.recall)
+            if best.recall >= _AIM:
                 break
         self._store.remember(key, asdict(best))
         return best if best.recall >= LEAST_RECALL else None
@@ -150,7 +154,7 @@ class IndexedSearch:
             "probes": effort.probes,
             "compared": effort.times,
             "recall": effort.recall,
-            "measured_on": _MEASURED,
+            "measured_on": effort.measured_on,
         }
 
 
