@@ -65,8 +65,9 @@ class Checkpoint:
 
     Notes
     -----
-    The tensors are a safetensors file that is named by its digest; ``state.json`` names it, has a digest of itself, and
-    is replaced in one step. A checkpoint of which a bit has changed counts as none.
+    The tensors are a safetensors file that is named by its digest; ``state.json`` names it and the training, has a
+    digest of itself, and is replaced in one step. A checkpoint of which a bit has changed, or that is of another
+    training, counts as none.
     """
 
     def __init__(self, folder: Path):
@@ -93,7 +94,7 @@ class Checkpoint:
                 part.replace(self.folder / f"{digest}.safetensors")
             finally:
                 part.unlink(missing_ok=True)
-            document = {"state": state, "tensors": digest}
+            document = {"of": self._of, "state": state, "tensors": digest}
             with replaced(self.folder / _STATE) as part:
                 part.write_text(json.dumps({**document, "digest": digest_json(document).hex()}))
                 flush(part)
@@ -117,9 +118,16 @@ class Checkpoint:
             file = self.folder / f"{document['tensors']}.safetensors"
             if digest_json(document).hex() != digest or digest_file(file).hex() != document["tensors"]:
                 return None
+            if document["of"] != self._of:
+                return None
             return load_file(file), document["state"]
         except (OSError, ValueError, KeyError, AttributeError, TypeError, SafetensorError):
             return None
+
+    @property
+    def _of(self) -> list[str]:
+        """The training that it is of: its folder, and the one above."""
+        return list(self.folder.parts[-2:])
 
     @property
     def there(self) -> bool:

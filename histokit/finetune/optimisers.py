@@ -221,7 +221,8 @@ class RateSchedule:
         if self.stage.momentum_form == "caffe" and step > 0 and factor > 0:
             momentum *= self.factor(step - 1) / factor
         for group in optimizer.param_groups:
-            group["lr"] = self.stage.lr * factor * group["lr_scale"]
+            group["base_lr"] = self.stage.lr * factor
+            group["lr"] = group["base_lr"] * group["lr_scale"]
             if "momentum" in group:
                 group["momentum"] = momentum
 

@@ -236,7 +236,7 @@ class Training:
         return found
 
     def _record(self, series: str, epoch: float, loss: float | None, metric: float | None, optimizer: Any) -> None:
-        lr, at = optimizer.param_groups[0]["lr"], self.at
+        lr, at = optimizer.param_groups[0]["base_lr"], self.at
         loss = loss if loss is None or math.isfinite(loss) else None
         point = CurvePoint(series, at.stage + 1, epoch, at.steps, loss, metric, lr, round(self.seconds, 3))
         self.curve.points.append(point)

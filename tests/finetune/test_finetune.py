@@ -152,6 +152,27 @@ def test_a_damaged_checkpoint_is_no_checkpoint(data: FeatureStore, monkeypatch: 
     assert np.array_equal(scores(data, run), whole)
 
 
+def test_a_checkpoint_of_another_training_is_no_checkpoint(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = scores(data, trained(data))
+    other = trained(data, seed=1).id
+    interrupted(data, monkeypatch, 7, force=True, seed=1)
+    unfinished = Path(data.uri) / "networks" / "unfinished"
+    (unfinished / other).rename(unfinished / trained(data).id)
+    run = trained(data, force=True)
+    assert any("it began anew" in note for note in run.notes)
+    assert np.array_equal(scores(data, run), whole)
+
+
+def test_curves_have_the_base_rate_whatever_groups_have_of_it(data: FeatureStore) -> None:
+    settings = {"head_lr": 5.0, "layer_decay": 0.5, "bias_lr": 2.0, "stages.2.warmup_epochs": 0}
+    settings |= {"stages.2.schedule": "inv", "stages.2.gamma": 1.0, "stages.2.power": 1.0}
+    curve = data.curves(trained(data, settings=settings).id).to_pandas()
+    assert set(curve[curve.stage == 1].lr.round(12)) == {0.01}
+    # Three batches of five an epoch: 0.01 / (1 + step), of the last step.
+    ends = curve[(curve.stage == 2) & (curve.epoch == curve.epoch.round())].drop_duplicates("epoch")
+    assert ends.lr.tolist() == pytest.approx([0.01 / (3 * n) for n in (1, 2, 3)])
+
+
 def test_folds_that_are_done_are_not_done_again(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = trained(data, split="leave-one-group-out")
     assert [entry["part"] for entry in expected.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
