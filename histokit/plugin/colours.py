@@ -18,6 +18,7 @@ from histokit.plugin.deep_colours import (
     over_white,
     png_colours,
     tiff_colours,
+    to_8_bits,
     to_16_bits,
     turned,
 )
@@ -117,7 +118,7 @@ def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
         if image.format == "PNG":
             values = turned(png_colours(opened.file), orientation)
         else:
-            values, associated = tiff_colours(opened.file)
+            values, associated, _ = tiff_colours(opened.file)
     except UnreadDepthError as error:
         raise RefusalError(str(error)) from error
     transparent = values.shape[2] == 4
@@ -126,13 +127,44 @@ def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
     if (largest := int(colours.max())) > top:
         told = opened.layout.bits
         raise RefusalError(f"holds {largest}, more than the {told} bits that it was said to have: {_SAY_BITS}")
-    _remark_on_darkness(opened, colours, opened.layout.bits)
+    _remark_on_darkness(opened.path, colours, opened.layout.bits)
     pixels = to_16_bits(colours, opened.layout.bits)
     if transparent:
         pixels, share = over_white(np.dstack([pixels, values[..., -1:]]), associated)
         if share:
-            _remark_on_transparency(opened, share)
+            _remark_on_transparency(opened.path, share)
     return pixels
+
+
+def tiff_rgb(path: Path, file: BinaryIO, layout: TiffLayout) -> Pixels:
+    """Return what `as_rgb` does, of a TIFF file of grey or colours that Pillow does not read.
+
+    Raises
+    ------
+    RefusalError
+        If a package is needed that is not there, or numbers are larger than they are said to be.
+    """
+    try:
+        values, associated, stored = tiff_colours(file, layout.pages)
+    except UnreadDepthError as error:
+        raise RefusalError(str(error)) from error
+    if layout.pages > 1:
+        remark("channels", path, f"{layout.pages} channels")
+    if layout.left_out:
+        remark("left out", path, layout.left_out)
+    transparent, top = values.shape[2] in (2, 4), (1 << layout.bits) - 1
+    colours = values[..., : values.shape[2] - transparent]
+    if (largest := int(colours.max())) > top:
+        raise RefusalError(f"holds {largest}, more than the {layout.bits} bits that it was said to have: {_SAY_BITS}")
+    if stored > 8:
+        _remark_on_darkness(path, colours, layout.bits)
+    pixels = to_16_bits(top - colours if layout.inverted else colours, layout.bits)
+    if transparent:
+        pixels, share = over_white(np.dstack([pixels, to_16_bits(values[..., -1:], stored)]), associated)
+        if share:
+            _remark_on_transparency(path, share)
+    pixels = np.repeat(pixels, 3 // pixels.shape[2], axis=2)
+    return pixels if stored > 8 else to_8_bits(pixels)
 
 
 def _refuse_beyond_palette(opened: OpenImage) -> None:
@@ -184,11 +216,11 @@ def _to_grey(opened: OpenImage) -> DeepPixels:
     top, largest = (1 << bits) - 1, int(values.max())
     if largest > top:
         raise RefusalError(f"holds {largest}, more than the {bits} bits that it was said to have: {_SAY_BITS}")
-    _remark_on_darkness(opened, values, bits)
+    _remark_on_darkness(opened.path, values, bits)
     grey = to_16_bits(top - values if opened.layout.inverted else values.clip(0), bits)
     transparent = opened.image.info.get("transparency")
     if isinstance(transparent, int) and (values == transparent).any():
-        _remark_on_transparency(opened, float((values == transparent).mean()))
+        _remark_on_transparency(opened.path, float((values == transparent).mean()))
         grey[values == transparent] = WHITE
     return grey
 
@@ -202,12 +234,12 @@ def _to_rgb(opened: OpenImage) -> Image.Image:
     rgba = image.convert("RGBA")
     share = float((np.asarray(rgba.getchannel("A")) < 255).mean())
     if share:
-        _remark_on_transparency(opened, share)
+        _remark_on_transparency(opened.path, share)
     white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
     return Image.alpha_composite(white, rgba).convert("RGB")
 
 
-def _remark_on_darkness(opened: OpenImage, values: npt.NDArray[np.integer], bits: int) -> None:
+def _remark_on_darkness(path: Path, values: npt.NDArray[np.integer], bits: int) -> None:
     """Remark on values of some bits all of which are below a quarter of the range, but for a few hot pixels."""
     top = (1 << bits) - 1
     light = values > top // 4
@@ -216,11 +248,11 @@ def _remark_on_darkness(opened: OpenImage, values: npt.NDArray[np.integer], bits
     if bright > max(pixels.size // 1000, min(3, pixels.size // 50)):
         return
     few = f", but for {bright} hot pixel{'s' * (bright > 1)}" if bright else ""
-    remark("dark", opened.path, f"no value above {int(values[~light].max())} of {top}{few}")
+    remark("dark", path, f"no value above {int(values[~light].max())} of {top}{few}")
 
 
-def _remark_on_transparency(opened: OpenImage, share: float) -> None:
-    remark("transparent", opened.path, f"{100 * share:.3g} % of its pixels")
+def _remark_on_transparency(path: Path, share: float) -> None:
+    remark("transparent", path, f"{100 * share:.3g} % of its pixels")
 
 
 def _remark_on_frames(opened: OpenImage) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from copy import copy
+from functools import cached_property
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -30,6 +32,9 @@ _TURNS = {
 ORIENTATION = 274
 
 _ASSOCIATED = 1
+
+#: As many as Pillow opens at most.
+_MOST_PIXELS = 2 * 178_956_970
 
 #: How advice begins behind a colon, other than what decoders say there.
 _ADVICE = re.compile(r": (save|say|name|install)\b")
@@ -82,15 +87,13 @@ def turned(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
 
 
 def png_colours(file: BinaryIO) -> DeepPixels:
-    """Return the pixels of a PNG file of 16 bits as it stores them: (H, W, 3 or 4).
-
-    Raises
-    ------
-    UnreadDepthError
-        If they are grey with transparency.
-    """
+    """Return the pixels of a PNG file of 16 bits as it stores them: (H, W, 3 or 4); grey has three alike."""
     from PIL import Image
 
+    file.seek(0)
+    with Image.open(file, formats=["PNG"]) as opened:
+        if str(opened.tile[0][3]).startswith("LA"):
+            return _grey_and_alpha(opened)
     planes: list[DeepPixels] = []
     # Pillow takes one byte of each two: the first, which is the upper one, or the second of another order of bytes.
     for order in "BL":
@@ -98,32 +101,52 @@ def png_colours(file: BinaryIO) -> DeepPixels:
         with Image.open(file, formats=["PNG"]) as opened:
             image: Any = opened
             tile = image.tile[0]
-            if image.mode not in ("RGB", "RGBA") or not str(tile[3]).startswith("RGB"):
-                raise UnreadDepthError("has grey of 16 bits with transparency, which is not read: save it without")
             mode = f"{image.mode};16{order}"
             image.tile = [tile._replace(args=mode) if hasattr(tile, "_replace") else (*tile[:3], mode)]
             planes.append(np.asarray(image).astype(np.uint16))
     return planes[0] * 256 + planes[1]
 
 
-def tiff_colours(file: BinaryIO) -> tuple[DeepPixels, bool]:
-    """Return the pixels of the first page of a TIFF file, (H, W, 3 or 4), and whether colours hold their transparency.
+def _grey_and_alpha(image: Any) -> DeepPixels:
+    # As four numbers of 8 bits: the two bytes of grey, and those of transparency.
+    tile = image.tile[0]
+    image._mode = "RGBA"
+    image.tile = [tile._replace(args="RGBA") if hasattr(tile, "_replace") else (*tile[:3], "RGBA")]
+    halves = np.asarray(image).astype(np.uint16)
+    grey, alpha = halves[..., 0] * 256 + halves[..., 1], halves[..., 2] * 256 + halves[..., 3]
+    return np.dstack([grey, grey, grey, alpha])
+
+
+def tiff_colours(file: BinaryIO, count: int = 1) -> tuple[npt.NDArray[Any], bool, int]:
+    """Return the pixels of the first pages of a TIFF file.
+
+    Returns
+    -------
+    (H, W, C) array
+        Grey or colours of the first page, with transparency as the last of 2 or 4; or grey of several pages.
+    bool
+        Whether colours hold their transparency.
+    int
+        Bits of each number.
 
     Raises
     ------
     UnreadDepthError
-        If its compression needs a package that is not there.
+        If its compression needs a package that is not there, or it has too many pixels.
     """
     from tifffile import TiffFile
 
     file.seek(0)
     with TiffFile(file) as tiff:
-        page = tiff.pages.first
-        pixels = decoded_page(page)
+        pages = [tiff.pages[number] for number in range(count)]
+        page: Any = pages[0]
+        if page.imagewidth * page.imagelength > _MOST_PIXELS:
+            raise UnreadDepthError("has too many pixels to be opened safely")
         extras = page.extrasamples
         alpha = bool(extras) and int(extras[0]) in (_ASSOCIATED, 2)
         kept = page.samplesperpixel - len(extras) + alpha
-        return turned(pixels[..., :kept], _orientation(page)), alpha and int(extras[0]) == _ASSOCIATED
+        pixels = np.concatenate([turned(decoded_page(each)[..., :kept], _orientation(each)) for each in pages], axis=2)
+        return pixels, alpha and int(extras[0]) == _ASSOCIATED, int(page.bitspersample)
 
 
 def _orientation(page: Any) -> int:
@@ -145,17 +168,32 @@ def decoded_page(page: Any) -> npt.NDArray[Any]:
     refuse_damage(page)
     try:
         pixels: npt.NDArray[Any] = page.asarray()
-    except ValueError as error:
+    except Exception as error:
         if "imagecodecs" not in str(error):
-            raise
+            return _of_padded_strips(page)
         name = getattr(page.compression, "name", "a method")
         raise UnreadDepthError(
             f"is compressed by {name}, which is read with imagecodecs: install it with pip install 'histokit[codecs]'"
         ) from None
-    axes = page.axes
-    if "S" not in axes:
-        return pixels[..., None]
-    return np.moveaxis(pixels, axes.index("S"), -1)
+    return _samples_last(page, pixels)
+
+
+def _samples_last(page: Any, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.moveaxis(pixels, page.axes.index("S"), -1) if "S" in page.axes else pixels[..., None]
+
+
+def _of_padded_strips(page: Any) -> npt.NDArray[Any]:
+    """Return a page whose last strip holds as many rows as the others, which its decoder refuses; else raise again."""
+    height, rows = page.imagelength, page.rowsperstrip
+    if page.is_tiled or page.keyframe is not page or not rows or rows > height or height % rows == 0:
+        return _samples_last(page, page.asarray())
+    whole, padded = -(-height // rows) * rows, copy(page)
+    for name in list(vars(padded)):
+        if isinstance(getattr(type(page), name, None), cached_property):
+            del padded.__dict__[name]
+    padded.imagelength, padded.shaped = whole, (*page.shaped[:2], whole, *page.shaped[3:])
+    padded.shape = tuple(whole if axis == "Y" else side for axis, side in zip(page.axes, page.shape, strict=True))
+    return _samples_last(page, padded.asarray())[:height]
 
 
 def refuse_damage(page: Any) -> None:

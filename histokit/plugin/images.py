@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from histokit.errors import DataError, UsageError
 from histokit.files import oddity
-from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency
+from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency, tiff_rgb
 from histokit.plugin.deep_colours import refused
 from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.raw_numbers import HEAD, Netpbm
@@ -188,6 +188,8 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
     if layout and layout.refusal:
         raise RefusalError(layout.refusal)
     file.seek(0)
+    if layout and layout.elsewhere:
+        return tiff_rgb(path, file, layout if bits is None or layout.bits != 16 else replace(layout, bits=bits))
     try:
         # By a file and not by its path, for Pillow maps files into memory by their path, and then turns some wrongly.
         image = opened_image(file)

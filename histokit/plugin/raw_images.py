@@ -32,12 +32,15 @@ class RawImage(NamedTuple):
         What the channels are called, in their order; empty where the file does not say.
     white : int, optional
         The number that is white, where that is not the largest one of `bits`, or of 8 or 16 bits.
+    alpha : int
+        Whether the last channel is transparency: 1 where colours were multiplied by it, 2 where not, 0 where it is not.
     """
 
     pixels: npt.NDArray[Any]
     bits: int | None = None
     channels: Sequence[str] = ()
     white: int | None = None
+    alpha: int = 0
 
 
 class ImageReader:
@@ -109,7 +112,7 @@ def read_raw(path: str | Path, part: str | None = None) -> RawImage:
         named = f" with the channels {', '.join(channels)}" if channels else ""
         what = f"{pixels.dtype} of shape {pixels.shape}{named} in place of numbers of (H, W, C)"
         raise caller.wrong("read()", what, str(path))
-    return RawImage(pixels, raw.bits, channels, raw.white)
+    return raw._replace(pixels=pixels, channels=channels)
 
 
 def parts_of(path: str | Path) -> tuple[str, ...]:

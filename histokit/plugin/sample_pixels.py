@@ -83,7 +83,7 @@ class ChannelSource(NamedTuple):
         if len(paths) == 1:
             raw = _whole(paths[0], part)
             return self.chosen(raw, str(paths[0])), raw.bits
-        planes = [self._full(_whole(path, part)) for path in paths]
+        planes = [self._full(_opaque(_whole(path, part), str(path))) for path in paths]
         for path, plane in zip(paths, planes, strict=True):
             if plane.pixels.shape[:2] != planes[0].pixels.shape[:2] or plane.pixels.dtype != planes[0].pixels.dtype:
                 raise _unlike(path, plane, paths[0], planes[0])
@@ -105,7 +105,8 @@ class ChannelSource(NamedTuple):
         DataError
             If it does not have them.
         """
-        raw, count = self._full(raw), raw.pixels.shape[2]
+        raw = self._full(_opaque(raw, path) if self.channels == RGB and not self.within else raw)
+        count = raw.pixels.shape[2]
         unnamed = self.within == self.channels and not raw.channels and count == len(self.channels)
         if self.within and not unnamed:
             return np.take(raw.pixels, [_place(name, raw, path) for name in self.within], axis=2)
@@ -274,6 +275,19 @@ def _whole(path: str | os.PathLike[str], part: str | None) -> RawImage:
     return largest
 
 
+def _opaque(raw: RawImage, path: str) -> RawImage:
+    """Return an image with its transparency laid over white."""
+    kind = raw.pixels.dtype
+    if not raw.alpha or kind.kind != "u" or kind.itemsize > 2:
+        return raw
+    white = (1 << (raw.bits or 8 * kind.itemsize)) - 1
+    colours, alpha = raw.pixels[..., :-1].astype(np.float64), (raw.pixels[..., -1:] / white).clip(0, 1)
+    mixed = (colours if raw.alpha == 1 else colours * alpha) + white * (1 - alpha)
+    if (alpha < 1).any():
+        remark("transparent", path, f"{100 * float((alpha < 1).mean()):.3g} % of its pixels")
+    return raw._replace(pixels=np.rint(mixed).clip(0, white).astype(kind), channels=raw.channels[:-1], alpha=0)
+
+
 def _one_channel(pixels: npt.NDArray[Any], path: str) -> npt.NDArray[Any]:
     if pixels.shape[2] > 1 and (pixels != pixels[..., :1]).any():
         raise DataError(
@@ -292,7 +306,9 @@ def _place(name: str, raw: RawImage, path: str) -> int:
     listed = f": {', '.join(raw.channels)}" if raw.channels else ", without names"
     raise DataError(
         f"{path} has no channel {name!r}: it has {count}{listed}.",
-        next=f"{did_you_mean(name, raw.channels)}Name one of them, or give its number from 1.",
+        next="Where channels lie in files of their own, say where their names stand: -o pattern=…{channel}…"
+        if count == 1
+        else f"{did_you_mean(name, raw.channels)}Name one of them, or give its number from 1.",
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from histokit.plugin.tiff_tags import STACKS, Page, TagError, byte_order, is_big, read_pages
+from histokit.plugin.tiff_told import declared_bits, told_planes
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
 _SCALE = ", or say what is black and white (-o scale=range:BLACK,WHITE)"
@@ -38,6 +37,9 @@ _COMPRESSIONS = {
 }
 _READ_COMPRESSIONS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 32773, 32809, 32946, 34925, 50000])
 
+#: Those that imagecodecs reads.
+_READ_ELSEWHERE = frozenset((34712, 34887, 34933, 50001, 50002, 52546, 22610, 34934))
+
 #: What the numbers of a file are.
 NUMBERS, COLOURS = "numbers", "colours"
 _JPEG = 7
@@ -66,6 +68,8 @@ class TiffLayout:
         Whether its red, green and blue have more than 8 bits each.
     mark : bytes
         Not empty where pixels came out otherwise before, or were not refused.
+    elsewhere : bool
+        Whether libtiff does not decode it, or Pillow not what comes out, so that tifffile does.
     """
 
     refusal: str | None = None
@@ -75,6 +79,7 @@ class TiffLayout:
     left_out: str | None = None
     deep: bool = False
     mark: bytes = b""
+    elsewhere: bool = False
 
 
 def tiff_layout(file: BinaryIO) -> TiffLayout | None:
@@ -83,8 +88,6 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     head = file.read(4)
     if byte_order(head) is None:
         return None
-    if byte_order(head) == ">" and is_big(head):
-        return _refused("is a big-endian BigTIFF, which is not read: save it as a plain TIFF")
     try:
         pages = read_pages(file)
     except TagError:
@@ -97,14 +100,18 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
         reason = _unclear(each) or _unread(each) or _incomplete(each, length) or reason
     if reason:
         return _refused(reason)
+    elsewhere = _is_read_elsewhere(page, byte_order(head) == ">" and is_big(head))
+    if elsewhere and not _is_plain(page):
+        return _refused("is a TIFF file of a kind that is not read: save it as a plain TIFF or PNG")
     grey16 = page.value(258, 1) > 8 and page.samples == 1
-    inverted, bits = grey16 and page.value(262, 0) == 0, _declared_bits(page) if grey16 else 16
+    inverted = (grey16 or elsewhere) and page.value(262, 0) == 0
+    bits = declared_bits(page) if grey16 or elsewhere else 16
     otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
     above = page.value(258, 1) > 8
-    mark = b"tiff-2" if above else b"tiff-1" if otherwise else b""
+    mark = b"tiff-3" if elsewhere else b"tiff-2" if above else b"tiff-1" if otherwise else b""
     # Of other colours, such as inks, the decoder gives the upper eight.
     deep = above and page.samples > 1 and page.value(262, 0) == 2
-    return TiffLayout(None, bits, inverted, count, left_out, deep, mark)
+    return TiffLayout(None, bits, inverted, count, left_out, deep, mark, elsewhere)
 
 
 def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
@@ -139,12 +146,24 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
         return NUMBERS, "says that 0 is white of numbers with a sign or a fraction: save it with 0 as black"
     if 1 < first.value(258, 1) < 8:
         return COLOURS, f"has {first.value(258, 1)} bits for each pixel in planes, which are not read: save it with 8"
-    if first.description.startswith("ImageJ=") and _told(first)[0] > len(alike) and first.value(259, 1) == 1:
+    if first.description.startswith("ImageJ=") and told_planes(first)[0] > len(alike) and first.value(259, 1) == 1:
         # One directory and all planes after each other, as ImageJ writes large stacks.
         plane = first.size[0] * first.size[1] * first.samples * first.value(258, 1) // 8
-        if first.value(273, 0) + _told(first)[0] * plane > length:
+        if first.value(273, 0) + told_planes(first)[0] * plane > length:
             return NUMBERS, "cannot be read (the image file is truncated, or some of its planes were never written)"
     return NUMBERS, next(filter(None, (_incomplete(page, length) for page in alike)), None)
+
+
+def _is_read_elsewhere(page: Page, big_endian_big: bool) -> bool:
+    bits, compression = page.value(258, 1), page.value(259, 1)
+    grey_with_alpha = page.value(262, 0) in (0, 1) and page.samples == 2 and (bits > 8 or page.value(338, 0) == 1)
+    return big_endian_big or compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16) or grey_with_alpha
+
+
+def _is_plain(page: Page) -> bool:
+    """Whether the pixels are of grey or of red, green and blue of 8 to 16 bits, with or without transparency."""
+    bits = page.values(258, (1,))
+    return page.value(262, -1) in (0, 1, 2) and 8 <= bits[0] <= 16 and len(set(bits)) == 1
 
 
 def _refused(reason: str) -> TiffLayout:
@@ -183,7 +202,7 @@ def _unclear(page: Page) -> str | None:
 def _unread(page: Page) -> str | None:
     """Return what the decoder would get wrong or cannot do, as the end of a sentence."""
     compression, planar = page.value(259, 1), page.value(284, 1) == 2
-    if compression not in _READ_COMPRESSIONS:
+    if compression not in _READ_COMPRESSIONS | _READ_ELSEWHERE:
         name = _COMPRESSIONS.get(compression, "a method")
         return (
             f"is compressed by {name} (TIFF compression {compression}), which is not read: save it with LZW or Deflate"
@@ -238,7 +257,7 @@ def _further_pages(pages: list[Page]) -> tuple[str | None, int, str | None]:
     if first.value(254, 0) & 1:
         return "has only a reduced image on its first page: save the full one as a plain TIFF or PNG", 1, None
     alike = [page for page in pages if page.size == first.size and not page.value(254, 0) & 5]
-    told, channels = _told(first)
+    told, channels = told_planes(first)
     count, (width, height) = max(len(alike), told), first.size
     if count > 1:
         if count == channels == len(alike) == 3 and _are_grey(alike) and pages[:3] == alike:
@@ -263,47 +282,3 @@ def _are_grey(pages: list[Page]) -> bool:
     first = pages[0]
     same = len({(page.samples, page.values(258), page.value(262, 0)) for page in pages}) == 1
     return same and first.samples == 1 and first.value(262, 0) in (0, 1) and first.value(258, 1) in (8, 12, 16)
-
-
-def _told(page: Page) -> tuple[int, int]:
-    """Return how many planes the description of a file tells of, and how many channels they are; 1 or 0 where none."""
-    text = page.description
-    if text.startswith("ImageJ="):
-        found = {name: int(number) for name, number in re.findall(r"^(\w+)=(\d+)\s*$", text, re.MULTILINE)}
-        axes = [found.get(name, 1) for name in ("channels", "slices", "frames")]
-        return found.get("images", 1), axes[0] if axes[1:] == [1, 1] else 0
-    if "<OME" in text[:1000] or "<Pixels" in text:
-        sizes = [int(_attribute(text, f"Size{axis}") or 1) for axis in "CZT"]
-        in_one = 1 if page.samples == 1 else page.samples
-        return max(1, sizes[0] * sizes[1] * sizes[2] // in_one), sizes[0] if sizes[1:] == [1, 1] else 0
-    return _told_by_tifffile(page)
-
-
-def _told_by_tifffile(page: Page) -> tuple[int, int]:
-    try:
-        told: Any = json.loads(page.description)
-        shape, axes = [int(size) for size in told["shape"]], str(told.get("axes", ""))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return 1, 0
-    whole = page.size[0] * page.size[1] * page.samples
-    count = 1
-    for size in shape:
-        count *= size
-    planes = max(1, count // max(1, whole))
-    return planes, planes if len(shape) == 3 and axes[:1] == "C" else 0
-
-
-def _declared_bits(page: Page) -> int:
-    """Return of how many bits a pixel's grey makes use.
-
-    MaxSampleValue does not tell it: by TIFF 6.0 it is the largest value of this one image, not to change how it looks.
-    """
-    stored = page.value(258, 16)
-    declared = _attribute(page.description, "SignificantBits")
-    return min(stored, int(declared)) if declared and int(declared) >= 8 else stored
-
-
-def _attribute(text: str, name: str) -> str | None:
-    """Return a whole number among the attributes of the first ``Pixels`` of OME-XML."""
-    pixels = next(iter(re.findall(r"<(?:\w+:)?Pixels\b([^>]*)>", text)), "")
-    return next(iter(re.findall(rf'\b{name}\s*=\s*["\'](\d{{1,9}})["\']', pixels)), None)

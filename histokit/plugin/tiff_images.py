@@ -103,23 +103,28 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
     if kind == COLOURS and part is None:
         return RawImage(decode_image(file.read(), name, deep=True), channels=("R", "G", "B"))
     with _opened(name, file, problem) as tiff:
+        described = _all_pixels(tiff)
         stack = TiffStack(tiff)
         pixels, names = stack.pixels(name, part)
         page = stack.first.keyframe
-        described = _all_pixels(tiff)
         if len(stack.alike) > 1 and len({(each.get("SignificantBits"), *_names(each)) for each in described}) > 1:
             raise UnreadDepthError("holds images of different channels or bits: save each alone")
         white = (1 << page.bitspersample) - 1
         if pixels.dtype == np.bool_:
             pixels, white = pixels * np.uint8(255), 255
+        extras = [int(each) for each in page.extrasamples]
+        alpha = extras[0] if extras in ([1], [2]) and pixels.shape[2] == page.samplesperpixel else 0
         if page.photometric == 0:
-            pixels = np.asarray(white, pixels.dtype) - pixels
+            colours = pixels[..., : pixels.shape[2] - bool(alpha)]
+            pixels = np.concatenate(
+                [np.asarray(white, pixels.dtype) - colours, pixels[..., colours.shape[2] :]], axis=2
+            )
         tag = page.tags.get(ORIENTATION)
         pixels = turned(pixels, int(tag.value) if tag is not None else 1)
         if stack.left_out:
             remark("left out", name, stack.left_out)
         first = next(iter(described), None)
-        return RawImage(pixels, _bits(first, page), names or _channels(tiff, first, pixels.shape[2]))
+        return RawImage(pixels, _bits(first, page), names or _channels(tiff, first, pixels.shape[2]), alpha=alpha)
 
 
 @contextmanager

@@ -55,12 +55,14 @@ class TiffStack:
     """
 
     def __init__(self, tiff: Any):
+        if tiff.series[0].is_multifile:
+            # Of several files of one image, each is read for its own pages.
+            tiff.is_ome = False
+            tiff.__dict__.pop("series", None)
         whole = [series for series in tiff.series if not int(series.keyframe.subfiletype) & _REDUCED]
         if not whole:
             raise UnreadDepthError("has only reduced images: save the full one as a plain TIFF or PNG")
         self.first = whole[0]
-        if self.first.is_multifile:
-            raise UnreadDepthError("is one of several files of one image: save it as one file")
         self.alike = [series for series in whole if _kind(series) == _kind(self.first)]
         self.planes = _planes(self.first)
         if len(self.alike) > 1:

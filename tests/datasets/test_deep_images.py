@@ -347,7 +347,8 @@ def test_images_of_other_sizes_in_one_file(tmp_path):
                 assert next(iter(read(dataset).values())).shape == (20, 20, 3)
 
 
-def test_one_of_several_files_of_an_image_is_refused(tmp_path):
+def test_several_files_of_an_image_of_ome_are_its_channels(tmp_path):
+    values = [deep(), deep()]
     uuids = [f"urn:uuid:0000000{k}-0000-0000-0000-000000000000" for k in range(2)]
     parts = "".join(
         f'<TiffData FirstC="{k}" IFD="0" PlaneCount="1"><UUID FileName="c{k}.ome.tif">{uuids[k]}</UUID></TiffData>'
@@ -360,8 +361,10 @@ def test_one_of_several_files_of_an_image_is_refused(tmp_path):
             f'SizeC="2" SizeZ="1" SizeT="1"><Channel ID="Channel:0:0"/><Channel ID="Channel:0:1"/>{parts}</Pixels>'
             "</Image></OME>"
         )
-        tifffile.imwrite(tmp_path / f"c{k}.ome.tif", deep(), description=ome, metadata=None)
-    with pytest.raises(DataError, match="is one of several files of one image"):
+        tifffile.imwrite(tmp_path / f"c{k}.ome.tif", values[k], description=ome, metadata=None)
+    (found,) = read(Folder.from_options(tmp_path, {"pattern": "c{channel}.ome.tif", "channels": "A:1,B:0"})).values()
+    assert found.tolist() == np.dstack(values[::-1]).tolist()
+    with pytest.raises(DataError, match=r"(?s)has no channel '2': it has 1, .*-o pattern=…{channel}"):
         read(Folder.from_options(tmp_path, {"pattern": "c0.ome.tif", "channels": "A:1,B:2"}))
 
 
