@@ -18,7 +18,7 @@ from histokit.store import RunRecord
 from histokit.store.networks import final_part, network_of
 from histokit.study.predict_by_folder import predict_by_folder
 from histokit.study.run_features import extracted_features
-from histokit.train.predict import check_trained, predict_features
+from histokit.train.predict import check_trained, predict_features, stored_predictions
 
 
 def predict(
@@ -75,6 +75,9 @@ def predict(
         return _predict_by_network(store, run, dataset, **how)
     check_trained(run)
     if classifier(run.classifier).pixels:
+        known = stored_predictions(store, run, open_images(store, dataset, allow_missing=allow_missing, outline=True))
+        if known is not None and not force:
+            return known
         images = open_images(store, dataset, allow_missing=allow_missing)
         seen = check_readable(store, images)
         return predict_features(store, run, images, force=force, remarks=seen)

@@ -26,7 +26,7 @@ from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_fingerprint
 from histokit.store.vectors import FeatureTable
 from histokit.study.run_features import extracted_features
-from histokit.train.predict import predict_features
+from histokit.train.predict import predict_features, stored_predictions
 
 
 def predict_by_folder(
@@ -60,6 +60,9 @@ def predict_by_folder(
 
         how: dict[str, Any] = {"running": running, "allow_missing": allow_missing, "progress": progress}
         return predict_images(store, run, dataset, lambda: model.network, seen, force=force, **how)
+    known = stored_predictions(store, run, open_images(store, dataset, allow_missing=allow_missing, outline=True))
+    if known is not None and not force:
+        return known
     if not model.description["networks"]:
         features = open_images(store, dataset, allow_missing=allow_missing)
         remarks = check_readable(store, features)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,8 @@ def predict_features(
     """
     _check_same_features(run, features)
     started = time.perf_counter()
-    target, aggregate = str(run.parameters.get("target") or "label"), run.parameters.get("aggregate")
     features, samples, said = _normalised(run, features)
-    if aggregate:
-        column = target if target in features.samples.column_names else "label"
-        features, _, _ = aggregate_chain(features, aggregate, column)
+    features = _in_units(run, features)
     truth, unread = true_values(run, features)
     run_id = prediction_id(run, features, truth)
     if store.has_run(run_id) and not force:
@@ -84,6 +82,41 @@ def predict_features(
     notes = [*told, *unread, *said, *remarks]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
+
+
+def stored_predictions(store: FeatureStore, run: RunRecord, images: FeatureSet) -> RunRecord | None:
+    """Return the predictions of samples by the model of a run where they are there, before any feature is made.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run : RunRecord
+    images : FeatureSet
+        Of `histokit.features.images.open_images`, as an outline.
+
+    Raises
+    ------
+    UsageError
+        If the dataset lacks a column that the run needs, of controls or units.
+    """
+    outline = replace(images, X=np.zeros((len(images), 1), np.float32))
+    asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
+    if asked is not None:
+        outline = outline.where(~as_control_mask(outline, outline.where(asked.controls)))
+    outline = _in_units(run, outline)
+    run_id = prediction_id(run, outline, true_values(run, outline)[0])
+    # What normalised them is a part of the id, and known only with the features.
+    return store.run(run_id) if asked is None and store.has_run(run_id) else None
+
+
+def _in_units(run: RunRecord, features: FeatureSet) -> FeatureSet:
+    """Return features of the units that the run is of: of samples as they are, where none are asked for."""
+    aggregate = run.parameters.get("aggregate")
+    if not aggregate:
+        return features
+    target = str(run.parameters.get("target") or "label")
+    column = target if target in features.samples.column_names else "label"
+    return aggregate_chain(features, aggregate, column)[0]
 
 
 def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, FeatureSet, list[str]]:

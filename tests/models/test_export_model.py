@@ -376,3 +376,31 @@ def test_images_of_pillow_are_what_their_files_are(data: FeatureStore, images: P
     for mode, said in (("I", "32 bits"), ("F", "floating-point")):
         with pytest.raises(DataError, match=said):
             model.predict([Image.new(mode, (16, 16))])
+
+
+def test_what_is_answered_or_refused_is_told_before_any_network_runs(
+    store: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in images.glob("*/*"):
+        shutil.copytree(folder, tmp_path / "wells" / folder.name / f"{folder.parent.name}{folder.name}")
+    other = open_store(tmp_path / "other")
+    for place, name, pattern in (
+        (store, "d", "{label}/{well}/*"),
+        (other, "e", "{label}/{well}/*"),
+        (other, "f", "{label}/**"),
+    ):
+        histokit.ingest(place, "folder", tmp_path / "wells", name=name, options={"pattern": pattern})
+    histokit.split(store, "d", name="half", test=0.25, seed=1, group="well")
+    histokit.extract(store, "d", "texture", layers="last")
+    folders = []
+    for units in (None, "well:mean"):
+        (run,) = histokit.train(store, "d", "texture/last", "knn", split="half", aggregate=units, grid={"k": "1"})
+        folders.append(str(histokit.export_model(store, run.id, tmp_path / run.id)))
+    monkeypatch.setattr("histokit.study.predict_by_folder._made_here", lambda *_: False)
+    done = [histokit.predict(other, folder, "e", device="cpu").id for folder in folders]
+    monkeypatch.setattr("histokit.study.predict_by_folder.score_images", lambda *_: 1 / 0)
+    assert [histokit.predict(other, folder, "e", device="cpu").id for folder in folders] == done
+    with pytest.raises(ZeroDivisionError):
+        histokit.predict(other, folders[0], "e", device="cpu", force=True)
+    with pytest.raises(UsageError, match="'well'"):
+        histokit.predict(other, folders[1], "f", device="cpu")
