@@ -43,7 +43,7 @@ def evaluate(
 
     Over all test samples, by class, by fold, and with --by for units such as slides or patients. Nothing is fitted
     again. --figure FILE draws confusions and scores by fold, NAME:FILE a view, which --json then holds too: roc,
-    precision-recall or calibration. Prints metrics.
+    precision-recall, calibration or groups. Prints metrics.
     """
     from histokit.evaluate.evaluate import evaluate as run
     from histokit.evaluate.views import VIEWS

@@ -9,6 +9,7 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.calibration import calibration, check_probabilities
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
+from histokit.evaluate.group_scores import check_groups_known, group_scores
 from histokit.evaluate.threshold_curves import threshold_curves
 from histokit.store import RunRecord
 
@@ -19,6 +20,7 @@ VIEWS: dict[str, View] = {
     "roc": lambda frame, resampling: threshold_curves(frame, resampling, "roc"),
     "precision-recall": lambda frame, resampling: threshold_curves(frame, resampling, "precision-recall"),
     "calibration": calibration,
+    "groups": group_scores,
 }
 #: Those of the scores of classes.
 _OF_CLASSES = {"roc", "precision-recall", "calibration"}
@@ -58,7 +60,7 @@ def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, run: Ru
     UsageError
         If numbers were predicted, and a view is one of classes.
     DataError
-        If scores are no probabilities, and a view is of these.
+        If scores are no probabilities, or there are no groups, and a view is of these.
     """
     for name in names:
         if frame.numbers and name in _OF_CLASSES:
@@ -68,4 +70,6 @@ def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, run: Ru
             )
         if name == "calibration":
             check_probabilities(frame, run.id, run.classifier)
+        elif name == "groups":
+            check_groups_known(frame, run.id)
     return {name: VIEWS[name](frame, resampling) for name in names}

@@ -17,6 +17,7 @@ FIGURES = (
     ("evaluate", "roc", "histokit.figures.threshold_curves:roc_figure"),
     ("evaluate", "precision-recall", "histokit.figures.threshold_curves:precision_recall_figure"),
     ("evaluate", "calibration", "histokit.figures.calibration:calibration_figure"),
+    ("evaluate", "groups", "histokit.figures.groups:groups_figure"),
     ("compare", "ranks", "histokit.figures.ranks:rank_figure"),
     ("select", "curve", "histokit.figures.selections:curve_figure"),
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),

@@ -1,0 +1,150 @@
+"""Which groups fail: a strip for each slide or patient, the worst on top, with its samples beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import counted
+from histokit.figures.evaluations import heading_of, viewed
+from histokit.figures.lettering import drawable, line_height, longest
+from histokit.figures.numbers import COLOURS
+from histokit.figures.panels import SMALL, TITLE
+from histokit.figures.sheet import Document, new_sheet, save_sheet
+
+#: Of more groups than these, the worst are drawn.
+_NAMED = 60
+#: Axes, in inches; names are cut to so many letters.
+_SCORES, _SAMPLES = 2.4, 2.0
+_LETTERS = 28
+#: From an axis to the legend below its name.
+_BELOW = 0.38
+_MEASURES = {"accuracy": "share of right predictions", "mae": "mean absolute error"}
+_BAR, _OTHERS = "#7da7c9", "#c8c8c8"
+
+
+def groups_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+    """Draw the score inside each group of each run, the worst on top, beside how many samples of which class it has.
+
+    Parameters
+    ----------
+    evaluations : Evaluation, or a sequence of them
+        Made with the view ``groups``.
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written, or an evaluation has no such view.
+    """
+    return save_sheet(draw_groups(evaluations), path)
+
+
+def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
+    """Return the matplotlib figure of `groups_figure`: for each run and level, axes of scores and axes of samples."""
+    found = viewed(evaluations, "groups")
+    labels = [[_cut(entry["group"]) for entry in document["groups"][:_NAMED]] for _, document in found]
+    wide = _SCORES + _SAMPLES + max(longest(names, SMALL) for names in labels) + 0.4
+    headings = [heading_of(evaluation, wide - 0.4) for evaluation, _ in found]
+    heights = [
+        0.8
+        + _height(len(names))
+        + (heading.count("\n") + 2) * line_height(TITLE)
+        + 1.7 * line_height(SMALL) * max(1, min(len(document["classes"]), len(COLOURS)))
+        for (_, document), names, heading in zip(found, labels, headings, strict=True)
+    ]
+    sheet = new_sheet(wide, sum(heights))
+    parts = sheet.subfigures(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, (_, document), names, heading in zip(parts, found, labels, headings, strict=True):
+        scores, samples = part.subplots(1, 2, width_ratios=[_SCORES, _SAMPLES], sharey=True)
+        shown = document["groups"][:_NAMED]
+        part.suptitle("\n".join([heading, drawable(_rest(document))]).strip(), fontsize=TITLE)
+        _draw_scores(scores, document, shown)
+        _draw_samples(samples, document, shown)
+        scores.set_yticks(range(len(shown)), names, fontsize=SMALL)
+        scores.set_ylim(len(shown) - 0.4, -0.6)
+        scores.set_ylabel(drawable(document["column"]), fontsize=SMALL + 1)
+        for axis in (scores, samples):
+            axis.tick_params(axis="x", labelsize=SMALL)
+            axis.tick_params(axis="y", length=0)
+            for side in ("top", "right"):
+                axis.spines[side].set_visible(False)
+    return sheet
+
+
+def _cut(name: str) -> str:
+    half = (_LETTERS - 1) // 2
+    return drawable(name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}")
+
+
+def _rest(document: dict[str, Any]) -> str:
+    """Return what is not drawn."""
+    rest = [entry["score"] for entry in document["groups"][_NAMED:]]
+    texts = []
+    if rest:
+        few = counted(len(rest), "group", "groups")
+        low, high = f"{min(rest):.3g}", f"{max(rest):.3g}"
+        texts.append(f"the worst {_NAMED}; not drawn: {few} of {low}{f' to {high}' if low != high else ''}")
+    if document["left_out"]:
+        texts.append(f"{counted(document['left_out'], 'sample is', 'samples are')} of no group")
+    return "; ".join(texts)
+
+
+def _draw_scores(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
+    values, accuracy = [entry["score"] for entry in shown], document["measure"] == "accuracy"
+    axis.barh(range(len(shown)), values, height=0.7, color=_BAR)
+    axis.axvline(document["pooled"], color="#b03a2e", linewidth=1, label=f"of all {document['pooled']:.3g}")
+    right = 1.0 if accuracy else max([*values, document["pooled"]]) or 1.0
+    for row, value in enumerate(values):
+        axis.text(value + 0.02 * right, row, f"{value:.3g}", va="center", fontsize=SMALL)
+    axis.set_xlim(0, 1.18 * right)
+    if accuracy:
+        axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    axis.set_xlabel(_MEASURES[document["measure"]], fontsize=SMALL + 1)
+    _legend_below(axis, len(shown))
+
+
+def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
+    rows = range(len(shown))
+    left = [0] * len(shown)
+    for name, colour in _colours(document).items():
+        counts = [entry["classes"].get(name, 0) for entry in shown]
+        axis.barh(rows, counts, height=0.7, left=left, color=colour, label=_cut(name))
+        left = [before + count for before, count in zip(left, counts, strict=True)]
+    rest = [entry["n"] - before for entry, before in zip(shown, left, strict=True)]
+    if any(rest):
+        others = len(document["classes"]) - len(_colours(document))
+        axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
+    axis.set_xlabel("samples", fontsize=SMALL + 1)
+    _legend_below(axis, len(shown))
+
+
+def _colours(document: dict[str, Any]) -> dict[str, str]:
+    """Return the colour of each class; of many, of the most frequent ones."""
+    total: Counter[str] = Counter()
+    for entry in document["groups"][:_NAMED]:
+        total.update(entry.get("classes", {}))
+    there = [name for name in document["classes"] if total[name]]
+    if len(there) > len(COLOURS):
+        kept = {name for name, _ in total.most_common(len(COLOURS) - 1)}
+        there = [name for name in there if name in kept]
+    return dict(zip(there, COLOURS, strict=False))
+
+
+def _legend_below(axis: Any, rows: int) -> None:
+    if axis.get_legend_handles_labels()[0]:
+        # Below the name of the axis, where it hides no bar.
+        place = (0.5, -_BELOW / _height(rows))
+        axis.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=place, ncols=1, frameon=False)
+
+
+def _height(rows: int) -> float:
+    """Return how high axes of so many groups are, in inches."""
+    return 1.15 * line_height(SMALL) * max(rows, 3)
