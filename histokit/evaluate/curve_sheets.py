@@ -34,7 +34,8 @@ def _title(run: RunCurves) -> str:
     networks = f"{run.networks} networks, epochs" if run.networks > 1 else "epoch"
     by = f" by {run.chosen_by}" if run.chosen_by else ""
     final = f"; of all training samples: epoch {run.final['epoch']}" if run.final else ""
-    return f"{'  '.join(filter(None, facts))}  ({networks} chosen{by}{final})"
+    loss = f"; loss: {run.loss}" if run.loss else ""
+    return f"{'  '.join(filter(None, facts))}  ({networks} chosen{by}{final}{loss})"
 
 
 def _row(run: RunCurves, epoch: dict[str, Any]) -> dict[str, Any]:

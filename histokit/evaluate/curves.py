@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class RunCurves:
         What tells the run apart from those beside it.
     against : str
         ``epoch`` or ``iteration``.
+    loss : str
+        What the losses are, with the unit of what is no matter of classes.
     chosen_by : str
         What the epoch was chosen by: ``validation``, ``last`` or ``test``.
     networks : int
@@ -60,6 +63,7 @@ class RunCurves:
     metric: str
     name: str
     against: str
+    loss: str
     chosen_by: str
     networks: int
     epochs: list[dict[str, Any]]
@@ -159,7 +163,8 @@ def _facts(run: RunRecord) -> dict[str, str]:
     return {
         **{name: getattr(run, name) for name in _ALWAYS},
         "preset": str(recipe.get("name", "")),
-        "weights": str(network.get("weights", "")),
+        "weights": Path(str(asked.get("weights") or "")).name,
+        "digest": str(network.get("weights", "")),
         "split": run.split,
         "target": str(asked.get("target") or ""),
         "seed": f"seed {asked.get('seed', 0)}",
@@ -179,6 +184,7 @@ def _curves_of(run: RunRecord, points: pa.Table, name: str, against: str, metric
         **{field: getattr(run, field) for field in ("dataset", "address", "classifier", "split", "metric")},
         name=name,
         against=against,
+        loss=_loss_of(run),
         chosen_by=str(run.parameters.get("recipe", {}).get("choose_epoch", "")),
         networks=len(of_folds),
         epochs=_epochs(list(of_folds.values()), [epoch_of[place] for place in of_folds]),
@@ -188,6 +194,11 @@ def _curves_of(run: RunRecord, points: pa.Table, name: str, against: str, metric
         points=_marked(points, epoch_of),
         notes=list(run.notes),
     )
+
+
+def _loss_of(run: RunRecord) -> str:
+    name = str(run.parameters.get("recipe", {}).get("loss", ""))
+    return f"{name}, of the standardised target" if run.numbers else name
 
 
 def _epochs(networks: Sequence[NetworkCurve], chosen: Sequence[int | None]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ _LOSS = "loss"
 _WIDE, _HIGH = 5.0, 3.8
 _SMALL = 8
 _TITLE = 9
+_LABEL = 10
 #: Curves of no more epochs than these have a marker on each.
 _FEW = 25
 _STAGE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (1, 3))}
@@ -66,7 +67,7 @@ def draw_training(curves: Document | Sequence[Document]) -> Any:
     for axis, measure in zip(axes, measures, strict=True):
         for run, colour in zip(runs, _colours(runs), strict=True):
             _draw_run(axis, run, measure, colour, alone=len(runs) == 1)
-        _letter(axis, runs[0]["against"], measure)
+        _letter(axis, runs[0]["against"], _label(runs, measure))
     sheet.suptitle(title, fontsize=_TITLE)
     # Above and below, where they hide no line.
     axes[0].legend(
@@ -137,13 +138,23 @@ def _stage_ends(run: dict[str, Any]) -> list[dict[str, Any]]:
     return list({epoch["stage"]: epoch for epoch in run["epochs"]}.values())[:-1]
 
 
-def _letter(axis: Any, against: str, measure: str) -> None:
+def _label(runs: list[dict[str, Any]], measure: str) -> str:
+    """Return what a measure is called; losses of several kinds, which cannot be compared, are named one by one."""
+    kinds = dict.fromkeys(run["loss"] for run in runs if run["loss"] and _series(run, measure))
+    if measure != _LOSS or not kinds:
+        return measure.replace("_", " ")
+    if len(kinds) == 1:
+        return f"{_LOSS} ({next(iter(kinds))})"
+    return f"{_LOSS}, of several kinds:\n{'; '.join(kinds)}"
+
+
+def _letter(axis: Any, against: str, label: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlim(left=0)
     axis.set_xlabel(against)
-    axis.set_ylabel(measure.replace("_", " "))
+    axis.set_ylabel(folded(label, _HIGH - 0.8, _LABEL), fontsize=_LABEL)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 

@@ -58,10 +58,12 @@ class Plan:
         if not self.missing:
             return f"All {len(self.pieces)} pieces are done."
         beside = f", not counting {self.unknown} of which that is not known yet" if self.unknown else ""
+        early = any(isinstance(p, TrainNetwork) and p.training.recipe.patience for p in self.missing)
+        most = " Trainings may stop earlier." if early else ""
         disk = f" The networks take {self.bytes / 1e6:,.1f} MB on disk." if self.bytes else ""
         return (
             f"{len(self.missing)} of {len(self.pieces)} pieces are missing; they will take about "
-            f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant.{disk}"
+            f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant.{most}{disk}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -112,3 +112,19 @@ def test_files_of_the_same_curves_are_the_same(empty, tmp_path, suffix):
     found = curves(empty, save_curves(empty, TWO))
     first, second = (training_figure(found, tmp_path / f"{name}.{suffix}") for name in "ab")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_losses_are_named_and_those_of_several_kinds_one_by_one(empty):
+    runs = [
+        save_curves(empty, ONE, recipe={"choose_epoch": "validation", "name": name, "loss": loss})
+        for name, loss in (("a", "cross-entropy"), ("b", "huber"))
+    ]
+    (alone,) = curves(empty, runs[0])
+    assert draw_training(alone).axes[0].get_ylabel() == "loss (cross-entropy)"
+    label = draw_training(curves(empty, runs)).axes[0].get_ylabel()
+    assert " ".join(label.split()) == "loss, of several kinds: cross-entropy; huber"
+
+
+def test_weights_of_a_file_are_called_as_it_is(empty):
+    runs = [save_curves(empty, ONE, weights=f"/data/{name}.safetensors", network={"weights": name}) for name in "ab"]
+    assert [found.name for found in curves(empty, runs)] == ["a.safetensors", "b.safetensors"]
