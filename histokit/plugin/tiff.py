@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from histokit.plugin.tiff_tags import STACKS, Page, TagError, byte_order, is_big, read_pages
+from histokit.plugin.tiff_tags import STACKS, Page, TagError, byte_order, is_big, read_pages, sub_pages
 from histokit.plugin.tiff_told import declared_bits, told_planes
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
@@ -90,12 +90,13 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
         return None
     try:
         pages = read_pages(file)
+        below = sub_pages(file, pages[0]) if pages else []
     except TagError:
         return _refused("cannot be read (the directory of the TIFF file is damaged)")
     if not pages:
         return _refused("cannot be read (the TIFF file has no page)")
     page, length = pages[0], file.seek(0, os.SEEK_END)
-    reason, count, left_out = _further_pages(pages)
+    reason, count, left_out = _further_pages(pages, below)
     for each in pages[:count]:
         reason = _unclear(each) or _unread(each) or _incomplete(each, length) or reason
     if reason:
@@ -251,7 +252,7 @@ def _incomplete(page: Page, length: int) -> str | None:
     return None
 
 
-def _further_pages(pages: list[Page]) -> tuple[str | None, int, str | None]:
+def _further_pages(pages: list[Page], below: list[Page]) -> tuple[str | None, int, str | None]:
     """Return why the file is refused, how many pages are its colours, and what besides is in it."""
     first = pages[0]
     if first.value(254, 0) & 1:
@@ -268,7 +269,7 @@ def _further_pages(pages: list[Page]) -> tuple[str | None, int, str | None]:
         by = " by its own description" if told > len(alike) else ""
         how = f"say which are wanted (-o {option}), or save each alone"
         return f"has {what}{by}, {width} × {height} pixels each, which are not one RGB image: {how}", 1, None
-    larger = next((page.size for page in pages[1:] if page.size[0] * page.size[1] > width * height), None)
+    larger = next((page.size for page in pages[1:] + below if page.size[0] * page.size[1] > width * height), None)
     if larger:
         return f"has a first page smaller than another ({larger[0]} × {larger[1]} pixels): save that alone", 1, None
     others = [] if first.description.startswith("Aperio") else [p for p in pages[1:] if not p.value(254, 0) & 5]

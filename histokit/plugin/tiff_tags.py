@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 #: Types of values by number: name in `struct` and size; fractions are passed over.
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
-FILL_ORDER = 266
+FILL_ORDER, SUB_PAGES = 266, 330
 #: What all pieces of a page share that are compressed by JPEG; bytes, though of the type that texts have elsewhere.
 JPEG_TABLES = 347
 
 _WANTED = frozenset((254, *range(256, 260), 262, FILL_ORDER, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
-    range(322, 326), (332, 338, 339, JPEG_TABLES, 530, 32997, 32998)
+    range(322, 326), (SUB_PAGES, 332, 338, 339, JPEG_TABLES, 530, 32997, 32998)
 )
 #: Of MetaMorph's stacks, which have as many of these as planes; they are fractions by name, and more than those.
 STACKS = frozenset((33629, 33630))
@@ -97,14 +98,28 @@ def read_pages(file: BinaryIO) -> list[Page]:
     return list(_pages(file))
 
 
-def _pages(file: BinaryIO) -> Iterator[Page]:
+def sub_pages(file: BinaryIO, page: Page) -> list[Page]:
+    """Read the tags of the pages that hang below another one, as far as they can be; those of a pyramid are smaller."""
+    found = []
+    with suppress(struct.error, OverflowError, OSError):
+        form = _form(file)
+        for start in page.values(SUB_PAGES)[:_MOST_PAGES]:
+            found.append(_page(file, start, form)[0])
+    return found
+
+
+def _form(file: BinaryIO) -> _Form:
     file.seek(0)
     head = file.read(16)
     order = byte_order(head) or "<"
-    form = _Form(order, order + "Q", order + "HHQ", order + "Q")
-    if not is_big(head):
-        form = _Form(order, order + "H", order + "HHI", order + "I")
-    place = 8 if is_big(head) else 4
+    if is_big(head):
+        return _Form(order, order + "Q", order + "HHQ", order + "Q")
+    return _Form(order, order + "H", order + "HHI", order + "I")
+
+
+def _pages(file: BinaryIO) -> Iterator[Page]:
+    form = _form(file)
+    place = struct.calcsize(form.link)
     seen: set[int] = set()
     while True:
         try:

@@ -669,3 +669,31 @@ def test_damage_of_one_plane_and_of_tables_that_tiles_share(tmp_path):
     assert read_raw(path, "z=0").pixels.shape == (96, 80, 1)
     with pytest.raises(DataError, match=r"strip or tile 2 of 6: its JPEG data are damaged"):
         read_raw(path, "z=1")
+
+
+def test_a_page_below_the_first_one_that_is_larger(tmp_path):
+    path = tmp_path / "a.tif"
+    for sizes, whole in (((12, 6), True), ((6, 12), False)):
+        with tifffile.TiffWriter(path) as writer:
+            writer.write(COLOUR[: sizes[0]], photometric="rgb", subifds=1, metadata=None)
+            writer.write(COLOUR[: sizes[1]], photometric="rgb", metadata=None)
+        if whole:
+            equal(read_image(path), COLOUR)
+            continue
+        with pytest.raises(DataError, match=r"a first page smaller than another \(10 × 12 pixels\)"):
+            read_image(path)
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[330].valueoffset
+    # Where it is damaged, the first one is still there.
+    content[place : place + 4] = b"\xff\xff\xff\x7f"
+    path.write_bytes(content)
+    equal(read_image(path), COLOUR[:6])
+
+
+def test_bits_that_are_turned_round_are_not_taken_for_damage(tmp_path):
+    data = zlib.compress(DEEP.tobytes())
+    turned = bytes(int(f"{byte:08b}"[::-1], 2) for byte in data)
+    path = tiff(tmp_path / "a.tif", page(DEEP, {COMPRESSION: 8, FILL_ORDER: 2}, data=[turned]))
+    equal(read_image(path), grey(DEEP))
+    assert read_raw(path).pixels[..., 0].tolist() == DEEP.tolist()

@@ -39,7 +39,7 @@ class TiffLevel:
     offsets, counts : tuple of int
         Of the bytes of each, row by row.
     compression : int
-        As TIFF numbers it.
+        As TIFF numbers it; 0 where bits are turned round.
     decode : callable
         From bytes and number to what tifffile gives.
     tables : bytes, optional
@@ -196,7 +196,7 @@ def _level(path: Path, page: Any) -> TiffLevel:
         tile,
         tuple(page.dataoffsets),
         tuple(page.databytecounts),
-        int(page.compression),
+        int(page.compression) if page.fillorder == 1 else 0,
         page.decode,
         page.jpegtables,
         page.photometric == 0,
