@@ -6,7 +6,8 @@ import zlib
 from collections.abc import Sequence
 from typing import BinaryIO, NamedTuple
 
-from histokit.plugin.tiff_tags import FILL_ORDER, JPEG_TABLES, read_pages
+from histokit.plugin.jpeg_parts import JpegParts
+from histokit.plugin.tiff_tags import FILL_ORDER, JPEG_TABLES, Page, read_pages
 from histokit.plugin.wholeness import jpeg_damage
 
 _JPEG, _DEFLATE = frozenset((7, 33007)), frozenset((8, 32946))
@@ -50,8 +51,24 @@ def damaged_pages(file: BinaryIO, count: int) -> str | None:
             continue
         places, counts = page.values(324, page.values(273)), page.values(325, page.values(279))
         pieces = TiffPieces(page.value(259, 1), places, counts, bytes(page.values(JPEG_TABLES)))
-        if found := damage(file, pieces):
+        if found := damage(file, pieces) or (_few_rows(file, page, pieces) if pieces.compression in _JPEG else None):
             return found
+    return None
+
+
+def _few_rows(file: BinaryIO, page: Page, pieces: TiffPieces) -> str | None:
+    """Return which piece is a smaller picture than its place; what is missing would be black."""
+    (width, height), tiled = page.size, 324 in page.tags
+    width = page.value(322, width) if tiled else width
+    rows = page.value(323, height) if tiled else min(page.value(278, height), height)
+    down = -(-height // max(1, rows))
+    for number, (place, count) in enumerate(zip(pieces.places, pieces.counts, strict=False)):
+        file.seek(place)
+        size = JpegParts.of(file.read(count)).size
+        wanted = rows if tiled else min(rows, height - number % down * rows)
+        if size[0] < width or size[1] < wanted:
+            found = f"it has {size[0]} × {size[1]} pixels in place of {width} × {wanted}"
+            return f"strip or tile {number + 1} of {len(pieces.places)}: {found}"
     return None
 
 

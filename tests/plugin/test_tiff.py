@@ -28,6 +28,7 @@ from raw_images import (
     png,
     tiff,
 )
+from simplejpeg import encode_jpeg
 
 from histokit import plugin
 from histokit.errors import DataError
@@ -697,3 +698,22 @@ def test_bits_that_are_turned_round_are_not_taken_for_damage(tmp_path):
     path = tiff(tmp_path / "a.tif", page(DEEP, {COMPRESSION: 8, FILL_ORDER: 2}, data=[turned]))
     equal(read_image(path), grey(DEEP))
     assert read_raw(path).pixels[..., 0].tolist() == DEEP.tolist()
+
+
+@pytest.mark.parametrize("how", [{"rows": 8}, {"tile": 16}])
+def test_a_piece_that_is_a_smaller_picture_than_its_place(tmp_path, how):
+    pixels = np.kron(COLOUR[:2, :2], np.ones((8, 8, 1), np.uint8))
+    sizes = {"rows": [(8, 8), (8, 4)], "tile": [(16,), (8,)]}[next(iter(how))]
+    for rows, whole in zip(sizes, (True, False), strict=True):
+        data, top = [], 0
+        for count in rows:
+            data.append(encode_jpeg(np.ascontiguousarray(pixels[top : top + count]), colorsubsampling="444"))
+            top += 8
+        path = tiff(
+            tmp_path / "a.tif", page(pixels, {COMPRESSION: 7, PHOTOMETRIC: 6, SUBSAMPLING: [1, 1]}, data=data, **how)
+        )
+        if whole:
+            equal(read_image(path), pixels, 12)
+            continue
+        with pytest.raises(DataError, match=r"strip or tile \d of \d: it has 16 × \d pixels in place of 16 × \d+"):
+            read_image(path)
