@@ -178,10 +178,14 @@ class ChannelSource(NamedTuple):
                 limits = np.array(self.limits)
         except DataError as error:
             raise DataError(f"{path} {error.message}", next=error.next) from error
-        if self.scale.how == "bits" and numbers.max() > self.scale.high:
+        top = self.scale.high
+        if self.scale.how == "bits" and (numbers.max() > top or numbers.min() < 0):
+            what = (
+                f"{numbers.max()}, more than the {top:.0f}" if numbers.max() > top else f"{numbers.min()}, less than 0"
+            )
             raise DataError(
-                f"{path} holds {numbers.max()}, more than the {self.scale.high:.0f} of scale=bits.",
-                next="Give the bits that were recorded.",
+                f"{path} holds {what} of scale=bits.",
+                next="Give the bits that were recorded, or what is black and white: -o scale=range:BLACK,WHITE.",
             )
         found = scaled(numbers, limits)
         _remark_on_what_is_lost(numbers, limits, found, path)

@@ -526,6 +526,13 @@ def test_images_that_a_scale_makes_black_or_white_are_told(tmp_path):
     ]
 
 
+def test_numbers_below_0_are_no_bits(tmp_path):
+    values = np.arange(-3, 17, dtype=np.int16).reshape(4, 5)
+    with pytest.raises(DataError, match=r"(?s)a\.tif holds -3, less than 0 of scale=bits.*-o scale=range"):
+        remarks_on(tmp_path, values, scale="bits:12")
+    assert remarks_on(tmp_path, np.maximum(values, 0), scale="bits:5")[0].max() == round(16 * 65535 / 31)
+
+
 def test_pixels_that_are_no_numbers_are_told_where_a_range_is_given(tmp_path):
     values = np.linspace(0, 1, 20, dtype=np.float32).reshape(4, 5)
     values[1, 1], values[2, 2], values[3, 3] = np.nan, np.inf, -np.inf
