@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from histokit.errors import UsageError, did_you_mean
+from histokit.errors import HistokitError, UsageError, did_you_mean
 from histokit.evaluate.calibration import calibration, check_probabilities
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
@@ -24,6 +24,8 @@ VIEWS: dict[str, View] = {
 }
 #: Those of the scores of classes.
 _OF_CLASSES = {"roc", "precision-recall", "calibration"}
+#: In the place of names: all that a run has.
+FITTING = "fitting"
 
 
 def check_views(names: str | Sequence[str]) -> list[str]:
@@ -35,6 +37,8 @@ def check_views(names: str | Sequence[str]) -> list[str]:
         If there is none of a name.
     """
     asked = list(dict.fromkeys([names] if isinstance(names, str) else names))
+    if asked == [FITTING]:
+        return asked
     for name in asked:
         if name not in VIEWS:
             raise UsageError(
@@ -50,7 +54,7 @@ def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, run: Ru
     ----------
     frame : Frame
     names : sequence of str
-        Of `VIEWS`.
+        Of `VIEWS`, or `FITTING` alone.
     resampling : Resampling
     run : RunRecord
         Whose predictions they are.
@@ -62,14 +66,28 @@ def views_of(frame: Frame, names: Sequence[str], resampling: Resampling, run: Ru
     DataError
         If scores are no probabilities, or there are no groups, and a view is of these.
     """
+    if list(names) == [FITTING]:
+        names = [name for name in VIEWS if _fits(name, frame, run)]
     for name in names:
-        if frame.numbers and name in _OF_CLASSES:
-            raise UsageError(
-                f"The run {run.id} predicts numbers, and {name} is of the scores of classes.",
-                next="Leave it out, or name runs that predict classes (histokit list runs).",
-            )
-        if name == "calibration":
-            check_probabilities(frame, run.id, run.classifier)
-        elif name == "groups":
-            check_groups_known(frame, run.id)
+        _check(name, frame, run)
     return {name: VIEWS[name](frame, resampling) for name in names}
+
+
+def _check(name: str, frame: Frame, run: RunRecord) -> None:
+    if frame.numbers and name in _OF_CLASSES:
+        raise UsageError(
+            f"The run {run.id} predicts numbers, and {name} is of the scores of classes.",
+            next="Leave it out, or name runs that predict classes (histokit list runs).",
+        )
+    if name == "calibration":
+        check_probabilities(frame, run.id, run.classifier)
+    elif name == "groups":
+        check_groups_known(frame, run.id)
+
+
+def _fits(name: str, frame: Frame, run: RunRecord) -> bool:
+    try:
+        _check(name, frame, run)
+    except HistokitError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from histokit.figures.sheet import sheet_bytes
 from histokit.report.page import Picture
 
 #: Figures of many points are smaller as pixels.
-_LARGEST_SVG = 120_000
+_LARGEST_SVG = 60_000
 #: Of figures as pixels, which have few.
 _SHADES = 128
 

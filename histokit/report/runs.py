@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from histokit.errors import DataError, StoreError, counted
 from histokit.evaluate.curve_sheets import curve_sheets
 from histokit.evaluate.curves import curves
 from histokit.evaluate.evaluate import Evaluation, evaluate
+from histokit.evaluate.views import FITTING
 from histokit.features import FeatureStore
+from histokit.figures.calibration import draw_calibration
+from histokit.figures.groups import draw_groups
 from histokit.figures.scores import draw_scores
+from histokit.figures.threshold_curves import draw_threshold_curves
 from histokit.figures.training import draw_training
 from histokit.layout import Sheet
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
@@ -29,7 +33,7 @@ _LEAKS = ("leaks", "optimistic", TOO_GOOD, CAN_KNOW)
 def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Evaluation | None:
     """Return the scores of a run; none where nothing of what it predicted has a label."""
     try:
-        (found,) = evaluate(store, run.id, bootstrap=bootstrap, seed=seed)
+        (found,) = evaluate(store, run.id, bootstrap=bootstrap, seed=seed, views=FITTING)
     except DataError:
         return None
     return found
@@ -73,6 +77,9 @@ def run_sections(store: FeatureStore, run: RunRecord, found: Evaluation | None, 
         yield Section("Scores", list(_scores(found)))
         if found.per_class:
             yield Section("Classes", list(_classes(found)))
+        views = list(_views(found))
+        if views:
+            yield Section("Figures", views)
         yield Section("Folds", [DataTable(_folds(run, found))], closed=len(run.folds) > 12)
     blocks = list(sample_blocks(store, run, showing))
     if blocks:
@@ -131,6 +138,22 @@ def _scores(found: Evaluation) -> Iterator[Block]:
         f"Confusion matrix and {found.metric} by fold of the run {found.run}",
         f"{found.dataset}, {found.split}: {_sizes(found)}. Left: {_left(found)}. Right: {found.metric} of each fold.",
     )
+
+
+#: View → function that draws it, and what it shows.
+_VIEWS: dict[str, tuple[Callable[[Evaluation], Any], str]] = {
+    "roc": (lambda found: draw_threshold_curves(found, "roc"), "ROC curves, each class against the rest"),
+    "precision-recall": (lambda found: draw_threshold_curves(found, "precision-recall"), "Precision and recall"),
+    "calibration": (draw_calibration, "Reliability of the probabilities"),
+    "groups": (draw_groups, "Scores inside each group"),
+}
+
+
+def _views(found: Evaluation) -> Iterator[Block]:
+    for name, (draw, what) in _VIEWS.items():
+        if name in found.views:
+            caption = f"{what}; {found.dataset}, {found.split}: {_sizes(found)}."
+            yield figure(draw(found), f"{what} of the run {found.run}", caption)
 
 
 def _left(found: Evaluation) -> str:

@@ -127,7 +127,7 @@ def test_a_page_of_a_run_tells_what_the_store_holds(trained: Trained, tmp_path: 
     made = package.report(store, run, out=tmp_path / "r.html", bootstrap=50)
     page = Read(made.file)
     assert made.bytes == made.file.stat().st_size < 500_000
-    assert page.titles[:4] == ["What to know first", "Scores", "Classes", "Folds"]
+    assert page.titles[:5] == ["What to know first", "Scores", "Classes", "Figures", "Folds"]
     (found,) = package.evaluate(store, run, bootstrap=50)
     head, *rows = page.table("Scores of 24 test predictions")
     assert head[:4] == ["metric", "pooled", "from", "to"]
