@@ -60,6 +60,7 @@ COMMANDS = tuple(sorted((entry for room in _ROOMS for entry in room.COMMANDS), k
 GROUPS = {
     "select": ("Find the smallest set of features that does as well.", STEPS),
     "study": ("Do a whole study from one file, or plan it.", STEPS),
+    "explain": ("Show where in an image a model looks.", STEPS),
     "list": ("List datasets, splits, features, runs, backbones, …", LOOK),
     "presets": ("Look at recipes for training networks.", LOOK),
     "plugins": ("Check a plugin against its contract.", CARE),

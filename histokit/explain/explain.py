@@ -14,11 +14,12 @@ from histokit.explain.explained_classifier import ExplainedClassifier
 from histokit.explain.explained_network import ExplainedNetwork
 from histokit.explain.explanation import ExplainedSample, Explanation
 from histokit.explain.layer_maps import MapLayer, ScoredMaps, shares, upsampled
-from histokit.explain.maps_folder import check_maps_folder, write_maps
+from histokit.explain.maps_folder import write_maps
 from histokit.explain.pictures import as_picture
 from histokit.explain.run_images import RunImages, seen_note
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.files import check_folder
 from histokit.networks.trained_runs import TrainedNetwork
 from histokit.networks.transform import Transform
 from histokit.protocol.since import changed_since
@@ -113,7 +114,7 @@ def explain(
     """
     check_ranges(limit=limit, per_class=per_class, seed=seed)
     if out is not None:
-        check_maps_folder(out)
+        check_folder(out)
     opened = open_store(store)
     run = opened.run(run_id)
     source = opened.run(run.source_run) if run.source_run else run

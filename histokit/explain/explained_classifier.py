@@ -97,9 +97,8 @@ class ExplainedClassifier:
         return ScoredMaps(maps.float(), scores, intercepts)
 
     def _channels(self, pixels: Tensor) -> Tensor:
-        module = self._network.get_submodule(self.layer.layer.module)
-        with whole_float32(self.device):
-            return maps_of(self._network, module, self.layer, self.transform.normalise(pixels))
+        with whole_float32(self.device), torch.no_grad():
+            return maps_of(self._network, self.layer, self.transform.normalise(pixels))
 
 
 def _table(store: Store, run: RunRecord, layer: str | None) -> FeatureTable:

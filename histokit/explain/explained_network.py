@@ -61,7 +61,7 @@ class ExplainedNetwork:
         self.kind = "probability" if self.described.classes else "value"
         self.backbone, self.notes = self.described.backbone, list[str]()
         self.seen = seen_by(trained.store, trained.name)
-        self.layer = self._default() if layer is None else self._asked(layer)
+        self.layer = self._default() if layer is None else self.map_layer(layer)
 
     def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
         """Return the maps of resized images, and the score of the output that each is of.
@@ -107,8 +107,14 @@ class ExplainedNetwork:
         drawn = torch.randn(1, self.described.inputs, side, side, generator=torch.Generator().manual_seed(0))
         return drawn.to(self.device)
 
-    def _asked(self, text: str) -> MapLayer:
-        """Return the layer of a name or a dotted path."""
+    def map_layer(self, text: str) -> MapLayer:
+        """Return the layer of a name or a dotted path.
+
+        Raises
+        ------
+        UsageError
+            If there is none, or it has no map.
+        """
         curated = {layer.name: layer for layer in self._guarded.layers()}
         spatial = [name for name, layer in curated.items() if self._has_map(layer)]
         layer = self.described.layer if text in ("last", self.described.layer.name) else curated.get(text)

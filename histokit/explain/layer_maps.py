@@ -118,15 +118,15 @@ class _Taken(Exception):  # noqa: N818 (a signal, not an error)
     """Raised in a hook when nothing more is needed."""
 
 
-def maps_of(network: nn.Module, module: nn.Module, layer: MapLayer, batch: Tensor) -> Tensor:
-    """Run a network up to a layer, and return its (N, C, h, w) maps."""
+def maps_of(network: nn.Module, layer: MapLayer, batch: Tensor) -> Tensor:
+    """Run a network up to a layer, and return its (N, C, h, w) float32 maps."""
     held: list[Tensor] = []
 
     def take(output: Any) -> NoReturn:
         held.append(layer.maps(first_tensor(output), *batch.shape[-2:]).float())
         raise _Taken
 
-    with torch.no_grad(), tapped(module, take), suppress(_Taken):
+    with tapped(network.get_submodule(layer.layer.module), take), suppress(_Taken):
         network(batch)
     if not held:
         raise _not_reached(layer)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from histokit.figures.calibration import calibration_figure
     from histokit.figures.contact import ContactSheet, Thumbnail, contact_figure
+    from histokit.figures.filters import filters_figure
     from histokit.figures.groups import groups_figure
     from histokit.figures.heat_maps import heat_maps_figure
     from histokit.figures.ranks import rank_figure
@@ -20,6 +21,7 @@ else:
     _NAMES = {
         "calibration": ["calibration_figure"],
         "contact": ["ContactSheet", "Thumbnail", "contact_figure"],
+        "filters": ["filters_figure"],
         "heat_maps": ["heat_maps_figure"],
         "groups": ["groups_figure"],
         "ranks": ["rank_figure"],
@@ -42,6 +44,7 @@ __all__ = [
     "contact_figure",
     "curve_figure",
     "draw_figure",
+    "filters_figure",
     "groups_figure",
     "heat_maps_figure",
     "importance_figure",

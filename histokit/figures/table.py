@@ -24,6 +24,8 @@ FIGURES = (
     ("neighbours", "contact", "histokit.figures.contact:contact_figure"),
     ("curves", "curves", "histokit.figures.training:training_figure"),
     ("explain", "maps", "histokit.figures.heat_maps:heat_maps_figure"),
+    ("explain filters", "filters", "histokit.figures.filters:filters_figure"),
+    ("explain columns", "columns", "histokit.figures.contact:contact_figure"),
 )
 
 

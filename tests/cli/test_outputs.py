@@ -12,6 +12,8 @@ CALLS = {
     ("predictions",): ["r"],
     ("curves",): ["r"],
     ("explain",): ["r"],
+    ("explain", "filters"): ["r"],
+    ("explain", "columns"): ["s"],
     ("neighbours",): ["cells", "--features", "tiny/last"],
     ("compare",): ["--all"],
     ("report",): ["r"],

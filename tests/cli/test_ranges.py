@@ -39,6 +39,8 @@ CALLS = {
     ("list", "samples"): ["toy"],
     ("predictions",): ["RUN"],
     ("explain",): ["RUN"],
+    ("explain", "filters"): ["RUN"],
+    ("explain", "columns"): ["SELECTION"],
     ("report",): ["RUN"],
     ("neighbours",): ["toy", "--features", "net/last"],
     ("store", "gc"): [],
@@ -139,6 +141,9 @@ FUNCTIONS = {
     "per_class": [lambda toy, run, v: package.explain(toy, run, per_class=v)],
     "samples": [lambda toy, run, v: package.report(toy, run, out="r.html", samples=v)],
     "k": [lambda toy, run, v: package.neighbours(toy, "toy", "net/last", k=v)],
+    "filters": [lambda toy, run, v: package.explain.filter_images(toy, run, filters=v)],
+    "columns": [lambda toy, run, v: package.explain.kept_columns(toy, run, columns=v)],
+    "per_column": [lambda toy, run, v: package.explain.kept_columns(toy, run, per_column=v)],
     "limit": [lambda toy, run, v: list_samples(toy, "toy", limit=v)],
     "older_than": [lambda toy, run, v: collect_garbage(toy, older_than=v)],
 }

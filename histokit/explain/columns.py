@@ -1,0 +1,214 @@
+"""What kept columns stand for: the samples that have the highest values of them, from the stored features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import StoreError, counted
+from histokit.features import FeatureSet
+from histokit.features.feature_store import StoreLike, open_store
+from histokit.figures.contact import ContactSheet, Thumbnail
+from histokit.ranges import check_ranges
+from histokit.reading.thumbnails import Square, read_squares
+from histokit.store import SelectionRecord, Store
+
+
+@dataclass(frozen=True, eq=False)
+class ExcitedSample:
+    """A sample that has a high value of a column.
+
+    Parameters
+    ----------
+    id : str
+    label : str, optional
+    group : str, optional
+    value : float
+    square : (side, side, 3) uint8 array, optional
+        None where its image cannot be read.
+    """
+
+    id: str
+    label: str | None
+    group: str | None
+    value: float
+    square: Square | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all but the image as JSON-serialisable data."""
+        return {name: getattr(self, name) for name in ("id", "label", "group", "value")}
+
+
+@dataclass(frozen=True, eq=False)
+class KeptColumn:
+    """A column that a selection kept.
+
+    Parameters
+    ----------
+    column : int
+        Its number in the address.
+    name : str
+    importance : float, optional
+        Among all columns, before any was eliminated.
+    mean, std : float
+        Of all samples.
+    samples : tuple of ExcitedSample
+        The highest value first.
+    """
+
+    column: int
+    name: str
+    importance: float | None
+    mean: float
+    std: float
+    samples: tuple[ExcitedSample, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        facts = {name: getattr(self, name) for name in ("column", "name", "importance", "mean", "std")}
+        return {**facts, "samples": [sample.to_json() for sample in self.samples]}
+
+
+@dataclass(frozen=True, eq=False)
+class KeptColumns:
+    """What the columns that a selection kept stand for.
+
+    Parameters
+    ----------
+    selection, dataset, address : str
+    kept : int
+        How many columns it kept.
+    count : int
+        Samples.
+    columns : tuple of KeptColumn
+        The most important one first.
+    notes : list of str
+    """
+
+    selection: str
+    dataset: str
+    address: str
+    kept: int
+    count: int
+    columns: tuple[KeptColumn, ...]
+    notes: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-serialisable data."""
+        names = ("selection", "dataset", "address", "kept", "count", "notes")
+        facts = {name: getattr(self, name) for name in names}
+        return {**facts, "columns": [column.to_json() for column in self.columns]}
+
+    @property
+    def sheet(self) -> ContactSheet:
+        """Its columns as lines of thumbnails."""
+        title = " · ".join(
+            [
+                self.dataset,
+                self.address,
+                f"selection {self.selection}",
+                f"{len(self.columns)} of {counted(self.kept, 'kept column', 'kept columns')}, by importance",
+                f"their highest values among {counted(self.count, 'sample', 'samples')}",
+            ]
+        )
+        rows = [
+            [Thumbnail(each.square, each.label or "", each.id, _facts(each, column)) for each in column.samples]
+            for column in self.columns
+        ]
+        below = (
+            "Below each: label, id, and the column, with how many standard deviations (σ) its value is above the mean"
+        )
+        named = ", ".join(f"#{column.column} {column.name}" for column in self.columns)
+        return ContactSheet(title, rows, f"{below}. Columns from top to bottom: {named}.")
+
+
+def _facts(sample: ExcitedSample, column: KeptColumn) -> str:
+    above = (sample.value - column.mean) / column.std if column.std else 0.0
+    return f"#{column.column}: {above:+.1f} σ"
+
+
+def kept_columns(store: StoreLike, selection_id: str, *, columns: int = 8, per_column: int = 7) -> KeptColumns:
+    """Show what the columns that a selection kept stand for: the samples with the highest values of each.
+
+    Nothing is computed anew: values are those of the stored features, as they are.
+
+    Parameters
+    ----------
+    store : FeatureStore or path
+    selection_id : str
+    columns : int
+        How many, the most important ones.
+    per_column : int
+        How many samples of each.
+
+    Returns
+    -------
+    KeptColumns
+
+    Raises
+    ------
+    StoreError
+        If the selection kept none for all training samples, or the features are gone.
+    """
+    check_ranges(columns=columns, per_column=per_column)
+    opened = open_store(store)
+    selection = opened.selection(selection_id)
+    if not selection.kept or not selection.kept["columns"]:
+        raise StoreError(
+            f"The selection {selection.id} kept no columns for all training samples.",
+            next="See: histokit list selections",
+        )
+    address = "+".join(f"{part['backbone']}/{part['layer']}@{part['fingerprint']}" for part in selection.features)
+    features = opened.features(selection.dataset, address, where=selection.parameters.get("where"), allow_missing=True)
+    kept = np.array(selection.kept["columns"], np.intp)
+    importances = np.array(selection.kept.get("importances") or np.zeros(features.X.shape[1]))
+    chosen = kept[np.argsort(-importances[kept], kind="stable")][:columns]
+    highest = {int(column): np.argsort(-features.X[:, column], kind="stable")[:per_column] for column in chosen}
+    squares = _squares(opened, features, sorted({int(row) for rows in highest.values() for row in rows}))
+    names = features.column_names
+    return KeptColumns(
+        selection=selection.id,
+        dataset=selection.dataset,
+        address=selection.address,
+        kept=len(kept),
+        count=len(features),
+        columns=tuple(
+            KeptColumn(
+                column,
+                names[column],
+                float(importances[column]) if selection.kept.get("importances") else None,
+                float(features.X[:, column].mean()),
+                float(features.X[:, column].std()),
+                tuple(_sample(features, int(row), column, squares) for row in rows),
+            )
+            for column, rows in highest.items()
+        ),
+        notes=_notes(selection),
+    )
+
+
+def _squares(store: Store, features: FeatureSet, rows: list[int]) -> dict[int, Square | None]:
+    """Return the pictures of some samples."""
+    found = read_squares(store, features.record, features.samples.take(rows).to_pylist())
+    return dict(zip(rows, found, strict=True))
+
+
+def _sample(features: FeatureSet, row: int, column: int, squares: dict[int, Square | None]) -> ExcitedSample:
+    group = features.column(features.record.group)[row] if features.record.group else None
+    label = features.labels[row]
+    return ExcitedSample(
+        features.sample_ids[row],
+        None if label is None else str(label),
+        None if group is None else str(group),
+        float(features.X[row, column]),
+        squares[row],
+    )
+
+
+def _notes(selection: SelectionRecord) -> list[str]:
+    how = selection.parameters.get("normalise")
+    if not how:
+        return []
+    return [f"values are those of the features as they are stored, not normalised ({how}) as the selection had them"]

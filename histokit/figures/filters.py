@@ -1,0 +1,51 @@
+"""Figures of what excites the filters of a network, before its training and after."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from histokit.figures.pairs import Pair, draw_pairs
+from histokit.figures.sheet import Document, save_sheet
+
+
+def filters_figure(found: Document, path: str | Path) -> Path:
+    """Draw what excites each filter before the training, and beside it after that, layer by layer.
+
+    Parameters
+    ----------
+    found : FilterImages
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    return save_sheet(draw_filters(found), path)
+
+
+def draw_filters(found: Any) -> Any:
+    """Return the matplotlib figure of `filters_figure`: of each filter two axes, before and after."""
+    layers: dict[str, dict[int, dict[str, Any]]] = {}
+    for image in found.images:
+        layers.setdefault(image.layer, {}).setdefault(image.filter, {})[image.when] = image
+    groups = [(f"layer {layer}", [_pair(n, both) for n, both in filters.items()]) for layer, filters in layers.items()]
+    facts = [
+        f"What excites filters of {found.backbone}: left before, right after training on {found.dataset}",
+        f"run {found.run}",
+        f"{found.recipe.iterations} steps from noise",
+        f"{len(found.images) // 2} filters, with the mean of their maps",
+    ]
+    return draw_pairs(" · ".join(facts), groups, columns=False, below=0.0)
+
+
+def _pair(number: int, both: dict[str, Any]) -> Pair:
+    before, after = both["before"], both["after"]
+    line = f"{number}: {before.activation:.3g} → {after.activation:.3g}"
+    return Pair(before.image, after.image, [(line, "black")])

@@ -1,0 +1,57 @@
+"""What kept columns stand for: the samples with the highest values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_plugin import TinyPlugin
+
+import histokit
+from histokit.errors import StoreError
+from histokit.explain.columns import kept_columns
+from histokit.features import FeatureStore
+from histokit.reading.thumbnails import as_square
+from tests.cli.command_line import CommandLine
+
+
+@pytest.fixture
+def data(store: FeatureStore, images: Path, tiny: TinyPlugin) -> FeatureStore:
+    pattern = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+    histokit.ingest(store, "folder", images, name="d", options=pattern)
+    histokit.extract(store, "d", "tiny")
+    return store
+
+
+def test_the_samples_with_the_highest_values_of_the_most_important_columns(
+    data: FeatureStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection = histokit.select(data, "d", "tiny/0+tiny/3", step=0.5, inner_folds=2)
+    assert selection.kept is not None
+    found = kept_columns(data, selection.id, columns=2, per_column=3)
+    importances, kept = np.array(selection.kept["importances"]), selection.kept["columns"]
+    assert [each.column for each in found.columns] == sorted(kept, key=lambda c: -importances[c])[:2]
+    features = data.features("d", "tiny/0+tiny/3")
+    for each in found.columns:
+        values = features.X[:, each.column]
+        assert [sample.value for sample in each.samples] == sorted(values.tolist(), reverse=True)[:3]
+        assert each.name == features.column_names[each.column]
+        assert (each.mean, each.std) == pytest.approx((values.mean(), values.std()))
+        for sample in each.samples:
+            row = features.sample_ids.index(sample.id)
+            assert (sample.label, sample.group) == (features.labels[row], features.column("patient")[row])
+            assert values[row] == sample.value
+            assert sample.square is not None
+            assert sample.square.shape == as_square(np.zeros((4, 4, 3), np.uint8)).shape
+    assert [len(row) for row in found.sheet.rows] == [3] * len(found.columns)
+    line = CommandLine(capsys)
+    figure = tmp_path / "columns.png"
+    shown = line.ok("explain", "columns", selection.id, "--figure", figure, "--store", data.uri)
+    assert found.columns[0].name in shown.out
+    assert figure.read_bytes()[1:4] == b"PNG"
+
+
+def test_a_selection_that_is_not_there(data: FeatureStore) -> None:
+    with pytest.raises(StoreError):
+        kept_columns(data, "abcdef")
