@@ -17,7 +17,6 @@ from histokit.explain.layer_maps import MapLayer, ScoredMaps, shares, upsampled
 from histokit.explain.maps_folder import write_maps
 from histokit.explain.pictures import as_picture
 from histokit.explain.run_images import RunImages, seen_note
-from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.files import check_folder
 from histokit.networks.trained_runs import TrainedNetwork
@@ -44,8 +43,8 @@ class Explained(Protocol):
     backbone: str
     notes: list[str]
 
-    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
-        """Return the maps of N resized images, each of one output."""
+    def maps(self, pixels: Tensor, samples: Sequence[ChosenSample]) -> ScoredMaps:
+        """Return the maps of N resized images, each of the output that its sample says."""
 
 
 def explain(
@@ -124,7 +123,11 @@ def explain(
     models: list[Explained] = []
     found: dict[str, ExplainedSample] = {}
     for part, members in _by_part(source, run, chosen).items():
-        models.append(_model(opened, source, part, layer, images.channels, device))
+        if source.kind == "train":
+            models.append(ExplainedClassifier(opened, run, source, layer, images.channels, device))
+        else:
+            trained = TrainedNetwork(opened, source, network_of(source, part))
+            models.append(ExplainedNetwork(trained, layer, images.channels, device))
         for each in _explained(models[-1], members, images):
             found[each.id] = each
             progress(len(found), len(chosen))
@@ -146,20 +149,12 @@ def _by_part(source: RunRecord, run: RunRecord, chosen: Sequence[ChosenSample]) 
     return found
 
 
-def _model(
-    store: FeatureStore, source: RunRecord, part: str, layer: str | None, channels: Sequence[str], device: str
-) -> Explained:
-    if source.kind == "train":
-        return ExplainedClassifier(store, source, layer, channels, device)
-    return ExplainedNetwork(TrainedNetwork(store, source, network_of(source, part)), layer, channels, device)
-
-
 def _explained(model: Explained, members: Sequence[ChosenSample], images: RunImages) -> Iterator[ExplainedSample]:
     wanted = {sample.id: sample for sample in members}
     for batch in images.batches(wanted):
         chosen = [wanted[sample_id] for sample_id, _ in batch]
         pixels = model.transform.resize([cast(Any, result.pixels) for _, result in batch], batch[0][1].mpp)
-        found = model.maps(pixels, [sample.output for sample in chosen])
+        found = model.maps(pixels, chosen)
         heats = upsampled(found.maps, *pixels.shape[-2:]).cpu().numpy()
         for place, sample in enumerate(chosen):
             heat, constant = shares(heats[place], model.signed)

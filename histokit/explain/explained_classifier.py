@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from histokit.classifiers.estimators import load
-from histokit.classifiers.linear_weights import LinearWeights, linear_weights
+from histokit.classifiers.linear_weights import linear_weights
 from histokit.classifiers.table import CLASSIFIERS, REGRESSORS
 from histokit.errors import UsageError
+from histokit.explain.chosen import ChosenSample
 from histokit.explain.layer_maps import MapLayer, ScoredMaps, maps_of
+from histokit.explain.normalised_weights import stored_weights
+from histokit.features import FeatureStore
 from histokit.features.run_tables import resolved_backbone, tables_of_run
 from histokit.networks.adapters import inflate
 from histokit.networks.devices import choose_device, whole_float32
@@ -36,9 +39,11 @@ class ExplainedClassifier:
 
     Parameters
     ----------
-    store : Store
+    store : FeatureStore
     run : RunRecord
-        Of `histokit.train`.
+        Which predicted the images.
+    source : RunRecord
+        Whose model predicted them: of `histokit.train`.
     layer : str, optional
         None but that of the features.
     channels : sequence of str
@@ -56,17 +61,27 @@ class ExplainedClassifier:
     method = "class-activation map"
     signed = True
 
-    def __init__(self, store: Store, run: RunRecord, layer: str | None, channels: Sequence[str], device: str):
-        table = _table(store, run, layer)
-        model = load(store.model(run.id))
+    def __init__(
+        self,
+        store: FeatureStore,
+        run: RunRecord,
+        source: RunRecord,
+        layer: str | None,
+        channels: Sequence[str],
+        device: str,
+    ):
+        table = _table(store, source, layer)
+        model = load(store.model(source.id))
         found = linear_weights(model["estimator"], len(run.classes))
         if found is None:
-            raise _unsuitable(run, f"its classifier is {type(model['estimator']).__name__}")
-        self._weights: LinearWeights = found.over(model["columns"], table.width)
+            raise _unsuitable(source, f"its classifier is {type(model['estimator']).__name__}")
+        weights = found.over(model["columns"], table.width)
+        self._known = np.isfinite(weights.intercepts)
+        self._weights_of = stored_weights(store, run, table, weights)
         resolved = resolved_backbone(store, [table])
         backbone = registry().backbone(resolved.name, resolved.request, str(store.uri))
         guarded = GuardedBackbone(backbone)
-        self.name, self.classes = f"{run.classifier} on {table.address}", run.classes
+        self.name = f"{run.classifier} on {table.address}"
         self.device = choose_device(device)
         self.transform = Transform(resolved.preprocess, channels, self.device)
         network, colours = guarded.build(), len(guarded.preprocess().mean)
@@ -77,22 +92,22 @@ class ExplainedClassifier:
         self.seen = {row.tobytes() for row in model["trained_on"]} | seen_by(store, table.backbone)
         self.kind = "decision" if run.classes else "value"
         self.backbone = table.backbone
-        self.notes = _notes(run)
+        self.notes = _notes(source)
 
-    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
+    def maps(self, pixels: Tensor, samples: Sequence[ChosenSample]) -> ScoredMaps:
         """Return the maps of resized images, and the score of the output that each is of."""
-        absent = [k for k in dict.fromkeys(outputs) if not np.isfinite(self._weights.intercepts[k])]
+        absent = [sample.explained for sample in samples if not self._known[sample.output]]
         if absent:
             raise UsageError(
-                f"The model had no training sample of the class {self.classes[absent[0]]!r}.",
-                next="Explain another --class.",
+                f"The model had no training sample of the class {absent[0]!r}.", next="Explain another --class."
             )
-        rows = torch.from_numpy(self._weights.weights[list(outputs)]).to(self.device)
+        weights = [(self._weights_of(sample.id), sample.output) for sample in samples]
+        rows = torch.from_numpy(np.stack([each.weights[output] for each, output in weights])).to(self.device)
         pieces = pixels.split(1, dim=1) if self.transform.preprocess.adapter == "each" else (pixels,)
         found = [self._channels(piece) for piece in pieces]
         # Vectors of channels that went in on their own lie one behind the other.
         maps = torch.einsum("nc,nchw->nhw", rows, torch.cat(found, dim=1).double())
-        intercepts = self._weights.intercepts[list(outputs)].tolist()
+        intercepts = [float(each.intercepts[output]) for each, output in weights]
         scores = [mean + beside for mean, beside in zip(maps.mean(dim=(1, 2)).tolist(), intercepts, strict=True)]
         return ScoredMaps(maps.float(), scores, intercepts)
 
@@ -108,9 +123,8 @@ def _table(store: Store, run: RunRecord, layer: str | None) -> FeatureTable:
         raise _unsuitable(run, "it has no network")
     if run.classifier not in _LINEAR:
         raise _unsuitable(run, f"{run.classifier} is not linear")
-    for name, what in (("aggregate", "units of several images"), ("normalise", "features normalised by controls")):
-        if run.parameters.get(name):
-            raise _unsuitable(run, f"it was trained on {what} ({run.parameters[name]})")
+    if run.parameters.get("aggregate"):
+        raise _unsuitable(run, f"it was trained on units of several images ({run.parameters['aggregate']})")
     if len(run.features) != 1:
         raise _unsuitable(run, f"its features are of {len(run.features)} layers")
     (table,) = tables_of_run(store, run)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from histokit.errors import UsageError, did_you_mean, some
+from histokit.explain.chosen import ChosenSample
 from histokit.explain.layer_maps import MapLayer, ScoredMaps, first_tensor, grad_cam, maps_and_gradients
 from histokit.networks.devices import choose_device, whole_float32
 from histokit.networks.trainable import NetworkDescription
@@ -63,17 +64,17 @@ class ExplainedNetwork:
         self.seen = seen_by(trained.store, trained.name)
         self.layer = self._default() if layer is None else self.map_layer(layer)
 
-    def maps(self, pixels: Tensor, outputs: Sequence[int]) -> ScoredMaps:
+    def maps(self, pixels: Tensor, samples: Sequence[ChosenSample]) -> ScoredMaps:
         """Return the maps of resized images, and the score of the output that each is of.
 
         Parameters
         ----------
         pixels : (N, C, H, W) Tensor
-        outputs : sequence of N int
-            The class of each.
+        samples : sequence of N ChosenSample
+            Which say of which output.
         """
         batch = self.transform.normalise(pixels)
-        chosen = torch.tensor(outputs, device=self.device)[:, None]
+        chosen = torch.tensor([sample.output for sample in samples], device=self.device)[:, None]
         module = self.network.base.get_submodule(self.layer.layer.module)
         with whole_float32(self.device):
             found = maps_and_gradients(

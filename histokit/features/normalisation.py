@@ -47,6 +47,27 @@ class Fit(NamedTuple):
         found[:, kept] = scaled
         return found
 
+    def pulled_back(self, weights: Doubles, kept: NDArray[np.bool_], epsilon: float) -> tuple[Doubles, Doubles]:
+        """Return the weights of columns as they were, and what is to be added, that give what some give of `apply`.
+
+        Parameters
+        ----------
+        weights : (K, d) array
+            Of normalised columns.
+
+        Returns
+        -------
+        (K, d) and (K,) arrays
+        """
+        added = 0.0 if self.rotation is not None else epsilon
+        inner = weights[:, kept]
+        if self.rotation is not None and self.gains is not None:
+            inside = inner @ self.rotation
+            inner = inner * self.gains[-1] + (inside * (self.gains[:-1] - self.gains[-1])) @ self.rotation.T
+        found = np.zeros(weights.shape)
+        found[:, kept] = inner / (self.spread[kept] + added)
+        return found, -(found @ self.centre)
+
 
 def _deviations(X: Doubles) -> Fit:
     spread = X.std(axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,19 +56,48 @@ def normalise(
     step["digest"] = _digest(features, controls, units, own)
     if outline:
         return replace(features, steps=(*features.steps, step)), []
+    found = plate_fits(features, controls, asked)
+    X = np.empty(features.X.shape, np.float32)
+    for unit, fit in found.fits.items():
+        rows = np.flatnonzero(units == unit)
+        X[rows] = fit.apply(features.X[rows].astype(np.float64), found.kept, asked.added)
+    step["without_spread"] = [features.column_names[column] for column in np.flatnonzero(~found.kept)]
+    return replace(features, X=X, steps=(*features.steps, step)), found.notes
+
+
+class PlateFits(NamedTuple):
+    """By what samples are normalised.
+
+    Parameters
+    ----------
+    units : (n,) array
+        The plate of each sample.
+    fits : dict
+        Plate → what its controls tell.
+    kept : (d,) array of bool
+        Columns that have a spread among the controls of every plate.
+    notes : list of str
+    """
+
+    units: NDArray[np.object_]
+    fits: dict[str, Fit]
+    kept: NDArray[np.bool_]
+    notes: list[str]
+
+
+def plate_fits(features: FeatureSet, controls: FeatureSet, asked: Normalisation) -> PlateFits:
+    """Return by what `normalise` normalises samples, whose parameters and errors these are."""
+    units, own = _units(features, asked.per), _units(controls, asked.per)
+    members = {unit: np.flatnonzero(own == unit) for unit in dict.fromkeys(units)}
+    _check_controls(members, controls, asked)
     for given in (features, controls):
         check_finite(given, ", of controls with --controls")
-    fits = {unit: METHODS[asked.method].fit(controls.X[rows].astype(np.float64)) for unit, rows in members.items()}
+    fits = {unit: METHODS[asked.method].fit(_of(controls, rows)) for unit, rows in members.items()}
     kept, notes = _kept(fits, features.column_names, asked)
     if METHODS[asked.method].whitens:
         fits = {unit: sphere(fit, _of(controls, members[unit]), kept, asked.added) for unit, fit in fits.items()}
         notes += _unspanned(fits, kept)
-    X = np.empty(features.X.shape, np.float32)
-    for unit, fit in fits.items():
-        rows = np.flatnonzero(units == unit)
-        X[rows] = fit.apply(features.X[rows].astype(np.float64), kept, asked.added)
-    step["without_spread"] = [features.column_names[column] for column in np.flatnonzero(~kept)]
-    return replace(features, X=X, steps=(*features.steps, step)), notes
+    return PlateFits(units, fits, kept, notes)
 
 
 def _of(controls: FeatureSet, rows: NDArray[np.intp]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import histokit
 from histokit.classifiers.estimators import load
-from histokit.errors import UsageError
+from histokit.errors import StoreError, UsageError
 from histokit.explain.explanation import Explanation
 from histokit.features import FeatureStore
 from histokit.store import RunRecord
@@ -118,11 +118,35 @@ def test_numbers(data: FeatureStore, images: Path, tmp_path: Path) -> None:
             histokit.explain(data, run.id, **options)
 
 
+@pytest.mark.parametrize("how", [{"normalise": "standardise", "per": "patient"}, {"normalise": "sphering:0.1"}])
+def test_features_normalised_by_controls(data: FeatureStore, images: Path, how: dict[str, str]) -> None:
+    files = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
+    rows = [f"{file},{file.split('/')[1]},{file[:2]},{'control' if '0.' in file else 'other'}" for file in files]
+    (images / "c.csv").write_text("\n".join(["image,label,patient,role", *rows]))
+    histokit.ingest(data, "table", images, name="c", options={"table": "c.csv", "group": "patient"})
+    histokit.extract(data, "c", "tiny")
+    asked = {**how, "controls": "role = 'control'"}
+    (run,) = histokit.train(data, "c", "tiny/3", "svm", split="cv", grid={"C": 0.1}, scale=True, **asked)
+    found = histokit.explain(data, run.id, target=run.classes[1])
+    normalised = data.features("c", "tiny/3").normalise(how["normalise"], asked["controls"], how.get("per"))
+    chosen = [normalised.sample_ids.index(sample.id) for sample in found.samples]
+    expected = load(data.model(run.id))["estimator"].decision_function(normalised.X[chosen])
+    np.testing.assert_allclose([sample.score for sample in found.samples], expected, rtol=1e-3, atol=1e-4)
+    assert found.samples[0].intercept is not None
+    assert found.samples[0].map.mean() + found.samples[0].intercept == pytest.approx(found.samples[0].score, abs=1e-3)
+    predicted = histokit.predict(data, run.id, "c", device="cpu")
+    again = histokit.explain(data, predicted.id, samples=[sample.id for sample in found.samples], target=run.classes[1])
+    np.testing.assert_allclose([s.score for s in again.samples], [s.score for s in found.samples], rtol=1e-6)
+    (images / "c.csv").write_text("\n".join(["image,label,patient,role", *rows[:-1]]))
+    histokit.ingest(data, "table", images, name="c", options={"table": "c.csv", "group": "patient"})
+    with pytest.raises(StoreError, match="or their controls, are not those"):
+        histokit.explain(data, run.id)
+
+
 REFUSED = {
     "neighbours": ({"name": "knn"}, "knn is not linear"),
     "layers": ({"features": "tiny/0+tiny/3"}, "of 2 layers"),
     "maximum": ({"features": "tiny/3:max", "extraction": {"layers": "3:max"}}, "pooled by 'max'"),
-    "controls": ({"normalise": "standardise", "controls": "patient = 'p1'", "split": "cv"}, "normalised by controls"),
 }
 
 
