@@ -18,6 +18,7 @@ import histokit
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.explain.explanation import Explanation
 from histokit.explain.layer_maps import MapLayer, grad_cam, shares
+from histokit.explain.pictures import as_picture
 from histokit.features import FeatureStore
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import rebuild_stored
@@ -247,3 +248,27 @@ def test_a_layer_of_one_position_has_no_map(data: FeatureStore) -> None:
         histokit.explain(data, run.id, layer=gate)
     assert raised.value.next.startswith("Its layers with a map are: ")
     assert "blocks.0, " in raised.value.next
+
+
+def test_of_numbers_what_raises_the_predicted_one(data: FeatureStore, images: Path) -> None:
+    files = sorted(path.relative_to(images).as_posix() for path in images.rglob("*.png"))
+    rows = [f"{file},{file[:2]},{number + 0.5}" for number, file in enumerate(files)]
+    (images / "t.csv").write_text("\n".join(["image,patient,age", *rows]))
+    histokit.ingest(data, "table", images, name="n", options={"table": "t.csv", "group": "patient"})
+    histokit.split(data, "n", name="half", test=0.5, seed=1, target="age")
+    settings = {"stages.1.epochs": 1, "stages.2.epochs": 1, "batch_size": 5}
+    how = {"preset": "head-first", "settings": settings, "weights": "random", "target": "age", "workers": 0}
+    (trained,) = histokit.finetune(data, "n", "tiny", split="half", device="cpu", **how)
+    found = histokit.explain(data, trained.id, limit=3)
+    predicted = {row["id"]: row["predicted_value"] for row in data.predictions(trained.id).to_pylist()}
+    assert (found.kind, len(found.samples)) == ("value", 3)
+    assert [s.score for s in found.samples] == pytest.approx([predicted[s.id] for s in found.samples], rel=1e-5)
+    assert [s.true for s in found.samples] == sorted(s.true for s in found.samples)
+    assert all(s.explained is None and s.intercept is None for s in found.samples)
+
+
+@pytest.mark.parametrize(("channels", "colours"), [(1, [7, 7, 7]), (2, [7, 8, 0]), (3, [7, 8, 9]), (5, [7, 8, 9])])
+def test_images_of_any_channels_are_shown_in_colours(channels: int, colours: list[int]) -> None:
+    pixels = torch.arange(7.0, 7 + channels).view(channels, 1, 1).expand(channels, 2, 3)
+    assert as_picture(pixels).shape == (2, 3, 3)
+    assert as_picture(pixels)[1, 2].tolist() == colours
