@@ -183,10 +183,8 @@ class ChannelSource(NamedTuple):
             what = (
                 f"{numbers.max()}, more than the {top:.0f}" if numbers.max() > top else f"{numbers.min()}, less than 0"
             )
-            raise DataError(
-                f"{path} holds {what} of scale=bits.",
-                next="Give the bits that were recorded, or what is black and white: -o scale=range:BLACK,WHITE.",
-            )
+            advice = "Give the bits that were recorded, or what is black and white: -o scale=range:BLACK,WHITE."
+            raise DataError(f"{path} holds {what} of scale=bits.", next=advice)
         found = scaled(numbers, limits)
         _remark_on_what_is_lost(numbers, limits, found, path)
         if self.limits is not None or not self.scale.of_the_data:
