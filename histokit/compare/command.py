@@ -45,24 +45,26 @@ def compare(
         int, typer.Option(metavar="N", **LIMITS["bootstrap"] | {"min": 1}, help="Resamples of groups for intervals.")
     ] = 1000,
     seed: options.Seed = 0,
-    figure: options.Figure = None,
+    figure: options.Figures = None,
 ) -> None:
     """Compare methods over datasets.
 
     Scores with the best two marked, paired differences on equal splits, average ranks, and tests over datasets. Which
-    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds.
+    runs are of one method is told by their parameters; its score on a dataset is the mean over seeds. --figure FILE
+    draws ranks or scores, labels:FILE scores against training groups, layers:FILE against depth.
     """
     from histokit.compare.compare import compare as run
     from histokit.compare.compare_options import CompareOptions
     from histokit.compare.sheets import comparison_sheets, shows_pairs
+    from histokit.compare.views import VIEWS
+    from histokit.figures import asked_figures, draw_figure
 
+    views = [name for name in asked_figures("compare", figure) if name in VIEWS]
     asked = {**CompareOptions.among(locals()), "dataset": dataset or []}
     with console.progress("Comparing") as report:
         found = run(console.existing_store(), runs or [], **asked, progress=report)
-    if figure:
-        from histokit.figures import draw_figure
-
-        console.note(f"Drawn: {draw_figure('compare', found, figure)}")
+    for text in figure or []:
+        console.note(f"Drawn: {draw_figure('compare', found, text)}")
     for text in found.notes:
         console.warn(text)
     if console.state.json:

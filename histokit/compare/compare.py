@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from histokit.compare.caveats import cell_remarks, column_remarks, leak_remarks, run_remarks
@@ -15,10 +15,12 @@ from histokit.compare.run_facts import Facts, describe_runs
 from histokit.compare.score_table import Cell, Table, best_of_each, cell_documents, make_table
 from histokit.compare.scored import Scored, score_runs
 from histokit.compare.table_columns import Column, column_key, make_columns
+from histokit.compare.views import VIEWS
 from histokit.compare.which_runs import check_enough, pick_runs
 from histokit.errors import shortened
 from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
+from histokit.evaluate.views import check_views
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.targets import check_kind, target_of
@@ -52,6 +54,8 @@ class Comparison:
         The facts by whose values the best method was taken on each column; if there are any, the choice was made on
         the test samples.
     notes : list of str
+    views : dict
+        View → its document, of those that were asked for.
     """
 
     metric: str | None
@@ -62,14 +66,18 @@ class Comparison:
     ranking: dict[str, Any] | None
     best_of: list[str]
     notes: list[str]
+    views: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         named = ", ".join(column["column"] for column in self.columns)
         return f"Comparison({len(self.methods)} methods, {len(self.rows)} runs on {shortened(named)})"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the comparison as JSON-serialisable data."""
-        return asdict(self)
+        """Return the comparison as JSON-serialisable data, with views where there are any."""
+        document = asdict(self)
+        if not self.views:
+            del document["views"]
+        return document
 
 
 def compare(
@@ -84,6 +92,7 @@ def compare(
     best_of: str | Sequence[str] | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
+    views: str | Sequence[str] = (),
     progress: Callable[..., None] | None = None,
 ) -> Comparison:
     """Compare runs on one dataset or several.
@@ -112,6 +121,9 @@ def compare(
     bootstrap : int
         Resamples of groups for intervals; the same draws for both methods of a pair.
     seed : int
+    views : str or sequence of str
+        What else is to be made of the scores: ``labels``, against the groups that were trained on, or ``layers``,
+        against the depth of layers. Figures of the same names draw them.
     progress : callable, optional
         ``progress(done, total, detail)``.
 
@@ -123,7 +135,7 @@ def compare(
     ------
     UsageError, StoreError, DataError
     """
-    options = CompareOptions.of(locals())
+    options = CompareOptions.of({**locals(), "views": check_views(views, VIEWS)})
     store = open_store(store)
     named = [runs] if isinstance(runs, str) else list(runs)
     records = pick_runs(store, named, options)
@@ -142,7 +154,7 @@ def compare(
     check_enough([entry.run for entry in scored], where)
     found = compare_scores(scored, by=by, best_of=best_of, by_hand=bool(named))
     found.notes[:0] = [*notes, *leak_remarks(store, make_columns(scored))]
-    return found
+    return replace(found, views={name: VIEWS[name](store, found.columns, found.methods) for name in options.views})
 
 
 def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | Mapping[str, str] | None) -> dict[str, str]:

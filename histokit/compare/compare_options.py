@@ -26,6 +26,7 @@ class CompareOptions(StepOptions):
     best_of: str | Sequence[str] | None = option(None, PartOf.HANDLING)
     bootstrap: int = option(1000, PartOf.HANDLING)
     seed: int = option(0, PartOf.HANDLING)
+    views: str | Sequence[str] = option((), PartOf.HANDLING)
 
     def __post_init__(self) -> None:
         check_range("bootstrap", self.bootstrap, low=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from histokit.errors import HistokitError, UsageError, did_you_mean
@@ -28,8 +28,14 @@ _OF_CLASSES = {"roc", "precision-recall", "calibration"}
 FITTING = "fitting"
 
 
-def check_views(names: str | Sequence[str]) -> list[str]:
+def check_views(names: str | Sequence[str], known: Collection[str] = VIEWS) -> list[str]:
     """Return the names of views, each once.
+
+    Parameters
+    ----------
+    names : str or sequence of str
+    known : collection of str
+        Those that there are.
 
     Raises
     ------
@@ -40,9 +46,9 @@ def check_views(names: str | Sequence[str]) -> list[str]:
     if asked == [FITTING]:
         return asked
     for name in asked:
-        if name not in VIEWS:
+        if name not in known:
             raise UsageError(
-                f"There is no view {name!r}.", next=f"{did_you_mean(name, VIEWS)}Use one of {', '.join(VIEWS)}."
+                f"There is no view {name!r}.", next=f"{did_you_mean(name, known)}Use one of {', '.join(known)}."
             )
     return asked
 

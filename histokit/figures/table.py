@@ -19,6 +19,8 @@ FIGURES = (
     ("evaluate", "calibration", "histokit.figures.calibration:calibration_figure"),
     ("evaluate", "groups", "histokit.figures.groups:groups_figure"),
     ("compare", "ranks", "histokit.figures.ranks:rank_figure"),
+    ("compare", "labels", "histokit.figures.score_curves:labels_figure"),
+    ("compare", "layers", "histokit.figures.score_curves:layers_figure"),
     ("select", "curve", "histokit.figures.selections:curve_figure"),
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),
     ("neighbours", "contact", "histokit.figures.contact:contact_figure"),

@@ -1,0 +1,110 @@
+"""Scores against depth: runs on single layers of networks, in the order in which images go through these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from histokit.compare.methods import method_facts, name_methods
+from histokit.errors import HistokitError, UsageError
+from histokit.plugin.digests import canonical_json
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.manager import registry
+from histokit.store import Store
+
+Document = Mapping[str, Any]
+
+
+def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Document]) -> dict[str, Any]:
+    """Return the score on each layer of networks against its depth.
+
+    Parameters
+    ----------
+    store : Store
+        Where networks are that were trained here.
+    columns, methods : sequences of dict
+        Of a `Comparison`.
+
+    Returns
+    -------
+    dict
+        ``panels``, one for each column: ``column``, ``split``, ``metric`` and ``curves`` of each ``method`` (the
+        network, and what else tells methods apart) with at least two ``points``: ``layer``, ``place`` (1 is the first
+        cut point of the network), ``depth`` (the share of its cut points up to it; 1 is the last), ``score``,
+        ``interval`` and ``runs``. ``unknown``: networks whose cut points are not known here, and layers that are none
+        of them.
+
+    Raises
+    ------
+    UsageError
+        If no network has scores on two of its layers.
+    """
+    single = [method for method in methods if _is_single(method["facts"])]
+    orders = {name: _order(name, str(store.uri)) for name in {m["facts"]["network"] for m in single}}
+    placed = [method for method in single if _place(method["facts"], orders)]
+    unknown = sorted(f"{m['facts']['network']}/{m['facts']['layer']}" for m in single if m not in placed)
+    families: dict[str, list[Document]] = {}
+    kept: dict[str, dict[str, Any]] = {}
+    for method in placed:
+        facts = {k: v for k, v in method_facts(method["facts"]).items() if k != "features"}
+        key = canonical_json(facts | {"network": method["facts"]["network"]})
+        kept[key] = {"features": method["facts"]["network"], **facts}
+        families.setdefault(key, []).append(method)
+    names = dict(zip(families, name_methods(list(kept.values())), strict=True)) if families else {}
+    panels = [
+        {"column": column["column"], "split": column["split"], "metric": column["metric"], "curves": curves}
+        for column in columns
+        if (curves := _curves(column, families, names, orders))
+    ]
+    if not panels:
+        raise UsageError(
+            "No network has scores on two of its layers alone.",
+            next=f"Extract all layers (histokit extract … --layers all), and train on each: histokit train "
+            f"{columns[0]['dataset']} --features BACKBONE/each",
+        )
+    return {"panels": panels, "unknown": unknown}
+
+
+def _is_single(facts: Document) -> bool:
+    """Return whether all runs of a method are on one layer of one network, none chosen or merged."""
+    layer, network = str(facts.get("layer", "")), str(facts.get("network", ""))
+    alone = layer not in ("", "all", "each") and "+" not in layer and network not in ("",) and "+" not in network
+    return alone and "choose" not in facts and "|" not in str(facts.get("features", ""))
+
+
+def _order(network: str, store: str) -> list[str]:
+    """Return the cut points of a network, the first one first; none where they are not known here."""
+    try:
+        return [layer.name for layer in GuardedBackbone(registry().backbone(network, store=store), network).layers()]
+    except HistokitError:
+        return []
+
+
+def _place(facts: Document, orders: Mapping[str, list[str]]) -> int:
+    """Return the number of a layer among the cut points of its network, from 1; 0 where it is none of them."""
+    order, layer = orders[facts["network"]], str(facts["layer"]).partition(":")[0]
+    if layer == "last":
+        return len(order)
+    return order.index(layer) + 1 if layer in order else 0
+
+
+def _curves(
+    column: Document,
+    families: Mapping[str, Sequence[Document]],
+    names: Mapping[str, str],
+    orders: Mapping[str, list[str]],
+) -> list[dict[str, Any]]:
+    found = []
+    for key, members in families.items():
+        points: list[dict[str, Any]] = []
+        for method in members:
+            cell = method["cells"].get(column["column"])
+            if cell is not None and cell["score"] is not None:
+                order = orders[method["facts"]["network"]]
+                place = _place(method["facts"], orders)
+                facts = {name: cell[name] for name in ("score", "interval", "runs")}
+                points.append({"layer": order[place - 1], "place": place, "depth": place / len(order), **facts})
+        if len({point["place"] for point in points}) > 1:
+            points.sort(key=lambda point: int(point["place"]))
+            found.append({"method": names[key], "points": points})
+    return found

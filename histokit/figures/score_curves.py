@@ -1,0 +1,148 @@
+"""Scores of methods as curves: against the labels that they were trained on, and against the depth of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from histokit.errors import UsageError
+from histokit.figures.lettering import drawable, folded, longest
+from histokit.figures.numbers import COLOURS
+from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
+from histokit.figures.sheet import Document, save_sheet
+
+#: Layers of one network are named below the axis, unless they are more.
+_NAMED = 20
+_MARKERS = "osD^v<>P"
+#: Numbers of groups that differ by as much have a logarithmic axis.
+_WIDELY = 8
+
+
+def labels_figure(comparison: Document, path: str | Path) -> Path:
+    """Draw scores against the number of training groups, a panel for each dataset and a colour for each method.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Made with the view ``labels``.
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written, or the comparison has no such view.
+    """
+    return save_sheet(draw_labels(comparison), path)
+
+
+def layers_figure(comparison: Document, path: str | Path) -> Path:
+    """Draw scores against the depth of layers, a panel for each dataset and a colour for each network.
+
+    The comparison is one with the view ``layers``; see `labels_figure`.
+    """
+    return save_sheet(draw_layers(comparison), path)
+
+
+def draw_labels(comparison: Document) -> Any:
+    """Return the matplotlib figure of `labels_figure`."""
+    panels = []
+    for document in _view(comparison, "labels")["panels"]:
+        by = "groups" if document["unit"] else "samples"
+        unit = f" ({document['unit']})" if document["unit"] else ""
+        facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
+        draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
+        panels.append(Panel(_heading(facts), _key(document["curves"]), draw))
+    return draw_panels(panels)
+
+
+def draw_layers(comparison: Document) -> Any:
+    """Return the matplotlib figure of `layers_figure`."""
+    panels = []
+    for document in _view(comparison, "layers")["panels"]:
+        names = [drawable(name) for name in _layers(document["curves"]).values()]
+        draw = partial(_draw_layers, document=document)
+        panels.append(
+            Panel(
+                _heading([document["column"], document["split"]]), _key(document["curves"]), draw, longest(names, SMALL)
+            )
+        )
+    return draw_panels(panels)
+
+
+def _layers(curves: Sequence[dict[str, Any]]) -> dict[int, str]:
+    """Return the layers to be named, by place: those of one network, or of networks that call them the same."""
+    points = [point for curve in curves for point in curve["points"]]
+    names = {point["place"]: point["layer"] for point in points}
+    same = all(names[point["place"]] == point["layer"] for point in points)
+    return dict(sorted(names.items())) if same and len(names) <= _NAMED else {}
+
+
+def _view(comparison: Document, name: str) -> dict[str, Any]:
+    views: dict[str, Any] = comparison.to_json().get("views", {})
+    if name not in views:
+        raise UsageError(
+            f"The comparison was made without the view {name!r}.",
+            next=f'Make it with: histokit.compare(store, runs, views=["{name}"])',
+        )
+    found: dict[str, Any] = views[name]
+    return found
+
+
+def _heading(facts: Sequence[str | None]) -> str:
+    return folded(drawable(" · ".join(fact for fact in facts if fact)), WIDE, TITLE)
+
+
+def _looks(number: int) -> dict[str, Any]:
+    style = "-" if number < len(COLOURS) else "--"
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 4,
+        "linewidth": 1.2,
+        "linestyle": style,
+    }
+
+
+def _key(curves: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
+    return [(_looks(number), curve["method"]) for number, curve in enumerate(curves)]
+
+
+def _draw_curves(axis: Any, curves: Sequence[dict[str, Any]], by: str, metric: str) -> None:
+    for number, curve in enumerate(curves):
+        x = [point[by] for point in curve["points"]]
+        axis.plot(x, [point["score"] for point in curve["points"]], **_looks(number))
+        for place, point in zip(x, curve["points"], strict=True):
+            if point["interval"]:
+                axis.plot([place] * 2, point["interval"], color=_looks(number)["color"], linewidth=0.8, alpha=0.6)
+    axis.set_ylabel(f"{metric.replace('_', ' ')}, 95 % intervals", fontsize=SMALL + 1)
+    axis.tick_params(labelsize=SMALL)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _draw_labels(axis: Any, document: dict[str, Any], by: str, across: str) -> None:
+    _draw_curves(axis, document["curves"], by, document["metric"])
+    places = sorted({point[by] for curve in document["curves"] for point in curve["points"]})
+    if places[-1] >= _WIDELY * places[0]:
+        axis.set_xscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(places, [f"{place:.3g}" if place < 1000 else f"{place:,.0f}" for place in places])
+    axis.set_xlabel(drawable(across), fontsize=SMALL + 1)
+
+
+def _draw_layers(axis: Any, document: dict[str, Any]) -> None:
+    names = _layers(document["curves"])
+    _draw_curves(axis, document["curves"], "place" if names else "depth", document["metric"])
+    if names:
+        axis.set_xticks(list(names), [drawable(name) for name in names.values()], rotation=90, fontsize=SMALL)
+        axis.set_xlabel("layer, from the input to the output", fontsize=SMALL + 1)
+    else:
+        axis.set_xlim(0, 1.03)
+        axis.set_xlabel("depth, as a share of the network's cut points", fontsize=SMALL + 1)

@@ -1,0 +1,136 @@
+"""Scores against labels and against depth: as data, as figures, and what is said where there are none."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from histokit.compare.compare import compare
+from histokit.errors import UsageError
+from histokit.features import FeatureStore
+from histokit.figures.score_curves import draw_labels, draw_layers, labels_figure
+from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.manager import registry
+from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
+from histokit.store.split_records import Split, split_rows
+from tests.cli.command_line import CommandLine
+from tests.evaluate.made_up import COUNT, save
+
+IDS = [f"s{i}" for i in range(COUNT)]
+
+
+@pytest.fixture
+def empty(tmp_path):
+    return FeatureStore(tmp_path / "store")
+
+
+def save_slides(store, name="A"):
+    """A dataset whose samples are of slides of two."""
+    facts = {"plugin": "toy", "plugin_version": "1", "distribution": "histokit", "root": "/", "options": {}}
+    facts |= {"classes": ("a", "b"), "positive": "b", "channels": (), "columns": {}, "group": "slide", "levels": ()}
+    schema = pa.schema([*SAMPLE_FIELDS, pa.field("slide", pa.string())])
+    columns = {field.name: pa.nulls(COUNT, field.type) for field in schema}
+    columns |= {"id": pa.array(IDS), "slide": pa.array([f"P{i // 2}" for i in range(COUNT)])}
+    record = DatasetRecord(name=name, metric="accuracy", state=None, count=COUNT, created="2026-01-01", **facts)
+    store.save_dataset(record, pa.table(columns, schema=schema), FILE_SCHEMA.empty_table())
+
+
+def save_split(store, name, trained, group="slide"):
+    """Two folds, which train on the first samples, and on two more; the second also on the last one, to validate."""
+    rows = [(0, 0, i, "train") for i in IDS[:trained]] + [(0, 0, IDS[-2], "test")]
+    rows += [(0, 1, i, "train") for i in IDS[: trained + 2]] + [(0, 1, IDS[-1], "val"), (0, 1, IDS[-3], "test")]
+    split = Split("A", name, split_rows(rows), group)
+    store.save_split(split)
+    return {"split": name, "digest": split.digest}
+
+
+def test_labels_are_the_groups_that_folds_train_on(empty):
+    save_slides(empty)
+    many, few = save_split(empty, "many", 8), save_split(empty, "few", 2)
+    runs = [
+        save(empty, "A", right, c, **how) for c, how, right in (("svm", many, 18), ("svm", few, 12), ("et", few, 14))
+    ]
+    found = compare(empty, runs, views="labels", bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    assert (panel["dataset"], panel["metric"], panel["unit"], found.views["labels"]["unknown"]) == (
+        "A", "accuracy", "slide", []
+    )  # fmt: skip
+    # The method with a single split has no curve. The folds of the first train on 1 and on 2 slides and another one.
+    (curve,) = panel["curves"]
+    facts = [[p["split"], p["groups"], p["samples"], p["score"], p["runs"]] for p in curve["points"]]
+    assert facts == [["few", 2.0, 3.5, 0.6, [runs[1]]], ["many", 5.0, 9.5, 0.9, [runs[0]]]]
+    low, high = curve["points"][0]["interval"]
+    assert low <= 0.6 <= high
+    (axis,) = draw_labels(found).axes
+    line = axis.lines[0]
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 5], [0.6, 0.9])
+    assert axis.get_xlabel() == "training groups (slide), mean over folds"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [curve["method"]]
+    assert "views" not in compare(empty, runs, bootstrap=20).to_json()
+
+
+def test_without_groups_it_is_samples(empty):
+    save_slides(empty)
+    splits = [save_split(empty, name, trained, None) for name, trained in (("many", 8), ("few", 2))]
+    runs = [save(empty, "A", 18, **how) for how in splits]
+    found = compare(empty, runs, views="labels", bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    assert (panel["unit"], [point["groups"] for point in panel["curves"][0]["points"]]) == (None, [None, None])
+    assert draw_labels(found).axes[0].get_xlabel() == "training samples, mean over folds"
+
+
+def test_splits_that_are_gone_are_named(empty):
+    save_slides(empty)
+    many = save_split(empty, "many", 8)
+    runs = [save(empty, "A", 18, **many), save(empty, "A", 12, split="lost", digest="other")]
+    with pytest.raises(UsageError, match="other numbers of training groups") as error:
+        compare(empty, runs, views="labels", bootstrap=20)
+    assert "(lost)" in error.value.message
+    assert "--train-groups" in error.value.next
+
+
+def test_layers_stand_in_the_order_of_the_network(empty):
+    name = "squeezenet1_1"
+    order = [layer.name for layer in GuardedBackbone(registry().backbone(name), name).layers()]
+    scores = {"last": 17, order[0]: 12, order[2]: 15, order[1]: 14, "no.such": 16, f"{order[0]}+{name}/{order[1]}": 19}
+    runs = [save(empty, "A", right, address=f"{name}/{layer}") for layer, right in scores.items()]
+    runs += [save(empty, "A", right, "et", address=f"{name}/{order[k]}") for k, right in ((1, 11), (0, 13))]
+    found = compare(empty, runs, views="layers", bootstrap=20)
+    assert found.views["layers"]["unknown"] == [f"{name}/no.such"]
+    (panel,) = found.views["layers"]["panels"]
+    curves = {
+        curve["method"]: [(p["layer"], p["place"], p["score"]) for p in curve["points"]] for curve in panel["curves"]
+    }
+    count = len(order)
+    assert sorted(curves.values(), key=len) == [
+        [(order[0], 1, 0.65), (order[1], 2, 0.55)],
+        [(order[0], 1, 0.6), (order[1], 2, 0.7), (order[2], 3, 0.75), (order[-1], count, 0.85)],
+    ]
+    assert panel["curves"][0]["points"][0]["depth"] == 1 / count
+    (axis,) = draw_layers(found).axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == [*order[:3], order[-1]]
+    assert list(axis.get_xticks()) == [1, 2, 3, count]
+
+
+def test_a_single_layer_is_no_curve(empty):
+    runs = [save(empty, "A", 12, name) for name in ("svm", "et")]
+    with pytest.raises(UsageError, match="No network has scores on two of its layers"):
+        compare(empty, runs, views=["layers"], bootstrap=20)
+    with pytest.raises(UsageError, match="no view 'layer'"):
+        compare(empty, runs, views=["layer"])
+
+
+def test_the_command_draws_it_and_json_holds_it(empty, tmp_path, capsys):
+    histokit = CommandLine(capsys)
+    save_slides(empty)
+    runs = [save(empty, "A", 18, **save_split(empty, name, size)) for name, size in (("many", 8), ("few", 2))]
+    call = ["--store", empty.uri, "compare", *runs, "--bootstrap", 20]
+    files = ["--figure", f"labels:{tmp_path / 'l.svg'}", "--figure", tmp_path / "ranks.svg"]
+    found = histokit.ok(*call, *files, "--json")
+    assert list(found.document["views"]) == ["labels"]
+    assert (tmp_path / "ranks.svg").exists()
+    made = compare(empty, runs, views="labels", bootstrap=20)
+    assert json.loads(json.dumps(made.to_json())) == found.document
+    assert labels_figure(made, tmp_path / "again.svg").read_bytes() == (tmp_path / "l.svg").read_bytes()
+    with pytest.raises(UsageError, match="without the view 'labels'"):
+        labels_figure(compare(empty, runs, bootstrap=20), tmp_path / "no.svg")
