@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from histokit import console, options
+from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
 from histokit.ranges import LIMITS
 
@@ -26,7 +26,11 @@ def neighbours(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="S", help="Test samples seek among the training samples of each fold of a split."),
+        typer.Option(
+            metavar="S",
+            help="Test samples seek among the training samples of each fold of a split.",
+            autocompletion=completion.splits,
+        ),
     ] = None,
     k: Annotated[int, typer.Option("--k", metavar="N", **LIMITS["k"], help="Neighbours of each query.")] = 10,
     metric: Annotated[str, typer.Option(metavar="cosine|euclidean", help="The distance.")] = "cosine",

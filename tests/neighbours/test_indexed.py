@@ -1,5 +1,7 @@
 """Search by an index: as exact search, with its recall measured; kept, added to, made again."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -177,3 +179,17 @@ def test_widths_that_are_no_whole_bytes(tmp_path, monkeypatch, width):
         found.found.places.tolist()
         == exactly(store, monkeypatch, query="s3", k=3, metric="euclidean").found.places.tolist()
     )
+
+
+def test_of_two_at_once_one_makes_the_index(clusters, monkeypatch):
+    store, _ = clusters
+    made, make = [], vector_index.Database.index_vectors
+    monkeypatch.setattr(vector_index.Database, "index_vectors", lambda *a: made.append(1) or make(*a))
+
+    def ask(_):
+        return neighbours(str(store.uri), "toy", "net/last", query="s3", k=3).found.places.tolist()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, range(2))
+    assert first == second
+    assert len(made) == 1

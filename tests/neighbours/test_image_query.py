@@ -1,0 +1,110 @@
+"""An image file as a query, and pictures of what is found."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import histokit
+from histokit import neighbours
+from histokit.errors import DataError, StoreError, UsageError
+from histokit.figures.contact import draw_contact
+from histokit.neighbours.pictures import contact_sheet
+from tests.toy import make_samples, make_store
+
+PATTERN = "{patient}/{label}/*.png"
+
+
+@pytest.fixture
+def cells(store, images, tiny):
+    """A store with the images of the dataset ``cells`` and the features of all layers of ``tiny``."""
+    histokit.ingest(store, "folder", images, name="cells", options={"pattern": PATTERN, "group": "patient"})
+    histokit.extract(store, "cells", "tiny")
+    return store
+
+
+def test_a_file_has_the_vector_that_it_has_as_a_sample(cells, images, tmp_path):
+    sample = "p2/bright/1.png"
+    copy = shutil.copy(images / sample, tmp_path / "copy.png")
+    for address in ("tiny/last", "tiny/all"):
+        found = neighbours(cells, "cells", address, query=str(copy), k=24, metric="euclidean")
+        assert found.queries.kind == "file"
+        assert found.samples.sample_ids[found.found.places[0, 0]] == sample
+        assert found.found.distances[0, 0] == pytest.approx(0, abs=1e-5)
+        of_sample = neighbours(cells, "cells", address, query=sample, k=23, metric="euclidean", same_group=True)
+        assert found.found.places[0, 1:].tolist() == of_sample.found.places[0].tolist()
+        assert found.found.distances[0, 1:] == pytest.approx(of_sample.found.distances[0], abs=1e-5)
+    assert any("copy.png is byte-identical to the image of p2/bright/1.png" in note for note in found.notes)
+    assert found.scores is None
+    path = neighbours(cells, "cells", "tiny/last", query=tmp_path / "copy.png", k=3)
+    assert path.queries.kind == "file"
+
+
+def test_another_size_or_greyscale_is_prepared_as_the_network_asks(cells, tmp_path):
+    Image.fromarray(np.full((40, 23), 180, np.uint8)).save(tmp_path / "grey.png")
+    found = neighbours(cells, "cells", "tiny/last", query=tmp_path / "grey.png", k=3)
+    assert found.queries.pixels.shape == (40, 23, 3)
+    assert np.isfinite(found.found.distances).all()
+
+
+def test_files_that_cannot_be_queries_are_told(cells, tmp_path, images):
+    (tmp_path / "text.png").write_text("nothing")
+    with pytest.raises(DataError, match="cannot be read"):
+        neighbours(cells, "cells", "tiny/last", query=tmp_path / "text.png")
+    with pytest.raises(DataError, match="is a folder"):
+        neighbours(cells, "cells", "tiny/last", query=str(images))
+    with pytest.raises(UsageError, match="no sample of 'cells', no file and no dataset"):
+        neighbours(cells, "cells", "tiny/last", query=tmp_path / "none.png")
+    samples, X = make_samples()
+    make_store(cells.uri, samples, {"last": X}, plugin="import-features", name="vectors")
+    with pytest.raises(UsageError, match="computed elsewhere"):
+        neighbours(cells, "vectors", "net/last", query=tmp_path / "text.png")
+
+
+def test_a_network_that_is_another_now_is_told(cells, tiny, tmp_path, images, monkeypatch):
+    monkeypatch.setattr("histokit.networks.resolved.EXTRACTION_VERSION", 10**6)
+    with pytest.raises(StoreError, match=r"cannot be made into tiny/.* as the samples were: extraction_version"):
+        neighbours(cells, "cells", "tiny/last", query=images / "p1" / "dark" / "0.png")
+
+
+def test_the_sheet_shows_queries_and_their_neighbours(cells, images):
+    found = neighbours(cells, "cells", "tiny/last", k=4)
+    sheet = contact_sheet(cells, found, queries=3)
+    assert len(sheet.rows) == 3
+    for line, row in zip(sheet.rows, (0, 11, 23), strict=True):
+        lead, *others = line
+        query = found.queries.ids[row]
+        assert (lead.mark, lead.name, lead.label) == ("lead", query, query.split("/")[1])
+        assert [each.name for each in others] == [found.samples.sample_ids[p] for p in found.found.places[row]]
+        for each in others:
+            assert each.mark == ("right" if each.label == lead.label else "wrong")
+            pixels = np.asarray(Image.open(images / each.name).resize((128, 128), Image.Resampling.BICUBIC))
+            assert (each.pixels == pixels).all(), "as it is, before the network's preprocessing"
+        assert others[0].facts == f"1: {found.found.distances[row, 0]:.4g}"
+    assert "3 of 24 queries, evenly taken" in sheet.title
+    assert "own patient left out" in sheet.title
+    (axis,) = draw_contact(sheet).axes
+    assert len(axis.images) == 15
+
+
+def test_the_sheet_of_a_file_and_of_vectors(cells, images, tmp_path):
+    file = neighbours(cells, "cells", "tiny/last", query=images / "p1" / "dark" / "0.png", k=2)
+    ((lead, *others),) = contact_sheet(cells, file).rows
+    assert lead.pixels.shape == (128, 128, 3)
+    assert [each.mark for each in others] == ["", ""]
+    samples, X = make_samples()
+    store = make_store(tmp_path / "v", samples, {"last": X}, plugin="import-features")
+    ((_, first, *_),) = contact_sheet(store, neighbours(store, "toy", "net/last", query="s1", k=2)).rows
+    assert first.pixels is None
+    assert first.mark in ("right", "wrong")
+
+
+def test_the_command_draws(cells, tmp_path, monkeypatch, capsys):
+    from histokit import cli
+
+    monkeypatch.setenv("HISTOKIT_STORE", str(cells.uri))
+    call = ["neighbours", "cells", "--features", "tiny/last", "--k", "2"]
+    assert cli.run([*call, "--figure", str(tmp_path / "n.svg")]) == 0
+    assert "Drawn" in capsys.readouterr().err
+    assert (tmp_path / "n.svg").stat().st_size > 1000
