@@ -16,6 +16,8 @@ from histokit.store import Store
 QUERIES = 8
 #: Of more neighbours, so many are drawn: a line of each of several queries, or some lines of one.
 _OF_SEVERAL, _OF_ONE = 6, 24
+#: Distances from here on are told without four decimals.
+_WIDE = 100
 
 
 def contact_sheet(store: Store, found: Retrieval, queries: int = QUERIES) -> ContactSheet:
@@ -48,7 +50,7 @@ def contact_sheet(store: Store, found: Retrieval, queries: int = QUERIES) -> Con
                     picture[place],
                     _text(found.samples.labels[place]),
                     found.samples.sample_ids[place],
-                    f"{rank + 1}: {found.found.distances[row, rank]:.4g}",
+                    f"{rank + 1}: {_distance(float(found.found.distances[row, rank]))}",
                     mark,
                 )
             )
@@ -77,6 +79,10 @@ def _leads(store: Store, found: Retrieval, rows: list[int]) -> list[Square | Non
     every = store.samples(record.name)
     place = {sample_id: number for number, sample_id in enumerate(every.column("id").to_pylist())}
     return read_squares(store, record, (every.slice(place[each], 1).to_pylist()[0] for each in wanted))
+
+
+def _distance(value: float) -> str:
+    return f"{value:.4f}" if value < _WIDE else f"{value:.4g}"
 
 
 def _text(label: Any) -> str:

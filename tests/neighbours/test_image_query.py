@@ -81,7 +81,7 @@ def test_the_sheet_shows_queries_and_their_neighbours(cells, images):
             assert each.mark == ("right" if each.label == lead.label else "wrong")
             pixels = np.asarray(Image.open(images / each.name).resize((128, 128), Image.Resampling.BICUBIC))
             assert (each.pixels == pixels).all(), "as it is, before the network's preprocessing"
-        assert others[0].facts == f"1: {found.found.distances[row, 0]:.4g}"
+        assert others[0].facts == f"1: {found.found.distances[row, 0]:.4f}"
     assert "3 of 24 queries, evenly taken" in sheet.title
     assert "own patient left out" in sheet.title
     (axis,) = draw_contact(sheet).axes
