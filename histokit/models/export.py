@@ -25,6 +25,7 @@ from histokit.models.model_folder import (
     NETWORK_FILE,
     file_facts,
     new_folder,
+    signed,
 )
 from histokit.models.networks import architecture, plugin_of, save_backbones, save_seen, save_tensors, table_facts
 from histokit.plugin.weights import TRAINED
@@ -85,6 +86,8 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
             "scores": scores_of(opened, run),
         }
         document["files"] = file_facts(folder)
+        # As it is read again: with lists in place of tuples.
+        document = signed(json.loads(json.dumps(document)))
         text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
         (folder / DESCRIPTION).write_text(f"{text}\n", "utf-8")
         (folder / CARD).write_text(model_card(json.loads(text), Path(out).name), "utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -12,7 +12,7 @@ from typing import Any
 
 from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.files import check_folder
-from histokit.plugin.digests import digest_file
+from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush
 
 #: Raised when older versions could no longer read a folder.
@@ -27,7 +27,7 @@ SEEN_FILE = "seen.safetensors"
 #: The two kinds of models.
 NETWORK, CLASSIFIER = "network", "classifier"
 
-_NEEDED = ("kind", "classes", "channels", "pixels", "run", "files")
+_NEEDED = ("kind", "classes", "channels", "pixels", "run", "files", "digest")
 _AGAIN = "Export it again: histokit export-model RUN --out FOLDER --force"
 
 
@@ -77,10 +77,18 @@ def read_description(folder: str | os.PathLike[str]) -> dict[str, Any]:
         )
     if absent:
         raise _damaged(place, f"{DESCRIPTION} lacks {some(absent)}")
+    if signed(document) != document:
+        raise _damaged(place, f"{DESCRIPTION} is not what was written")
     for name, known in document["files"].items():
         _check(place, name, known)
     found: dict[str, Any] = document
     return found
+
+
+def signed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a description with the digest of all else that it says, by which one that was changed is told."""
+    rest = {name: value for name, value in document.items() if name != "digest"}
+    return {**rest, "digest": digest_json(rest).hex()}
 
 
 def _check(folder: Path, name: str, known: dict[str, Any]) -> None:

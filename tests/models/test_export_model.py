@@ -20,6 +20,7 @@ from histokit import cli
 from histokit.errors import DataError, ExitCode, PluginError, StoreError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.models.loaded import LoadedModel
+from histokit.models.model_folder import signed
 from histokit.plugin.deep_colours import to_8_bits
 from histokit.plugin.images import read_image
 from histokit.store import RunRecord
@@ -275,7 +276,7 @@ def other_weights(folder: Path, name: str, change: Any) -> LoadedModel:
     save_file(change(load_file(folder / name)), folder / name)
     document = json.loads((folder / "histokit.json").read_text())
     document["files"][name] = file_facts(folder)[name]
-    (folder / "histokit.json").write_text(json.dumps(document))
+    (folder / "histokit.json").write_text(json.dumps(signed(document)))
     return histokit.load_model(folder, device="cpu")
 
 
@@ -315,6 +316,9 @@ def test_models_of_units_want_a_dataset(data: FeatureStore, images: Path, tmp_pa
     document = json.loads((folder / "histokit.json").read_text())
     document["run"]["parameters"]["aggregate"] = "patient:mean"
     (folder / "histokit.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"histokit\.json is not what was written"):
+        histokit.load_model(folder)
+    (folder / "histokit.json").write_text(json.dumps(signed(document)))
     with pytest.raises(UsageError, match=r"units of several images \(patient:mean\)"):
         histokit.load_model(folder).predict(images / "p1" / "dark" / "0.png")
 
