@@ -25,7 +25,6 @@ MAXIMUM = "max"
 
 #: The least of 16 bits that is not black in 8.
 _BLACK = 256
-
 _AGAIN = "Replace the file, then ingest the dataset again."
 
 
