@@ -19,6 +19,8 @@ _NAMED = 60
 #: Axes, in inches; names are cut to so many letters.
 _SCORES, _SAMPLES = 2.4, 2.0
 _LETTERS = 28
+#: Axes have room for so many rows at least.
+_FEW = 6
 #: From an axis to the legend below its name.
 _BELOW = 0.38
 _MEASURES = {"accuracy": "share of right predictions", "mae": "mean absolute error"}
@@ -147,4 +149,4 @@ def _legend_below(axis: Any, rows: int) -> None:
 
 def _height(rows: int) -> float:
     """Return how high axes of so many groups are, in inches."""
-    return 1.15 * line_height(SMALL) * max(rows, 3)
+    return 1.15 * line_height(SMALL) * max(rows, _FEW)

@@ -94,11 +94,11 @@ class Read(HTMLParser):
         return found
 
     def pictures(self) -> list[Image.Image]:
-        """All pictures but vector graphics."""
+        """All pictures of samples; figures are no JPEG."""
         return [
             Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
             for source in self.sources
-            if not source.startswith("data:image/svg")
+            if source.startswith("data:image/jpeg")
         ]
 
 
