@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,10 +20,13 @@ from histokit.store.network_files import flush, reason_of
 
 _STATE = "state.json"
 
+#: What file systems answer that take no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
 
 @contextmanager
 def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
-    """Let one process at a time train the networks of a run.
+    """Let one process at a time train the networks of a run; the lock goes with it, however it ends.
 
     Raises
     ------
@@ -44,11 +48,13 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
             next="Wait for it, and run the same command again: it answers from the store.",
             details={"lock": str(path)},
         ) from error
-    except OSError as error:
-        raise StoreError(
-            f"The store cannot be written to: {path}: {error.strerror or error}.",
-            next="Check its permissions and the disk.",
-        ) from error
+    except (OSError, NotImplementedError) as error:
+        # Where no locks are to be had, two processes must not train the same run.
+        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+            raise StoreError(
+                f"The store cannot be written to: {path}: {error.strerror or error}.",
+                next="Check its permissions and the disk.",
+            ) from error
     try:
         yield
     finally:

@@ -112,6 +112,7 @@ def finetune(
     Raises
     ------
     UsageError, PluginError, StoreError, DataError, LeakageError
+        A StoreError also while another process is training the same run; nothing is lost by it.
     """
     store = open_store(store)
     options = FinetuneOptions.of(locals())

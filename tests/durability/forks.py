@@ -48,6 +48,8 @@ _HEAVY = [
     "histokit.store.care",
     "histokit.features",
     "histokit.study.run",
+    "timm.optim",
+    "timm.scheduler",
     "histokit.classifiers.leaf_frequencies",
     "sklearn.ensemble",
     "sklearn.neighbors",

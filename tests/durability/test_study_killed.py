@@ -14,7 +14,7 @@ from histokit.features import FeatureStore
 from histokit.store.verify import verify
 from tests.durability.processes import Processes
 from tests.durability.stores import check_same, tables
-from tests.study.small_study import FILE, PIECES, write_study
+from tests.study.small_study import FILE, PIECES, TRAINING, write_study
 
 #: What takes time, or says when something was done.
 _OF_TIME = ("seconds", "created", "versions", "final_seconds")
@@ -35,6 +35,7 @@ def holds(store: FeatureStore) -> dict[str, Any]:
         "runs": {run.id: timeless(run.to_json()) for run in runs},
         "selections": {selection.id: timeless(selection.to_json()) for selection in store.selections()},
         "predictions": {run.id: store.predictions(run.id).sort_by(order).to_pylist() for run in runs},
+        "curves": {run.id: timeless(store.curves(run.id).to_pylist()) for run in runs if run.curve_digests},
         "splits": {name: [split.digest for split in store.splits(name)] for name in ("cells", "more")},
     }
 
@@ -84,3 +85,33 @@ def test_killed_twice(forks: Processes, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_killed_twice_again_and_again(fresh: Processes, tmp_path: Path) -> None:
     assert kill_and_compare(fresh, tmp_path, kills=2, rounds=8, text=FILE.replace('backbones = ["tiny"]\n', "")) == 50
+
+
+#: Only its networks are trained, by one preset.
+ONLY = TRAINING.replace('["last layer", ', "[").replace('[strategy."last layer"]\nbackbones = ["tiny"]\n', "")
+ONLY = ONLY.replace("[strategy.fine-tuning.presets.head-first]\nset.stages.2.epochs = 3\n", "")
+
+
+def test_killed_in_training(forks: Processes, tmp_path: Path) -> None:
+    assert kill_and_compare(forks, tmp_path, kills=1, rounds=1, text=ONLY) == 6
+
+
+@pytest.mark.slow
+def test_killed_in_training_again_and_again(fresh: Processes, tmp_path: Path) -> None:
+    text = TRAINING.replace("from_scratch = false", "from_scratch = [false, true]")
+    text = text.replace("presets.head-first]", "presets.head-first]\nfrom_scratch = false")
+    assert kill_and_compare(fresh, tmp_path, kills=2, rounds=8, text=text) == 14
+
+
+def test_two_processes_share_the_networks_of_a_study(forks: Processes, tmp_path: Path) -> None:
+    file = write_study(tmp_path, ONLY)
+    command = ["study", "run", str(file), "--json", "--store"]
+    alone = forks.run(*command, tmp_path / "alone").document
+    lives = [forks.start(*command, tmp_path / "shared") for _ in range(2)]
+    assert [life.wait() for life in lives] == [0, 0], [life.err for life in lives]
+    for life in lives:
+        assert {piece["state"] for piece in life.document["pieces"]} <= {"done", "cached"}
+        assert timeless(life.document["comparison"]) == timeless(alone["comparison"])
+    shared = histokit.open_store(tmp_path / "shared")
+    assert holds(shared) == holds(histokit.open_store(tmp_path / "alone"))
+    assert verify(shared).findings == ()

@@ -48,6 +48,23 @@ RUNS = 2 * (4 + 2 + 2 + 4 + 4 + 1)
 #: Ingestion, a split, two networks and a selection for each dataset.
 PIECES = RUNS + 2 * (1 + 1 + 2 + 1)
 
+#: A study of the same datasets in which one network is trained by two presets, from weights; a classifier beside it.
+TRAINING = f"""\
+strategies = ["last layer", "fine-tuning"]
+{FILE.partition("[classifier.svm")[0].replace('["svm", "knn"]', '["knn"]')}
+[strategy."last layer"]
+backbones = ["tiny"]
+[strategy.fine-tuning]
+backbones = ["tiny"]
+from_scratch = false
+set = {{ batch_size = 5, lr = 1e-2, patience = 0, "head.layer" = "3", epochs = 2 }}
+[strategy.fine-tuning.presets.default]
+[strategy.fine-tuning.presets.head-first]
+set.stages.2.epochs = 3
+[compare]
+bootstrap = 20
+"""
+
 
 def draw(root: Path, seed: int, each: int = 3) -> None:
     """Write images of 16 × 16 pixels of two classes, which differ in brightness, from four patients."""

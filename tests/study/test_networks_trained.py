@@ -22,26 +22,10 @@ from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
 from histokit.study.training_cost import foreseen_passes
 from tests.cli.command_line import CommandLine
-from tests.study.small_study import FILE, write_study
+from tests.study.small_study import FILE, TRAINING, write_study
 
-HEAD, _, _ = FILE.partition("[classifier.svm")
-HEAD = HEAD.replace('["svm", "knn"]', '["knn"]')
-TRAINED = f"""\
-strategies = ["last layer", "fine-tuning"]
-{HEAD}
-[strategy."last layer"]
-backbones = ["tiny"]
-[strategy.fine-tuning]
-backbones = ["tiny"]
-from_scratch = [false, true]
-set = {{ batch_size = 5, lr = 1e-2, patience = 0, "head.layer" = "3", epochs = 2 }}
-[strategy.fine-tuning.presets.default]
-[strategy.fine-tuning.presets.head-first]
-set.stages.2.epochs = 3
-[compare]
-bootstrap = 20
-"""
-ONE = TRAINED.replace("[false, true]", "false")
+ONE = TRAINING
+TRAINED = ONE.replace("from_scratch = false", "from_scratch = [false, true]")
 
 
 def test_networks_are_trained_by_each_preset_and_answered_from_the_store(file: Path, tmp_path: Path) -> None:
