@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.networks.requests import PRECISIONS, check_options
+from histokit.finetune.recipe_values import as_text
+from histokit.networks.requests import PRECISIONS, as_texts, check_options
 from histokit.protocol.step_options import ExperimentOptions, PartOf, option
 
 AUTO = "auto"
@@ -18,6 +19,8 @@ KEPT = ("all", "final")
 @dataclass(frozen=True, kw_only=True)
 class FinetuneOptions(ExperimentOptions):
     """What can be asked of `histokit.finetune`, which tells what each means.
+
+    What was given as data is kept as the command line gives it, so that both ask for the same run.
 
     Raises
     ------
@@ -48,4 +51,12 @@ class FinetuneOptions(ExperimentOptions):
         check_options(device=self.device, workers=self.workers)
         if self.keep not in KEPT:
             raise UsageError(f"There are no networks {self.keep!r} to keep.", next=f"Use one of {', '.join(KEPT)}.")
+        plain: dict[str, Any] = {"settings": {key: as_text(value) for key, value in (self.settings or {}).items()}}
+        if isinstance(self.preprocess, Mapping):
+            plain["preprocess"] = as_texts(self.preprocess)
+        # A name with a comma in it is none of the command line.
+        if not isinstance(self.channels, str) and not any("," in name for name in self.channels):
+            plain["channels"] = ",".join(self.channels)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
         super().__post_init__()

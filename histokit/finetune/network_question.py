@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,9 +13,9 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.presets import load_preset
 from histokit.finetune.recipe import LAST, NetworkRecipe
-from histokit.finetune.recipe_values import as_text, canonical
+from histokit.finetune.recipe_values import canonical
 from histokit.finetune.target_recipes import recipe_for_target
-from histokit.networks.requests import as_texts, channel_changes
+from histokit.networks.requests import channel_changes
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.networks.trainable import FLATTEN
@@ -113,9 +113,9 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
     """Return what is asked of `histokit.finetune`, whose errors these are."""
     options = with_type(store, dataset, options)
     preset = load_preset(options.preset, from_scratch=options.from_scratch)
-    settings = {key: as_text(value) for key, value in (options.settings or {}).items()}
+    settings = canonical(preset.recipe, options.settings or {})
     recipe, notes = recipe_for_target(preset.recipe, settings, options.target_type == NUMBER)
-    options = replace(options, settings=options.settings and canonical(preset.recipe, settings))
+    options = replace(options, settings=settings)
     name = options.backbone or preset.backbone
     if not name:
         raise UsageError(
@@ -183,7 +183,5 @@ def resolve_start(
 
 
 def _changes(store: FeatureStore, dataset: str, recipe: NetworkRecipe, options: FinetuneOptions) -> Mapping[str, str]:
-    given: Sequence[str] | Mapping[str, Any] = options.preprocess
-    texts = as_texts(given) if isinstance(given, Mapping) else list(given)
     own = channel_changes(options.channels, store.dataset(dataset).channels)
-    return {**recipe.preprocess, **own, **parse_pairs(texts, "--preprocess")}
+    return {**recipe.preprocess, **own, **parse_pairs(list(options.preprocess), "--preprocess")}

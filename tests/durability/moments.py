@@ -1,4 +1,4 @@
-"""Moments at which a process is about to write to the store, or has just written."""
+"""Moments at which a process is about to write to the store or a checkpoint, or has just written."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def at_moments(order: dict[str, Any]) -> None:
         ``kill``: the number of the moment at which the process is killed. Or ``meet``, a folder, and ``parties``, the
         number of processes that wait there for each other. ``count`` is the path of a file that gets a byte for each.
     """
+    from histokit.finetune.checkpoint import Checkpoint
     from histokit.store.commits import Commits
     from histokit.store.database import Database
 
     act = _Moments(order)
-    for owner, name in [*((Database, name) for name in _WRITES), (Commits, "note")]:
+    for owner, name in [*((Database, name) for name in _WRITES), (Commits, "note"), (Checkpoint, "save")]:
         setattr(owner, name, _preceded(getattr(owner, name), act))
 
 

@@ -119,6 +119,39 @@ def test_every_command_on_a_full_disk_says_so(forks: Processes, small_disk: Path
         assert forks.run("store", command, "--json", *store).document["ok"]
 
 
+FINETUNE = ["finetune", "d", "--backbone", "tiny", "--preset", "head-first", "--split", "s", "--workers", "0", "--json"]
+FINETUNE += [f"--set={text}" for text in ("batch_size=8", "epochs=2", "head.layer=3", "patience=0")]
+
+
+def test_networks_are_trained_on_when_a_full_disk_has_room_again(
+    forks: Processes, small_disk: Path, tmp_path: Path
+) -> None:
+    root = many_images(tmp_path / "images", 24)
+    whole, store = ingested(tmp_path / "whole", root), ingested(small_disk / "store", root)
+    histokit.split(whole, "d", name="s", folds=2)
+    histokit.split(store, "d", name="s", folds=2)
+    run = forks.run(*FINETUNE, "--store", whole.uri).document["runs"][0]["run"]
+    unfinished = small_disk / "store" / "networks" / "unfinished"
+    ballast, failures, kept = small_disk / "ballast", 0, 0
+    fill(small_disk)
+    while (life := forks.start(*FINETUNE, "--store", store.uri)).wait() == 5:
+        error = life.document["error"]
+        assert "No space left on device" in error["message"]
+        assert any(text in error["next"] for text in ("Free some space", "Make room", "the disk")), error
+        assert "Traceback" not in life.err
+        assert not [*unfinished.rglob(".tensors*")], "nothing is left of what could not be written"
+        failures += 1
+        kept += bool([*unfinished.rglob("state.json")])
+        os.truncate(ballast, ballast.stat().st_size - 40 * PAGE)
+    assert life.wait() == 0, life.err
+    assert failures > 1
+    assert kept, "a checkpoint was written before the disk was full"
+    assert store.predictions(run).sort_by("id").equals(whole.predictions(run).sort_by("id"))
+    entries = [[entry["digest"] for entry in each.run(run).found["networks"]] for each in (store, whole)]
+    assert entries[0] == entries[1]
+    assert verify(store).findings == ()
+
+
 def test_a_disk_that_is_full_when_the_list_of_tables_is_written(
     store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,23 @@ ONLY = ONLY.replace("[strategy.fine-tuning.presets.head-first]\nset.stages.2.epo
 
 
 def test_killed_in_training(forks: Processes, tmp_path: Path) -> None:
-    assert kill_and_compare(forks, tmp_path, kills=1, rounds=1, text=ONLY) == 6
+    file = write_study(tmp_path, ONLY)
+    command = ["study", "run", str(file), "--json", "--store"]
+    counted = tmp_path / "moments"
+    life = forks.start(*command, tmp_path / "whole", moments={"count": str(counted)})
+    assert life.wait() == 0, life.err
+    # Among the checkpoints, parts and runs of the networks, before which there are a dozen writes of datasets.
+    for number in (counted.stat().st_size // 2, 3, 6):
+        moments = {"count": str(tmp_path / f"moments{number}"), "kill": number}
+        killed = forks.start(*command, tmp_path / "killed", moments=moments)
+        assert killed.wait() == -9, killed.err
+    unfinished = [*(tmp_path / "killed").glob("networks/unfinished/*")]
+    assert unfinished, "it was killed in training"
+    done = forks.run(*command, tmp_path / "killed").document
+    assert timeless(done["comparison"]) == timeless(life.document["comparison"])
+    whole, store = (histokit.open_store(tmp_path / name) for name in ("whole", "killed"))
+    assert holds(store) == holds(whole)
+    assert verify(store).findings == ()
 
 
 @pytest.mark.slow

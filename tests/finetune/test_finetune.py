@@ -324,6 +324,15 @@ def test_a_value_is_the_same_however_it_is_written(data: FeatureStore) -> None:
     ways += [{"lr": 0.01, "stages.2.lr": 0.01, "batch_size": 5, "head.hidden": (4, 3), "augment.rotate": True}]
     asked = {"preset": "head-first", "split": "half", "weights": "random"}
     assert len({identify(data, "cells", "tiny", settings=way, **asked) for way in ways}) == 1
+    same = {
+        "settings": [{}, None],
+        "preprocess": [["size=24", "std=0.5,0.5,0.4"], {"size": 24, "std": (0.5, 0.5, 0.4)}],
+        "channels": ["", (), []],
+    }
+    for name, given in same.items():
+        assert len({identify(data, "cells", "tiny", **asked, **{name: way}) for way in given}) == 1, name
+    chosen = [identify(data, "cells", "tiny", **asked, channels=way) for way in ("R,G,B", ["R", "G", "B"])]
+    assert len(set(chosen)) == 1
     assert identify(data, "cells", "tiny", settings={**ways[0], "lr": 0.02}, **asked) != identify(
         data, "cells", "tiny", settings=ways[0], **asked
     )
