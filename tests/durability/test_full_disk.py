@@ -142,7 +142,7 @@ def test_networks_are_trained_on_when_a_full_disk_has_room_again(
         assert not [*unfinished.rglob(".tensors*")], "nothing is left of what could not be written"
         failures += 1
         kept += bool([*unfinished.rglob("state.json")])
-        os.truncate(ballast, ballast.stat().st_size - 40 * PAGE)
+        os.truncate(ballast, ballast.stat().st_size - 16 * PAGE)
     assert life.wait() == 0, life.err
     assert failures > 1
     assert kept, "a checkpoint was written before the disk was full"
