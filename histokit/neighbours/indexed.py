@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
 from histokit.neighbours.exact import Barred, Floats, NearestRows, Rows, Vectors, distances_to
 from histokit.neighbours.pieces import search_pieces
@@ -68,7 +70,7 @@ class IndexedSearch:
         table = next(t for t in store.feature_tables(samples.record.name) if t.name == part.table)
         self._store, self._samples, self._metric = store, samples, metric
         self.index: VectorIndex
-        self.index, self.made = open_index(store.database, table, metric, samples.samples, anew=anew)
+        self.index = open_index(store.database, table, metric, samples.samples, anew=anew)
 
     def read(self, rows: Rows) -> Vectors:
         """Return the vectors of samples."""
@@ -88,7 +90,11 @@ class IndexedSearch:
         own = Barred(rows, barred.samples[rows], barred.samples)
         everyone = np.arange(len(rows))
         vectors = self.read(rows)
-        exact = search_pieces(vectors, self.read, self._metric, k, own, (everyone, among), progress)
+
+        def report(done: int, total: int) -> None:
+            progress(done, total, "measuring what the index finds")
+
+        exact = search_pieces(vectors, self.read, self._metric, k, own, (everyone, among), report)
         # Of equally near samples any will do.
         furthest = np.nanmax(exact.distances, axis=1, keepdims=True) * (1 + 1e-6) + 1e-12
         best = Effort(0, 0)
@@ -98,7 +104,9 @@ class IndexedSearch:
             best = max(best, replace(effort, recall=float(hits), measured_on=len(rows)), key=lambda each: each.recall)
             if best.recall >= _AIM:
                 break
-        self._store.remember(key, asdict(best))
+        with suppress(StoreError):
+            # Where nothing can be written it is measured again.
+            self._store.remember(key, asdict(best))
         return best if best.recall >= LEAST_RECALL else None
 
     def _efforts(self) -> Iterator[Effort]:

@@ -114,6 +114,7 @@ def _measured(
     """Return an index and how it is to be asked; one that is damaged is made again."""
     among = question.rounds[0].samples
     for anew in (False, True):
+        progress(0, 1, "opening the index, or making it")
         by_index = IndexedSearch(store, question.samples, metric, anew=anew)
         try:
             return by_index, by_index.measured(among, question.barred, k, progress)

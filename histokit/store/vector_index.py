@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,9 +27,6 @@ _SAMPLE_RATE = 64
 _PARTITIONS = 4_096
 #: Codes of some bits for each number take widths of whole bytes.
 _BYTE = 8
-
-# Of an index with thousands of partitions, what is told of it holds all of their centres otherwise.
-os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
 
 
 class VectorIndex:
@@ -113,7 +109,7 @@ def partitions_of(count: int) -> int:
 
 def open_index(
     database: Database, table: FeatureTable, metric: str, samples: pa.Table, *, anew: bool = False
-) -> tuple[VectorIndex, bool]:
+) -> VectorIndex:
     """Open the index of a table, after making it where there is none, or adding the rows that it lacks.
 
     Parameters
@@ -130,27 +126,25 @@ def open_index(
     Returns
     -------
     VectorIndex
-    made : bool
-        Whether it was made or added to.
 
     Raises
     ------
     StoreError
         If it cannot be written, or read.
     """
-    name, made = f"nearest_{METRICS[metric]}", False
+    name = f"nearest_{METRICS[metric]}"
     with _alone(database):
         for _ in range(_TRIES):
             version = database.to_search(table.name)
             described = _described(version, name)
             if anew or described is None:
-                made = database.index_vectors(table.name, version, _how(version, table, name, metric))
-                anew = anew and not made
+                done = database.index_vectors(table.name, version, _how(version, table, name, metric))
+                anew = anew and not done
             elif _lacks(version, described):
-                made = database.index_rest(table.name, version, name)
+                database.index_rest(table.name, version, name)
             else:
                 with database.reading(table.name):
-                    return VectorIndex(database, table, version, name, metric, samples), made
+                    return VectorIndex(database, table, version, name, metric, samples)
     raise StoreError(
         f"Other processes keep changing the table {table.name!r}, so that no index could be made of it.",
         next="Run the same command again when they have ended.",
