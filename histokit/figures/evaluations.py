@@ -42,10 +42,15 @@ def title_of(evaluation: Mapping[str, Any]) -> str:
     return " · ".join(str(fact) for fact in facts if fact is not None)
 
 
-def heading_of(evaluation: Mapping[str, Any], inches: float) -> str:
-    """Return what stands above the panel of a view: `title_of`, run and counts, in lines of so many inches."""
+def counts_of(evaluation: Mapping[str, Any]) -> str:
+    """Return dataset and run, and how many samples or units of how many groups were scored."""
     count = evaluation["units"] if "level" in evaluation else evaluation["n"]
     what = ("unit", "units") if "level" in evaluation else ("sample", "samples")
     groups = f" of {counted(evaluation['groups'], 'group', 'groups')}" if evaluation["groups"] else ""
-    place = f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
-    return "\n".join(folded(drawable(text), inches, TITLE) for text in (title_of(evaluation), place))
+    return f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
+
+
+def heading_of(evaluation: Mapping[str, Any], inches: float) -> str:
+    """Return what stands above the panel of a view: `title_of` and `counts_of`, in lines of so many inches."""
+    texts = (title_of(evaluation), counts_of(evaluation))
+    return "\n".join(folded(drawable(text), inches, TITLE) for text in texts)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from histokit.figures.evaluations import title_of, with_levels
+from histokit.errors import counted
+from histokit.figures.evaluations import counts_of, title_of, with_levels
 from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.sheet import Document, new_sheet, save_sheet
@@ -18,7 +19,13 @@ from histokit.protocol.number_metrics import ERRORS
 _WITH_DIGITS = 12
 _LEAST_SIDE = 2.9
 _FOLDS_WIDE = 4.5
+#: Bars are no wider than those of so many folds, and of more folds not each has a number.
+_FEWEST, _TICKS = 4, 12
 _TITLE = 9
+_SMALL = 7
+#: The side of a cell that holds a count and a share, and of a small one, whose digits are small, too.
+_CELL, _SMALL_CELL = 0.55, 0.4
+_FEW = 6
 
 
 def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
@@ -78,13 +85,19 @@ class _Place(NamedTuple):
     width: float
     height: float
 
+    @property
+    def digits(self) -> float:
+        """The size of digits in cells."""
+        return 9.0 if len(self.names) <= _FEW else float(_SMALL)
+
     @classmethod
     def of(cls, classes: Sequence[str]) -> _Place:
         names = [drawable(name) for name in classes]
         size = 10.0 if len(names) <= _WITH_DIGITS else 7.0
-        side = max(_LEAST_SIDE, len(names) * line_height(size))
+        cell = _CELL if len(names) <= _FEW else _SMALL_CELL
+        side = max(_LEAST_SIDE, len(names) * (cell if len(names) <= _WITH_DIGITS else line_height(size)))
         label = longest(names, size)
-        upright = label > 0.9 * side / len(names)
+        upright = label > 0.75 * side / len(names)
         return cls(names, size, upright, side + label + 0.8, side + 0.9 + label * upright)
 
 
@@ -96,7 +109,13 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
     if len(classes) <= _WITH_DIGITS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"
-            axis.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour)
+            share = f"\n{100 * shares[row, column]:.0f} %" if counts[row].any() else ""
+            text = f"{counts[row, column]:,.0f}{share}"
+            axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=place.digits)
+    else:
+        bar = axis.figure.colorbar(axis.images[0], ax=axis, shrink=0.5, aspect=30, location="top", pad=0.01)
+        bar.set_label("share of the true class", fontsize=_SMALL)
+        bar.ax.tick_params(labelsize=_SMALL)
     axis.set_xticks(range(len(classes)), place.names, rotation=90 if place.upright else 0, fontsize=place.size)
     axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
@@ -105,13 +124,15 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
 
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     metric = evaluation["metric"]
     each = [fold["metrics"][metric] for fold in evaluation["folds"]["each"]]
     values = [np.nan if value is None else value for value in each]
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.bar(range(len(values)), values, color="#7da7c9")
+    beside = max(0, _FEWEST - len(values)) / 2
+    axis.set_xlim(-0.6 - beside, len(values) - 0.4 + beside)
+    axis.set_xticks(range(0, len(values), -(-len(values) // _TICKS)))
+    if undefined := sum(value is None for value in each):
+        axis.plot([], [], linestyle="", label=f"undefined in {undefined} of {counted(len(each), 'fold', 'folds')}")
     pooled = evaluation["metrics"][metric]
     if pooled is not None:
         axis.axhline(pooled, color="#b03a2e", label=f"pooled {pooled:.3f}")
@@ -129,8 +150,7 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
-    title = f"{evaluation['dataset']}, run {evaluation['run']}"
-    axis.set_title(folded(title, _FOLDS_WIDE - 0.9, _TITLE), fontsize=_TITLE)
+    axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE - 0.9, _TITLE), fontsize=_TITLE)
     if axis.get_legend_handles_labels()[0]:
         # Below, where it hides no bar.
         axis.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)

@@ -49,7 +49,7 @@ def shades(axis):
 
 def levels(axis):
     """Label → height of each horizontal line."""
-    return {line.get_label(): line.get_ydata()[0] for line in axis.lines}
+    return {line.get_label(): line.get_ydata()[0] for line in axis.lines if len(line.get_ydata())}
 
 
 def test_true_classes_are_rows_and_predicted_ones_columns(empty):
@@ -65,7 +65,8 @@ def test_true_classes_are_rows_and_predicted_ones_columns(empty):
     assert axis.get_xlim()[0] < axis.get_xlim()[1]
     written = {text.get_position(): text.get_text() for text in axis.texts}
     # A text stands at (x, y), so at (predicted, true).
-    assert written == {(j, i): str(COUNTS[i][j]) for i in range(3) for j in range(3)}
+    percent = {(j, i): f"{100 * shares[i][j]:.0f} %" for i in range(3) for j in range(3)}
+    assert written == {(j, i): f"{COUNTS[i][j]}\n{percent[j, i]}" for i in range(3) for j in range(3)}
     # Dark cells have light digits.
     light = {text.get_position() for text in axis.texts if text.get_color() == "white"}
     assert light == {(0, 0), (1, 1), (2, 2)}
@@ -114,6 +115,7 @@ def test_an_undefined_fold_has_no_height_and_an_undefined_score_no_line(empty):
     _, axis = draw_scores(evaluate(empty, save_run(empty, rows), metric="roc_auc")).axes
     heights = [bar.get_height() for bar in axis.containers[0].patches]
     assert (heights[0], np.isnan(heights[1])) == (1, True)
+    assert "undefined in 1 of 2 folds" in [text.get_text() for text in axis.get_legend().get_texts()]
     _, axis = draw_scores(evaluate(empty, save_run(empty, rows[2:], run_id="eeee"), metric="roc_auc")).axes
     assert levels(axis) == {}
 
@@ -123,9 +125,9 @@ def test_runs_are_drawn_below_each_other(empty):
     sheet = draw_scores(evaluate(empty, ids))
     assert [axis.get_title() for axis in sheet.axes] == [
         "net/last · aaaa · cv",
-        "toy, run aaaa",
+        "toy, run aaaa: 16 samples of 4 groups",
         "net/last · bbbb · cv",
-        "toy, run bbbb",
+        "toy, run bbbb: 16 samples of 4 groups",
     ]
     assert len(draw_scores(evaluate(empty, ids[0])[0]).axes) == 2
 
@@ -135,8 +137,9 @@ def test_many_classes_have_no_digits(empty):
     for count, digits in ((12, 144), (13, 0)):
         rows = [(0, str(k), names[k], [float(j == k) for j in range(count)], "P") for k in range(count)]
         run = save_run(empty, rows, classes=names[:count], run_id=f"{count}{count}")
-        axis, _ = draw_scores(evaluate(empty, run)).axes
+        axis, _, *bar = draw_scores(evaluate(empty, run)).axes
         assert len(axis.texts) == digits
+        assert [each.get_xlabel() for each in bar] == ["share of the true class"] * (count == 13)
 
 
 def test_the_command_draws_what_it_prints(empty, tmp_path):
@@ -289,7 +292,7 @@ def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count):
         assert box.x0 >= 0 <= box.y0, text
         assert box.x1 <= width, text
         assert box.y1 <= height, text
-    confusion, folds = sheet.axes
+    confusion, folds = sheet.axes[:2]
     for axis, low, high in ((confusion.yaxis, "y0", "y1"), (confusion.xaxis, "x0", "x1")):
         boxes = sorted(
             (label.get_window_extent() for label in axis.get_ticklabels()), key=lambda box: getattr(box, low)
@@ -307,6 +310,19 @@ def test_names_are_drawn_as_they_are_written_or_as_escapes(empty, tmp_path):
     axis, _ = draw_scores(found).axes
     assert _labels(axis.yaxis) == [r"\$x\$", "café", r"\u817a\u764c", r"\x1b[31m"]
     scores_figure(found, tmp_path / "names.png")
+
+
+def test_a_single_fold_is_a_bar_of_usual_width(empty):
+    _, axis = draw_scores(evaluate(empty, save_run(empty, [(0, "1", "a", -1.0, "P"), (0, "2", "b", 1.0, "Q")]))).axes
+    assert (list(axis.get_xticks()), [label.get_text() for label in axis.get_xticklabels()]) == ([0], ["0"])
+    low, high = axis.get_xlim()
+    assert high - low >= 4
+
+
+def test_of_many_folds_some_have_a_number(empty):
+    rows = [(f, f"{f}{t}", t, float("ab".index(t)), "P") for f in range(38) for t in "ab"]
+    _, axis = draw_scores(evaluate(empty, save_run(empty, rows))).axes
+    assert list(axis.get_xticks()) == list(range(0, 38, 4))
 
 
 def test_folds_are_whole_numbers(empty):
