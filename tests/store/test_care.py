@@ -93,7 +93,8 @@ def test_a_large_fragment_is_not_written_anew_for_few_rows(tmp_path: Path) -> No
     table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 1, {})
 
     def add(count: int) -> None:
-        ids = [f"{store.database.count(table.name)}/{i}" for i in range(count)]
+        there = store.database.count(table.name)
+        ids = [f"{there}/{i}" for i in range(count)]
         insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((count, 1), np.float32))
 
     def sizes() -> list[int]:
