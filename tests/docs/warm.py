@@ -15,29 +15,31 @@ import traceback
 import warnings
 from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
+
+import histokit
 
 HEAVY = (
+    "imagecodecs",
     "lance",
     "lancedb",
+    "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
     "pyarrow.compute",
     "rich.progress",
     "rich.table",
     "safetensors.torch",
+    "skimage.color",
+    "skimage.feature",
     "skops.io",
     "sklearn.ensemble",
     "sklearn.model_selection",
     "sklearn.neighbors",
     "sklearn.svm",
+    "tifffile",
     "timm",
     "torchvision",
     "typer",
-    "histokit.compare.compare",
-    "histokit.extract.extract",
-    "histokit.extract.worker",
-    "histokit.select.select",
-    "histokit.study.run",
-    "histokit.train.train",
 )
 
 _CLIENT = """\
@@ -62,7 +64,8 @@ def install(folder: Path, path: Path) -> None:
 
 def serve(path: str) -> None:
     """Answer until the process is ended."""
-    for module in HEAVY:
+    ours = (module.name for module in walk_packages(histokit.__path__, "histokit."))
+    for module in (*HEAVY, *(name for name in ours if not name.endswith("__main__"))):
         import_module(module)
     # Lance and LanceDB warn of forks whatever went before; here nothing did.
     warnings.filterwarnings("ignore", ".*fork", Warning)
