@@ -34,6 +34,7 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
+	$(BIN)/python -m compileall -q histokit $(PLUGIN_DIRS)
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
 

@@ -177,7 +177,7 @@ def test_npy_with_labels_in_other_files(tmp_path):
     assert dataset.columns == {"slide": str}
     assert dataset.warnings[0] == "The column 'id' was left out: the name is taken by a field that every sample has"
     check_dataset(Arrays, tmp_path / "train.npy", **options)
-    _, samples = opened(tmp_path / "train.npy", labels="none")
+    _, samples = opened(tmp_path / "train.npy", labels=["none"])
     assert {sample.label for sample in samples} == {None}
 
 
@@ -397,7 +397,7 @@ def test_reader_processes_read_the_same(tmp_path):
 
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros((2, 4, 4), np.uint8))
-    dataset, samples = opened(tmp_path / "a.npy", labels="none")
+    dataset, samples = opened(tmp_path / "a.npy", labels=["none"])
     assert dataset.read(samples[0]).max() == 0
     np.save(tmp_path / "b.npy", np.ones((1, 4, 4), np.uint8))
     (tmp_path / "b.npy").replace(tmp_path / "a.npy")
@@ -421,3 +421,28 @@ def test_a_file_that_was_only_touched_is_looked_at_once(tmp_path, monkeypatch):
     assert {files.changed(sample) for sample in samples} == {None}
     # The headers of six arrays, and three of them to their end.
     assert len(opened_files) == 9
+
+
+def test_rows_of_hdf5_that_were_never_written_are_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images = file.create_dataset("x", (6, 8, 8, 3), "uint8", chunks=(2, 8, 8, 3), fillvalue=7)
+        images[:3] = 200
+    dataset = Arrays(tmp_path / "a.h5", labels=["none"])
+    samples = list(dataset.samples())
+    assert [int(dataset.read(sample).mean()) for sample in samples[:3]] == [200] * 3
+    with pytest.raises(DataError, match="never written from row 4 on"):
+        dataset.read(samples[4])
+
+
+def test_an_array_of_hdf5_whose_source_is_gone_is_refused(tmp_path):
+    with h5py.File(tmp_path / "source.h5", "w") as file:
+        file["d"] = np.full((2, 8, 8, 3), 9, np.uint8)
+    layout = h5py.VirtualLayout((2, 8, 8, 3), "uint8")
+    layout[:] = h5py.VirtualSource("source.h5", "d", (2, 8, 8, 3))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    dataset = Arrays(tmp_path / "a.h5", labels=["none"])
+    assert {int(dataset.read(sample).mean()) for sample in dataset.samples()} == {9}
+    (tmp_path / "source.h5").unlink()
+    with pytest.raises(DataError, match=r"is made of source\.h5, which is not there"):
+        list(Arrays(tmp_path / "a.h5", labels=["none"]).samples())

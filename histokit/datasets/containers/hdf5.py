@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 
 from histokit.datasets.containers.container import readable
 from histokit.datasets.containers.stack import Array, Stack
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError
 
 
 def open_hdf5(file: Path) -> Mapping[str, Stack]:
@@ -41,10 +43,39 @@ def open_hdf5(file: Path) -> Mapping[str, Stack]:
 
 
 def _stack(dataset: Any, file: Path) -> Stack:
+    _refuse_lost_sources(dataset, file)
+    chunks = [range(0, size, piece) for size, piece in zip(dataset.shape or (), dataset.chunks or (), strict=False)]
+    sparse = bool(chunks) and dataset.id.get_num_chunks() < math.prod(map(len, chunks))
+
     def load(start: int, stop: int) -> Array:
         with readable(file, "HDF5 file"):
+            if sparse:
+                _refuse_holes(dataset, file, start, stop)
             return np.asarray(dataset[start:stop] if dataset.shape else dataset[()])
 
     attributes = {name: dataset.attrs[name] for name in dataset.attrs}
     rows = dataset.chunks[0] if dataset.chunks else 0
-    return Stack(dataset.shape or (), dataset.dtype, load, rows, attributes=attributes)
+    return Stack(dataset.shape or (), dataset.dtype, load, rows, attributes=attributes, sparse=sparse)
+
+
+def _refuse_lost_sources(dataset: Any, file: Path) -> None:
+    """Raise where an array is made of those of other files that are not there: it would be read as its fill value."""
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        other = file if source.file_name == "." else file.parent / source.file_name
+        if not other.exists():
+            raise DataError(
+                f"The array {dataset.name} of {file} is made of {source.file_name}, which is not there.",
+                next="Put that file beside it, or leave this one out.",
+            )
+
+
+def _refuse_holes(dataset: Any, file: Path, start: int, stop: int) -> None:
+    """Raise where rows have a chunk that was never written: they would be read as the fill value."""
+    first, *others = zip(dataset.shape, dataset.chunks, strict=True)
+    rows = range(start // first[1] * first[1], min(stop, first[0]), first[1])
+    for place in itertools.product(rows, *(range(0, size, piece) for size, piece in others)):
+        if dataset.id.get_chunk_info_by_coord(place).byte_offset is None:
+            raise DataError(
+                f"The array {dataset.name} of {file} was never written from row {place[0]} on.",
+                next="Write the file again to its end, or leave these rows out.",
+            )

@@ -33,6 +33,8 @@ class Stack:
         Returns the files that a row lies in, relative to the container; the container itself where not given.
     attributes : mapping
         What the file says of the array.
+    sparse : bool
+        Whether there are chunks that were never written, whose rows are refused.
     """
 
     shape: tuple[int, ...]
@@ -42,6 +44,7 @@ class Stack:
     stream: Callable[[], Iterator[Array]] | None = None
     files: Callable[[int], tuple[str, ...]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    sparse: bool = False
 
     @property
     def row_bytes(self) -> int:
@@ -52,6 +55,8 @@ class Stack:
     def block(self) -> int:
         """How many rows are read at once: whole chunks, where the file has such."""
         together = max(1, self.rows)
+        if self.sparse:
+            return together
         return together * max(1, BLOCK_BYTES // max(1, together * self.row_bytes))
 
     def blocks(self) -> Iterator[Array]:
