@@ -114,6 +114,8 @@ def _draw_scores(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]
 
 
 def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     rows = range(len(shown))
     left = [0] * len(shown)
     for name, colour in _colours(document).items():
@@ -124,6 +126,7 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
     if any(rest):
         others = len(document["classes"]) - len(_colours(document))
         axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.set_xlabel("samples", fontsize=SMALL + 1)
     _legend_below(axis, len(shown))
 

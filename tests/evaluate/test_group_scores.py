@@ -87,6 +87,7 @@ def test_bars_are_scores_and_samples_of_each_class(empty, tmp_path):
     assert [bar.get_width() for bar in scores.patches] == [0.25, 0.5, 0.5, 1]
     assert [text.get_text() for text in scores.texts] == ["0.25", "0.5", "0.5", "1"]
     assert [line.get_xdata()[0] for line in scores.lines] == [7 / 13]
+    assert all(float(tick).is_integer() for tick in samples.get_xticks())
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in samples.containers}
     assert widths == {"a": [0, 1, 1, 3], "b": [4, 1, 0, 0], "c": [0, 2, 1, 0]}
     lefts = [bar.get_x() for bar in samples.containers[2]]
