@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from histokit.datasets.regions.boxes import Extent, Length, around, enclosing, parse_length, side
+from histokit.datasets.regions.boxes import (
+    IN_PIXELS,
+    Extent,
+    Length,
+    around,
+    enclosing,
+    in_first_pixel,
+    parse_length,
+    side,
+)
 from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box
@@ -75,7 +84,14 @@ class BoxColumns:
         numbers = {name: _number(name, values[name], wrong) for name in self.names}
         try:
             if self._box:
-                return enclosing(Extent(*(numbers[name] for name in self._box)))
+                extent = Extent(*(numbers[name] for name in self._box))
+                if in_first_pixel(extent):
+                    raise DataError(
+                        f"{row} has the box {', '.join(f'{number:g}' for number in extent)}, which lies inside the "
+                        "first pixel: it seems to be in shares of the image.",
+                        next=IN_PIXELS,
+                    )
+                return enclosing(extent)
             lengths = [Length(numbers[each]) if isinstance(each, str) else each for each in self._size]
             x, y = (numbers[name] for name in self._centre)
             return around(x, y, *self._sides(lengths, mpp, row))

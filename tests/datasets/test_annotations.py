@@ -754,3 +754,12 @@ def test_collections_of_geojson(root: Path) -> None:
     assert "1 annotation was left out: it has no geometry" in told
     assert "1 annotation was left out: it is of the type Circle, which is not read" in told
     assert "1 annotation holds areas, and points or lines that are passed over, for example 's2.geojson, 3'" in told
+
+
+def test_boxes_in_shares_of_the_image_are_refused(root: Path) -> None:
+    document = coco()
+    document["annotations"][1]["bbox"] = [0.5, 0.25, 0.5, 0.5]
+    write(root / "coco.json", document)
+    with pytest.raises(DataError, match="lies inside the first pixel: it seems to be in shares") as caught:
+        read(root, annotations="coco.json")
+    assert "in pixels" in caught.value.next

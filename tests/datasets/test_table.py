@@ -389,3 +389,11 @@ def test_a_misspelt_column_of_a_channel_is_named(root):
     with pytest.raises(UsageError, match="has no column 'gpf'") as caught:
         read(root, text, channels="DAPI:DAPI_path,GFP:gpf")
     assert "Did you mean 'gfp'?" in caught.value.next
+
+
+def test_boxes_in_shares_of_the_image_are_refused(root):
+    with pytest.raises(DataError, match=r"Row 1 of the table .* lies inside the first pixel") as caught:
+        read(root, "image,x,y,w,h\na.png,0.25,0.5,0.25,0.5\n", box="x,y,w,h")
+    assert "in pixels" in caught.value.next
+    (sample,), _ = read(root, "image,x,y,w,h\na.png,2.25,0.5,0.25,0.5\n", box="x,y,w,h")
+    assert sample.box == (2, 0, 1, 1)

@@ -30,6 +30,16 @@ class Extent(NamedTuple):
         return self.x + self.width / 2, self.y + self.height / 2
 
 
+#: What is to be done about boxes in shares of an image.
+IN_PIXELS = "Write boxes in pixels: x and width times the width of the image, y and height times its height."
+
+
+def in_first_pixel(extent: Extent) -> bool:
+    """Return whether a box lies inside the first pixel, as boxes do that are shares of an image's width and height."""
+    x, y, width, height = map(float, extent)
+    return x >= 0 and y >= 0 and 0 < width < 1 and 0 < height < 1 and max(x + width, y + height) <= 1 + _SLACK
+
+
 class Length(NamedTuple):
     """The side of a box: pixels, or micrometres."""
 

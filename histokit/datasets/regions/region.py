@@ -91,9 +91,9 @@ class Reading:
         """Count an annotation of which there is something to be known."""
         self.noted.setdefault(what, Tally()).add(f"{self.path.name}, {number}")
 
-    def wrong(self, number: int, what: str, entry: str = "Annotation") -> DataError:
+    def wrong(self, number: int, what: str, entry: str = "Annotation", next: str = "") -> DataError:
         """Return the error on an annotation, or another entry of the file."""
-        next = "Mend it, or export the annotations again."
+        next = next or "Mend it, or export the annotations again."
         return DataError(f"{entry} {number:,} of {str(self.path)!r} {what}.", next=next)
 
     def listed_size(self, width: Any, height: Any, number: int = 1) -> Size | None:

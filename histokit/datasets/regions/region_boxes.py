@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from histokit.datasets.regions.boxes import Length, around, enclosing, parse_length, side, widened
+from histokit.datasets.regions.boxes import (
+    IN_PIXELS,
+    Length,
+    around,
+    enclosing,
+    in_first_pixel,
+    parse_length,
+    side,
+    widened,
+)
 from histokit.datasets.regions.region import Reading, Region
 from histokit.errors import UsageError
 from histokit.plugin.images import Box
@@ -70,6 +79,10 @@ class RegionBoxes:
                 f"are of the kind {'point' if region.is_point else 'area'} (points={self.points})", number
             )
             return None
+        if not region.is_point and in_first_pixel(extent):
+            numbers = ", ".join(f"{each:g}" for each in extent)
+            said = f"has the box {numbers}, which lies inside the first pixel: it seems to be in shares of the image"
+            raise reading.wrong(number, said, next=IN_PIXELS)
         try:
             inner = None if region.is_point else enclosing(extent)
         except ValueError:
