@@ -15,8 +15,8 @@ WIDE = 3.1
 #: A panel and its axes; two stand side by side, which is the width of a page.
 _WIDE, _HIGH = 3.5, 3.7
 _BESIDE = 2
-#: About the height of axes, and of the numbers and the name below them.
-_AXES, _NAMES = 2.9, 0.46
+#: How high the numbers and the name below axes are.
+_NAMES = 0.42
 #: What is left for the meaning of a line, and how many lines it takes with the space below it.
 _MEANING, _ENTRY = 2.8, 1.7
 
@@ -59,9 +59,8 @@ def draw_panels(panels: Sequence[Panel]) -> Any:
         axis.set_title(panel.heading, fontsize=TITLE)
         handles = [_line(label, looks) for (looks, _), label in zip(panel.key, panel.key_lines(), strict=True)]
         # Below, where it hides nothing.
-        axis.legend(
-            handles=handles, fontsize=SMALL, loc="upper center", bbox_to_anchor=(0.5, _under(panel)), frameon=False
-        )
+        place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": _under(panel, axis)}
+        axis.legend(handles=handles, fontsize=SMALL, loc="upper center", frameon=False, **place)
     for axis in axes:
         axis.set_axis_off()
     return sheet
@@ -79,13 +78,15 @@ def unit_square(axis: Any, across: str, up: str) -> None:
         axis.spines[side].set_visible(False)
 
 
-def _under(panel: Panel) -> float:
-    """Return where the meanings begin, as a share of the height of the axes."""
-    return -(_NAMES + panel.room) / _AXES
+def _under(panel: Panel, axis: Any) -> Any:
+    """Return the transform of what stands below the numbers and the name of axes, however high these are."""
+    from matplotlib.transforms import ScaledTranslation
+
+    return axis.transAxes + ScaledTranslation(0, -(_NAMES + panel.room), axis.figure.dpi_scale_trans)
 
 
 def _below(panel: Panel) -> float:
-    return sum(text.count("\n") + _ENTRY for text in panel.key_lines()) * line_height(SMALL) + 1.2 * panel.room
+    return sum(text.count("\n") + _ENTRY for text in panel.key_lines()) * line_height(SMALL) + panel.room
 
 
 def _above(panel: Panel) -> float:

@@ -107,9 +107,14 @@ def test_layers_stand_in_the_order_of_the_network(empty):
         [(order[0], 1, 0.6), (order[1], 2, 0.7), (order[2], 3, 0.75), (order[-1], count, 0.85)],
     ]
     assert panel["curves"][0]["points"][0]["depth"] == 1 / count
-    (axis,) = draw_layers(found).axes
+    sheet = draw_layers(found)
+    (axis,) = sheet.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == [*order[:3], order[-1]]
     assert list(axis.get_xticks()) == [1, 2, 3, count]
+    sheet.canvas.draw()
+    legend = axis.get_legend().get_window_extent()
+    assert legend.y0 >= 0, "what the lines mean is inside"
+    assert legend.y1 <= axis.xaxis.label.get_window_extent().y0
 
 
 def test_a_single_layer_is_no_curve(empty):
