@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from histokit.files import oddity, suffix_of
 from histokit.plugin.raw_images import RawImage
-from histokit.plugin.tiff_tags import byte_order
+from histokit.plugin.tiff_tags import TagError, byte_order, read_pages
 
 #: Bytes at the start of a file in which its head lies.
 HEAD = 4096
@@ -63,6 +63,22 @@ def few_bits(data: bytes) -> int | None:
     return None
 
 
+def few_bits_of_tiff(file: BinaryIO) -> int | None:
+    """Return of how many bits the grey of a TIFF file is, where Pillow spreads them over 8."""
+    try:
+        pages = read_pages(file)
+    except TagError:
+        return None
+    bits = pages[0].value(258, 1) if pages and pages[0].samples == 1 and pages[0].value(262, -1) in (0, 1) else 8
+    return bits if 1 < bits < 8 else None
+
+
+def of_few_bits(raw: RawImage, bits: int) -> RawImage:
+    """Return the numbers of few bits that Pillow has spread over 8."""
+    white = (1 << bits) - 1
+    return raw._replace(pixels=raw.pixels // (255 // white), white=white)
+
+
 def as_stored(raw: RawImage, head: bytes, whole: Callable[[], bytes]) -> RawImage:
     """Return the numbers that a file holds of which Pillow has made others.
 
@@ -83,8 +99,7 @@ def as_stored(raw: RawImage, head: bytes, whole: Callable[[], bytes]) -> RawImag
         return raw
     if raw.pixels.dtype == np.uint16:
         return raw._replace(pixels=raw.pixels >> (16 - bits), bits=bits)
-    white = (1 << bits) - 1
-    return raw._replace(pixels=raw.pixels // (255 // white), white=white)
+    return of_few_bits(raw, bits)
 
 
 def _netpbm(raw: RawImage, head: Netpbm, whole: Callable[[], bytes]) -> RawImage:
@@ -113,14 +128,16 @@ def numbers_mark(head: bytes) -> bytes:
 def raw_mark(path: str | os.PathLike[str]) -> bytes:
     """Return bytes that are not empty where the numbers of a file, of which a scale makes pixels, once were others.
 
-    Besides those of `numbers_mark`, of TIFF files that are called otherwise.
+    Besides those of `numbers_mark`, of TIFF files that are called otherwise or of grey of 2 or 4 bits.
     """
     if oddity(path):
         return b""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD)
+            is_tiff = byte_order(head) is not None
+            spread = is_tiff and few_bits_of_tiff(file) is not None
     except OSError:
         return b""
-    misnamed = byte_order(head) is not None and suffix_of(os.fspath(path)) not in (".tif", ".tiff")
-    return _MARK if misnamed else numbers_mark(head)
+    misnamed = is_tiff and suffix_of(os.fspath(path)) not in (".tif", ".tiff")
+    return _MARK if misnamed or spread else numbers_mark(head)

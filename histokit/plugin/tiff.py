@@ -158,7 +158,10 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
 def _is_read_elsewhere(page: Page, big_endian_big: bool) -> bool:
     bits, compression = page.value(258, 1), page.value(259, 1)
     grey_with_alpha = page.value(262, 0) in (0, 1) and page.samples == 2 and (bits > 8 or page.value(338, 0) == 1)
-    return big_endian_big or compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16) or grey_with_alpha
+    # Pillow loses the last column of rows of an odd number of 12 bits.
+    odd = bits == 12 and compression == _JPEG
+    unusual = compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16)
+    return big_endian_big or unusual or grey_with_alpha or odd
 
 
 def _is_plain(page: Page) -> bool:

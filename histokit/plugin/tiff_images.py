@@ -17,6 +17,7 @@ from histokit.errors import DataError
 from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, refused, turned
 from histokit.plugin.images import decode_image
 from histokit.plugin.raw_images import ImageReader, RawImage
+from histokit.plugin.raw_numbers import few_bits_of_tiff, of_few_bits
 from histokit.plugin.remarks import remark
 from histokit.plugin.tiff import COLOURS, numbers_of
 from histokit.plugin.tiff_stack import TiffStack
@@ -101,7 +102,9 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
     kind, problem = numbers_of(file)
     file.seek(0)
     if kind == COLOURS and part is None:
-        return RawImage(decode_image(file.read(), name, deep=True), channels=("R", "G", "B"))
+        raw = RawImage(decode_image(file.read(), name, deep=True), channels=("R", "G", "B"))
+        bits = few_bits_of_tiff(file)
+        return raw if bits is None else of_few_bits(raw, bits)
     with _opened(name, file, problem) as tiff:
         described = _all_pixels(tiff)
         stack = TiffStack(tiff)

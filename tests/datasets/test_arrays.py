@@ -446,3 +446,21 @@ def test_an_array_of_hdf5_whose_source_is_gone_is_refused(tmp_path):
     (tmp_path / "source.h5").unlink()
     with pytest.raises(DataError, match=r"is made of source\.h5, which is not there"):
         list(Arrays(tmp_path / "a.h5", labels=["none"]).samples())
+
+
+def test_an_array_of_hdf5_in_a_file_of_its_own_is_refused_where_that_is_cut(tmp_path):
+    (tmp_path / "raw.bin").write_bytes(bytes(range(2)) * 192)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("x", (2, 8, 8, 3), "uint8", external=[("raw.bin", 0, h5py.h5f.UNLIMITED)])
+    assert len(list(Arrays(tmp_path / "a.h5", labels=["none"]).samples())) == 2
+    (tmp_path / "raw.bin").write_bytes(bytes(200))
+    with pytest.raises(DataError, match=r"lies in raw\.bin, which is not there or ends too early"):
+        list(Arrays(tmp_path / "a.h5", labels=["none"]).samples())
+
+
+def test_labels_of_hdf5_that_were_never_written_are_no_labels(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = pixels(6, 8, 8, 3)
+        file.create_dataset("y", (6,), "int64", chunks=(2,))[:2] = [2, 1]
+    with pytest.raises(DataError, match="never written from row 2 on"):
+        list(Arrays(tmp_path / "a.h5", images=["x"], labels=["y"]).samples())

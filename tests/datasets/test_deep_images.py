@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -11,6 +13,7 @@ from histokit.datasets.folder import Folder
 from histokit.datasets.table import Table
 from histokit.errors import DataError, UsageError
 from histokit.plugin.guarded import Guarded
+from histokit.plugin.images import read_image
 from histokit.plugin.remarks import ImageWarning, collected_remarks
 from histokit.plugin.testing import check_dataset
 
@@ -541,3 +544,22 @@ def test_pixels_that_are_no_numbers_are_told_where_a_range_is_given(tmp_path):
     assert pixels[[1, 2, 3], [1, 2, 3], 0].tolist() == [0, 65535, 0]
     with pytest.raises(DataError, match="no numbers"):
         remarks_on(tmp_path, values, scale="minmax")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_grey_of_few_bits_in_tiff_is_scaled_by_its_own_numbers(tmp_path: Path, bits: int) -> None:
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8) % (1 << bits)
+    tifffile.imwrite(tmp_path / "a.tif", values, bitspersample=bits)
+    white = (1 << bits) - 1
+    dataset = Folder(tmp_path, pattern="*.tif", scale=f"range:0,{white}")
+    (sample,) = dataset.samples()
+    assert np.array_equal(dataset.read(sample)[..., 0], values.astype(np.uint16) * (65535 // white))
+    assert dataset.pixel_key(sample) != Folder(tmp_path, pattern="*.tif").pixel_key(sample)
+
+
+def test_12_bits_of_jpeg_in_rows_of_an_odd_number_are_whole(tmp_path: Path) -> None:
+    rows, columns = np.mgrid[:19, :23]
+    values = (columns * 100 + rows * 50).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, compression="jpeg", bitspersample=12)
+    found = read_image(tmp_path / "a.tif", deep=True)[..., 0].astype(float) * 4095 / 65535
+    assert np.abs(found - values).max() < 40

@@ -59,7 +59,15 @@ def _stack(dataset: Any, file: Path) -> Stack:
 
 
 def _refuse_lost_sources(dataset: Any, file: Path) -> None:
-    """Raise where an array is made of those of other files that are not there: it would be read as its fill value."""
+    """Raise where an array lies in other files that are not there, or not whole: it would be read as its fill value."""
+    for name, start, size in dataset.external or ():
+        raw = file.parent / name
+        needed = start + min(size, dataset.nbytes)
+        if not raw.exists() or (len(dataset.external) == 1 and raw.stat().st_size < needed):
+            raise DataError(
+                f"The array {dataset.name} of {file} lies in {name}, which is not there or ends too early.",
+                next="Put that file beside it, or leave this one out.",
+            )
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
         other = file if source.file_name == "." else file.parent / source.file_name
         if not other.exists():
