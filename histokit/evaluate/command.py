@@ -152,14 +152,19 @@ def predictions(
         bool,
         typer.Option("--wrong", help="Only where it is not the true label; of numbers, the largest errors first."),
     ] = False,
+    order: Annotated[
+        str | None,
+        typer.Option(metavar="surest|nearest", help="By how far the highest score is above the second."),
+    ] = None,
     limit: options.Limit = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Write to a .csv, .parquet or .geojson file, or FOLDER/ of the latter."),
     ] = None,
     raw: options.Raw = False,
+    figure: options.Figure = None,
 ) -> None:
-    """List the predictions of a run, image by image.
+    """List the predictions of a run, image by image, or draw their images.
 
     A .geojson file holds the samples' boxes with class, colour and scores, for QuPath; of a folder, ending in /, each
     image has one.
@@ -174,11 +179,16 @@ def predictions(
     record = store.run(run)
     for text in changed_since(store, record):
         console.warn(text)
-    found = run_predictions(store, run, wrong=wrong)
+    found = run_predictions(store, run, wrong=wrong, order=order)
     run_id, count = record.id, len(found)
     found = found.slice(0, limit)
     if len(found) < count:
         console.note(f"{len(found)} of {count} predictions are shown")
+    if figure:
+        from histokit.evaluate.prediction_pictures import prediction_sheet
+        from histokit.figures import draw_figure
+
+        console.note(f"Drawn: {draw_figure('predictions', prediction_sheet(store, run_id, found), figure)}")
     if out:
         write_predictions(found, run_id, out, raw=raw)
         console.emit(out, {"run": run_id, "count": len(found), "file": out})

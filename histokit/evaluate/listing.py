@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import box_text, image_path
 from histokit.features.written_tables import SUFFIXES, write_table
 from histokit.files import check_output
 from histokit.ranges import check_ranges
+from histokit.store import RunRecord
 
 #: Of predicted numbers: the true one less the predicted one.
 RESIDUAL = "residual"
 _SAMPLE_COLUMNS = ("image", "part", "box")
 
+#: How predictions of classes can be put in order: by how far the highest score is above the second.
+SUREST, NEAREST = "surest", "nearest"
 
-def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: int | None = None) -> pa.Table:
+
+def predictions(
+    store: StoreLike, run_id: str, *, wrong: bool = False, order: str | None = None, limit: int | None = None
+) -> pa.Table:
     """Return the predictions of a run with the image of each sample.
 
     Parameters
@@ -31,8 +40,15 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
     wrong : bool
         Only samples whose predicted label is not the true one; of numbers those with a true value, the largest errors
         first.
+    order : str, optional
+        ``surest``: where the highest score is furthest above the second, first; ``nearest``: where it is least above.
     limit : int, optional
         Only the first of them.
+
+    Raises
+    ------
+    UsageError
+        If numbers are predicted and an order of classes is asked for.
 
     Returns
     -------
@@ -47,6 +63,8 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
     rows = _with_values(rows) if run.numbers else rows
     if wrong:
         rows = _wrong_ones(rows)
+    if order is not None:
+        rows = _ordered(run, rows, order)
     rows = rows.slice(0, limit)
     root = store.dataset(run.dataset).root
     samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
@@ -65,6 +83,28 @@ def predictions(store: StoreLike, run_id: str, *, wrong: bool = False, limit: in
     for k, name in enumerate(run.classes):
         columns[f"score:{name}"] = pa.array([row[k] for row in scores], pa.float64())
     return pa.table(columns)
+
+
+def _ordered(run: RunRecord, rows: pa.Table, order: str) -> pa.Table:
+    if order not in (SUREST, NEAREST):
+        raise UsageError(
+            f"There is no order {order!r}.",
+            next=f"{did_you_mean(order, (SUREST, NEAREST))}Use one of {SUREST}, {NEAREST}.",
+        )
+    if run.numbers:
+        raise UsageError(
+            f"The run {run.id} predicts numbers, which no score puts in order.",
+            next="Leave --order out: --wrong has the largest errors first.",
+        )
+    above = margins(rows.column("scores").to_pylist())
+    return rows.take(np.argsort(-above if order == SUREST else above, kind="stable"))
+
+
+def margins(scores: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
+    """Return how far the highest of the scores of each sample is above the second."""
+    ordered = np.sort(np.asarray(scores, float).reshape(len(scores), -1), axis=1)
+    highest: npt.NDArray[np.float64] = ordered[:, -1]
+    return highest - ordered[:, -2] if ordered.shape[1] > 1 else highest
 
 
 def _with_values(rows: pa.Table) -> pa.Table:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-import pyarrow.compute as pc
-
 from histokit.errors import HistokitError
+from histokit.evaluate.listing import NEAREST, RESIDUAL, SUREST, predictions
 from histokit.features import FeatureStore
 from histokit.reading.thumbnails import Square, read_squares
 from histokit.report.page import Block, Notes, ShownSample, Thumbnails
@@ -58,34 +56,23 @@ def _views(store: FeatureStore, record: DatasetRecord, ids: Sequence[str], side:
 
 def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """Return the predictions that are shown, by what they are."""
-    rows = store.predictions(run.id)
-    rows = rows.filter(pc.equal(rows.column("role"), "test"))
+    every = predictions(store, run.id)
     if run.numbers:
-        rows = rows.filter(pc.is_valid(rows.column("true_value")))
-        error = np.abs(rows.column("true_value").to_numpy() - rows.column("predicted_value").to_numpy())
-        order = np.argsort(-error, kind="stable")[:count]
-        return {f"Largest errors ({len(order)} of {len(rows):,})": rows.take(order).to_pylist()}
-    margin = _margins(rows.column("scores").to_pylist())
-    wrong = pc.fill_null(pc.not_equal(rows.column("true"), rows.column("predicted")), False).to_numpy()
-    ordered = np.argsort(-margin, kind="stable")
-    surest = ordered[wrong[ordered]][:count]
-    nearest = np.argsort(margin, kind="stable")[:count]
+        largest = predictions(store, run.id, wrong=True, limit=count).to_pylist()
+        return {f"Largest errors ({len(largest)} of {len(every):,})": largest}
+    wrong = predictions(store, run.id, wrong=True, order=SUREST)
+    surest = wrong.slice(0, count).to_pylist()
+    nearest = predictions(store, run.id, order=NEAREST, limit=count).to_pylist()
     return {
-        f"Wrong, the surest first ({len(surest)} of {int(wrong.sum()):,})": rows.take(surest).to_pylist(),
-        f"Nearest to another decision ({len(nearest)} of {len(rows):,})": rows.take(nearest).to_pylist(),
+        f"Wrong, the surest first ({len(surest)} of {len(wrong):,})": surest,
+        f"Nearest to another decision ({len(nearest)} of {len(every):,})": nearest,
     }
-
-
-def _margins(scores: Sequence[Sequence[float]]) -> np.ndarray[Any, Any]:
-    """Return how far the highest score of each sample is above the second."""
-    ordered = np.sort(np.asarray(scores, float).reshape(len(scores), -1), axis=1)
-    return ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1]
 
 
 def _shown(row: Mapping[str, Any], view: Square | None) -> ShownSample:
     true, predicted = row["true"], row["predicted"]
-    if "predicted_value" in row:
-        lines = [row["id"], f"true {row['true_value']:.4g}", f"predicted {row['predicted_value']:.4g}"]
+    if RESIDUAL in row:
+        lines = [row["id"], f"true {true:.4g}", f"predicted {predicted:.4g}"]
         wrong = None
     else:
         lines = [row["id"], f"true {'unknown' if true is None else true}", f"predicted {predicted}"]
