@@ -21,6 +21,7 @@ STEPS = ("ingest", "extract", "select", "train", "finetune", "evaluate", "explai
 FLOORS = (
     ("errors", "named_objects"),
     ("files", "ranges", "streams", "layout", "interruption", "steps", "cores", "late_imports"),
+    ("notebooks",),
     ("plugin",),
     ("datasets", "backbones", "store"),
     ("reading", "networks"),

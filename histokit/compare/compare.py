@@ -14,6 +14,7 @@ from histokit.compare.ranking import rank_methods
 from histokit.compare.run_facts import Facts, describe_runs
 from histokit.compare.score_table import Cell, Table, best_of_each, cell_documents, make_table
 from histokit.compare.scored import Scored, score_runs
+from histokit.compare.sheets import comparison_sheets
 from histokit.compare.table_columns import Column, column_key, make_columns
 from histokit.compare.views import VIEWS
 from histokit.compare.which_runs import check_enough, pick_runs
@@ -22,6 +23,8 @@ from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.evaluate.views import check_views
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.layout import Sheet
+from histokit.notebooks import InNotebooks
 from histokit.protocol.scorers import check_metric
 from histokit.protocol.targets import check_kind, target_of
 from histokit.store import RunRecord, Store
@@ -29,7 +32,7 @@ from histokit.store.records import NUMBER
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(InNotebooks):
     """Methods on datasets.
 
     Parameters
@@ -71,6 +74,10 @@ class Comparison:
     def __repr__(self) -> str:
         named = ", ".join(column["column"] for column in self.columns)
         return f"Comparison({len(self.methods)} methods, {len(self.rows)} runs on {shortened(named)})"
+
+    def sheets(self) -> list[Sheet]:
+        """Return scores, runs, differences, ranks and tests as tables for people."""
+        return list(comparison_sheets(self))
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON-serialisable data, with views where there are any."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from histokit.compare.compare import Comparison
 from histokit.layout import Pieces, Sheet, listed
 from histokit.protocol.number_metrics import ERRORS
+
+if TYPE_CHECKING:
+    from histokit.compare.compare import Comparison
 
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.
 _RUNS = 20

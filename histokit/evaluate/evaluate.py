@@ -17,6 +17,8 @@ from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.layout import Sheet
+from histokit.notebooks import InNotebooks
 from histokit.protocol.since import changed_since
 from histokit.protocol.targets import CLASS, check_kind, target_of
 from histokit.store import RunRecord, Store
@@ -24,7 +26,7 @@ from histokit.store.records import NUMBER
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(InNotebooks):
     """The scores of a run.
 
     Parameters
@@ -86,6 +88,19 @@ class Evaluation:
         value = self.metrics[self.metric]
         score = "undefined" if value is None else f"{value:.4f}"
         return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
+
+    def sheets(self) -> list[Sheet]:
+        """Return the scores, and those of each class, as tables for people."""
+        bounds = (self.intervals or {}).get("metrics", {})
+        rows = [
+            [name, self.metrics[name], mean, self.folds["std"][name], *(bounds.get(name) or [None, None])]
+            for name, mean in self.folds["mean"].items()
+        ]
+        heads = ["metric", "pooled", "mean over folds", "std over folds", "from", "to"]
+        scores = Sheet(f"{self.run}: {self.classifier} on {self.address} of {self.dataset}, {self.split}", heads, rows)
+        each = [[name, *values.values()] for name, values in self.per_class.items()]
+        of_class = ["class", *next(iter(self.per_class.values()), {})]
+        return [scores, *([Sheet("by true class", of_class, each)] if each else [])]
 
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON-serialisable data, with views where there are any."""

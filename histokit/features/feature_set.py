@@ -15,6 +15,7 @@ from histokit.features.aggregated_units import aggregate_samples
 from histokit.features.frames import annotated_data, data_frame
 from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import normalise
+from histokit.features.part_sheets import ShownFeatures
 from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
@@ -52,7 +53,7 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class FeatureSet:
+class FeatureSet(ShownFeatures):
     """Features of samples, aligned with their labels and metadata.
 
     Parameters

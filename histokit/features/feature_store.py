@@ -12,6 +12,8 @@ import numpy as np
 from histokit.errors import StoreError, UsageError, counted
 from histokit.features.addresses import parse_address, resolve
 from histokit.features.feature_set import FeatureSet, Part
+from histokit.layout import Sheet
+from histokit.notebooks import InNotebooks
 from histokit.store import Store
 from histokit.store.commits import Made
 from histokit.store.networks import Networks
@@ -23,8 +25,24 @@ from histokit.store.vectors import FeatureTable, copy_vectors, find_vectors
 DEFAULT_URI = "histokit-store"
 
 
-class FeatureStore(Store):
+class FeatureStore(Store, InNotebooks):
     """A `Store` whose features are opened by address."""
+
+    def sheets(self) -> list[Sheet]:
+        """Return the datasets and how much there is of each, as a table for people."""
+        tables, runs = self.feature_tables(), self.runs()
+        rows = [
+            [
+                record.name,
+                record.count,
+                len(record.classes),
+                record.group or "–",
+                sum(table.dataset == record.name for table in tables),
+                sum(run.dataset == record.name for run in runs),
+            ]
+            for record in self.datasets()
+        ]
+        return [Sheet(str(self), ["dataset", "samples", "classes", "group", "feature tables", "runs"], rows)]
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.uri)!r})"

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Self
 import pyarrow as pa
 
 from histokit.errors import shortened
+from histokit.layout import Sheet
+from histokit.notebooks import InNotebooks
 
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
@@ -269,7 +271,7 @@ class RunRecord(_Answer):
 
 
 @dataclass(frozen=True)
-class SelectionRecord(_Answer):
+class SelectionRecord(_Answer, InNotebooks):
     """Which columns of which feature tables were kept, and why.
 
     Each entry of `folds`, and `kept` (fitted on all training samples), holds ``repeat``, ``fold``,
@@ -297,6 +299,21 @@ class SelectionRecord(_Answer):
     contents: dict[str, str] = field(default_factory=dict)
     vectors: dict[str, str] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
+
+    def sheets(self) -> list[Sheet]:
+        """Return how many columns each fold kept, as a table for people."""
+        parts = [*self.folds, *([self.kept] if self.kept else [])]
+        rows = [
+            [
+                "all training samples" if part["fold"] is None else f"{part['repeat']}/{part['fold']}",
+                len(part["ranking"]),
+                part["k_best"],
+                part["k_min"],
+            ]
+            for part in parts
+        ]
+        title = f"selection {self.id} of {self.address} of {self.dataset}, {self.split}"
+        return [Sheet(title, ["fold", "columns", "best size", "smallest as good"], rows)]
 
     def __repr__(self) -> str:
         kept = f"{len(self.kept['columns'])} of {len(self.kept['ranking'])} columns" if self.kept else "folds only"

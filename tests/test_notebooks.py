@@ -1,0 +1,86 @@
+"""What notebooks show of objects: tables with what they hold, whatever names are made of."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import histokit
+from histokit.features import FeatureStore
+from histokit.layout import Sheet
+from histokit.notebooks import sheet_html
+from tests.toy import make_samples, make_store
+
+
+class Tables(HTMLParser):
+    """The cells of each table, row by row, by its caption."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.found: dict[str, list[list[str]]] = {}
+        self.tags: list[str] = []
+        self._text, self._caption = "", ""
+        self.feed(text)
+        assert self.tags == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self._text = ""
+        if tag == "tr":
+            self.found[self._caption].append([])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.tags.pop() == tag
+        if tag == "caption":
+            self._caption = self._text
+            self.found[self._caption] = []
+        elif tag in ("th", "td"):
+            self.found[self._caption][-1].append(self._text)
+
+    def handle_data(self, data: str) -> None:
+        self._text += data
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> FeatureStore:
+    samples, X = make_samples(classes=("<b>a</b>", "b & c"))
+    return make_store(tmp_path / "store", samples, {"a": X, "b": X[:, :3]})
+
+
+def shown(thing: object) -> dict[str, list[list[str]]]:
+    return Tables(thing._repr_html_()).found  # type: ignore[attr-defined]
+
+
+def test_an_evaluation_and_a_comparison(toy: FeatureStore) -> None:
+    runs = [histokit.train(toy, "toy", "net/a", name, grid={"k": [1]} if name == "knn" else {"C": [1.0]})[0].id
+            for name in ("knn", "svm")]  # fmt: skip
+    (found,) = histokit.evaluate(toy, runs[0], bootstrap=20)
+    scores, classes = shown(found).values()
+    assert scores[0][:2] == ["metric", "pooled"]
+    assert ["accuracy", f"{found.metrics['accuracy']:.4f}"] in [row[:2] for row in scores]
+    assert {row[0] for row in classes[1:]} == {"<b>a</b>", "b & c"}
+    compared = shown(histokit.compare(toy, runs, bootstrap=20))
+    assert next(iter(compared)).startswith("toy, cv, accuracy")
+    assert sorted(row[1] for row in next(iter(compared.values()))[1:]) == sorted(runs)
+
+
+def test_features_a_selection_and_a_store(toy: FeatureStore) -> None:
+    features = toy.features("toy", "net/a+net/b")
+    parts, classes = shown(features).values()
+    assert [row[:2] for row in parts[1:]] == [["net/a", "8"], ["net/b", "3"]]
+    assert sum(int(row[1]) for row in classes[1:]) == 60
+    selection = histokit.select(toy, "toy", "net/a", inner_folds=2, step=4, split="holdout")
+    (folds,) = shown(selection).values()
+    assert folds[0] == ["fold", "columns", "best size", "smallest as good"]
+    assert folds[1][:2] == ["0/0", "8"]
+    ((title, datasets),) = shown(toy).items()
+    assert str(toy.uri) in title
+    assert datasets[1] == ["toy", "60", "2", "slide", "2", "0"]
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    ((_, rows),) = Tables(sheet_html(Sheet("t", ["n"], [[number] for number in range(34)]))).found.items()
+    assert len(rows) == 32
+    assert rows[-1] == ["… and 4 more"]
