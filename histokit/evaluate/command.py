@@ -164,7 +164,7 @@ def predictions(
     raw: options.Raw = False,
     figure: options.Figure = None,
 ) -> None:
-    """List the predictions of a run, image by image, or draw their images.
+    """List the predictions of a run, or draw their images.
 
     A .geojson file holds the samples' boxes with class, colour and scores, for QuPath; of a folder, ending in /, each
     image has one.

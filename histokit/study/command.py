@@ -189,11 +189,26 @@ def doctor() -> None:
     console.table(["", "what", "name", "found"], rows, {"findings": [asdict(f) for f in findings]})
 
 
+def study_schema() -> None:
+    """Print the JSON Schema of study files, for editors.
+
+    An editor that knows TOML completes and checks study files by it: save it, and name it in the first line of a study
+    file, #:schema study.schema.json
+    """
+    import json
+
+    from histokit.study.json_schema import study_schema as schema
+
+    document = schema()
+    console.emit(json.dumps(document, indent=2, ensure_ascii=False), document)
+
+
 #: The commands of this room.
 COMMANDS = (
     Entry("", "predict", predict, STEPS),
     Entry("study", "run", study_run),
     Entry("study", "plan", study_plan),
+    Entry("study", "schema", study_schema),
     Entry("", "demo", demo, LOOK),
     Entry("", "doctor", doctor, CARE),
 )
