@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from histokit.errors import counted
 from histokit.models.model_folder import NETWORK
+from histokit.protocol.metrics import is_shown
 
 #: Licences, by the names that the hub has for them.
 _LICENCES = frozenset(
@@ -80,7 +82,7 @@ def _header(document: Mapping[str, Any], name: str) -> str:
             metric_name=metric.replace("_", " "),
             metric_value=round(value, 6),
         )
-        for metric, value in (scores["metrics"] if scores else {}).items()
+        for metric, value in (_shown_metrics(scores) if scores else {}).items()
         if value is not None
     ]
     card = ModelCardData(
@@ -152,7 +154,7 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     if data["citation"]:
         yield f"- to be cited: {_plain(data['citation'])}"
     groups = f", groups kept together: {split['group']}" if split["group"] else ""
-    yield f"- split: {split['name']}, {len(split['folds'])} folds{groups}"
+    yield f"- split: {split['name']}, {counted(len(split['folds']), 'fold', 'folds')}{groups}"
     yield f"- metric that it was tuned by: {run['metric']}"
     chosen = run["found"].get("final", {}).get("parameters")
     if chosen:
@@ -175,18 +177,26 @@ def _scores(document: Mapping[str, Any]) -> Iterator[str]:
     bounds = level["metrics"]
     yield "## Scores"
     yield ""
-    how = f"by resampling {level['groups']} units ({level['unit']})"
+    how = f"by resampling {counted(level['groups'], 'unit', 'units')} ({level['unit']})"
     yield f"Of {scores['n']} test predictions. Intervals of {level['level']:.0%}, {how}."
     yield ""
     yield "| metric | value | interval |"
     yield "|---|---|---|"
-    for metric, value in scores["metrics"].items():
+    for metric, value in _shown_metrics(scores).items():
         if value is not None:
             pair = bounds.get(metric)
             yield f"| {metric} | {value:.4f} | {f'{pair[0]:.4f} to {pair[1]:.4f}' if pair else ''} |"
+    if len(document["split"]["folds"]) > 1:
+        yield ""
+        yield "They are of the models of the folds; the model of this folder was trained on all training samples."
     for note in scores["notes"]:
         yield ""
         yield f"Note: {_plain(note)}."
+
+
+def _shown_metrics(scores: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the metrics that people are shown beside the one that counts."""
+    return {name: value for name, value in scores["metrics"].items() if is_shown(name, scores["metric"])}
 
 
 def _licences(document: Mapping[str, Any]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from histokit.errors import DataError, StoreError, UsageError, some
 from histokit.files import check_folder
 from histokit.plugin.digests import digest_file, digest_json
-from histokit.store.network_files import flush
+from histokit.store.network_files import flush, reason_of
 
 #: Raised when older versions could no longer read a folder.
 MODEL_FORMAT = 1
@@ -128,6 +128,8 @@ def new_folder(out: str | os.PathLike[str], replace: bool) -> Iterator[Path]:
     StoreError
         If it cannot be written.
     """
+    from safetensors import SafetensorError
+
     place = check_folder(out)
     _check_free(place, replace)
     part = place.with_name(f".{place.name}.{os.getpid()}.part")
@@ -144,12 +146,12 @@ def new_folder(out: str | os.PathLike[str], replace: bool) -> Iterator[Path]:
             place.replace(old)
         part.replace(place)
         flush(place.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         if old.exists() and not place.exists():
             old.replace(place)
-        reason = error.strerror or str(error)
         raise StoreError(
-            f"The model cannot be written to {out}: {reason}.", next="Free some space, or choose another folder."
+            f"The model cannot be written to {out}: {reason_of(error)}.",
+            next="Free some space, or choose another folder.",
         ) from error
     finally:
         rmtree(part, ignore_errors=True)

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import yaml
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tiny_plugin import TinyPlugin
 
@@ -408,3 +409,32 @@ def test_what_is_answered_or_refused_is_told_before_any_network_runs(
         histokit.predict(other, folders[0], "e", device="cpu", force=True)
     with pytest.raises(UsageError, match="'well'"):
         histokit.predict(other, folders[1], "f", device="cpu")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    data: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_network(data)
+
+    def full(*_: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(StoreError, match=r"cannot be written to .*: No space left on device") as caught:
+        histokit.export_model(data, run.id, tmp_path / "model")
+    assert "Free some space" in caught.value.next
+    assert not [path for path in tmp_path.iterdir() if "model" in path.name]
+
+
+def test_the_card_shows_what_people_are_shown_and_says_whose_scores_they_are(
+    data: FeatureStore, tmp_path: Path
+) -> None:
+    folder = histokit.export_model(data, a_classifier(data, "texture/joined", "knn", {"k": "1"}).id, tmp_path / "model")
+    card = (folder / "README.md").read_text()
+    assert "eta_" not in card
+    assert "1 fold," in card
+    assert "models of the folds" not in card
+    (run,) = histokit.train(data, "d", "texture/joined", "knn", grid={"k": "1"})
+    card = (histokit.export_model(data, run.id, tmp_path / "other") / "README.md").read_text()
+    assert "4 folds" in card
+    assert "They are of the models of the folds" in card
