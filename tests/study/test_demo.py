@@ -12,7 +12,7 @@ from histokit.study.doctor import examine
 
 
 def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OPTIONS", {"slides": "4", "per_slide": "8", "size": "32"})
+    monkeypatch.setattr(module, "OPTIONS", {"slides": "6", "per_slide": "12", "size": "32"})
     monkeypatch.setattr(module, "_FOLDS", 2)
     said: list[str] = []
     result = demo(tmp_path, say=said.append)
