@@ -102,6 +102,8 @@ def _ordered(run: RunRecord, rows: pa.Table, order: str) -> pa.Table:
 
 def margins(scores: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
     """Return how far the highest of the scores of each sample is above the second."""
+    if not len(scores):
+        return np.empty(0)
     ordered = np.sort(np.asarray(scores, float).reshape(len(scores), -1), axis=1)
     highest: npt.NDArray[np.float64] = ordered[:, -1]
     return highest - ordered[:, -2] if ordered.shape[1] > 1 else highest

@@ -51,6 +51,7 @@ def test_predictions_are_put_in_order_by_how_sure_they_are(trained: tuple[Featur
 
 
 def test_margins_are_to_the_second_score() -> None:
+    assert margins([]).shape == (0,)
     assert margins([[0.1, 0.7, 0.2], [3.0, -1.0, 2.5]]).tolist() == pytest.approx([0.5, 0.5])
 
 

@@ -53,7 +53,7 @@ def test_wrong_predictions_and_other_classes_are_told():
     assert wrong.get_color() != "black"
 
 
-@pytest.mark.parametrize(("classes", "each"), [(1, 1), (1, 7), (2, 3), (40, 2)])
+@pytest.mark.parametrize(("classes", "each"), [(1, 1), (1, 7), (2, 3), (40, 1)])
 def test_forty_classes_of_long_names_overlap_nowhere(classes, each, tmp_path):
     names = tuple(LONG.format(number) for number in range(classes))
     samples = [sample(f"folder/of/patient/{place}/tile.png", name, names[0]) for name in names for place in range(each)]
