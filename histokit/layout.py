@@ -119,6 +119,11 @@ def table_lines(
     return table.records(width)
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a cell is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def shown(value: Any) -> Pieces:
     """Return a cell in pieces: numbers with four decimals, a dash for None."""
     if isinstance(value, Pieces):

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from html import escape
 from typing import Any
 
-from histokit.layout import Sheet, shown
+from histokit.layout import Sheet, is_number, shown
 
 #: Of longer tables so many rows are shown.
 _ROWS = 30
 
 
-class InNotebooks:
+class InNotebooks(ABC):
     """An object that a notebook shows as tables."""
 
+    @abstractmethod
     def sheets(self) -> Iterable[Sheet]:
         """Return what is shown."""
-        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         return "".join(map(sheet_html, self.sheets()))
@@ -40,8 +41,7 @@ def sheet_html(sheet: Sheet) -> str:
 
 
 def _cell(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    side = "right" if number else "left"
+    side = "right" if is_number(value) else "left"
     return f'<td style="text-align:{side}">{_text(value)}</td>'
 
 

@@ -14,7 +14,7 @@ from histokit.datasets.regions.boxes import (
     Length,
     around,
     enclosing,
-    in_first_pixel,
+    in_shares,
     parse_length,
     side,
 )
@@ -85,12 +85,8 @@ class BoxColumns:
         try:
             if self._box:
                 extent = Extent(*(numbers[name] for name in self._box))
-                if in_first_pixel(extent):
-                    raise DataError(
-                        f"{row} has the box {', '.join(f'{number:g}' for number in extent)}, which lies inside the "
-                        "first pixel: it seems to be in shares of the image.",
-                        next=IN_PIXELS,
-                    )
+                if shares := in_shares(extent):
+                    raise DataError(f"{row} {shares}.", next=IN_PIXELS)
                 return enclosing(extent)
             lengths = [Length(numbers[each]) if isinstance(each, str) else each for each in self._size]
             x, y = (numbers[name] for name in self._centre)

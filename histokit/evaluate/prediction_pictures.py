@@ -11,9 +11,8 @@ from histokit.errors import UsageError, counted
 from histokit.evaluate.listing import RESIDUAL, margins
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.figures.contact import ContactSheet, Mark, Thumbnail
-from histokit.reading.thumbnails import Square, read_squares
+from histokit.reading.thumbnails import Square, squares_by_id
 from histokit.store import RunRecord
-from histokit.store.database import quote
 from histokit.store.records import IMPORT_PLUGIN
 
 #: Of more predictions, the first are drawn.
@@ -45,9 +44,7 @@ def prediction_sheet(store: StoreLike, run_id: str, found: pa.Table) -> ContactS
         what = "units of several samples" if run.parameters.get("aggregate") else "samples without images"
         raise UsageError(f"The run {run.id} predicted {what}: there is nothing to be seen.", next="Leave out --figure.")
     shown = found.slice(0, MOST).to_pylist()
-    where = f"id IN ({', '.join(quote(row['id']) for row in shown)})"
-    samples = store.samples(run.dataset, where=where).to_pylist() if shown else []
-    squares = dict(zip((each["id"] for each in samples), read_squares(store, record, samples), strict=True))
+    squares = squares_by_id(store, record, (row["id"] for row in shown))
     lines: dict[Any, list[Thumbnail]] = {}
     several = len({row["true"] for row in shown}) <= _ROWS and RESIDUAL not in found.column_names
     for row in shown:

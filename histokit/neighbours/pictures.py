@@ -9,7 +9,7 @@ import numpy as np
 from histokit.errors import counted
 from histokit.figures.contact import ContactSheet, Mark, Thumbnail
 from histokit.neighbours.retrieval import Retrieval
-from histokit.reading.thumbnails import Square, as_square, read_squares
+from histokit.reading.thumbnails import Square, as_square, read_squares, squares_by_id
 from histokit.store import Store
 
 #: Of more queries, so many are drawn: evenly taken.
@@ -76,9 +76,8 @@ def _leads(store: Store, found: Retrieval, rows: list[int]) -> list[Square | Non
         return [as_square(queries.pixels)]
     record = store.dataset(queries.name) if queries.kind == "dataset" else found.samples.record
     wanted = [queries.ids[int(found.asked[row])] for row in rows]
-    every = store.samples(record.name)
-    place = {sample_id: number for number, sample_id in enumerate(every.column("id").to_pylist())}
-    return read_squares(store, record, (every.slice(place[each], 1).to_pylist()[0] for each in wanted))
+    squares = squares_by_id(store, record, wanted)
+    return [squares[each] for each in wanted]
 
 
 def _distance(value: float) -> str:

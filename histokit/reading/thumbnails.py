@@ -13,6 +13,7 @@ from histokit.plugin.images import Pixels
 from histokit.reading.ingested_files import open_files
 from histokit.reading.reader import THREADS, read_samples, rebuild_sample
 from histokit.store import DatasetRecord, Store
+from histokit.store.database import quote
 from histokit.store.records import IMPORT_PLUGIN
 
 #: (side, side, 3) uint8.
@@ -42,19 +43,25 @@ def as_square(pixels: Pixels, side: int = SIDE) -> Square:
     """
     from PIL import Image
 
-    shown = to_8_bits(pixels)[:, :, :_COLOURS]
-    if shown.shape[2] == 1:
-        shown = shown.repeat(_COLOURS, axis=2)
-    elif shown.shape[2] < _COLOURS:
-        shown = np.concatenate([shown, np.zeros_like(shown[:, :, :1])], axis=2)
+    shown = as_colours(to_8_bits(pixels))
     height, width = shown.shape[:2]
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(Image.fromarray(np.ascontiguousarray(shown)).resize(size, Image.Resampling.BICUBIC))
+    small = np.asarray(Image.fromarray(shown).resize(size, Image.Resampling.BICUBIC))
     square = np.full((side, side, _COLOURS), _PAPER, np.uint8)
     top, left = (side - size[1]) // 2, (side - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = small
     return square
+
+
+def as_colours(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (H, W, C) pixels as (H, W, 3) colours: one channel is grey, two are red and green, of more come three."""
+    shown = pixels[:, :, :_COLOURS]
+    if shown.shape[2] == 1:
+        shown = shown.repeat(_COLOURS, axis=2)
+    elif shown.shape[2] < _COLOURS:
+        shown = np.concatenate([shown, np.zeros_like(shown[:, :, :1])], axis=2)
+    return np.ascontiguousarray(shown)
 
 
 def read_squares(
@@ -80,3 +87,12 @@ def read_squares(
         return [None] * len(listed)
     results = read_samples(open_files(store, record), enumerate(listed), THREADS, _AHEAD)
     return [None if result.pixels is None else as_square(result.pixels, side) for result in results]
+
+
+def squares_by_id(
+    store: Store, record: DatasetRecord, ids: Iterable[str], side: int = SIDE
+) -> dict[str, Square | None]:
+    """Read samples by their ids; see `read_squares`. Those that are in the dataset no more are left out."""
+    listed = ", ".join(map(quote, dict.fromkeys(ids)))
+    rows = store.samples(record.name, where=f"id IN ({listed})").to_pylist() if listed else []
+    return dict(zip((row["id"] for row in rows), read_squares(store, record, rows, side), strict=True))

@@ -97,9 +97,8 @@ def _split(split: Split, digests: set[str]) -> Iterator[Block]:
     yield DataTable(Sheet(title, ["repeat", "fold", "training", "validation", "test"], rows[:_FOLDS]))
 
 
-def feature_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section | None:
+def feature_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequence[FeatureTable]) -> Section | None:
     """Return the part on the features of runs; none where they have none."""
-    tables = _tables(store, runs)
     rows = [
         [t.dataset, t.address, t.width, t.weights, _licence(t), _preprocessing(t), t.spec.get("precision")]
         for t in tables
@@ -115,7 +114,8 @@ def feature_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section |
     return Section("Features", blocks) if blocks else None
 
 
-def _tables(store: FeatureStore, runs: Sequence[RunRecord]) -> list[FeatureTable]:
+def tables_of(store: FeatureStore, runs: Sequence[RunRecord]) -> list[FeatureTable]:
+    """Return the feature tables that runs were trained on."""
     wanted = {feature["table"] for run in runs for feature in run.features if "table" in feature}
     datasets = list(dict.fromkeys(run.dataset for run in runs))
     return [table for name in datasets for table in store.feature_tables(name) if table.name in wanted]
@@ -134,7 +134,7 @@ def _plain(value: Any) -> str:
     return " ".join(f"{each:.4g}" for each in value) if isinstance(value, list | tuple) else str(value)
 
 
-def command_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
+def command_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequence[FeatureTable]) -> Section:
     """Return the part with the commands that make everything again, in the order in which they are to be given."""
     lines: list[str] = []
     for name in dict.fromkeys(run.dataset for run in runs):
@@ -144,7 +144,7 @@ def command_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
         with contextlib.suppress(StoreError):
             made = split_command(store.split(dataset, split))
             lines += [made] if made else []
-    for table in _tables(store, runs):
+    for table in tables:
         source = quote(str(table.info.get("source") or "FILE"))
         lines += [make_again(table, file=source)] * (not _came_with(store, table))
     for selection in dict.fromkeys(str(run.parameters["selection"]) for run in runs if run.parameters.get("selection")):
@@ -161,7 +161,7 @@ def _came_with(store: FeatureStore, table: FeatureTable) -> bool:
     return bool(record and table.imported and {name: record.options.get(name) for name in made} == made)
 
 
-def version_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
+def version_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequence[FeatureTable]) -> Section:
     """Return the part on the versions that runs were made with, and on licences."""
     versions: dict[str, set[str]] = {}
     for run in runs:
@@ -172,7 +172,7 @@ def version_section(store: FeatureStore, runs: Sequence[RunRecord]) -> Section:
     for name in dict.fromkeys(run.dataset for run in runs):
         record = store.find_dataset(name)
         licences |= {f"data {name}": record.licence or "not stated"} if record else {}
-    for table in _tables(store, runs):
+    for table in tables:
         if table.weights not in ("none", "imported"):
             licences[f"weights of {table.backbone}"] = _licence(table)
     blocks: list[Block] = [Facts({**facts, "this page": f"histokit {__version__}"})]

@@ -11,7 +11,8 @@ from typing import Any
 
 from histokit.errors import UsageError
 from histokit.files import replaced
-from histokit.report.page import ReportPage, is_number, numbered
+from histokit.layout import is_number
+from histokit.report.page import ReportPage, numbered
 
 SUFFIXES = (".html", ".htm")
 

@@ -260,10 +260,11 @@ class _Making:
         yield from provenance.data_sections(self.store, self._datasets)
         if self.runs:
             yield from provenance.split_sections(self.store, self.runs)
-            features = provenance.feature_section(self.store, self.runs)
+            tables = provenance.tables_of(self.store, self.runs)
+            features = provenance.feature_section(self.store, self.runs, tables)
             yield from [features] if features else []
-            yield provenance.command_section(self.store, self.runs)
-            yield provenance.version_section(self.store, self.runs)
+            yield provenance.command_section(self.store, self.runs, tables)
+            yield provenance.version_section(self.store, self.runs, tables)
 
 
 def _comparison(found: Comparison) -> Section:

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from histokit.errors import HistokitError
 from histokit.evaluate.listing import NEAREST, RESIDUAL, SUREST, predictions
 from histokit.features import FeatureStore
-from histokit.reading.thumbnails import Square, read_squares
+from histokit.reading.thumbnails import Square, squares_by_id
 from histokit.report.page import Block, Notes, ShownSample, Thumbnails
 from histokit.report.pictures import image_address
-from histokit.store import DatasetRecord, RunRecord
-from histokit.store.database import quote
+from histokit.store import RunRecord
 from histokit.store.records import IMPORT_PLUGIN
 
 
@@ -39,7 +38,7 @@ def sample_blocks(store: FeatureStore, run: RunRecord, showing: Showing) -> Iter
     chosen = {title: rows for title, rows in _chosen(store, run, showing.samples).items() if rows}
     ids = list(dict.fromkeys(row["id"] for rows in chosen.values() for row in rows))
     try:
-        views = _views(store, record, ids, showing.side)
+        views = squares_by_id(store, record, ids, showing.side)
     except HistokitError as error:
         yield Notes([f"The images cannot be shown: {error.message}"], "note")
         return
@@ -47,22 +46,16 @@ def sample_blocks(store: FeatureStore, run: RunRecord, showing: Showing) -> Iter
         yield Thumbnails(title, [_shown(row, views.get(row["id"])) for row in rows])
 
 
-def _views(store: FeatureStore, record: DatasetRecord, ids: Sequence[str], side: int) -> dict[str, Square | None]:
-    """Return the pictures of samples by id; of those that are in the dataset no more there is none."""
-    where = f"id IN ({', '.join(map(quote, ids))})"
-    rows = store.samples(record.name, where=where).to_pylist() if ids else []
-    return dict(zip((row["id"] for row in rows), read_squares(store, record, rows, side), strict=True))
-
-
 def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """Return the predictions that are shown, by what they are."""
-    every = predictions(store, run.id)
     if run.numbers:
-        largest = predictions(store, run.id, wrong=True, limit=count).to_pylist()
+        every = predictions(store, run.id, wrong=True)
+        largest = every.slice(0, count).to_pylist()
         return {f"Largest errors ({len(largest)} of {len(every):,})": largest}
     wrong = predictions(store, run.id, wrong=True, order=SUREST)
     surest = wrong.slice(0, count).to_pylist()
-    nearest = predictions(store, run.id, order=NEAREST, limit=count).to_pylist()
+    every = predictions(store, run.id, order=NEAREST)
+    nearest = every.slice(0, count).to_pylist()
     return {
         f"Wrong, the surest first ({len(surest)} of {len(wrong):,})": surest,
         f"Nearest to another decision ({len(nearest)} of {len(every):,})": nearest,

@@ -34,10 +34,13 @@ class Extent(NamedTuple):
 IN_PIXELS = "Write boxes in pixels: x and width times the width of the image, y and height times its height."
 
 
-def in_first_pixel(extent: Extent) -> bool:
-    """Return whether a box lies inside the first pixel, as boxes do that are shares of an image's width and height."""
+def in_shares(extent: Extent) -> str | None:
+    """Return what is wrong with a box inside the first pixel, as it is in shares of an image's sides; else none."""
     x, y, width, height = map(float, extent)
-    return x >= 0 and y >= 0 and 0 < width < 1 and 0 < height < 1 and max(x + width, y + height) <= 1 + _SLACK
+    if not (x >= 0 and y >= 0 and 0 < width < 1 and 0 < height < 1 and max(x + width, y + height) <= 1 + _SLACK):
+        return None
+    numbers = ", ".join(f"{each:g}" for each in extent)
+    return f"has the box {numbers}, which lies inside the first pixel: it seems to be in shares of the image"
 
 
 class Length(NamedTuple):

@@ -9,7 +9,7 @@ from histokit.datasets.regions.boxes import (
     Length,
     around,
     enclosing,
-    in_first_pixel,
+    in_shares,
     parse_length,
     side,
     widened,
@@ -79,10 +79,8 @@ class RegionBoxes:
                 f"are of the kind {'point' if region.is_point else 'area'} (points={self.points})", number
             )
             return None
-        if not region.is_point and in_first_pixel(extent):
-            numbers = ", ".join(f"{each:g}" for each in extent)
-            said = f"has the box {numbers}, which lies inside the first pixel: it seems to be in shares of the image"
-            raise reading.wrong(number, said, next=IN_PIXELS)
+        if not region.is_point and (shares := in_shares(extent)):
+            raise reading.wrong(number, shares, next=IN_PIXELS)
         try:
             inner = None if region.is_point else enclosing(extent)
         except ValueError:
