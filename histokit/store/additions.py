@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,8 @@ import pyarrow as pa
 
 #: What folders begin with in which a table is just being made.
 MAKING = "making-"
+#: How Lance words that a file which it listed is no longer there.
+_GONE = re.compile(r"not found|no such file", re.IGNORECASE)
 
 
 def make_table(path: Path, schema: pa.Schema, storage: str | None) -> None:
@@ -103,4 +106,10 @@ def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
 def _knew_all_between(number: int, made: Any) -> bool:
     """Return whether the versions between one and that which was made from it are all there."""
     between = set(range(number + 1, made.version))
-    return not between or between <= {each["version"] for each in made.versions()}
+    try:
+        return not between or between <= {each["version"] for each in made.versions()}
+    except (OSError, ValueError) as error:
+        # One of those that were listed was removed before it was read.
+        if not _GONE.search(str(error)):
+            raise
+        return False

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lance import LanceDataset
 
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
@@ -125,6 +126,33 @@ def test_what_others_commit_between_the_look_and_the_write_counts(
         there += 1
     assert mine.insert(IDS, X) == missing - there
     assert calls == [missing, missing - there]
+    check_all(toy)
+
+
+@pytest.mark.parametrize("error", [ValueError("Not found: 18446744073709551581.manifest"), OSError("No such file")])
+def test_versions_that_go_while_they_are_listed_are_not_known(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def merge_newer(store: FeatureStore) -> None:
+        table = store.database.table(store.feature_tables("toy")[0].name)
+        table.optimize.compact_files(excluded_fragment_ids=[min(table.fragment_ids())])
+
+    mine = inserter(toy)
+    for start in (0, 10, 20):
+        mine.insert(IDS[start : start + 10], X[start : start + 10])
+    calls = acting_before_the_first_write(toy, monkeypatch, merge_newer)
+    failures = [error]
+    versions = LanceDataset.versions
+
+    def listed(dataset: LanceDataset) -> list[Any]:
+        if failures:
+            raise failures.pop()
+        return versions(dataset)
+
+    monkeypatch.setattr(LanceDataset, "versions", listed)
+    assert mine.insert(IDS, X) == 30
+    assert calls == [30, 30]
+    assert not failures
     check_all(toy)
 
 
