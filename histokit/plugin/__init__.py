@@ -7,6 +7,7 @@ from histokit.errors import DataError, HistokitError, PluginError, StoreError, U
 if TYPE_CHECKING:
     from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
     from histokit.plugin.dataset import Dataset, PublishedSplit, Sample, SplitRow
+    from histokit.plugin.finished_runs import FinishedRun
     from histokit.plugin.hookspecs import hookimpl
     from histokit.plugin.images import crop, decode_image, read_image
     from histokit.plugin.preprocess import Preprocess
@@ -18,6 +19,7 @@ else:
     _NAMES = {
         "backbone": ["Backbone", "BackboneRequest", "Layer"],
         "dataset": ["Dataset", "PublishedSplit", "Sample", "SplitRow"],
+        "finished_runs": ["FinishedRun"],
         "hookspecs": ["hookimpl"],
         "images": ["crop", "decode_image", "read_image"],
         "preprocess": ["Preprocess"],
@@ -31,6 +33,7 @@ __all__ = [
     "BackboneRequest",
     "DataError",
     "Dataset",
+    "FinishedRun",
     "HistokitError",
     "ImageReader",
     "Layer",

@@ -26,6 +26,9 @@ def list_plugins() -> None:
             for entry in entries:
                 document = {"kind": kind, "name": name, "module": entry.module, "distribution": entry.distribution}
                 documents.append({**document, "state": state})
+    for told in found.listeners:
+        heard = {"kind": "hook", "name": "on_run_finished", "module": told.module, "distribution": told.distribution}
+        documents.append({**heard, "state": "ok"})
     broken = [plugin.to_json() for plugin in found.broken]
     columns = ["kind", "name", "module", "distribution", "state"]
     rows = [[d[c] for c in columns] for d in documents]

@@ -10,6 +10,7 @@ import pluggy
 
 from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.dataset import Dataset
+from histokit.plugin.finished_runs import FinishedRun
 from histokit.plugin.raw_images import ImageReader
 
 PROJECT = "histokit"
@@ -77,3 +78,11 @@ def register_readers(register: RegisterReader) -> None:
 @hookspec
 def register_presets(register: RegisterPreset) -> None:
     """Call ``register(name, path)`` for each recipe for training networks."""
+
+
+@hookspec
+def on_run_finished(run: FinishedRun) -> None:
+    """Hear of a run once it is stored: not where it was there already, and again where it was done anew.
+
+    The run is kept whatever happens here: of an error a warning is told.
+    """

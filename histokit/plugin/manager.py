@@ -19,6 +19,7 @@ from histokit.plugin.backbone_names import split_backbone_name as split_backbone
 from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
+from histokit.plugin.finished_runs import Listener
 from histokit.plugin.options import convert_options
 from histokit.plugin.registered import (
     BrokenPlugin,
@@ -44,6 +45,7 @@ class Registry:
     loaded_readers: dict[str, Any] = field(default_factory=dict)
     broken: list[BrokenPlugin] = field(default_factory=list)
     plugins: list[tuple[str, str]] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
     classes: dict[type, Registered] = field(default_factory=dict)
 
     def dataset(self, name: str) -> type[Dataset]:
@@ -300,6 +302,8 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
             found.broken.append(BrokenPlugin(module, distribution, shown_error(error), error))
             continue
         found.plugins.append((module, distribution))
+        if manager.hook.on_run_finished.get_hookimpls():
+            found.listeners.append(Listener(module, distribution, manager.hook.on_run_finished))
         tables = (found.datasets, found.backbones, found.readers, found.presets)
         for table, entries in zip(tables, (datasets, backbones, readers, presets), strict=True):
             for entry in entries:

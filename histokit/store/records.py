@@ -10,6 +10,7 @@ import pyarrow as pa
 from histokit.errors import shortened
 from histokit.layout import Sheet
 from histokit.notebooks import InNotebooks
+from histokit.plugin.finished_runs import mean_scores
 
 #: Raised when older versions of histokit could no longer read a table.
 FORMAT = 1
@@ -262,8 +263,7 @@ class RunRecord(_Answer):
     @property
     def mean_over_folds(self) -> float | None:
         """The mean of its metric over the folds in which it is defined; none where there are none."""
-        values = [fold["scores"][self.metric] for fold in self.folds if fold["scores"][self.metric] is not None]
-        return sum(values) / len(values) if values else None
+        return mean_scores(self.folds).get(self.metric)
 
     def __repr__(self) -> str:
         where = f"{self.dataset}, {self.split}" if self.split else self.dataset

@@ -44,8 +44,8 @@ class Results:
 
     def save(
         self, run: RunRecord, predictions: pa.Table, model: bytes | None, again: bool, curves: pa.Table | None = None
-    ) -> RunRecord:
-        """Write a run, unless it is there; return the one that is there in the end.
+    ) -> tuple[RunRecord, bool]:
+        """Write a run, unless it is there; return the one that is there in the end, and whether it was written.
 
         Parameters
         ----------
@@ -57,7 +57,7 @@ class Results:
         with self.database.committing():
             known = self.find(run.id)
             if known is not None and not again:
-                return known
+                return known, False
             key = f"{run.id}.{secrets.token_hex(4)}"
             rows = predictions.select(run.schema.names).cast(run.schema).drop_columns(_KEY)
             run = replace(run, rows=key, digests=column_digests(rows))
@@ -73,7 +73,7 @@ class Results:
             of_run = f"({_KEY} = {quote(run.id)} OR {_KEY} LIKE {quote(run.id + '.%')})"
             for table in _TABLES:
                 self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
-            return run
+            return run, True
 
     def _append(self, table: str, rows: pa.Table, key: str) -> None:
         """Add rows of a run; predictions to those that are there: of classes, of numbers, or of both."""

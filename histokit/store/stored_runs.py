@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from histokit.plugin.finished_runs import FinishedRun, tell_of_run
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
 from histokit.store.records import RunRecord
@@ -44,6 +48,8 @@ class StoredRuns:
     ) -> RunRecord:
         """Write a run, unless another process has written it meanwhile; return what is there in the end.
 
+        Plugins are told of it, see `histokit.plugin.hookspecs.on_run_finished`.
+
         Parameters
         ----------
         run : RunRecord
@@ -55,7 +61,13 @@ class StoredRuns:
         curves : pyarrow.Table, optional
             Of `CURVE_SCHEMA`.
         """
-        return self._results.save(run, predictions, model, again, curves)
+        saved, written = self._results.save(run, predictions, model, again, curves)
+        if written:
+            from histokit.plugin.manager import registry
+
+            points = [] if curves is None else curves.drop_columns("run").to_pylist()
+            tell_of_run(registry().listeners, lambda: _as_told(saved, points, self.database.uri.absolute()))
+        return saved
 
     def curves(self, run_id: str) -> pa.Table:
         """Return what was recorded while the networks of a run were trained, of `CURVE_SCHEMA`, in order.
@@ -91,3 +103,17 @@ class StoredRuns:
             If the run has none, or it is damaged.
         """
         return self._results.model(self.run(run_id))
+
+
+def _as_told(run: RunRecord, points: Sequence[Mapping[str, Any]], store: Path) -> FinishedRun:
+    """Return what plugins are told of a run; `points` are of `CURVE_SCHEMA`."""
+    names = ("id", "dataset", "kind", "address", "classifier", "split", "metric", "classes", "seconds", "created")
+    return FinishedRun(
+        **{name: getattr(run, name) for name in names},
+        asked=deepcopy(run.asked),
+        folds=tuple(deepcopy(run.folds)),
+        curves=tuple({**point, "fold": None if point["fold"] < 0 else point["fold"]} for point in points),
+        notes=tuple(run.notes),
+        versions=dict(run.versions),
+        store=store,
+    )

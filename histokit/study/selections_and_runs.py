@@ -113,7 +113,5 @@ def image_notes(data: Data) -> list[str]:
 
 def score(record: RunRecord) -> str:
     """Return the mean over the folds of a run's metric, in words."""
-    values = [fold["scores"][record.metric] for fold in record.folds]
-    known = [value for value in values if value is not None]
-    mean = f"{sum(known) / len(known):.4f}" if known else "undefined"
-    return f"{record.metric} {mean}"
+    mean = record.mean_over_folds
+    return f"{record.metric} {'undefined' if mean is None else f'{mean:.4f}'}"

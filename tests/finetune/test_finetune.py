@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
 from histokit.finetune.network_question import identify
 from histokit.ingest.ingest import ingest
-from histokit.plugin import Backbone, hookimpl
+from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
@@ -66,7 +67,9 @@ def tensors(store: FeatureStore, run: RunRecord, part: int = -1) -> dict[str, to
 
 
 def test_a_run_has_predictions_curves_and_a_network(data: FeatureStore) -> None:
-    run = trained(data)
+    heard: list[FinishedRun] = []
+    with added_plugin(SimpleNamespace(on_run_finished=hookimpl(lambda run: heard.append(run))), "tracker"):
+        run = trained(data)
     table = data.predictions(run.id).to_pylist()
     assert {row["id"] for row in table} == set(data.split("cells", "half").folds()[0].test)
     assert all(row["true"] == ("bright" if "bright" in row["id"] else "dark") for row in table)
@@ -74,6 +77,9 @@ def test_a_run_has_predictions_curves_and_a_network(data: FeatureStore) -> None:
     assert run.folds[0]["scores"]["accuracy"] == pytest.approx(right)
     assert right == 1.0
     np.testing.assert_allclose(scores(data, run).sum(1), 1)
+    points = data.curves(run.id).drop_columns("run").to_pylist()
+    assert [told.id for told in heard] == [run.id]
+    assert list(heard[0].curves) == points
     curve = data.curves(run.id).to_pandas()
     val = curve[curve.series == "val"]
     assert val.epoch.tolist() == [1, 2, 3, 4, 5]

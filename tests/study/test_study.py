@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import histokit
 from histokit.errors import DataError
+from histokit.plugin import hookimpl
+from histokit.plugin.testing import added_plugin
 from histokit.study import extractions, selections_and_runs
 from histokit.study.plan import Plan, plan_study
 from histokit.study.run import StudyResult, run_study
@@ -32,7 +35,12 @@ def test_a_study_is_planned_done_and_answered_from_the_store(file: Path) -> None
     assert all(piece.seconds is not None for piece in plan.pieces if piece.kind != "extract")
     said: list[str] = []
     told: list[tuple[int, int, str]] = []
-    result = run_study(file, say=said.append, progress=lambda *told_now: told.append(told_now))
+    heard: list[str] = []
+    tracker = SimpleNamespace(on_run_finished=hookimpl(lambda run: heard.append(run.id)))
+    with added_plugin(tracker, "tracker"):
+        result = run_study(file, say=said.append, progress=lambda *told_now: told.append(told_now))
+        assert sorted(heard) == sorted(set(heard))
+        assert set(result.runs) <= set(heard)
     assert states(result) == {"done": PIECES}
     assert said[0] == f"0 of {PIECES} pieces are done already"
     assert said[-1].startswith(f"{PIECES}/{PIECES}  train more images et-fl (et-fl): accuracy ")
