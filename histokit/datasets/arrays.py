@@ -291,6 +291,10 @@ class Arrays(Dataset):
         name = os.path.relpath(path, self.root)
         return digest_bytes(self._container(name).look_at_all())
 
+    def files_beside(self, path: Path) -> Sequence[Path]:
+        """Return the files that arrays of an HDF5 file lie in, or are made of."""
+        return self._container(os.path.relpath(path, self.root)).files_beside() if kind_of(path) else ()
+
     def part_digest(self, sample: Sample) -> bytes:
         """Return a digest of what the file holds of an image."""
         return self._opened(sample).known_digest(str(sample.part))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -61,6 +62,9 @@ def extract(
         typer.Option(metavar="torch|openvino", help="What runs networks; openvino is for processors."),
     ] = "torch",
     retry: Annotated[bool, typer.Option("--retry", help="Try samples again that could not be read before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute all anew, in the place of vectors that are there.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what is cached and missing, and how long it will take.")
     ] = False,
@@ -89,6 +93,7 @@ def extract(
             compile=compile,
             engine=engine,
             retry=retry,
+            force=force,
             dry_run=dry_run,
             progress=report,
         )
@@ -108,11 +113,16 @@ def extract(
         for difference in table["differences"]:
             console.warn(f"{table['address']} has another table {difference}")
     console.emit(list(result.addresses), result.to_json())
-    if result.problems:
-        console.warn(f"Samples that could not be used: {len(result.problems)} (mend and ingest them, or --retry):")
-        for problem in result.problems[:_SHOWN_PROBLEMS]:
+    _tell_problems(dataset, result.problems)
+
+
+def _tell_problems(dataset: str, problems: Sequence[Mapping[str, str]]) -> None:
+    """Name samples that cannot be used, and end with the exit code of that."""
+    if problems:
+        console.warn(f"Samples that could not be used: {len(problems)} (mend and ingest them, or --retry):")
+        for problem in problems[:_SHOWN_PROBLEMS]:
             console.warn(f"  {problem['id']}: {problem['reason']}")
-        if len(result.problems) > _SHOWN_PROBLEMS:
+        if len(problems) > _SHOWN_PROBLEMS:
             console.warn(f"  … all of them: histokit list problems {dataset}")
         raise typer.Exit(ExitCode.DATA)
 

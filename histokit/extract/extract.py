@@ -41,6 +41,7 @@ def extract(
     compile: bool = False,
     engine: str = "torch",
     retry: bool = False,
+    force: bool = False,
     dry_run: bool = False,
     progress: Callable[..., None] = lambda *_: None,
 ) -> Extraction:
@@ -78,6 +79,8 @@ def extract(
         ``torch``, or ``openvino`` on processors; the vectors go to tables of their own.
     retry : bool
         Try samples again that could not be read before.
+    force : bool
+        Compute all anew, in the place of vectors that are there; one that is interrupted is gone on with without it.
     dry_run : bool
         Only say what is cached and missing; nothing is written.
     progress : callable, optional

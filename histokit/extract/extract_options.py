@@ -35,6 +35,7 @@ class ExtractOptions(StepOptions):
     batch_size: int | None = option(None, PartOf.HANDLING)
     workers: int | None = option(None, PartOf.HANDLING)
     retry: bool = option(False, PartOf.HANDLING)
+    force: bool = option(False, PartOf.HANDLING)
     dry_run: bool = option(False, PartOf.HANDLING)
 
     def __post_init__(self) -> None:

@@ -101,7 +101,7 @@ class TableLedger:
     def look(self) -> None:
         """Take note of the rows that came since the last look."""
         rows = self._rows
-        if rows is None and self._store.database.exists(self.plan.name):
+        if rows is None and not self.plan.anew and self._store.database.exists(self.plan.name):
             rows = self._use(read_header(self._store.database, self.plan.name))
         if rows is None:
             return
@@ -141,6 +141,8 @@ class TableLedger:
         if table is None or rows is None:
             # Made with its first rows, so that an extraction that fails leaves no empty table behind.
             width = vectors.shape[1]
+            if self.plan.anew and self._store.database.exists(self.plan.name):
+                self._store.database.drop(self.plan.name)
             table = self._store.create_feature_table(self.plan.dataset, self.plan.spec, width, self.info)
             rows = self._use(table)
         return rows.insert(positions, vector_rows(table, columns, vectors))

@@ -37,7 +37,8 @@ class ExtractionContext:
     def ledger(self, backbone: ResolvedBackbone, engine: str) -> BackboneLedger:
         """Plan the tables of a network, and look what is missing in them."""
         kinds = {"precision": self.options.precision, "store_dtype": self.options.store_dtype, "engine": engine}
-        plan = plan_backbone(self.store.feature_tables(), self.record, backbone, **kinds)
+        anew = self.options.force
+        plan = plan_backbone(self.store.feature_tables(), self.record, backbone, anew=anew, **kinds)
         return BackboneLedger(self.store, self.samples, plan, self.problems)
 
 

@@ -33,6 +33,9 @@ class TablePlan:
         Tables of any dataset that hold vectors of the same spec: what they have is copied.
     differences : tuple of str
         Fields in which other tables of the same layer differ.
+    anew : bool
+        Whether it takes the place of the one that is there, with its first vectors; neither that one nor `sources` are
+        known then.
     """
 
     dataset: str
@@ -43,6 +46,7 @@ class TablePlan:
     there: FeatureTable | None = None
     sources: tuple[FeatureTable, ...] = ()
     differences: tuple[str, ...] = ()
+    anew: bool = False
 
     @cached_property
     def fingerprint(self) -> str:
@@ -113,7 +117,7 @@ class BackbonePlan:
         return (
             f"{some(list(tables), 3)}: begun by an earlier version, whose resizing on CUDA was not the processor's "
             "(cosine of vectors down to 0.999): what CUDA made of images then and what it makes now stand in one "
-            "table; to have all of them anew, extract into another --store"
+            "table; to have all of them anew, add --force"
         )
 
     def check_code(self, tables: Collection[TablePlan]) -> None:
@@ -139,6 +143,7 @@ def plan_backbone(
     precision: str,
     store_dtype: str,
     engine: str,
+    anew: bool = False,
 ) -> BackbonePlan:
     """Plan the tables of a network.
 
@@ -146,6 +151,8 @@ def plan_backbone(
     ----------
     everywhere : collection of FeatureTable
         Those of all datasets.
+    anew : bool
+        Whether what is there is to be replaced.
     """
     tables = []
     for layer in backbone.chosen:
@@ -161,9 +168,10 @@ def plan_backbone(
                 spec,
                 backbone.info(layer),
                 backbone.code,
-                next((t for t in same_layer if t.fingerprint == fingerprint), None),
-                tuple(t for t in everywhere if t.fingerprint == fingerprint),
+                next((t for t in same_layer if t.fingerprint == fingerprint and not anew), None),
+                tuple(t for t in everywhere if t.fingerprint == fingerprint and not anew),
                 tuple(f"@{t.fingerprint}: " + "; ".join(spec_differences(t.spec, spec)) for t in others),
+                anew,
             )
         )
     return BackbonePlan(backbone, tuple(tables), engine)

@@ -13,7 +13,7 @@ from itertools import repeat
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from histokit.plugin.digests import digest_known_file
+from histokit.plugin.digests import digest_known_file, is_same_state, state_of
 from histokit.plugin.reader_marks import is_unmarked, reader_mark
 from histokit.reading.serving import serve, tasks
 
@@ -22,8 +22,8 @@ READY = 0
 
 _SEPARATORS = tuple(filter(None, (os.sep, os.altsep)))
 
-#: Size, modification time in ns, digest, and why there is none, of a file.
-State = tuple[int, int, bytes | None, str | None]
+#: What `histokit.plugin.digests.state_of` says of a file, its digest, and why there is none.
+State = tuple[int, int, int, bytes | None, str | None]
 
 
 class FileTask(NamedTuple):
@@ -65,10 +65,10 @@ def _read(root: str, path: str, before: State | None) -> State | None:
         status = os.stat(root + path)
         if not stat.S_ISREG(status.st_mode):
             return None
-        size, mtime_ns = status.st_size, status.st_mtime_ns
-        if before and before[2] and before[0] == size and before[1] == mtime_ns:
-            return before
-        return size, mtime_ns, digest_known_file(root + path, size), None
+        state = state_of(status)
+        if before and before[3] and is_same_state(before[:3], state):
+            return *state, before[3], None
+        return *state, digest_known_file(root + path, status.st_size), None
     except (OSError, ValueError):
         return None
 

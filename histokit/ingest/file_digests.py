@@ -1,4 +1,4 @@
-"""Digests of a dataset's files, remembered with size and mtime so that only changed files are read."""
+"""Digests of a dataset's files, remembered with their states so that only changed files are read."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from histokit.ingest.digest_processes import FileReaders
 from histokit.ingest.file_states import FileStates
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
+from histokit.plugin.digests import is_same_state
 from histokit.plugin.guarded import Guarded
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.spilled_rows import SpilledRows
@@ -46,6 +47,7 @@ class FileState(NamedTuple):
 
     size: int
     mtime_ns: int
+    inode_ctime: int
     digest: bytes | None
     reason: str | None
 
@@ -78,7 +80,7 @@ class FileDigests:
 
     def digest(self, path: str) -> bytes | None:
         """Return the digest of a file, or none where it cannot be read."""
-        return (self.states.get(path) or self._looked(path))[2]
+        return (self.states.get(path) or self._looked(path))[3]
 
     def _looked(self, path: str) -> State:
         state = self._look(path)
@@ -87,7 +89,7 @@ class FileDigests:
 
     def _keep(self, path: str, state: State, before: State | None) -> None:
         self.states.add(path, state)
-        self.read += state[2] is not None and state != before
+        self.read += state[3] is not None and not (before and is_same_state(before[:3], state[:3]))
 
     def ahead(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield samples whose files are known; files of those that come next are read meanwhile.
@@ -159,20 +161,20 @@ class FileDigests:
         try:
             reason = self._leaves_root(full)
             if reason is not None:
-                return FileState(0, 0, None, f"{path} {reason}")
+                return FileState(0, 0, 0, None, f"{path} {reason}")
             status = os.stat(full)
             # A folder may be what a plugin reads.
             if odd := oddity_of(status):
-                return FileState(0, 0, None, f"{path} cannot be read: it is {odd}, no file")
+                return FileState(0, 0, 0, None, f"{path} cannot be read: it is {odd}, no file")
             before = self.remembered.get(path) if self.remembered else None
-            if before and before[2] and before[:2] == (status.st_size, status.st_mtime_ns):
-                return before
-            digest = self.guarded.file_digest(Path(full))
-            return FileState(status.st_size, status.st_mtime_ns, digest, None)
+            state = self.guarded.file_state(path)
+            if before and before[3] and is_same_state(before[:3], state):
+                return FileState(*state, before[3], None)
+            return FileState(*state, self.guarded.file_digest(Path(full)), None)
         except DataError as error:
-            return FileState(0, 0, None, error.line)
+            return FileState(0, 0, 0, None, error.line)
         except (OSError, ValueError) as error:
-            return FileState(0, 0, None, f"{path} cannot be read: {_reason(path, error)}")
+            return FileState(0, 0, 0, None, f"{path} cannot be read: {_reason(path, error)}")
 
     def _leaves_root(self, full: str) -> str | None:
         """Return why a path must not be read; links are followed, but the path as it is written stays in the root."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from histokit.ingest.digest_process import State
 from histokit.plugin.digests import DIGEST_BYTES
+from histokit.reading.ingested_files import state_columns
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.spilled_rows import SpilledRows
 
@@ -26,7 +27,7 @@ class _Packed(NamedTuple):
 
     first: NDArray[np.uint64]
     second: NDArray[np.uint64]
-    #: Size and modification time.
+    #: Their states as of `histokit.plugin.digests.state_of`.
     facts: NDArray[np.int64]
     digests: NDArray[np.void]
 
@@ -42,8 +43,8 @@ class _Packed(NamedTuple):
         met = np.flatnonzero((self.first[places] == keys[:, 0]) & (self.second[places] == keys[:, 1]))
         places = places[met]
         columns = (met.tolist(), self.facts[places].tolist(), self.digests[places].tolist())
-        for number, (size, mtime_ns), digest in zip(*columns, strict=True):
-            yield number, (size, mtime_ns, digest, None)
+        for number, (size, mtime_ns, inode_ctime), digest in zip(*columns, strict=True):
+            yield number, (size, mtime_ns, inode_ctime, digest, None)
 
 
 class FileStates:
@@ -72,7 +73,7 @@ class FileStates:
         parts = []
         for batch in files.to_batches(max_chunksize=_AT_ONCE):
             whole = batch.filter(batch.column("digest").is_valid())
-            facts = np.column_stack([whole.column(name).to_numpy() for name in ("size", "mtime_ns")])
+            facts = state_columns(whole)
             parts.append(_packed(whole.column("path").to_pylist(), facts, whole.column("digest").to_pylist()))
         found._packed = [_Packed.merged(*parts)] if parts else []
         return found
@@ -120,12 +121,12 @@ class FileStates:
     def _pack(self, states: dict[str, State]) -> None:
         if self._rows is not None:
             self._rows.add(_batch(states))
-            self._lost.update((path, state) for path, state in states.items() if state[2] is None)
-        whole = {path: state for path, state in states.items() if state[2] is not None}
+            self._lost.update((path, state) for path, state in states.items() if state[3] is None)
+        whole = {path: state for path, state in states.items() if state[3] is not None}
         if not whole:
             return
-        facts = np.array([state[:2] for state in whole.values()], np.int64)
-        self._packed.append(_Packed.merged(_packed(whole, facts, (state[2] or b"" for state in whole.values()))))
+        facts = np.array([state[:3] for state in whole.values()], np.int64)
+        self._packed.append(_Packed.merged(_packed(whole, facts, (state[3] or b"" for state in whole.values()))))
         # So that there are few of them, and each state is moved few times.
         while len(self._packed) > 1 and len(self._packed[-2].first) <= 2 * len(self._packed[-1].first):
             self._packed[-2:] = [_Packed.merged(*self._packed[-2:])]

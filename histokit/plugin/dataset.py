@@ -286,6 +286,13 @@ class Dataset:
         """Return a digest of a file's content; to be overridden for containers too large to be read whole."""
         return digest_file(path)
 
+    def files_beside(self, path: Path) -> Sequence[Path]:
+        """Return other files of which `file_digest` of a file depends, such as the parts of a slide; none of most.
+
+        A change of one of them is a change of the file. To be overridden together with `file_digest`.
+        """
+        return ()
+
     def part_digest(self, sample: Sample) -> bytes | None:
         """Return a 16-byte digest of what a sample's part holds, which then stands for its files; none for whole files.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from histokit.errors import HistokitError, UsageError
 from histokit.plugin.calls import shown, shown_error, shown_value
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample
 from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared
-from histokit.plugin.digests import DIGEST_BYTES, canonical_json
+from histokit.plugin.digests import DIGEST_BYTES, FileState, canonical_json, joint_state, state_of
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
@@ -164,6 +165,22 @@ class Guarded:
         if not issubclass(type(key), bytes):
             raise self.caller.wrong("pixel_key()", f"{shown(key)} in place of bytes", about)
         return key
+
+    def file_state(self, path: str) -> FileState:
+        """Return the state of a file, given relative to the root, with that of the files beside it.
+
+        Raises
+        ------
+        OSError
+            If it is not there.
+        DataError, PluginError
+            If what lies beside it cannot be found out.
+        """
+        full = os.path.join(self.dataset.root, path)
+        if type(self.dataset).files_beside is Dataset.files_beside:
+            return state_of(os.stat(full))
+        with self.caller.call("files_beside()", path, through=(OSError,)):
+            return joint_state(full, self.dataset.files_beside(Path(full)))
 
     def file_digest(self, path: Path) -> bytes:
         """Return what `Dataset.file_digest` returns; what the system says of a file that cannot be read goes through.

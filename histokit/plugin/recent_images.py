@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
+from histokit.plugin.digests import FileState, state_of
 from histokit.plugin.recent import Recent
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 
@@ -47,6 +48,5 @@ def _bytes(held: tuple[Opened, list[Remark]]) -> int:
     return held[0].numbers.nbytes
 
 
-def _state(path: Path) -> tuple[Path, int, int]:
-    state = path.stat() if path.is_file() else None
-    return (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
+def _state(path: Path) -> tuple[Path, FileState | None]:
+    return path, state_of(path.stat()) if path.is_file() else None

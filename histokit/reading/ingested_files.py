@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.digests import digest_bytes
+from histokit.plugin.digests import UNKNOWN, FileState, digest_bytes, is_same_state
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
@@ -17,10 +19,8 @@ from histokit.plugin.reader_marks import READER_REVISION
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested_tables import Ingested
 
-#: Size and modification time in ns of a file.
-State = tuple[int, int]
-
-_COLUMNS = ["path", "size", "mtime_ns"]
+#: What the state of a file is made of; earlier versions wrote the first two.
+_STATE = ("size", "mtime_ns", "inode_ctime")
 
 
 class Opening(NamedTuple):
@@ -71,13 +71,15 @@ class IngestedFiles:
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
-        keys, states = np.empty(count, np.uint64), np.empty((count, 2), np.int64)
+        keys, states = np.empty(count, np.uint64), np.empty((count, len(_STATE)), np.int64)
         start = 0
+        known = () if self._files is None else self._files.schema.names
+        columns = [name for name in ("path", *_STATE, "digest") if name in known]
         # The digests are read as well, so that one pass tells whether all is what was written.
-        for batch in () if files is None else files.batches([*_COLUMNS, "digest"]):
+        for batch in () if files is None else files.batches(columns):
             here = slice(start, start + len(batch))
             keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
-            states[here] = np.column_stack([batch.column(name).fill_null(-1) for name in _COLUMNS[1:]])
+            states[here] = state_columns(batch)
             start = here.stop
         self._rows = np.argsort(keys)
         self._keys, self._states = keys[self._rows], states[self._rows]
@@ -91,8 +93,8 @@ class IngestedFiles:
                 return f"{path} is read otherwise than by the version that ingested the dataset: ingest it again"
         return None
 
-    def states(self, paths: Sequence[str]) -> list[State | None]:
-        """Return size and modification time in ns of files as they were ingested, or none where that is not known."""
+    def states(self, paths: Sequence[str]) -> list[FileState | None]:
+        """Return the states in which files had the content that was ingested, or none where that is not known."""
         keys = np.array([_key(path) for path in paths], np.uint64)
         places = np.searchsorted(self._keys, keys)
         known = places < len(self._keys)
@@ -105,12 +107,25 @@ class IngestedFiles:
         place = int(np.searchsorted(self._keys, key))
         if place == len(self._keys) or self._keys[place] != key:
             return False
-        full = self.dataset.root / path
-        status = full.stat()
-        if self._states[place].tolist() == [status.st_size, status.st_mtime_ns] or self._files is None:
+        state = self.guarded.file_state(path)
+        before: FileState = tuple(self._states[place].tolist())
+        if is_same_state(before, state) or self._files is None:
             return False
-        before = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
-        return bool(self.guarded.file_digest(full) != before)
+        digest = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
+        if self.guarded.file_digest(self.dataset.root / path) != digest:
+            return True
+        # Touched, or copied: not read again for the next of its samples.
+        self._states[place] = state
+        return False
+
+
+def state_columns(files: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """Return the states of files in rows of `histokit.store.records.FILE_SCHEMA`, (n, 3)."""
+    states = np.full((len(files), len(_STATE)), UNKNOWN, np.int64)
+    for place, name in enumerate(_STATE):
+        if name in files.schema.names:
+            states[:, place] = files.column(name).fill_null(UNKNOWN).to_numpy()
+    return states
 
 
 def _key(path: str) -> np.uint64:

@@ -6,15 +6,16 @@ import mmap
 import os
 import tempfile
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import IO
 
-from histokit.errors import DataError, PluginError
+from histokit.errors import DataError, HistokitError, PluginError
 from histokit.plugin import Sample
+from histokit.plugin.digests import FileState
 from histokit.reading import reader_process
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.other_process import OtherProcess
@@ -238,8 +239,7 @@ class ReaderProcesses:
                 reason = f"{_TIMES} processes that read it ended: its file, or what decodes it, is at fault"
                 yield ReadResult(position, None, sample.mpp, reason, deadly=True)
                 continue
-            if found.doubtful:
-                # A file that only has another time has the content that it had; looking at that is done here.
+            if found.doubtful is not None and not self._is_what_was_ingested(sample, found.doubtful):
                 yield read_sample(self.files, position, sample)
                 continue
             result = restored(found, position, sent.reader.memory)
@@ -248,3 +248,11 @@ class ReaderProcesses:
             yield result
         if sizes:
             self._bytes = sum(sizes) / len(sizes)
+
+    def _is_what_was_ingested(self, sample: Sample, states: Sequence[FileState]) -> bool:
+        """Return whether files have their content in the states in which they were read; looking at it is done here."""
+        try:
+            same = self.files.changed(sample) is None
+        except (OSError, HistokitError):
+            return False
+        return same and self.files.states(sample.image) == states

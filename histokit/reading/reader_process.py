@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -19,10 +18,10 @@ import numpy as np
 
 from histokit.errors import HistokitError
 from histokit.plugin import Dataset, Sample
+from histokit.plugin.digests import FileState, is_same_state
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import Pixels
 from histokit.plugin.remarks import Remark
-from histokit.reading.ingested_files import State
 from histokit.reading.reader import ReadResult, read_sample
 from histokit.reading.serving import serve, tasks
 
@@ -44,7 +43,7 @@ class Task(NamedTuple):
     start: int
     stop: int
     #: Each with the states of its files as they were ingested, or none for one that is not to be read any more.
-    samples: list[tuple[Sample | None, list[State | None]]]
+    samples: list[tuple[Sample | None, list[FileState | None]]]
 
 
 class Found(NamedTuple):
@@ -55,8 +54,9 @@ class Found(NamedTuple):
     mpp: float | None
     reason: str | None
     remarks: tuple[Remark, ...]
-    #: Whether a file is no longer in the state that was handed out, so that its content has to be looked at.
-    doubtful: bool
+    #: The states in which its files were read, where one of them is not that which was handed out: its content has to
+    #: be looked at. Without any where that cannot be told.
+    doubtful: Sequence[FileState] | None
 
 
 class _Files:
@@ -104,22 +104,18 @@ def _read(files: _Files, task: Task, memory: mmap.mmap) -> Iterator[Found | None
             block = np.frombuffer(memory, pixels.dtype, pixels.size, used).reshape(pixels.shape)
             block[:] = pixels
             pixels, used = (used, pixels.shape, pixels.dtype.str), used + pixels.nbytes
-        yield Found(pixels, result.mpp, result.reason, result.remarks, _differ(files.dataset, sample, states))
+        yield Found(pixels, result.mpp, result.reason, result.remarks, _doubtful(files, sample, states))
     memory[:HEADER] = NONE.to_bytes(HEADER, "little")
 
 
-def _differ(dataset: Dataset, sample: Sample, states: Sequence[State | None]) -> bool:
+def _doubtful(files: _Files, sample: Sample, states: Sequence[FileState | None]) -> Sequence[FileState] | None:
     """Look at the files after they were read."""
-    for path, state in zip(sample.image, states, strict=True):
-        if state is None:
-            continue
-        try:
-            status = os.stat(os.path.join(dataset.root, path))
-        except OSError:
-            return True
-        if (status.st_size, status.st_mtime_ns) != state:
-            return True
-    return False
+    try:
+        now = [files.guarded.file_state(path) for path in sample.image]
+    except (OSError, HistokitError):
+        return ()
+    same = all(state is None or is_same_state(state, here) for state, here in zip(states, now, strict=True))
+    return None if same else now
 
 
 def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:

@@ -76,6 +76,7 @@ FILE_SCHEMA = pa.schema(
         ("path", pa.string()),
         ("size", pa.int64()),
         ("mtime_ns", pa.int64()),
+        ("inode_ctime", pa.int64()),
         ("digest", pa.binary(16)),
         ("reason", pa.string()),
     ]
@@ -91,7 +92,6 @@ SAMPLE_FIELDS = (
     pa.field("label", pa.string()),
     pa.field("mpp", pa.float64()),
 )
-
 
 #: What predictions of numbers have beside, in place of labels and scores.
 VALUE_FIELDS = (pa.field("true_value", pa.float64()), pa.field("predicted_value", pa.float64()))

@@ -448,6 +448,36 @@ def test_an_array_of_hdf5_whose_source_is_gone_is_refused(tmp_path):
         list(Arrays(tmp_path / "a.h5", labels=["none"]).samples())
 
 
+def test_a_source_of_an_hdf5_array_that_was_replaced_is_found_out(tmp_path):
+    def write(name: str, number: int) -> None:
+        with h5py.File(tmp_path / name, "w") as file:
+            file["d"] = np.full((2, 8, 8, 3), number, np.uint8)
+
+    root = tmp_path / "root"
+    root.mkdir()
+    write("source.h5", 9)
+    layout = h5py.VirtualLayout((2, 8, 8, 3), "uint8")
+    # Wherever it lies.
+    layout[:] = h5py.VirtualSource("../source.h5", "d", (2, 8, 8, 3))
+    with h5py.File(root / "a.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+    kit = histokit.open_store(tmp_path / "s")
+
+    def changed() -> set[str | None]:
+        files = open_files(kit, record)
+        return {files.changed(sample) for sample in files.dataset.samples()}
+
+    record = histokit.ingest(kit, "arrays", root, name="d", options={"labels": "none"})
+    assert changed() == {None}
+    write("other.h5", 8)
+    (tmp_path / "other.h5").replace(tmp_path / "source.h5")
+    assert changed() == {"a.h5 changed since the dataset was ingested: ingest it again"}
+    record = histokit.ingest(kit, "arrays", root, name="d", options={"labels": "none"})
+    assert changed() == {None}
+    files = open_files(kit, record)
+    assert {int(files.dataset.read(sample).mean()) for sample in files.dataset.samples()} == {8}
+
+
 def test_an_array_of_hdf5_in_a_file_of_its_own_is_refused_where_that_is_cut(tmp_path):
     (tmp_path / "raw.bin").write_bytes(bytes(range(2)) * 192)
     with h5py.File(tmp_path / "a.h5", "w") as file:

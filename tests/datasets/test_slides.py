@@ -18,6 +18,7 @@ from histokit.datasets.whole_slides import digests
 from histokit.datasets.whole_slides.slides import Slides
 from histokit.datasets.whole_slides.tiff_pyramid import TiffPyramid
 from histokit.errors import DataError, UsageError
+from histokit.plugin.guarded import Guarded
 from histokit.plugin.testing import check_dataset
 
 #: A slide of 512 × 384 pixels with one rectangle of tissue, whose edges are those of tiles of 64.
@@ -554,9 +555,13 @@ def test_files_beside_a_slide_count(tmp_path: Path) -> None:
     slide.write_bytes(b"x")
     folder.mkdir()
     (folder / "Data0000.dat").write_bytes(b"1")
-    before = digests.slide_digest(slide)
+    before, guarded = digests.slide_digest(slide), Guarded(Slides(tmp_path))
+    state = guarded.file_state("a.mrxs")
+    assert guarded.file_state("a.mrxs") == state
     (folder / "Data0000.dat").write_bytes(b"2")
     assert digests.slide_digest(slide) != before
+    # So that `extract` looks at what is in them.
+    assert guarded.file_state("a.mrxs") != state
 
 
 def test_a_slide_that_only_looks_changed_is_digested_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

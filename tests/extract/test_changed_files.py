@@ -17,8 +17,9 @@ import histokit
 from histokit.errors import StoreError
 from histokit.extract.samples import Samples
 from histokit.features import FeatureStore
+from histokit.plugin import Dataset
 from histokit.store.database import Database
-from tests.extract.test_extract import counts, ingest
+from tests.extract.test_extract import OPTIONS, by_hand, counts, ingest
 
 REASON = "p1/dark/0.png changed since the dataset was ingested: ingest it again"
 
@@ -137,3 +138,110 @@ def test_each_of_several_equal_files_is_named_itself(store: FeatureStore, images
     assert len(reasons) == 3
     for sample_id, reason in reasons.items():
         assert str(images / sample_id) in reason, "its own path"
+
+
+def flat(path: Path, grey: int) -> None:
+    """Draw an image whose file has one size whatever it shows."""
+    Image.fromarray(np.full((16, 16, 3), grey, dtype=np.uint8)).save(path, compress_level=0)
+
+
+def swap(path: Path, other: Path, how: str) -> None:
+    """Put other bytes in the place of a file, with its size and time."""
+    status = path.stat()
+    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
+    if how == "written":
+        path.write_bytes(other.read_bytes())
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    elif how == "moved":
+        os.replace(other, path)
+    else:
+        os.rename(path.parent, other.parent.with_name("away"))
+        os.rename(other.parent, path.parent)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("how", "workers"), [("written", 0), ("moved", 1), ("folders", 0)])
+def test_another_file_of_the_same_size_and_time_is_found_out(
+    store: FeatureStore, tmp_path: Path, how: str, workers: int
+) -> None:
+    root = tmp_path / "root"
+    for folder, grey in (("a", 10), ("b", 20)):
+        (root / folder).mkdir(parents=True)
+        flat(root / folder / "0.png", grey)
+    other = tmp_path / "elsewhere" / "0.png"
+    other.parent.mkdir()
+    flat(other, 200)
+    histokit.ingest(store, "folder", root, name="d")
+    before = (root / "a" / "0.png").read_bytes()
+    swap(root / "a" / "0.png", other, how)
+    extraction = histokit.extract(store, "d", "tiny", layers="last", workers=workers)
+    assert [p["reason"].partition(":")[0] for p in extraction.problems] == [
+        "a/0.png changed since the dataset was ingested"
+    ]
+    (root / "a" / "0.png").write_bytes(before)
+    histokit.ingest(store, "folder", root, name="d")
+    assert counts(histokit.extract(store, "d", "tiny", layers="last", workers=workers)) == [(1, 0, 1, 0)]
+    fresh = histokit.open_store(tmp_path / "fresh")
+    histokit.ingest(fresh, "folder", root, name="d")
+    histokit.extract(fresh, "d", "tiny", layers="last")
+    np.testing.assert_array_equal(store.features("d", "tiny/last").X, fresh.features("d", "tiny/last").X)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_files_that_were_only_touched_are_looked_at_once(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    ingest(store, images)
+    first, second = images / "p1" / "dark" / "0.png", images / "p1" / "dark" / "1.png"
+    first.chmod(0o600)
+    shutil.copy2(second, images / "copy")
+    os.replace(images / "copy", second)
+    looked: list[str] = []
+    digest = Dataset.file_digest
+    monkeypatch.setattr(Dataset, "file_digest", lambda self, path: (looked.append(path.name), digest(self, path))[1])
+    extraction = histokit.extract(store, "d", "tiny", layers="last", workers=workers)
+    assert (counts(extraction), extraction.problems) == ([(0, 0, 24, 0)], ())
+    assert sorted(looked) == ["0.png", "1.png"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_store_of_before_knows_files_by_size_and_time(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    known = store.files("d").drop_columns(["inode_ctime"])
+    store.save_dataset(store.dataset("d"), store.samples("d"), known)
+    (images / "p1" / "dark" / "0.png").chmod(0o600)
+    repaint(images)
+    extraction = histokit.extract(store, "d", "tiny", layers="last")
+    assert [p["reason"] for p in extraction.problems] == [REASON]
+    told: list[str] = []
+    histokit.ingest(
+        store, "folder", images, name="d", options=OPTIONS, progress=lambda *done: told.append(str(done[-1]))
+    )
+    assert told == ["samples, 1 file read"]
+    assert all(number > 0 for number in store.files("d").column("inode_ctime").to_pylist())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_vectors_are_computed_anew_where_that_is_asked_for(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+    with monkeypatch.context() as patch:
+        # Vectors of other pixels, as a version made them that did not notice a file of the same size and time.
+        read = Dataset.read
+        patch.setattr(Dataset, "read", lambda self, sample: 255 - read(self, sample))
+        histokit.extract(store, "d", "tiny", layers="last")
+        histokit.ingest(store, "folder", images, name="twin", options=OPTIONS)
+        assert counts(histokit.extract(store, "twin", "tiny", layers="last")) == [(0, 24, 0, 0)]
+    wrong = store.features("d", "tiny/last").X
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(24, 0, 0, 0)]
+    dry = histokit.extract(store, "d", "tiny", layers="last", force=True, dry_run=True)
+    assert counts(dry) == [(0, 0, 0, 24)]
+    np.testing.assert_array_equal(store.features("d", "tiny/last").X, wrong)
+    assert counts(histokit.extract(store, "d", "tiny", layers="last", force=True)) == [(0, 0, 24, 0)]
+    right = store.features("d", "tiny/last").X
+    assert (right != wrong).any(axis=1).all()
+    for row, sample_id in enumerate(store.features("d", "tiny/last").sample_ids[:2]):
+        np.testing.assert_allclose(right[row], by_hand(images, sample_id)["3"], rtol=1e-4, atol=1e-5)

@@ -179,10 +179,12 @@ def _file(number: int) -> int:
     return 3 * (number // 6) if number % 5 == 0 else number
 
 
-def _looked(self: FileDigests, path: str) -> tuple[int, int, bytes | None, str | None]:
+def _looked(self: FileDigests, path: str) -> State:
     number = int(path[-12:-4])
     looked.append(number)
-    return (0, 0, None, "it is lost") if number % 100 == 99 else (number, -number, number.to_bytes(16, "big"), None)
+    return (
+        (0, 0, 0, None, "it is lost") if number % 100 == 99 else (number, -number, 7, number.to_bytes(16, "big"), None)
+    )
 
 
 #: Of the files, in the order in which they were looked at.
@@ -228,7 +230,9 @@ def test_each_of_many_files_is_looked_at_once(
 
 def test_states_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("histokit.ingest.file_states._WINDOW", 10)
-    states: dict[str, State] = {str(i): (i, 1 << 60 | i, bytes([i]) * 16 if i % 7 else None, None) for i in range(200)}
+    states: dict[str, State] = {
+        str(i): (i, 1 << 60 | i, 9, bytes([i]) * 16 if i % 7 else None, None) for i in range(200)
+    }
     found = FileStates(SpilledRows(FILE_SCHEMA, Path()))
     assert not found
     assert found.get("0") is None
@@ -243,4 +247,4 @@ def test_states_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
         dict(zip(FILE_SCHEMA.names, [path, *state], strict=True)) for path, state in states.items()
     ]
     known = FileStates.of(rows)
-    assert known.find([*states]) == [state if state[2] else None for state in states.values()]
+    assert known.find([*states]) == [state if state[3] else None for state in states.values()]

@@ -112,6 +112,10 @@ class Container(ABC):
         """The column that the format itself says belongs together."""
         return None
 
+    def files_beside(self) -> Sequence[Path]:
+        """Return other files that hold some of what it does."""
+        return ()
+
     def class_names(self) -> Sequence[str]:
         """Return the names of classes that labels are numbers of, in order; nothing where they are names."""
         return self.options.names

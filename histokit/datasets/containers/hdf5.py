@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +43,42 @@ def open_hdf5(file: Path) -> Mapping[str, Stack]:
 
 
 def _stack(dataset: Any, file: Path) -> Stack:
-    _refuse_lost_sources(dataset, file)
+    sources = list(_sources(dataset, file))
     chunks = [range(0, size, piece) for size, piece in zip(dataset.shape or (), dataset.chunks or (), strict=False)]
     sparse = bool(chunks) and dataset.id.get_num_chunks() < math.prod(map(len, chunks))
+    return Stack(
+        dataset.shape or (),
+        dataset.dtype,
+        _loader(dataset, file, sparse, reopen=bool(sources)),
+        dataset.chunks[0] if dataset.chunks else 0,
+        attributes={name: dataset.attrs[name] for name in dataset.attrs},
+        sources=sources,
+        sparse=sparse,
+    )
+
+
+def _loader(dataset: Any, file: Path, sparse: bool, reopen: bool) -> Callable[[int, int], Array]:
+    """Return what reads rows of an array; where it is opened anew for that, other files that it is made of are, too."""
+    opened, name, held = dataset.file, dataset.name, None if reopen else dataset
 
     def load(start: int, stop: int) -> Array:
         with readable(file, "HDF5 file"):
+            array = opened[name] if held is None else held
             if sparse:
-                _refuse_holes(dataset, file, start, stop)
-            return np.asarray(dataset[start:stop] if dataset.shape else dataset[()])
+                _refuse_holes(array, file, start, stop)
+            return np.asarray(array[start:stop] if array.shape else array[()])
 
-    attributes = {name: dataset.attrs[name] for name in dataset.attrs}
-    rows = dataset.chunks[0] if dataset.chunks else 0
-    return Stack(dataset.shape or (), dataset.dtype, load, rows, attributes=attributes, sparse=sparse)
+    return load
 
 
-def _refuse_lost_sources(dataset: Any, file: Path) -> None:
-    """Raise where an array lies in other files that are not there, or not whole: it would be read as its fill value."""
+def _sources(dataset: Any, file: Path) -> Iterator[Path]:
+    """Yield the other files that an array lies in, or is made of.
+
+    Raises
+    ------
+    DataError
+        If one is not there, or not whole: it would be read as its fill value.
+    """
     for name, start, size in dataset.external or ():
         raw = file.parent / name
         needed = start + min(size, dataset.nbytes)
@@ -68,6 +87,7 @@ def _refuse_lost_sources(dataset: Any, file: Path) -> None:
                 f"The array {dataset.name} of {file} lies in {name}, which is not there or ends too early.",
                 next="Put that file beside it, or leave this one out.",
             )
+        yield raw
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
         other = file if source.file_name == "." else file.parent / source.file_name
         if not other.exists():
@@ -75,6 +95,8 @@ def _refuse_lost_sources(dataset: Any, file: Path) -> None:
                 f"The array {dataset.name} of {file} is made of {source.file_name}, which is not there.",
                 next="Put that file beside it, or leave this one out.",
             )
+        if other != file:
+            yield other
 
 
 def _refuse_holes(dataset: Any, file: Path, start: int, stop: int) -> None:

@@ -22,6 +22,7 @@ from histokit.datasets.containers.zarr_folder import is_zarr, open_zarr
 from histokit.datasets.walk import as_text
 from histokit.errors import DataError
 from histokit.files import suffix_of
+from histokit.plugin.digests import FileState, joint_state, state_of
 
 #: How a kind of container is opened.
 KINDS: Mapping[str, Callable[[Path, str, ContainerOptions], Container]] = {
@@ -47,7 +48,8 @@ class OpenContainers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._opened: OrderedDict[tuple[str, int, int], Container] = OrderedDict()
+        #: With the state of all its files.
+        self._opened: OrderedDict[tuple[str, FileState], tuple[Container, FileState]] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[OpenContainers], tuple[()]]:
         return OpenContainers, ()
@@ -55,15 +57,17 @@ class OpenContainers:
     def get(self, root: Path, path: str, options: ContainerOptions) -> Container:
         """Return a container, opened unless it was already and has not changed since."""
         # Texts, because paths as objects take longer than what is read of a small image.
-        status = os.stat(os.path.join(root, path))
-        key = (path, status.st_size, status.st_mtime_ns)
+        full = os.path.join(root, path)
+        key = path, state_of(os.stat(full))
         with self._lock:
-            if key not in self._opened:
-                self._opened[key] = KINDS[kind_of(root / path)](root, path, options)
+            known = self._opened.get(key)
+            if known is None or joint_state(full, known[0].files_beside()) != known[1]:
+                container = KINDS[kind_of(root / path)](root, path, options)
+                known = self._opened[key] = container, joint_state(full, container.files_beside())
                 if len(self._opened) > _OPEN:
                     self._opened.popitem(last=False)
             self._opened.move_to_end(key)
-            return self._opened[key]
+            return known[0]
 
 
 def kind_of(file: str | os.PathLike[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class Stack:
         Returns the files that a row lies in, relative to the container; the container itself where not given.
     attributes : mapping
         What the file says of the array.
+    sources : sequence of Path
+        Other files, wherever they lie, that hold some of it.
     sparse : bool
         Whether there are chunks that were never written, whose rows are refused.
     """
@@ -44,6 +47,7 @@ class Stack:
     stream: Callable[[], Iterator[Array]] | None = None
     files: Callable[[int], tuple[str, ...]] | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sequence[Path] = ()
     sparse: bool = False
 
     @property

@@ -147,6 +147,10 @@ class StackContainer(Container):
         """The whole slide where it is told, as beside the images of PatchCamelyon."""
         return "wsi" if "wsi" in self.columns() else None
 
+    def files_beside(self) -> Sequence[Path]:
+        """Return the files that arrays of this one lie in, or are made of."""
+        return list(dict.fromkeys(file for stack in self.stacks.values() for file in stack.sources))
+
     def class_names(self) -> Sequence[str]:
         """Return the names that were given, or those that the file tells."""
         return next((each.names for each in self._described.values() if each.names), ())

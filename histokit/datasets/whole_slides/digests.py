@@ -32,13 +32,14 @@ def slide_digest(path: Path) -> bytes:
 
     Files that belong to a slide count as well: the folder beside a ``.mrxs``, what a ``.vms`` or ``.vmu`` lists.
     """
-    beside = list(_beside(path))
+    beside = list(files_beside(path))
     if not beside:
         return _digest(path)
     return digest_bytes(_digest(path), *(part for file in beside for part in (file.name.encode(), _digest(file))))
 
 
-def _beside(path: Path) -> Iterator[Path]:
+def files_beside(path: Path) -> Iterator[Path]:
+    """Yield the other files that belong to a slide."""
     suffix = suffix_of(path.name)
     if suffix in _FOLDER_OF and path.with_suffix("").is_dir():
         yield from sorted(file for file in path.with_suffix("").iterdir() if file.is_file())

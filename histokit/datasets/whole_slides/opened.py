@@ -17,6 +17,7 @@ from histokit.datasets.whole_slides.tiff_pyramid import TiffPyramid
 from histokit.datasets.whole_slides.tile_cache import TileCache
 from histokit.errors import DataError
 from histokit.files import oddity, suffix_of
+from histokit.plugin.digests import FileState, state_of
 
 #: Of files; others that OpenSlide reads have to be named by a pattern.
 SLIDE_SUFFIXES = frozenset(
@@ -37,7 +38,7 @@ class OpenSlides:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._open: OrderedDict[tuple[Path, int, int], Pyramid] = OrderedDict()
+        self._open: OrderedDict[tuple[Path, FileState | None], Pyramid] = OrderedDict()
 
     def __reduce__(self) -> tuple[type[OpenSlides], tuple[()]]:
         return OpenSlides, ()
@@ -60,8 +61,7 @@ class OpenSlides:
         UsageError
             If that needs a package which is not installed.
         """
-        state = path.stat() if path.is_file() else None
-        key = (path, state.st_size, state.st_mtime_ns) if state else (path, 0, 0)
+        key = path, state_of(path.stat()) if path.is_file() else None
         with self._lock:
             if self._process != os.getpid():
                 # After a fork, file positions would be shared with the other process.

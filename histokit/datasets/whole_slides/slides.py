@@ -11,7 +11,7 @@ from histokit.datasets.labels import Groups, LabelTable, require_labels
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.whole_slides.annotated import RegionFolder, RegionRule
-from histokit.datasets.whole_slides.digests import slide_digest
+from histokit.datasets.whole_slides.digests import files_beside, slide_digest
 from histokit.datasets.whole_slides.grid import TileGrid
 from histokit.datasets.whole_slides.listing import MPP, SLIDE, SlideFile, SlideListing, listed_columns, no_tile
 from histokit.datasets.whole_slides.mask import Method, TissueRule
@@ -19,6 +19,7 @@ from histokit.datasets.whole_slides.opened import OpenSlides
 from histokit.datasets.whole_slides.tiling import NoTileError, TileRow, Tiling, check_numbers
 from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, Sample
+from histokit.plugin.digests import FileState, joint_state
 from histokit.plugin.images import Pixels
 
 #: The columns of the resolution of a slide, and of the share of a tile that is tissue.
@@ -240,12 +241,15 @@ class Slides(Dataset):
 
     def file_digest(self, path: Path) -> bytes:
         """Return the digest of a slide, of which large ones are not read whole; see `slide_digest`."""
-        state = path.stat()
-        key = path, state.st_size, state.st_mtime_ns
+        key = path, joint_state(path, self.files_beside(path))
         if self._last_digest[0] != key:
             self._last_digest = key, slide_digest(path)
         return self._last_digest[1]
 
+    def files_beside(self, path: Path) -> Sequence[Path]:
+        """Return the other files of a slide of several files."""
+        return list(files_beside(path))
+
     @cached_property
-    def _last_digest(self) -> tuple[tuple[Path, int, int], bytes]:
-        return (Path(), 0, 0), b""
+    def _last_digest(self) -> tuple[tuple[Path, FileState], bytes]:
+        return (Path(), (0, 0, 0)), b""

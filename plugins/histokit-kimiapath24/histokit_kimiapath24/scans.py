@@ -48,7 +48,7 @@ class ScanFile:
         self.path = path
         # HDF5 serves one thread at a time.
         self._lock = threading.RLock()
-        self._state: tuple[int, int] | None = None
+        self._state: tuple[int, ...] | None = None
         self._file: h5py.File | None = None
         self._last: tuple[str, Any] | None = None
 
@@ -158,7 +158,7 @@ class ScanFile:
 
         try:
             status = os.stat(self.path)
-            state = status.st_size, status.st_mtime_ns
+            state = status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
             if self._file is None or self._state != state:
                 if self._file is not None:
                     self._last = None
