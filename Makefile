@@ -5,6 +5,9 @@ PLUGINS := $(wildcard plugins/*/pyproject.toml)
 PLUGIN_DIRS := $(patsubst %/pyproject.toml,%,$(PLUGINS))
 SOURCES := pyproject.toml constraints.txt $(PLUGINS)
 
+# Each process of the tests would compile the modules of the tests anew where nothing is kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Where products of matrices round differently, nothing that is tested may change.
 NUMERIC := tests/classifiers tests/protocol tests/select tests/train tests/evaluate tests/compare tests/features
 KERNELS := Haswell $(if $(shell grep -m1 -o avx512dq /proc/cpuinfo 2>/dev/null),SkylakeX,Prescott)

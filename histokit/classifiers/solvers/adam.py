@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from histokit.classifiers.solvers.common import blas_threads
 from histokit.classifiers.table import classifier
 from histokit.cores import cores
 
@@ -54,8 +55,6 @@ def train(
     weights : (folds, rates, outputs, d + 1) array
         The last is the intercept. Two classes share one output.
     """
-    from threadpoolctl import ThreadpoolController
-
     rows = trains[0] if len(trains) == 1 else np.unique(np.concatenate(trains))
     members = np.stack([np.isin(rows, train) for train in trains])
     data = TrainingSamples(X[rows], codes[rows], members, known)
@@ -64,11 +63,11 @@ def train(
     threads = min(cores(), len(folds)) if data.work(len(folds)) > _WORTH_THREADS else 1
     split = zip(np.array_split(folds, threads), np.array_split(every, threads), strict=True)
     parts = [_Perceptrons(data, fold, rate, seed) for fold, rate in split]
-    blas, done = ThreadpoolController(), 0
+    done = 0
     with ThreadPoolExecutor(threads) as pool:
         each = map if threads == 1 else pool.map
         for count in counts:
-            with blas.limit(limits=1, user_api="blas"):
+            with blas_threads(1):
                 for _ in range(done, count):
                     list(each(_Perceptrons.run_epoch, parts))
             done = count

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.solvers.common import blas_threads
 from histokit.cores import cores
-
-if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
 
 Found = TypeVar("Found")
 #: What a problem leaves for the next one of its chain.
@@ -32,9 +30,7 @@ def chains_of(kind: NDArray[np.intp], columns: NDArray[np.intp]) -> list[list[in
     return chains
 
 
-def in_turn(
-    blas: ThreadpoolController, chains: list[list[int]], task: Callable[[int, Memory], list[Found]]
-) -> Iterator[Found]:
+def in_turn(chains: list[list[int]], task: Callable[[int, Memory], list[Found]]) -> Iterator[Found]:
     """Work on all chains at once, and yield what they find in a fixed order."""
     if not chains:
         return
@@ -43,7 +39,7 @@ def in_turn(
         for position in range(max(map(len, chains))):
             running = [number for number, chain in enumerate(chains) if position < len(chain)]
             # Threads of our own use the cores better than those of many small factorisations.
-            with blas.limit(limits=1, user_api="blas"):
+            with blas_threads(1):
                 found = list(pool.map(lambda n: task(chains[n][position], insides[n]), running))  # noqa: B023
             for solved in found:
                 yield from solved

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,20 @@ Scored = tuple[int, int, NDArray[np.float64], bool]
 BLOCK = 8_388_608
 
 _ABSENT = {"decision": -np.inf, "probability": 0.0}
+
+
+def blas_threads(count: int | None) -> AbstractContextManager[Any]:
+    """Return a context in which products of matrices have so many threads; as many as ever where it is None."""
+    return _libraries().limit(limits=count, user_api="blas")
+
+
+@cache
+def _libraries() -> Any:
+    # Looking for them takes longer than a small fit; SciPy brings one of its own.
+    import scipy.linalg  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def sample_weights(y: NDArray[np.intp], class_weight: str | None) -> NDArray[np.float64]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
 
-from histokit.classifiers.solvers.common import BLOCK, Folds, Scored, only_class, sample_weights, spread
+from histokit.classifiers.solvers.common import BLOCK, Folds, Scored, blas_threads, only_class, sample_weights, spread
 from histokit.classifiers.solvers.newton import Newton, Rotated, probabilities
 from histokit.classifiers.table import classifier
 from histokit.cores import cores
@@ -108,7 +107,7 @@ def fit(
     targets, weights = _targets(y, known), float(settings["C"]) * sample_weights(y, class_weight)
     rotated = Rotated(X, float(weights.max()))
     start = np.zeros((1, len(targets), rotated.rows.shape[1]))
-    with ThreadpoolController().limit(limits=1, user_api="blas"):
+    with blas_threads(1):
         solution = Newton(rotated, targets, weights[None], start).run()
     estimator = LogisticRegression(**classifier("logreg").fixed, C=settings["C"], class_weight=class_weight)
     estimator.classes_, estimator.n_features_in_ = known, X.shape[1]
@@ -150,7 +149,7 @@ def _path(
     """
     size = max(1, _TOGETHER // (len(targets) * len(penalties)))
     chunks = [np.arange(len(weights))[first : first + size] for first in range(0, len(weights), size)]
-    blas, threads = ThreadpoolController(), cores()
+    threads = cores()
 
     def task(folds: NDArray[np.intp]) -> list[_Found]:
         return list(_some_folds(rotated, targets, weights, penalties, tests, folds))
@@ -158,7 +157,7 @@ def _path(
     with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(chunks), threads):
             # Threads that share one small product wait for each other longer than they compute.
-            with blas.limit(limits=1, user_api="blas"):
+            with blas_threads(1):
                 found = list(pool.map(task, chunks[first : first + threads]))
             for one in found:
                 yield from one

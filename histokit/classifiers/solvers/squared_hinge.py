@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.solvers.chains import chains_of, in_turn
+from histokit.classifiers.solvers.common import blas_threads
 from histokit.classifiers.solvers.line_search import Line
 from histokit.classifiers.solvers.newton_systems import System
 from histokit.classifiers.solvers.refinement import NEAR, Refined, distances, refine
@@ -150,16 +151,13 @@ def path(matrix: Matrix, problems: BinaryProblems, penalties: Sequence[float]) -
     Solved
         Of every problem and penalty.
     """
-    from threadpoolctl import ThreadpoolController
-
-    blas = ThreadpoolController()
     values, dual = np.zeros_like(problems.target), np.zeros_like(problems.target)
     left = np.full(values.shape[1], len(penalties))
     together = np.arange(values.shape[1])
     # Threads that wait for each other after every small product cost more than they save.
     threads = 1 if values.size * matrix.A.shape[1] < _WORTH_THREADS else None
     for number, penalty in enumerate(penalties):
-        with blas.limit(limits=threads, user_api="blas"):
+        with blas_threads(threads):
             solved = _solve_together(matrix, problems.take(together), penalty, values[:, together])
         good = solved.optimal
         left[together[~good]] = number
@@ -175,7 +173,7 @@ def path(matrix: Matrix, problems: BinaryProblems, penalties: Sequence[float]) -
 
     if chains and matrix.paired:
         matrix.gram  # noqa: B018 - once, before threads ask for it
-    yield from in_turn(blas, chains, task)
+    yield from in_turn(chains, task)
 
 
 def _one_by_one(
