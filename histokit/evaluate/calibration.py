@@ -12,6 +12,7 @@ from histokit.errors import DataError
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
 from histokit.evaluate.summary import draw_weights, interval_document
+from histokit.evaluate.temperature import LEAST, FoldTemperature, scale_by_other_folds
 
 Floats = NDArray[np.float64]
 
@@ -19,11 +20,7 @@ PROBABILITY = "probability"
 _BINS = 15
 #: What probabilities of a sample may lack of 1, as scores of half precision do.
 _ROUNDED = 1e-2
-#: Probabilities of 0 have no logarithm: they are taken for the least one, as scikit-learn's ``log_loss`` does.
-_LEAST = float(np.finfo(np.float64).eps)
-_UNTOLD = (
-    "a run keeps no predictions of validation samples, and a temperature fitted to test samples would flatter them"
-)
+_UNTOLD = "there are no other folds to fit a temperature to, and one of the samples themselves would flatter them"
 
 
 class _Sums(NamedTuple):
@@ -89,6 +86,9 @@ def calibration(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     and 0 for the others (Brier 1950): from 0 to 2, of two classes twice the ``brier_score_loss`` of scikit-learn.
     Logarithms are natural ones.
 
+    After temperature scaling (Guo et al. 2017, section 4.2) each fold has the temperature that is best for all other
+    folds. The models of these were trained on samples of the fold, which one number can hardly tell of.
+
     Parameters
     ----------
     frame : Frame
@@ -100,8 +100,10 @@ def calibration(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     dict
         ``bins`` (``low``, ``high``, ``n``, and where there are samples their mean ``confidence`` and ``accuracy``),
         ``ece``, ``brier``, ``log_loss``, ``accuracy``, ``confidence``, ``zeros`` (samples whose true class had the
-        probability 0), ``baseline`` (brier and log_loss of the shares of the classes), ``temperature`` (none, and
-        why), and ``intervals``, empty where none were asked for.
+        probability 0), ``baseline`` (brier and log_loss of the shares of the classes), ``intervals``, empty where
+        none were asked for, and ``temperature``: its ``value``, the geometric mean over ``folds``, with ``bins``,
+        ``ece``, ``brier``, ``log_loss``, ``confidence`` and ``intervals`` after scaling; None, and ``why``, of a run
+        of one fold.
 
     Raises
     ------
@@ -109,19 +111,34 @@ def calibration(frame: Frame, resampling: Resampling) -> dict[str, Any]:
         If the probabilities of a sample do not add up to 1.
     """
     probabilities = _probabilities(frame)
+    scaled, temperatures = scale_by_other_folds(frame, probabilities)
+    shares = np.bincount(frame.true, minlength=len(frame.classes)) / len(frame)
+    known = shares[shares > 0]
+    return {
+        **_measured(frame, probabilities, resampling),
+        "accuracy": float((frame.predicted == frame.true).mean()),
+        "zeros": int((probabilities[np.arange(len(frame)), frame.true] <= 0).sum()),
+        "baseline": {"brier": float(1 - (shares**2).sum()), "log_loss": float(-(known * np.log(known)).sum())},
+        "temperature": _temperature(temperatures, _measured(frame, scaled, resampling)),
+    }
+
+
+def _temperature(found: list[FoldTemperature], measured: dict[str, Any]) -> dict[str, Any]:
+    if not found:
+        return {"value": None, "why": _UNTOLD}
+    mean = float(np.exp(np.mean(np.log([each.temperature for each in found]))))
+    return {"value": mean, "folds": [each._asdict() for each in found], **measured}
+
+
+def _measured(frame: Frame, probabilities: Floats, resampling: Resampling) -> dict[str, Any]:
+    """Return the bins of probabilities, their measures, mean confidence and intervals."""
     units, grouped = frame.units()
     sums = _sums(frame, probabilities, units)
     whole = sums.weighted(np.ones((1, len(sums.brier))))
-    shares = np.bincount(frame.true, minlength=len(frame.classes)) / len(frame)
-    known = shares[shares > 0]
     document: dict[str, Any] = {
         "bins": _bins(whole),
         **{name: float(value[0]) for name, value in whole.measures().items()},
-        "accuracy": float(whole.right.sum() / len(frame)),
         "confidence": float(whole.confidence.sum() / len(frame)),
-        "zeros": int((probabilities[np.arange(len(frame)), frame.true] <= 0).sum()),
-        "baseline": {"brier": float(1 - (shares**2).sum()), "log_loss": float(-(known * np.log(known)).sum())},
-        "temperature": {"value": None, "why": _UNTOLD},
         "intervals": {},
     }
     if resampling.resamples:
@@ -158,7 +175,7 @@ def _sums(frame: Frame, probabilities: Floats, units: NDArray[np.intp]) -> _Sums
         return by(place, values, count * _BINS).reshape(count, _BINS)
 
     squares = ((probabilities - np.eye(len(frame.classes))[frame.true]) ** 2).sum(1)
-    logarithms = -np.log(np.clip(probabilities[rows, frame.true], _LEAST, 1))
+    logarithms = -np.log(np.clip(probabilities[rows, frame.true], LEAST, 1))
     return _Sums(
         by_bin(np.ones(len(frame))),
         by_bin(confidence),

@@ -13,6 +13,7 @@ from histokit.figures.sheet import Document, save_sheet
 
 _RIGHT: dict[str, Any] = {"color": "#1f4e79", "linewidth": 1.3, "marker": "o", "markersize": 4}
 _GAP: dict[str, Any] = {"color": "#d55e00", "linewidth": 1.3}
+_SCALED: dict[str, Any] = {"color": "#009e73", "linewidth": 1.1, "linestyle": "--", "marker": "s", "markersize": 3}
 _EQUAL: dict[str, Any] = {"color": "grey", "linewidth": 0.8, "linestyle": ":"}
 _COUNTS: dict[str, Any] = {"color": "#d0d0d0", "linewidth": 5}
 _NOTHING: dict[str, Any] = {"linestyle": ""}
@@ -64,6 +65,8 @@ def _draw(axis: Any, document: dict[str, Any]) -> None:
     for entry in there:
         axis.plot([entry["confidence"]] * 2, [entry["confidence"], entry["accuracy"]], **_GAP)
     axis.plot([entry["confidence"] for entry in there], [entry["accuracy"] for entry in there], **_RIGHT)
+    scaled = [entry for entry in document["temperature"].get("bins", ()) if entry["n"]]
+    axis.plot([entry["confidence"] for entry in scaled], [entry["accuracy"] for entry in scaled], **_SCALED)
     unit_square(axis, "probability of the predicted class", "share of right predictions")
 
 
@@ -82,7 +85,16 @@ def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     ]
     if document["zeros"]:
         found.append((_NOTHING, f"true class with probability 0: {document['zeros']:,}"))
+    temperature = document["temperature"]
+    if temperature["value"]:
+        found.append((_SCALED, f"at a temperature of {_temperatures(temperature)}, that of the other folds:"))
+        found += [(_NOTHING, _measure(temperature, name)) for name in _CALLED]
     return found
+
+
+def _temperatures(document: dict[str, Any]) -> str:
+    low, *_, high = sorted(entry["temperature"] for entry in document["folds"])
+    return f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
 
 
 def _measure(document: dict[str, Any], name: str) -> str:

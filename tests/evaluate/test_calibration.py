@@ -65,8 +65,84 @@ def test_measures_are_those_of_scikit_learn(empty, classes):
         sum(brier_score_loss(true == k, shares[:, k]) for k in range(len(classes)))
     )
     assert (view["intervals"], view["temperature"]["value"]) == ({}, None)
-    assert "no predictions of validation samples" in view["temperature"]["why"]
+    assert "no other folds" in view["temperature"]["why"]
     json.dumps(found.to_json())
+
+
+def in_folds(rows, folds):
+    """Put rows into folds; the probabilities of odd ones become more sure of themselves."""
+    made = []
+    for i, (_, name, true, scores, group) in enumerate(rows):
+        powers = np.array(scores) ** (3 if i % folds % 2 else 0.4)
+        made.append((i % folds, name, true, (powers / powers.sum()).tolist(), group))
+    return made
+
+
+def best_of_grid(true, scores):
+    temperatures = np.exp(np.linspace(-2, 2, 2001))
+    losses = []
+    for temperature in temperatures:
+        powers = scores ** (1 / temperature)
+        losses.append(-np.log(powers[np.arange(len(true)), true] / powers.sum(1)).mean())
+    return temperatures[np.argmin(losses)]
+
+
+@pytest.mark.parametrize("repeats", [0, 1])
+def test_the_temperature_of_a_fold_is_the_best_of_the_other_folds(empty, repeats):
+    rows = in_folds(made_rows(240, NAMES), 3)
+    again = [[((row[0] + 1) % 3, *row[1:]) for row in rows]] * repeats
+    run = save_probabilities(empty, rows, NAMES, repeats=again)
+    (found,) = evaluate(empty, run, views="calibration")
+    view = found.views["calibration"]["temperature"]
+    scaled, labels = [], []
+    for fold in view["folds"]:
+        part = rows if not fold["repeat"] else again[0]
+        here = [row for row in part if row[0] == fold["fold"]]
+        ids = {row[1] for row in here}
+        others = [row for each in (rows, *again) for row in each if row[1] not in ids]
+        assert fold["fitted_on"] == len(others) == 160 * (1 + repeats)
+        assert fold["temperature"] == pytest.approx(best_of_grid(*arrays(others, NAMES)), rel=2e-3)
+        true, scores = arrays(here, NAMES)
+        powers = scores ** (1 / fold["temperature"])
+        scaled.append(powers / powers.sum(1, keepdims=True))
+        labels.append(true)
+    scaled, labels = np.concatenate(scaled), np.concatenate(labels)
+    assert view["value"] == pytest.approx(np.exp(np.mean([np.log(fold["temperature"]) for fold in view["folds"]])))
+    assert view["log_loss"] == pytest.approx(log_loss(labels, scaled))
+    assert view["brier"] == pytest.approx(((scaled - np.eye(3)[labels]) ** 2).sum(1).mean())
+    assert view["confidence"] == pytest.approx(scaled.max(1).mean())
+    assert "temperature" in " ".join(map(str, texts_of(draw_calibration(found))))
+
+
+def texts_of(figure):
+    return [
+        text.get_text()
+        for legend in (*figure.legends, *(a.get_legend() for a in figure.axes))
+        if legend
+        for text in legend.get_texts()
+    ]
+
+
+def test_what_is_too_sure_of_itself_is_less_so_at_its_temperature(empty):
+    rows = [(i % 4, *row[1:]) for i, row in enumerate(made_rows(400, NAMES))]
+    (found,) = evaluate(empty, save_probabilities(empty, rows, NAMES), views="calibration", bootstrap=50)
+    view = found.views["calibration"]
+    assert 1.2 < view["temperature"]["value"] < 4
+    assert view["temperature"]["log_loss"] < view["log_loss"]
+    assert view["temperature"]["ece"] < view["ece"]
+    low, high = view["temperature"]["intervals"]["metrics"]["log_loss"]
+    assert low < view["temperature"]["log_loss"] < high
+
+
+def test_classes_that_a_model_does_not_know_have_no_part_in_its_temperature(empty):
+    rows = in_folds(made_rows(120, ("a", "b")), 2)
+    rows += [(fold, f"x{fold}", "z", [0.9, 0.1], "P1") for fold in (0, 1)]
+    (found,) = evaluate(empty, save_probabilities(empty, rows, ("a", "b")), views="calibration")
+    known = [row for row in rows if row[2] != "z"]
+    for fold in found.views["calibration"]["temperature"]["folds"]:
+        others = [row for row in known if row[0] != fold["fold"]]
+        best = best_of_grid(*arrays(others, ("a", "b")))
+        assert fold["temperature"] == pytest.approx(best, rel=2e-3)
 
 
 def test_by_hand(empty):
