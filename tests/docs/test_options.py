@@ -1,8 +1,7 @@
-"""The tables of options in the README are those of the plugins' signatures."""
+"""The tables of options in the documentation are those of the plugins' signatures."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,7 @@ from histokit.datasets.table import Table
 from histokit.datasets.whole_slides.slides import Slides
 from histokit.plugin import Dataset
 from histokit.plugin.options import announced_options
-
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from tests.docs.pages import between
 
 #: What no value stands for, where the class finds one itself.
 FOUND = {
@@ -51,9 +49,8 @@ FOUND = {
 
 @pytest.mark.parametrize("plugin", [Folder, Table, Annotations, Arrays, Slides], ids=lambda plugin: plugin.name)
 def test_names_and_defaults(plugin: type[Dataset]) -> None:
-    found = re.search(rf"<!-- options {plugin.name} -->\n(.*?)<!-- options -->", README, re.DOTALL)
-    assert found is not None
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()[2:]]
+    found = between(f"<!-- options {plugin.name} -->\n", "<!-- options -->")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in found.splitlines()[2:]]
     expected = []
     for name, parameter in announced_options(plugin.__init__).items():
         default = parameter.default

@@ -1,0 +1,44 @@
+"""The pages of the documentation, in the order in which they go on from each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def listed(page: Path) -> list[Path]:
+    """A page, and the pages of its tables of contents behind it."""
+    found = [page]
+    for block in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
+        for line in block.splitlines():
+            if line and not line.startswith(":"):
+                found += listed(page.parent / f"{line}.md")
+    return found
+
+
+#: The front page, and all others.
+PAGES = [ROOT / "README.md", *listed(DOCS / "index.md")]
+
+
+def blocks(language: str, *pages: Path) -> list[str]:
+    """What stands between fences of a language, on all pages or on these."""
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.DOTALL | re.MULTILINE)
+    return [block for page in pages or PAGES for block in pattern.findall(page.read_text())]
+
+
+def between(begin: str, end: str) -> str:
+    """What stands between two marks, which only one page has."""
+    (found,) = (text.split(begin)[1].split(end)[0] for page in PAGES if begin in (text := page.read_text()))
+    return found
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What commands of the pages are run with: the weights of a folder, and no network."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("HISTOKIT_")}
+    return {**kept, "PATH": path, "HISTOKIT_WEIGHTS": str(folder / "weights"), "HF_HUB_OFFLINE": "1"}
