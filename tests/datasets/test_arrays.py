@@ -15,6 +15,7 @@ import zarr
 import histokit
 from histokit.datasets.arrays import Arrays
 from histokit.errors import DataError, UsageError
+from histokit.plugin.remarks import ImageWarning
 from histokit.plugin.testing import check_dataset
 from histokit.reading.ingested_files import open_files
 from histokit.reading.processes import ReaderProcesses
@@ -494,3 +495,69 @@ def test_labels_of_hdf5_that_were_never_written_are_no_labels(tmp_path):
         file.create_dataset("y", (6,), "int64", chunks=(2,))[:2] = [2, 1]
     with pytest.raises(DataError, match="never written from row 2 on"):
         list(Arrays(tmp_path / "a.h5", images=["x"], labels=["y"]).samples())
+
+
+def test_a_compressed_array_that_is_stored_column_by_column(tmp_path):
+    images = pixels(5, 6, 7, 3)
+    np.savez_compressed(tmp_path / "a.npz", images=np.asfortranarray(images), labels=np.arange(5))
+    dataset, samples = opened(tmp_path / "a.npz")
+    assert same(dataset, samples, images)
+    np.savez_compressed(tmp_path / "b.npz", images=images, labels=np.arange(5))
+    other, others = opened(tmp_path / "b.npz")
+    assert [dataset.part_digest(s) for s in samples] == [other.part_digest(s) for s in others]
+
+
+def test_rows_of_a_table_of_labels_are_those_that_it_numbers(tmp_path):
+    np.save(tmp_path / "a.npy", pixels(3, 8, 8))
+    for first in (0, 1):
+        (tmp_path / "l.csv").write_text(f"index,label\n{first + 2},c\n{first},a\n{first + 1},b\n")
+        dataset, samples = opened(tmp_path / "a.npy", labels="l.csv")
+        assert [sample.label for sample in samples] == ["a", "b", "c"]
+        assert dataset.warnings == [
+            "The rows of l.csv were taken in the order of its column 'index', which numbers the images"
+        ]
+    # Other numbers are a column as any.
+    (tmp_path / "l.csv").write_text("index,label\n7,c\n5,a\n6,b\n")
+    dataset, samples = opened(tmp_path / "a.npy", labels="l.csv")
+    assert [(sample.label, sample.metadata["index"]) for sample in samples] == [("c", 7), ("a", 5), ("b", 6)]
+    assert dataset.warnings == []
+
+
+def test_labels_and_columns_of_zarr_in_chunks_that_are_not_there_are_told(tmp_path):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group.create_array("images", shape=(4, 8, 8), chunks=(2, 4, 8), dtype="uint8")[:] = pixels(4, 8, 8)
+    group.create_array("labels", shape=(4,), chunks=(1,), dtype="int64")[:] = [1, 2, 0, 1]
+    group.create_array("slide", shape=(4,), chunks=(2,), dtype="int64")[:] = [1, 1, 2, 2]
+    (tmp_path / "a.zarr" / "labels" / "c" / "1").unlink()
+    (tmp_path / "a.zarr" / "images" / "c" / "0" / "1" / "0").unlink()
+    dataset, samples = opened(tmp_path / "a.zarr", group="slide")
+    assert [sample.label for sample in samples] == ["1", "0", "0", "1"]
+    where = "not there, which zarr takes for its fill value"
+    assert dataset.warnings == [
+        f"2 labels 'labels' of a.zarr lie in chunks that are {where}",
+        f"2 images of a.zarr lie partly in chunks that are {where}",
+    ]
+
+
+def test_what_hdf5_says_of_numbers_and_is_not_heeded_is_told(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = pixels(2, 8, 8)
+        file["labels"] = [0, 1]
+        file["images"].attrs.update({"IMAGE_WHITE_IS_ZERO": 1, "scale_factor": 0.5, "add_offset": 0.0})
+    dataset, _ = opened(tmp_path / "a.h5")
+    (note,) = dataset.warnings
+    assert note.startswith("The array 'images' of a.h5 has scale_factor and IMAGE_WHITE_IS_ZERO, which are not applied")
+
+
+def test_numbers_above_the_bits_that_were_named_are_not_the_plugins_fault(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.full((1, 8, 8), 4083, np.uint16), labels=[0])
+    dataset, samples = opened(tmp_path / "a.npz", bits="10")
+    with pytest.raises(DataError, match=r"holds 4083, more than the 10 bits that it was said to have"):
+        dataset.read(samples[0])
+
+
+def test_fractions_that_are_said_to_reach_255_are_remarked(tmp_path):
+    np.savez(tmp_path / "a.npz", images=pixels(1, 8, 8) / 255, labels=[0])
+    dataset, samples = opened(tmp_path / "a.npz", values="0-255")
+    with pytest.warns(ImageWarning, match="no number above .*, where 255 is white: -o values=0-1 where 1 is"):
+        dataset.read(samples[0])

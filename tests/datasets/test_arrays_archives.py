@@ -224,3 +224,33 @@ def test_a_changed_member_changes_one_content(tmp_path, packed):
     after = contents({"NCT/test/TUM/new.png": PNG[5], **members, NAMES[3]: PNG[5]})
     assert [name for name in before if before[name] != after[name]] == [f"{file.name}/{NAMES[3]}"]
     assert len(after) == 6
+
+
+def test_the_one_image_of_a_sample_may_have_a_name_of_several_endings(tmp_path):
+    file = tarred(tmp_path / "a.tar", {"0.left.png": PNG[0], "0.cls": b"1", "1.left.png": PNG[1], "1.cls": b"2"})
+    _, samples = opened(file)
+    assert [(sample.part, sample.label) for sample in samples] == [("0.left.png", "1"), ("1.left.png", "2")]
+    with pytest.raises(DataError, match=r"holds '1.5um_0.png': WebDataset takes .*here '1', for the sample"):
+        opened(tarred(file, {"1.5um_0.png": PNG[0], "1.5um_0.cls": b"1"}))
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_follows_on_the_end_of_a_tar_is_told(tmp_path, damaged):
+    first = tarred(tmp_path / "a.tar", {"./a/1.png": PNG[0], "./b/2.png": PNG[1]}).read_bytes()
+    second = tarred(tmp_path / "a.tar", {"a/3.png": PNG[2]}).read_bytes()
+    if damaged:
+        place = second.index(b"ustar")
+        second = first[:512] + second[: place - 1] + b"x" + second[place:]
+    (tmp_path / "a.tar").write_bytes(first + second)
+    dataset, samples = opened(tmp_path / "a.tar")
+    assert [sample.label for sample in samples] == ["a", "b"]
+    (note,) = dataset.warnings
+    assert note.startswith(f"a.tar goes on after its end with {len(second):,} bytes (archives that were joined")
+
+
+def test_members_that_lead_out_of_an_archive_are_told(tmp_path):
+    dataset, samples = opened(zipped(tmp_path / "a.zip", {"../c/1.png": PNG[0], "a/1.png": PNG[1], "a/.h.png": b""}))
+    assert [sample.part for sample in samples] == ["a/1.png"]
+    assert dataset.warnings == [
+        "Images in a.zip whose names lead out of it were passed over: 1, for example '../c/1.png'"
+    ]

@@ -241,3 +241,13 @@ def test_the_first_of_many_missing_shards_are_named(tmp_path: Path) -> None:
         "122 files are missing of the 123 that train-*-of-00123.parquet should be: for example "
         "'train-00000-of-00123.parquet', 'train-00001-of-00123.parquet', 'train-00003-of-00123.parquet'"
     ) in dataset.warnings
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_images_that_are_kept_once_for_many_rows(tmp_path, plain):
+    images = pixels(2, 8, 8, 3)
+    data = pa.array([encoded(images[number]) for number in (0, 1, 1, 0)]).dictionary_encode()
+    held = data if plain else pa.StructArray.from_arrays([data, pa.array(["x"] * 4)], ["bytes", "path"])
+    parquet.write_table(pa.table({"image": held, "label": [0, 1, 1, 0]}), tmp_path / "a.parquet", row_group_size=2)
+    dataset, samples = opened(tmp_path / "a.parquet")
+    assert [(dataset.read(s) == images[int(s.label)]).all() for s in samples] == [True] * 4

@@ -15,6 +15,10 @@ from histokit.datasets.walk import as_text
 from histokit.errors import DataError, counted
 
 _TAR_BLOCK = 512
+
+#: Bytes among which the end of an archive is looked for.
+_AT_ONCE = 1 << 20
+
 _LINKS = (("link", "was"), ("links", "were"))
 
 
@@ -74,8 +78,21 @@ class TarMembers:
         _refuse_twice(file, listed)
         if len(self._data) < stop + _TAR_BLOCK:
             self.notes.append(f"{file.name} ends without the mark that ends tar archives: files may be missing")
+        if more := self._bytes_behind(stop):
+            self.notes.append(
+                f"{file.name} goes on after its end with {more:,} bytes (archives that were joined, or damage): they "
+                "are not read; give each archive as a file of its own"
+            )
         if links:
             self.notes.append(counted(links, *(f"{each} in {file.name} {was} passed over" for each, was in _LINKS)))
+
+    def _bytes_behind(self, stop: int) -> int:
+        """Return how many bytes follow on the last member and the zeros behind it."""
+        for start in range(stop, len(self._data), _AT_ONCE):
+            block = self._data[start : start + _AT_ONCE]
+            if kept := len(block.lstrip(b"\0")):
+                return len(self._data) - start - len(block) + kept
+        return 0
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; threads may read at once."""

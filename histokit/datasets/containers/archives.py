@@ -58,9 +58,12 @@ class PathArchive(Archive):
 
     def _shown(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the members that match the pattern, with the texts of its fields."""
-        pattern, others, first = self._pattern, Tally(), None
+        pattern, others, outside, first = self._pattern, Tally(), Tally(), None
         for name in self.members.names:
-            path = unicodedata.normalize("NFC", name)
+            # Of tar, which writes so where the folder . was packed.
+            path = unicodedata.normalize("NFC", name).removeprefix("./")
+            if ".." in path.split("/") and is_image(path):
+                outside.add(name)
             if _is_hidden(path) or not (pattern.names_suffix or is_image(path)):
                 continue
             found = pattern.match(path)
@@ -73,6 +76,9 @@ class PathArchive(Archive):
             yield name, found
         if first is None:
             self._refuse(others)
+        if outside:
+            example = f"{outside.count}, for example {outside.examples[0]!r}"
+            self.warnings.append(f"Images in {self.path} whose names lead out of it were passed over: {example}")
         if others:
             self.warnings.append(
                 f"Images in {self.path} that do not match the pattern: {others.count}, for example "
@@ -146,7 +152,7 @@ def archive_opener(open_members: Callable[[Path], Members]) -> Callable[[Path, s
 
     def opened(root: Path, path: str, options: ContainerOptions) -> Container:
         members = open_members(root / path)
-        by_keys = options.pattern is None and options.on is None and is_web_dataset(members.names)
+        by_keys = options.pattern is None and options.on is None and is_web_dataset(members.names, file=root / path)
         return (WebDataset if by_keys else PathArchive)(members, root, path, options)
 
     return opened

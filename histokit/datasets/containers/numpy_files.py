@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 import struct
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
@@ -93,12 +95,25 @@ class _Member:
             count = prod(self.shape)
             flat = np.frombuffer(data, self.dtype, count, start + self.start)
             return flat.reshape(self.shape[::-1]).T if self.fortran else flat.reshape(self.shape)
-        if info.compress_type != zipfile.ZIP_DEFLATED or self.fortran:
+        if info.compress_type != zipfile.ZIP_DEFLATED:
             raise DataError(
-                f"The file {str(self.file)!r} holds {what} column by column, or packed otherwise than NumPy does.",
-                next="Save it again with numpy.savez_compressed(…, numpy.ascontiguousarray(array)).",
+                f"The file {str(self.file)!r} holds {what} packed otherwise than NumPy does.",
+                next="Save it again with numpy.savez_compressed(…).",
             )
+        if self.fortran:
+            return self._unpacked()
         return Deflated(data, start, info.compress_size, info.file_size)
+
+    def _unpacked(self) -> Array:
+        """Return an array that is stored column by column, of which each image is spread over all: from the disk."""
+        with tempfile.TemporaryFile() as unpacked:
+            with zipfile.ZipFile(self.file) as archive, archive.open(self.info) as opened:
+                opened.read(self.start)
+                shutil.copyfileobj(opened, unpacked, BLOCK_BYTES)
+            unpacked.flush()
+            if not unpacked.tell():
+                return np.empty(self.shape, self.dtype)
+            return np.memmap(unpacked, self.dtype, "r", shape=self.shape, order="F")
 
     def load(self, start: int, stop: int) -> Array:
         with readable(self.file, "NumPy archive (.npz)"):

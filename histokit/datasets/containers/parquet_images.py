@@ -250,7 +250,8 @@ class _RowGroups:
         with opened_parquet(self._file) as file:
             for batch in file.iter_batches(rows, row_groups=[group], columns=[self._leaf], use_threads=False):
                 column = batch.column(0)
-                held.append(column.field("bytes") if pa.types.is_struct(column.type) else column)
+                column = column.field("bytes") if pa.types.is_struct(column.type) else column
+                held.append(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
                 # Arrow may give less at a time than it is asked for.
                 if sum(map(len, held)) >= rows:
                     joined = pa.concat_arrays(held)
@@ -261,10 +262,11 @@ class _RowGroups:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary))
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
     if pa.types.is_struct(kind):
         return any(field.name == "bytes" and _is_binary(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return _is_binary(kind) and not pa.types.is_fixed_size_binary(kind)

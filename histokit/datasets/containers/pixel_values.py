@@ -10,6 +10,7 @@ import numpy.typing as npt
 from histokit.datasets.containers.container import Values
 from histokit.errors import DataError
 from histokit.plugin.images import Pixels
+from histokit.plugin.remarks import remark
 
 _WHITE = {"0-1": 1.0, "0-255": 255.0}
 
@@ -75,4 +76,6 @@ def mapped(image: npt.NDArray[Any], values: Values, where: str) -> Pixels:
             f"{where} holds {numbers[outside].flat[0]:g}, which is not in {values.replace('-', ' to ')}.",
             next="Name what black and white are: -o values=0-1 or -o values=0-255; or save pixels as uint8.",
         )
+    if values == "0-255" and image.dtype.kind == "f" and numbers.max() <= 1:
+        remark("dark", where, f"no number above {numbers.max():g}, where 255 is white: -o values=0-1 where 1 is")
     return np.rint(numbers * (255.0 / white)).astype(np.uint8)

@@ -32,6 +32,8 @@ class Stack:
         Yields all rows, some at a time, for one who wants to know that they are whole; by `load` where not given.
     files : callable, optional
         Returns the files that a row lies in, relative to the container; the container itself where not given.
+    pieces : int
+        Files that a row lies in, where all are there; those that are not there hold the fill value.
     attributes : mapping
         What the file says of the array.
     sources : sequence of Path
@@ -46,6 +48,7 @@ class Stack:
     rows: int = 0
     stream: Callable[[], Iterator[Array]] | None = None
     files: Callable[[int], tuple[str, ...]] | None = None
+    pieces: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[Path] = ()
     sparse: bool = False
@@ -62,6 +65,14 @@ class Stack:
         if self.sparse:
             return together
         return together * max(1, BLOCK_BYTES // max(1, together * self.row_bytes))
+
+    def unwritten(self) -> tuple[int, int]:
+        """Return how many rows lie in files that are not there, and how many in some that are not there."""
+        if self.files is None or not self.pieces:
+            return 0, 0
+        found = [len(self.files(row)) for row in range(self.shape[0])]
+        whole = found.count(0)
+        return whole, sum(count < self.pieces for count in found) - whole
 
     def blocks(self) -> Iterator[Array]:
         """Yield all rows, some at a time."""

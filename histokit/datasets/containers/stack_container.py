@@ -12,10 +12,10 @@ import numpy as np
 from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_in
 from histokit.datasets.containers.pixel_values import as_numbers, mapped, type_problem
 from histokit.datasets.containers.stack import Stack, listed
-from histokit.datasets.containers.stack_labels import Described, describe
+from histokit.datasets.containers.stack_labels import Described, describe, unwritten_notes
 from histokit.datasets.containers.stack_names import image_place, is_of_labels, partners
 from histokit.datasets.tables import python_types
-from histokit.errors import DataError, UsageError, counted, did_you_mean
+from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.plugin.images import Pixels
 from histokit.plugin.raw_images import RawImage
@@ -171,23 +171,19 @@ class StackContainer(Container):
             If labels are not as many as images, or are no classes.
         """
         self.warnings[:] = [note for each in self._described.values() for note in each.notes]
+        for name, stack in self.images.items():
+            self.warnings += _unheeded(name, self.path, stack.attributes)
+            self.warnings += unwritten_notes(stack, f"image of {self.path}", f"images of {self.path}")
         empty = dict.fromkeys(self.columns())
-        filled = 0
         for name, stack in self.images.items():
             described, role = self._described[name], role_in(name) or self.role
             rows = _rows(described)
             for row in range(stack.shape[0]):
                 files = None if stack.files is None else stack.files(row)
-                filled += files == ()
                 paths = tuple(f"{self.path}/{file}" for file in files) if files else None
                 label = None if described.labels is None else described.labels[row]
                 part = f"{name}/{row}" if name else str(row)
                 yield HeldImage(part, label, role, {**empty, **next(rows)}, paths)
-        if filled:
-            self.warnings.append(
-                f"{counted(filled, f'image of {self.path} lies', f'images of {self.path} lie')} in chunks that are not "
-                "there, which zarr takes for its fill value"
-            )
 
     def _found(self, part: str) -> tuple[str, Stack, int]:
         name = part.rpartition("/")[0]
@@ -240,9 +236,28 @@ class StackContainer(Container):
             numbers = mapped(numbers, self.options.values, where)
         elif source.scale.how != "full":
             numbers = from_16_bits(source.intensities(numbers, None, where), source.bits)
+        elif source.bits is not None and numbers.dtype == np.uint16 and (largest := int(numbers.max())) >> source.bits:
+            raise DataError(
+                f"{where} holds {largest}, more than the {source.bits} bits that it was said to have.",
+                next="Give the bits that were recorded: -o bits=N.",
+            )
         if numbers.shape[2] < len(source.channels):
             return np.repeat(numbers, len(source.channels), axis=2)
         return np.array(numbers, order="C")
+
+
+def _unheeded(name: str, path: str, attributes: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a file says of the numbers of an array that is not heeded."""
+    usual = {"scale_factor": 1, "add_offset": 0, "IMAGE_WHITE_IS_ZERO": 0}
+    told = [key for key, value in usual.items() if np.any(np.asarray(attributes.get(key, value)) != value)]
+    if str(np.asarray(attributes.get("IMAGE_SUBCLASS", "")).astype(str)) == "IMAGE_INDEXED":
+        told.append("IMAGE_SUBCLASS=IMAGE_INDEXED")
+    if told:
+        where = f"The array {name!r} of {path}" if name else f"The array {path}"
+        yield (
+            f"{where} has {' and '.join(told)}, which are not applied: its numbers are taken as they stand; save them "
+            "as they are meant, with 0 as black, or give black and white: -o scale=range:BLACK,WHITE"
+        )
 
 
 def _kind(stack: Stack) -> bytes:

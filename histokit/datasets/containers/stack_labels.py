@@ -15,7 +15,7 @@ from histokit.datasets.containers.stack import Array, Stack, listed, numbers_or_
 from histokit.datasets.containers.stack_names import beside, image_place, is_of_labels, partner, partners
 from histokit.datasets.tables import TidyTable, find_table, plain, read_table, stored_name
 from histokit.datasets.tables import taken as name_taken
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 #: Names under which files keep those of their classes.
 _CLASS_NAMES = ("class_names", "classes", "label_names", "names")
+
+#: The column of a table that says which image a row is of.
+_INDEX = "index"
 
 #: What the name of a table beside images ends in, as in PatchCamelyon.
 _META = "meta"
@@ -58,7 +61,8 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
         If an option names what is not there.
     """
     count = container.images[name].shape[0]
-    labels, tables, notes = None, [], []
+    labels, tables = None, []
+    notes: list[str] = []
     names: Sequence[str] = container.options.names
     sources = list(_sources(container, name, number))
     taken = {source for source in sources if isinstance(source, str)}
@@ -68,6 +72,8 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
             stack, where = container.stacks[source], f"The array {source!r} of {str(container.file)!r}"
             names = names or _class_names(container, stack)
             labels = _labels(container, stack, count, names, where)
+            here = f"{source!r} of {container.path}"
+            notes += unwritten_notes(stack, f"label {here}", f"labels {here}")
         elif source.suffix.lower() in _TABLES:
             sheet = _table(container, source, count)
             if asked and labels is None:
@@ -77,6 +83,7 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
             stack, where = _labels_of(container, source)
             names = names or _class_names(container, stack)
             labels = _labels(container, stack, count, names, where)
+            notes += unwritten_notes(stack, f"label of {source.name}", f"labels of {source.name}")
     tables.append(_arrays_beside(container, name, count, taken))
     columns: dict[str, pa.ChunkedArray] = {}
     for sheet in tables:
@@ -165,6 +172,22 @@ def _labels(
     return found
 
 
+def unwritten_notes(stack: Stack, one: str, many: str) -> Iterator[str]:
+    """Yield what is to be known of rows of a zarr array in chunks that are not there.
+
+    Parameters
+    ----------
+    stack : Stack
+    one, many : str
+        What a row is, and rows are.
+    """
+    whole, partly = stack.unwritten()
+    for count, where in ((whole, "in chunks that are"), (partly, "partly in chunks that are")):
+        if count:
+            rows = counted(count, f"{one} lies", f"{many} lie")
+            yield f"{rows} {where} not there, which zarr takes for its fill value"
+
+
 def _class_names(container: StackContainer, labels: Stack) -> Sequence[str]:
     for key in _CLASS_NAMES:
         if key in labels.attributes:
@@ -179,7 +202,20 @@ def _table(container: StackContainer, file: Path, count: int) -> TidyTable:
     column = stored_name(container.options.label_column or "label")
     sheet = read_table(file, {column, *container.options.texts})
     _require_count(len(sheet.table), count, f"The table {str(file)!r}", (len(sheet.table),))
-    return sheet
+    return _in_order_of_index(sheet, file)
+
+
+def _in_order_of_index(sheet: TidyTable, file: Path) -> TidyTable:
+    """Return the rows of a table in the order of their numbers, where a column holds these, from 0 or 1 on."""
+    if _INDEX not in sheet.table.column_names or not pa.types.is_integer(sheet.table.column(_INDEX).type):
+        return sheet
+    numbers = sheet.table.column(_INDEX).to_numpy(zero_copy_only=False)
+    order = np.argsort(numbers, kind="stable")
+    counted_from = [first for first in (0, 1) if (numbers[order] == np.arange(first, first + len(numbers))).all()]
+    if not counted_from or (order == np.arange(len(numbers))).all():
+        return sheet
+    note = f"The rows of {file.name} were taken in the order of its column {_INDEX!r}, which numbers the images"
+    return TidyTable(sheet.table.take(order), sheet.names, [*sheet.notes, note])
 
 
 def _split_labels(container: StackContainer, file: Path, sheet: TidyTable) -> tuple[Sequence[str | None], TidyTable]:
@@ -209,6 +245,8 @@ def _arrays_beside(container: StackContainer, name: str, count: int, taken: set[
         if stored_name(column) in RESERVED_COLUMNS:
             notes.append(f"The array {other!r} was left out: the name is taken by a field that every sample has")
             continue
+        here = f"{other!r} in {container.path}"
+        notes += unwritten_notes(stack, f"value of {here}", f"values of {here}")
         columns[column] = plain(pa.chunked_array([_arrow(stack.whole())]))
     sheet = read_table(container.file, container.options.texts, found=pa.table(columns))
     return TidyTable(sheet.table, sheet.names, [*notes, *sheet.notes])

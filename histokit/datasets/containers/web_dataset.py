@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from histokit.datasets.cells import tidy_text
@@ -32,10 +33,34 @@ def split_name(name: str) -> tuple[str, str]:
     return folder + slash + stem, ending.lower()
 
 
-def is_web_dataset(names: Sequence[str]) -> bool:
-    """Whether files of classes, records or texts have the names of images."""
+def _last(ending: str) -> str:
+    """Return the last part of what a name goes on with, which says the format: ``png`` of ``left.png``."""
+    return ending.rpartition(".")[2]
+
+
+def is_web_dataset(names: Sequence[str], file: Path) -> bool:
+    """Whether files of classes, records or texts have the names of images.
+
+    Raises
+    ------
+    DataError
+        If they have them up to the last point only, where the first one ends the key of a sample.
+    """
     described = {key for key, ending in map(split_name, names) if ending in (_CLASS, _JSON, _TEXT)}
-    return any(key in described for key, ending in map(split_name, names) if ending in _IMAGES)
+    if any(key in described for key, ending in map(split_name, names) if _last(ending) in _IMAGES):
+        return True
+    stems = [name.rpartition(".") for name in names]
+    described = {stem for stem, _, ending in stems if ending.lower() == _CLASS}
+    images = (f"{stem}.{ending}" for stem, _, ending in stems if stem in described and ending.lower() in _IMAGES)
+    met = next(images, None)
+    if met is not None:
+        key = split_name(met)[0]
+        raise DataError(
+            f"The archive {str(file)!r} holds {met!r}: WebDataset takes what stands before the first point of a name, "
+            f"here {key!r}, for the sample, of which several have the same then.",
+            next="Pack it again without points before endings, or say where labels stand: -o pattern=….",
+        )
+    return False
 
 
 class WebDataset(Archive):
@@ -57,6 +82,7 @@ class WebDataset(Archive):
         found: dict[str, str] = {}
         for key, files in self._files.items():
             images = [name for ending, name in files.items() if ending in wanted]
+            images = images or [name for ending, name in files.items() if _last(ending) in wanted]
             if len(images) > 1:
                 raise UsageError(
                     f"The sample {key!r} of {str(self.file)!r} has several images: {', '.join(images)}.",

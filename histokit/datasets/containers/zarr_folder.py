@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from functools import lru_cache
@@ -67,5 +68,6 @@ def _stack(array: Any, path: str, file: Path) -> Stack:
         load,
         array.chunks[0] if array.chunks else 0,
         files=(lambda row: files(row // pieces[0])) if array.shape else None,
+        pieces=math.prod(map(len, counts)) if array.shape else 0,
         attributes=dict(array.attrs),
     )
