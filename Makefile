@@ -20,7 +20,7 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: install test test-kernels test-slow demo lint bench bench-full clean
+.PHONY: install test test-kernels test-slow demo docs lint bench bench-full clean
 
 install: $(VENV)/.installed
 
@@ -52,6 +52,14 @@ test-slow: install
 demo: install
 	$(BIN)/histokit demo
 
+# The site of the documentation, in docs/_build/html; a link that leads nowhere is an error.
+docs: $(VENV)/.with-docs
+	$(BIN)/python -m sphinx -W --keep-going --quiet docs docs/_build/html
+
+$(VENV)/.with-docs: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 bench: install
 	$(BIN)/python benchmarks/run.py
 
@@ -59,4 +67,4 @@ bench-full: install
 	$(BIN)/python benchmarks/run.py --full
 
 clean:
-	rm -rf $(VENV) build *.egg-info histokit-demo
+	rm -rf $(VENV) build *.egg-info histokit-demo docs/_build docs/checkout

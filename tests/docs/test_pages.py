@@ -230,7 +230,3 @@ def test_the_front_page_is_short_and_shows_the_plugin_as_its_page_does() -> None
     front = ROOT / "README.md"
     assert len(front.read_text().splitlines()) <= 200
     assert set(blocks("python", front)) <= set(blocks("python", DOCS / "dataset-plugin.md"))
-
-
-def test_every_page_has_its_place() -> None:
-    assert sorted(DOCS.rglob("*.md")) == sorted(PAGES[1:])

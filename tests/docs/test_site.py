@@ -1,0 +1,75 @@
+"""The pages of the site, looked at without building it: their places, their links, and what they must not lack."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+import histokit
+from histokit import plugin, study
+from histokit.plugin import hookspecs, testing
+from tests.docs.pages import DOCS, PAGES, ROOT
+
+LINK = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
+FENCE = re.compile(r"^```(.*?)$\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+#: Pages elsewhere, which link to those of the documentation or are linked from there.
+ELSEWHERE = [ROOT / "CONTRIBUTING.md", *ROOT.glob("benchmarks/**/README.md"), *ROOT.glob("plugins/*/README.md")]
+
+
+def prose(page: Path) -> str:
+    return re.sub(r"`[^`\n]+`", "`", FENCE.sub("", page.read_text()))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def names_of(page: str, directive: str = r"auto\w+") -> set[str]:
+    return set(re.findall(rf"^\.\. {directive}:: (\S+)", (DOCS / page).read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    lost = []
+    for path, anchor in LINK.findall(prose(page)):
+        meant = Path(os.path.normpath(page.parent / path)) if path else page
+        if not meant.exists() or (anchor and anchor not in anchors(meant)):
+            lost.append(f"{path}#{anchor}")
+    assert not lost
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_whole(page: Path) -> None:
+    text = page.read_text()
+    assert re.match(r"# \S", text), "begins with its title"
+    assert "```" not in FENCE.sub("", text), "a fence is never closed"
+    languages = {language for language, _ in FENCE.findall(text)}
+    known = {"bash", "console", "text", "python", "toml", "{toctree}", "{eval-rst}", "{commands}"}
+    assert languages <= known, languages - known
+
+
+def test_every_page_has_its_place() -> None:
+    made = [DOCS / "_build", DOCS / "checkout"]
+    there = [page for page in DOCS.rglob("*.md") if not any(page.is_relative_to(folder) for folder in made)]
+    assert sorted(there) == sorted(PAGES[1:])
+
+
+def test_every_public_name_has_a_place_in_the_reference() -> None:
+    public = {f"histokit.{name}" for name in histokit.__all__ if name != "study"}
+    assert names_of("reference/python.md") == public | {f"histokit.study.{name}" for name in study.__all__}
+
+
+def test_every_name_for_authors_of_plugins_has_a_place_in_the_reference() -> None:
+    public = {f"histokit.plugin.{name}" for name in plugin.__all__ if name != "hookimpl"}
+    public |= {f"histokit.plugin.testing.{name}" for name in testing.__all__}
+    hooks = {name for name, found in vars(hookspecs).items() if hasattr(found, f"{hookspecs.PROJECT}_spec")}
+    assert names_of("reference/plugins.md") == public | {f"histokit.plugin.hookspecs.{name}" for name in hooks}
+
+
+def test_the_reference_of_commands_is_made_by_the_commands() -> None:
+    assert (DOCS / "reference" / "commands.md").read_text().count("{commands}") == 1
