@@ -4,8 +4,8 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `explain`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `predictions`, `curves`, `neighbours`, `report`. In and
-out: `export`, `import_features`, `export_model`, `load_model`.
+(`study.run`, `study.plan`). Looking: `open_store`, `show`, `predictions`, `curves`, `neighbours`, `report`.
+In and out: `export`, `import_features`, `export_model`, `load_model`.
 """
 
 import os
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from histokit.evaluate.listing import predictions
     from histokit.explain.explain import explain
     from histokit.extract.extract import extract
+    from histokit.extract.shown_samples import show
     from histokit.features import FeatureSet, FeatureStore, open_store
     from histokit.features.export import export
     from histokit.finetune.finetune import finetune
@@ -46,6 +47,7 @@ else:
     _NAMES = {
         "evaluate.curves": ["curves"],
         "evaluate.listing": ["predictions"],
+        "extract.shown_samples": ["show"],
         "features": ["FeatureSet", "FeatureStore", "open_store"],
         "features.export": ["export"],
         "ingest.imports": ["import_features"],
@@ -89,6 +91,7 @@ __all__ = [
     "predictions",
     "report",
     "select",
+    "show",
     "split",
     "study",
     "train",

@@ -44,7 +44,18 @@ _ROOMS = (
 )
 _ORDER = (
     *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions"),
-    *("explain", "neighbours", "compare", "curves", "report", "demo", "export", "export-model", "import-features"),
+    *(
+        "show",
+        "explain",
+        "neighbours",
+        "compare",
+        "curves",
+        "report",
+        "demo",
+        "export",
+        "export-model",
+        "import-features",
+    ),
     *("doctor", "list", "presets"),
     *("study", "plugins", "store"),
 )

@@ -90,6 +90,15 @@ Figures = Annotated[
     ),
 ]
 Raw = Annotated[bool, typer.Option("--raw", help="In CSV, no ' before texts such as =A1.")]
+Weights = Annotated[str, typer.Option(metavar="W", help="pretrained, random, random:SEED, a file or a folder.")]
+Channels = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,C|each|replicate|inflate",
+        help="How channels meet a network of three: those that go in; each on its own, vectors joined; the only "
+        "one repeated; or its first convolution inflated to all.",
+    ),
+]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where networks run.")]
 Workers = Annotated[
     int | None,

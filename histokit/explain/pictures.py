@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from histokit.networks.transform import as_pixels
 from histokit.reading.thumbnails import as_colours
 
 
@@ -17,4 +18,4 @@ def as_picture(pixels: Tensor) -> NDArray[np.uint8]:
     pixels : (C, H, W) Tensor
         Of which 255 is white.
     """
-    return as_colours(pixels.detach().float().round().clamp(0, 255).byte().cpu().numpy().transpose(1, 2, 0))
+    return as_colours(as_pixels(pixels))

@@ -9,8 +9,9 @@ import typer
 
 from histokit import completion, console, options
 from histokit.arguments import once
-from histokit.commands import STEPS, Entry
+from histokit.commands import LOOK, STEPS, Entry
 from histokit.errors import ExitCode
+from histokit.ranges import LIMITS
 
 _SHOWN_PROBLEMS = 20
 
@@ -37,14 +38,7 @@ def extract(
         list[str] | None,
         typer.Option(metavar="[B/]KEY=VALUE", help="size, resize, resize_size, interpolation, mean, std, target_mpp."),
     ] = None,
-    channels: Annotated[
-        str,
-        typer.Option(
-            metavar="A,B,C|each|replicate|inflate",
-            help="How channels meet a network of three: those that go in; each on its own, vectors joined; the only "
-            "one repeated; or its first convolution inflated to all.",
-        ),
-    ] = "",
+    channels: options.Channels = "",
     precision: Annotated[
         str, typer.Option(metavar="float32|bfloat16|float16", help="Of the forward pass.")
     ] = "float32",
@@ -127,5 +121,55 @@ def _tell_problems(dataset: str, problems: Sequence[Mapping[str, str]]) -> None:
         raise typer.Exit(ExitCode.DATA)
 
 
+def show(
+    dataset: options.Dataset,
+    where: options.Where = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", **LIMITS["limit"], help="How many. [default: 42; 12 channel by channel]"),
+    ] = None,
+    seed: options.Seed = 0,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Those that could not be used, and why, in place of those drawn.")
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(metavar="B", help="As this network sees them.", autocompletion=completion.backbones),
+    ] = None,
+    weights: options.Weights = "pretrained",
+    preprocess: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Otherwise than the network's; may be repeated.")
+    ] = None,
+    channels: options.Channels = "",
+    figure: options.Figure = None,
+) -> None:
+    """Look at samples, as read or as a network sees them.
+
+    They are drawn at random, class by class. --figure draws them, with class, id and group below each.
+    """
+    from histokit.extract.shown_samples import show as run
+
+    found = run(
+        console.existing_store(),
+        dataset,
+        where=where,
+        limit=limit,
+        seed=seed,
+        problems=problems,
+        backbone=backbone,
+        weights=weights,
+        preprocess=preprocess or [],
+        channels=channels,
+    )
+    if figure:
+        from histokit.extract.shown_sheet import shown_sheet
+        from histokit.figures import draw_figure
+
+        console.note(f"Drawn: {draw_figure('show', shown_sheet(found), figure)}")
+    (sheet,) = found.sheets()
+    console.note(sheet.title)
+    console.table(sheet.columns, sheet.rows, found.to_json())
+
+
 #: The commands of this room.
-COMMANDS = (Entry("", "extract", extract, STEPS),)
+COMMANDS = (Entry("", "extract", extract, STEPS), Entry("", "show", show, LOOK))

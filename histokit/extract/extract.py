@@ -93,14 +93,14 @@ def extract(
     store, started = open_store(store), time.monotonic()
     options = ExtractOptions.of(locals())
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
-    record = _with_images(store, dataset)
+    record = with_images(store, dataset)
     samples = Samples(store, record)
     if options.retry and not options.dry_run:
         store.forget_problems(dataset)
     context = ExtractionContext(store, record, samples, _known_problems(store, record, samples), options)
     notes: list[str] = []
     openings, ledgers = [], []
-    for name, backbone_weights, changes in _requests(names, options, record):
+    for name, backbone_weights, changes in requests_of(names, options, record):
         known = (store, name, backbone_weights, changes, options.chosen_layers)
         resolve = partial(resolve_backbone, *known, keep=not options.dry_run)
         openings.append(LedgerOpener(context, resolve(), resolve))
@@ -141,7 +141,14 @@ def _extraction(
     )
 
 
-def _with_images(store: Store, dataset: str) -> DatasetRecord:
+def with_images(store: Store, dataset: str) -> DatasetRecord:
+    """Return a dataset that has images.
+
+    Raises
+    ------
+    UsageError
+        If it was made from vectors.
+    """
     record = store.dataset(dataset)
     if record.plugin == IMPORT_PLUGIN:
         raise UsageError(
@@ -179,7 +186,7 @@ def _canonical(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(joined))
 
 
-def _requests(
+def requests_of(
     names: Sequence[str], options: ExtractOptions, record: DatasetRecord
 ) -> list[tuple[str, str, Mapping[str, str] | Preprocess]]:
     """Return each network, its weights, and the changes to its preprocessing or what takes its place."""

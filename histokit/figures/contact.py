@@ -31,7 +31,7 @@ _SIGNS = {"right": "✓ ", "wrong": "✗ "}
 _SIDE, _GAP, _MARGIN = 0.91, 0.09, 0.08
 _PER_LINE = 7
 _TEXT, _TITLE = 7.0, 9.0
-_NAME_LINES = 2
+_NAME_LINES, _REASON_LINES, _SQUARE_LINES = 2, 4, 7
 #: Letters in the width of a thumbnail.
 _LETTERS = 15
 
@@ -43,7 +43,7 @@ class Thumbnail:
     Parameters
     ----------
     pixels : (side, side, 3) uint8 array, optional
-        None where there is nothing to be seen: an empty square says so.
+        None where there is nothing to be seen: a grey square says so, or why.
     label : str
         The first line of the caption; the sign of the mark stands before it.
     name : str
@@ -52,6 +52,8 @@ class Thumbnail:
         The last line.
     mark : str
         ``lead``, ``right``, ``wrong`` or empty.
+    reason : str
+        Why it cannot be seen or used: in the square, or below the caption where there is a picture.
     """
 
     pixels: NDArray[np.uint8] | None
@@ -59,6 +61,7 @@ class Thumbnail:
     name: str = ""
     facts: str = ""
     mark: Mark = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +144,9 @@ def _lines(row: Sequence[Thumbnail]) -> list[list[tuple[int, Thumbnail]]]:
 
 def _caption(each: Thumbnail) -> str:
     signed = _SIGNS.get(each.mark, "") + each.label
-    texts = [*_wrapped(signed, _NAME_LINES), *_wrapped(each.name, _NAME_LINES, tail=True), each.facts]
+    texts = [*_wrapped(signed, _NAME_LINES), *_wrapped(each.name, _NAME_LINES, tail=True)]
+    texts += _wrapped(each.facts, _NAME_LINES)
+    texts += _wrapped(each.reason, _REASON_LINES) if each.pixels is not None else []
     return "\n".join(drawable(text) for text in texts if text)
 
 
@@ -152,7 +157,7 @@ def _wrapped(text: str, most: int, *, tail: bool = False) -> list[str]:
         return lines
     room = most * _LETTERS - 1
     kept = f"…{text[-room:]}" if tail else f"{text[:room]}…"
-    return [kept[start : start + _LETTERS] for start in range(0, len(kept), _LETTERS)]
+    return [kept[start : start + _LETTERS].strip() for start in range(0, len(kept), _LETTERS)]
 
 
 def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> None:
@@ -160,7 +165,8 @@ def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> 
 
     if each.pixels is None:
         axis.add_patch(Rectangle((left, top), _SIDE, _SIDE, facecolor="#eeeeee", linewidth=0))
-        axis.text(left + _SIDE / 2, top + _SIDE / 2, "no image", fontsize=_TEXT, ha="center", va="center")
+        why = "\n".join(drawable(line) for line in _wrapped(each.reason or "no image", _SQUARE_LINES))
+        axis.text(left + _SIDE / 2, top + _SIDE / 2, why, fontsize=_TEXT, ha="center", va="center", linespacing=1.1)
     else:
         axis.imshow(each.pixels, extent=(left, left + _SIDE, top + _SIDE, top), aspect="auto")
     colour, style, width = _FRAMES[each.mark]

@@ -32,9 +32,7 @@ def finetune(
         typer.Option(metavar="KEY=VALUE", help="Otherwise than the preset (histokit presets show); may be repeated."),
     ] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="Start from random weights.")] = False,
-    weights: Annotated[
-        str, typer.Option(metavar="W", help="pretrained, random, random:SEED, a file or a folder, to start from.")
-    ] = "pretrained",
+    weights: options.Weights = "pretrained",
     preprocess: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="size, resize, resize_size, interpolation, mean, std; may be repeated."),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from histokit.errors import UsageError, did_you_mean
@@ -234,6 +235,12 @@ class Transform:
                 for values in (self._scale, self._shift)
             ]
         return self._whole[0], self._whole[1]
+
+
+def as_pixels(image: Tensor) -> NDArray[np.uint8]:
+    """Return a (C, H, W) image of a batch that `Transform` made, of which 255 is white, as (H, W, C) uint8."""
+    pixels: NDArray[np.uint8] = image.detach().float().round().clamp(0, 255).byte().cpu().numpy().transpose(1, 2, 0)
+    return pixels
 
 
 def _unfit(depth: int, chosen: Sequence[str]) -> UsageError:

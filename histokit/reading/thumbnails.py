@@ -93,6 +93,11 @@ def squares_by_id(
     store: Store, record: DatasetRecord, ids: Iterable[str], side: int = SIDE
 ) -> dict[str, Square | None]:
     """Read samples by their ids; see `read_squares`. Those that are in the dataset no more are left out."""
-    listed = ", ".join(map(quote, dict.fromkeys(ids)))
-    rows = store.samples(record.name, where=f"id IN ({listed})").to_pylist() if listed else []
+    rows = rows_by_id(store, record, ids)
     return dict(zip((row["id"] for row in rows), read_squares(store, record, rows, side), strict=True))
+
+
+def rows_by_id(store: Store, record: DatasetRecord, ids: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the rows of samples by their ids, in the order of the dataset."""
+    listed = ", ".join(map(quote, dict.fromkeys(ids)))
+    return store.samples(record.name, where=f"id IN ({listed})").to_pylist() if listed else []

@@ -11,6 +11,7 @@ CALLS = {
     ("evaluate",): ["r"],
     ("predictions",): ["r"],
     ("curves",): ["r"],
+    ("show",): ["cells"],
     ("explain",): ["r"],
     ("explain", "filters"): ["r"],
     ("explain", "columns"): ["s"],

@@ -34,6 +34,7 @@ CALLS = {
     ("compare",): ["RUN", "RUN"],
     ("extract",): ["toy", "--backbone", "texture"],
     ("predict",): ["RUN", "toy"],
+    ("show",): ["toy"],
     ("study", "run"): ["STUDY"],
     ("study", "plan"): ["STUDY"],
     ("list", "samples"): ["toy"],

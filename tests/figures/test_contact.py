@@ -85,3 +85,20 @@ def test_the_same_sheet_is_the_same_file(tmp_path):
     with pytest.raises(UsageError):
         contact_figure(sheet, tmp_path / "x.xyz")
     assert contact_figure(ContactSheet("nothing", []), tmp_path / "none.png").exists()
+
+
+def test_why_there_is_no_image_stands_in_its_square_and_below_one_that_is_there():
+    why = "broken.png is not an image. Replace the file, then ingest the dataset again; and more that has no room"
+    row = [Thumbnail(None, "a", "x", reason=why), Thumbnail(grey(9), "a", "y", reason="too large to be resized")]
+    sheet = draw_contact(ContactSheet("", [row]))
+    (axis,) = sheet.axes
+    inside, below = (next(t for t in axis.texts if start in t.get_text()) for start in ("broken.png", "too large"))
+    (square,) = [patch for patch in axis.patches if patch.get_fill()]
+    renderer = sheet.canvas.get_renderer()
+    edges, text = square.get_window_extent(renderer), inside.get_window_extent(renderer)
+    assert edges.x0 - 2 <= text.x0
+    assert text.x1 <= edges.x1 + 2
+    assert edges.y0 <= text.y0
+    assert text.y1 <= edges.y1
+    assert inside.get_text().endswith("…")
+    assert below.get_text() == "a\ny\ntoo large to be\nresized"
