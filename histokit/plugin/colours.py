@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
@@ -22,6 +22,8 @@ from histokit.plugin.deep_colours import (
     to_16_bits,
     turned,
 )
+from histokit.plugin.netpbm import HEAD, Netpbm
+from histokit.plugin.raw_numbers import bits_of_colours, deep_numbers
 from histokit.plugin.remarks import remark
 from histokit.plugin.tiff import TiffLayout
 
@@ -52,6 +54,13 @@ class OpenImage(NamedTuple):
     deep: bool
     colours: int | None = None
 
+
+def _bits_of_sgi(head: bytes) -> int:
+    return 8 * head[3]
+
+
+#: Formats of which Pillow gives eight bits → how many there are, by the head of a file.
+_HALVED: Mapping[str, Callable[[bytes], int]] = {"SGI": _bits_of_sgi, "JPEG2000": bits_of_colours}
 
 #: What grey of fewer than 8 bits is multiplied by, by the decoder's name of it.
 _GREY_OF_FEW_BITS = {"1": (1, 255), "L;2": (3, 85), "L;4": (15, 17)}
@@ -102,10 +111,12 @@ def _of_one(opened: OpenImage) -> Pixels:
         raise RefusalError(f"has {unclear}, which have no one meaning as RGB: save it with 8 bits for each channel")
     if image.mode.startswith("I"):
         return np.repeat(_to_grey(opened)[..., None], 3, axis=2)
-    if opened.deep and (image.format == "PNG" or opened.layout.deep):
+    if opened.deep and (image.format in ("PNG", "PPM") or opened.layout.deep):
         return _deep(opened, orientation)
     if opened.deep and opened.layout.bits != 16:
         raise RefusalError("has 16 bits for each ink, of which only the upper eight are read: save it with 8 bits")
+    if opened.deep:
+        remark("halved", opened.path, "16 bits for each ink")
     return np.asarray(_to_rgb(opened), dtype=np.uint8)
 
 
@@ -117,6 +128,8 @@ def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
     try:
         if image.format == "PNG":
             values = turned(png_colours(opened.file), orientation)
+        elif image.format == "PPM":
+            values = _netpbm_colours(opened.file)
         else:
             values, associated, _ = tiff_colours(opened.file)
     except UnreadDepthError as error:
@@ -134,6 +147,32 @@ def _deep(opened: OpenImage, orientation: int) -> DeepPixels:
         if share:
             _remark_on_transparency(opened.path, share)
     return pixels
+
+
+def _netpbm_colours(file: BinaryIO) -> DeepPixels:
+    file.seek(0)
+    data = file.read()
+    head = Netpbm.of(data[:HEAD])
+    assert head is not None
+    numbers = deep_numbers(head, data)
+    return numbers if head.white == WHITE else np.rint(numbers * (WHITE / head.white)).clip(0, WHITE).astype(np.uint16)
+
+
+def remark_on_halves(path: Path, image: Image.Image, file: BinaryIO) -> None:
+    """Remark on colours of more than 8 bits of which Pillow gives the upper eight, in formats that nothing else reads.
+
+    Parameters
+    ----------
+    path : Path
+    image : PIL.Image.Image
+    file : file
+    """
+    count = _HALVED.get(image.format or "")
+    if count is None:
+        return
+    file.seek(0)
+    if (bits := count(file.read(HEAD))) > 8:
+        remark("halved", path, f"{bits} bits")
 
 
 def tiff_rgb(path: Path, file: BinaryIO, layout: TiffLayout) -> Pixels:

@@ -32,6 +32,7 @@ _TURNS = {
 ORIENTATION = 274
 
 _ASSOCIATED = 1
+_PALETTE = 3
 
 #: As many as Pillow opens at most.
 _MOST_PIXELS = 2 * 178_956_970
@@ -146,6 +147,8 @@ def tiff_colours(file: BinaryIO, count: int = 1) -> tuple[npt.NDArray[Any], bool
         alpha = bool(extras) and int(extras[0]) in (_ASSOCIATED, 2)
         kept = page.samplesperpixel - len(extras) + alpha
         pixels = np.concatenate([turned(decoded_page(each)[..., :kept], _orientation(each)) for each in pages], axis=2)
+        if page.photometric == _PALETTE:
+            return np.moveaxis(page.colormap[:, pixels[..., 0]], 0, -1), False, 16
         return pixels, alpha and int(extras[0]) == _ASSOCIATED, int(page.bitspersample)
 
 

@@ -16,7 +16,7 @@ from histokit.plugin.images import Box, Pixels, crop, read_image
 from histokit.plugin.intensities import parse_scale
 from histokit.plugin.raw_images import foreign_mark
 from histokit.plugin.raw_numbers import raw_mark
-from histokit.plugin.reader_marks import MARKED, is_unmarked, reader_mark
+from histokit.plugin.reader_marks import DEEP_NETPBM, MARKED, NETPBM, NUMBERED, is_unmarked, reader_mark
 from histokit.plugin.recent_images import Opened, RecentImages
 from histokit.plugin.sample_pixels import RGB, ChannelSource, fitted_limits, from_16_bits
 
@@ -125,13 +125,20 @@ class ImageFiles:
         if self._last_mark[0] != path:
             full, ahead = self.dataset.root / path, self.dataset.marks_ahead.pop(path, None)
             mark = reader_mark(full) if ahead is None else ahead
-            self._last_mark = path, mark if plain else mark + raw_mark(full)
+            if not plain:
+                # A scale was given their own numbers before.
+                mark = raw_mark(full) if mark == DEEP_NETPBM else mark + raw_mark(full)
+            self._last_mark = path, mark
         return self._last_mark[1]
 
     def altered(self, path: str, revision: int) -> bool:
         """Return whether a file is read otherwise than by an earlier revision of the reader."""
-        full = self.dataset.root / path
-        return bool((revision < MARKED and reader_mark(full)) or (not self.source.plain and raw_mark(full)))
+        full, plain = self.dataset.root / path, self.source.plain
+        if revision < MARKED and reader_mark(full):
+            return True
+        if plain:
+            return revision < NETPBM and reader_mark(full) == DEEP_NETPBM
+        return revision < NUMBERED and bool(raw_mark(full))
 
     def _reader(self, path: str) -> bytes:
         """Return what stands for the reader of a file where that is a plugin's."""

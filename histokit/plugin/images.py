@@ -15,10 +15,18 @@ import numpy.typing as npt
 
 from histokit.errors import DataError, UsageError
 from histokit.files import oddity
-from histokit.plugin.colours import OpenImage, RefusalError, as_rgb, palette_size, scale_transparency, tiff_rgb
+from histokit.plugin.colours import (
+    OpenImage,
+    RefusalError,
+    as_rgb,
+    palette_size,
+    remark_on_halves,
+    scale_transparency,
+    tiff_rgb,
+)
 from histokit.plugin.deep_colours import refused
+from histokit.plugin.netpbm import HEAD, Netpbm
 from histokit.plugin.plain_jpeg import START, plain_pixels
-from histokit.plugin.raw_numbers import HEAD, Netpbm
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
 from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.tiff_pieces import damaged_pages
@@ -205,18 +213,18 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
         if wrong := wrong or _damage(image, file, layout):
             raise RefusalError(f"cannot be read ({wrong})")
         layout = layout or TiffLayout()
-        if bits is not None and layout.bits == 16 and not (image.format == "PPM" and _says_white(file)):
+        netpbm = _netpbm(file) if image.format == "PPM" else None
+        if bits is not None and layout.bits == 16 and (netpbm is None or netpbm.white in (255, 65535)):
             layout = replace(layout, bits=bits)
         scale_transparency(image, raw)
-        deep = layout.deep or any(";16" in mode for mode in raw)
+        deep = layout.deep or any(";16" in mode for mode in raw) or (netpbm is not None and netpbm.of_deep_colours)
+        remark_on_halves(path, image, file)
         return as_rgb(OpenImage(path, image, file, layout, deep, colours))
 
 
-def _says_white(file: BinaryIO) -> bool:
-    """Whether a file of Netpbm says that another number is white than the largest one of its type."""
+def _netpbm(file: BinaryIO) -> Netpbm | None:
     file.seek(0)
-    head = Netpbm.of(file.read(HEAD))
-    return head is not None and head.white not in (255, 65535)
+    return Netpbm.of(file.read(HEAD))
 
 
 def _damage(image: Image.Image, file: BinaryIO, layout: TiffLayout | None) -> str | None:

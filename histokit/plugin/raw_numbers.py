@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from histokit.files import oddity, suffix_of
+from histokit.plugin.netpbm import HEAD, Netpbm
 from histokit.plugin.raw_images import RawImage
 from histokit.plugin.tiff_tags import TagError, byte_order, read_pages
 
-#: Bytes at the start of a file in which its head lies.
-HEAD = 4096
-
 _MARK = b"numbers-1"
 
-_GAP = rb"(?:\s|#[^\n\r]*[\n\r])+"
-_NETPBM = re.compile(rb"P([2356])" + (_GAP + rb"(\d+)") * 3 + rb"\s")
 _PNG, _BITS, _GREY = b"\x89PNG\r\n\x1a\n", 24, b"\0"
 _CODESTREAM, _PRECISION = b"\xff\x4f\xff\x51", 42
-
-
-class Netpbm(NamedTuple):
-    """The head of a file of grey or colours: its kind, its sides, the number that is white, and where pixels begin."""
-
-    kind: int
-    width: int
-    height: int
-    white: int
-    start: int
-
-    @classmethod
-    def of(cls, data: bytes) -> Netpbm | None:
-        """Return the head of a file that begins so; none where it is another file."""
-        match = _NETPBM.match(data)
-        if match is None or not 0 < int(match[4]) <= 65535:
-            return None
-        kind, width, height, white = map(int, match.groups())
-        return cls(kind, width, height, white, match.end())
-
-    @property
-    def of_deep_colours(self) -> bool:
-        """Whether these are colours of which Pillow keeps the upper eight bits."""
-        return self.kind in (3, 6) and self.white > 255
-
-    @property
-    def altered(self) -> bool:
-        """Whether Pillow gives other numbers than stand in the file."""
-        return self.white not in (255, 65535) or self.of_deep_colours
 
 
 def few_bits(data: bytes) -> int | None:
@@ -61,6 +28,13 @@ def few_bits(data: bytes) -> int | None:
     if place >= _PRECISION and data[place - 2 : place] == b"\0\1" and 8 < data[place] + 1 < 16:
         return data[place] + 1
     return None
+
+
+def bits_of_colours(data: bytes) -> int:
+    """Return of how many bits the colours of a JPEG 2000 file that begins so are; 0 where it holds no colours."""
+    place = data.find(_CODESTREAM) + _PRECISION
+    several = place >= _PRECISION and int.from_bytes(data[place - 2 : place], "big") >= 3
+    return (data[place] & 0x7F) + 1 if several and place < len(data) else 0
 
 
 def few_bits_of_tiff(file: BinaryIO) -> int | None:
@@ -106,10 +80,7 @@ def _netpbm(raw: RawImage, head: Netpbm, whole: Callable[[], bytes]) -> RawImage
     if not head.altered:
         return raw
     if head.of_deep_colours:
-        data = whole()[head.start :]
-        count = head.width * head.height * 3
-        numbers = np.frombuffer(data, ">u2", count) if head.kind == 6 else np.array(data.split()[:count], np.uint16)
-        pixels = numbers.astype(np.uint16).reshape(head.height, head.width, 3)
+        pixels = deep_numbers(head, whole())
     else:
         # Numbers of fewer steps come back as they were.
         pixels = np.rint(raw.pixels * (head.white / np.iinfo(raw.pixels.dtype).max)).astype(raw.pixels.dtype)
@@ -117,6 +88,13 @@ def _netpbm(raw: RawImage, head: Netpbm, whole: Callable[[], bytes]) -> RawImage
     if bits > 8 and head.white == (1 << bits) - 1:
         return raw._replace(pixels=pixels, bits=bits)
     return raw._replace(pixels=pixels, white=head.white)
+
+
+def deep_numbers(head: Netpbm, data: bytes) -> npt.NDArray[np.uint16]:
+    """Return the (H, W, 3) colours of a file of Netpbm of more than 8 bits, given all of its bytes."""
+    count, rest = head.width * head.height * 3, data[head.start :]
+    numbers = np.frombuffer(rest, ">u2", count) if head.kind == 6 else np.array(rest.split()[:count], np.uint16)
+    return numbers.astype(np.uint16).reshape(head.height, head.width, 3)
 
 
 def numbers_mark(head: bytes) -> bytes:

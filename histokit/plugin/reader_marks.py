@@ -5,13 +5,19 @@ from __future__ import annotations
 import os
 
 from histokit.files import oddity, suffix_of
+from histokit.plugin.netpbm import HEAD, Netpbm
 from histokit.plugin.tiff import tiff_layout
 
 #: Raised when some files are read otherwise than before, which marks then tell from the others.
-READER_REVISION = 3
+READER_REVISION = 4
 
 #: The revision since which `reader_mark` is what it is; later ones altered the numbers that scales are given.
 MARKED = 2
+
+#: The revision since which numbers that scales are given are what they are, and that since which colours of Netpbm have
+#: all of their bits; of files whose names tell nothing of that, only the later ones may be read otherwise.
+NUMBERED, NETPBM = 3, 4
+NETPBM_SUFFIXES = (".ppm", ".pnm")
 
 #: Files whose pixels come out as ever.
 _UNMARKED = frozenset({".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
@@ -19,11 +25,21 @@ _UNMARKED = frozenset({".jpg", ".jpeg", ".bmp", ".gif", ".webp"})
 #: Where the number of bits stands in a PNG file, what of it is read, and the mark of one with 16 bits.
 _PNG, _PNG_BITS, _HEAD = b"\x89PNG\r\n\x1a\n", 24, 25
 _DEEP = b"png-16-1"
+_NETPBM = (b"P3", b"P6")
+
+#: The mark of colours of Netpbm of more than 8 bits.
+DEEP_NETPBM = b"netpbm-16-1"
 
 
 def is_unmarked(path: str) -> bool:
     """Return whether a file's name says that `reader_mark` is empty."""
     return suffix_of(path) in _UNMARKED
+
+
+def deep_netpbm_mark(head: bytes) -> bytes:
+    """Return the mark of a file that begins so where it is one of Netpbm with colours of more than 8 bits."""
+    found = Netpbm.of(head)
+    return DEEP_NETPBM if found is not None and found.of_deep_colours else b""
 
 
 def reader_mark(path: str | os.PathLike[str]) -> bytes:
@@ -35,6 +51,8 @@ def reader_mark(path: str | os.PathLike[str]) -> bytes:
             head = file.read(_HEAD)
             if head.startswith(_PNG):
                 return _DEEP if len(head) == _HEAD and head[_PNG_BITS] == 16 else b""
+            if head.startswith(_NETPBM):
+                return deep_netpbm_mark(head + file.read(HEAD - _HEAD))
             layout = tiff_layout(file)
     except OSError:
         return b""

@@ -6,8 +6,17 @@ import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from histokit.plugin.tiff_tags import STACKS, Page, TagError, byte_order, is_big, read_pages, sub_pages
+from histokit.plugin.tiff_tags import (
+    STACKS,
+    Page,
+    TagError,
+    byte_order,
+    is_big,
+    read_pages,
+    sub_pages,
+)
 from histokit.plugin.tiff_told import declared_bits, told_planes
+from histokit.plugin.ycbcr import OTHER_YCBCR, is_other_ycbcr
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
 _SCALE = ", or say what is black and white (-o scale=range:BLACK,WHITE)"
@@ -43,7 +52,6 @@ _READ_ELSEWHERE = frozenset((34712, 34887, 34933, 50001, 50002, 52546, 22610, 34
 #: What the numbers of a file are.
 NUMBERS, COLOURS = "numbers", "colours"
 _JPEG = 7
-
 _PER_PIXEL = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _ALPHA = (1, 2)
 
@@ -101,12 +109,12 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
         reason = _unclear(each) or _unread(each) or _incomplete(each, length) or reason
     if reason:
         return _refused(reason)
-    elsewhere = _is_read_elsewhere(page, byte_order(head) == ">" and is_big(head))
+    elsewhere = _is_read_elsewhere(page, is_big(head), byte_order(head) == ">")
     if elsewhere and not _is_plain(page):
         return _refused("is a TIFF file of a kind that is not read: save it as a plain TIFF or PNG")
     grey16 = page.value(258, 1) > 8 and page.samples == 1
     inverted = (grey16 or elsewhere) and page.value(262, 0) == 0
-    bits = declared_bits(page) if grey16 or elsewhere else 16
+    bits = declared_bits(page) if (grey16 or elsewhere) and not _is_deep_palette(page) else 16
     otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
     above = page.value(258, 1) > 8
     mark = b"tiff-3" if elsewhere else b"tiff-2" if above else b"tiff-1" if otherwise else b""
@@ -141,6 +149,8 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
     formats, photometric = set(first.values(339, (1,))), first.value(262, -1)
     if photometric not in (0, 1, 2) and not (photometric == 6 and first.value(259, 1) == _JPEG):
         return COLOURS, f"has {_COLOURS.get(photometric, 'colours')} in planes, which are not read: save each as RGB"
+    if is_other_ycbcr(first):
+        return NUMBERS, f"{OTHER_YCBCR}: save it as a plain TIFF or PNG"
     if formats & {5, 6}:
         return NUMBERS, f"has {_NUMBERS[5]}, which are not read"
     if photometric == 0 and formats & {2, 3}:
@@ -155,18 +165,24 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
     return NUMBERS, next(filter(None, (_incomplete(page, length) for page in alike)), None)
 
 
-def _is_read_elsewhere(page: Page, big_endian_big: bool) -> bool:
+def _is_read_elsewhere(page: Page, big: bool, big_endian: bool) -> bool:
     bits, compression = page.value(258, 1), page.value(259, 1)
     grey_with_alpha = page.value(262, 0) in (0, 1) and page.samples == 2 and (bits > 8 or page.value(338, 0) == 1)
     # Pillow loses the last column of rows of an odd number of 12 bits.
-    odd = bits == 12 and compression == _JPEG
+    odd = bits == 12 and (compression == _JPEG or big_endian or page.samples > 1 or page.value(262, 0) != 1)
     unusual = compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16)
-    return big_endian_big or unusual or grey_with_alpha or odd
+    return (big and big_endian) or unusual or grey_with_alpha or odd or _is_deep_palette(page)
+
+
+def _is_deep_palette(page: Page) -> bool:
+    return page.value(262, 0) == 3 and page.value(258, 1) == 16 and page.samples == 1
 
 
 def _is_plain(page: Page) -> bool:
     """Whether the pixels are of grey or of red, green and blue of 8 to 16 bits, with or without transparency."""
     bits = page.values(258, (1,))
+    if _is_deep_palette(page):
+        return True
     return page.value(262, -1) in (0, 1, 2) and 8 <= bits[0] <= 16 and len(set(bits)) == 1
 
 
@@ -220,6 +236,7 @@ def _unread(page: Page) -> str | None:
         (planar and 1 in page.values(338), "keeps associated transparency in a separate plane"),
         (_is_dim(page), "has a colour map of 8 bits where a TIFF file has 16"),
         (_is_subsampled(page) and compression == 1, "has subsampled YCbCr pixels without compression"),
+        (is_other_ycbcr(page), OTHER_YCBCR),
     ]
     return next((f"{words}: save it as a plain TIFF or PNG" for wrong, words in checks if wrong), None)
 

@@ -18,6 +18,9 @@ JPEG_TABLES = 347
 _WANTED = frozenset((254, *range(256, 260), 262, FILL_ORDER, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
     range(322, 326), (SUB_PAGES, 332, 338, 339, JPEG_TABLES, 530, 32997, 32998)
 )
+#: Weights of red, green and blue in the brightness of YCbCr, and its numbers of black and white: fractions.
+YCBCR_WEIGHTS, YCBCR_LIMITS = 529, 532
+_FRACTION = 5
 #: Of MetaMorph's stacks, which have as many of these as planes; they are fractions by name, and more than those.
 STACKS = frozenset((33629, 33630))
 
@@ -154,8 +157,11 @@ def _page(file: BinaryIO, start: int, form: _Form) -> tuple[Page, int]:
         tag, kind, number = struct.unpack_from(form.entry, entries, at)
         if tag in STACKS:
             tags[tag] = (number,)
-        elif tag in _WANTED and kind in _TYPES:
+        elif (tag in _WANTED and kind in _TYPES) or (tag in (YCBCR_WEIGHTS, YCBCR_LIMITS) and kind == _FRACTION):
             slot = entries[at + struct.calcsize(form.entry) : at + step]
+            if kind == _FRACTION:
+                # Each is two numbers.
+                kind, number = 4, 2 * number
             tags[tag] = _values(file, 1 if tag == JPEG_TABLES else kind, number, slot, form)
     return Page(tags), start + lead + count * step
 

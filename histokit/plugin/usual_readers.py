@@ -14,8 +14,9 @@ from histokit.files import oddity
 from histokit.named_objects import named_object
 from histokit.plugin.hookspecs import RegisterReader, hookimpl
 from histokit.plugin.images import Pixels, read_image
+from histokit.plugin.netpbm import HEAD
 from histokit.plugin.raw_images import ImageReader, RawImage
-from histokit.plugin.raw_numbers import HEAD, as_stored
+from histokit.plugin.raw_numbers import as_stored
 from histokit.plugin.remarks import collected_remarks, repeat
 from histokit.plugin.tiff_tags import byte_order
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.errors import PluginError
 from histokit.plugin import Dataset, Sample
@@ -15,7 +16,7 @@ from histokit.plugin.digests import UNKNOWN, FileState, digest_bytes, is_same_st
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
-from histokit.plugin.reader_marks import READER_REVISION
+from histokit.plugin.reader_marks import NETPBM, NETPBM_SUFFIXES, NUMBERED, READER_REVISION
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested_tables import Ingested
 
@@ -66,7 +67,7 @@ class IngestedFiles:
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         #: Whether files may be read otherwise than when they were ingested.
-        self.outdated = reader < READER_REVISION
+        self.outdated = reader < NUMBERED
         self._revision, self._images = reader, ImageFiles(dataset)
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
@@ -80,6 +81,9 @@ class IngestedFiles:
             here = slice(start, start + len(batch))
             keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
             states[here] = state_columns(batch)
+            if reader < NETPBM and not self.outdated:
+                names = pc.utf8_lower(batch.column("path"))
+                self.outdated = any(pc.any(pc.ends_with(names, end)).as_py() for end in NETPBM_SUFFIXES)
             start = here.stop
         self._rows = np.argsort(keys)
         self._keys, self._states = keys[self._rows], states[self._rows]

@@ -574,6 +574,39 @@ def test_a_slide_that_only_looks_changed_is_digested_once(tmp_path: Path, monkey
     assert dataset.file_digest(path) == b"anew"
 
 
+@pytest.mark.parametrize("held", [False, True])
+def test_what_is_transparent_is_white(tmp_path: Path, held: bool) -> None:
+    alpha = np.zeros((384, 512, 1), np.uint8)
+    alpha[:, :256] = 255
+    alpha[:64, :64] = 51
+    colours = (PIXELS * (alpha / 255) if held else PIXELS).astype(np.uint8)
+    kinds = {"extrasamples": ["assocalpha" if held else "unassalpha"]}
+    write_subifds(tmp_path / "a.tif", np.concatenate([colours, alpha], axis=2), levels=1, **kinds)
+    write_subifds(tmp_path / "b.tif", PIXELS, levels=1)
+    samples, dataset = read(tmp_path, size=64, tissue="none")
+    tiles = {sample.id: dataset.read(sample) for sample in samples}
+    np.testing.assert_array_equal(tiles["a.tif#xywh=192,128,64,64"], PIXELS[128:192, 192:256])
+    assert tiles["a.tif#xywh=256,128,64,64"].min() == 255
+    lighter = PIXELS[:64, :64] * 0.2 + 255 * 0.8
+    assert np.abs(tiles["a.tif#xywh=0,0,64,64"] - lighter).max() <= 1
+    # Tiles of it were read otherwise once, those of others were not.
+    keys = {sample.image[0]: dataset.pixel_key(sample) for sample in samples}
+    assert keys["a.tif"] != keys["b.tif"] == dataset._pixel_key
+
+
+def test_slides_that_are_stored_turned_or_of_other_ycbcr_are_told(tmp_path: Path) -> None:
+    write_subifds(tmp_path / "a.tif", PIXELS, levels=1, extratags=[(274, 3, 1, 6, True)])
+    weights = (2126, 10000, 7152, 10000, 722, 10000)
+    how = {"photometric": "ycbcr", "compression": "jpeg", "extratags": [(529, 5, 3, weights, True)]}
+    write_subifds(tmp_path / "b.tif", PIXELS, levels=1, **how)
+    write_subifds(tmp_path / "c.tif", PIXELS, levels=1)
+    samples, dataset = read(tmp_path, size=64, tissue="none")
+    assert {sample.image[0] for sample in samples} == {"c.tif"}
+    told = " ".join(dataset.warnings)
+    assert "a.tif is stored turned (orientation 6)" in told
+    assert "b.tif has YCbCr of other weights or limits than those of JPEG" in told
+
+
 @pytest.mark.real_data
 def test_real_slides(real_data: Path) -> None:
     samples, dataset = read(real_data / "data" / "slides")

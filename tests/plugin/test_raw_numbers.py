@@ -14,7 +14,9 @@ import histokit
 from histokit.datasets.arrays import Arrays
 from histokit.datasets.folder import Folder
 from histokit.errors import DataError
-from histokit.plugin.remarks import collected_remarks
+from histokit.plugin.images import read_image
+from histokit.plugin.reader_marks import DEEP_NETPBM
+from histokit.plugin.remarks import ImageWarning, collected_remarks
 
 #: Of every kind: dark, light, and some between.
 GREY = np.arange(20).reshape(4, 5) * 5
@@ -50,6 +52,8 @@ def test_netpbm_of_any_white(tmp_path, white, text):
         netpbm(path, values, white, text)
         for scale, top in (("range:0,95", 95), ("minmax", 95), ("bits:7", 127)):
             assert read(path, scale=scale).tolist() == of_white(values, top).tolist()
+        if name == "a.ppm" and white > 255:
+            assert abs(read(path).astype(int) - of_white(values, white)).max() <= 1
         if name == "a.pgm":
             # Without a scale, what the file calls white is white.
             whole = read(path).astype(int) * (257 if white < 256 else 1)
@@ -119,3 +123,32 @@ def test_features_of_numbers_that_once_were_others_are_not_taken(tmp_path, store
             histokit.ingest(store, "folder", root, name="d", options={"pattern": "*", "scale": "range:0,95"})
         extraction = histokit.extract(store, "d", "tiny", layers="last", retry=True)
         assert sorted(problem["id"] for problem in extraction.problems) == altered
+
+
+def test_colours_of_netpbm_that_had_8_bits_once_are_computed_anew(tmp_path, store, tiny, monkeypatch):
+    root = tmp_path / "images"
+    root.mkdir()
+    netpbm(root / "deep.ppm", COLOURS * 600, 65535)
+    netpbm(root / "flat.ppm", COLOURS, 255)
+    keys = []
+    for options in ({}, {"scale": "range:0,65535"}):
+        dataset = Folder.from_options(root, {"pattern": "*.ppm", **options})
+        keys.append({sample.id: dataset.pixel_key(sample) for sample in dataset.samples()})
+    assert keys[0] == {"deep.ppm": DEEP_NETPBM, "flat.ppm": b""}
+    # A scale was given these numbers before.
+    assert DEEP_NETPBM not in keys[1]["deep.ppm"]
+    for revision, altered in ((3, ["deep.ppm"]), (4, [])):
+        with monkeypatch.context() as before:
+            before.setattr("histokit.ingest.ingest.READER_REVISION", revision)
+            histokit.ingest(store, "folder", root, name="d", options={"pattern": "*.ppm"})
+        extraction = histokit.extract(store, "d", "tiny", layers="last", retry=True)
+        assert sorted(problem["id"] for problem in extraction.problems) == altered
+
+
+def test_bits_of_which_the_upper_eight_are_read_are_remarked(tmp_path):
+    Image.fromarray(COLOURS.astype(np.uint8)).save(tmp_path / "a.sgi", bpc=2)
+    inks = np.dstack([COLOURS, COLOURS[..., :1]]).astype(np.uint16) * 600
+    tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated")
+    for name, detail in (("a.sgi", r"\(16 bits\)"), ("a.tif", r"\(16 bits for each ink\)")):
+        with pytest.warns(ImageWarning, match=f"has colours of more than 8 bits, of which the upper eight .*{detail}"):
+            assert read_image(tmp_path / name, deep=True).dtype == np.uint8

@@ -161,6 +161,28 @@ def ome(channels=1, z=1, t=1, more="") -> str:
     return f'<?xml version="1.0"?><OME><Image><Pixels ID="Pixels:0" Type="uint16" {sizes} {more}/></Image></OME>'
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["white is zero", "black is zero", "colours"])
+def test_packed_12_bits_of_every_kind(tmp_path, order, kind):
+    shape = (12, 10, 3) if kind == "colours" else (12, 10)
+    values = DRAWN.integers(0, 4096, shape)
+    bits = "".join(f"{value:012b}" for value in values.ravel())
+    data = int(bits, 2).to_bytes(len(bits) // 8, "big")
+    tags = {BITS: [12] * (values.size // 120), PHOTOMETRIC: {"white is zero": 0, "colours": 2}.get(kind, 1)}
+    path = tiff(tmp_path / "a.tif", page(values.astype(np.uint16), tags, data=[data]), order=order)
+    shown = of_12_bits(4095 - values if kind == "white is zero" else values)
+    shown = shown if kind == "colours" else grey(shown)
+    equal(read_image(path), shown)
+    scaled = ChannelSource(scale=parse_scale("range:0,4095")).pixels([path], None)
+    equal(scaled, shown[..., : scaled.shape[2]], 1)
+
+
+def test_a_palette_of_65536_colours(tmp_path):
+    colours = DRAWN.integers(0, 65536, (3, 65536), dtype=np.uint16)
+    path = tiff(tmp_path / "a.tif", page(DEEP, {PHOTOMETRIC: 3, COLOUR_MAP: colours.ravel().tolist()}))
+    equal(read_image(path), np.moveaxis(colours[:, DEEP], 0, -1))
+
+
 def test_significant_bits_of_ome(tmp_path):
     values = DEEP >> 4
     path = tiff(tmp_path / "a.tif", page(values, {DESCRIPTION: ome(more='SignificantBits="12"')}))
@@ -448,6 +470,30 @@ def test_ycbcr(tmp_path):
     data = zlib.compress(bytes([100, 100, 100, 100, 128, 228] * 30))
     path = tiff(tmp_path / "b.tif", page(COLOUR, {PHOTOMETRIC: 6, COMPRESSION: 8}, data=[data]))
     equal(read_image(path), np.broadcast_to([240, 29, 100], (12, 10, 3)), 1)
+
+
+@pytest.mark.parametrize("compression", [1, 7])
+@pytest.mark.parametrize(
+    ("tag", "values", "refused"),
+    [
+        (529, [(2126, 10000), (7152, 10000), (722, 10000)], True),
+        (529, [(299, 1000), (587, 1000), (114, 1000)], False),
+        (532, [(15, 1), (235, 1), (128, 1), (240, 1), (128, 1), (240, 1)], True),
+        (532, [(0, 1), (255, 1), (128, 1), (255, 1), (128, 1), (255, 1)], False),
+        (532, [(0, 0)] * 6, True),
+    ],
+)
+def test_ycbcr_of_other_weights_or_limits_is_refused(tmp_path, compression, tag, values, refused):
+    data = [encode_jpeg(COLOUR, colorsubsampling="444")] if compression == 7 else None
+    how = {"data": data} if data else {}
+    tags = {PHOTOMETRIC: 6, SUBSAMPLING: [1, 1], COMPRESSION: compression, tag: values}
+    path = tiff(tmp_path / "a.tif", page(COLOUR, tags, **how))
+    for read in (read_image, read_raw):
+        if refused:
+            with pytest.raises(DataError, match="has YCbCr of other weights or limits than those of JPEG"):
+                read(path)
+        else:
+            read(path)
 
 
 def test_transparency(tmp_path):

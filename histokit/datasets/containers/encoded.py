@@ -8,8 +8,10 @@ from abc import abstractmethod
 from histokit.datasets.containers.container import Container
 from histokit.plugin.digests import digest_bytes
 from histokit.plugin.images import Pixels, decode_image
+from histokit.plugin.netpbm import HEAD
 from histokit.plugin.raw_images import RawImage
-from histokit.plugin.raw_numbers import HEAD, as_stored, numbers_mark
+from histokit.plugin.raw_numbers import as_stored, numbers_mark
+from histokit.plugin.reader_marks import deep_netpbm_mark
 from histokit.plugin.sample_pixels import ChannelSource, from_16_bits
 from histokit.plugin.tiff import tiff_layout
 from histokit.plugin.tiff_images import TiffImages
@@ -53,4 +55,5 @@ class EncodedImages(Container):
 def encoded_digest(data: bytes) -> bytes:
     """Return the digest of an image file, which changes where the file is read otherwise than it once was."""
     layout = tiff_layout(io.BytesIO(data)) if byte_order(data) else None
-    return digest_bytes(data, layout.mark if layout else numbers_mark(data[:HEAD]))
+    head = data[:HEAD]
+    return digest_bytes(data, layout.mark if layout else numbers_mark(head) + deep_netpbm_mark(head))

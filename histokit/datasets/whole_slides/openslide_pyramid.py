@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel
+from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel, over_paper
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box, Pixels
 
@@ -79,11 +79,7 @@ class OpenSlidePyramid(Pyramid):
         except (library.OpenSlideError, OSError) as error:
             raise DataError(f"{self.path.name} cannot be read at {box}: {_told(error)}.", next=_AGAIN) from error
         pixels = np.asarray(image)
-        alpha = pixels[..., 3:]
-        if alpha.min() == 255:
-            return np.ascontiguousarray(pixels[..., :3])
-        share = alpha.astype(np.uint32)
-        return ((pixels[..., :3] * share + 255 * (255 - share) + 127) // 255).astype(np.uint8)
+        return np.ascontiguousarray(pixels[..., :3]) if pixels[..., 3].min() == 255 else over_paper(pixels)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from histokit.plugin.images import Box, Pixels
 
@@ -34,10 +35,13 @@ class Pyramid(ABC):
         The finest one first.
     mpp : (x, y), optional
         Micrometres per pixel of the finest level, where the slide tells it.
+    mark : bytes
+        Not empty where its pixels came out otherwise before.
     """
 
     levels: Sequence[SlideLevel]
     mpp: tuple[float, float] | None
+    mark: bytes = b""
 
     @abstractmethod
     def region(self, level: int, box: Box) -> Pixels:
@@ -119,6 +123,20 @@ class Pyramid(ABC):
                 box = (left, top, min(side, level.width - left), min(side, level.height - top))
                 block = Image.fromarray(self.region(number, box))
                 yield left // factor, top // factor, np.asarray(block.reduce(factor) if factor > 1 else block)
+
+
+def over_paper(pixels: npt.NDArray[np.uint8], held: bool = False) -> npt.NDArray[np.uint8]:
+    """Lay (H, W, 4) pixels, whose last number is how opaque they are, over white.
+
+    Parameters
+    ----------
+    pixels : (H, W, 4) uint8 array
+    held : bool
+        Whether colours were multiplied by it.
+    """
+    share = pixels[..., 3:].astype(np.uint32)
+    colours = pixels[..., :3].astype(np.uint32) * (255 if held else share)
+    return ((colours + 255 * (255 - share) + 127) // 255).clip(0, 255).astype(np.uint8)
 
 
 #: Side of what is read at once for a thumbnail, in pixels.

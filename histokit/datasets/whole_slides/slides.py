@@ -153,6 +153,11 @@ class Slides(Dataset):
     def _opener(self) -> OpenSlides:
         return OpenSlides()
 
+    @cached_property
+    def _marks(self) -> dict[str, bytes]:
+        """Slide → what its pyramid calls its mark."""
+        return {}
+
     def samples(self) -> Iterator[Sample]:
         """Yield the tiles of one slide after the other, row by row.
 
@@ -196,6 +201,7 @@ class Slides(Dataset):
     def _tiled(self, file: SlideFile) -> tuple[TileGrid, list[TileRow]]:
         self.tiling.check_resolution(file)
         slide = self._opener.open(self.root / file.on_disk)
+        self._marks[file.on_disk] = slide.mark
         try:
             return self.tiling.rows(slide, file)
         finally:
@@ -236,8 +242,11 @@ class Slides(Dataset):
             raise
 
     def pixel_key(self, sample: Sample) -> bytes:
-        """Return bytes that change with the size of tiles; slides are never read as images are."""
-        return self._pixel_key
+        """Return bytes that change with the size of tiles, and for slides that are read otherwise than before."""
+        path = sample.image[0]
+        if path not in self._marks:
+            self._marks[path] = self._opener.get(self.root / path).mark
+        return self._pixel_key + self._marks[path]
 
     def file_digest(self, path: Path) -> bytes:
         """Return the digest of a slide, of which large ones are not read whole; see `slide_digest`."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from histokit.plugin.deep_colours import ORIENTATION
+from histokit.plugin.tiff_tags import YCBCR_LIMITS, YCBCR_WEIGHTS
+from histokit.plugin.ycbcr import OTHER_YCBCR, is_unusual_ycbcr
+
 #: Micrometres of the units in which OME-TIFF gives the size of pixels.
 _UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6}
 
@@ -37,6 +41,11 @@ def refusal(series: Any, page: Any) -> str | None:
         return f"is a stack of planes ({stack}): a slide is one plane of RGB or grey"
     if page.samplesperpixel not in (1, 3, 4) or (page.samplesperpixel > 1 and page.planarconfig != 1):
         return f"holds {page.samplesperpixel} channels in planes: a slide is one plane of RGB or grey"
+    if (turned := int(page.tags.valueof(ORIENTATION, 1))) != 1:
+        return f"is stored turned (orientation {turned}), and its tiles would be cut from it as it is stored"
+    weights, limits = (page.tags.valueof(tag, ()) for tag in (YCBCR_WEIGHTS, YCBCR_LIMITS))
+    if page.photometric == 6 and is_unusual_ycbcr(weights, limits):
+        return OTHER_YCBCR
     # 6 is YCbCr, which JPEG decodes.
     if page.photometric not in (0, 1, 2) and not (page.photometric == 6 and page.compression in (7, 33007)):
         return f"holds colours as {getattr(page.photometric, 'name', page.photometric)}, which are not read"

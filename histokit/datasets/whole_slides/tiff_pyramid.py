@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel
+from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel, over_paper
 from histokit.datasets.whole_slides.tiff_facts import refusal, told_resolution
 from histokit.datasets.whole_slides.tile_cache import TileCache
 from histokit.errors import DataError, UsageError
@@ -20,6 +20,9 @@ from histokit.plugin.tiff_pieces import piece_damage
 
 #: A tile or strip of more pixels is not decoded for the sake of a part of it.
 _LARGEST_SEGMENT = 1 << 27
+
+#: Values of ExtraSamples that say transparency, and what tells slides that have it from how they once were read.
+_TRANSPARENT, _MARK = (1, 2), b"over-white-1"
 
 _keys = itertools.count()
 
@@ -46,6 +49,8 @@ class TiffLevel:
         That all tiles of JPEG share.
     inverted : bool
         Whether 0 is white.
+    alpha : int
+        What TIFF calls the transparency behind the colours: 1 where these hold it, 2 where they do not; 0 for none.
     """
 
     width: int
@@ -57,6 +62,7 @@ class TiffLevel:
     decode: Callable[..., Any]
     tables: bytes | None
     inverted: bool
+    alpha: int
 
 
 class TiffPyramid(Pyramid):
@@ -85,6 +91,7 @@ class TiffPyramid(Pyramid):
         self.levels = [
             SlideLevel(page.width, page.height, (width / page.width + height / page.height) / 2) for page in pages
         ]
+        self.mark = _MARK if pages[0].alpha in _TRANSPARENT else b""
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def region(self, level: int, box: Box) -> Pixels:
@@ -128,6 +135,8 @@ class TiffPyramid(Pyramid):
         except Exception as error:  # Decoders raise whatever they stumble upon in a damaged file.
             where = f"tile {number} of {page.width} × {page.height} pixels"
             raise DataError(f"{self.path.name} cannot be read: {where}: {error}.", next=_AGAIN) from error
+        if page.alpha in _TRANSPARENT:
+            return over_paper(segment, held=page.alpha == 1)
         grey = np.repeat(segment, 3, axis=2) if segment.shape[2] < 3 else segment[..., :3]
         return np.ascontiguousarray(255 - grey if page.inverted else grey)
 
@@ -200,6 +209,7 @@ def _level(path: Path, page: Any) -> TiffLevel:
         page.decode,
         page.jpegtables,
         page.photometric == 0,
+        int(page.extrasamples[0]) if page.samplesperpixel == 4 and page.extrasamples else 0,
     )
 
 
