@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -67,6 +68,27 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     assert (work / "scores.png").stat().st_size > 0
     assert (work / "cellularity.png").stat().st_size > 0
     check_python(work)
+
+
+@pytest.mark.skipif(shutil.which("snakemake") is None, reason="snakemake (100 MB) is not there: pip install snakemake")
+def test_the_workflow_runs_and_is_answered_from_the_store(tmp_path: Path, at_once: Path) -> None:
+    (rules,) = blocks("snakemake")
+    subprocess.run([sys.executable, str(DOCS / "example_data.py"), str(tmp_path)], check=True)
+    (tmp_path / "Snakefile").write_text(rules)
+    save_weights(tmp_path / "weights")
+    env = environment(tmp_path)
+    env["PATH"] = f"{at_once}{os.pathsep}{env['PATH']}"
+    found = []
+    for _ in range(2):
+        done = subprocess.run(["snakemake", "--cores", "4"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-4000:]
+        found.append({path: path.read_text().strip() for path in sorted((tmp_path / "results").rglob("*.run"))})
+        assert "error" not in json.loads((tmp_path / "results" / "comparison.json").read_text())
+        shutil.rmtree(tmp_path / "results")
+    assert found[0] == found[1]
+    runs = {run.id: run.address for run in open_store(tmp_path / "workflow-store").runs()}
+    assert sorted(runs.values()) == ["squeezenet1_1/features.12"] * 2 + ["texture/joined"] * 2
+    assert sorted(found[0].values()) == sorted(runs)
 
 
 def check_shown(page: Path, printed: str) -> None:
