@@ -318,6 +318,28 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
         read(tmp_path, labels="labels.csv", group="pateint")
 
 
+def test_a_slide_begins_with_its_finest_level(tmp_path: Path) -> None:
+    tiled = {"photometric": "rgb", "tile": (64, 64)}
+    write_pages(tmp_path / "good.tif", PIXELS)
+    with tifffile.TiffWriter(tmp_path / "thumbnail.tif") as file:
+        file.write(PIXELS[::2, ::2], photometric="rgb", metadata=None)
+        file.write(PIXELS, **tiled, metadata=None)
+        file.write(PIXELS[::2, ::2], **tiled, subfiletype=1, metadata=None)
+    with tifffile.TiffWriter(tmp_path / "macro.ome.tif") as file:
+        for pixels in (PIXELS[:200, :200], PIXELS):
+            file.write(pixels, **tiled, metadata={"axes": "YXS"})
+    with tifffile.TiffWriter(tmp_path / "cut.ome.tif") as file:
+        for pixels in (PIXELS[:320, :320], PIXELS):
+            file.write(pixels, **tiled, metadata={"axes": "YXS"})
+    samples, dataset = read(tmp_path, size=64, tissue="none", slide_mpp=0.5)
+    assert Counter(sample.image[0] for sample in samples) == {"cut.ome.tif": 25, "good.tif": 48}
+    told = "The slide {0} gives no tile: {0} begins with an image of {1} pixels and holds one of 512 × 384: "
+    assert dataset.warnings == [
+        told.format(name, size) + "a slide begins with its finest level"
+        for name, size in (("macro.ome.tif", "200 × 200"), ("thumbnail.tif", "256 × 192"))
+    ]
+
+
 @pytest.mark.parametrize("rows", ["a.tif,007\na,008", "a,007\na.tif,008", "x/a.tif,007\na,008", "a.tif,007\nx/a,008"])
 def test_rows_that_contradict_each_other_whatever_they_call_the_slide(tmp_path: Path, rows: str) -> None:
     (tmp_path / "x").mkdir()
@@ -340,7 +362,13 @@ def test_a_row_of_several_slides_gives_way_to_that_of_one(tmp_path: Path) -> Non
     (tmp_path / "labels.csv").write_text("slide,pid\na,007\nx/a.tif,008\n")
     samples, dataset = read(tmp_path, size=64, labels="labels.csv", label_column="pid")
     assert {(s.image[0], s.label) for s in samples} == {("x/a.tif", "008"), ("y/a.tif", "007")}
-    assert not any("no image" in warning for warning in dataset.warnings)
+    assert dataset.warnings == []
+    (tmp_path / "labels.csv").write_text("slide,pid\na,007\n")
+    _, dataset = read(tmp_path, size=64, labels="labels.csv", label_column="pid")
+    assert dataset.warnings == [
+        "1 row stands for several slides in the table labels.csv, such as 'a' for x/a.tif, y/a.tif: "
+        "where these are not one slide, name each by its path"
+    ]
     (tmp_path / "labels.csv").write_text("slide,pid\na,007\nx/a.tif,008\na.tif,009\n")
     with pytest.raises(DataError, match=r"for the slide 'y/a\.tif': those of 'a\.tif' and 'a'"):
         read(tmp_path, size=64, labels="labels.csv", label_column="pid")
@@ -461,6 +489,24 @@ def test_slides_without_regions_are_named(tmp_path: Path) -> None:
         read(tmp_path, regions=".", pattern="{label}/*")
     with pytest.raises(DataError, match="no tile lies in its 1 region that has a class"):
         regions_of(tmp_path, [drawn("Polygon", ["a"], box(0, 0, 8, 8))])
+
+
+def test_regions_that_may_be_of_either_slide_are_of_none(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        write_pages(tmp_path / folder / "a.tif", PIXELS)
+    write_scan["scan.svs"](tmp_path)
+    features = [drawn("Polygon", ["a"], box(0, 0, 256, 256))]
+    regions_of(tmp_path, features)
+    _, dataset = regions_of(tmp_path, features, "a.geojson")
+    assert {s.image[0] for s in dataset.samples()} == {"scan.svs"}
+    told = "\n".join(dataset.warnings)
+    assert f"x/a.tif gives no tile: a.geojson in {tmp_path} may be of y/a.tif as well" in told
+    assert "regions of this one alone are called y/a.tif.geojson" in told
+    # With a file of its own, one of them leaves the other file to the other slide.
+    regions_of(tmp_path, [drawn("Polygon", ["b"], box(0, 0, 64, 64))], "x/a.geojson")
+    samples, _ = read(tmp_path, size=64, tissue="none", regions=".")
+    assert {(s.image[0], s.label) for s in samples} == {("scan.svs", "a"), ("x/a.tif", "b"), ("y/a.tif", "a")}
 
 
 def test_contract(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ from histokit.datasets.regions.outlines import Ring
 from histokit.datasets.regions.region import Reading, label_in
 from histokit.datasets.walk import Tally
 from histokit.datasets.whole_slides.listing import SlideFile, stem_of
-from histokit.errors import UsageError
+from histokit.errors import DataError, UsageError, some
 
 #: Which region a tile is of: the one that holds its centre, or that holds most of it.
 RegionRule = Literal["centre", "most"]
@@ -123,6 +123,7 @@ class RegionFolder:
             )
         self.folder = found
         self.left_out: dict[str, Tally] = {}
+        self._slides_of: dict[Path, list[str]] = {}
 
     @property
     def remarks(self) -> list[str]:
@@ -132,17 +133,31 @@ class RegionFolder:
             for reason, tally in self.left_out.items()
         ]
 
+    def expect(self, files: Iterable[SlideFile]) -> None:
+        """Learn which slides there are: a file that is by its name of several of them is of none."""
+        self._slides_of.clear()
+        for file in files:
+            if path := self._path(file):
+                self._slides_of.setdefault(path, []).append(file.path)
+
     def regions(self, file: SlideFile) -> SlideRegions | None:
         """Return the regions of a slide, or none where there is no file of them.
 
         Raises
         ------
         DataError
-            If the file cannot be read.
+            If the file cannot be read, or may be that of another slide.
         """
-        path = next((path for path in self._candidates(file) if path.is_file()), None)
+        path = self._path(file)
         if path is None:
             return None
+        if others := [slide for slide in self._slides_of.get(path, ()) if slide != file.path]:
+            own = f"{file.path}{_SUFFIXES[0]}"
+            raise DataError(
+                f"{path.name} in {self.folder} may be of {some(others)} as well; "
+                f"regions of this one alone are called {own}.",
+                next=f"Call it {own}.",
+            )
         reading = Reading(path, left_out=self.left_out)
         found = []
         for feature in read_features(reading):
@@ -158,6 +173,9 @@ class RegionFolder:
                 area = sum(_area(polygon[0]) - sum(map(_area, polygon[1:])) for polygon in feature.polygons)
                 found.append(SlideRegion(label, area, [ring for polygon in feature.polygons for ring in polygon]))
         return SlideRegions(found)
+
+    def _path(self, file: SlideFile) -> Path | None:
+        return next((path for path in self._candidates(file) if path.is_file()), None)
 
     def _candidates(self, file: SlideFile) -> Iterator[Path]:
         name = file.path.rpartition("/")[2]

@@ -15,7 +15,7 @@ from histokit.datasets.patterns import PathPattern
 from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk
 from histokit.datasets.whole_slides.opened import SLIDE_SUFFIXES, OpenSlides
-from histokit.errors import DataError, counted
+from histokit.errors import DataError, counted, some
 from histokit.files import suffix_of
 
 #: The field of a pattern that names slides, and the column of their names.
@@ -59,6 +59,8 @@ class SlideListing:
     remarks: list[str] = field(default_factory=list)
     #: Slides of which the table says another resolution than they do, and the sentence on each.
     _otherwise: list[tuple[str, str]] = field(default_factory=list)
+    #: Rows of the table that are of several slides.
+    _shared: Tally = field(default_factory=Tally)
 
     def slides(self, opener: OpenSlides) -> list[SlideFile]:
         """Return the slides in the order of their paths; one that cannot be opened is told in `remarks`, and left out.
@@ -70,6 +72,7 @@ class SlideListing:
         """
         self.remarks.clear()
         self._otherwise.clear()
+        self._shared = Tally()
         paths = self._paths()
         silent, unlisted, found = Tally(), Tally(), []
         names = self._names([path for path, _, _ in paths])
@@ -95,13 +98,23 @@ class SlideListing:
             found.append(SlideFile(path, on_disk, names[path], label, {**metadata, **fields}, mpp))
         if silent:
             raise _silence(silent)
-        if unlisted and self.table is not None:
-            slides = counted(unlisted.count, "slide has", "slides have")
-            self.remarks.append(f"{slides} no row in the table {self.table.path.name}, for example {unlisted}")
-        self.remarks.extend(told_once(self._otherwise, "slide", "slides"))
-        if self.table is not None:
-            self.remarks.extend(self.table.remarks())
+        self.remarks.extend(self._told(unlisted))
         return found
+
+    def _told(self, unlisted: Tally) -> Iterator[str]:
+        table = self.table
+        if table is not None and unlisted:
+            slides = counted(unlisted.count, "slide has", "slides have")
+            yield f"{slides} no row in the table {table.path.name}, for example {unlisted}"
+        yield from told_once(self._otherwise, "slide", "slides")
+        if table is not None and self._shared:
+            rows = counted(self._shared.count, "row stands", "rows stand")
+            yield (
+                f"{rows} for several slides in the table {table.path.name}, such as {self._shared.examples[0]}: "
+                "where these are not one slide, name each by its path"
+            )
+        if table is not None:
+            yield from table.remarks()
 
     def _paths(self) -> list[tuple[str, str, dict[str, Any]]]:
         walk, others, beside = Walk(self.root), Tally(), 0
@@ -147,7 +160,15 @@ class SlideListing:
         found = {path: [key for key in _keys(path, name) if key in table] for path, name in names.items()}
         slides = Counter(key for keys in found.values() for key in keys)
         fewest = {path: min((slides[key] for key in keys), default=0) for path, keys in found.items()}
-        return {path: [key for key in keys if slides[key] == fewest[path]] for path, keys in found.items()}
+        rows = {path: [key for key in keys if slides[key] == fewest[path]] for path, keys in found.items()}
+        named: dict[str, list[str]] = {}
+        for path, keys in rows.items():
+            for key in keys:
+                named.setdefault(key, []).append(path)
+        for key, several in named.items():
+            if len(several) > 1:
+                self._shared.add(f"{key!r} for {some(several)}")
+        return rows
 
     def _row(self, path: str, keys: list[str], unlisted: Tally) -> tuple[str | None, dict[str, Any]]:
         if self.table is None:

@@ -169,13 +169,14 @@ class Slides(Dataset):
             If `positive` or one of `classes` is not a label, or a package is not installed.
         """
         self.warnings.clear()
-        self.tiling.forget()
         listing = SlideListing(self.root, self.pattern, self.label_table, self.slide_mpp)
         columns, groups = dict.fromkeys(self.columns), Groups(self.group)
         labels: set[str] = set()
         empty: list[str] = []
         any_tile = False
-        for file in listing.slides(self._opener):
+        files = listing.slides(self._opener)
+        self.tiling.begin(files)
+        for file in files:
             try:
                 grid, rows = self._tiled(file)
             except DataError as error:

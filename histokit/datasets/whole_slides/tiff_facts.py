@@ -21,6 +21,9 @@ _COARSEST = 20.0
 #: What tifffile finds of makers whose files OpenSlide reads as they are meant.
 _SCANNERS = ("svs", "ndpi", "scn", "bif", "philips")
 
+#: An image of so many times as many pixels as the first one is no picture of the glass.
+_LARGER = 4
+
 _PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 
 
@@ -50,6 +53,18 @@ def refusal(series: Any, page: Any) -> str | None:
     if page.photometric not in (0, 1, 2) and not (page.photometric == 6 and page.compression in (7, 33007)):
         return f"holds colours as {getattr(page.photometric, 'name', page.photometric)}, which are not read"
     return None
+
+
+def coarse_first(file: Any, page: Any) -> str | None:
+    """Return that a slide's first image is its label, its thumbnail or the like, as the end of a sentence."""
+    images = [*(series.keyframe for series in file.series), *(inner.aspage() for inner in page.pages or ())]
+    largest = max(images, key=lambda image: image.imagewidth * image.imagelength)
+    across, down = largest.imagewidth / page.imagewidth, largest.imagelength / page.imagelength
+    # A cut of a slide may come with a somewhat larger picture of the glass.
+    if across * down < _LARGER and not (across > 1.05 and abs(across - down) < 0.02 * across):
+        return None
+    sizes = (f"{image.imagewidth} × {image.imagelength}" for image in (page, largest))
+    return "begins with an image of {} pixels and holds one of {}: a slide begins with its finest level".format(*sizes)
 
 
 def told_resolution(file: Any, page: Any) -> tuple[float, float] | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel, over_paper
-from histokit.datasets.whole_slides.tiff_facts import refusal, told_resolution
+from histokit.datasets.whole_slides.tiff_facts import coarse_first, refusal, told_resolution
 from histokit.datasets.whole_slides.tile_cache import TileCache
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box, Pixels
@@ -158,7 +158,7 @@ def _described(path: Path) -> tuple[list[TiffLevel], tuple[float, float] | None]
             # What a slide is, not its label or its thumbnail.
             series = file.series[0]
             page = series.keyframe
-            reason = refusal(series, page)
+            reason = refusal(series, page) or coarse_first(file, page)
             if reason is not None:
                 raise DataError(f"{path.name} {reason}.", next=_SAVE)
             _require_codec(path, page)
