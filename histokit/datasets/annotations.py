@@ -28,6 +28,7 @@ from histokit.errors import DataError, UsageError, did_you_mean
 from histokit.plugin.dataset import Dataset, PublishedSplit, Sample
 from histokit.plugin.digests import digest_json
 from histokit.plugin.images import Pixels
+from histokit.plugin.remarks import remark
 
 #: The column of what lies inside a region, where what is outside is masked.
 _OUTLINE = "outline"
@@ -279,6 +280,8 @@ class Annotations(Dataset):
             return pixels
         white = (1 << self.bits) - 1 if self.bits and pixels.dtype == np.uint16 else np.iinfo(pixels.dtype).max
         inside = covered(outline, sample.box)[:, :, None]
+        if not inside.any():
+            remark("masked", sample.id, "its box is {} × {} pixels".format(*sample.box[2:]))
         return np.where(inside, pixels, pixels.dtype.type(white if self.mask == "white" else 0))
 
     def part_digest(self, sample: Sample) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +14,8 @@ from histokit.datasets.tables import TidyTable, python_types, read_table, requir
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
+
+_WITH_FRACTION = re.compile(r"-?[0-9]+\.0+")
 
 #: Columns that name what images have in common and folds must not cut through.
 _GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
@@ -172,11 +175,22 @@ class LabelTable:
                 )
         return rows
 
+    @cached_property
+    def _whole(self) -> dict[str, str]:
+        """What whole numbers are that the table holds as pandas writes a column of which some cells are empty: 1.0."""
+        if not all(map(_WITH_FRACTION.fullmatch, self._rows)):
+            return {}
+        return {key.partition(".")[0]: key for key in self._rows}
+
+    def _key(self, key: str) -> str:
+        return key if key in self._rows else self._whole.get(key, key)
+
     def __contains__(self, key: str) -> bool:
-        return key in self._rows
+        return self._key(key) in self._rows
 
     def row(self, key: str) -> tuple[str | None, dict[str, Any]]:
         """Return the label and the further columns of a key; none and nothing where it has no row."""
+        key = self._key(key)
         self._met.add(key)
         return self._rows.get(key, (None, {}))
 

@@ -219,12 +219,21 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
         scale_transparency(image, raw)
         deep = layout.deep or any(";16" in mode for mode in raw) or (netpbm is not None and netpbm.of_deep_colours)
         remark_on_halves(path, image, file)
+        if netpbm is not None and _goes_on(netpbm, file):
+            layout = replace(layout, left_out="further images")
         return as_rgb(OpenImage(path, image, file, layout, deep, colours))
 
 
 def _netpbm(file: BinaryIO) -> Netpbm | None:
     file.seek(0)
     return Netpbm.of(file.read(HEAD))
+
+
+def _goes_on(head: Netpbm, file: BinaryIO) -> bool:
+    if head.stop is None:
+        return False
+    file.seek(head.stop)
+    return head.goes_on(file.read(HEAD))
 
 
 def _damage(image: Image.Image, file: BinaryIO, layout: TiffLayout | None) -> str | None:

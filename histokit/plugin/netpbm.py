@@ -9,6 +9,9 @@ from typing import NamedTuple
 HEAD = 4096
 
 _GAP = rb"(?:\s|#[^\n\r]*[\n\r])+"
+#: How another image of the same file begins.
+_NEXT = re.compile(rb"\s*P[1-7]\s")
+
 _NETPBM = re.compile(rb"P([2356])" + (_GAP + rb"(\d+)") * 3 + rb"\s")
 
 
@@ -31,9 +34,19 @@ class Netpbm(NamedTuple):
         return cls(kind, width, height, white, match.end())
 
     @property
+    def stop(self) -> int | None:
+        """Where the pixels end; none where they are written as texts."""
+        samples = self.width * self.height * (3 if self.kind == 6 else 1)
+        return self.start + samples * (1 + (self.white > 255)) if self.kind > 3 else None
+
+    @property
     def of_deep_colours(self) -> bool:
         """Whether these are colours of which Pillow keeps the upper eight bits."""
         return self.kind in (3, 6) and self.white > 255
+
+    def goes_on(self, rest: bytes) -> bool:
+        """Whether what follows on the pixels is another image."""
+        return _NEXT.match(rest) is not None
 
     @property
     def altered(self) -> bool:

@@ -28,6 +28,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "has pixels that are no numbers (NaN or infinite), which became black or white",
         "save such images with numbers there, if black is not what is meant",
     ),
+    "masked": (
+        "has no pixel whose middle lies inside its outline, so that all of it is masked",
+        "leave such regions out: -o min_size=PIXELS, or mend their outlines",
+    ),
     "halved": (
         "has colours of more than 8 bits, of which the upper eight are read",
         "save such images as TIFF, PNG or PPM of red, green and blue if the lower bits matter",

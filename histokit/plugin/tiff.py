@@ -15,7 +15,7 @@ from histokit.plugin.tiff_tags import (
     read_pages,
     sub_pages,
 )
-from histokit.plugin.tiff_told import declared_bits, told_planes
+from histokit.plugin.tiff_told import declared_bits, other_files, told_planes
 from histokit.plugin.ycbcr import OTHER_YCBCR, is_other_ycbcr
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
@@ -292,6 +292,8 @@ def _further_pages(pages: list[Page], below: list[Page]) -> tuple[str | None, in
     larger = next((page.size for page in pages[1:] + below if page.size[0] * page.size[1] > width * height), None)
     if larger:
         return f"has a first page smaller than another ({larger[0]} × {larger[1]} pixels): save that alone", 1, None
+    if files := other_files(first.description):
+        return None, 1, files
     others = [] if first.description.startswith("Aperio") else [p for p in pages[1:] if not p.value(254, 0) & 5]
     extras = sum(extra not in _ALPHA for extra in first.values(338))
     if others:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from histokit.errors import DataError
 from histokit.plugin.deep_colours import ORIENTATION, UnreadDepthError, decoded_page, refuse_damage
+from histokit.plugin.tiff_told import other_files
 
 #: Axes of a picture itself, in the letters of `tifffile`: rows, columns, numbers of a pixel, channels.
 _OF_A_PICTURE = "YXSC"
@@ -55,6 +56,7 @@ class TiffStack:
     """
 
     def __init__(self, tiff: Any):
+        files = other_files(tiff.ome_metadata or "") if tiff.is_ome else ""
         if tiff.series[0].is_multifile:
             # Of several files of one image, each is read for its own pages.
             tiff.is_ome = False
@@ -74,7 +76,7 @@ class TiffStack:
         if larger is not None:
             raise UnreadDepthError("holds a larger image than its first: save the one that is meant alone")
         count = len(others)
-        self.left_out = f"{count} more image{'s' * (count > 1)}" if count and not tiff.is_svs else ""
+        self.left_out = files or (f"{count} more image{'s' * (count > 1)}" if count and not tiff.is_svs else "")
 
     @property
     def parts(self) -> list[str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from histokit.plugin.tiff_tags import Page
 
+_FILE_NAME = re.compile(r"<(?:\w+:)?UUID\b[^>]*\bFileName\s*=\s*[\"']([^\"']+)")
+
 
 def told_planes(page: Page) -> tuple[int, int]:
     """Return how many planes the description of a file tells of, and how many channels they are; 1 or 0 where none."""
@@ -17,10 +19,19 @@ def told_planes(page: Page) -> tuple[int, int]:
         axes = [found.get(name, 1) for name in ("channels", "slices", "frames")]
         return found.get("images", 1), axes[0] if axes[1:] == [1, 1] else 0
     if "<OME" in text[:1000] or "<Pixels" in text:
+        if other_files(text):
+            # Of which each has some of the planes.
+            return 1, 0
         sizes = [int(_attribute(text, f"Size{axis}") or 1) for axis in "CZT"]
         in_one = 1 if page.samples == 1 else page.samples
         return max(1, sizes[0] * sizes[1] * sizes[2] // in_one), sizes[0] if sizes[1:] == [1, 1] else 0
     return _told_by_tifffile(page)
+
+
+def other_files(text: str) -> str:
+    """Return that OME-XML tells of more files of the same image, for people; an empty text where it does not."""
+    count = len(set(_FILE_NAME.findall(text))) - 1
+    return f"{count} more file{'s' * (count > 1)} of the same image" if count > 0 else ""
 
 
 def _told_by_tifffile(page: Page) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import histokit
 from histokit.datasets.annotations import Annotations
 from histokit.errors import DataError, UsageError
 from histokit.features import FeatureStore
+from histokit.plugin.remarks import ImageWarning
 from histokit.plugin.testing import check_dataset
 
 #: As LabelImg writes it, with parts as in the published data and coordinates as in VOC 2011.
@@ -763,3 +764,33 @@ def test_boxes_in_shares_of_the_image_are_refused(root: Path) -> None:
     with pytest.raises(DataError, match="lies inside the first pixel: it seems to be in shares") as caught:
         read(root, annotations="coco.json")
     assert "in pixels" in caught.value.next
+
+
+def test_a_box_that_its_outline_does_not_meet_is_left_out_where_outlines_matter(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "a.png")
+    boxes = {"apart": [0, 0, 5, 5], "met": [18, 18, 9, 9], "thin": [20.4, 20, 0.4, 5]}
+    outlines = {
+        "apart": [20, 20, 25, 20, 25, 25],
+        "met": [20, 20, 26, 20, 26, 26],
+        "thin": [20.6, 20, 20.9, 20, 20.7, 25],
+    }
+    entries = [
+        {"id": number, "image_id": 1, "category_id": 1, "bbox": boxes[name], "segmentation": [outlines[name]]}
+        for number, name in enumerate(boxes)
+    ]
+    document = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 40, "height": 30}],
+        "categories": [{"id": 1, "name": "cell"}],
+        "annotations": entries,
+    }
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    samples, _ = read(tmp_path)
+    assert len(samples) == 3
+    samples, dataset = read(tmp_path, mask="white")
+    assert [sample.metadata["annotation_id"] for sample in samples] == ["1", "2"]
+    assert dataset.warnings == [
+        "1 annotation was left out: it has a box that the outline does not meet, for example 'a.json, 1'"
+    ]
+    assert dataset.read(samples[0]).min() == 9
+    with pytest.warns(ImageWarning, match="has no pixel whose middle lies inside its outline"):
+        assert dataset.read(samples[1]).min() == 255

@@ -421,3 +421,16 @@ class TestSplit:
         assert Folder(tmp_path, **options).splits() == {}
         with pytest.raises(UsageError, match="The option split='sets' names no column"):
             list(Folder(tmp_path, **options, split="sets").samples())
+
+
+def test_keys_that_pandas_wrote_as_fractions_are_whole_numbers(tmp_path):
+    write(tmp_path, "1/a.png", "2/b.png", "10/c.png")
+    (tmp_path / "l.csv").write_text("slide,label\n1.0,x\n10.0,y\n2.0,x\n")
+    found, warnings = samples(tmp_path, labels="l.csv", on="slide", group="slide")
+    assert {sample.id: sample.label for sample in found} == {"1/a.png": "x", "10/c.png": "y", "2/b.png": "x"}
+    assert warnings == []
+    # As they are written, they go before.
+    (tmp_path / "l.csv").write_text("slide,label\n1.0,x\n1,y\n10,y\n2,x\n")
+    found, warnings = samples(tmp_path, labels="l.csv", on="slide", group="slide")
+    assert {sample.id: sample.label for sample in found} == {"1/a.png": "y", "10/c.png": "y", "2/b.png": "x"}
+    assert warnings == ["1 row of the table of labels has no image, for example slide='1.0'"]

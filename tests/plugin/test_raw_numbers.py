@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 
 import numpy as np
@@ -152,3 +153,16 @@ def test_bits_of_which_the_upper_eight_are_read_are_remarked(tmp_path):
     for name, detail in (("a.sgi", r"\(16 bits\)"), ("a.tif", r"\(16 bits for each ink\)")):
         with pytest.warns(ImageWarning, match=f"has colours of more than 8 bits, of which the upper eight .*{detail}"):
             assert read_image(tmp_path / name, deep=True).dtype == np.uint8
+
+
+def test_a_file_of_netpbm_with_several_images_is_remarked(tmp_path):
+    for name, values, white in (("a.pgm", GREY, 255), ("b.ppm", COLOURS, 255), ("c.pgm", GREY * 40, 4095)):
+        netpbm(tmp_path / name, values, white)
+        alone = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(alone + b"\n")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ImageWarning)
+            first = read_image(tmp_path / name, deep=True)
+        (tmp_path / name).write_bytes(alone + alone)
+        with pytest.warns(ImageWarning, match=r"holds more than what was read, its first picture \(further images\)"):
+            assert (read_image(tmp_path / name, deep=True) == first).all()

@@ -277,6 +277,19 @@ def test_planes_that_are_not_one_rgb_image(tmp_path, description, pages, reason)
         read_image(path)
 
 
+def test_a_file_of_several_that_hold_one_image_is_read_for_its_own_plane(tmp_path):
+    names = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}"><UUID FileName="{z}.ome.tif">u{z}</UUID></TiffData>' for z in (0, 1)
+    )
+    told = ome(z=2).replace("uint16", "uint8").replace("/></Image>", f">{names}</Pixels></Image>")
+    for z in (0, 1):
+        path = tiff(tmp_path / f"{z}.ome.tif", page(GREY + z, {DESCRIPTION: told}))
+    with pytest.warns(ImageWarning, match=r"1 more file of the same image"):
+        equal(read_image(path), grey(GREY + 1))
+    with pytest.warns(ImageWarning, match=r"1 more file of the same image"):
+        assert read_raw(path).pixels[..., 0].tolist() == (GREY + 1).tolist()
+
+
 def test_three_channels_of_other_kinds_are_refused(tmp_path):
     first = page(GREY, {DESCRIPTION: CHANNELS["imagej"]})
     path = tiff(tmp_path / "a.tif", first, page(GREY), page(DEEP))

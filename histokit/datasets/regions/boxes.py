@@ -29,6 +29,11 @@ class Extent(NamedTuple):
         """The point in its middle."""
         return self.x + self.width / 2, self.y + self.height / 2
 
+    def meets(self, other: Extent) -> bool:
+        """Whether some point lies in both."""
+        across = self.x <= other.x + other.width and other.x <= self.x + self.width
+        return across and self.y <= other.y + other.height and other.y <= self.y + self.height
+
 
 #: What is to be done about boxes in shares of an image.
 IN_PIXELS = "Write boxes in pixels: x and width times the width of the image, y and height times its height."

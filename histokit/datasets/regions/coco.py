@@ -73,7 +73,11 @@ def _region(reading: Reading, number: int, value: Mapping[str, Any], lists: _Lis
         return None
     size = _size(reading, number, value, image)
     shape = _shape(reading, number, value)
-    extent = _box(reading, number, value) or (shape[0] if shape else None)
+    box = _box(reading, number, value)
+    if box and shape and reading.outlines and not box.meets(shape[0]):
+        reading.leave_out("have a box that the outline does not meet", number)
+        return None
+    extent = box or (shape[0] if shape else None)
     if extent is None:
         reading.leave_out("have neither a box nor an outline", number)
         return None
