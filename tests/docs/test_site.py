@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import tomllib
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import typer
 
 import histokit
 from histokit import plugin, study
+from histokit.app import build_app
+from histokit.finetune.presets import load_preset
 from histokit.plugin import hookspecs, testing
-from tests.docs.pages import DOCS, PAGES, ROOT
+from histokit.plugin.manager import registry
+from histokit.plugin.options import announced_options
+from histokit.study.json_schema import study_schema
+from tests.docs.pages import DOCS, PAGES, ROOT, blocks
 
 LINK = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]*))?\)")
 FENCE = re.compile(r"^```(.*?)$\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -73,3 +83,38 @@ def test_every_name_for_authors_of_plugins_has_a_place_in_the_reference() -> Non
 
 def test_the_reference_of_commands_is_made_by_the_commands() -> None:
     assert (DOCS / "reference" / "commands.md").read_text().count("{commands}") == 1
+
+
+def commands_in(block: str) -> list[list[str]]:
+    """The words of each command of histokit in lines of a shell."""
+    lines = re.sub(r"\\\n\s*", "", re.sub(r"<<'END'\n.*?^END$", "", block, flags=re.DOTALL | re.MULTILINE))
+    found = re.findall(r"histokit ((?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^)]*\)|[^\n)#>;|'\"])*)", lines)
+    return [shlex.split(re.sub(r"\$\([^)]*\)|\$", "x", words)) for words in found]
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    return typer.main.get_command(build_app())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_are_not_run_are_understood(page: Path, app: Any) -> None:
+    """What needs data or networks that are not there has options, plugins, presets that are."""
+    for words in (words for block in blocks("console", page) for words in commands_in(block)):
+        command, context, name = app, app.make_context("histokit", list(words)), "histokit"
+        while inner := getattr(command, "commands", {}).get(words[0]):
+            command, name, words = inner, words[0], words[1:]
+        given = command.make_context(name, list(words), parent=context).params
+        if "plugin" in given and "root" in given:
+            options = announced_options(registry().dataset(given["plugin"]).__init__)
+            asked = {pair.split("=")[0] for pair in given["option"] or ()}
+            assert asked <= options.keys(), words
+        if given.get("preset"):
+            load_preset(given["preset"])
+
+
+def test_study_files_keep_to_the_schema() -> None:
+    studies = [table for block in blocks("toml") if "datasets" in (table := tomllib.loads(block))]
+    assert len(studies) > 0
+    for study_file in studies:
+        jsonschema.validate(study_file, study_schema())
