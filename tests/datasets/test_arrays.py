@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import sys
@@ -561,3 +562,42 @@ def test_fractions_that_are_said_to_reach_255_are_remarked(tmp_path):
     dataset, samples = opened(tmp_path / "a.npz", values="0-255")
     with pytest.warns(ImageWarning, match="no number above .*, where 255 is white: -o values=0-1 where 1 is"):
         dataset.read(samples[0])
+
+
+def test_arrays_of_hdf5_that_are_made_of_others_that_are(tmp_path):
+    def virtual(name: str, source: str, rows: int = 4) -> None:
+        layout = h5py.VirtualLayout((4, 8, 8), "uint8")
+        layout[:rows] = h5py.VirtualSource(source, "x", (4, 8, 8))[:rows]
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_virtual_dataset("x", layout)
+
+    images = pixels(4, 8, 8)
+    with h5py.File(tmp_path / "raw.hdf", "w") as file:
+        file.create_dataset("x", (4, 8, 8), "uint8", chunks=(2, 8, 8))[:2] = images[:2]
+    virtual("middle.hdf", "raw.hdf")
+    virtual("a.h5", "middle.hdf", rows=3)
+    dataset, samples = opened(tmp_path / "a.h5", labels="none")
+    assert same(dataset, samples[:2], images[:2])
+    assert dataset.warnings == [
+        "64 of 256 numbers of the array /x of a.h5 are in no source: they are read as its fill value",
+        "Parts of x in raw.hdf, of which the array /x is made, were never written: they are read as its fill value",
+    ]
+    assert dataset.files_beside(tmp_path / "a.h5") == [tmp_path / "middle.hdf", tmp_path / "raw.hdf"]
+    (tmp_path / "raw.hdf").unlink()
+    with pytest.raises(DataError, match=r"is made of raw\.hdf, which is not there"):
+        opened(tmp_path / "a.h5", labels="none")
+
+
+def test_an_array_of_hdf5_in_several_files_is_read_from_any_folder(tmp_path, monkeypatch):
+    images, lengths = pixels(3, 8, 8), (0, 64, 192)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        where = [(f"{k}.bin", 2, stop - start) for k, (start, stop) in enumerate(itertools.pairwise(lengths))]
+        file.create_dataset("x", images.shape, "uint8", external=where)
+    for k, (start, stop) in enumerate(itertools.pairwise(lengths)):
+        (tmp_path / f"{k}.bin").write_bytes(b"--" + images.tobytes()[start:stop])
+    monkeypatch.chdir("/")
+    dataset, samples = opened(tmp_path / "a.h5", labels="none")
+    assert same(dataset, samples, images)
+    (tmp_path / "1.bin").write_bytes(bytes(129))
+    with pytest.raises(DataError, match=r"lies in 1\.bin, which is not there or ends too early"):
+        opened(tmp_path / "a.h5", labels="none")

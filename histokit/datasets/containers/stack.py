@@ -38,6 +38,8 @@ class Stack:
         What the file says of the array.
     sources : sequence of Path
         Other files, wherever they lie, that hold some of it.
+    notes : sequence of str
+        What is to be known of it.
     sparse : bool
         Whether there are chunks that were never written, whose rows are refused.
     """
@@ -51,6 +53,7 @@ class Stack:
     pieces: int = 0
     attributes: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[Path] = ()
+    notes: Sequence[str] = ()
     sparse: bool = False
 
     @property

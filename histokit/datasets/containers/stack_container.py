@@ -172,6 +172,7 @@ class StackContainer(Container):
         """
         self.warnings[:] = [note for each in self._described.values() for note in each.notes]
         for name, stack in self.images.items():
+            self.warnings += [f"{note}: they are read as its fill value" for note in stack.notes]
             self.warnings += _unheeded(name, self.path, stack.attributes)
             self.warnings += unwritten_notes(stack, f"image of {self.path}", f"images of {self.path}")
         empty = dict.fromkeys(self.columns())
