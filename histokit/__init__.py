@@ -4,8 +4,8 @@ Everything that the command line does is a function here, of the same name and o
 it takes the path of one as well.
 
 Steps: `ingest`, `split`, `extract`, `select`, `train`, `finetune`, `predict`, `evaluate`, `explain`, `compare`, `study`
-(`study.run`, `study.plan`). Looking: `open_store`, `show`, `predictions`, `curves`, `neighbours`, `report`.
-In and out: `export`, `import_features`, `export_model`, `load_model`.
+(`study.run`, `study.plan`). Looking: `open_store`, `show`, `predictions`, `curves`, `neighbours`, `scatter`,
+`report`. In and out: `export`, `import_features`, `export_model`, `load_model`.
 """
 
 import os
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from histokit.models.export import export_model
     from histokit.models.loaded import load_model
     from histokit.neighbours.neighbours import neighbours
+    from histokit.neighbours.scatter import scatter
     from histokit.protocol.named_split import split
     from histokit.protocol.splits import make_split
     from histokit.report.report import report
@@ -53,6 +54,7 @@ else:
         "ingest.imports": ["import_features"],
         "models.export": ["export_model"],
         "models.loaded": ["load_model"],
+        "neighbours.scatter": ["scatter"],
         "protocol.named_split": ["split"],
         "protocol.splits": ["make_split"],
         "study.predict": ["predict"],
@@ -90,6 +92,7 @@ __all__ = [
     "predict",
     "predictions",
     "report",
+    "scatter",
     "select",
     "show",
     "split",

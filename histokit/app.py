@@ -44,18 +44,8 @@ _ROOMS = (
 )
 _ORDER = (
     *("ingest", "split", "extract", "select", "train", "finetune", "evaluate", "predict", "predictions"),
-    *(
-        "show",
-        "explain",
-        "neighbours",
-        "compare",
-        "curves",
-        "report",
-        "demo",
-        "export",
-        "export-model",
-        "import-features",
-    ),
+    *("show", "explain", "neighbours", "scatter", "compare", "curves", "report", "demo"),
+    *("export", "export-model", "import-features"),
     *("doctor", "list", "presets"),
     *("study", "plugins", "store"),
 )

@@ -29,6 +29,7 @@ FUNCTIONS = {
     "evaluate": ("store", "runs", "by", "bootstrap"),
     "explain": ("store", "run_id", "samples", "layer", "target"),
     "neighbours": ("store", "dataset", "features", "query", "split", "k", "metric"),
+    "scatter": ("store", "dataset", "features", "by", "method", "where", "seed"),
     "compare": ("store", "runs", "dataset", "where"),
     "export": ("store", "dataset", "features", "out", "where"),
     "import_features": ("store", "dataset", "path", "name", "version"),

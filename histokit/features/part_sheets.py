@@ -14,13 +14,13 @@ class ShownFeatures(InNotebooks):
 
     record: Any
     parts: Any
-    y: Any
+    labels: Any
 
     def sheets(self) -> list[Sheet]:
         """Return the tables of features, and the samples by class."""
         rows = [[part.address, len(part.names), part.fingerprint] for part in self.parts]
         found = [Sheet(repr(self), ["features", "columns", "fingerprint"], rows)]
-        counts = Counter("no label" if label is None else str(label) for label in self.y)
+        counts = Counter("no label" if label is None else str(label) for label in self.labels)
         return [
             *found,
             Sheet("samples by class", ["class", "samples"], [list(pair) for pair in sorted(counts.items())]),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from histokit.figures.groups import groups_figure
     from histokit.figures.heat_maps import heat_maps_figure
     from histokit.figures.ranks import rank_figure
+    from histokit.figures.scatter import scatter_figure
     from histokit.figures.score_curves import labels_figure, layers_figure
     from histokit.figures.scores import scores_figure
     from histokit.figures.selections import curve_figure, importance_figure
@@ -26,6 +27,7 @@ else:
         "heat_maps": ["heat_maps_figure"],
         "groups": ["groups_figure"],
         "ranks": ["rank_figure"],
+        "scatter": ["scatter_figure"],
         "score_curves": ["labels_figure", "layers_figure"],
         "scores": ["scores_figure"],
         "selections": ["curve_figure", "importance_figure"],
@@ -55,6 +57,7 @@ __all__ = [
     "precision_recall_figure",
     "rank_figure",
     "roc_figure",
+    "scatter_figure",
     "scores_figure",
     "training_figure",
 ]

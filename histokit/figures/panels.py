@@ -59,7 +59,7 @@ def draw_panels(panels: Sequence[Panel]) -> Any:
         axis.set_title(panel.heading, fontsize=TITLE)
         handles = [_line(label, looks) for (looks, _), label in zip(panel.key, panel.key_lines(), strict=True)]
         # Below, where it hides nothing.
-        place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": _under(panel, axis)}
+        place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": under(axis, panel.room)}
         axis.legend(handles=handles, fontsize=SMALL, loc="upper center", frameon=False, **place)
     for axis in axes:
         axis.set_axis_off()
@@ -78,11 +78,18 @@ def unit_square(axis: Any, across: str, up: str) -> None:
         axis.spines[side].set_visible(False)
 
 
-def _under(panel: Panel, axis: Any) -> Any:
-    """Return the transform of what stands below the numbers and the name of axes, however high these are."""
+def under(axis: Any, room: float = 0.0) -> Any:
+    """Return the transform of what stands below the numbers and the name of axes, however high these are.
+
+    Parameters
+    ----------
+    axis : matplotlib axes
+    room : float
+        Inches that names of ticks need, where they are not numbers.
+    """
     from matplotlib.transforms import ScaledTranslation
 
-    return axis.transAxes + ScaledTranslation(0, -(_NAMES + panel.room), axis.figure.dpi_scale_trans)
+    return axis.transAxes + ScaledTranslation(0, -(_NAMES + room), axis.figure.dpi_scale_trans)
 
 
 def _below(panel: Panel) -> float:

@@ -25,6 +25,7 @@ FIGURES = (
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),
     ("neighbours", "contact", "histokit.figures.contact:contact_figure"),
     ("show", "contact", "histokit.figures.contact:contact_figure"),
+    ("scatter", "scatter", "histokit.figures.scatter:scatter_figure"),
     ("predictions", "contact", "histokit.figures.contact:contact_figure"),
     ("curves", "curves", "histokit.figures.training:training_figure"),
     ("explain", "maps", "histokit.figures.heat_maps:heat_maps_figure"),

@@ -1,4 +1,4 @@
-"""``histokit neighbours``."""
+"""``histokit neighbours`` and ``scatter``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from histokit import completion, console, options
-from histokit.commands import STEPS, Entry
+from histokit.commands import LOOK, STEPS, Entry
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
@@ -138,5 +138,57 @@ def _title(found: Retrieval) -> str:
     return facts + ("" if precision is None else f"  mean average precision {precision:.4f}")
 
 
+def scatter(
+    dataset: options.Dataset,
+    features: options.Features,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="What colours tell; may be repeated. [default: label]"),
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="pca|umap", help="How points are found.")] = "pca",
+    where: options.Where = None,
+    normalise: options.Normalise = None,
+    controls: options.Controls = None,
+    per: options.Per = None,
+    allow_missing: options.AllowMissing = False,
+    seed: options.Seed = 0,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write the points to a .csv or .parquet file.")
+    ] = None,
+    figure: options.Figure = None,
+    raw: options.Raw = False,
+) -> None:
+    """Show samples as points, by PCA or UMAP.
+
+    By the first two principal components of stored features, or by UMAP (umap-learn), in colours of the label or of
+    any column, such as the slide: what features tell apart that they should not is seen at once. Prints where the
+    samples of each value lie.
+    """
+    from histokit.features.written_tables import check_table, write_table
+    from histokit.neighbours.scatter import scatter as run
+
+    if out:
+        check_table(out)
+    asked: dict[str, Any] = {"by": by, "method": method, "where": where, "normalise": normalise, "controls": controls}
+    asked |= {"per": per, "allow_missing": allow_missing, "seed": seed}
+    found = run(console.existing_store(), dataset, features, **asked)
+    for text in found.notes:
+        console.warn(text)
+    if figure:
+        from histokit.figures import draw_figure
+
+        console.note(f"Drawn: {draw_figure('scatter', found, figure)}")
+    if out:
+        write_table(found.table(), out, raw=raw)
+        console.emit(out, {**found.to_json(), "file": out} if console.state.json else {})
+    elif console.state.json:
+        console.emit([], found.to_json())
+    else:
+        console.note(f"x: {found.axes[0]}; y: {found.axes[1]}")
+        for sheet in found.sheets():
+            narrow = [sheet._replace(columns=sheet.columns[:4], rows=[row[:4] for row in sheet.rows])]
+            console.table(sheet.columns, sheet.rows, None, title=sheet.title, narrow=narrow)
+
+
 #: The commands of this room.
-COMMANDS = (Entry("", "neighbours", neighbours, STEPS),)
+COMMANDS = (Entry("", "neighbours", neighbours, STEPS), Entry("", "scatter", scatter, LOOK))

@@ -16,6 +16,7 @@ CALLS = {
     ("explain", "filters"): ["r"],
     ("explain", "columns"): ["s"],
     ("neighbours",): ["cells", "--features", "tiny/last"],
+    ("scatter",): ["cells", "--features", "tiny/last"],
     ("compare",): ["--all"],
     ("report",): ["r"],
     ("select",): ["cells", "--features", "tiny/last"],

@@ -44,6 +44,7 @@ CALLS = {
     ("explain", "columns"): ["SELECTION"],
     ("report",): ["RUN"],
     ("neighbours",): ["toy", "--features", "net/last"],
+    ("scatter",): ["toy", "--features", "net/last"],
     ("store", "gc"): [],
 }
 
@@ -119,6 +120,7 @@ FUNCTIONS = {
         lambda toy, run, v: package.evaluate(toy, run, bootstrap=5, seed=v),
         lambda toy, run, v: package.compare(toy, [run, run], seed=v),
         lambda toy, run, v: package.report(toy, run, out="r.html", seed=v),
+        lambda toy, run, v: package.scatter(toy, "toy", "net/last", seed=v),
         lambda toy, run, v: split(toy, folds=3, seed=v),
     ],
     "inner_folds": [

@@ -1,0 +1,139 @@
+"""Samples as points of a plane, a panel for each column that tells their colour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histokit.errors import counted
+from histokit.figures.lettering import drawable, folded, line_height, longest
+from histokit.figures.numbers import COLOURS
+from histokit.figures.panels import SMALL, TITLE, under
+from histokit.figures.sheet import Document, new_sheet, save_sheet
+
+#: Shapes, so that more kinds than colours can be told apart; and how many kinds are at most.
+_MARKERS = "osD^vPX*"
+_MOST = len(COLOURS) * 5
+_REST: dict[str, Any] = {"color": "#c8c8c8", "marker": "."}
+#: More points than these are drawn in part: evenly taken, and told.
+_POINTS = 20_000
+#: Names are cut to so many letters.
+_LETTERS = 24
+#: A panel, in inches; its height without title and legend.
+_WIDE, _HIGH = 4.6, 4.5
+_ENTRY = 1.35
+
+
+def scatter_figure(scatter: Document, path: str | Path) -> Path:
+    """Draw samples as points of a plane; see `draw_scatter`.
+
+    Parameters
+    ----------
+    scatter : ScatterPlot
+    path : path
+        The ending decides the format: .png, .svg or .pdf.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    return save_sheet(draw_scatter(scatter), path)
+
+
+def draw_scatter(scatter: Document) -> Any:
+    """Return the matplotlib figure of `scatter_figure`: kinds in colours and shapes, numbers on a scale of colours."""
+    document = scatter.to_json()
+    points = np.column_stack([document["x"], document["y"]])
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), _POINTS)).astype(int))
+    heading = _heading(document, len(kept))
+    keys = [_key(values) for values in document["by"].values()]
+    columns = [max(1, int((_WIDE - 0.2) / (longest(list(key), SMALL) + 0.35))) for key in keys]
+    lines = max(-(-len(key) // beside) for key, beside in zip(keys, columns, strict=True))
+    below = lines * _ENTRY * line_height(SMALL)
+    sheet = new_sheet(_WIDE * len(keys), _HIGH + below + (heading.count("\n") + 2) * line_height(TITLE))
+    axes = sheet.subplots(1, len(keys), squeeze=False)[0]
+    for axis, (name, values), key, beside in zip(axes, document["by"].items(), keys, columns, strict=True):
+        axis.set_title(f"{heading}\n{drawable(_cut(name))}", fontsize=TITLE)
+        axis.set_xlabel(drawable(document["axes"][0]), fontsize=SMALL + 1)
+        axis.set_ylabel(drawable(document["axes"][1]), fontsize=SMALL + 1)
+        axis.tick_params(labelsize=SMALL)
+        for side in ("top", "right"):
+            axis.spines[side].set_visible(False)
+        own = np.empty(len(values), object)
+        own[:] = values
+        if key:
+            _draw_kinds(axis, points, own, kept, key, beside)
+        else:
+            _draw_numbers(axis, points, own, kept)
+    return sheet
+
+
+def _heading(document: dict[str, Any], drawn: int) -> str:
+    count = counted(document["samples"], "sample", "samples")
+    groups = f" of {counted(document['groups'], 'group', 'groups')}" if document["groups"] else ""
+    part = f" · {drawn:,} points are drawn" if drawn < document["samples"] else ""
+    texts = (f"{document['dataset']} · {document['features']}", f"{count}{groups}{part}")
+    return "\n".join(folded(drawable(text), _WIDE - 0.6, TITLE) for text in texts)
+
+
+def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
+    """Return label → value and how it looks; nothing of numbers. Of too many kinds the most frequent have a look."""
+    counts = Counter(v for v in values if isinstance(v, str))
+    if not counts and any(v is not None for v in values):
+        return {}
+    often = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST]
+    key: dict[str, tuple[str | None, dict[str, Any]]] = {}
+    for place, name in enumerate(sorted(often)):
+        looks = {"color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
+        key[_free(f"{_cut(name)} ({counts[name]:,})", key)] = (name, looks)
+    rest = len(values) - sum(counts[name] for name in often)
+    if rest:
+        others = len(counts) - len(often)
+        label = f"{others} others" if others else "none"
+        key[f"{label} ({rest:,})"] = (None, _REST)
+    return key
+
+
+def _free(label: str, taken: dict[str, Any]) -> str:
+    while label in taken:
+        label += " "
+    return label
+
+
+def _draw_kinds(axis: Any, points: Any, values: Any, kept: Any, key: dict[str, Any], beside: int) -> None:
+    shown = {name for name, _ in key.values() if name is not None}
+    places: dict[str | None, list[int]] = {}
+    for place in kept.tolist():
+        places.setdefault(values[place] if values[place] in shown else None, []).append(place)
+    for label, (name, looks) in sorted(key.items(), key=lambda entry: entry[1][0] is not None):
+        mine = places.get(name, [])
+        place = {"label": drawable(label), "s": 10, "alpha": 0.75, "linewidths": 0, "zorder": 1 + (name is not None)}
+        axis.scatter(points[mine, 0], points[mine, 1], **place, **looks)
+    handles, labels = axis.get_legend_handles_labels()
+    order = {drawable(label): place for place, label in enumerate(key)}
+    both = sorted(zip(labels, handles, strict=True), key=lambda pair: order[pair[0]])
+    where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under(axis)}
+    axis.legend([h for _, h in both], [text for text, _ in both], fontsize=SMALL, ncols=beside, frameon=False, **where)
+
+
+def _draw_numbers(axis: Any, points: Any, values: Any, kept: Any) -> None:
+    known = np.array([i for i in kept.tolist() if values[i] is not None], int)
+    without = np.setdiff1d(kept, known)
+    axis.scatter(points[without, 0], points[without, 1], s=10, linewidths=0, alpha=0.75, **_REST)
+    numbers = np.array([float(values[i]) for i in known])
+    drawn = axis.scatter(points[known, 0], points[known, 1], s=10, linewidths=0, c=numbers, cmap="viridis")
+    bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.8)
+    bar.ax.tick_params(labelsize=SMALL)
+
+
+def _cut(name: str) -> str:
+    half = (_LETTERS - 1) // 2
+    return name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}"

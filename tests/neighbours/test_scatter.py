@@ -1,0 +1,148 @@
+"""Samples as points of a plane, against scikit-learn and by hand."""
+
+import json
+from importlib import import_module
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from sklearn.decomposition import PCA
+
+from histokit import cli, scatter
+from histokit.errors import DataError, UsageError
+from histokit.figures.scatter import draw_scatter
+from tests.toy import make_samples, make_store
+
+module = import_module("histokit.neighbours.scatter")
+
+
+@pytest.fixture
+def toy(tmp_path):
+    samples, X = make_samples(40, classes="abc")
+    samples |= {"age": [None, *map(float, range(39))], "stain": [None if i % 5 == 0 else "HE" for i in range(40)]}
+    # A mean that is large beside the spread, which single precision would lose digits of.
+    return make_store(tmp_path / "s", samples, {"last": X + 1000})
+
+
+def same_up_to_signs(found, expected):
+    for own, other in zip(found.T, expected.T, strict=True):
+        sign = np.sign(own @ other)
+        np.testing.assert_allclose(sign * own, other, atol=1e-6)
+
+
+def test_points_are_the_principal_components(toy):
+    found = scatter(toy, "toy", "net/last")
+    X = toy.features("toy", "net/last").X.astype(float)
+    centred = X - X.mean(0)
+    _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+    same_up_to_signs(found.points, centred @ directions[:2].T)
+    shares = spread**2 / (spread**2).sum()
+    assert found.settings["explained_variance_ratio"] == pytest.approx(shares[:2])
+    assert found.axes[0] == f"principal component 1 ({shares[0]:.1%} of the variance)"
+    (sheet,) = found.sheets()
+    labels = np.array(found.features.labels)
+    row = next(row for row in sheet.rows if row[0] == "b")
+    own = found.points[labels == "b"]
+    assert row[1:] == pytest.approx([len(own), *own.mean(0), *own.std(0)])
+
+
+def test_components_of_many_samples_are_those_of_drawn_ones(toy, monkeypatch):
+    monkeypatch.setattr(module, "_FITTED", 25)
+    found = scatter(toy, "toy", "net/last", seed=3)
+    X = toy.features("toy", "net/last").X.astype(float)
+    drawn = np.sort(np.random.default_rng(3).choice(40, 25, replace=False))
+    same_up_to_signs(found.points, PCA(2).fit(X[drawn]).transform(X))
+    assert any("25 samples drawn from 40" in note for note in found.notes)
+
+
+def test_columns_are_kinds_or_numbers(toy):
+    found = scatter(toy, "toy", "net/last", by=["age", "stain", "slide"])
+    assert found.values("age") == [None, *map(float, range(39))]
+    assert set(found.values("stain")) == {None, "HE"}
+    ages, stains, slides = found.sheets()
+    there = found.points[1:]
+    assert ages.rows[0] == pytest.approx([np.corrcoef(there[:, i], np.arange(39))[0, 1] for i in (0, 1)])
+    assert [row[:2] for row in stains.rows] == [["HE", 32], ["none", 8]]
+    assert len(slides.rows) == 6
+    figure = draw_scatter(found)
+    legends = [axis.get_legend() for axis in figure.axes[:3]]
+    assert legends[0] is None
+    assert [text.get_text() for text in legends[1].get_texts()] == ["HE (32)", "none (8)"]
+    drawn = sum(len(points.get_offsets()) for points in figure.axes[2].collections)
+    assert drawn == 40
+
+
+def test_many_kinds_have_colours_and_shapes_of_their_own(tmp_path):
+    samples, X = make_samples(200, classes="ab")
+    samples["site"] = [f"a site with a rather long name, number {i % 45:02d}" for i in range(200)]
+    toy = make_store(tmp_path / "s", samples, {"last": X})
+    figure = draw_scatter(scatter(toy, "toy", "net/last", by="site"))
+    (axis,) = figure.axes
+    looks = {
+        (tuple(points.get_facecolor()[0]), tuple(map(tuple, points.get_paths()[0].vertices)))
+        for points in axis.collections
+    }
+    assert len(looks) == len(axis.collections) == 41
+    texts = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert texts[-1].startswith("5 others (")
+    figure.draw_without_rendering()
+    edges = [text.get_window_extent() for text in axis.get_legend().get_texts()]
+    assert max(edge.x1 for edge in edges) <= figure.bbox.x1
+    assert min(edge.y0 for edge in edges) >= 0
+
+
+def test_what_cannot_be_drawn_is_told(toy, tmp_path):
+    with pytest.raises(UsageError, match="no method 'tsne'"):
+        scatter(toy, "toy", "net/last", method="tsne")
+    with pytest.raises(UsageError, match="no column 'slid'"):
+        scatter(toy, "toy", "net/last", by="slid")
+    with pytest.raises(DataError, match="2 samples of 8 columns"):
+        scatter(toy, "toy", "net/last", where="id IN ('s1', 's2')")
+    with pytest.raises(UsageError, match="normalise needs controls"):
+        scatter(toy, "toy", "net/last", normalise="standardise")
+    samples, X = make_samples(10)
+    same = make_store(tmp_path / "same", samples, {"last": np.ones_like(X)})
+    with pytest.raises(DataError, match="same features"):
+        scatter(same, "toy", "net/last")
+
+
+def test_umap_that_is_not_installed_is_told(toy, monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="umap-learn") as error:
+        scatter(toy, "toy", "net/last", method="umap")
+    assert "pip install umap-learn" in error.value.next
+
+
+@pytest.mark.slow
+def test_umap_keeps_neighbours_near(tmp_path):
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    samples, X = make_samples(60)
+    X[:, 2] += 40 * (np.array(samples["label"]) == "b")
+    toy = make_store(tmp_path / "s", samples, {"last": X})
+    found, again = (scatter(toy, "toy", "net/last", method="umap", seed=1) for _ in range(2))
+    np.testing.assert_array_equal(found.points, again.points)
+    assert found.settings["metric"] == "cosine"
+    labels = np.array(found.features.labels)
+    far = np.linalg.norm(found.points[:, None] - found.points[None], axis=-1)
+    np.fill_diagonal(far, np.inf)
+    assert (labels[far.argmin(1)] == labels).mean() > 0.95
+
+
+def test_the_command_prints_writes_and_draws(toy, capsys, monkeypatch, tmp_path):
+    out, figure = tmp_path / "p.parquet", tmp_path / "f.svg"
+    monkeypatch.setenv("HISTOKIT_STORE", str(toy.uri))
+    arguments = ["scatter", "toy", "--features", "net/last"]
+    assert cli.run([*arguments, "--by", "slide", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["x"]) == document["samples"] == 40
+    assert document["groups"] == 6
+    assert cli.run([*arguments, "--by", "label", "--by", "age", "--out", str(out), "--figure", str(figure)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    table = pq.read_table(out)
+    assert table.column_names == ["id", "x", "y", "label", "age"]
+    assert table.column("x").to_pylist() == pytest.approx(document["x"])
+    assert figure.stat().st_size > 10_000
+    assert cli.run(arguments) == 0
+    shown = capsys.readouterr()
+    assert "principal component 1" in shown.err
+    assert "mean x" in shown.out
