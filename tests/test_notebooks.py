@@ -84,3 +84,10 @@ def test_long_tables_are_cut_and_say_so() -> None:
     ((_, rows),) = Tables(sheet_html(Sheet("t", ["n"], [[number] for number in range(34)]))).found.items()
     assert len(rows) == 32
     assert rows[-1] == ["… and 4 more"]
+
+
+def test_features_of_samples_without_labels_are_shown(tmp_path):
+    samples, X = make_samples(12)
+    samples["label"][0] = None
+    toy = make_store(tmp_path / "s", samples, {"last": X})
+    assert "no label" in toy.features("toy", "net/last")._repr_html_()
