@@ -129,7 +129,7 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
         return store.run(run_id)
-    parts = training_parts(experiment, question.needs_validation, question.options.seed)
+    parts = training_parts(experiment, question.recipe.validates, question.options.seed)
     with trained_alone(Networks(store.uri).unfinished(run_id), run_id):
         if store.has_run(run_id) and not force:
             return store.run(run_id)

@@ -12,7 +12,7 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.presets import load_preset
-from histokit.finetune.recipe import LAST, NetworkRecipe
+from histokit.finetune.recipe import TEST, NetworkRecipe
 from histokit.finetune.recipe_values import canonical
 from histokit.finetune.target_recipes import recipe_for_target
 from histokit.networks.requests import channel_changes
@@ -29,6 +29,9 @@ from histokit.store.records import NUMBER
 
 #: Raised when the same question would give other networks than before.
 FINETUNE_VERSION = 1
+
+#: The same where the test samples choose the epoch: once a part of the training samples was left out.
+_TEST_CHOOSES_VERSION = 2
 
 FINE_TUNING, FROM_SCRATCH = "fine-tuning", "from-scratch"
 
@@ -68,11 +71,6 @@ class NetworkQuestion:
         """The backbone and its layer."""
         return f"{self.backbone.name}/{self.layer.name}"
 
-    @property
-    def needs_validation(self) -> bool:
-        """Whether samples are kept from training to choose the epoch, or to stop early."""
-        return self.recipe.choose_epoch != LAST or self.recipe.patience > 0
-
     def prepare(self, store: FeatureStore) -> Experiment:
         """Open the images of labelled samples, and place them in folds; no image is read.
 
@@ -105,7 +103,8 @@ class NetworkQuestion:
 
     def run_id(self, store: FeatureStore, experiment: Experiment) -> str:
         """Return the id of the run on an experiment."""
-        asked = {"parameters": self.parameters(experiment), "version": FINETUNE_VERSION, "kind": "finetune"}
+        version = _TEST_CHOOSES_VERSION if self.recipe.choose_epoch == TEST else FINETUNE_VERSION
+        asked = {"parameters": self.parameters(experiment), "version": version, "kind": "finetune"}
         return experiment.id_of(asked, partial(store.dataset_of, "runs"))
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from histokit.errors import counted
 from histokit.features import FeatureStore
 from histokit.features.images import Images, note_unreadable, unreadable_error
 from histokit.finetune.checkpoint import Checkpoint
@@ -18,6 +19,7 @@ from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
 from histokit.finetune.folds import TrainingPart, covered, fold_facts
 from histokit.finetune.network_question import NetworkQuestion
+from histokit.finetune.optimisers import trained_modules
 from histokit.finetune.pixels import TrainingImages
 from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
@@ -30,6 +32,7 @@ from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
 from histokit.networks.transform import Transform
 from histokit.plugin.manager import registry
+from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.scorers import defined
 from histokit.store.networks import Networks
@@ -37,6 +40,7 @@ from histokit.store.networks import Networks
 Rows = NDArray[np.intp]
 _OUTCOME = "outcome"
 _FOLDED = "batch normalisation was folded into the convolutions when the weights were stored: it stays as it is"
+_NO_IMAGE = "images that were there before cannot be read"
 _NO_CHOICE = "the epoch was chosen by the test samples: these scores are optimistic"
 
 
@@ -104,6 +108,8 @@ class NetworkTrainer:
         self._networks = Networks(store.uri)
         self._folder = self._networks.unfinished(run_id)
         self._device = choose_device(question.options.device)
+        self._images = cast(Images, experiment.features.X)
+        self._transform = Transform(question.backbone.preprocess, self._images.channels, self._device)
         self._means: TrainingMeans | None = None
         #: Where vectors of the frozen network were taken from; empty where they were computed.
         self.vectors = ""
@@ -114,13 +120,16 @@ class NetworkTrainer:
         """Train the network of a training set, or return what an interrupted run kept of it."""
         if _OUTCOME in memory:
             return PartOutcome.from_json(memory[_OUTCOME])
-        if self._means is None:
-            self._means = self._prepared(report)
         scale = self._scale(part)
-        means = replace(self._means, judge=Judge(self.experiment.problem, scale or NumberScale()))
-        checkpoint = Checkpoint(self._folder / part.name)
         network, described = self._built(part, scale)
         recipe, seed = self.question.recipe, self.question.options.seed
+        if self._means is None:
+            # A module that is not there is told before images are read.
+            for stage in recipe.stages:
+                trained_modules(network, stage)
+            self._means = self._prepared(report)
+        means = replace(self._means, judge=Judge(self.experiment.problem, scale or NumberScale()))
+        checkpoint = Checkpoint(self._folder / part.name)
         curve_of_test = recipe.choose_epoch == TEST or self.question.options.test_curve
         test = part.test if curve_of_test else part.test[:0]
         notes = [*part.notes, *self._notes_of(part, network)]
@@ -142,6 +151,8 @@ class NetworkTrainer:
             seen = part.seen(recipe.choose_epoch == TEST)
             contents = [self.experiment.features.content[row] for row in seen]
             kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
+        if lost := sum(int(row) in self._means.images.unreadable for row in part.used):
+            notes.append(f"{counted(lost, 'training sample was', 'training samples were')} left out: {_NO_IMAGE}")
         place = {"repeat": -1, "fold": -1}
         if part.outer is not None:
             place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
@@ -157,13 +168,13 @@ class NetworkTrainer:
 
     def notes(self, parts: Sequence[TrainingPart], outcomes: Sequence[PartOutcome]) -> list[str]:
         """Return what a reader of the scores should know, each note once with the number of networks it is about."""
-        counted = Counter(note for outcome in outcomes for note in outcome.notes)
-        counted.update(
+        times = Counter(note for outcome in outcomes for note in outcome.notes)
+        times.update(
             f"class {name!r} has no training sample"
             for outcome in outcomes
             for name in outcome.document.get("classes_without_training", [])
         )
-        said = [f"{text} ({times} of {len(parts)} training sets)" for text, times in counted.items()]
+        said = [f"{text} ({count} of {len(parts)} training sets)" for text, count in times.items()]
         if self.question.recipe.choose_epoch == TEST:
             said.append(_NO_CHOICE)
         missed = sum(
@@ -172,7 +183,7 @@ class NetworkTrainer:
             if part.outer is not None
         )
         if missed:
-            said.append(f"{missed} test samples have no prediction: their images cannot be read")
+            said.append(f"{counted(missed, 'test sample has', 'test samples have')} no prediction: {_NO_IMAGE}")
         if self._means is not None:
             images = self._means.images
             said += [*images.notes, *(line for _, _, line in images.tally.lines())]
@@ -181,9 +192,7 @@ class NetworkTrainer:
     def _prepared(self, report: Callable[..., None]) -> TrainingMeans:
         """Read the images, as many as fit into memory."""
         experiment, options = self.experiment, self.question.options
-        images = cast(Images, experiment.features.X)
-        transform = Transform(self.question.backbone.preprocess, images.channels, self._device)
-        found = TrainingImages(images, transform, options.workers)
+        found = TrainingImages(self._images, self._transform, options.workers)
         precision = options.precision
         if precision == "auto":
             precision = "bfloat16" if self._device.type == "cuda" else "float32"
@@ -192,12 +201,14 @@ class NetworkTrainer:
         if not (self.question.recipe.frozen and vectors.keys() >= set(rows.tolist())):
             found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
             # With --allow-missing, those that could not be read are left out already, and are among the problems.
-            if not options.allow_missing and note_unreadable(self.store, experiment.features, found.unreadable):
-                raise unreadable_error(experiment.features, found.unreadable)
+            if not options.allow_missing:
+                found.refuse = self._refuse
+                if found.unreadable:
+                    self._refuse(found.unreadable)
         problem = experiment.problem
         return TrainingMeans(
             images=found,
-            transform=transform,
+            transform=self._transform,
             y=problem.y,
             outputs=problem.classes,
             judge=Judge(problem),
@@ -207,11 +218,15 @@ class NetworkTrainer:
             vectors=vectors,
         )
 
+    def _refuse(self, known: Mapping[int, str]) -> NoReturn:
+        """Raise with all images that cannot be read, also where not all of them are in memory."""
+        bad = {**self._images.unreadable(RemarkTally()), **known}
+        features = self.experiment.features
+        raise unreadable_error(features, note_unreadable(self.store, features, dict(sorted(bad.items()))))
+
     def _built(self, part: TrainingPart, scale: NumberScale | None) -> tuple[TrainableNetwork, NetworkDescription]:
         question, recipe = self.question, self.question.recipe
         backbone = registry().backbone(question.backbone.name, question.backbone.request, question.backbone.store)
-        assert self._means is not None
-        transform = self._means.transform
         place = (question.options.seed, part.name)
         with drawing_at("head", *place):
             network, described = build_trainable(
@@ -220,10 +235,10 @@ class NetworkTrainer:
                 hidden=recipe.head.hidden,
                 dropout=recipe.head.dropout,
                 outputs=self.experiment.problem.classes,
-                inputs=transform.depth,
+                inputs=self._transform.depth,
                 preprocess=question.backbone.preprocess,
                 classes=self.experiment.classes,
-                channels=cast(Images, self.experiment.features.X).channels,
+                channels=self._images.channels,
                 facts={
                     "run": self.run_id,
                     "part": part.name,

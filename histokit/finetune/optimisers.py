@@ -43,7 +43,7 @@ def parameter_groups(network: TrainableNetwork, stage: Stage) -> list[dict[str, 
     UsageError
         If the network has no module of a name, or one without parameters.
     """
-    trained = {id(p) for module in _trained(network, stage) for p in module.parameters()}
+    trained = {id(p) for module in trained_modules(network, stage) for p in module.parameters()}
     scales = _scales(network.base, stage.layer_decay)
     undecayed = _undecayed(network.base)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -62,8 +62,14 @@ def parameter_groups(network: TrainableNetwork, stage: Stage) -> list[dict[str, 
     ]
 
 
-def _trained(network: TrainableNetwork, stage: Stage) -> list[nn.Module]:
-    """Return the modules that a stage trains."""
+def trained_modules(network: TrainableNetwork, stage: Stage) -> list[nn.Module]:
+    """Return the modules that a stage trains.
+
+    Raises
+    ------
+    UsageError
+        As of `parameter_groups`.
+    """
     if stage.train == ALL:
         return [network]
     found: list[nn.Module] = [network.head]
@@ -262,7 +268,7 @@ def set_modes(network: TrainableNetwork, stage: Stage) -> None:
         for module in network.base.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.train()
-    for module in _trained(network, stage):
+    for module in trained_modules(network, stage):
         module.train()
     for module in network.base.modules():
         if is_folded(module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -43,6 +43,8 @@ class TrainingImages:
         self._bytes = 0
         #: Row → why its image cannot be read.
         self.unreadable: dict[int, str] = {}
+        #: Called with these when one is met that was not known before; none where such images are left out.
+        self.refuse: Callable[[Mapping[int, str]], None] | None = None
         self.tally = RemarkTally()
         self.notes: list[str] = []
 
@@ -105,6 +107,8 @@ class TrainingImages:
                     self.tally.add(result.remarks)
                     if image is None:
                         self.unreadable.setdefault(row, result.reason or "")
+                        if self.refuse is not None:
+                            self.refuse(self.unreadable)
                     elif self._bytes + image.nbytes <= self._limit:
                         # A copy, because the memory of processes that read is used again.
                         self._held[row] = image.clone()

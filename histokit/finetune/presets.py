@@ -10,7 +10,15 @@ from typing import Any
 
 from histokit.errors import PluginError, UsageError, did_you_mean
 from histokit.finetune.recipe import NetworkRecipe, Stage
-from histokit.finetune.recipe_values import as_text, check_recipe, keys, trains_all, value_of, with_values
+from histokit.finetune.recipe_values import (
+    STAGE_KEYS,
+    as_text,
+    check_recipe,
+    keys,
+    trains_all,
+    value_of,
+    with_values,
+)
 from histokit.plugin.manager import registry
 from histokit.plugin.registered import Registered
 
@@ -219,9 +227,10 @@ def _given(recipe: NetworkRecipe, values: Mapping[str, Any], owner: str) -> tupl
     found: list[str] = []
     for key, _ in flat_values(values, owner):
         _, _, name = key.partition(".")
-        every = key.startswith("stages.") and not name[:1].isdigit()
+        every = key in STAGE_KEYS or (key.startswith("stages.") and not name[:1].isdigit())
+        name = name or key
         found += [f"stages.{n}.{name}" for n in range(1, len(recipe.stages) + 1)] if every else [key]
-    return tuple(found)
+    return tuple(dict.fromkeys(found))
 
 
 def _merged(first: tuple[str, ...], others: Any, stages: int = 0) -> tuple[str, ...]:

@@ -170,9 +170,9 @@ class NetworkRecipe:
     clip : float
         Largest norm of the gradient; 0 for none.
     choose_epoch : str
-        ``validation``, ``last`` or ``test``.
+        ``validation``; ``last`` or ``test``, for which no training sample is kept from the gradients.
     patience : int
-        Epochs without a better validation after which a stage ends; 0 for none.
+        Epochs without a better one, by what chooses the epoch, after which a stage ends; 0 for none.
     head : Head
     augment : Augment
     stages : tuple of Stage
@@ -201,6 +201,11 @@ class NetworkRecipe:
     def epochs(self) -> int:
         """Of all stages together."""
         return sum(stage.epochs for stage in self.stages)
+
+    @property
+    def validates(self) -> bool:
+        """Whether samples are kept from the gradients to choose the epoch."""
+        return self.choose_epoch == VALIDATION
 
     def by_vectors(self, stage: Stage) -> bool:
         """Return whether a stage trains the head on images that are always the same: one pass tells their vectors."""

@@ -84,6 +84,7 @@ _CHOICES = {
 
 #: What is of use only with a value of another: key, the other, which of its values.
 _TOGETHER = (
+    ("patience", "choose_epoch", (VALIDATION, TEST)),
     ("warmup_epochs", "schedule", ("cosine",)),
     ("lr_minimum", "schedule", ("cosine",)),
     ("huber_delta", "loss", ("huber",)),
@@ -99,11 +100,15 @@ def _simple(cls: Any) -> list[str]:
     return [f.name for f in fields(cls) if f.name not in _PARTS or cls is not NetworkRecipe]
 
 
+#: Keys that stand for a value of all stages, as they are.
+STAGE_KEYS = tuple(_simple(Stage))
+
+
 def keys(stages: int) -> list[str]:
     """Return the keys of all values of a recipe with some stages, but those of preprocessing."""
     listed = [name for name in _simple(NetworkRecipe) if name not in _ELSEWHERE]
     listed += [f"{part}.{name}" for part, cls in _OF_PARTS.items() for name in _simple(cls)]
-    return listed + [f"stages.{number}.{name}" for number in range(1, stages + 1) for name in _simple(Stage)]
+    return listed + [f"stages.{number}.{name}" for number in range(1, stages + 1) for name in STAGE_KEYS]
 
 
 def value_of(recipe: NetworkRecipe, key: str) -> Any:
@@ -145,7 +150,10 @@ def override(recipe: NetworkRecipe, changes: Mapping[str, str]) -> NetworkRecipe
 
 
 def with_values(recipe: NetworkRecipe, changes: Mapping[str, str]) -> NetworkRecipe:
-    """Return a recipe with some values set from texts, see `override`, which are not checked yet."""
+    """Return a recipe with some values set from texts, see `override`, which are not checked yet.
+
+    Where the last epoch is asked for, all are trained: the patience of the recipe is left out.
+    """
     owner = titled(recipe)
     own: dict[str, str] = {}
     parts: dict[str, dict[str, str]] = {part: {} for part in (*_OF_PARTS, "preprocess")}
@@ -157,11 +165,13 @@ def with_values(recipe: NetworkRecipe, changes: Mapping[str, str]) -> NetworkRec
             staged[_stage(recipe, key, int(numbered[1]))][_known(recipe, key, numbered[2], Stage)] = text
         elif part in parts and name:
             parts[part][_known(recipe, key, name, _OF_PARTS.get(part, Preprocess))] = text
-        elif part == "stages" or key in _simple(Stage):
+        elif part == "stages" or key in STAGE_KEYS:
             for stage in staged:
                 stage[_known(recipe, key, name or key, Stage)] = text
         else:
             own[_known(recipe, key, key, NetworkRecipe)] = text
+    if own.get("choose_epoch") == LAST:
+        own.setdefault("patience", "0")
     return replace(
         recipe,
         **convert_options(NetworkRecipe, own, owner),
@@ -183,7 +193,7 @@ def canonical(recipe: NetworkRecipe, changes: Mapping[str, str]) -> dict[str, st
     for key, text in changes.items():
         changed, (part, _, name) = with_values(recipe, {key: text}), key.partition(".")
         of_stages = part == "stages" and not _NUMBERED.fullmatch(key)
-        place = f"stages.1.{name}" if of_stages else f"stages.1.{key}" if key in _simple(Stage) else key
+        place = f"stages.1.{name}" if of_stages else f"stages.1.{key}" if key in STAGE_KEYS else key
         found[key] = text if part == "preprocess" else as_text(value_of(changed, place))
     return found
 
@@ -209,7 +219,7 @@ def _known(recipe: NetworkRecipe, key: str, name: str, cls: Any) -> str:
         raise UsageError(f"{name!r} is not set as a value of a recipe.", next=_ELSEWHERE[name])
     if name in _simple(cls) and (cls, name) != (Preprocess, "transforms"):
         return name
-    known = [*keys(len(recipe.stages)), *_simple(Stage), *(f"preprocess.{k}" for k in _simple(Preprocess))]
+    known = [*keys(len(recipe.stages)), *STAGE_KEYS, *(f"preprocess.{k}" for k in _simple(Preprocess))]
     short = [k for k in known if k.endswith(f".{key}")][:1]
     hint = f"Did you mean {short[0]!r}? " if short else did_you_mean(key, known)
     raise UsageError(f"A recipe has no value {key!r}.", next=f"{hint}All: histokit presets show default --all")

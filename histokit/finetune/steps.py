@@ -21,6 +21,9 @@ from histokit.networks.transform import Transform
 
 Rows = NDArray[np.intp]
 
+#: What torch says where batch normalisation has nothing to divide by.
+_ONE_VALUE = "Expected more than 1 value per channel"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingMeans:
@@ -130,6 +133,8 @@ class GradientSteps:
             free_memory(self.means.device)
             try:
                 self._gradient(module, batch[:size], targets[:size], size, scaler)
+            except UsageError:
+                break
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -138,7 +143,7 @@ class GradientSteps:
                 f"Passes of {size} images fit: --micro-batch {size} accumulates their gradients, so that a step is "
                 f"still one of {len(batch)}."
             )
-        return "Not even one image fits: change --preprocess size=N, or use another --device."
+        return "No smaller pass fits: change --preprocess size=N, or use another --device."
 
     def outputs(self, module: nn.Module, batch: Tensor) -> Tensor:
         """Return what a module gives for inputs, as float32."""
@@ -146,5 +151,14 @@ class GradientSteps:
         if batch.ndim == 4:
             batch = batch.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.means.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            found: Tensor = module(batch)
+            try:
+                found: Tensor = module(batch)
+            except ValueError as error:
+                if len(batch) > 1 or _ONE_VALUE not in str(error):
+                    raise
+                raise UsageError(
+                    "A pass has a single image, and batch normalisation one value of it for each channel: these have "
+                    "no variance.",
+                    next="Set batch_size, or --micro-batch, so that no pass is left with one image.",
+                ) from error
         return found.float()

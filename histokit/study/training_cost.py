@@ -6,7 +6,7 @@ from pathlib import Path
 
 from histokit.extract.rates import Estimate, estimate
 from histokit.finetune.finetune_options import AUTO
-from histokit.finetune.recipe import LAST, NetworkRecipe
+from histokit.finetune.recipe import NetworkRecipe
 from histokit.store import RunRecord, Store
 from histokit.store.networks import FINAL
 from histokit.study.problem_size import ProblemSize
@@ -32,7 +32,7 @@ def foreseen_passes(recipe: NetworkRecipe, rows: float, tested: float) -> float:
     rows, tested : float
         Samples of the training set, and of the test set.
     """
-    val = rows * _VALIDATION * (recipe.choose_epoch != LAST or recipe.patience > 0)
+    val = rows * _VALIDATION * (recipe.validates)
     passes = 0.0
     for stage in recipe.stages:
         step = 1 if stage.leaves_base else _EACH_STEP

@@ -16,7 +16,7 @@ from torch import nn
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
-from histokit.finetune import steps, training
+from histokit.finetune import pixels, steps, training
 from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
 from histokit.finetune.network_question import identify
@@ -283,6 +283,38 @@ def test_an_image_that_cannot_be_read_is_told_before_training(data: FeatureStore
     assert len(data.problems("cells"))
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+def test_an_image_that_is_lost_while_networks_are_trained_is_told(
+    data: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+) -> None:
+    monkeypatch.setattr(pixels, "_SHARE", 1 << 60)  # none stays in memory
+    train, bad = data.split("cells", "half").folds()[0].train, list[str]()
+
+    def lose(_done: float, _total: float, detail: str = "") -> None:
+        if "epoch" in detail and not bad:
+            bad.append(next(sample for sample in train if "dark" in sample))
+            (images / bad[0]).write_bytes(b"no image")
+
+    if not allowed:
+        with pytest.raises(DataError, match="1 of 24 images cannot be read") as caught:
+            trained(data, progress=lose)
+        assert caught.value.details["samples"] == bad
+        assert data.problems("cells").column("id").to_pylist() == bad
+        assert not data.runs()
+        return
+    run = trained(data, progress=lose, allow_missing=True, settings={"choose_epoch": "last"})
+    assert any("1 training sample was left out" in note for note in run.notes)
+
+
+def test_mistakes_in_names_are_told_before_images_are_read(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pixels.TrainingImages, "hold", lambda *_: pytest.fail("images were read"))
+    with pytest.raises(UsageError, match="no module 'nothing', which a stage is to train"):
+        trained(data, settings={"stages.2.train": "nothing"})
+    settings = {"initialisation": "nothing", "head.layer": "3"}
+    with pytest.raises(UsageError, match="no initialisation 'nothing'"):
+        finetune(data, "cells", "tiny", split="half", from_scratch=True, settings=settings)
+
+
 def test_batches_of_one_and_a_class_without_samples(data: FeatureStore) -> None:
     assert trained(data, settings={"batch_size": 1}).folds
     lone = "label = 'bright' OR patient = '" + data.split("cells", "half").folds()[0].test[0].split("/")[0] + "'"
@@ -302,6 +334,17 @@ def test_from_scratch_differs_and_the_test_curve_is_recorded(data: FeatureStore)
     assert last.epoch.tolist() == list(range(1, len(last) + 1))
     optimistic = trained(data, settings={"choose_epoch": "test"})
     assert any("chosen by the test samples" in note for note in optimistic.notes)
+
+
+@pytest.mark.parametrize("chosen", ["last", "test"])
+def test_no_training_sample_is_kept_back_where_none_chooses_the_epoch(data: FeatureStore, chosen: str) -> None:
+    kept = ("patience", "stages.1.epochs", "stages.2.epochs")
+    settings = {key: value for key, value in SETTINGS.items() if key not in kept} | {"epochs": 2}
+    asked = {"split": "half", "weights": "random", "preset": "head-first", "workers": 0}
+    (run,) = finetune(data, "cells", "tiny", settings={**settings, "choose_epoch": chosen}, **asked)
+    assert run.folds[0]["validation"] == 0
+    assert run.folds[0]["train"] == len(data.split("cells", "half").folds()[0].train)
+    assert run.parameters["recipe"]["patience"] == {"last": 0, "test": 5}[chosen]
 
 
 def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStore) -> None:
@@ -342,6 +385,44 @@ def test_a_value_is_the_same_however_it_is_written(data: FeatureStore) -> None:
     assert identify(data, "cells", "tiny", settings={**ways[0], "lr": 0.02}, **asked) != identify(
         data, "cells", "tiny", settings=ways[0], **asked
     )
+
+
+class OneValue(TinyPlugin):
+    """Registers ``normed``, whose batch normalisation has one value of an image for each channel."""
+
+    @hookimpl
+    def register_backbones(self, register: Any) -> None:
+        register("normed", self.load)
+
+    def load(self, request: Any) -> Backbone:
+        backbone = super().load(request)
+        build = backbone.build
+        backbone.build = lambda: nn.Sequential(
+            *list(build())[:3], nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(6))
+        )  # type: ignore[method-assign]
+        return backbone
+
+
+@pytest.mark.parametrize("changes", [{"batch_size": 1}, {"micro_batch": 2}, {"short": True}])
+def test_a_pass_of_one_image_has_no_variance(
+    data: FeatureStore, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"epochs": 1, "head.layer": "3", "batch_size": changes.get("batch_size", 3), "optimiser": "momentum"}
+    said = "A pass has a single image"
+    if "short" in changes:
+        original = steps.GradientSteps.outputs
+
+        def outputs(self: steps.GradientSteps, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+            if len(batch) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return original(self, module, batch)
+
+        monkeypatch.setattr(steps.GradientSteps, "outputs", outputs)
+        said = "No smaller pass fits"
+    known = {"split": "half", "weights": "random", "settings": {"warmup_epochs": 0, **settings}, "workers": 0}
+    with added_plugin(OneValue(), "normed"), pytest.raises(UsageError) as caught:
+        finetune(data, "cells", "normed", micro_batch=changes.get("micro_batch"), **known)
+    assert said in f"{caught.value.message} {caught.value.next}"
 
 
 class WithNormalisation(TinyPlugin):

@@ -236,6 +236,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("sources = 3", "sources is not a table"),
         ("backbone = 3", "backbone=3 is not a text"),
         ("from_scratch = 'yes'", "from_scratch='yes' is not true or false"),
+        ("choose_epoch = 'last'\npatience = 3", "patience=3 is of no use with choose_epoch=last"),
     ],
 )
 def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -243,6 +244,13 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str, said: str) -> N
         load_preset(write(tmp_path / "mine.toml", text))
     assert said in caught.value.message
     assert "mine" in caught.value.message or "no value" in said
+
+
+def test_a_value_at_the_top_of_a_file_is_of_all_stages(tmp_path: Path) -> None:
+    preset = load_preset(write(tmp_path / "mine.toml", "lr = 0.5\naugment = false\n[[stages]]\n[[stages]]\nlr = 2"))
+    rows = [(key, value) for key, value, _ in preset.rows()]
+    assert rows[:2] == [("stages.1.lr", 0.5), ("stages.2.lr", 2.0)]
+    assert rows[2:] == [("stages.1.augment", False), ("stages.2.augment", False)]
 
 
 def test_a_file_that_is_not_there_and_a_name_that_is_not(tmp_path: Path) -> None:

@@ -257,6 +257,7 @@ def test_a_damaged_folder_says_what_is_wrong(
         ("model.skops", lambda p: p.write_bytes(b"x"), DataError, "model.skops has 1 bytes"),
         ("histokit.json", lambda p: p.write_text("{"), DataError, "no description of a model"),
         ("histokit.json", described(format=99), StoreError, "newer version"),
+        ("histokit.json", described(scores=float("inf")), DataError, "histokit.json is not what was written"),
         ("histokit.json", described(classes=None, files=None), DataError, "lacks classes, files"),
         ("histokit.json", Path.unlink, UsageError, "holds no histokit.json"),
     ):
