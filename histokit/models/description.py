@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.compute as pc
-
 from histokit.errors import DataError
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
-from histokit.plugin import Dataset
-from histokit.plugin.image_files import ImageFiles
-from histokit.plugin.manager import registry
+from histokit.reading.images_given import reading_of
 from histokit.store import RunRecord
 
 #: Resamples of groups for the intervals of the scores.
@@ -46,24 +42,8 @@ def pixels_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
     HistokitError
         If its plugin cannot open it.
     """
-    record = store.dataset(run.dataset)
-    dataset = registry().open_dataset(record.plugin, record.root, record.options, record.state)
     samples = store.samples(run.dataset, columns=["image", "part", "box"])
-    own = type(dataset).read is not Dataset.read
-    parts = [] if own else pc.unique(samples["part"]).to_pylist()
-    limits = ImageFiles(dataset).limits_found
-    return {
-        "reader": record.plugin if own else None,
-        "file_channels": list(dataset.file_channels),
-        "bits": dataset.bits,
-        "scale": dataset.scale,
-        "scale_over": dataset.scale_over,
-        "state": limits,
-        "files": 1 if own else pc.max(pc.list_value_length(samples["image"])).as_py(),
-        "part": parts[0] if len(parts) == 1 else None,
-        "parts": len(parts),
-        "boxes": samples["box"].null_count < len(samples),
-    }
+    return reading_of(store.dataset(run.dataset), samples)
 
 
 def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from histokit.classifiers.estimators import load
 from histokit.classifiers.table import classifier
 from histokit.errors import DataError, PluginError, UsageError
-from histokit.models.images_given import GivenImage, GivenImages, PixelRows, as_list, micrometres
 from histokit.models.model_folder import CLASSIFIER_FILE, NETWORK, NETWORK_FILE, read_description
 from histokit.models.networks import load_file, read_seen
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.plugin.manager import registered_backbone
 from histokit.plugin.weights import offline
+from histokit.reading.images_given import GivenImage, GivenImages, PixelRows, as_list, micrometres
 from histokit.reading.reader import ReadResult
 from histokit.store import RunRecord
 from histokit.train.predict import model_scores

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import DataError, StoreError, UsageError
@@ -19,13 +20,11 @@ from histokit.networks.devices import choose_device
 from histokit.networks.image_batches import ImageBatches, InputImage, vectors_of
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.transform import Transform
-from histokit.plugin import Dataset, Preprocess, Sample
+from histokit.plugin import Preprocess
 from histokit.plugin.digests import digest_file
-from histokit.plugin.images import Pixels, read_image
 from histokit.plugin.manager import registry
-from histokit.plugin.remarks import RemarkTally
-from histokit.reading.ingested_files import IngestedFiles, open_files
-from histokit.reading.reader import ReadResult, read_sample
+from histokit.plugin.remarks import RemarkTally, collected_remarks
+from histokit.reading.images_given import GivenImage, GivenImages, reading_of
 from histokit.store import DatasetRecord
 from histokit.store.fingerprints import spec_differences, spec_fingerprint
 from histokit.store.records import IMPORT_PLUGIN
@@ -69,12 +68,7 @@ def file_query(store: FeatureStore, samples: FeatureSet, path: Path, device: str
                 "makes them of an image.",
                 next="Ask with --query ID for a sample, or bring in the vectors of the image as another dataset.",
             )
-    read = _read(open_files(store, record), path, _mpp(samples, wanted, notes))
-    if read.pixels is None:
-        raise DataError(f"The image {path} cannot be read: {read.reason}", next="Give another file.")
-    tally = RemarkTally()
-    tally.add(read.remarks)
-    notes += [line for _, _, line in tally.lines()]
+    read = _read(samples, path, _mpp(samples, wanted, notes), notes)
     _tell_identical(store, samples, path, notes)
     columns: dict[str, Vectors] = {}
     for variant in variants(wanted):
@@ -101,17 +95,24 @@ def _mpp(samples: FeatureSet, tables: Sequence[FeatureTable], notes: list[str]) 
     return None if mpp is None else float(mpp)
 
 
-def _read(files: IngestedFiles, path: Path, mpp: float | None) -> ReadResult:
-    sample = Sample(str(path), (str(path.absolute()),), mpp=mpp)
-    if type(files.dataset).read is Dataset.read:
-        return read_sample(files, 0, sample)
-    # The plugin's own reading is of its own samples; the file is one by itself.
-    found: Pixels = read_image(path)
-    channels = files.dataset.channels
-    if found.shape[2] != len(channels):
-        reason = f"it has {found.shape[2]} channels, the dataset's images have {len(channels)}: {', '.join(channels)}"
-        return ReadResult(0, None, mpp, reason)
-    return ReadResult(0, found, mpp, None)
+def _read(samples: FeatureSet, path: Path, mpp: float | None, notes: list[str]) -> GivenImage:
+    """Read a file as the dataset's are: by the same channels, bits and scale, also where its plugin reads its own."""
+    record = samples.record
+    instead = f"histokit neighbours {record.name} --features {samples.address} --query DATASET"
+    how = reading_of(record, samples.samples)
+    if how["parts"] > 1:
+        # A file of one plane needs no name of it; others say so themselves.
+        how |= {"part": None, "parts": 1}
+    given = GivenImages(how, record.channels, f"the dataset {record.name!r}", instead)
+    tally = RemarkTally()
+    try:
+        with collected_remarks() as remarks:
+            read = given.read(path, mpp, 1)
+    except DataError as error:
+        raise DataError(f"The image {path} cannot be read: {error.message}", next="Give another file.") from error
+    tally.add(remarks)
+    notes += [line for _, _, line in tally.lines()]
+    return read
 
 
 def _tell_identical(store: FeatureStore, samples: FeatureSet, path: Path, notes: list[str]) -> None:
@@ -120,17 +121,21 @@ def _tell_identical(store: FeatureStore, samples: FeatureSet, path: Path, notes:
     if files is None:
         return
     same = files.filter(pc.equal(files.column("digest"), digest_file(path))).column("path").to_pylist()
-    rows = zip(samples.sample_ids, samples.samples.column("image").to_pylist(), strict=True)
-    alike = [sample_id for sample_id, image in rows if set(image) & set(same)] if same else []
-    if alike:
-        notes.append(f"{path} is byte-identical to the image of {alike[0]}, which is to be found")
+    if not same:
+        return
+    images = samples.samples.column("image").combine_chunks()
+    there = pc.is_in(pc.list_flatten(images), value_set=pa.array(same, pa.string()))
+    rows = pc.list_parent_indices(images).filter(there)
+    if len(rows):
+        alike = samples.samples.column("id")[rows[0].as_py()]
+        notes.append(f"{path} is byte-identical to the image of {alike}, which is to be found")
 
 
 def _vectors(
     store: FeatureStore,
     record: DatasetRecord,
     tables: Sequence[FeatureTable],
-    read: ReadResult,
+    read: GivenImage,
     device_name: str,
     path: Path,
 ) -> dict[str, Vectors]:
@@ -171,7 +176,6 @@ def _vectors(
         take,
         fail,
     )
-    assert read.pixels is not None
     batches.add([InputImage(0, read.pixels, read.mpp)])
     batches.finish()
     return {t.name: found[t.layer].astype(t.dtype).astype(np.float32) for t in tables}

@@ -27,6 +27,7 @@ from histokit.neighbours.question import (
 from histokit.neighbours.retrieval import Retrieval
 from histokit.neighbours.retrieval_scores import Scores, retrieval_scores
 from histokit.neighbours.searching import open_sought, run_search
+from histokit.plugin.weights import TRAINED
 from histokit.protocol.networks_seen import network_notes
 from histokit.ranges import check_ranges
 
@@ -105,14 +106,14 @@ def neighbours(
         queries = Queries(**{**vars(queries), "kind": "split", "name": named})
     barred, group = bar_groups(samples, queries, same_group, notes)
     question = SearchQuestion(samples, queries, rounds, barred, group, notes)
-    notes += network_notes(store, [part.backbone for part in samples.parts], samples.content)
+    trained = [part.backbone for part in samples.parts if part.backbone.startswith(TRAINED)]
+    notes += network_notes(store, trained, samples.content) if trained else []
     k = _most(question, k)
-    classes, true, near = _classes(samples, queries)
-    scored = _scored(question, classes, true, near)
-    found, index = run_search(store, question, metric, k, (true, near) if scored else None, outline, progress)
+    known = None if queries.kind in ("sample", "file") else _scored_classes(question)
+    found, index = run_search(store, question, metric, k, known and known[1:], outline, progress)
     asked = np.concatenate([each.queries for each in rounds])
     _tell(question, metric)
-    scores, per_class = _scores(found, asked, classes, true, near) if scored else (None, {})
+    scores, per_class = _scores(found, asked, *known) if known else (None, {})
     return Retrieval(
         dataset=dataset,
         address=samples.address,
@@ -145,7 +146,7 @@ def _check(metric: str, query: str | Path | None, split: str | None) -> None:
 
 
 def _left_out(store: FeatureStore, samples: FeatureSet, where: str | None) -> list[str]:
-    total = len(store.samples(samples.record.name, ["id"], where))
+    total = samples.record.count if where is None else len(store.samples(samples.record.name, ["id"], where))
     missing = total - len(samples)
     left = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
     return [f"{left} left out: their features are missing"] if missing else []
@@ -204,8 +205,9 @@ def _most(question: SearchQuestion, k: int) -> int:
     return min(k, least)
 
 
-def _classes(samples: FeatureSet, queries: Queries) -> tuple[list[str], Rows, Rows]:
-    """Return the classes, and their numbers of queries and samples; -1 where it is not known."""
+def _scored_classes(question: SearchQuestion) -> tuple[list[str], Rows, Rows] | None:
+    """Return the classes, and their numbers of queries and samples, -1 where it is not known; none without scores."""
+    samples, queries = question.samples, question.queries
     both = [queries.labels, samples.labels]
     known = {str(label) for labels in both for label in labels if label is not None}
     classes = [name for name in samples.record.classes or () if name in known]
@@ -214,14 +216,12 @@ def _classes(samples: FeatureSet, queries: Queries) -> tuple[list[str], Rows, Ro
     true, near = (
         np.array([-1 if label is None else number[str(label)] for label in labels], np.intp) for labels in both
     )
-    return classes, true, near
+    return (classes, true, near) if _scored(question, classes, true, near) else None
 
 
 def _scored(question: SearchQuestion, classes: list[str], true: Rows, near: Rows) -> bool:
     """Return whether classes can be scored, and say what of them cannot."""
-    kind, notes = question.queries.kind, question.notes
-    if kind in ("sample", "file"):
-        return False
+    notes = question.notes
     asked = np.unique(np.concatenate([each.queries for each in question.rounds]))
     without = int((true[asked] < 0).sum())
     if without == len(asked) or not (near >= 0).any():
@@ -268,7 +268,7 @@ def _tell(question: SearchQuestion, metric: str) -> None:
             notes.append(f"{holds} nothing but zeros: at cosine distance 1 of everything")
     twins = identical_rows(samples, queries)
     alike = {
-        queries.ids[q]: samples.sample_ids[next(iter(others))]
+        queries.ids[q]: samples.samples.column("id")[others[0]].as_py()
         for q, content in enumerate(queries.contents)
         if content is not None and (others := [row for row in twins.get(content, []) if row != queries.own[q]])
     }

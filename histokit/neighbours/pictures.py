@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from histokit.errors import counted
 from histokit.figures.contact import ContactSheet, Mark, Thumbnail
+from histokit.neighbours.question import outline_of
 from histokit.neighbours.retrieval import Retrieval
 from histokit.reading.thumbnails import Square, as_square, read_squares, squares_by_id
 from histokit.store import Store
@@ -35,9 +37,10 @@ def contact_sheet(store: Store, found: Retrieval, queries: int = QUERIES) -> Con
     neighbours = _OF_ONE if len(rows) == 1 else _OF_SEVERAL
     places = {row: [p for p in found.found.places[row, :neighbours].tolist() if p >= 0] for row in rows}
     near = sorted({place for listed in places.values() for place in listed})
-    samples = found.samples.samples
-    squares = read_squares(store, found.samples.record, (samples.slice(place, 1).to_pylist()[0] for place in near))
+    samples = outline_of(found.samples, np.array(near, np.intp))
+    squares = read_squares(store, samples.record, samples.samples.to_pylist())
     picture: dict[int, Square | None] = dict(zip(near, squares, strict=True))
+    ids, labels = (dict(zip(near, values, strict=True)) for values in (samples.sample_ids, samples.labels))
     leads = _leads(store, found, rows)
     drawn = []
     for row, lead in zip(rows, leads, strict=True):
@@ -48,8 +51,8 @@ def contact_sheet(store: Store, found: Retrieval, queries: int = QUERIES) -> Con
             line.append(
                 Thumbnail(
                     picture[place],
-                    _text(found.samples.labels[place]),
-                    found.samples.sample_ids[place],
+                    _text(labels[place]),
+                    ids[place],
                     f"{rank + 1}: {_distance(float(found.found.distances[row, rank]))}",
                     mark,
                 )
@@ -93,11 +96,10 @@ def _title(found: Retrieval, drawn: int, neighbours: int) -> str:
     queries = counted(count, "query", "queries")
     queries = queries if drawn == count else f"{drawn} of {queries}, evenly taken"
     of = f"split {found.split}" if found.split else f"own {found.group} left out" if found.group else ""
-    groups = found.samples.groups()
     column = found.samples.record.group
     sought = f"among {len(found.samples):,} samples"
-    if groups is not None:
-        sought += f" of {len({str(g) for g in groups if g is not None}):,} {column}s"
+    if column is not None:
+        sought += f" of {pc.count_distinct(found.samples.samples.column(column)).as_py():,} {column}s"
     nearest = f"{neighbours} of {found.k} neighbours" if neighbours < found.k else ""
     facts = (found.dataset, found.address, f"{found.metric} distance", queries, nearest, sought, of)
     return " · ".join(fact for fact in facts if fact)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean
@@ -13,9 +15,11 @@ from histokit.features import FeatureSet, FeatureStore
 from histokit.features.finite import check_finite
 from histokit.neighbours.exact import Barred, Rows, Vectors
 from histokit.plugin.images import Pixels
+from histokit.plugin.values import known
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.splits import resolve_split
+from histokit.store.database import quote
 from histokit.store.vectors import read_vectors
 
 Objects = NDArray[np.object_]
@@ -141,11 +145,10 @@ def one_sample(store: FeatureStore, samples: FeatureSet, sample_id: str) -> Quer
         If it has no vector.
     """
     record = samples.record
-    every = store.samples(record.name)
-    rows = np.flatnonzero(np.array(every.column("id").to_pylist(), object) == sample_id)
-    if not len(rows):
+    place = pc.index(samples.samples.column("id"), sample_id).as_py()
+    row = samples.samples.slice(place, 1) if place >= 0 else _left_out_sample(store, record.name, sample_id)
+    if not len(row):
         return None
-    row = every.slice(int(rows[0]), 1)
     tables = {table.name: table for table in store.feature_tables(record.name)}
     found = [read_vectors(store.database, tables[part.table], row) for part in samples.parts]
     if any(len(missing) for _, missing in found):
@@ -156,9 +159,15 @@ def one_sample(store: FeatureStore, samples: FeatureSet, sample_id: str) -> Quer
     vector = np.concatenate([each for each, _ in found], axis=1)
     one = FeatureSet(vector, row, record, samples.parts)
     check_finite(one, ": name another sample")
-    place = {each: number for number, each in enumerate(samples.sample_ids)}.get(sample_id, -1)
     asked = queries_of(one, "sample", sample_id, lambda rows: vector[rows])
     return Queries(**{**vars(asked), "own": np.array([place])})
+
+
+def _left_out_sample(store: FeatureStore, dataset: str, sample_id: str) -> pa.Table:
+    """Return the row of a sample that is not among those that are sought, or none; most names are no samples."""
+    where = f"id = {quote(sample_id)}"
+    found = store.samples(dataset, ["id"], where)
+    return store.samples(dataset, where=where) if len(found) else found
 
 
 def unknown_query(store: FeatureStore, samples: FeatureSet, query: str) -> UsageError:
@@ -214,25 +223,36 @@ def bar_groups(samples: FeatureSet, queries: Queries, same_group: bool, notes: l
     if column is None:
         notes.append(f"{samples.record.name} names no group: neighbours may be of the query's own slide or patient")
         return everyone, None
-    groups = samples.groups()
-    assert groups is not None
-    codes = {value: code for code, value in enumerate(dict.fromkeys(str(g) for g in groups if g is not None))}
-    coded = [
-        np.array([-1 if g is None else codes.get(str(g), -1) for g in each], np.intp)
-        for each in (queries.groups, groups)
-    ]
+    own, codes = _group_codes(samples, column)
+    of_queries = np.array([-1 if g is None else codes.get(str(g), -1) for g in queries.groups], np.intp)
     unknown = sum(group is None for group in queries.groups)
     if unknown:
         has = counted(unknown, f"query has no {column}", f"queries have no {column}")
         notes.append(f"{has}: what is of their own is not known and may be found")
-    return Barred(queries.own, *coded), column
+    return Barred(queries.own, of_queries, own), column
+
+
+def _group_codes(samples: FeatureSet, column: str) -> tuple[Rows, dict[str, int]]:
+    """Return the number of each sample's group, -1 where it is not known, and the numbers by the names of groups."""
+    values = pc.unique(samples.samples.column(column))
+    names = [None if (value := known(each)) is None else str(value) for each in values.to_pylist()]
+    codes = {name: code for code, name in enumerate(dict.fromkeys(name for name in names if name is not None))}
+    by_value = np.array([-1 if name is None else codes[name] for name in names] or [-1], np.intp)
+    return by_value[pc.index_in(samples.samples.column(column), value_set=values).to_numpy()], codes
 
 
 def identical_rows(samples: FeatureSet, queries: Queries) -> dict[bytes, list[int]]:
     """Return content → rows of the samples, of contents that a query has."""
-    wanted = {content for content in queries.contents if content is not None}
+    column = samples.samples.column("content")
+    wanted = pa.array({content for content in queries.contents if content is not None}, column.type)
+    rows = np.flatnonzero(pc.is_in(column, value_set=wanted).to_numpy())
     found: dict[bytes, list[int]] = {}
-    for row, content in enumerate(samples.content):
-        if content in wanted:
-            found.setdefault(content, []).append(row)
+    for row, content in zip(rows.tolist(), outline_of(samples, rows).content, strict=True):
+        found.setdefault(content, []).append(row)
     return found
+
+
+def outline_of(samples: FeatureSet, rows: Rows) -> FeatureSet:
+    """Return some samples without their vectors: of many samples no more than these become Python objects."""
+    nothing = np.empty((len(rows), 0), np.float32)
+    return replace(samples, X=nothing, samples=samples.samples.take(pa.array(rows, pa.int64())), parts=())

@@ -11,7 +11,7 @@ import pyarrow as pa
 from histokit.features.feature_set import FeatureSet
 from histokit.features.listing import image_path
 from histokit.neighbours.exact import NearestRows
-from histokit.neighbours.question import Queries, SearchQuestion
+from histokit.neighbours.question import Queries, SearchQuestion, outline_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,9 @@ class Retrieval:
     def same_class(self, row: int) -> list[bool | None]:
         """Return whether each neighbour of a row is of the query's class; none where either class is not known."""
         true = self.queries.labels[self.asked[row]]
-        near = [self.samples.labels[place] if place >= 0 else None for place in self.found.places[row]]
+        places = self.found.places[row]
+        labels = iter(outline_of(self.samples, places[places >= 0]).labels)
+        near = [next(labels) if place >= 0 else None for place in places]
         return [None if true is None or label is None else bool(label == true) for label in near]
 
     def table(self) -> pa.Table:
@@ -90,14 +92,13 @@ class Retrieval:
         there = places >= 0
         rows, ranks = np.nonzero(there)
         near, asked = places[there], self.asked[rows]
-        samples, queries = self.samples, self.queries
+        samples, queries = outline_of(self.samples, near), self.queries
         groups = samples.groups()
         root = samples.record.root
-        images = samples.samples.column("image").take(pa.array(near)).to_pylist()
-        contents, wanted = samples.content, queries.contents
-        alike = [wanted[q] is not None and wanted[q] == contents[n] for q, n in zip(asked, near, strict=True)]
+        images = samples.samples.column("image").to_pylist()
+        wanted = (queries.contents[query] for query in asked)
+        alike = [one is not None and one == other for one, other in zip(wanted, samples.content, strict=True)]
         folds = [self.folds[row] for row in rows]
-        ids = np.array(samples.sample_ids, object)
         columns = {
             "query": pa.array(np.array(queries.ids, object)[asked], pa.string()),
             "query_label": _texts(queries.labels[asked]),
@@ -105,9 +106,9 @@ class Retrieval:
             "repeat": pa.array([repeat for repeat, _ in folds], pa.int16()),
             "fold": pa.array([fold for _, fold in folds], pa.int16()),
             "rank": pa.array(ranks + 1, pa.int32()),
-            "id": pa.array(ids[near], pa.string()),
-            "label": _texts(samples.labels[near]),
-            "group": _texts(np.full(len(near), None, object) if groups is None else groups[near]),
+            "id": pa.array(samples.sample_ids, pa.string()),
+            "label": _texts(samples.labels),
+            "group": _texts(np.full(len(near), None, object) if groups is None else groups),
             "distance": pa.array(self.found.distances[there], pa.float64()),
             "identical": pa.array(alike, pa.bool_()),
             "image": pa.array([image_path(root, image) for image in images], pa.string()),

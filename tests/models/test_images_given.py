@@ -223,7 +223,7 @@ def test_a_file_for_each_channel(store: FeatureStore, tmp_path: Path, tiny: obje
 def test_what_an_image_alone_does_not_tell_is_refused(store: FeatureStore, tmp_path: Path, tiny: object) -> None:
     run, paths = trained(store, tmp_path / "images", CASES["one plane"]._replace(options={"planes": "each"}))
     model = histokit.load_model(histokit.export_model(store, run, tmp_path / "model"), device="cpu")
-    with pytest.raises(UsageError, match="trained on single planes of files"):
+    with pytest.raises(UsageError, match="takes single planes of files"):
         model.predict(paths)
     assert model.predict(tifffile.imread(paths[0])[0]).shape == (1,)
     rows = "".join(f"{path},{x},0,8,8,{path.parent.name}\n" for path in paths[:8] for x in (0, 8))

@@ -1,9 +1,11 @@
 """An image file as a query, and pictures of what is found."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import histokit
@@ -11,6 +13,8 @@ from histokit import neighbours
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.figures.contact import draw_contact
 from histokit.neighbours.pictures import contact_sheet
+from histokit.plugin import Dataset, Sample, hookimpl
+from histokit.plugin.testing import added_plugin
 from tests.toy import make_samples, make_store
 
 PATTERN = "{patient}/{label}/*.png"
@@ -108,3 +112,36 @@ def test_the_command_draws(cells, tmp_path, monkeypatch, capsys):
     assert cli.run([*call, "--figure", str(tmp_path / "n.svg")]) == 0
     assert "Drawn" in capsys.readouterr().err
     assert (tmp_path / "n.svg").stat().st_size > 1000
+
+
+class Scans(Dataset):
+    """Images of 12 bits that the plugin reads by itself."""
+
+    name, version, bits = "scans", "1", 12
+    channels = ("R", "G", "B")
+
+    def samples(self):
+        for path in sorted(self.root.glob("*.tif")):
+            yield Sample(path.name, (path.name,), label=path.name[0])
+
+    def read(self, sample):
+        return tifffile.imread(self.root / sample.image[0])
+
+
+def test_a_file_of_many_bits_is_read_as_those_that_a_plugin_reads_itself(store, tmp_path, tiny):
+    root = tmp_path / "scans"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a1", "a2", "b1", "b2"):
+        pixels = rng.integers(0, 4096, (16, 16, 3), dtype=np.uint16)
+        tifffile.imwrite(root / f"{name}.tif", pixels, photometric="rgb")
+    plugin = SimpleNamespace(register_datasets=hookimpl(lambda register: register("scans", lambda: Scans)))
+    with added_plugin(plugin, "scans"):
+        histokit.ingest(store, "scans", root, name="deep")
+        histokit.extract(store, "deep", "tiny", layers="last")
+        copy = shutil.copy(root / "a2.tif", tmp_path / "copy.tif")
+        found = neighbours(store, "deep", "tiny/last", query=copy, k=4, metric="euclidean")
+    assert found.samples.sample_ids[found.found.places[0, 0]] == "a2.tif"
+    assert found.found.distances[0, 0] == pytest.approx(0, abs=1e-6)
+    assert found.queries.pixels.dtype == np.uint16
+    assert found.queries.pixels.max() == pytest.approx(65535, rel=0.01)

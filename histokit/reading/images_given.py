@@ -1,4 +1,4 @@
-"""Images that a caller has: paths, Pillow's and arrays, as the pixels that networks and classifiers take."""
+"""Images that a caller has: paths, Pillow's and arrays, read as those of a dataset are."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.errors import DataError, UsageError
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
@@ -22,10 +24,12 @@ from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.images import Pixels
 from histokit.plugin.intensities import parse_scale
+from histokit.plugin.manager import registry
 from histokit.plugin.remarks import repeat
 from histokit.plugin.sample_pixels import RGB, from_16_bits
 from histokit.plugin.tiff import TiffLayout
 from histokit.reading.reader import read_sample
+from histokit.store import DatasetRecord
 from histokit.store.fingerprints import content_digest
 
 #: Modes of Pillow whose numbers are grey of 8 or 16 bits as it stands in the file.
@@ -64,13 +68,44 @@ class GivenImage(NamedTuple):
     content: bytes
 
 
+def reading_of(record: DatasetRecord, samples: pa.Table) -> dict[str, Any]:
+    """Return how a dataset takes pixels from its files, by which files are read where it is not.
+
+    Parameters
+    ----------
+    record : DatasetRecord
+    samples : pyarrow.Table
+        Its columns ``image``, ``part`` and ``box``.
+
+    Raises
+    ------
+    HistokitError
+        If its plugin cannot open it.
+    """
+    dataset = registry().open_dataset(record.plugin, record.root, record.options, record.state)
+    own = type(dataset).read is not Dataset.read
+    parts = [] if own else pc.unique(samples["part"]).to_pylist()
+    return {
+        "reader": record.plugin if own else None,
+        "file_channels": list(dataset.file_channels),
+        "bits": dataset.bits,
+        "scale": dataset.scale,
+        "scale_over": dataset.scale_over,
+        "state": ImageFiles(dataset).limits_found,
+        "files": 1 if own else pc.max(pc.list_value_length(samples["image"])).as_py(),
+        "part": parts[0] if len(parts) == 1 else None,
+        "parts": len(parts),
+        "boxes": samples["box"].null_count < len(samples),
+    }
+
+
 class _FilesOfDataset(Dataset):
     """Files that are read as those of a dataset were.
 
     Parameters
     ----------
     document : mapping
-        Of `histokit.models.description.pixels_of`.
+        Of `reading_of`.
     channels : sequence of str
     """
 
@@ -84,19 +119,29 @@ class _FilesOfDataset(Dataset):
 
 
 class GivenImages:
-    """Reads images as the dataset that a model was trained on reads them.
+    """Reads images as a dataset reads them, such as the one that a model was trained on.
 
     Parameters
     ----------
     document : mapping
-        Of `histokit.models.description.pixels_of`.
+        Of `reading_of`.
     channels : sequence of C str
+    whose, instead : str
+        Who takes images so, and what takes whole datasets, for messages.
     """
 
     dataset: Dataset
 
-    def __init__(self, document: Mapping[str, Any], channels: Sequence[str]):
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        channels: Sequence[str],
+        whose: str = "the model",
+        instead: str = "histokit predict FOLDER DATASET",
+    ):
         self.document, self.channels = document, tuple(channels)
+        self.whose, self.instead = whose, instead
+        self._who = whose[0].upper() + whose[1:]
         self.dataset = _FilesOfDataset(document, channels)
         self.guarded = Guarded(self.dataset)
         self._source = ImageFiles(self.dataset).source._replace(within=())
@@ -126,9 +171,9 @@ class GivenImages:
         told = self.document
         if told["boxes"] and told["scale_over"] == "image" and parse_scale(told["scale"]).of_the_data:
             raise UsageError(
-                f"The model was trained on boxes of images, with black and white of whole images ({told['scale']}): "
-                "a box alone does not have them.",
-                next="Ingest the images as a dataset, then: histokit predict FOLDER DATASET",
+                f"{self._who} takes boxes of images, with black and white of whole images "
+                f"({told['scale']}): a box alone does not have them.",
+                next=f"Ingest the images as a dataset, then: {self.instead}",
             )
         try:
             return self._read(image, mpp, f"The image {place}")
@@ -147,14 +192,15 @@ class GivenImages:
         count = self.document["files"]
         if len(paths) != count:
             wanted = "one file" if count == 1 else f"{count} files, one for each of {', '.join(self.channels)}"
+            several = f"Give a tuple of {count} paths for each image; or ingest the files, then: {self.instead}"
             raise UsageError(
-                f"{', '.join(map(str, paths))}: the model takes images of {wanted}.",
-                next="Give a path for each image." if count == 1 else f"Give a tuple of {count} paths for each image.",
+                f"{', '.join(map(str, paths))}: {self.whose} takes images of {wanted}.",
+                next="Give a path for each image." if count == 1 else several,
             )
         if self.document["parts"] > 1:
             raise UsageError(
-                f"The model was trained on single planes of files: {paths[0]} does not say which is meant.",
-                next="Give the plane as an array, or ingest the files: histokit predict FOLDER DATASET",
+                f"{self._who} takes single planes of files: {paths[0]} does not say which is meant.",
+                next=f"Give the plane as an array, or ingest the files: {self.instead}",
             )
         files = tuple(os.path.abspath(path) for path in paths)
         sample = Sample(str(paths[0]), files, part=self.document["part"], mpp=mpp)
@@ -174,7 +220,7 @@ class GivenImages:
         count = found.shape[2]
         if count != len(self.channels) and not (count == 1 and self.channels == RGB):
             listed = ", ".join(self.channels)
-            raise DataError(f"{what} has {count} channels; the model takes {len(self.channels)}: {listed}.", next="")
+            raise DataError(f"{what} has {count} channels; {self.whose} takes {len(self.channels)}: {listed}.", next="")
         native = found.astype(found.dtype.newbyteorder("="), copy=False)
         pixels, bits = self._source.intensities(native, None, what), self.dataset.bits
         if pixels.dtype == np.uint16:
