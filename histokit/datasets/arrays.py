@@ -14,6 +14,7 @@ from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.containers.shards import missing_shards
+from histokit.datasets.containers.zarr_folder import described_by
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
@@ -24,7 +25,7 @@ from histokit.datasets.walk import Tally, absence
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.files import suffix_of
 from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
-from histokit.plugin.digests import digest_bytes
+from histokit.plugin.digests import digest_bytes, digest_file
 from histokit.plugin.images import Pixels
 from histokit.plugin.sample_pixels import ChannelSource
 
@@ -264,7 +265,13 @@ class Arrays(Dataset):
         DataError
             If it cannot be read.
         """
-        return self._opened(sample).pixels(str(sample.part), self._histokit_files.source)
+        container, part = self._opened(sample), str(sample.part)
+        pixels = container.pixels(part, self._histokit_files.source)
+        if sample.image != (container.files_of(part) or (container.path,)):
+            # Chunks were written, or lost, since: each is looked at, but not whether there are others.
+            what = f"{container.path} changed since the dataset was ingested"
+            raise DataError(f"{what}: {container.called(part)} lies in other chunks.", next="Ingest it again.")
+        return pixels
 
     def fit(self) -> Any:
         """Return what is black and white in each channel, where that is sought over the dataset, as `Dataset.fit`."""
@@ -287,13 +294,16 @@ class Arrays(Dataset):
     def file_digest(self, path: Path) -> bytes:
         """Return a digest of all images of a file; that of its bytes for a piece of one."""
         if not kind_of(path):
-            return super().file_digest(path)
+            own, beside = super().file_digest(path), self.files_beside(path)
+            return digest_bytes(own, *map(digest_file, beside)) if beside else own
         name = os.path.relpath(path, self.root)
         return digest_bytes(self._container(name).look_at_all())
 
     def files_beside(self, path: Path) -> Sequence[Path]:
-        """Return the files that arrays of an HDF5 file lie in, or are made of."""
-        return self._container(os.path.relpath(path, self.root)).files_beside() if kind_of(path) else ()
+        """Return the files that arrays of HDF5 lie in, or are made of; of zarr, those that describe arrays."""
+        if not kind_of(path):
+            return described_by(path, self.root)
+        return self._container(os.path.relpath(path, self.root)).files_beside()
 
     def part_digest(self, sample: Sample) -> bytes:
         """Return a digest of what the file holds of an image."""

@@ -20,6 +20,7 @@ from histokit.plugin.remarks import ImageWarning
 from histokit.plugin.testing import check_dataset
 from histokit.reading.ingested_files import open_files
 from histokit.reading.processes import ReaderProcesses
+from histokit.reading.reader import read_sample, rebuild_sample
 from tests.datasets.arrays_files import COUNTS, camelyon, medmnist, pixels
 
 
@@ -601,3 +602,30 @@ def test_an_array_of_hdf5_in_several_files_is_read_from_any_folder(tmp_path, mon
     (tmp_path / "1.bin").write_bytes(bytes(129))
     with pytest.raises(DataError, match=r"lies in 1\.bin, which is not there or ends too early"):
         opened(tmp_path / "a.h5", labels="none")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_chunks_of_zarr_that_come_or_change_their_meaning_are_found_out(tmp_path, version):
+    root = tmp_path / "root"
+    group = zarr.open_group(str(root / "a.zarr"), mode="w", zarr_format=version)
+    images = group.create_array("x", shape=(6, 8, 8), chunks=(2, 4, 8), dtype="uint8")
+    images[:2], images[2:4, :4] = 7, 7
+    kit = histokit.open_store(tmp_path / "s")
+    record = histokit.ingest(kit, "arrays", root, name="d", options={"labels": "none"})
+    samples = [rebuild_sample(row) for row in kit.samples("d").to_pylist()]
+
+    def changed() -> list[bool]:
+        reasons = [read_sample(open_files(kit, record), 0, sample).reason for sample in samples]
+        assert all(reason is None or "changed since the dataset was ingested" in reason for reason in reasons)
+        return [reason is not None for reason in reasons]
+
+    assert changed() == [False] * 6
+    # A writer goes on.
+    images[3, 4:] = 9
+    assert changed() == [False] * 2 + [True] * 2 + [False] * 2
+    record = histokit.ingest(kit, "arrays", root, name="d", options={"labels": "none"})
+    samples = [rebuild_sample(row) for row in kit.samples("d").to_pylist()]
+    assert changed() == [False] * 6
+    told = root / "a.zarr" / "x" / (".zarray" if version == 2 else "zarr.json")
+    told.write_text(told.read_text().replace('"fill_value": 0', '"fill_value": 3'))
+    assert changed() == [True] * 6

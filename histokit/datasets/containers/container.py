@@ -146,6 +146,10 @@ class Container(ABC):
             If it is damaged.
         """
 
+    def files_of(self, part: str) -> tuple[str, ...] | None:
+        """Return the files, relative to the root, that an image lies in now; none where it lies in the container."""
+        return None
+
     @abstractmethod
     def called(self, part: str) -> str:
         """Return what an image is called in messages."""

@@ -180,11 +180,17 @@ class StackContainer(Container):
             described, role = self._described[name], role_in(name) or self.role
             rows = _rows(described)
             for row in range(stack.shape[0]):
-                files = None if stack.files is None else stack.files(row)
-                paths = tuple(f"{self.path}/{file}" for file in files) if files else None
                 label = None if described.labels is None else described.labels[row]
                 part = f"{name}/{row}" if name else str(row)
-                yield HeldImage(part, label, role, {**empty, **next(rows)}, paths)
+                yield HeldImage(part, label, role, {**empty, **next(rows)}, self._files(stack, row))
+
+    def _files(self, stack: Stack, row: int) -> tuple[str, ...] | None:
+        files = stack.files(row) if stack.files else ()
+        return tuple(f"{self.path}/{file}" for file in files) or None
+
+    def files_of(self, part: str) -> tuple[str, ...] | None:
+        """Return the files of a row of chunks, as far as they are there."""
+        return self._files(*self._found(part)[1:])
 
     def _found(self, part: str) -> tuple[str, Stack, int]:
         name = part.rpartition("/")[0]

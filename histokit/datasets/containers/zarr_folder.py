@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -17,11 +17,29 @@ from histokit.datasets.containers.stack import Array, Stack
 from histokit.errors import UsageError
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
+_OF_ARRAYS = ("zarr.json", ".zarray")
 
 
 def is_zarr(folder: str | os.PathLike[str]) -> bool:
     """Whether a folder is an array or a group of zarr, of version 2 or 3."""
     return any(os.path.isfile(os.path.join(folder, mark)) for mark in _MARKS)
+
+
+@lru_cache(maxsize=4096)
+def _described_in(folder: Path, root: Path) -> Path | None:
+    for parent in (folder, *folder.parents):
+        for mark in _OF_ARRAYS:
+            if (parent / mark).is_file():
+                return parent / mark
+        if parent == root:
+            break
+    return None
+
+
+def described_by(chunk: Path, root: Path) -> Sequence[Path]:
+    """Return the file that says how the numbers of a chunk are written, above it and in a root."""
+    found = _described_in(chunk.parent, root)
+    return [] if found is None else [found]
 
 
 def open_zarr(file: Path) -> Mapping[str, Stack]:
@@ -70,4 +88,5 @@ def _stack(array: Any, path: str, file: Path) -> Stack:
         files=(lambda row: files(row // pieces[0])) if array.shape else None,
         pieces=math.prod(map(len, counts)) if array.shape else 0,
         attributes=dict(array.attrs),
+        sources=described_by(file / path / "chunk", file),
     )
