@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from pygments.lexers import PythonLexer
 
 import histokit
 
@@ -29,3 +32,8 @@ autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
+
+
+def setup(app: Any) -> None:
+    """Let Snakemake's files be coloured as the Python that they nearly are."""
+    app.add_lexer("snakemake", PythonLexer)

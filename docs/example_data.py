@@ -5,6 +5,7 @@ Nothing is downloaded; drawn again, everything is the same.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ GLASS = (244, 243, 245)
 def draw_patches(folder: Path) -> None:
     """Draw ``patches/{slide}/{label}/*.png``, some of them in ``flat``, and tables of labels."""
     drawn = Synthetic(folder, slides=5, per_slide=8, size=32)
-    (folder / "flat").mkdir()
+    (folder / "flat").mkdir(exist_ok=True)
     listed, slides, mine = ["file,kind,slide,cellularity"], {}, ["id,role"]
     for sample in drawn.samples():
         slide, number = sample.id.split("/")
@@ -40,7 +41,7 @@ def draw_patches(folder: Path) -> None:
 
 def draw_slides(folder: Path) -> None:
     """Draw ``scans``: pyramidal slides of four patients at 0.5 µm per pixel, half of each tissue, and a table."""
-    (folder / "scans").mkdir()
+    (folder / "scans").mkdir(exist_ok=True)
     rows = ["slide,label,patient"]
     for number, label in enumerate(("tumour", "normal") * 2):
         colour = (205, 120, 170) if label == "normal" else (150, 100, 190)
@@ -60,15 +61,15 @@ def draw_slides(folder: Path) -> None:
 def draw_fluorescence(folder: Path) -> None:
     """Draw ``plates`` (a file for each channel), ``stacks`` (channels and planes in a file), ``cells16`` (16 bits)."""
     values = np.random.default_rng(0).integers(0, 4096, (2, 3, 3, 32, 32), dtype=np.uint16)
-    (folder / "plates" / "P1").mkdir(parents=True)
-    (folder / "stacks").mkdir()
+    (folder / "plates" / "P1").mkdir(parents=True, exist_ok=True)
+    (folder / "stacks").mkdir(exist_ok=True)
     for well, image in zip(("B02", "C03"), values, strict=True):
         for place, channel in enumerate((1, 2, 4)):
             tifffile.imwrite(folder / "plates" / "P1" / f"{well}_s1_w{channel}.tif", image[0, place])
     facts = {"Channel": {"Name": ["Hoechst", "GFP", "Mito"]}, "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}
     tifffile.imwrite(folder / "stacks" / "a.ome.tif", values[0], metadata={"axes": "ZCYX", **facts})
     for label, image in zip(("dim", "bright"), values, strict=True):
-        (folder / "cells16" / label).mkdir(parents=True)
+        (folder / "cells16" / label).mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(folder / "cells16" / label / "a.tif", image[0, 0])
 
 
@@ -88,6 +89,46 @@ def draw_profiles(folder: Path) -> None:
     (folder / "profiles.csv").write_text("\n".join(lines))
 
 
+def draw_regions(folder: Path) -> None:
+    """Draw ``regions`` (an image with outlines and one with points, in GeoJSON as QuPath's) and ``coco``."""
+    pixels = np.random.default_rng(1).integers(120, 250, (4, 128, 128, 3), dtype=np.uint8)
+    corners = {"Tumor": (8, 8, 56, 48), "Stroma": (72, 60, 120, 120), "Lymphocytes": (16, 80, 48, 112)}
+    shapes, points, boxes = [], [], []
+    for number, (label, (x, y, right, down)) in enumerate(corners.items()):
+        told = {"objectType": "annotation", "classification": {"name": label}}
+        outline = [[x, y], [right, y], [right, down], [x, down], [x, y]]
+        shapes.append(
+            {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [outline]}, "properties": told}
+        )
+        middle = {"type": "Point", "coordinates": [(x + right) / 2, (y + down) / 2]}
+        points.append({"type": "Feature", "geometry": middle, "properties": told})
+        boxes.append({"id": number, "category_id": number, "bbox": [x, y, right - x, down - y], "iscrowd": 0})
+    (folder / "regions").mkdir(exist_ok=True)
+    for name, features in (("slide1", shapes), ("points", points)):
+        Image.fromarray(pixels[0]).save(folder / "regions" / f"{name}.png")
+        document = {"type": "FeatureCollection", "features": features}
+        (folder / "regions" / f"{name}.geojson").write_text(json.dumps(document))
+    (folder / "coco" / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "coco" / "annotations").mkdir(exist_ok=True)
+    categories = [{"id": number, "name": label} for number, label in enumerate(corners)]
+    for part, image in (("train", 1), ("val", 2)):
+        Image.fromarray(pixels[image]).save(folder / "coco" / "images" / f"{image}.png")
+        images = [{"id": image, "file_name": f"{image}.png", "width": 128, "height": 128}]
+        marked = [{**box, "image_id": image} for box in boxes]
+        document = {"images": images, "annotations": marked, "categories": categories}
+        (folder / "coco" / "annotations" / f"instances_{part}.json").write_text(json.dumps(document))
+
+
+def draw_arrays(folder: Path) -> None:
+    """Draw ``pathmnist.npz``, images and labels in arrays as MedMNIST saves them."""
+    rng = np.random.default_rng(2)
+    arrays = {}
+    for part, number in (("train", 12), ("val", 6), ("test", 6)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (number, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(number, dtype=np.uint8)[:, None] % 3
+    np.savez(folder / "pathmnist.npz", **arrays)
+
+
 def draw(folder: Path) -> None:
     """Draw everything into a folder, which is made where it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,6 +136,8 @@ def draw(folder: Path) -> None:
     draw_slides(folder)
     draw_fluorescence(folder)
     draw_profiles(folder)
+    draw_regions(folder)
+    draw_arrays(folder)
 
 
 if __name__ == "__main__":

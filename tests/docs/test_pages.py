@@ -63,7 +63,7 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
         script = "set -euxo pipefail\n" + "\n".join(blocks("bash", page))
         done = subprocess.run(["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True)
         assert done.returncode == 0, f"{page.name}: {done.stderr[-4000:]}"
-        check_shown(page, done.stdout)
+        check_shown(page, done.stdout + done.stderr)
     assert (work / "wrong.csv").stat().st_size > 0
     assert (work / "scores.png").stat().st_size > 0
     assert (work / "cellularity.png").stat().st_size > 0
@@ -104,8 +104,9 @@ def check_shown(page: Path, printed: str) -> None:
 
 
 def shape(line: str) -> str:
-    """A line of output without its numbers, and without the mark of an epoch that was chosen."""
-    return re.sub(r"[0-9a-f]{12}|[0-9-]", "0", line).removesuffix("  yes")
+    """A line of output without its numbers, ids and widths, and without the mark of an epoch that was chosen."""
+    numberless = re.sub(r"[0-9a-f]{12}|-?\d[\d,.]*", "0", line).removesuffix("  yes")
+    return re.sub(r"─+", "─", re.sub(r" +", " ", numberless)).strip()
 
 
 def check_python(folder: Path) -> None:

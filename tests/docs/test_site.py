@@ -88,7 +88,7 @@ def test_the_reference_of_commands_is_made_by_the_commands() -> None:
 def commands_in(block: str) -> list[list[str]]:
     """The words of each command of histokit in lines of a shell."""
     lines = re.sub(r"\\\n\s*", "", re.sub(r"<<'END'\n.*?^END$", "", block, flags=re.DOTALL | re.MULTILINE))
-    found = re.findall(r"histokit ((?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^)]*\)|[^\n)#>;|'\"])*)", lines)
+    found = re.findall(r"histokit ((?:'[^']*'|\"(?:[^\"\\]|\\.)*\"|\$\([^)]*\)|[^\n)#>;|&'\"])*)", lines)
     return [shlex.split(re.sub(r"\$\([^)]*\)|\$", "x", words)) for words in found]
 
 
