@@ -9,8 +9,12 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from histokit.errors import DataError, HistokitError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 #: Of one letter it would be a drive of Windows.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.*)", re.DOTALL)
@@ -170,6 +174,32 @@ def refuse_circle(path: str | os.PathLike[str], *, next: str) -> None:
     except ValueError:
         # Whoever opens it tells of it.
         return
+
+
+@contextmanager
+def held_lock(lock: FileLock, busy: HistokitError | None = None) -> Iterator[None]:
+    """Hold the lock of a file while a block runs; where the file system takes no locks, the block runs without.
+
+    Parameters
+    ----------
+    lock : FileLock
+    busy : HistokitError, optional
+        What is raised where another process holds it for longer than the lock waits; of locks that wait, none.
+    """
+    from filelock import Timeout
+
+    taken = True
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise (busy or error) from error
+    except (OSError, NotImplementedError):
+        taken = False
+    try:
+        yield
+    finally:
+        if taken:
+            lock.release()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -61,6 +62,11 @@ def test_an_evaluation_and_a_comparison(toy: FeatureStore) -> None:
     assert scores[0][:2] == ["metric", "pooled"]
     assert ["accuracy", f"{found.metrics['accuracy']:.4f}"] in [row[:2] for row in scores]
     assert {row[0] for row in classes[1:]} == {"<b>a</b>", "b & c"}
+    assert not [row[0] for row in scores if row[0].startswith("eta")], "those of Kimia Path24 are of no use elsewhere"
+    path24 = replace(found, metric="eta_total")
+    assert "eta_p" in [row[0] for row in next(iter(shown(path24).values()))]
+    never = {name: {**values, "undefined": {"f1": "why"}} for name, values in found.per_class.items()}
+    assert shown(replace(found, per_class={**found.per_class, **dict([never.popitem()])})) == shown(found)
     compared = shown(histokit.compare(toy, runs, bootstrap=20))
     assert next(iter(compared)).startswith("toy, cv, accuracy")
     assert sorted(row[1] for row in next(iter(compared.values()))[1:]) == sorted(runs)

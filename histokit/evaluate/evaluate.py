@@ -19,6 +19,7 @@ from histokit.evaluate.views import check_views, views_of
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.layout import Sheet
 from histokit.notebooks import InNotebooks
+from histokit.protocol.metrics import is_shown
 from histokit.protocol.since import changed_since
 from histokit.protocol.targets import CLASS, check_kind, target_of
 from histokit.store import RunRecord, Store
@@ -95,11 +96,13 @@ class Evaluation(InNotebooks):
         rows = [
             [name, self.metrics[name], mean, self.folds["std"][name], *(bounds.get(name) or [None, None])]
             for name, mean in self.folds["mean"].items()
+            if is_shown(name, self.metric)
         ]
         heads = ["metric", "pooled", "mean over folds", "std over folds", "from", "to"]
         scores = Sheet(f"{self.run}: {self.classifier} on {self.address} of {self.dataset}, {self.split}", heads, rows)
-        each = [[name, *values.values()] for name, values in self.per_class.items()]
-        of_class = ["class", *next(iter(self.per_class.values()), {})]
+        measures = [name for name in next(iter(self.per_class.values()), {}) if name != "undefined"]
+        each = [[name, *map(values.__getitem__, measures)] for name, values in self.per_class.items()]
+        of_class = ["class", *measures]
         return [scores, *([Sheet("by true class", of_class, each)] if each else [])]
 
     def to_json(self) -> dict[str, Any]:

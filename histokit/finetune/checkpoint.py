@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -14,14 +13,11 @@ from typing import Any
 from torch import Tensor
 
 from histokit.errors import BusyError, StoreError
-from histokit.files import replaced
+from histokit.files import held_lock, replaced
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of
 
 _STATE = "state.json"
-
-#: What file systems answer that take no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
@@ -35,30 +31,25 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
     StoreError
         If the store cannot be written to.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     path = folder.with_suffix(".lock")
-    lock = FileLock(path, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise BusyError(
-            f"Another process is training the run {run_id}.",
-            next="Wait for it, and run the same command again: it answers from the store.",
-            details={"lock": str(path)},
+        path.open("ab").close()
+    except OSError as error:
+        raise StoreError(
+            f"The store cannot be written to: {path}: {error.strerror or error}.",
+            next="Check its permissions and the disk.",
         ) from error
-    except (OSError, NotImplementedError) as error:
-        # Where no locks are to be had, two processes must not train the same run.
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise StoreError(
-                f"The store cannot be written to: {path}: {error.strerror or error}.",
-                next="Check its permissions and the disk.",
-            ) from error
-    try:
+    busy = BusyError(
+        f"Another process is training the run {run_id}.",
+        next="Wait for it, and run the same command again: it answers from the store.",
+        details={"lock": str(path)},
+    )
+    # Where no locks are to be had, two processes must not train the same run.
+    with held_lock(FileLock(path, timeout=0), busy):
         yield
-    finally:
-        lock.release()
 
 
 class Checkpoint:

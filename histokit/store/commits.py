@@ -9,11 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from histokit.errors import StoreError
+from histokit.files import held_lock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 LEDGER = "tables.json"
 LOCK = "write.lock"
@@ -70,7 +74,7 @@ class Commits:
         self.folder = folder
         #: Whether `known` tells what the ledger says; a check of all tables goes on without one that is damaged.
         self.trusted = True
-        self._lock: object | None = None
+        self._lock: FileLock | None = None
         self._read: tuple[tuple[int, int, int] | None, _Ledger] = (None, _Ledger({}, {}))
 
     @contextmanager
@@ -82,26 +86,17 @@ class Commits:
         StoreError
             If another process held the lock for ten minutes.
         """
-        from filelock import FileLock, Timeout
+        from filelock import FileLock
 
         if self._lock is None:
             self._lock = FileLock(self.folder / LOCK, timeout=_PATIENCE)
-        lock: FileLock = self._lock  # type: ignore[assignment]
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise StoreError(
-                f"Another process has been writing to the store {self.folder} for {_PATIENCE / 60:.0f} minutes.",
-                next=f"Wait for it, or end it; it holds {self.folder / LOCK}.",
-            ) from error
-        except (OSError, NotImplementedError):
-            # The file system takes no locks: then two processes must not write in the same instant.
+        busy = StoreError(
+            f"Another process has been writing to the store {self.folder} for {_PATIENCE / 60:.0f} minutes.",
+            next=f"Wait for it, or end it; it holds {self.folder / LOCK}.",
+        )
+        # Where the file system takes no locks, two processes must not write in the same instant.
+        with held_lock(self._lock, busy):
             yield
-            return
-        try:
-            yield
-        finally:
-            lock.release()
 
     def known(self) -> dict[str, Known]:
         """Return what the tables were when they were last written, by name; empty for stores of earlier versions.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import StoreError
+from histokit.files import held_lock
 from histokit.store.database import Database
 from histokit.store.vector_rows import StoredVectors, find
 from histokit.store.vectors import FeatureTable
@@ -178,14 +179,6 @@ def _alone(database: Database) -> Iterator[None]:
     """Let one process at a time make indices: the next one finds what was made."""
     from filelock import FileLock
 
-    try:
-        lock = FileLock(database.uri / LOCK)
-        lock.acquire()
-    except (OSError, NotImplementedError):
-        # The file system takes no locks: then both make it, and the later one stays.
+    # Where the file system takes no locks, both make it, and the later one stays.
+    with held_lock(FileLock(database.uri / LOCK)):
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -11,9 +13,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
+from histokit.files import held_lock
+from histokit.finetune.checkpoint import trained_alone
 from histokit.store import Split, Store
 from histokit.store.documents import Documents
 from histokit.store.records import FILE_SCHEMA
@@ -195,3 +200,23 @@ def test_a_published_split_of_an_earlier_version_is_read_and_makes_way(toy: Feat
     assert toy.split("toy", "paper").digest == old.digest
     toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [replace(old, name="other")])
     assert [split.name for split in toy.splits("toy")] == ["other"]
+
+
+def test_where_no_locks_are_taken_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    busy = StoreError("Another one holds it.", next="Wait.")
+    with held_lock(FileLock(tmp_path / "a.lock"), busy):
+        with pytest.raises(StoreError, match="Another one"), held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+            raise AssertionError
+        with pytest.raises(ZeroDivisionError), held_lock(FileLock(tmp_path / "b.lock"), busy):
+            raise ZeroDivisionError
+    with held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+        pass
+    monkeypatch.setattr("fcntl.flock", refused)
+    with held_lock(FileLock(tmp_path / "a.lock"), busy), held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+        (tmp_path / "done").touch()
+    with trained_alone(tmp_path / "run", "run"), trained_alone(tmp_path / "run", "run"):
+        (tmp_path / "twice").touch()
+    assert {"done", "twice"} <= {path.name for path in tmp_path.iterdir()}
