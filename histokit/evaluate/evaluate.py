@@ -16,6 +16,7 @@ from histokit.evaluate.levels import by_levels
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
+from histokit.features.chained_units import plate_column, wells_of_plates
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.layout import Sheet
 from histokit.notebooks import InNotebooks
@@ -208,14 +209,18 @@ def _by(
     entries = [entry for text in asked for entry in text]
     chained = [is_chained(text, number, frame.levels) for text in asked for number in range(len(text))]
     others = {column for column, _ in entries if column not in frame.levels}
+    record = None if run.parameters.get("aggregate") else store.find_dataset(run.dataset)
+    plate = plate_column([column for column, _ in entries], record.columns if record else ())
+    others |= {plate} if plate and plate not in frame.levels else set()
     values = {column: _column(store, run, frame, column) for column in others}
     chain = [entry for entry, is_level in zip(entries, chained, strict=True) if is_level]
     wide = replace(frame, levels={**frame.levels, **values})
     found, notes = by_levels(wide, chain, run.levels, resampling, points, see)
+    apart, said = wells_of_plates(wide.levels, sorted(others))
     for (column, how), is_level in zip(entries, chained, strict=True):
         if not is_level:
-            found[f"{column}:{how}"] = inside_units(frame, values[column], column, how, resampling)
-    return {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}, notes
+            found[f"{column}:{how}"] = inside_units(frame, apart[column], column, how, resampling)
+    return {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}, list(dict.fromkeys(notes + said))
 
 
 def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:

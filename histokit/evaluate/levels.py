@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,10 @@ from histokit.errors import DataError, UsageError, some
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame, Objects, Points, points_of
 from histokit.evaluate.summary import summarise
-from histokit.features.chained_units import nested_units
+from histokit.features.chained_units import nested_units, plate_column
+
+#: Digits that count of scores that were combined; the sum of thousands of numbers is right to more.
+_DIGITS = 12
 
 
 def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
@@ -88,14 +92,24 @@ def _combine(frame: Frame, rows: list[Codes], how: str) -> tuple[NDArray[np.floa
     if frame.numbers:
         reduce = np.mean if how == "mean" else np.median
         return np.empty((len(rows), 0)), np.array([reduce(frame.predicted[inside]) for inside in rows])
-    means = np.stack([frame.scores[inside].mean(0) for inside in rows])
+    means = _settled(np.stack([frame.scores[inside].mean(0) for inside in rows]), frame.scores)
     if how == "vote":
         k = len(frame.classes)
         votes = np.stack([np.bincount(frame.predicted[inside], minlength=k) / len(inside) for inside in rows])
         tied = votes == votes.max(1, keepdims=True)
         return votes, np.where(tied, np.nan_to_num(means, neginf=-1e300), -np.inf).argmax(1)
-    scores = means if how == "mean" else np.stack([np.median(frame.scores[inside], axis=0) for inside in rows])
-    return scores, scores.argmax(1)
+    if how == "median":
+        medians = np.stack([np.median(frame.scores[inside], axis=0) for inside in rows])
+        return (scores := _settled(medians, frame.scores)), scores.argmax(1)
+    return means, means.argmax(1)
+
+
+def _settled(combined: NDArray[np.float64], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return combined scores without what rounding adds, which would tell equal ones apart: (0.1 + 0.7) / 2 is 0.4."""
+    largest = np.abs(scores[np.isfinite(scores)]).max(initial=0.0)
+    decimals = _DIGITS - math.ceil(math.log10(largest)) if largest else 0
+    # Beyond this, powers of ten are no numbers.
+    return np.round(combined, decimals) if abs(decimals) < 300 else combined
 
 
 def shared_values(values: Objects, rows: list[Codes]) -> Objects:
@@ -145,8 +159,10 @@ def by_levels(
     DataError
         If samples have no unit, or a unit holds two true labels or lies in two units of the level after it.
     """
-    values = {column: frame.levels[column] for column, _ in entries}
-    units, notes = nested_units(values, list(values), declared, frame.labels)
+    columns = list(dict(entries))
+    plate = plate_column(columns, frame.levels)
+    values = {column: frame.levels[column] for column in (*columns, *([plate] if plate else []))}
+    units, notes = nested_units(values, columns, declared, frame.labels)
     frame = replace(frame, levels={**frame.levels, **units})
     found = {}
     for column, how in entries:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
@@ -16,6 +17,42 @@ from histokit.features.feature_set import FeatureSet
 
 Objects = NDArray[np.object_]
 
+#: What columns of wells and of plates are called.
+_WELL, _PLATE = (re.compile(rf"(metadata_)?{name}", re.IGNORECASE) for name in ("well", "plate"))
+
+
+def plate_column(columns: Iterable[str], known: Iterable[str]) -> str | None:
+    """Return which known column tells plates apart, where one of some columns is of wells, whose names come again."""
+    return next(filter(_PLATE.fullmatch, known), None) if any(map(_WELL.fullmatch, columns)) else None
+
+
+def wells_of_plates(values: Mapping[str, Objects], columns: Sequence[str]) -> tuple[dict[str, Objects], list[str]]:
+    """Tell wells of one name apart by their plates, where a column of plates is known.
+
+    Parameters
+    ----------
+    values : mapping
+        Column → (n,) array of its values, none where one is missing.
+    columns : sequence of str
+        Of which wells may be one.
+
+    Returns
+    -------
+    units : dict
+        Column → (n,) array, of `values` or what tells wells apart.
+    notes : list of str
+    """
+    units, notes = dict(values), []
+    plate = plate_column(columns, values)
+    for column in filter(_WELL.fullmatch, columns if plate else ()):
+        plates = values[str(plate)]
+        inside, several = _spread(values[column], plates)
+        if several:
+            lacking = [each is None for each in plates]
+            units[column] = np.where(lacking, values[column], _inside(plates, column, values[column]))
+            notes.append(_apart(column, inside, several, str(plate), "on several plates"))
+    return units, notes
+
 
 def nested_units(
     values: Mapping[str, Objects], columns: Sequence[str], declared: Sequence[str], labels: Sequence[Any]
@@ -24,12 +61,12 @@ def nested_units(
 
     That is what replicates do, whose numbers come again in each treatment. A column that is no level of the dataset
     is taken so where any of its values comes in several units; a level is, where all of them do: where only some
-    do, it is wrong, and which one is told.
+    do, it is wrong, and which one is told. Wells are told apart by their plates first, see `wells_of_plates`.
 
     Parameters
     ----------
     values : mapping
-        Column → (n,) array of its values, none where one is missing.
+        Column → (n,) array of its values, none where one is missing; with `plate_column`, where there is one.
     columns : sequence of str
         Fine to coarse.
     declared : sequence of str
@@ -50,22 +87,31 @@ def nested_units(
         If a unit of a level lies in two units of the column after it.
     """
     _check_order([column for column in columns if column in declared], declared)
-    units, notes = dict(values), []
+    units, notes = wells_of_plates(values, columns)
     for column, outer in reversed(list(pairwise(columns))):
-        inside: dict[str, set[str]] = {}
-        for value, unit in zip(units[column], units[outer], strict=True):
-            if value is not None and unit is not None:
-                inside.setdefault(str(value), set()).add(str(unit))
-        several = {value: found for value, found in inside.items() if len(found) > 1}
+        inside, several = _spread(units[column], units[outer])
         if not several or column == outer:
             continue
         if column in declared and len(several) < len(inside):
             _refuse(column, outer, values[column], labels, *next(iter(several.items())))
         units[column] = _inside(units[outer], column, units[column])
-        values_of = f"of {len(inside):,} values of {column}"
-        they_come = counted(len(several), f"{values_of} comes", f"{values_of} come")
-        notes.append(f"{they_come} in several units of {outer}: taken apart by {outer}")
+        notes.append(_apart(column, inside, several, outer, f"in several units of {outer}"))
     return units, notes
+
+
+def _spread(values: Objects, outer: Objects) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Return the units of another column that each value is in, and those of values that are in several."""
+    inside: dict[str, set[str]] = {}
+    for value, unit in zip(values, outer, strict=True):
+        if value is not None and unit is not None:
+            inside.setdefault(str(value), set()).add(str(unit))
+    return inside, {value: found for value, found in inside.items() if len(found) > 1}
+
+
+def _apart(column: str, inside: Sized, several: Sized, outer: str, where: str) -> str:
+    values_of = f"of {len(inside):,} values of {column}"
+    they_come = counted(len(several), f"{values_of} comes", f"{values_of} come")
+    return f"{they_come} {where}: taken apart by {outer}"
 
 
 def _check_order(columns: Sequence[str], declared: Sequence[str]) -> None:
@@ -142,7 +188,8 @@ def aggregate_chain(
     """
     steps = parse_aggregate(text)
     columns = [column for column, _ in steps]
-    values = {column: features.column(column) for column in columns}
+    plate = plate_column(columns, features.samples.column_names)
+    values = {column: features.column(column) for column in (*columns, *([plate] if plate else []))}
     units, notes = nested_units(values, columns, features.record.levels, features.column(target).tolist())
     unit_of = dict(zip(features.sample_ids, map(str, units[columns[-1]]), strict=True))
     samples = features.samples

@@ -64,6 +64,23 @@ def test_medians_of_wells_and_of_replicates_are_not_the_same(store):
     assert matrix(store, "well:mean,treatment:mean") == [[1, 0], [1, 0]]
 
 
+@pytest.mark.parametrize("how", ["mean", "median"])
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e9])
+def test_equal_scores_stay_equal(empty, how, scale):
+    # (0.1 + 0.7) / 2 is 0.39999999999999997, and not 0.4.
+    shares = [("u", "a", 0.1), ("u", "a", 0.7), ("v", "b", 0.4), ("v", "b", 0.4), ("w", "c", 0.8), ("w", "c", 0.0)]
+    rows = [
+        (0, str(n), true, [scale * share, scale * 0.4, scale * (0.6 - share)], unit, unit)
+        for n, (unit, true, share) in enumerate(shares)
+    ]
+    save_run(empty, rows, levels=("unit",), classes=("a", "b", "c"), parameters={})
+    (found,) = evaluate(empty, "abcd", by=f"unit:{how}")
+    units = found.by[f"unit:{how}"]
+    assert units["confusion"]["counts"] == [[1, 0, 0], [1, 0, 0], [1, 0, 0]]
+    # Of the class a, all units have the same score.
+    assert units["per_class"]["a"]["roc_auc"] == 0.5
+
+
 def test_classes_are_chosen_last(store):
     # Each well would be taken for b, b, a; the mean score of all three is of a.
     wells = [("T1", "a", "C1", f"w{n}", 1, [s]) for n, s in enumerate([1.0, 1.0, -5.0])] + WELLS[3:]
@@ -81,6 +98,27 @@ def test_replicates_are_counted_inside_treatments_and_that_is_told(store):
     assert text in found.notes
     (found,) = evaluate(store, "abcd", by="well:median,treatment:median")
     assert not found.notes
+
+
+def test_wells_of_one_name_are_told_apart_by_their_plates(tmp_path):
+    # On each of two plates, w1 is of a and w2 of b; one well on a plate of no name. By wells, w1 of P2 alone is wrong.
+    places = [("P1", "w1"), ("P1", "w2"), ("P2", "w1"), ("P2", "w2"), (None, "w1")]
+    scores, labels = [-5.0, 5.0, 1.0, 5.0, -5.0], ["a", "b", "a", "b", "a"]
+    samples = {"id": [str(number) for number in range(5)], "label": labels, "compound": ["c"] * 5}
+    samples |= {"plate": [plate for plate, _ in places], "well": [well for _, well in places]}
+    facts = {"group": "compound", "columns": {"plate": "str", "well": "str"}}
+    store = make_store(tmp_path / "toy", samples, {"last": np.zeros((5, 1))}, **facts)
+    rows = [(0, str(n), labels[n], scores[n], "c", places[n][1]) for n in range(5)]
+    for levels, cut in ((("well",), 6), ((), 5)):
+        save_run(store, [row[:cut] for row in rows], levels=levels)
+        (found,) = evaluate(store, "abcd", by="well:mean")
+        assert found.by["well:mean"]["units"] == 5
+        assert "2 of 2 values of well come on several plates: taken apart by plate" in found.notes
+    save_run(store, rows, levels=("well",))
+    assert matrix(store, "well:mean") == [[2, 1], [0, 2]]
+    # Of units that were trained on, no plate is known.
+    save_run(store, rows, levels=("well",), parameters={"positive": "b", "aggregate": "well:mean"})
+    assert matrix(store, "well:mean") == [[1, 0], [0, 1]]
 
 
 def test_a_column_that_no_level_follows_is_scored_inside_its_units(store):

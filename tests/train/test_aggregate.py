@@ -112,3 +112,14 @@ def test_wrong_chains(histokit):
     histokit.fails(*TRAIN, "slide:median,:mean", code=2)
     histokit.fails(*TRAIN, "slide:median,slid:mean", code=2)
     histokit.fails(*TRAIN, "slide:mode", code=2)
+
+
+def test_profiles_of_wells_are_of_one_plate(tmp_path):
+    samples = {"id": list("123456"), "label": list("abaabb"), "compound": ["c"] * 6}
+    samples |= {"plate": ["P1", "P1", "P2", "P2", "P2", "P1"], "Metadata_Well": ["w1", "w2", "w1", "w1", "w2", "w3"]}
+    X = np.array([[1.0], [2.0], [3.0], [5.0], [6.0], [7.0]])
+    store = make_store(tmp_path / "store", samples, {"last": X}, group="compound", levels=("Metadata_Well",))
+    units, unit_of, notes = aggregate_chain(store.features("toy", "net/last"), "Metadata_Well:mean")
+    assert notes == ["2 of 3 values of Metadata_Well come on several plates: taken apart by plate"]
+    assert [unit_of[sample] for sample in "134"] == ["P1, Metadata_Well w1", *["P2, Metadata_Well w1"] * 2]
+    assert units.X[:, 0].tolist() == [1.0, 2.0, 4.0, 6.0, 7.0]
