@@ -52,6 +52,9 @@ _READ_ELSEWHERE = frozenset((34712, 34887, 34933, 50001, 50002, 52546, 22610, 34
 #: What the numbers of a file are.
 NUMBERS, COLOURS = "numbers", "colours"
 _JPEG = 7
+#: The value of SampleFormat that says nothing.
+_UNSAID = 4
+
 _PER_PIXEL = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3}
 _ALPHA = (1, 2)
 
@@ -171,7 +174,9 @@ def _is_read_elsewhere(page: Page, big: bool, big_endian: bool) -> bool:
     # Pillow loses the last column of rows of an odd number of 12 bits.
     odd = bits == 12 and (compression == _JPEG or big_endian or page.samples > 1 or page.value(262, 0) != 1)
     unusual = compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16)
-    return (big and big_endian) or unusual or grey_with_alpha or odd or _is_deep_palette(page)
+    # What the numbers are is not said, and then they are whole numbers.
+    unsaid = page.value(339, 1) == _UNSAID and page.value(262, -1) in (0, 1, 2)
+    return (big and big_endian) or unusual or grey_with_alpha or odd or unsaid or _is_deep_palette(page)
 
 
 def _is_deep_palette(page: Page) -> bool:

@@ -243,6 +243,14 @@ def test_the_first_of_many_missing_shards_are_named(tmp_path: Path) -> None:
     ) in dataset.warnings
 
 
+def test_images_in_columns_of_views(tmp_path):
+    images = pixels(3, 8, 8, 3)
+    held = pa.array([encoded(image) for image in images], pa.binary_view())
+    parquet.write_table(pa.table({"image": held, "label": [0, 1, 2]}), tmp_path / "a.parquet")
+    dataset, samples = opened(tmp_path / "a.parquet")
+    assert [(dataset.read(s) == images[int(s.label)]).all() for s in samples] == [True] * 3
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_images_that_are_kept_once_for_many_rows(tmp_path, plain):
     images = pixels(2, 8, 8, 3)

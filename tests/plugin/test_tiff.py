@@ -177,6 +177,13 @@ def test_packed_12_bits_of_every_kind(tmp_path, order, kind):
     equal(scaled, shown[..., : scaled.shape[2]], 1)
 
 
+@pytest.mark.parametrize("pixels", [GREY, COLOUR, DEEP, COLOURS_OF_16])
+def test_numbers_of_which_a_file_does_not_say_what_they_are(tmp_path, pixels):
+    path = tiff(tmp_path / "a.tif", page(pixels, {SAMPLE_FORMAT: [4] * (pixels.size // 120)}))
+    equal(read_image(path), pixels if pixels.ndim == 3 else grey(pixels))
+    assert read_raw(path).pixels.reshape(pixels.shape).tolist() == pixels.tolist()
+
+
 def test_a_palette_of_65536_colours(tmp_path):
     colours = DRAWN.integers(0, 65536, (3, 65536), dtype=np.uint16)
     path = tiff(tmp_path / "a.tif", page(DEEP, {PHOTOMETRIC: 3, COLOUR_MAP: colours.ravel().tolist()}))

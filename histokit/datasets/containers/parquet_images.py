@@ -251,7 +251,8 @@ class _RowGroups:
             for batch in file.iter_batches(rows, row_groups=[group], columns=[self._leaf], use_threads=False):
                 column = batch.column(0)
                 column = column.field("bytes") if pa.types.is_struct(column.type) else column
-                held.append(column.dictionary_decode() if pa.types.is_dictionary(column.type) else column)
+                column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+                held.append(column.cast(pa.large_binary()) if pa.types.is_binary_view(column.type) else column)
                 # Arrow may give less at a time than it is asked for.
                 if sum(map(len, held)) >= rows:
                     joined = pa.concat_arrays(held)
@@ -263,7 +264,9 @@ class _RowGroups:
 
 def _is_binary(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary))
+    types = pa.types
+    tests = (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)
+    return any(test(kind) for test in tests)
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

@@ -148,8 +148,9 @@ class StackContainer(Container):
         return "wsi" if "wsi" in self.columns() else None
 
     def files_beside(self) -> Sequence[Path]:
-        """Return the files that arrays of this one lie in, or are made of."""
-        return list(dict.fromkeys(file for stack in self.stacks.values() for file in stack.sources))
+        """Return the files that arrays of images lie in, or are made of."""
+        stacks = (stack for stack in self.stacks.values() if len(stack.shape) > 2)
+        return list(dict.fromkeys(file for stack in stacks for file in stack.sources))
 
     def class_names(self) -> Sequence[str]:
         """Return the names that were given, or those that the file tells."""
