@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
     from histokit.plugin.checkpoint import Adapt, States
 
+#: Pixels, of which a network of usual depth leaves more than one position.
+_ROOMY = 64
+
 
 class LibraryBackbone(LibraryWeights):
     """A network that a library builds; the library is imported when its layers, or the network, are asked for.
@@ -51,14 +54,21 @@ class LibraryBackbone(LibraryWeights):
     @cached_property
     def _outlined(self) -> tuple[nn.Module, list[Step]]:
         native = self._native_preprocess
+        # Of small images the last map may have one position, as what is pooled has; larger ones tell them apart.
+        if native.size < _ROOMY:
+            with suppress(AssertionError, NotImplementedError, RuntimeError, ValueError, IndexError):
+                return self._outlined_at(_ROOMY)
         try:
-            with seeded(0), compiler_deferred(), uninitialised():
-                return outline(self._checked_create, native.size, len(native.mean))
+            return self._outlined_at(native.size)
         except (NotImplementedError, RuntimeError, ValueError, IndexError) as error:
             raise PluginError(
                 f"The cut points of {self.name!r} cannot be found: {type(error).__name__}: {error}.",
                 next=f"Mend its builder options, or choose another network of {self.library}.",
             ) from error
+
+    def _outlined_at(self, size: int) -> tuple[nn.Module, list[Step]]:
+        with seeded(0), compiler_deferred(), uninitialised():
+            return outline(self._checked_create, size, len(self._native_preprocess.mean))
 
     def layer(self, name: str) -> Layer:
         """Return the cut point of a name: ``last``, a curated name or any module path, with ``:POOL`` or without.

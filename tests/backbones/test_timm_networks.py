@@ -265,6 +265,16 @@ def test_a_folder_with_configuration_and_weights(model_folder):
     assert registry().backbone(f"timm:{model_folder}", "random").weights_file() is None
 
 
+def test_a_last_map_of_one_position_is_a_layer(model_folder):
+    document = json.loads((model_folder / "config.json").read_text())
+    document["pretrained_cfg"]["input_size"] = [3, 32, 32]
+    (model_folder / "config.json").write_text(json.dumps(document))
+    found = registry().backbone(f"timm:{model_folder}")
+    assert found.preprocess.size == 32
+    assert [layer.name for layer in found.layers] == CUTS["test_resnet"]
+    assert found.layer("last").module == "layer4"
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
