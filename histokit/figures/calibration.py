@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.panels import SMALL, WIDE, Panel, draw_panels, unit_square
-from histokit.figures.sheet import Document, save_sheet
+from histokit.figures.sheet import Document, as_file
 
 _RIGHT: dict[str, Any] = {"color": "#1f4e79", "linewidth": 1.3, "marker": "o", "markersize": 4}
 _GAP: dict[str, Any] = {"color": "#d55e00", "linewidth": 1.3}
@@ -22,30 +21,24 @@ _LOW = 0.3
 _CALLED = {"ece": "ECE", "brier": "Brier score", "log_loss": "log loss"}
 
 
-def calibration_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+def draw_calibration(evaluations: Document | Sequence[Document]) -> Any:
     """Draw the reliability diagram of each run and of each of its levels, with the number of samples in each bin.
 
     Parameters
     ----------
     evaluations : Evaluation, or a sequence of them
         Made with the view ``calibration``.
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
+    matplotlib.figure.Figure
+        A panel for each run and level.
 
     Raises
     ------
     UsageError
-        If the file cannot be written, or an evaluation has no such view.
+        If an evaluation has no such view.
     """
-    return save_sheet(draw_calibration(evaluations), path)
-
-
-def draw_calibration(evaluations: Document | Sequence[Document]) -> Any:
-    """Return the matplotlib figure of `calibration_figure`, a panel for each run and level."""
     panels = [
         Panel(heading_of(evaluation, WIDE), _lines(document), partial(_draw, document=document))
         for evaluation, document in viewed(evaluations, "calibration")
@@ -104,3 +97,6 @@ def _measure(document: dict[str, Any], name: str) -> str:
     if not bounds:
         return text
     return f"{text} (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{'' if intervals['reliable'] else ', unreliable'})"
+
+
+calibration_figure = as_file(draw_calibration)

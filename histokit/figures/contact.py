@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from textwrap import wrap
 from typing import Any, Literal
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS
-from histokit.figures.sheet import new_sheet, save_sheet
+from histokit.figures.sheet import as_file, new_sheet
 
 #: What a thumbnail is: the one that a line is about, one that is right or wrong, or neither.
 Mark = Literal["lead", "right", "wrong", ""]
@@ -83,29 +82,18 @@ class ContactSheet:
     legend: str = ""
 
 
-def contact_figure(contact: ContactSheet, path: str | Path) -> Path:
+def draw_contact(contact: ContactSheet) -> Any:
     """Draw thumbnails with their captions.
 
     Parameters
     ----------
     contact : ContactSheet
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        One pair of axes, in inches from the upper left corner.
     """
-    return save_sheet(draw_contact(contact), path)
-
-
-def draw_contact(contact: ContactSheet) -> Any:
-    """Return the matplotlib figure of `contact_figure`: one pair of axes, in inches from the upper left corner."""
     lines = [line for row in contact.rows for line in _lines(row)]
     captions = [[_caption(each) for _, each in line] for line in lines]
     columns = max((place for line in lines for place, _ in line), default=0) + 1
@@ -174,3 +162,6 @@ def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> 
     frame.set_zorder(3)
     axis.add_patch(frame)
     axis.text(left, top + _SIDE + 0.04, caption, fontsize=_TEXT, va="top", linespacing=1.1)
+
+
+contact_figure = as_file(draw_contact)

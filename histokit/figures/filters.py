@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from histokit.figures.pairs import Pair, draw_pairs
-from histokit.figures.sheet import Document, save_sheet
+from histokit.figures.sheet import as_file
 
 
-def filters_figure(found: Document, path: str | Path) -> Path:
+def draw_filters(found: Any) -> Any:
     """Draw what excites each filter before the training, and beside it after that, layer by layer.
 
     Parameters
     ----------
     found : FilterImages
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        Of each filter two axes, before and after.
     """
-    return save_sheet(draw_filters(found), path)
-
-
-def draw_filters(found: Any) -> Any:
-    """Return the matplotlib figure of `filters_figure`: of each filter two axes, before and after."""
     layers: dict[str, dict[int, dict[str, Any]]] = {}
     for image in found.images:
         layers.setdefault(image.layer, {}).setdefault(image.filter, {})[image.when] = image
@@ -49,3 +37,6 @@ def _pair(number: int, both: dict[str, Any]) -> Pair:
     before, after = both["before"], both["after"]
     line = f"{number}: {before.activation:.3g} → {after.activation:.3g}"
     return Pair(before.image, after.image, [(line, "black")])
+
+
+filters_figure = as_file(draw_filters)

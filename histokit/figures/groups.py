@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from histokit.errors import counted
@@ -12,7 +11,7 @@ from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.lettering import drawable, line_height, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -27,30 +26,24 @@ _MEASURES = {"accuracy": "share of right predictions", "mae": "mean absolute err
 _BAR, _OTHERS = "#7da7c9", "#c8c8c8"
 
 
-def groups_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
     """Draw the score inside each group of each run, the worst on top, beside how many samples of which class it has.
 
     Parameters
     ----------
     evaluations : Evaluation, or a sequence of them
         Made with the view ``groups``.
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
+    matplotlib.figure.Figure
+        For each run and level, axes of scores and axes of samples.
 
     Raises
     ------
     UsageError
-        If the file cannot be written, or an evaluation has no such view.
+        If an evaluation has no such view.
     """
-    return save_sheet(draw_groups(evaluations), path)
-
-
-def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
-    """Return the matplotlib figure of `groups_figure`: for each run and level, axes of scores and axes of samples."""
     found = viewed(evaluations, "groups")
     labels = [[_cut(entry["group"]) for entry in document["groups"][:_NAMED]] for _, document in found]
     wide = _SCORES + _SAMPLES + max(longest(names, SMALL) for names in labels) + 0.4
@@ -153,3 +146,6 @@ def _legend_below(axis: Any, rows: int) -> None:
 def _height(rows: int) -> float:
     """Return how high axes of so many groups are, in inches."""
     return 1.15 * line_height(SMALL) * max(rows, _FEW)
+
+
+groups_figure = as_file(draw_groups)

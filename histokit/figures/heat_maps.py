@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.figures.pairs import MARGIN, SMALL, Pair, draw_pairs
-from histokit.figures.sheet import Document, save_sheet
+from histokit.figures.sheet import as_file
 
 #: Perceptually uniform, and of maps with signs diverging; both can be told apart by most eyes.
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
@@ -29,29 +28,18 @@ _MEANINGS = {
 }
 
 
-def heat_maps_figure(explanation: Document, path: str | Path) -> Path:
+def draw_heat_maps(explanation: Any) -> Any:
     """Draw images and their maps: a group of columns for each class.
 
     Parameters
     ----------
     explanation : Explanation
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        Of each image two axes, itself and its map over it.
     """
-    return save_sheet(draw_heat_maps(explanation), path)
-
-
-def draw_heat_maps(explanation: Any) -> Any:
-    """Return the matplotlib figure of `heat_maps_figure`: of each image two axes, itself and its map over it."""
     groups: dict[str, list[Pair]] = {name: [] for name in explanation.classes}
     for sample in explanation.samples:
         groups.setdefault(sample.group, []).append(_pair(sample, explanation))
@@ -117,3 +105,6 @@ def _draw_bar(sheet: Any, explanation: Any) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.tick_params(labelsize=SMALL, length=2)
     axis.set_xlabel(_MEANINGS[explanation.kind == "value", explanation.signed], fontsize=SMALL, loc="left")
+
+
+heat_maps_figure = as_file(draw_heat_maps)

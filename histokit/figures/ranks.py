@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from histokit.classifiers.table import CLASSIFIERS
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
@@ -14,7 +13,7 @@ _COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#
 _PLAIN = "#7da7c9"
 
 
-def rank_figure(comparison: Document, path: str | Path) -> Path:
+def draw_comparison(comparison: Document) -> Any:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
     Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on the
@@ -23,23 +22,12 @@ def rank_figure(comparison: Document, path: str | Path) -> Path:
     Parameters
     ----------
     comparison : Comparison
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        Methods from top to bottom.
     """
-    return save_sheet(draw_comparison(comparison), path)
-
-
-def draw_comparison(comparison: Document) -> Any:
-    """Return the matplotlib figure of `rank_figure`, methods from top to bottom."""
     found = comparison.to_json()
     ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
     shown = ranked or [m for m in found["methods"] if found["columns"][0]["column"] in m["cells"]]
@@ -119,3 +107,6 @@ def _legend(axis: Any, meaning: dict[str, str]) -> None:
     axis.legend(
         handles=handles, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), frameon=False
     )
+
+
+rank_figure = as_file(draw_comparison)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Shapes, so that more kinds than colours can be told apart; and how many kinds are at most.
 _MARKERS = "osD^vPX*"
@@ -27,29 +26,18 @@ _WIDE, _HIGH = 4.6, 4.5
 _ENTRY = 1.35
 
 
-def scatter_figure(scatter: Document, path: str | Path) -> Path:
-    """Draw samples as points of a plane; see `draw_scatter`.
+def draw_scatter(scatter: Document) -> Any:
+    """Draw samples as points of a plane.
 
     Parameters
     ----------
     scatter : ScatterPlot
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        Kinds in colours and shapes, numbers on a scale of colours.
     """
-    return save_sheet(draw_scatter(scatter), path)
-
-
-def draw_scatter(scatter: Document) -> Any:
-    """Return the matplotlib figure of `scatter_figure`: kinds in colours and shapes, numbers on a scale of colours."""
     document = scatter.to_json()
     points = np.column_stack([document["x"], document["y"]])
     kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), _POINTS)).astype(int))
@@ -137,3 +125,6 @@ def _draw_numbers(axis: Any, points: Any, values: Any, kept: Any) -> None:
 def _cut(name: str) -> str:
     half = (_LETTERS - 1) // 2
     return name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}"
+
+
+scatter_figure = as_file(draw_scatter)

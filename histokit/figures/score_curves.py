@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError
 from histokit.figures.lettering import drawable, folded, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
-from histokit.figures.sheet import Document, save_sheet
+from histokit.figures.sheet import Document, as_file
 
 #: Layers of one network are named below the axis, unless they are more.
 _NAMED = 20
@@ -20,38 +19,23 @@ _MARKERS = "osD^v<>P"
 _WIDELY = 8
 
 
-def labels_figure(comparison: Document, path: str | Path) -> Path:
+def draw_labels(comparison: Document) -> Any:
     """Draw scores against the number of training groups, a panel for each dataset and a colour for each method.
 
     Parameters
     ----------
     comparison : Comparison
         Made with the view ``labels``.
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
+    matplotlib.figure.Figure
 
     Raises
     ------
     UsageError
-        If the file cannot be written, or the comparison has no such view.
+        If the comparison has no such view.
     """
-    return save_sheet(draw_labels(comparison), path)
-
-
-def layers_figure(comparison: Document, path: str | Path) -> Path:
-    """Draw scores against the depth of layers, a panel for each dataset and a colour for each network.
-
-    The comparison is one with the view ``layers``; see `labels_figure`.
-    """
-    return save_sheet(draw_layers(comparison), path)
-
-
-def draw_labels(comparison: Document) -> Any:
-    """Return the matplotlib figure of `labels_figure`."""
     panels = []
     for document in _view(comparison, "labels")["panels"]:
         by = "groups" if document["unit"] else "samples"
@@ -63,7 +47,14 @@ def draw_labels(comparison: Document) -> Any:
 
 
 def draw_layers(comparison: Document) -> Any:
-    """Return the matplotlib figure of `layers_figure`."""
+    """Draw scores against the depth of layers, a panel for each dataset and a colour for each network.
+
+    The comparison is one with the view ``layers``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
     panels = []
     for document in _view(comparison, "layers")["panels"]:
         names = [drawable(name) for name in _layers(document["curves"]).values()]
@@ -146,3 +137,7 @@ def _draw_layers(axis: Any, document: dict[str, Any]) -> None:
     else:
         axis.set_xlim(0, 1.03)
         axis.set_xlabel("depth, as a share of the network's cut points", fontsize=SMALL + 1)
+
+
+labels_figure = as_file(draw_labels)
+layers_figure = as_file(draw_layers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from histokit.errors import counted
 from histokit.figures.evaluations import counts_of, title_of, with_levels
 from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.numbers import SIDE, draw_points
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
@@ -28,7 +27,7 @@ _CELL, _SMALL_CELL = 0.55, 0.4
 _FEW = 6
 
 
-def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     """Draw the confusion matrix and the scores by fold of each run, one run a row, with a row for each of its levels.
 
     Of a run that predicts numbers, predicted against true ones are drawn in place of a confusion matrix.
@@ -36,23 +35,12 @@ def scores_figure(evaluations: Document | Sequence[Document], path: str | Path) 
     Parameters
     ----------
     evaluations : Evaluation, or a sequence of them
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        On each row of axes a confusion matrix and scores by fold.
     """
-    return save_sheet(draw_scores(evaluations), path)
-
-
-def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
-    """Return the matplotlib figure of `scores_figure`: on each row of axes a confusion matrix and scores by fold."""
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
     listed, points = [], []
     for found in several:
@@ -154,3 +142,6 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     if axis.get_legend_handles_labels()[0]:
         # Below, where it hides no bar.
         axis.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)
+
+
+scores_figure = as_file(draw_scores)

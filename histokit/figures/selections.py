@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histokit.figures.lettering import drawable, folded
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
 
@@ -16,30 +15,18 @@ from histokit.store.records import SelectionRecord
 _COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
 
 
-def curve_figure(selection: SelectionRecord, path: str | Path) -> Path:
+def draw_curve(selection: SelectionRecord) -> Any:
     """Draw the score by subset size with its spread over the inner folds; best and smallest subset are marked.
 
     Parameters
     ----------
     selection : SelectionRecord
         Drawn is the elimination in all training samples, and thinly that in each outer fold.
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
     """
-    return save_sheet(draw_curve(selection), path)
-
-
-def draw_curve(selection: SelectionRecord) -> Any:
-    """Return the matplotlib figure of `curve_figure`."""
     from matplotlib.ticker import LogFormatter
 
     sheet = new_sheet(8, 5.2)
@@ -74,29 +61,18 @@ def draw_curve(selection: SelectionRecord) -> Any:
     return sheet
 
 
-def importance_figure(importances: Document, path: str | Path) -> Path:
+def draw_importances(importances: Document) -> Any:
     """Draw the importance of each network, and of each layer where there are several, as bands beside its columns.
 
     Parameters
     ----------
     importances : ImportanceShares
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        Networks above layers, in the order of the address.
     """
-    return save_sheet(draw_importances(importances), path)
-
-
-def draw_importances(importances: Document) -> Any:
-    """Return the matplotlib figure of `importance_figure`: networks above layers, in the order of the address."""
     shares = importances.to_json()
     panels = [shares["networks"]] if len(shares["networks"]) > 1 else []
     if len(shares["layers"]) > len(shares["networks"]) or not panels:
@@ -127,3 +103,7 @@ def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) 
     axis.tick_params(labelsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("share of importance", fontsize=8)
+
+
+curve_figure = as_file(draw_curve)
+importance_figure = as_file(draw_importances)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from histokit.errors import UsageError
 from histokit.files import check_output, replaced
+
+Drawn = TypeVar("Drawn")
 
 #: Of what can be drawn; a figure without a suffix is a .png.
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -31,6 +34,24 @@ def new_sheet(width: float, height: float) -> Any:
     sheet = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(sheet)
     return sheet
+
+
+def as_file(draw: Callable[[Drawn], Any]) -> Callable[[Drawn, str | Path], Path]:
+    """Return what draws the same into a file: ``figure(document, path)``, which returns the path.
+
+    The ending decides the format: .png, .svg or .pdf. A `UsageError` is raised where the file cannot be written.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns the matplotlib figure of a document.
+    """
+
+    def figure(document: Drawn, path: str | Path) -> Path:
+        return save_sheet(draw(document), path)
+
+    figure.__doc__ = f"Draw into a file what `{draw.__name__}` draws; the ending decides the format. Return the path."
+    return figure
 
 
 def save_sheet(sheet: Any, path: str | Path) -> Path:

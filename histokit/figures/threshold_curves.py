@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import WIDE, Panel, draw_panels, unit_square
-from histokit.figures.sheet import Document, save_sheet
+from histokit.figures.sheet import Document, as_file
 
 #: Of more classes than there are colours, as many are named: those of the lowest values.
 _WORST = 5
@@ -21,35 +20,33 @@ _ALONE, _AVERAGE = "#1f4e79", "black"
 _CALLED = {"roc_auc": "AUC", "average_precision": "AP"}
 
 
-def roc_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
+def draw_roc(evaluations: Document | Sequence[Document]) -> Any:
     """Draw the ROC curves of each run and of each of its levels, a panel for each.
 
     Parameters
     ----------
     evaluations : Evaluation, or a sequence of them
         Made with the view ``roc``.
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
+    matplotlib.figure.Figure
 
     Raises
     ------
     UsageError
-        If the file cannot be written, or an evaluation has no such view.
+        If an evaluation has no such view.
     """
-    return save_sheet(draw_threshold_curves(evaluations, "roc"), path)
+    return draw_threshold_curves(evaluations, "roc")
 
 
-def precision_recall_figure(evaluations: Document | Sequence[Document], path: str | Path) -> Path:
-    """Draw the precision-recall curves of each run and of each of its levels; see `roc_figure`."""
-    return save_sheet(draw_threshold_curves(evaluations, "precision-recall"), path)
+def draw_precision_recall(evaluations: Document | Sequence[Document]) -> Any:
+    """Draw the precision-recall curves of each run and of each of its levels; see `draw_roc`."""
+    return draw_threshold_curves(evaluations, "precision-recall")
 
 
 def draw_threshold_curves(evaluations: Document | Sequence[Document], view: str) -> Any:
-    """Return the matplotlib figure of `roc_figure` or of `precision_recall_figure`, by the name of the view."""
+    """Draw ROC curves, or precision-recall curves, by the name of the view."""
     found = viewed(evaluations, view)
     panels = [
         Panel(heading_of(evaluation, WIDE), _lines(document), partial(_draw, document=document))
@@ -167,3 +164,7 @@ def _interval(document: dict[str, Any]) -> str:
         return ""
     mark = "" if band["reliable"] else ", unreliable"
     return f" (95 % {bounds[0]:.3f} to {bounds[1]:.3f}{mark})"
+
+
+roc_figure = as_file(draw_roc)
+precision_recall_figure = as_file(draw_precision_recall)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS
-from histokit.figures.sheet import Document, new_sheet, save_sheet
+from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: How each part of the samples is drawn: line and marker.
 _STYLES = {"train": (":", "^"), "val": ("-", "o"), "test": ("--", "s")}
@@ -27,7 +26,7 @@ _STAGE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (1, 3))}
 _WITHIN: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.4}
 
 
-def training_figure(curves: Document | Sequence[Document], path: str | Path) -> Path:
+def draw_training(curves: Document | Sequence[Document]) -> Any:
     """Draw loss and metric against epochs or iterations: a colour for each run, a line style for each part.
 
     Lines are means over the networks of a run, bands their spread. Discs are the epochs that were chosen, of an area by
@@ -36,23 +35,12 @@ def training_figure(curves: Document | Sequence[Document], path: str | Path) -> 
     Parameters
     ----------
     curves : RunCurves, or a sequence of them
-    path : path
-        The ending decides the format: .png, .svg or .pdf.
 
     Returns
     -------
-    Path
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be written.
+    matplotlib.figure.Figure
+        The loss, then each metric.
     """
-    return save_sheet(draw_training(curves), path)
-
-
-def draw_training(curves: Document | Sequence[Document]) -> Any:
-    """Return the matplotlib figure of `training_figure`: the loss, then each metric."""
     several = curves if isinstance(curves, Sequence) else [curves]
     runs = [found.to_json() for found in several]
     known = dict.fromkeys(measure for run in runs for measure in (_LOSS, run["metric"]))
@@ -176,3 +164,6 @@ def _styles(runs: list[dict[str, Any]], measures: list[str]) -> list[Any]:
     if alone and _stage_ends(runs[0]):
         found.append(_line("grey", label="end of a stage", **_STAGE))
     return found
+
+
+training_figure = as_file(draw_training)
