@@ -67,7 +67,7 @@ class IngestedFiles:
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         #: Whether files may be read otherwise than when they were ingested.
-        self.outdated = reader < NUMBERED
+        self.outdated = reader < min(NUMBERED, READER_REVISION)
         self._revision, self._images = reader, ImageFiles(dataset)
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
@@ -81,7 +81,7 @@ class IngestedFiles:
             here = slice(start, start + len(batch))
             keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
             states[here] = state_columns(batch)
-            if reader < NETPBM and not self.outdated:
+            if reader < min(NETPBM, READER_REVISION) and not self.outdated:
                 names = pc.utf8_lower(batch.column("path"))
                 self.outdated = any(pc.any(pc.ends_with(names, end)).as_py() for end in NETPBM_SUFFIXES)
             start = here.stop
