@@ -189,8 +189,7 @@ def tiff_rgb(path: Path, file: BinaryIO, layout: TiffLayout) -> Pixels:
         raise RefusalError(str(error)) from error
     if layout.pages > 1:
         remark("channels", path, f"{layout.pages} channels")
-    if layout.left_out:
-        remark("left out", path, layout.left_out)
+    _remark_on_the_rest(path, layout)
     transparent, top = values.shape[2] in (2, 4), (1 << layout.bits) - 1
     colours = values[..., : values.shape[2] - transparent]
     if (largest := int(colours.max())) > top:
@@ -294,9 +293,15 @@ def _remark_on_transparency(path: Path, share: float) -> None:
     remark("transparent", path, f"{100 * share:.3g} % of its pixels")
 
 
+def _remark_on_the_rest(path: Path, layout: TiffLayout) -> None:
+    if layout.files:
+        remark("of several", path, layout.files)
+    if layout.left_out:
+        remark("left out", path, layout.left_out)
+
+
 def _remark_on_frames(opened: OpenImage) -> None:
-    if opened.layout.left_out:
-        remark("left out", opened.path, opened.layout.left_out)
+    _remark_on_the_rest(opened.path, opened.layout)
     if opened.image.format == "TIFF" or not getattr(opened.image, "is_animated", False):
         return
     count = 0

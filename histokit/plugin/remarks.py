@@ -19,6 +19,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "has three pages that it calls channels, which were read as red, green and blue in this order",
         "save such images as RGB if that is not what the channels are",
     ),
+    "of several": (
+        "is one of several files that hold one image, and was read for its own planes alone",
+        "say which it is with fields of the pattern, such as {channel}, or save the image as one file",
+    ),
     "left out": ("holds more than what was read, its first picture", "save what else is wanted as images of its own"),
     "flat": (
         "is all black or all white by its scale, or some of its channels are",

@@ -16,15 +16,14 @@ from histokit.plugin.deep_colours import WHITE, to_16_bits
 from histokit.plugin.images import read_image
 from histokit.plugin.intensities import Histogram, Scale, limits_of, require_finite, scaled
 from histokit.plugin.raw_images import RawImage, is_foreign, parts_of, read_raw
-from histokit.plugin.remarks import remark
+from histokit.plugin.remarks import collected_remarks, remark, repeat
 
 RGB = ("R", "G", "B")
 
 #: In place of a part: the maximum of all of them.
 MAXIMUM = "max"
 
-#: The least of 16 bits that is not black in 8.
-_BLACK = 256
+_BLACK = 256  # The least of 16 bits that is not black in 8.
 _AGAIN = "Replace the file, then ingest the dataset again."
 
 
@@ -82,7 +81,10 @@ class ChannelSource(NamedTuple):
         if len(paths) == 1:
             raw = _whole(paths[0], part)
             return self.chosen(raw, str(paths[0])), raw.bits
-        planes = [self._full(_opaque(_whole(path, part), str(path))) for path in paths]
+        with collected_remarks() as remarks:
+            planes = [self._full(_opaque(_whole(path, part), str(path))) for path in paths]
+        # That each has a part of the image is what was said.
+        repeat(each for each in remarks if each.kind != "of several")
         for path, plane in zip(paths, planes, strict=True):
             if plane.pixels.shape[:2] != planes[0].pixels.shape[:2] or plane.pixels.dtype != planes[0].pixels.dtype:
                 raise _unlike(path, plane, paths[0], planes[0])

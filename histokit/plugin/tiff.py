@@ -81,6 +81,8 @@ class TiffLayout:
         Not empty where pixels came out otherwise before, or were not refused.
     elsewhere : bool
         Whether libtiff does not decode it, or Pillow not what comes out, so that tifffile does.
+    files : str, optional
+        Which other files hold more of the same image.
     """
 
     refusal: str | None = None
@@ -91,6 +93,7 @@ class TiffLayout:
     deep: bool = False
     mark: bytes = b""
     elsewhere: bool = False
+    files: str | None = None
 
 
 def tiff_layout(file: BinaryIO) -> TiffLayout | None:
@@ -123,7 +126,8 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
     mark = b"tiff-3" if elsewhere else b"tiff-2" if above else b"tiff-1" if otherwise else b""
     # Of other colours, such as inks, the decoder gives the upper eight.
     deep = above and page.samples > 1 and page.value(262, 0) == 2
-    return TiffLayout(None, bits, inverted, count, left_out, deep, mark, elsewhere)
+    files = other_files(page.description) or None
+    return TiffLayout(None, bits, inverted, count, left_out, deep, mark, elsewhere, files)
 
 
 def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
@@ -297,8 +301,6 @@ def _further_pages(pages: list[Page], below: list[Page]) -> tuple[str | None, in
     larger = next((page.size for page in pages[1:] + below if page.size[0] * page.size[1] > width * height), None)
     if larger:
         return f"has a first page smaller than another ({larger[0]} × {larger[1]} pixels): save that alone", 1, None
-    if files := other_files(first.description):
-        return None, 1, files
     others = [] if first.description.startswith("Aperio") else [p for p in pages[1:] if not p.value(254, 0) & 5]
     extras = sum(extra not in _ALPHA for extra in first.values(338))
     if others:

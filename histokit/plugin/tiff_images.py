@@ -124,6 +124,8 @@ def _raw(name: str, file: BinaryIO, part: str | None) -> RawImage:
             )
         tag = page.tags.get(ORIENTATION)
         pixels = turned(pixels, int(tag.value) if tag is not None else 1)
+        if stack.files:
+            remark("of several", name, stack.files)
         if stack.left_out:
             remark("left out", name, stack.left_out)
         first = next(iter(described), None)

@@ -46,6 +46,8 @@ class TiffStack:
     ----------
     planes : list
         Axes that are not of one picture.
+    files : str
+        Which other files hold more of the same image; empty where none does.
     left_out : str
         What besides is in the file; empty where nothing is.
 
@@ -56,7 +58,7 @@ class TiffStack:
     """
 
     def __init__(self, tiff: Any):
-        files = other_files(tiff.ome_metadata or "") if tiff.is_ome else ""
+        self.files = other_files(tiff.ome_metadata or "") if tiff.is_ome else ""
         if tiff.series[0].is_multifile:
             # Of several files of one image, each is read for its own pages.
             tiff.is_ome = False
@@ -76,7 +78,7 @@ class TiffStack:
         if larger is not None:
             raise UnreadDepthError("holds a larger image than its first: save the one that is meant alone")
         count = len(others)
-        self.left_out = files or (f"{count} more image{'s' * (count > 1)}" if count and not tiff.is_svs else "")
+        self.left_out = f"{count} more image{'s' * (count > 1)}" if count and not tiff.is_svs else ""
 
     @property
     def parts(self) -> list[str]:

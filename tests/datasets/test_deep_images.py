@@ -367,7 +367,10 @@ def test_several_files_of_an_image_of_ome_are_its_channels(tmp_path):
         tifffile.imwrite(tmp_path / f"c{k}.ome.tif", values[k], description=ome, metadata=None)
     (found,) = read(Folder.from_options(tmp_path, {"pattern": "c{channel}.ome.tif", "channels": "A:1,B:0"})).values()
     assert found.tolist() == np.dstack(values[::-1]).tolist()
-    with pytest.raises(DataError, match=r"(?s)has no channel '2': it has 1, .*-o pattern=…{channel}"):
+    with (
+        pytest.warns(ImageWarning, match="is one of several files that hold one image"),
+        pytest.raises(DataError, match=r"(?s)has no channel '2': it has 1, .*-o pattern=…{channel}"),
+    ):
         read(Folder.from_options(tmp_path, {"pattern": "c0.ome.tif", "channels": "A:1,B:2"}))
 
 
@@ -392,7 +395,8 @@ def test_inks_of_16_bits_are_inks(tmp_path):
     inks[:, 4:, 3] = 65535
     tifffile.imwrite(tmp_path / "a.tif", inks, photometric="separated", planarconfig="contig")
     for options in ({}, {"scale": "full"}):
-        (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options})).values()
+        with pytest.warns(ImageWarning, match="of which the upper eight are read"):
+            (found,) = read(Folder.from_options(tmp_path, {"pattern": "*.tif", **options})).values()
         assert found.dtype == np.uint8
         assert found[0, [0, 7]].tolist() == [[0, 255, 255], [0, 0, 0]]
 
