@@ -20,6 +20,9 @@ MAKE_VENV := $(PYTHON) -m venv $(VENV)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
+# One more than there are cores: many tests wait for a disk or for another process.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
+
 .PHONY: install test test-kernels test-slow demo docs lint bench bench-full clean
 
 install: $(VENV)/.installed
@@ -38,13 +41,13 @@ lint: install
 
 test: lint
 	$(BIN)/python -m compileall -q histokit $(PLUGIN_DIRS)
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal
 	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
 
 # `test` has the kernels of the processor at hand; here are those of AVX2, and of AVX-512 or else of SSE3.
 test-kernels: install
 	set -e; for kernel in $(KERNELS); do \
-	    OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(NUMERIC); done
+	    OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal $(NUMERIC); done
 
 test-slow: install
 	$(BIN)/pytest -m slow
