@@ -147,6 +147,7 @@ def scatter(
     ] = None,
     method: Annotated[str, typer.Option(metavar="pca|umap", help="How points are found.")] = "pca",
     where: options.Where = None,
+    scale: Annotated[bool, typer.Option("--scale", help="Standardise columns, so that none outweighs others.")] = False,
     normalise: options.Normalise = None,
     controls: options.Controls = None,
     per: options.Per = None,
@@ -169,8 +170,8 @@ def scatter(
 
     if out:
         check_table(out)
-    asked: dict[str, Any] = {"by": by, "method": method, "where": where, "normalise": normalise, "controls": controls}
-    asked |= {"per": per, "allow_missing": allow_missing, "seed": seed}
+    asked: dict[str, Any] = {"by": by, "method": method, "where": where, "scale": scale, "controls": controls}
+    asked |= {"normalise": normalise, "per": per, "allow_missing": allow_missing, "seed": seed}
     found = run(console.existing_store(), dataset, features, **asked)
     for text in found.notes:
         console.warn(text)

@@ -141,6 +141,7 @@ def scatter(
     by: str | Sequence[str] | None = None,
     method: str = "pca",
     where: str | None = None,
+    scale: bool = False,
     normalise: str | None = None,
     controls: str | None = None,
     per: str | None = None,
@@ -163,6 +164,8 @@ def scatter(
         seed on the same machine the same points. What is far apart there need not be so in the features.
     where : str, optional
         A filter over the columns of the samples.
+    scale : bool
+        Give each column the mean 0 and the standard deviation 1, so that none outweighs the others.
     normalise, controls, per : str, optional
         See `FeatureSet.normalise`.
     allow_missing : bool
@@ -199,8 +202,9 @@ def scatter(
     if len(found) < 3 or found.X.shape[1] < 2:
         size = f"{counted(len(found), 'sample', 'samples')} of {counted(found.X.shape[1], 'column', 'columns')}"
         raise DataError(f"There are {size}: points of a plane need more.", next="Take other features, or mend --where.")
-    points, settings = _by_pca(found.X, seed, notes) if method == "pca" else _by_umap(found.X, seed)
-    return ScatterPlot(found, method, points, columns, settings, notes)
+    X = _scaled(found.X) if scale else found.X
+    points, settings = _by_pca(X, seed, notes) if method == "pca" else _by_umap(X, seed)
+    return ScatterPlot(found, method, points, columns, {**settings, "scale": scale}, notes)
 
 
 def _check_method(method: str) -> None:
@@ -218,6 +222,13 @@ def _check_method(method: str) -> None:
 def _missing(total: int, there: int) -> list[str]:
     left = counted(total - there, f"of {total:,} samples is", f"of {total:,} samples are")
     return [f"{left} left out: their features are missing"] if total > there else []
+
+
+def _scaled(X: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return columns of mean 0 and standard deviation 1; those without a spread are 0."""
+    mean, spread = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
+    found: NDArray[np.float32] = ((X - mean) / np.where(spread > 0, spread, np.inf)).astype(np.float32)
+    return found
 
 
 def _by_pca(X: NDArray[np.float32], seed: int, notes: list[str]) -> tuple[Floats, dict[str, Any]]:

@@ -24,10 +24,10 @@ def toy(tmp_path):
     return make_store(tmp_path / "s", samples, {"last": X + 1000})
 
 
-def same_up_to_signs(found, expected):
+def same_up_to_signs(found, expected, atol=1e-6):
     for own, other in zip(found.T, expected.T, strict=True):
         sign = np.sign(own @ other)
-        np.testing.assert_allclose(sign * own, other, atol=1e-6)
+        np.testing.assert_allclose(sign * own, other, atol=atol)
 
 
 def test_points_are_the_principal_components(toy):
@@ -44,6 +44,18 @@ def test_points_are_the_principal_components(toy):
     row = next(row for row in sheet.rows if row[0] == "b")
     own = found.points[labels == "b"]
     assert row[1:] == pytest.approx([len(own), *own.mean(0), *own.std(0)])
+
+
+def test_scaled_columns_weigh_the_same(tmp_path):
+    samples, X = make_samples(40)
+    X[:, 5] *= 1000
+    X[:, 6] = 3
+    toy = make_store(tmp_path / "s", samples, {"last": X})
+    raw = scatter(toy, "toy", "net/last")
+    assert raw.settings["explained_variance_ratio"][0] > 0.99
+    found = scatter(toy, "toy", "net/last", scale=True)
+    columns = np.delete(X.astype(np.float32).astype(float), 6, axis=1)
+    same_up_to_signs(found.points, PCA(2).fit_transform((columns - columns.mean(0)) / columns.std(0)), 1e-4)
 
 
 def test_components_of_many_samples_are_those_of_drawn_ones(toy, monkeypatch):
