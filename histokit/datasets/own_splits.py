@@ -49,7 +49,7 @@ def own_splits(
     samples : iterable of (Sample, Role)
     group : str, optional
     told : list of str
-        Gets a sentence where there is nothing to train on or nothing to test, and so no split.
+        Gets a sentence where there is nothing to train on or nothing to test, and so no split, and where it leaks.
     """
     known = list(samples)
     met = {role for _, role in known}
@@ -73,4 +73,6 @@ def own_splits(
         return {name: PublishedSplit(rows, group, notes=notes)}
     values = counted(len(cut), f"value of {group} is", f"values of {group} are")
     leaks = f"{values} in the test set and outside it, for example {cut[0]}"
-    return {name: PublishedSplit(rows, None, leaks, notes=notes)}
+    split = PublishedSplit(rows, None, leaks, notes=notes)
+    told.extend(split.warnings(name))
+    return {name: split}

@@ -102,6 +102,12 @@ class PublishedSplit:
         rows = [SplitRow(0, 0, sample_id, role) for role, ids in parts for sample_id in ids]
         return cls(rows, group=group, leaks=leaks)
 
+    def warnings(self, name: str) -> list[str]:
+        """Return what a plugin whose data bring this split alone tells of it: where it leaks, it is no default."""
+        leaks = (self.leaks or "").rstrip(".")
+        told = f"The split {name} of the data leaks, and is used only where it is named (--split {name}): {leaks}"
+        return [told] if leaks else []
+
 
 class Dataset:
     """Base class of dataset plugins.

@@ -384,8 +384,12 @@ class TestSplit:
 
     def test_a_group_on_both_sides_is_said_to_leak(self, tmp_path):
         write(tmp_path, *self.PATHS, "test/s1/0/e.png")
-        split = Folder(tmp_path, pattern=self.PATTERN, group="slide").splits()["folder"]
-        assert split.leaks == "1 value of slide is in the test set and outside it, for example s1"
+        dataset = Folder(tmp_path, pattern=self.PATTERN, group="slide")
+        leaks = "1 value of slide is in the test set and outside it, for example s1"
+        assert dataset.splits()["folder"].leaks == leaks
+        assert dataset.warnings == [
+            f"The split folder of the data leaks, and is used only where it is named (--split folder): {leaks}"
+        ]
 
     def test_without_a_test_part_the_validation_part_is_tested(self, tmp_path):
         write(tmp_path, "train/s1/0/a.png", "train/s2/1/b.png", "val/s3/0/c.png", "val/s4/1/d.png")

@@ -201,6 +201,7 @@ class Cytomine(Dataset):
         slides = counted(len(cut), "slide is", "slides are")
         leaks = f"{slides} in the test set and outside it, for example {cut[0]}" if cut else None
         split = PublishedSplit.holdout(**rows, group=None if cut else self.group, leaks=leaks)
+        self.warnings += split.warnings(self.name)
         return {self.name: split if tested == "test" else replace(split, notes=(_VAL_IS_TESTED,))}
 
 

@@ -86,6 +86,9 @@ def test_slides_in_several_sets_are_told(tmp_path):
     assert dataset.warnings == ["2 slides are in several sets, for example 710601 in train, val"]
     split = dataset.splits()["cytomine"]
     assert split.leaks == "1 slide is in the test set and outside it, for example 710602"
+    assert dataset.warnings[1:] == [
+        f"The split cytomine of the data leaks, and is used only where it is named (--split cytomine): {split.leaks}"
+    ]
     check_dataset(dataset)
 
 

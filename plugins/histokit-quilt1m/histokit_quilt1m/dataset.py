@@ -194,4 +194,6 @@ class Quilt1M(Dataset):
         shared = len(train & val)
         videos = counted(shared, "video has", "videos have")
         leaks = f"{videos} images in the training and in the validation part." if shared else None
-        return {"train-val": PublishedSplit.holdout(*parts.values(), group="video", leaks=leaks)}
+        split = PublishedSplit.holdout(*parts.values(), group="video", leaks=leaks)
+        self.warnings += split.warnings("train-val")
+        return {"train-val": split}

@@ -230,8 +230,12 @@ def test_the_published_split(root):
     assert {row.sample_id: row.role for row in split.rows} == {A: "train", C: "train", D: "test", "tweet.jpg": "train"}
     assert split.leaks is None
     assert split.group == "video"
-    kept = Quilt1M(root, not_histology="keep").splits()["train-val"]
-    assert kept.leaks == "1 video has images in the training and in the validation part."
+    dataset = Quilt1M(root, not_histology="keep")
+    leaks = "1 video has images in the training and in the validation part"
+    assert dataset.splits()["train-val"].leaks == f"{leaks}."
+    assert dataset.warnings == [
+        f"The split train-val of the data leaks, and is used only where it is named (--split train-val): {leaks}"
+    ]
 
 
 def test_splits_alone_give_no_warnings(root):
