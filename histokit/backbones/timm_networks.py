@@ -15,6 +15,7 @@ from histokit.backbones.library_weights import side
 from histokit.backbones.timm_cuts import find_layers, token_pooling
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.lean_imports import library
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.sidecar import (
@@ -93,6 +94,25 @@ class TimmBackbone(LibraryBackbone):
     @property
     def _asked_architecture(self) -> str:
         return self.architecture if self._tagged else self._own_blueprint.architecture
+
+    @property
+    def building_name(self) -> str:
+        """Of a folder, and of the hub, the architecture that the configuration there names."""
+        if self._tagged:
+            return super().building_name
+        _, options = split_backbone_name(self.name)
+        return join_backbone_name(f"{self.library}:{self._own_blueprint.architecture}", options)
+
+    @property
+    def building_arguments(self) -> Mapping[str, Any]:
+        """With what timm takes from a configuration, of a folder and of the hub."""
+        if self._tagged:
+            return super().building_arguments
+        blueprint = self._own_blueprint
+        taken = {name: blueprint.configuration.get(name) for name in ("num_classes", "global_pool")}
+        taken["in_chans"] = (blueprint.configuration.get("input_size") or (None,))[0]
+        stated = {name: value for name, value in taken.items() if value is not None}
+        return {**stated, **blueprint.arguments, **super().building_arguments}
 
     def _configuration(self) -> Path:
         own = self.folder / "config.json" if self.folder else self.configuration_file

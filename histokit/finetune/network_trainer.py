@@ -29,7 +29,7 @@ from histokit.networks.devices import DTYPES, choose_device
 from histokit.networks.folding import is_folded
 from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
-from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
+from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
 from histokit.networks.transform import Transform
 from histokit.plugin.manager import registry
 from histokit.plugin.remarks import RemarkTally
@@ -228,6 +228,10 @@ class NetworkTrainer:
         question, recipe = self.question, self.question.recipe
         backbone = registry().backbone(question.backbone.name, question.backbone.request, question.backbone.store)
         place = (question.options.seed, part.name)
+        facts: dict[str, Any] = {"run": self.run_id, "part": part.name, "licence": question.backbone.licence}
+        facts["arguments"] = dict(backbone.building_arguments)
+        if backbone.building_name != backbone.name:
+            facts["architecture"] = backbone.building_name
         with drawing_at("head", *place):
             network, described = build_trainable(
                 backbone,
@@ -239,14 +243,11 @@ class NetworkTrainer:
                 preprocess=question.backbone.preprocess,
                 classes=self.experiment.classes,
                 channels=self._images.channels,
-                facts={
-                    "run": self.run_id,
-                    "part": part.name,
-                    "licence": question.backbone.licence,
-                    "arguments": dict(backbone.building_arguments),
-                },
+                facts=facts,
                 scale=scale,
             )
+        if (built := size_of_positions(network.base)) not in (None, described.preprocess.size):
+            facts["arguments"]["img_size"] = built
         initialise(network.head, recipe.head.initialisation, generator_at("head", *place))
         if recipe.from_scratch:
             initialise(network.base, recipe.initialisation, generator_at("base", *place))

@@ -98,8 +98,9 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
 
 def _network(store: FeatureStore, run: RunRecord, folder: Path) -> dict[str, Any]:
     stored = store.networks.read(run, network_of(run, final_part(run)))
-    facts = stored.document["facts"]
-    backbone, arguments = architecture(store, str(stored.document["backbone"]), facts.get("arguments", {}))
+    facts = dict(stored.document["facts"])
+    begun = facts.pop("architecture", stored.document["backbone"])
+    backbone, arguments = architecture(store, str(begun), facts.get("arguments", {}))
     described = {**stored.document, "backbone": backbone, "facts": {**facts, "arguments": arguments}}
     save_tensors(stored.tensors, folder / NETWORK_FILE, described)
     save_seen(store, [f"{TRAINED}{run.id}"], folder)

@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 
 
 def architecture(store: Store, backbone: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the backbone, and its arguments, by which a network is built where the runs are not that trained it."""
+    """Return the backbone, and its arguments, by which a network is built where no run and no file of it is."""
     while backbone.startswith(TRAINED):
         found = find_trained(store, backbone)
         document = found.networks.read(found.run, found.entry).document
-        backbone, arguments = str(document["backbone"]), document["facts"].get("arguments", {})
-    return backbone, dict(arguments)
+        backbone = str(document["facts"].get("architecture", document["backbone"]))
+        arguments = document["facts"].get("arguments", {})
+    bare = bare_backbone(backbone, None, arguments)
+    return bare.building_name, {**arguments, **bare.building_arguments}
 
 
 def plugin_of(backbone: str) -> str | None:
@@ -69,6 +71,8 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
     UsageError
         If the features were computed elsewhere.
     """
+    from histokit.networks.trainable import size_of_positions
+
     found = []
     for number, variant in enumerate(variants(tables), 1):
         spec, info = variant[0].spec, variant[0].info
@@ -81,8 +85,11 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
         resolved = resolved_backbone(store, variant)
         guarded = GuardedBackbone(registry().backbone(name, request, str(store.uri)))
         file = f"backbone-{number}.safetensors"
-        save_tensors(guarded.build().state_dict(), folder / file, {})
-        root, arguments = architecture(store, name, spec.get("arguments", {}))
+        network, own = guarded.build(), guarded.backbone
+        save_tensors(network.state_dict(), folder / file, {})
+        root, arguments = architecture(store, own.building_name, own.building_arguments)
+        if (built := size_of_positions(network)) not in (None, guarded.preprocess().size):
+            arguments["img_size"] = built
         by_name = {layer.name: layer for layer in resolved.chosen}
         found.append(
             {

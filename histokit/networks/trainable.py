@@ -234,6 +234,15 @@ def cut_for_training(
     return base.requires_grad_(True), width, tokens
 
 
+def size_of_positions(base: nn.Module) -> int | None:
+    """Return the side of the images for which a transformer has positions, where it takes images of other sizes, too.
+
+    So it has to be built again; of other networks none: their images have the size that they were built for, or any.
+    """
+    sides = getattr(getattr(base, "patch_embed", None), "img_size", None)
+    return int(sides[0]) if sides and getattr(base, "dynamic_img_size", False) else None
+
+
 def build_trainable(
     backbone: Backbone,
     text: str,

@@ -28,10 +28,12 @@ _AS_TRAINED = "Install the versions of the libraries that it was trained with: h
 
 def base_backbone(described: NetworkDescription, store: str | None) -> Backbone:
     """Return the backbone that a network was trained from, of which the architecture is wanted and no weights."""
-    return bare_backbone(described.backbone, store, described.facts.get("arguments", {}), described.preprocess.size)
+    facts = described.facts
+    name = facts.get("architecture", described.backbone)
+    return bare_backbone(name, store, facts.get("arguments", {}), described.preprocess.size)
 
 
-def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], size: int) -> Backbone:
+def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], size: int | None = None) -> Backbone:
     """Return a backbone of which the architecture is wanted and no weights.
 
     Parameters
@@ -40,7 +42,7 @@ def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], si
     store : str, optional
     arguments : mapping
         What a file beside its first weights said of how it is built.
-    size : int
+    size : int, optional
         Side of the images.
     """
     built: dict[str, Any] = {"arguments": arguments, "size": size}

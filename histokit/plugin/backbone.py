@@ -134,6 +134,11 @@ class Backbone:
         """All that such a file says of that, be it in the fingerprint or not: so a trained network is built again."""
         return self.file_arguments
 
+    @property
+    def building_name(self) -> str:
+        """By what name the architecture is built, given `building_arguments`, where no file of this machine is."""
+        return self.name
+
     def weights_file(self) -> Path | None:
         """Return the file whose bytes identify the weights, fetched if it must be; none where there is none.
 

@@ -165,6 +165,35 @@ def test_a_network_and_features_of_a_trained_network_need_no_run(
         assert any("were in the training of the network run:" in note for note in done.notes)
 
 
+def test_a_network_of_a_folder_needs_no_folder(
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+    from safetensors.torch import save_file as save_torch
+
+    built = {"num_classes": 0, "global_pool": "avg"}  # by which the last normalisation has another place
+    source = tmp_path / "of mine"
+    source.mkdir()
+    save_torch(timm.create_model("test_vit", **built).state_dict(), source / "model.safetensors")
+    shown = {"input_size": [3, 160, 160], "mean": [0.5] * 3, "std": [0.5] * 3}
+    (source / "config.json").write_text(json.dumps({"architecture": "test_vit", **built, "pretrained_cfg": shown}))
+    name = f"timm:{source}"
+    own = {"preset": "default", "weights": "pretrained", "settings": {"epochs": 1, "warmup_epochs": 0, "train": "head"}}
+    first = a_network(data, name, preprocess=["size=32"], **own)
+    histokit.extract(data, "d", name, layers="last", preprocess=["size=32"], workers=0)
+    (second,) = histokit.train(data, "d", f"{name}/last", "svm", split="half")
+    expected = {run.id: by_id(data, run) for run in (first, second)}
+    folders = {run_id: histokit.export_model(data, run_id, tmp_path / run_id) for run_id in expected}
+    shutil.rmtree(source)
+    again = by_id(data, histokit.predict(data, first.id, "d", device="cpu"))  # nor does the store need it
+    np.testing.assert_allclose([again[i] for i in expected[first.id]], list(expected[first.id].values()), atol=1e-5)
+    elsewhere(data, images, monkeypatch)
+    for run_id, wanted in expected.items():
+        model = histokit.load_model(folders[run_id], device="cpu")
+        found = model.scores([images / sample for sample in wanted])
+        np.testing.assert_allclose(found, list(wanted.values()), rtol=0, atol=1e-5)
+
+
 def test_features_that_are_the_same_here_are_kept(
     data: FeatureStore, images: Path, tmp_path: Path, tiny: TinyPlugin
 ) -> None:
