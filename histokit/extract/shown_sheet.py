@@ -25,14 +25,14 @@ def shown_sheet(found: SeenSamples) -> ContactSheet:
     below = f"class, id{f', {found.group}' if found.group else ''}"
     reasons = ", and why it could not be used" if found.problems else ""
     colours = _colours(found.channels)
-    legend = f"Below each: {below}{reasons}. {colours}"
+    texts = [f"Below each: {below}{reasons}.", colours]
     if found.apart:
-        legend = f"Of the first picture, {below}{reasons} are below it. {colours}Beside it each channel alone."
+        texts = [f"Of the first picture, {below}{reasons} are below it.", colours, "Beside it each channel alone."]
     if found.network:
         how = found.network["preprocess"]
-        legend += f" {found.network['described']}. Drawn after resizing ({how['resize']}), before mean and std."
+        texts.append(f"{found.network['described']}. Drawn after resizing ({how['resize']}), before mean and std.")
     rows = [_channel_row(each, found.channels) for each in drawn] if found.apart else _class_rows(drawn)
-    return ContactSheet(f"{found.title}{first}", rows, legend.strip())
+    return ContactSheet(f"{found.title}{first}", rows, " ".join(filter(None, texts)))
 
 
 def _colours(channels: Sequence[str]) -> str:
@@ -40,9 +40,9 @@ def _colours(channels: Sequence[str]) -> str:
     if tuple(channels) == RGB:
         return ""
     if len(channels) == 1:
-        return f"Shown is {channels[0]}. "
+        return f"Shown is {channels[0]}."
     shown = zip(channels, ("red", "green", "blue"), strict=False)
-    return f"Shown is {', '.join(f'{channel} as {colour}' for channel, colour in shown)}. "
+    return f"Shown is {', '.join(f'{channel} as {colour}' for channel, colour in shown)}."
 
 
 def _class_rows(samples: Sequence[SeenSample]) -> list[list[Thumbnail]]:

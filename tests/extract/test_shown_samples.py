@@ -84,6 +84,7 @@ def test_samples_are_shown_as_a_network_sees_them(cells: FeatureStore, images: P
     np.testing.assert_array_equal(each.pixels, tall[8:16])
     found = show(cells, "cells", limit=2, **how)
     assert found.title.endswith("as tiny sees them")
+    assert shown_sheet(found).legend.startswith("Below each: class, id, patient. tiny: weights random:0; 8 pixels")
     assert "(shortest-crop)" in shown_sheet(found).legend
     (grey,) = show(cells, "cells", where="id LIKE '%tall%'", **{**how, "channels": "G"}).samples
     np.testing.assert_array_equal(grey.pixels, tall[8:16, :, 1:2])
@@ -104,6 +105,7 @@ def test_more_channels_than_colours_are_shown_one_by_one(five: FeatureStore) -> 
     assert first[0].pixels[64, -2].tolist() == pytest.approx([0, 50, 100], abs=1)
     legend = shown_sheet(found).legend
     assert "DNA as red, ER as green, RNA as blue" in legend
+    assert "  " not in legend
     assert len(second) == 6
 
 
