@@ -63,6 +63,14 @@ def test_a_page_is_whole(page: Path) -> None:
     assert languages <= known, languages - known
 
 
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE], ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_of_tables_have_as_many_cells(page: Path) -> None:
+    """A line in code cuts a cell as well, unless it is written as ``\\|``."""
+    tables = re.findall(r"(?:^\|.*\n)+", FENCE.sub("", page.read_text()), flags=re.MULTILINE)
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1, table
+
+
 def test_every_page_has_its_place() -> None:
     made = [DOCS / "_build", DOCS / "checkout"]
     there = [page for page in DOCS.rglob("*.md") if not any(page.is_relative_to(folder) for folder in made)]
