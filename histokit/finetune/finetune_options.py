@@ -55,8 +55,9 @@ class FinetuneOptions(ExperimentOptions):
         if isinstance(self.preprocess, Mapping):
             plain["preprocess"] = as_texts(self.preprocess)
         # A name with a comma in it is none of the command line.
-        if not isinstance(self.channels, str) and not any("," in name for name in self.channels):
-            plain["channels"] = ",".join(self.channels)
+        names = self.channels.split(",") if isinstance(self.channels, str) else self.channels
+        if not any("," in name for name in names):
+            plain["channels"] = ",".join(filter(None, map(str.strip, names)))
         for name, value in plain.items():
             object.__setattr__(self, name, value)
         super().__post_init__()

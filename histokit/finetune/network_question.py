@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,9 @@ from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
-from histokit.finetune.presets import load_preset
+from histokit.finetune.presets import common_name, load_preset
 from histokit.finetune.recipe import TEST, NetworkRecipe
-from histokit.finetune.recipe_values import canonical
+from histokit.finetune.recipe_values import canonical, with_values
 from histokit.finetune.target_recipes import recipe_for_target
 from histokit.networks.requests import channel_changes
 from histokit.networks.resolve import resolve_backbone
@@ -21,7 +21,7 @@ from histokit.networks.resolved import ResolvedBackbone
 from histokit.networks.trainable import FLATTEN
 from histokit.plugin import Layer
 from histokit.plugin.options import parse_pairs
-from histokit.plugin.weights import PRETRAINED, RANDOM
+from histokit.plugin.weights import PRETRAINED, RANDOM, normalise_weights
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.targets import with_type
@@ -48,6 +48,10 @@ class NetworkQuestion:
     backbone : ResolvedBackbone
     notes : tuple of str
         What of the preset was left out.
+    preset : str
+        The preset's name, whatever its file is called.
+    changes : mapping
+        Key → text of the settings that make another recipe of it.
     """
 
     dataset: str
@@ -55,6 +59,8 @@ class NetworkQuestion:
     recipe: NetworkRecipe
     backbone: ResolvedBackbone
     notes: tuple[str, ...] = ()
+    preset: str = ""
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def method(self) -> str:
@@ -84,7 +90,7 @@ class NetworkQuestion:
         return replace(experiment, notes=[*experiment.notes, *self.notes, *said])
 
     def parameters(self, experiment: Experiment) -> dict[str, Any]:
-        """Return what a run's id hashes of the way of training; the split has its own digest."""
+        """Return what a run's record keeps of the way of training; the split has its own digest."""
         asked = {name: value for name, value in self.options.asked().items() if name != "split"}
         return {
             **asked,
@@ -102,10 +108,29 @@ class NetworkQuestion:
         }
 
     def run_id(self, store: FeatureStore, experiment: Experiment) -> str:
-        """Return the id of the run on an experiment."""
+        """Return the id of the run on an experiment: the same however the question is written.
+
+        What an earlier version stored under an id that did hang on that keeps it.
+        """
         version = _TEST_CHOOSES_VERSION if self.recipe.choose_epoch == TEST else FINETUNE_VERSION
-        asked = {"parameters": self.parameters(experiment), "version": version, "kind": "finetune"}
-        return experiment.id_of(asked, partial(store.dataset_of, "runs"))
+        asked, stored = self.parameters(experiment), partial(store.dataset_of, "runs")
+        before, found = (
+            experiment.id_of({"parameters": parameters, "version": version, "kind": "finetune"}, stored)
+            for parameters in (asked, self._identity(asked))
+        )
+        return before if stored(before) == experiment.split.dataset else found
+
+    def _identity(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters without names of files and settings of no effect: the recipe and the weights tell all."""
+        weights = self.options.weights
+        plain: dict[str, Any] = {"preset": self.preset, "settings": dict(self.changes)}
+        plain["recipe"] = {**parameters["recipe"], "name": self.preset}
+        if not weights.startswith((PRETRAINED, RANDOM)):
+            # Beside their bytes, which the network has, a file may say how it is built.
+            plain["weights"] = ["file", dict(self.backbone.arguments)]
+        elif weights == RANDOM:
+            plain["weights"] = normalise_weights(weights)
+        return {**parameters, **plain}
 
 
 def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions) -> NetworkQuestion:
@@ -131,7 +156,27 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
         weights = random_start(weights, options.seed)
     changes = _changes(store, dataset, recipe, options)
     backbone = resolve_start(store, name, weights, changes, recipe)
-    return NetworkQuestion(dataset, options, replace(recipe, preprocess={}), backbone, tuple(notes))
+    changed = _of_effect(preset.recipe, settings)
+    recipe = replace(recipe, preprocess={})
+    return NetworkQuestion(dataset, options, recipe, backbone, tuple(notes), common_name(preset), changed)
+
+
+def _of_effect(recipe: NetworkRecipe, changes: Mapping[str, str]) -> dict[str, str]:
+    """Return what of some changes makes another recipe, each by its shortest key."""
+    # As they are set: a stage of its own number behind all stages.
+    ordered = sorted(changes, key=lambda key: key.startswith("stages.") and key[len("stages.")].isdigit())
+    found = {_short(key, len(recipe.stages)): changes[key] for key in ordered}
+    whole = with_values(recipe, found)
+    for key in sorted(found):
+        rest = {other: text for other, text in found.items() if other != key}
+        found = rest if with_values(recipe, rest) == whole else found
+    return found
+
+
+def _short(key: str, stages: int) -> str:
+    first, _, rest = key.partition(".")
+    number, _, name = rest.partition(".")
+    return key if first != "stages" or (number.isdigit() and stages > 1) else name or number
 
 
 def random_start(weights: str, seed: int) -> str:

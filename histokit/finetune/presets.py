@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,17 @@ class _NoScratchError(UsageError):
 def preset_names() -> list[str]:
     """Return the names of all presets, those of plugins included."""
     return sorted(registry().presets)
+
+
+def common_name(preset: Preset) -> str:
+    """Return the name of the preset of histokit's own that has the same recipe; where none has, the preset's."""
+    own = [name for name in preset_names() if not registry().find_preset(name).third_party]
+    for name in () if preset.name in own else own:
+        with suppress(_NoScratchError):
+            known = load_preset(name, from_scratch=preset.recipe.from_scratch)
+            if replace(known.recipe, name=preset.name) == preset.recipe:
+                return name
+    return preset.name
 
 
 def _read(path: Path, owner: str) -> str:

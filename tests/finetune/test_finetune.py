@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,9 @@ from histokit.features import FeatureStore
 from histokit.finetune import pixels, steps, training
 from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
-from histokit.finetune.network_question import identify
+from histokit.finetune.finetune_options import FinetuneOptions
+from histokit.finetune.network_question import ask_for_network, identify
+from histokit.finetune.presets import load_preset
 from histokit.ingest.ingest import ingest
 from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
@@ -380,11 +383,45 @@ def test_a_value_is_the_same_however_it_is_written(data: FeatureStore) -> None:
     }
     for name, given in same.items():
         assert len({identify(data, "cells", "tiny", **asked, **{name: way}) for way in given}) == 1, name
-    chosen = [identify(data, "cells", "tiny", **asked, channels=way) for way in ("R,G,B", ["R", "G", "B"])]
+    chosen = [identify(data, "cells", "tiny", **asked, channels=way) for way in ("R,G,B", ["R", "G", "B"], " R, G,B,")]
     assert len(set(chosen)) == 1
     assert identify(data, "cells", "tiny", settings={**ways[0], "lr": 0.02}, **asked) != identify(
         data, "cells", "tiny", settings=ways[0], **asked
     )
+
+
+def test_one_question_is_one_run_however_it_is_written(
+    data: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(preset: str | Path = "default", weights: str = "random", **settings: Any) -> str:
+        return identify(data, "cells", "tiny", split="half", preset=str(preset), weights=weights, settings=settings)
+
+    mine = tmp_path / "mine.toml"
+    mine.write_text(load_preset("default").text)
+    assert len({asked(), asked(mine), asked(batch_size=32), asked(weights="random:0"), asked(patience=5)}) == 1
+    rates = [{"lr": 0.5}, {"stages.lr": 0.5}, {"stages.1.lr": "5e-1"}, {"lr": 9, "stages.1.lr": 0.5, "clip": 0}]
+    assert len({asked(**rate) for rate in rates}) == 1
+    assert len({asked("head-first", **rate) for rate in rates}) == 3, "of two stages"
+    mine.write_text(f"ema = 0.5\n{load_preset('default').text}")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deeper").mkdir()
+    assert asked(mine) == asked("mine.toml") == asked("deeper/../mine.toml") != asked()
+    assert asked(lr=0.5) != asked() != asked(weights="random:1")
+
+
+def test_what_was_stored_under_an_id_of_before_keeps_it(data: FeatureStore) -> None:
+    run = trained(data, settings={"huber_delta": 1})
+    plain = trained(data, settings={})
+    assert run.id == plain.id
+    question = ask_for_network(data, "cells", FinetuneOptions(backbone="tiny", split="half", weights="random",
+                               preset="head-first", settings={**SETTINGS, "clip": 0}))  # fmt: skip
+    experiment = question.prepare(data)
+    before = experiment.id_of(
+        {"parameters": question.parameters(experiment), "version": 1, "kind": "finetune"}, lambda _: None
+    )
+    assert question.run_id(data, experiment) == run.id != before
+    data.save_run(replace(run, id=before), data.predictions(run.id), None)
+    assert question.run_id(data, experiment) == before
 
 
 class OneValue(TinyPlugin):
