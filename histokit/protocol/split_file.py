@@ -18,17 +18,23 @@ from histokit.protocol.split_drawing import MOST_FOLDS
 _SHOWN = 5
 
 
-def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int, str, str]]:
+def read_split_file(
+    path: str | Path, samples: pa.Table, *, root: str = "", group: str | None = None
+) -> list[tuple[int, int, str, str]]:
     """Read the rows of a split from a table.
 
     Parameters
     ----------
     path : path
-        A CSV or Parquet file with the columns ``id`` or ``image``, ``role`` (train, val or test), and optionally
-        ``fold`` and ``repeat``; or with the columns ``train``, ``val`` and ``test``, which list ids or images. An image
-        stands for all its samples.
+        A CSV or Parquet file with the columns ``id``, ``image`` or that of the groups, ``role`` or ``split`` (train,
+        val or test), and optionally ``fold`` and ``repeat``; or with the columns ``train``, ``val`` and ``test``, which
+        list ids, images or groups. An image and a group stand for all their samples, however often they are listed.
     samples : pyarrow.Table
         The dataset's samples, with columns id and image.
+    root : str
+        What paths of images may begin with.
+    group : str, optional
+        The column of the groups.
 
     Returns
     -------
@@ -40,18 +46,21 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
         If the file is absent, lacks a column, names an unknown sample or role, or names a sample twice in a fold.
     """
     columns = _columns(Path(path))
+    known = {"id": "id", "image": "image", **({group.lower(): group} if group else {})}
     if "role" not in columns and columns.keys() & ROLES.keys():
-        return _listed(columns, samples, path)
-    key = "id" if "id" in columns else "image"
-    if key not in columns or "role" not in columns:
+        return _listed(columns, {name: _members(samples, name, root) for name in known.values()}, path)
+    roled = next((columns[name] for name in ("role", "split") if name in columns), None)
+    key = next((name for name in known if name in columns), None)
+    if key is None or roled is None:
+        by = f"id, image or {group}" if group else "id or image"
         raise DataError(
             f"{path} has the columns {', '.join(sorted(filter(None, columns))) or 'none'}.",
-            next="It needs a header with id (or image) and role, and may have fold and repeat; or with train and test.",
+            next=f"It needs a header with {by}, and role, and may have fold and repeat; or with train and test.",
         )
-    texts = [(role or "").lower() for role in columns["role"]]
+    texts = [(role or "").lower() for role in roled]
     _check_known(dict.fromkeys(texts), ROLES, "role", path)
     roles = [ROLES[text] for text in texts]
-    members = _members(samples, key)
+    members = _members(samples, known[key], root)
     keys = [value or "" for value in columns[key]]
     _check_known(dict.fromkeys(keys), members, key, path)
     places = zip(*(_numbers(columns, name, len(keys), path) for name in ("repeat", "fold")), strict=True)
@@ -60,25 +69,22 @@ def read_split_file(path: str | Path, samples: pa.Table) -> list[tuple[int, int,
         for place, value, role in zip(places, keys, roles, strict=True)
         for sample_id in members[value]
     ]
-    _check_once(rows, path)
-    return rows
+    return _once(rows, key, path)
 
 
 def _listed(
-    columns: Mapping[str, Sequence[str | None]], samples: pa.Table, path: str | Path
+    columns: Mapping[str, Sequence[str | None]], known: Mapping[str, Mapping[str, list[str]]], path: str | Path
 ) -> list[tuple[int, int, str, str]]:
     """Return the rows of a file whose columns are called as the parts of the split, and list what is in them."""
     parts = {name: [value for value in columns[name] if value] for name in columns if name in ROLES}
     named = [value for values in parts.values() for value in values]
-    ids = _members(samples, "id")
-    key = "id" if not named or named[0] in ids else "image"
-    members = ids if key == "id" else _members(samples, key)
+    key = next((name for name, members in known.items() if not named or named[0] in members), "image")
+    members = known[key]
     _check_known(dict.fromkeys(named), members, key, path)
     rows: list[tuple[int, int, str, str]] = [
         (0, 0, each, ROLES[name]) for name, values in parts.items() for value in values for each in members[value]
     ]
-    _check_once(rows, path)
-    return rows
+    return _once(rows, key, path)
 
 
 def _columns(path: Path) -> dict[str, list[str | None]]:
@@ -91,16 +97,20 @@ def _columns(path: Path) -> dict[str, list[str | None]]:
     return {name: as_text(column).to_pylist() for name, column in plain.items()}
 
 
-def _members(samples: pa.Table, key: str) -> Mapping[str, list[str]]:
+def _members(samples: pa.Table, key: str, root: str) -> Mapping[str, list[str]]:
+    """Return the samples that each text stands for: an id, a path of an image with the root or without, or a group."""
     ids = samples.column("id").to_pylist()
     if key == "id":
         # As they are in a CSV file that was exported, as they are in any, and as they are.
         return {**{guarded_text(i): [i] for i in ids}, **{tidy_text(i): [i] for i in ids}, **{i: [i] for i in ids}}
+    column = samples.column(key)
+    values = column.to_pylist() if key == "image" else [[text] for text in as_text(column).to_pylist()]
     found: dict[str, list[str]] = {}
-    for sample_id, images in zip(ids, samples.column("image").to_pylist(), strict=True):
-        for image in images:
-            found.setdefault(tidy_text(image), []).append(sample_id)
-    return {**{guarded_text(image): ids for image, ids in found.items()}, **found}
+    for sample_id, names in zip(ids, values, strict=True):
+        for name in filter(None, names):
+            found.setdefault(tidy_text(name), []).append(sample_id)
+    whole = {f"{root.rstrip('/')}/{name}": ids for name, ids in found.items()} if key == "image" else {}
+    return {**{guarded_text(name): ids for name, ids in found.items()}, **whole, **found}
 
 
 def _check_known(values: object, known: object, what: str, path: str | Path) -> None:
@@ -137,9 +147,10 @@ def _numbers(columns: Mapping[str, Sequence[str | None]], name: str, count: int,
     return numbers
 
 
-def _check_once(rows: list[tuple[int, int, str, str]], path: str | Path) -> None:
+def _once(rows: list[tuple[int, int, str, str]], key: str, path: str | Path) -> list[tuple[int, int, str, str]]:
+    """Return each row once, unless ids are listed twice or a sample has two roles."""
     seen: dict[tuple[int, int, str], str] = {}
-    for repeat, fold, sample_id, role in rows:
+    for repeat, fold, sample_id, role in rows if key == "id" else dict.fromkeys(rows):
         place = (repeat, fold, sample_id)
         if place in seen:
             raise DataError(
@@ -147,3 +158,4 @@ def _check_once(rows: list[tuple[int, int, str, str]], path: str | Path) -> None
                 next="Give each sample one role in each fold.",
             )
         seen[place] = role
+    return [(*place, role) for place, role in seen.items()]

@@ -109,7 +109,7 @@ def make_split(
     kind = find_type(samples.schema, target, target_type)
     data, notes = _labelled(samples, column, target, kind)
     if from_file is not None:
-        rows = _from_file(from_file, samples, data, notes)
+        rows = _from_file(from_file, samples, data, record.root, column)
     elif bar is not None:
         batch_of = _by_id(samples, bar)
         rows, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats)
@@ -227,9 +227,9 @@ def _labelled(
     return Labelled(ids[present], texts, None if groups is None else groups[present], values), notes
 
 
-def _from_file(path: str | Path, samples: pa.Table, data: Labelled, notes: list[str]) -> list[Row]:
+def _from_file(path: str | Path, samples: pa.Table, data: Labelled, root: str, group: str | None) -> list[Row]:
     labelled = set(data.ids)
-    rows = [row for row in read_split_file(path, samples) if row[2] in labelled]
+    rows = [row for row in read_split_file(path, samples, root=root, group=group) if row[2] in labelled]
     for place in sorted({row[:2] for row in rows}) or [(0, 0)]:
         roles = {row[3] for row in rows if row[:2] == place}
         if not {"train", "test"} <= roles:

@@ -240,6 +240,27 @@ def test_a_file_with_a_column_for_each_part(tmp_path, text):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Slide,split\n007,training\n8,valid\n9,test\n007,training\n",
+        "slide,role,fold\n007,train,0\n8,val,0\n9,test,0\n",
+        "train,val,test\n007,8,9\n",
+        "image,split\n/data/0.png,train\n1.png,train\n/data/2.png,val\n3.png,val\n/data/4.png,test\n5.png,test\n",
+        "train,val,test\n/data/0.png,/data/2.png,/data/4.png\n/data/1.png,/data/3.png,/data/5.png\n",
+    ],
+)
+def test_files_that_list_groups_or_whole_paths(tmp_path, text):
+    samples = make_samples(["a", "b"] * 3, ["007", "007", "8", "8", "9", "9"])
+    record = make_record(root="/data")
+    (fold,) = make_split(samples, record, "f", from_file=write(tmp_path / "s.csv", text)).folds()
+    assert (fold.train, fold.val, fold.test) == (["s0", "s1"], ["s2", "s3"], ["s4", "s5"])
+    message = "names 1 unknown slide: '7'.*" if text[0] in "Ss" else "unknown"
+    path = write(tmp_path / "s.csv", text.replace("007", "7").replace("/d", "/e"))
+    with pytest.raises(DataError, match=message):
+        make_split(samples, record, "f", from_file=path)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("train,test\ns0,s2\nx9,\n", "names 1 unknown id: 'x9'"),
@@ -272,7 +293,7 @@ def test_a_parquet_file(tmp_path):
     [
         ("id,role\ns0,train\ns200,test\n", "1 unknown id: 's200'", "Did you mean 's20'"),
         ("id,role\ns0,train\ns2,tset\n", "1 unknown role: 'tset'", "Did you mean 'test'"),
-        ("name,role\ns0,train\n", "has the columns name, role", "id \\(or image\\)"),
+        ("name,role\ns0,train\n", "has the columns name, role", "id, image or slide, and role"),
         ("id,role\ns0,train\ns0,test\n", "'s0' twice", "one role"),
         ("id,role\ns0,train\n", "no test samples", "both train and test"),
         (
