@@ -27,6 +27,9 @@ UNIT = 128
 _UNIT_BITS = 28
 _TABLE_BITS = 34
 
+#: In place of a unit, for the table as a whole.
+_ATTENDING = (1 << _UNIT_BITS) - 1
+
 
 class Claim:
     """Part of the work of one network, kept until its vectors are in the store.
@@ -72,11 +75,22 @@ class Claims:
             held.append(place)
         return Claim(lambda: self._unlock(held))
 
-    def _lock(self, place: int) -> bool:
+    def attend(self, table: str, alone: bool) -> bool:
+        """Say that this process fills a table, until all claims are given back; return whether it may.
+
+        Parameters
+        ----------
+        table : str
+        alone : bool
+            Whether no other process may do so meanwhile.
+        """
+        return self._lock(_place(table, _ATTENDING), shared=not alone)
+
+    def _lock(self, place: int, shared: bool = False) -> bool:
         if self._file is None:
             return True
         try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            fcntl.lockf(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, 1, place)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False

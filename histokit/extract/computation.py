@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from histokit.errors import StoreError
 from histokit.extract.claimed_work import Work
 from histokit.extract.claims import Claims
 from histokit.extract.image_feed import run_workers
@@ -56,6 +57,7 @@ def compute(
     claims = Claims(store.uri)
     work = Work(context.samples, working, claims)
     try:
+        _attend(working, claims)
         with kept_memory():
             read = run_workers(ingested, work, networks, writer, options.workers, progress)
     finally:
@@ -66,6 +68,17 @@ def compute(
     remember_rates(store, working, options.runs_on, device.type, options.precision)
     notes += [f"{n.plan.backbone.name}: {note}" for n in networks for note in n.notes]
     return notes + claims.notes + read
+
+
+def _attend(ledgers: Sequence[BackboneLedger], claims: Claims) -> None:
+    """Raise where another process replaces a table that is to be filled, or fills one that is to be replaced."""
+    for table in (table.plan for ledger in ledgers for table in ledger.open_tables):
+        if not claims.attend(table.name, alone=table.anew):
+            what = "fills" if table.anew else "computes all of"
+            raise StoreError(
+                f"Another process {what} {table.address} of the dataset {table.dataset!r}.",
+                next="Wait until it has ended, then run the same command again.",
+            )
 
 
 def _started(

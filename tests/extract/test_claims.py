@@ -12,10 +12,12 @@ import pytest
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit.errors import StoreError
 from histokit.extract import claimed_work, samples
 from histokit.extract import claims as module
 from histokit.extract.claims import Claims
 from histokit.features import FeatureStore
+from histokit.store.fingerprints import table_name
 from histokit.store.vector_writes import insert_vectors
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -30,6 +32,8 @@ for line in sys.stdin:
     if order == "claim":
         held[table, unit] = claims.claim([table], int(unit))
         print(held[table, unit] is not None, flush=True)
+    elif order == "attend":
+        print(claims.attend(table, alone=bool(int(unit))), flush=True)
     else:
         held.pop((table, unit)).release()
         print("released", flush=True)
@@ -185,6 +189,7 @@ _RUN = """
 import sys, time
 from pathlib import Path
 import histokit
+from histokit.errors import StoreError
 from histokit.extract import claimed_work, samples
 from histokit.networks.cut_network import CutNetwork
 from histokit.extract.worker import NetworkWorker
@@ -241,3 +246,30 @@ def test_two_processes_share_the_work(store: FeatureStore, tmp_path: Path, layer
     histokit.extract(alone, "d", "tiny", batch_size=4)
     for name in ("0", "3"):
         assert (alone.features("d", f"tiny/{name}").X == store.features("d", f"tiny/{name}").X).all()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_vectors_are_computed_anew_by_one_process_alone(store: FeatureStore, images: Path, other: Other) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    (table,) = [t["table"] for t in histokit.extract(store, "d", "tiny", layers="last").tables]
+    assert other.tell("attend", table, 0) == "True"
+    with pytest.raises(StoreError, match="Another process fills tiny/3 of the dataset 'd'"):
+        histokit.extract(store, "d", "tiny", layers="last", force=True)
+    other.kill()
+    assert histokit.extract(store, "d", "tiny", layers="last", force=True).tables[0]["computed"] == 24
+
+
+@pytest.mark.usefixtures("tiny")
+def test_nothing_is_added_to_what_another_process_computes_anew(
+    store: FeatureStore, images: Path, other: Other
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=OPTIONS)
+    (plan,) = histokit.extract(store, "d", "tiny", layers="last", dry_run=True).tables
+    assert (
+        other.tell("attend", table_name("d", "tiny", plan["address"].rpartition("/")[2], plan["fingerprint"]), 1)
+        == "True"
+    )
+    with pytest.raises(StoreError, match=r"Another process computes all of tiny/\w+ of the dataset 'd'"):
+        histokit.extract(store, "d", "tiny", layers="last")
+    other.kill()
+    assert histokit.extract(store, "d", "tiny", layers="last").tables[0]["computed"] == 24
