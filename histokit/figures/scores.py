@@ -25,6 +25,10 @@ _SMALL = 7
 #: The side of a cell that holds a count and a share, and of a small one, whose digits are small, too.
 _CELL, _SMALL_CELL = 0.55, 0.4
 _FEW = 6
+#: Longer names of few classes are folded.
+_NAME_WIDE = 2.5
+#: The legend has small letters, and room for so much text.
+_LEGEND, _LEGEND_WIDE = 8, _FOLDS_WIDE - 1.2
 
 
 def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
@@ -80,11 +84,13 @@ class _Place(NamedTuple):
 
     @classmethod
     def of(cls, classes: Sequence[str]) -> _Place:
-        names = [drawable(name) for name in classes]
-        size = 10.0 if len(names) <= _WITH_DIGITS else 7.0
-        cell = _CELL if len(names) <= _FEW else _SMALL_CELL
-        side = max(_LEAST_SIDE, len(names) * (cell if len(names) <= _WITH_DIGITS else line_height(size)))
-        label = longest(names, size)
+        few = len(classes) <= _WITH_DIGITS
+        size = 10.0 if few else 7.0
+        names = [folded(drawable(name), _NAME_WIDE, size) if few else drawable(name) for name in classes]
+        lines = [name.split("\n") for name in names]
+        cell = (_CELL if len(names) <= _FEW else _SMALL_CELL) if few else 0.0
+        side = max(_LEAST_SIDE, len(names) * max(cell, max(map(len, lines), default=1) * line_height(size)))
+        label = longest([line for each in lines for line in each], size)
         upright = label > 0.75 * side / len(names)
         return cls(names, size, upright, side + label + 0.8, side + 0.9 + label * upright)
 
@@ -130,7 +136,8 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     base = evaluation["baseline"]
     if base.get(metric) is not None:
         guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:.3f}")
+        told = folded(f"always {guess} {base[metric]:.3f}", _LEGEND_WIDE, _LEGEND)
+        axis.axhline(base[metric], color="grey", linestyle=":", label=told)
     if metric in ERRORS:
         axis.set_ylim(bottom=0)
     else:
@@ -138,10 +145,10 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
-    axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE - 0.9, _TITLE), fontsize=_TITLE)
+    axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE - 1.3, _TITLE), fontsize=_TITLE)
     if axis.get_legend_handles_labels()[0]:
         # Below, where it hides no bar.
-        axis.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)
+        axis.legend(fontsize=_LEGEND, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)
 
 
 scores_figure = as_file(draw_scores)

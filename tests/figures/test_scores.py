@@ -280,9 +280,16 @@ def _extents(sheet):
     return found
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adenoma-with-high-grade-dysplasia-{}-of-40",
+        "Adenocarcinoma of the sigmoid colon, grade {} (moderately differentiated), NST",
+    ],
+)
 @pytest.mark.parametrize("count", [2, 12, 40])
-def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count):
-    names = tuple(f"adenoma-with-high-grade-dysplasia-{k:02d}-of-40" for k in range(count))
+def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count, name):
+    names = tuple(name.format(f"{k:02d}") for k in range(count))
     rows = [(0, str(k), names[k], [float(j == k) for j in range(count)], "P") for k in range(count)]
     address = "timm:mobilenetv2_100,pad_type=same/blocks.5.2+timm:mobilenetv2_100,pad_type=same/blocks.6.0"
     sheet = draw_scores(evaluate(empty, save_run(empty, rows, classes=names, address=address)))
