@@ -65,7 +65,7 @@ def predict_features(
     _check_same_features(run, features)
     started = time.perf_counter()
     features, samples, said = _normalised(run, features)
-    features = _in_units(run, features)
+    features, apart = _in_units(run, features)
     truth, unread = true_values(run, features)
     run_id = prediction_id(run, features, truth)
     if store.has_run(run_id) and not force:
@@ -79,7 +79,7 @@ def predict_features(
         told += network_notes(store, [part.backbone for part in samples.parts], samples.content)
     else:
         told += seen_notes(seen, samples.content)
-    notes = [*told, *unread, *said, *remarks]
+    notes = [*told, *unread, *said, *apart, *remarks]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started)
     return store.save_run(record, table, None, again=force)
 
@@ -103,20 +103,21 @@ def stored_predictions(store: FeatureStore, run: RunRecord, images: FeatureSet) 
     asked = parse_normalisation(*(run.parameters.get(name) for name in ("normalise", "controls", "per")))
     if asked is not None:
         outline = outline.where(~as_control_mask(outline, outline.where(asked.controls)))
-    outline = _in_units(run, outline)
+    outline, _ = _in_units(run, outline)
     run_id = prediction_id(run, outline, true_values(run, outline)[0])
     # What normalised them is a part of the id, and known only with the features.
     return store.run(run_id) if asked is None and store.has_run(run_id) else None
 
 
-def _in_units(run: RunRecord, features: FeatureSet) -> FeatureSet:
-    """Return features of the units that the run is of: of samples as they are, where none are asked for."""
+def _in_units(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, list[str]]:
+    """Return features of the units that the run is of, and notes: of samples as they are, where none are asked for."""
     aggregate = run.parameters.get("aggregate")
     if not aggregate:
-        return features
+        return features, []
     target = str(run.parameters.get("target") or "label")
     column = target if target in features.samples.column_names else "label"
-    return aggregate_chain(features, aggregate, column)[0]
+    units, _, notes = aggregate_chain(features, aggregate, column)
+    return units, notes
 
 
 def _normalised(run: RunRecord, features: FeatureSet) -> tuple[FeatureSet, FeatureSet, list[str]]:

@@ -503,6 +503,12 @@ def test_regions_that_may_be_of_either_slide_are_of_none(tmp_path: Path) -> None
     told = "\n".join(dataset.warnings)
     assert f"x/a.tif gives no tile: a.geojson in {tmp_path} may be of y/a.tif as well" in told
     assert "regions of this one alone are called y/a.tif.geojson" in told
+    # Nor of the one that can be opened.
+    whole = (tmp_path / "x" / "a.tif").read_bytes()
+    (tmp_path / "x" / "a.tif").write_bytes(b"II*\0 truncated")
+    samples, _ = read(tmp_path, size=64, tissue="none", regions=".")
+    assert {s.image[0] for s in samples} == {"scan.svs"}
+    (tmp_path / "x" / "a.tif").write_bytes(whole)
     # With a file of its own, one of them leaves the other file to the other slide.
     regions_of(tmp_path, [drawn("Polygon", ["b"], box(0, 0, 64, 64))], "x/a.geojson")
     samples, _ = read(tmp_path, size=64, tissue="none", regions=".")

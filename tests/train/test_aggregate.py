@@ -106,6 +106,7 @@ def test_units_of_units(tmp_path, capsys, monkeypatch, chain):
     assert {row["id"]: row["true"] for row in rows} == {"T1": "a", "T2": "a", "T3": "b", "T4": "b"}
     predicted = predict_features(store, store.run(done.out.strip()), store.features("toy", "net/last"))
     assert sorted(store.predictions(predicted.id)["id"].to_pylist()) == ["T1", "T2", "T3", "T4"]
+    assert any("taken apart by treatment" in note for note in predicted.notes) == ("replicate" in chain)
 
 
 def test_wrong_chains(histokit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -133,12 +133,12 @@ class RegionFolder:
             for reason, tally in self.left_out.items()
         ]
 
-    def expect(self, files: Iterable[SlideFile]) -> None:
-        """Learn which slides there are: a file that is by its name of several of them is of none."""
+    def expect(self, names: Mapping[str, str]) -> None:
+        """Learn which slides there are, path → name: a file that is by its name of several of them is of none."""
         self._slides_of.clear()
-        for file in files:
-            if path := self._path(file):
-                self._slides_of.setdefault(path, []).append(file.path)
+        for slide, name in names.items():
+            if path := self._path(slide, name):
+                self._slides_of.setdefault(path, []).append(slide)
 
     def regions(self, file: SlideFile) -> SlideRegions | None:
         """Return the regions of a slide, or none where there is no file of them.
@@ -148,7 +148,7 @@ class RegionFolder:
         DataError
             If the file cannot be read, or may be that of another slide.
         """
-        path = self._path(file)
+        path = self._path(file.path, file.name)
         if path is None:
             return None
         if others := [slide for slide in self._slides_of.get(path, ()) if slide != file.path]:
@@ -174,10 +174,10 @@ class RegionFolder:
                 found.append(SlideRegion(label, area, [ring for polygon in feature.polygons for ring in polygon]))
         return SlideRegions(found)
 
-    def _path(self, file: SlideFile) -> Path | None:
-        return next((path for path in self._candidates(file) if path.is_file()), None)
+    def _path(self, slide: str, name: str) -> Path | None:
+        return next((path for path in self._candidates(slide, name) if path.is_file()), None)
 
-    def _candidates(self, file: SlideFile) -> Iterator[Path]:
-        name = file.path.rpartition("/")[2]
-        for stem in dict.fromkeys((file.path, stem_of(file.path), name, stem_of(name), file.name)):
+    def _candidates(self, slide: str, name: str) -> Iterator[Path]:
+        base = slide.rpartition("/")[2]
+        for stem in dict.fromkeys((slide, stem_of(slide), base, stem_of(base), name)):
             yield from (self.folder / f"{stem}{suffix}" for suffix in _SUFFIXES)

@@ -57,6 +57,8 @@ class SlideListing:
     table: LabelTable | None
     slide_mpp: float | None
     remarks: list[str] = field(default_factory=list)
+    #: The name of each slide by its path, of those that cannot be opened as well.
+    names: dict[str, str] = field(default_factory=dict)
     #: Slides of which the table says another resolution than they do, and the sentence on each.
     _otherwise: list[tuple[str, str]] = field(default_factory=list)
     #: Rows of the table that are of several slides.
@@ -77,6 +79,7 @@ class SlideListing:
         silent, unlisted, found = Tally(), Tally(), []
         names = self._names([path for path, _, _ in paths])
         names |= {path: fields.pop(SLIDE) or names[path] for path, _, fields in paths if SLIDE in fields}
+        self.names = names
         rows = self._rows(names)
         for path, on_disk, fields in paths:
             try:

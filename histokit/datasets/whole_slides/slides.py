@@ -175,7 +175,7 @@ class Slides(Dataset):
         empty: list[str] = []
         any_tile = False
         files = listing.slides(self._opener)
-        self.tiling.begin(files)
+        self.tiling.begin(listing.names)
         for file in files:
             try:
                 grid, rows = self._tiled(file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -94,13 +94,13 @@ class Tiling:
             rows = self._in_regions(self.regions, file, grid, rows)
         return grid, rows if self.rule is None else self._of_tissue(self.rule, slide, grid, rows)
 
-    def begin(self, files: Sequence[SlideFile]) -> None:
-        """Learn which slides are to be tiled, and forget what is to be told of those that were tiled before."""
+    def begin(self, names: Mapping[str, str]) -> None:
+        """Learn which slides there are, path → name, and forget what is to be told of those that were tiled before."""
         self.remarks.clear()
         self.unmarked.clear()
         if self.regions is not None:
             self.regions.left_out.clear()
-            self.regions.expect(files)
+            self.regions.expect(names)
 
     def told(self) -> list[str]:
         """Return what the user should know of the slides that were tiled."""
