@@ -23,7 +23,7 @@ class Commands(SphinxDirective):
         app = typer.main.get_command(build_app())
         top = typer.Context(app, info_name="histokit")
         common = nodes.section("", nodes.title(text="What every command takes"), ids=["common-options"])
-        common += _definitions([row for p in app.params if (row := p.get_help_record(top))])
+        common += _definitions([p.get_help_record(top) for p in app.params if set(COMMON) & set(p.opts)])
         return [common, *(self.section(app, top, *(word for word in entry[:2] if word)) for entry in COMMANDS)]
 
     def section(self, app: Any, top: Any, *words: str) -> nodes.section:
