@@ -118,7 +118,7 @@ def calibration(frame: Frame, resampling: Resampling) -> dict[str, Any]:
         **_measured(frame, probabilities, resampling),
         "accuracy": float((frame.predicted == frame.true).mean()),
         "zeros": int((probabilities[np.arange(len(frame)), frame.true] <= 0).sum()),
-        "baseline": {"brier": float(1 - (shares**2).sum()), "log_loss": float(-(known * np.log(known)).sum())},
+        "baseline": {"brier": float(1 - (shares**2).sum()), "log_loss": abs(float((known * np.log(known)).sum()))},
         "temperature": _temperature(temperatures, _measured(frame, scaled, resampling)),
     }
 

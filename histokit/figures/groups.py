@@ -10,7 +10,7 @@ from histokit.errors import counted
 from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.lettering import drawable, line_height, longest
 from histokit.figures.numbers import COLOURS
-from histokit.figures.panels import SMALL, TITLE
+from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Of more groups than these, the worst are drawn.
@@ -20,10 +20,10 @@ _SCORES, _SAMPLES = 2.4, 2.0
 _LETTERS = 28
 #: Axes have room for so many rows at least.
 _FEW = 6
-#: From an axis to the legend below its name.
-_BELOW = 0.38
 _MEASURES = {"accuracy": "share of right predictions", "mae": "mean absolute error"}
 _BAR, _OTHERS = "#7da7c9", "#c8c8c8"
+#: Behind numbers, so that no line goes through them.
+_CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 
 
 def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
@@ -98,12 +98,12 @@ def _draw_scores(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]
     axis.axvline(document["pooled"], color="#b03a2e", linewidth=1, label=f"of all {document['pooled']:.3g}")
     right = 1.0 if accuracy else max([*values, document["pooled"]]) or 1.0
     for row, value in enumerate(values):
-        axis.text(value + 0.02 * right, row, f"{value:.3g}", va="center", fontsize=SMALL)
+        axis.text(value + 0.02 * right, row, f"{value:.3g}", va="center", fontsize=SMALL, bbox=_CLEAR)
     axis.set_xlim(0, 1.18 * right)
     if accuracy:
         axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.set_xlabel(_MEASURES[document["measure"]], fontsize=SMALL + 1)
-    _legend_below(axis, len(shown))
+    _legend_below(axis)
 
 
 def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any]]) -> None:
@@ -121,7 +121,7 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
         axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.set_xlabel("samples", fontsize=SMALL + 1)
-    _legend_below(axis, len(shown))
+    _legend_below(axis)
 
 
 def _colours(document: dict[str, Any]) -> dict[str, str]:
@@ -136,11 +136,11 @@ def _colours(document: dict[str, Any]) -> dict[str, str]:
     return dict(zip(there, COLOURS, strict=False))
 
 
-def _legend_below(axis: Any, rows: int) -> None:
+def _legend_below(axis: Any) -> None:
     if axis.get_legend_handles_labels()[0]:
         # Below the name of the axis, where it hides no bar.
-        place = (0.5, -_BELOW / _height(rows))
-        axis.legend(fontsize=SMALL, loc="upper center", bbox_to_anchor=place, ncols=1, frameon=False)
+        place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": under(axis)}
+        axis.legend(fontsize=SMALL, loc="upper center", ncols=1, frameon=False, **place)
 
 
 def _height(rows: int) -> float:

@@ -36,7 +36,7 @@ def drawable(text: str) -> str:
 def folded(text: str, inches: float, size: float) -> str:
     """Return a text in lines of about so many inches, broken at blanks and behind ``+/,-_``."""
     lines = [""]
-    for piece in re.findall(r"[^ +/,_-]*[ +/,_-]*", text):
+    for piece in re.findall(r"[^ +/,_-]+[ +/,_-]*|[ +/,_-]+", text):
         if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
             lines.append("")
         lines[-1] += piece

@@ -11,24 +11,27 @@ from histokit.errors import counted
 from histokit.figures.evaluations import counts_of, title_of, with_levels
 from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.numbers import SIDE, draw_points
+from histokit.figures.panels import under
 from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
 _WITH_DIGITS = 12
 _LEAST_SIDE = 2.9
-_FOLDS_WIDE = 4.5
+#: How wide the axes of folds are, and what stands left of them: numbers and the name of the metric.
+_FOLDS_WIDE, _FOLDS_BESIDE = 3.9, 0.8
+#: How much more than those of panels numbers below them need; the mark before the meaning of a line.
+_FOLDS_BELOW, _MARK = 0.05, 0.6
 #: Bars are no wider than those of so many folds, and of more folds not each has a number.
 _FEWEST, _TICKS = 4, 12
-_TITLE = 9
-_SMALL = 7
+_TITLE, _SMALL, _KEY = 9, 7, 8
+#: Names of classes are folded at the first of these widths, in inches, at which all have room.
+_NAME_WIDE = (0.9, 1.4, 1.9, 2.6, 3.5)
 #: The side of a cell that holds a count and a share, and of a small one, whose digits are small, too.
 _CELL, _SMALL_CELL = 0.55, 0.4
+#: What the scale of colours takes, and what is left for the meaning of lines below folds.
+_SCALE, _LEAST_BELOW = 0.8, 1.2
 _FEW = 6
-#: Longer names of few classes are folded.
-_NAME_WIDE = 2.5
-#: The legend has small letters, and room for so much text.
-_LEGEND, _LEGEND_WIDE = 8, _FOLDS_WIDE - 1.2
 
 
 def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
@@ -53,12 +56,14 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
         drawn = getattr(found, "points", {})
         points += [drawn.get(document.get("level", "")) for document in documents]
     places = [
-        _Place.of(evaluation["confusion"]["classes"]) if shown is None else _Place([], 0.0, False, SIDE, SIDE)
+        _Place.of(evaluation) if shown is None else _Place([], 0.0, False, "", SIDE, SIDE, SIDE)
         for evaluation, shown in zip(listed, points, strict=True)
     ]
-    left, heights = max(place.width for place in places), [place.height for place in places]
-    sheet = new_sheet(left + _FOLDS_WIDE, sum(heights))
-    axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[left, _FOLDS_WIDE], height_ratios=heights)
+    heights = [place.height for place in places]
+    left, side = max(place.width for place in places), max(place.side for place in places)
+    sheet = new_sheet(left + _FOLDS_BESIDE + _FOLDS_WIDE, sum(heights))
+    # Of axes alone: what names take beside them is left to the layout.
+    axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[side, _FOLDS_WIDE], height_ratios=heights)
     for (first, folds), evaluation, shown, place in zip(axes, listed, points, places, strict=True):
         if shown is None:
             _draw_confusion(first, evaluation, place)
@@ -74,6 +79,8 @@ class _Place(NamedTuple):
     names: list[str]
     size: float
     upright: bool
+    title: str
+    side: float
     width: float
     height: float
 
@@ -83,16 +90,29 @@ class _Place(NamedTuple):
         return 9.0 if len(self.names) <= _FEW else float(_SMALL)
 
     @classmethod
-    def of(cls, classes: Sequence[str]) -> _Place:
-        few = len(classes) <= _WITH_DIGITS
+    def of(cls, evaluation: dict[str, Any]) -> _Place:
+        names = [drawable(name) for name in evaluation["confusion"]["classes"]]
+        few = len(names) <= _WITH_DIGITS
         size = 10.0 if few else 7.0
-        names = [folded(drawable(name), _NAME_WIDE, size) if few else drawable(name) for name in classes]
-        lines = [name.split("\n") for name in names]
-        cell = (_CELL if len(names) <= _FEW else _SMALL_CELL) if few else 0.0
-        side = max(_LEAST_SIDE, len(names) * max(cell, max(map(len, lines), default=1) * line_height(size)))
-        label = longest([line for each in lines for line in each], size)
-        upright = label > 0.75 * side / len(names)
-        return cls(names, size, upright, side + label + 0.8, side + 0.9 + label * upright)
+        cell = _CELL if len(names) <= _FEW else _SMALL_CELL
+        side = max(_LEAST_SIDE, len(names) * (cell if few else line_height(size)))
+        room = side / len(names)
+        names = _in_lines(names, size, room)
+        label = longest("\n".join(names).split("\n"), size)
+        upright = label > 0.9 * room
+        title = folded(drawable(title_of(evaluation)), side, _TITLE)
+        above = (title.count("\n") + 1) * line_height(_TITLE) + _SCALE * (not few)
+        below = label if upright else max(name.count("\n") + 1 for name in names) * line_height(size)
+        return cls(names, size, upright, title, side, side + label + 0.8, above + side + max(_LEAST_BELOW, below + 0.7))
+
+
+def _in_lines(names: Sequence[str], size: float, room: float) -> list[str]:
+    """Return names in lines that are as short as the rows of a matrix, so many inches high, have room for."""
+    for inches in _NAME_WIDE:
+        lines = [folded(name, inches, size) for name in names]
+        if all((name.count("\n") + 1) * line_height(size) < room for name in lines):
+            return lines
+    return list(names)
 
 
 def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> None:
@@ -107,14 +127,14 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
             text = f"{counts[row, column]:,.0f}{share}"
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=place.digits)
     else:
-        bar = axis.figure.colorbar(axis.images[0], ax=axis, shrink=0.5, aspect=30, location="top", pad=0.01)
+        bar = axis.figure.colorbar(axis.images[0], ax=axis, shrink=0.5, aspect=30, location="top", pad=0.02)
         bar.set_label("share of the true class", fontsize=_SMALL)
         bar.ax.tick_params(labelsize=_SMALL)
     axis.set_xticks(range(len(classes)), place.names, rotation=90 if place.upright else 0, fontsize=place.size)
     axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
-    axis.set_title(folded(drawable(title_of(evaluation)), place.width - 0.5, _TITLE), fontsize=_TITLE)
+    axis.set_title(place.title, fontsize=_TITLE)
 
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
@@ -136,8 +156,7 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     base = evaluation["baseline"]
     if base.get(metric) is not None:
         guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        told = folded(f"always {guess} {base[metric]:.3f}", _LEGEND_WIDE, _LEGEND)
-        axis.axhline(base[metric], color="grey", linestyle=":", label=told)
+        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:.3f}")
     if metric in ERRORS:
         axis.set_ylim(bottom=0)
     else:
@@ -145,10 +164,13 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
     axis.set_xlabel("fold")
     axis.set_ylabel(metric.replace("_", " "))
-    axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE - 1.3, _TITLE), fontsize=_TITLE)
-    if axis.get_legend_handles_labels()[0]:
+    axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE, _TITLE), fontsize=_TITLE)
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
         # Below, where it hides no bar.
-        axis.legend(fontsize=_LEGEND, loc="upper right", bbox_to_anchor=(1, -0.17), frameon=False)
+        place = {"bbox_to_anchor": (1, 0), "bbox_transform": under(axis, _FOLDS_BELOW)}
+        lines = [folded(label, _FOLDS_WIDE - _MARK, _KEY) for label in labels]
+        axis.legend(handles, lines, fontsize=_KEY, loc="upper right", frameon=False, **place)
 
 
 scores_figure = as_file(draw_scores)

@@ -81,6 +81,8 @@ def sheet_bytes(sheet: Any, ending: str) -> bytes:
 
     drawn = io.BytesIO()
     with rc_context({"svg.hashsalt": "histokit"}):
+        # Where names of axes stand is known only once the axes do: after one layout they may be cut.
+        sheet.get_layout_engine().execute(sheet)
         sheet.savefig(drawn, format=ending[1:], dpi=120, metadata=_UNDATED.get(ending.lower()))
     return drawn.getvalue()
 

@@ -232,3 +232,12 @@ def test_the_diagram_shows_bins_counts_and_measures(empty, tmp_path):
     )
     first, second = (calibration_figure(found, tmp_path / f"{name}.svg").read_bytes() for name in "ab")
     assert first == second
+
+
+def test_of_one_class_shares_are_right_for_sure_and_not_minus_nothing(empty):
+    rows = [(fold, f"{fold}.{n}", "only", [1.0], "P") for fold in (0, 1) for n in range(2)]
+    (found,) = evaluate(empty, save_run(empty, rows, classes=("only",), scored="probability"), views="calibration")
+    assert {name: str(value) for name, value in found.views["calibration"]["baseline"].items()} == {
+        "brier": "0.0",
+        "log_loss": "0.0",
+    }

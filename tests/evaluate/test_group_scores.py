@@ -9,6 +9,7 @@ from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
 from histokit.figures import groups_figure
 from histokit.figures.groups import draw_groups
+from histokit.figures.sheet import sheet_bytes
 from tests.evaluate.made_up import save_run
 from tests.evaluate.made_up_numbers import save_numbers
 
@@ -110,3 +111,14 @@ def test_of_many_groups_the_worst_are_drawn_and_the_others_told(empty):
     boxes = [label.get_window_extent() for label in scores.get_yticklabels()]
     assert min(box.x0 for box in boxes) >= 0
     assert all(upper.y0 >= lower.y1 - 3 for upper, lower in pairwise(boxes))
+
+
+def test_the_meaning_of_colours_is_whole_below_few_groups(empty):
+    classes = tuple("abcdefghijklm")
+    rows = [(0, f"{n}", true, [float(c == true) for c in classes], f"P{n % 2}") for n, true in enumerate(classes * 2)]
+    sheet = draw_groups(evaluate(empty, save_run(empty, rows, classes=classes), views="groups"))
+    sheet.set_dpi(120)  # As it is written, so that all stays where it was drawn.
+    sheet_bytes(sheet, ".png")
+    for axis in sheet.axes:
+        assert axis.get_legend().get_window_extent().y0 >= 0
+        assert axis.get_legend().get_window_extent().y1 <= axis.xaxis.label.get_window_extent().y0

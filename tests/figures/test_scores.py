@@ -14,6 +14,7 @@ from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
 from histokit.figures.ranks import draw_comparison, rank_figure
 from histokit.figures.scores import draw_scores, scores_figure
+from histokit.figures.sheet import sheet_bytes
 from tests.compare.made_up import ranked, with_scores
 from tests.evaluate.made_up import make_record, save, save_run
 
@@ -267,8 +268,9 @@ def test_a_figure_that_cannot_be_written(empty, tmp_path):
 
 
 def _extents(sheet):
-    """Text → its box in pixels, of all that is written."""
-    sheet.canvas.draw()
+    """Text → its box in pixels, of all that is written to a file."""
+    sheet.set_dpi(120)  # As it is written, so that all stays where it was drawn.
+    sheet_bytes(sheet, ".png")
     renderer = sheet.canvas.get_renderer()
     found = []
     for axis in sheet.axes:
@@ -280,14 +282,13 @@ def _extents(sheet):
     return found
 
 
+_LONG = "adenocarcinoma of the colon, moderately differentiated (grade 2), with {} invasion"
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "adenoma-with-high-grade-dysplasia-{}-of-40",
-        "Adenocarcinoma of the sigmoid colon, grade {} (moderately differentiated), NST",
-    ],
+    ("count", "name"),
+    [(2, "adenoma-with-high-grade-dysplasia-{}-of-40"), (3, _LONG), (12, _LONG), (40, _LONG[15:60] + "{}")],
 )
-@pytest.mark.parametrize("count", [2, 12, 40])
 def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count, name):
     names = tuple(name.format(f"{k:02d}") for k in range(count))
     rows = [(0, str(k), names[k], [float(j == k) for j in range(count)], "P") for k in range(count)]
@@ -308,6 +309,10 @@ def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count, name)
         assert all(getattr(a, high) <= getattr(b, low) + 3 for a, b in pairwise(boxes))
     assert folds.get_legend().get_window_extent().y1 < folds.get_window_extent().y0, "the legend hides no bar"
     assert confusion.title.get_window_extent().x1 < folds.title.get_window_extent().x0
+    # Names take neither from the matrix nor from the folds more than the sheet has for them.
+    sides = [axis.get_window_extent() for axis in (confusion, folds)]
+    assert sides[0].width >= 2.4 * sheet.dpi
+    assert sides[1].width >= 3.5 * sheet.dpi
 
 
 def test_names_are_drawn_as_they_are_written_or_as_escapes(empty, tmp_path):
