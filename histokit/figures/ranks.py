@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from histokit.classifiers.table import CLASSIFIERS
+from histokit.errors import counted
+from histokit.figures.lettering import drawable, folded, line_height, longest
 from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
 _COLOURS = ("#e08a2e", "#4f9a5b", "#b8453c", "#4a79b5", "#8a63a8", "#8c8c8c", "#c7a73b", "#4aa6a6")
 _PLAIN = "#7da7c9"
+_TITLE, _NAME, _SMALL = 9, 8, 7
+#: How wide the axes are, and the longest line of a name beside them, in inches.
+_WIDE, _NAME_WIDE = 5.0, 3.2
+#: More datasets than these are counted, not named.
+_NAMED = 6
 
 
 def draw_comparison(comparison: Document) -> Any:
@@ -31,24 +38,40 @@ def draw_comparison(comparison: Document) -> Any:
     found = comparison.to_json()
     ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
     shown = ranked or [m for m in found["methods"] if found["columns"][0]["column"] in m["cells"]]
-    longest = max(len(method["method"]) for method in shown)
-    sheet = new_sheet(4 + 0.075 * longest + 2, 1.4 + 0.28 * len(shown))
-    axis = sheet.subplots()
+    names = [folded(drawable(method["method"]), _NAME_WIDE, _NAME) for method in shown]
+    lines = [name.split("\n") for name in names]
+    row = max(0.28, max(map(len, lines)) * line_height(_NAME))
     colours, fact = _colours(shown)
+    title = folded(drawable(_title(found["columns"] if ranked else found["columns"][:1], shown)), _WIDE, _TITLE)
+    above = (title.count("\n") + 1) * line_height(_TITLE) + 0.5 * bool(fact)
+    sheet = new_sheet(
+        _WIDE + longest([line for each in lines for line in each], _NAME) + 0.3, 0.9 + above + row * (len(shown) + 1)
+    )
+    axis = sheet.subplots()
     if ranked:
         _draw_ranks(axis, found, shown, colours)
     else:
         _draw_scores(axis, found["columns"][0], shown, colours)
-    rows = range(len(shown))
-    axis.set_yticks(rows, [method["method"] for method in shown], fontsize=8)
+    axis.set_title(title, fontsize=_TITLE, pad=6 + 30 * bool(fact))
+    axis.set_yticks(range(len(shown)), names, fontsize=_NAME)
     axis.set_ylim(
-        len(shown) - 0.4, -0.6 - 0.9 * bool(ranked and found["ranking"] and found["ranking"]["tests"]["nemenyi"])
+        len(shown) - 0.4, -0.6 - 1.1 * bool(ranked and found["ranking"] and found["ranking"]["tests"]["nemenyi"])
     )
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     if fact:
         _legend(axis, fact)
     return sheet
+
+
+def _title(columns: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:
+    """Return the datasets with their splits, and how many groups of them methods were scored on."""
+    cells = [method["cells"].get(column["column"]) for method in shown for column in columns]
+    groups = sorted({cell["groups"] for cell in cells if cell})
+    texts = [" · ".join(filter(None, (column["column"], column["split"]))) for column in columns]
+    named = "; ".join(texts) if len(texts) <= _NAMED else f"{len(texts)} datasets"
+    least = f"{groups[0]} to " * (len(groups) > 1)
+    return f"{named}: {least}{counted(groups[-1], 'group', 'groups')}{' each' * (len(columns) > 1)}"
 
 
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
@@ -70,17 +93,18 @@ def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], c
     ranks = [method["average_rank"] for method in shown]
     axis.barh(range(len(shown)), ranks, color=colours, height=0.7)
     for row, rank in enumerate(ranks):
-        axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=7)
+        axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=_SMALL)
     chosen = "; chosen on the test samples" * bool(found["best_of"])
     highest = f"average rank over {len(found['columns'])} datasets ({len(shown)} is the highest{chosen})"
-    axis.set_xlabel(highest, fontsize=9)
+    axis.set_xlabel(highest, fontsize=_TITLE)
     nemenyi = found["ranking"]["tests"]["nemenyi"] if found["ranking"] else None
-    right = len(shown) * 1.08
+    right = len(shown) * 1.1
     if nemenyi:
         width = nemenyi["critical_difference"]
         axis.plot([1, 1 + width], [-0.9, -0.9], color="black", linewidth=2)
         text = f"critical difference {width:.2f}; the lines join what is not told apart"
-        axis.text(1 + width + 0.02 * len(shown), -0.9, text, va="center", fontsize=7)
+        # Above the line: beside it there need not be room.
+        axis.text(1, -1.0, text, va="bottom", fontsize=_SMALL)
         order = {method["method"]: row for row, method in enumerate(shown)}
         for number, group in enumerate(nemenyi["not_apart"]):
             place = right + 0.03 * len(shown) * number
@@ -97,15 +121,22 @@ def _draw_scores(axis: Any, column: dict[str, Any], shown: list[dict[str, Any]],
             axis.plot(cell["interval"], [row, row], color=colour, linewidth=3, alpha=0.5)
         if cell["score"] is not None:
             axis.plot([cell["score"]], [row], "o", color=colour)
-    axis.set_xlabel(f"{column['metric'].replace('_', ' ')} on {column['column']}, 95 % intervals", fontsize=9)
+    axis.set_xlabel(
+        drawable(f"{column['metric'].replace('_', ' ')} on {column['column']}, 95 % intervals"), fontsize=_TITLE
+    )
 
 
 def _legend(axis: Any, meaning: dict[str, str]) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=value) for value, colour in meaning.items()]
+    handles = [Patch(color=colour, label=drawable(value)) for value, colour in meaning.items()]
     axis.legend(
-        handles=handles, fontsize=7, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(4, len(handles)), frameon=False
+        handles=handles,
+        fontsize=_SMALL,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=min(4, len(handles)),
+        frameon=False,
     )
 
 

@@ -241,6 +241,24 @@ def test_one_dataset_shows_scores_with_their_intervals(empty):
     assert axis.get_legend() is None
 
 
+def test_the_rank_plot_tells_what_it_is_of_in_drawn_letters_and_cuts_nothing(empty):
+    address = "mobilenet_with_a_long_name/features.{0}+densenet121_too/last+resnet50/layer{0}"
+    entries = [(make_record("$x$", "svm", address.format(k)), 0.8 + k / 20) for k in range(3)]
+    sheet = draw_comparison(compare_scores(with_scores(empty, entries)))
+    (axis,) = sheet.axes
+    assert axis.get_title() == r"\$x\$ · cv: 10 groups"
+    assert axis.get_xlabel() == r"accuracy on \$x\$, 95 % intervals"
+    for drawn in (sheet, draw_comparison(ranked(empty, SCORES))):
+        extents = _extents(drawn)
+        extents += [(text.get_text(), text.get_window_extent()) for text in drawn.axes[0].texts]
+        for text, box in extents:
+            assert 0 <= box.x0 < box.x1 <= drawn.bbox.width, text
+            assert 0 <= box.y0 < box.y1 <= drawn.bbox.height, text
+    assert drawn.axes[0].get_title() == "D0 · cv; D1 · cv; D2 · cv; D3 · cv; D4 · cv; D5 · cv: 10 groups\neach"
+    # The words on the difference take nothing from the bars.
+    assert drawn.axes[0].get_window_extent().width > 4.5 * drawn.dpi
+
+
 def test_an_undefined_score_has_no_point(empty):
     entries = [(make_record("A", "svm"), 0.8), (make_record("A", "et"), None), (make_record("A", "fc"), 0.9)]
     (axis,) = draw_comparison(compare_scores(with_scores(empty, entries))).axes
