@@ -39,10 +39,11 @@ class RunCurves:
     networks : int
         How many networks the means are over: one for each repeat and fold of the split.
     epochs : list of dict
-        ``epoch``, ``stage``, ``iteration`` (the mean), ``lr``, ``networks`` (that have come so far), ``chosen`` (those
-        of which this epoch was chosen), and for each of ``train``, ``val`` and ``test`` what was recorded: ``loss`` and
-        the metric, each with ``mean``, ``std`` (none of fewer than two) and ``networks``. The loss of ``train`` is the
-        mean over the batches of the epoch, as they were when they were trained on.
+        ``epoch``, ``stage``, ``iteration`` (the mean, of those that ended before as if they had gone on), ``lr``,
+        ``networks`` (that have come so far), ``chosen`` (those of which this epoch was chosen), and for each of
+        ``train``, ``val`` and ``test`` what was recorded: ``loss`` and the metric, each with ``mean``, ``std`` (none of
+        fewer than two) and ``networks``. The loss of ``train`` is the mean over the batches of the epoch, as they were
+        when they were trained on.
     chosen : list of dict
         ``repeat``, ``fold`` and ``epoch`` of each network.
     final : dict, optional
@@ -207,7 +208,7 @@ def _epochs(networks: Sequence[NetworkCurve], chosen: Sequence[int | None]) -> l
     for epoch in sorted({epoch for network in networks for epoch in network.epochs}):
         there = [network.epochs[epoch] for network in networks if epoch in network.epochs]
         entry: dict[str, Any] = {"epoch": epoch, "stage": min(e.stage for e in there)}
-        entry |= {"iteration": float(np.mean([e.iteration for e in there])), "lr": there[0].lr}
+        entry |= {"iteration": float(np.mean([_iteration(n, epoch) for n in networks])), "lr": there[0].lr}
         entry |= {"networks": len(there), "chosen": sum(one == epoch for one in chosen)}
         for series in SERIES:
             values = [e.values.get(series, {}) for e in there]
@@ -215,6 +216,12 @@ def _epochs(networks: Sequence[NetworkCurve], chosen: Sequence[int | None]) -> l
             entry[series] = {name: _mean([known[name] for known in values if name in known]) for name in measures}
         found.append(entry)
     return found
+
+
+def _iteration(network: NetworkCurve, epoch: int) -> float:
+    """Return the iteration at which an epoch ends, or would end for a network whose training ended before."""
+    last = max(network.epochs)
+    return network.epochs[epoch].iteration if epoch in network.epochs else network.epochs[last].iteration * epoch / last
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any]:
