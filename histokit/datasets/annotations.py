@@ -190,6 +190,7 @@ class Annotations(Dataset):
                 met.empty.add(file.path.name)
         if not met.count:
             raise met.nothing(self.root, self.images)
+        reading.require_pixels()
         require_labels(met.labels, self.positive, self.classes)
         self.warnings.extend([*met.remarks(finder.by_name, self.files, self._sizes.unknown), *met.groups.remarks()])
 

@@ -147,7 +147,9 @@ class Table(Dataset):
         self.id_column = self.id_column or ("id" if "id" in present else None)
         if self.mpp is None:
             self.mpp_column = self.mpp_column or ("mpp" if "mpp" in present else None)
-        return with_numbers(sheet, _given(*self.boxes.names, self.mpp_column), self.path)
+        sheet = with_numbers(sheet, _given(*self.boxes.names, self.mpp_column), self.path)
+        self.boxes.require_pixels(sheet.table, self.path)
+        return sheet
 
     @property
     def _table(self) -> pa.Table:

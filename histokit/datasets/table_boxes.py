@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ import pyarrow as pa
 
 from histokit.datasets.regions.boxes import (
     IN_PIXELS,
+    POINTS_IN_PIXELS,
     Extent,
     Length,
     around,
     enclosing,
     in_shares,
     parse_length,
+    point_in_shares,
     side,
 )
 from histokit.datasets.tables import stored_name
@@ -60,6 +63,23 @@ class BoxColumns:
     def names(self) -> tuple[str, ...]:
         """The columns of the table that are needed."""
         return (*self._box, *self._centre, *dict.fromkeys(each for each in self._size if isinstance(each, str)))
+
+    def require_pixels(self, table: pa.Table, path: Path) -> None:
+        """Raise where all centres of a table lie inside the first pixel, as they do in shares of an image.
+
+        Raises
+        ------
+        DataError
+        """
+        if not self._centre or not len(table):
+            return
+        x, y = (table.column(name).to_pylist() for name in self._centre)
+        if all(None not in point and point_in_shares(*point) for point in zip(x, y, strict=True)):
+            raise DataError(
+                f"All centres ({', '.join(self._centre)}) in the table {str(path)!r} lie inside the first pixel: "
+                "they seem to be in shares of the image.",
+                next=POINTS_IN_PIXELS,
+            )
 
     def box(
         self, values: Mapping[str, Any], mpp: float | None, row: str, wrong: Callable[[str, Any], DataError]

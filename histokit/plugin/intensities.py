@@ -171,4 +171,5 @@ class Histogram:
             )
         shares = np.cumsum(self._counts, axis=1) / self._counts.sum(1, keepdims=True)
         wanted = np.array([scale.low, scale.high]) / 100
-        return np.stack([(shares < share).sum(1) for share in wanted], axis=1).clip(0, WHITE).astype(np.float64)
+        found = np.stack([(shares < share).sum(1) for share in wanted], axis=1).astype(np.float64)
+        return found.clip(self._limits[:, :1], self._limits[:, 1:])

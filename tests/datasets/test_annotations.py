@@ -766,6 +766,22 @@ def test_boxes_in_shares_of_the_image_are_refused(root: Path) -> None:
     assert "in pixels" in caught.value.next
 
 
+def test_points_in_shares_of_the_image_are_refused_where_all_are(root: Path) -> None:
+    points = {"type": "MultiPoint", "coordinates": [[0.5, 0.25], [1, 0.75]]}
+    write(root / "slides" / "s2.geojson", feature(points))
+    with pytest.raises(DataError, match=r"All points, .* lie inside the first pixel: they seem to be in") as caught:
+        read(root, size="4")
+    assert "in pixels" in caught.value.next
+    points["coordinates"][1] = [2, 0.75]
+    write(root / "slides" / "s2.geojson", feature(points))
+    assert [s.box for s in read(root, size="4")[0]] == [(-1, -2, 4, 4), (0, -1, 4, 4)]
+    # Points without boxes have no part in it.
+    points["coordinates"][1] = [1, 0.75]
+    write(root / "slides" / "s2.geojson", [feature(points), feature(polygon(square(1, 2, 5)))])
+    for options in ({}, {"points": "drop", "size": "5"}):
+        assert [s.box for s in read(root, **options)[0]] == [(1, 2, 5, 5)]
+
+
 def test_a_box_that_its_outline_does_not_meet_is_left_out_where_outlines_matter(tmp_path: Path) -> None:
     Image.new("RGB", (40, 30), (9, 9, 9)).save(tmp_path / "a.png")
     boxes = {"apart": [0, 0, 5, 5], "met": [18, 18, 9, 9], "thin": [20.4, 20, 0.4, 5]}

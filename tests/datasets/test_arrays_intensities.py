@@ -144,7 +144,7 @@ def test_limits_over_all_files_of_a_dataset(tmp_path, first):
         np.save(tmp_path / f"{name}.npy", np.moveaxis(stack, -1, 1) if first else stack)
     images = np.concatenate([stacks["test"], stacks["train"]])
     options = {"channels": "DAPI:2,GFP:1", "channels_first": "yes" if first else "no", "scale_over": "dataset"}
-    for scale, shares in (("minmax", (0, 100)), ("percentile:10,70", (10, 70))):
+    for scale, shares in (("minmax", (0, 100)), ("percentile:10,70", (10, 70)), ("percentile:0,100", (0, 100))):
         limits = np.percentile(images, shares, axis=(0, 1, 2), method="inverted_cdf")
         wanted = np.stack([between(images[..., c], *limits[:, c]) for c in (1, 0)], axis=-1)
         assert close(read(tmp_path, scale=scale, **options), wanted)

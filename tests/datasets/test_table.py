@@ -397,3 +397,14 @@ def test_boxes_in_shares_of_the_image_are_refused(root):
     assert "in pixels" in caught.value.next
     (sample,), _ = read(root, "image,x,y,w,h\na.png,2.25,0.5,0.25,0.5\n", box="x,y,w,h")
     assert sample.box == (2, 0, 1, 1)
+
+
+def test_centres_in_shares_of_the_image_are_refused_where_all_are(root):
+    options = {"centre": "x,y", "size": "4"}
+    with pytest.raises(DataError, match=r"All centres \(x, y\) in the table .* lie inside the first pixel") as caught:
+        read(root, "image,x,y\na.png,0.25,0.5\nb.png,1,0.125\n", **options)
+    assert "in pixels" in caught.value.next
+    samples, _ = read(root, "image,x,y\na.png,0.25,0.5\nb.png,1.5,0.125\n", **options)
+    assert [sample.box for sample in samples] == [(-2, -1, 4, 4), (0, -2, 4, 4)]
+    (sample,), _ = read(root, "image,x,y\na.png,0,0\n", **options)
+    assert sample.box == (-2, -2, 4, 4)

@@ -48,6 +48,15 @@ def in_shares(extent: Extent) -> str | None:
     return f"has the box {numbers}, which lies inside the first pixel: it seems to be in shares of the image"
 
 
+#: What is to be done about points in shares of an image.
+POINTS_IN_PIXELS = "Write points in pixels: x times the width of the image, y times its height."
+
+
+def point_in_shares(x: float, y: float) -> bool:
+    """Whether a point may be in shares of an image's sides: inside the first pixel, and on none of its corners."""
+    return 0 <= x <= 1 and 0 <= y <= 1 and not (x in (0, 1) and y in (0, 1))
+
+
 class Length(NamedTuple):
     """The side of a box: pixels, or micrometres."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from histokit.datasets.cells import tidy_text
-from histokit.datasets.regions.boxes import Extent
+from histokit.datasets.regions.boxes import POINTS_IN_PIXELS, Extent, point_in_shares
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError
 
@@ -72,6 +72,8 @@ class Reading:
         Why annotations were left out, and what is to be known of others, as the end of a sentence → which ones.
     fields : set of str
         Names of fields among which that of the class is.
+    points, in_shares : int
+        How many points were met, and how many of them may be in shares of the image.
     """
 
     path: Path
@@ -82,6 +84,8 @@ class Reading:
     left_out: dict[str, Tally] = field(default_factory=dict)
     noted: dict[str, Tally] = field(default_factory=dict)
     fields: set[str] = field(default_factory=set)
+    points: int = 0
+    in_shares: int = 0
 
     def leave_out(self, reason: str, number: int) -> None:
         """Count an annotation that is no sample."""
@@ -90,6 +94,25 @@ class Reading:
     def note(self, what: str, number: int) -> None:
         """Count an annotation of which there is something to be known."""
         self.noted.setdefault(what, Tally()).add(f"{self.path.name}, {number}")
+
+    def meet(self, point: tuple[float, float]) -> None:
+        """Count a point that gets a box."""
+        self.points += 1
+        self.in_shares += point_in_shares(*point)
+
+    def require_pixels(self) -> None:
+        """Raise where all points lie inside the first pixel, as they do in shares of an image.
+
+        Raises
+        ------
+        DataError
+        """
+        if self.points and self.points == self.in_shares:
+            raise DataError(
+                f"All points, the last of them in {str(self.path)!r}, lie inside the first pixel: they seem to be in "
+                "shares of the image.",
+                next=POINTS_IN_PIXELS,
+            )
 
     def wrong(self, number: int, what: str, entry: str = "Annotation", next: str = "") -> DataError:
         """Return the error on an annotation, or another entry of the file."""

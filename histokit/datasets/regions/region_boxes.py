@@ -93,6 +93,8 @@ class RegionBoxes:
             return None
         try:
             if self.size is not None and (inner is None or self.size_for == "all"):
+                if region.is_point:
+                    reading.meet(extent.middle)
                 pixels = side(self.size, self.mpp, f"Annotation {number} of {str(reading.path)!r}")
                 return around(*extent.middle, pixels, pixels)
             if inner is not None:
