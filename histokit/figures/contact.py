@@ -31,6 +31,8 @@ _SIDE, _GAP, _MARGIN = 0.91, 0.09, 0.08
 _PER_LINE = 7
 _TEXT, _TITLE = 7.0, 9.0
 _NAME_LINES, _REASON_LINES, _SQUARE_LINES = 2, 4, 7
+#: Between the parts of a label.
+_TO = " → "
 #: Letters in the width of a thumbnail.
 _LETTERS = 15
 
@@ -44,7 +46,8 @@ class Thumbnail:
     pixels : (side, side, 3) uint8 array, optional
         None where there is nothing to be seen: a grey square says so, or why.
     label : str
-        The first line of the caption; the sign of the mark stands before it.
+        What the caption begins with; the sign of the mark stands before it. Parts, as in ``true → predicted``, are cut
+        each on its own, so that of long ones neither is lost.
     name : str
         Such as an id; of a long one the end is shown.
     facts : str
@@ -132,10 +135,21 @@ def _lines(row: Sequence[Thumbnail]) -> list[list[tuple[int, Thumbnail]]]:
 
 def _caption(each: Thumbnail) -> str:
     signed = _SIGNS.get(each.mark, "") + each.label
-    texts = [*_wrapped(signed, _NAME_LINES), *_wrapped(each.name, _NAME_LINES, tail=True)]
+    texts = _labelled(signed) + _wrapped(each.name, _NAME_LINES, tail=True)
     texts += _wrapped(each.facts, _NAME_LINES)
     texts += _wrapped(each.reason, _REASON_LINES) if each.pixels is not None else []
     return "\n".join(drawable(text) for text in texts if text)
+
+
+def _labelled(text: str) -> list[str]:
+    if len(wrap(text, _LETTERS, break_on_hyphens=False)) <= _NAME_LINES:
+        return _wrapped(text, _NAME_LINES)
+    first, *others = text.split(_TO)
+    return [
+        line
+        for part in (first, *(f"{_TO.strip()} {other}" for other in others))
+        for line in _wrapped(part, _NAME_LINES)
+    ]
 
 
 def _wrapped(text: str, most: int, *, tail: bool = False) -> list[str]:

@@ -46,6 +46,16 @@ def test_right_and_wrong_differ_without_colour():
     assert neither.get_linewidth() < right.get_linewidth()
 
 
+def test_of_long_names_of_true_and_predicted_class_neither_is_lost():
+    long = "normal mucosa with lymphoid aggregates"
+    row = [Thumbnail(grey(9), f"{long} → adenoma of the colon, grade 2", "x", "0.1", "wrong")]
+    row.append(Thumbnail(grey(8), "grade 2 → grade 3", "y", "0.2", "wrong"))
+    (axis,) = draw_contact(ContactSheet("", [row])).axes
+    first, second = (text for text in texts(axis) if "✗" in text)
+    assert first == "✗ normal mucosa\nwith lymphoid…\n→ adenoma of th\ne colon, grade…\nx\n0.1"
+    assert second == "✗ grade 2 →\ngrade 3\ny\n0.2"
+
+
 def test_what_cannot_be_seen_says_so():
     (axis,) = draw_contact(ContactSheet("", [[Thumbnail(None, "a", "gone.png")]])).axes
     assert not axis.images
