@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded
 from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
@@ -47,18 +49,25 @@ def draw_curve(selection: SelectionRecord) -> Any:
     # Of errors the tolerance is in deviations of the target, which the curve does not know.
     if kept["metric"] not in ERRORS:
         axis.axhline(scores[best] - tolerance, color="grey", linestyle=":", label=f"the best less {tolerance:g}")
-    for k, name, colour in ((best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")):
+    marked = [(best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")]
+    for k, name, colour in marked if best != least else [(best, "k_best and k_min", "#b03a2e")]:
         axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axis.set_xlabel("columns")
     axis.set_ylabel(kept["metric"].replace("_", " "))
-    title = f"{selection.dataset} · {selection.address} · {selection.split}"
-    axis.set_title(folded(drawable(title), 7, 9), fontsize=9)
+    axis.set_title(folded(drawable(_title(selection, kept)), 7, 9), fontsize=9)
     # Below, where it hides no part of a curve.
     axis.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     return sheet
+
+
+def _title(selection: SelectionRecord, kept: Mapping[str, Any]) -> str:
+    """Return what was selected from, and how many samples the drawn elimination saw."""
+    parts = (part for part in selection.fitted_on if all(part[name] == kept[name] for name in ("repeat", "fold")))
+    seen = [counted(len(part["ids"]), "training sample", "training samples") for part in parts]
+    return " · ".join([selection.dataset, selection.address, selection.split, *seen[:1]])
 
 
 def draw_importances(importances: Document) -> Any:
@@ -99,7 +108,8 @@ def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) 
         left += widths
     if len(shares["datasets"]) > 1:
         axis.errorbar(left, place + 0.2, xerr=[row["std"] for row in rows], fmt="none", ecolor="grey", capsize=2)
-    axis.set_yticks(place, ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows])
+    names = ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows]
+    axis.set_yticks(place, [drawable(name) for name in names])
     axis.tick_params(labelsize=8)
     axis.invert_yaxis()
     axis.set_xlabel("share of importance", fontsize=8)

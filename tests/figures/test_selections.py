@@ -15,8 +15,15 @@ def part(curve, columns, fold=None):
     return {**facts, "curve": curve, "columns": columns, "ranking": list(range(1, 9))}
 
 
-def selection(folds, kept):
-    facts = {"address": "net/last", "split": "cv", "split_digest": "", "method": "rfe", "fitted_on": [], "features": []}
+def selection(folds, kept, fitted_on=()):
+    facts = {
+        "address": "net/last",
+        "split": "cv",
+        "split_digest": "",
+        "method": "rfe",
+        "fitted_on": list(fitted_on),
+        "features": [],
+    }
     facts |= {"provenance": [], "seconds": 0.0, "created": "", "parameters": {"tolerance": 0.01}}
     return SelectionRecord(id="abcd", dataset="toy", folds=folds, kept=kept, **facts)
 
@@ -46,6 +53,14 @@ def test_the_curve_and_its_marks():
     assert (axis.get_xlabel(), axis.get_ylabel(), axis.get_xscale()) == ("columns", "f1 macro", "log")
     assert axis.get_xlim()[0] < axis.get_xlim()[1]
     assert axis.get_title() == "toy · net/last · cv"
+
+
+def test_a_best_subset_that_is_the_smallest_is_one_line_and_samples_are_counted():
+    kept = {**part(CURVE, [0, 1]), "k_min": 4}
+    fitted = [{"repeat": 0, "fold": 0, "ids": ["a", "b"]}, {"repeat": None, "fold": None, "ids": ["a", "b", "c"]}]
+    (axis,) = draw_curve(selection([part(CURVE, [0, 1], 0)], kept, fitted)).axes
+    assert [name for name in named(axis) if name.startswith("k_")] == ["k_best and k_min 4: 0.8000"]
+    assert axis.get_title() == "toy · net/last · cv · 3 training samples"
 
 
 def test_the_outer_folds_are_drawn_thinly_and_named_once():
