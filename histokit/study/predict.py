@@ -17,7 +17,7 @@ from histokit.protocol.networks_seen import network_notes
 from histokit.store import RunRecord
 from histokit.store.networks import final_part, network_of
 from histokit.study.predict_by_folder import predict_by_folder
-from histokit.study.run_features import extracted_features
+from histokit.study.run_features import extracted_features, pixel_notes
 from histokit.train.predict import check_trained, predict_features, stored_predictions
 
 
@@ -79,10 +79,11 @@ def predict(
         if known is not None and not force:
             return known
         images = open_images(store, dataset, allow_missing=allow_missing)
-        seen = check_readable(store, images)
+        seen = [*check_readable(store, images), *pixel_notes(store, run, dataset)]
         return predict_features(store, run, images, force=force, remarks=seen)
     wanted = tables_of_run(store, run)
     features, remarks = extracted_features(store, run, dataset, wanted, running, allow_missing, progress)
+    remarks += pixel_notes(store, run, dataset)
     return predict_features(store, run, features, force=force, remarks=remarks)
 
 
@@ -96,6 +97,6 @@ def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **opt
         return rebuild_stored(described, stored.tensors, str(store.uri)), described
 
     def seen(features: FeatureSet) -> list[str]:
-        return network_notes(store, [f"{TRAINED}{run.id}"], features.content)
+        return [*network_notes(store, [f"{TRAINED}{run.id}"], features.content), *pixel_notes(store, run, dataset)]
 
     return predict_images(store, run, dataset, build, seen, **options)

@@ -109,6 +109,16 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
 
 
+def test_pixels_that_are_scaled_otherwise_are_among_the_notes(store: FeatureStore, run_id: str, images: Path) -> None:
+    told = []
+    for scale in ("minmax", "range:0,200", "full"):
+        options = {"pattern": "{label}/*.png", "scale": scale}
+        histokit.ingest(store, "folder", images / "p1", name=scale[:3], options=options)
+        notes = histokit.predict(store, run_id, scale[:3]).notes
+        told.append([note for note in notes if "scale" in note])
+    assert told == [["min has scale=minmax, and d, that the model was trained on, full"], [], []]
+
+
 def test_how_networks_run_is_handed_on(
     store: FeatureStore, run_id: str, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
