@@ -17,7 +17,8 @@ from histokit.protocol.networks_seen import network_notes
 from histokit.store import RunRecord
 from histokit.store.networks import final_part, network_of
 from histokit.study.predict_by_folder import predict_by_folder
-from histokit.study.run_features import extracted_features, pixel_notes
+from histokit.study.read_otherwise import read_otherwise
+from histokit.study.run_features import extracted_features
 from histokit.train.predict import check_trained, predict_features, stored_predictions
 
 
@@ -74,17 +75,17 @@ def predict(
     if run.kind == "finetune":
         return _predict_by_network(store, run, dataset, **how)
     check_trained(run)
+    said = read_otherwise(store, run, dataset, None)
     if classifier(run.classifier).pixels:
         known = stored_predictions(store, run, open_images(store, dataset, allow_missing=allow_missing, outline=True))
         if known is not None and not force:
             return known
         images = open_images(store, dataset, allow_missing=allow_missing)
-        seen = [*check_readable(store, images), *pixel_notes(store, run, dataset)]
-        return predict_features(store, run, images, force=force, remarks=seen)
+        seen = check_readable(store, images)
+        return predict_features(store, run, images, force=force, remarks=[*said, *seen])
     wanted = tables_of_run(store, run)
     features, remarks = extracted_features(store, run, dataset, wanted, running, allow_missing, progress)
-    remarks += pixel_notes(store, run, dataset)
-    return predict_features(store, run, features, force=force, remarks=remarks)
+    return predict_features(store, run, features, force=force, remarks=[*said, *remarks])
 
 
 def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **options: Any) -> RunRecord:
@@ -97,6 +98,7 @@ def _predict_by_network(store: FeatureStore, run: RunRecord, dataset: str, **opt
         return rebuild_stored(described, stored.tensors, str(store.uri)), described
 
     def seen(features: FeatureSet) -> list[str]:
-        return [*network_notes(store, [f"{TRAINED}{run.id}"], features.content), *pixel_notes(store, run, dataset)]
+        known = network_notes(store, [f"{TRAINED}{run.id}"], features.content)
+        return [*read_otherwise(store, run, dataset, None), *known]
 
     return predict_images(store, run, dataset, build, seen, **options)

@@ -25,6 +25,7 @@ from histokit.protocol.networks_seen import seen_notes
 from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_fingerprint
 from histokit.store.vectors import FeatureTable
+from histokit.study.read_otherwise import read_otherwise
 from histokit.study.run_features import extracted_features
 from histokit.train.predict import predict_features, stored_predictions
 
@@ -53,10 +54,11 @@ def predict_by_folder(
     """
     model = load_model(folder, device=str(running["device"]))
     run = model.run
+    said = read_otherwise(store, run, dataset, model.description["pixels"])
     if model.description["kind"] == NETWORK:
 
         def seen(features: FeatureSet) -> list[str]:
-            return seen_notes(model.seen, features.content)
+            return [*said, *seen_notes(model.seen, features.content)]
 
         how: dict[str, Any] = {"running": running, "allow_missing": allow_missing, "progress": progress}
         return predict_images(store, run, dataset, lambda: model.network, seen, force=force, **how)
@@ -74,7 +76,7 @@ def predict_by_folder(
         else:
             features, remarks = _direct(store, dataset, model, tables, *options)
     outside: dict[str, Any] = {"model": model.classifier_bytes, "seen": model.seen}
-    return predict_features(store, run, features, force=force, remarks=remarks, **outside)
+    return predict_features(store, run, features, force=force, remarks=[*said, *remarks], **outside)
 
 
 def _table(facts: Mapping[str, Any], dataset: str) -> FeatureTable:

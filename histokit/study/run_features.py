@@ -65,25 +65,6 @@ def extracted_features(
     return store.features(dataset, address, allow_missing=allow_missing), list(remarks)
 
 
-def pixel_notes(store: FeatureStore, run: RunRecord, dataset: str) -> list[str]:
-    """Return what differs in how a dataset's pixels are made from those that a run was trained on.
-
-    Scales that say what one camera records (``bits:12``, ``range:0,1``) may differ; those that stretch the pixels of
-    one side alone, and masks, may not without notice.
-    """
-    try:
-        trained, other = (store.dataset(name).options for name in (run.dataset, dataset))
-    except StoreError:
-        return []
-    notes = []
-    for option, default in (("scale", "full"), ("scale_over", "image"), ("mask", "none")):
-        before, now = (str(options.get(option, default)) for options in (trained, other))
-        stretched = any(str(options.get("scale")).startswith(("minmax", "percentile")) for options in (trained, other))
-        if before != now and (option == "mask" or stretched):
-            notes.append(f"{dataset} has {option}={now}, and {run.dataset}, that the model was trained on, {before}")
-    return notes
-
-
 def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables: Sequence[FeatureTable]) -> None:
     here = store.feature_tables(store.dataset(dataset).name)
     for table in tables:

@@ -109,14 +109,17 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
 
 
-def test_pixels_that_are_scaled_otherwise_are_among_the_notes(store: FeatureStore, run_id: str, images: Path) -> None:
-    told = []
-    for scale in ("minmax", "range:0,200", "full"):
-        options = {"pattern": "{label}/*.png", "scale": scale}
-        histokit.ingest(store, "folder", images / "p1", name=scale[:3], options=options)
-        notes = histokit.predict(store, run_id, scale[:3]).notes
-        told.append([note for note in notes if "scale" in note])
-    assert told == [["min has scale=minmax, and d, that the model was trained on, full"], [], []]
+def test_data_that_are_read_otherwise_are_told(store: FeatureStore, run_id: str, images: Path, tmp_path: Path) -> None:
+    for name, options in (("same", {"scale": "range:0,200"}), ("scaled", {"scale": "minmax"})):
+        histokit.ingest(store, "folder", images, name=name, options={**OPTIONS, **options})
+    folder = tmp_path / "model"
+    histokit.export_model(store, run_id, out=folder)
+    for model in (run_id, f"{folder}/"):
+        told = {name: histokit.predict(store, model, name).notes for name in ("same", "scaled")}
+        wrong = {name: [note for note in notes if "is read with" in note] for name, notes in told.items()}
+        assert wrong["same"] == []
+        (note,) = wrong["scaled"]
+        assert "'scaled' is read with scale=minmax, the images that the model was trained on with scale=full:" in note
 
 
 def test_how_networks_run_is_handed_on(

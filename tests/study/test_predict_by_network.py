@@ -119,6 +119,13 @@ def test_labels_that_the_network_does_not_know_are_told(store: FeatureStore, run
         histokit.evaluate(store, done.id)
 
 
+def test_images_that_are_read_otherwise_are_told(store: FeatureStore, run: RunRecord, images: Path) -> None:
+    options = {"pattern": "*.png", "scale": "percentile:1,99"}
+    histokit.ingest(store, "folder", new_images(images), name="new", options=options)
+    notes = histokit.predict(store, run.id, "new", device="cpu").notes
+    assert any("'new' is read with scale=percentile:1,99" in note for note in notes)
+
+
 def test_images_of_other_channels_are_refused(
     store: FeatureStore, run: RunRecord, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
