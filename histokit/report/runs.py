@@ -186,11 +186,17 @@ def _folds(run: RunRecord, found: Evaluation) -> Sheet:
     rows = []
     for entry in each:
         fold = listed.get((entry["repeat"], entry["fold"]), {})
-        chosen = ", ".join(f"{name}={value}" for name, value in (fold.get("parameters") or {}).items())
+        chosen = ", ".join(f"{name}={value}" for name, value in _choices(fold).items())
         score = entry["metrics"][found.metric]
         rows.append([entry["repeat"], entry["fold"], fold.get("train"), fold.get("test"), score, chosen or None])
     title = f"{counted(len(rows), 'fold', 'folds')} and what was chosen inside each training set"
     return Sheet(title, ["repeat", "fold", "training samples", "test samples", found.metric, "chosen"], rows)
+
+
+def _choices(fitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was chosen in a training set: of several addresses one, and parameters."""
+    features = {"features": fitted["address"]} if "address" in fitted else {}
+    return {**features, **(fitted.get("parameters") or {})}
 
 
 def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
@@ -208,6 +214,6 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
 
 def _asked(run: RunRecord) -> Mapping[str, Any]:
     given = {name.replace("_", " "): value for name, value in run.asked.items() if value not in (None, False, "", [])}
-    chosen = run.found.get("final", {}).get("parameters")
+    chosen = _choices(run.found.get("final", {}))
     more = {"chosen on all training samples": chosen} if chosen else {}
     return {**given, **more, "seconds": run.seconds, "made": run.created}

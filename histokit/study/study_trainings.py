@@ -25,6 +25,9 @@ from histokit.study.study_networks import check_layers
 #: Options of a strategy that `finetune` takes as they are.
 _PLAIN = ("precision", "micro_batch", "test_curve", "keep")
 
+#: What to do where a backbone is not one that can be trained.
+_OF_NETWORKS = 'Name the networks that are trained in [strategy.fine-tuning]: backbones = ["…"]'
+
 
 def read_trainings(
     file: Path,
@@ -80,9 +83,10 @@ def _training(
 ) -> StudyTraining:
     if network.resolved is None:
         raise UsageError(
-            f"{network.name!r} are vectors that were imported: there is no network to train.",
-            next='Name the networks that are trained: backbones = ["…"]',
+            f"{network.name!r} are vectors that were imported: there is no network to train.", next=_OF_NETWORKS
         )
+    if network.resolved.weights == "none":
+        raise UsageError(f"{network.name!r} has no weights that could be trained.", next=_OF_NETWORKS)
     weights, preprocess = network.options["weights"], network.options["preprocess"]
     start = weights
     if recipe.from_scratch:

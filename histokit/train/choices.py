@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -84,6 +85,13 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
 def chosen_id(choose: str, runs: Sequence[str]) -> str:
     """Return the id of the run that is chosen out of some."""
     return digest_json(["choose", choose, list(dict.fromkeys(runs))]).hex()[:12]
+
+
+def chosen_addresses(run: RunRecord) -> str:
+    """Return in words which addresses a run took that chose among several, the most frequent first."""
+    counts = Counter(fold["address"] for fold in run.folds)
+    folds = ", ".join(f"{address} in {count}" for address, count in counts.most_common())
+    return f"Chosen: {folds} of {len(run.folds)} folds; on all training samples {run.found['final']['address']}"
 
 
 def _highest(scores: Sequence[float]) -> int:

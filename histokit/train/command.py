@@ -68,6 +68,7 @@ def train(
     is answered from the store. Prints a run id for each address; with --choose only that of the chosen features.
     """
     from histokit.plugin.options import parse_pairs
+    from histokit.train.choices import chosen_addresses
     from histokit.train.train import train as run
     from histokit.train.train_options import TrainOptions
 
@@ -79,6 +80,8 @@ def train(
     facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]
     rows = [[*known, r.mean_over_folds, round(r.seconds)] for known, r in zip(facts, records, strict=True)]
     console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)
+    if choose:
+        console.note(chosen_addresses(records[-1]))
     printed = records[-1:] if choose else records
     documents = [{**console.named("run", r.to_json()), "mean_over_folds": r.mean_over_folds} for r in records]
     console.emit([record.id for record in printed], {"runs": documents})

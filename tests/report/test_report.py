@@ -138,6 +138,16 @@ def test_a_page_of_a_run_tells_what_the_store_holds(trained: Trained, tmp_path: 
     assert page.table("Samples by class")[1:] == [["bright", "12", "0.5000"], ["dark", "12", "0.5000"]]
 
 
+def test_a_page_tells_which_layer_each_fold_chose(trained: Trained, tmp_path: Path) -> None:
+    store, _ = trained
+    package.extract(store, "cells", "tiny", layers="all")
+    options = {"classifier": "knn", "split": "cv", "grid": {"k": [1]}, "choose": "inner"}
+    *_, run = package.train(store, "cells", "tiny/each", **options)
+    page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
+    told = [row[-1].split(", ")[:2] for row in page.table("4 folds")[1:]]
+    assert told == [[f"features={fold['address']}", "k=1"] for fold in run.folds]
+
+
 def test_a_page_asks_nothing_of_any_other_file(trained: Trained, tmp_path: Path) -> None:
     store, runs = trained
     page = Read(package.report(store, runs, out=tmp_path / "r.html", bootstrap=10).file)

@@ -80,6 +80,14 @@ def test_a_mistake_is_told_when_the_file_is_read(
     assert says in f"{caught.value.message}\n{caught.value.next}"
 
 
+def test_a_backbone_without_weights_is_told_where_networks_are_named(file: Path, tmp_path: Path) -> None:
+    text = ONE.replace('[backbones.small]\nweights = "random:5"', "[backbones.texture]")
+    write_study(tmp_path, text.replace('[strategy.fine-tuning]\nbackbones = ["tiny"]', "[strategy.fine-tuning]"))
+    with pytest.raises(UsageError, match="'texture' has no weights that could be trained") as caught:
+        read_study(file)
+    assert 'networks that are trained in [strategy.fine-tuning]: backbones = ["…"]' in caught.value.message
+
+
 def test_a_network_that_another_process_trains_is_waited_for(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

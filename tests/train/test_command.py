@@ -53,6 +53,8 @@ def test_people_read_the_mean_of_each_address_and_scripts_the_chosen_run(call):
     assert (code, out) == (0, f"{document[-1]['run']}\n")
     lines = [line.split() for line in err.splitlines()]
     assert ["run", "address", "classifier", "split", "folds", "metric", "mean", "over", "folds", "seconds"] in lines
+    best = document[-1]["folds"][0]["address"]
+    assert f"Chosen: {best} in 6 of 6 folds; on all training samples {best}" in err
     for run, address in zip(document, ("net/first", "net/last", "net/each"), strict=True):
         scores = [fold["scores"]["accuracy"] for fold in run["folds"]]
         mean = f"{sum(scores) / 6:.4f}"

@@ -30,12 +30,14 @@ def options_as_texts(examined: Examined) -> None:
 
 
 def samples_exist(examined: Examined) -> None:
-    """There is at least one sample, and each is a `Sample` whose image is a tuple of texts."""
+    """There is at least one sample, and each is a `Sample`: its image a tuple of texts, its part a text or none."""
     require(examined.samples, f"samples() yields nothing under {examined.root}")
     for sample in examined.samples:
         require(isinstance(sample, Sample), f"samples() yields {sample!r}, which is not a Sample")
         good = isinstance(sample.image, tuple) and all(isinstance(path, str) for path in sample.image)
         require(good, f"the image of {sample.id!r} is {sample.image!r}, which is not a tuple of texts")
+        good = sample.part is None or isinstance(sample.part, str)
+        require(good, f"the part of {sample.id!r} is {sample.part!r}, which is not a text")
 
 
 def unique_ids(examined: Examined) -> None:

@@ -196,6 +196,7 @@ BROKEN = [
     ("samples exist", attributes(samples=lambda self: iter(())), "yields nothing"),
     ("samples exist", attributes(samples=lambda self: iter([{"id": "a"}])), "not a Sample"),
     ("samples exist", changed(image="h.png"), "not a tuple"),
+    ("samples exist", changed(part=0), "the part of 'h' is 0"),
     ("unique ids", changed(id="a"), "'a' comes twice"),
     ("unique ids", changed(id=""), "or empty"),
     ("unique ids", changed(id=7), "the id 7"),
