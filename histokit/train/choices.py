@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction
 from histokit.store import RunRecord, Store
@@ -91,7 +91,8 @@ def chosen_addresses(run: RunRecord) -> str:
     """Return in words which addresses a run took that chose among several, the most frequent first."""
     counts = Counter(fold["address"] for fold in run.folds)
     folds = ", ".join(f"{address} in {count}" for address, count in counts.most_common())
-    return f"Chosen: {folds} of {len(run.folds)} folds; on all training samples {run.found['final']['address']}"
+    of = counted(len(run.folds), "fold", "folds")
+    return f"Chosen: {folds} of {of}; on all training samples {run.found['final']['address']}"
 
 
 def _highest(scores: Sequence[float]) -> int:
