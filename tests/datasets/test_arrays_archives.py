@@ -73,7 +73,9 @@ def test_a_pattern_names_the_parts_of_paths(tmp_path):
         ("a", {"split": "training", "slide": "s2"}),
     ]
     assert dataset.splits()["arrays"].leaks is not None
-    assert dataset.warnings == ["Images in a.zip that do not match the pattern: 1, for example 'deep/er/x.png'"]
+    unmatched, leaking = dataset.warnings
+    assert unmatched == "Images in a.zip that do not match the pattern: 1, for example 'deep/er/x.png'"
+    assert leaking.startswith("The split arrays of the data leaks")
     check_dataset(Arrays, file, **options)
 
 
