@@ -51,6 +51,8 @@ def find_figure(command: str, text: str) -> tuple[str, str]:
                 next=f"{hint}It draws {', '.join(known)}; a path that begins so is written ./{text}",
             )
         return known[0], text
+    if not path:
+        raise UsageError(f"--figure {text} names no file.", next=f"Give it one, such as --figure {name}:{name}.png")
     return name, path
 
 

@@ -34,6 +34,11 @@ def test_the_first_is_drawn_unless_another_is_named(drawn, monkeypatch):
     assert draw_figure("evaluate", "runs", "other:b.png") == Path("runs b.png")
 
 
+def test_a_name_without_a_file_is_told():
+    with pytest.raises(UsageError, match="--figure roc: names no file"):
+        check_figure_of("evaluate", ["roc:"])
+
+
 def test_what_cannot_be_written_is_refused_whichever_is_named(drawn, tmp_path):
     check_figure_of("evaluate", None)
     check_figure_of("evaluate", f"other:{tmp_path / 'b.png'}")
