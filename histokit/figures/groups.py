@@ -8,7 +8,7 @@ from typing import Any
 
 from histokit.errors import counted
 from histokit.figures.evaluations import heading_of, viewed
-from histokit.figures.lettering import drawable, line_height, longest
+from histokit.figures.lettering import drawable, line_height, longest, shortened_name
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -75,8 +75,7 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
 
 
 def _cut(name: str) -> str:
-    half = (_LETTERS - 1) // 2
-    return drawable(name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}")
+    return drawable(shortened_name(name, _LETTERS))
 
 
 def _rest(document: dict[str, Any]) -> str:

@@ -43,6 +43,12 @@ def folded(text: str, inches: float, size: float) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def shortened_name(name: str, letters: int) -> str:
+    """Return a name of so many letters at most; of a longer one its middle is left out."""
+    half = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+
+
 def inches_of(text: str, size: float) -> float:
     """Return about how wide a text in a font of so many points is."""
     return len(text) * _WIDE * size / _POINTS

@@ -21,6 +21,11 @@ _TITLE = 9
 SIDE = 4.2
 
 
+def drawn_points(count: int) -> np.ndarray[Any, Any]:
+    """Return which of so many points are drawn: all of them, or 20,000 that are evenly taken."""
+    return np.unique(np.linspace(0, count - 1, min(count, _POINTS)).astype(int))
+
+
 def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, Sequence[Any]]) -> None:
     """Draw predicted against true numbers, and the line on which they are equal.
 
@@ -34,7 +39,7 @@ def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, S
     """
     true, predicted = (np.asarray(points[name], float) for name in ("true", "predicted"))
     groups = np.array([str(group) for group in points["group"]], object)
-    kept = np.unique(np.linspace(0, len(true) - 1, min(len(true), _POINTS)).astype(int))
+    kept = drawn_points(len(true))
     names = sorted(set(groups.tolist()))
     listed = 1 < len(names) <= len(COLOURS)
     low, high = (float(edge) for edge in (min(true.min(), predicted.min()), max(true.max(), predicted.max())))

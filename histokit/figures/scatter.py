@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded, line_height, longest
-from histokit.figures.numbers import COLOURS
+from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name
+from histokit.figures.numbers import COLOURS, drawn_points
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
 
@@ -17,8 +17,6 @@ from histokit.figures.sheet import Document, as_file, new_sheet
 _MARKERS = "osD^vPX*"
 _MOST = len(COLOURS) * 5
 _REST: dict[str, Any] = {"color": "#c8c8c8", "marker": "."}
-#: More points than these are drawn in part: evenly taken, and told.
-_POINTS = 20_000
 #: Names are cut to so many letters.
 _LETTERS = 24
 #: A panel, in inches; its height without title and legend.
@@ -40,7 +38,7 @@ def draw_scatter(scatter: Document) -> Any:
     """
     document = scatter.to_json()
     points = np.column_stack([document["x"], document["y"]])
-    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), _POINTS)).astype(int))
+    kept = drawn_points(len(points))
     heading = _heading(document, len(kept))
     keys = [_key(values) for values in document["by"].values()]
     columns = [max(1, int((_WIDE - 0.2) / (longest(list(key), SMALL) + 0.35))) for key in keys]
@@ -49,7 +47,7 @@ def draw_scatter(scatter: Document) -> Any:
     sheet = new_sheet(_WIDE * len(keys), _HIGH + below + (heading.count("\n") + 2) * line_height(TITLE))
     axes = sheet.subplots(1, len(keys), squeeze=False)[0]
     for axis, (name, values), key, beside in zip(axes, document["by"].items(), keys, columns, strict=True):
-        axis.set_title(f"{heading}\n{drawable(_cut(name))}", fontsize=TITLE)
+        axis.set_title(f"{heading}\n{drawable(shortened_name(name, _LETTERS))}", fontsize=TITLE)
         axis.set_xlabel(drawable(document["axes"][0]), fontsize=SMALL + 1)
         axis.set_ylabel(drawable(document["axes"][1]), fontsize=SMALL + 1)
         axis.tick_params(labelsize=SMALL)
@@ -81,7 +79,7 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
     key: dict[str, tuple[str | None, dict[str, Any]]] = {}
     for place, name in enumerate(sorted(often)):
         looks = {"color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
-        key[_free(f"{_cut(name)} ({counts[name]:,})", key)] = (name, looks)
+        key[_free(f"{shortened_name(name, _LETTERS)} ({counts[name]:,})", key)] = (name, looks)
     rest = len(values) - sum(counts[name] for name in often)
     if rest:
         others = len(counts) - len(often)
@@ -120,11 +118,6 @@ def _draw_numbers(axis: Any, points: Any, values: Any, kept: Any) -> None:
     drawn = axis.scatter(points[known, 0], points[known, 1], s=10, linewidths=0, c=numbers, cmap="viridis")
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.8)
     bar.ax.tick_params(labelsize=SMALL)
-
-
-def _cut(name: str) -> str:
-    half = (_LETTERS - 1) // 2
-    return name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}"
 
 
 scatter_figure = as_file(draw_scatter)

@@ -18,6 +18,7 @@ from histokit.neighbours.question import (
     SearchQuestion,
     bar_groups,
     identical_rows,
+    left_out,
     one_sample,
     open_samples,
     queries_of,
@@ -98,7 +99,7 @@ def neighbours(
     _check(metric, query, split)
     store = open_store(store)
     samples, outline = open_sought(store, dataset, features, where, allow_missing)
-    notes = _left_out(store, samples, where)
+    notes = left_out(store, samples, where)
     queries = _queries(store, samples, query, features, allow_missing, device, notes)
     rounds, named = [Round(np.arange(len(queries)), np.arange(len(samples)))], None
     if split is not None:
@@ -143,13 +144,6 @@ def _check(metric: str, query: str | Path | None, split: str | None) -> None:
             "--split makes its test samples the queries, so that --query has no place beside it.",
             next="Leave one of them out.",
         )
-
-
-def _left_out(store: FeatureStore, samples: FeatureSet, where: str | None) -> list[str]:
-    total = samples.record.count if where is None else len(store.samples(samples.record.name, ["id"], where))
-    missing = total - len(samples)
-    left = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
-    return [f"{left} left out: their features are missing"] if missing else []
 
 
 def _queries(

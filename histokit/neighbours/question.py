@@ -163,6 +163,14 @@ def one_sample(store: FeatureStore, samples: FeatureSet, sample_id: str) -> Quer
     return Queries(**{**vars(asked), "own": np.array([place])})
 
 
+def left_out(store: FeatureStore, samples: FeatureSet, where: str | None) -> list[str]:
+    """Return a sentence on the samples of a dataset whose features are missing, if there are any."""
+    total = samples.record.count if where is None else len(store.samples(samples.record.name, ["id"], where))
+    missing = total - len(samples)
+    left = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
+    return [f"{left} left out: their features are missing"] if missing else []
+
+
 def _left_out_sample(store: FeatureStore, dataset: str, sample_id: str) -> pa.Table:
     """Return the row of a sample that is not among those that are sought, or none; most names are no samples."""
     where = f"id = {quote(sample_id)}"

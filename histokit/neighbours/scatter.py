@@ -16,6 +16,7 @@ from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.finite import check_finite
 from histokit.layout import Sheet
+from histokit.neighbours.question import left_out
 from histokit.notebooks import InNotebooks
 from histokit.ranges import check_ranges
 
@@ -194,7 +195,7 @@ def scatter(
     for column in columns:
         found.column(column)
     check_finite(found, ", with --where")
-    notes = _missing(opened.samples(dataset, ["id"], where).num_rows, len(found))
+    notes = left_out(opened, found, where)
     if normalise is not None:
         if controls is None:
             raise UsageError("normalise needs controls.", next="Say which samples are controls: --controls EXPR")
@@ -219,15 +220,11 @@ def _check_method(method: str) -> None:
         )
 
 
-def _missing(total: int, there: int) -> list[str]:
-    left = counted(total - there, f"of {total:,} samples is", f"of {total:,} samples are")
-    return [f"{left} left out: their features are missing"] if total > there else []
-
-
 def _scaled(X: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return columns of mean 0 and standard deviation 1; those without a spread are 0."""
-    mean, spread = X.mean(0, dtype=np.float64), X.std(0, dtype=np.float64)
-    found: NDArray[np.float32] = ((X - mean) / np.where(spread > 0, spread, np.inf)).astype(np.float32)
+    from sklearn.preprocessing import StandardScaler
+
+    found: NDArray[np.float32] = StandardScaler().fit_transform(X)
     return found
 
 
@@ -238,10 +235,11 @@ def _by_pca(X: NDArray[np.float32], seed: int, notes: list[str]) -> tuple[Floats
     if len(X) > _FITTED:
         drawn = np.sort(np.random.default_rng(seed).choice(len(X), _FITTED, replace=False))
         notes.append(f"the components are those of {_FITTED:,} samples drawn from {len(X):,}")
-    if not (X[drawn] != X[drawn[0]]).any():
+    fitted_on = X[drawn]
+    if not (fitted_on != fitted_on[0]).any():
         raise DataError("All samples have the same features.", next="Take other features: histokit list features")
     # In double precision: single loses digits where the mean is large beside the spread.
-    fitted = PCA(2, random_state=seed).fit(X[drawn].astype(np.float64))
+    fitted = PCA(2, random_state=seed).fit(fitted_on.astype(np.float64))
     parts = [fitted.transform(X[start : start + _ROWS].astype(np.float64)) for start in range(0, len(X), _ROWS)]
     shares = fitted.explained_variance_ratio_.tolist()
     return np.concatenate(parts), {"explained_variance_ratio": shares, "fitted_on": len(drawn)}
