@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 project = "histokit"
 author = "the authors of histokit"
 version = release = histokit.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "checkout", "commands", "steps"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "checkout", "commands", "contents", "steps"]
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 # What pages show as output, and the console with its comments, is in no language.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from histokit import bars, interruption
-from histokit.errors import StoreError, some
+from histokit.errors import StoreError, counted, some
 from histokit.layout import Pieces, Sheet, fits, table_lines, wrapped
 from histokit.streams import is_screen, printable, width, write
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from histokit.features import FeatureStore
 
 Report = Callable[..., None]
+
+#: Names and numbers in a note.
+_VARIES = re.compile(r"'[^']*'|\d[\d,.]*(?:e[+-]?\d+)?")
 
 
 @dataclass
@@ -190,6 +195,20 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning on stderr."""
     tell(f"warning: {text}")
+
+
+def warn_of_runs(notes: Iterable[Sequence[str]]) -> None:
+    """Print what is to be known of runs, once; where runs differ in names and numbers alone, that of the first."""
+    kinds: dict[str, str] = {}
+    others: Counter[str] = Counter()
+    for texts in notes:
+        new = {text: _VARIES.sub("…", text) for text in texts if text not in kinds}
+        known = set(kinds.values())
+        others.update(set(new.values()) & known)
+        kinds |= {text: kind for text, kind in new.items() if kind not in known}
+    for text, kind in kinds.items():
+        more = others.pop(kind, 0)
+        warn(f"{text} (likewise, with other numbers, for {counted(more, 'other run', 'other runs')})" if more else text)
 
 
 def tell(text: str) -> None:

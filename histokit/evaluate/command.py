@@ -55,8 +55,7 @@ def evaluate(
         found = run(console.existing_store(), runs, **asked, progress=report)
     for text in figure or []:
         console.note(f"Drawn: {draw_figure('evaluate', found, text)}")
-    for text in dict.fromkeys(note for evaluation in found for note in evaluation.notes):
-        console.warn(text)
+    console.warn_of_runs(evaluation.notes for evaluation in found)
     document = {"runs": [evaluation.to_json() for evaluation in found]}
     if console.state.json:
         console.emit([], document)
@@ -252,8 +251,7 @@ def curves(
         from histokit.figures import draw_figure
 
         console.note(f"Drawn: {draw_figure('curves', found, figure)}")
-    for text in dict.fromkeys(note for run in found for note in run.notes):
-        console.warn(text)
+    console.warn_of_runs(run.notes for run in found)
     if out:
         import pyarrow as pa
 

@@ -111,8 +111,7 @@ def finetune(
             force=force,
             progress=report,
         )
-    for text in dict.fromkeys(note for record in records for note in record.notes):
-        console.warn(text)
+    console.warn_of_runs(record.notes for record in records)
     rows = [
         [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, r.mean_over_folds, round(r.seconds)]
         for r in records

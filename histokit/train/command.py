@@ -75,8 +75,7 @@ def train(
     asked = {**TrainOptions.among(locals()), "grid": parse_pairs(grid or [], "--grid")}
     with console.progress("Training") as report:
         records = run(console.open_store(), dataset, features, **asked, force=force, progress=report)
-    for text in dict.fromkeys(note for record in records for note in record.notes):
-        console.warn(text)
+    console.warn_of_runs(record.notes for record in records)
     facts = [[r.id, r.address, r.classifier, r.split, len(r.folds), r.metric] for r in records]
     rows = [[*known, r.mean_over_folds, round(r.seconds)] for known, r in zip(facts, records, strict=True)]
     console.aside(["run", "address", "classifier", "split", "folds", "metric", "mean over folds", "seconds"], rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -12,13 +13,11 @@ DOCS = ROOT / "docs"
 
 
 def listed(page: Path) -> list[Path]:
-    """A page, and the pages of its tables of contents behind it."""
-    found = [page]
-    for block in re.findall(r"^```\{toctree\}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            if line and not line.startswith(":"):
-                found += listed(page.parent / f"{line}.md")
-    return found
+    """The pages of a page's list of all, each with those of its table behind it."""
+    parts = re.findall(r"^- \*\*.+\*\*: (\[.*)$|^\| (\[[^\]]*\]\([^)]*\))", page.read_text(), flags=re.MULTILINE)
+    links = re.findall(r"\]\(([^)]*)\)", " ".join(part or row for part, row in parts))
+    below = [listed(DOCS / link) if link == "papers.md" else [DOCS / link] for link in links]
+    return [page, *itertools.chain(*below)]
 
 
 #: The front page, and all others.

@@ -59,7 +59,7 @@ def test_a_page_is_whole(page: Path) -> None:
     assert re.match(r"# \S", text), "begins with its title"
     assert "```" not in FENCE.sub("", text), "a fence is never closed"
     languages = {language for language, _ in FENCE.findall(text)}
-    known = {"bash", "console", "text", "python", "toml", "snakemake", "{toctree}", "{eval-rst}", "{commands}"}
+    known = {"bash", "console", "text", "python", "toml", "snakemake", "{eval-rst}", "{commands}"}
     assert languages <= known, languages - known
 
 

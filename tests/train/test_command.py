@@ -35,6 +35,22 @@ def test_stdout_of_train_is_the_run_ids(call):
     assert call("train", "toy", "--features", "net/first", "--features", "net/last", *SMALL)[1].split() == ids
 
 
+def test_what_is_so_of_many_layers_is_told_once(call, tmp_path):
+    samples, X = make_samples()
+    layers = {layer: X[:, :4] * [1, 1, 1, factor] for layer, factor in (("first", 500), ("mid", 1), ("last", 3000))}
+    make_store(tmp_path / "spread", samples, layers)
+    command = ["--store", tmp_path / "spread", "train", "toy", "--features", "net/each", "--split", "holdout"]
+    _, out, err = call(*command, "--grid", "C=1")
+    told = [line for line in err.splitlines() if "the spread of" in line]
+    (shown,) = told
+    assert shown.startswith("warning: the spread of 'net/first[3]'")
+    assert shown.endswith("(likewise, with other numbers, for 1 other run)")
+    first, middle, last = out.split()
+    assert "'net/last[3]'" in call("--store", tmp_path / "spread", "evaluate", last)[2]
+    assert "the spread of" not in call("--store", tmp_path / "spread", "evaluate", middle)[2]
+    assert call("--store", tmp_path / "spread", "evaluate", first, last)[2].count("the spread of") == 1
+
+
 def test_tuning_and_comparing_by_the_metrics_of_kimia_path24(call):
     out = call("train", "toy", "--features", "net/each", "--metric", "eta_total", *SMALL, "--json")[1]
     run = json.loads(out)["runs"][0]
