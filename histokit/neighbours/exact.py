@@ -11,15 +11,22 @@ from numpy.typing import NDArray
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+#: How wrong squared distances of (m,) rows to (n,) samples may be: the sum of both.
+Errors = tuple[Floats, Floats]
 
 #: Distances that are held at once, and numbers of samples that are.
 _PAIRS = 4_000_000
 _HELD = 32_000_000
 _QUERIES = 1_024
 
-#: Distances that differ by no more than this share of the squared lengths are equal in a whole ranking: products of
-#: matrices say no more of them.
-_EQUAL = 1e-11
+#: What rounding adds to a squared distance that a product of matrices gives, as a share of the squared lengths of both:
+#: so much always, and so much more for each column.
+_ROUNDED, _OF_COLUMN = 64 * float(np.finfo(float).eps), 4 * float(np.finfo(float).eps)
+#: Where that may be more than this share of the distance itself, distances that seem equal are computed one by one.
+_COARSE = 1e-6
+#: The origin is a middle one of so many samples.
+_MIDDLE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +45,13 @@ class Barred:
     queries: Rows
     samples: Rows
 
-    def mask(self, queries: Rows, samples: Rows) -> NDArray[np.bool_]:
+    def mask(self, queries: Rows, samples: Rows) -> Flags:
         """Return an (m, n) mask of some queries and some samples."""
         groups = self.queries[queries]
         barred = (groups[:, None] == self.samples[samples][None, :]) & (groups >= 0)[:, None]
         return barred | (self.own[queries][:, None] == samples[None, :])
 
-    def of_one(self, query: int, samples: Rows) -> NDArray[np.bool_]:
+    def of_one(self, query: int, samples: Rows) -> Flags:
         """Return an (n,) mask of some samples."""
         return self.mask(np.array([query], np.intp), samples)[0]
 
@@ -130,7 +137,8 @@ def search(
         if classes is not None:
             alike = classes[0][part][:, None] == classes[1][among][None, :]
             alike &= (classes[0][part] >= 0)[:, None]
-            found.precision[here] = _average_precision(roughly, alike, space.squares)
+            alike &= np.isfinite(roughly)
+            found.precision[here] = _average_precision(space.ranking(rows, roughly, error), alike)
         for place, (row, near) in enumerate(zip(rows, _nearby(roughly, error, count), strict=True), start):
             exact = space.distances(row, near)
             order = exact.argsort(kind="stable")[:count]
@@ -142,8 +150,39 @@ def search(
 
 def distances_to(query: Vectors, samples: Vectors, metric: str) -> Floats:
     """Return the distances of one (d,) query to (n, d) samples, each computed on its own."""
-    space = _Space(samples, np.arange(len(samples)), metric)
-    return space.distances(space.prepared(query[None])[0], np.arange(len(samples)))
+    cosine = metric == "cosine"
+    return _distances(_prepared(query[None], cosine)[0], _prepared(samples, cosine), cosine)
+
+
+def _prepared(rows: Vectors, cosine: bool) -> Floats:
+    """Return rows in double precision; of directions at unit length, zeros staying zeros."""
+    found: Floats = rows.astype(np.float64)
+    if cosine:
+        length = np.sqrt(np.einsum("ij,ij->i", found, found))
+        found /= np.where(length > 0, length, 1.0)[:, None]
+    return found
+
+
+def _squared(row: Floats, others: Floats, cosine: bool) -> Floats:
+    """Return the squared distances of a prepared row to some others, each computed on its own."""
+    found: Floats = ((others - row) ** 2).sum(1)
+    if cosine:
+        # A vector of zeros is at a right angle to all others.
+        found[~others.any(1) | ~row.any()] = 2.0
+    return found
+
+
+def _rounded(squared: Floats, cosine: bool) -> Floats:
+    """Return how wrong squared distances may be that were computed one by one."""
+    # Directions are rounded themselves, numbers of single precision are not.
+    return _ROUNDED * (squared + np.sqrt(squared) + _ROUNDED) if cosine else _ROUNDED * squared
+
+
+def _distances(row: Floats, others: Floats, cosine: bool) -> Floats:
+    squared = _squared(row, others, cosine)
+    squared = _settled(squared, _rounded(squared, cosine))
+    # Half the squared distance of two directions is 1 - cos, without its cancellation.
+    return squared / 2.0 if cosine else np.sqrt(squared)
 
 
 class _Space:
@@ -151,21 +190,22 @@ class _Space:
 
     def __init__(self, samples: Vectors, among: Rows, metric: str):
         self._samples, self._among, self._cosine = samples, among, metric == "cosine"
-        # Columns that are the same everywhere leave nothing, however large they are.
-        first = samples[among[:1]].astype(np.float64) if len(among) else np.zeros((1, samples.shape[1]))
-        self._origin = np.zeros_like(first) if self._cosine else first
-        self._kept = self.prepared(samples[among]) if len(among) * samples.shape[1] <= _HELD else None
-        # A vector of zeros counts as one of length 1 at a right angle to all others.
-        squares = [np.ones(len(b)) if self._cosine else np.einsum("ij,ij->i", b, b) for _, b in self._blocks()]
-        self.squares = np.concatenate([np.empty(0), *squares])
+        # What all samples have in common leaves nothing, however large it is; nor does it if some lie far away.
+        some = among[np.unique(np.linspace(0, max(0, len(among) - 1), min(len(among), _MIDDLE)).astype(np.intp))]
+        middle = self.prepared(samples[some]) if len(some) else np.zeros((1, samples.shape[1]))
+        self._origin = np.partition(middle, len(middle) // 2, axis=0)[len(middle) // 2]
+        self._kept = self._moved(samples[among]) if len(among) * samples.shape[1] <= _HELD else None
+        self._squares = np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", b, b) for _, b in self._blocks())])
+        self._flat: Flags = np.zeros(len(among), bool)
+        if self._cosine:
+            self._flat[:] = ~np.asarray(samples.any(axis=1))[among]
 
     def prepared(self, rows: Vectors) -> Floats:
-        """Return rows at unit length, zeros staying zeros; or less the first sample."""
-        found: Floats = rows.astype(np.float64) - self._origin
-        if self._cosine:
-            length = np.sqrt(np.einsum("ij,ij->i", found, found))
-            found /= np.where(length > 0, length, 1.0)[:, None]
-        return found
+        """Return rows in double precision; of directions at unit length, zeros staying zeros."""
+        return _prepared(rows, self._cosine)
+
+    def _moved(self, rows: Vectors) -> Floats:
+        return self.prepared(rows) - self._origin
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
         if self._kept is not None:
@@ -174,52 +214,98 @@ class _Space:
         step = max(1, _HELD // 4 // self._samples.shape[1])
         for start in range(0, len(self._among), step):
             rows = self._among[start : start + step]
-            yield slice(start, start + len(rows)), self.prepared(self._samples[rows])
+            yield slice(start, start + len(rows)), self._moved(self._samples[rows])
 
-    def roughly(self, rows: Floats) -> tuple[Floats, Floats]:
-        """Return squared distances of rows less their own squared lengths, and how wrong these may be."""
+    def roughly(self, rows: Floats) -> tuple[Floats, Errors]:
+        """Return the squared distances of prepared rows to all samples, and how wrong they may be."""
+        moved = rows - self._origin
         found = np.empty((len(rows), len(self._among)))
         for place, block in self._blocks():
-            np.matmul(rows, block.T, out=found[:, place])
+            np.matmul(moved, block.T, out=found[:, place])
         found *= -2.0
-        found += self.squares
-        lengths = np.einsum("ij,ij->i", rows, rows)
-        return found, 4.0 * np.finfo(float).eps * rows.shape[1] * (lengths + self.squares.max(initial=0.0))
+        found += self._squares
+        lengths = np.einsum("ij,ij->i", moved, moved)
+        found += lengths[:, None]
+        if self._cosine:
+            # A vector of zeros is at a right angle to all others.
+            found[:, self._flat] = 2.0
+            found[~rows.any(axis=1)] = 2.0
+        share = _ROUNDED + _OF_COLUMN * rows.shape[1]
+        return found, (share * lengths, share * self._squares)
+
+    def ranking(self, rows: Floats, roughly: Floats, error: Errors) -> Rows:
+        """Return all samples, the nearest first, for each of some rows; of equally near ones that which comes first.
+
+        Parameters
+        ----------
+        rows : (m, d) float64 array
+            As `prepared`.
+        roughly : (m, n) float64 array
+            Infinite where a sample is not to be found.
+        error : (m,) and (n,) float64 arrays
+        """
+        order: Rows = roughly.argsort(axis=1, kind="stable")
+        ranked = np.take_along_axis(roughly, order, axis=1)
+        wrong = error[0][:, None] + np.maximum(error[1][order[:, 1:]], error[1][order[:, :-1]])
+        with np.errstate(invalid="ignore"):
+            gaps = np.diff(ranked)
+            unsure = (gaps <= wrong) & ((gaps > 0) | (wrong > _COARSE * ranked[:, 1:]))
+        for row in np.flatnonzero(unsure.any(axis=1)).tolist():
+            order[row] = self._settled_order(rows[row], roughly[row], error[0][row] + error[1], order[row], unsure[row])
+        return order
+
+    def _settled_order(self, row: Floats, values: Floats, error: Floats, order: Rows, unsure: Flags) -> Rows:
+        tied = np.union1d(order[1:][unsure], order[:-1][unsure])
+        coarse = tied[error[tied] > _COARSE * values[tied]]
+        values = values.copy()
+        values[coarse] = _squared(row, self._those(coarse), self._cosine)
+        error[coarse] = _rounded(values[coarse], self._cosine)
+        return _settled(values, error).argsort(kind="stable")
 
     def distances(self, row: Floats, near: Rows) -> Floats:
-        """Return the distances of a row to some of the samples, each computed on its own."""
-        samples = self.prepared(self._samples[self._among[near]]) if self._kept is None else self._kept[near]
-        squared: Floats = ((samples - row) ** 2).sum(1)
-        if not self._cosine:
-            return np.sqrt(squared)
-        # Half the squared distance of two directions is 1 - cos, without its cancellation.
-        found = squared / 2.0
-        found[~samples.any(1)] = 1.0
-        return found if row.any() else np.ones(len(near))
+        """Return the distances of a prepared row to some of the samples, each computed on its own."""
+        return _distances(row, self._those(near), self._cosine)
+
+    def _those(self, near: Rows) -> Floats:
+        return self.prepared(self._samples[self._among[near]])
 
 
-def _nearby(roughly: Floats, error: Floats, count: int) -> Iterator[Rows]:
+def _settled(values: Floats, error: Floats) -> Floats:
+    """Return (n,) values without what rounding adds, which would tell equal ones apart."""
+    order = values.argsort(kind="stable")
+    ranked, wrong = values[order], error[order]
+    with np.errstate(invalid="ignore"):
+        gaps = ranked[1:] - ranked[:-1]
+        apart = gaps > np.maximum(wrong[1:], wrong[:-1])
+    if not gaps[~apart].any():
+        return values
+    first = np.arange(len(values))
+    first[1:][~apart] = 0
+    first = np.maximum.accumulate(first)
+    found = np.empty_like(values)
+    found[order] = ranked[first]
+    return found
+
+
+def _nearby(roughly: Floats, error: Errors, count: int) -> Iterator[Rows]:
     """Yield for each row the columns that may be among the nearest, in their order."""
-    if count < roughly.shape[1]:
-        limits = np.partition(roughly, count - 1, axis=1)[:, count - 1] + error
-    else:
-        limits = np.full(len(roughly), np.inf)
-    for row, limit in zip(roughly, limits, strict=True):
-        near = np.flatnonzero(row <= limit)
+    some = min(count, roughly.shape[1])
+    first = np.argpartition(roughly, some - 1, axis=1)[:, :some]
+    furthest = (np.take_along_axis(roughly, first, axis=1) + error[1][first]).max(axis=1) + 2 * error[0]
+    for row, limit in zip(roughly, furthest, strict=True):
+        near = np.flatnonzero(row - error[1] <= limit)
         yield near[np.isfinite(row[near])]
 
 
-def _average_precision(roughly: Floats, alike: NDArray[np.bool_], squares: Floats) -> Floats:
-    """Return the average precision of each row's ranking: 0 where nothing is to be found.
+def _average_precision(order: Rows, alike: Flags) -> Floats:
+    """Return the average precision of each ranking of samples: 0 where nothing is to be found.
 
     The mean, over all samples of the query's class that it may find, of the precision at the rank of each (Manning,
     Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4; as ``trec_eval`` computes it).
     """
-    grain = _EQUAL * max(1e-300, squares.max(initial=0.0))
-    order = np.round(roughly / grain).argsort(axis=1, kind="stable")
-    right = np.take_along_axis(alike & np.isfinite(roughly), order, axis=1)
+    right = np.take_along_axis(alike, order, axis=1)
     hits = right.cumsum(axis=1)
-    precision = hits / np.arange(1, roughly.shape[1] + 1)
+    precision = hits / np.arange(1, right.shape[1] + 1)
     total = right.sum(axis=1)
     found: Floats = (precision * right).sum(axis=1) / np.maximum(1, total)
     return found

@@ -1,6 +1,7 @@
 """Nearest samples and scores of retrieval, against other libraries and by hand."""
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pyarrow.parquet
@@ -58,6 +59,45 @@ def test_average_precision_by_hand(tmp_path):
     # Mean of the six, of which that of the last is 1 / 3: 4, 3, 2 come first.
     assert found.found.precision[5] == pytest.approx(1 / 3)
     assert found.scores["mean_average_precision"] == pytest.approx(found.found.precision.mean())
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+@pytest.mark.parametrize("far", [0, 30, slice(0, 30)], ids=str)
+def test_whole_rankings_are_right_where_some_samples_lie_far_away_from_all_others(tmp_path, metric, far):
+    rng = np.random.default_rng(0)
+    labels = np.array(list("ab"))[rng.integers(0, 2, 60)]
+    X = rng.normal(size=(60, 9)) + (labels == "a")[:, None]
+    X[:, 8] = 1.0
+    X[far, 8] = 2.0**17
+    store = toy(tmp_path / "s", X, labels.tolist())
+    found = neighbours(store, "toy", "net/last", k=4, metric=metric)
+    X = X.astype(np.float32).astype(np.longdouble)
+    X /= np.sqrt((X**2).sum(1, keepdims=True)) if metric == "cosine" else 1
+    for row in range(60):
+        others = np.delete(np.arange(60), row)
+        squared = ((X[others] - X[row]) ** 2).sum(1)
+        order = others[squared.argsort(kind="stable")]
+        assert found.found.places[row].tolist() == order[:4].tolist()
+        precision = average_precision_score(labels[order] == labels[row], -np.arange(59))
+        assert found.found.precision[row] == pytest.approx(precision)
+
+
+def test_equal_angles_of_other_vectors_are_equally_far(tmp_path):
+    rng = np.random.default_rng(1)
+    X = rng.integers(0, 2, (80, 6)) * rng.integers(1, 9, (80, 1))
+    X = X[X.any(1)]
+    n, labels = len(X), np.array(list("abc"))[rng.integers(0, 3, len(X))]
+    store = toy(tmp_path / "s", X, labels.tolist())
+    found = neighbours(store, "toy", "net/last", k=7)
+    for row in range(n):
+        others = np.delete(np.arange(n), row)
+        # The squared cosine of whole numbers is a fraction.
+        cosines = [Fraction(int(X[row] @ x) ** 2, int(X[row] @ X[row]) * int(x @ x)) for x in X[others]]
+        order = others[sorted(range(n - 1), key=lambda place: -cosines[place])]
+        assert found.found.places[row].tolist() == order[:7].tolist()
+        precision = average_precision_score(labels[order] == labels[row], -np.arange(n - 1))
+        assert found.found.precision[row] == pytest.approx(precision)
+        assert (np.diff(found.found.distances[row]) >= 0).all()
 
 
 def test_scores_by_hand():
