@@ -12,6 +12,8 @@ unexport PYTHONDONTWRITEBYTECODE
 NUMERIC := tests/classifiers tests/protocol tests/select tests/train tests/evaluate tests/compare tests/features
 KERNELS := Haswell $(if $(shell grep -m1 -o avx512dq /proc/cpuinfo 2>/dev/null),SkylakeX,Prescott)
 
+EXTRAS := tests/networks tests/study tests/neighbours tests/docs
+
 ifneq ($(shell command -v uv 2>/dev/null),)
 MAKE_VENV := uv venv --quiet --python $(PYTHON) $(VENV)
 PIP := uv pip install --quiet --compile-bytecode --python $(BIN)/python
@@ -23,7 +25,7 @@ endif
 # One more than there are cores: many tests wait for a disk or for another process.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 
-.PHONY: install test test-kernels test-slow demo docs lint bench bench-full clean
+.PHONY: install test test-kernels test-extras test-slow demo docs lint bench bench-full clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +50,14 @@ test: lint
 test-kernels: install
 	set -e; for kernel in $(KERNELS); do \
 	    OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal $(NUMERIC); done
+
+# What optional packages do that `make install` leaves out.
+test-extras: $(VENV)/.with-extras
+	$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal -m 'extras and not slow' $(EXTRAS)
+
+$(VENV)/.with-extras: $(VENV)/.installed
+	$(PIP) --constraint constraints.txt --editable '.[openvino,umap,workflows]'
+	touch $@
 
 test-slow: install
 	$(BIN)/pytest -m slow

@@ -24,6 +24,7 @@ from histokit.features import open_store
 from histokit.plugin.testing import added_plugin
 from tests.docs.pages import DOCS, PAGES, ROOT, between, blocks, environment
 from tests.docs.warm import install
+from tests.extras import needs
 
 
 def save_weights(folder: Path) -> None:
@@ -70,7 +71,7 @@ def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:
     check_python(work)
 
 
-@pytest.mark.skipif(shutil.which("snakemake") is None, reason="snakemake (100 MB) is not there: pip install snakemake")
+@needs("snakemake")
 def test_the_workflow_runs_and_is_answered_from_the_store(tmp_path: Path, at_once: Path) -> None:
     (rules,) = blocks("snakemake")
     subprocess.run([sys.executable, str(DOCS / "example_data.py"), str(tmp_path)], check=True)
@@ -80,7 +81,9 @@ def test_the_workflow_runs_and_is_answered_from_the_store(tmp_path: Path, at_onc
     env["PATH"] = f"{at_once}{os.pathsep}{env['PATH']}"
     found = []
     for _ in range(2):
-        done = subprocess.run(["snakemake", "--cores", "4"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "4"], cwd=tmp_path, env=env, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr[-4000:]
         found.append({path: path.read_text().strip() for path in sorted((tmp_path / "results").rglob("*.run"))})
         assert "error" not in json.loads((tmp_path / "results" / "comparison.json").read_text())

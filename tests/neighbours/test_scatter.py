@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from histokit import cli, scatter
 from histokit.errors import DataError, UsageError
 from histokit.figures.scatter import draw_scatter
+from tests.extras import needs
 from tests.toy import make_samples, make_store
 
 module = import_module("histokit.neighbours.scatter")
@@ -125,9 +126,9 @@ def test_umap_that_is_not_installed_is_told(toy, monkeypatch):
     assert "pip install umap-learn" in error.value.next
 
 
-@pytest.mark.slow
+@needs("umap", "umap-learn")
+@pytest.mark.filterwarnings("ignore::ImportWarning")
 def test_umap_keeps_neighbours_near(tmp_path):
-    pytest.importorskip("umap", reason="umap-learn is not installed")
     samples, X = make_samples(60)
     X[:, 2] += 40 * (np.array(samples["label"]) == "b")
     toy = make_store(tmp_path / "s", samples, {"last": X})

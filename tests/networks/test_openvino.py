@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from histokit.networks import requests
 from histokit.networks.cut_network import CutNetwork
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.manager import registry
+from tests.extras import needs
 
-INSTALLED = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
 CPU = torch.device("cpu")
 
 
@@ -55,13 +54,13 @@ def assert_same_vectors(backbone: Backbone, layers: list[Layer], side: int) -> N
             assert_alike(vectors, expected[name])
 
 
-@INSTALLED
+@needs("openvino")
 def test_every_layer_has_the_vectors_of_torch() -> None:
     layers = [Layer("0", "0"), Layer("2", "2"), Layer("2:max", "2", "max"), Layer("3", "3")]
     assert_same_vectors(Two("two", layers, Preprocess(size=12)), layers, 12)
 
 
-@INSTALLED
+@needs("openvino")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["timm:mobilenetv2_100", "torchvision:squeezenet1_1", "timm:vit_tiny_patch16_224"])
 def test_real_networks_have_the_vectors_of_torch(name: str) -> None:
@@ -69,7 +68,7 @@ def test_real_networks_have_the_vectors_of_torch(name: str) -> None:
     assert_same_vectors(backbone, list(backbone.layers), 224)
 
 
-@INSTALLED
+@needs("openvino")
 @pytest.mark.usefixtures("tiny")
 def test_its_vectors_go_to_tables_of_their_own(store: FeatureStore, images: Path) -> None:
     ingest(store, images)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from histokit.study.plan import plan_study
 from histokit.study.run import StudyResult, run_study
 from histokit.study.study_reader import read_study
 from tests.cli.command_line import CommandLine
+from tests.extras import needs
 from tests.study.small_study import write_study
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
@@ -36,7 +36,6 @@ options = { pattern = "{patient}/{label}/*.png", group = "patient" }
 [classifier.knn.grid]
 k = 1
 """
-INSTALLED = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_what_cannot_be_compiled_is_told_and_trained_on_as_it_is(
 
 @pytest.mark.usefixtures("two_networks")
 @pytest.mark.parametrize("above", [True, False])
-@INSTALLED
+@needs("openvino")
 def test_openvino_makes_the_vectors_of_a_study_that_asks_for_it(file: Path, tmp_path: Path, above: bool) -> None:
     engine = 'engine = "openvino"\n'
     text = f"{engine * above}{HEAD}{DATA}[backbones.tiny]\n{engine * (not above)}[backbones.small]\nengine = 'torch'\n"
