@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from histokit.classifiers.table import names
 from histokit.ranges import RANGES
 from histokit.study import schema
 from histokit.study.schema import Form
@@ -30,7 +31,12 @@ _FORMS: dict[Form, dict[str, Any]] = {
     schema.TEXTS: _TEXTS,
     schema.TEXT_OR_TEXTS: {"anyOf": [_TEXT, _TEXTS]},
     schema.BOOTSTRAP: {**_number("bootstrap"), "minimum": 1},
-    schema.STEP: {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, {"type": "integer"}]},
+    schema.STEP: {
+        "anyOf": [
+            {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+            {"type": "integer", "minimum": 1},
+        ]
+    },
     **{form: _number(name) for name, form in schema.NUMBERS.items()},
     schema.FLAG: _FLAG,
     schema.FLAG_OR_FLAGS: {"anyOf": [_FLAG, {"type": "array", "items": _FLAG, "minItems": 1}]},
@@ -43,14 +49,17 @@ def study_schema() -> dict[str, Any]:
 
     Names of datasets, networks and presets are any; whether they are there is told when a file is read.
     """
-    split = {"anyOf": [_TEXT, _table(schema.SPLIT)]}
+    split = {"anyOf": [_TEXT, {**_table(schema.SPLIT), "minProperties": 1}]}
     dataset = _table(schema.DATASET, split=split)
     top = {
-        **{key: _FORMS[form] for key, form in schema.TOP.items() if form in _FORMS},
+        **{key: _form(form) for key, form in schema.TOP.items() if form.of(()) in _FORMS},
+        "classifiers": {**_TEXTS, "items": {"enum": [name for name in names() if name not in _own_classifiers()]}},
+        # Written in other ways these are taken as well.
+        "strategies": {**_TEXTS, "items": {"anyOf": [{"enum": list(STRATEGIES)}, _TEXT]}},
         "split": split,
         "datasets": _named(dataset, or_names=True),
         "backbones": _named(_table(schema.BACKBONE), or_names=True),
-        "classifier": _named(_table(schema.CLASSIFIER)),
+        "classifier": {**_named(_table(schema.CLASSIFIER)), "propertyNames": {"enum": names()}},
         "strategy": {"type": "object", "properties": _strategies(), "additionalProperties": _TABLE},
         "compare": _table(schema.COMPARE),
     }
@@ -64,15 +73,28 @@ def study_schema() -> dict[str, Any]:
     }
 
 
+def _form(form: Form) -> dict[str, Any]:
+    """Return what a form is in a schema, by its names where these are known."""
+    found, names = _FORMS[form.of(())], {"enum": list(form.choices)}
+    if not form.choices:
+        return found
+    return {**found, "items": names} if found["type"] == "array" else {**found, **names}
+
+
 def _table(keys: Mapping[str, Form], **others: dict[str, Any]) -> dict[str, Any]:
-    properties = {key: others.get(key) or _FORMS[form] for key, form in keys.items()}
+    properties = {key: others.get(key) or _form(form) for key, form in keys.items()}
     described = {key: {**properties[key], "description": form.words} for key, form in keys.items()}
     return {"type": "object", "properties": described, "additionalProperties": False}
 
 
 def _named(table: dict[str, Any], or_names: bool = False) -> dict[str, Any]:
     tables = {"type": "object", "additionalProperties": table}
-    return {"anyOf": [_TEXTS, tables]} if or_names else tables
+    return {"anyOf": [_TEXTS, {**tables, "minProperties": 1}]} if or_names else tables
+
+
+def _own_classifiers() -> set[str | None]:
+    """Return the classifiers that belong to one strategy."""
+    return {strategy.classifier for strategy in STRATEGIES.values()}
 
 
 def _strategies() -> dict[str, Any]:

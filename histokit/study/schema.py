@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from typing import Any, NamedTuple
 
+from histokit.classifiers.table import names
 from histokit.errors import did_you_mean
+from histokit.networks.requests import ENGINES, PRECISIONS
+from histokit.protocol.metrics import METRICS
+from histokit.protocol.number_metrics import NUMBER_METRICS
+from histokit.protocol.targets import TYPES
 from histokit.ranges import RANGES
+from histokit.store.vectors import STORE_DTYPES
 from histokit.study.mistakes import Mistakes, Place, show_place
 
 
 class Form(NamedTuple):
-    """What a key takes: in words, and as a test."""
+    """What a key takes: in words, as a test of its form, and the names that there are, where these are known."""
 
     words: str
     fits: Callable[[Any], bool]
+    choices: tuple[str, ...] = ()
+
+    def of(self, choices: Iterable[str]) -> Form:
+        """Return the same form of these names; another one is told by what uses them."""
+        return self._replace(choices=tuple(choices))
 
 
 def _is_text(value: Any) -> bool:
@@ -44,7 +55,10 @@ STEP = Form(
 )
 FLAG = Form("true or false", lambda v: isinstance(v, bool))
 TABLE = Form("a table", lambda v: isinstance(v, dict))
-TEXT_OR_TABLE = Form("the name of a split, or a table that says how to make it", lambda v: _is_text(v) or bool(v))
+TEXT_OR_TABLE = Form(
+    "the name of a split, or a table that says how to make it",
+    lambda v: _is_text(v) or (isinstance(v, dict) and bool(v)),
+)
 NAMES_OR_TABLES = Form("a list of names, or a table for each", lambda v: _are_texts(v) or (bool(v) and _are_tables(v)))
 TABLES = Form("a table for each name", _are_tables)
 FLAG_OR_FLAGS = Form(
@@ -68,14 +82,14 @@ SPLIT = {
 }
 
 #: What may stand at the top for all datasets, and in a dataset for that one.
-SHARED = {"split": TEXT_OR_TABLE, "metric": TEXT, "allow_missing": FLAG}
+SHARED = {"split": TEXT_OR_TABLE, "metric": TEXT.of((*METRICS, *NUMBER_METRICS)), "allow_missing": FLAG}
 
 DATASET = {
     "plugin": TEXT,
     "root": TEXT,
     "options": TABLE,
     "target": TEXT,
-    "target_type": TEXT,
+    "target_type": TEXT.of(TYPES),
     "where": TEXT,
     "aggregate": TEXT,
     "normalise": TEXT,
@@ -85,7 +99,12 @@ DATASET = {
 }
 
 #: How networks run and vectors are stored, which tables tell apart: at the top for all backbones, and in one for it.
-EXTRACTION = {"precision": TEXT, "store_dtype": TEXT, "compile": FLAG, "engine": TEXT}
+EXTRACTION = {
+    "precision": TEXT.of(PRECISIONS),
+    "store_dtype": TEXT.of(STORE_DTYPES),
+    "compile": FLAG,
+    "engine": TEXT.of(ENGINES),
+}
 
 BACKBONE = {
     "layers": TEXT_OR_TEXTS,
@@ -97,10 +116,10 @@ BACKBONE = {
     "batch_size": NUMBERS["batch_size"],
 }
 
-CLASSIFIER = {"grid": TABLE, "class_weight": TEXT}
+CLASSIFIER = {"grid": TABLE, "class_weight": TEXT.of(("balanced", "none"))}
 
 #: What every strategy takes.
-STRATEGY = {"backbones": TEXTS, "classifiers": TEXTS}
+STRATEGY = {"backbones": TEXTS, "classifiers": TEXTS.of(names())}
 
 #: What every preset of a strategy that trains networks takes.
 PRESET = {"set": TABLE, "from_scratch": FLAG_OR_FLAGS}
@@ -112,7 +131,7 @@ TOP = {
     "seed": NUMBERS["seed"],
     "inner_folds": NUMBERS["inner_folds"],
     "device": TEXT,
-    "classifiers": TEXTS,
+    "classifiers": TEXTS.of(names()),
     "strategies": TEXTS,
     **SHARED,
     **EXTRACTION,
@@ -153,7 +172,7 @@ def check_table(
             mistakes.add((*place, key), f"There is no key {key!r} here.", hint.strip())
         elif not known[key].fits(value):
             mistakes.add(
-                (*place, key), f"{value!r} is not {known[key].words}.", f"Write {key} = {_EXAMPLES[known[key]]}"
+                (*place, key), f"{value!r} is not {known[key].words}.", f"Write {key} = {_EXAMPLES[known[key].of(())]}"
             )
         else:
             good[key] = value

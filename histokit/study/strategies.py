@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.finetune.finetune_options import AUTO, KEPT
+from histokit.networks.requests import PRECISIONS
 from histokit.study.schema import FLAG, FLAG_OR_FLAGS, NAMES_OR_TABLES, NUMBERS, STEP, TABLE, TEXT, Form
+
+#: What a layer is chosen by.
+CHOICES = ("inner", "test")
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,10 @@ STRATEGIES: dict[str, Strategy] = {
     "merged networks": Strategy("the last layers of all networks together", merges=True),
     "merged layers": Strategy("all layers of each network together", layers="all"),
     "inner layers": Strategy(
-        "the layer of each network that is best alone", layers="each", chooses=True, options={"choose": TEXT}
+        "the layer of each network that is best alone",
+        layers="each",
+        chooses=True,
+        options={"choose": TEXT.of(CHOICES)},
     ),
     "fine-tuning": Strategy(
         "each network trained on the images, by each preset",
@@ -63,10 +71,10 @@ STRATEGIES: dict[str, Strategy] = {
             "set": TABLE,
             "from_scratch": FLAG_OR_FLAGS,
             "repeats": NUMBERS["repeats"],
-            "precision": TEXT,
+            "precision": TEXT.of((AUTO, *PRECISIONS)),
             "micro_batch": NUMBERS["micro_batch"],
             "test_curve": FLAG,
-            "keep": TEXT,
+            "keep": TEXT.of(KEPT),
         },
     ),
     "et-fl": Strategy("leaf frequencies of random subwindows: no network", layers="", classifier="et-fl"),

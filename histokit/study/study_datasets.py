@@ -44,6 +44,11 @@ def read_datasets(
         Gets what is wrong.
     """
     found = []
+    with mistakes.at(("metric",)):
+        check_metric(top.get("metric", "accuracy"))
+    if isinstance(top.get("split"), Mapping):
+        # Also where each dataset has a split of its own.
+        _made(file, top["split"], ("split",), None, mistakes)
     for name, table in tables.items():
         place = ("datasets", name)
         own = check_table(table, DATASET, place, mistakes)

@@ -15,14 +15,13 @@ from histokit.protocol.targets import find_type
 from histokit.store.records import NUMBER
 from histokit.study.mistakes import Mistakes, Place
 from histokit.study.schema import CLASSIFIER, COMPARE, STRATEGY, TOP, check_table
-from histokit.study.strategies import STRATEGIES, find_strategy, spelling
+from histokit.study.strategies import CHOICES, STRATEGIES, find_strategy, spelling
 from histokit.study.study_datasets import read_datasets
 from histokit.study.study_file import Data, Method, Study, open_study_store, read_toml
 from histokit.study.study_networks import canonical, read_networks
 from histokit.study.study_trainings import read_trainings
 
 _CLASSIFIERS = ("svm", "et", "fc")
-_CHOICES = ("inner", "test")
 
 
 def read_study(
@@ -142,7 +141,7 @@ def _method(name: str, place: Place, table: Mapping[str, Any], top: Mapping[str,
     _check_names(networks, known, "backbone", (*place, "backbones"), mistakes)
     if strategy.merges and len(networks) < 2:
         mistakes.add(place, f"The strategy {name!r} needs two backbones or more.", "Add another, or leave it out.")
-    if options.get("choose", _CHOICES[0]) not in _CHOICES:
+    if options.get("choose", CHOICES[0]) not in CHOICES:
         mistakes.add(
             (*place, "choose"), f"A layer cannot be chosen by {options['choose']!r}.", 'Write "inner" or "test".'
         )

@@ -8,6 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from histokit.study.json_schema import study_schema
+from histokit.study.strategies import STRATEGIES
 from tests.cli.command_line import CommandLine
 from tests.study.small_study import FILE
 from tests.study.test_networks_trained import TRAINED
@@ -24,7 +25,8 @@ def test_it_is_a_schema_and_studies_fit_it() -> None:
     Draft202012Validator.check_schema(study_schema())
     assert wrong(FILE) == []
     assert wrong(TRAINED.replace("{{", "{").replace("}}", "}")) == []
-    assert wrong('datasets = ["a"]\nbackbones = ["resnet50"]\nsplit = "cv"\n') == []
+    assert wrong('datasets = ["a"]\nbackbones = ["resnet50"]\nsplit = "cv"\nstrategies = ["Last_layer"]\n') == []
+    assert VALIDATOR.schema["properties"]["strategies"]["items"]["anyOf"][0] == {"enum": list(STRATEGIES)}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +38,16 @@ def test_it_is_a_schema_and_studies_fit_it() -> None:
         ('weights = "random:5"', "weights = 5", "backbones"),
         ("step = 5", 'step = "five"', "strategy.feature selection.step"),
         ("bootstrap = 20", "bootstrap = 0", "compare.bootstrap"),
+        ("step = 5", "step = 0", "strategy.feature selection.step"),
+        ("split = { test = 0.25 }", "split = {}", "split"),
         ('plugin = "folder"', "plugin = true", "datasets"),
+        ('["svm", "knn"]', '["svn"]', "classifiers.0"),
+        ('["svm", "knn"]', '["et-fl"]', "classifiers.0"),
+        ("[classifier.knn.grid]", "[classifier.nkk.grid]", "classifier"),
+        ("inner_folds = 2", 'precision = "float8"', "precision"),
+        ("inner_folds = 2", 'engine = "torhc"', "engine"),
+        ("inner_folds = 2", 'metric = "acuracy"', "metric"),
+        ("[compare]", '[strategy."inner layers"]\nchoose = "outer"\n[compare]', "strategy.inner layers.choose"),
     ],
 )
 def test_what_cannot_be_meant_is_told_at_its_place(before: str, after: str, place: str) -> None:

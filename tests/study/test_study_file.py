@@ -131,6 +131,7 @@ def test_strategies_may_have_networks_and_classifiers_of_their_own(tmp_path: Pat
         ('split = "tenfold"\n', "The dataset 'drawn' has no split 'tenfold'.\nUse one of random, cv"),
         ("split = { fold = 3 }\n", "There is no key 'fold' here.\nDid you mean 'folds'?"),
         ("split = { folds = 3, test = 0.2 }\n", "line 1, [split]: A split needs one of"),
+        ("split = true\n", "line 1, split: True is not the name of a split, or a table"),
         ('split = { name = "cv", folds = 3 }\n', "The split name 'cv' is taken"),
         (
             "[classifier.svm]\ngrid = { c = 1 }\n",
@@ -172,6 +173,9 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, text: str, says: str) 
         (DRAWN.replace("2,", '"x",'), "slides='x' is not a whole number", UsageError),
         (DRAWN + "where = \"slide = 'a' ORR TRUE\"\n", "line 4, [datasets.drawn] where: The filter", UsageError),
         (DRAWN + 'where = ""\n', "line 4, [datasets.drawn] where: '' is not a text in quotes", UsageError),
+        (DRAWN + "split = 3\n", "line 4, [datasets.drawn] split: 3 is not the name of a split", UsageError),
+        (f'split = {{ fold = 3 }}\n{DRAWN}split = "cv"\n', "line 1, [split] fold: There is no key 'fold'", UsageError),
+        (f'metric = "f2"\n{DRAWN}metric = "accuracy"\n', "line 1, metric: There is no metric 'f2'", UsageError),
         (DRAWN + "seed = 3\n", "Above the first [table] it is for the whole study", UsageError),
         (DRAWN.replace("drawn", '"a b"'), "The dataset name 'a b' is not allowed", UsageError),
     ],
