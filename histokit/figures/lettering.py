@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+#: Words are broken only where they are longer than a line and than so many inches.
+_WORD = 2.0
 #: Width and height of a letter as shares of the font's size, on average; points in an inch.
 _WIDE, _HIGH = 0.6, 1.25
 _POINTS = 72
@@ -34,9 +36,11 @@ def drawable(text: str) -> str:
 
 
 def folded(text: str, inches: float, size: float) -> str:
-    """Return a text in lines of about so many inches, broken at blanks and behind ``+/,-_``."""
+    """Return a text in lines of about so many inches, broken at blanks and behind ``+/,-_``, and inside long words."""
     lines = [""]
-    for piece in re.findall(r"[^ +/,_-]+[ +/,_-]*|[ +/,_-]+", text):
+    letters = int(max(inches, _WORD) / inches_of(" ", size))
+    # An escaped $ stays whole.
+    for piece in re.findall(rf"(?:\\\$|[^ +/,_-]){{1,{letters}}}[ +/,_-]*|[ +/,_-]+", text):
         if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
             lines.append("")
         lines[-1] += piece

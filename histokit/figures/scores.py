@@ -9,7 +9,7 @@ import numpy as np
 
 from histokit.errors import counted
 from histokit.figures.evaluations import counts_of, title_of, with_levels
-from histokit.figures.lettering import drawable, folded, line_height, longest
+from histokit.figures.lettering import drawable, folded, inches_of, line_height, longest, shortened_name
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -102,17 +102,24 @@ class _Place(NamedTuple):
         upright = label > 0.9 * room
         title = folded(drawable(title_of(evaluation)), side, _TITLE)
         above = (title.count("\n") + 1) * line_height(_TITLE) + _SCALE * (not few)
-        below = label if upright else max(name.count("\n") + 1 for name in names) * line_height(size)
+        below = 1.05 * label if upright else max(name.count("\n") + 1 for name in names) * line_height(size)
         return cls(names, size, upright, title, side, side + label + 0.8, above + side + max(_LEAST_BELOW, below + 0.7))
 
 
 def _in_lines(names: Sequence[str], size: float, room: float) -> list[str]:
-    """Return names in lines that are as short as the rows of a matrix, so many inches high, have room for."""
+    """Return names in lines that are as short as the rows of a matrix, so many inches high, have room for.
+
+    Where there is no room, their middles are left out; they are numbered if that makes them the same.
+    """
     for inches in _NAME_WIDE:
         lines = [folded(name, inches, size) for name in names]
         if all((name.count("\n") + 1) * line_height(size) < room for name in lines):
             return lines
-    return list(names)
+    letters = int(_NAME_WIDE[-1] / inches_of(" ", size))
+    short = [shortened_name(name, letters) for name in names]
+    if len(set(short)) == len(set(names)):
+        return short
+    return [f"{place}: {shortened_name(name, letters - 4)}" for place, name in enumerate(names, 1)]
 
 
 def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> None:

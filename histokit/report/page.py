@@ -60,12 +60,16 @@ class Picture:
     ----------
     source : str
         An address that holds the picture itself.
+    width, height : int
+        At which letters are of the size of the text around, in pixels of a page.
     description : str
         For those who cannot see it.
     caption : str
     """
 
     source: str
+    width: int
+    height: int
     description: str
     caption: str
     kind: str = "picture"

@@ -19,6 +19,7 @@ from histokit.files import check_output
 from histokit.layout import listed
 from histokit.ranges import check_ranges
 from histokit.report import provenance
+from histokit.report.descriptions import describe_comparison
 from histokit.report.page import Block, DataTable, Facts, Notes, ReportPage, Section
 from histokit.report.pictures import figure
 from histokit.report.rendering import SUFFIXES, write_page
@@ -221,12 +222,16 @@ class _Making:
         self, compared: Comparison | None, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]
     ) -> list[str]:
         """Return what stands first: leaks before all else."""
-        texts = [*self.notes, *(compared.notes if compared else [])]
         told: dict[str, list[str]] = {}
         for run in self.runs:
             for text in notes_of(run, found.get(run.id)) if run in chosen else leaks_of(run):
                 told.setdefault(text, []).append(run.id)
         several = len(self.runs) > 1
+        # What is told of its runs, with their ids, is not told of a comparison again.
+        texts = [
+            *self.notes,
+            *(note for note in (compared.notes if compared else []) if not note.endswith(tuple(told))),
+        ]
         texts += [f"{text} ({listed(ids, limit=4, what='runs')})" if several else text for text, ids in told.items()]
         return sorted(dict.fromkeys(texts), key=lambda text: not is_leak(text))
 
@@ -269,6 +274,7 @@ class _Making:
 
 def _comparison(found: Comparison) -> Section:
     sheets = [DataTable(sheet) for sheet in comparison_sheets(found)]
-    caption = "Average ranks of methods over datasets." if found.ranking else "Scores of methods, with 95 % intervals."
-    drawn = figure(draw_comparison(found), "Methods side by side", caption)
+    of = f"on {found.columns[0]['column']}, the first column" if len(found.columns) > 1 else "of methods"
+    caption = "Average ranks of methods over datasets." if found.ranking else f"Scores {of}, with 95 % intervals."
+    drawn = figure(draw_comparison(found), describe_comparison(found), caption)
     return Section("Comparison", [sheets[0], drawn, *sheets[1:]])

@@ -20,12 +20,15 @@ from histokit.figures.training import draw_training
 from histokit.layout import Sheet
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
+from histokit.report.descriptions import describe_scores, describe_training, describe_view
 from histokit.report.page import Block, DataTable, Facts, Notes, Section
 from histokit.report.pictures import figure
 from histokit.report.samples import Showing, sample_blocks
 from histokit.store import RunRecord
 
 _MEASURES = ("precision", "recall", "f1", "roc_auc", "support")
+#: Kinds of mistakes that are listed.
+_MISTAKES = 40
 #: Words of notes on scores that are not what they seem.
 _LEAKS = ("leaks", "optimistic", TOO_GOOD, CAN_KNOW)
 
@@ -50,9 +53,10 @@ def leaks_of(run: RunRecord) -> list[str]:
 
 
 def _told(run: RunRecord, text: str) -> str:
-    """Return a note in words by which it is known where it says that a split leaks."""
+    """Return a note in the words of comparisons where it says that a split leaks."""
     said = f"split {run.split}: "
-    return f"the split {run.split} leaks: {text.removeprefix(said)}" if text.startswith(said) else text
+    leaks = f"the split {run.split} of {run.dataset} leaks: "
+    return leaks + text.removeprefix(said) if text.startswith(said) else text
 
 
 def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
@@ -135,7 +139,7 @@ def _scores(found: Evaluation) -> Iterator[Block]:
     yield DataTable(Sheet(title, columns, rows))
     yield figure(
         draw_scores(found),
-        f"Confusion matrix and {found.metric} by fold of the run {found.run}",
+        describe_scores(found),
         f"{found.dataset}, {found.split}: {_sizes(found)}. Left: {_left(found)}. Right: {found.metric} of each fold.",
     )
 
@@ -153,7 +157,7 @@ def _views(found: Evaluation) -> Iterator[Block]:
     for name, (draw, what) in _VIEWS.items():
         if name in found.views:
             caption = f"{what}; {found.dataset}, {found.split}: {_sizes(found)}."
-            yield figure(draw(found), f"{what} of the run {found.run}", caption)
+            yield figure(draw(found), describe_view(found, name, what), caption)
 
 
 def _left(found: Evaluation) -> str:
@@ -177,7 +181,10 @@ def _classes(found: Evaluation) -> Iterator[Block]:
     ]
     if wrong:
         ordered = sorted(wrong, key=lambda row: -row[2])
-        yield DataTable(Sheet("Mistakes, the most frequent first", ["true", "predicted", "count"], ordered[:40]))
+        title = "Mistakes, the most frequent first" + f" ({_MISTAKES} of {len(wrong):,} kinds)" * (
+            len(wrong) > _MISTAKES
+        )
+        yield DataTable(Sheet(title, ["true", "predicted", "count"], ordered[:_MISTAKES]))
 
 
 def _folds(run: RunRecord, found: Evaluation) -> Sheet:
@@ -208,7 +215,7 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
         yield Notes([error.message], "note")
         return
     caption = f"Loss and {found.metric} by epoch; means over {counted(found.networks, 'network', 'networks')}."
-    yield figure(draw_training(found), f"Training curves of the run {run.id}", caption)
+    yield figure(draw_training(found), describe_training(found), caption)
     yield DataTable(curve_sheets(found)[0])
 
 

@@ -300,12 +300,19 @@ def _extents(sheet):
     return found
 
 
+_WITHOUT_BLANKS = 4 * "withoutanyblank" + "{}" + 60 * "x"
 _LONG = "adenocarcinoma of the colon, moderately differentiated (grade 2), with {} invasion"
 
 
 @pytest.mark.parametrize(
     ("count", "name"),
-    [(2, "adenoma-with-high-grade-dysplasia-{}-of-40"), (3, _LONG), (12, _LONG), (40, _LONG[15:60] + "{}")],
+    [
+        (2, "adenoma-with-high-grade-dysplasia-{}-of-40"),
+        (3, _LONG),
+        (7, _WITHOUT_BLANKS),
+        (12, _LONG),
+        (40, _LONG[15:60] + "{}"),
+    ],
 )
 def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count, name):
     names = tuple(name.format(f"{k:02d}") for k in range(count))
@@ -319,6 +326,7 @@ def test_long_names_are_inside_the_figure_and_do_not_overlap(empty, count, name)
         assert box.x1 <= width, text
         assert box.y1 <= height, text
     confusion, folds = sheet.axes[:2]
+    assert len(set(_labels(confusion.yaxis))) == count, "each can be told from all others"
     for axis, low, high in ((confusion.yaxis, "y0", "y1"), (confusion.xaxis, "x0", "x1")):
         boxes = sorted(
             (label.get_window_extent() for label in axis.get_ticklabels()), key=lambda box: getattr(box, low)

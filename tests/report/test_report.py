@@ -45,6 +45,7 @@ class Read(HTMLParser):
         self.commands: list[str] = []
         self.notes: list[tuple[str, str]] = []
         self.alone: list[str] = []
+        self.descriptions: list[str] = []
         self._text: list[str] = []
         self._kind = ""
         self._caption = ""
@@ -61,6 +62,9 @@ class Read(HTMLParser):
         self.sources += [str(given[name]) for name in ("src", "srcset", "data") if name in given]
         if tag == "img":
             assert given["alt"]
+            self.descriptions.append(str(given["alt"]))
+            if "width" in given:
+                assert f"--least: {int(0.72 * int(str(given['width'])))}px" == given["style"]
         if tag == "ul":
             self._kind = str(given.get("class", ""))
         if tag == "tr":
@@ -135,6 +139,10 @@ def test_a_page_of_a_run_tells_what_the_store_holds(trained: Trained, tmp_path: 
     low, high = found.intervals["metrics"]["accuracy"]
     assert shown["accuracy"] == [f"{value:.4f}" for value in (found.metrics["accuracy"], low, high)]
     assert len(page.table("4 folds")) == 5
+    scores = [fold["metrics"]["accuracy"] for fold in found.folds["each"]]
+    inside = f"{found.metrics['accuracy']:.3g} over all, {min(scores):.3g} to {max(scores):.3g} in 4 folds"
+    assert page.descriptions[0] == f"Confusion matrix and accuracy by fold of the run {run}: {inside}"
+    assert f": roc auc {found.metrics['roc_auc']:.3g}" in page.descriptions[1]
     assert page.table("Samples by class")[1:] == [["bright", "12", "0.5000"], ["dark", "12", "0.5000"]]
 
 
@@ -201,8 +209,12 @@ def test_leaks_stand_first_in_what_is_to_be_known(tmp_path: Path) -> None:
     made = package.report(store, dataset="toy", out=tmp_path / "r.html", bootstrap=20)
     page = Read(made.file)
     assert page.notes[0][0] == "leak"
-    assert "the split paper leaks: patches of one slide are on both sides" in page.notes[0][1]
+    assert "the split paper of toy leaks: patches of one slide are on both sides" in page.notes[0][1]
     assert made.notes[0] == page.notes[0][1]
+    # A comparison tells the same: it stands there once.
+    package.train(store, "toy", "net/a", classifier="knn", split="paper", grid={"k": [3]})
+    two = package.report(store, dataset="toy", out=tmp_path / "r.html", bootstrap=20)
+    assert [note for note in two.notes if "both sides" in note] == [two.notes[0]]
 
 
 def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:

@@ -1,0 +1,84 @@
+"""What figures show, in words for those who cannot see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from histokit.compare.compare import Comparison
+from histokit.errors import counted
+from histokit.evaluate.curves import RunCurves
+from histokit.evaluate.evaluate import Evaluation
+
+
+def describe_scores(found: Evaluation) -> str:
+    """Return what stands in the figure of scores: over all, and in folds."""
+    shown = "Confusion matrix" if found.per_class else "Predicted against true numbers"
+    values = [fold["metrics"][found.metric] for fold in found.folds["each"]]
+    folds = f"{_range(values)} in {counted(len(values), 'fold', 'folds')}"
+    metric = found.metric.replace("_", " ")
+    return (
+        f"{shown} and {metric} by fold of the run {found.run}: {_number(found.metrics[found.metric])} over all, {folds}"
+    )
+
+
+def describe_view(found: Evaluation, name: str, what: str) -> str:
+    """Return what stands in the figure of a view, by the name of the view and what it shows."""
+    view = found.views[name]
+    said = _VIEWS[name](view)
+    return f"{what} of the run {found.run}: {said}"
+
+
+def describe_training(found: RunCurves) -> str:
+    """Return what stands in the figure of training curves: where each begins and ends."""
+    said = []
+    for series, measure in found.measures:
+        means = [epoch[series][measure]["mean"] for epoch in found.epochs if measure in epoch[series]]
+        name = f"{series} {measure.replace('_', ' ')}"
+        said.append(f"{name} from {_number(means[0])} to {_number(means[-1])}")
+    epochs = counted(len(found.epochs), "epoch", "epochs")
+    return f"Training curves of the run {found.run} over {epochs}: {', '.join(said)}"
+
+
+def describe_comparison(found: Comparison) -> str:
+    """Return what stands in the figure of a comparison: the first and the last method."""
+    if found.ranking:
+        ranked = [(method["average_rank"], method["method"]) for method in found.methods if method["average_rank"]]
+        what = f"Average ranks of {counted(len(ranked), 'method', 'methods')} over datasets"
+    else:
+        column = found.columns[0]["column"]
+        cells = [(method["cells"].get(column), method["method"]) for method in found.methods]
+        ranked = [(cell["score"], name) for cell, name in cells if cell and cell["score"] is not None]
+        what = f"Scores of {counted(len(ranked), 'method', 'methods')} on {column}"
+    ends = [f"{name} {_number(value)}" for value, name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
+    return f"{what}: {' to '.join(ends)}" if ends else what
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
+
+
+def _range(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "undefined"
+    low, high = _number(min(known)), _number(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+def _curves(view: Mapping[str, Any]) -> str:
+    called = view["value"].replace("_", " ")
+    of = f" of {len(view['curves'])} classes" * (len(view["curves"]) > 1)
+    return f"{called} {_range([curve['value'] for curve in view['curves']])}{of}"
+
+
+def _calibration(view: Mapping[str, Any]) -> str:
+    return f"expected calibration error {_number(view['ece'])}, Brier score {_number(view['brier'])}"
+
+
+def _groups(view: Mapping[str, Any]) -> str:
+    worst, best = view["groups"][0], view["groups"][-1]
+    return f"from {_number(worst['score'])} in {worst['group']} to {_number(best['score'])} in {best['group']}"
+
+
+_VIEWS = {"roc": _curves, "precision-recall": _curves, "calibration": _calibration, "groups": _groups}
