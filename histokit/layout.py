@@ -130,7 +130,7 @@ def shown(value: Any) -> Pieces:
         return value
     if value is None:
         return Pieces(["–"])
-    return Pieces([f"{value:.4f}" if isinstance(value, float) else str(value)])
+    return Pieces([f"{value:z.4f}" if isinstance(value, float) else str(value)])
 
 
 class _Table:

@@ -10,7 +10,7 @@ from histokit.compare.methods import method_facts
 from histokit.compare.score_table import Cell, Table
 from histokit.compare.scored import Scored
 from histokit.compare.table_columns import Column
-from histokit.errors import StoreError, some
+from histokit.errors import StoreError, counted, some
 from histokit.evaluate.summary import ENOUGH_GROUPS
 from histokit.protocol.leaks import CAN_KNOW, SAY_NOTHING, TOO_GOOD
 from histokit.store import Store
@@ -103,4 +103,4 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
         yield f"layers of {some(peeked)} were chosen on the test samples: their scores are optimistic"
     few = {entry.groups for entry in scored if entry.groups < ENOUGH_GROUPS}
     if few:
-        yield f"intervals of {min(few)} groups are unreliable, they need {ENOUGH_GROUPS}"
+        yield f"intervals of {counted(min(few), 'group', 'groups')} are unreliable, they need {ENOUGH_GROUPS}"

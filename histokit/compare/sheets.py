@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from histokit.errors import counted
+from histokit.evaluate.summary import ENOUGH_GROUPS
 from histokit.layout import Pieces, Sheet, listed
 from histokit.protocol.number_metrics import ERRORS
 
@@ -76,7 +78,7 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
 def _marked(cell: dict[str, Any] | None) -> str | None:
     if cell is None or cell["score"] is None:
         return None
-    return f"{cell['score']:.4f}{_MARKS[cell['mark']]}"
+    return f"{cell['score']:z.4f}{_MARKS[cell['mark']]}"
 
 
 def _runs(found: Comparison) -> Sheet:
@@ -107,6 +109,8 @@ def _pairs(found: Comparison) -> Sheet:
     title = "paired differences"
     if len(found.pairs) > _PAIRS:
         title += f" from the best method (all {len(found.pairs)}: --json)"
+    if not all(pair["reliable"] for pair in _shown_pairs(found)):
+        title += f" (p from {ENOUGH_GROUPS} groups on)"
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
     rows = [
@@ -159,5 +163,5 @@ def _together(methods: list[str]) -> Pieces:
 def bounds(entry: dict[str, Any]) -> Pieces | None:
     """Return an interval as a cell, marked where it is unreliable."""
     interval = entry["interval"]
-    mark = [] if entry["reliable"] else [f"(unreliable: {entry['groups']} groups)"]
-    return Pieces([f"{interval[0]:.4f} to {interval[1]:.4f}", *mark]) if interval else None
+    mark = [] if entry["reliable"] else [f"(unreliable: {counted(entry['groups'], 'group', 'groups')})"]
+    return Pieces([f"{interval[0]:z.4f} to {interval[1]:z.4f}", *mark]) if interval else None

@@ -138,7 +138,7 @@ def _interval(intervals: dict[str, Any], metric: str) -> list[Pieces | None]:
         return []
     bounds = intervals["metrics"].get(metric)
     mark = [] if intervals["reliable"] else ["(unreliable)"]
-    return [Pieces([f"{bounds[0]:.4f} to {bounds[1]:.4f}", *mark]) if bounds else None]
+    return [Pieces([f"{bounds[0]:z.4f} to {bounds[1]:z.4f}", *mark]) if bounds else None]
 
 
 def _undefined(entry: dict[str, Any], metric: str) -> list[int]:

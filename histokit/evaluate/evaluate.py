@@ -88,7 +88,7 @@ class Evaluation(InNotebooks):
 
     def __repr__(self) -> str:
         value = self.metrics[self.metric]
-        score = "undefined" if value is None else f"{value:.4f}"
+        score = "undefined" if value is None else f"{value:z.4f}"
         return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
 
     def sheets(self) -> list[Sheet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -16,7 +17,8 @@ from histokit.figures.sheet import Document, as_file, new_sheet
 #: Shapes, so that more kinds than colours can be told apart; and how many kinds are at most.
 _MARKERS = "osD^vPX*"
 _MOST = len(COLOURS) * 5
-_REST: dict[str, Any] = {"color": "#c8c8c8", "marker": "."}
+_POINT: dict[str, Any] = {"s": 10, "alpha": 0.75, "linewidths": 0}
+_REST: dict[str, Any] = {**_POINT, "s": 8, "color": "#9a9a9a", "marker": "x", "linewidths": 0.7}
 #: Names are cut to so many letters.
 _LETTERS = 24
 #: A panel, in inches; its height without title and legend.
@@ -77,8 +79,8 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
         return {}
     often = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST]
     key: dict[str, tuple[str | None, dict[str, Any]]] = {}
-    for place, name in enumerate(sorted(often)):
-        looks = {"color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
+    for place, name in enumerate(sorted(often, key=_order)):
+        looks = {**_POINT, "color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
         key[_free(f"{shortened_name(name, _LETTERS)} ({counts[name]:,})", key)] = (name, looks)
     rest = len(values) - sum(counts[name] for name in often)
     if rest:
@@ -86,6 +88,12 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
         label = f"{others} others" if others else "none"
         key[f"{label} ({rest:,})"] = (None, _REST)
     return key
+
+
+def _order(name: str) -> tuple[bool, float, str]:
+    """Numbers by their size, and before names."""
+    number = re.fullmatch(r"-?\d+(?:\.\d+)?", name)
+    return number is None, float(name) if number else 0.0, name
 
 
 def _free(label: str, taken: dict[str, Any]) -> str:
@@ -101,8 +109,7 @@ def _draw_kinds(axis: Any, points: Any, values: Any, kept: Any, key: dict[str, A
         places.setdefault(values[place] if values[place] in shown else None, []).append(place)
     for label, (name, looks) in sorted(key.items(), key=lambda entry: entry[1][0] is not None):
         mine = places.get(name, [])
-        place = {"label": drawable(label), "s": 10, "alpha": 0.75, "linewidths": 0, "zorder": 1 + (name is not None)}
-        axis.scatter(points[mine, 0], points[mine, 1], **place, **looks)
+        axis.scatter(points[mine, 0], points[mine, 1], label=drawable(label), zorder=1 + (name is not None), **looks)
     handles, labels = axis.get_legend_handles_labels()
     order = {drawable(label): place for place, label in enumerate(key)}
     both = sorted(zip(labels, handles, strict=True), key=lambda pair: order[pair[0]])
@@ -113,7 +120,7 @@ def _draw_kinds(axis: Any, points: Any, values: Any, kept: Any, key: dict[str, A
 def _draw_numbers(axis: Any, points: Any, values: Any, kept: Any) -> None:
     known = np.array([i for i in kept.tolist() if values[i] is not None], int)
     without = np.setdiff1d(kept, known)
-    axis.scatter(points[without, 0], points[without, 1], s=10, linewidths=0, alpha=0.75, **_REST)
+    axis.scatter(points[without, 0], points[without, 1], **_REST)
     numbers = np.array([float(values[i]) for i in known])
     drawn = axis.scatter(points[known, 0], points[known, 1], s=10, linewidths=0, c=numbers, cmap="viridis")
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.8)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded
+from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.numbers import COLOURS
 from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
 
 #: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018.
-_COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728")
+_BANDS = (COLOURS[1], COLOURS[5], COLOURS[4], COLOURS[6])
 
 
 def draw_curve(selection: SelectionRecord) -> Any:
@@ -87,23 +88,31 @@ def draw_importances(importances: Document) -> Any:
     if len(shares["layers"]) > len(shares["networks"]) or not panels:
         panels.append(shares["layers"])
     heights = [1.4 + 0.34 * len(rows) for rows in panels]
-    sheet = new_sheet(9, sum(heights) + 0.5)
+    names = "\n".join(folded(drawable(_fitted_on(entry)), 8.5, 9) for entry in shares["datasets"])
+    sheet = new_sheet(9, sum(heights) + 0.3 + line_height(9) * (1 + names.count("\n")))
     axes = sheet.subplots(len(panels), squeeze=False, height_ratios=heights)
     for axis, rows in zip(axes.flat, panels, strict=True):
         _draw_shares(axis, rows, shares)
     # Above, where it hides no bar.
     axes.flat[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-    names = ", ".join(entry["dataset"] for entry in shares["datasets"])
-    sheet.suptitle(folded(drawable(names), 8.5, 9), fontsize=9)
+    sheet.suptitle(names, fontsize=9)
     return sheet
+
+
+def _fitted_on(entry: Mapping[str, Any]) -> str:
+    groups = f" of {counted(entry['groups'], 'group', 'groups')}" if entry["groups"] else ""
+    samples = counted(entry["samples"], "training sample", "training samples")
+    return f"{entry['dataset']} · {entry['split']} · {samples}{groups}"
 
 
 def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) -> None:
     place, left = np.arange(len(rows)), np.zeros(len(rows))
     axis.barh(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
-    for band, colour in enumerate(_COLOURS):
+    edges = [0.0, *shares["bands"]]
+    for band, colour in enumerate(_BANDS):
         widths = np.array([row["bands"][band] for row in rows])
-        label = f"columns that bring up to {100 * shares['bands'][band]:.0f} %"
+        sorted_by = "" if band else "importance, of the best columns first: "
+        label = f"{sorted_by}{100 * edges[band]:.0f} to {100 * edges[band + 1]:.0f} % of all"
         axis.barh(place + 0.2, widths, 0.36, left=left, color=colour, label=label)
         left += widths
     if len(shares["datasets"]) > 1:

@@ -79,7 +79,7 @@ class Curve:
         shown = ""
         for series, point in {point.series: point for point in self.points[-3:]}.items():
             loss = "" if point.loss is None else f" loss {point.loss:.3f}"
-            metric = "" if point.metric is None else f" {self.metric} {point.metric:.3f}"
+            metric = "" if point.metric is None else f" {self.metric} {point.metric:z.3f}"
             shown += f", {series}{loss}{metric}"
         return shown
 

@@ -185,7 +185,7 @@ def _scores(document: Mapping[str, Any]) -> Iterator[str]:
     for metric, value in _shown_metrics(scores).items():
         if value is not None:
             pair = bounds.get(metric)
-            yield f"| {metric} | {value:.4f} | {f'{pair[0]:.4f} to {pair[1]:.4f}' if pair else ''} |"
+            yield f"| {metric} | {value:z.4f} | {f'{pair[0]:z.4f} to {pair[1]:z.4f}' if pair else ''} |"
     if len(document["split"]["folds"]) > 1:
         yield ""
         yield "They are of the models of the folds; the model of this folder was trained on all training samples."

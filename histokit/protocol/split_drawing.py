@@ -124,8 +124,9 @@ def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes
         short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
         kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]
     if short:
+        wanted = "no group was found" if count == 1 else f"no {count} groups were found"
         what = "classes" if data.classes else "quintiles of the target"
-        notes.append(f"in {short} of {len(places)} folds no {count} groups with samples of all {what} were found")
+        notes.append(f"in {short} of {len(places)} folds {wanted} with samples of all {what}")
     return kept
 
 

@@ -66,7 +66,7 @@ def _template() -> Any:
 def cell(value: Any) -> str:
     """Return a value as it stands in a table, scores with four digits."""
     if isinstance(value, float) and not math.isnan(value):
-        return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.4g}"
+        return f"{value:z.4f}" if abs(value) < _LARGE else f"{value:.4g}"
     return fact(value)
 
 

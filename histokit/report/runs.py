@@ -110,9 +110,9 @@ def _with_interval(found: Evaluation, metric: str) -> str:
         return f"undefined: {found.undefined.get(metric, '')}".rstrip(": ")
     bounds = (found.intervals or {}).get("metrics", {}).get(metric)
     if not bounds:
-        return f"{value:.4f}"
+        return f"{value:z.4f}"
     mark = "" if found.intervals["reliable"] else ", unreliable"
-    return f"{value:.4f} (95 % interval {bounds[0]:.4f} to {bounds[1]:.4f}{mark})"
+    return f"{value:z.4f} (95 % interval {bounds[0]:z.4f} to {bounds[1]:z.4f}{mark})"
 
 
 def _scores(found: Evaluation) -> Iterator[Block]:

@@ -33,7 +33,8 @@ class ImportanceShares:
     Parameters
     ----------
     datasets : list of dict
-        ``dataset``, ``split``, ``samples`` (that the trees were fitted on), and ``networks`` and ``layers`` as below.
+        ``dataset``, ``split``, ``samples`` (that the trees were fitted on), their ``groups``, and ``networks`` and
+        ``layers`` as below.
     networks, layers : list of dict
         ``network`` and, for layers, ``layer``; ``columns``; ``share_of_columns``; ``importance``, the sum over its
         columns, of 1 in all; ``std`` of that over datasets, where there are several; ``bands``, how much of it comes
@@ -183,7 +184,9 @@ def _shares(experiment: Experiment, importances: NDArray[np.float64]) -> dict[st
     bands, parts = bands_of(importances), experiment.features.parts
     networks = np.repeat([part.backbone for part in parts], [len(part) for part in parts])
     layers = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    facts = {"dataset": experiment.split.dataset, "split": experiment.split.name, "samples": len(experiment.training)}
+    rows, split = experiment.training, experiment.split
+    groups = None if experiment.problem.groups is None else len(set(experiment.problem.groups[rows].tolist()))
+    facts = {"dataset": split.dataset, "split": split.name, "samples": len(rows), "groups": groups}
     return {
         **facts,
         "networks": [

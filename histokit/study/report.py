@@ -66,7 +66,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:z.4f}" if isinstance(value, float) else str(value)
 
 
 def _scores(found: Comparison) -> str:

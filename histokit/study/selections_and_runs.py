@@ -114,4 +114,4 @@ def image_notes(data: Data) -> list[str]:
 def score(record: RunRecord) -> str:
     """Return the mean over the folds of a run's metric, in words."""
     mean = record.mean_over_folds
-    return f"{record.metric} {'undefined' if mean is None else f'{mean:.4f}'}"
+    return f"{record.metric} {'undefined' if mean is None else f'{mean:z.4f}'}"

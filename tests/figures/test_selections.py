@@ -101,7 +101,7 @@ LAYERS = [
 
 
 def shares(networks, layers, datasets=("A", "B")):
-    listed = [{"dataset": name} for name in datasets]
+    listed = [{"dataset": name, "split": "cv", "samples": 40, "groups": 5} for name in datasets]
     return ImportanceShares(listed, networks, layers, [0.1, 0.25, 0.5, 1.0], {}, [])
 
 
@@ -119,7 +119,8 @@ def check_panel(axis, rows, names):
         for band, container in enumerate(bands):
             expected = (k + 0.2, begins[band], entry["bands"][band])
             assert bars(container)[k] == pytest.approx(expected), (k, band)
-    labels = ["share of columns", *(f"columns that bring up to {p} %" for p in (10, 25, 50, 100))]
+    bands_of_all = ["0 to 10 % of all", "10 to 25 % of all", "25 to 50 % of all", "50 to 100 % of all"]
+    labels = ["share of columns", f"importance, of the best columns first: {bands_of_all[0]}", *bands_of_all[1:]]
     assert [c.get_label() for c in (columns, *bands)] == labels
     colours = [container.patches[0].get_facecolor() for container in (columns, *bands)]
     assert len(set(colours)) == 5
@@ -136,9 +137,9 @@ def test_networks_and_layers_with_their_bands():
     check_panel(below, LAYERS, ["vgg/last", "resnet/layer3", "resnet/layer4"])
     assert [text.get_text() for text in above.get_legend().get_texts()][:2] == [
         "share of columns",
-        "columns that bring up to 10 %",
+        "importance, of the best columns first: 0 to 10 % of all",
     ]
-    assert sheet.get_suptitle() == "A, B"
+    assert sheet.get_suptitle().splitlines() == [f"{name} · cv · 40 training samples of 5 groups" for name in "AB"]
     # The spread over datasets, at the end of the bands.
     (spread,) = above.collections
     ends = [((0.4 - 0.03, 0.2), (0.4 + 0.03, 0.2)), ((0.6 - 0.07, 1.2), (0.6 + 0.07, 1.2))]

@@ -21,6 +21,7 @@ module = import_module("histokit.neighbours.scatter")
 def toy(tmp_path):
     samples, X = make_samples(40, classes="abc")
     samples |= {"age": [None, *map(float, range(39))], "stain": [None if i % 5 == 0 else "HE" for i in range(40)]}
+    samples["plate"] = [8 + i % 4 for i in range(40)]
     # A mean that is large beside the spread, which single precision would lose digits of.
     return make_store(tmp_path / "s", samples, {"last": X + 1000})
 
@@ -69,18 +70,23 @@ def test_components_of_many_samples_are_those_of_drawn_ones(toy, monkeypatch):
 
 
 def test_columns_are_kinds_or_numbers(toy):
-    found = scatter(toy, "toy", "net/last", by=["age", "stain", "slide"])
+    found = scatter(toy, "toy", "net/last", by=["age", "stain", "slide", "plate"])
     assert found.values("age") == [None, *map(float, range(39))]
     assert set(found.values("stain")) == {None, "HE"}
-    ages, stains, slides = found.sheets()
+    ages, stains, slides, _ = found.sheets()
     there = found.points[1:]
     assert ages.rows[0] == pytest.approx([np.corrcoef(there[:, i], np.arange(39))[0, 1] for i in (0, 1)])
     assert [row[:2] for row in stains.rows] == [["HE", 32], ["none", 8]]
     assert len(slides.rows) == 6
     figure = draw_scatter(found)
-    legends = [axis.get_legend() for axis in figure.axes[:3]]
+    legends = [axis.get_legend() for axis in figure.axes[:4]]
     assert legends[0] is None
     assert [text.get_text() for text in legends[1].get_texts()] == ["HE (32)", "none (8)"]
+    assert [text.get_text() for text in legends[3].get_texts()] == ["8 (10)", "9 (10)", "10 (10)", "11 (10)"]
+    # Samples without a value are seen, too.
+    none = min(figure.axes[1].collections, key=lambda points: len(points.get_offsets()))
+    assert len(none.get_offsets()) == 8
+    assert none.get_linewidths()[0] > 0.5
     drawn = sum(len(points.get_offsets()) for points in figure.axes[2].collections)
     assert drawn == 40
 

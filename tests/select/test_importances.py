@@ -121,7 +121,13 @@ def test_wrong_use(store, tmp_path):
 def test_the_shares_are_drawn(store, tmp_path):
     found = importance_shares(store, ["toy", "other"], "net/all", trees=5)
     text = importance_figure(found, tmp_path / "shares.svg").read_text()
-    for mark in ("net/first", "net/last", "share of columns", "columns that bring up to 10 %", "share of importance"):
+    for mark in (
+        "net/first",
+        "net/last",
+        "share of columns",
+        "importance, of the best columns first: 0 to 10 % of all",
+        "share of importance",
+    ):
         assert f"<!-- {mark}" in text
     assert importance_figure(found, tmp_path / "again.svg").read_text() == text
     with pytest.raises(UsageError, match="cannot be written"):
