@@ -151,7 +151,10 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     axis.bar(range(len(values)), values, color="#7da7c9")
     beside = max(0, _FEWEST - len(values)) / 2
     axis.set_xlim(-0.6 - beside, len(values) - 0.4 + beside)
-    axis.set_xticks(range(0, len(values), -(-len(values) // _TICKS)))
+    places = [(fold["repeat"], fold["fold"]) for fold in evaluation["folds"]["each"]]
+    repeated = any(repeat for repeat, _ in places)
+    ticks = range(0, len(values), -(-len(values) // _TICKS))
+    axis.set_xticks(ticks, [f"{places[k][0]}.{places[k][1]}" if repeated else f"{places[k][1]}" for k in ticks])
     if undefined := sum(value is None for value in each):
         axis.plot([], [], linestyle="", label=f"undefined in {undefined} of {counted(len(each), 'fold', 'folds')}")
     pooled = evaluation["metrics"][metric]
@@ -169,7 +172,7 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     else:
         # What is worse than guessing is below 0.
         axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
-    axis.set_xlabel("fold")
+    axis.set_xlabel("repeat.fold" if repeated else "fold")
     axis.set_ylabel(metric.replace("_", " "))
     axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE, _TITLE), fontsize=_TITLE)
     handles, labels = axis.get_legend_handles_labels()

@@ -111,6 +111,14 @@ def test_the_metric_that_is_asked_for_is_drawn(empty):
     assert levels(axis)["always c 0.333"] == pytest.approx(1 / 3)
 
 
+def test_bars_are_called_by_their_folds(empty):
+    rows = [(fold, f"s{i}", "ab"[i % 2], float(i), f"P{fold}") for fold in (1, 3) for i in range(4)]
+    (_, once) = draw_scores(evaluate(empty, save_run(empty, rows, run_id="1" * 12))).axes
+    assert (once.get_xlabel(), _labels(once.xaxis)) == ("fold", ["1", "3"])
+    (_, twice) = draw_scores(evaluate(empty, save_run(empty, rows, run_id="2" * 12, repeats=[rows]))).axes
+    assert (twice.get_xlabel(), _labels(twice.xaxis)) == ("repeat.fold", ["0.1", "0.3", "1.1", "1.3"])
+
+
 def test_an_undefined_fold_has_no_height_and_an_undefined_score_no_line(empty):
     rows = [(0, "1", "a", -1.0, "P"), (0, "2", "b", 1.0, "P"), (1, "3", "a", -1.0, "Q")]
     _, axis = draw_scores(evaluate(empty, save_run(empty, rows), metric="roc_auc")).axes
