@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
-from histokit.errors import StoreError, UsageError, some
+from histokit.errors import HistokitError, UsageError, some
 from histokit.store import Store
 from histokit.store.split_records import Split
 
@@ -29,8 +30,9 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     dict
         ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
         called; none where a split has no groups), and ``curves`` of each ``method`` with at least two ``points``:
-        ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on, validation samples among
-        them), ``score``, ``interval`` and ``runs``. ``unknown``: columns whose split is gone, or another by now.
+        ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that have the target
+        and that the runs' filter keeps, validation samples among them), ``score``, ``interval`` and ``runs``.
+        ``unknown``: columns whose split is gone, or another by now.
 
     Raises
     ------
@@ -46,7 +48,11 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     ]
     if not panels:
         name = columns[0]["dataset"]
-        lost = f" Of {some(unknown)}, the split is gone or another one by now." if unknown else ""
+        lost = (
+            f" Of {some(unknown)}, the split is gone or another one by now, or a column of its samples is gone."
+            if unknown
+            else ""
+        )
         raise UsageError(
             f"No method was run on two splits of one dataset with other numbers of training groups.{lost}",
             next=f"Make some: histokit split {name} --name k4 --folds 5 --train-groups 4, again with other numbers, "
@@ -65,24 +71,28 @@ def _sizes(store: Store, columns: Sequence[Document]) -> tuple[dict[str, dict[st
     for column in columns:
         try:
             split = store.split(column["dataset"], column["split"]) if column["split"] else None
-        except StoreError:
-            split = None
-        if split is None or split.digest != column["split_digest"]:
+            known = split is not None and split.digest == column["split_digest"]
+            size = _size(store, split, column) if split is not None and known else None
+        except HistokitError:
+            size = None
+        if size is None:
             unknown.append(column["column"])
         else:
-            found[column["column"]] = _size(store, split)
+            found[column["column"]] = size
     return found, unknown
 
 
-def _size(store: Store, split: Split) -> dict[str, Any]:
-    """Return the means over folds of training groups and samples."""
-    parts = [[*fold.train, *fold.val] for fold in split.folds()]
-    size: dict[str, Any] = {"samples": float(np.mean([len(ids) for ids in parts])), "groups": None, "unit": split.group}
-    if split.group and split.group in store.samples(split.dataset).schema.names:
-        samples = store.samples(split.dataset, ["id", split.group])
-        group = dict(zip(samples.column("id").to_pylist(), samples.column(split.group).to_pylist(), strict=True))
-        size["groups"] = float(np.mean([len({group.get(i) for i in ids}) for ids in parts]))
-    return size
+def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
+    """Return the means over folds of training groups and samples: of those that runs can have been trained on."""
+    samples = store.samples(split.dataset, where=column["where"])
+    samples = samples.filter(pc.is_valid(samples.column(column["target"] or "label")))
+    group = split.group
+    grouped = group in samples.schema.names
+    of = samples.column(group if grouped else "id").to_pylist()
+    owner = dict(zip(samples.column("id").to_pylist(), of, strict=True))
+    parts = [[owner[i] for i in (*fold.train, *fold.val) if i in owner] for fold in split.folds()]
+    groups = float(np.mean([len(set(part)) for part in parts])) if grouped else None
+    return {"samples": float(np.mean([len(part) for part in parts])), "groups": groups, "unit": group}
 
 
 def _panels(

@@ -31,6 +31,7 @@ def save_slides(store, name="A"):
     schema = pa.schema([*SAMPLE_FIELDS, pa.field("slide", pa.string())])
     columns = {field.name: pa.nulls(COUNT, field.type) for field in schema}
     columns |= {"id": pa.array(IDS), "slide": pa.array([f"P{i // 2}" for i in range(COUNT)])}
+    columns["label"] = pa.array([*"ab" * (COUNT // 2 - 1), "a", None])
     record = DatasetRecord(name=name, metric="accuracy", state=None, count=COUNT, created="2026-01-01", **facts)
     store.save_dataset(record, pa.table(columns, schema=schema), FILE_SCHEMA.empty_table())
 
@@ -55,18 +56,31 @@ def test_labels_are_the_groups_that_folds_train_on(empty):
     assert (panel["dataset"], panel["metric"], panel["unit"], found.views["labels"]["unknown"]) == (
         "A", "accuracy", "slide", []
     )  # fmt: skip
-    # The method with a single split has no curve. The folds of the first train on 1 and on 2 slides and another one.
+    # The method with a single split has no curve. The folds of the first train on 1 and on 2 slides; the last sample,
+    # by which the second one validates, has no label.
     (curve,) = panel["curves"]
     facts = [[p["split"], p["groups"], p["samples"], p["score"], p["runs"]] for p in curve["points"]]
-    assert facts == [["few", 2.0, 3.5, 0.6, [runs[1]]], ["many", 5.0, 9.5, 0.9, [runs[0]]]]
+    assert facts == [["few", 1.5, 3.0, 0.6, [runs[1]]], ["many", 4.5, 9.0, 0.9, [runs[0]]]]
     low, high = curve["points"][0]["interval"]
     assert low <= 0.6 <= high
     (axis,) = draw_labels(found).axes
     line = axis.lines[0]
-    assert (list(line.get_xdata()), list(line.get_ydata())) == ([2, 5], [0.6, 0.9])
+    assert (list(line.get_xdata()), list(line.get_ydata())) == ([1.5, 4.5], [0.6, 0.9])
     assert axis.get_xlabel() == "training groups (slide), mean over folds"
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [curve["method"]]
     assert "views" not in compare(empty, runs, bootstrap=20).to_json()
+
+
+def test_what_a_filter_leaves_out_is_not_trained_on(empty):
+    save_slides(empty)
+    splits = [save_split(empty, "many", 8), save_split(empty, "few", 2)]
+    runs = [save(empty, "A", 18, where="id NOT IN ('s0', 's4', 's5')", **how) for how in splits]
+    (panel,) = compare(empty, runs, views="labels", bootstrap=20).views["labels"]["panels"]
+    points = [(point["split"], point["groups"], point["samples"]) for point in panel["curves"][0]["points"]]
+    assert points == [("few", 1.5, 2.0), ("many", 3.5, 6.0)]
+    gone = [save(empty, "A", 18, where="was = 1", **how) for how in splits]
+    with pytest.raises(UsageError, match="the split is gone or another one by now"):
+        compare(empty, gone, views="labels", bootstrap=20)
 
 
 def test_without_groups_it_is_samples(empty):
