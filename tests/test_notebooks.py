@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 import histokit
 from histokit.features import FeatureStore
+from histokit.figures.scatter import draw_scatter
 from histokit.layout import Sheet
 from histokit.notebooks import sheet_html
 from tests.toy import make_samples, make_store
@@ -70,6 +74,14 @@ def test_an_evaluation_and_a_comparison(toy: FeatureStore) -> None:
     compared = shown(histokit.compare(toy, runs, bootstrap=20))
     assert next(iter(compared)).startswith("toy, cv, accuracy")
     assert sorted(row[1] for row in next(iter(compared.values()))[1:]) == sorted(runs)
+
+
+def test_a_figure_is_shown_though_pyplot_has_drawn_none(toy: FeatureStore) -> None:
+    sheet = draw_scatter(histokit.scatter(toy, "toy", "net/a"))
+    image = imread(BytesIO(sheet._repr_png_()))
+    assert image.shape[:2] == tuple((sheet.get_size_inches() * 120).astype(int)[::-1])
+    copied = pickle.loads(pickle.dumps(sheet))
+    assert copied._repr_png_() == sheet._repr_png_()
 
 
 def test_features_a_selection_and_a_store(toy: FeatureStore) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -27,12 +28,14 @@ class Document(Protocol):
 
 
 def new_sheet(width: float, height: float) -> Any:
-    """Return an empty matplotlib figure of so many inches, that needs no display."""
+    """Return an empty matplotlib figure of so many inches, that needs no display; notebooks show it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sheet = Figure(figsize=(width, height), layout="constrained")
+    sheet: Any = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(sheet)
+    # By themselves they know only figures of pyplot, once that has drawn one.
+    sheet._repr_png_ = partial(sheet_bytes, sheet, ".png")
     return sheet
 
 
