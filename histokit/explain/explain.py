@@ -131,7 +131,7 @@ def explain(
         for each in _explained(models[-1], members, images):
             found[each.id] = each
             progress(len(found), len(chosen))
-    notes += [*changed_since(opened, run), *images.notes()]
+    notes += [*_not_kept(run, chosen), *changed_since(opened, run), *images.notes()]
     if not found:
         raise DataError(f"None of the images can be read: {notes[-1]}.", next="Mend them, and ingest them again.")
     done = _document(run, models[0], tuple(found[sample.id] for sample in chosen if sample.id in found), notes)
@@ -147,6 +147,17 @@ def _by_part(source: RunRecord, run: RunRecord, chosen: Sequence[ChosenSample]) 
     for sample in chosen:
         found.setdefault(sample.part if sample.part in known else final_part(source), []).append(sample)
     return found
+
+
+def _not_kept(run: RunRecord, chosen: Sequence[ChosenSample]) -> list[str]:
+    """Say that the networks that tested images are not those that are asked."""
+    kept = {str(entry["part"]) for entry in entries(run)}
+    if run.kind != "finetune" or len(run.folds) < 2 or all(sample.part in kept for sample in chosen):
+        return []
+    return [
+        "the networks of the folds were not kept: that of all training samples is explained, and what it predicts may "
+        "differ from what those of the folds did"
+    ]
 
 
 def _explained(model: Explained, members: Sequence[ChosenSample], images: RunImages) -> Iterator[ExplainedSample]:

@@ -92,7 +92,7 @@ class ExplainedClassifier:
         self.seen = {row.tobytes() for row in model["trained_on"]} | seen_by(store, table.backbone)
         self.kind = "decision" if run.classes else "value"
         self.backbone = table.backbone
-        self.notes = _notes(source)
+        self.notes = _notes(source) if run.id == source.id else []
 
     def maps(self, pixels: Tensor, samples: Sequence[ChosenSample]) -> ScoredMaps:
         """Return the maps of resized images, and the score of the output that each is of."""

@@ -129,7 +129,9 @@ class ExplainedNetwork:
                 next=f"{did_you_mean(text, [*curated, *self._outputs])}{listed}",
             )
         if not self._has_map(layer):
-            shape = " × ".join(map(str, self._outputs[layer.module].shape[1:]))
+            output = self._outputs[layer.module]
+            # Of windows of an image, which some transformers take for images, all numbers are told.
+            shape = " × ".join(map(str, output.shape[output.shape[0] == 1 :]))
             raise UsageError(f"The layer {text!r} of {self.name} gives {shape} numbers: it has no map.", next=listed)
         return self._as_map(layer)
 
@@ -142,13 +144,17 @@ class ExplainedNetwork:
 
     def _default(self) -> MapLayer:
         """Return the layer that the network pools, or the deepest one before it on whose positions outputs depend."""
-        own = self.described.layer
-        before = [layer for layer in reversed(self._guarded.layers()) if layer.module != own.module]
-        maps = [Layer(name, name) for name, output in reversed(self._outputs.items()) if output.ndim == 4]
+        own, curated = self.described.layer, {layer.module: layer for layer in self._guarded.layers()}
         if self._has_map(own) and own.pool != "cls":
             return self._as_map(own)
-        for layer in (*before, *maps):
-            if self._has_map(layer) and self._decides(self._as_map(layer)):
+        # What stands in one row with curated layers, such as all blocks of a transformer, is as good a place.
+        rows = {module.rpartition(".")[0] for module in curated} - {""}
+        deepest_first = list(reversed(self._outputs))
+        beside = [name for name in deepest_first if name in curated or name.rpartition(".")[0] in rows]
+        maps = [name for name in deepest_first if self._outputs[name].ndim == 4]
+        for name in dict.fromkeys([*beside, *maps]):
+            layer = curated.get(name) or self._guarded.layer(name)
+            if name != own.module and self._has_map(layer) and self._decides(self._as_map(layer)):
                 return self._as_map(layer)
         raise UsageError(
             f"No layer of the network {self.name} has a map: there are no positions to look at.",

@@ -55,7 +55,8 @@ class MapLayer:
         if output.ndim == 3:
             patches = output[:, self.prefix_tokens :]
             rows = round((patches.shape[1] * height / width) ** 0.5)
-            if rows and patches.shape[1] > 1 and patches.shape[1] % rows == 0:
+            columns = round((patches.shape[1] * width / height) ** 0.5)
+            if patches.shape[1] > 1 and patches.shape[1] == rows * columns:
                 return patches.movedim(2, 1).unflatten(2, (rows, -1))
         raise UsageError(
             f"The layer {self.layer.name!r} gives shape {tuple(output.shape)}: it has no map.",
@@ -63,9 +64,9 @@ class MapLayer:
         )
 
     def is_spatial(self, output: Any, height: int, width: int) -> bool:
-        """Return whether an output has positions."""
+        """Return whether what comes of one image has positions, and is not of windows of it, one by one."""
         try:
-            return self.maps(first_tensor(output), height, width) is not None
+            return len(self.maps(first_tensor(output), height, width)) == 1
         except (UsageError, TypeError):
             return False
 

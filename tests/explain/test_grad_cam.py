@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from histokit.features import FeatureStore
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.plugin import Layer, Preprocess
+from histokit.plugin.manager import registry
 from histokit.store import RunRecord
 from histokit.store.networks import entries
 from tests.trained_runs import a_network, a_trained_run
@@ -106,8 +108,9 @@ def test_tokens_lie_row_by_row_behind_those_without_a_place() -> None:
     rows = [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]]
     assert layer.maps(tokens, 16, 16).tolist() == [[rows]]
     assert layer.maps(tokens, 8, 32).tolist() == [[[rows[0] + rows[1], rows[2] + rows[3]]]]
-    with pytest.raises(UsageError, match="has no map"):
-        layer.maps(tokens[:, :9], 16, 16)
+    for count in (9, 13):
+        with pytest.raises(UsageError, match="has no map"):
+            layer.maps(tokens[:, :count], 16, 16)
 
 
 def test_scores_are_those_of_the_softmax_and_images_are_as_they_are(run: RunRecord, data: FeatureStore) -> None:
@@ -148,7 +151,13 @@ def test_images_that_a_network_has_trained_on_are_told(data: FeatureStore) -> No
     run = a_trained_run(data, "d", {"final": (network, described, ids[:4])})
     found = histokit.explain(data, run.id, samples=ids[3:6])
     assert [sample.seen for sample in found.samples] == [True, False, False]
-    assert found.notes == [f"run:{run.id} was trained on 1 of the 3 images shown: it knows them"]
+    told = f"run:{run.id} was trained on 1 of the 3 images shown: it knows them"
+    assert found.notes == [told]
+    folds = [{"repeat": 0, "fold": fold} for fold in (0, 1)]
+    data.save_run(replace(run, folds=folds), data.predictions(run.id), None, again=True)
+    found = histokit.explain(data, run.id, samples=ids[3:6])
+    assert found.notes[0].startswith("the networks of the folds were not kept: that of all training samples is ex")
+    assert found.notes[1:] == [told]
 
 
 def test_which_images_are_drawn(run: RunRecord, data: FeatureStore) -> None:
@@ -229,12 +238,13 @@ def test_the_run_of_a_prediction_is_explained_by_the_network_that_predicted(
 
 def test_of_a_transformer_that_reads_its_class_token_what_goes_into_the_last_block(data: FeatureStore) -> None:
     preprocess = Preprocess(size=32, mean=(0.5,) * 3, std=(0.25,) * 3)
-    name = "timm:test_vit,img_size=32"
+    # Of twelve blocks not all are among the layers that are listed.
+    name = "timm:test_vit,depth=12,img_size=32"
+    assert "blocks.10" not in {layer.name for layer in registry().backbone(name, "random:0").layers}
     network, described = a_network(name, "last:cls", preprocess=preprocess)
     run = a_trained_run(data, "d", {"0.0": (network, described, [])})
     found = histokit.explain(data, run.id, samples=["p1/dark/0.png"])
-    blocks = len(network.base.blocks)
-    assert found.layer == f"blocks.{blocks - 2}"
+    assert found.layer == "blocks.10"
     # 32 pixels in patches of 16.
     assert found.samples[0].map.shape == (2, 2)
 
@@ -248,6 +258,13 @@ def test_a_layer_of_one_position_has_no_map(data: FeatureStore) -> None:
         histokit.explain(data, run.id, layer=gate)
     assert raised.value.next.startswith("Its layers with a map are: ")
     assert "blocks.0, " in raised.value.next
+
+
+def test_windows_of_an_image_are_no_map_of_it() -> None:
+    layer = MapLayer(Layer("attn", "attn", "avg"), prefix_tokens=0)
+    # Of 16 x 16 places, filled up to 21 x 21, a Swin transformer makes nine windows of 7 x 7.
+    assert layer.is_spatial(torch.zeros(1, 49, 3), 64, 64)
+    assert not layer.is_spatial(torch.zeros(9, 49, 3), 64, 64)
 
 
 def test_of_numbers_what_raises_the_predicted_one(data: FeatureStore, images: Path) -> None:

@@ -137,6 +137,7 @@ def test_features_normalised_by_controls(data: FeatureStore, images: Path, how: 
     predicted = histokit.predict(data, run.id, "c", device="cpu")
     again = histokit.explain(data, predicted.id, samples=[sample.id for sample in found.samples], target=run.classes[1])
     np.testing.assert_allclose([s.score for s in again.samples], [s.score for s in found.samples], rtol=1e-6)
+    assert not any("over folds" in note for note in again.notes), "it is this model that predicted"
     (images / "c.csv").write_text("\n".join(["image,label,patient,role", *rows[:-1]]))
     histokit.ingest(data, "table", images, name="c", options={"table": "c.csv", "group": "patient"})
     with pytest.raises(StoreError, match="or their controls, are not those"):
