@@ -20,6 +20,7 @@ from histokit.protocol.leaks import check_groups
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.splits import resolve_split
 from histokit.store.database import quote
+from histokit.store.repeat_commands import NO_FEATURES
 from histokit.store.vectors import read_vectors
 
 Objects = NDArray[np.object_]
@@ -168,7 +169,7 @@ def left_out(store: FeatureStore, samples: FeatureSet, where: str | None) -> lis
     total = samples.record.count if where is None else len(store.samples(samples.record.name, ["id"], where))
     missing = total - len(samples)
     left = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
-    return [f"{left} left out: their features are missing"] if missing else []
+    return [f"{left} left out: {NO_FEATURES}"] if missing else []
 
 
 def _left_out_sample(store: FeatureStore, dataset: str, sample_id: str) -> pa.Table:

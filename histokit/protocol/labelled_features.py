@@ -15,6 +15,7 @@ from histokit.features.finite import check_finite
 from histokit.features.images import open_images
 from histokit.protocol.leaks import conflict_notes
 from histokit.protocol.step_options import ExperimentOptions
+from histokit.store.repeat_commands import NO_FEATURES, NO_IMAGES
 
 
 def open_labelled(
@@ -74,7 +75,7 @@ def _open(
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
     total = len(store.samples(features.record.name, ["id"], where))
     missing = total - len(features)
-    why = "their images cannot be read" if features.address == IMAGES else "their features are missing"
+    why = NO_IMAGES if features.address == IMAGES else NO_FEATURES
     samples = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")
     return [f"{samples} left out: {why}"] if missing else []
 

@@ -8,6 +8,7 @@ import typer
 
 from histokit import completion, console, options
 from histokit.commands import LOOK, Entry
+from histokit.errors import counted
 from histokit.ranges import LIMITS
 
 
@@ -51,7 +52,7 @@ def report(
         )
     for text in found.notes:
         console.warn(text)
-    console.note(f"{found.bytes / 1e6:.1f} MB on {len(found.runs)} runs")
+    console.note(f"{found.bytes / 1e6:.1f} MB on {counted(len(found.runs), 'run', 'runs')}")
     console.emit(str(found.file), found.to_json())
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from inspect import Parameter
 from itertools import product
 from shlex import quote
 from typing import Any
 
+from histokit.errors import PluginError
 from histokit.plugin import Preprocess
+from histokit.plugin.manager import registry
+from histokit.plugin.options import announced_options
 from histokit.plugin.weights import PRETRAINED
 from histokit.store.commits import Made
 from histokit.store.records import IMPORT_PLUGIN, DatasetRecord, RunRecord, SelectionRecord
 from histokit.store.split_records import Split
 from histokit.store.vectors import FeatureTable
+
+#: How notes of runs and selections end that went on without some samples.
+NO_FEATURES, NO_IMAGES = "their features are missing", "their images cannot be read"
 
 
 def make_again(table: FeatureTable, dataset: str | None = None, layers: str | None = None, file: str = "FILE") -> str:
@@ -65,8 +72,20 @@ def ingest_command(record: DatasetRecord) -> str:
     """Return the command that ingests a dataset again."""
     if record.plugin == IMPORT_PLUGIN:
         return " ".join([f"histokit import-features {record.name} {quote(record.root)} --create", *_imported(record)])
-    options = "".join(f" -o {quote(f'{key}={_option(value)}')}" for key, value in record.options.items())
+    usual = _usual_options(record.plugin)
+    asked = {key: text for key, value in record.options.items() if (text := _option(value)) != usual.get(key)}
+    options = "".join(f" -o {quote(f'{key}={text}')}" for key, text in asked.items())
     return f"histokit ingest {record.plugin} {quote(record.root)} --name {record.name}{options}"
+
+
+def _usual_options(plugin: str) -> dict[str, str]:
+    """Return what the options of a dataset plugin are where none is given; nothing of a plugin that is not there."""
+    try:
+        options = announced_options(registry().dataset(plugin).__init__)
+    except PluginError:
+        return {}
+    defaults = {name: parameter.default for name, parameter in options.items()}
+    return {n: _option(list(v) if isinstance(v, tuple) else v) for n, v in defaults.items() if v is not Parameter.empty}
 
 
 def _imported(record: DatasetRecord) -> Iterator[str]:
@@ -92,14 +111,21 @@ def selection_command(selection: SelectionRecord) -> str:
     """Return the command that selects again, with all that was asked."""
     given = selection.parameters
     words = ["histokit select", quote(selection.dataset), "--features", quote(selection.address)]
-    return " ".join([*words, "--split", quote(selection.split), *_options(given, _OF_SELECTIONS)])
+    words += ["--split", quote(selection.split), *_options(given, _OF_SELECTIONS)]
+    return " ".join([*words, *_went_on(given.get("notes") or [])])
 
 
 def run_command(run: RunRecord) -> str:
     """Return the command that does a run again, with all that was asked."""
     if run.kind == "predict":
         return f"histokit predict {run.source_run} {quote(run.dataset)}"
-    return _finetune_command(run) if run.kind == "finetune" else _train_command(run)
+    command = _finetune_command(run) if run.kind == "finetune" else _train_command(run)
+    return " ".join([command, *_went_on(run.notes)])
+
+
+def _went_on(notes: Sequence[str]) -> list[str]:
+    """Return the option by which samples were left out that lack what is learned from."""
+    return ["--allow-missing"] * any(note.endswith((NO_FEATURES, NO_IMAGES)) for note in notes)
 
 
 def run_again(run: RunRecord) -> str:

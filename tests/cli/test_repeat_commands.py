@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from shlex import split as words
 
 import pytest
+from tiny_plugin import TinyPlugin
 
 from histokit.features import open_store
-from histokit.store.repeat_commands import run_command, selection_command, split_command
+from histokit.store.repeat_commands import ingest_command, run_command, selection_command, split_command
 from tests.cli.command_line import CommandLine
+from tests.cli.conftest import PATTERN
 
 ONE = ["--features", "tiny/1"]
 TRAININGS = (
@@ -61,3 +64,32 @@ def test_the_command_of_a_selection_is_answered_by_it(extracted: CommandLine, tm
 def test_splits_that_ingestion_or_a_training_makes_need_no_command(extracted: CommandLine, tmp_path: Path) -> None:
     extracted.ok("train", "cells", *ONE, "--classifier", "knn")
     assert split_command(open_store(tmp_path / "store").split("cells", "cv")) is None
+
+
+def test_commands_go_on_without_what_was_left_out(
+    ingested: CommandLine, tiny: TinyPlugin, images: Path, tmp_path: Path
+) -> None:
+    (images / "p1" / "dark" / "0.png").write_bytes(b"no image")
+    store = tmp_path / "store"
+    for command in (ingest_command(open_store(store).dataset("cells")), "histokit extract cells --backbone tiny"):
+        ingested(*words(command)[1:])
+    selected = ingested.ok("select", "cells", *ONE, "--inner-folds", "2", "--allow-missing").out.strip()
+    trained = ingested.ok("train", "cells", *ONE, "--classifier", "knn", "--allow-missing").out.strip()
+    for command, answer in (
+        (selection_command(open_store(store).selection(selected)), selected),
+        (run_command(open_store(store).run(trained)), trained),
+    ):
+        assert ingested.ok(*words(command)[1:]).out.strip() == answer
+
+
+def test_the_command_of_a_dataset_has_the_options_that_were_given(ingested: CommandLine, images: Path) -> None:
+    ingested.ok("ingest", "folder", images, "--name", "twice", "-o", PATTERN, "-o", "group=patient", "-o", "scale=full")
+    ingested.ok("ingest", "synthetic", images, "--name", "drawn", "-o", "slides=2", "-o", "per_slide=3", "-o", "seed=1")
+    store = open_store(images.parent / "store")
+    for name in ("cells", "twice"):
+        command = f"histokit ingest folder {images} --name {name} -o '{PATTERN}' -o group=patient"
+        assert ingest_command(store.dataset(name)) == command
+    asked = "-o slides=2 -o per_slide=3 -o seed=1"
+    assert ingest_command(store.dataset("drawn")) == f"histokit ingest synthetic {images} --name drawn {asked}"
+    gone = replace(store.dataset("drawn"), plugin="gone")
+    assert "-o size=" in ingest_command(gone), "what the options of this plugin usually are is not known"
