@@ -11,7 +11,7 @@ from typing import Any, Literal
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import Groups, LabelTable, group_remark, require_labels
+from histokit.datasets.labels import Groups, LabelTable, group_remark, key_fields, pattern_of, require_labels
 from histokit.datasets.met_files import MetFiles
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
@@ -40,7 +40,8 @@ class Folder(Dataset):
         A CSV or Parquet table of labels: a whole path, or relative to the root or the current folder; its other
         columns become columns too.
     on : str, optional
-        The field of the pattern that is also a column of the table, by which its rows are found.
+        The field of the pattern that is also a column of the table, by which its rows are found, or several:
+        ``plate,well``. The label is that of the table, or ``label`` of the pattern where this has such a field.
     label_column : str
         The column of the table that holds the label.
     text : tuple of str
@@ -104,13 +105,13 @@ class Folder(Dataset):
         super().__init__(root)
         self.bits, self.scale, self.scale_over = Intensities.checked(bits, scale, scale_over)
         self.planes = planes
-        self.pattern = PathPattern(pattern or (f"{{{on}}}/**" if labels and on else "{label}/**"))
+        self.pattern = PathPattern(pattern or (pattern_of(on) if labels and on else "{label}/**"))
         self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
         self.metric, self.mpp = metric, mpp
         self.classes, self.positive = tuple(classes) or None, positive
         self.split_column = split and stored_name(split)
-        self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
         self._set_channels(channels)
+        self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))
         fields = [name for name in self._fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self.pattern.text!r}")
         if self.label_table is None:
@@ -144,15 +145,18 @@ class Folder(Dataset):
                 "Labels from a table need the field by which its rows are found.",
                 next=f"Add -o on=FIELD, where FIELD is in the pattern (now: {fields}) and a column of {labels}.",
             )
-        if on not in pattern.fields:
-            raise self._absent("on", on, pattern.fields)
-        if "label" in pattern.fields:
-            raise UsageError(
-                f"Labels come from the table {labels!r} and from {{label}} in the pattern as well.",
-                next="Name the field in the pattern otherwise, or leave out -o labels.",
-            )
+        keys = key_fields(on)
+        for key in keys:
+            if key not in pattern.fields:
+                raise self._absent("on", key, pattern.fields)
         return LabelTable(
-            find_table(self.root, labels, "labels"), on, label_column, (self.group, *self.levels, *text), ("mpp",)
+            find_table(self.root, labels, "labels"),
+            keys,
+            label_column,
+            (self.group, *self.levels, *text),
+            ("mpp",),
+            needs_label="label" not in pattern.fields or label_column != "label",
+            fields=self._fields,
         )
 
     def _require_columns(self, known: Sequence[str]) -> None:
@@ -165,7 +169,7 @@ class Folder(Dataset):
     def _absent(self, option: str, name: str, known: Sequence[str]) -> UsageError:
         return UsageError(
             f"The option {option}={name!r} names no column: the pattern {self.pattern.text!r} "
-            f"{'and the table have' if self.labelled_by_table else 'has'} {', '.join(known) or 'none'}.",
+            f"{'and the table have' if getattr(self, 'label_table', None) else 'has'} {', '.join(known) or 'none'}.",
             next=did_you_mean(name, known).strip()
             or f"Write {{{name}}} in the pattern where {name} stands in the path.",
         )
@@ -173,13 +177,15 @@ class Folder(Dataset):
     @property
     def labelled_by_table(self) -> bool:
         """Whether labels come from a table rather than from the paths."""
-        return getattr(self, "label_table", None) is not None
+        return self.label_table is not None and "label" not in self.pattern.fields
 
     @cached_property
     def columns(self) -> Mapping[str, type]:  # type: ignore[override]
         """The fields of the pattern, and the columns of the table of labels."""
         columns: dict[str, type] = {name: str for name in self._fields if name != "label"}
         if self.label_table is not None:
+            if not self.labelled_by_table:
+                self.label_table.refuse_labels(self.pattern.text)
             columns = {**self.label_table.columns(), **columns}
             self._require_columns(list(columns))
         return columns
@@ -287,7 +293,8 @@ class Folder(Dataset):
         label = tidied.pop("label", None)
         metadata: dict[str, Any] = tidied
         if self.label_table is not None:
-            label, values = self.label_table.row(tidied[self.label_table.on] or "")
+            told, values = self.label_table.row(*(tidied[name] or "" for name in self.label_table.on))
+            label = told if self.labelled_by_table else label
             metadata = {**dict.fromkeys(columns), **values, **tidied}
         groups.complete(name, metadata)
         return Sample(name, files, label=label, mpp=metadata.pop("mpp", None), metadata=metadata)
@@ -296,4 +303,5 @@ class Folder(Dataset):
         yield from met.told(self.pattern, self.labelled_by_table)
         if self.label_table is not None:
             yield from self.label_table.remarks()
+            yield from () if self.labelled_by_table else self.label_table.lacking()
         yield from group_remark(self.group, self.columns)

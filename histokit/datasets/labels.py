@@ -15,6 +15,9 @@ from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
+#: The texts of the columns by which a row is found.
+Key = tuple[str, ...]
+
 _WITH_FRACTION = re.compile(r"-?[0-9]+\.0+")
 
 #: Columns that name what images have in common and folds must not cut through.
@@ -83,6 +86,16 @@ class Groups:
         yield groups_unknown(self.unknown.count, str(self.column), self.unknown)
 
 
+def key_fields(on: str) -> Key:
+    """Return the fields that the option ``on`` names: ``plate,well``."""
+    return tuple(name.strip() for name in on.split(","))
+
+
+def pattern_of(on: str) -> str:
+    """Return the pattern of paths whose folders are the fields that the option ``on`` names, with any depth below."""
+    return "".join(f"{{{name}}}/" for name in key_fields(on)) + "**"
+
+
 def own_group(sample_id: str) -> str:
     """Return the group of a sample whose group is not known: a group for itself."""
     return f"unknown:{sample_id}"
@@ -104,8 +117,8 @@ class LabelTable:
     ----------
     path : Path
         A CSV or Parquet file; read when first needed.
-    on : str
-        The column that holds the key.
+    on : tuple of str
+        The columns that hold the key.
     label : str
         The column that holds the label.
     text : tuple
@@ -114,29 +127,33 @@ class LabelTable:
         Columns that are none of the metadata, where the table has them: whoever looks up a row knows what they mean.
     needs_label : bool
         Whether there has to be a column of labels.
+    fields : sequence of str
+        Of paths, by which rows could be found as well.
     """
 
     def __init__(
         self,
         path: Path,
-        on: str,
+        on: tuple[str, ...],
         label: str,
         text: tuple[str | None, ...] = (),
         apart: tuple[str, ...] = (),
         needs_label: bool = True,
+        fields: Sequence[str] = (),
     ):
         self.path, self.on, self.label = path, on, stored_name(label)
-        self.apart, self.needs_label = apart, needs_label
+        self.apart, self.needs_label, self.fields = apart, needs_label, fields
         self.text = {self.label, *(name for name in text if name)}
-        self._met: set[str] = set()
+        self._met: set[Key] = set()
 
     @cached_property
     def _sheet(self) -> TidyTable:
-        sheet = read_table(self.path, self.text, {self.on})
+        sheet = read_table(self.path, self.text, set(self.on))
         sheet = with_numbers(sheet, [name for name in self.apart if name == "mpp"], self.path)
         table = sheet.table
-        for option, name in (("on", self.on), ("label_column", self.label))[: 1 + self.needs_label]:
-            require_columns(sheet, (name,), self.path, option)
+        require_columns(sheet, self.on, self.path, "on")
+        if self.needs_label:
+            require_columns(sheet, (self.label,), self.path, "label_column")
         fields = [name for name in table.column_names if name in RESERVED_COLUMNS and name not in self._own]
         return replace(sheet, table=table.drop_columns(fields), notes=[*sheet.notes, *map(taken, fields)])
 
@@ -155,44 +172,72 @@ class LabelTable:
 
     @property
     def _own(self) -> tuple[str, ...]:
-        return self.on, self.label, *self.apart
+        return *self.on, self.label, *self.apart
+
+    def refuse_labels(self, pattern: str) -> None:
+        """Raise a `UsageError` where the table has labels although the paths have them as well."""
+        if self.label in self._sheet.table.column_names:
+            raise UsageError(
+                f"Labels come from the column {self.label!r} of {str(self.path)!r} and from {{label}} in the pattern "
+                f"{pattern!r} as well.",
+                next="Name the field in the pattern otherwise, such as {kind}, or the column in the table.",
+            )
 
     @cached_property
-    def _rows(self) -> dict[str, tuple[str | None, dict[str, Any]]]:
-        rows: dict[str, tuple[str | None, dict[str, Any]]] = {}
-        first: dict[str, int] = {}
+    def _rows(self) -> dict[Key, tuple[str | None, dict[str, Any]]]:
+        rows: dict[Key, tuple[str | None, dict[str, Any]]] = {}
+        first: dict[Key, int] = {}
         for number, values in enumerate(self._sheet.table.to_pylist(), start=1):
-            key = values.pop(self.on)
+            key = tuple(values.pop(name) for name in self.on)
             row = values.pop(self.label, None), values
-            if key is None:
+            if None in key:
                 continue
             before = first.setdefault(key, number)
             if rows.setdefault(key, row) != row:
                 raise DataError(
-                    f"The table {str(self.path)!r} has rows that contradict each other for {self.on}={key!r}: {before} "
-                    f"and {number}.",
-                    next=f"Keep one row for each {self.on}.",
+                    f"The table {str(self.path)!r} has rows that contradict each other for {self._named(key)}: "
+                    f"{before} and {number}.",
+                    next=f"Keep one row for each {' and '.join(self.on)}{self._further_fields()}.",
                 )
         return rows
 
+    def _named(self, key: Key) -> str:
+        return ", ".join(f"{name}={text!r}" for name, text in zip(self.on, key, strict=True))
+
+    def _further_fields(self) -> str:
+        """Return what to ask for where rows are told apart by more than what they are found by now."""
+        names = [name for name in self.fields if name in self._sheet.table.column_names and name not in self.on]
+        return f", or find rows by more: -o on={','.join([*names, *self.on])}" if names else ""
+
     @cached_property
-    def _whole(self) -> dict[str, str]:
-        """What whole numbers are that the table holds as pandas writes a column of which some cells are empty: 1.0."""
-        if not all(map(_WITH_FRACTION.fullmatch, self._rows)):
-            return {}
-        return {key.partition(".")[0]: key for key in self._rows}
+    def _whole(self) -> list[dict[str, str]]:
+        """Of each column, what whole numbers are that pandas wrote where some of its cells are empty: 1.0."""
+        columns = [set(texts) for texts in zip(*self._rows, strict=True)]
+        return [
+            {text.partition(".")[0]: text for text in texts} if all(map(_WITH_FRACTION.fullmatch, texts)) else {}
+            for texts in columns
+        ]
 
-    def _key(self, key: str) -> str:
-        return key if key in self._rows else self._whole.get(key, key)
+    def _key(self, texts: Key) -> Key:
+        if texts in self._rows or not self._rows:
+            return texts
+        return tuple(whole.get(text, text) for whole, text in zip(self._whole, texts, strict=True))
 
-    def __contains__(self, key: str) -> bool:
-        return self._key(key) in self._rows
+    def __contains__(self, text: str) -> bool:
+        return self._key((text,)) in self._rows
 
-    def row(self, key: str) -> tuple[str | None, dict[str, Any]]:
+    def row(self, *texts: str) -> tuple[str | None, dict[str, Any]]:
         """Return the label and the further columns of a key; none and nothing where it has no row."""
-        key = self._key(key)
+        key = self._key(texts)
         self._met.add(key)
         return self._rows.get(key, (None, {}))
+
+    def lacking(self) -> Iterator[str]:
+        """Yield a sentence where keys that were asked for have no row."""
+        absent = sorted(key for key in self._met if key not in self._rows)
+        if absent:
+            rows = counted(len(absent), "row is", "rows are")
+            yield f"{rows} missing in the table of labels, for example that of {self._named(absent[0])}"
 
     def remarks(self) -> Iterator[str]:
         """Yield what the user should know of the table, and a sentence where keys of it were never asked for."""
@@ -200,4 +245,4 @@ class LabelTable:
         unused = [key for key in self._rows if key not in self._met]
         if unused:
             rows = counted(len(unused), "row of the table of labels has", "rows of the table of labels have")
-            yield f"{rows} no image, for example {self.on}={unused[0]!r}"
+            yield f"{rows} no image, for example {self._named(unused[0])}"

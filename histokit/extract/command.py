@@ -113,7 +113,8 @@ def extract(
 def _tell_problems(dataset: str, problems: Sequence[Mapping[str, str]]) -> None:
     """Name samples that cannot be used, and end with the exit code of that."""
     if problems:
-        console.warn(f"Samples that could not be used: {len(problems)} (mend and ingest them, or --retry):")
+        what_next = "mend and ingest them, or --retry; train and others go on without them with --allow-missing"
+        console.warn(f"Samples that could not be used: {len(problems)} ({what_next}):")
         for problem in problems[:_SHOWN_PROBLEMS]:
             console.warn(f"  {problem['id']}: {problem['reason']}")
         if len(problems) > _SHOWN_PROBLEMS:

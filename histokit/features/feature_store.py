@@ -151,14 +151,17 @@ class FeatureStore(Store, InNotebooks):
         return FeatureSet(matrix, rows, record, parts)
 
     def _incomplete(self, dataset: str, table: FeatureTable, missing: int, total: int) -> StoreError:
-        stages = self.problems(dataset).column("stage").to_pylist()
-        bad = sum(not stage.startswith(REMARK_STAGE) for stage in stages)
+        rows = self.problems(dataset).select(["id", "stage"]).to_pylist()
+        # Where a network was trained on the images as well, a sample is there twice.
+        bad = len({row["id"] for row in rows if not row["stage"].startswith(REMARK_STAGE)})
         samples = counted(bad, "sample is", "samples are")
         known = f" ({samples} known to be unreadable: histokit list problems {dataset})" if bad else ""
         make = f"{make_again(table)}{' --retry' if bad else ''}"
         return StoreError(
             f"{table.address} is missing for {missing} of {total} samples of {dataset!r}{known}.",
-            next=f"Make them with: {make}; or go on without them with --allow-missing.",
+            next=f"Go on without them with --allow-missing; or mend the files, ingest them again, and: {make}"
+            if bad >= missing
+            else f"Make them with: {make}; or go on without them with --allow-missing.",
             details={"missing": missing, "total": total},
         )
 

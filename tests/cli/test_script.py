@@ -101,7 +101,9 @@ def test_an_unreadable_image_ends_with_code_4_after_the_rest_is_done(histokit, i
     listed = histokit.ok("list", "problems", "cells", "--json").document["problems"]
     assert [p["id"] for p in listed] == ["p1/dark/0.png"]
     train = ["train", "cells", "--features", "tiny/last", *FAST]
-    assert "--allow-missing" in histokit.fails(*train, code=5).err
+    refused = histokit.fails(*train, code=5).err
+    assert "(1 sample is known to be unreadable: histokit list problems cells)" in refused
+    assert "Go on without them with --allow-missing; or mend the files, ingest them again, and: histokit ext" in refused
     assert "1 of 24 samples is left out" in histokit.ok(*train, "--allow-missing").err
     Image.new("RGB", (16, 16), (60, 60, 60)).save(bad)
     ingest()

@@ -89,6 +89,11 @@ def test_labels_from_a_table(tmp_path):
         "1 row of the table of labels has no image, for example slide='s9'",
         "1 image has no label, for example 'a.zip/x/s3_1.png'",
     ]
+    (tmp_path / "ages.csv").write_text("folder,slide,age\nx,s1,50\nx,s2,60\ny,s3,1\n")
+    beside = {"labels": "ages.csv", "on": "folder,slide", "pattern": "{folder}/{slide}_{label}.png"}
+    dataset, samples = opened(file, **beside)
+    assert [(s.label, s.metadata["age"]) for s in samples] == [("1", 50), ("2", 50), ("1", 60), ("1", None)]
+    assert "that of folder='x', slide='s3'" in "".join(dataset.warnings)
     with pytest.raises(UsageError, match="needs the field of the pattern"):
         opened(file, labels="t.csv")
     with pytest.raises(UsageError, match="needs a table of labels"):

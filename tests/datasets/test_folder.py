@@ -160,7 +160,7 @@ def test_a_pattern_that_nothing_matches(root):
         ({"pattern": "{id}/{label}/*"}, "'id'", "Rename it"),
         ({"pattern": PATTERN, "on": "patient"}, "needs a table of labels", "-o labels="),
         ({"pattern": PATTERN, "labels": "x.csv"}, "the field by which its rows are found", "-o on=FIELD"),
-        ({"pattern": PATTERN, "labels": "x.csv", "on": "patient"}, "as well", "leave out"),
+        ({"pattern": PATTERN, "labels": "x.csv", "on": "patient,well"}, "on='well'", "Write {well}"),
         ({"pattern": "{slide}/*", "labels": "x.csv", "on": "slid"}, "on='slid'", "Did you mean 'slide'?"),
         ({"patern": PATTERN}, "no option 'patern'", "Did you mean 'pattern'?"),
     ],
@@ -323,6 +323,42 @@ class TestLabelsInATable:
         (root / "slides.csv").write_text(text)
         with pytest.raises(kind, match=message):
             list(Folder(root, labels="slides.csv", on="slide").samples())
+
+    def test_labels_of_the_paths_beside_a_table_of_patients(self, root):
+        write(root, "s2/b.png")
+        (root / "slides.csv").write_text("slide,patient,age\n0012,P1,64\ns2,P2,\n")
+        options = {"pattern": "{slide}/{label}.png", "labels": "slides.csv", "on": "slide", "group": "patient"}
+        dataset = Folder.from_options(root, options)
+        found = [(s.id, s.label, s.metadata["patient"], s.metadata["age"]) for s in dataset.samples()]
+        assert found[1:] == [
+            ("0012/b.png", "b", "P1", 64),
+            ("s2/a.png", "a", "P2", None),
+            ("s2/b.png", "b", "P2", None),
+            ("s3/a.png", "a", "unknown:s3/a.png", None),
+        ]
+        assert "1 row is missing in the table of labels, for example that of slide='s3'" in dataset.warnings
+        with pytest.raises(UsageError, match="no column 'grade'"):
+            list(Folder.from_options(root, {**options, "label_column": "grade"}).samples())
+        (root / "slides.csv").write_text("slide,patient,label\n0012,P1,1\n")
+        with pytest.raises(UsageError, match=r"column .label. of .* and from \{label\} in the pattern") as both:
+            list(Folder.from_options(root, options).samples())
+        assert "such as {kind}" in both.value.next
+
+    def test_rows_that_several_fields_find(self, tmp_path):
+        write(tmp_path, "1_B02_s1.png", "1_B02_s2.png", "2_B02_s1.png", "2_B03_s1.png")
+        (tmp_path / "layout.csv").write_text("plate,well,label,dose\n1.0,B02,a,0.5\n2.0,B02,b,1.5\n,B03,c,2.5\n")
+        options = {"pattern": "{plate}_{well}_s{site}.png", "labels": "layout.csv", "group": "plate"}
+        dataset = Folder.from_options(tmp_path, {**options, "on": "plate,well"})
+        found = [(s.label, dict(s.metadata)) for s in dataset.samples()]
+        assert found[1:3] == [
+            ("a", {"plate": "1", "well": "B02", "site": "2", "dose": 0.5}),
+            ("b", {"plate": "2", "well": "B02", "site": "1", "dose": 1.5}),
+        ]
+        assert dataset.warnings == ["1 image does not have a label in the table, for example '2_B03_s1.png'"]
+        with pytest.raises(DataError, match="contradict each other for well='B02': 1 and 2") as caught:
+            list(Folder.from_options(tmp_path, {**options, "on": "well"}).samples())
+        assert caught.value.next == "Keep one row for each well, or find rows by more: -o on=plate,well."
+        assert Folder(tmp_path, labels="layout.csv", on="plate,well").pattern.text == "{plate}/{well}/**"
 
     def test_a_missing_table(self, root):
         with pytest.raises(DataError, match=r"nowhere\.csv' does not exist"):

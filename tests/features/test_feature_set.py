@@ -15,7 +15,7 @@ from histokit.errors import DataError, StoreError, UsageError
 from histokit.features import FeatureSet, FeatureStore, open_store
 from histokit.features.feature_set import Part
 from histokit.plugin.digests import digest_bytes
-from histokit.store.records import SAMPLE_FIELDS
+from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
 from tests.toy import make_store
 
 
@@ -72,7 +72,14 @@ def test_missing_vectors_are_told_and_left_out_only_on_request(toy: FeatureStore
         with pytest.raises(StoreError, match="net/two is missing for 1 of 5 samples") as caught:
             toy.features("toy", address)
         assert caught.value.details == {"missing": 1, "total": 5}
-        assert "histokit extract toy --backbone net --layers two" in caught.value.next
+        assert "Make them with: histokit extract toy --backbone net --layers two" in caught.value.next
+    for stage in ("extract", "images"):
+        problem = {"id": "b", "stage": stage, "reason": "is not an image", "content": bytes(16), "dataset": "toy"}
+        rows = pa.Table.from_pylist([problem], schema=PROBLEM_SCHEMA)
+        toy.replace_problems("toy", stage, rows)
+    with pytest.raises(StoreError, match=r"1 of 5 samples of 'toy' \(1 sample is known to be unreadable: ") as known:
+        toy.features("toy", "net/two")
+    assert known.value.next.startswith("Go on without them with --allow-missing; or mend the files")
     merged = toy.features("toy", "net/one+net/two", allow_missing=True)
     assert merged.sample_ids == list("acde")
     assert merged.X[1].tolist() == [4, 5, 106, 107, 108]

@@ -13,7 +13,7 @@ from histokit.datasets.containers.archive import Archive
 from histokit.datasets.containers.archive_members import Members
 from histokit.datasets.containers.container import NO_LABELS, Container, ContainerOptions, HeldImage, label_text
 from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
-from histokit.datasets.labels import LabelTable
+from histokit.datasets.labels import LabelTable, key_fields, pattern_of
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved
@@ -34,7 +34,7 @@ class PathArchive(Archive):
         if options.pattern is not None:
             return options.pattern
         if options.on is not None:
-            return PathPattern(f"{{{options.on}}}/**")
+            return PathPattern(pattern_of(options.on))
         return PathPattern(_ANY if options.labels == NO_LABELS else _PARENT)
 
     @cached_property
@@ -47,14 +47,21 @@ class PathArchive(Archive):
                 )
             return None
         fields = ", ".join(pattern.fields) or "none"
-        if options.on not in pattern.fields or "label" in pattern.fields:
+        keys = key_fields(options.on or "")
+        if not set(keys) <= set(pattern.fields):
             raise UsageError(
-                f"A table of labels for {self.path!r} needs the field of the pattern by which its rows are found, and "
-                f"no field 'label'; the pattern {pattern.text!r} has {fields}.",
+                f"A table of labels for {self.path!r} needs the field of the pattern by which its rows are found; the "
+                f"pattern {pattern.text!r} has {fields}.",
                 next="Add -o on=FIELD, and a pattern that has it, such as -o pattern='**/{image}.png' -o on=image.",
             )
-        file = find_table(self.root, options.labels[0], "labels")
-        return LabelTable(file, str(options.on), options.label_column or "label", text=tuple(options.texts))
+        return LabelTable(
+            find_table(self.root, options.labels[0], "labels"),
+            keys,
+            options.label_column or "label",
+            text=tuple(options.texts),
+            needs_label="label" not in pattern.fields or options.label_column is not None,
+            fields=pattern.fields,
+        )
 
     def _shown(self) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield the members that match the pattern, with the texts of its fields."""
@@ -117,6 +124,8 @@ class PathArchive(Archive):
         """Return the fields of the pattern, and the columns of the table of labels."""
         fields = [name for name in self._pattern.fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self._pattern.text!r}")
+        if self._table is not None and "label" in self._pattern.fields:
+            self._table.refuse_labels(self._pattern.text)
         columns = self._table.columns() if self._table is not None else {}
         return {**columns, **dict.fromkeys(fields, str)}
 
@@ -135,10 +144,12 @@ class PathArchive(Archive):
             label = label_text(texts.pop("label", None), self.options.names, repr(name))
             values: Mapping[str, Any] = {}
             if self._table is not None:
-                label, values = self._table.row(texts[self._table.on] or "")
+                told, values = self._table.row(*(texts[field] or "" for field in self._table.on))
+                label = label if "label" in self._pattern.fields else told
             yield HeldImage(name, label, self._role(name), {**empty, **values, **texts})
         if self._table is not None:
             self.warnings.extend(self._table.remarks())
+            self.warnings.extend(self._table.lacking() if "label" in self._pattern.fields else ())
 
     def _role(self, name: str) -> Role | None:
         """Return what one of the folders above the one that is the label says, else the archive's name."""
