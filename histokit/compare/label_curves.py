@@ -31,8 +31,9 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
         ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
         called; none where a split has no groups), and ``curves`` of each ``method`` with at least two ``points``:
         ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that have the target
-        and that the runs' filter keeps, validation samples among them), ``score``, ``interval`` and ``runs``.
-        ``unknown``: columns whose split is gone, or another by now.
+        and that the runs' filter keeps, validation samples among them), ``score``, ``interval``, ``runs``, and
+        ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of. ``unknown``: columns whose
+        split is gone, or another by now.
 
     Raises
     ------
@@ -118,6 +119,7 @@ def _points(
         cell = method["cells"].get(column["column"])
         if cell is not None and cell["score"] is not None:
             size = {name: sizes[column["column"]][name] for name in ("groups", "samples")}
-            facts = {name: cell[name] for name in ("score", "interval", "runs")}
+            tested = {name: cell[name] for name in ("predicted", "groups")}
+            facts = {name: cell[name] for name in ("score", "interval", "runs")} | {"tested": tested}
             found.append({"split": column["split"], **size, **facts})
     return sorted(found, key=lambda point: float(point[by]))

@@ -31,7 +31,8 @@ def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
         ``panels``, one for each column: ``column``, ``split``, ``metric`` and ``curves`` of each ``method`` (the
         network, and what else tells methods apart) with at least two ``points``: ``layer``, ``place`` (1 is the first
         cut point of the network), ``depth`` (the share of its cut points up to it; 1 is the last), ``score``,
-        ``interval`` and ``runs``. ``unknown``: networks whose cut points are not known here, and layers that are none
+        ``interval``, ``runs``, and ``tested``: of how many samples (``predicted``) and ``groups`` the score is.
+        ``unknown``: networks whose cut points are not known here, and layers that are none
         of them.
 
     Raises
@@ -102,7 +103,8 @@ def _curves(
             if cell is not None and cell["score"] is not None:
                 order = orders[method["facts"]["network"]]
                 place = _place(method["facts"], orders)
-                facts = {name: cell[name] for name in ("score", "interval", "runs")}
+                tested = {name: cell[name] for name in ("predicted", "groups")}
+                facts = {name: cell[name] for name in ("score", "interval", "runs")} | {"tested": tested}
                 points.append({"layer": order[place - 1], "place": place, "depth": place / len(order), **facts})
         if len({point["place"] for point in points}) > 1:
             points.sort(key=lambda point: int(point["place"]))

@@ -45,6 +45,11 @@ class Cell:
         return min(entry.groups for entry in self.runs)
 
     @property
+    def predicted(self) -> int:
+        """How many samples were predicted, each once."""
+        return min(entry.predicted for entry in self.runs)
+
+    @property
     def facts(self) -> Facts:
         """The facts of its first run."""
         return self.runs[0].facts
@@ -106,6 +111,7 @@ def cell_documents(table: Table, column: Column) -> dict[str, dict[str, Any]]:
             "score": cell.score,
             "std_over_runs": float(np.std(known)) if len(known) > 1 else None,
             "interval": cell.interval(),
+            "predicted": cell.predicted,
             "groups": cell.groups,
             "reliable": cell.groups >= ENOUGH_GROUPS,
             "place": place,

@@ -43,6 +43,8 @@ class Scored:
     samples : str
         A digest of folds, ids, labels and groups: runs of one digest can be paired.
     notes : list of str
+    predicted : int
+        How many samples were predicted, each once.
     """
 
     run: RunRecord
@@ -55,6 +57,7 @@ class Scored:
     groups: int = 0
     samples: str = ""
     notes: tuple[str, ...] = ()
+    predicted: int = 0
 
 
 class _Shared:
@@ -158,5 +161,6 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
         resampled=values[1:],
         groups=weights.shape[1],
         samples=shared.digest(frame),
+        predicted=len(np.unique(frame.ids.astype(str))),
         notes=(f"{run.id} has scores that are no numbers: its {metric} is undefined",) if broken else (),
     )

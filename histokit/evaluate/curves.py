@@ -36,6 +36,8 @@ class RunCurves:
         What the losses are, with the unit of what is no matter of classes.
     chosen_by : str
         What the epoch was chosen by: ``validation``, ``last`` or ``test``.
+    tested : dict
+        How many test samples (``predicted``) of how many ``groups`` the networks were tested on.
     networks : int
         How many networks the means are over: one for each repeat and fold of the split.
     epochs : list of dict
@@ -66,6 +68,7 @@ class RunCurves:
     against: str
     loss: str
     chosen_by: str
+    tested: dict[str, int]
     networks: int
     epochs: list[dict[str, Any]]
     chosen: list[dict[str, Any]]
@@ -129,8 +132,16 @@ def curves(
                 f"Of the run {record.id} {LOSS} and {record.metric} were recorded, not {metric}.",
                 next=f"Use one of these, or train with: histokit finetune … --metric {metric}",
             )
+    tested = store.predictions_of(records, ["run", "id", "group"])
     named = zip(records, tables, _names(records), strict=True)
-    return [_curves_of(record, table, name, against, metric) for record, table, name in named]
+    return [
+        _curves_of(record, table, name, _tested(tested[record.id]), against, metric) for record, table, name in named
+    ]
+
+
+def _tested(predictions: pa.Table) -> dict[str, int]:
+    ids, groups = (predictions.column(name).drop_null().unique() for name in ("id", "group"))
+    return {"predicted": len(ids), "groups": len(groups)}
 
 
 def _recorded(store: Store, run: RunRecord) -> pa.Table:
@@ -152,6 +163,11 @@ def _names(runs: Sequence[RunRecord]) -> list[str]:
         names = [" ".join(known[name] for name in shown if known[name]) for known in facts]
         if len(set(names)) == len(runs):
             break
+    for fact in [fact for fact in reversed(shown) if fact not in (*_ALWAYS, "preset")] if runs else []:
+        fewer = [name for name in shown if name != fact]
+        without = [" ".join(known[name] for name in fewer if known[name]) for known in facts]
+        # What tells nothing apart that the rest does not, such as digests beside names of weights, is left out.
+        shown, names = (fewer, without) if len(set(without)) == len(runs) else (shown, names)
     return [name or run.id for name, run in zip(names, runs, strict=True)] if runs else []
 
 
@@ -164,7 +180,8 @@ def _facts(run: RunRecord) -> dict[str, str]:
     return {
         **{name: getattr(run, name) for name in _ALWAYS},
         "preset": str(recipe.get("name", "")),
-        "weights": Path(str(asked.get("weights") or "")).name,
+        "settings": " ".join(f"{name}={value}" for name, value in (asked.get("settings") or {}).items()),
+        "weights": Path(str(asked.get("weights") or "")).name * (not asked.get("from_scratch")),
         "digest": str(network.get("weights", "")),
         "split": run.split,
         "target": str(asked.get("target") or ""),
@@ -173,7 +190,9 @@ def _facts(run: RunRecord) -> dict[str, str]:
     }
 
 
-def _curves_of(run: RunRecord, points: pa.Table, name: str, against: str, metric: str | None) -> RunCurves:
+def _curves_of(
+    run: RunRecord, points: pa.Table, name: str, tested: dict[str, int], against: str, metric: str | None
+) -> RunCurves:
     chosen = {(fold["repeat"], fold["fold"]): fold["parameters"]["epoch"] for fold in run.folds}
     every = network_curves(points, run.metric, metric)
     of_folds = {place: curve for place, curve in every.items() if place[1] >= 0} or every
@@ -187,6 +206,7 @@ def _curves_of(run: RunRecord, points: pa.Table, name: str, against: str, metric
         against=against,
         loss=_loss_of(run),
         chosen_by=str(run.parameters.get("recipe", {}).get("choose_epoch", "")),
+        tested=tested,
         networks=len(of_folds),
         epochs=_epochs(list(of_folds.values()), [epoch_of[place] for place in of_folds]),
         chosen=[{"repeat": r, "fold": f, "epoch": epoch_of[r, f]} for r, f in of_folds],

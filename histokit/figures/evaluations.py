@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from histokit.errors import UsageError, counted
@@ -48,6 +48,20 @@ def counts_of(evaluation: Mapping[str, Any]) -> str:
     what = ("unit", "units") if "level" in evaluation else ("sample", "samples")
     groups = f" of {counted(evaluation['groups'], 'group', 'groups')}" if evaluation["groups"] else ""
     return f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
+
+
+def tested(scores: Iterable[Mapping[str, Any]]) -> str:
+    """Return how many samples (``predicted``) of how many ``groups`` scores are of; empty where it is not known."""
+    known = list(scores)
+    samples, groups = (sorted(score[name] for score in known if score.get(name)) for name in ("predicted", "groups"))
+    said = [_from_to(samples, "sample", "samples")] if samples else []
+    # Without groups each sample is one.
+    said += [_from_to(groups, "group", "groups")] if groups and groups != samples else []
+    return " of ".join(said)
+
+
+def _from_to(counts: Sequence[int], one: str, several: str) -> str:
+    return f"{counts[0]:,} to " * (counts[0] < counts[-1]) + counted(counts[-1], one, several)
 
 
 def heading_of(evaluation: Mapping[str, Any], inches: float) -> str:

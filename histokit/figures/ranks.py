@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from histokit.classifiers.table import CLASSIFIERS
-from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded, line_height, longest
+from histokit.figures.evaluations import tested
+from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name
 from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
@@ -16,6 +16,8 @@ _PLAIN = "#7da7c9"
 _TITLE, _NAME, _SMALL = 9, 8, 7
 #: How wide the axes are, and the longest line of a name beside them, in inches.
 _WIDE, _NAME_WIDE = 5.0, 3.2
+#: What stands before the meaning of a colour, which is cut to so many letters.
+_MARK, _LETTERS = 0.5, 60
 #: More datasets than these are counted, not named.
 _NAMED = 6
 
@@ -42,8 +44,10 @@ def draw_comparison(comparison: Document) -> Any:
     lines = [name.split("\n") for name in names]
     row = max(0.28, max(map(len, lines)) * line_height(_NAME))
     colours, fact = _colours(shown)
+    beside = max(1, min(4, int(_WIDE / (longest(list(fact), _SMALL) + _MARK))))
+    key = -(-len(fact) // beside) * 1.5 * line_height(_SMALL)
     title = folded(drawable(_title(found["columns"] if ranked else found["columns"][:1], shown)), _WIDE, _TITLE)
-    above = (title.count("\n") + 1) * line_height(_TITLE) + 0.5 * bool(fact)
+    above = (title.count("\n") + 1) * line_height(_TITLE) + key + 0.1
     sheet = new_sheet(
         _WIDE + longest([line for each in lines for line in each], _NAME) + 0.3, 0.9 + above + row * (len(shown) + 1)
     )
@@ -52,7 +56,7 @@ def draw_comparison(comparison: Document) -> Any:
         _draw_ranks(axis, found, shown, colours)
     else:
         _draw_scores(axis, found["columns"][0], shown, colours)
-    axis.set_title(title, fontsize=_TITLE, pad=6 + 30 * bool(fact))
+    axis.set_title(title, fontsize=_TITLE, pad=6 + 72 * key)
     axis.set_yticks(range(len(shown)), names, fontsize=_NAME)
     axis.set_ylim(
         len(shown) - 0.4, -0.6 - 1.1 * bool(ranked and found["ranking"] and found["ranking"]["tests"]["nemenyi"])
@@ -60,18 +64,16 @@ def draw_comparison(comparison: Document) -> Any:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     if fact:
-        _legend(axis, fact)
+        _legend(axis, fact, beside)
     return sheet
 
 
 def _title(columns: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:
-    """Return the datasets with their splits, and how many groups of them methods were scored on."""
+    """Return the datasets with their splits, and how many samples of how many groups methods were scored on."""
     cells = [method["cells"].get(column["column"]) for method in shown for column in columns]
-    groups = sorted({cell["groups"] for cell in cells if cell})
     texts = [" · ".join(filter(None, (column["column"], column["split"]))) for column in columns]
     named = "; ".join(texts) if len(texts) <= _NAMED else f"{len(texts)} datasets"
-    least = f"{groups[0]} to " * (len(groups) > 1)
-    return f"{named}: {least}{counted(groups[-1], 'group', 'groups')}{' each' * (len(columns) > 1)}"
+    return f"{named}: {tested(cell for cell in cells if cell)}{' each' * (len(columns) > 1)}"
 
 
 def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
@@ -85,8 +87,12 @@ def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
             others = [value for value in dict.fromkeys(values) if value not in published]
             meaning = dict(zip(others, free, strict=False))
             meaning = {value: published.get(value) or meaning[value] for value in dict.fromkeys(values)}
-            return [meaning[value] for value in values], meaning
+            return [meaning[value] for value in values], {_key_of(value): meaning[value] for value in meaning}
     return [_PLAIN] * len(shown), {}
+
+
+def _key_of(value: str) -> str:
+    return drawable(shortened_name(value, _LETTERS))
 
 
 def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], colours: list[str]) -> None:
@@ -126,16 +132,16 @@ def _draw_scores(axis: Any, column: dict[str, Any], shown: list[dict[str, Any]],
     )
 
 
-def _legend(axis: Any, meaning: dict[str, str]) -> None:
+def _legend(axis: Any, meaning: dict[str, str], beside: int) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=drawable(value)) for value, colour in meaning.items()]
+    handles = [Patch(color=colour, label=value) for value, colour in meaning.items()]
     axis.legend(
         handles=handles,
         fontsize=_SMALL,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        ncols=min(4, len(handles)),
+        ncols=beside,
         frameon=False,
     )
 

@@ -24,6 +24,8 @@ _LETTERS = 24
 #: A panel, in inches; its height without title and legend.
 _WIDE, _HIGH = 4.6, 4.5
 _ENTRY = 1.35
+#: So many panels stand side by side.
+_BESIDE = 2
 
 
 def draw_scatter(scatter: Document) -> Any:
@@ -44,11 +46,14 @@ def draw_scatter(scatter: Document) -> Any:
     heading = _heading(document, len(kept))
     keys = [_key(values) for values in document["by"].values()]
     columns = [max(1, int((_WIDE - 0.2) / (longest(list(key), SMALL) + 0.35))) for key in keys]
-    lines = max(-(-len(key) // beside) for key, beside in zip(keys, columns, strict=True))
-    below = lines * _ENTRY * line_height(SMALL)
-    sheet = new_sheet(_WIDE * len(keys), _HIGH + below + (heading.count("\n") + 2) * line_height(TITLE))
-    axes = sheet.subplots(1, len(keys), squeeze=False)[0]
-    for axis, (name, values), key, beside in zip(axes, document["by"].items(), keys, columns, strict=True):
+    lines = [max(1, -(-len(key) // beside)) * _ENTRY for key, beside in zip(keys, columns, strict=True)]
+    heading_high = (heading.count("\n") + 2) * line_height(TITLE)
+    rows = [lines[start : start + _BESIDE] for start in range(0, len(lines), _BESIDE)]
+    heights = [_HIGH + max(row) * line_height(SMALL) + heading_high for row in rows]
+    sheet = new_sheet(_WIDE * len(rows[0]), sum(heights))
+    axes = iter(sheet.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights).flat)
+    for (name, values), key, beside in zip(document["by"].items(), keys, columns, strict=True):
+        axis = next(axes)
         axis.set_title(f"{heading}\n{drawable(shortened_name(name, _LETTERS))}", fontsize=TITLE)
         axis.set_xlabel(drawable(document["axes"][0]), fontsize=SMALL + 1)
         axis.set_ylabel(drawable(document["axes"][1]), fontsize=SMALL + 1)
@@ -61,6 +66,8 @@ def draw_scatter(scatter: Document) -> Any:
             _draw_kinds(axis, points, own, kept, key, beside)
         else:
             _draw_numbers(axis, points, own, kept)
+    for axis in axes:
+        axis.set_axis_off()
     return sheet
 
 
@@ -121,6 +128,10 @@ def _draw_numbers(axis: Any, points: Any, values: Any, kept: Any) -> None:
     known = np.array([i for i in kept.tolist() if values[i] is not None], int)
     without = np.setdiff1d(kept, known)
     axis.scatter(points[without, 0], points[without, 1], **_REST)
+    lacking = sum(value is None for value in values.tolist())
+    if lacking:
+        where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under(axis)}
+        axis.legend([f"none ({lacking:,})"], fontsize=SMALL, frameon=False, **where)
     numbers = np.array([float(values[i]) for i in known])
     drawn = axis.scatter(points[known, 0], points[known, 1], s=10, linewidths=0, c=numbers, cmap="viridis")
     bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.8)

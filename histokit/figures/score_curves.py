@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from histokit.errors import UsageError
+from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
@@ -14,6 +16,8 @@ from histokit.figures.sheet import Document, as_file
 
 #: Layers of one network are named below the axis, unless they are more.
 _NAMED = 20
+#: The share of the axis that a number takes.
+_ROOM = 0.1
 _MARKERS = "osD^v<>P"
 #: Numbers of groups that differ by as much have a logarithmic axis.
 _WIDELY = 8
@@ -42,7 +46,7 @@ def draw_labels(comparison: Document) -> Any:
         unit = f" ({document['unit']})" if document["unit"] else ""
         facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
         draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
-        panels.append(Panel(_heading(facts), _key(document["curves"]), draw))
+        panels.append(Panel(_heading(facts, document["curves"]), _key(document["curves"]), draw))
     return draw_panels(panels)
 
 
@@ -61,7 +65,10 @@ def draw_layers(comparison: Document) -> Any:
         draw = partial(_draw_layers, document=document)
         panels.append(
             Panel(
-                _heading([document["column"], document["split"]]), _key(document["curves"]), draw, longest(names, SMALL)
+                _heading([document["column"], document["split"]], document["curves"]),
+                _key(document["curves"]),
+                draw,
+                longest(names, SMALL),
             )
         )
     return draw_panels(panels)
@@ -86,8 +93,10 @@ def _view(comparison: Document, name: str) -> dict[str, Any]:
     return found
 
 
-def _heading(facts: Sequence[str | None]) -> str:
-    return folded(drawable(" · ".join(fact for fact in facts if fact)), WIDE, TITLE)
+def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]]) -> str:
+    counts = tested(point["tested"] for curve in curves for point in curve["points"])
+    texts = (" · ".join(fact for fact in facts if fact), f"tested on {counts}" if counts else "")
+    return "\n".join(folded(drawable(text), WIDE, TITLE) for text in texts if text)
 
 
 def _looks(number: int) -> dict[str, Any]:
@@ -121,11 +130,26 @@ def _draw_curves(axis: Any, curves: Sequence[dict[str, Any]], by: str, metric: s
 def _draw_labels(axis: Any, document: dict[str, Any], by: str, across: str) -> None:
     _draw_curves(axis, document["curves"], by, document["metric"])
     places = sorted({point[by] for curve in document["curves"] for point in curve["points"]})
-    if places[-1] >= _WIDELY * places[0]:
+    wide = places[-1] >= _WIDELY * places[0]
+    if wide:
         axis.set_xscale("log")
-        axis.minorticks_off()
-    axis.set_xticks(places, [f"{place:.3g}" if place < 1000 else f"{place:,.0f}" for place in places])
+    named = _apart([math.log(place) for place in places] if wide else places)
+    axis.set_xticks(
+        [places[i] for i in named],
+        [f"{places[i]:.3g}" if places[i] < 1000 else f"{places[i]:,.0f}" for i in named],
+    )
+    axis.set_xticks([place for i, place in enumerate(places) if i not in named], minor=True)
+    axis.xaxis.set_minor_formatter("")
     axis.set_xlabel(drawable(across), fontsize=SMALL + 1)
+
+
+def _apart(places: Sequence[float]) -> list[int]:
+    """Return which of some rising places have room for a number: those far enough from the one before."""
+    kept = [0]
+    for i, place in enumerate(places):
+        if place - places[kept[-1]] > _ROOM * (places[-1] - places[0]):
+            kept.append(i)
+    return kept
 
 
 def _draw_layers(axis: Any, document: dict[str, Any]) -> None:

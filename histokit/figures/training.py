@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -22,6 +23,8 @@ _TITLE = 9
 _LABEL = 10
 #: Curves of no more epochs than these have a marker on each.
 _FEW = 25
+#: Where some networks have ended already, the mean is of others than before.
+_FEWER = 0.35
 _STAGE: dict[str, Any] = {"linewidth": 0.8, "linestyle": (0, (1, 3))}
 _WITHIN: dict[str, Any] = {"linewidth": 0.6, "alpha": 0.4}
 
@@ -89,12 +92,14 @@ def _title(runs: list[dict[str, Any]]) -> str:
     of_one = [f"run {run['run']}" for run in runs if len(runs) == 1]
     counts = sorted({run["networks"] for run in runs})
     means = [f"mean and std of {' or '.join(map(str, counts))} networks"] if counts[-1] > 1 else []
-    return " · ".join([*(runs[0][name] for name in facts if runs[0][name]), *of_one, *means])
+    counts_tested = tested(run["tested"] for run in runs)
+    counted_too = [f"tested on {counts_tested}"] * bool(counts_tested)
+    return " · ".join([*(runs[0][name] for name in facts if runs[0][name]), *of_one, *counted_too, *means])
 
 
 def _draw_run(axis: Any, run: dict[str, Any], measure: str, colour: str, alone: bool) -> None:
     against, recorded = run["against"], _series(run, measure)
-    if alone and measure == _LOSS and run["steps"]:
+    if alone and measure == _LOSS and _within(run):
         axis.plot([s[against] for s in run["steps"]], [s[_LOSS] for s in run["steps"]], color=colour, **_WITHIN)
     for series in recorded:
         there = [epoch for epoch in run["epochs"] if measure in epoch[series]]
@@ -102,7 +107,11 @@ def _draw_run(axis: Any, run: dict[str, Any], measure: str, colour: str, alone: 
         mean, std = (np.array([epoch[series][measure][name] for epoch in there], float) for name in ("mean", "std"))
         line, marker = _STYLES[series]
         dotted = marker if len(there) <= _FEW else None
-        axis.plot(x, mean, color=colour, linestyle=line, linewidth=1.3, marker=dotted, markersize=3)
+        looks = {"color": colour, "linestyle": line, "linewidth": 1.3, "marker": dotted, "markersize": 3}
+        full = sum(epoch["networks"] == run["networks"] for epoch in there)
+        axis.plot(x[:full], mean[:full], **looks)
+        if full < len(there):
+            axis.plot(x[max(full - 1, 0) :], mean[max(full - 1, 0) :], alpha=_FEWER, **looks)
         if len(there) > 1:
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
         elif np.isfinite(std).all():
@@ -119,6 +128,11 @@ def _marked(run: dict[str, Any], recorded: list[str]) -> str:
     """Return on which part of the samples the chosen epochs are marked: on that which chose them, if there is one."""
     first = [run["chosen_by"]] if run["chosen_by"] in recorded else []
     return next(series for series in (*first, *_MARKED) if series in recorded)
+
+
+def _within(run: dict[str, Any]) -> bool:
+    """Return whether the loss was recorded more often than at the ends of epochs."""
+    return len(run["steps"]) > len(run["epochs"])
 
 
 def _stage_ends(run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -156,8 +170,10 @@ def _styles(runs: list[dict[str, Any]], measures: list[str]) -> list[Any]:
         for series, (line, marker) in _STYLES.items()
         if series in recorded
     ]
-    if alone and runs[0]["steps"] and _LOSS in measures:
+    if alone and _within(runs[0]) and _LOSS in measures:
         found.append(_line(colour, label="train, within epochs", **_WITHIN))
+    if any(epoch["networks"] < run["networks"] for run in runs for epoch in run["epochs"]):
+        found.append(_line(colour, linewidth=1.3, alpha=_FEWER, label="of those that had not ended"))
     by = {run["chosen_by"] for run in runs}
     how = f"chosen by {by.pop()}" if len(by) == 1 and by != {""} else "chosen epoch"
     found.append(_line(colour, linestyle="", marker="o", markersize=7, label=how))

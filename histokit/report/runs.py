@@ -13,6 +13,7 @@ from histokit.evaluate.evaluate import Evaluation, evaluate
 from histokit.evaluate.views import FITTING
 from histokit.features import FeatureStore
 from histokit.figures.calibration import draw_calibration
+from histokit.figures.evaluations import tested
 from histokit.figures.groups import draw_groups
 from histokit.figures.scores import draw_scores
 from histokit.figures.threshold_curves import draw_threshold_curves
@@ -214,7 +215,9 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
     except StoreError as error:
         yield Notes([error.message], "note")
         return
-    caption = f"Loss and {found.metric} by epoch; means over {counted(found.networks, 'network', 'networks')}."
+    means = f"means over {counted(found.networks, 'network', 'networks')}"
+    counts = f", tested on {tested([found.tested])}" if found.tested["predicted"] else ""
+    caption = f"Loss and {found.metric} by epoch; {run.dataset}, {run.split}: {means}{counts}."
     yield figure(draw_training(found), describe_training(found), caption)
     yield DataTable(curve_sheets(found)[0])
 

@@ -67,6 +67,7 @@ def test_labels_are_the_groups_that_folds_train_on(empty):
     line = axis.lines[0]
     assert (list(line.get_xdata()), list(line.get_ydata())) == ([1.5, 4.5], [0.6, 0.9])
     assert axis.get_xlabel() == "training groups (slide), mean over folds"
+    assert axis.get_title() == "A\ntested on 20 samples of 10 groups"
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [curve["method"]]
     assert "views" not in compare(empty, runs, bootstrap=20).to_json()
 
@@ -90,7 +91,14 @@ def test_without_groups_it_is_samples(empty):
     found = compare(empty, runs, views="labels", bootstrap=20)
     (panel,) = found.views["labels"]["panels"]
     assert (panel["unit"], [point["groups"] for point in panel["curves"][0]["points"]]) == (None, [None, None])
-    assert draw_labels(found).axes[0].get_xlabel() == "training samples, mean over folds"
+    (axis,) = draw_labels(found).axes
+    assert axis.get_xlabel() == "training samples, mean over folds"
+    low, high = axis.get_xticks()
+    # Numbers that would stand on each other are left out, but for their marks.
+    first, last = panel["curves"][0]["points"]
+    panel["curves"][0]["points"] = [first, {**last, "samples": high - 0.5}, last]
+    (axis,) = draw_labels(found).axes
+    assert (list(axis.get_xticks()), list(axis.get_xticks(minor=True))) == ([low, high - 0.5], [high])
 
 
 def test_splits_that_are_gone_are_named(empty):

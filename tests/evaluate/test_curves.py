@@ -100,6 +100,8 @@ def test_names_are_what_tells_runs_apart(empty):
     slow = save_curves(empty, ONE, lr="slow")
     assert names(tuned, slow) == [tuned, slow]
     assert names(tuned, tuned) == [tuned]
+    how = [{"settings": {"epochs": epochs}, "from_scratch": True, "network": {"weights": epochs}} for epochs in "28"]
+    assert names(*(save_curves(empty, ONE, **asked) for asked in how)) == ["epochs=2", "epochs=8"]
 
 
 def test_the_table_has_an_epoch_a_row_and_marks_the_chosen_one(empty, command):

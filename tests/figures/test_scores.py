@@ -223,6 +223,12 @@ def test_bars_of_one_classifier_have_one_colour_that_the_legend_names(empty):
     bars = [bar.get_facecolor() for bar in axis.containers[0].patches]
     assert bars == [shown[classifier] for classifier in ("svm", "knn", "svm", "et")]
     assert len(set(shown.values())) == 3
+    # What colours mean takes nothing from the bars, however long it is.
+    long = [(make_record("A", c, f"net_{'of_a_long_name_' * 3}{n}/1"), 0.5) for c in ("svm", "knn") for n in range(5)]
+    sheet = draw_comparison(compare_scores(with_scores(empty, long)))
+    _extents(sheet)
+    assert sheet.axes[0].get_legend().get_window_extent().x1 <= sheet.bbox.width
+    assert sheet.axes[0].get_window_extent().width > 4.5 * sheet.dpi
     # As in the figures of Mormont et al. 2018.
     assert (to_hex(shown["svm"]), to_hex(shown["et"])) == ("#e08a2e", "#4f9a5b")
 
@@ -246,6 +252,7 @@ def test_one_dataset_shows_scores_with_their_intervals(empty):
     assert [list(line.get_xdata()) for line in spans] == intervals
     assert [list(line.get_ydata()) for line in spans] == [[0, 0], [1, 1], [2, 2]]
     assert axis.get_xlabel() == "accuracy on A, 95 % intervals"
+    assert axis.get_title() == "A · cv: 20 samples of 10 groups"
     assert axis.get_legend() is None
 
 

@@ -1,12 +1,14 @@
 """The figure of training curves, by the numbers on its axes."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from matplotlib.colors import to_hex
 
 from histokit.evaluate.curves import curves
 from histokit.features import FeatureStore
 from histokit.figures.training import draw_training, training_figure
+from histokit.store.records import PREDICTION_SCHEMA
 from tests.evaluate.made_up_curves import ONE, TWO, save_curves
 
 
@@ -66,9 +68,12 @@ def test_an_epoch_chosen_by_the_test_samples_is_marked_on_their_line(empty):
 
 def test_several_networks_are_a_mean_with_a_band_and_discs_by_their_number(empty):
     loss, accuracy = draw_training(curves(empty, save_curves(empty, TWO))).axes
-    (val,) = lines(accuracy)
-    # The second network has one epoch only.
-    assert val == ("-", [1, 2], [pytest.approx(0.6), 0.75])
+    # The second network has one epoch only: what comes then is of the first one, and pale.
+    whole, of_one = lines(accuracy)
+    assert whole == ("-", [1], [pytest.approx(0.6)])
+    assert of_one == ("-", [1, 2], [pytest.approx(0.6), 0.75])
+    assert [line.get_alpha() for line in accuracy.lines] == [None, 0.35]
+    assert "of those that had not ended" in words(loss.get_legend())
     band = accuracy.collections[0].get_paths()[0].vertices
     assert (band[band[:, 0] == 1][:, 1].min(), band[:, 1].max()) == pytest.approx((0.5, 0.7))
     (first, size), (second, other) = discs(accuracy).items()
@@ -76,6 +81,19 @@ def test_several_networks_are_a_mean_with_a_band_and_discs_by_their_number(empty
     assert size == other == pytest.approx(10 + 70 / 2), "each was chosen of one of two networks"
     assert "train, within epochs" not in words(loss.get_legend())
     assert "mean and std of 2 networks" in loss.figure.get_suptitle()
+
+
+def test_the_figure_tells_what_networks_were_tested_on(empty):
+    record = empty.run(save_curves(empty, ONE))
+    rows = [{"run": record.id, "id": str(k % 9), "role": "test", "group": f"s{k % 3}", "true": "a"} for k in range(18)]
+    rows = [{**row, "repeat": 0, "fold": 0, "predicted": "a", "scores": [1.0], "kind": "sample"} for row in rows]
+    predictions = pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+    empty.save_run(record, predictions, None, again=True, curves=empty.curves(record.id))
+    (found,) = curves(empty, record.id)
+    assert found.tested == {"predicted": 9, "groups": 3}
+    assert "· tested on 9 samples of 3 groups" in draw_training(found).get_suptitle()
+    found.steps[2:] = []
+    assert "train, within epochs" not in words(draw_training(found).axes[0].get_legend())
 
 
 def test_each_run_has_its_colour_and_the_names_tell_them_apart(empty):

@@ -80,7 +80,9 @@ def test_columns_are_kinds_or_numbers(toy):
     assert len(slides.rows) == 6
     figure = draw_scatter(found)
     legends = [axis.get_legend() for axis in figure.axes[:4]]
-    assert legends[0] is None
+    assert [text.get_text() for text in legends[0].get_texts()] == ["none (1)"], "of numbers, too"
+    places = [axis.get_position() for axis in figure.axes[:3]]
+    assert places[0].y0 > places[2].y1, "two panels side by side, the third one below"
     assert [text.get_text() for text in legends[1].get_texts()] == ["HE (32)", "none (8)"]
     assert [text.get_text() for text in legends[3].get_texts()] == ["8 (10)", "9 (10)", "10 (10)", "11 (10)"]
     # Samples without a value are seen, too.
