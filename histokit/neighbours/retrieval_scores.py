@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.protocol.metrics import count_metrics
+from histokit.protocol.metrics import Counts, count_metrics
 from histokit.protocol.scorers import defined
 
 Rows = NDArray[np.intp]
@@ -68,6 +68,9 @@ def retrieval_scores(
         confusion = np.zeros((len(classes) + 1, len(classes) + 1))
         np.add.at(confusion, (true, voted), 1)
         found = count_metrics(confusion)
+        # That column is no class, whose precision would be 0.
+        classes_there = Counts(confusion).either
+        found["eta_w_precision"] *= classes_there / (classes_there - confusion[:, -1].any())
         entry["vote"] = {name: defined(float(found[name])) for name in VOTED}
     per_class: dict[str, Scores] = {}
     for code in np.unique(true).tolist():

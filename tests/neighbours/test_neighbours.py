@@ -115,6 +115,8 @@ def test_scores_by_hand():
     assert one["vote"]["eta_p"] == pytest.approx(1 / 3)
     assert one["vote"]["eta_w"] == pytest.approx((1 / 2 + 0) / 2)
     assert one["vote"]["eta_total"] == pytest.approx(1 / 3 * 1 / 4)
+    # One of the two votes for a class is right for a, none for b; no vote is no class.
+    assert one["vote"]["eta_w_precision"] == pytest.approx((1 + 0) / 2)
     assert by_class["a"]["at"][0] == {"k": 1, "recall": 0.5, "precision": 0.5, "vote": {"accuracy": 0.5}}
     assert by_class["b"]["queries"] == 1
 
