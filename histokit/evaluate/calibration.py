@@ -143,7 +143,7 @@ def _measured(frame: Frame, probabilities: Floats, resampling: Resampling) -> di
     }
     if resampling.resamples:
         weights = draw_weights(len(sums.brier), resampling.resamples, resampling.seed)
-        unit = (resampling.group or "group") if grouped else "sample"
+        unit = (resampling.group or "group") if grouped else frame.unit
         values = sums.weighted(weights).measures()
         document["intervals"] = interval_document(values, len(sums.brier), resampling, unit)
     return document

@@ -43,6 +43,8 @@ class Frame:
     notes : list of str
     kind : str
         Of scores: ``decision``, ``probability``, or how they were combined where that leaves no probabilities.
+    unit : str
+        What each of them is of: a sample, or a unit of this column.
     """
 
     classes: tuple[str, ...]
@@ -57,6 +59,7 @@ class Frame:
     levels: dict[str, Objects]
     notes: list[str] = field(default_factory=list)
     kind: str = "decision"
+    unit: str = "sample"
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -77,6 +77,7 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
         levels=shared,
         # Neither medians nor shares of votes are probabilities.
         kind=frame.kind if how == "mean" else how,
+        unit=column,
     )
 
 

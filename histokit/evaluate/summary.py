@@ -136,7 +136,7 @@ def intervals(frame: Frame, resampling: Resampling) -> dict[str, Any]:
     values = frame.scorer(units).resample(weights)
     if not frame.numbers:
         values[FOLD_AREA] = fold_mean(frame, units, weights, "roc_auc")
-    return interval_document(values, count, resampling, (resampling.group or "group") if grouped else "sample")
+    return interval_document(values, count, resampling, (resampling.group or "group") if grouped else frame.unit)
 
 
 def fold_mean(frame: Frame, units: Codes, weights: NDArray[np.float64], metric: str) -> NDArray[np.float64]:

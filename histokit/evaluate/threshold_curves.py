@@ -232,7 +232,7 @@ def _band(kind: _Kind, frame: Frame, resampling: Resampling) -> dict[str, Any]:
     count = int(units.max()) + 1
     parts = list(_averages(kind, _class_scorer(frame, units), draw_weights(count, *resampling[:2])))
     values, heights = (np.concatenate(column) for column in zip(*parts, strict=True))
-    unit = (resampling.group or "group") if grouped else "sample"
+    unit = (resampling.group or "group") if grouped else frame.unit
     document = interval_document({kind.value: values}, count, resampling, unit)
     bounds = [percentile_interval(column) for column in heights.T] if count > 1 else []
     low, high = ([bound[side] for bound in bounds if bound] for side in (0, 1))

@@ -16,6 +16,8 @@ _ALONE = "#1f4e79"
 #: More points than these are drawn in part: evenly taken, and told.
 _POINTS = 20_000
 _TITLE = 9
+#: What units of a level are of that do not lie in one group.
+_SEVERAL = "several groups"
 
 #: How wide and high it is, in inches.
 SIDE = 4.2
@@ -38,7 +40,7 @@ def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, S
         ``true``, ``predicted`` and ``group``.
     """
     true, predicted = (np.asarray(points[name], float) for name in ("true", "predicted"))
-    groups = np.array([str(group) for group in points["group"]], object)
+    groups = np.array([_SEVERAL if group is None else str(group) for group in points["group"]], object)
     kept = drawn_points(len(true))
     names = sorted(set(groups.tolist()))
     listed = 1 < len(names) <= len(COLOURS)

@@ -174,6 +174,15 @@ def test_the_figure_draws_predicted_against_true(store, tmp_path):
     plt.close("all")
 
 
+def test_units_that_lie_in_several_groups_are_called_so(store):
+    rows = [(i % 2, f"s{i}", i // 4, i % 3, f"P{i // 4 if i < 8 else i // 2}", f"p{i // 4}") for i in range(16)]
+    (found,) = evaluate(store, save_numbers(store, rows, levels=("patient",)), by="patient", bootstrap=20)
+    *_, units, _ = draw_scores(found).axes
+    assert [text.get_text() for text in units.get_legend().get_texts()] == ["P0", "P1", "several groups"]
+    intervals = found.by["patient:mean"]["intervals"]
+    assert (intervals["unit"], intervals["groups"], found.intervals["unit"]) == ("patient", 4, "slide")
+
+
 def test_the_commands_show_numbers(store, tmp_path, capsys):
     histokit = CommandLine(capsys)
     run = save_numbers(store, rows_of(*made()))
