@@ -11,8 +11,10 @@ from torch import nn
 
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.finetune.recipe import ALL, HEAD, Stage
+from histokit.late_imports import without
 from histokit.networks.folding import is_folded
 from histokit.networks.trainable import TrainableNetwork
+from histokit.plugin.lean_imports import library
 
 #: timm's names where they mean something else than ours: its ``sgd`` has Nesterov's momentum.
 _TIMM_NAMES = {"sgd": "momentum", "nesterov": "sgd"}
@@ -156,15 +158,14 @@ def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Op
     UsageError
         If there is no such optimiser, or it cannot be had here.
     """
-    from timm.optim import create_optimizer_v2, get_optimizer_info
-
     check_optimiser(stage.optimiser)
+    timms = _timms()
     name = _TIMM_NAMES.get(stage.optimiser, stage.optimiser)
     betas = {} if stage.betas == Stage.betas else {"betas": stage.betas}
     try:
-        if get_optimizer_info(name).second_order:
+        if timms.get_optimizer_info(name).second_order:
             raise ValueError("it needs second derivatives")
-        return create_optimizer_v2(
+        return timms.create_optimizer_v2(
             groups, opt=name, lr=stage.lr, weight_decay=stage.weight_decay, momentum=stage.momentum, **betas
         )
     except (AssertionError, ImportError, TypeError, ValueError) as error:
@@ -175,14 +176,18 @@ def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Op
 
 def check_optimiser(name: str) -> None:
     """Raise a `UsageError` where timm has no optimiser of a name."""
-    from timm.optim import list_optimizers
-
-    known = [*_TIMM_NAMES, *list_optimizers()]
+    known = [*_TIMM_NAMES, *_timms().list_optimizers()]
     if name not in known:
         raise UsageError(
             f"There is no optimiser {name!r}.",
             next=f"{did_you_mean(name, known)}The usual ones are sgd, adam and adamw; all of timm's can be named.",
         )
+
+
+def _timms() -> Any:
+    """Import timm's optimisers without what shares tensors among machines, which one of them has a case for."""
+    with without(("torch.distributed.tensor",)):
+        return library("timm.optim")
 
 
 class RateSchedule:

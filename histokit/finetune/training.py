@@ -25,6 +25,7 @@ from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter
 from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
 from histokit.networks.trainable import TrainableNetwork
+from histokit.plugin.lean_imports import compiler_deferred
 
 Rows = NDArray[np.intp]
 
@@ -115,9 +116,11 @@ class Training:
         UsageError
             If memory is too short; it says how many images fit in one pass.
         """
-        self._resume()
-        while self.at.stage < len(self.recipe.stages):
-            self._stage(self.recipe.stages[self.at.stage])
+        with compiler_deferred():
+            # Optimisers would import it only to be left as they are.
+            self._resume()
+            while self.at.stage < len(self.recipe.stages):
+                self._stage(self.recipe.stages[self.at.stage])
         chosen = self.best.tensors or self.steps.judged.state_dict()
         return {name: tensor.detach().cpu().clone() for name, tensor in chosen.items()}
 

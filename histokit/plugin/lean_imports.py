@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -41,11 +41,12 @@ def compiler_deferred() -> Iterator[None]:
     try:
         yield
     finally:
-        _withdraw()
+        # Another `with` may be around this one.
+        _withdraw(standing)
 
 
-def _withdraw() -> None:
-    for name in _COMPILER:
+def _withdraw(names: Iterable[str] = _COMPILER) -> None:
+    for name in names:
         if isinstance(sys.modules.get(name), _Deferred):
             del sys.modules[name]
 
@@ -58,8 +59,8 @@ class _Deferred(ModuleType):
             return []  # type: ignore[return-value]
         if attribute.startswith("__"):
             raise AttributeError(attribute)
-        if attribute == "disable":
-            return _as_it_is
+        if attribute in _WITHOUT_EFFECT:
+            return _WITHOUT_EFFECT[attribute]
         name = self.__name__
 
         def call(*arguments: Any, **options: Any) -> Any:
@@ -72,6 +73,10 @@ class _Deferred(ModuleType):
 def _as_it_is(function: Callable[..., Any] | None = None, *_arguments: Any, **_options: Any) -> Any:
     """Keep the compiler from a function, which needs nothing where there is no compiler."""
     return function if function is not None else _as_it_is
+
+
+#: What optimisers ask of the compiler, which means something only in what it compiles.
+_WITHOUT_EFFECT: dict[str, Callable[..., Any]] = {"disable": _as_it_is, "graph_break": lambda *_, **__: None}
 
 
 def _undrawn(tensor: Any, *_arguments: Any, **_options: Any) -> Any:

@@ -64,18 +64,21 @@ def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_pa
     assert imported(HEAVY, extract, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
 
 
-#: The compiler, what it computes symbols with, and the clients of servers: none of them is used by an extraction.
+#: The compiler, what it computes symbols with, and the clients of servers: no network needs them, trained or not.
 NEEDLESS = ("torch._dynamo", "torch._inductor", "sympy", "lance_namespace_urllib3_client.api")
 
 
-def test_extracting_imports_nothing_that_no_extraction_uses(tmp_path):
+def test_extracting_and_training_import_nothing_that_no_network_uses(tmp_path):
     store = {"HISTOKIT_STORE": str(tmp_path / "store")}
-    ingest = ["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=1", "-o", "per_slide=2", "-o", "size=64"]
-    assert run_process(*ingest, environment=store).returncode == 0
+    ingest = ["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=2", "-o", "size=64"]
+    split = ["split", "drawn", "--name", "two", "--folds", "2"]
     extract = ["extract", "drawn", "--weights", "random", "--layers", "last", "--backbone"]
     # Outlined and folded; curated; outlined and not folded.
     networks = ["timm:test_resnet", "torchvision:squeezenet1_1", "timm:test_vit"]
-    assert imported([*NEEDLESS, "lancedb"], *([*extract, name] for name in networks), **store) == ["lancedb"]
+    train = ["finetune", "drawn", "--from-scratch", "--split", "two", "--backbone", networks[0], "--workers", "0"]
+    train += ["--set=epochs=1", "--set=patience=0"]
+    commands = [ingest, split, *([*extract, name] for name in networks), train]
+    assert imported([*NEEDLESS, "lancedb"], *commands, **store) == ["lancedb"]
 
 
 CLIENTS = """

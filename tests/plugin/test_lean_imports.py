@@ -12,13 +12,20 @@ from histokit.plugin.lean_imports import uninitialised
 from histokit.plugin.manager import registry
 
 
-@pytest.mark.parametrize("name", ["timm:mobilenetv2_035,pad_type=same", "torchvision:squeezenet1_1"])
-def test_the_compiler_is_not_imported_for_a_network_and_is_there_when_it_is_wanted(name):
+def test_the_compiler_is_not_imported_for_a_network_and_is_there_when_it_is_wanted():
     code = (
         "import sys\n"
+        "from histokit.plugin.lean_imports import compiler_deferred, library\n"
         "from histokit.plugin.manager import registry\n"
-        f"found = registry().backbone({name!r}, 'random')\n"
-        "assert found.layers\n"
+        "for name in ('timm:mobilenetv2_035,pad_type=same', 'torchvision:squeezenet1_1'):\n"
+        "    assert registry().backbone(name, 'random').layers\n"
+        "    assert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
+        "import torch\n"
+        "with compiler_deferred():\n"
+        "    library('timm.scheduler')\n"
+        "    sums = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])\n"
+        "    sums.zero_grad()\n"
+        "    sums.step()\n"
         "assert not {'torch._dynamo', 'torch._inductor'} & set(sys.modules)\n"
         "from torchvision.ops.roi_align import is_compile_supported\n"
         "assert is_compile_supported('cpu') in (True, False)\n"
