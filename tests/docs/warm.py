@@ -19,7 +19,9 @@ from pkgutil import walk_packages
 
 import histokit
 
+#: skops looks through all modules that are there when it is imported.
 HEAVY = (
+    "skops.io",
     "imagecodecs",
     "lance",
     "lancedb",
@@ -31,7 +33,6 @@ HEAVY = (
     "safetensors.torch",
     "skimage.color",
     "skimage.feature",
-    "skops.io",
     "sklearn.ensemble",
     "sklearn.model_selection",
     "sklearn.neighbors",

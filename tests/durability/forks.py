@@ -31,7 +31,9 @@ CHUNK = 8
 NETWORKS = ("tiny", "small")
 END = "end"
 
+#: Models are written by skops, which looks through all modules that are there when it is imported.
 _HEAVY = [
+    "skops.io",
     "lance",
     "lancedb",
     "pyarrow.compute",
@@ -47,6 +49,10 @@ _HEAVY = [
     "histokit.extract.worker",
     "histokit.store.care",
     "histokit.features",
+    "histokit.app",
+    "histokit.classifiers.solvers.svm",
+    "histokit.select.command",
+    "histokit.store.verify",
     "histokit.study.run",
     "timm.optim",
     "timm.scheduler",

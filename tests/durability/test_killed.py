@@ -100,9 +100,10 @@ def kill_and_compare(processes: Processes, folder: Path, count: int, kills: int)
     undisturbed = tables(whole)
     assert [len(table) for table in undisturbed.values()] == [count] * TABLES
     moments = random.Random(20)
-    resumed = killed = 0
+    resumed = killed = stores = 0
     while killed < kills:
-        survivor = Survivor(processes, ingested(folder / f"store{killed}", root), count)
+        survivor = Survivor(processes, ingested(folder / f"store{stores}", root), count)
+        stores += 1
         alive = True
         while killed < kills and alive:
             # Every eighth one dies while it starts, reads the store or makes its tables.
