@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tests.docs.warm import started
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
@@ -64,11 +66,16 @@ def add(root: Path, file: str, place: str, lines: str) -> None:
         path.write_text(f"{text[: table.end() - 1]}{lines}{text[table.end() - 1 :]}")
 
 
-def shell(commands: str, root: Path, folder: Path) -> str:
-    """Run lines of a shell with the copy's `histokit`; return what they print."""
+def environment(root: Path, folder: Path) -> dict[str, str]:
+    """What the copy's `histokit` is run with, which `shell` finds first."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HISTOKIT_")}
     path = f"{folder / 'bin'}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**kept, "PYTHONPATH": str(root), "PATH": path, "HISTOKIT_STORE": str(folder / "store")}
+    return {**kept, "PYTHONPATH": str(root), "PATH": path, "HISTOKIT_STORE": str(folder / "store")}
+
+
+def shell(commands: str, root: Path, folder: Path) -> str:
+    """Run lines of a shell with the copy's `histokit`; return what they print."""
+    env = environment(root, folder)
     done = subprocess.run(["bash", "-euc", commands], cwd=folder, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
@@ -86,13 +93,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of the examples."""
+def folder(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the data of the examples, where the copy's `histokit` needs no seconds to start."""
     folder = tmp_path_factory.mktemp("work")
-    (folder / "bin").mkdir()
-    script = folder / "bin" / "histokit"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m histokit "$@"\n')
-    script.chmod(0o755)
     drawn = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3), dtype=np.uint8)
     for number, pixels in enumerate(drawn):
         (folder / "lists" / f"s{number % 2}").mkdir(parents=True, exist_ok=True)
@@ -100,8 +103,9 @@ def folder(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     listed = [f"s{number % 2}/{number}.png {'ab'[number // 2]}" for number in range(4)]
     (folder / "lists" / "images.txt").write_text("\n".join(listed))
     (data,) = (block for block in blocks(PREFACE, "sh") if "ingest" in block)
-    shell(data, house, folder)
-    return folder
+    with started(folder / "bin", environment(house, folder)):
+        shell(data, house, folder)
+        yield folder
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -23,7 +23,7 @@ from histokit.datasets.folder import Folder
 from histokit.features import open_store
 from histokit.plugin.testing import added_plugin
 from tests.docs.pages import DOCS, PAGES, ROOT, between, blocks, environment
-from tests.docs.warm import install
+from tests.docs.warm import started
 from tests.extras import needs
 
 
@@ -42,14 +42,8 @@ def save_weights(folder: Path) -> None:
 @pytest.fixture
 def at_once(tmp_path: Path) -> Iterator[Path]:
     """A folder with a command ``histokit`` that needs no seconds to start; many commands of the pages add up."""
-    server = [sys.executable, str(Path(__file__).with_name("warm.py")), str(tmp_path / "socket")]
-    with subprocess.Popen(server, env=environment(tmp_path), stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        assert running.stdout.readline() == b"ready\n"
-        (tmp_path / "bin").mkdir()
-        install(tmp_path / "bin", tmp_path / "socket")
-        yield tmp_path / "bin"
-        running.terminate()
+    with started(tmp_path / "bin", environment(tmp_path)) as folder:
+        yield folder
 
 
 def test_every_command_runs(tmp_path: Path, at_once: Path) -> None:

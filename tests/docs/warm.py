@@ -1,7 +1,7 @@
 """A command ``histokit`` that starts at once, for scripts of many commands.
 
 `serve` imports what takes seconds, and then runs each command in a fork of its own, with the arguments, folder,
-environment and streams of the one that asked: the script that `install` puts on the path.
+environment and streams of the one that asked: the script that `started` puts into a folder.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import traceback
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
@@ -56,11 +59,20 @@ with socket.socket(socket.AF_UNIX) as server:
 """
 
 
-def install(folder: Path, path: Path) -> None:
-    """Write the script ``histokit`` into a folder; it asks the server at a path."""
-    script = folder / "histokit"
-    script.write_text(_CLIENT.format(python=sys.executable, path=str(path)))
-    script.chmod(0o755)
+@contextmanager
+def started(folder: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Let a folder, which is made, have a script ``histokit`` that asks a server of some environment; yield it."""
+    folder.mkdir()
+    path = folder / "socket"
+    server = [sys.executable, __file__, str(path)]
+    with subprocess.Popen(server, env=environment, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"ready\n"
+        script = folder / "histokit"
+        script.write_text(_CLIENT.format(python=sys.executable, path=str(path)))
+        script.chmod(0o755)
+        yield folder
+        running.terminate()
 
 
 def serve(path: str) -> None:
