@@ -53,12 +53,15 @@ def _data(store: FeatureStore, record: DatasetRecord) -> Iterator[Block]:
         rows = [[name, count, count / labelled] for name, count in record.labels.items()]
         rows += [["no label", record.count - labelled, None]] * (labelled < record.count)
         yield DataTable(Sheet("Samples by class", ["class", "samples", "share of the labelled"], rows))
-    problems = store.problems(record.name).to_pylist()
-    problems = [row for row in problems if not row["stage"].startswith("remark")]
-    if problems:
-        title = f"{counted(len(problems), 'sample', 'samples')} that could not be read"
-        title += f" (the first {_PROBLEMS})" * (len(problems) > _PROBLEMS)
-        listed = [[row["id"], row["stage"], row["reason"]] for row in problems[:_PROBLEMS]]
+    # A sample is there for each step that met it.
+    stages: dict[tuple[str, str], list[str]] = {}
+    for row in store.problems(record.name).to_pylist():
+        if not row["stage"].startswith("remark"):
+            stages.setdefault((row["id"], row["reason"]), []).append(row["stage"])
+    if stages:
+        title = f"{counted(len({sample for sample, _ in stages}), 'sample', 'samples')} that could not be read"
+        title += f" (the first {_PROBLEMS})" * (len(stages) > _PROBLEMS)
+        listed = [[sample, ", ".join(met), reason] for (sample, reason), met in stages.items()][:_PROBLEMS]
         yield DataTable(Sheet(title, ["sample", "stage", "reason"], listed))
 
 

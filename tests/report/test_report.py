@@ -12,6 +12,7 @@ from pathlib import Path
 from shlex import split as words
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -19,6 +20,7 @@ import histokit as package
 from histokit.features import FeatureStore, open_store
 from histokit.plugin.testing import added_plugin
 from histokit.store import Split
+from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.split_records import split_rows
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
@@ -255,6 +257,16 @@ def test_a_dataset_without_runs_has_a_page_too(
     monkeypatch.setenv("HISTOKIT_STORE", str(tmp_path / "store"))
     line = CommandLine(capsys)
     line.ok("ingest", "folder", images, "--name", "cells", "-o", PATTERN)
+    store = open_store(tmp_path / "store")
+    for stage in ("extract", "images"):
+        bad = {
+            "dataset": ["cells"],
+            "id": ["p1/dark/0.png"],
+            "content": [bytes(16)],
+            "stage": [stage],
+            "reason": ["cut"],
+        }
+        store.replace_problems("cells", stage, pa.table(bad, PROBLEM_SCHEMA))
     document = line.ok("report", "--dataset", "cells", "--out", tmp_path / "r.html", "--json").document
     assert document == {
         "file": str(tmp_path / "r.html"),
@@ -266,6 +278,7 @@ def test_a_dataset_without_runs_has_a_page_too(
     page = Read(tmp_path / "r.html")
     assert page.notes[0] == ("note", "There are no runs yet: nothing was trained.")
     assert "Data: cells" in page.titles
+    assert page.table("1 sample that could not be read")[1:] == [["p1/dark/0.png", "extract, images", "cut"]]
 
 
 def test_a_study_tells_what_is_missing_and_then_has_its_comparison(
