@@ -20,7 +20,7 @@ OF_NUMBERS = 8
 MOST = 1000
 
 PREDICTED, TRUE = "predicted", "true"
-_COLUMNS = ["run", "id", "repeat", "fold", "true", "predicted"]
+_COLUMNS = ["run", "id", "repeat", "fold", "group", "true", "predicted"]
 _VALUES = ["true_value", "predicted_value"]
 
 
@@ -65,6 +65,8 @@ class ChosenSample:
         The number of the class that is explained; 0 where a number is.
     explained : str, optional
         That class.
+    group : str, optional
+        Such as its slide.
     """
 
     id: str
@@ -73,6 +75,7 @@ class ChosenSample:
     part: str
     output: int
     explained: str | None
+    group: str | None = None
 
 
 def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple[list[ChosenSample], list[str]]:
@@ -105,7 +108,15 @@ def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple
     outputs, notes = _outputs(run, picked, asked.target)
     names = run.classes or (None,)
     found = [
-        ChosenSample(row["id"], row["true"], row["predicted"], f"{row['repeat']}.{row['fold']}", output, names[output])
+        ChosenSample(
+            row["id"],
+            row["true"],
+            row["predicted"],
+            f"{row['repeat']}.{row['fold']}",
+            output,
+            names[output],
+            row["group"],
+        )
         for row, output in zip(picked, outputs, strict=True)
     ]
     return found, notes

@@ -11,6 +11,7 @@ from histokit.errors import StoreError, counted
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.figures.contact import ContactSheet, Thumbnail
+from histokit.figures.lettering import of_groups
 from histokit.ranges import check_ranges
 from histokit.reading.thumbnails import Square, read_squares
 from histokit.store import SelectionRecord, Store
@@ -24,6 +25,7 @@ class ExcitedSample:
     ----------
     id : str
     label : str, optional
+        What the selection is of: its label, or the value of the column that it predicts.
     group : str, optional
     value : float
     square : (side, side, 3) uint8 array, optional
@@ -84,6 +86,10 @@ class KeptColumns:
         Samples.
     columns : tuple of KeptColumn
         The most important one first.
+    split : str
+        Inside whose training samples columns were selected.
+    groups : int
+        Of the samples; 0 where there are none.
     notes : list of str
     """
 
@@ -93,11 +99,13 @@ class KeptColumns:
     kept: int
     count: int
     columns: tuple[KeptColumn, ...]
+    split: str
+    groups: int
     notes: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
-        names = ("selection", "dataset", "address", "kept", "count", "notes")
+        names = ("selection", "dataset", "split", "address", "kept", "count", "groups", "notes")
         facts = {name: getattr(self, name) for name in names}
         return {**facts, "columns": [column.to_json() for column in self.columns]}
 
@@ -108,9 +116,9 @@ class KeptColumns:
             [
                 self.dataset,
                 self.address,
-                f"selection {self.selection}",
+                f"selection {self.selection}, split {self.split}",
                 f"{len(self.columns)} of {counted(self.kept, 'kept column', 'kept columns')}, by importance",
-                f"their highest values among {counted(self.count, 'sample', 'samples')}",
+                f"their highest values among {counted(self.count, 'sample', 'samples')}{of_groups(self.groups)}",
             ]
         )
         rows = [
@@ -166,6 +174,7 @@ def kept_columns(store: StoreLike, selection_id: str, *, columns: int = 8, per_c
     importances = np.array(selection.kept.get("importances") or np.zeros(features.X.shape[1]))
     chosen = kept[np.argsort(-importances[kept], kind="stable")][:columns]
     highest = {int(column): np.argsort(-features.X[:, column], kind="stable")[:per_column] for column in chosen}
+    target = str(selection.parameters.get("target") or "label")
     squares = _squares(opened, features, sorted({int(row) for rows in highest.values() for row in rows}))
     names = features.column_names
     return KeptColumns(
@@ -181,11 +190,13 @@ def kept_columns(store: StoreLike, selection_id: str, *, columns: int = 8, per_c
                 float(importances[column]) if selection.kept.get("importances") else None,
                 float(features.X[:, column].mean()),
                 float(features.X[:, column].std()),
-                tuple(_sample(features, int(row), column, squares) for row in rows),
+                tuple(_sample(features, int(row), column, squares, target) for row in rows),
             )
             for column, rows in highest.items()
         ),
-        notes=_notes(selection),
+        split=selection.split,
+        groups=len(set(features.column(features.record.group))) if features.record.group else 0,
+        notes=_notes(opened, selection, len(features)),
     )
 
 
@@ -195,9 +206,11 @@ def _squares(store: Store, features: FeatureSet, rows: list[int]) -> dict[int, S
     return dict(zip(rows, found, strict=True))
 
 
-def _sample(features: FeatureSet, row: int, column: int, squares: dict[int, Square | None]) -> ExcitedSample:
+def _sample(
+    features: FeatureSet, row: int, column: int, squares: dict[int, Square | None], target: str
+) -> ExcitedSample:
     group = features.column(features.record.group)[row] if features.record.group else None
-    label = features.labels[row]
+    label = features.column(target)[row]
     return ExcitedSample(
         features.sample_ids[row],
         None if label is None else str(label),
@@ -207,8 +220,14 @@ def _sample(features: FeatureSet, row: int, column: int, squares: dict[int, Squa
     )
 
 
-def _notes(selection: SelectionRecord) -> list[str]:
+def _notes(store: Store, selection: SelectionRecord, count: int) -> list[str]:
+    notes = []
+    samples = len(store.samples(selection.dataset, ["id"], where=selection.parameters.get("where")))
+    if count < samples:
+        notes.append(f"{samples - count} of {samples} samples have no features, and are not among those shown")
     how = selection.parameters.get("normalise")
-    if not how:
-        return []
-    return [f"values are those of the features as they are stored, not normalised ({how}) as the selection had them"]
+    if how:
+        notes.append(
+            f"values are those of the features as they are stored, not normalised ({how}) as the selection had them"
+        )
+    return notes

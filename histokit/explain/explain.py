@@ -15,7 +15,7 @@ from histokit.explain.explained_network import ExplainedNetwork
 from histokit.explain.explanation import ExplainedSample, Explanation
 from histokit.explain.layer_maps import MapLayer, ScoredMaps, shares, upsampled
 from histokit.explain.maps_folder import write_maps
-from histokit.explain.pictures import as_picture
+from histokit.explain.pictures import as_picture, pictures_note
 from histokit.explain.run_images import RunImages, seen_note
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.files import check_folder
@@ -134,7 +134,7 @@ def explain(
     notes += [*_not_kept(run, chosen), *changed_since(opened, run), *images.notes()]
     if not found:
         raise DataError(f"None of the images can be read: {notes[-1]}.", next="Mend them, and ingest them again.")
-    done = _document(run, models[0], tuple(found[sample.id] for sample in chosen if sample.id in found), notes)
+    done = _document(run, models[0], [(found[each.id], each.group) for each in chosen if each.id in found], notes)
     if out is not None:
         write_maps(done, out)
     return done
@@ -186,8 +186,10 @@ def _explained(model: Explained, members: Sequence[ChosenSample], images: RunIma
 
 
 def _document(
-    run: RunRecord, model: Explained, samples: tuple[ExplainedSample, ...], notes: Sequence[str]
+    run: RunRecord, model: Explained, found: Sequence[tuple[ExplainedSample, str | None]], notes: Sequence[str]
 ) -> Explanation:
+    samples = tuple(sample for sample, _ in found)
+    shown = pictures_note(len(model.transform.channels))
     blank = [sample.id for sample in samples if sample.constant]
     more = [f"the maps of {some(blank)} are the same everywhere, and drawn as 0"] if blank else []
     networks = {sample.network: {s.id: s.seen for s in samples if s.network == sample.network} for sample in samples}
@@ -203,5 +205,8 @@ def _document(
         signed=model.signed,
         classes=run.classes,
         samples=samples,
-        notes=[*notes, *model.notes, *more],
+        notes=[*notes, *model.notes, *more, *shown],
+        target=str(run.parameters.get("target") or "label"),
+        groups=len({group for _, group in found} - {None}),
+        shown="".join(shown),
     )

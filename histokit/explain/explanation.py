@@ -97,6 +97,12 @@ class Explanation:
     classes : tuple of str
     samples : tuple of ExplainedSample
     notes : list of str
+    target : str
+        The column that is predicted.
+    groups : int
+        Of how many groups, such as slides, the images are; 0 where there are none.
+    shown : str
+        How images are shown, where that is not in their colours.
     """
 
     run: str
@@ -110,9 +116,13 @@ class Explanation:
     classes: tuple[str, ...]
     samples: tuple[ExplainedSample, ...]
     notes: list[str] = field(default_factory=list)
+    target: str = "label"
+    groups: int = 0
+    shown: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return all but the arrays as JSON-serialisable data."""
-        names = ("run", "dataset", "split", "method", "backbone", "layer", "kind", "signed", "notes")
-        facts = {name: getattr(self, name) for name in names}
-        return {**facts, "classes": list(self.classes), "samples": [sample.to_json() for sample in self.samples]}
+        """Return it as JSON-serialisable data: of arrays the maps of the layer, which all others are made of."""
+        names = ("run", "dataset", "split", "target", "method", "backbone", "layer", "kind", "signed", "groups")
+        facts = {name: getattr(self, name) for name in (*names, "shown", "notes")}
+        samples = [{**sample.to_json(), "map": sample.map.tolist()} for sample in self.samples]
+        return {**facts, "classes": list(self.classes), "samples": samples}

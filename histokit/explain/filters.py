@@ -17,7 +17,7 @@ from histokit.explain.activation_maximisation import WHITE, FilterRecipe, contra
 from histokit.explain.explained_network import ExplainedNetwork
 from histokit.explain.layer_maps import MapLayer, maps_of
 from histokit.explain.maps_folder import write_filters
-from histokit.explain.pictures import as_picture
+from histokit.explain.pictures import as_picture, pictures_note
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.files import check_folder
 from histokit.networks.adapters import inflate, over_channels
@@ -77,6 +77,9 @@ class FilterImages:
     images : tuple of FilterImage
         Layer by layer and filter by filter, before and after.
     notes : list of str
+    split : str
+    count, groups : int
+        Of the images that the network of after was trained on, and their groups; 0 where there are none.
     """
 
     run: str
@@ -85,10 +88,15 @@ class FilterImages:
     recipe: FilterRecipe
     images: tuple[FilterImage, ...]
     notes: list[str] = field(default_factory=list)
+    split: str = ""
+    count: int = 0
+    groups: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the images as JSON-serialisable data."""
-        facts = {name: getattr(self, name) for name in ("run", "dataset", "backbone", "notes")}
+        facts = {
+            name: getattr(self, name) for name in ("run", "dataset", "split", "backbone", "count", "groups", "notes")
+        }
         return {**facts, "recipe": self.recipe.to_json(), "filters": [image.to_json() for image in self.images]}
 
 
@@ -164,7 +172,10 @@ def filter_images(
     for layer, numbers in drawn.items():
         for start in range(0, len(numbers), _TOGETHER):
             found += _excited(networks, layer, after, numbers[start : start + _TOGETHER], recipe, seed, step)
-    images = FilterImages(run.id, run.dataset, after.backbone, recipe, tuple(found), [*notes, *_silent(found)])
+    notes += [*_silent(found), *pictures_note(after.described.inputs)]
+    images = FilterImages(
+        run.id, run.dataset, after.backbone, recipe, tuple(found), notes, run.split, *_trained_on(trained)
+    )
     if out is not None:
         write_filters(images, out)
     return images
@@ -198,6 +209,15 @@ def network_before(store: Store, run: RunRecord, described: NetworkDescription) 
     return network, [
         f"before: the training began with weights drawn by {drawn}; shown are those that the library draws"
     ]
+
+
+def _trained_on(trained: TrainedNetwork) -> tuple[int, int]:
+    """Return on how many images of the dataset, of how many groups, a network was trained."""
+    seen = trained.networks.contents(trained.run, trained.entry)
+    column = trained.store.dataset(trained.run.dataset).group
+    rows = trained.store.samples(trained.run.dataset, ["content", *([column] if column else [])]).to_pylist()
+    chosen = [row for row in rows if row["content"] in seen]
+    return len(chosen), len({row[column] for row in chosen} - {None}) if column else 0
 
 
 def _drawn(network: nn.Module, layer: MapLayer, after: ExplainedNetwork, filters: int, seed: int) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from histokit.errors import UsageError, counted
-from histokit.figures.lettering import drawable, folded
+from histokit.figures.lettering import drawable, folded, of_groups
 from histokit.figures.panels import TITLE
 from histokit.figures.sheet import Document
 
@@ -46,7 +46,7 @@ def counts_of(evaluation: Mapping[str, Any]) -> str:
     """Return dataset and run, and how many samples or units of how many groups were scored."""
     count = evaluation["units"] if "level" in evaluation else evaluation["n"]
     what = ("unit", "units") if "level" in evaluation else ("sample", "samples")
-    groups = f" of {counted(evaluation['groups'], 'group', 'groups')}" if evaluation["groups"] else ""
+    groups = of_groups(evaluation["groups"])
     return f"{evaluation['dataset']}, run {evaluation['run']}: {counted(count, *what)}{groups}"
 
 

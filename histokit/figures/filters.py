@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from histokit.errors import counted
+from histokit.figures.lettering import of_groups
 from histokit.figures.pairs import Pair, draw_pairs
 from histokit.figures.sheet import as_file
 
@@ -26,16 +28,19 @@ def draw_filters(found: Any) -> Any:
     groups = [(f"layer {layer}", [_pair(n, both) for n, both in filters.items()]) for layer, filters in layers.items()]
     facts = [
         f"What excites filters of {found.backbone}: left before, right after training on {found.dataset}",
-        f"run {found.run}",
+        f"run {found.run}, split {found.split}",
+        f"{counted(found.count, 'image', 'images')}{of_groups(found.groups)}",
         f"{found.recipe.iterations} steps from noise",
-        f"{len(found.images) // 2} filters, with the mean of their maps",
+        f"{counted(len(found.images) // 2, 'filter', 'filters')}: number, and the mean of its map before → after",
+        "a filter that nothing excited (none) shows noise" if any(not i.activation for i in found.images) else "",
     ]
-    return draw_pairs(" · ".join(facts), groups, columns=False, below=0.0)
+    return draw_pairs(" · ".join(filter(None, facts)), groups, columns=False, below=0.0)
 
 
 def _pair(number: int, both: dict[str, Any]) -> Pair:
     before, after = both["before"], both["after"]
-    line = f"{number}: {before.activation:.3g} → {after.activation:.3g}"
+    values = [f"{image.activation:.3g}" if image.activation else "none" for image in (before, after)]
+    line = f"{number}: {' → '.join(values)}"
     return Pair(before.image, after.image, [(line, "black")])
 
 

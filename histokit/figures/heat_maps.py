@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.errors import counted
+from histokit.figures.lettering import of_groups
 from histokit.figures.pairs import MARGIN, SMALL, Pair, draw_pairs
 from histokit.figures.sheet import as_file
 
@@ -17,7 +19,7 @@ ALPHA = 0.55
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 #: In inches.
-_BAR_WIDE, _BAR_HIGH, _BELOW = 2.4, 0.1, 0.62
+_BAR_WIDE, _BAR_HIGH, _BELOW = 2.4, 0.16, 0.82
 _WRONG, _PLAIN = "#b8453c", "black"
 #: What colours mean: of a number or not, with signs or not.
 _MEANINGS = {
@@ -26,6 +28,9 @@ _MEANINGS = {
     (False, True): "share of the largest value of each map: above 0 speaks for the class, below 0 against it",
     (True, True): "share of the largest value of each map: above 0 raises the number, below 0 lowers it",
 }
+
+#: And above each other.
+_ABOVE = "(below over black, above over white parts of an image; ✗: predicted wrongly)"
 
 
 def draw_heat_maps(explanation: Any) -> Any:
@@ -70,12 +75,14 @@ def over_image(image: NDArray[np.uint8], heat: NDArray[np.float32], signed: bool
 def _title(explanation: Any) -> str:
     count = len(explanation.samples)
     facts = [
-        f"{explanation.dataset}, {explanation.split}" if explanation.split else explanation.dataset,
+        f"{explanation.dataset}, split {explanation.split}" if explanation.split else explanation.dataset,
         f"run {explanation.run}",
         f"{explanation.method} of {explanation.backbone}, layer {explanation.layer}",
-        f"{count} image{'s' * (count > 1)}",
+        f"{explanation.target} as predicted" if explanation.kind == "value" else "",
+        counted(count, "image", "images") + of_groups(explanation.groups),
+        explanation.shown,
     ]
-    return " · ".join(facts)
+    return " · ".join(filter(None, facts))
 
 
 def _pair(sample: Any, explanation: Any) -> Pair:
@@ -85,7 +92,7 @@ def _pair(sample: Any, explanation: Any) -> Pair:
         true = "" if sample.true is None else f"true {sample.true:.4g}, "
         lines.append((f"{true}predicted {sample.score:.4g}", _PLAIN))
     else:
-        lines.append((f"predicted {sample.predicted}", _WRONG if sample.wrong else _PLAIN))
+        lines.append(("✗ " * sample.wrong + f"predicted {sample.predicted}", _WRONG if sample.wrong else _PLAIN))
         what = "decision value" if explanation.kind == "decision" else "score"
         what = what if sample.explained == sample.predicted else f"{sample.explained}: {what}"
         lines.append((f"{what} {sample.score:.2f}" + " (no map)" * sample.constant, _PLAIN))
@@ -93,18 +100,20 @@ def _pair(sample: Any, explanation: Any) -> Pair:
 
 
 def _draw_bar(sheet: Any, explanation: Any) -> None:
-    """Draw what colours mean, at the bottom."""
+    """Draw what colours mean, at the bottom: over black at its lower edge, and over white at its upper one."""
     width, high = sheet.get_size_inches()
-    axis = sheet.add_axes((MARGIN / width, 0.42 / high, _BAR_WIDE / width, _BAR_HIGH / high))
+    axis = sheet.add_axes((MARGIN / width, 0.52 / high, _BAR_WIDE / width, _BAR_HIGH / high))
     low = -1.0 if explanation.signed else 0.0
-    values = np.linspace(low, 1, 256, dtype=np.float32)[None]
-    shown = over_image(np.full((1, 256, 3), 255, np.uint8), values, explanation.signed)
+    values = np.linspace(low, 1, 256, dtype=np.float32)[None].repeat(32, axis=0)
+    greys = np.linspace(255, 0, 32).astype(np.uint8)[:, None, None]
+    shown = over_image(np.broadcast_to(greys, (32, 256, 3)), values, explanation.signed)
     axis.imshow(shown, extent=(low, 1, 0, 1), aspect="auto")
     axis.set_yticks([])
     axis.set_xticks(np.linspace(low, 1, 5))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.tick_params(labelsize=SMALL, length=2)
-    axis.set_xlabel(_MEANINGS[explanation.kind == "value", explanation.signed], fontsize=SMALL, loc="left")
+    meaning = _MEANINGS[explanation.kind == "value", explanation.signed]
+    axis.set_xlabel(f"{meaning}\n{_ABOVE}", fontsize=SMALL, loc="left")
 
 
 heat_maps_figure = as_file(draw_heat_maps)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from histokit.errors import counted
+
 #: Words are broken only where they are longer than a line and than so many inches.
 _WORD = 2.0
 #: Width and height of a letter as shares of the font's size, on average; points in an inch.
@@ -51,6 +53,11 @@ def shortened_name(name: str, letters: int) -> str:
     """Return a name of so many letters at most; of a longer one its middle is left out."""
     half = (letters - 1) // 2
     return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+
+
+def of_groups(groups: int) -> str:
+    """Return of how many groups some samples are, to stand behind their number; nothing where there are none."""
+    return f" of {counted(groups, 'group', 'groups')}" if groups else ""
 
 
 def inches_of(text: str, size: float) -> float:

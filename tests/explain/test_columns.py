@@ -44,6 +44,10 @@ def test_the_samples_with_the_highest_values_of_the_most_important_columns(
             assert values[row] == sample.value
             assert sample.square is not None
             assert sample.square.shape == as_square(np.zeros((4, 4, 3), np.uint8)).shape
+    assert found.notes == []
+    groups = len(set(features.column("patient")))
+    assert f"selection {selection.id}, split {selection.split} · " in found.sheet.title
+    assert found.sheet.title.endswith(f"among {len(features)} samples of {groups} groups")
     assert [len(row) for row in found.sheet.rows] == [3] * len(found.columns)
     line = CommandLine(capsys)
     figure = tmp_path / "columns.png"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_plugin import TinyPlugin
 
@@ -41,6 +42,9 @@ def test_what_is_printed_and_drawn(line: CommandLine, tmp_path: Path) -> None:
     assert sorted(path.suffix for path in (tmp_path / "maps").iterdir()) == [".csv", ".npz", ".npz", ".png", ".png"]
     document = line.ok("explain", "fe01", "--sample", "p1/dark/0.png", "--class", "bright", "--json").document
     (sample,) = document["samples"]
+    with np.load(next((tmp_path / "maps").glob("*dark*.npz"))) as arrays:
+        assert np.shape(sample["map"]) == arrays["map"].shape
+    assert document["groups"] == 1
     assert (sample["id"], sample["true"], sample["predicted"], sample["explained"]) == (
         "p1/dark/0.png", "dark", "dark", "bright",
     )  # fmt: skip

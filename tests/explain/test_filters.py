@@ -125,6 +125,7 @@ def test_images_of_filters_before_and_after(run: RunRecord, data: FeatureStore, 
     sheet = draw_filters(found)
     said = [text.get_text() for text in sheet.texts]
     assert "What excites filters of tiny" in said[0]
+    assert "split cv · 0 images" in said[0].replace("\n", " ")
     assert "layer 0" in said
     first, second = found.images[:2]
     assert f"{first.filter}: {first.activation:.3g} → {second.activation:.3g}" in said

@@ -19,8 +19,9 @@ import histokit
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.explain.explanation import Explanation
 from histokit.explain.layer_maps import MapLayer, grad_cam, shares
-from histokit.explain.pictures import as_picture
+from histokit.explain.pictures import as_picture, pictures_note
 from histokit.features import FeatureStore
+from histokit.figures.heat_maps import draw_heat_maps
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import rebuild_stored
 from histokit.plugin import Layer, Preprocess
@@ -278,14 +279,16 @@ def test_of_numbers_what_raises_the_predicted_one(data: FeatureStore, images: Pa
     (trained,) = histokit.finetune(data, "n", "tiny", split="half", device="cpu", **how)
     found = histokit.explain(data, trained.id, limit=3)
     predicted = {row["id"]: row["predicted_value"] for row in data.predictions(trained.id).to_pylist()}
-    assert (found.kind, len(found.samples)) == ("value", 3)
+    assert (found.kind, found.target, len(found.samples)) == ("value", "age", 3)
+    assert "age as predicted" in draw_heat_maps(found).texts[0].get_text()
     assert [s.score for s in found.samples] == pytest.approx([predicted[s.id] for s in found.samples], rel=1e-5)
     assert [s.true for s in found.samples] == sorted(s.true for s in found.samples)
     assert all(s.explained is None and s.intercept is None for s in found.samples)
 
 
-@pytest.mark.parametrize(("channels", "colours"), [(1, [7, 7, 7]), (2, [7, 8, 0]), (3, [7, 8, 9]), (5, [7, 8, 9])])
+@pytest.mark.parametrize(("channels", "colours"), [(1, [7, 7, 7]), (2, [7, 8, 0]), (3, [7, 8, 9]), (5, [11, 11, 11])])
 def test_images_of_any_channels_are_shown_in_colours(channels: int, colours: list[int]) -> None:
     pixels = torch.arange(7.0, 7 + channels).view(channels, 1, 1).expand(channels, 2, 3)
     assert as_picture(pixels).shape == (2, 3, 3)
     assert as_picture(pixels)[1, 2].tolist() == colours
+    assert bool(pictures_note(channels)) == (channels == 5)

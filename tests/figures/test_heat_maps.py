@@ -34,11 +34,14 @@ def words(sheet):
 
 
 def test_classes_stand_beside_each_other_and_images_below():
-    sheet = draw_heat_maps(explanation([sample("x", "a"), sample("y", "b"), sample("z", "a")]))
+    samples = [sample("x", "a"), sample("y", "b"), sample("z", "a")]
+    sheet = draw_heat_maps(explanation(samples, groups=2, shown="grey"))
     said = words(sheet)
-    assert said[0] == "d, two · run f · Grad-CAM of tiny, layer 3 · 3 images"
+    assert (
+        said[0].replace("\n", " ") == "d, split two · run f · Grad-CAM of tiny, layer 3 · 3 images of 2 groups · grey"
+    )
     assert said[1:3] == ["b", "a"], "in the order of the classes"
-    assert said.count("predicted a") == 3
+    assert (said.count("predicted a"), said.count("✗ predicted a")) == (2, 1)
     pairs = [axis.get_position() for axis in sheet.axes[:-1]]
     assert len(pairs) == 6
     (y, x, z) = pairs[::2]
@@ -49,7 +52,7 @@ def test_classes_stand_beside_each_other_and_images_below():
 
 def test_wrong_predictions_and_other_classes_are_told():
     sheet = draw_heat_maps(explanation([sample("x", "b", predicted="a")]))
-    (wrong,) = [text for text in sheet.texts if text.get_text() == "predicted a"]
+    (wrong,) = [text for text in sheet.texts if text.get_text() == "✗ predicted a"]
     assert wrong.get_color() != "black"
 
 
