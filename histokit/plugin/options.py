@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -41,8 +43,8 @@ def convert_options(function: Callable[..., Any], options: Mapping[str, Any], ow
         Its parameters after ``self`` and ``root`` are the known options.
     options : mapping
         Texts, converted to ``str``, ``int``, ``float``, ``bool``, ``Path``, a ``Literal``, a
-        comma-separated ``tuple`` or ``list``, or an optional one of these; values that are not
-        text pass unchanged.
+        comma-separated ``tuple`` or ``list`` (a part that holds a comma stands in double quotes), or an optional one of
+        these; values that are not text pass unchanged.
     owner : str
         Who announces the options, for messages.
 
@@ -70,6 +72,19 @@ def announced_options(function: Callable[..., Any]) -> dict[str, inspect.Paramet
     parameters = inspect.signature(function).parameters
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return {n: p for n, p in parameters.items() if n not in ("self", "root") and p.kind not in variadic}
+
+
+def split_list(text: str) -> list[str]:
+    """Return the parts of a list, without blanks around them; in double quotes a part may hold commas, as in CSV."""
+    (parts,) = csv.reader([text], skipinitialspace=True) if text else ([],)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def join_list(parts: Iterable[Any]) -> str:
+    """Return parts as the text of which `split_list` makes them again."""
+    written = io.StringIO()
+    csv.writer(written, lineterminator="").writerow(list(parts))
+    return written.getvalue()
 
 
 def _convert(value: Any, hint: Any, name: str, owner: str) -> Any:
@@ -102,7 +117,7 @@ def _parse(text: str, hint: Any) -> Any:
         return matches[0]
     if origin in (tuple, list):
         element = arguments[0] if arguments else str
-        return origin(_parse(part, element) for part in text.split(",") if part)
+        return origin(_parse(part, element) for part in split_list(text))
     if hint is bool:
         if text.lower() not in _BOOLEANS:
             raise ValueError(text)

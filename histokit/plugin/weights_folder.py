@@ -121,7 +121,8 @@ def supply(name: str, left: Sequence[Stray] = (), statistics: str = "") -> str:
         options = name.partition(",")[2]
         tagged = f"{stray.name}.{stray.tag}" + (f",{options}" if options else "")
         asked = f"name the tag: --backbone {tagged}; or " if stray.published else ""
-        told = f" {statistics}, with the values that it was trained with" if statistics else ""
+        values = ", with the values that it was trained with; these are of the library's default weights"
+        told = f" {statistics}{values}" if statistics else ""
         return f"{asked}take the file: --weights {stray.file}{told}"
     folder = os.environ.get(FOLDER_VARIABLE)
     filename = f"{file_stem(name)}.safetensors"

@@ -11,7 +11,7 @@ from typing import Any
 from histokit.errors import PluginError
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import registry
-from histokit.plugin.options import announced_options
+from histokit.plugin.options import announced_options, join_list
 from histokit.plugin.weights import PRETRAINED
 from histokit.store.commits import Made
 from histokit.store.records import IMPORT_PLUGIN, DatasetRecord, RunRecord, SelectionRecord
@@ -227,4 +227,4 @@ def _finetune_command(run: RunRecord) -> str:
 
 
 def _option(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return join_list(value) if isinstance(value, list) else str(value)

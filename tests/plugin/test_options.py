@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from histokit.errors import UsageError
-from histokit.plugin.options import announced_options, convert_options, parse_pairs
+from histokit.plugin.options import announced_options, convert_options, join_list, parse_pairs, split_list
 
 
 def announced(
@@ -37,6 +37,7 @@ def announced(
         ("choice", "reflect", "reflect"),
         ("names", "x,y", ("x", "y")),
         ("names", "", ()),
+        ("names", 'x , "stroma, loose",5" disk', ("x", "stroma, loose", '5" disk')),
         ("numbers", "0.5,2", [0.5, 2.0]),
         ("maybe", "none", None),
         ("maybe", "4", 4),
@@ -49,6 +50,8 @@ def test_conversion_by_annotation(name, text, value):
     converted = convert_options(announced, {"needed": "x", name: text}, "it")
     assert converted[name] == value
     assert type(converted[name]) is type(value)
+    if name == "names":
+        assert tuple(split_list(join_list(value))) == value
 
 
 @pytest.mark.parametrize(
