@@ -134,6 +134,27 @@ def install_plugin(folder: Path, module: str, code: str, entries: dict[str, str]
     return package
 
 
+#: Commands are run one after the other until one fails; what each prints ends with a mark.
+ALL = """
+import json, sys
+from histokit import cli
+for command in json.loads(sys.argv[1]):
+    if code := cli.run(command):
+        sys.exit(code)
+    print(end="\\0")
+"""
+
+
+def run_all(commands: list[list[str]], folder: Path, package: Path) -> list[str]:
+    """Run commands in one process that finds a plugin, on a store of its own; return what each printed."""
+    path = f"{package}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    env = {**environment(folder), "PYTHONPATH": path, "HISTOKIT_STORE": str(folder / "store")}
+    asked = [sys.executable, "-c", ALL, json.dumps(commands)]
+    done = subprocess.run(asked, cwd=folder, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.split("\0")[:-1]
+
+
 def test_the_plugin_of_the_pages_works_as_it_stands(tmp_path: Path) -> None:
     code = next(block for block in blocks("python") if "class LabCells" in block)
     test = next(block for block in blocks("python") if "def test_contract" in block)
@@ -149,15 +170,12 @@ def test_the_plugin_of_the_pages_works_as_it_stands(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(data / f"{slide}.png")
         (data / f"{slide}.txt").write_text("10 12 lymphocyte\n39 1 tumour\n")
     (tmp_path / "test_plugin.py").write_text(test)
-    env = {**environment(tmp_path), "PYTHONPATH": str(package), "HISTOKIT_STORE": str(tmp_path / "store")}
-    commands = [
-        ["histokit", "ingest", "labcells", str(data), "--name", "cells", "-o", "size=16"],
-        ["histokit", "plugins", "check", "labcells", str(data), "-o", "size=16"],
-        [sys.executable, "-m", "pytest", "-q", "test_plugin.py"],
-    ]
-    for command in commands:
-        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+    ingest = ["ingest", "labcells", str(data), "--name", "cells", "-o", "size=16"]
+    run_all([ingest, ["plugins", "check", "labcells", str(data), "-o", "size=16"]], tmp_path, package)
+    env = {**environment(tmp_path), "PYTHONPATH": f"{package}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    tested = [sys.executable, "-m", "pytest", "-q", "test_plugin.py"]
+    done = subprocess.run(tested, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_read_and_splits_of_the_pages_work_as_they_stand(tmp_path: Path) -> None:
@@ -200,20 +218,16 @@ def test_the_backbone_of_the_pages_works_as_it_stands(tmp_path: Path) -> None:
     shapes = {"0.weight": (16, 3, 3, 3), "0.bias": (16,), "2.weight": (32, 16, 3, 3), "2.bias": (32,)}
     state = {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in shapes.items()}
     save_file(state, package / "labnet.safetensors")
-    path = f"{package}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    env = {**environment(tmp_path), "PYTHONPATH": path, "HISTOKIT_STORE": str(tmp_path / "store")}
-
-    def run(*command: str) -> str:
-        done = subprocess.run(["histokit", *command], cwd=tmp_path, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("plugins", "check", "labnet")
-    run("ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=3", "-o", "size=32")
-    assert run("extract", "drawn", "--backbone", "labnet").split() == ["labnet/early", "labnet/late"]
-    assert run("extract", "drawn", "--backbone", "labnet", "--weights", "random:1", "--layers", "late").startswith(
-        "labnet"
-    )
+    extract = ["extract", "drawn", "--backbone", "labnet"]
+    commands = [
+        ["plugins", "check", "labnet"],
+        ["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=3", "-o", "size=32"],
+        extract,
+        [*extract, "--weights", "random:1", "--layers", "late"],
+    ]
+    *_, both, late = run_all(commands, tmp_path, package)
+    assert both.split() == ["labnet/early", "labnet/late"]
+    assert late.startswith("labnet")
     tables = open_store(tmp_path / "store").feature_tables("drawn")
     assert sorted((t.address, t.width) for t in tables) == [("labnet/early", 16), *[("labnet/late", 32)] * 2]
 
