@@ -16,7 +16,7 @@ from histokit.networks.adapters import inflate
 from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
 from histokit.networks.devices import DTYPES, whole_float32
-from histokit.networks.failures import first_line, inputs_of, is_out_of_memory, memory_told
+from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory, memory_told
 from histokit.networks.folding import fold_batch_norm
 from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
@@ -31,8 +31,6 @@ BATCH_SIZES = {
     ("cuda", "convolutional"): 256,
     ("cuda", "transformer"): 128,
 }
-
-_REFUSALS = (RuntimeError, AssertionError, ValueError)
 
 
 def kind_of(modules: Iterable[nn.Module]) -> str:
@@ -217,7 +215,7 @@ class CutNetwork:
         with memory_told(self.device, self._guarded.title, batch.shape):
             try:
                 self._run(batch)
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 if is_out_of_memory(error):
                     raise
                 self._tell(batch.shape, error)
@@ -239,7 +237,7 @@ class CutNetwork:
         reduced = self.dtype != torch.float32
         try:
             kind = self.dtype if reduced else torch.bfloat16
-            call = self._guarded.caller.call("forward()", through=(_Deepest, *_REFUSALS), watched=False)
+            call = self._guarded.caller.call("forward()", through=(_Deepest, *REFUSALS), watched=False)
             with call, whole_float32(self.device), torch.autocast(self.device.type, dtype=kind, enabled=reduced):
                 if self._compiled is None:
                     self.network(batch)
@@ -309,8 +307,8 @@ def _fold(network: nn.Module, guarded: GuardedBackbone, inputs: int, cut: Sequen
     side = guarded.preprocess().size
     try:
         zeros = torch.zeros(1, inputs, side, side)
-        with guarded.caller.call("forward()", through=_REFUSALS, watched=False):
+        with guarded.caller.call("forward()", through=REFUSALS, watched=False):
             return fold_batch_norm(network, zeros, cut)
-    except _REFUSALS:
+    except REFUSALS:
         # A network that does not run on these inputs is told of when it meets real ones.
         return {}

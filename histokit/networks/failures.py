@@ -10,6 +10,8 @@ import torch
 
 from histokit.errors import UsageError
 
+#: What a network raises that does not run on inputs.
+REFUSALS = (RuntimeError, AssertionError, ValueError)
 #: In the messages of what is no `torch.OutOfMemoryError`: of processors, pinned memory, cuDNN and cuBLAS.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
+from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -218,20 +219,33 @@ def cut_for_training(
         for module in base.modules()
         if next(module.children(), None) is None
     ]
-    with torch.no_grad():
-        width = probe.vectors(torch.zeros(2, inputs, size, size)).shape[1]
+    width = _width(probe, guarded, inputs, size)
     for hook in hooks:
         hook.remove()
     for name, module in list(base.named_modules()):
-        if (
-            name
-            and next(module.children(), None) is None
-            and module not in reached
-            and any(True for _ in module.parameters())
-        ):
+        leaf = name and next(module.children(), None) is None
+        if leaf and module not in reached and any(True for _ in module.parameters()):
             base.set_submodule(name, nn.Identity())
     probe.uncut()
     return base.requires_grad_(True), width, tokens
+
+
+def _width(probe: TrainableNetwork, guarded: GuardedBackbone, inputs: int, size: int) -> int:
+    """Return the width of the vectors; what a network raises is the size's fault where it runs on its own size."""
+    shape, declared = (2, inputs, size, size), guarded.preprocess().size
+    try:
+        with torch.no_grad(), guarded.caller.call("forward()", through=REFUSALS, watched=False):
+            return probe.vectors(torch.zeros(shape)).shape[1]
+    except REFUSALS as error:
+        if declared != size and not is_out_of_memory(error):
+            with suppress(*REFUSALS), torch.no_grad():
+                probe.vectors(torch.zeros(2, inputs, declared, declared))
+                raise UsageError(
+                    f"{guarded.title} cannot run on {inputs_of(shape)}: {first_line(error)}.",
+                    next=f"Change --preprocess size=N: it is made for {declared}.",
+                ) from error
+        with guarded.caller.call("forward()", watched=False):
+            raise
 
 
 def size_of_positions(base: nn.Module) -> int | None:

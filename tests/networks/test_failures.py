@@ -18,6 +18,7 @@ from histokit.errors import PluginError, UsageError
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork
 from histokit.networks.failures import is_out_of_memory
+from histokit.networks.trainable import cut_for_training
 from histokit.networks.transform import Transform
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.testing import added_plugin
@@ -65,14 +66,21 @@ def fails(wrong: Callable[[Tensor], Any], error: Exception) -> Check:
     return check
 
 
-def own_network(check: Check, size: int = 16) -> CutNetwork:
-    """A network that no plugin registered."""
+LAYER = Layer("1", "1")
+
+
+def own_backbone(check: Check, size: int = 16) -> Backbone:
+    """One that no plugin registered."""
 
     class Own(Backbone):
         def build(self) -> Any:
             return nn.Sequential(Checking(check), nn.Conv2d(3, 4, 3))
 
-    return CutNetwork(Own("own", [Layer("1", "1")], Preprocess(size=size)), [Layer("1", "1")], CPU, "float32")
+    return Own("own", [LAYER], Preprocess(size=size))
+
+
+def own_network(check: Check, size: int = 16) -> CutNetwork:
+    return CutNetwork(own_backbone(check, size), [LAYER], CPU, "float32")
 
 
 SHAPES = RuntimeError("The size of tensor a (50) must match the size of tensor b (197)")
@@ -85,6 +93,19 @@ def test_inputs_of_another_size_than_a_network_takes_are_the_users() -> None:
     with pytest.raises(UsageError, match="own cannot run on 4 inputs of 3 × 20 × 20: The size of tensor") as caught:
         network.forward(torch.ones(4, 3, 20, 20))
     assert "size=N" in caught.value.next
+
+
+@pytest.mark.parametrize("error", [SHAPES, AssertionError("Input height (20) doesn't match model (16)")])
+def test_a_size_that_a_network_cannot_be_trained_at_is_the_users(error: Exception) -> None:
+    backbone = own_backbone(fails(lambda batch: batch.shape[-1] != 16, error))
+    assert cut_for_training(backbone, LAYER, False, 3, 16)[1] == 4
+    with pytest.raises(UsageError, match=r"own cannot run on 2 inputs of 3 × 20 × 20: (The|Input)") as caught:
+        cut_for_training(backbone, LAYER, False, 3, 20)
+    assert "size=N: it is made for 16" in caught.value.next
+    for fails_at in (lambda _: True, lambda batch: batch.shape[-1] == 16):
+        with pytest.raises(type(error)) as raised:
+            cut_for_training(own_backbone(fails(fails_at, error)), LAYER, False, 3, 16)
+        assert raised.value is error
 
 
 def test_more_rows_than_a_network_takes_are_the_users() -> None:
