@@ -236,7 +236,9 @@ def _candidates(
         what = "There is no sample that could not be used" if problems else "There is no sample"
         raise DataError(
             f"{what} in {record.name!r}{f' that the filter {where!r} keeps' if where else ''}.",
-            next=f"See: histokit list {'problems' if problems else 'samples'} {record.name}",
+            next="Files that cannot be read are met by extract, finetune or show without --problems."
+            if problems
+            else f"See: histokit list samples {record.name}",
         )
     return known, reasons if problems else {}
 
