@@ -128,6 +128,14 @@ def _licence(table: FeatureTable) -> str:
     return str(table.info.get("licence") or ("–" if table.weights in ("none", "imported") else "not stated"))
 
 
+def _licence_before(store: FeatureStore, run: RunRecord) -> str:
+    """Return the licence of the weights that a network was fine-tuned from."""
+    with contextlib.suppress(StoreError):
+        for entry in run.found.get("networks", [])[-1:]:
+            return store.networks.licence(run, entry) or "not stated"
+    return "not stated"
+
+
 def _preprocessing(table: FeatureTable) -> str | None:
     given: Mapping[str, Any] = table.spec.get("preprocess", {})
     return ", ".join(f"{name} {_plain(value)}" for name, value in given.items()) or None
@@ -178,6 +186,9 @@ def version_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
     for table in tables:
         if table.weights not in ("none", "imported"):
             licences[f"weights of {table.backbone}"] = _licence(table)
+    for run in runs:
+        if run.kind == "finetune" and not run.parameters.get("from_scratch"):
+            licences[f"weights of {run.address.rpartition('/')[0]}"] = _licence_before(store, run)
     blocks: list[Block] = [Facts({**facts, "this page": f"histokit {__version__}"})]
     if licences:
         blocks.append(

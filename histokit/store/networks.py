@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -204,6 +205,24 @@ class Networks:
         if digest_bytes(rows.tobytes()).hex() != entry["contents"]:
             self._damaged(run, entry, f"its file {self.path(entry)} changed on disk")
         return {row.tobytes() for row in rows}
+
+    def licence(self, run: RunRecord, entry: Mapping[str, Any]) -> str | None:
+        """Return the licence of the weights that a network was trained from, where that is known.
+
+        Raises
+        ------
+        StoreError
+            If its file cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path(entry), framework="numpy") as file:
+                document = json.loads((file.metadata() or {}).get("histokit", "{}"))
+        except (OSError, SafetensorError, ValueError) as error:
+            self._damaged(run, entry, self.damage(entry) or str(error))
+        found: str | None = document.get("facts", {}).get("licence")
+        return found
 
     def unfinished(self, run_id: str) -> Path:
         """Return the folder for what is kept of a training that has not ended yet."""

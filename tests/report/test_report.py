@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from functools import partialmethod
 from html.parser import HTMLParser
 from pathlib import Path
 from shlex import split as words
@@ -15,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tiny_plugin import TinyBackbone, TinyPlugin
 
 import histokit as package
 from histokit.features import FeatureStore, open_store
+from histokit.plugin import Backbone
 from histokit.plugin.testing import added_plugin
 from histokit.store import Split
 from histokit.store.records import PROBLEM_SCHEMA
@@ -334,3 +337,17 @@ def test_numbers_are_reported_as_numbers(tmp_path: Path) -> None:
     page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=20).file)
     assert {row[0] for row in page.table("Scores of 60")[1:]} >= {"r2", "mae"}
     assert "Classes" not in page.titles
+
+
+def test_the_licence_of_weights_that_were_fine_tuned_is_told(
+    store: FeatureStore, images: Path, tiny: TinyPlugin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package.ingest(store, "folder", images, name="d", options={"pattern": PATTERN.partition("=")[2]})
+    package.split(store, "d", name="half", test=0.25, seed=1)
+    settings = {"head.layer": "3", "epochs": 1}
+    how = {"split": "half", "weights": "random", "settings": settings, "workers": 0, "device": "cpu"}
+    for licence, told in (("CC BY-NC 4.0", "CC BY-NC 4.0"), (None, "not stated")):
+        monkeypatch.setattr(TinyBackbone, "__init__", partialmethod(Backbone.__init__, licence=licence))
+        (run,) = package.finetune(store, "d", "tiny", **how, force=True)
+        page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
+        assert ["weights of tiny", told] in page.table("Licences")
