@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from histokit.compare.score_table import point_facts
 from histokit.errors import HistokitError, UsageError, some
 from histokit.store import Store
 from histokit.store.split_records import Split
@@ -119,7 +120,5 @@ def _points(
         cell = method["cells"].get(column["column"])
         if cell is not None and cell["score"] is not None:
             size = {name: sizes[column["column"]][name] for name in ("groups", "samples")}
-            tested = {name: cell[name] for name in ("predicted", "groups")}
-            facts = {name: cell[name] for name in ("score", "interval", "runs")} | {"tested": tested}
-            found.append({"split": column["split"], **size, **facts})
+            found.append({"split": column["split"], **size, **point_facts(cell)})
     return sorted(found, key=lambda point: float(point[by]))

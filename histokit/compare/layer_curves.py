@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from histokit.compare.methods import method_facts, name_methods
+from histokit.compare.score_table import point_facts
 from histokit.errors import HistokitError, UsageError
 from histokit.plugin.digests import canonical_json
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -103,9 +104,8 @@ def _curves(
             if cell is not None and cell["score"] is not None:
                 order = orders[method["facts"]["network"]]
                 place = _place(method["facts"], orders)
-                tested = {name: cell[name] for name in ("predicted", "groups")}
-                facts = {name: cell[name] for name in ("score", "interval", "runs")} | {"tested": tested}
-                points.append({"layer": order[place - 1], "place": place, "depth": place / len(order), **facts})
+                here = {"layer": order[place - 1], "place": place, "depth": place / len(order)}
+                points.append({**here, **point_facts(cell)})
         if len({point["place"] for point in points}) > 1:
             points.sort(key=lambda point: int(point["place"]))
             found.append({"method": names[key], "points": points})

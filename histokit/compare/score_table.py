@@ -122,3 +122,9 @@ def cell_documents(table: Table, column: Column) -> dict[str, dict[str, Any]]:
             "optimistic": bool(cell.chosen) or any(entry.facts.get("choose") == "test" for entry in cell.runs),
         }
     return found
+
+
+def point_facts(cell: dict[str, Any]) -> dict[str, Any]:
+    """Return what a point of a curve tells of a document of `cell_documents`."""
+    tested = {name: cell[name] for name in ("predicted", "groups")}
+    return {**{name: cell[name] for name in ("score", "interval", "runs")}, "tested": tested}

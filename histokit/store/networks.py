@@ -195,16 +195,22 @@ class Networks:
         StoreError
             If they cannot be read, or are not what was written.
         """
+        with self._opened(run, entry) as file:
+            rows = file.get_tensor(CONTENTS)
+        if digest_bytes(rows.tobytes()).hex() != entry["contents"]:
+            self._damaged(run, entry, f"its file {self.path(entry)} changed on disk")
+        return {row.tobytes() for row in rows}
+
+    @contextmanager
+    def _opened(self, run: RunRecord, entry: Mapping[str, Any]) -> Iterator[Any]:
+        """Open the file of a network; what cannot be read of it is damaged."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path(entry), framework="numpy") as file:
-                rows = file.get_tensor(CONTENTS)
-        except (OSError, SafetensorError) as error:
+                yield file
+        except (OSError, SafetensorError, ValueError) as error:
             self._damaged(run, entry, self.damage(entry) or str(error))
-        if digest_bytes(rows.tobytes()).hex() != entry["contents"]:
-            self._damaged(run, entry, f"its file {self.path(entry)} changed on disk")
-        return {row.tobytes() for row in rows}
 
     def licence(self, run: RunRecord, entry: Mapping[str, Any]) -> str | None:
         """Return the licence of the weights that a network was trained from, where that is known.
@@ -214,13 +220,8 @@ class Networks:
         StoreError
             If its file cannot be read.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(self.path(entry), framework="numpy") as file:
-                document = json.loads((file.metadata() or {}).get("histokit", "{}"))
-        except (OSError, SafetensorError, ValueError) as error:
-            self._damaged(run, entry, self.damage(entry) or str(error))
+        with self._opened(run, entry) as file:
+            document = json.loads((file.metadata() or {}).get("histokit", "{}"))
         found: str | None = document.get("facts", {}).get("licence")
         return found
 
