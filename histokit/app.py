@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import inspect
 import os
@@ -17,7 +16,7 @@ import typer
 from histokit import console, interruption, streams
 from histokit.commands import CARE, LOOK, STEPS, Entry
 from histokit.compare import command as compare
-from histokit.errors import ExitCode, HistokitError, UsageError, shortened
+from histokit.errors import ExitCode, HistokitError, UsageError, not_of_histokit
 from histokit.evaluate import command as evaluate
 from histokit.explain import command as explain
 from histokit.extract import command as extract
@@ -33,9 +32,6 @@ from histokit.select import command as select
 from histokit.store import command as store
 from histokit.study import command as study
 from histokit.train import command as train
-
-#: What only a path that was given can be the reason of.
-_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP)
 
 #: The rooms that have commands. What has no place in the order is listed behind what has.
 _ROOMS = (
@@ -191,10 +187,7 @@ def _answered(arguments: list[str], as_json: bool) -> int:
     except typer.Exit as done:
         return done.exit_code
     except HistokitError as error:
-        _unless_interrupted(error)
-        if "--debug" in arguments:
-            streams.write("stderr", traceback.format_exc())
-        return _fail(error.code, error.message, error.next, as_json, error.to_json())
+        return _told(error, arguments, as_json)
     except typer.TyperException as error:
         return _usage(error, as_json)
     except BrokenPipeError:
@@ -203,13 +196,15 @@ def _answered(arguments: list[str], as_json: bool) -> int:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        _unless_interrupted(error)
-        if isinstance(error, OSError) and error.errno in _OF_PATHS:
-            path = shortened(os.fsdecode(error.filename or ""))
-            return _fail(
-                ExitCode.USAGE, f"{error.strerror}: {path}", "Give a shorter path, or mend its links.", as_json
-            )
-        return _bug(error, as_json)
+        known = not_of_histokit(error)
+        return _bug(error, as_json) if known is None else _told(known, arguments, as_json)
+
+
+def _told(error: HistokitError, arguments: list[str], as_json: bool) -> int:
+    _unless_interrupted(error)
+    if "--debug" in arguments:
+        streams.write("stderr", traceback.format_exc())
+    return _fail(error.code, error.message, error.next, as_json, error.to_json())
 
 
 def _unless_interrupted(error: BaseException) -> None:
@@ -219,6 +214,7 @@ def _unless_interrupted(error: BaseException) -> None:
 
 
 def _bug(error: BaseException, as_json: bool) -> int:
+    _unless_interrupted(error)
     streams.write("stderr", traceback.format_exc())
     message = f"A bug in histokit: {type(error).__name__}: {error}"
     return _fail(ExitCode.BUG, message, "Report it with the lines above and the command.", as_json)

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
+
+#: What only a path that was given, the disk, or the machine can be the reason of, and what to do about it.
+_BY_NUMBER = {
+    errno.ENAMETOOLONG: "Give a shorter path, or mend its links.",
+    errno.ELOOP: "Give a shorter path, or mend its links.",
+    errno.ENOSPC: "Free some space, then run the same command again.",
+    errno.EDQUOT: "Free some space, then run the same command again.",
+    errno.EMFILE: "Allow more open files (ulimit -n), or ask for fewer --workers.",
+    errno.ENFILE: "Close other programs: the whole machine has too many open files.",
+}
+
+#: In the messages of what is no `MemoryError`: of torch's processors and devices, pinned memory, cuDNN and cuBLAS, and
+#: of libraries that the system cannot load.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc"),
+    "failed to map segment from shared object",
+)
 
 
 class ExitCode(IntEnum):
@@ -15,7 +34,7 @@ class ExitCode(IntEnum):
     OK = 0
     #: A bug in histokit; printed with its traceback.
     BUG = 1
-    #: The command was called wrongly.
+    #: The command was called wrongly, or asks for more than the machine has.
     USAGE = 2
     #: A plugin is unknown, duplicate or broken.
     PLUGIN = 3
@@ -65,7 +84,7 @@ class HistokitError(Exception):
 
 
 class UsageError(HistokitError):
-    """The command or function was called wrongly."""
+    """The command or function was called wrongly, or asks for more than the machine has."""
 
     code = ExitCode.USAGE
 
@@ -96,6 +115,28 @@ class LeakageError(HistokitError):
     """A test sample would have been seen in training."""
 
     code = ExitCode.LEAKAGE
+
+
+def memory_was_short(error: BaseException) -> bool:
+    """Return whether an error of any library tells of too little memory."""
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    told = isinstance(error, RuntimeError | ImportError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    return told or isinstance(error, MemoryError)
+
+
+def not_of_histokit(error: BaseException) -> UsageError | None:
+    """Return what to tell of an error whose reason is a path, the disk or the machine; none of any other."""
+    if memory_was_short(error):
+        text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        return UsageError(
+            f"This machine has too little memory: {text}.",
+            next="Ask for less at once, end other programs, or use a machine with more; --debug shows where.",
+        )
+    if isinstance(error, OSError) and error.errno in _BY_NUMBER:
+        path = f": {shortened(os.fsdecode(error.filename))}" if error.filename else ""
+        return UsageError(f"{error.strerror}{path}", next=_BY_NUMBER[error.errno])
+    return None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

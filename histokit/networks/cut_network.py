@@ -16,7 +16,14 @@ from histokit.networks.adapters import inflate
 from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
 from histokit.networks.devices import DTYPES, whole_float32
-from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory, memory_told
+from histokit.networks.failures import (
+    REFUSALS,
+    first_line,
+    inputs_of,
+    is_out_of_memory,
+    memory_told,
+    network_memory_told,
+)
 from histokit.networks.folding import fold_batch_norm
 from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
@@ -78,7 +85,8 @@ class CutNetwork:
         inputs: int | None = None,
     ):
         self._guarded = GuardedBackbone(backbone)
-        network = self._guarded.build()
+        with network_memory_told(torch.device("cpu"), self._guarded.title):
+            network = self._guarded.build()
         colours = len(self._guarded.preprocess().mean)
         self._inputs = inputs or colours
         if self._inputs != colours:
@@ -138,19 +146,8 @@ class CutNetwork:
         return take
 
     def _placed(self, network: nn.Module) -> nn.Module:
-        try:
-            return self._moved(network)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            raise UsageError(
-                f"{self._guarded.title} itself does not fit into the memory of the device {self.device}: "
-                f"{first_line(error)}.",
-                next="Use another --device, or --precision bfloat16.",
-            ) from error
-
-    def _moved(self, network: nn.Module) -> nn.Module:
-        with self._guarded.caller.call("to()", through=(torch.OutOfMemoryError,)):
+        told = network_memory_told(self.device, self._guarded.title)
+        with told, self._guarded.caller.call("to()"):
             if self.dtype != torch.float32:
                 # Autocast would convert the weights anew in every pass, because they need no gradient.
                 for module in network.modules():
@@ -183,7 +180,8 @@ class CutNetwork:
 
     def _pooled(self, output: Any, layer: Layer) -> Tensor:
         try:
-            return pool(output, layer, self.prefix_tokens)
+            # A network may have turned gradients on again.
+            return pool(output, layer, self.prefix_tokens).detach()
         except UsageError as error:
             small = isinstance(output, Tensor) and not output.numel()
             if small or self._guarded.caller.ours or layer not in self._guarded.layers():

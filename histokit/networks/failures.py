@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 import torch
 
-from histokit.errors import UsageError
+from histokit.errors import PluginError, UsageError, memory_was_short
 
 #: What a network raises that does not run on inputs.
 REFUSALS = (RuntimeError, AssertionError, ValueError)
-#: In the messages of what is no `torch.OutOfMemoryError`: of processors, pinned memory, cuDNN and cuBLAS.
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+#: As what a shortage of memory may come.
+_SHORTAGES = (RuntimeError, MemoryError, PluginError)
 
 
 class BatchTooLargeError(UsageError):
@@ -21,18 +22,22 @@ class BatchTooLargeError(UsageError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether memory was short."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError | BatchTooLargeError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+    """Return whether memory was short, be it in a method of a plugin."""
+    error = _raised(error)
+    return isinstance(error, torch.OutOfMemoryError | BatchTooLargeError) or memory_was_short(error)
+
+
+def _raised(error: BaseException) -> BaseException:
+    """Return what a plugin raised, where an error tells of that."""
+    return error.__cause__ or error if isinstance(error, PluginError) else error
 
 
 @contextmanager
 def memory_told(device: torch.device, title: str, shape: Sequence[int]) -> Iterator[None]:
-    """Raise `BatchTooLargeError` in place of what torch raises where memory is short for a batch of some shape."""
+    """Raise `BatchTooLargeError` in place of what is raised where memory is short for a batch of some shape."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except _SHORTAGES as error:
         if not is_out_of_memory(error):
             raise
         fewer = f"Give a --batch-size below {shape[0]}, change" if shape[0] > 2 else "Change"
@@ -42,13 +47,29 @@ def memory_told(device: torch.device, title: str, shape: Sequence[int]) -> Itera
         ) from error
 
 
+@contextmanager
+def network_memory_told(device: torch.device, title: str) -> Iterator[None]:
+    """Raise a `UsageError` in place of what is raised where memory is short for a network itself."""
+    try:
+        yield
+    except _SHORTAGES as error:
+        if not is_out_of_memory(error):
+            raise
+        other = "a smaller network, or a machine with more memory"
+        raise UsageError(
+            f"{title} itself does not fit into the memory of the device {device}: {first_line(error)}.",
+            next=f"Use {other if device.type == 'cpu' else 'another --device, or --precision bfloat16'}.",
+        ) from error
+
+
 def inputs_of(shape: Sequence[int]) -> str:
     """Return a batch in words: ``16 inputs of 3 × 224 × 224``."""
     return f"{shape[0]} inputs of {' × '.join(map(str, shape[1:]))}"
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, or its class."""
+    """Return the first line of an error's text, or its class; of a plugin's error, of what it raised."""
+    error = _raised(error)
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
-from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory
+from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory, network_memory_told
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
@@ -206,7 +206,8 @@ def cut_for_training(
     PluginError, StoreError, UsageError
     """
     guarded = GuardedBackbone(backbone)
-    base = guarded.build()
+    with network_memory_told(torch.device("cpu"), guarded.title):
+        base = guarded.build()
     colours = len(guarded.preprocess().mean)
     if inputs != colours:
         inflate(base, colours, inputs, guarded.title)
@@ -214,11 +215,8 @@ def cut_for_training(
     tokens = guarded.prefix_tokens(base)
     probe = TrainableNetwork(base, layer, nn.Identity(), flatten=flatten, prefix_tokens=tokens)
     reached: set[nn.Module] = set()
-    hooks = [
-        module.register_forward_pre_hook(lambda module, _: reached.add(module))
-        for module in base.modules()
-        if next(module.children(), None) is None
-    ]
+    leaves = [module for module in base.modules() if next(module.children(), None) is None]
+    hooks = [leaf.register_forward_pre_hook(lambda module, _: reached.add(module)) for leaf in leaves]
     width = _width(probe, guarded, inputs, size)
     for hook in hooks:
         hook.remove()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import chain
 
 from histokit.cores import cores
+from histokit.errors import HistokitError
 from histokit.plugin import Sample
 from histokit.plugin.manager import known_elsewhere
 from histokit.reading.ingested_files import IngestedFiles
@@ -47,6 +48,8 @@ class ChunkReader:
         self._count = 0
         self._fast = fast
         self._readers: ReaderProcesses | None = None
+        #: Whether processes were started that could not read.
+        self._alone = False
         self._switched = bool(workers) and self._possible()
         if workers and not self._switched:
             self.notes.append("images are read by threads: no other process can open this dataset")
@@ -62,10 +65,14 @@ class ChunkReader:
             if first is not None:
                 yield from self._started().chunks(chain([first], source))
         finally:
-            readers, self._readers = self._readers, None
-            if readers is not None:
-                self.notes += readers.notes
-                readers.close()
+            self._end()
+
+    def _end(self) -> None:
+        """End the processes, and keep what is to be known of them."""
+        readers, self._readers = self._readers, None
+        if readers is not None:
+            self.notes += readers.notes
+            readers.close()
 
     def _started(self) -> ReaderProcesses:
         if self._readers is None:
@@ -101,11 +108,21 @@ class ChunkReader:
         self._taking += time.monotonic() - before
         if self._readers is not None or self._outrun():
             # Threads go on until the first process is there.
-            self._switched = self._started().ready()
+            self._switched = self._ready()
+
+    def _ready(self) -> bool:
+        """Return whether processes that nobody asked for can read; where they never will, threads go on."""
+        try:
+            return self._started().ready()
+        except HistokitError as error:
+            self.notes.append(f"images are read by threads: {error.message}")
+            self._alone = True
+            self._end()
+            return False
 
     def _outrun(self) -> bool:
         """Return whether processes are to be started."""
-        if self.workers is not None or cores() == 1 or not self._possible():
+        if self.workers is not None or self._alone or cores() == 1 or not self._possible():
             return False
         if self._fast:
             return self._left() > _KNOWN_AFTER

@@ -13,7 +13,7 @@ from itertools import islice
 from multiprocessing.connection import wait
 from typing import IO
 
-from histokit.errors import DataError, HistokitError, PluginError
+from histokit.errors import DataError, HistokitError, PluginError, UsageError
 from histokit.plugin import Sample
 from histokit.plugin.digests import FileState
 from histokit.reading import reader_process
@@ -106,8 +106,23 @@ class ReaderProcesses:
         self._last: tuple[_Reader | None, tuple[tuple[str, ...], str | None] | None] = None, None
 
     def start(self) -> None:
-        """Start those that are not there yet, without waiting for them."""
-        self._readers += [_Reader(self.files) for _ in range(self._count - len(self._readers))]
+        """Start those that are not there yet, without waiting for them.
+
+        Raises
+        ------
+        UsageError
+            If the machine takes no more of them.
+        """
+        try:
+            while len(self._readers) < self._count:
+                self._readers.append(_Reader(self.files))
+        except OSError as error:
+            started = len(self._readers)
+            raise UsageError(
+                f"{started} of {self._count} processes that read images could be started: {error.strerror}.",
+                # Half, so that something is left for all else.
+                next=f"Give --workers {started // 2}, or mend that.",
+            ) from error
 
     def ready(self) -> bool:
         """Return whether one of them can read, without waiting for it.
@@ -219,8 +234,10 @@ class ReaderProcesses:
                 next=_IN_THIS_PROCESS,
             )
         self.notes.append(f"the process {dead.process.pid} ended{about} ({cause}): another one reads in its place")
+        self._readers.remove(dead)
         dead.connection.close()
-        new = self._readers[self._readers.index(dead)] = _Reader(self.files)
+        self.start()
+        new = self._readers[-1]
         for number in waiting:
             self._sent[number].reader, self._sent[number].part = new, new.free.pop()
             self._ask(number)

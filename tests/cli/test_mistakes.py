@@ -1,5 +1,6 @@
 """Each mistake of a user has its exit code, says which thing is wrong, and what to type next; no traceback."""
 
+import errno
 import json
 
 import pytest
@@ -206,6 +207,21 @@ def test_an_interruption_is_130_and_a_bug_is_1_with_its_traceback(histokit, monk
         assert (result.code, result.document["error"]["code"]) == (1, 1)
         assert result.document["error"]["message"] == f"A bug in histokit: {type(error).__name__}: odd"
         assert "Traceback" in result.err
+    limits = {
+        MemoryError("Unable to allocate 3 GiB"): "This machine has too little memory: Unable to allocate 3 GiB.",
+        RuntimeError("x: can't allocate memory\nat"): "This machine has too little memory: x: can't allocate memory.",
+        ImportError("libtorch.so: failed to map segment from shared object"): "This machine has too little memory: lib",
+        OSError(errno.ENOMEM, "Cannot allocate memory"): "This machine has too little memory: [Errno 12] Cannot",
+        OSError(errno.EMFILE, "Too many open files", "a.png"): "Too many open files: a.png",
+        OSError(errno.ENOSPC, "No space left on device"): "No space left on device",
+    }
+    for error, told in limits.items():
+        raising(error)
+        result = histokit("break", "--json")
+        assert result.code == ExitCode.USAGE
+        assert result.document["error"]["message"].startswith(told)
+        assert "Traceback" not in result.err
+        assert "Traceback" in histokit("break", "--debug").err
     raising(BrokenPipeError())
     with open("/dev/null", "w") as closed:
         monkeypatch.setattr("sys.stdout", closed)

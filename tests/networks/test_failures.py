@@ -167,19 +167,22 @@ def vectors(store: FeatureStore) -> Any:
     return store.features("d", "tiny/all").X
 
 
-def test_an_extraction_goes_on_with_batches_that_fit(store: FeatureStore, images: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("short", [SHORT, MemoryError("Unable to allocate 3 GiB")], ids=["torch", "numpy"])
+def test_an_extraction_goes_on_with_batches_that_fit(
+    store: FeatureStore, images: Path, tmp_path: Path, short: Exception
+) -> None:
     other = FeatureStore(tmp_path / "other")
     for each in (store, other):
         ingest(each, images)
-    with added_plugin(Plugin(fails(lambda batch: len(batch) > 5, SHORT)), "tinyplugin"):
+    with added_plugin(Plugin(fails(lambda batch: len(batch) > 5, short)), "tinyplugin"):
         extraction = histokit.extract(store, "d", "tiny", batch_size=16)
     with added_plugin(Plugin(lambda _: None), "tinyplugin"):
         histokit.extract(other, "d", "tiny", batch_size=4)
         assert histokit.extract(store, "d", "tiny").tables[0]["cached"] == 24
     assert np.array_equal(vectors(store), vectors(other))
     (note,) = extraction.notes
-    short = "tiny: the device cpu has too little memory for 16 inputs of 3 × 16 × 16"
-    assert note == f"{short}: it went on with 4; --batch-size 4 fits"
+    told = "tiny: the device cpu has too little memory for 16 inputs of 3 × 16 × 16"
+    assert note == f"{told}: it went on with 4; --batch-size 4 fits"
     assert [(t["computed"], t["missing"]) for t in extraction.tables] == [(24, 0)] * 2
 
 
@@ -220,6 +223,47 @@ def test_two_rows_that_do_not_fit_are_the_end(store: FeatureStore, images: Path)
     ):
         histokit.extract(store, "d", "tiny", batch_size=12)
     assert rows == [12, 6, 3, 2]
+
+
+class Failing(TinyPlugin):
+    """Registers ``tiny``, which cannot be built."""
+
+    def load(self, request: Any) -> Backbone:
+        """Return it with a `build` that raises."""
+
+        class Unbuilt(Backbone):
+            def build(self) -> Any:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+        whole = super().load(request)
+        return Unbuilt("tiny", whole.layers, whole.preprocess, whole.weights)
+
+
+def test_a_network_that_does_not_fit_is_no_fault_of_its_plugin(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+    told = pytest.raises(UsageError, match=r"tiny.* itself does not fit into the memory of the device cpu: DefaultCPU")
+    with added_plugin(Failing(), "tinyplugin"), told as caught:
+        histokit.extract(store, "d", "tiny")
+    assert "a machine with more memory" in caught.value.next
+
+
+def test_gradients_that_a_network_turns_on_are_left_behind(store: FeatureStore, images: Path) -> None:
+    ingest(store, images)
+
+    class WithGradients(nn.Sequential):
+        def forward(self, batch: Tensor) -> Any:
+            with torch.inference_mode(False), torch.enable_grad():
+                return super().forward(batch.clone().requires_grad_(True))
+
+    class Own(Plugin):
+        def load(self, request: Any) -> Backbone:
+            whole = super().load(request)
+            whole.build = lambda: WithGradients(nn.Conv2d(3, 4, 3))  # type: ignore[method-assign]
+            whole.layers = [Layer("0", "0")]
+            return whole
+
+    with added_plugin(Own(lambda _: None), "tinyplugin"):
+        assert histokit.extract(store, "d", "tiny").tables[0]["computed"] == 24
 
 
 def test_images_are_resized_in_pieces_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

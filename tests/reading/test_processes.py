@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from histokit.reading import reader as reader_module
 from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import IngestedFiles, open_files
 from histokit.reading.reader import ReadResult, rebuild_sample
+from tests.lab_plugin import raising
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="file descriptors are not handed over there")
 
@@ -283,6 +285,46 @@ def test_processes_that_cannot_serve_are_an_error(store: FeatureStore, odd: Call
         read(*opened(store), workers=2)
     assert "locked by another process" in told.value.message
     assert "--workers 0" in told.value.next
+
+
+def test_processes_that_cannot_be_started_are_an_error(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histokit.ingest(store, "odd", odd(), name="d")
+    files, samples = opened(store)
+    popen = subprocess.Popen
+    made: list[Any] = []
+
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        if len(made) == 4:
+            raise OSError(errno.EMFILE, "Too many open files")
+        made.append(popen(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(other_process.subprocess, "Popen", limited)
+    with pytest.raises(histokit.errors.UsageError, match=r"4 of 9 processes .* could be started: Too many") as told:
+        read(files, samples, workers=9)
+    assert "--workers 2," in told.value.next
+    assert all(process.poll() is not None for process in made)
+
+
+@pytest.mark.parametrize("where", ["here", "anywhere"])
+def test_threads_go_on_where_processes_that_nobody_asked_for_cannot_read(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    histokit.ingest(store, "odd", odd(), name="d", options={"where": where})
+    files, samples = opened(store)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
+    if where == "anywhere":
+        monkeypatch.setattr(other_process.subprocess, "Popen", raising(OSError(errno.EAGAIN, "Try again")))
+    # As soon as one has said what is wrong.
+    monkeypatch.setattr(processes.ReaderProcesses, "ready", lambda self: self._receive())
+    reader = ChunkReader(files, None, True, lambda: 1000)
+    found = [each.position for chunk in reader.chunks(enumerate(samples * 5)) for each in chunk]
+    assert found == list(range(200))
+    (note,) = reader.notes
+    assert note.startswith("images are read by threads: ")
+    assert ("locked by another process" if where == "here" else "0 of 2 processes") in note
 
 
 def test_threads_read_until_they_are_outrun(
