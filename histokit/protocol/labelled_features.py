@@ -73,7 +73,7 @@ def _open(
 
 
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:
-    total = len(store.samples(features.record.name, ["id"], where))
+    total = len(store.samples(features.record.name, ["id"], where)) if where else features.record.count
     missing = total - len(features)
     why = NO_IMAGES if features.address == IMAGES else NO_FEATURES
     samples = counted(missing, f"of {total:,} samples is", f"of {total:,} samples are")

@@ -268,17 +268,17 @@ def resolve_split(
         If the split is unknown, or the dataset has changed since it was made.
     """
     record = store.dataset(dataset)
-    stored = {split.name: split for split in store.splits(dataset)}
+    stored = store.split_headers(dataset)
     if name is None:
-        published = [s for s in stored.values() if s.source == "published" and not s.leaks]
-        name = min(published, key=lambda s: s.params.get("order", 0)).name if published else "cv"
+        published = [header for header in stored.values() if header["source"] == "published" and not header["leaks"]]
+        name = min(published, key=lambda header: header["params"].get("order", 0))["name"] if published else "cv"
     how = AUTOMATIC.get(name)
-    automatic = name not in stored or stored[name].params.get("automatic")
+    automatic = name not in stored or stored[name]["params"].get("automatic")
     samples = store.samples(dataset)
     kind = find_type(samples.schema, target, target_type)
     full_name = f"{name}.{target or 'label'}.{NUMBER}" if kind == NUMBER else f"{name}.{target}" if target else name
     full_name = full_name if how and automatic else name
-    split = stored.get(full_name)
+    split = store.split(dataset, full_name) if full_name in stored else None
     if split is not None and not split.params.get("automatic"):
         _check_fresh(split, samples)
         return split
@@ -292,8 +292,7 @@ def resolve_split(
         return split
     split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
     split = replace(split, params={**split.params, "automatic": True})
-    before = stored.get(full_name)
-    store.save_split(split, None if before is None else before.digest)
+    store.save_split(split, stored.get(full_name, {}).get("digest"))
     return split
 
 

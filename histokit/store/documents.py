@@ -17,6 +17,8 @@ DOCUMENT = "document"
 
 #: The tables that hold documents.
 DOCUMENTS = ("datasets", "splits", "backbones", "selections", "runs", "unfinished")
+#: Those of few rows, which each step asks again and again.
+_ASKED_OFTEN = ("datasets", "splits")
 _ID_PREFIX = 4
 
 
@@ -41,10 +43,16 @@ class Documents:
         """
         if not self.database.exists(table):
             return []
-        rows = self.database.read(table, None, where)
+        rows = self._rows(table, where)
         with self.database.reading(table):
             # An earlier version wrote a record twice where two processes made it at the same moment.
             return [self._read(table, row) for row in {row[key]: row for row in rows.sort_by(key).to_pylist()}.values()]
+
+    def _rows(self, table: str, where: str | None) -> pa.Table:
+        def read() -> pa.Table:
+            return self.database.read(table, None, where)
+
+        return self.database.unchanged(table, where, read) if table in _ASKED_OFTEN else read()
 
     def sound(self, table: str, where: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Yield the rows that a filter keeps, each with its document, but for those that are damaged."""
@@ -55,10 +63,12 @@ class Documents:
 
     def dataset_of(self, table: str, identity: str) -> str | None:
         """Return the dataset of the record of exactly this id, if there is one."""
-        if not self.database.exists(table):
-            return None
-        found = self.database.read(table, ["dataset"], f"id = {quote(identity)}").column("dataset")
-        return str(found[0]) if len(found) else None
+        return self.database.unchanged(table, "datasets", lambda: self._datasets(table)).get(identity)
+
+    def _datasets(self, table: str) -> dict[str, str]:
+        """Return the dataset of each record, by its id."""
+        rows = self.database.read(table, ["id", "dataset"]).to_pylist() if self.database.exists(table) else []
+        return {row["id"]: row["dataset"] for row in rows}
 
     def _read(self, table: str, row: dict[str, Any]) -> dict[str, Any]:
         try:

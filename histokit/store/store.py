@@ -153,6 +153,10 @@ class Store(StoredRuns):
         """Return the splits of a dataset, by name; `unreadable` is told of errors, which are raised without it."""
         return self._splits.every(dataset, self.find_dataset(dataset), unreadable)
 
+    def split_headers(self, dataset: str) -> dict[str, dict[str, Any]]:
+        """Return name → all but the rows of the splits of a dataset, by name; see `Split.header`."""
+        return self._splits.headers(dataset, self.find_dataset(dataset))
+
     def split(self, dataset: str, name: str) -> Split:
         """Return a split.
 
@@ -161,7 +165,7 @@ class Store(StoredRuns):
         StoreError
             If it was not made.
         """
-        headers = self._splits.headers(dataset, self.find_dataset(dataset))
+        headers = self.split_headers(dataset)
         if name not in headers:
             raise StoreError(
                 f"The dataset {dataset!r} has no split {name!r}.",
@@ -172,7 +176,7 @@ class Store(StoredRuns):
 
     def split_digest(self, dataset: str, name: str) -> str | None:
         """Return the digest of a split, or none where there is none of this name."""
-        return self._splits.headers(dataset, self.find_dataset(dataset)).get(name, {}).get("digest")
+        return self.split_headers(dataset).get(name, {}).get("digest")
 
     def save_split(self, split: Split, before: str | None = ANY) -> None:
         """Write a split, in place of one of the same name.
@@ -189,7 +193,7 @@ class Store(StoredRuns):
             If another process has made another split of this name since.
         """
         with self.database.committing():
-            headers = self._splits.headers(split.dataset, self.find_dataset(split.dataset))
+            headers = self.split_headers(split.dataset)
             now = headers.get(split.name, {}).get("digest")
             if before is not ANY and now not in (None, split.digest, before):
                 raise StoreError(
@@ -252,7 +256,7 @@ class Store(StoredRuns):
 
     def has_selection(self, selection_id: str) -> bool:
         """Return whether there is a selection of exactly this id."""
-        return bool(self.database.count("selections", f"id = {quote(selection_id)}"))
+        return self.dataset_of("selections", selection_id) is not None
 
     def dataset_of(self, table: str, identity: str) -> str | None:
         """Return the dataset of what is of exactly this id in ``selections`` or ``runs``, if anything is."""

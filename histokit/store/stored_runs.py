@@ -35,7 +35,7 @@ class StoredRuns:
 
     def has_run(self, run_id: str) -> bool:
         """Return whether there is a run of exactly this id."""
-        return bool(self.database.count("runs", f"id = {quote(run_id)}"))
+        return self._documents.dataset_of("runs", run_id) is not None
 
     def save_run(
         self,

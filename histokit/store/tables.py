@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -34,6 +34,7 @@ os.environ.setdefault("RUST_LOG", "error")
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_Read = TypeVar("_Read")
 _ELSEWHERE = "Choose another folder with --store or HISTOKIT_STORE."
 
 
@@ -49,6 +50,7 @@ class Tables:
         _check_path(uri)
         self.uri = uri
         self.commits = Commits(uri)
+        self._kept: dict[tuple[str, str | None], tuple[Any, Any]] = {}
 
     def require(self) -> None:
         """Raise where there is no store: a mistyped name is no empty one.
@@ -109,6 +111,31 @@ class Tables:
                 f"The store {self.uri} cannot be opened: {error.strerror}: {error.filename}.",
                 next="Mend its permissions, or name another store with --store.",
             ) from error
+
+    def unchanged(self, name: str, part: str | None, read: Callable[[], _Read]) -> _Read:
+        """Return what was read of a table before, or read it where that is not so or the table was written to since.
+
+        Parameters
+        ----------
+        name : str
+        part : str, optional
+            What tells apart what is read of the table; it is kept as long as the store is open, so it should be small.
+        read : callable
+            Returns what nobody changes.
+        """
+        # Looked at first: what another process writes meanwhile is read the next time.
+        state = self.commits.known().get(name), self._last_write(name)
+        if (name, part) not in self._kept or self._kept[name, part][0] != state:
+            self._kept[name, part] = state, read()
+        return self._kept[name, part][1]
+
+    def _last_write(self, name: str) -> tuple[int, int] | None:
+        """Return what another write of a table changes: each makes a file in the folder of its versions."""
+        try:
+            status = (self._path(name) / "_versions").stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino
 
     def schema(self, name: str) -> pa.Schema:
         """Return the schema of a table, after checking that its format is not newer than this version's."""

@@ -131,7 +131,10 @@ def read_header(database: Database, name: str) -> FeatureTable:
     StoreError
         If the table was not written by histokit, or is not what it says.
     """
-    schema = database.schema(name)
+    return database.unchanged(name, "header", lambda: _header(name, database.schema(name)))
+
+
+def _header(name: str, schema: pa.Schema) -> FeatureTable:
     text = (schema.metadata or {}).get(HEADER_KEY)
     if text is None:
         raise StoreError(

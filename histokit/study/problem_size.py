@@ -72,13 +72,13 @@ def _yielded(dataset: Dataset) -> tuple[int, int, int]:
 
 def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:
     """Return the number of outer folds, and the share of the samples that trains in one."""
-    stored = {split.name: split for split in store.splits(data.name)}
+    stored = store.split_headers(data.name)
     published = {} if stored or data.opened is None else Guarded(data.opened).splits()
-    fair = [split.name for split in stored.values() if split.source == "published" and not split.leaks]
+    fair = [name for name, header in stored.items() if header["source"] == "published" and not header["leaks"]]
     fair += [name for name, split in published.items() if not split.leaks]
     name = data.split or (fair[0] if fair else "cv")
     if data.made is None and name in stored:
-        return _counted_folds(stored[name].rows.to_pylist())
+        return _counted_folds(store.split(data.name, name).rows.to_pylist())
     if data.made is None and name in published:
         return _counted_folds([row._asdict() for row in published[name].rows])
     how = AUTOMATIC.get(name, {"folds": 10}) if data.made is None else data.made

@@ -168,7 +168,7 @@ def _check_split(name: str, split: str, opened: Dataset | None, store: FeatureSt
     """Raise unless a split is one of the automatic ones, of the data's own, or in the store."""
     if split in AUTOMATIC:
         return
-    known = [stored.name for stored in store.splits(name)]
+    known = [*store.split_headers(name)]
     if split not in known:
         known += [*(Guarded(opened).splits() if opened else ()), *AUTOMATIC]
     if split not in known:

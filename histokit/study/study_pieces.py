@@ -144,11 +144,10 @@ class MakeSplit(Piece):
         return make_split(store.samples(self.data.name), record, self.what, **target, **options)
 
     def _is_done(self) -> bool:
-        stored = {split.name: split for split in self.study.store.splits(self.data.name)}
-        if self.what not in stored:
+        if self.what not in self.study.store.split_headers(self.data.name):
             return False
-        made = self._make()
-        return (stored[self.what].digest, stored[self.what].group) == (made.digest, made.group)
+        stored, made = self.study.store.split(self.data.name, self.what), self._make()
+        return (stored.digest, stored.group) == (made.digest, made.group)
 
     def do(self, report: Report) -> str:
         before = self.study.store.split_digest(self.data.name, self.what)

@@ -63,6 +63,28 @@ def test_dataset_comes_back_and_is_replaced(store: FeatureStore) -> None:
     assert store.samples("d", where="label = 'z'").num_rows == 1
 
 
+def test_what_every_step_asks_is_read_once_until_another_writes(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> tuple[Any, ...]:
+        tables = [table.layer for table in store.feature_tables("d")]
+        return store.dataset("d").count, [*store.split_headers("d")], store.has_run("aaaa"), tables
+
+    a_dataset(store)
+    assert asked() == (2, [], False, [])
+    with monkeypatch.context() as patch:
+        patch.setattr("lance.dataset", lambda *_, **__: pytest.fail("read again"))
+        assert asked() == asked() == (2, [], False, [])
+    other = Store(store.uri)
+    a_dataset(other, labels=("x", "y", "z"))
+    other.save_split(Split("d", "one", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    other.save_run(*a_run("aaaa"), model=None)
+    other.create_feature_table("d", SPEC, 3, {})
+    assert asked() == (3, ["one"], True, ["l"])
+    other.save_run(*a_run("bbbb"), model=None)
+    assert store.has_run("bbbb")
+
+
 def test_unknown_dataset_has_a_hint(store: FeatureStore) -> None:
     a_dataset(store, "breast")
     with pytest.raises(StoreError, match="no dataset 'brest'") as caught:
