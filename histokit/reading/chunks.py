@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 
 from histokit.cores import cores
@@ -55,17 +56,29 @@ class ChunkReader:
             self.notes.append("images are read by threads: no other process can open this dataset")
 
     def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
-        """Yield what was read, in order; pixels last until the next chunk is asked for."""
-        source = iter(samples)
+        """Yield what was read, in order; pixels last until the next chunk is asked for.
+
+        Raises
+        ------
+        DataError
+            If not some samples but the whole root cannot be read.
+        """
         try:
-            if not self._switched:
-                yield from self._by_threads(source)
-            # Nothing is left unless processes are to go on.
-            first = next(source, None)
-            if first is not None:
-                yield from self._started().chunks(chain([first], source))
+            with closing(self._chunks(iter(samples))) as chunks:
+                for chunk in chunks:
+                    if any(result.reason is not None for result in chunk):
+                        self.files.check_root()
+                    yield chunk
         finally:
             self._end()
+
+    def _chunks(self, source: Iterator[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
+        if not self._switched:
+            yield from self._by_threads(source)
+        # Nothing is left unless processes are to go on.
+        first = next(source, None)
+        if first is not None:
+            yield from self._started().chunks(chain([first], source))
 
     def _end(self) -> None:
         """End the processes, and keep what is to be known of them."""

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.errors import PluginError
+from histokit.errors import DataError, PluginError
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.digests import UNKNOWN, FileState, digest_bytes, is_same_state
 from histokit.plugin.guarded import Guarded
@@ -96,6 +96,28 @@ class IngestedFiles:
             if self.outdated and self._images.altered(path, self._revision):
                 return f"{path} is read otherwise than by the version that ingested the dataset: ingest it again"
         return None
+
+    def check_root(self) -> None:
+        """Raise where all files are gone at once, as those of a drive are that is not mounted.
+
+        Raises
+        ------
+        DataError
+        """
+        root = self.dataset.root
+        if not len(self._keys):
+            return
+        try:
+            gone = "is empty" if root.is_dir() and not any(root.iterdir()) else ""
+            root.stat()
+        except OSError as error:
+            gone = f"cannot be reached: {error.strerror}"
+        if gone:
+            plugin = self.opening.plugin if self.opening else "PLUGIN"
+            raise DataError(
+                f"The root {str(root)!r} of the dataset {gone}.",
+                next=f"Mount its drive, or ingest it from where it is now: histokit ingest {plugin} ROOT --name NAME",
+            )
 
     def states(self, paths: Sequence[str]) -> list[FileState | None]:
         """Return the states in which files had the content that was ingested, or none where that is not known."""

@@ -14,10 +14,11 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
-from histokit.errors import StoreError
+from histokit.errors import DataError, StoreError
 from histokit.extract.samples import Samples
 from histokit.features import FeatureStore
 from histokit.plugin import Dataset
+from histokit.reading import chunks
 from histokit.store.database import Database
 from tests.extract.test_extract import OPTIONS, by_hand, counts, ingest
 
@@ -40,6 +41,34 @@ def test_a_file_that_changed_since_ingestion_is_not_stored_under_its_old_content
     ingest(store, images)
     assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(23, 0, 1, 0)]
     assert tiny.built == 2
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("mounted", ["as an empty folder", "not at all"])
+def test_a_drive_that_is_away_makes_no_sample_bad(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, mounted: str
+) -> None:
+    ingest(store, images)
+    away = images.with_name("away")
+    monkeypatch.setattr(chunks, "CHUNK", 4)
+
+    def leave(done: int, total: int, *_: Any) -> None:
+        if images.exists():
+            images.rename(away)
+            if mounted != "not at all":
+                images.mkdir()
+
+    # In the middle, and before.
+    for progress in (leave, lambda *_: None):
+        with pytest.raises(DataError, match=r"The root .* (is empty|cannot be reached: No such file)") as caught:
+            histokit.extract(store, "d", "tiny", layers="last", batch_size=4, workers=0, progress=progress)
+        assert "Mount its drive, or ingest it from where it is now: histokit ingest folder ROOT" in caught.value.next
+    assert not store.problems("d").num_rows
+    if images.exists():
+        images.rmdir()
+    away.rename(images)
+    ((cached, _, computed, missing),) = counts(histokit.extract(store, "d", "tiny", layers="last"))
+    assert (cached, computed, missing) == (4, 20, 0)
 
 
 @pytest.mark.usefixtures("tiny")
