@@ -35,7 +35,12 @@ def run_workers(
     seconds = 0.0
     while work.left:
         before, started = work.left, time.monotonic()
-        _run(reader, work, networks, writer, progress)
+        try:
+            _run(reader, work, networks, writer, progress)
+        except BaseException:
+            for network in networks:
+                network.rescue()
+            raise
         # Nobody waits for another while holding a claim.
         for network in networks:
             network.finish()

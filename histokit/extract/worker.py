@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
 import torch
@@ -99,6 +100,12 @@ class NetworkWorker:
             for content, result in results
             if result.pixels is not None and self.ledger.needs(content)
         )
+
+    def rescue(self) -> None:
+        """Hand the vectors that are on their way to the writer, where something else ends the run."""
+        # What the device says of itself by now is not what is to be told.
+        with suppress(Exception):
+            self._in_flight.finish()
 
     def finish(self) -> None:
         """Run the network on what is left, and hand all vectors to the writer."""

@@ -1,13 +1,28 @@
-"""The state of an optimiser as tensors and plain data."""
+"""The state of a training: how far it is, and its optimiser as tensors and plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 PREFIX = "optimizer."
+
+
+@dataclass
+class TrainingPlace:
+    """How far a training is: steps of the epoch and of the stage, steps and epochs of all; in what it is computed."""
+
+    stage: int = 0
+    epoch: int = 0
+    step: int = 0
+    of_stage: int = 0
+    steps: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    computed_in: list[str] = field(default_factory=list)
 
 
 def optimizer_state(optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -144,6 +144,7 @@ class NetworkTrainer:
             "epochs": training.at.epochs,
             "iterations": training.at.steps,
             "seconds": round(training.seconds, 3),
+            "computed_in": training.at.computed_in,
             **({"target": scale.to_json()} if scale else {}),
         }
         kept = None
@@ -184,6 +185,10 @@ class NetworkTrainer:
         )
         if missed:
             said.append(f"{counted(missed, 'test sample has', 'test samples have')} no prediction: {_NO_IMAGE}")
+        # Which of them a run was asked with decides on its id, ``auto`` as well: an interrupted run may have both.
+        kinds = list(dict.fromkeys(how for outcome in outcomes for how in outcome.document.get("computed_in", [])))
+        if len(kinds) > 1:
+            said.append(f"interrupted in between: it was trained in {' and in '.join(kinds)}")
         if self._means is not None:
             images = self._means.images
             said += [*images.notes, *(line for _, _, line in images.tally.lines())]

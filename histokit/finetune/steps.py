@@ -56,6 +56,11 @@ class TrainingMeans:
     micro_batch: int | None = None
     vectors: dict[int, Tensor] = field(default_factory=dict)
 
+    @property
+    def computed_in(self) -> str:
+        """The precision and the kind of device, in words: ``bfloat16 on cuda``."""
+        return f"{str(self.dtype).removeprefix('torch.')} on {self.device.type}"
+
 
 class GradientSteps:
     """Follows gradients.

@@ -20,7 +20,7 @@ from histokit.finetune.curve import TEST_SERIES, TRAIN, VAL, Curve, CurvePoint
 from histokit.finetune.drawing import cut, drawing_at, shuffled_batches
 from histokit.finetune.inputs import ImageInputs, Inputs, VectorInputs, frozen_vectors
 from histokit.finetune.judging import Best, Judged, judge_rows
-from histokit.finetune.kept_state import optimizer_state, restore_optimizer, split_by_part
+from histokit.finetune.kept_state import TrainingPlace, optimizer_state, restore_optimizer, split_by_part
 from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
 from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
@@ -58,19 +58,6 @@ class TrainingSet:
     place: tuple[int | str, ...]
 
 
-@dataclass
-class _Place:
-    """How far a training is: steps of the epoch and of the stage, and steps and epochs of all stages."""
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    of_stage: int = 0
-    steps: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-
-
 class Training:
     """Trains a network.
 
@@ -97,7 +84,7 @@ class Training:
     ):
         self.network, self.recipe, self.given, self.means = network, recipe, given, means
         self.checkpoint, self.report = checkpoint, report
-        self.at, self.best = _Place(), Best()
+        self.at, self.best = TrainingPlace(), Best()
         self.curve = Curve(means.judge.metric)
         self.notes: list[str] = []
         self.steps = GradientSteps(network, recipe, means, given.fit)
@@ -119,6 +106,8 @@ class Training:
         with compiler_deferred():
             # Optimisers would import it only to be left as they are.
             self._resume()
+            if self.means.computed_in not in self.at.computed_in:
+                self.at.computed_in.append(self.means.computed_in)
             while self.at.stage < len(self.recipe.stages):
                 self._stage(self.recipe.stages[self.at.stage])
         chosen = self.best.tensors or self.steps.judged.state_dict()
@@ -306,7 +295,7 @@ class Training:
         self.network.load_state_dict(parts["network"])
         if self.steps.average is not None:
             self.steps.judged.load_state_dict(parts["ema"])
-        self.at = _Place(**state["at"])
+        self.at = TrainingPlace(**state["at"])
         metric, loss, epoch, waited = state["best"]
         self.best = Best(metric, loss, epoch, waited, parts.get("best", {}))
         self.curve.points = [CurvePoint(**point) for point in state["curve"]]

@@ -224,6 +224,8 @@ def _training(store: FeatureStore, run: RunRecord) -> Iterator[Block]:
 
 def _asked(run: RunRecord) -> Mapping[str, Any]:
     given = {name.replace("_", " "): value for name, value in run.asked.items() if value not in (None, False, "", [])}
-    chosen = _choices(run.found.get("final", {}))
-    more = {"chosen on all training samples": chosen} if chosen else {}
+    final = run.found.get("final", {})
+    kinds = dict.fromkeys(how for fitted in (*run.folds, final) for how in fitted.get("computed_in", []))
+    chosen = {"chosen on all training samples": _choices(final), "computed in": ", ".join(kinds)}
+    more = {name: value for name, value in chosen.items() if value}
     return {**given, **more, "seconds": run.seconds, "made": run.created}

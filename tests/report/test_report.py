@@ -351,3 +351,4 @@ def test_the_licence_of_weights_that_were_fine_tuned_is_told(
         (run,) = package.finetune(store, "d", "tiny", **how, force=True)
         page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
         assert ["weights of tiny", told] in page.table("Licences")
+        assert "float32 on cpu" in (tmp_path / "r.html").read_text()
