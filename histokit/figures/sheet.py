@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -16,6 +17,8 @@ Drawn = TypeVar("Drawn")
 #: Of what can be drawn; a figure without a suffix is a .png.
 SUFFIXES = (".png", ".svg", ".pdf")
 
+#: Of figures as pixels, in pixels to an inch.
+_DPI = 120
 #: Files of the same figure are the same, byte for byte.
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
@@ -32,7 +35,7 @@ def new_sheet(width: float, height: float) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    sheet: Any = Figure(figsize=(width, height), layout="constrained")
+    sheet: Any = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(sheet)
     # By themselves they know only figures of pyplot, once that has drawn one.
     sheet._repr_png_ = partial(sheet_bytes, sheet, ".png")
@@ -80,14 +83,42 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
 
 def sheet_bytes(sheet: Any, ending: str) -> bytes:
     """Return a figure as the bytes of a file, by one of `SUFFIXES`; the same bytes for the same figure."""
+    drawn = io.BytesIO()
+    with laid_out(sheet):
+        write_sheet(sheet, drawn, ending)
+    return drawn.getvalue()
+
+
+@contextmanager
+def laid_out(sheet: Any) -> Iterator[None]:
+    """Lay a figure out, once for all that `write_sheet` makes of it inside."""
     from matplotlib import rc_context
 
-    drawn = io.BytesIO()
+    engine = sheet.get_layout_engine()
+    # Where names of axes stand is known only once the axes do: after one layout they may be cut.
+    for _ in range(2):
+        engine.execute(sheet)
+    with rc_context({"figure.autolayout": False, "figure.constrained_layout.use": False}):
+        sheet.set_layout_engine(None)
+    try:
+        yield
+    finally:
+        sheet.set_layout_engine(engine)
+
+
+def write_sheet(sheet: Any, file: io.BytesIO, ending: str) -> None:
+    """Write a figure that is laid out into an open file: by one of `SUFFIXES`, or as RGBA pixels where it is .rgba."""
+    from matplotlib import rc_context
+
     with rc_context({"svg.hashsalt": "histokit"}):
-        # Where names of axes stand is known only once the axes do: after one layout they may be cut.
-        sheet.get_layout_engine().execute(sheet)
-        sheet.savefig(drawn, format=ending[1:], dpi=120, metadata=_UNDATED.get(ending.lower()))
-    return drawn.getvalue()
+        sheet.savefig(file, format=ending[1:], dpi=_DPI, metadata=_UNDATED.get(ending.lower()))
+
+
+def count_letters(sheet: Any) -> int:
+    """Return how many letters and digits a figure consists of, whose outlines are most of it as a .svg."""
+    from matplotlib.text import Text
+
+    return sum(len(text.get_text()) for text in sheet.findobj(Text))
 
 
 def check_figure(path: str | Path | None) -> None:

@@ -117,7 +117,6 @@ def test_the_meaning_of_colours_is_whole_below_few_groups(empty):
     classes = tuple("abcdefghijklm")
     rows = [(0, f"{n}", true, [float(c == true) for c in classes], f"P{n % 2}") for n, true in enumerate(classes * 2)]
     sheet = draw_groups(evaluate(empty, save_run(empty, rows, classes=classes), views="groups"))
-    sheet.set_dpi(120)  # As it is written, so that all stays where it was drawn.
     sheet_bytes(sheet, ".png")
     for axis in sheet.axes:
         assert axis.get_legend().get_window_extent().y0 >= 0

@@ -302,7 +302,6 @@ def test_a_figure_that_cannot_be_written(empty, tmp_path):
 
 def _extents(sheet):
     """Text → its box in pixels, of all that is written to a file."""
-    sheet.set_dpi(120)  # As it is written, so that all stays where it was drawn.
     sheet_bytes(sheet, ".png")
     renderer = sheet.canvas.get_renderer()
     found = []

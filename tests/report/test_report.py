@@ -103,12 +103,13 @@ class Read(HTMLParser):
         return found
 
     def pictures(self) -> list[Image.Image]:
-        """All pictures of samples; figures are no JPEG."""
-        return [
+        """All pictures of samples; figures are larger."""
+        opened = [
             Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))
             for source in self.sources
-            if source.startswith("data:image/jpeg")
+            if source.startswith("data:image/webp")
         ]
+        return [picture for picture in opened if picture.size == (112, 112)]
 
 
 @pytest.fixture
