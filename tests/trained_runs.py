@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from histokit.features import FeatureStore
+from histokit.finetune.predict import NetworkScorer, run_scorers
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable
-from histokit.plugin import Preprocess
+from histokit.plugin import Preprocess, Sample
 from histokit.plugin.manager import registry
+from histokit.reading.ingested_files import IngestedFiles
 from histokit.store import RunRecord
 from histokit.store.records import PREDICTION_SCHEMA
 
@@ -42,6 +46,25 @@ def a_network(
 def tensors_of(network: TrainableNetwork) -> dict[str, Tensor]:
     """Return what is stored of a network."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+
+def network_scores(
+    network: TrainableNetwork,
+    described: NetworkDescription,
+    files: IngestedFiles,
+    samples: Sequence[Sample],
+    batch_size: int | None = None,
+    failed: Callable[[int, str], None] | None = None,
+    **how: Any,
+) -> NDArray[np.float64]:
+    """Read samples and return what a network says of them; none may fail unless that is asked for."""
+    refused: dict[int, str] = {}
+    images = files.dataset.channels, len(samples)
+    ending = torch.device("cpu"), batch_size, "float32", failed or refused.__setitem__
+    scorer = NetworkScorer(network, described, *images, *ending)
+    run_scorers([scorer], files, samples, **how)
+    assert not refused
+    return scorer.found
 
 
 def a_trained_run(

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.errors import DataError
 from histokit.networks.cut_network import batch_rows, kind_of
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.image_batches import ImageBatches, InputImage
@@ -25,73 +24,6 @@ from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.reader import ReadResult
 
 
-def network_scores(
-    network: nn.Module,
-    described: NetworkDescription,
-    files: IngestedFiles,
-    samples: Sequence[Sample],
-    device: torch.device,
-    batch_size: int | None = None,
-    precision: str = "float32",
-    progress: Callable[..., None] = lambda *_: None,
-    *,
-    workers: int | None = None,
-    failed: Callable[[int, str], None] | None = None,
-    remarks: RemarkTally | None = None,
-    notes: list[str] | None = None,
-) -> NDArray[np.float64]:
-    """Read samples and return what a network says of them.
-
-    Parameters
-    ----------
-    network : Module
-        Moved to the device; in evaluation mode while it runs, and as it was before afterwards.
-    described : NetworkDescription
-    files : IngestedFiles
-        Of the dataset of the samples.
-    samples : sequence of n Sample
-    device : torch.device
-    batch_size : int, optional
-        Rows of each forward pass, of which the last is filled up; by network and device where not given.
-    precision : str
-        ``float32``, ``bfloat16`` or ``float16``.
-    progress : callable, optional
-        Called with (done, total).
-    workers : int, optional
-        Processes that read, see `ChunkReader`.
-    failed : callable, optional
-        Called with the position and the reason of each sample that cannot be read, whose scores are NaN.
-    remarks : RemarkTally, optional
-        Counts what is to be known of the images.
-    notes : list of str, optional
-        Takes what is to be known of how they were read and run.
-
-    Returns
-    -------
-    (n, K) float64 array
-        Probabilities of the classes, or (n, 1) numbers in the units of the target.
-
-    Raises
-    ------
-    DataError
-        If a sample cannot be read and `failed` is not given.
-    StoreError
-        If the channels of the dataset are not those that the network was trained on.
-    """
-
-    def refuse(position: int, reason: str) -> None:
-        raise DataError(
-            f"The sample {samples[position].id!r} cannot be read: {reason}",
-            next="Mend the files and ingest the dataset again, or go on without it with --allow-missing.",
-        )
-
-    scorer = NetworkScorer(
-        network, described, files.dataset.channels, len(samples), device, batch_size, precision, failed or refuse
-    )
-    run_scorers([scorer], files, samples, workers=workers, progress=progress, remarks=remarks, notes=notes)
-    return scorer.found
-
-
 def run_scorers(
     scorers: Sequence[NetworkScorer],
     files: IngestedFiles,
@@ -102,7 +34,23 @@ def run_scorers(
     remarks: RemarkTally | None = None,
     notes: list[str] | None = None,
 ) -> None:
-    """Read samples once, and run networks on them; what they say is in `NetworkScorer.found`."""
+    """Read samples once, and run networks on them; what they say is in `NetworkScorer.found`.
+
+    Parameters
+    ----------
+    scorers : sequence of NetworkScorer
+    files : IngestedFiles
+        Of the dataset of the samples.
+    samples : sequence of Sample
+    workers : int, optional
+        Processes that read, see `ChunkReader`.
+    progress : callable, optional
+        Called with (done, total).
+    remarks : RemarkTally, optional
+        Counts what is to be known of the images.
+    notes : list of str, optional
+        Takes what is to be known of how they were read and run.
+    """
     done = 0
     reader = ChunkReader(files, workers, scorers[0].device.type != "cpu", lambda: len(samples) - done)
     with ExitStack() as stack:
@@ -140,6 +88,7 @@ class NetworkScorer:
     Parameters
     ----------
     network : Module
+        Moved to the device.
     described : NetworkDescription
     channels : sequence of str
         Of the images.
@@ -147,9 +96,21 @@ class NetworkScorer:
         Of images.
     device : torch.device
     batch_size : int, optional
+        Rows of each forward pass, of which the last is filled up; by network and device where not given.
     precision : str
+        ``float32``, ``bfloat16`` or ``float16``.
     failed : callable
         Called with the position and the reason of each image that has no scores.
+
+    Attributes
+    ----------
+    found : (n, K) float64 array
+        Probabilities of the classes, or (n, 1) numbers in the units of the target; NaN where there are none.
+
+    Raises
+    ------
+    StoreError
+        If the channels of the images are not those that the network was trained on.
     """
 
     def __init__(

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from histokit import compare, evaluate, predict
@@ -15,7 +14,6 @@ from histokit.errors import DataError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.finetune.finetune import finetune
-from histokit.finetune.predict import network_scores
 from histokit.ingest.ingest import ingest
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, rebuild
@@ -24,6 +22,7 @@ from histokit.reading.ingested_files import open_files
 from histokit.reading.reader import rebuild_sample
 from histokit.store import RunRecord
 from histokit.train.train import train
+from tests.trained_runs import network_scores
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -94,7 +93,7 @@ def test_the_scale_is_that_of_the_training_samples_and_kept(data: FeatureStore) 
     network = rebuild(described, registry().backbone("tiny", "random"), stored.tensors)
     files = open_files(data, data.dataset("cells"))
     samples = [rebuild_sample(row) for row in data.samples("cells").to_pylist()]
-    found = network_scores(network, described, files, samples, torch.device("cpu"), 5)[:, 0]
+    found = network_scores(network, described, files, samples, 5)[:, 0]
     by_id = dict(zip((sample.id for sample in samples), found, strict=True))
     table = data.predictions(run.id).to_pandas()
     part = table[table.fold == 0]
