@@ -44,6 +44,8 @@ class PretendedDevice:
         self.largest_batch = largest_batch
         #: Copies without waiting, and convolutions, of all times.
         self.copies = self.convolutions = 0
+        #: How often something waited for all that the device has to do, which keeps it from having more to do.
+        self.waits = 0
         self._own: dict[int, StorageWeakRef] = {}
         self._pinned: dict[int, StorageWeakRef] = {}
         self._queue: deque[Callable[[], object]] = deque()
@@ -74,6 +76,7 @@ class PretendedDevice:
 
     def wait(self, until: int | None = None) -> None:
         """Do what was put off until a moment, or all of it."""
+        self.waits += until is None
         with self._lock:
             while self._queue and (until is None or self._done < until):
                 self._queue.popleft()()

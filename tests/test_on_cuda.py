@@ -66,6 +66,7 @@ def test_vectors_are_those_of_the_processor(gpu: PretendedDevice, images: Path, 
     (first, *_) = histokit.extract(data, "cells", backbone, **asked).tables
     assert (first["computed"], first["missing"]) == (25, 0)
     assert gpu.copies >= 2 * IN_FLIGHT
+    assert gpu.waits == 0
     histokit.extract(other, "cells", backbone, device="cpu", **asked)
     found, expected = (each.features("cells", f"{backbone}/all") for each in (data, other))
     assert list(found.sample_ids) == list(expected.sample_ids)

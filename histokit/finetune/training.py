@@ -191,7 +191,9 @@ class Training:
         at.epochs, at.epoch, at.step = at.epochs + 1, at.epoch + 1, 0
         self._record(TRAIN, at.epochs, self._recent_loss(), None, optimizer)
         # The last step of an epoch has no loss after it.
-        if not all(bool(torch.isfinite(each).all()) for each in self.network.state_dict().values()):
+        # Together, because a device is waited for once.
+        finite = [torch.isfinite(each).all() for each in self.network.state_dict().values()]
+        if not bool(torch.stack(finite).all()):
             raise self._diverged("Weights are no longer finite numbers", at.epochs)
         self._judge(inputs, optimizer)
         self._keep_now_and_then(optimizer)
