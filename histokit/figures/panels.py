@@ -13,7 +13,7 @@ SMALL, TITLE = 7, 8
 #: How much room a heading has, in inches.
 WIDE = 3.1
 #: A panel and its axes; two stand side by side, which is the width of a page.
-_WIDE, _HIGH = 3.5, 3.7
+_WIDE, _HIGH = 3.5, 3.37
 _BESIDE = 2
 #: How high the numbers and the name below axes are.
 _NAMES = 0.42
@@ -52,7 +52,8 @@ def draw_panels(panels: Sequence[Panel]) -> Any:
     rows = [panels[start : start + beside] for start in range(0, len(panels), beside)]
     heights = [_HIGH + max(map(_below, row)) + max(map(_above, row)) for row in rows]
     sheet = new_sheet(_WIDE * beside, sum(heights))
-    axes = sheet.subplots(len(rows), beside, squeeze=False, height_ratios=heights).flat
+    # All axes are as high: what stands above and below them is left to the layout.
+    axes = sheet.subplots(len(rows), beside, squeeze=False).flat
     for panel in panels:
         axis = next(axes)
         panel.draw(axis)
@@ -70,7 +71,8 @@ def unit_square(axis: Any, across: str, up: str) -> None:
     """Let both axes go from 0 to 1, and name them."""
     axis.set_xlim(-0.02, 1.02)
     axis.set_ylim(-0.02, 1.02)
-    axis.set_aspect("equal")
+    # What the layout leaves goes below: above there is no blank strip.
+    axis.set_aspect("equal", anchor="N")
     axis.tick_params(labelsize=SMALL)
     axis.set_xlabel(across, fontsize=SMALL + 1)
     axis.set_ylabel(up, fontsize=SMALL + 1)

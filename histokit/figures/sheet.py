@@ -118,7 +118,7 @@ def count_letters(sheet: Any) -> int:
     """Return how many letters and digits a figure consists of, whose outlines are most of it as a .svg."""
     from matplotlib.text import Text
 
-    return sum(len(text.get_text()) for text in sheet.findobj(Text))
+    return sum(len(text.get_text()) for text in sheet.findobj(Text) if text.get_visible())
 
 
 def check_figure(path: str | Path | None) -> None:

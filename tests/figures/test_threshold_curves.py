@@ -84,6 +84,7 @@ def test_of_many_classes_the_worst_are_named(empty):
         assert len(axis.lines) == 40 + 1 + (view == "roc") + (view != "roc"), "classes, mean, chance"
         sheet.canvas.draw()
         width, height = sheet.get_size_inches() * sheet.dpi
+        assert height - axis.title.get_window_extent().y1 < 0.1 * sheet.dpi, "there is no blank strip above it"
         for text in (axis.title, axis.xaxis.label, *axis.get_legend().get_texts()):
             box = text.get_window_extent()
             assert box.x0 >= 0 <= box.y0, text.get_text()
