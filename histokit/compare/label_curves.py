@@ -30,11 +30,12 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     -------
     dict
         ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
-        called; none where a split has no groups), and ``curves`` of each ``method`` with at least two ``points``:
-        ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that have the target
-        and that the runs' filter keeps, validation samples among them), ``score``, ``interval``, ``runs``, and
-        ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of. ``unknown``: columns whose
-        split is gone, or another by now.
+        called; none where splits have no groups, or different ones), ``groupings`` (what each split keeps together;
+        none where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each ``method`` with at least two
+        ``points``: ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that
+        have the target and that the runs' filter keeps, validation samples among them), ``score``, ``interval``,
+        ``runs``, and ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of.
+        ``unknown``: columns whose split is gone, or another by now.
 
     Raises
     ------
@@ -94,7 +95,12 @@ def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
     owner = dict(zip(samples.column("id").to_pylist(), of, strict=True))
     parts = [[owner[i] for i in (*fold.train, *fold.val) if i in owner] for fold in split.folds()]
     groups = float(np.mean([len(set(part)) for part in parts])) if grouped else None
-    return {"samples": float(np.mean([len(part) for part in parts])), "groups": groups, "unit": group}
+    return {
+        "samples": float(np.mean([len(part) for part in parts])),
+        "groups": groups,
+        "unit": group,
+        "leaks": split.leaks,
+    }
 
 
 def _panels(
@@ -102,14 +108,19 @@ def _panels(
 ) -> Iterator[dict[str, Any]]:
     """Yield the panel of a dataset, if there is a curve in it."""
     there = [column for column in columns if column["column"] in sizes]
-    units = {sizes[column["column"]]["unit"] if sizes[column["column"]]["groups"] else None for column in there}
-    unit = units.pop() if len(units) == 1 else None
+    units = dict.fromkeys(
+        sizes[column["column"]]["unit"] if sizes[column["column"]]["groups"] else None for column in there
+    )
+    unit = next(iter(units)) if len(units) == 1 else None
     by = "samples" if unit is None else "groups"
     curves = [{"method": method["method"], "points": _points(there, method, sizes, by)} for method in methods]
     curves = [curve for curve in curves if len({point[by] for point in curve["points"]}) > 1]
     if curves:
         facts = {name: columns[0][name] for name in ("dataset", "target", "where", "metric")}
-        yield {**facts, "unit": unit, "curves": curves}
+        drawn = {point["split"] for curve in curves for point in curve["points"]}
+        leaks = {column["split"]: sizes[column["column"]]["leaks"] for column in there if column["split"] in drawn}
+        leaks = {name: how for name, how in leaks.items() if how}
+        yield {**facts, "unit": unit, "groupings": list(units), "leaks": leaks, "curves": curves}
 
 
 def _points(

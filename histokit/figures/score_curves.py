@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, counted, some
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
 from histokit.figures.numbers import COLOURS
@@ -46,8 +46,19 @@ def draw_labels(comparison: Document) -> Any:
         unit = f" ({document['unit']})" if document["unit"] else ""
         facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
         draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
-        panels.append(Panel(_heading(facts, document["curves"]), _key(document["curves"]), draw))
+        panels.append(Panel(_heading(facts, document["curves"], _caveats(document)), _key(document["curves"]), draw))
     return draw_panels(panels)
+
+
+def _caveats(document: dict[str, Any]) -> list[str]:
+    """Return what makes the splits of a panel differ in more than the number of what they train on."""
+    leaks, groupings = list(document["leaks"]), document["groupings"]
+    told = [f"{counted(len(leaks), 'split leaks', 'splits leak')}: {some(leaks)}"] if leaks else []
+    if len(groupings) > 1:
+        units = " or ".join(str(unit) for unit in groupings if unit)
+        nothing = " or nothing" * (None in groupings)
+        told.append(f"by samples, since not all splits keep the same together ({units}{nothing})")
+    return told
 
 
 def draw_layers(comparison: Document) -> Any:
@@ -93,9 +104,9 @@ def _view(comparison: Document, name: str) -> dict[str, Any]:
     return found
 
 
-def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]]) -> str:
+def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]], caveats: Sequence[str] = ()) -> str:
     counts = tested(point["tested"] for curve in curves for point in curve["points"])
-    texts = (" · ".join(fact for fact in facts if fact), f"tested on {counts}" if counts else "")
+    texts = (" · ".join(fact for fact in facts if fact), f"tested on {counts}" if counts else "", *caveats)
     return "\n".join(folded(drawable(text), WIDE, TITLE) for text in texts if text)
 
 

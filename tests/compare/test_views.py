@@ -36,11 +36,11 @@ def save_slides(store, name="A"):
     store.save_dataset(record, pa.table(columns, schema=schema), FILE_SCHEMA.empty_table())
 
 
-def save_split(store, name, trained, group="slide"):
+def save_split(store, name, trained, group="slide", leaks=None):
     """Two folds, which train on the first samples, and on two more; the second also on the last one, to validate."""
     rows = [(0, 0, i, "train") for i in IDS[:trained]] + [(0, 0, IDS[-2], "test")]
     rows += [(0, 1, i, "train") for i in IDS[: trained + 2]] + [(0, 1, IDS[-1], "val"), (0, 1, IDS[-3], "test")]
-    split = Split("A", name, split_rows(rows), group)
+    split = Split("A", name, split_rows(rows), group, leaks=leaks)
     store.save_split(split)
     return {"split": name, "digest": split.digest}
 
@@ -99,6 +99,19 @@ def test_without_groups_it_is_samples(empty):
     panel["curves"][0]["points"] = [first, {**last, "samples": high - 0.5}, last]
     (axis,) = draw_labels(found).axes
     assert (list(axis.get_xticks()), list(axis.get_xticks(minor=True))) == ([low, high - 0.5], [high])
+
+
+def test_splits_that_are_made_otherwise_are_told_above(empty):
+    save_slides(empty)
+    splits = [save_split(empty, "many", 8), save_split(empty, "few", 2, None, leaks="one slide trains and tests")]
+    runs = [save(empty, "A", 18, **how) for how in splits]
+    found = compare(empty, runs, views="labels", bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    assert (panel["unit"], panel["groupings"]) == (None, ["slide", None])
+    assert panel["leaks"] == {"few": "one slide trains and tests"}
+    (axis,) = draw_labels(found).axes
+    told = " ".join(axis.get_title().split())
+    assert "1 split leaks: few by samples, since not all splits keep the same together (slide or nothing)" in told
 
 
 def test_splits_that_are_gone_are_named(empty):
