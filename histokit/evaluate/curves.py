@@ -28,6 +28,8 @@ class RunCurves:
     Parameters
     ----------
     run, dataset, address, classifier, split, metric : str
+    target : str, optional
+        The column that is predicted; none where it is the label.
     name : str
         What tells the run apart from those beside it.
     against : str
@@ -64,6 +66,7 @@ class RunCurves:
     classifier: str
     split: str
     metric: str
+    target: str | None
     name: str
     against: str
     loss: str
@@ -202,6 +205,7 @@ def _curves_of(
     return RunCurves(
         run=run.id,
         **{field: getattr(run, field) for field in ("dataset", "address", "classifier", "split", "metric")},
+        target=run.parameters.get("target"),
         name=name,
         against=against,
         loss=_loss_of(run),

@@ -88,7 +88,9 @@ def _series(run: dict[str, Any], measure: str) -> list[str]:
 
 def _title(runs: list[dict[str, Any]]) -> str:
     """Return what all runs have in common."""
-    facts = [name for name in ("dataset", "address", "classifier", "split") if len({run[name] for run in runs}) == 1]
+    runs = [{**run, "target": f"target {run['target']}" * bool(run["target"])} for run in runs]
+    names = ("dataset", "target", "address", "classifier", "split")
+    facts = [name for name in names if len({run[name] for run in runs}) == 1]
     of_one = [f"run {run['run']}" for run in runs if len(runs) == 1]
     counts = sorted({run["networks"] for run in runs})
     means = [f"mean and std of {' or '.join(map(str, counts))} networks"] if counts[-1] > 1 else []

@@ -106,6 +106,8 @@ def test_each_run_has_its_colour_and_the_names_tell_them_apart(empty):
     colours = [to_hex(line.get_color()) for line in legend.get_lines()]
     assert [len(lines(accuracy, colour)) for colour in colours] == [2, 1]
     assert sheet.get_suptitle() == "nuclei · net/last · cv"
+    numbers = curves(empty, save_curves(empty, ONE, dataset="cells", target="dose"))
+    assert draw_training(numbers).get_suptitle().startswith("cells · target dose · net/last")
     assert all("within" not in word for word in words(loss.get_legend()))
 
 
