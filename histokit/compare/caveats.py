@@ -47,13 +47,19 @@ def _several(columns: Sequence[Column], key: Callable[[Column], Key]) -> dict[Ke
 
 def cell_remarks(table: Table) -> Iterator[str]:
     """Say which scores are means of runs that are not alike, and which methods are not the same everywhere."""
+    unlike_runs: dict[str, list[str]] = {}
+    unpaired = []
     for method, cells in table.items():
         for column, cell in cells.items():
-            differing = _differing(cell)
-            if differing:
-                yield f"{method} on {column.name} is the mean of {len(cell.runs)} runs that differ in {some(differing)}"
-            if not cell.samples:
-                yield f"the runs of {method} on {column.name} were not all scored on the same samples"
+            name = f"{method} on {column.name}"
+            if differing := _differing(cell):
+                what = f"the mean of {len(cell.runs)} runs that differ in {some(differing)}"
+                unlike_runs.setdefault(what, []).append(name)
+            unpaired += [name] * (not cell.samples)
+    for what, names in unlike_runs.items():
+        yield f"{some(names)} {'is' if len(names) == 1 else 'are each'} {what}"
+    if unpaired:
+        yield f"the runs of {some(unpaired)} were not all scored on the same samples"
     unlike = [method for method, cells in table.items() if _made_differently(cells)]
     if unlike:
         yield f"features of {some(unlike)} were not made in the same way on every dataset: their fingerprints differ"
@@ -91,13 +97,19 @@ def leak_remarks(store: Store, columns: Sequence[Column]) -> Iterator[str]:
 
 def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
     """Say which scores are undefined, and which intervals are unreliable."""
+    too_good: dict[str, list[str]] = {}
+    undefined: dict[tuple[str, str], list[str]] = {}
     for entry in scored:
         yield from entry.notes
         for note in entry.run.notes:
             if any(words in note for words in (TOO_GOOD, CAN_KNOW, SAY_NOTHING)):
-                yield f"{entry.run.address} on {entry.run.dataset}: {note}"
+                too_good.setdefault(note, []).append(f"{entry.run.address} on {entry.run.dataset}")
         if entry.score is None and not entry.notes:
-            yield f"the {entry.metric} of {entry.run.id} on {entry.run.dataset} is undefined"
+            undefined.setdefault((entry.metric, entry.run.dataset), []).append(entry.run.id)
+    for note, places in too_good.items():
+        yield f"{some(list(dict.fromkeys(places)))}: {note}"
+    for (metric, dataset), runs in undefined.items():
+        yield f"the {metric} of {some(runs)} on {dataset} is undefined"
     peeked = [entry.run.id for entry in scored if entry.facts.get("choose") == "test"]
     if peeked:
         yield f"layers of {some(peeked)} were chosen on the test samples: their scores are optimistic"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ from histokit.store import RunRecord
 
 #: So many runs at most have parts of their own; of more, those that did best on each dataset.
 _DETAILED = 12
+#: In what notes that are alike differ.
+_VARIED = re.compile(r"'[^']*'|\b\d[\d.,]*\b")
 _CALM = "No leak is known, and there is nothing else to warn of."
 
 
@@ -232,7 +235,7 @@ class _Making:
             *self.notes,
             *(note for note in (compared.notes if compared else []) if not note.endswith(tuple(told))),
         ]
-        texts += [f"{text} ({listed(ids, limit=4, what='runs')})" if several else text for text, ids in told.items()]
+        texts += _once(told) if several else list(told)
         return sorted(dict.fromkeys(texts), key=lambda text: not is_leak(text))
 
     def _first(self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]) -> list[Block]:
@@ -254,12 +257,14 @@ class _Making:
             self.progress(number, len(chosen), f"pictures of {run.id}")
             title = f"{run.id}: {run.classifier or run.kind} on {run.address or run.dataset}, {run.dataset}"
             inner = tuple(run_sections(self.store, run, found[run.id], self._showing))
-            parts.append(Section(title, [Facts(headline(run, found[run.id]))], closed=True, sections=inner))
+            known = [Notes(texts, "note")] if (texts := notes_of(run, found[run.id])) else []
+            about: list[Block] = [Facts(headline(run, found[run.id])), *known]
+            parts.append(Section(title, about, closed=True, sections=inner))
         left = len(self.runs) - len(chosen)
-        about = [
+        others = [
             Notes([f"{left} more runs are in the tables above only: the best of each dataset are shown."], "plain")
         ]
-        yield Section("The runs one by one", about * bool(left), sections=tuple(parts))
+        yield Section("The runs one by one", others * bool(left), sections=tuple(parts))
 
     def _rest(self) -> Iterator[Section]:
         yield from provenance.data_sections(self.store, self._datasets)
@@ -270,6 +275,20 @@ class _Making:
             yield from [features] if features else []
             yield provenance.command_section(self.store, self.runs, tables)
             yield provenance.version_section(self.store, self.runs, tables)
+
+
+def _once(told: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield notes with the runs that they are on; of those that differ in numbers or names in quotes only, the first.
+
+    Leaks are told one by one.
+    """
+    alike: dict[str, list[str]] = {}
+    for text in told:
+        alike.setdefault(text if is_leak(text) else _VARIED.sub("…", text), []).append(text)
+    for first, *others in alike.values():
+        runs = dict.fromkeys(run for text in (first, *others) for run in told[text])
+        more = f"; and {len(others)} more with other numbers or names" * bool(others)
+        yield f"{first}{more} ({listed(runs, limit=4, what='runs')})"
 
 
 def _comparison(found: Comparison) -> Section:

@@ -60,6 +60,6 @@ def test_an_undefined_score_is_named(empty):
         save(empty, "A", 15, classifier, run_id=f"{classifier}1234", labels=["a"] * 20)
     found = compare(empty, everything=True, bootstrap=20)
     assert scores(found, "A") == {"svm": None, "et": None}
-    assert "the roc_auc of svm1234 on A is undefined" in found.notes
+    assert "the roc_auc of et1234, svm1234 on A is undefined" in found.notes
     assert found.rows[0]["interval"] is None
     assert [row[2] for row in score_table(found).rows] == [None, None]

@@ -353,3 +353,18 @@ def test_the_licence_of_weights_that_were_fine_tuned_is_told(
         page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
         assert ["weights of tiny", told] in page.table("Licences")
         assert "float32 on cpu" in (tmp_path / "r.html").read_text()
+
+
+def test_what_is_so_of_many_runs_is_told_once(tmp_path: Path) -> None:
+    samples, X = make_samples(30)
+    wide = {name: X * np.r_[np.ones(5), [10.0**power] * 3] for name, power in (("a", 4), ("b", 5))}
+    store = make_store(tmp_path / "store", samples, wide)
+    runs = [package.train(store, "toy", f"net/{name}", "svm", grid={"C": [1]})[0] for name in wide]
+    spreads = [note for run in runs for note in run.notes if "the spread of" in note]
+    assert len(set(spreads)) == 2
+    made = package.report(store, [run.id for run in runs], out=tmp_path / "r.html", bootstrap=0)
+    told = [note for note in made.notes if "the spread of" in note]
+    more = f"; and 1 more with other numbers or names ({runs[0].id}, {runs[1].id})"
+    assert told == [spreads[0] + more]
+    page = Read(made.file)
+    assert [text for _, text in page.notes if text in spreads] == spreads, "each stands in the part of its run"
