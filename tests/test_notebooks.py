@@ -16,6 +16,7 @@ from histokit.features import FeatureStore
 from histokit.figures.scatter import draw_scatter
 from histokit.layout import Sheet
 from histokit.notebooks import sheet_html
+from tests.evaluate.made_up_curves import ONE, save_curves
 from tests.toy import make_samples, make_store
 
 
@@ -96,6 +97,24 @@ def test_features_a_selection_and_a_store(toy: FeatureStore) -> None:
     ((title, datasets),) = shown(toy).items()
     assert str(toy.uri) in title
     assert datasets[1] == ["toy", "60", "2", "slide", "2", "0"]
+
+
+def test_neighbours_shares_of_importance_and_curves(toy: FeatureStore) -> None:
+    found = histokit.neighbours(toy, "toy", "net/a", k=3)
+    scores, classes = shown(found).values()
+    assert [row[:2] for row in scores] == [["k", "recall@k"], *([str(e["k"]), f"{e['recall']:.4f}"]
+                                                              for e in found.scores["at"])]  # fmt: skip
+    assert [row[0] for row in classes] == ["true class", "<b>a</b>", "b & c"]
+    ((title, near),) = shown(histokit.neighbours(toy, "toy", "net/a", query="s0", k=2)).items()
+    assert title.startswith("s0  ")
+    assert [row[0] for row in near] == ["rank", "1", "2"]
+    shares = histokit.select.importance_shares(toy, ["toy"], "net/a+net/b", trees=5)
+    networks, layers = shown(shares).values()
+    assert [row[:2] for row in networks[1:]] == [["net", "11"]]
+    assert [row[:3] for row in layers[1:]] == [["net", "a", "8"], ["net", "b", "3"]]
+    ((title, epochs),) = shown(histokit.curves(toy, save_curves(toy, ONE))[0]).items()
+    assert "nuclei" in title
+    assert [row[0] for row in epochs] == ["epoch", "1", "2"]
 
 
 def test_long_tables_are_cut_and_say_so() -> None:

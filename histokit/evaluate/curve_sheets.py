@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from histokit.evaluate.curves import AGAINST, RunCurves
 from histokit.layout import Sheet
+
+if TYPE_CHECKING:
+    from histokit.evaluate.curves import RunCurves
+
+#: What curves can be shown against.
+AGAINST = ("epoch", "iteration")
 
 
 def curve_sheets(run: RunCurves) -> list[Sheet]:

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 
 from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.evaluate.curve_sheets import AGAINST, curve_sheets
 from histokit.evaluate.network_curve import LOSS, SERIES, NetworkCurve, network_curves
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.layout import Sheet
+from histokit.notebooks import InNotebooks
 from histokit.protocol.scorers import spread
 from histokit.store import RunRecord, Store
 
-#: What curves are drawn against.
-AGAINST = ("epoch", "iteration")
-
 
 @dataclass(frozen=True, eq=False)
-class RunCurves:
+class RunCurves(InNotebooks):
     """The curves of the networks of a run.
 
     Parameters
@@ -86,6 +86,10 @@ class RunCurves:
     def to_json(self) -> dict[str, Any]:
         """Return the curves as JSON-serialisable data."""
         return {name: value for name, value in vars(self).items() if name != "points"}
+
+    def sheets(self) -> list[Sheet]:
+        """Return the epochs as a table for people."""
+        return curve_sheets(self)[:1]
 
     @property
     def measures(self) -> list[tuple[str, str]]:

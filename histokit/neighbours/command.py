@@ -97,45 +97,8 @@ def _show(found: Retrieval, out: str | None, raw: bool) -> None:
     elif console.state.json:
         console.emit([], {**document, "neighbours": found.table().to_pylist()})
         return
-    if found.scores is not None:
-        _show_scores(found)
-        return
-    rows = found.table().to_pylist()
-    names = ["rank", "id", "label", "group", "distance", "identical"]
-    names = [name for name in names if any(row[name] not in (None, False) for row in rows)]
-    several = len({row["query"] for row in rows}) > 1
-    names = ["query"] * several + names
-    one = [rows[0]["query"], rows[0]["query_label"], rows[0]["query_group"]]
-    title = f"{'  '.join(filter(None, one))}  ({found.metric} distance of {found.address})" if not several else None
-    console.table(names, [[row[name] for name in names] for row in rows], None, title=title)
-
-
-def _show_scores(found: Retrieval) -> None:
-    from histokit.protocol.metrics import is_shown
-
-    scores = found.scores or {}
-    voted = [n for n in scores["at"][0]["vote"] if is_shown(n, found.shown) and (n.startswith("eta") or "acc" in n)]
-    columns = ["k", "recall@k", "precision@k", *(f"vote: {name}" for name in voted)]
-    rows = [[e["k"], e["recall"], e["precision"], *(e["vote"][n] for n in voted)] for e in scores["at"]]
-    console.table(columns, rows, None, title=_title(found))
-    last = scores["at"][-1]["k"]
-    columns = ["true class", "queries", f"recall@{last}", f"precision@{last}", "vote", "average precision"]
-    rows = [
-        [
-            *(name, own["queries"], own["at"][-1]["recall"], own["at"][-1]["precision"]),
-            *(own["at"][-1]["vote"]["accuracy"], own["mean_average_precision"]),
-        ]
-        for name, own in found.per_class.items()
-    ]
-    if len(rows) > 1:
-        console.table(columns, rows, None, title="queries by class")
-
-
-def _title(found: Retrieval) -> str:
-    precision = (found.scores or {})["mean_average_precision"]
-    of = f"split {found.split}" if found.split else f"other {found.group}" if found.group else "all others"
-    facts = f"{found.dataset}  {found.address}  {found.metric}  ({len(found.asked):,} queries, {of})"
-    return facts + ("" if precision is None else f"  mean average precision {precision:.4f}")
+    for sheet in found.sheets():
+        console.table(sheet.columns, sheet.rows, None, title=sheet.title or None)
 
 
 def scatter(

@@ -10,12 +10,15 @@ import pyarrow as pa
 
 from histokit.features.feature_set import FeatureSet
 from histokit.features.listing import image_path
+from histokit.layout import Sheet
 from histokit.neighbours.exact import NearestRows
 from histokit.neighbours.question import Queries, SearchQuestion, outline_of
+from histokit.notebooks import InNotebooks
+from histokit.protocol.metrics import is_shown
 
 
 @dataclass(frozen=True, eq=False)
-class Retrieval:
+class Retrieval(InNotebooks):
     """The nearest samples of queries.
 
     Parameters
@@ -114,6 +117,42 @@ class Retrieval:
             "image": pa.array([image_path(root, image) for image in images], pa.string()),
         }
         return pa.table(columns)
+
+    def sheets(self) -> list[Sheet]:
+        """Return the scores, also by class, as tables for people; without scores, the neighbours."""
+        if self.scores is None:
+            return [self._neighbours()]
+        at = self.scores["at"]
+        voted = [n for n in at[0]["vote"] if is_shown(n, self.shown) and (n.startswith("eta") or "acc" in n)]
+        columns = ["k", "recall@k", "precision@k", *(f"vote: {name}" for name in voted)]
+        rows = [[e["k"], e["recall"], e["precision"], *(e["vote"][n] for n in voted)] for e in at]
+        found = [Sheet(self._title(), columns, rows)]
+        last = at[-1]["k"]
+        columns = ["true class", "queries", f"recall@{last}", f"precision@{last}", "vote", "average precision"]
+        rows = [
+            [
+                *(name, own["queries"], own["at"][-1]["recall"], own["at"][-1]["precision"]),
+                *(own["at"][-1]["vote"]["accuracy"], own["mean_average_precision"]),
+            ]
+            for name, own in self.per_class.items()
+        ]
+        return [*found, *[Sheet("queries by class", columns, rows)] * (len(rows) > 1)]
+
+    def _neighbours(self) -> Sheet:
+        rows = self.table().to_pylist()
+        names = ["rank", "id", "label", "group", "distance", "identical"]
+        names = [name for name in names if any(row[name] not in (None, False) for row in rows)]
+        several = len({row["query"] for row in rows}) > 1
+        names = ["query"] * several + names
+        one = [] if several else [rows[0][name] for name in ("query", "query_label", "query_group")]
+        title = f"{'  '.join(filter(None, one))}  ({self.metric} distance of {self.address})" * (not several)
+        return Sheet(title, names, [[row[name] for name in names] for row in rows])
+
+    def _title(self) -> str:
+        precision = (self.scores or {})["mean_average_precision"]
+        of = f"split {self.split}" if self.split else f"other {self.group}" if self.group else "all others"
+        facts = f"{self.dataset}  {self.address}  {self.metric}  ({len(self.asked):,} queries, {of})"
+        return facts + ("" if precision is None else f"  mean average precision {precision:.4f}")
 
     def to_json(self) -> dict[str, Any]:
         """Return all but the neighbours as JSON-serialisable data."""

@@ -170,26 +170,8 @@ def importances(
     if console.state.json:
         console.emit([], {**found.to_json(), **({"figure": figure} if figure else {})})
         return
-    console.table(["network", *_share_names(found)], [_share_row(row, "network") for row in found.networks], None)
-    if len(found.layers) > len(found.networks):
-        columns = ["network", "layer", *_share_names(found)]
-        console.table(columns, [_share_row(row, "network", "layer") for row in found.layers], None)
-
-
-def _share_names(found: Any) -> list[Any]:
-    edges = [0.0, *found.bands]
-    return [
-        *("columns", "share of columns", "importance", "std over datasets"),
-        *(
-            Pieces([f"{100 * low:.0f} to", f"{100 * high:.0f} %"])
-            for low, high in zip(edges, found.bands, strict=False)
-        ),
-    ]
-
-
-def _share_row(row: dict[str, Any], *names: str) -> list[Any]:
-    figures = ("columns", "share_of_columns", "importance", "std")
-    return [*(row[name] for name in (*names, *figures)), *row["bands"]]
+    for sheet in found.sheets():
+        console.table(sheet.columns, sheet.rows, None)
 
 
 #: The commands of this room.

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from histokit.classifiers.estimators import fit
 from histokit.classifiers.grids import make_grid
 from histokit.cores import cores
-from histokit.errors import UsageError
+from histokit.errors import UsageError, some
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.layout import Pieces, Sheet
+from histokit.notebooks import InNotebooks
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.step_options import ExperimentOptions
 from histokit.ranges import check_ranges
@@ -27,7 +29,7 @@ _ADDED = 1e-9
 
 
 @dataclass(frozen=True)
-class ImportanceShares:
+class ImportanceShares(InNotebooks):
     """Shares of importance, averaged over datasets.
 
     Parameters
@@ -57,6 +59,23 @@ class ImportanceShares:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
         return asdict(self)
+
+    def sheets(self) -> list[Sheet]:
+        """Return the shares of networks, and those of layers where there are more of them, as tables for people."""
+        edges = zip([0.0, *self.bands], self.bands, strict=False)
+        bands = [Pieces([f"{100 * low:.0f} to", f"{100 * high:.0f} %"]) for low, high in edges]
+        heads = ["columns", "share of columns", "importance", "std over datasets", *bands]
+        title = f"importances on {some([document['dataset'] for document in self.datasets])}"
+        found = [Sheet(title, ["network", *heads], [_share_row(row, "network") for row in self.networks])]
+        if len(self.layers) > len(self.networks):
+            rows = [_share_row(row, "network", "layer") for row in self.layers]
+            found.append(Sheet(f"{title}, by layer", ["network", "layer", *heads], rows))
+        return found
+
+
+def _share_row(row: dict[str, Any], *names: str) -> list[Any]:
+    figures = ("columns", "share_of_columns", "importance", "std")
+    return [*(row[name] for name in (*names, *figures)), *row["bands"]]
 
 
 def importance_shares(
