@@ -198,15 +198,17 @@ def _write_parquet(features: FeatureSet, path: Path, _: bool) -> None:
     document = json.dumps(provenance(features), ensure_ascii=False).encode()
     schema = pa.schema([*samples.schema, *columns], metadata={PROVENANCE_KEY: document})
     with parquet.ParquetWriter(path, schema) as writer:
-        for start in _starts(len(features)):
-            rows = samples.slice(start, _ROWS_AT_ONCE)
-            block = np.ascontiguousarray(features.X[start : start + _ROWS_AT_ONCE].T)
-            arrays = [*rows.combine_chunks().columns, *(pa.array(column) for column in block)]
-            writer.write_table(pa.table(arrays, schema=schema))
+        for piece in _pieces(features, samples, schema):
+            writer.write_table(piece)
 
 
-def _starts(count: int) -> Iterator[int]:
-    yield from range(0, max(1, count), _ROWS_AT_ONCE)
+def _pieces(features: FeatureSet, samples: pa.Table, schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield the samples with their features as columns of a schema, some rows at once; one without rows of none."""
+    for start in range(0, max(1, len(features)), _ROWS_AT_ONCE):
+        rows = samples.slice(start, _ROWS_AT_ONCE)
+        block = np.ascontiguousarray(features.X[start : start + _ROWS_AT_ONCE].T)
+        arrays = [*rows.combine_chunks().columns, *(pa.array(column) for column in block)]
+        yield pa.table(arrays, schema=schema)
 
 
 def _write_csv(features: FeatureSet, path: Path, raw: bool, separator: str = ",") -> None:
@@ -218,11 +220,8 @@ def _write_csv(features: FeatureSet, path: Path, raw: bool, separator: str = ","
     schema = pa.schema([*samples.schema, *(pa.field(name, pa.float32()) for name in names)])
     options = csv.WriteOptions(delimiter=separator)
     with csv.CSVWriter(path, schema, write_options=options) as writer:
-        for start in _starts(len(features)):
-            rows = samples.slice(start, _ROWS_AT_ONCE)
-            block = np.ascontiguousarray(features.X[start : start + _ROWS_AT_ONCE].T)
-            arrays = [*rows.combine_chunks().columns, *(pa.array(column) for column in block)]
-            writer.write_table(pa.table(arrays, schema=schema))
+        for piece in _pieces(features, samples, schema):
+            writer.write_table(piece)
 
 
 def _write_tsv(features: FeatureSet, path: Path, raw: bool) -> None:

@@ -157,11 +157,6 @@ ATTRIBUTES = (
     Attribute("warnings", "a list of texts", lambda value: isinstance(value, list) and all(map(is_sentence, value))),
 )
 
-_READING = ("name", "version", "root", "channels", "bits", "scale", "scale_over", "file_channels", "opens_whole")
-
-#: What is needed where samples are read that were ingested before.
-FOR_READING = tuple(each for each in ATTRIBUTES if each.name in _READING)
-
 
 def check_declared(caller: Caller, dataset: Dataset) -> None:
     """Raise unless a dataset's attributes are what they have to be, and go together.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,3 +130,47 @@ def count_metrics(confusion: Floats) -> dict[str, Floats]:
     """
     counts = Counts(confusion)
     return {name: metric(counts) for name, metric in METRICS.items() if metric is not None}
+
+
+class ResampledMetrics:
+    """The metrics of a set of predictions, and of thousands of resamples of it.
+
+    Parameters
+    ----------
+    count : int
+        Of samples, at least 1.
+    units : (n,) array of int, optional
+        What is resampled as a whole: numbers of groups from 0. Every sample on its own where not given.
+    """
+
+    #: The names of all metrics, and how many weights of samples are worked with at once.
+    known: ClassVar[Collection[str]]
+    weights_at_once: ClassVar[int]
+
+    def __init__(self, count: int, units: NDArray[np.intp] | None):
+        self.count = count
+        self.units = np.arange(count) if units is None else np.asarray(units)
+        self.unit_count = int(self.units.max()) + 1
+
+    def resample(self, unit_weights: Floats, metrics: Iterable[str] | None = None) -> dict[str, Floats]:
+        """Return metrics, or all, for (B, units) weights, such as how often each group was drawn.
+
+        Returns
+        -------
+        dict of (B,) arrays, NaN where undefined.
+        """
+        wanted = list(self.known if metrics is None else metrics)
+        rows = max(1, self.weights_at_once // self.count)
+        parts = [
+            self._metrics(unit_weights[i : i + rows][:, self.units], wanted) for i in range(0, len(unit_weights), rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+
+    def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
+        """Return metrics for (B, n) weights of samples."""
+        raise NotImplementedError
+
+    def values(self, metrics: Iterable[str] | None = None) -> dict[str, float]:
+        """Return the metrics of the predictions themselves, NaN where undefined."""
+        found = self.resample(np.ones((1, self.unit_count)), metrics)
+        return {name: float(value[0]) for name, value in found.items()}

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.protocol.metrics import Floats, ratio
-
-_CHUNK = 2_000_000
+from histokit.protocol.metrics import Floats, ResampledMetrics, ratio
 
 
 class Moments:
@@ -102,7 +100,7 @@ class _Ranks:
         return found
 
 
-class NumberScorer:
+class NumberScorer(ResampledMetrics):
     """The metrics of a set of predicted numbers.
 
     Parameters
@@ -113,25 +111,13 @@ class NumberScorer:
         What is resampled as a whole: numbers of groups from 0. Every sample on its own where not given.
     """
 
+    known = NUMBER_METRICS
+    weights_at_once = 2_000_000
+
     def __init__(self, true: Floats, predicted: Floats, units: NDArray[np.intp] | None = None):
         self.true, self.predicted = np.asarray(true, float), np.asarray(predicted, float)
-        self.count = len(self.true)
-        self.units = np.arange(self.count) if units is None else np.asarray(units)
-        self.unit_count = int(self.units.max()) + 1
+        super().__init__(len(self.true), units)
         self._ranks = _Ranks(self.true), _Ranks(self.predicted)
-
-    def resample(self, unit_weights: Floats, metrics: Iterable[str] = NUMBER_METRICS) -> dict[str, Floats]:
-        """Return metrics for (B, units) weights, such as how often each group was drawn.
-
-        Returns
-        -------
-        dict of (B,) arrays, NaN where undefined.
-        """
-        wanted, rows = list(metrics), max(1, _CHUNK // self.count)
-        parts = [
-            self._metrics(unit_weights[i : i + rows][:, self.units], wanted) for i in range(0, len(unit_weights), rows)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
     def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
         sums, found = Moments(self.true, self.predicted, weights), {}
@@ -143,11 +129,6 @@ class NumberScorer:
             else:
                 found[name] = metric(sums)
         return found
-
-    def values(self, metrics: Iterable[str] = NUMBER_METRICS) -> dict[str, float]:
-        """Return the metrics of the predictions themselves, NaN where undefined."""
-        found = self.resample(np.ones((1, self.unit_count)), metrics)
-        return {name: float(value[0]) for name, value in found.items()}
 
 
 def undefined_reasons(values: dict[str, float], true: Floats, predicted: Floats) -> dict[str, str]:

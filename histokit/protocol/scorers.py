@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.protocol.metrics import AREA, METRICS, Floats, count_metrics, ratio
+from histokit.protocol.metrics import AREA, METRICS, Floats, ResampledMetrics, count_metrics, ratio
 from histokit.protocol.number_metrics import NUMBER_METRICS
 
 Codes = NDArray[np.intp]
-
-_CHUNK = 4_000_000
 
 
 def check_metric(name: str) -> str:
@@ -73,8 +71,10 @@ class Ranking:
         return positive, np.add.reduceat(ranked, self.starts, axis=1) - positive
 
 
-class Scorer:
-    """The metrics of a set of predictions.
+class Scorer(ResampledMetrics):
+    """The metrics of a set of predicted classes.
+
+    The ROC AUC of more than two classes is the mean over the classes that have samples and whose rest has.
 
     Parameters
     ----------
@@ -93,12 +93,14 @@ class Scorer:
         Of each class against the rest, or of the positive one of two.
     """
 
+    known = METRICS
+    weights_at_once = 4_000_000
+
     def __init__(
         self, true: Codes, predicted: Codes, scores: Floats, positive: int | None = None, units: Codes | None = None
     ):
-        self.count, self.classes = scores.shape
-        self.units = np.arange(self.count) if units is None else np.asarray(units)
-        self.unit_count = int(self.units.max()) + 1
+        super().__init__(len(scores), units)
+        self.classes = scores.shape[1]
         cells = np.asarray(true) * self.classes + np.asarray(predicted)
         self._order = np.argsort(cells, kind="stable")
         self._cells, self._starts = np.unique(cells[self._order], return_index=True)
@@ -117,33 +119,12 @@ class Scorer:
         weights = np.ones((1, self.count)) if weights is None else weights
         return {k: ranking.area(weights) for k, ranking in self.rankings.items()}
 
-    def resample(self, unit_weights: Floats, metrics: Iterable[str] = METRICS) -> dict[str, Floats]:
-        """Return metrics for (B, units) weights, such as how often each group was drawn.
-
-        The ROC AUC of more than two classes is the mean over the classes that have samples and whose rest has.
-
-        Returns
-        -------
-        dict of (B,) arrays, NaN where undefined.
-        """
-        wanted = list(metrics)
-        rows = max(1, _CHUNK // self.count)
-        parts = [
-            self._metrics(unit_weights[i : i + rows][:, self.units], wanted) for i in range(0, len(unit_weights), rows)
-        ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
-
     def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
         values = count_metrics(self.confusion(weights)) if set(wanted) - {AREA} else {}
         if AREA in wanted:
             areas = np.stack(list(self.areas(weights).values()))
             values[AREA] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
         return {name: values[name] for name in wanted}
-
-    def values(self, metrics: Iterable[str] = METRICS) -> dict[str, float]:
-        """Return the metrics of the predictions themselves, NaN where undefined."""
-        found = self.resample(np.ones((1, self.unit_count)), metrics)
-        return {name: float(value[0]) for name, value in found.items()}
 
 
 def defined(value: float) -> float | None:
