@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +60,9 @@ def network_curves(points: pa.Table, metric: str, only: str | None = None) -> di
     """
     rows: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for point in points.to_pylist():
-        rows.setdefault((point["repeat"], point["fold"]), []).append(point)
+        # What is no number is not recorded by training, but points may come from elsewhere.
+        undefined = {name: None for name in ("loss", "metric") if not math.isfinite(point[name] or 0)}
+        rows.setdefault((point["repeat"], point["fold"]), []).append(point | undefined)
     columns = {name: column for name, column in ((LOSS, "loss"), (metric, "metric")) if only in (None, name)}
     return {place: _curve(rows[place], columns) for place in sorted(rows)}
 

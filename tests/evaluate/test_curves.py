@@ -1,6 +1,7 @@
 """Training curves: means over networks, epoch by epoch, and what the command makes of them."""
 
 import csv
+import json
 
 import pyarrow.parquet as pq
 import pytest
@@ -55,13 +56,15 @@ def test_means_are_over_repeats_and_folds_without_the_network_of_all_samples(emp
     assert (found.networks, found.final, found.steps) == (2, {"epoch": 1}, [])
 
 
-def test_a_metric_that_is_undefined_is_in_no_mean(empty):
-    points = [(*p[:6], None) if p[:3] == (1, 0, "val") else p for p in TWO]
+@pytest.mark.parametrize("undefined", [None, float("nan"), float("inf")])
+def test_a_metric_that_is_undefined_is_in_no_mean(empty, undefined):
+    points = [(*p[:6], undefined) if p[:3] == (1, 0, "val") else p for p in TWO]
     (found,) = histokit.curves(empty, save_curves(empty, points))
     assert found.epochs[0]["val"]["accuracy"] == alone(0.5)
     assert found.epochs[0]["val"]["loss"]["networks"] == 2
-    (found,) = histokit.curves(empty, save_curves(empty, [(*p[:6], None) for p in TWO]))
+    (found,) = histokit.curves(empty, save_curves(empty, [(*p[:6], undefined) for p in TWO]))
     assert found.measures == [("train", "loss"), ("val", "loss")]
+    json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_one_measure_can_be_had_alone_and_one_that_was_not_recorded_is_refused(empty):
