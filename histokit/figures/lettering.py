@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from histokit.errors import counted
@@ -12,10 +13,15 @@ _WORD = 2.0
 #: Width and height of a letter as shares of the font's size, on average; points in an inch.
 _WIDE, _HIGH = 0.6, 1.25
 _POINTS = 72
+#: Classes of letters in Unicode: Hebrew and the like, and Arabic.
+_FROM_THE_RIGHT = ("R", "AL")
 
 
 def drawable(text: str) -> str:
-    """Return a text as matplotlib is to draw it: escapes for letters that its font lacks, and no formulas.
+    """Return a text as matplotlib is to draw it: escapes for letters that it cannot draw, and no formulas.
+
+    These are the letters that its font lacks, and those of scripts that run from right to left: it draws them one by
+    one from left to right, in which order they are another word.
 
     Examples
     --------
@@ -23,6 +29,8 @@ def drawable(text: str) -> str:
     'grade 2'
     >>> drawable("$x$")
     '\\\\$x\\\\$'
+    >>> drawable("דם")
+    '\\\\u05d3\\\\u05dd'
     """
     if text.isascii() and text.isprintable():
         return text.replace("$", r"\$")
@@ -32,7 +40,12 @@ def drawable(text: str) -> str:
         font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[family])))
         for family in rcParams["font.family"]
     ]
-    has = [c.isprintable() and any(font.get_char_index(ord(c)) for font in fonts) for c in text]
+    has = [
+        c.isprintable()
+        and unicodedata.bidirectional(c) not in _FROM_THE_RIGHT
+        and any(font.get_char_index(ord(c)) for font in fonts)
+        for c in text
+    ]
     letters = [c if known else c.encode("unicode_escape").decode() for c, known in zip(text, has, strict=True)]
     return "".join(letters).replace("$", r"\$")
 
