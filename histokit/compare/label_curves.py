@@ -87,14 +87,13 @@ def _sizes(store: Store, columns: Sequence[Document]) -> tuple[dict[str, dict[st
 
 def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
     """Return the means over folds of training groups and samples: of those that runs can have been trained on."""
-    samples = store.samples(split.dataset, where=column["where"])
-    samples = samples.filter(pc.is_valid(samples.column(column["target"] or "label")))
-    group = split.group
-    grouped = group in samples.schema.names
-    of = samples.column(group if grouped else "id").to_pylist()
+    target, group = column["target"] or "label", split.group
+    samples = store.samples(split.dataset, list(dict.fromkeys(["id", target, group or "id"])), column["where"])
+    samples = samples.filter(pc.is_valid(samples.column(target)))
+    of = samples.column(group or "id").to_pylist()
     owner = dict(zip(samples.column("id").to_pylist(), of, strict=True))
     parts = [[owner[i] for i in (*fold.train, *fold.val) if i in owner] for fold in split.folds()]
-    groups = float(np.mean([len(set(part)) for part in parts])) if grouped else None
+    groups = float(np.mean([len(set(part)) for part in parts])) if group else None
     return {
         "samples": float(np.mean([len(part) for part in parts])),
         "groups": groups,

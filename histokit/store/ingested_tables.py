@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.store.change_digests import ColumnDigests, changed_columns
 from histokit.store.database import Database
 from histokit.store.filters import Filter
@@ -46,9 +46,10 @@ class Ingested:
         StoreError
             If one of the columns that are read is not what was written.
         UsageError
-            If the filter is no condition over the columns.
+            If there is no such column, or the filter is no condition over the columns.
         """
         schema = self.table.schema
+        self._require(columns or ())
         wanted, condition = columns, None
         if where is not None:
             condition = Filter(where)
@@ -85,6 +86,16 @@ class Ingested:
         if self.kind in self.record.digests:
             for _ in self.batches():
                 pass
+
+    def _require(self, columns: Sequence[str]) -> None:
+        known = self.table.schema.names
+        for name in columns:
+            if name not in known:
+                raise UsageError(
+                    f"The dataset {self.record.name!r} has no column {name!r}.",
+                    next=f"{did_you_mean(name, known)}Its columns are: {', '.join(known)}. Where it had one before, "
+                    f"ingest it again with that column: {ingest_command(self.record)}",
+                )
 
     def _check(self, found: Mapping[str, str]) -> None:
         changed = changed_columns(self.record.digests.get(self.kind, {}), found)

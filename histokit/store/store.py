@@ -134,7 +134,7 @@ class Store(StoredRuns):
         StoreError
             If they are not those that were ingested.
         UsageError
-            If the filter is no condition over the columns.
+            If there is no such column, or the filter is no condition over the columns.
         """
         return self.ingested(self.dataset(name), "samples").read(columns, where)
 

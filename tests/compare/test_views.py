@@ -82,6 +82,13 @@ def test_what_a_filter_leaves_out_is_not_trained_on(empty):
     gone = [save(empty, "A", 18, where="was = 1", **how) for how in splits]
     with pytest.raises(UsageError, match="the split is gone or another one by now"):
         compare(empty, gone, views="labels", bootstrap=20)
+    # Ingested anew without the column of the target.
+    gone = [save(empty, "A", 18, target="grade", **how) for how in splits]
+    with pytest.raises(UsageError, match="or a column of its samples is gone"):
+        compare(empty, gone, views="labels", bootstrap=20)
+    with pytest.raises(UsageError, match="'A' has no column 'slid'") as error:
+        empty.samples("A", ["id", "slid"])
+    assert "Did you mean 'slide'" in error.value.next
 
 
 def test_without_groups_it_is_samples(empty):
