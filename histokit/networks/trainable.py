@@ -16,6 +16,7 @@ from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
 from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory, network_memory_told
 from histokit.networks.number_scale import NumberScale, scores_of
+from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
@@ -214,16 +215,9 @@ def cut_for_training(
     check_module(base, guarded, layer)
     tokens = guarded.prefix_tokens(base)
     probe = TrainableNetwork(base, layer, nn.Identity(), flatten=flatten, prefix_tokens=tokens)
-    reached: set[nn.Module] = set()
-    leaves = [module for module in base.modules() if next(module.children(), None) is None]
-    hooks = [leaf.register_forward_pre_hook(lambda module, _: reached.add(module)) for leaf in leaves]
-    width = _width(probe, guarded, inputs, size)
-    for hook in hooks:
-        hook.remove()
-    for name, module in list(base.named_modules()):
-        leaf = name and next(module.children(), None) is None
-        if leaf and module not in reached and any(True for _ in module.parameters()):
-            base.set_submodule(name, nn.Identity())
+    with called(base) as reached:
+        width = _width(probe, guarded, inputs, size)
+    take_out_unused(base, reached, lambda: probe.vectors(torch.zeros(2, inputs, size, size)))
     probe.uncut()
     return base.requires_grad_(True), width, tokens
 
