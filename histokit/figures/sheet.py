@@ -76,7 +76,8 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
             part.write_bytes(drawn)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"The figure {path} cannot be written: {error}.", next="Choose a path in a folder that exists."
+            f"The figure {path} cannot be written: {getattr(error, 'strerror', None) or error}.",
+            next="Choose a path in a folder that exists, on a disk that is not full.",
         ) from error
     return Path(path)
 

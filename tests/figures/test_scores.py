@@ -1,7 +1,9 @@
 """The figures of evaluate and compare, by the numbers on their axes."""
 
 import re
+from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from histokit.compare.compare import compare, compare_scores
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
+from histokit.figures import sheet
 from histokit.figures.ranks import draw_comparison, rank_figure
 from histokit.figures.scores import draw_scores, scores_figure
 from histokit.figures.sheet import sheet_bytes
@@ -292,9 +295,14 @@ def test_the_rank_plot_is_the_same_bytes_twice(empty, tmp_path, ending):
         assert [mark for mark in marks if mark in ("svm", "et", "knn", "fc")] == ["svm", "et", "knn", "fc"]
 
 
-def test_a_figure_that_cannot_be_written(empty, tmp_path):
+def test_a_figure_that_cannot_be_written(empty, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="cannot be written"):
         rank_figure(ranked(empty, SCORES), tmp_path / "nowhere" / "scores.png")
+    if Path("/dev/full").exists():
+        monkeypatch.setattr(sheet, "replaced", lambda _: nullcontext(Path("/dev/full")))
+        with pytest.raises(UsageError, match=r"png cannot be written: No space left on device\.") as caught:
+            rank_figure(ranked(empty, SCORES), tmp_path / "scores.png")
+        assert "not full" in caught.value.next
 
 
 # -- room
