@@ -25,6 +25,9 @@ endif
 # One more than there are cores: many tests wait for a disk or for another process.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 
+# Tests make and remove some hundred thousand small files: in memory, where two gigabytes of it are free for them.
+MEMORY := $(shell test "$$(df --output=avail /dev/shm 2>/dev/null | tail -1)" -gt 2000000 2>/dev/null && echo TMPDIR=/dev/shm)
+
 .PHONY: install test test-kernels test-extras test-slow demo docs lint bench bench-full clean
 
 install: $(VENV)/.installed
@@ -43,13 +46,12 @@ lint: install
 
 test: lint
 	$(BIN)/python -m compileall -q histokit $(PLUGIN_DIRS)
-	$(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal
-	set -e; for folder in $(PLUGIN_DIRS); do $(BIN)/pytest $$folder/tests; done
+	$(MEMORY) $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal tests $(addsuffix /tests,$(PLUGIN_DIRS))
 
 # `test` has the kernels of the processor at hand; here are those of AVX2, and of AVX-512 or else of SSE3.
 test-kernels: install
 	set -e; for kernel in $(KERNELS); do \
-	    OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal $(NUMERIC); done
+	    $(MEMORY) OPENBLAS_CORETYPE=$$kernel $(BIN)/pytest --numprocesses $(WORKERS) --maxprocesses 5 --dist worksteal $(NUMERIC); done
 
 # What optional packages do that `make install` leaves out.
 test-extras: $(VENV)/.with-extras

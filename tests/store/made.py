@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from histokit.store import RunRecord
@@ -17,3 +20,17 @@ def a_run(run_id: str, count: int = 3) -> tuple[RunRecord, pa.Table]:
     shared |= {"scores": [1.0, -1.0], "kind": "decision", "group": None, "levels": []}
     rows = [{**shared, "id": f"s{i}"} for i in range(count)]
     return run, pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+
+
+def started_together(commands: Sequence[Sequence[str]]) -> list[subprocess.Popen[str]]:
+    """Start processes that print a line once they have imported all, and read what never comes: all go on at once."""
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for command in commands]
+    for process in processes:
+        assert process.stdout is not None
+        with process.stdout as said:
+            assert said.readline() == "\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    return processes

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from histokit.store.care import collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.vector_writes import insert_vectors
+from tests.store.made import started_together
 from tests.toy import make_samples, make_store
 
 
@@ -293,25 +293,24 @@ def test_a_table_that_a_killed_process_was_about_to_make_goes(toy: FeatureStore)
 
 
 _EXTRACT = """
-import sys, time
+import sys
 import numpy as np
 from histokit.store import Store
 from histokit.store.vector_writes import insert_vectors
 store = Store(sys.argv[1])
 table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 4, {})
-while time.time() < float(sys.argv[2]):
-    pass
+print(flush=True)
+sys.stdin.read()
 for start in range(0, 300, 10):
-    ids = [f"{sys.argv[3]}{i}" for i in range(start, start + 10)]
+    ids = [f"{sys.argv[2]}{i}" for i in range(start, start + 10)]
     insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((10, 4), dtype=np.float32))
     store.database.optimize(table.name)
 """
 
 
 def test_care_disturbs_no_writer(tmp_path: Path) -> None:
-    together = str(time.time() + 6)
-    command = [sys.executable, "-c", _EXTRACT, str(tmp_path / "s"), together]
-    writers = [subprocess.Popen([*command, who]) for who in "ab"]
+    command = [sys.executable, "-c", _EXTRACT, str(tmp_path / "s")]
+    writers = started_together([[*command, who] for who in "ab"])
     store = FeatureStore(tmp_path / "s")
     rounds = 0
     while any(writer.poll() is None for writer in writers):

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from histokit.store.split_records import split_rows
 from histokit.store.vector_rows import finite_rows, row_checks
 from histokit.store.vector_writes import insert_vectors, stored_as
 from histokit.store.vectors import read_vectors
+from tests.store.made import started_together
 from tests.toy import make_samples, make_store
 
 SPEC = {"backbone": "net", "layer": "l", "weights": "random:0", "preprocess": {"size": 64}}
@@ -401,15 +401,14 @@ def test_what_was_asked_and_what_was_found_are_both_parameters_for_people() -> N
 
 _INSERT = """
 import sys
-import time
 import numpy as np
 from histokit.store import Store
 from histokit.store.vector_writes import insert_vectors
 store = Store(sys.argv[1])
 spec = {"backbone": "net", "layer": "l"}
 table = store.create_feature_table("d", spec, 4, {})
-while time.time() < float(sys.argv[2]):
-    pass
+print(flush=True)
+sys.stdin.read()
 for start in range(0, 200, 20):
     ids = [f"s{i}" for i in range(start, start + 40)]
     insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], np.ones((40, 4), dtype=np.float32))
@@ -417,9 +416,7 @@ for start in range(0, 200, 20):
 
 
 def test_two_processes_lose_and_double_no_row(tmp_path: Path) -> None:
-    together = str(time.time() + 6)
-    command = [sys.executable, "-c", _INSERT, str(tmp_path / "s"), together]
-    processes = [subprocess.Popen(command) for _ in range(2)]
+    processes = started_together([[sys.executable, "-c", _INSERT, str(tmp_path / "s")]] * 2)
     assert [p.wait(timeout=120) for p in processes] == [0, 0]
     store = Store(tmp_path / "s")
     ids = store.database.read(store.feature_tables("d")[0].name, ["id"]).column("id").to_pylist()
