@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from histokit.cores import cores
-from histokit.errors import HistokitError
+from histokit.errors import HistokitError, memory_was_short
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.deep_colours import WHITE, to_16_bits
@@ -120,11 +120,9 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
         with collected_remarks() as remarks:
             pixels = files.guarded.read(sample)
         changed = files.changed(sample)
-    except HistokitError as error:
-        return ReadResult(position, None, sample.mpp, plain_text(error.line))
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
-        return ReadResult(position, None, sample.mpp, shown_error(error))
+        return ReadResult(position, None, sample.mpp, _reason(error))
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
     bits = files.dataset.bits
@@ -148,6 +146,14 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
             remarks = [*remarks, Remark("dark", sample.id, f"no value above {pixels.max()} of {WHITE}")]
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))
+
+
+def _reason(error: Exception) -> str:
+    """Return why a sample could not be read."""
+    cause = error.__cause__ or error
+    if memory_was_short(cause):
+        return f"There was too little memory to read it ({shown_error(cause)}): --retry, maybe with fewer --workers"
+    return plain_text(error.line) if isinstance(error, HistokitError) else shown_error(error)
 
 
 def _wrong_pixels(pixels: Any, channels: int, bits: int | None) -> str | None:

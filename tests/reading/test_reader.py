@@ -103,6 +103,8 @@ class Odd(Counting):
         """Return it, or raise."""
         if sample.id == "broken":
             raise ValueError("no such thing")
+        if sample.id == "huge":
+            raise MemoryError("Unable to allocate 9 GiB")
         return {
             "float": np.zeros((2, 3, 3)),
             "flat": np.zeros((2, 3), np.uint8),
@@ -110,6 +112,12 @@ class Odd(Counting):
             "empty": np.zeros((0, 3, 3), np.uint8),
             "list": [[1, 2, 3]],
         }.get(sample.id, np.arange(18, dtype=np.uint8).reshape(2, 3, 3))  # type: ignore[return-value]
+
+
+def test_too_little_memory_is_no_fault_of_a_plugin() -> None:
+    found = reader.read_sample(IngestedFiles(Odd(), None), 0, Sample("huge", ()))
+    told = "There was too little memory to read it (MemoryError: Unable to allocate 9 GiB)"
+    assert found.reason == f"{told}: --retry, maybe with fewer --workers"
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
