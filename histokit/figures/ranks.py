@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from histokit.classifiers.table import CLASSIFIERS
 from histokit.figures.evaluations import tested
@@ -18,6 +18,8 @@ _TITLE, _NAME, _SMALL = 9, 8, 7
 _WIDE, _NAME_WIDE = 5.0, 3.2
 #: What stands before the meaning of a colour, which is cut to so many letters.
 _MARK, _LETTERS = 0.5, 60
+#: Without ranks, scores on so many columns are drawn.
+SCORED = 6
 #: More datasets than these are counted, not named.
 _NAMED = 6
 
@@ -25,8 +27,8 @@ _NAMED = 6
 def draw_comparison(comparison: Document) -> Any:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
-    Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on the
-    first column are drawn, with their intervals.
+    Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on each
+    column are drawn, with their intervals; of more than 6 columns, those on the first ones.
 
     Parameters
     ----------
@@ -35,37 +37,73 @@ def draw_comparison(comparison: Document) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        Methods from top to bottom.
+        Axes with methods from top to bottom: of ranks, or for each column.
     """
     found = comparison.to_json()
     ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
-    shown = ranked or [m for m in found["methods"] if found["columns"][0]["column"] in m["cells"]]
-    names = [folded(drawable(method["method"]), _NAME_WIDE, _NAME) for method in shown]
-    lines = [name.split("\n") for name in names]
-    row = max(0.28, max(map(len, lines)) * line_height(_NAME))
-    colours, fact = _colours(shown)
+    columns = [found["columns"]] if ranked else [[column] for column in found["columns"][:SCORED]]
+    methods = [ranked or _scored(found["methods"], of[0]["column"]) for of in columns]
+    every = [m for m in found["methods"] if any(m in shown for shown in methods)]
+    colours, fact = _colours(every)
+    colour_of = dict(zip((m["method"] for m in every), colours, strict=True))
     beside = max(1, min(4, int(_WIDE / (longest(list(fact), _SMALL) + _MARK))))
     key = -(-len(fact) // beside) * 1.5 * line_height(_SMALL)
-    title = folded(drawable(_title(found["columns"] if ranked else found["columns"][:1], shown)), _WIDE, _TITLE)
-    above = (title.count("\n") + 1) * line_height(_TITLE) + key + 0.1
-    sheet = new_sheet(
-        _WIDE + longest([line for each in lines for line in each], _NAME) + 0.3, 0.9 + above + row * (len(shown) + 1)
+    left = (
+        "" if ranked or len(found["columns"]) <= SCORED else f" (the first {SCORED} of {len(found['columns'])} columns)"
     )
-    axis = sheet.subplots()
-    if ranked:
-        _draw_ranks(axis, found, shown, colours)
-    else:
-        _draw_scores(axis, found["columns"][0], shown, colours)
-    axis.set_title(title, fontsize=_TITLE, pad=6 + 72 * key)
-    axis.set_yticks(range(len(shown)), names, fontsize=_NAME)
-    axis.set_ylim(
-        len(shown) - 0.4, -0.6 - 1.1 * bool(ranked and found["ranking"] and found["ranking"]["tests"]["nemenyi"])
-    )
+    titles = [_title(of, shown) + left * (n == 0) for n, (of, shown) in enumerate(zip(columns, methods, strict=True))]
+    # What colours mean stands above the first axes.
+    keys = [key] + [0.0] * (len(columns) - 1)
+    strips = [_Strip.of(shown, title, above) for shown, title, above in zip(methods, titles, keys, strict=True)]
+    sheet = new_sheet(_WIDE + max(strip.beside for strip in strips) + 0.3, sum(strip.height for strip in strips))
+    rows = [strip.row * len(strip.names) for strip in strips]
+    for axis, of, shown, strip in zip(
+        sheet.subplots(len(strips), squeeze=False, height_ratios=rows).flat, columns, methods, strips, strict=True
+    ):
+        own = [colour_of[method["method"]] for method in shown]
+        if ranked:
+            _draw_ranks(axis, found, shown, own)
+        else:
+            _draw_scores(axis, of[0], shown, own)
+        _letter(axis, strip, bool(ranked and found["ranking"]["tests"]["nemenyi"]))
+    if fact:
+        _legend(sheet.axes[0], fact, beside)
+    return sheet
+
+
+def _scored(methods: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
+    """Return the methods that have a cell of a column, the best first."""
+    there = [method for method in methods if column in method["cells"]]
+    return sorted(there, key=lambda method: method["cells"][column]["place"] or len(there) + 1)
+
+
+class _Strip(NamedTuple):
+    """How axes of some methods are laid out, in inches."""
+
+    names: list[str]
+    title: str
+    row: float
+    key: float
+    beside: float
+    height: float
+
+    @classmethod
+    def of(cls, shown: list[dict[str, Any]], title: str, key: float) -> _Strip:
+        names = [folded(drawable(method["method"]), _NAME_WIDE, _NAME) for method in shown]
+        lines = [name.split("\n") for name in names]
+        row = max(0.28, max(map(len, lines)) * line_height(_NAME))
+        title = folded(drawable(title), _WIDE, _TITLE)
+        above = (title.count("\n") + 1) * line_height(_TITLE) + key + 0.1
+        beside = longest([line for each in lines for line in each], _NAME)
+        return cls(names, title, row, key, beside, 0.9 + above + row * (len(shown) + 1))
+
+
+def _letter(axis: Any, strip: _Strip, crossed: bool) -> None:
+    axis.set_title(strip.title, fontsize=_TITLE, pad=6 + 72 * strip.key)
+    axis.set_yticks(range(len(strip.names)), strip.names, fontsize=_NAME)
+    axis.set_ylim(len(strip.names) - 0.4, -0.6 - 1.1 * crossed)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    if fact:
-        _legend(axis, fact, beside)
-    return sheet
 
 
 def _title(columns: list[dict[str, Any]], shown: list[dict[str, Any]]) -> str:

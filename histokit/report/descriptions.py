@@ -50,6 +50,7 @@ def describe_comparison(found: Comparison) -> str:
         cells = [(method["cells"].get(column), method["method"]) for method in found.methods]
         ranked = [(cell["score"], name) for cell, name in cells if cell and cell["score"] is not None]
         what = f"Scores of {counted(len(ranked), 'method', 'methods')} on {column}"
+        what += f", and on {counted(len(found.columns) - 1, 'more column', 'more columns')}" * (len(found.columns) > 1)
     ends = [f"{name} {_number(value)}" for value, name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
     return f"{what}: {' to '.join(ends)}" if ends else what
 

@@ -15,7 +15,7 @@ from histokit.compare.sheets import comparison_sheets
 from histokit.errors import HistokitError, UsageError, counted, shortened
 from histokit.evaluate.evaluate import Evaluation
 from histokit.features.feature_store import FeatureStore, StoreLike, open_store
-from histokit.figures.ranks import draw_comparison
+from histokit.figures.ranks import SCORED, draw_comparison
 from histokit.files import check_output
 from histokit.layout import listed
 from histokit.ranges import check_ranges
@@ -293,7 +293,7 @@ def _once(told: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _comparison(found: Comparison) -> Section:
     sheets = [DataTable(sheet) for sheet in comparison_sheets(found)]
-    of = f"on {found.columns[0]['column']}, the first column" if len(found.columns) > 1 else "of methods"
+    of = f"on the first {SCORED} of {len(found.columns)} columns" if len(found.columns) > SCORED else "of methods"
     caption = "Average ranks of methods over datasets." if found.ranking else f"Scores {of}, with 95 % intervals."
     drawn = figure(draw_comparison(found), describe_comparison(found), caption)
     return Section("Comparison", [sheets[0], drawn, *sheets[1:]])

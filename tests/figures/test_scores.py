@@ -259,6 +259,20 @@ def test_one_dataset_shows_scores_with_their_intervals(empty):
     assert axis.get_legend() is None
 
 
+def test_without_ranks_each_column_has_axes(empty):
+    ids = [save(empty, "A", right, name, split=split, digest=split) for name, split, right in
+           (("svm", "cv", 14), ("et", "cv", 18), ("svm", "k2", 12), ("et", "k2", 10))]  # fmt: skip
+    found = compare(empty, [*ids, save(empty, "B", 18, "knn")], bootstrap=20)
+    axes = draw_comparison(found).axes
+    assert [axis.get_title().partition(":")[0] for axis in axes] == ["A (cv) · cv", "A (k2) · k2", "B · cv"]
+    assert [_labels(axis.yaxis) for axis in axes] == [["et", "svm"], ["svm", "et"], ["knn"]]
+    names = [f"k{number}" for number in range(8)]
+    many = compare(empty, [save(empty, "A", 14, "svm", split=name, digest=name) for name in names], bootstrap=20)
+    first, *others = draw_comparison(many).axes
+    assert " ".join(first.get_title().split()).endswith("(the first 6 of 8 columns)")
+    assert len(others) == 5
+
+
 def test_the_rank_plot_tells_what_it_is_of_in_drawn_letters_and_cuts_nothing(empty):
     address = "mobilenet_with_a_long_name/features.{0}+densenet121_too/last+resnet50/layer{0}"
     entries = [(make_record("$x$", "svm", address.format(k)), 0.8 + k / 20) for k in range(3)]
