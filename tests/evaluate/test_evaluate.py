@@ -208,9 +208,9 @@ def test_a_thousand_resamples_take_less_than_three_seconds(empty):
     y = rng.integers(0, 2, 2061)
     rows = [(int(i % 10), str(i), "ab"[y[i]], float(y[i] - 0.5 + rng.normal()), f"P{i % 64}") for i in range(2061)]
     run = save_run(empty, rows)
-    started = time.perf_counter()
+    started = time.process_time()
     (found,) = evaluate(empty, run, by="slide:mean", bootstrap=1000)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
     low, high = found.intervals["metrics"]["roc_auc"]
     assert low < found.metrics["roc_auc"] < high
 
