@@ -143,7 +143,8 @@ class Folder(Dataset):
             fields = ", ".join(pattern.fields) or "none"
             raise UsageError(
                 "Labels from a table need the field by which its rows are found.",
-                next=f"Add -o on=FIELD, where FIELD is in the pattern (now: {fields}) and a column of {labels}.",
+                next=f"Add -o on=FIELD, where FIELD is in the pattern (now: {fields}) and a column of {labels}; or "
+                "-o on=FIELD:COLUMN.",
             )
         keys = key_fields(on)
         for key in keys:

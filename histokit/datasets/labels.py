@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from histokit.datasets.tables import TidyTable, python_types, read_table, requir
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
+from histokit.plugin.options import split_list
 
 #: The texts of the columns by which a row is found.
 Key = tuple[str, ...]
@@ -86,9 +87,10 @@ class Groups:
         yield groups_unknown(self.unknown.count, str(self.column), self.unknown)
 
 
-def key_fields(on: str) -> Key:
-    """Return the fields that the option ``on`` names: ``plate,well``."""
-    return tuple(name.strip() for name in on.split(","))
+def key_fields(on: str) -> dict[str, str]:
+    """Return the fields that the option ``on`` names, with the columns they are in a table: ``plate,well:Well No``."""
+    pairs = [text.partition(":") for text in split_list(on)]
+    return {field.strip(): column.strip() or field.strip() for field, _, column in pairs}
 
 
 def pattern_of(on: str) -> str:
@@ -117,8 +119,8 @@ class LabelTable:
     ----------
     path : Path
         A CSV or Parquet file; read when first needed.
-    on : tuple of str
-        The columns that hold the key.
+    on : mapping
+        What the parts of the key are called, with the columns that hold them.
     label : str
         The column that holds the label.
     text : tuple
@@ -134,28 +136,51 @@ class LabelTable:
     def __init__(
         self,
         path: Path,
-        on: tuple[str, ...],
+        on: Mapping[str, str],
         label: str,
         text: tuple[str | None, ...] = (),
         apart: tuple[str, ...] = (),
         needs_label: bool = True,
         fields: Sequence[str] = (),
     ):
-        self.path, self.on, self.label = path, on, stored_name(label)
+        self.path, self.on, self.label = path, tuple(on), stored_name(label)
+        self._columns = {field: stored_name(column) for field, column in on.items()}
         self.apart, self.needs_label, self.fields = apart, needs_label, fields
         self.text = {self.label, *(name for name in text if name)}
         self._met: set[Key] = set()
 
     @cached_property
     def _sheet(self) -> TidyTable:
-        sheet = read_table(self.path, self.text, set(self.on))
+        sheet = read_table(self.path, self.text, set(self._columns.values()))
         sheet = with_numbers(sheet, [name for name in self.apart if name == "mpp"], self.path)
         table = sheet.table
-        require_columns(sheet, self.on, self.path, "on")
+        self._require_keys(sheet)
         if self.needs_label:
             require_columns(sheet, (self.label,), self.path, "label_column")
+        table = table.rename_columns([self._fields.get(name, name) for name in table.column_names])
         fields = [name for name in table.column_names if name in RESERVED_COLUMNS and name not in self._own]
         return replace(sheet, table=table.drop_columns(fields), notes=[*sheet.notes, *map(taken, fields)])
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        return {column: field for field, column in self._columns.items()}
+
+    def _require_keys(self, sheet: TidyTable) -> None:
+        if len(self._fields) < len(self.on):
+            raise UsageError("The option on names a column twice.", next="Name each column once.")
+        for field, column in self._columns.items():
+            if column not in sheet.table.column_names:
+                known = ", ".join(sheet.names)
+                raise UsageError(
+                    f"The table {str(self.path)!r} has no column {column!r}.",
+                    next=f"{did_you_mean(column, sheet.names)}Its columns are: {known}. Name the right one with "
+                    f"-o on={field}, or with -o on={field}:COLUMN where it is called otherwise.",
+                )
+            if column != field and field in sheet.table.column_names:
+                raise UsageError(
+                    f"The table {str(self.path)!r} has both columns {column!r} and {field!r}.",
+                    next=f"Name the field in the pattern otherwise, or find rows by its column: -o on={field}.",
+                )
 
     def columns(self) -> dict[str, type]:
         """Return the types of the columns that are neither key nor label.
@@ -207,7 +232,8 @@ class LabelTable:
     def _further_fields(self) -> str:
         """Return what to ask for where rows are told apart by more than what they are found by now."""
         names = [name for name in self.fields if name in self._sheet.table.column_names and name not in self.on]
-        return f", or find rows by more: -o on={','.join([*names, *self.on])}" if names else ""
+        asked = [field if field == column else f"{field}:{column}" for field, column in self._columns.items()]
+        return f", or find rows by more: -o on={','.join([*names, *asked])}" if names else ""
 
     @cached_property
     def _whole(self) -> list[dict[str, str]]:

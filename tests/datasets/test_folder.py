@@ -288,6 +288,21 @@ class TestLabelsInATable:
             "1 row of the table of labels has no image, for example slide='s9'",
         ]
 
+    def test_a_key_column_of_another_name(self, root):
+        (root / "slides.csv").write_text("Slide ID,label,age\n0012,1,64\ns2,0,\n")
+        asked = {"labels": "slides.csv", "on": "slide:Slide ID", "group": "slide"}
+        dataset = Folder.from_options(root, asked)
+        rows = [(s.label, dict(s.metadata)) for s in dataset.samples()]
+        assert rows[0] == rows[1] == ("1", {"slide": "0012", "age": 64})
+        assert dataset.columns == {"slide": str, "age": int}
+        with pytest.raises(UsageError, match="has no column 'slide'") as caught:
+            list(Folder.from_options(root, {**asked, "on": "slide"}).samples())
+        assert "Did you mean 'Slide ID'? " in caught.value.next
+        assert "-o on=slide:COLUMN" in caught.value.next
+        (root / "slides.csv").write_text("Slide ID,label,slide\n0012,1,64\n")
+        with pytest.raises(UsageError, match="has both columns 'Slide ID' and 'slide'"):
+            list(Folder.from_options(root, asked).samples())
+
     def test_contract(self, root):
         check_dataset(Folder, root, labels="slides.csv", on="slide", group="slide", positive="1")
 

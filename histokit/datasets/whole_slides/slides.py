@@ -128,7 +128,7 @@ class Slides(Dataset):
             texts = (self.group, *self.levels, *map(stored_name, text))
             path = find_table(self.root, labels, "labels")
             labelled = "label" not in self.pattern.fields and drawn is None
-            self.label_table = LabelTable(path, (on,), label_column, texts, apart=(MPP,), needs_label=labelled)
+            self.label_table = LabelTable(path, {on: on}, label_column, texts, apart=(MPP,), needs_label=labelled)
         else:
             self._require_columns([name for name, _ in listed_columns(self.pattern, None)])
 
