@@ -12,7 +12,7 @@ from histokit.errors import DataError
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Frame
 from histokit.evaluate.summary import draw_weights, interval_document
-from histokit.evaluate.temperature import LEAST, FoldTemperature, scale_by_other_folds
+from histokit.evaluate.temperature import LEAST, FoldTemperature, at_edge, edge_note, scale_by_other_folds
 
 Floats = NDArray[np.float64]
 
@@ -102,7 +102,8 @@ def calibration(frame: Frame, resampling: Resampling) -> dict[str, Any]:
         ``ece``, ``brier``, ``log_loss``, ``accuracy``, ``confidence``, ``zeros`` (samples whose true class had the
         probability 0), ``baseline`` (brier and log_loss of the shares of the classes), ``intervals``, empty where
         none were asked for, and ``temperature``: its ``value``, the geometric mean over ``folds``, with ``bins``,
-        ``ece``, ``brier``, ``log_loss``, ``confidence`` and ``intervals`` after scaling; None, and ``why``, of a run
+        ``ece``, ``brier``, ``log_loss``, ``confidence`` and ``intervals`` after scaling, and a ``note`` where that of a
+        fold is the lowest or the highest that is looked for; None, and ``why``, of a run
         of one fold.
 
     Raises
@@ -127,7 +128,9 @@ def _temperature(found: list[FoldTemperature], measured: dict[str, Any]) -> dict
     if not found:
         return {"value": None, "why": _UNTOLD}
     mean = float(np.exp(np.mean(np.log([each.temperature for each in found]))))
-    return {"value": mean, "folds": [each._asdict() for each in found], **measured}
+    edge = [each for each in found if at_edge(each.temperature)]
+    note = {"note": edge_note(edge, len(found))} if edge else {}
+    return {"value": mean, **note, "folds": [each._asdict() for each in found], **measured}
 
 
 def _measured(frame: Frame, probabilities: Floats, resampling: Resampling) -> dict[str, Any]:

@@ -187,7 +187,8 @@ def _evaluate_one(
     made = see(frame)
     by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)
-    notes = [*frame.notes, *said, *changed_since(store, run)]
+    scaled = made.get("calibration", {}).get("temperature", {})
+    notes = [*frame.notes, *said, *changed_since(store, run), *([scaled["note"]] if "note" in scaled else [])]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.errors import counted
 from histokit.evaluate.frame import Frame
 
 Floats = NDArray[np.float64]
@@ -74,8 +76,27 @@ def fit_temperature(logits: Floats, true: NDArray[np.intp]) -> float:
         cold = float(np.exp(-log_temperature))
         return float((logsumexp(cold * logits, axis=1) - cold * at_true).mean())
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded", options={"xatol": 1e-7})
-    return float(np.exp(found.x))
+    bounds = tuple(map(float, np.log(_RANGE)))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-7})
+    # Where all are right the loss is 0 from some temperature down.
+    best = next((edge for edge in bounds if loss(edge) < found.fun or found.fun <= 0), found.x)
+    return float(np.exp(best))
+
+
+def at_edge(temperature: float) -> bool:
+    """Return whether a temperature is the lowest or the highest that is looked for: the best one lies beyond."""
+    return not _RANGE[0] * 1.001 < temperature < _RANGE[1] / 1.001
+
+
+def edge_note(found: Sequence[FoldTemperature], folds: int) -> str:
+    """Return the sentence on folds whose temperature is at the edge, of so many folds."""
+    cold = any(each.temperature < 1 for each in found)
+    why = "all that it is fitted on are right" if cold else "they tell no class from another"
+    return (
+        f"the temperature of {counted(len(found), 'fold', 'folds')} of {folds} is {_RANGE[0 if cold else 1]:g}, the "
+        f"{'lowest' if cold else 'highest'} that is looked for, because {why}: "
+        "it says nothing of how sure predictions should be"
+    )
 
 
 def scale_by_other_folds(frame: Frame, probabilities: Floats) -> tuple[Floats, list[FoldTemperature]]:

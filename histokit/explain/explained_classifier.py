@@ -112,8 +112,16 @@ class ExplainedClassifier:
         return ScoredMaps(maps.float(), scores, intercepts)
 
     def _channels(self, pixels: Tensor) -> Tensor:
-        with whole_float32(self.device), torch.no_grad():
-            return maps_of(self._network, self.layer, self.transform.normalise(pixels))
+        batch = self.transform.normalise(pixels)
+        try:
+            with whole_float32(self.device), torch.no_grad():
+                return maps_of(self._network, self.layer, batch)
+        except UsageError as error:
+            raise UsageError(
+                error.message,
+                next="The classifier sees this layer only: extract one with rows and columns (histokit list layers "
+                f"{self.backbone}), or larger images, and explain a run that is trained on it.",
+            ) from error
 
 
 def _table(store: Store, run: RunRecord, layer: str | None) -> FeatureTable:

@@ -53,6 +53,7 @@ def study_schema() -> dict[str, Any]:
     dataset = _table(schema.DATASET, split=split)
     top = {
         **{key: _form(form) for key, form in schema.TOP.items() if form.of(()) in _FORMS},
+        "device": {**_TEXT, "pattern": "^(auto|(cpu|cuda)(:[0-9]+)?)$"},
         "classifiers": {**_TEXTS, "items": {"enum": [name for name in names() if name not in _own_classifiers()]}},
         # Written in other ways these are taken as well.
         "strategies": {**_TEXTS, "items": {"anyOf": [{"enum": list(STRATEGIES)}, _TEXT]}},

@@ -134,6 +134,15 @@ def test_what_is_too_sure_of_itself_is_less_so_at_its_temperature(empty):
     assert low < view["temperature"]["log_loss"] < high
 
 
+def test_a_temperature_at_the_edge_of_what_is_looked_for_is_told(empty):
+    rows = [(i % 2, f"{i}", "ab"[i % 4 // 2], [0.9, 0.1] if i % 4 < 2 else [0.1, 0.9], f"P{i}") for i in range(12)]
+    (found,) = evaluate(empty, save_probabilities(empty, rows, ("a", "b")), views="calibration")
+    temperature = found.views["calibration"]["temperature"]
+    assert temperature["value"] == pytest.approx(0.01, rel=1e-3)
+    assert temperature["note"] in found.notes
+    assert temperature["note"].startswith("the temperature of 2 folds of 2 is 0.01, the lowest that is looked for")
+
+
 def test_classes_that_a_model_does_not_know_have_no_part_in_its_temperature(empty):
     rows = in_folds(made_rows(120, ("a", "b")), 2)
     rows += [(fold, f"x{fold}", "z", [0.9, 0.1], "P1") for fold in (0, 1)]

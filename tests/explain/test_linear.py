@@ -167,6 +167,15 @@ def test_another_layer_than_that_of_the_features(data: FeatureStore) -> None:
     assert len(histokit.explain(data, run.id, layer="3").samples) == 4
 
 
+def test_a_layer_of_one_position_has_no_map_and_no_other_layer_is_advised(data: FeatureStore) -> None:
+    name = "timm:test_efficientnet"
+    histokit.extract(data, "d", name, weights="random:0", layers="last", preprocess={"size": 16})
+    (run,) = histokit.train(data, "d", f"{name}/last", "svm", split="half", grid=GRIDS["svm"])
+    with pytest.raises(UsageError, match="it has no map") as raised:
+        histokit.explain(data, run.id)
+    assert "The classifier sees this layer only" in raised.value.next
+
+
 def test_texture_has_no_map(data: FeatureStore) -> None:
     histokit.extract(data, "d", "texture", layers="stain")
     (run,) = histokit.train(data, "d", "texture/stain", "svm", split="half", grid=GRIDS["svm"])

@@ -46,6 +46,7 @@ def test_it_is_a_schema_and_studies_fit_it() -> None:
         ("[classifier.knn.grid]", "[classifier.nkk.grid]", "classifier"),
         ("inner_folds = 2", 'precision = "float8"', "precision"),
         ("inner_folds = 2", 'engine = "torhc"', "engine"),
+        ("inner_folds = 2", 'device = "gpu"', "device"),
         ("inner_folds = 2", 'metric = "acuracy"', "metric"),
         ("[compare]", '[strategy."inner layers"]\nchoose = "outer"\n[compare]', "strategy.inner layers.choose"),
     ],
