@@ -89,7 +89,7 @@ class Groups:
 
 def key_fields(on: str) -> dict[str, str]:
     """Return the fields that the option ``on`` names, with the columns they are in a table: ``plate,well:Well No``."""
-    pairs = [text.partition(":") for text in split_list(on)]
+    pairs = [text.partition(":") for text in split_list(on) or [""]]
     return {field.strip(): column.strip() or field.strip() for field, _, column in pairs}
 
 
