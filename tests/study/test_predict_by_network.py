@@ -78,13 +78,18 @@ def test_images_without_labels_are_predicted_once(
     }
     assert {(r["true"], r["kind"]) for r in rows} == {(None, "probability")}
     created = store.run(first).created
-    shutil.rmtree(images.parent / "new")
+    # A folder without any file is told as a drive that is not mounted.
+    for file in (images.parent / "new").glob("*.png"):
+        file.rename(file.with_suffix(".gone"))
     assert histokit.predict(store, run.id, "new").id == first
     assert store.run(first).created == created
     assert not store.run(first).notes
     assert cli.run(["predictions", first, "--store", str(store.uri)]) == 0
     assert "dusk" in capsys.readouterr().out
     with pytest.raises(DataError, match="3 of 3 images cannot be read"):
+        histokit.predict(store, run.id, "new", force=True)
+    shutil.rmtree(images.parent / "new")
+    with pytest.raises(DataError, match=r"The root .* cannot be reached"):
         histokit.predict(store, run.id, "new", force=True)
 
 
