@@ -86,9 +86,8 @@ def samples_of_planes(
     DataError
         If a file has to be opened for it and cannot be read.
     """
-    path = root / sample.image[0]
     if sample.mpp is None and mpp is not None:
-        stated = mpp_of(path) if mpp == METADATA else float(mpp)
+        stated = mpp_of(root / sample.image[0]) if mpp == METADATA else float(mpp)
         sample = replace(sample, mpp=stated)
         if stated is None and untold is not None:
             untold.add(sample.image[0])
@@ -97,6 +96,6 @@ def samples_of_planes(
     elif planes != _EACH:
         yield replace(sample, part=planes)
     else:
-        for part in parts_of(path) or [None]:
+        for part in parts_of(root / sample.image[0]) or [None]:
             name = sample.id if part is None else f"{sample.id}#{part}"
             yield replace(sample, id=name, part=part)
