@@ -174,13 +174,18 @@ def whole(
         shutil.rmtree(folder / str(int(path.name) - 1), ignore_errors=True)
         return watch.seconds, facts
 
+    extract(few_images(images, folder))
+    return lambda: extract(images)
+
+
+def few_images(images: Path, folder: Path) -> Path:
+    """Copy some images, on which a contender runs once before it is timed."""
     few = folder / "few"
     for path in image_paths(images)[:_WARM_IMAGES]:
         target = few / path.relative_to(images)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    extract(few)
-    return lambda: extract(images)
+    return few
 
 
 @contextmanager

@@ -128,15 +128,20 @@ def memory_was_short(error: BaseException) -> bool:
 def not_of_histokit(error: BaseException) -> UsageError | None:
     """Return what to tell of an error whose reason is a path, the disk or the machine; none of any other."""
     if memory_was_short(error):
-        text = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         return UsageError(
-            f"This machine has too little memory: {text}.",
+            f"This machine has too little memory: {first_line(error)}.",
             next="Ask for less at once, end other programs, or use a machine with more; --debug shows where.",
         )
     if isinstance(error, OSError) and error.errno in _BY_NUMBER:
         path = f": {shortened(os.fsdecode(error.filename))}" if error.filename else ""
         return UsageError(f"{error.strerror}{path}", next=_BY_NUMBER[error.errno])
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text without a full stop, or the name of its class where it says nothing."""
+    lines = (line.strip().rstrip(".") for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from histokit.datasets.cells import MISSING
-from histokit.errors import DataError
+from histokit.errors import DataError, first_line
+from histokit.plugin.signatures import refuse_stand_in
 
 _SEPARATORS = (",", ";", "\t")
 _BEGINNING = 1 << 16
@@ -24,10 +25,6 @@ _OTHER_FILES = {
     b"\xd0\xcf\x11\xe0": "a workbook of Excel",
     b"\x1f\x8b": "packed by gzip, which its name has to say (.csv.gz)",
     b"\x89HDF": "an HDF5 file",
-    b"%PDF": "a PDF file",
-    b"<!doctype html": "an HTML page",
-    b"<html": "an HTML page",
-    b"version https://git-lfs": "a pointer of Git LFS, which stands for the file",
 }
 #: What Arrow says of a row of another length; its rows begin with the header.
 _LENGTH = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+): ?(.*)", re.DOTALL)
@@ -126,6 +123,7 @@ def _check_text(path: Path) -> tuple[str, Any]:
                 f"The table {str(path)!r} cannot be read: it is {what}.",
                 next=_SAVING if "workbook" in what else "Save it as CSV in UTF-8.",
             )
+    refuse_stand_in(path)
     if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
         raise DataError(f"The table {str(path)!r} cannot be read: it is empty.", next="Give one with a header line.")
     if encoding == "utf-8" and b"\0" in beginning:
@@ -151,13 +149,13 @@ def _unreadable(path: Path, error: Exception, encoding: str) -> DataError:
             f"The table {str(path)!r} cannot be read: {_where_not_text(path)} is not valid {encoding.upper()}.",
             next="Save it in UTF-8, in Excel as 'CSV UTF-8'.",
         )
-    reason = (str(error).splitlines() or [type(error).__name__])[0].removeprefix("CSV parse error: ")
+    reason = first_line(error).removeprefix("CSV parse error: ")
     hint = "Give a CSV file in UTF-8 with a header line, or a Parquet file."
     if found := _LENGTH.match(reason):
         row = f"row {int(found[1]) - 1:,}" if found[1] else "a row"
         reason = f"{row} has {found[3]} cells, and the header {found[2]}: {found[4][:80]}"
         hint = "Give each row as many cells as the header has, text with separators in quotes, and no lines before it."
-    return DataError(f"The table {str(path)!r} cannot be read: {reason}", next=hint)
+    return DataError(f"The table {str(path)!r} cannot be read: {reason}.", next=hint)
 
 
 def _where_not_text(path: Path) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import DataError
+from histokit.errors import DataError, first_line
+from histokit.plugin.signatures import refuse_stand_in
 
 
 def read_parquet(path: Path) -> pa.Table:
@@ -40,5 +41,7 @@ def opened_parquet(path: Path) -> Iterator[Any]:
         with parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             yield file
     except (pa.ArrowException, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"The table {str(path)!r} cannot be read: {reason}", next="Give a Parquet file.") from error
+        refuse_stand_in(path)
+        raise DataError(
+            f"The table {str(path)!r} cannot be read: {first_line(error)}.", next="Give a Parquet file."
+        ) from error

@@ -13,7 +13,7 @@ from pyarrow import compute as pc
 from histokit.datasets import cells
 from histokit.datasets.csv_file import read_csv
 from histokit.datasets.parquet_file import read_parquet
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, did_you_mean, first_line
 from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.names import stored_name as stored_name
@@ -71,7 +71,7 @@ def read_cells(
         columns = [convert(name, column) for name, column in zip(names, table.columns, strict=True)]
     except pa.ArrowException as error:
         raise DataError(
-            f"The table {str(path)!r} cannot be read: {str(error).splitlines()[0]}", next="Save texts in UTF-8."
+            f"The table {str(path)!r} cannot be read: {first_line(error)}.", next="Save texts in UTF-8."
         ) from error
     return pa.table(columns, names=names)
 

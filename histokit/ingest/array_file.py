@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, first_line
 from histokit.features.sample_columns import PROVENANCE_KEY, arrow_columns
+from histokit.plugin.signatures import refuse_stand_in
 
 SUFFIXES = (".npz", ".h5ad")
 
@@ -50,8 +51,10 @@ def read_arrays(path: Path, id: str, notes: list[str]) -> pa.Table:
     try:
         return _read_npz(path, id, notes) if path.suffix.lower() == ".npz" else _read_h5ad(path, id, notes)
     except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"The file {str(path)!r} cannot be read: {reason}", next="Write it anew.") from error
+        refuse_stand_in(path)
+        raise DataError(
+            f"The file {str(path)!r} cannot be read: {first_line(error)}.", next="Write it anew."
+        ) from error
 
 
 def check_vectors(path: Path, kind: np.dtype[Any], shape: tuple[int, ...], notes: list[str]) -> None:
@@ -84,6 +87,7 @@ def note_integers(kind: np.dtype[Any], notes: list[str]) -> None:
 
 def _read_npz(path: Path, id: str, notes: list[str]) -> pa.Table:
     if not zipfile.is_zipfile(path):
+        refuse_stand_in(path)
         # NumPy would take a single array, or say how to load a pickle.
         raise DataError(f"The file {str(path)!r} is no archive of arrays.", next=_NPZ)
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:

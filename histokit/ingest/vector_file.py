@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.datasets import cells, tables
-from histokit.errors import DataError, UsageError, counted, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean, first_line
 from histokit.features.sample_columns import PROVENANCE_KEY
 from histokit.ingest.array_file import note_integers
 from histokit.ingest.vector_columns import (
@@ -33,6 +33,7 @@ from histokit.ingest.vector_columns import (
 )
 from histokit.ingest.whole_exports import require_all
 from histokit.plugin.dataset import RESERVED_COLUMNS
+from histokit.plugin.signatures import refuse_stand_in
 
 #: How CellProfiler and pycytominer mark what is no feature.
 _METADATA = ("Metadata_*", "Image_Metadata_*")
@@ -131,9 +132,9 @@ class VectorFile:
         return [n for n in self.schema.names if n != self.id and any(_fits(n, pattern) for pattern in every)]
 
     def _unreadable(self, error: Exception) -> DataError:
-        lines = str(error).splitlines() or [type(error).__name__]
+        refuse_stand_in(self.path)
         return DataError(
-            f"The file {str(self.path)!r} cannot be read: {lines[0]}",
+            f"The file {str(self.path)!r} cannot be read: {first_line(error)}.",
             next="Give a Parquet file, or a CSV file in UTF-8 with a header line.",
         )
 

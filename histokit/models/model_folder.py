@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from histokit.errors import DataError, StoreError, UsageError, some
+from histokit.errors import DataError, StoreError, UsageError, first_line, some
 from histokit.files import check_folder
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of
@@ -113,7 +113,7 @@ def _damaged(folder: Path, what: str) -> DataError:
 
 def damaged(folder: Path, file: str, error: Exception) -> DataError:
     """Return the error for a file that is what was written, and cannot be read."""
-    return _damaged(folder, f"{file} cannot be read ({str(error).splitlines()[0]})")
+    return _damaged(folder, f"{file} cannot be read ({first_line(error)})")
 
 
 @contextmanager

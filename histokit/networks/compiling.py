@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from histokit.errors import UsageError
-from histokit.networks.failures import first_line
+from histokit.networks.failures import reason_of
 
 #: Least cosine of the vectors of a compiled network to those of the network itself, and of reduced precision.
 _ALIKE, _ALIKE_REDUCED = 0.9999, 0.99
@@ -99,7 +99,7 @@ def check_alike(name: str, vectors: Mapping[str, Tensor], expected: Mapping[str,
 
 def not_compiled(name: str, why: BaseException | str) -> NotCompiledError:
     """Return what is raised of a network that cannot be compiled."""
-    reason = why if isinstance(why, str) else first_line(why)
+    reason = why if isinstance(why, str) else reason_of(why)
     return NotCompiledError(f"{name} cannot be compiled here: {reason}.", next="Leave out --compile or --engine.")
 
 

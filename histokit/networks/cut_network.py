@@ -18,11 +18,11 @@ from histokit.networks.cut_points import check_module
 from histokit.networks.devices import DTYPES, whole_float32
 from histokit.networks.failures import (
     REFUSALS,
-    first_line,
     inputs_of,
     is_out_of_memory,
     memory_told,
     network_memory_told,
+    reason_of,
 )
 from histokit.networks.folding import fold_batch_norm
 from histokit.networks.openvino_graph import converted
@@ -258,7 +258,7 @@ class CutNetwork:
             advice = "Give a smaller --batch-size, such as 2."
         if advice:
             raise UsageError(
-                f"{self._guarded.title} cannot run on {inputs_of(shape)}: {first_line(error)}.", next=advice
+                f"{self._guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.", next=advice
             ) from error
         with self._guarded.caller.call("forward()", watched=False):
             raise error

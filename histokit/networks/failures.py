@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from histokit.errors import PluginError, UsageError, memory_was_short
+from histokit.errors import PluginError, UsageError, first_line, memory_was_short
 
 #: What a network raises that does not run on inputs.
 REFUSALS = (RuntimeError, AssertionError, ValueError)
@@ -42,7 +42,7 @@ def memory_told(device: torch.device, title: str, shape: Sequence[int]) -> Itera
             raise
         fewer = f"Give a --batch-size below {shape[0]}, change" if shape[0] > 2 else "Change"
         raise BatchTooLargeError(
-            f"The device {device} has too little memory to run {title} on {inputs_of(shape)}: {first_line(error)}.",
+            f"The device {device} has too little memory to run {title} on {inputs_of(shape)}: {reason_of(error)}.",
             next=f"{fewer} --preprocess size=N, or use another --device.",
         ) from error
 
@@ -57,7 +57,7 @@ def network_memory_told(device: torch.device, title: str) -> Iterator[None]:
             raise
         other = "a smaller network, or a machine with more memory"
         raise UsageError(
-            f"{title} itself does not fit into the memory of the device {device}: {first_line(error)}.",
+            f"{title} itself does not fit into the memory of the device {device}: {reason_of(error)}.",
             next=f"Use {other if device.type == 'cpu' else 'another --device, or --precision bfloat16'}.",
         ) from error
 
@@ -67,10 +67,9 @@ def inputs_of(shape: Sequence[int]) -> str:
     return f"{shape[0]} inputs of {' × '.join(map(str, shape[1:]))}"
 
 
-def first_line(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """Return the first line of an error's text, or its class; of a plugin's error, of what it raised."""
-    error = _raised(error)
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    return first_line(_raised(error))
 
 
 def free_memory(device: torch.device) -> None:

@@ -54,7 +54,10 @@ def converted(network: nn.Module, taken: Mapping[str, tuple[str, Take]]) -> Call
 def _graph(module: nn.Module, shape: torch.Size) -> Any:
     import openvino
 
-    model = openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
+    example = torch.zeros(*shape)
+    # By itself the library would trace several times, to compare them; vectors are compared with the network's own.
+    traced = torch.jit.trace(module, example, check_trace=False, strict=False)
+    model = openvino.convert_model(traced, example_input=example, input=[list(shape)])
     # Of float32 alone: the library would round to what a processor computes fastest in.
     how = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     return openvino.Core().compile_model(model, "CPU", how).create_infer_request()

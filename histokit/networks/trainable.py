@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
-from histokit.networks.failures import REFUSALS, first_line, inputs_of, is_out_of_memory, network_memory_told
+from histokit.networks.failures import REFUSALS, inputs_of, is_out_of_memory, network_memory_told, reason_of
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
@@ -233,7 +233,7 @@ def _width(probe: TrainableNetwork, guarded: GuardedBackbone, inputs: int, size:
             with suppress(*REFUSALS), torch.no_grad():
                 probe.vectors(torch.zeros(2, inputs, declared, declared))
                 raise UsageError(
-                    f"{guarded.title} cannot run on {inputs_of(shape)}: {first_line(error)}.",
+                    f"{guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.",
                     next=f"Change --preprocess size=N: it is made for {declared}.",
                 ) from error
         with guarded.caller.call("forward()", watched=False):

@@ -13,7 +13,7 @@ from torch import Tensor
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.adapters import over_channels
 from histokit.networks.devices import one_thread
-from histokit.networks.failures import first_line, free_memory, is_out_of_memory
+from histokit.networks.failures import free_memory, is_out_of_memory, reason_of
 from histokit.networks.resizing import resized
 from histokit.plugin import Preprocess
 from histokit.plugin.images import Pixels
@@ -142,7 +142,7 @@ class Transform:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = first_line(error)
+            reason = reason_of(error)
         free_memory(self.device)
         if len(pixels) == 1:
             height, width = pixels[0].shape[:2]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histokit.errors import DataError, StoreError, some
+from histokit.errors import DataError, StoreError, first_line, some
 from histokit.plugin import inert_pickle
 from histokit.plugin.caffe_files import read_caffemodel
 from histokit.plugin.copies import Copy, alone, copies, equal, is_another_part, state_dicts, undecided, under
@@ -120,7 +120,7 @@ _FAILURES = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, A
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    reason = first_line(error)
     return DataError(f"{path} cannot be read as weights ({reason}).", next="Get the file again; it may be cut short.")
 
 

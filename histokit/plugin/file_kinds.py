@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 import zipfile
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import NamedTuple, NoReturn
 
 from histokit.errors import DataError, some
 from histokit.files import refuse_odd
+from histokit.plugin.signatures import HEAD, is_text, sentence, stand_in, text_of
 
 TORCH = "torch"
 SAFETENSORS = "safetensors"
 CAFFE = "caffe"
 
-_HEAD = 1024
 _AGAIN = "Get the file again."
 _OTHER = "Convert it to a state_dict of torch, or give another file."
 _UNPACK = "Unpack it, and give the file of weights in it."
@@ -35,27 +34,12 @@ _KINDS = (
     _Kind(b"\x93NUMPY", "a NumPy array"),
     _Kind(b"GGUF", "a GGUF file"),
     _Kind(b"PAR1", "a Parquet file"),
-    _Kind(b"\x1f\x8b", "a gzip archive", _UNPACK),
-    _Kind(b"BZh", "a bzip2 archive", _UNPACK),
-    _Kind(b"\xfd7zXZ\x00", "an xz archive", _UNPACK),
-    _Kind(b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
-    _Kind(b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-    _Kind(b"Rar!", "a RAR archive", _UNPACK),
-    _Kind(b"%PDF", "a PDF document", _AGAIN),
     _Kind(b"\x89PNG", "a PNG image", _AGAIN),
     _Kind(b"\xff\xd8\xff", "a JPEG image", _AGAIN),
     _Kind(b"model_checkpoint_path:", "the list of a TensorFlow checkpoint's files"),
     _Kind(b"\x08\x01\x10", "an image of Caffe, as its mean files are", "Write --preprocess mean=FILE.binaryproto"),
 )
-_POINTER = "a pointer of Git LFS, not the file that it stands for"
-_PULL = "Run: git lfs pull"
 _TEXTS = (
-    _Kind(b"version https://git-lfs", _POINTER, _PULL),
-    # As Git LFS wrote them before its first version, and its forerunner.
-    _Kind(b"version https://hawser", _POINTER, _PULL),
-    _Kind(b"version http://git-media", _POINTER, _PULL),
-    _Kind(b"# git-media", _POINTER, _PULL),
-    _Kind(b"/annex/objects/", "a pointer of git-annex, not the file that it stands for", "Run: git annex get FILE"),
     _Kind(b"<", "an HTML page, not the file behind it", "Get the file itself; its page may ask for a login first."),
     _Kind(b"{", "a JSON text, no tensors", "Give the file of weights that it belongs to."),
     _Kind(b"[", "a JSON text, no tensors", "Give the file of weights that it belongs to."),
@@ -81,7 +65,7 @@ def recognise(path: Path) -> str:
     refuse_odd(path)
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(HEAD)
             size = file.seek(0, 2)
             file.seek(max(0, size - len(_SORTED_TABLE)))
             tail = file.read()
@@ -121,7 +105,7 @@ def is_caffe(path: Path) -> bool:
 
 def _is_caffe(head: bytes) -> bool:
     """Return whether a file begins with the name of a network of Caffe, or none, and what follows it there."""
-    if _is_text(head):
+    if is_text(head):
         return False
     named = head[:1] == b"\n" and len(head) > 1
     name = head[2 : 2 + head[1]] if named else b""
@@ -132,10 +116,6 @@ def _is_caffe(head: bytes) -> bool:
         # Layers, old or new; the inputs of the network; its state.
         return rest.startswith((b"\x12", b"\xa2\x06", b"\x1a", b"\x32"))
     return rest.startswith(b"\xa2\x06") or bool(re.match(rb"\x12(?:[\x80-\xff]*)[\0-\x7f][\x0a\x12\x1a\x22]", rest))
-
-
-def _is_text(head: bytes) -> bool:
-    return not re.search(rb"[\0-\x08\x0e-\x1f]", head)
 
 
 def _recognise_zip(path: Path) -> str:
@@ -157,7 +137,9 @@ def _recognise_zip(path: Path) -> str:
 
 
 def _name_other(path: Path, head: bytes, tail: bytes) -> NoReturn:
-    text = _text(head)
+    if found := stand_in(head):
+        _refuse(path, found.what, sentence(found.advice))
+    text = text_of(head)
     for kinds, start in ((_KINDS, head), (_TEXTS, text)):
         for kind in kinds:
             if start.startswith(kind.begins):
@@ -175,20 +157,9 @@ def _name_other(path: Path, head: bytes, tail: bytes) -> NoReturn:
         _refuse(path, "a graph of TensorFlow", _OTHER)
     if path.suffix == ".solverstate":
         _refuse(path, "the state of Caffe's solver, without weights", "Give the .caffemodel that lies beside it.")
-    if text and _is_text(text):
+    if text and is_text(text):
         _refuse(path, f"a text that begins with {text.decode()[:40]!r}", _AGAIN)
     _refuse(path, "of no known format for weights", "Give a file of torch.save, a .safetensors file or a .caffemodel.")
-
-
-def _text(head: bytes) -> bytes:
-    """Return a text in UTF-8, without its mark and the blanks before it; empty for what is none."""
-    marks = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
-    mark, encoding = next(((mark, name) for mark, name in marks if head.startswith(mark)), (b"", "utf-8"))
-    try:
-        # The head may end inside a letter.
-        return codecs.getincrementaldecoder(encoding)().decode(head[len(mark) :]).lstrip().encode()
-    except UnicodeDecodeError:
-        return b""
 
 
 def _refuse(path: Path, what: str, advice: str) -> NoReturn:

@@ -28,6 +28,7 @@ from histokit.plugin.deep_colours import refused
 from histokit.plugin.netpbm import HEAD, Netpbm
 from histokit.plugin.plain_jpeg import START, plain_pixels
 from histokit.plugin.remarks import Remark, collected_remarks, repeat
+from histokit.plugin.signatures import not_an_image
 from histokit.plugin.tiff import TiffLayout, tiff_layout
 from histokit.plugin.tiff_pieces import damaged_pages
 from histokit.plugin.wholeness import is_whole, jpeg_damage
@@ -134,11 +135,8 @@ def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None, deep: 
     from PIL import Image, UnidentifiedImageError
 
     remarks: list[Remark] = []
-    size = -1
     try:
         with opened() as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
             pixels = _plain(file)
             if pixels is None:
                 with collected_remarks() as remarks:
@@ -146,7 +144,8 @@ def _decoded(name: str, opened: Callable[[], BinaryIO], bits: int | None, deep: 
     except RefusalError as error:
         reason = str(error)
     except UnidentifiedImageError:
-        reason = "is empty" if size == 0 else "is not an image"
+        with opened() as file:
+            raise not_an_image(name, file) from None
     except FileNotFoundError:
         reason = "does not exist"
     except Image.DecompressionBombError:

@@ -19,6 +19,7 @@ from histokit.plugin.images import decode_image
 from histokit.plugin.raw_images import ImageReader, RawImage
 from histokit.plugin.raw_numbers import few_bits_of_tiff, of_few_bits
 from histokit.plugin.remarks import remark
+from histokit.plugin.signatures import refuse_stand_in
 from histokit.plugin.tiff import COLOURS, numbers_of
 from histokit.plugin.tiff_stack import TiffStack
 
@@ -150,6 +151,8 @@ def _opened(name: str | Path, source: Path | BinaryIO, problem: str | None = Non
     except UnreadDepthError as error:
         reason = str(error)
     except Exception as error:
+        if isinstance(source, Path):
+            refuse_stand_in(source)
         reason = f"cannot be read ({error or type(error).__name__})"
     else:
         return

@@ -23,9 +23,9 @@ from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import large_fragments
 from histokit.store.records import FORMAT
 from histokit.store.spilled_rows import SpilledRows
-from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, Tables, check_format, first_line, quote
+from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, Tables, check_format, lance_reason, quote
 
-__all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "first_line", "quote"]
+__all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "lance_reason", "quote"]
 
 FEATURES = "features."
 PRIMARY_KEY = {b"lance-schema:unenforced-primary-key": b"true"}

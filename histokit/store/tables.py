@@ -235,7 +235,7 @@ class Tables:
 
     def _damaged(self, name: str, error: BaseException) -> StoreError:
         return StoreError(
-            f"The table {name!r} of the store {self.uri} cannot be read: {first_line(error)}.",
+            f"The table {name!r} of the store {self.uri} cannot be read: {lance_reason(error)}.",
             next=VERIFY,
         )
 
@@ -279,8 +279,8 @@ def quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    # Lance begins with the kind of error and ends with a place in its own source.
+def lance_reason(error: BaseException) -> str:
+    """Return the first line of what Lance says of an error."""
+    # It begins with the kind of error and ends with a place in its own source.
     lines = str(error).removeprefix("Invalid user input: ").partition(", /")[0].splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -11,7 +11,7 @@ import pyarrow as pa
 from histokit.errors import StoreError
 from histokit.plugin.digests import digest_bytes
 from histokit.store.commits import NewerFormatError
-from histokit.store.database import FEATURES, FORMAT_KEY, first_line
+from histokit.store.database import FEATURES, FORMAT_KEY, lance_reason
 from histokit.store.documents import DOCUMENT, DOCUMENTS, parse
 from histokit.store.feature_checks import (
     FeatureCheck,
@@ -135,7 +135,7 @@ class _Verifier:
             self._unreadable(name, error)
         except READ_ERRORS as error:
             # Values that no version of histokit writes, such as a key that is no text.
-            what = f"what it holds cannot be understood: {type(error).__name__} {first_line(error)}"
+            what = f"what it holds cannot be understood: {type(error).__name__} {lance_reason(error)}"
             self._unreadable(name, StoreError(what, next=RESTORE))
 
     def _add(self, table: str, kind: str, what: str, next: str) -> None:

@@ -334,8 +334,9 @@ def test_a_slide_begins_with_its_finest_level(tmp_path: Path) -> None:
     samples, dataset = read(tmp_path, size=64, tissue="none", slide_mpp=0.5)
     assert Counter(sample.image[0] for sample in samples) == {"cut.ome.tif": 25, "good.tif": 48}
     told = "The slide {0} gives no tile: {0} begins with an image of {1} pixels and holds one of 512 × 384: "
+    advice = "Save it as a tiled pyramid of 8-bit RGB, for instance with: vips tiffsave IN OUT.tif --tile --pyramid"
     assert dataset.warnings == [
-        told.format(name, size) + "a slide begins with its finest level"
+        told.format(name, size) + f"a slide begins with its finest level. {advice}"
         for name, size in (("macro.ome.tif", "200 × 200"), ("thumbnail.tif", "256 × 192"))
     ]
 

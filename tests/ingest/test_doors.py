@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,41 @@ def test_a_packed_table_and_a_short_row_at_each_door(store: FeatureStore, root: 
             door("short.csv")
     for name in "abc":
         assert store.samples(name).column("label").to_pylist() == ["x", "y"] * 3
+
+
+@pytest.mark.parametrize(
+    ("plugin", "file", "options"),
+    [
+        ("table", "t.csv", {"table": "t.csv"}),
+        ("table", "t.parquet", {"table": "t.parquet"}),
+        ("folder", "l.csv", {"labels": "l.csv", "pattern": "{file}", "on": "file"}),
+        ("arrays", "a.npz", {}),
+        ("arrays", "a.npy", {}),
+        ("arrays", "a.h5", {}),
+        ("arrays", "a.zip", {}),
+        ("arrays", "a.tar", {}),
+        ("arrays", "a.parquet", {}),
+        ("slides", "a.svs", {}),
+        ("slides", "a.tif", {}),
+        ("annotations", "a.json", {"annotations": "a.json"}),
+        ("annotations", "a.geojson", {"annotations": "a.geojson"}),
+        ("annotations", "a.xml", {"annotations": "a.xml"}),
+        ("vectors", "v.npz", {}),
+        ("vectors", "v.h5ad", {}),
+        ("vectors", "v.parquet", {}),
+        ("vectors", "v.csv", {}),
+    ],
+)
+def test_a_pointer_in_the_place_of_a_file_is_told_at_each_door(
+    store: FeatureStore, tmp_path: Path, plugin: str, file: str, options: dict[str, Any]
+) -> None:
+    (tmp_path / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    door: Callable[[], Any] = partial(histokit.ingest, store, plugin, tmp_path, name="a", options=options)
+    if plugin == "vectors":
+        door = partial(import_features, store, "c", tmp_path / file, name="m", version="1", id="file", create=True)
+    told = r" is a pointer of Git LFS, not the file that it stands for\.\sRun git lfs pull"
+    with pytest.raises(DataError, match=rf"{file}.*{told}"):
+        door()
 
 
 def test_fields_of_samples_in_a_table_of_labels(store: FeatureStore, root: Path) -> None:

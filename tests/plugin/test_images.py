@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import pickle
 import struct
 import time
@@ -273,7 +276,33 @@ def test_lab_is_refused(tmp_path):
     ("content", "reason"),
     [
         (b"", "is empty"),
-        (b"patient,label\n1,0\n", "is not an image"),
+        (b"patient,label\n1,0\n", r"is not an image but a text that begins with 'patient,label\\n1,0\\n'"),
+        (b"no: save it, then get more\n", r"begins with 'no: save it, then get more\\n'\.\nReplace the file"),
+        (bytes(range(200, 256)), "a.png is not an image"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            r"a pointer of Git LFS.*\nRun git lfs pull, then",
+        ),
+        (
+            "<!DOCTYPE html><p>Sign in".encode("utf-16"),
+            r"but an HTML page, not the file.*\nGet the file itself",
+        ),
+        (bytes(4096), "but full of zeros, as downloads are that did not end"),
+        (gzip.compress(b"x" * 99), r"but a gzip archive\.\nUnpack it, and give the file in it, then ingest"),
+        (bz2.compress(b"x" * 99), "but a bzip2 archive"),
+        (lzma.compress(b"x" * 99), "but an xz archive"),
+        (b"\x00\x05\x16\x07\0\2\0\0Mac OS X", r"but what macOS keeps beside a file of this name\.\nDelete it"),
+        (
+            b"\0\0\0\x1cftypavif\0\0\0\0",
+            r"is an AVIF image, which is not read .*\nSave it as PNG or TIFF, then",
+        ),
+        (b"\0\0\0\x24ftypheic\0\0\0\0", "is an HEIC image"),
+        (b"\0\0\0\x20ftypisom\0\0\2\0", "is a video"),
+        (b"\xff\x0a\xfa\x7f", "is a JPEG XL image"),
+        (bytes(128) + b"DICM\2\0", "is a DICOM file"),
+        (b"ZISRAWFILE" + bytes(22), "is a CZI file of Zeiss"),
+        (b"<?xml version='1.0'?><svg/>", "is an XML text, which"),
+        (b"\x93NUMPY\1\0", "is a NumPy array, which"),
         (b"\x89PNG\r\n\x1a\n", r"cannot be read|is not an image"),
     ],
 )
@@ -441,7 +470,7 @@ def test_postscript_is_no_image_and_starts_nothing(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr("subprocess.check_call", lambda *arguments, **_: started.append(arguments))
     monkeypatch.setattr("subprocess.run", lambda *arguments, **_: started.append(arguments))
-    with pytest.raises(DataError, match="is not an image"):
+    with pytest.raises(DataError, match="is a PostScript document, which is not read as an image"):
         read_image(tmp_path / "x.png")
     assert started == []
 

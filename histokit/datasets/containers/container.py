@@ -16,12 +16,13 @@ from histokit.datasets.cells import tidy_text
 from histokit.datasets.containers.recent_blocks import RecentBlocks
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
-from histokit.errors import DataError, HistokitError, counted
+from histokit.errors import DataError, HistokitError, counted, first_line
 from histokit.plugin.dataset import Role
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.images import Pixels
 from histokit.plugin.raw_images import RawImage
 from histokit.plugin.sample_pixels import ChannelSource
+from histokit.plugin.signatures import refuse_stand_in
 
 #: Bytes of images that are read at once where a file does not say how many belong together.
 BLOCK_BYTES = 1 << 18
@@ -232,9 +233,10 @@ def readable(file: Path, what: str) -> Iterator[None]:
     except (HistokitError, MemoryError):
         raise
     except Exception as error:  # Libraries raise whatever they stumble upon in a damaged file.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        refuse_stand_in(file)
         raise DataError(
-            f"The file {str(file)!r} cannot be read as a {what}: {reason}", next="Fetch the file again, whole."
+            f"The file {str(file)!r} cannot be read as a {what}: {first_line(error)}.",
+            next="Fetch the file again, whole.",
         ) from error
 
 

@@ -12,8 +12,9 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, cast
 
-from histokit.errors import DataError
+from histokit.errors import DataError, first_line
 from histokit.files import require_file
+from histokit.plugin.signatures import refuse_stand_in
 
 _CHUNK = 1 << 20
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -56,11 +57,12 @@ def read_items(path: Path) -> Iterator[Item]:
         with _opened(path) as file:
             yield from _Pieces(file, path).items()
     except (OSError, EOFError, zlib.error, UnicodeError) as error:
-        raise unreadable(path, (str(error).splitlines() or [type(error).__name__])[0]) from error
+        raise unreadable(path, first_line(error)) from error
 
 
 def unreadable(path: Path, reason: str) -> DataError:
-    """Return the error on a file of annotations that cannot be read."""
+    """Return the error on a file of annotations that cannot be read, or raise that it is something else."""
+    refuse_stand_in(path)
     return DataError(f"The file of annotations {str(path)!r} cannot be read: {reason}.", next=_NEXT)
 
 

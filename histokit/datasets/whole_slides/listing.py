@@ -85,7 +85,7 @@ class SlideListing:
             try:
                 slide = opener.open(self.root / on_disk)
             except DataError as error:
-                self.remarks.append(no_tile(path, error.message))
+                self.remarks.append(no_tile(path, error.line))
                 # The rows of what is there, and cannot be read, are none without an image.
                 if self.table is not None:
                     list(map(self.table.row, rows[path]))

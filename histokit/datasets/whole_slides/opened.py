@@ -15,9 +15,10 @@ from histokit.datasets.whole_slides.pyramid import Pyramid
 from histokit.datasets.whole_slides.tiff_facts import scanner
 from histokit.datasets.whole_slides.tiff_pyramid import TiffPyramid
 from histokit.datasets.whole_slides.tile_cache import TileCache
-from histokit.errors import DataError
+from histokit.errors import DataError, first_line
 from histokit.files import oddity, suffix_of
 from histokit.plugin.digests import FileState, state_of
+from histokit.plugin.signatures import refuse_stand_in
 
 #: Of files; others that OpenSlide reads have to be named by a pattern.
 SLIDE_SUFFIXES = frozenset(
@@ -110,6 +111,7 @@ def _scanner(path: Path) -> str | None:
         with tifffile.TiffFile(path) as file:
             return scanner(file)
     except Exception as error:  # tifffile raises whatever it stumbles upon in a damaged file.
+        refuse_stand_in(path)
         raise DataError(
-            f"{path.name} is no TIFF file that can be opened: {str(error).rstrip('.')}.", next="Copy the slide again."
+            f"{path.name} is no TIFF file that can be opened: {first_line(error)}.", next="Copy the slide again."
         ) from error

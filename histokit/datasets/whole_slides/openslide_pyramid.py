@@ -10,6 +10,7 @@ import numpy as np
 from histokit.datasets.whole_slides.pyramid import Pyramid, SlideLevel, over_paper
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box, Pixels
+from histokit.plugin.signatures import refuse_stand_in
 
 if TYPE_CHECKING:
     import openslide
@@ -56,6 +57,7 @@ class OpenSlidePyramid(Pyramid):
             sizes, downsamples = self._slide.level_dimensions, self._slide.level_downsamples
             properties = dict(self._slide.properties)
         except (library.OpenSlideError, OSError) as error:
+            refuse_stand_in(path)
             raise DataError(f"{path.name} cannot be opened: {_told(error)}.", next=_AGAIN) from error
         self.levels = [SlideLevel(width, height, by) for (width, height), by in zip(sizes, downsamples, strict=True)]
         # Of some formats the first level need not be at 1 exactly.

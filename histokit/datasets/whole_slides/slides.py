@@ -180,7 +180,7 @@ class Slides(Dataset):
             try:
                 grid, rows = self._tiled(file)
             except DataError as error:
-                empty.append(no_tile(file.path, error.message))
+                empty.append(no_tile(file.path, error.line))
                 continue
             except NoTileError as error:
                 empty.append(no_tile(file.path, str(error)))
