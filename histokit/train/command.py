@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
 from histokit import completion, console, options
-from histokit.classifiers.table import REGRESSORS, names, on_images
+from histokit.classifiers.table import CLASSIFIERS, REGRESSORS, names, on_images
 from histokit.commands import STEPS, Entry
+from histokit.layout import prose
 from histokit.ranges import LIMITS
+
+#: More values of a parameter are told by the first and the last.
+_NAMED = 4
 
 
 def train(
@@ -87,4 +92,32 @@ def train(
 
 
 #: The commands of this room.
-COMMANDS = (Entry("", "train", train, STEPS),)
+def list_classifiers() -> None:
+    """List the classifiers, and the grids tried by default."""
+    documents: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "predicts": predicts,
+            "trained_on": "images" if row.pixels else "features",
+            "about": row.summary,
+            "grid": {key: list(parameter.default) for key, parameter in row.parameters.items()},
+            "searches": {key: {name: list(values) for name, values in s.items()} for key, s in row.searches.items()},
+        }
+        for predicts, rows in (("classes", CLASSIFIERS), ("numbers", REGRESSORS))
+        for name, row in rows.items()
+    ]
+    shown = [[d["name"], d["predicts"], prose(_grid_text(d["grid"])), prose(d["about"])] for d in documents]
+    console.table(["classifier", "predicts", "tried by default", "about"], shown, {"classifiers": documents})
+
+
+def _grid_text(grid: Mapping[str, Sequence[Any]]) -> str:
+    """Return the values of parameters; of many numbers, the first, the last and how many there are."""
+    return "; ".join(
+        f"{key}={values[0]:g}..{values[-1]:g} ({len(values)})"
+        if len(values) > _NAMED
+        else f"{key}={','.join(map(str, values))}"
+        for key, values in grid.items()
+    )
+
+
+COMMANDS = (Entry("", "train", train, STEPS), Entry("list", "classifiers", list_classifiers))

@@ -87,3 +87,15 @@ def test_its_name_is_in_the_help_and_its_parameters_in_messages(histokit: Comman
 def test_a_row_on_images_is_told_in_the_help(histokit: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CLASSIFIERS, "bayes", replace(ROW, pixels=True))
     assert "et-fl, bayes: on images" in " ".join(histokit.ok("train", "--help").out.split())
+
+
+def test_classifiers_are_listed_with_what_is_tried(histokit: CommandLine) -> None:
+    listed = histokit.ok("list", "classifiers", "--json").document["classifiers"]
+    rows = {(row["name"], row["predicts"]): row for row in listed}
+    assert rows["bayes", "classes"]["grid"] == {"smoothing": [0.1, 1e-9]}
+    assert rows["svm", "classes"]["grid"]["C"] == pytest.approx([10.0**k for k in range(-10, 2)])
+    assert {name for name, predicts in rows if predicts == "numbers"} == {"ridge", "svr", "et", "knn"}
+    assert [name for (name, _), row in rows.items() if row["trained_on"] == "images"] == ["et-fl"]
+    shown = histokit.ok("list", "classifiers").out
+    assert "smoothing=0.1,1e-09" in shown
+    assert "C=1e-10..10 (12)" in shown

@@ -85,7 +85,11 @@ def ways(folder):
     return [folder / name for name in ("other", "empty", "file", "absent")]
 
 
-LOOK = [path for path in LEAVES if path[0] in ("list", "store") and path[-1] not in ("backbones", "layers", "plugins")]
+LOOK = [
+    path
+    for path in LEAVES
+    if path[0] in ("list", "store") and path[-1] not in ("backbones", "classifiers", "layers", "plugins")
+]
 NEED = {("list", "samples"): ["d"], ("list", "problems"): ["d"], ("evaluate",): ["r"], ("predictions",): ["r"]}
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "list problems": [FEW],
     "list backbones": [],
     "list layers": ["resnet50"],
+    "list classifiers": [],
     "list plugins": [],
     "evaluate": ["{few}", "--by", "slide"],
     "evaluate many": ["{many}"],

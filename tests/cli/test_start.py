@@ -55,7 +55,7 @@ def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_pa
     extract = ["extract", "drawn", "--backbone", "texture", "--layers", "stain"]
     for command in (["ingest", "synthetic", ".", "--name", "drawn", "-o", "slides=2", "-o", "per_slide=2"], extract):
         assert run_process(*command, environment=store).returncode == 0
-    whats = ("datasets", "splits", "features", "selections", "runs", "backbones", "plugins")
+    whats = ("datasets", "splits", "features", "selections", "runs", "backbones", "classifiers", "plugins")
     more = ["layers resnet50", "layers texture", "layers virchow2", "problems drawn", "samples drawn"]
     assert imported(HEAVY, extract, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
 
