@@ -13,6 +13,8 @@ _WORD = 2.0
 #: Width and height of a letter as shares of the font's size, on average; points in an inch.
 _WIDE, _HIGH = 0.6, 1.25
 _POINTS = 72
+#: Letters as wide as the font's size, between which a line may end: Chinese, Japanese, Korean.
+_FULL = "\u1100-\u115f\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U00020000-\U0003fffd"
 #: Classes of letters in Unicode: Hebrew and the like, and Arabic.
 _FROM_THE_RIGHT = ("R", "AL")
 
@@ -21,7 +23,8 @@ def drawable(text: str) -> str:
     """Return a text as matplotlib is to draw it: escapes for letters that it cannot draw, and no formulas.
 
     These are the letters that its font lacks, and those of scripts that run from right to left: it draws them one by
-    one from left to right, in which order they are another word.
+    one from left to right, in which order they are another word. Further fonts in matplotlib's setting ``font.family``
+    are asked for what the first one lacks.
 
     Examples
     --------
@@ -55,7 +58,8 @@ def folded(text: str, inches: float, size: float) -> str:
     lines = [""]
     letters = int(max(inches, _WORD) / inches_of(" ", size))
     # An escaped $ stays whole.
-    for piece in re.findall(rf"(?:\\\$|[^ +/,_-]){{1,{letters}}}[ +/,_-]*|[ +/,_-]+", text):
+    pieces = rf"[{_FULL}][ +/,_-]*|(?:\\\$|[^ +/,_{_FULL}-]){{1,{letters}}}[ +/,_-]*|[ +/,_-]+"
+    for piece in re.findall(pieces, text):
         if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
             lines.append("")
         lines[-1] += piece
@@ -75,7 +79,8 @@ def of_groups(groups: int) -> str:
 
 def inches_of(text: str, size: float) -> float:
     """Return about how wide a text in a font of so many points is."""
-    return len(text) * _WIDE * size / _POINTS
+    full = len(re.findall(f"[{_FULL}]", text))
+    return (full + (len(text) - full) * _WIDE) * size / _POINTS
 
 
 def line_height(size: float) -> float:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager, rc_context
 from matplotlib.colors import to_hex
 
 from histokit import cli
@@ -31,7 +34,7 @@ def empty(tmp_path):
 COUNTS = [[3, 1, 0], [0, 2, 0], [2, 0, 8]]
 
 
-def save_counts(store, **changes):
+def save_counts(store, classes=("a", "b", "c"), **changes):
     """Save a run of three classes with these counts, the wrong ones all in the second of two folds."""
     rows = []
     for row, column in np.ndindex(3, 3):
@@ -39,8 +42,8 @@ def save_counts(store, **changes):
             # Half of the right ones are in each fold.
             fold = 1 if row != column else len(rows) % 2
             scores = [float(k == column) for k in range(3)]
-            rows.append((fold, str(len(rows)), "abc"[row], scores, f"P{len(rows) % 4}"))
-    return save_run(store, rows, classes=("a", "b", "c"), **changes)
+            rows.append((fold, str(len(rows)), classes[row], scores, f"P{len(rows) % 4}"))
+    return save_run(store, rows, classes=classes, **changes)
 
 
 def _labels(axis):
@@ -403,3 +406,38 @@ def test_folds_are_whole_numbers(empty):
     _, axis = draw_scores(evaluate(empty, save_counts(empty))).axes
     shown = [tick for tick in axis.get_xticks() if axis.get_xlim()[0] <= tick <= axis.get_xlim()[1]]
     assert shown == [0, 1]
+
+
+def font_of(letters, path):
+    """Write a font whose letters are boxes as wide as its size."""
+    glyph = TTGlyphPen(None)
+    for number, corner in enumerate([(100, 0), (100, 800), (900, 800), (900, 0)]):
+        (glyph.lineTo if number else glyph.moveTo)(corner)
+    glyph.closePath()
+    names = [".notdef", *(f"letter{number}" for number in range(len(letters)))]
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder(names)
+    font.setupCharacterMap(dict(zip(map(ord, letters), names[1:], strict=True)))
+    font.setupGlyf(dict.fromkeys(names, glyph.glyph()))
+    font.setupHorizontalMetrics(dict.fromkeys(names, (1000, 100)))
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "Boxes", "styleName": "Regular"})
+    font.setupOS2()
+    font.setupPost()
+    font.save(path)
+
+
+def test_letters_of_further_fonts_are_drawn_and_have_room(empty, tmp_path):
+    font_of("肿瘤", tmp_path / "boxes.ttf")
+    font_manager.fontManager.addfont(tmp_path / "boxes.ttf")
+    classes = ("肿瘤" * 12, "b", "好")
+    run = save_counts(empty, classes)
+    with rc_context({"font.family": ["DejaVu Sans", "Boxes"]}):
+        drawn = draw_scores(evaluate(empty, run))
+        sheet_bytes(drawn, ".png")
+        axis, width = drawn.axes[0], drawn.bbox.width
+        boxes = [label.get_window_extent() for label in axis.get_yticklabels()]
+    assert {label.replace("\n", "") for label in _labels(axis.yaxis)} == {classes[0], "b", r"\u597d"}
+    assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
+    # Long names are broken, here between any two letters.
+    assert max(box.width for box in boxes) < 0.9 * drawn.dpi
