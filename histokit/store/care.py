@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import StoreError
+from histokit.files import held_lock
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
 from histokit.store.additions import MAKING
@@ -244,19 +245,20 @@ def locked(folder: Path) -> Iterator[None]:
     StoreError
         If another process holds it, or the store cannot be written to.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     path = folder / LOCK
     try:
-        with FileLock(path, timeout=0):
-            yield
-    except Timeout as error:
+        path.open("ab").close()
+    except OSError as error:
         raise StoreError(
-            f"Another process is collecting the garbage of the store {folder}.",
-            next="Wait for it; its lock goes with it, however it ends.",
-            details={"lock": str(path)},
+            f"The store {folder} cannot be written to: {error.strerror or error}.",
+            next="Check its permissions and the disk.",
         ) from error
-    except PermissionError as error:
-        raise StoreError(
-            f"The store {folder} cannot be written to: {error.strerror}.", next="Check its permissions and the disk."
-        ) from error
+    busy = StoreError(
+        f"Another process is collecting the garbage of the store {folder}.",
+        next="Wait for it; its lock goes with it, however it ends.",
+        details={"lock": str(path)},
+    )
+    with held_lock(FileLock(path, timeout=0), busy):
+        yield

@@ -17,7 +17,7 @@ from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.plugin.digests import digest_bytes
 from histokit.store import care
-from histokit.store.care import collect_garbage, compact, locked
+from histokit.store.care import LOCK, collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.vector_writes import insert_vectors
@@ -236,6 +236,15 @@ def test_only_one_gc_at_a_time(toy: FeatureStore) -> None:
         collect_garbage(toy)
     assert "Wait for it" in caught.value.next
     collect_garbage(toy)
+
+
+def test_a_store_that_gc_cannot_write_to_is_told(toy: FeatureStore) -> None:
+    """As one on a read-only file system, which is no matter of permissions."""
+    (toy.uri / LOCK).unlink(missing_ok=True)
+    (toy.uri / LOCK).mkdir()
+    with pytest.raises(StoreError, match="cannot be written to: Is a directory") as caught:
+        collect_garbage(toy)
+    assert "the disk" in caught.value.next
 
 
 def test_the_lock_is_free_after_an_error_and_after_a_process_that_died(toy: FeatureStore) -> None:
