@@ -182,10 +182,11 @@ def parallel(
         yield (function(*arguments) for arguments in work)
     elif threaded:
         pool = ThreadPoolExecutor(count)
-        try:
-            yield pool.map(lambda arguments: function(*arguments), work)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with _kept_filters():
+            try:
+                yield pool.map(lambda arguments: function(*arguments), work)
+            finally:
+                pool.shutdown(cancel_futures=True)
     else:
         from sklearn.utils.parallel import Parallel, delayed
 
@@ -197,3 +198,21 @@ def parallel(
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
                 results.close()
+
+
+@contextmanager
+def _kept_filters() -> Iterator[None]:
+    """Keep what is warned of while forests grow in threads.
+
+    Each of scikit-learn's resets the filters of the whole process for a while. Of two at once, one may find those that
+    the other has reset, which it warns of, and put these back in the end.
+    """
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, *place: Any, **more: Any) -> None:
+            if "sklearn.utils.parallel" not in str(message):
+                show(message, *place, **more)
+
+        warnings.showwarning = shown
+        yield

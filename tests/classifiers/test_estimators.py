@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+import warnings
 from fractions import Fraction
 from zipfile import ZipFile
 
@@ -10,7 +11,7 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
 from histokit.classifiers.estimators import converged, dump, fit, load, scores
-from histokit.classifiers.fitting import Fitting, fit_classifier
+from histokit.classifiers.fitting import Fitting, fit_classifier, parallel
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import CLASSIFIERS, check_class_weight
 from histokit.errors import DataError, UsageError
@@ -215,3 +216,24 @@ def test_names_that_a_parameter_may_have_are_listed(given, near):
         make_grid("knn", {"metric": f"cosine,{given}"})
     listed = "cosine,euclidean,manhattan,chebyshev,correlation,braycurtis,canberra"
     assert caught.value.next == f"{near}Use one or several of --grid metric={listed}"
+
+
+def test_forests_that_grow_in_threads_neither_warn_nor_change_what_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each tree of scikit-learn resets the filters of the process: what one thread finds is chance."""
+    monkeypatch.setattr("histokit.classifiers.fitting.cores", lambda: 2)
+
+    def grow(number: int) -> int:
+        warnings.resetwarnings()
+        warnings.warn("`sklearn.utils.parallel.delayed` should be used with …", UserWarning, stacklevel=1)
+        warnings.warn("another", UserWarning, stacklevel=1)
+        return number
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        with parallel(grow, [(1,), (2,)], True, 0) as results:
+            assert list(results) == [1, 2]
+        assert warnings.filters == before
+    assert {str(each.message) for each in told} == {"another"}
