@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.lettering import drawable, folded, letters_of, line_height, pieces
 from histokit.figures.numbers import COLOURS
 from histokit.figures.sheet import as_file, new_sheet
 
@@ -134,16 +133,16 @@ def _lines(row: Sequence[Thumbnail]) -> list[list[tuple[int, Thumbnail]]]:
 
 
 def _caption(each: Thumbnail) -> str:
-    signed = _SIGNS.get(each.mark, "") + each.label
-    texts = _labelled(signed) + _wrapped(each.name, _NAME_LINES, tail=True)
-    texts += _wrapped(each.facts, _NAME_LINES)
-    texts += _wrapped(each.reason, _REASON_LINES) if each.pixels is not None else []
-    return "\n".join(drawable(text) for text in texts if text)
+    signed = drawable(_SIGNS.get(each.mark, "") + each.label)
+    texts = _labelled(signed) + _wrapped(drawable(each.name), _NAME_LINES, tail=True)
+    texts += _wrapped(drawable(each.facts), _NAME_LINES)
+    texts += _wrapped(drawable(each.reason), _REASON_LINES) if each.pixels is not None else []
+    return "\n".join(text for text in texts if text)
 
 
 def _labelled(text: str) -> list[str]:
-    if len(wrap(text, _LETTERS, break_on_hyphens=False)) <= _NAME_LINES:
-        return _wrapped(text, _NAME_LINES)
+    if len(_broken(text)) <= _NAME_LINES:
+        return _broken(text)
     first, *others = text.split(_TO)
     return [
         line
@@ -154,12 +153,27 @@ def _labelled(text: str) -> list[str]:
 
 def _wrapped(text: str, most: int, *, tail: bool = False) -> list[str]:
     """Return a text in lines of the width of a thumbnail, no more than some; of a longer one its end, or beginning."""
-    lines = wrap(text, _LETTERS, break_on_hyphens=False) or [""]
-    if len(lines) <= most:
-        return lines
-    room = most * _LETTERS - 1
-    kept = f"…{text[-room:]}" if tail else f"{text[:room]}…"
-    return [kept[start : start + _LETTERS].strip() for start in range(0, len(kept), _LETTERS)]
+    for lines in (_broken(text), pieces(text, _LETTERS)):
+        if len(lines) <= most:
+            return [line.strip() for line in lines]
+    room, letters = most * _LETTERS - 1, pieces(text, 1)
+    kept = letters[-room:] if tail else letters[:room]
+    # Letters that are drawn as escapes need more room.
+    while len(lines := pieces("".join(["…", *kept] if tail else [*kept, "…"]), _LETTERS)) > most:
+        kept = kept[1:] if tail else kept[:-1]
+    return [line.strip() for line in lines]
+
+
+def _broken(text: str) -> list[str]:
+    """Return a text in lines of the width of a thumbnail, broken at blanks, and inside long words."""
+    lines = [""]
+    for word in text.split():
+        parts = [f" {word}"] if letters_of(word) <= _LETTERS else pieces(f" {word}", 1)
+        for part in parts:
+            if lines[-1] and letters_of(lines[-1] + part) > _LETTERS:
+                lines.append("")
+            lines[-1] = (lines[-1] + part).lstrip()
+    return lines
 
 
 def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> None:
@@ -167,7 +181,7 @@ def _draw(axis: Any, each: Thumbnail, caption: str, left: float, top: float) -> 
 
     if each.pixels is None:
         axis.add_patch(Rectangle((left, top), _SIDE, _SIDE, facecolor="#eeeeee", linewidth=0))
-        why = "\n".join(drawable(line) for line in _wrapped(each.reason or "no image", _SQUARE_LINES))
+        why = "\n".join(_wrapped(drawable(each.reason or "no image"), _SQUARE_LINES))
         axis.text(left + _SIDE / 2, top + _SIDE / 2, why, fontsize=_TEXT, ha="center", va="center", linespacing=1.1)
     else:
         axis.imshow(each.pixels, extent=(left, left + _SIDE, top + _SIDE, top), aspect="auto")

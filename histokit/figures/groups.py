@@ -8,7 +8,7 @@ from typing import Any
 
 from histokit.errors import counted
 from histokit.figures.evaluations import heading_of, viewed
-from histokit.figures.lettering import drawable, line_height, longest, shortened_name
+from histokit.figures.lettering import drawable, line_height, longest, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -45,7 +45,7 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
         If an evaluation has no such view.
     """
     found = viewed(evaluations, "groups")
-    labels = [[_cut(entry["group"]) for entry in document["groups"][:_NAMED]] for _, document in found]
+    labels = [_cut([entry["group"] for entry in document["groups"][:_NAMED]]) for _, document in found]
     wide = _SCORES + _SAMPLES + max(longest(names, SMALL) for names in labels) + 0.4
     headings = [heading_of(evaluation, wide - 0.4) for evaluation, _ in found]
     heights = [
@@ -74,8 +74,8 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
     return sheet
 
 
-def _cut(name: str) -> str:
-    return drawable(shortened_name(name, _LETTERS))
+def _cut(names: Sequence[str]) -> list[str]:
+    return shortened_names([drawable(name) for name in names], _LETTERS)
 
 
 def _rest(document: dict[str, Any]) -> str:
@@ -110,13 +110,14 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
 
     rows = range(len(shown))
     left = [0] * len(shown)
-    for name, colour in _colours(document).items():
+    colours = _colours(document)
+    for (name, colour), label in zip(colours.items(), _cut(list(colours)), strict=True):
         counts = [entry["classes"].get(name, 0) for entry in shown]
-        axis.barh(rows, counts, height=0.7, left=left, color=colour, label=_cut(name))
+        axis.barh(rows, counts, height=0.7, left=left, color=colour, label=label)
         left = [before + count for before, count in zip(left, counts, strict=True)]
     rest = [entry["n"] - before for entry, before in zip(shown, left, strict=True)]
     if any(rest):
-        others = len(document["classes"]) - len(_colours(document))
+        others = len(document["classes"]) - len(colours)
         axis.barh(rows, rest, height=0.7, left=left, color=_OTHERS, label=f"{others} other classes" if others else None)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axis.set_xlabel("samples", fontsize=SMALL + 1)

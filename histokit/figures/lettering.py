@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import takewhile
 
 from histokit.errors import counted
 
@@ -15,6 +16,8 @@ _WIDE, _HIGH = 0.6, 1.25
 _POINTS = 72
 #: Letters as wide as the font's size, between which a line may end: Chinese, Japanese, Korean.
 _FULL = "\u1100-\u115f\u2e80-\u9fff\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\U00020000-\U0003fffd"
+#: A letter as `drawable` writes it, which may be an escape.
+_LETTER = re.compile(r"\\(?:\$|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})|.", re.DOTALL)
 #: Classes of letters in Unicode: Hebrew and the like, and Arabic.
 _FROM_THE_RIGHT = ("R", "AL")
 
@@ -53,23 +56,68 @@ def drawable(text: str) -> str:
     return "".join(letters).replace("$", r"\$")
 
 
+def pieces(text: str, letters: int) -> list[str]:
+    """Return a `drawable` text in pieces of so many letters at most, or of one letter that is drawn as an escape."""
+    found = [""]
+    for letter in _LETTER.findall(text):
+        if found[-1] and letters_of(found[-1] + letter) > letters:
+            found.append("")
+        found[-1] += letter
+    return found
+
+
 def folded(text: str, inches: float, size: float) -> str:
-    """Return a text in lines of about so many inches, broken at blanks and behind ``+/,-_``, and inside long words."""
+    """Return a `drawable` text in lines of about so many inches.
+
+    They are broken at blanks and behind ``+/,-_``, and inside long words, but not inside escapes.
+    """
     lines = [""]
     letters = int(max(inches, _WORD) / inches_of(" ", size))
-    # An escaped $ stays whole.
-    pieces = rf"[{_FULL}][ +/,_-]*|(?:\\\$|[^ +/,_{_FULL}-]){{1,{letters}}}[ +/,_-]*|[ +/,_-]+"
-    for piece in re.findall(pieces, text):
-        if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
-            lines.append("")
-        lines[-1] += piece
+    for word in re.findall(rf"[{_FULL}][ +/,_-]*|[^ +/,_{_FULL}-]+[ +/,_-]*|[ +/,_-]+", text):
+        for piece in [word] if len(word.rstrip(" +/,_-")) <= letters else pieces(word, letters):
+            if lines[-1] and inches_of(lines[-1] + piece.rstrip(), size) > inches:
+                lines.append("")
+            lines[-1] += piece
     return "\n".join(line.rstrip() for line in lines)
 
 
 def shortened_name(name: str, letters: int) -> str:
-    """Return a name of so many letters at most; of a longer one its middle is left out."""
+    """Return a `drawable` name of so many letters at most; of a longer one its middle is left out."""
+    if letters_of(name) <= letters:
+        return name
     half = (letters - 1) // 2
-    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+    end = ""
+    for letter in reversed(_LETTER.findall(name)):
+        if letters_of(letter + end) > half:
+            break
+        end = letter + end
+    return f"{pieces(name, half)[0]}…{end}"
+
+
+def shortened_names(names: Sequence[str], letters: int) -> list[str]:
+    """Return names as `shortened_name` does; of those that are the same then, what all of them have is left out.
+
+    Their beginning stays, a third of the letters. Where this does not tell them apart, they stay the same.
+
+    Examples
+    --------
+    >>> shortened_names(["adenocarcinoma of grade 1, right side", "adenocarcinoma of grade 2, right side"], 20)
+    ['adenoc…1, right side', 'adenoc…2, right side']
+    """
+    alike: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        alike.setdefault(shortened_name(name, letters), []).append(name)
+    found = {}
+    for short, those in alike.items():
+        begin = pieces(those[0], letters // 3)[0]
+        common = takewhile(lambda same: len(set(same)) == 1, zip(*map(_LETTER.findall, those), strict=False))
+        whole = "".join(letter for letter, *_ in common)
+        words = whole.rfind(" ") + 1
+        start = words if words > len(begin) else len(whole.rstrip("0123456789"))
+        for name in those:
+            rest = shortened_name(name[start:], letters - len(begin) - 1)
+            found[name] = f"{begin}…{rest}" if len(those) > 1 and start > len(begin) else short
+    return [found[name] for name in names]
 
 
 def of_groups(groups: int) -> str:
@@ -79,8 +127,12 @@ def of_groups(groups: int) -> str:
 
 def inches_of(text: str, size: float) -> float:
     """Return about how wide a text in a font of so many points is."""
-    full = len(re.findall(f"[{_FULL}]", text))
-    return (full + (len(text) - full) * _WIDE) * size / _POINTS
+    return letters_of(text) * _WIDE * size / _POINTS
+
+
+def letters_of(text: str) -> float:
+    """Return about how wide a text is, in letters of average width."""
+    return len(text) + len(re.findall(f"[{_FULL}]", text)) * (1 / _WIDE - 1)
 
 
 def line_height(size: float) -> float:

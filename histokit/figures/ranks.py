@@ -130,7 +130,7 @@ def _colours(shown: list[dict[str, Any]]) -> tuple[list[str], dict[str, str]]:
 
 
 def _key_of(value: str) -> str:
-    return drawable(shortened_name(value, _LETTERS))
+    return shortened_name(drawable(value), _LETTERS)
 
 
 def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], colours: list[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name
+from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name, shortened_names
 from histokit.figures.numbers import COLOURS, drawn_points
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -54,7 +54,7 @@ def draw_scatter(scatter: Document) -> Any:
     axes = iter(sheet.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=heights).flat)
     for (name, values), key, beside in zip(document["by"].items(), keys, columns, strict=True):
         axis = next(axes)
-        axis.set_title(f"{heading}\n{drawable(shortened_name(name, _LETTERS))}", fontsize=TITLE)
+        axis.set_title(f"{heading}\n{shortened_name(drawable(name), _LETTERS)}", fontsize=TITLE)
         axis.set_xlabel(drawable(document["axes"][0]), fontsize=SMALL + 1)
         axis.set_ylabel(drawable(document["axes"][1]), fontsize=SMALL + 1)
         axis.tick_params(labelsize=SMALL)
@@ -86,9 +86,11 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
         return {}
     often = sorted(counts, key=lambda name: (-counts[name], name))[:_MOST]
     key: dict[str, tuple[str | None, dict[str, Any]]] = {}
-    for place, name in enumerate(sorted(often, key=_order)):
+    often.sort(key=_order)
+    shown = shortened_names([drawable(name) for name in often], _LETTERS)
+    for place, (name, short) in enumerate(zip(often, shown, strict=True)):
         looks = {**_POINT, "color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
-        key[_free(f"{shortened_name(name, _LETTERS)} ({counts[name]:,})", key)] = (name, looks)
+        key[_free(f"{short} ({counts[name]:,})", key)] = (name, looks)
     rest = len(values) - sum(counts[name] for name in often)
     if rest:
         others = len(counts) - len(often)
@@ -116,9 +118,9 @@ def _draw_kinds(axis: Any, points: Any, values: Any, kept: Any, key: dict[str, A
         places.setdefault(values[place] if values[place] in shown else None, []).append(place)
     for label, (name, looks) in sorted(key.items(), key=lambda entry: entry[1][0] is not None):
         mine = places.get(name, [])
-        axis.scatter(points[mine, 0], points[mine, 1], label=drawable(label), zorder=1 + (name is not None), **looks)
+        axis.scatter(points[mine, 0], points[mine, 1], label=label, zorder=1 + (name is not None), **looks)
     handles, labels = axis.get_legend_handles_labels()
-    order = {drawable(label): place for place, label in enumerate(key)}
+    order = {label: place for place, label in enumerate(key)}
     both = sorted(zip(labels, handles, strict=True), key=lambda pair: order[pair[0]])
     where: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": under(axis)}
     axis.legend([h for _, h in both], [text for text, _ in both], fontsize=SMALL, ncols=beside, frameon=False, **where)

@@ -9,7 +9,15 @@ import numpy as np
 
 from histokit.errors import counted
 from histokit.figures.evaluations import counts_of, title_of, with_levels
-from histokit.figures.lettering import drawable, folded, inches_of, line_height, longest, shortened_name
+from histokit.figures.lettering import (
+    drawable,
+    folded,
+    inches_of,
+    line_height,
+    longest,
+    shortened_name,
+    shortened_names,
+)
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -116,7 +124,7 @@ def _in_lines(names: Sequence[str], size: float, room: float) -> list[str]:
         if all((name.count("\n") + 1) * line_height(size) < room for name in lines):
             return lines
     letters = int(_NAME_WIDE[-1] / inches_of(" ", size))
-    short = [shortened_name(name, letters) for name in names]
+    short = shortened_names(names, letters)
     if len(set(short)) == len(set(names)):
         return short
     return [f"{place}: {shortened_name(name, letters - 4)}" for place, name in enumerate(names, 1)]

@@ -1,5 +1,7 @@
 """Contact sheets, by what stands where on them."""
 
+import re
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -56,6 +58,16 @@ def test_of_long_names_of_true_and_predicted_class_neither_is_lost():
     assert second == "✗ grade 2 →\ngrade 3\ny\n0.2"
 
 
+def test_letters_that_are_drawn_as_escapes_stay_whole_in_lines_that_have_room():
+    row = [Thumbnail(grey(9), "癌 细胞 → 正常组织", "p/癌细胞和正常组织/图像一.png", mark="wrong", reason=12 * "癌")]
+    (axis,) = draw_contact(ContactSheet("", [row])).axes
+    (found,) = (text.split("\n") for text in texts(axis) if "✗" in text)
+    assert max(map(len, found)) <= 15
+    assert found[:4] == [r"✗ \u764c", r"\u7ec6\u80de", r"→ \u6b63\u5e38", r"\u7ec4\u7ec7"]
+    assert all(re.fullmatch(r"(\\u[0-9a-f]{4}|[^\\])*", line) for line in found), found
+    assert found[5].endswith(".png")
+
+
 def test_what_cannot_be_seen_says_so():
     (axis,) = draw_contact(ContactSheet("", [[Thumbnail(None, "a", "gone.png")]])).axes
     assert not axis.images
@@ -98,7 +110,7 @@ def test_the_same_sheet_is_the_same_file(tmp_path):
 
 
 def test_why_there_is_no_image_stands_in_its_square_and_below_one_that_is_there():
-    why = "broken.png is not an image. Replace the file, then ingest the dataset again; and more that has no room"
+    why = "broken.png is not an image. Replace the file, then ingest the dataset again; and much more that has no room"
     row = [Thumbnail(None, "a", "x", reason=why), Thumbnail(grey(9), "a", "y", reason="too large to be resized")]
     sheet = draw_contact(ContactSheet("", [row]))
     (axis,) = sheet.axes
