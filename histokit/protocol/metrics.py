@@ -117,19 +117,20 @@ def class_metrics(confusion: Floats) -> dict[str, Floats]:
     return {name: getattr(counts, name) for name in ("precision", "recall", "f1", "support")}
 
 
-def count_metrics(confusion: Floats) -> dict[str, Floats]:
-    """Return the metrics that follow from a confusion matrix.
+def count_metrics(confusion: Floats, wanted: Iterable[str] = METRICS) -> dict[str, Floats]:
+    """Return the metrics that follow from a confusion matrix, or those of them that are wanted.
 
     Parameters
     ----------
     confusion : (..., K, K) array
+    wanted : iterable of str
 
     Returns
     -------
     dict of (...) arrays, NaN where there are no samples.
     """
     counts = Counts(confusion)
-    return {name: metric(counts) for name, metric in METRICS.items() if metric is not None}
+    return {name: metric(counts) for name in wanted if (metric := METRICS[name]) is not None}
 
 
 class ResampledMetrics:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +87,6 @@ class Scorer(ResampledMetrics):
         The positive one of two classes; the last one where not given.
     units : (n,) array of int, optional
         What is resampled as a whole: numbers of groups from 0. Every sample on its own where not given.
-
-    Attributes
-    ----------
-    rankings : dict of int to Ranking
-        Of each class against the rest, or of the positive one of two.
     """
 
     known = METRICS
@@ -104,8 +100,14 @@ class Scorer(ResampledMetrics):
         cells = np.asarray(true) * self.classes + np.asarray(predicted)
         self._order = np.argsort(cells, kind="stable")
         self._cells, self._starts = np.unique(cells[self._order], return_index=True)
-        ranked = [self.classes - 1 if positive is None else positive] if self.classes == 2 else range(self.classes)
-        self.rankings = {k: Ranking(np.asarray(true) == k, np.asarray(scores[:, k], float)) for k in ranked}
+        self._true, self._scores, self._positive = np.asarray(true), scores, positive
+
+    @cached_property
+    def rankings(self) -> dict[int, Ranking]:
+        """Of each class against the rest, or of the positive one of two."""
+        last = self.classes - 1
+        ranked = range(self.classes) if self.classes > 2 else [last if self._positive is None else self._positive]
+        return {k: Ranking(self._true == k, np.asarray(self._scores[:, k], float)) for k in ranked}
 
     def confusion(self, weights: Floats | None = None) -> Floats:
         """Return the (B, K, K) confusion matrices for (B, n) weights of samples; unweighted where not given."""
@@ -120,7 +122,7 @@ class Scorer(ResampledMetrics):
         return {k: ranking.area(weights) for k, ranking in self.rankings.items()}
 
     def _metrics(self, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
-        values = count_metrics(self.confusion(weights)) if set(wanted) - {AREA} else {}
+        values = count_metrics(self.confusion(weights), wanted) if set(wanted) - {AREA} else {}
         if AREA in wanted:
             areas = np.stack(list(self.areas(weights).values()))
             values[AREA] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
