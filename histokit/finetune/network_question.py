@@ -15,10 +15,9 @@ from histokit.finetune.presets import common_name, load_preset
 from histokit.finetune.recipe import TEST, NetworkRecipe
 from histokit.finetune.recipe_values import canonical, with_values
 from histokit.finetune.target_recipes import recipe_for_target
-from histokit.networks.requests import channel_changes
+from histokit.networks.requests import FLATTEN, channel_changes
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
-from histokit.networks.trainable import FLATTEN
 from histokit.plugin import Layer
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM, normalise_weights

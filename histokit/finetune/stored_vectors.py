@@ -11,7 +11,7 @@ from torch import Tensor
 from histokit.features import FeatureStore
 from histokit.finetune.network_question import NetworkQuestion
 from histokit.finetune.recipe import NetworkRecipe
-from histokit.networks.trainable import FLATTEN
+from histokit.networks.requests import FLATTEN
 from histokit.protocol.experiment import Experiment
 from histokit.store.fingerprints import spec_fingerprint
 from histokit.store.vectors import FeatureTable

@@ -17,6 +17,8 @@ DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("torch", "openvino")
 #: Ways in which channels meet a network of three colours, besides naming those that go in.
 ADAPTING = ("each", "replicate", "inflate")
+#: Behind the name of the layer that a network is trained from: all positions of its map, one after the other.
+FLATTEN = "flatten"
 _FOR_ALL = ("pretrained", "random")
 
 

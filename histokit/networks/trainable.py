@@ -16,13 +16,11 @@ from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
 from histokit.networks.failures import REFUSALS, inputs_of, is_out_of_memory, network_memory_told, reason_of
 from histokit.networks.number_scale import NumberScale, scores_of
+from histokit.networks.requests import FLATTEN
 from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
-
-#: Behind a layer's name: all positions of its map, one after the other.
-FLATTEN = "flatten"
 
 #: Raised when older versions could no longer read a network that was stored.
 NETWORK_FORMAT = 1

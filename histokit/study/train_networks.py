@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from histokit.finetune.finetune import finetune
 from histokit.finetune.network_question import identify
 from histokit.networks.requests import as_texts
 from histokit.study.selections_and_runs import image_notes, score
@@ -59,6 +58,9 @@ class TrainNetwork(Piece):
         return self.study.store.has_run(self.id)
 
     def do(self, report: Report) -> str:
+        # With PyTorch, which a study of cached features does without.
+        from histokit.finetune.finetune import finetune
+
         (record,) = self._ask(finetune, progress=report)
         self.id, self.notes = record.id, [*record.notes, *image_notes(self.data)]
         return score(record)

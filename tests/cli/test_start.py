@@ -49,7 +49,16 @@ def test_help_imports_nothing_heavy(arguments):
     assert imported([*HEAVY, *DATA], arguments) == []
 
 
-def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_path):
+STUDY = """
+datasets = ["drawn"]
+backbones = ["texture"]
+strategies = ["last layer"]
+classifiers = ["knn"]
+split = "two"
+"""
+
+
+def test_listing_splitting_planning_and_a_cached_extract_import_no_network_and_no_classifier(tmp_path):
     store = {"HISTOKIT_STORE": str(tmp_path / "store")}
     # texture needs no weights, and so no file and no download.
     extract = ["extract", "drawn", "--backbone", "texture", "--layers", "stain"]
@@ -57,7 +66,13 @@ def test_listing_and_a_cached_extract_import_no_network_and_no_classifier(tmp_pa
         assert run_process(*command, environment=store).returncode == 0
     whats = ("datasets", "splits", "features", "selections", "runs", "backbones", "classifiers", "plugins")
     more = ["layers resnet50", "layers texture", "layers virchow2", "problems drawn", "samples drawn"]
-    assert imported(HEAVY, extract, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
+    (tmp_path / "study.toml").write_text(STUDY)
+    steps = [
+        extract,
+        ["split", "drawn", "--name", "two", "--folds", "2"],
+        ["study", "plan", str(tmp_path / "study.toml")],
+    ]
+    assert imported(HEAVY, *steps, *(["list", *what.split()] for what in [*whats, *more]), **store) == []
 
 
 #: The compiler, what it computes symbols with, and the clients of servers: no network needs them, trained or not.
