@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from histokit import interruption, streams
@@ -26,6 +28,12 @@ _END = object()
 _OF_USERS = (ExitCode.USAGE, ExitCode.PLUGIN, ExitCode.DATA, ExitCode.STORE, ExitCode.LEAKAGE)
 
 _LONGEST_TEXT = 1_000
+
+#: Packages whose lines are on the way to those of a plugin.
+_CALLING = ("histokit", "pluggy", "contextlib")
+
+#: Behind advice, where an error ends the command.
+TRACEBACK = "; --debug shows the traceback"
 
 
 class _Watch:
@@ -94,7 +102,7 @@ def plugin_call(
         if _is_of_users(error) or is_interruption(error):
             raise
         raise PluginError(
-            f"{owner} failed in {where}: {shown_error(error)}.", next="Tell its author; --debug shows the traceback."
+            f"{owner} failed in {where}: {shown_error(error)}{raised_at(error)}.", next=f"Tell its author{TRACEBACK}."
         ) from error
     finally:
         if key is not None:
@@ -173,6 +181,17 @@ class Caller:
         """
         if not fits:
             raise self.wrong(method, f"{shown(value)} in place of {kind}")
+
+
+def raised_at(error: BaseException) -> str:
+    """Return in which line of a plugin something was raised, in brackets; nothing where that is not known."""
+    places = [
+        (str(frame.f_globals.get("__name__")).partition(".")[0], Path(frame.f_code.co_filename).name, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    package = next((package for package, _, _ in places if package not in _CALLING), None)
+    own = [f" ({file}, line {line})" for of, file, line in places if of == package]
+    return plain_text(own[-1]) if package and own else ""
 
 
 def shown_error(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
 from histokit.plugin.backbone_names import join_backbone_name as join_backbone_name
 from histokit.plugin.backbone_names import split_backbone_name as split_backbone_name
-from histokit.plugin.calls import Caller, plugin_call, shown, shown_error
+from histokit.plugin.calls import TRACEBACK, Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
 from histokit.plugin.finished_runs import Listener
@@ -251,7 +251,7 @@ def _broken(entry: Registered, what: str, reason: str) -> PluginError:
     package = entry.distribution.split(" ")[0]
     return PluginError(
         f"The {what} {entry.name!r} of {entry.distribution} ({entry.module}) could not be loaded: {reason}.",
-        next=f"Update {package}, or tell its author; --debug shows the traceback.",
+        next=f"Update {package}, or tell its author{TRACEBACK}.",
     )
 
 

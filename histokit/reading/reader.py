@@ -13,7 +13,7 @@ import numpy as np
 from histokit.cores import cores
 from histokit.errors import HistokitError, memory_was_short
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.calls import plain_text, shown_error
+from histokit.plugin.calls import TRACEBACK, plain_text, raised_at, shown_error
 from histokit.plugin.deep_colours import WHITE, to_16_bits
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.images import LARGEST_IMAGE, Pixels
@@ -153,7 +153,10 @@ def _reason(error: Exception) -> str:
     cause = error.__cause__ or error
     if memory_was_short(cause):
         return f"There was too little memory to read it ({shown_error(cause)}): --retry, maybe with fewer --workers"
-    return plain_text(error.line) if isinstance(error, HistokitError) else shown_error(error)
+    if isinstance(error, HistokitError):
+        # The run goes on, so that no traceback is shown.
+        return plain_text(error.line.replace(TRACEBACK, ""))
+    return f"{shown_error(error)}{raised_at(error)}"
 
 
 def _wrong_pixels(pixels: Any, channels: int, bits: int | None) -> str | None:

@@ -91,7 +91,8 @@ def test_a_plugin_that_fails_loses_no_run_and_keeps_it_from_no_other(
     (run,) = toy.runs()
     assert printed.out.split() == [run.id]
     where = f"failed in on_run_finished() for the run {run.id}"
-    assert f"warning: Plugin 'one' of one 0 {where}: RuntimeError: the server is gone. The run is" in printed.err
+    place = f"test_finished_runs.py, line {fail.__code__.co_firstlineno + 2}"
+    assert f"warning: Plugin 'one' of one 0 {where}: RuntimeError: the server is gone ({place}). The run" in printed.err
     assert f"warning: Plugin 'two' of two 0 {where}: There is no experiment 'e'. The run is stored." in printed.err
     assert "Make it first." in printed.err
     assert [told.id for told in last.heard] == [run.id]

@@ -122,8 +122,10 @@ def test_too_little_memory_is_no_fault_of_a_plugin() -> None:
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
+    # In which line it was raised, in whichever process.
+    at = f" (test_reader.py, line {Odd.read.__code__.co_firstlineno + 3})"
     reasons = {
-        "broken": "The dataset class 'Odd' failed in read() for the sample 'broken': ValueError: no such thing.",
+        "broken": f"The dataset class 'Odd' failed in read() for the sample 'broken': ValueError: no such thing{at}.",
         "float": "gave float64 of shape (2, 3, 3), not uint8 or uint16 of (H, W, C)",
         "flat": "gave uint8 of shape (2, 3), not uint8 or uint16 of (H, W, C)",
         "four": "gave pixels of shape (2, 3, 4) for 3 channels",
@@ -138,7 +140,7 @@ def test_what_cannot_be_read_has_a_reason_and_its_place(workers: int) -> None:
         for name, text in reasons.items()
     ]
     # What to do about it stands behind.
-    advice = ["Tell its author; --debug shows the traceback.", *["Mend it; histokit.plugin.testing checks it."] * 5]
+    advice = ["Tell its author.", *["Mend it; histokit.plugin.testing checks it."] * 5]
     expected = [f"{text} {then}" for text, then in zip(expected[:6], advice, strict=True)] + [None]
     assert [result.reason for result in found] == expected
     assert [(result.position, result.mpp) for result in found] == [(10 + k, 0.5 * k) for k in range(7)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from histokit.errors import HistokitError
-from histokit.plugin.calls import error_text, is_interruption, shown_error
+from histokit.plugin.calls import error_text, is_interruption, raised_at, shown_error
 from histokit.plugin.kept_streams import kept_streams
 
 
@@ -90,5 +90,5 @@ def _run(check: Check) -> CheckResult:
     except BaseException as error:
         if is_interruption(error):
             raise
-        return CheckResult(check.name, False, shown_error(error))
+        return CheckResult(check.name, False, f"{shown_error(error)}{raised_at(error)}")
     return CheckResult(check.name, True)

@@ -25,10 +25,11 @@ def refuses() -> None:
 
 def test_all_checks_run_and_give_reasons():
     checks = [Check(f.__name__, "", f) for f in (fails, passes, stumbles, refuses)]
+    line = stumbles.__code__.co_firstlineno + 1
     assert run_checks(checks) == [
         CheckResult("fails", False, "three is not four"),
         CheckResult("passes", True, ""),
-        CheckResult("stumbles", False, "KeyError: 'slide'"),
+        CheckResult("stumbles", False, f"KeyError: 'slide' (test_checks.py, line {line})"),
         CheckResult("refuses", False, "The folder 'x' does not exist."),
     ]
 
