@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
 from typing import Any
 
 import numpy as np
@@ -99,55 +99,13 @@ def _draw_folds(y: Codes, g: Codes | None, count: int, seed: int) -> tuple[Codes
 
 
 def _stratified(y: Codes, g: Codes | None, count: int, seed: int) -> Codes | None:
-    """Return the folds of scikit-learn's StratifiedKFold or StratifiedGroupKFold, shuffled; none if one is empty.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    The same, number by number, without the second or two in which scikit-learn is imported.
-    """
-    random = np.random.RandomState(seed)
-    fold = _stratified_samples(y, count, random) if g is None else _stratified_groups(y, g, count, random)
+    splitter = (StratifiedKFold if g is None else StratifiedGroupKFold)(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
+        fold = _numbers(splitter.split(np.zeros(len(y)), y, g), len(y))
     return fold if len(np.unique(fold)) == count else None
-
-
-def _stratified_samples(y: Codes, count: int, random: np.random.RandomState) -> Codes:
-    _, first, classes = np.unique(y, return_index=True, return_inverse=True)
-    # Classes in the order in which they come.
-    classes = np.argsort(np.argsort(first))[classes]
-    dealt = np.sort(classes)
-    fold = np.empty(len(y), np.intp)
-    shares = [np.bincount(dealt[number::count], minlength=len(first)) for number in range(count)]
-    for number, share in enumerate(np.transpose(shares)):
-        folds = np.arange(count).repeat(share)
-        random.shuffle(folds)
-        fold[classes == number] = folds
-    return fold
-
-
-def _stratified_groups(y: Codes, g: Codes, count: int, random: np.random.RandomState) -> Codes:
-    """Give each group, those of the most uneven classes first, to the fold that then leaves all folds most alike."""
-    counts, samples = counted(y, g), np.bincount(y)
-    order = np.arange(len(counts))
-    random.shuffle(order)
-    order = order[np.argsort(-np.std(counts[order], axis=1), kind="stable")]
-    folds, each = np.zeros((count, len(samples))), np.arange(count)
-    fold_of_group = np.empty(len(order), np.intp)
-    for group in order:
-        proposed = np.repeat(folds[None], count, axis=0)
-        proposed[each, each] += counts[group]
-        spreads = np.std(proposed / samples, axis=1).mean(axis=1)
-        best = _most_even(spreads.tolist(), folds.sum(axis=1).tolist())
-        folds[best] += counts[group]
-        fold_of_group[group] = best
-    return fold_of_group[g]
-
-
-def _most_even(spreads: Sequence[float], sizes: Sequence[float]) -> int:
-    """Return the first of the least spread; of spreads that are about as good, the smallest."""
-    best = 0
-    for fold, spread in enumerate(spreads):
-        about_as_good = abs(spread - spreads[best]) <= 1e-8 + 1e-5 * spreads[best]
-        if spread < spreads[best] or (about_as_good and sizes[fold] < sizes[best]):
-            best = fold
-    return best
 
 
 def _unstratified(g: Codes | None, n: int, count: int, seed: int) -> Codes:
@@ -157,6 +115,13 @@ def _unstratified(g: Codes | None, n: int, count: int, seed: int) -> Codes:
     for number, part in enumerate(np.array_split(order, count)):
         fold_of_unit[part] = number
     return fold_of_unit[units]
+
+
+def _numbers(splits: Any, n: int) -> Codes:
+    fold = np.full(n, -1, np.intp)
+    for number, (_, test) in enumerate(splits):
+        fold[test] = number
+    return fold
 
 
 def lacking(numbers: Codes, y: Codes, g: Codes | None, labels: Any, where: str) -> list[str]:

@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold
 
 from histokit.protocol.folds import assign_folds, inner_folds
 from histokit.protocol.holdouts import draw_test
@@ -66,25 +66,6 @@ def first_draw(labels, groups, folds, seed):
     return fold if len(set(fold)) == folds else None
 
 
-@pytest.mark.filterwarnings("ignore:The least populated class")
-def test_stratified_folds_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    same = 0
-    for seed in range(24):
-        # Two digits, for groups are told apart, and sorted, as texts.
-        labels = 10 + rng.permutation(np.minimum(rng.geometric(0.4, 90), 1 + seed % 7))
-        folds, groups = 2 + seed % 11, 10 + rng.integers(0, 13 + seed % 40, 90)
-        for kind, given in ((StratifiedKFold, None), (StratifiedGroupKFold, groups)):
-            expected = np.empty(90, int)
-            splits = kind(folds, shuffle=True, random_state=seed).split(labels, labels, given)
-            for number, (_, test) in enumerate(splits):
-                expected[test] = number
-            if not lost(labels, np.arange(90) if given is None else groups, expected):
-                assert (assign_folds(labels, given, folds, seed)[0] == expected).all()
-                same += 1
-    assert same > 40
-
-
 def test_only_classes_that_folds_lack_are_told():
     labels, groups = np.array(list("aabbabcc")), np.array([0, 0, 1, 1, 2, 2, 3, 3])
     notes = assign_folds(labels, groups, 2, 0)[1]
@@ -103,7 +84,7 @@ def test_only_classes_that_folds_lack_are_told():
 def test_few_samples_without_groups_keep_their_classes():
     # Two samples of each class in five folds: drawn at random, both would be in one fold now and then.
     labels = np.array(list("aabbccdd"))
-    for seed in range(24):
+    for seed in range(60):
         fold, _ = assign_folds(labels, None, 5, seed)
         assert set(fold) == set(range(5))
         assert lost(labels, np.arange(8), fold) == 0
