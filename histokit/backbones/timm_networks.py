@@ -114,6 +114,12 @@ class TimmBackbone(LibraryBackbone):
         stated = {name: value for name, value in taken.items() if value is not None}
         return {**stated, **blueprint.arguments, **super().building_arguments}
 
+    @property
+    def building_size(self) -> int | None:
+        """Of the input in the configuration, by which timm builds networks of a fixed one."""
+        _, *sides = self.blueprint.configuration.get("input_size") or (3,)
+        return int(sides[0]) if len(set(sides)) == 1 else None
+
     def _configuration(self) -> Path:
         own = self.folder / "config.json" if self.folder else self.configuration_file
         if own is not None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from histokit.errors import BusyError, StoreError
 from histokit.files import held_lock, replaced
 from histokit.plugin.digests import digest_file, digest_json
-from histokit.store.network_files import flush, reason_of
+from histokit.store.network_files import flush, reason_of, separate
 
 _STATE = "state.json"
 
@@ -85,7 +85,7 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
             part = self.folder / f".tensors.{os.getpid()}.safetensors"
             try:
-                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part)
+                save_file(separate(tensors), part)
                 flush(part)
                 digest = digest_file(part).hex()
                 part.replace(self.folder / f"{digest}.safetensors")

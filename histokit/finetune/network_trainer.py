@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from histokit.errors import counted
@@ -25,7 +24,7 @@ from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
 from histokit.finetune.stored_vectors import stored_vectors
 from histokit.finetune.training import Training, TrainingSet
-from histokit.networks.devices import DTYPES, choose_device
+from histokit.networks.devices import DTYPES, choose_device, training_layout
 from histokit.networks.folding import is_folded
 from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
@@ -235,6 +234,8 @@ class NetworkTrainer:
         place = (question.options.seed, part.name)
         facts: dict[str, Any] = {"run": self.run_id, "part": part.name, "licence": question.backbone.licence}
         facts["arguments"] = dict(backbone.building_arguments)
+        if backbone.building_size is not None:
+            facts["size"] = backbone.building_size
         if backbone.building_name != backbone.name:
             facts["architecture"] = backbone.building_name
         with drawing_at("head", *place):
@@ -251,13 +252,13 @@ class NetworkTrainer:
                 facts=facts,
                 scale=scale,
             )
-        if (built := size_of_positions(network.base)) not in (None, described.preprocess.size):
+        if (built := size_of_positions(network.base)) not in (None, facts.get("size", described.preprocess.size)):
             facts["arguments"]["img_size"] = built
         initialise(network.head, recipe.head.initialisation, generator_at("head", *place))
         if recipe.from_scratch:
             initialise(network.base, recipe.initialisation, generator_at("base", *place))
-        placed = network.to(self._device).to(memory_format=torch.channels_last)
-        return placed, described
+        placed = network.to(self._device)
+        return placed.to(memory_format=training_layout(placed, self._device)), described
 
     def _notes_of(self, part: TrainingPart, network: TrainableNetwork) -> list[str]:
         """Return what is to be known of a training set and of the network before it is trained."""

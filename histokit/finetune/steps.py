@@ -15,6 +15,7 @@ from histokit.finetune.curve import Judge
 from histokit.finetune.losses import make_loss, make_mixup
 from histokit.finetune.pixels import TrainingImages
 from histokit.finetune.recipe import CROSS_ENTROPY, NetworkRecipe
+from histokit.networks.devices import training_layout
 from histokit.networks.failures import BatchTooLargeError, free_memory, is_out_of_memory, memory_told
 from histokit.networks.trainable import TrainableNetwork
 from histokit.networks.transform import Transform
@@ -80,6 +81,7 @@ class GradientSteps:
         counts = np.bincount(means.y[fit], minlength=means.outputs).tolist() if recipe.loss == CROSS_ENTROPY else None
         self.loss = make_loss(recipe, counts)
         self.mixup = make_mixup(recipe, means.outputs)
+        self._layout = training_layout(network, means.device)
         self.average: Any = None
         if recipe.ema:
             from timm.utils import ModelEmaV3
@@ -154,7 +156,7 @@ class GradientSteps:
         """Return what a module gives for inputs, as float32."""
         dtype = self.means.dtype
         if batch.ndim == 4:
-            batch = batch.contiguous(memory_format=torch.channels_last)
+            batch = batch.contiguous(memory_format=self._layout)
         with torch.autocast(self.means.device.type, dtype=dtype, enabled=dtype != torch.float32):
             try:
                 found: Tensor = module(batch)

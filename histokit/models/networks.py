@@ -88,7 +88,7 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
         network, own = guarded.build(), guarded.backbone
         save_tensors(network.state_dict(), folder / file, {})
         root, arguments = architecture(store, own.building_name, own.building_arguments)
-        if (built := size_of_positions(network)) not in (None, guarded.preprocess().size):
+        if (built := size_of_positions(network)) not in (None, own.building_size or guarded.preprocess().size):
             arguments["img_size"] = built
         by_name = {layer.name: layer for layer in resolved.chosen}
         found.append(
@@ -96,6 +96,7 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
                 "backbone": name,
                 "architecture": root,
                 "arguments": arguments,
+                "size": own.building_size,
                 "plugin": plugin_of(root),
                 "file": file,
                 "layers": [
@@ -134,7 +135,7 @@ class ExportedBackbone(Backbone):
         native = Preprocess.from_json(document["native_preprocess"])
         super().__init__(document["backbone"], layers, native, licence=document["licence"])
         self._file, self._architecture = folder / document["file"], str(document["architecture"])
-        self._arguments = document["arguments"]
+        self._arguments, self._size = document["arguments"], document.get("size") or native.size
 
     def build(self) -> nn.Module:
         """Return the network with the weights of the folder.
@@ -162,7 +163,7 @@ class ExportedBackbone(Backbone):
             return GuardedBackbone(self._bare()).prefix_tokens(network)
 
     def _bare(self) -> Backbone:
-        return bare_backbone(self._architecture, None, self._arguments, self.preprocess.size)
+        return bare_backbone(self._architecture, None, self._arguments, self._size)
 
 
 def _layer(entry: Mapping[str, Any]) -> Layer:

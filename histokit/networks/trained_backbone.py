@@ -30,7 +30,11 @@ def base_backbone(described: NetworkDescription, store: str | None) -> Backbone:
     """Return the backbone that a network was trained from, of which the architecture is wanted and no weights."""
     facts = described.facts
     name = facts.get("architecture", described.backbone)
-    return bare_backbone(name, store, facts.get("arguments", {}), described.preprocess.size)
+    return bare_backbone(name, store, facts.get("arguments", {}), _built_for(described))
+
+
+def _built_for(described: NetworkDescription) -> int:
+    return int(described.facts.get("size", described.preprocess.size))
 
 
 def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], size: int | None = None) -> Backbone:
@@ -43,7 +47,7 @@ def bare_backbone(name: str, store: str | None, arguments: Mapping[str, Any], si
     arguments : mapping
         What a file beside its first weights said of how it is built.
     size : int, optional
-        Side of the images.
+        Side of the images that it is built for.
     """
     built: dict[str, Any] = {"arguments": arguments, "size": size}
     try:
@@ -215,6 +219,11 @@ class TrainedBackbone(Backbone):
     def file_arguments(self) -> Mapping[str, Any]:
         """What a file beside the weights that it was trained from said of how it is built."""
         return dict(self.described.facts.get("arguments", {}))
+
+    @property
+    def building_size(self) -> int | None:
+        """Of the backbone that it was trained from."""
+        return _built_for(self.described)
 
     @cached_property
     def operations(self) -> tuple[float, int] | None:  # type: ignore[override]

@@ -65,7 +65,7 @@ class BackboneRequest:
         Of a network that was trained further, and is built again without the weights that it began with: what stood in
         a file beside these of how it is built, `Backbone.building_arguments`.
     size : int, optional
-        Of such a network: the side of the images that it was trained on.
+        Of such a network: its `Backbone.building_size`, or the side of the images that it was trained on.
     """
 
     name: str
@@ -133,6 +133,11 @@ class Backbone:
     def building_arguments(self) -> Mapping[str, Any]:
         """All that such a file says of that, be it in the fingerprint or not: so a trained network is built again."""
         return self.file_arguments
+
+    @property
+    def building_size(self) -> int | None:
+        """Side of the images that the network is built for, whatever it is run on; none where that is not known."""
+        return None
 
     @property
     def building_name(self) -> str:

@@ -527,7 +527,8 @@ def test_mistakes_are_told(data: FeatureStore, changes: dict[str, Any], match: s
 
 def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     kept = Checkpoint(tmp_path / "state")
-    kept.save({"weight": torch.ones(2)}, {"epoch": 1})
+    weight = torch.ones(2)
+    kept.save({"weight": weight, "shared": weight}, {"epoch": 1})
 
     def full(*_: Any) -> None:
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
@@ -539,5 +540,5 @@ def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.Monk
     found = kept.load()
     assert found is not None
     assert found[1] == {"epoch": 1}
-    assert found[0]["weight"].tolist() == [1, 1]
+    assert found[0]["weight"].tolist() == found[0]["shared"].tolist() == [1, 1]
     assert len(list((tmp_path / "state").iterdir())) == 2

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from histokit.networks.cut_network import CutNetwork
-from histokit.networks.devices import whole_float32
+from histokit.networks.devices import training_layout, whole_float32
 from histokit.plugin import Backbone, Layer, Preprocess
 
 CPU = torch.device("cpu")
@@ -123,6 +123,23 @@ def test_convolutions_on_gpus_do_not_round_float32() -> None:
         with whole_float32(device):
             assert torch.backends.cudnn.allow_tf32 == allowed
         assert torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize(
+    ("convolution", "device", "layout"),
+    [
+        (nn.Conv2d(3, 8, 1, stride=2), "cpu", torch.contiguous_format),
+        (nn.Conv2d(3, 8, 1, stride=(1, 2)), "cpu", torch.contiguous_format),
+        (nn.Conv2d(3, 8, 1, stride=2), "cuda", torch.channels_last),
+        (nn.Conv2d(3, 8, 1), "cpu", torch.channels_last),
+        (nn.Conv2d(3, 8, 3, stride=2), "cpu", torch.channels_last),
+        (nn.Conv2d(16, 8, 1, stride=2), "cpu", torch.channels_last),
+    ],
+)
+def test_what_would_write_beyond_memory_is_not_trained_with_channels_last(
+    convolution: nn.Module, device: str, layout: torch.memory_format
+) -> None:
+    assert training_layout(nn.Sequential(nn.Identity(), convolution), torch.device(device)) == layout
 
 
 def test_weights_of_convolutions_are_laid_out_channels_last() -> None:
