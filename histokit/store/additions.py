@@ -97,10 +97,30 @@ def add_on(version: Any, rows: pa.Table) -> tuple[Any, list[Any]] | None:
         return None
     if _knew_all_between(version.version, made):
         return made, fragments
-    paths = {file.path for fragment in fragments for file in fragment.files}
-    added = [each.fragment_id for each in made.get_fragments() if each.metadata.files[0].path in paths]
-    LanceDataset.commit(made, LanceOperation.Update(added, [], [], [], []), read_version=made.version)
+    _take_away(made, fragments, rows)
     return None
+
+
+def _take_away(made: Any, fragments: list[Any], rows: pa.Table) -> None:
+    """Remove rows that were just added as fragments; by their keys where another process has merged these since.
+
+    What is removed by its key may be of another process that added the same sample: who is to add the rows adds it.
+    """
+    from lance import LanceDataset, LanceOperation
+    from lance.commit import CommitConflictError
+
+    paths = {file.path for fragment in fragments for file in fragment.files}
+    keys = ", ".join(f"X'{key.hex()}'" for key in rows.column("key").to_pylist())
+    while True:
+        added = [each.fragment_id for each in made.get_fragments() if each.metadata.files[0].path in paths]
+        try:
+            if len(added) == len(fragments):
+                LanceDataset.commit(made, LanceOperation.Update(added, [], [], [], []), read_version=made.version)
+            else:
+                made.delete(f"key IN ({keys})")
+            return
+        except CommitConflictError:
+            made = LanceDataset(made.uri)
 
 
 def _knew_all_between(number: int, made: Any) -> bool:
