@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from histokit.errors import StoreError
 from histokit.networks.resolve import resolve_backbone
@@ -11,6 +12,7 @@ from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.weights import NONE, PRETRAINED, RANDOM
 from histokit.store import RunRecord, Store
+from histokit.store.fingerprints import spec_differences
 from histokit.store.vectors import FeatureTable
 
 
@@ -45,18 +47,31 @@ def resolved_backbone(store: Store, tables: Sequence[FeatureTable]) -> ResolvedB
     Raises
     ------
     StoreError
-        If the weights are not there, or are others now.
+        If the weights are not there, or are others now, or histokit or a plugin makes other features by now.
     """
-    spec = tables[0].spec
-    name, request = str(spec["backbone"]), str(tables[0].info["weights_request"])
+    first, spec = tables[0], tables[0].spec
+    name, request = str(spec["backbone"]), str(first.info["weights_request"])
     preprocess = Preprocess.from_json(spec["preprocess"])
     resolved = resolve_backbone(store, name, request, preprocess, [table.layer for table in tables])
     if resolved.weights != spec["weights"]:
         raise StoreError(
             f"The weights of {name} are not those that the features were made with.",
-            next="Bring back the same weights file, or train again on the new features.",
+            next=remedy(spec, {}),
+        )
+    layer = next(layer for layer in resolved.chosen if layer.name == first.layer)
+    now = resolved.spec(layer, spec["channels"], spec["precision"], first.dtype, spec.get("engine", "torch"))
+    if changes := "; ".join(spec_differences(spec, now)):
+        raise StoreError(
+            f"{first.address} is not made any more as when the model was trained: {changes}.",
+            next=remedy(spec, now),
         )
     return resolved
+
+
+def remedy(spec: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return what to do where features cannot be made as in a spec, but only as in another."""
+    back = "Bring back the same weights file, or train" if spec["weights"] != now.get("weights") else "Train"
+    return f"{back} again on the new features."
 
 
 def variants(tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:

@@ -11,7 +11,7 @@ from typing import Any
 from histokit.errors import StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureSet, FeatureStore
-from histokit.features.run_tables import variants, weights_path
+from histokit.features.run_tables import remedy, variants, weights_path
 from histokit.plugin import Preprocess
 from histokit.store import RunRecord
 from histokit.store.fingerprints import spec_differences
@@ -128,11 +128,10 @@ def _extract_variant(
     if {table.fingerprint for table in tables} != set(made):
         new = next(t for t in store.feature_tables(dataset) if t.name in made.values())
         changes = "; ".join(spec_differences(spec, new.spec))
-        back = "Bring back the same weights file"
+        advice = remedy(spec, new.spec)
         if spec.get("engine") != new.spec.get("engine"):
-            back = f"Predict where that is possible ({' '.join(done.notes)})"
+            advice = f"Predict where that is possible ({' '.join(done.notes)}), or train again on the new features."
         raise StoreError(
-            f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.",
-            next=f"{back}, or train again on the new features.",
+            f"The features of {dataset!r} are not made as those that the model was trained on: {changes}.", next=advice
         )
     return done.warnings

@@ -55,8 +55,12 @@ def test_features_that_cannot_be_made_again_are_an_error(
 ) -> None:
     histokit.ingest(store, "folder", images / "p1", name="p1", options={"pattern": "{label}/*.png"})
     monkeypatch.setattr("histokit.networks.resolved.RESIZE_ENGINE", "another")
-    with pytest.raises(StoreError, match=r"resize_engine: torch-uint8-antialias-1 → another"):
+    changed = "resize_engine: torch-uint8-antialias-1 → another"
+    with pytest.raises(StoreError, match=changed) as caught:
         histokit.predict(store, run_id, "p1")
+    assert caught.value.next == "Train again on the new features."
+    with pytest.raises(StoreError, match=f"not made any more as when the model was trained: {changed}"):
+        histokit.export_model(store, run_id, images.parent / "model")
     for table in store.feature_tables("d"):
         store.database.drop(table.name)
     with pytest.raises(StoreError, match="is gone"):
