@@ -23,6 +23,11 @@ MOST_FOLDS = int(RANGES["folds"].high)
 _HOLDOUT = 2
 _COVERING_DRAWS = 100
 _COVERING_STEPS = 2000
+#: Folds that cut the group of the data are refused, whatever column they are drawn over.
+_FINER = (
+    "If that is no leak, name a finer column as their group when the data are ingested (-o group=COLUMN); "
+    "in histokit split, with --group COLUMN where another than theirs was named."
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,11 @@ def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
     assert data.groups is not None
     names, fold = np.unique(data.groups.astype(str), return_inverse=True)
     if len(names) < 2:
-        raise DataError("There is only one group, nothing would be left to train on.", next="Give --group COLUMN.")
+        raise DataError("There is only one group, nothing would be left to train on.", next=_FINER)
     if len(names) > MOST_FOLDS:
         raise DataError(
             f"There are {len(names):,} groups; a split has at most {MOST_FOLDS:,} folds.",
-            next="Draw folds of several groups: --folds 10, or name a coarser column with --group COLUMN.",
+            next="Draw folds of several groups: histokit split DATASET --name NAME --folds 10",
         )
     return [row for repeat in range(repeats) for row in _rows(data.ids, fold, repeat)]
 
@@ -89,7 +94,7 @@ def drawn_rows(
         except ValueError:
             raise DataError(
                 f"There is only one {column or 'sample'}: training and test cannot be kept apart.",
-                next="Name a finer column with --group COLUMN, if that is no leak.",
+                next=_FINER,
             ) from None
         notes += [note for note in new if note not in notes]
         rows += new_rows

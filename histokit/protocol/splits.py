@@ -172,7 +172,10 @@ def check_how(
     if ignore_groups and column is None:
         raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
     if column is None and (leave_one_group_out or train_groups is not None):
-        raise UsageError("The dataset names no group.", next="Name the column of the groups with --group COLUMN.")
+        raise UsageError(
+            "The dataset names no group.",
+            next="Name the column of the groups: histokit split DATASET --name NAME … --group COLUMN",
+        )
     if bar is not None and not leave_one_group_out:
         raise UsageError("--bar is for one fold for each group.", next="Give it with --leave-one-group-out.")
     if bar is not None and bar == column:

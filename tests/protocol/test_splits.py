@@ -117,6 +117,18 @@ def test_more_groups_than_folds_can_be_numbered(monkeypatch):
         assert "--folds 10" in caught.value.next
 
 
+@pytest.mark.parametrize("how", [{"folds": 5}, {"test": 0.5}, {"leave_one_group_out": True}])
+def test_of_a_single_group_the_advice_is_one_that_leads_on(how):
+    """Folds over a finer column than the group of the data are refused: they cut it."""
+    samples = make_samples(list("abababab"), ["g"] * 8, site=pa.array(list("xxxxyyyy")))
+    record = make_record(columns={"slide": "str", "site": "str"})
+    with pytest.raises(DataError, match="There is only one") as caught:
+        make_split(samples, record, "l", **how)
+    assert "when the data are ingested (-o group=COLUMN)" in caught.value.next
+    with pytest.raises(LeakageError):
+        make_split(samples, record, "l", **how, group="site")
+
+
 def test_train_groups_limits_training_and_covers_the_classes():
     split = make_split(SAMPLES, make_record(), "k", folds=4, train_groups=2)
     group, label = (
