@@ -157,13 +157,18 @@ def test_a_study_is_a_function(tmp_path: Path) -> None:
     assert {outcome.state for outcome in again.outcomes} == {"cached"}
 
 
-def test_errors_print_their_next_step(folder: Path) -> None:
+def test_errors_print_their_next_step(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(HistokitError) as caught:
         histokit.train(folder, "tou", "net/last")
     text = str(caught.value)
     assert text.startswith(f"There is no dataset 'tou' in the store {folder}.\nDid you mean 'toy'? ")
     assert "histokit ingest PLUGIN ROOT --name tou" in text
     assert text == f"{caught.value.message}\n{caught.value.next}"
+    images = tmp_path / "new images"
+    images.mkdir()
+    with pytest.raises(HistokitError) as caught:
+        histokit.train(folder, str(images), "net/last")
+    assert caught.value.next.endswith(f"histokit ingest folder '{images}' --name NAME")
 
 
 def test_objects_are_shown_in_a_line(folder: Path) -> None:

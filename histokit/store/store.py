@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote as shell_quote
 from typing import Any
 
 import pyarrow as pa
@@ -61,9 +62,12 @@ class Store(StoredRuns):
         """
         if (found := self.find_dataset(name)) is None:
             hint = did_you_mean(name, [d.name for d in self.datasets()])
+            source = f"PLUGIN ROOT --name {shell_quote(name)}"
+            if Path(name).is_dir():
+                source = f"folder {shell_quote(name)} --name NAME"
             raise StoreError(
                 f"There is no dataset {name!r} in the store {self.uri}.",
-                next=f"{hint}See: histokit list datasets. Make one with: histokit ingest PLUGIN ROOT --name {name}",
+                next=f"{hint}See: histokit list datasets. Make one with: histokit ingest {source}",
             )
         return found
 
