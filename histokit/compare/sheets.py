@@ -111,6 +111,8 @@ def _pairs(found: Comparison) -> Sheet:
         title += f" from the best method (all {len(found.pairs)}: --json)"
     if not all(pair["reliable"] for pair in _shown_pairs(found)):
         title += f" (p from {ENOUGH_GROUPS} groups on)"
+    if sum(pair["reliable"] for pair in found.pairs) > 1:
+        title += "; p of each alone, not corrected for their number"
     where = ["column"] if len(found.columns) > 1 else []
     names = [*where, "first", "second", "difference"]
     rows = [

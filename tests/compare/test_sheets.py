@@ -101,7 +101,8 @@ def test_of_many_pairs_those_of_the_best_are_shown_turned_to_it(empty):
     rng = np.random.default_rng(0)
     scored = [type(entry)(**{**entry.__dict__, "resampled": rng.normal(entry.score, 0.1, 50)}) for entry in scored]
     found = compare_scores(scored)
-    shown = by_head(sheets(found)["paired"])
+    shown = by_head(sheet := sheets(found)["paired"])
+    assert sheet.title.endswith("; p of each alone, not corrected for their number") == found.pairs[0]["reliable"]
     assert [row["first"] for row in shown] == ["net/layer8"] * 8
     for row in shown:
         (pair,) = [p for p in found.pairs if {p["first"], p["second"]} == {"net/layer8", row["second"]}]
@@ -117,7 +118,8 @@ def test_a_p_below_a_ten_thousandth_is_said_to_be_so(empty):
     for name, scores in (("aaaa", good), ("bbbb", bad)):
         rows = [(0, str(i), "ba"[i % 2], scores[i % 2], f"P{i % 12}") for i in range(24)]
         ids.append(save_run(empty, rows, run_id=name))
-    (row,) = by_head(sheets(compare(empty, ids, bootstrap=19_999))["paired"])
+    (row,) = by_head(one := sheets(compare(empty, ids, bootstrap=19_999))["paired"])
     assert row["p"] == 1e-4
+    assert one.title == "paired differences"
     (row,) = by_head(sheets(compare(empty, ids, bootstrap=20_001))["paired"])
     assert row["p"] == "<0.0001"
