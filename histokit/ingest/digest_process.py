@@ -5,6 +5,7 @@ It imports next to nothing, so that it starts in a moment.
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -13,8 +14,8 @@ from itertools import repeat
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from histokit.plugin.digests import digest_known_file, is_same_state, state_of
-from histokit.plugin.reader_marks import is_unmarked, reader_mark
+from histokit.plugin.digests import digest_and_content, is_same_state, state_of
+from histokit.plugin.reader_marks import is_unmarked, mark_of, reader_mark
 from histokit.reading.serving import serve, tasks
 
 #: In place of a task's number, once the process can work.
@@ -51,13 +52,13 @@ def read_files(task: FileTask) -> FilesFound:
     """Read and digest files, but those that are as they were."""
     root = os.path.join(task.root, "")
     before = task.before or repeat(None, len(task.paths))
-    states = [_read(root, *each) for each in zip(task.paths, before, strict=True)]
-    read = zip(task.paths, states, strict=True) if task.marks else ()
-    marks = {path: reader_mark(root + path) for path, state in read if not is_unmarked(path) and state is not None}
+    marks: dict[str, bytes] = {}
+    states = [_read(root, *each, marks if task.marks else None) for each in zip(task.paths, before, strict=True)]
     return FilesFound(states, marks)
 
 
-def _read(root: str, path: str, before: State | None) -> State | None:
+def _read(root: str, path: str, before: State | None, marks: dict[str, bytes] | None) -> State | None:
+    """Return what a file is; keep its mark, which is looked for in the bytes that were read where these are few."""
     if ".." in path or path[:1] in _SEPARATORS:
         # It may lead out of the root.
         return None
@@ -67,8 +68,12 @@ def _read(root: str, path: str, before: State | None) -> State | None:
             return None
         state = state_of(status)
         if before and before[3] and is_same_state(before[:3], state):
-            return *state, before[3], None
-        return *state, digest_known_file(root + path, status.st_size), None
+            digest, content = before[3], None
+        else:
+            digest, content = digest_and_content(root + path, status.st_size)
+        if marks is not None and not is_unmarked(path):
+            marks[path] = reader_mark(root + path) if content is None else mark_of(io.BytesIO(content))
+        return *state, digest, None
     except (OSError, ValueError):
         return None
 

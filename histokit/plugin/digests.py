@@ -96,14 +96,19 @@ def digest_file(path: Path) -> bytes:
 
 def digest_known_file(path: str | os.PathLike[str], size: int) -> bytes:
     """Return what `digest_file` does for a path that is known to lead to a file of about so many bytes."""
+    return digest_and_content(path, size)[0]
+
+
+def digest_and_content(path: str | os.PathLike[str], size: int) -> tuple[bytes, bytes | None]:
+    """Return what `digest_known_file` does, and all bytes of a file of less than a megabyte."""
     # Without a file object, which costs more than to read a small file.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        block = os.read(descriptor, min(size + 1, _BLOCK))
-        state = hashlib.blake2b(block, digest_size=DIGEST_BYTES)
-        while block:
-            block = os.read(descriptor, _BLOCK if size > _BLOCK else _SMALL_BLOCK)
+        content: bytes | None = os.read(descriptor, min(size + 1, _BLOCK))
+        state = hashlib.blake2b(content or b"", digest_size=DIGEST_BYTES)
+        while block := os.read(descriptor, _BLOCK if size > _BLOCK else _SMALL_BLOCK):
             state.update(block)
+            content = None
     finally:
         os.close(descriptor)
-    return state.digest()
+    return state.digest(), content

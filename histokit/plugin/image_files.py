@@ -123,8 +123,8 @@ class ImageFiles:
             return foreign
         # Boxes of one image come one after the other.
         if self._last_mark[0] != path:
-            full, ahead = self.dataset.root / path, self.dataset.marks_ahead.pop(path, None)
-            mark = reader_mark(full) if ahead is None else ahead
+            full, mark = os.path.join(self.dataset.root, path), self.dataset.marks_ahead.pop(path, None)
+            mark = reader_mark(full) if mark is None else mark
             if not plain:
                 # A scale was given their own numbers before.
                 mark = raw_mark(full) if mark == DEEP_NETPBM else mark + raw_mark(full)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import BinaryIO
 
 from histokit.files import oddity, suffix_of
 from histokit.plugin.netpbm import HEAD, Netpbm
@@ -48,12 +49,17 @@ def reader_mark(path: str | os.PathLike[str]) -> bytes:
         return b""
     try:
         with open(path, "rb") as file:
-            head = file.read(_HEAD)
-            if head.startswith(_PNG):
-                return _DEEP if len(head) == _HEAD and head[_PNG_BITS] == 16 else b""
-            if head.startswith(_NETPBM):
-                return deep_netpbm_mark(head + file.read(HEAD - _HEAD))
-            layout = tiff_layout(file)
+            return mark_of(file)
     except OSError:
         return b""
+
+
+def mark_of(file: BinaryIO) -> bytes:
+    """Return what `reader_mark` does, of a file that is open."""
+    head = file.read(_HEAD)
+    if head.startswith(_PNG):
+        return _DEEP if len(head) == _HEAD and head[_PNG_BITS] == 16 else b""
+    if head.startswith(_NETPBM):
+        return deep_netpbm_mark(head + file.read(HEAD - _HEAD))
+    layout = tiff_layout(file)
     return layout.mark if layout else b""

@@ -60,7 +60,8 @@ class Page:
 
     def value(self, tag: int, default: int) -> int:
         """Return the first number of a tag."""
-        return next(iter(self.values(tag)), default)
+        found = self.tags.get(tag)
+        return found[0] if found and isinstance(found, tuple) else default
 
     @property
     def description(self) -> str:

@@ -14,7 +14,7 @@ from histokit.errors import PluginError
 from histokit.ingest import digest_process, file_digests
 from histokit.ingest.file_digests import FileDigests
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.digests import digest_file, digest_known_file
+from histokit.plugin.digests import digest_and_content, digest_file
 
 
 class Files(Dataset):
@@ -47,12 +47,12 @@ def root(tmp_path: Path) -> Path:
 def test_large_files_are_digested_by_threads(root: Path, monkeypatch: pytest.MonkeyPatch, large: int) -> None:
     asked: list[tuple[str, str]] = []
 
-    def seen(path: str, size: int) -> bytes:
+    def seen(path: str, size: int) -> tuple[bytes, bytes | None]:
         asked.append((Path(path).name, threading.current_thread().name.partition("_")[0]))
-        return digest_known_file(path, size)
+        return digest_and_content(path, size)
 
-    monkeypatch.setattr("histokit.plugin.digests.digest_known_file", seen)
-    monkeypatch.setattr(digest_process, "digest_known_file", seen)
+    monkeypatch.setattr("histokit.plugin.digests.digest_and_content", seen)
+    monkeypatch.setattr(digest_process, "digest_and_content", seen)
     monkeypatch.setattr(file_digests, "_LARGE", large)
     dataset = Files(root)
     digests = FileDigests(dataset, None, Path())

@@ -205,7 +205,7 @@ def test_objects_and_files_without_ids_are_refused(store: FeatureStore, tmp_path
 
 def test_files_that_are_no_archives_of_arrays(store: FeatureStore, tmp_path: Path) -> None:
     file = tmp_path / "v.npz"
-    for content in (b"", b"\0" * 5_000, b"id,a\nx,1\n"):
+    for content in (b"", b"\1" * 5_000, b"id,a\nx,1\n"):
         file.write_bytes(content)
         with pytest.raises(DataError, match="no archive of arrays") as caught:
             bring(store, file)
