@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
 
 import pyarrow as pa
@@ -110,11 +111,11 @@ class _Document:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON-serialisable data for people and scripts."""
-        return {name: value for name, value in self.stored().items() if name not in self._KEPT}
+        return {name: deepcopy(value) for name, value in self.stored().items() if name not in self._KEPT}
 
     def stored(self) -> dict[str, Any]:
-        """Return the record as JSON-serialisable data, with all that the store needs."""
-        return asdict(self)  # type: ignore[call-overload]
+        """Return the record as JSON-serialisable data, with all that the store needs; values are not copied."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # type: ignore[arg-type]
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
@@ -241,8 +242,7 @@ class RunRecord(_Answer):
     model_digest: str | None = None
     #: Of the columns of its curves; empty where it has none.
     curve_digests: dict[str, str] = field(default_factory=dict)
-    #: ``final``, how the model of all training samples came to be; ``candidate_runs``, which runs it was chosen from;
-    #: ``networks``, where trained networks are kept.
+    #: How the model of all samples came to be (``final``), of which ``candidate_runs``; where ``networks`` are kept.
     found: dict[str, Any] = field(default_factory=dict)
 
     @property

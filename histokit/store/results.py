@@ -70,9 +70,10 @@ class Results:
                 run = replace(run, model_digest=digest_bytes(model).hex())
                 self.database.append("models", pa.table([[key], ["skops"], [model]], schema=_MODEL_SCHEMA))
             self.documents.save("runs", {"id": run.id, "dataset": run.dataset}, run.stored(), on=["id"])
-            of_run = f"({_KEY} = {quote(run.id)} OR {_KEY} LIKE {quote(run.id + '.%')})"
-            for table in _TABLES:
-                self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
+            if known is not None:
+                of_run = f"({_KEY} = {quote(run.id)} OR {_KEY} LIKE {quote(run.id + '.%')})"
+                for table in _TABLES:
+                    self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
             return run, True
 
     def _append(self, table: str, rows: pa.Table, key: str) -> None:
