@@ -55,7 +55,7 @@ def _lancedb() -> Any:
 
 
 class Database(Tables):
-    """A folder of Lance tables, written through lancedb; it is made on the first write.
+    """A folder of Lance tables, replaced through lancedb and changed through lance; it is made on the first write.
 
     Parameters
     ----------
@@ -175,9 +175,18 @@ class Database(Tables):
                 with self._writing(name):
                     make_table(self._path(name), schema, None if compress else _UNCOMPRESSED_FILES)
 
+    @cached_property
+    def _session(self) -> Any:
+        import lance
+
+        return lance.Session(_CACHE_BYTES, _CACHE_BYTES)
+
     def _to_write(self, name: str) -> Any:
+        """Open a table to change rows of it, through lance: importing lancedb takes longer than most changes."""
+        import lance
+
         with self.reading(name):
-            table = self._connection.open_table(name)
+            table = lance.dataset(str(self._path(name)), session=self._session)
         check_format(name, table.schema)
         return table
 
@@ -240,7 +249,11 @@ class Database(Tables):
         """Add rows to the end of a table, which is made where it is absent."""
         self.create(name, rows.schema)
         with self.committing(name), self._writing(name):
-            self._to_write(name).add(rows)
+            table = self._to_write(name)
+            # Where it has other columns, it is damaged.
+            with self.reading(name):
+                rows = rows.select(table.schema.names).cast(table.schema)
+            table.insert(rows)
 
     def add_column(self, name: str, field: pa.Field) -> None:
         """Add a column of nulls to a table, unless it has it."""

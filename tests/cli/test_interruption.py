@@ -96,7 +96,7 @@ EXTRACT = ["extract", "cells", "--backbone", "squeezenet1_1", "--weights", "rand
     ("module", "command"),
     [
         ("typer", ["list", "datasets", "--json"]),
-        ("lancedb", ["train", *TRAIN[1:]]),
+        ("lancedb", ["ingest", "synthetic", ".", "--name", "more", "-o", "slides=1", "--json"]),
         ("pyarrow.compute", ["list", "datasets", "--json"]),
         ("sklearn", TRAIN),
         ("torch", EXTRACT),
