@@ -25,7 +25,6 @@ from histokit.finetune.steps import TrainingMeans
 from histokit.finetune.stored_vectors import stored_vectors
 from histokit.finetune.training import Training, TrainingSet
 from histokit.networks.devices import DTYPES, choose_device, training_layout
-from histokit.networks.folding import is_folded
 from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
@@ -262,7 +261,7 @@ class NetworkTrainer:
 
     def _notes_of(self, part: TrainingPart, network: TrainableNetwork) -> list[str]:
         """Return what is to be known of a training set and of the network before it is trained."""
-        problem, notes = self.experiment.problem, [_FOLDED] if any(map(is_folded, network.base.modules())) else []
+        problem, notes = self.experiment.problem, [_FOLDED] if network.folded else []
         if problem.numbers and np.ptp(problem.y[part.fit]) == 0:
             notes.append(f"all training values are {problem.y[part.fit][0]:g}: nothing is to be learned of them")
         return notes

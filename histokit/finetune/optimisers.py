@@ -12,7 +12,6 @@ from torch import nn
 from histokit.errors import UsageError, did_you_mean, some
 from histokit.finetune.recipe import ALL, HEAD, Stage
 from histokit.late_imports import without
-from histokit.networks.folding import is_folded
 from histokit.networks.trainable import TrainableNetwork
 from histokit.plugin.lean_imports import library
 
@@ -275,6 +274,5 @@ def set_modes(network: TrainableNetwork, stage: Stage) -> None:
                 module.train()
     for module in trained_modules(network, stage):
         module.train()
-    for module in network.base.modules():
-        if is_folded(module):
-            module.eval()
+    for module in network.folded:
+        module.eval()

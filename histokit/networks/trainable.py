@@ -15,12 +15,14 @@ from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
 from histokit.networks.failures import REFUSALS, inputs_of, is_out_of_memory, network_memory_told, reason_of
+from histokit.networks.folding import is_folded
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.requests import FLATTEN
 from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
+from histokit.plugin.weights import RANDOM
 
 #: Raised when older versions could no longer read a network that was stored.
 NETWORK_FORMAT = 1
@@ -125,6 +127,8 @@ class TrainableNetwork(nn.Module):
         self.base = base
         self.head = head
         self.layer, self.flatten, self.prefix_tokens = layer, flatten, prefix_tokens
+        #: Batch normalisation that was folded when the weights were stored.
+        self.folded: list[nn.Module] = []
         self._vector: Tensor | None = None
         self._hook = base.get_submodule(layer.module).register_forward_hook(self._take)
 
@@ -287,7 +291,11 @@ def build_trainable(
         facts=facts,
         scale=scale,
     )
-    return TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens), described
+    network = TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens)
+    if backbone.weights.partition(":")[0] != RANDOM:
+        # Random ones may look so, too: those of RepVGG begin with biases.
+        network.folded = [module for module in base.modules() if is_folded(module)]
+    return network, described
 
 
 def rebuild(described: NetworkDescription, backbone: Backbone, tensors: Mapping[str, Tensor]) -> TrainableNetwork:

@@ -471,12 +471,12 @@ class WithNormalisation(TinyPlugin):
 
     def load(self, request: Any) -> Backbone:
         backbone = super().load(request)
-        build, fresh = backbone.build, request.weights == "random"
+        build, backbone.weights = backbone.build, request.weights
 
         def normed() -> nn.Module:
             convolution, *rest = build()
             norm = nn.BatchNorm2d(4)
-            nn.init.constant_(norm.bias, 0.0 if fresh else 0.25)
+            nn.init.constant_(norm.bias, 0.25)
             return nn.Sequential(convolution, norm, *rest)
 
         backbone.build = normed  # type: ignore[method-assign]
