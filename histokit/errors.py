@@ -167,3 +167,10 @@ def some(values: Sequence[str], limit: int = 5) -> str:
 def counted(count: int, one: str, many: str) -> str:
     """Return a number and what there is of it, with the verb that it needs, such as ``1 image lacks``."""
     return f"1 {one}" if count == 1 else f"{count:,} {many}"
+
+
+def counted_values(count: int, column: str) -> str:
+    """Return how many values of a column there are, such as ``3 slides`` or ``3 values of Patient (No)``."""
+    if not column.isalpha():
+        return counted(count, f"value of {column}", f"values of {column}")
+    return counted(count, column, f"{column}s")

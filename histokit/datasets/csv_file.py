@@ -165,7 +165,10 @@ def _where_not_text(path: Path) -> str:
                 try:
                     line.decode("utf-8")
                 except UnicodeDecodeError as error:
-                    return f"line {number}, {line[: error.end + 20].decode('utf-8', 'backslashreplace')[-60:]!r},"
+                    told = repr(line[: error.end + 20].decode("utf-8", "backslashreplace")[-60:])
+                    # The backslashes of bytes that are no letters stand there once, not twice.
+                    told = told.replace(r"\\x", r"\x")
+                    return f"line {number}, {told},"
     except (pa.ArrowException, OSError):
         pass
     return "it"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from histokit.errors import DataError, UsageError, counted
+from histokit.errors import DataError, UsageError, counted, counted_values
 from histokit.extract.extract import requests_of, with_images
 from histokit.extract.extract_options import ExtractOptions
 from histokit.features.feature_store import StoreLike, open_store
@@ -114,7 +114,7 @@ class SeenSamples(InNotebooks):
     def title(self) -> str:
         """What is shown, in a line."""
         what = counted(self.count, "sample", "samples")
-        what += f" of {counted(self.groups, self.group or 'group', f'{self.group}s')}" if self.groups else ""
+        what += f" of {counted_values(self.groups, self.group or 'group')}" if self.groups else ""
         shown = what if len(self.samples) == self.count else f"{len(self.samples)} of {what}"
         how = f", drawn class by class (seed {self.seed})" if not self.problems and shown != what else ""
         shown += " that could not be used" if self.problems else how

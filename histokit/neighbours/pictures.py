@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from histokit.errors import counted
+from histokit.errors import counted, counted_values
 from histokit.figures.contact import ContactSheet, Mark, Thumbnail
 from histokit.neighbours.question import outline_of
 from histokit.neighbours.retrieval import Retrieval
@@ -99,7 +99,7 @@ def _title(found: Retrieval, drawn: int, neighbours: int) -> str:
     column = found.samples.record.group
     sought = f"among {len(found.samples):,} samples"
     if column is not None:
-        sought += f" of {pc.count_distinct(found.samples.samples.column(column)).as_py():,} {column}s"
+        sought += f" of {counted_values(pc.count_distinct(found.samples.samples.column(column)).as_py(), column)}"
     nearest = f"{neighbours} of {found.k} neighbours" if neighbours < found.k else ""
     facts = (found.dataset, found.address, f"{found.metric} distance", queries, nearest, sought, of)
     return " · ".join(fact for fact in facts if fact)

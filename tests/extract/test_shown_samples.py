@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,7 @@ def test_samples_are_shown_as_they_are_read(cells: FeatureStore, images: Path) -
         np.testing.assert_array_equal(each.pixels, np.asarray(Image.open(images / each.id)))
         assert (each.group, each.size, each.dtype, each.reason) == ("p3", (16, 16, 3), "uint8", None)
     assert found.title == "cells · 4 of 6 samples of 1 patient, drawn class by class (seed 0) · as they are read"
+    assert " of 6 samples of 3 values of Patient (No), " in replace(found, group="Patient (No)", groups=3).title
     document = json.loads(json.dumps(found.to_json()))
     assert document["samples"][0]["shown"] == [16, 16, 3]
     contact = shown_sheet(found)
