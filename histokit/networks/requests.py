@@ -41,7 +41,8 @@ def weights_by_backbone(names: Sequence[str], texts: Sequence[str]) -> dict[str,
         if owner is None and len(names) > 1 and not shared:
             raise UsageError(
                 f"--weights {text} does not say which of the {len(names)} backbones it is for.",
-                next=f"Write it as --weights {names[0]}={text}.",
+                next=f"Write it as --weights BACKBONE={text}, and what it alone is prepared by as --preprocess "
+                f"BACKBONE/KEY=VALUE; BACKBONE is {' or '.join(names)}.",
             )
         for name in names if owner is None else [owner]:
             if name in chosen:
