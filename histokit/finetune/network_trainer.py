@@ -24,7 +24,7 @@ from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
 from histokit.finetune.stored_vectors import stored_vectors
 from histokit.finetune.training import Training, TrainingSet
-from histokit.networks.devices import DTYPES, choose_device, training_layout
+from histokit.networks.devices import DTYPES, choose_device, laid_out, training_layout
 from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
@@ -257,7 +257,8 @@ class NetworkTrainer:
         if recipe.from_scratch:
             initialise(network.base, recipe.initialisation, generator_at("base", *place))
         placed = network.to(self._device)
-        return placed.to(memory_format=training_layout(placed, self._device)), described
+        laid_out(placed, training_layout(placed, self._device))
+        return placed, described
 
     def _notes_of(self, part: TrainingPart, network: TrainableNetwork) -> list[str]:
         """Return what is to be known of a training set and of the network before it is trained."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from histokit.networks.cut_network import batch_rows, kind_of
-from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.devices import DTYPES, laid_out, whole_float32
 from histokit.networks.image_batches import ImageBatches, InputImage
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import check_channels
@@ -125,7 +125,7 @@ class NetworkScorer:
         failed: Callable[[int, str], None],
     ):
         check_channels(described, channels)
-        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.network = laid_out(network.to(device))
         self.described, self.device, self.failed = described, device, failed
         self.transform = Transform(described.preprocess, channels, device)
         self.found = np.full((count, described.outputs), np.nan)

@@ -15,7 +15,7 @@ from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
-from histokit.networks.devices import DTYPES, whole_float32
+from histokit.networks.devices import DTYPES, laid_out, whole_float32
 from histokit.networks.failures import (
     REFUSALS,
     inputs_of,
@@ -153,7 +153,7 @@ class CutNetwork:
                 for module in network.modules():
                     if isinstance(module, nn.Conv2d) or type(module) is nn.Linear:
                         module.to(self.dtype)
-            return network.to(self.device).to(memory_format=torch.channels_last)
+            return laid_out(network.to(self.device))
 
     def batch_size(self, height: int, width: int) -> int:
         """Return how many inputs of a size go through the network at once."""

@@ -55,6 +55,14 @@ def whole_float32(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
+def laid_out(network: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
+    """Lay the weights for maps out in memory, and leave the others, such as those of 3-D convolutions, as they are."""
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=layout)
+    return network
+
+
 def training_layout(network: nn.Module, device: torch.device) -> torch.memory_format:
     """Return how tensors are to lie in memory where a network is trained: channels last, which is faster, or first.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from histokit.networks.cut_network import CutNetwork
-from histokit.networks.devices import training_layout, whole_float32
+from histokit.networks.devices import laid_out, training_layout, whole_float32
 from histokit.plugin import Backbone, Layer, Preprocess
 
 CPU = torch.device("cpu")
@@ -140,6 +140,13 @@ def test_what_would_write_beyond_memory_is_not_trained_with_channels_last(
     convolution: nn.Module, device: str, layout: torch.memory_format
 ) -> None:
     assert training_layout(nn.Sequential(nn.Identity(), convolution), torch.device(device)) == layout
+
+
+def test_networks_may_have_weights_of_five_dimensions() -> None:
+    flat, deep = nn.Conv2d(3, 4, 3), nn.Conv3d(3, 4, 3)
+    laid_out(nn.Sequential(flat, deep))
+    assert flat.weight.is_contiguous(memory_format=torch.channels_last)
+    assert deep.weight.is_contiguous()
 
 
 def test_weights_of_convolutions_are_laid_out_channels_last() -> None:
