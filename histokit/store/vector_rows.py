@@ -19,7 +19,7 @@ Places = npt.NDArray[np.intp]
 #: for a window at a time, in batches that the processor's cache still holds when they are copied.
 _WINDOW_BYTES = 16 << 20
 _BATCH_BYTES = 4 << 20
-_READERS = 3
+_READERS = 2
 
 #: Where fewer than one in this number of rows is wanted, they are picked instead of reading all.
 _SPARSE = 16
