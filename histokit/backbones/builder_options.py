@@ -56,9 +56,9 @@ def check_taken(
     ------
     UsageError
     """
-    parameters = inspect.signature(type(network).__init__).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        known = known_options(builder)
+    parameters = inspect.signature(type(network).__init__).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        known = known_options(builder).union(parameters)
         for key in options:
             if key not in known:
                 raise _unknown(key, known, name, origin)

@@ -94,6 +94,13 @@ def test_options_are_converted_and_used():
     assert found.build().fc.out_features == 7
 
 
+def test_an_option_of_the_class_that_another_module_defines():
+    # The builder is in timm.models.byoanet, and the class, which takes anything besides, in timm.models.byobnet.
+    assert backbone("botnet26t_256,img_size=64").build().num_classes == 1000
+    with pytest.raises(UsageError, match="no builder option 'img_sizes'"):
+        backbone("botnet26t_256,img_sizes=64").build()
+
+
 def test_an_option_that_the_builder_does_not_know():
     with pytest.raises(UsageError, match="'timm:test_resnet' has no builder option 'act_laye'") as caught:
         backbone("test_resnet,act_laye=gelu").build()
