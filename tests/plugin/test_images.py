@@ -288,7 +288,7 @@ def test_lab_is_refused(tmp_path):
             r"but an HTML page, not the file.*\nGet the file itself",
         ),
         (bytes(4096), "but full of zeros, as downloads are that did not end"),
-        (gzip.compress(b"x" * 99), r"but a gzip archive\.\nUnpack it, and give the file in it, then ingest"),
+        (gzip.compress(b"x" * 99, mtime=0), r"but a gzip archive\.\nUnpack it, and give the file in it, then ingest"),
         (bz2.compress(b"x" * 99), "but a bzip2 archive"),
         (lzma.compress(b"x" * 99), "but an xz archive"),
         (b"\x00\x05\x16\x07\0\2\0\0Mac OS X", r"but what macOS keeps beside a file of this name\.\nDelete it"),
