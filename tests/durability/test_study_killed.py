@@ -101,8 +101,8 @@ def test_killed_in_training(forks: Processes, tmp_path: Path) -> None:
     counted = tmp_path / "moments"
     life = forks.start(*command, tmp_path / "whole", moments={"count": str(counted)})
     assert life.wait() == 0, life.err
-    # Among the checkpoints, parts and runs of the networks, before which there are a dozen writes of datasets.
-    for number in (counted.stat().st_size // 2, 3, 6):
+    # Among the checkpoints, parts and runs of the networks, which are the last third of all writes.
+    for number in (2 * counted.stat().st_size // 3, 3, 6):
         moments = {"count": str(tmp_path / f"moments{number}"), "kill": number}
         killed = forks.start(*command, tmp_path / "killed", moments=moments)
         assert killed.wait() == -9, killed.err
