@@ -59,6 +59,11 @@ BENCHMARKS: dict[str, tuple[list[str], list[str], list[str]]] = {
         [],
         ["--images", "8", "--rounds", "1", "--size", "32", "--batch", "4"],
     ),
+    "engines": (
+        [],
+        ["--images", "all"],
+        ["--images", "8", "--rounds", "1", "--backbone", "torchvision:squeezenet1_1"],
+    ),
     "gpu": (["--images", "8192"], [], ["--images", "8", "--rounds", "1"]),
 }
 
