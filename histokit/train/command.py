@@ -91,7 +91,6 @@ def train(
     console.emit([record.id for record in printed], {"runs": documents})
 
 
-#: The commands of this room.
 def list_classifiers() -> None:
     """List the classifiers, and the grids tried by default."""
     documents: list[dict[str, Any]] = [
@@ -120,4 +119,5 @@ def _grid_text(grid: Mapping[str, Sequence[Any]]) -> str:
     )
 
 
+#: The commands of this room.
 COMMANDS = (Entry("", "train", train, STEPS), Entry("list", "classifiers", list_classifiers))
