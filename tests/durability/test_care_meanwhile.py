@@ -76,7 +76,8 @@ def care_meanwhile(processes: Processes, folder: Path, count: int, networks: tup
         life.begun()
     carer.start()
     read = 0
-    while not all(life.has_ended for life in lives) or not carer.removed:
+    # On a machine that is busy, extraction may be done before anything was read: care and reading still meet.
+    while not (read and carer.removed and all(life.has_ended for life in lives)):
         read += read_meanwhile(store)
         assert carer.error is None
     carer.enough.set()
