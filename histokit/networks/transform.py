@@ -155,10 +155,11 @@ class Transform:
         return torch.cat([self._in_pieces(work, piece) for piece in (pixels[:half], pixels[half:])])
 
     def _loaded(self, pixels: Sequence[Pixels], mpp: float | None) -> Tensor:
-        stacked = torch.from_numpy(np.stack(pixels))
-        if self.device.type == "cuda":
-            # Only from pinned memory does a copy go on while the network runs.
-            stacked = stacked.pin_memory()
+        # Only from pinned memory does a copy to a GPU go on while the network runs.
+        kind = torch.uint8 if pixels[0].dtype == np.uint8 else torch.uint16
+        shape, pinned = (len(pixels), *pixels[0].shape), self.device.type == "cuda"
+        stacked = torch.empty(shape, dtype=kind, pin_memory=pinned)
+        np.stack(pixels, out=stacked.numpy())
         batch = stacked.to(self.device, non_blocking=True)
         if batch.dtype == torch.uint16:
             batch = batch.float().div_(_OF_16_BITS)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import DataError, PluginError
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.digests import UNKNOWN, FileState, digest_bytes, is_same_state
+from histokit.plugin.digests import UNKNOWN, FileState, is_same_state
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
@@ -72,14 +72,14 @@ class IngestedFiles:
         self._files = None if files is None else files.table
         count = 0 if self._files is None else self._files.count_rows()
         # Arrays, because a dictionary of millions of paths would fill the memory.
-        keys, states = np.empty(count, np.uint64), np.empty((count, len(_STATE)), np.int64)
+        keys, states = np.empty(count, np.int64), np.empty((count, len(_STATE)), np.int64)
         start = 0
         known = () if self._files is None else self._files.schema.names
         columns = [name for name in ("path", *_STATE, "digest") if name in known]
         # The digests are read as well, so that one pass tells whether all is what was written.
         for batch in () if files is None else files.batches(columns):
             here = slice(start, start + len(batch))
-            keys[here] = [_key(path) for path in batch.column("path").to_pylist()]
+            keys[here] = _keys(batch.column("path").to_pylist())
             states[here] = state_columns(batch)
             if reader < min(NETPBM, READER_REVISION) and not self.outdated:
                 names = pc.utf8_lower(batch.column("path"))
@@ -121,7 +121,7 @@ class IngestedFiles:
 
     def states(self, paths: Sequence[str]) -> list[FileState | None]:
         """Return the states in which files had the content that was ingested, or none where that is not known."""
-        keys = np.array([_key(path) for path in paths], np.uint64)
+        keys = _keys(paths)
         places = np.searchsorted(self._keys, keys)
         known = places < len(self._keys)
         known[known] = self._keys[places[known]] == keys[known]
@@ -129,7 +129,7 @@ class IngestedFiles:
         return [tuple(next(found)) if here else None for here in known.tolist()]
 
     def _differs(self, path: str) -> bool:
-        key = _key(path)
+        key = hash(path)
         place = int(np.searchsorted(self._keys, key))
         if place == len(self._keys) or self._keys[place] != key:
             return False
@@ -154,8 +154,9 @@ def state_columns(files: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
     return states
 
 
-def _key(path: str) -> np.uint64:
-    return np.uint64(int.from_bytes(digest_bytes(path.encode())[:8], "little"))
+def _keys(paths: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return numbers of 64 bits by which paths are found again in this process, (n,)."""
+    return np.fromiter(map(hash, paths), np.int64, len(paths))
 
 
 def _files(store: Store, record: DatasetRecord) -> Ingested | None:
