@@ -14,7 +14,7 @@ from histokit.extract.rates import remember_rates
 from histokit.extract.worker import NetworkWorker
 from histokit.extract.writer import Writer
 from histokit.networks.compiling import NotCompiledError
-from histokit.networks.devices import choose_device
+from histokit.networks.devices import DTYPES, choose_device, emulation
 from histokit.networks.memory import capped
 from histokit.reading.ingested_files import open_files
 from histokit.store.allocator import kept_memory
@@ -43,7 +43,8 @@ def compute(
     store.ingested(record, "samples").verify()
     ingested = open_files(store, record)
     device = choose_device(options.runs_on)
-    notes: list[str] = []
+    notes = emulation(device, DTYPES[options.precision])
+    slow = "; ".join(notes)
     writer = Writer(store, record.name)
     rows = capped(options.batch_size, record, notes)
 
@@ -56,10 +57,15 @@ def compute(
     context.samples.settle()
     claims = Claims(store.uri)
     work = Work(context.samples, working, claims)
+
+    def told(done: int, total: int, detail: str = "") -> None:
+        # What slows it down is told while it can still be ended.
+        progress(done, total, detail or slow)
+
     try:
         _attend(working, claims)
         with kept_memory():
-            read = run_workers(ingested, work, networks, writer, options.workers, progress)
+            read = run_workers(ingested, work, networks, writer, options.workers, told)
     finally:
         try:
             writer.close()

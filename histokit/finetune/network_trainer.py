@@ -24,7 +24,7 @@ from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
 from histokit.finetune.stored_vectors import stored_vectors
 from histokit.finetune.training import Training, TrainingSet
-from histokit.networks.devices import DTYPES, choose_device, laid_out, training_layout
+from histokit.networks.devices import DTYPES, choose_device, emulation, laid_out, training_layout
 from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
@@ -189,6 +189,7 @@ class NetworkTrainer:
             said.append(f"interrupted in between: it was trained in {' and in '.join(kinds)}")
         if self._means is not None:
             images = self._means.images
+            said += emulation(self._device, self._means.dtype)
             said += [*images.notes, *(line for _, _, line in images.tally.lines())]
         return said
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from histokit.finetune.predict import NetworkScorer
 from histokit.models.networks import ExportedBackbone
 from histokit.networks.cut_network import CutNetwork
+from histokit.networks.devices import emulation
 from histokit.networks.image_batches import vectors_of
 from histokit.networks.trainable import NetworkDescription
 from histokit.plugin.preprocess import Preprocess
@@ -83,6 +84,11 @@ class VectorScorer(NetworkScorer):
         super().__init__(
             exported.cut.network, exported.described, channels, count, device, batch_size, "float32", failed
         )
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known of how the network was run."""
+        return [*emulation(self.device, self._cut.dtype), *super().notes]
 
     def _run(self, pixels: Tensor) -> NDArray[np.float64]:
         found = vectors_of(self._cut, self.transform, pixels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -42,6 +43,24 @@ def device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return machine_memory()
+
+
+def is_native(dtype: torch.dtype) -> bool:
+    """Return whether this machine's processor multiplies numbers of a type by instructions of its own."""
+    if dtype == torch.float32:
+        return True
+    if dtype == torch.bfloat16 and platform.machine() in ("x86_64", "AMD64"):
+        # What oneDNN says it supports includes processors on which it has to convert.
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    supported = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, supported)())
+
+
+def emulation(device: torch.device, dtype: torch.dtype) -> list[str]:
+    """Return what is to be known where a device converts numbers of a type back and forth in each operation."""
+    if device.type != "cpu" or is_native(dtype):
+        return []
+    return [f"this processor emulates {str(dtype).removeprefix('torch.')}, which takes many times as long as float32"]
 
 
 @contextmanager

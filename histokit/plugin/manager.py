@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -98,6 +98,9 @@ class Registry:
 
     def find_backbone(self, name: str) -> Registered:
         """Return who registered a backbone or a prefix."""
+        behind = [] if name in self.backbones or ":" in name else self._behind_prefixes(name)
+        if behind:
+            raise self.unknown(f"The backbone {name!r} needs a prefix.", f"Write {' or '.join(behind)}.")
         return self._find(self.backbones, name, "backbone", "histokit list backbones")
 
     def find_reader(self, suffix: str) -> Registered | None:
@@ -148,6 +151,19 @@ class Registry:
             )
         return dataset
 
+    def _behind_prefixes(self, name: str) -> list[str]:
+        """Return the names of a backbone with the prefixes that know it."""
+        # Names of weights, such as ``.dino``, are no part of what is listed.
+        model, dot, tag = name.lower().replace("-", "_").partition(".")
+        found = []
+        for prefix, (entry, *others) in self.backbones.items():
+            if prefix.endswith(":") and not others and entry.names_are_fixed:
+                # A fault of one of them is told when it is asked for.
+                with suppress(PluginError):
+                    known = f"{prefix}{model}" in self.names_behind(prefix)
+                    found += [f"{prefix}{model}{dot}{tag}"] if known else []
+        return found
+
     def names_behind(self, prefix: str, store: str | None = None) -> list[str]:
         """Return all names behind a prefix such as ``timm:``; those of runs are in a store.
 
@@ -168,7 +184,7 @@ class Registry:
             return []
         caller = backbone_caller(entry)
         with caller.call("names()"):
-            found = entry.names(**({"store": store} if _asks_for_store(entry.names) else {}))
+            found = entry.names(**({} if entry.names_are_fixed else {"store": store}))
         listed = list(caller.items("names()", found))
         for name in listed:
             caller.check("names()", name, "a text", is_text(name))
@@ -210,7 +226,7 @@ def dataset_caller(cls: type[Dataset]) -> Caller:
 def backbone_caller(entry: Registered) -> Caller:
     """Return by whom the methods of a backbone are called."""
     advice = "Tell its author; a newer version may help."
-    return Caller(_owner(entry, "backbone"), not entry.third_party, advice)
+    return Caller(entry.titled("backbone"), not entry.third_party, advice)
 
 
 def registered_backbone(name: str) -> Registered:
@@ -231,26 +247,17 @@ def _registered_name(name: str) -> str:
     return prefix + ":" if colon else base
 
 
-def _asks_for_store(names: Callable[..., Any]) -> bool:
-    code = getattr(names, "__code__", None)
-    return code is not None and "store" in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
-def _owner(entry: Registered, what: str) -> str:
-    return f"The {what} {entry.name!r} of {entry.distribution} ({entry.module})"
-
-
 def _load(entry: Registered, what: str, *arguments: Any) -> Any:
     if not entry.third_party:
         return entry.load(*arguments)
-    with plugin_call(_owner(entry, what), "its loader"):
+    with plugin_call(entry.titled(what), "its loader"):
         return entry.load(*arguments)
 
 
 def _broken(entry: Registered, what: str, reason: str) -> PluginError:
     package = entry.distribution.split(" ")[0]
     return PluginError(
-        f"The {what} {entry.name!r} of {entry.distribution} ({entry.module}) could not be loaded: {reason}.",
+        f"{entry.titled(what)} could not be loaded: {reason}.",
         next=f"Update {package}, or tell its author{TRACEBACK}.",
     )
 

@@ -66,6 +66,17 @@ class Registered:
         """Whether it does not come with histokit."""
         return self.module not in BUILTIN
 
+    @property
+    def names_are_fixed(self) -> bool:
+        """Whether it is a prefix that lists what it has, and does not have to look into a store for that."""
+        code = getattr(self.names, "__code__", None)
+        asked = () if code is None else code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        return self.names is not None and "store" not in asked
+
+    def titled(self, what: str) -> str:
+        """Return its name and whose it is, such as ``The backbone 'x' of y 1.0 (y.networks)``."""
+        return f"The {what} {self.name!r} of {self.distribution} ({self.module})"
+
 
 @dataclass(frozen=True)
 class BrokenPlugin:

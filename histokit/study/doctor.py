@@ -61,7 +61,9 @@ def _versions() -> list[ReportLine]:
 def _devices() -> list[ReportLine]:
     import torch
 
-    kind = "native" if _native_bfloat16() else "emulated, slower than float32"
+    from histokit.networks.devices import is_native
+
+    kind = "native" if is_native(torch.bfloat16) else "emulated, slower than float32"
     cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {kind}"
     findings = [ReportLine("device", "cpu", cpu)]
     for index in range(torch.cuda.device_count()):
@@ -71,15 +73,6 @@ def _devices() -> list[ReportLine]:
     if not torch.cuda.is_available():
         findings.append(ReportLine("device", "cuda", "none"))
     return findings
-
-
-def _native_bfloat16() -> bool:
-    import torch
-
-    if platform.machine() in ("x86_64", "AMD64"):
-        # What oneDNN says it supports includes processors on which it has to convert.
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _weights() -> list[ReportLine]:

@@ -66,6 +66,9 @@ def test_wrong_plugin_names_are_code_3(ingested, images):
     result = ingested.fails("extract", "cells", "--backbone", "resnet5", code=ExitCode.PLUGIN)
     assert "no backbone 'resnet5'" in result.err
     assert "Did you mean 'resnet50'?" in result.err
+    for name, meant in (("ResNet18", "timm:resnet18 or torchvision:resnet18"), ("test_vit.r1", "timm:test_vit.r1")):
+        result = ingested.fails("extract", "cells", "--backbone", name, code=ExitCode.PLUGIN)
+        assert f"needs a prefix.\nWrite {meant}." in result.err
     assert "'timm:'" in ingested.fails("extract", "cells", "--backbone", "tim:x", code=ExitCode.PLUGIN).err
     assert "Did you mean 'folder'?" in ingested.fails("plugins", "check", "foldr", code=ExitCode.PLUGIN).err
     assert "histokit list layers resnet50" in ingested.fails("list", "backbones", "resnet50", code=ExitCode.PLUGIN).err
