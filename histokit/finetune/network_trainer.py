@@ -29,6 +29,7 @@ from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
 from histokit.networks.transform import Transform
+from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.manager import registry
 from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.experiment import Experiment
@@ -134,7 +135,7 @@ class NetworkTrainer:
         given = TrainingSet(fit=part.fit, val=part.val, test=test, place=(seed, part.name))
         training = Training(network, recipe, given, means, checkpoint, report)
         tensors = training.run()
-        network.load_state_dict(tensors)
+        fill_network(network, tensors)
         judged = training.judged(training.inputs_of_test(part.test), part.test)
         document = {
             **fold_facts(self.experiment, part, self._scored(judged.rows, judged.scores)),
@@ -238,6 +239,8 @@ class NetworkTrainer:
             facts["size"] = backbone.building_size
         if backbone.building_name != backbone.name:
             facts["architecture"] = backbone.building_name
+        if backbone.begun_at_random:
+            facts["begun_at_random"] = True
         with drawing_at("head", *place):
             network, described = build_trainable(
                 backbone,

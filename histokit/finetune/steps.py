@@ -19,6 +19,7 @@ from histokit.networks.devices import training_layout
 from histokit.networks.failures import BatchTooLargeError, free_memory, is_out_of_memory, memory_told
 from histokit.networks.trainable import TrainableNetwork
 from histokit.networks.transform import Transform
+from histokit.plugin.checkpoint import fill_network
 
 Rows = NDArray[np.intp]
 
@@ -96,9 +97,9 @@ class GradientSteps:
 
     def take(self, tensors: dict[str, Tensor]) -> None:
         """Go on from a network."""
-        self.network.load_state_dict(tensors)
+        fill_network(self.network, tensors)
         if self.average is not None:
-            self.average.module.load_state_dict(tensors)
+            fill_network(self.average.module, tensors)
 
     def step(self, module: nn.Module, rows: Rows, batch: Tensor, optimizer: Any, scaler: Any) -> Tensor:
         """Follow the gradient of one batch, accumulated over passes; return its loss."""

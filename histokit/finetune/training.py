@@ -25,6 +25,7 @@ from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter
 from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
 from histokit.networks.trainable import TrainableNetwork
+from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.lean_imports import compiler_deferred
 
 Rows = NDArray[np.intp]
@@ -294,9 +295,9 @@ class Training:
             return
         tensors, state = found
         parts = split_by_part(tensors, self.means.device)
-        self.network.load_state_dict(parts["network"])
+        fill_network(self.network, parts["network"])
         if self.steps.average is not None:
-            self.steps.judged.load_state_dict(parts["ema"])
+            fill_network(self.steps.judged, parts["ema"])
         self.at = TrainingPlace(**state["at"])
         metric, loss, epoch, waited = state["best"]
         self.best = Best(metric, loss, epoch, waited, parts.get("best", {}))

@@ -16,6 +16,7 @@ from histokit.models.model_folder import SEEN_FILE, damaged
 from histokit.networks.trained_backbone import bare_backbone
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin.backbone import Backbone, Layer
+from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registered_backbone, registry
@@ -207,7 +208,7 @@ def load_tensors(network: nn.Module, tensors: Mapping[str, Tensor], backbone: st
             f"The model cannot be built: {backbone} is another network here ({wrong[0]!r} differs).",
             next="Install the versions that it was trained with: they are in its README.md and histokit.json.",
         )
-    network.load_state_dict(dict(tensors), strict=True)
+    fill_network(network, tensors)
 
 
 def save_seen(store: Store, backbones: Sequence[str], folder: Path) -> None:

@@ -20,9 +20,9 @@ from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.requests import FLATTEN
 from histokit.networks.unused_layers import called, take_out_unused
 from histokit.plugin import Backbone, Layer, Preprocess
+from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool
-from histokit.plugin.weights import RANDOM
 
 #: Raised when older versions could no longer read a network that was stored.
 NETWORK_FORMAT = 1
@@ -292,7 +292,7 @@ def build_trainable(
         scale=scale,
     )
     network = TrainableNetwork(base, layer, head, flatten=flatten, prefix_tokens=tokens)
-    if backbone.weights.partition(":")[0] != RANDOM:
+    if not backbone.begun_at_random:
         # Random ones may look so, too: those of RepVGG begin with biases.
         network.folded = [module for module in base.modules() if is_folded(module)]
     return network, described
@@ -314,5 +314,5 @@ def rebuild(described: NetworkDescription, backbone: Backbone, tensors: Mapping[
     base, _, tokens = cut_for_training(backbone, layer, described.flatten, described.inputs, size)
     head = make_head(described.width, described.hidden, described.dropout, described.outputs)
     network = TrainableNetwork(base, layer, head, flatten=described.flatten, prefix_tokens=tokens)
-    network.load_state_dict(dict(tensors), strict=True)
+    fill_network(network, tensors)
     return network.eval().requires_grad_(False)

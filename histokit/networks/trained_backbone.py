@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.errors import StoreError, UsageError
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
+from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registered_backbone, registry
 from histokit.plugin.preprocess import Preprocess
@@ -225,6 +226,11 @@ class TrainedBackbone(Backbone):
         """Of the backbone that it was trained from."""
         return _built_for(self.described)
 
+    @property
+    def begun_at_random(self) -> bool:
+        """Whether the first training of the network began with random weights."""
+        return bool(self.described.facts.get("begun_at_random"))
+
     @cached_property
     def operations(self) -> tuple[float, int] | None:  # type: ignore[override]
         """Of the backbone that it was trained from."""
@@ -262,7 +268,7 @@ class TrainedBackbone(Backbone):
             for key, tensor in own.items():
                 if key not in trained and tensor.is_floating_point():
                     tensor.fill_(torch.nan)
-        network.load_state_dict(trained, strict=False)
+        fill_network(network, trained, strict=False)
         return network.eval().requires_grad_(False)
 
     def prefix_tokens(self, network: nn.Module) -> int:

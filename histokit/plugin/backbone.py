@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin.preprocess import Preprocess
+from histokit.plugin.weights import RANDOM
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +139,11 @@ class Backbone:
     def building_size(self) -> int | None:
         """Side of the images that the network is built for, whatever it is run on; none where that is not known."""
         return None
+
+    @property
+    def begun_at_random(self) -> bool:
+        """Whether the weights are random, or were trained from such."""
+        return self.weights.partition(":")[0] == RANDOM
 
     @property
     def building_name(self) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.errors import DataError, StoreError, first_line, some
 from histokit.plugin import inert_pickle
 from histokit.plugin.caffe_files import read_caffemodel
-from histokit.plugin.copies import Copy, alone, copies, equal, is_another_part, state_dicts, undecided, under
+from histokit.plugin.copies import Copy, copies, equal, is_another_part, no_choice, rest, state_dicts, undecided, under
 from histokit.plugin.file_kinds import CAFFE, SAFETENSORS, TORCH, recognise
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     shapes = {key: value.shape for key, value in state.items()}
     alike = [p for p, s in states.items() if undecided(first, p) and {k: v.shape for k, v in s.items()} == shapes]
     if any(not equal(state, states[other]) for other in alike):
-        raise _undecided(path, [(first, ""), *((other, "") for other in alike)])
+        raise no_choice(path, [(first, ""), *((other, "") for other in alike)])
     return state
 
 
@@ -191,17 +191,21 @@ def load_states(
     chosen = fitting[0]
     rivals = [fit.copy for fit in fitting[1:] if undecided(chosen.copy.parts, fit.copy.parts)]
     if any(not equal(chosen.copy.tensors, copy.tensors) for copy in rivals):
-        raise _undecided(origin, [(copy.path, copy.prefix) for copy in (chosen.copy, *rivals)])
+        raise no_choice(origin, [(copy.path, copy.prefix) for copy in (chosen.copy, *rivals)])
     chosen.fill()
-    return [*chosen.notes(origin), *_other_copies(origin, [fit.copy for fit in fitting])]
+    return [*chosen.notes(origin), *rest(origin, [fit.copy for fit in fitting])]
 
 
-def _undecided(origin: Path, places: Sequence[tuple[tuple[str, ...], str]]) -> DataError:
-    listed = some([".".join((*path, *filter(None, prefix.split(".")))) for path, prefix in places], _SHOWN)
-    return DataError(
-        f"{origin} holds {len(places)} sets of weights of the network, and none goes before the others: {listed}.",
-        next=f"Save the one that is meant alone, in Python: {alone(*places[0], str(origin))}",
-    )
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Put tensors of a network's own names into it, as `torch.nn.Module.load_state_dict` does.
+
+    Some modules refuse tensors that do not say for which version of their class they are (torchvision's MNASNet): they
+    are told to be for the one that is here.
+    """
+    state = network.state_dict()
+    state.clear()
+    state.update(tensors)
+    network.load_state_dict(state, strict=strict)
 
 
 def _filtered(network: nn.Module, states: States, heads: Sequence[str], filters: Sequence[Adapt]) -> list[_Fit]:
@@ -256,7 +260,7 @@ class _Fit:
         for module in dict.fromkeys(key.rpartition(".")[0] for key in self.headless):
             _make_identity(self.network, module)
         kept = {key: self.given.get(key, value) for key, value in self.network.state_dict().items()}
-        self.network.load_state_dict(kept, strict=True)
+        fill_network(self.network, kept)
 
     def notes(self, origin: Path) -> list[str]:
         """What was left out."""
@@ -308,10 +312,3 @@ def _make_identity(network: nn.Module, module: str) -> None:
 
     parent, _, child = module.rpartition(".")
     setattr(network.get_submodule(parent), child, nn.Identity())
-
-
-def _other_copies(origin: Path, fitting: Sequence[Copy]) -> list[str]:
-    if len(fitting) < 2:
-        return []
-    others = some([copy.place or "the top" for copy in fitting[1:]], _SHOWN)
-    return [f"{origin.name} has weights of the network at {fitting[0].place or 'the top'}, taken, and at {others}"]

@@ -12,7 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from histokit.errors import DataError, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +55,7 @@ _COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "relative_posit
 _INSERTED = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
 
 _DEEPEST = 6
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -201,6 +205,23 @@ def alone(path: Sequence[str], prefix: str, origin: str) -> str:
     whole = f"safetensors.torch.load_file({origin!r})" if safe else f"torch.load({origin!r}, weights_only=True)"
     chosen = f"{{k: v for k, v in {whole}{keys}.items() if k.startswith({prefix!r})}}" if prefix else whole + keys
     return f"torch.save({chosen}, 'one.pth')"
+
+
+def no_choice(origin: Path, places: Sequence[tuple[tuple[str, ...], str]]) -> DataError:
+    """Return the error for sets of weights, at places in a file, of which none goes before the others."""
+    listed = some([".".join((*path, *filter(None, prefix.split(".")))) for path, prefix in places], _SHOWN)
+    return DataError(
+        f"{origin} holds {len(places)} sets of weights of the network, and none goes before the others: {listed}.",
+        next=f"Save the one that is meant alone, in Python: {alone(*places[0], str(origin))}",
+    )
+
+
+def rest(origin: Path, fitting: Sequence[Copy]) -> list[str]:
+    """Return what is to be known of a file that has several copies of the network, of which the first was taken."""
+    if len(fitting) < 2:
+        return []
+    others = some([copy.place or "the top" for copy in fitting[1:]], _SHOWN)
+    return [f"{origin.name} has weights of the network at {fitting[0].place or 'the top'}, taken, and at {others}"]
 
 
 def is_counter(key: str) -> bool:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import densenet121, get_model, get_model_weights, vgg11_bn
 
@@ -141,6 +142,14 @@ def test_densenets_load_under_the_names_that_were_published(tmp_path):
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     torch.save(old, tmp_path / "densenet121.pth")
     network = backbone("densenet121", str(tmp_path / "densenet121.pth")).build()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
+def test_mnasnet_which_asks_for_its_version_loads_files_that_tell_none(tmp_path):
+    torch.manual_seed(0)
+    state = get_model("mnasnet0_5", weights=None).state_dict()
+    save_file(state, tmp_path / "mnasnet.safetensors")
+    network = backbone("mnasnet0_5", str(tmp_path / "mnasnet.safetensors")).build()
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 

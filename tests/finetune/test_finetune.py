@@ -485,15 +485,18 @@ class WithNormalisation(TinyPlugin):
 
 @pytest.mark.parametrize("weights", ["pretrained", "random"])
 def test_folded_batch_normalisation_stays_and_a_fresh_one_follows_the_images(data: FeatureStore, weights: str) -> None:
+    folded = weights == "pretrained"
     with added_plugin(WithNormalisation(), "normed"):
         settings = {**SETTINGS, "head.layer": "1"}
-        known = {"split": "half", "weights": weights, "preset": "head-first", "settings": settings, "workers": 0}
-        (run,) = finetune(data, "cells", "normed", **known)
-        found = tensors(data, run)
-    folded = weights == "pretrained"
-    assert bool((found["base.1.running_mean"] == 0).all()) is folded
-    assert any("folded" in note for note in run.notes) is folded
-    assert not (found["base.1.bias"] == 0.25).any(), "what it adds is learned"
+        alone = {"split": "half", "settings": {"head.layer": "1", "epochs": 1, "stages.1.train": "head"}, "workers": 0}
+        (head,) = finetune(data, "cells", "normed", weights=weights, **alone)
+        assert bool((tensors(data, head)["base.1.running_mean"] == 0).all())
+        for backbone, begun in (("normed", weights), (f"run:{head.id}", "pretrained")):
+            run = trained(data, backbone=backbone, weights=begun, settings=settings)
+            found = tensors(data, run)
+            assert bool((found["base.1.running_mean"] == 0).all()) is folded
+            assert any("folded" in note for note in run.notes) is folded
+            assert not (found["base.1.bias"] == 0.25).any(), "what it adds is learned"
 
 
 def test_one_process_at_a_time_trains_a_run(data: FeatureStore) -> None:

@@ -138,23 +138,33 @@ def test_what_a_network_was_trained_from_counts(store: FeatureStore, run: RunRec
 
 
 @pytest.mark.parametrize(
-    ("model", "arguments", "preprocess"),
+    ("model", "arguments", "side"),
     [
-        ("test_resnet", {"act_layer": "silu", "output_stride": 8}, {}),
-        ("test_vit", {"img_size": 32, "global_pool": "avg"}, {"size": 32}),
+        ("test_resnet", {"act_layer": "silu", "output_stride": 8}, None),
+        ("test_vit", {}, 32),
+        # Takes images of any size, and has positions for those that it is built for.
+        ("crossvit_tiny_240", {"embed_dim": [8, 16], "depth": [[1, 1, 0]], "num_heads": [2, 2]}, 120),
     ],
-    ids=["options", "input"],
+    ids=["options", "input", "another input"],
 )
 def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
-    store: FeatureStore, images: Path, tmp_path: Path, model: str, arguments: dict[str, Any], preprocess: dict[str, Any]
+    store: FeatureStore, images: Path, tmp_path: Path, model: str, arguments: dict[str, Any], side: int | None
 ) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
     torch.manual_seed(0)
-    save_file(timm.create_model(model, **arguments).state_dict(), folder / "model.safetensors")
-    told = {"pretrained_cfg": {"input_size": [3, 32, 32]}} if preprocess else {"model_args": arguments}
-    trained_with = {"global_pool": "avg", **({} if preprocess else arguments)}
-    document = {"architecture": model, "global_pool": "avg", "mean": [0.5] * 3, "std": [0.5] * 3, **told}
+    built_for = {"img_size": side, "global_pool": "avg"} if side else {}
+    save_file(timm.create_model(model, **arguments, **built_for).state_dict(), folder / "model.safetensors")
+    told = {"pretrained_cfg": {"input_size": [3, side, side]}} if side else {}
+    trained_with = {"global_pool": "avg", **arguments}
+    document = {
+        "architecture": model,
+        "model_args": arguments,
+        "global_pool": "avg",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        **told,
+    }
     (folder / "config.json").write_text(json.dumps(document))
     histokit.ingest(store, "folder", images, name="cells", options={"pattern": "{patient}/{label}/*.png"})
     how = {"weights": str(folder), "preprocess": {"size": 32}, "split": "holdout", "workers": 0}
