@@ -19,7 +19,7 @@ from histokit.networks.memory import check_batch, input_shape, machine_memory
 from histokit.networks.requests import as_texts, channel_changes, engine_of, preprocess_by_backbone, weights_by_backbone
 from histokit.networks.resolve import resolve_backbone
 from histokit.plugin import Preprocess
-from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, REMARK_STAGE
 

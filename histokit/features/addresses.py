@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from histokit.errors import StoreError, UsageError, did_you_mean
-from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.weights import TRAINED
 from histokit.store.fingerprints import spec_differences
 from histokit.store.repeat_commands import make_again

@@ -14,8 +14,7 @@ import pluggy
 from histokit.errors import PluginError, did_you_mean
 from histokit.plugin import hookspecs
 from histokit.plugin.backbone import Backbone, BackboneRequest
-from histokit.plugin.backbone_names import join_backbone_name as join_backbone_name
-from histokit.plugin.backbone_names import split_backbone_name as split_backbone_name
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.calls import TRACEBACK, Caller, plugin_call, shown, shown_error
 from histokit.plugin.dataset import Dataset
 from histokit.plugin.declared import is_text
@@ -101,6 +100,12 @@ class Registry:
         behind = [] if name in self.backbones or ":" in name else self._behind_prefixes(name)
         if behind:
             raise self.unknown(f"The backbone {name!r} needs a prefix.", f"Write {' or '.join(behind)}.")
+        if name.endswith(":") and name not in self.backbones:
+            known = [each for each in self.backbones if each.endswith(":")]
+            hint = (
+                f"{did_you_mean(name, known)}Prefixes are {', '.join(known)}; of hubs: timm:hf-hub:ORGANISATION/MODEL."
+            )
+            raise self.unknown(f"There is no prefix {name!r} of backbones.", hint)
         return self._find(self.backbones, name, "backbone", "histokit list backbones")
 
     def find_reader(self, suffix: str) -> Registered | None:
@@ -172,12 +177,9 @@ class Registry:
         PluginError
             If there is no such prefix.
         """
-        known = [name for name in self.backbones if name.endswith(":")]
         prefix = prefix if prefix.endswith(":") else f"{prefix}:"
-        if prefix not in known:
-            name = prefix[:-1]
-            layers = f"The layers of {name}: histokit list layers {name}" if name in self.backbones else ""
-            hint = layers or f"{did_you_mean(prefix, known)}Prefixes are {', '.join(known)}."
+        if (name := prefix[:-1]) in self.backbones:
+            hint = f"The layers of {name}: histokit list layers {name}"
             raise PluginError(f"There is no prefix {prefix!r} of backbones.", next=hint)
         entry = self.find_backbone(prefix)
         if entry.names is None:

@@ -13,8 +13,9 @@ from histokit.networks.requests import ENGINES, as_texts, asked_engine, check_op
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.plugin import Layer
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.guarded_backbone import GuardedBackbone
-from histokit.plugin.manager import join_backbone_name, registry, split_backbone_name
+from histokit.plugin.manager import registry
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
 from histokit.store.vectors import FeatureTable, store_dtype

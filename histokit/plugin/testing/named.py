@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.plugin.backbone_names import split_backbone_name
 from histokit.plugin.guarded_backbone import GuardedBackbone
-from histokit.plugin.manager import dataset_caller, registry, split_backbone_name
+from histokit.plugin.manager import dataset_caller, registry
 from histokit.plugin.testing.checks import Check
 from histokit.plugin.testing.datasets import iter_dataset_checks
 from histokit.plugin.weights import NONE, RANDOM

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
-from histokit.plugin.manager import join_backbone_name, split_backbone_name
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.pooling import pool
 
 if TYPE_CHECKING:
