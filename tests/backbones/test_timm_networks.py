@@ -38,21 +38,32 @@ def test_cut_points(name):
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext", "mobilenetv2_035,pad_type=same"])
 def test_last_is_what_timm_itself_pools(name):
+    network, (found,), expected = vectors_and_timms(name, ["last"])
+    # ConvNeXt's head normalises after pooling.
+    found = network.head.norm(found[:, :, None, None]).flatten(1) if name == "test_convnext" else found
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "branches"), [("crossvit_tiny_240", 2), ("efficientvim_m1", 4)])
+def test_what_the_classifier_sees_of_several_branches_is_their_layers_joined(name, branches):
+    _, found, expected = vectors_and_timms(name, [f"norm.{branch}" for branch in range(branches)])
+    torch.testing.assert_close(torch.cat(found, dim=1), expected, rtol=1e-5, atol=1e-6)
+    assert backbone(name).layer("last").module == f"norm.{branches - 1}"
+
+
+def vectors_and_timms(name, layers):
+    """Return a network, its vectors of two random images at some layers, and what timm gives its classifier."""
     found = backbone(name)
-    network = found.build()
-    layer = found.layer("last")
-    pooled = []
-    network.get_submodule(layer.module).register_forward_hook(
-        lambda _m, _i, output: pooled.append(pool(output, layer, found.prefix_tokens(network)))
-    )
+    network, pooled = found.build(), []
+    for layer in map(found.layer, layers):
+        network.get_submodule(layer.module).register_forward_hook(
+            lambda _m, _i, output, layer=layer: pooled.append(pool(output, layer, found.prefix_tokens(network)))
+        )
     batch = torch.randn(2, 3, found.preprocess.size, found.preprocess.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         network(batch)
-        # ConvNeXt's head normalises after pooling.
-        head = network.head.norm if name == "test_convnext" else torch.nn.Identity()
-        expected = network.forward_head(network.forward_features(batch), pre_logits=True)
-        found_vector = head(pooled[0][:, :, None, None]).flatten(1) if name == "test_convnext" else pooled[0]
-    torch.testing.assert_close(found_vector, expected, rtol=1e-5, atol=1e-6)
+        vectors = list(pooled)
+        return network, vectors, network.forward_head(network.forward_features(batch), pre_logits=True)
 
 
 def test_pooling_of_a_transformer_is_the_networks_own():
