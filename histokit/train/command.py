@@ -10,7 +10,7 @@ import typer
 from histokit import completion, console, options
 from histokit.classifiers.table import CLASSIFIERS, REGRESSORS, names, on_images
 from histokit.commands import STEPS, Entry
-from histokit.layout import prose
+from histokit.layout import is_number, prose
 from histokit.ranges import LIMITS
 
 #: More values of a parameter are told by the first and the last.
@@ -110,13 +110,17 @@ def list_classifiers() -> None:
 
 
 def _grid_text(grid: Mapping[str, Sequence[Any]]) -> str:
-    """Return the values of parameters; of many numbers, the first, the last and how many there are."""
+    """Return the values of parameters; of many, the first, the last and how many there are."""
     return "; ".join(
-        f"{key}={values[0]:g}..{values[-1]:g} ({len(values)})"
+        f"{key}={_value_text(values[0])}..{_value_text(values[-1])} ({len(values)})"
         if len(values) > _NAMED
         else f"{key}={','.join(map(str, values))}"
         for key, values in grid.items()
     )
+
+
+def _value_text(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else str(value)
 
 
 #: The commands of this room.

@@ -89,7 +89,9 @@ def test_a_row_on_images_is_told_in_the_help(histokit: CommandLine, monkeypatch:
     assert "et-fl, bayes: on images" in " ".join(histokit.ok("train", "--help").out.split())
 
 
-def test_classifiers_are_listed_with_what_is_tried(histokit: CommandLine) -> None:
+def test_classifiers_are_listed_with_what_is_tried(histokit: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels = Parameter("kernel", str, ("linear", "poly", None, 2.0, "cosine"))
+    monkeypatch.setitem(CLASSIFIERS, "kernels", replace(ROW, parameters={"kernel": kernels}))
     listed = histokit.ok("list", "classifiers", "--json").document["classifiers"]
     rows = {(row["name"], row["predicts"]): row for row in listed}
     assert rows["bayes", "classes"]["grid"] == {"smoothing": [0.1, 1e-9]}
@@ -99,3 +101,4 @@ def test_classifiers_are_listed_with_what_is_tried(histokit: CommandLine) -> Non
     shown = histokit.ok("list", "classifiers").out
     assert "smoothing=0.1,1e-09" in shown
     assert "C=1e-10..10 (12)" in shown
+    assert "kernel=linear..cosine (5)" in shown
