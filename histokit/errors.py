@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import IntEnum
 from typing import Any
 
+_THEN = "then run the same command again."
+_SHORTER = "Give a shorter path, or mend its links."
+
 #: What only a path that was given, the disk, or the machine can be the reason of, and what to do about it.
 _BY_NUMBER = {
-    errno.ENAMETOOLONG: "Give a shorter path, or mend its links.",
-    errno.ELOOP: "Give a shorter path, or mend its links.",
-    errno.ENOSPC: "Free some space, then run the same command again.",
-    errno.EDQUOT: "Free some space, then run the same command again.",
-    errno.EMFILE: "Allow more open files (ulimit -n), or ask for fewer --workers.",
-    errno.ENFILE: "Close other programs: the whole machine has too many open files.",
+    errno.ENAMETOOLONG: _SHORTER,
+    errno.ELOOP: _SHORTER,
+    errno.ENOSPC: f"Free some space, {_THEN}",
+    errno.EDQUOT: f"Free some space of what you may use of this disk, {_THEN}",
+    errno.EROFS: f"Nothing can be written to this disk: name another place, or mount it for writing, {_THEN}",
+    errno.EMFILE: f"Allow more open files with: ulimit -n 1024; or ask for fewer --workers; {_THEN}",
+    errno.ENFILE: f"Close other programs, for the whole machine has too many open files; {_THEN}",
 }
+#: What may have other reasons, unless it is known that something was to be written.
+_DENIED = dict.fromkeys((errno.EACCES, errno.EPERM), f"Mend the permissions, {_THEN}")
+
+#: How libraries in Rust write the number of an error.
+_WRITTEN_NUMBER = re.compile(r"\bos error (\d+)|\bOs \{ code: (\d+)")
 
 #: In the messages of what is no `MemoryError`: of torch's processors and devices, pinned memory, cuDNN and cuBLAS, and
 #: of libraries that the system cannot load.
@@ -132,10 +142,31 @@ def not_of_histokit(error: BaseException) -> UsageError | None:
             f"This machine has too little memory: {first_line(error)}.",
             next="Ask for less at once, end other programs, or use a machine with more; --debug shows where.",
         )
-    if isinstance(error, OSError) and error.errno in _BY_NUMBER:
-        path = f": {shortened(os.fsdecode(error.filename))}" if error.filename else ""
-        return UsageError(f"{error.strerror}{path}", next=_BY_NUMBER[error.errno])
+    number = number_of(error)
+    if number in _BY_NUMBER:
+        name = getattr(error, "filename", None)
+        path = f": {shortened(os.fsdecode(name))}" if name else ""
+        return UsageError(f"{os.strerror(number)}{path}", next=_BY_NUMBER[number])
     return None
+
+
+def number_of(error: BaseException) -> int | None:
+    """Return the number that the system has for an error, also where a library only wrote it into its message."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = _WRITTEN_NUMBER.search(str(error))
+    return int(found[1] or found[2]) if found else None
+
+
+def files_were_short(error: BaseException) -> bool:
+    """Return whether an error of any library tells of too many open files."""
+    return number_of(error) in (errno.EMFILE, errno.ENFILE)
+
+
+def advice_on_writing(error: BaseException) -> str:
+    """Return what to do where something could not be written, by what the system refused."""
+    number = number_of(error) or 0
+    return (_BY_NUMBER | _DENIED).get(number, f"Check the disk and the permissions, {_THEN}")
 
 
 def first_line(error: BaseException) -> str:

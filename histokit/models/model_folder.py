@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from histokit.errors import DataError, StoreError, UsageError, first_line, some
+from histokit.errors import DataError, StoreError, UsageError, advice_on_writing, first_line, some
 from histokit.files import check_folder
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of
@@ -156,7 +156,7 @@ def new_folder(out: str | os.PathLike[str], replace: bool) -> Iterator[Path]:
             old.replace(place)
         raise StoreError(
             f"The model cannot be written to {out}: {reason_of(error)}.",
-            next="Free some space, or choose another folder.",
+            next=advice_on_writing(error),
         ) from error
     finally:
         rmtree(part, ignore_errors=True)

@@ -8,10 +8,11 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, advice_on_writing
 from histokit.files import held_lock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
@@ -84,10 +85,11 @@ class Commits:
         Raises
         ------
         StoreError
-            If another process held the lock for ten minutes.
+            If another process held the lock for ten minutes, or nothing can be written to the folder.
         """
         from filelock import FileLock
 
+        self._check_writable()
         if self._lock is None:
             self._lock = FileLock(self.folder / LOCK, timeout=_PATIENCE)
         busy = StoreError(
@@ -97,6 +99,18 @@ class Commits:
         # Where the file system takes no locks, two processes must not write in the same instant.
         with held_lock(self._lock, busy):
             yield
+
+    def _check_writable(self) -> None:
+        """Raise where nothing can be written: what writes tables finds that out after many seconds of trying again."""
+        if os.access(self.folder, os.W_OK | os.X_OK):
+            return
+        try:
+            TemporaryFile(dir=self.folder).close()
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.folder} cannot be written to: {error.strerror or error}.",
+                next=advice_on_writing(error),
+            ) from error
 
     def known(self) -> dict[str, Known]:
         """Return what the tables were when they were last written, by name; empty for stores of earlier versions.

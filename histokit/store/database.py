@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import HistokitError, StoreError
+from histokit.errors import HistokitError, StoreError, advice_on_writing, number_of
 from histokit.late_imports import run_when_asked
 from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
@@ -37,7 +37,6 @@ _CACHE_BYTES = 16 << 20
 #: Of an index of a million vectors, some hundred megabytes are asked for again and again.
 _INDEX_CACHE_BYTES = 2 << 30
 
-_REFUSED = re.compile(r"\(os error (\d+)\)")
 #: What Lance says of rows that are there already; those to be written are of the right kind.
 _DAMAGE = re.compile(r"LanceError\(|in table schema|cannot be cast|[Ss]chema mismatch|panicked")
 _CONFLICT = re.compile("commit conflict|too many concurrent writers|incompatible transaction", re.IGNORECASE)
@@ -89,15 +88,14 @@ class Database(Tables):
             panic = type(error).__name__ in PANICS
             if not panic and not isinstance(error, RuntimeError | OSError | ValueError):
                 raise
-            refused = _REFUSED.search(str(error))
-            number = int(refused[1]) if refused else getattr(error, "errno", None)
+            number = number_of(error)
             if number is None:
                 if panic or (_DAMAGE.search(str(error)) and not _CONFLICT.search(str(error))):
                     raise self._damaged(name, error) from error
                 raise
             raise StoreError(
                 f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(number)}.",
-                next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
+                next=advice_on_writing(error),
             ) from error
 
     @contextmanager
@@ -269,7 +267,7 @@ class Database(Tables):
 
     def drop(self, name: str) -> None:
         """Drop a table."""
-        with self.committing(name):
+        with self.committing(name), self._writing(name):
             self._connection.drop_table(name)
             self.commits.note_features(name, None)
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from histokit.errors import number_of
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-_OS_ERROR = re.compile(r"os error (\d+)")
 
 
 def read_network(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -48,6 +47,5 @@ def flush(path: Path) -> None:
 
 def reason_of(error: Exception) -> str:
     """Return why a file could not be written: in the words of the system, whichever library tells of it."""
-    found = _OS_ERROR.search(str(error))
-    number = error.errno if isinstance(error, OSError) else found and int(found[1])
+    number = number_of(error)
     return os.strerror(number) if number else str(error)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, advice_on_writing
 from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
 from histokit.store.findings import NEWER, Finding, Verification
@@ -70,7 +70,7 @@ def repair(store: Store, progress: Progress = lambda *_: None) -> Verification:
     except OSError as error:
         raise StoreError(
             f"The store {store.uri} cannot be repaired: {error.strerror}.",
-            next="Free some space or mend its permissions, then run the same command again: it goes on from there.",
+            next=advice_on_writing(error),
         ) from error
     # What could have been done before is no advice any more.
     findings = tuple(replace(f, next=AFTERWARDS) if f.next == RESTORE else f for f in found.findings)

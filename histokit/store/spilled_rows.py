@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 
 import pyarrow as pa
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, advice_on_writing
 
 #: Bytes up to which no file is made.
 _IN_MEMORY = 8 << 20
@@ -125,7 +125,7 @@ class SpilledRows:
             told = os.strerror(error.errno) if error.errno else str(error)
             raise StoreError(
                 f"The store {self._store} cannot be written: {told}.",
-                next="Free some space or mend its permissions, then run the same command again.",
+                next=advice_on_writing(error),
             ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from histokit.errors import HistokitError, StoreError, did_you_mean
+from histokit.errors import HistokitError, StoreError, UsageError, advice_on_writing, did_you_mean, files_were_short
 from histokit.files import refuse_remote
 from histokit.store.commits import LEDGER, Commits, newer
 from histokit.store.records import FORMAT
@@ -231,6 +231,10 @@ class Tables:
                 raise KeyboardInterrupt from error
             if not isinstance(error, READ_ERRORS) and type(error).__name__ not in PANICS:
                 raise
+            if files_were_short(error):
+                # Nothing is wrong with the table.
+                what = f"The table {name!r} of the store {self.uri} cannot be read: too many files are open."
+                raise UsageError(what, next=advice_on_writing(error)) from error
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, error: BaseException) -> StoreError:

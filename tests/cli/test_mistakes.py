@@ -218,6 +218,8 @@ def test_an_interruption_is_130_and_a_bug_is_1_with_its_traceback(histokit, monk
         ImportError("libtorch.so: failed to map segment from shared object"): "This machine has too little memory: lib",
         OSError(errno.ENOMEM, "Cannot allocate memory"): "This machine has too little memory: [Errno 12] Cannot",
         OSError(errno.EMFILE, "Too many open files", "a.png"): "Too many open files: a.png",
+        RuntimeError("lance error: Too many open files (os error 24), /root/x.rs:48:14"): "Too many open files",
+        RuntimeError('Creating runtime: Os { code: 24, kind: Uncategorized, message: "x" }'): "Too many open files",
         OSError(errno.ENOSPC, "No space left on device"): "No space left on device",
     }
     for error, told in limits.items():

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pytest
 
 import histokit
-from histokit.errors import StoreError
+from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.store.commits import LEDGER
+from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.repair import repair
 from histokit.store.verify import verify
 from tests.durability.processes import Processes
@@ -137,7 +138,7 @@ def test_networks_are_trained_on_when_a_full_disk_has_room_again(
     while (life := forks.start(*FINETUNE, "--store", store.uri)).wait() == 5:
         error = life.document["error"]
         assert "No space left on device" in error["message"]
-        assert any(text in error["next"] for text in ("Free some space", "Make room", "the disk")), error
+        assert any(text in error["next"] for text in ("Free some space", "the disk")), error
         assert "Traceback" not in life.err
         assert not [*unfinished.rglob(".tensors*")], "nothing is left of what could not be written"
         failures += 1
@@ -196,3 +197,48 @@ def test_a_repair_that_the_disk_has_no_room_for_is_done_later(
     assert verify(open_store(made.uri)).ok
     assert [run.id for run in open_store(made.uri).runs()] == ["abcd1234"]
     assert [table.name for table in open_store(made.uri).feature_tables()] == before
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space, then"),
+        (errno.EDQUOT, "Free some space of what you may use"),
+        (errno.EROFS, "name another place, or mount it for writing"),
+        (errno.EACCES, "Mend the permissions"),
+        (errno.EPERM, "Mend the permissions"),
+        (errno.EMFILE, "ulimit -n 1024"),
+        (errno.EIO, "Check the disk"),
+    ],
+)
+def test_what_the_system_refuses_is_told_at_once_with_what_to_do(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, number: int, advice: str
+) -> None:
+    def refused(dir: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("histokit.store.commits.os.access", lambda *_: False)
+    monkeypatch.setattr("histokit.store.commits.TemporaryFile", refused)
+    monkeypatch.setattr("histokit.store.database.make_table", lambda *_: pytest.fail("the table is tried"))
+    with pytest.raises(StoreError, match=f"cannot be written to: {os.strerror(number)}") as caught:
+        store.database.create("datasets", pa.schema({"x": pa.int64()}))
+    assert advice in caught.value.next
+    monkeypatch.undo()
+    monkeypatch.setattr("histokit.store.database.make_table", lambda *_: refused(store.uri))
+    with pytest.raises(StoreError, match=f"cannot be written: {os.strerror(number)}") as caught:
+        store.database.create("datasets", pa.schema({"x": pa.int64()}))
+    assert advice in caught.value.next
+
+
+@pytest.mark.parametrize("text", ["Too many open files (os error 24)", "Tokio: Os { code: 24, kind: Uncategorized }"])
+def test_too_many_open_files_are_no_damage(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    store.database.create("problems", PROBLEM_SCHEMA)
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise ValueError(text)
+
+    monkeypatch.setattr("lance.dataset", refused)
+    for look in (lambda: store.database.count("problems"), lambda: verify(store), lambda: repair(store)):
+        with pytest.raises(UsageError, match=r"'problems' .* cannot be read: too many files are open") as caught:
+            look()
+        assert "ulimit -n 1024" in caught.value.next

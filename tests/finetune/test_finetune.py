@@ -539,7 +539,7 @@ def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.Monk
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(StoreError, match="No space left on device") as caught:
         kept.save({"weight": torch.zeros(2)}, {"epoch": 2})
-    assert "Make room" in str(caught.value.next)
+    assert "Free some space" in str(caught.value.next)
     found = kept.load()
     assert found is not None
     assert found[1] == {"epoch": 1}
