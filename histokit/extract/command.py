@@ -96,7 +96,8 @@ def extract(
     columns = ["address", "width", "cached", "copied", "computed", "unusable", "missing"]
     columns += ["seconds", "estimate"] if dry_run else []
     columns = [name for name in columns if any(table[name] is not None for table in result.tables)]
-    console.aside(columns, [[table[name] for name in columns] for table in result.tables])
+    titles = ["seconds alone" if name == "seconds" else name for name in columns]
+    console.aside(titles, [[table[name] for name in columns] for table in result.tables])
     if dry_run:
         console.note(result.expectation)
     for note in result.notes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from histokit.errors import shortened
+from histokit.errors import shortened, some
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,17 @@ class Extraction:
     def expectation(self) -> str:
         """How long the computation is expected to take, in words."""
         if self.estimated_seconds is None:
-            return "How long it takes is not known: these networks did not run here before."
+            unknown = [address for address, seconds in self._alone().items() if seconds is None]
+            names = [n["backbone"] for n in self.networks if any(a.startswith(f"{n['backbone']}/") for a in unknown)]
+            what = "all takes together" if len(names) < len(self.networks) else "it takes"
+            return f"How long {what} is not known: {some(list(dict.fromkeys(names)))} did not run here before."
         typical = any(table.get("estimate") == "typical" for table in self.tables)
         source = "roughly, from their numbers of operations" if typical else "as fast as before on this machine"
-        return f"The networks will take about {self.estimated_seconds:.0f} s ({source})."
+        shared = "; one pass through a network fills all its tables" * (sum(map(bool, self._alone().values())) > 1)
+        return f"The networks will take about {self.estimated_seconds:.0f} s ({source}{shared})."
+
+    def _alone(self) -> dict[str, float | None]:
+        return {table["address"]: table.get("seconds") for table in self.tables}
 
     def __repr__(self) -> str:
         return f"Extraction({self.dataset}: {shortened(', '.join(self.addresses))}, {len(self.problems)} problems)"

@@ -102,7 +102,7 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
     assert cli.run([*command, "--dry-run", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["estimated_seconds"] is None
-    assert "How long it takes is not known" in err
+    assert "How long it takes is not known: tiny did not run here before." in err
     remember(ingested, "last", 24, 48.0)
     assert cli.run([*command, "--dry-run", "--json"]) == 0
     out, err = capsys.readouterr()
@@ -110,6 +110,15 @@ def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: py
     assert document["estimated_seconds"] == document["tables"][0]["seconds"] == 48.0
     assert document["tables"][0]["estimate"] == "measured"
     assert "about 48 s (as fast as before on this machine)" in err
+    both = [*command[:-3], "all", "--backbone", "texture", "--dry-run"]
+    assert cli.run(both) == 0
+    shown = capsys.readouterr().err
+    assert "seconds alone" in shown
+    assert "How long all takes together is not known: texture did not run here before." in shown
+    assert cli.run([*both[:-3], "--dry-run"]) == 0
+    # Three tables of 48 s each, if they were made alone.
+    told = "about 48 s (as fast as before on this machine; one pass through a network fills all its tables)"
+    assert told in " ".join(capsys.readouterr().err.split())
     assert cli.run([*command, "--json"]) == 0
     assert "estimated_seconds" not in json.loads(capsys.readouterr().out)
 
