@@ -16,7 +16,7 @@ import pyarrow as pa
 from histokit import streams
 from histokit.cores import cores
 from histokit.datasets.walk import is_escaped
-from histokit.errors import DataError
+from histokit.errors import DataError, counted
 from histokit.files import oddity_of
 from histokit.ingest.digest_process import FilesFound, FileTask, State
 from histokit.ingest.digest_processes import FileReaders
@@ -25,6 +25,7 @@ from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import plain_text, shown_error
 from histokit.plugin.digests import is_same_state
 from histokit.plugin.guarded import Guarded
+from histokit.plugin.signatures import HEAD, Signature, text_in_place
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.spilled_rows import SpilledRows
 
@@ -38,6 +39,9 @@ _AHEAD = 256
 
 #: Samples whose files are read as one task.
 _GROUP = 128
+
+#: As many images as small as a pointer of Git LFS say that all are so small: no more are looked into.
+_SMALL_IMAGES = 1_000
 
 _OWN_DIGEST = Dataset.file_digest
 
@@ -73,6 +77,8 @@ class FileDigests:
         self.rows = SpilledRows(FILE_SCHEMA, store)
         self.states = FileStates(self.rows)
         self.read = 0
+        self._stand_ins = self._small_images = 0
+        self._stand_in: tuple[str, Signature] | None = None
 
     def __call__(self, path: str) -> FileState:
         """Return the state of a file, given relative to the root."""
@@ -89,7 +95,28 @@ class FileDigests:
 
     def _keep(self, path: str, state: State, before: State | None) -> None:
         self.states.add(path, state)
+        if 0 < state[0] <= HEAD and state[3] is not None and self._small_images < _SMALL_IMAGES:
+            self._look_into(path)
         self.read += state[3] is not None and not (before and is_same_state(before[:3], state[:3]))
+
+    def _look_into(self, path: str) -> None:
+        """Take note of a file that is as small as what stands in the place of an image, and is such a thing."""
+        # A path may be of a folder, or of what only the plugin finds.
+        with suppress(OSError, ValueError), open(os.path.join(self.root, path), "rb") as file:
+            if found := text_in_place(file.read(HEAD)):
+                self._stand_ins += 1
+                self._stand_in = self._stand_in or (path, found)
+            else:
+                self._small_images += 1
+
+    def warnings(self) -> list[str]:
+        """What is to be known of files that are not what their names promise."""
+        if self._stand_in is None:
+            return []
+        path, found = self._stand_in
+        files = counted(self._stand_ins, "file is not what it", "files are not what they")
+        first = f"the first, {path}, is {found.what}"
+        return [f"{files} should be; {first}: {found.advice}, then ingest the dataset again."]
 
     def ahead(self, samples: Iterable[Sample]) -> Generator[Sample, None, None]:
         """Yield samples whose files are known; files of those that come next are read meanwhile.

@@ -186,6 +186,7 @@ def _record(name: str, dataset: Dataset, table: SampleTable) -> DatasetRecord:
         state=dataset.state,
         warnings=(
             *table.guarded.warnings(),
+            *table.digests.warnings(),
             *differences(table.guarded, rows),
             *alike_in(rows, dataset.group, dataset.levels),
         ),

@@ -130,8 +130,13 @@ def stand_in(head: bytes, packed: bool = True) -> Signature | None:
     """
     if head and not head.strip(b"\0"):
         return _ZEROS
-    found = _of(_BINARY, head) or _of(_TEXTS, text_of(head).lower())
+    found = _of(_BINARY, head) or text_in_place(head)
     return found or (_of(_PACKED, head) if packed else None)
+
+
+def text_in_place(head: bytes) -> Signature | None:
+    """Return which text stands in the place of an image, such as a pointer of Git LFS, or none."""
+    return _of(_TEXTS, text_of(head).lower())
 
 
 def refuse_stand_in(path: str | os.PathLike[str]) -> None:

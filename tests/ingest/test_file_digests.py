@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+import histokit
 from histokit.errors import PluginError
+from histokit.features import FeatureStore
 from histokit.ingest import digest_process, file_digests
 from histokit.ingest.file_digests import FileDigests
 from histokit.plugin import Dataset, Sample
@@ -101,3 +103,33 @@ def test_a_file_of_more_than_one_block(tmp_path: Path) -> None:
     content = b"0123456789" * 250_000
     (tmp_path / "large").write_bytes(content)
     assert digest_file(tmp_path / "large") == hashlib.blake2b(content, digest_size=16).digest()
+
+
+@pytest.mark.parametrize("large", [0, 1 << 40])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "is a pointer of Git LFS, not the file that it stands for: run git lfs pull, then ingest the dataset ag",
+        ),
+        (
+            "/annex/objects/MD5E-s1--0\n",
+            "is a pointer of git-annex, not the file that it stands for: run git annex get",
+        ),
+    ],
+)
+def test_pointers_in_the_place_of_images_are_told(
+    root: Path, store: FeatureStore, monkeypatch: pytest.MonkeyPatch, large: int, text: str, told: str
+) -> None:
+    monkeypatch.setattr(file_digests, "_LARGE", large)
+    (root / "000.bin").unlink()
+    histokit.ingest(store, Files(root), name="d")
+    assert not [text for text in store.dataset("d").warnings if "pointer" in text]
+    for name in ("041.bin", "007.bin"):
+        (root / name).write_text(text)
+    for _ in range(2):
+        # The second time, their digests are known.
+        histokit.ingest(store, Files(root), name="d")
+        (warning,) = [text for text in store.dataset("d").warnings if "pointer" in text]
+        assert warning.startswith(f"2 files are not what they should be; the first, 007.bin, {told}")
