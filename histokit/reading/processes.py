@@ -101,7 +101,7 @@ class ReaderProcesses:
         self._number = 0
         self._ended: Counter[int] = Counter()
         self._deaths = 0
-        self._opened = self._worked = False
+        self._opened = self._worked = self._plugin_failed = False
         self._bytes: float | None = None
         self._last: tuple[_Reader | None, tuple[tuple[str, ...], str | None] | None] = None, None
 
@@ -260,6 +260,10 @@ class ReaderProcesses:
                 yield read_sample(self.files, position, sample)
                 continue
             result = restored(found, position, sent.reader.memory)
+            if result.by_plugin and not self._plugin_failed:
+                self._plugin_failed = True
+                advice = "whether it fails in this one, too, is told by --workers 0 (and --retry, of extract)"
+                self.notes.append(f"the plugin failed in another process, first on {sample.id}: {advice}")
             if result.nbytes:
                 sizes.append(result.nbytes)
             yield result

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from histokit.cores import cores
-from histokit.errors import HistokitError, memory_was_short
+from histokit.errors import HistokitError, PluginError, memory_was_short
 from histokit.plugin import Dataset, Sample
 from histokit.plugin.calls import TRACEBACK, plain_text, raised_at, shown_error
 from histokit.plugin.deep_colours import WHITE, to_16_bits
@@ -45,6 +45,8 @@ class ReadResult(NamedTuple):
     remarks: tuple[Remark, ...] = ()
     #: Whether processes ended that read it: this one would, too.
     deadly: bool = False
+    #: Whether there are none because the plugin failed.
+    by_plugin: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -122,7 +124,7 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
         changed = files.changed(sample)
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
-        return ReadResult(position, None, sample.mpp, _reason(error))
+        return ReadResult(position, None, sample.mpp, _reason(error), by_plugin=isinstance(error, PluginError))
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
     bits = files.dataset.bits

@@ -57,6 +57,8 @@ class Found(NamedTuple):
     #: The states in which its files were read, where one of them is not that which was handed out: its content has to
     #: be looked at. Without any where that cannot be told.
     doubtful: Sequence[FileState] | None
+    #: Whether there are no pixels because the plugin failed.
+    by_plugin: bool
 
 
 class _Files:
@@ -104,7 +106,9 @@ def _read(files: _Files, task: Task, memory: mmap.mmap) -> Iterator[Found | None
             block = np.frombuffer(memory, pixels.dtype, pixels.size, used).reshape(pixels.shape)
             block[:] = pixels
             pixels, used = (used, pixels.shape, pixels.dtype.str), used + pixels.nbytes
-        yield Found(pixels, result.mpp, result.reason, result.remarks, _doubtful(files, sample, states))
+        yield Found(
+            pixels, result.mpp, result.reason, result.remarks, _doubtful(files, sample, states), result.by_plugin
+        )
     memory[:HEADER] = NONE.to_bytes(HEADER, "little")
 
 
@@ -124,7 +128,7 @@ def restored(found: Found, position: int, memory: mmap.mmap) -> ReadResult:
     if isinstance(pixels, tuple):
         offset, shape, kind = pixels
         pixels = np.frombuffer(memory, kind, math.prod(shape), offset).reshape(shape)
-    return ReadResult(position, pixels, found.mpp, found.reason, found.remarks)
+    return ReadResult(position, pixels, found.mpp, found.reason, found.remarks, by_plugin=found.by_plugin)
 
 
 def main() -> None:
