@@ -87,7 +87,7 @@ def save_backbones(store: Store, tables: Sequence[FeatureTable], folder: Path) -
         guarded = GuardedBackbone(registry().backbone(name, request, str(store.uri)))
         file = f"backbone-{number}.safetensors"
         network, own = guarded.build(), guarded.backbone
-        save_tensors(network.state_dict(), folder / file, {})
+        save_tensors(guarded.tensors(network), folder / file, {})
         root, arguments = architecture(store, own.building_name, own.building_arguments)
         if (built := size_of_positions(network)) not in (None, own.building_size or guarded.preprocess().size):
             arguments["img_size"] = built

@@ -221,6 +221,7 @@ def cut_for_training(
         width = _width(probe, guarded, inputs, size)
     take_out_unused(base, reached, lambda: probe.vectors(torch.zeros(2, inputs, size, size)))
     probe.uncut()
+    guarded.tensors(base)
     return base.requires_grad_(True), width, tokens
 
 

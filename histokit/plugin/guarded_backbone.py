@@ -28,7 +28,7 @@ from histokit.plugin.names import SEPARATORS, WORDS, fault_of
 from histokit.plugin.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 _MOST_TOKENS = 1 << 16
@@ -233,6 +233,23 @@ class GuardedBackbone:
         """Return the modules of a network by path."""
         with self.caller.call("named_modules()"):
             return dict(network.named_modules())
+
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return the parameters and buffers of a network, by which it is stored.
+
+        Raises
+        ------
+        PluginError
+            If it keeps anything else, which no file of tensors holds.
+        """
+        from torch import Tensor
+
+        with self.caller.call("state_dict()"):
+            found = dict(network.state_dict())
+        for name, value in found.items():
+            if not isinstance(value, Tensor):
+                raise self.caller.wrong("state_dict()", f"{shown(value)} in place of a Tensor", repr(name))
+        return found
 
     def column_names(self, module: nn.Module) -> list[str]:
         """Return the names of a module's filters, where it tells them.

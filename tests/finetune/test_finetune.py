@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from tiny_plugin import TinyPlugin
+from tiny_plugin import TinyBackbone, TinyPlugin
 from torch import nn
 
-from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.errors import DataError, LeakageError, PluginError, StoreError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.finetune import pixels, steps, training
@@ -460,6 +460,25 @@ def test_a_pass_of_one_image_has_no_variance(
     with added_plugin(OneValue(), "normed"), pytest.raises(UsageError) as caught:
         finetune(data, "cells", "normed", micro_batch=changes.get("micro_batch"), **known)
     assert said in f"{caught.value.message} {caught.value.next}"
+
+
+class Keeping(nn.ReLU):
+    """Keeps what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        assert state == {"seen": 3}
+
+
+def test_a_network_that_keeps_more_than_tensors_is_told_before_it_is_trained(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = TinyBackbone.build
+    monkeypatch.setattr(TinyBackbone, "build", lambda self: nn.Sequential(*build(self), Keeping()))
+    with pytest.raises(PluginError, match=r"in place of a Tensor in state_dict\(\).*4._extra_state"):
+        trained(data)
 
 
 class WithNormalisation(TinyPlugin):
