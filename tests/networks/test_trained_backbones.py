@@ -182,3 +182,7 @@ def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
     scores = (X @ head["head.output.weight"].T + head["head.output.bias"]).softmax(1)
     ids = store.samples("cells").column("id").to_pylist()
     np.testing.assert_allclose(scores.numpy(), [found[i] for i in ids], atol=1e-5)
+    how = {"split": "holdout", "settings": {"epochs": 1, "patience": 0}, "workers": 0}
+    (further,) = histokit.finetune(store, "cells", f"run:{trained.id}", **how)
+    again = histokit.predict(store, further.id, "cells", workers=0)
+    assert store.predictions(again.id).num_rows == len(ids)
