@@ -185,4 +185,7 @@ def test_a_network_is_built_again_as_the_file_beside_its_first_weights_said(
     how = {"split": "holdout", "settings": {"epochs": 1, "patience": 0}, "workers": 0}
     (further,) = histokit.finetune(store, "cells", f"run:{trained.id}", **how)
     again = histokit.predict(store, further.id, "cells", workers=0)
-    assert store.predictions(again.id).num_rows == len(ids)
+    expected = {row["id"]: row["scores"] for row in store.predictions(again.id).to_pylist()}
+    histokit.export_model(store, further.id, tmp_path / "model")
+    alone = histokit.load_model(tmp_path / "model").predict_proba([str(images / i) for i in ids])
+    np.testing.assert_allclose(alone, [expected[i] for i in ids], atol=1e-5)
