@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from tiny_plugin import TinyPlugin
+from tiny_plugin import TinyBackbone, TinyPlugin
 
 import histokit
 from histokit import cli
@@ -113,6 +113,24 @@ def test_a_folder_predicts_what_its_run_predicts(
     paths = [images / i for i in expected]
     np.testing.assert_allclose(model.scores(paths), list(expected.values()), rtol=0, atol=1e-5)
     assert np.mean([a == path.parent.name for a, path in zip(model.predict(paths), paths, strict=True)]) > 0.9
+
+
+def test_weights_that_modules_share_are_exported(
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = TinyBackbone.build
+
+    def tied(self: TinyBackbone) -> Any:
+        network = build(self)
+        network[1].tied = network[0].bias
+        return network
+
+    monkeypatch.setattr(TinyBackbone, "build", tied)
+    histokit.extract(data, "d", "tiny", layers="last", workers=0)
+    (run,) = histokit.train(data, "d", "tiny/last", "knn", split="half", grid={"k": "1"})
+    expected = by_id(data, run)
+    model = histokit.load_model(histokit.export_model(data, run.id, tmp_path / "m"), device="cpu")
+    assert model.scores([images / i for i in expected]).shape == (len(expected), 2)
 
 
 def test_paths_pictures_and_arrays_are_the_same(data: FeatureStore, images: Path, tmp_path: Path) -> None:

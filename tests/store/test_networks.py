@@ -44,6 +44,7 @@ def test_a_network_comes_back(tmp_path: Path) -> None:
     networks = Networks(tmp_path)
     network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     tied = {"a": network.weight, "b": network.weight, "half": network.weight[:2], "n": torch.tensor(7)}
+    tied |= {"c": network.bias, "d": network.bias}
     entry = networks.save("abc", "0.1", tied, {"histokit": '{"x": 1}'}, SEEN)
     assert entry.keys() == {"part", "file", "digest", "bytes", "samples", "contents"}
     assert (entry["part"], entry["samples"]) == ("0.1", 3)
