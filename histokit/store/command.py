@@ -103,14 +103,21 @@ def list_selections(dataset: _Dataset = None) -> None:
     console.table([*columns, "kept", "created"], rows, {"selections": documents}, empty=empty)
 
 
-def list_runs(dataset: _Dataset = None) -> None:
+def list_runs(
+    dataset: _Dataset = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the newest N.")] = None,
+) -> None:
     """List the runs: what was trained on what, with what score.
 
-    The score is that of all predictions of a run together, by the metric of its dataset.
+    The score is that of all predictions of a run together, by the metric of its dataset. In what a run
+    differs from most that are else alike, such as the seed or a selection, stands in a column of its own.
     """
+    from histokit.store.stored_runs import told_apart
+
     store = console.existing_store()
     listing = Listing()
-    runs = store.runs(_known(store, dataset))
+    every = store.runs(_known(store, dataset))
+    runs = every if limit is None else every[max(0, len(every) - limit) :]
     scores = _scores(store, runs, listing)
     documents = []
     for run in runs:
@@ -121,8 +128,14 @@ def list_runs(dataset: _Dataset = None) -> None:
     score_columns = ["score"] if by_one else ["score", "scored_by"]
     rows = [[*(d[c] for c in [*columns, *score_columns]), _minute(d)] for d in documents]
     titles = [documents[0]["scored_by"]] if by_one else ["score", "by"]
+    if any(apart := told_apart(runs)):
+        titles = [*titles, "differs in"]
+        rows = [[*row[:-1], listed(texts, limit=len(texts)), row[-1]] for row, texts in zip(rows, apart, strict=True)]
     empty = f"No runs{_where(store, dataset)}. Make one with: histokit train DATASET --features ADDRESS"
-    listing.show([*columns, *titles, "created"], rows, {"runs": documents}, empty)
+    if len(runs) < len(every):
+        console.note(f"The newest {len(runs)} of {len(every)} runs are shown")
+    document = {"count": len(every), "runs": documents}
+    listing.show([*columns, *titles, "created"], rows, document, None if every else empty)
 
 
 def _scores(store: Any, runs: Sequence[Any], listing: Listing) -> dict[str, tuple[str, float | None]]:

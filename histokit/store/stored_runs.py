@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from histokit.errors import shortened
+from histokit.plugin.digests import canonical_json
 from histokit.plugin.finished_runs import FinishedRun, tell_of_run
 from histokit.store.database import Database, quote
 from histokit.store.documents import Documents
@@ -117,3 +120,36 @@ def _as_told(run: RunRecord, points: Sequence[Mapping[str, Any]], store: Path) -
         versions=dict(run.versions),
         store=store,
     )
+
+
+def told_apart(runs: Sequence[RunRecord]) -> list[list[str]]:
+    """Return of each run in what it differs from most runs of its dataset, kind, address, classifier and split.
+
+    Examples
+    --------
+    ``[[], ["seed 1"], ["scale", "seed 1"]]`` of three runs: the first is as most of them are.
+    """
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for place, run in enumerate(runs):
+        groups.setdefault((run.dataset, run.kind, run.address, run.classifier, run.split), []).append(place)
+    found: list[list[str]] = [[] for _ in runs]
+    for members in groups.values():
+        asked = [{**runs[place].asked, "model of": runs[place].source_run} for place in members]
+        for name in dict.fromkeys(name for each in asked for name in each):
+            # What is off is as what an earlier version did not know of.
+            values = [None if each.get(name) is False else each.get(name) for each in asked]
+            texts = [canonical_json(value) for value in values]
+            ((usual, _),) = Counter(texts).most_common(1)
+            for place, value, text in zip(members, values, texts, strict=True):
+                if text != usual:
+                    found[place].append(_asked_text(name, value))
+    return found
+
+
+def _asked_text(name: str, value: Any) -> str:
+    if value is None or value is True:
+        return name if value else f"no {name}"
+    if isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value):
+        settings = {key: dict.fromkeys(str(each.get(key)) for each in value) for key in value[0]}
+        value = " ".join(f"{key}={','.join(values)}" for key, values in settings.items())
+    return f"{name} {shortened(str(value), 40)}"

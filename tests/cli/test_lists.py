@@ -117,7 +117,23 @@ def test_runs_are_listed_with_their_scores(toy):
     assert (entry["run"], entry["score"], entry["scored_by"]) == (run, accuracy, "accuracy")
     head, _, row = toy.ok("list", "runs").out.splitlines()
     assert "accuracy" in head.split()
+    assert "differs" not in head
     assert f"{accuracy:.4f}" in row.split()
+    usual = ("train", "toy", "--features", "net/last", *FAST)
+    others = [toy.ok(*usual, *more).out.strip() for more in (["--seed", 1], ["--scale"], ["--scale", "--seed", 1])]
+    result = toy.ok("list", "runs")
+    assert "differs in" in result.out
+    lines = {line.split()[0]: line for line in result.out.splitlines()[2:]}
+    told = dict(zip(others, ("seed 1", "scale", "seed 1, scale"), strict=True))
+    assert not any(word in lines[run] for word in ("seed", "scale"))
+    assert all(f"  {text}  " in lines[other] for other, text in told.items())
+    order = [entry["run"] for entry in toy.ok("list", "runs", "--json").document["runs"]]
+    newest = toy.ok("list", "runs", "--limit", 1)
+    assert order[-1] in newest.out
+    assert order[0] not in newest.out
+    assert "The newest 1 of 4 runs are shown" in newest.err
+    document = toy.ok("list", "runs", "--limit", 2, "--json").document
+    assert (document["count"], [entry["run"] for entry in document["runs"]]) == (4, order[2:])
 
 
 def predictions(run, classes, n, seed, positive=None, folds=3):

@@ -38,6 +38,7 @@ CALLS = {
     ("study", "run"): ["STUDY"],
     ("study", "plan"): ["STUDY"],
     ("list", "samples"): ["toy"],
+    ("list", "runs"): [],
     ("predictions",): ["RUN"],
     ("explain",): ["RUN"],
     ("explain", "filters"): ["RUN"],
