@@ -56,9 +56,11 @@ def check_taken(
     ------
     UsageError
     """
-    parameters = inspect.signature(type(network).__init__).parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        known = known_options(builder).union(parameters)
+    # What a class hands on may be taken by one that it is derived from, of another module.
+    constructors = [vars(each)["__init__"] for each in type(network).__mro__ if "__init__" in vars(each)]
+    own, *others = (inspect.signature(constructor).parameters for constructor in constructors)
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+        known = known_options(builder).union(own, *others)
         for key in options:
             if key not in known:
                 raise _unknown(key, known, name, origin)

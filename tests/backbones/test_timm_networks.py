@@ -110,6 +110,11 @@ def test_an_option_of_the_class_that_another_module_defines():
     assert backbone("botnet26t_256,img_size=64").build().num_classes == 1000
     with pytest.raises(UsageError, match="no builder option 'img_sizes'"):
         backbone("botnet26t_256,img_sizes=64").build()
+    # The class hands all on to Vision Transformer's, of timm.models.vision_transformer.
+    name = "deit_tiny_distilled_patch16_224,depth=1"
+    assert backbone(f"{name},img_size=32").build().pos_embed.shape[1] == 2 + 4
+    with pytest.raises(UsageError, match="no builder option 'img_sizes'"):
+        backbone(f"{name},img_sizes=32").build()
 
 
 def test_an_option_that_the_builder_does_not_know():
