@@ -154,6 +154,8 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     if data["citation"]:
         yield f"- to be cited: {_plain(data['citation'])}"
     groups = f", groups kept together: {split['group']}" if split["group"] else ""
+    if (revision := document["pixels"].get("revision")) is not None:
+        yield f"- its images were read by revision {revision} of histokit's readers"
     yield f"- split: {split['name']}, {counted(len(split['folds']), 'fold', 'folds')}{groups}"
     yield f"- metric that it was tuned by: {run['metric']}"
     chosen = run["found"].get("final", {}).get("parameters")

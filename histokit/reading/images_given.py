@@ -87,6 +87,7 @@ def reading_of(record: DatasetRecord, samples: pa.Table) -> dict[str, Any]:
     parts = [] if own else pc.unique(samples["part"]).to_pylist()
     return {
         "reader": record.plugin if own else None,
+        "revision": record.reader,
         "file_channels": list(dataset.file_channels),
         "bits": dataset.bits,
         "scale": dataset.scale,

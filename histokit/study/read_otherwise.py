@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from histokit.features import FeatureStore
+from histokit.plugin.reader_marks import is_unmarked
 from histokit.store import RunRecord
 
 #: Options of datasets that decide on pixels, and what they are where not given.
@@ -27,21 +28,40 @@ def read_otherwise(store: FeatureStore, run: RunRecord, dataset: str, trained: M
     run : RunRecord
     dataset : str
     trained : mapping, optional
-        ``scale`` and ``scale_over`` of the training where the store may not have its dataset.
+        ``scale``, ``scale_over`` and ``revision`` of the training where the store may not have its dataset; folders of
+        earlier versions do not tell the last.
     """
-    mine = store.dataset(dataset).options
+    now = store.dataset(dataset)
+    mine = now.options
     if trained is None:
         record = store.find_dataset(run.dataset)
         if record is None or run.dataset == dataset:
             return []
-        trained = {**_PIXELS, **record.options}
+        trained = {**_PIXELS, **record.options, "revision": record.reader}
+    revised = _revised(store, dataset, trained.get("revision"), now.reader)
     told = [*_differences(trained, mine)]
     if not told:
-        return []
+        return revised
     theirs, ours = (", ".join(f"{name}={pair[side]}" for name, *pair in told) for side in (0, 1))
     return [
         f"{dataset!r} is read with {ours}, the images that the model was trained on with {theirs}: what it predicts "
-        "may mean nothing; ingest the data with the same options, under another name"
+        "may mean nothing; ingest the data with the same options, under another name",
+        *revised,
+    ]
+
+
+def _revised(store: FeatureStore, dataset: str, theirs: int | None, ours: int) -> list[str]:
+    """Return a sentence where versions ingested both sides that do not read all files alike, and such may be there."""
+    if theirs in (None, ours):
+        return []
+    images = store.samples(dataset, ["image"]).column("image").to_pylist()
+    first = next((path for paths in images for path in paths or () if not is_unmarked(path)), None)
+    if first is None:
+        return []
+    return [
+        f"the images that the model was trained on were ingested by a version of histokit that reads some files of 16 "
+        f"bits otherwise (revision {theirs}, {dataset!r}: {ours}), maybe such as {first}; ingest both with this "
+        "version, and train again, where they are such files"
     ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import histokit
 from histokit import cli
 from histokit.errors import DataError, StoreError
 from histokit.features import FeatureStore
+from histokit.models.model_folder import signed
+from histokit.plugin.reader_marks import READER_REVISION
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -113,17 +116,34 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
 
 
-def test_data_that_are_read_otherwise_are_told(store: FeatureStore, run_id: str, images: Path, tmp_path: Path) -> None:
+def test_data_that_are_read_otherwise_are_told(
+    store: FeatureStore, run_id: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name, options in (("same", {"scale": "range:0,200"}), ("scaled", {"scale": "minmax"})):
         histokit.ingest(store, "folder", images, name=name, options={**OPTIONS, **options})
+    monkeypatch.setattr("histokit.ingest.ingest.READER_REVISION", READER_REVISION - 1)
+    histokit.ingest(store, "folder", images, name="before", options={**OPTIONS, "scale": "range:0,200"})
     folder = tmp_path / "model"
     histokit.export_model(store, run_id, out=folder)
     for model in (run_id, f"{folder}/"):
-        told = {name: histokit.predict(store, model, name).notes for name in ("same", "scaled")}
+        told = {name: histokit.predict(store, model, name).notes for name in ("same", "scaled", "before")}
+        revised = {name: [note for note in notes if "otherwise (revision" in note] for name, notes in told.items()}
+        assert [revised["same"], revised["scaled"]] == [[], []]
+        (note,) = revised["before"]
+        assert f"(revision {READER_REVISION}, 'before': {READER_REVISION - 1}), maybe such as p1/" in note
         wrong = {name: [note for note in notes if "is read with" in note] for name, notes in told.items()}
         assert wrong["same"] == []
         (note,) = wrong["scaled"]
         assert "'scaled' is read with scale=minmax, the images that the model was trained on with scale=full:" in note
+    document = json.loads((folder / "histokit.json").read_text())
+    assert document["pixels"]["revision"] == READER_REVISION
+    assert f"revision {READER_REVISION} of histokit's readers" in (folder / "README.md").read_text()
+    # Folders of earlier versions do not tell it.
+    del document["pixels"]["revision"]
+    (folder / "histokit.json").write_text(json.dumps(signed(document)))
+    assert not [
+        note for note in histokit.predict(store, f"{folder}/", "before", force=True).notes if "otherwise (rev" in note
+    ]
 
 
 def test_how_networks_run_is_handed_on(
