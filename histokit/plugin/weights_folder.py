@@ -127,4 +127,4 @@ def supply(name: str, left: Sequence[Stray] = (), statistics: str = "") -> str:
     folder = os.environ.get(FOLDER_VARIABLE)
     filename = f"{file_stem(name)}.safetensors"
     place = Path(folder, filename) if folder else f"${FOLDER_VARIABLE}/{filename}"
-    return f"supply a file: --weights FILE, or put it at {place}"
+    return f"supply a file: --weights FILE (among several networks --weights {name}=FILE), or put it at {place}"

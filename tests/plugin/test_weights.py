@@ -253,6 +253,7 @@ def test_offline_says_how_to_supply_a_file(source, no_network):
         fetch("timm:tiny,pad_type=same", source)
     assert source.address in caught.value.message
     assert "--weights FILE" in caught.value.next
+    assert "among several networks --weights timm:tiny,pad_type=same=FILE" in caught.value.next
     assert "$HISTOKIT_WEIGHTS/timm.tiny.safetensors" in caught.value.next
 
 
