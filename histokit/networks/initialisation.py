@@ -113,6 +113,8 @@ def _for_layers(layers: Sequence[nn.Module], fillers: Sequence[Filler], rule: st
         return [fillers[0]] * len(layers)
     if len(layers) == 1:
         return fillers[-1:]
+    if len(layers) == len(fillers) - 1:  # without the last layer, in whose place a head of its own stands
+        return fillers[:-1]
     if len(layers) != len(fillers):
         raise UsageError(
             f"The initialisation {rule!r} is of a network with {len(fillers)} layers of weights; this one has "

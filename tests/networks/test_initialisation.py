@@ -100,6 +100,16 @@ def test_a_classifier_alone_begins_as_the_last_layer():
     assert classifier.bias.tolist() == [0] * 4
 
 
+def test_a_network_without_its_last_layer_begins_as_the_whole_one():
+    whole, base = gendernet(num_classes=3), gendernet(num_classes=3)
+    base.fc8 = nn.Identity()
+    for network in (whole, base):
+        initialise(network, "gendernet", generator())
+    state = whole.state_dict()
+    assert base.state_dict().keys() == state.keys() - {"fc8.weight", "fc8.bias"}
+    assert all(torch.equal(value, state[key]) for key, value in base.state_dict().items())
+
+
 def test_what_a_library_builds_is_left():
     network = nn.Linear(3, 2)
     before = network.weight.clone()
