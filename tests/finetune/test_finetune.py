@@ -564,3 +564,9 @@ def test_a_full_disk_is_told_and_the_state_before_stays(monkeypatch: pytest.Monk
     assert found[1] == {"epoch": 1}
     assert found[0]["weight"].tolist() == found[0]["shared"].tolist() == [1, 1]
     assert len(list((tmp_path / "state").iterdir())) == 2
+
+
+def test_a_network_of_the_nuclei_paper_is_trained_from_scratch(data: FeatureStore) -> None:
+    options: dict[str, Any] = {"settings": {"stages.1.epochs": 1}, "where": "id like '%/0.png'", "workers": 0}
+    (run,) = finetune(data, "cells", preset="bayramoglu2016-gendernet", from_scratch=True, split="half", **options)
+    assert (run.address, run.classifier) == ("gendernet/drop7", "from-scratch")
