@@ -156,8 +156,8 @@ class Lookup:
 
 
 def bare_name(path: str | None) -> str | None:
-    """Return the name of an image, without folders."""
-    return path.rsplit("/", 1)[-1] if path else None
+    """Return the name of an image, without folders, be they written as Windows does."""
+    return path.replace("\\", "/").rsplit("/", 1)[-1] if path else None
 
 
 def flag_of(text: str | None) -> bool:

@@ -36,7 +36,7 @@ ROWS = [
     row(A, split="val"),
     row("gone_image_1.jpg"),
     row(C, "Breast"),
-    row(D, "['Breast']", "val"),
+    row(f"quilt_1m\\{D}", "['Breast']", "val"),
     row(E, "", "val"),
     row(F, "['Renal']", not_histology="1.0"),
     row("PMC1_2.jpg", "", subset="pubmed", single_wsi="0"),
