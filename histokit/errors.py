@@ -169,6 +169,13 @@ def advice_on_writing(error: BaseException) -> str:
     return (_BY_NUMBER | _DENIED).get(number, f"Check the disk and the permissions, {_THEN}")
 
 
+def unwritten_output(path: object, error: BaseException, other: str = "another --out") -> UsageError:
+    """Return what to tell where a file or a folder that an option names could not be written."""
+    number = number_of(error) or 0
+    reason = os.strerror(number) if number else first_line(error)
+    return UsageError(f"{path} cannot be written: {reason}.", next=_BY_NUMBER.get(number, f"Choose {other}."))
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text without a full stop, or the name of its class where it says nothing."""
     lines = (line.strip().rstrip(".") for line in str(error).splitlines())

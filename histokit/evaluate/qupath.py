@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 import pyarrow as pa
 
-from histokit.errors import UsageError, counted, some
+from histokit.errors import UsageError, counted, some, unwritten_output
 from histokit.features.spatial import file_stems, rows_by_image
 from histokit.files import check_folder, check_output, replaced
 
@@ -112,9 +112,7 @@ def write_geojson(predictions: pa.Table, run_id: str, out: str | Path) -> list[P
             with replaced(path) as part, open(part, "w", encoding="utf-8") as file:
                 _write(rows, run_id, file)
     except OSError as error:
-        raise UsageError(
-            f"{out} cannot be written: {error.strerror or error}.", next="Choose another --out."
-        ) from error
+        raise unwritten_output(out, error) from error
     return list(files)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from histokit.datasets.formulas import guarded
-from histokit.errors import UsageError
+from histokit.errors import unwritten_output
 from histokit.explain.explanation import Explanation
 from histokit.features.spatial import file_stems
 from histokit.figures.heat_maps import over_image
@@ -68,9 +68,7 @@ def _writing(folder: str | Path) -> Iterator[Path]:
         place.mkdir(parents=True, exist_ok=True)
         yield place
     except OSError as error:
-        raise UsageError(
-            f"{folder} cannot be written: {error.strerror or error}.", next="Choose another --out."
-        ) from error
+        raise unwritten_output(folder, error) from error
 
 
 def _write_picture(pixels: NDArray[np.uint8], path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from histokit.datasets.formulas import guarded
-from histokit.errors import UsageError
+from histokit.errors import unwritten_output
 from histokit.files import check_output, replaced
 
 #: Of files that tables are written to.
@@ -36,9 +36,7 @@ def write_table(table: pa.Table, path: str | Path, *, raw: bool = False) -> None
 
                 parquet.write_table(table, part)
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
-        ) from error
+        raise unwritten_output(path, error) from error
 
 
 def check_table(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from histokit.errors import UsageError
+from histokit.errors import unwritten_output
 from histokit.files import check_output, replaced
 
 Drawn = TypeVar("Drawn")
@@ -75,10 +75,7 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
         with replaced(Path(path) if ending else Path(path).with_suffix(".png")) as part:
             part.write_bytes(drawn)
     except (OSError, ValueError) as error:
-        raise UsageError(
-            f"The figure {path} cannot be written: {getattr(error, 'strerror', None) or error}.",
-            next="Choose a path in a folder that exists, on a disk that is not full.",
-        ) from error
+        raise unwritten_output(f"The figure {path}", error, "a path in a folder that exists") from error
     return Path(path)
 
 

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import unwritten_output
 from histokit.files import replaced
 from histokit.layout import is_number
 from histokit.report.page import ReportPage, numbered
@@ -33,9 +33,7 @@ def write_page(page: ReportPage, path: str | Path) -> Path:
         with replaced(Path(path)) as part:
             part.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror or error}.", next="Choose another --out."
-        ) from error
+        raise unwritten_output(path, error) from error
     return Path(path)
 
 

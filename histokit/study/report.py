@@ -11,7 +11,7 @@ from typing import Any
 from histokit.compare.compare import Comparison
 from histokit.compare.sheets import comparison_sheets
 from histokit.datasets.formulas import guarded_text
-from histokit.errors import UsageError
+from histokit.errors import unwritten_output
 from histokit.figures.ranks import rank_figure
 from histokit.study.run import StudyResult
 
@@ -48,7 +48,7 @@ def write_report(result: StudyResult, folder: str | Path) -> list[Path]:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}.", next="Choose another --out.") from error
+        raise unwritten_output(folder, error) from error
     figures = [] if found is None else [rank_figure(found, folder / "ranks.png")]
     return [*(folder / name for name in texts), *figures]
 

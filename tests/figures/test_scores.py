@@ -313,13 +313,14 @@ def test_the_rank_plot_is_the_same_bytes_twice(empty, tmp_path, ending):
 
 
 def test_a_figure_that_cannot_be_written(empty, tmp_path, monkeypatch):
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match=r"cannot be written: .*nowhere does not exist") as caught:
         rank_figure(ranked(empty, SCORES), tmp_path / "nowhere" / "scores.png")
+    assert "in a folder that exists" in caught.value.next
     if Path("/dev/full").exists():
         monkeypatch.setattr(sheet, "replaced", lambda _: nullcontext(Path("/dev/full")))
         with pytest.raises(UsageError, match=r"png cannot be written: No space left on device\.") as caught:
             rank_figure(ranked(empty, SCORES), tmp_path / "scores.png")
-        assert "not full" in caught.value.next
+        assert "Free some space" in caught.value.next
 
 
 # -- room
