@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, counted, some
+from histokit.features.chained_units import parse_aggregate
 from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer
 from histokit.protocol.targets import target_of
@@ -174,7 +175,9 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
 def _places(run: RunRecord, rows: pa.Table) -> dict[str, Any]:
     """Return what predictions are of, and in which fold they were made."""
     levels = rows.column("levels").to_pylist()
+    aggregate = run.parameters.get("aggregate")
     return {
+        "unit": parse_aggregate(aggregate)[-1][0] if aggregate else "sample",
         "ids": _objects(rows.column("id").to_pylist()),
         "repeat": rows.column("repeat").to_numpy().astype(np.intp),
         "fold": rows.column("fold").to_numpy().astype(np.intp),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, UsageError, some
+from histokit.errors import DataError, UsageError, counted, some
 from histokit.evaluate.evaluate_options import Resampling
 from histokit.evaluate.frame import Codes, Frame, Objects, Points, points_of
 from histokit.evaluate.summary import summarise
@@ -49,10 +49,7 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
     keys = frame.levels[column]
     absent = int(sum(key is None for key in keys))
     if absent:
-        raise DataError(
-            f"{absent} predictions have no {column}, such as that of {frame.ids[[k is None for k in keys]][0]!r}.",
-            next="Complete the column and ingest again, or use another level.",
-        )
+        raise _without_unit(frame, column, absent)
     members: dict[tuple[int, str], list[int]] = {}
     for row, (repeat, key) in enumerate(zip(frame.repeat.tolist(), keys, strict=True)):
         members.setdefault((repeat, str(key)), []).append(row)
@@ -78,6 +75,20 @@ def aggregate_level(frame: Frame, column: str, how: str) -> Frame:
         # Neither medians nor shares of votes are probabilities.
         kind=frame.kind if how == "mean" else how,
         unit=column,
+    )
+
+
+def _without_unit(frame: Frame, column: str, absent: int) -> DataError:
+    first = frame.ids[[key is None for key in frame.levels[column]]][0]
+    if frame.unit == "sample":
+        return DataError(
+            f"{absent} predictions have no {column}, such as that of {first!r}.",
+            next="Complete the column and ingest again, or use another level.",
+        )
+    return DataError(
+        f"{absent} of the {len(frame)} predictions are of units ({frame.unit}) that lie in no single {column}, such as "
+        f"{first!r}.",
+        next=f"Use a level that every {frame.unit} lies in, or a run on samples.",
     )
 
 
@@ -151,7 +162,7 @@ def by_levels(
     -------
     found : dict of ``COLUMN:how`` to the summary of the units
     notes : list of str
-        Which columns only number the units inside another one.
+        Which columns only number the units inside another one, and how many units have no single highest score.
 
     Raises
     ------
@@ -168,6 +179,7 @@ def by_levels(
     found = {}
     for column, how in entries:
         frame = aggregate_level(frame, column, how)
+        notes += _tied(frame, column, how)
         summary = summarise(frame, resampling)
         if frame.numbers and points is not None:
             points[f"{column}:{how}"] = points_of(frame)
@@ -175,3 +187,14 @@ def by_levels(
         summary |= {"views": views} if views else {}
         found[f"{column}:{how}"] = {"kind": "level", "column": column, "how": how, "units": summary.pop("n"), **summary}
     return found, notes
+
+
+def _tied(frame: Frame, column: str, how: str) -> list[str]:
+    """Say of how many units the order of the classes decided; where members voted, their mean scores did."""
+    if frame.numbers or how == "vote":
+        return []
+    ties = int(((frame.scores == frame.scores.max(1, keepdims=True)).sum(1) > 1).sum())
+    if not ties:
+        return []
+    what = counted(ties, f"of {len(frame):,} {column} units has", f"of {len(frame):,} {column} units have")
+    return [f"{what} the same highest score in several classes: the first of these counts"]

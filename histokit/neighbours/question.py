@@ -18,6 +18,7 @@ from histokit.plugin.images import Pixels
 from histokit.plugin.values import known
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.networks_seen import check_networks
+from histokit.protocol.outer_folds import no_fold_left
 from histokit.protocol.splits import resolve_split
 from histokit.store.database import quote
 from histokit.store.repeat_commands import NO_FEATURES
@@ -215,10 +216,7 @@ def split_rounds(store: FeatureStore, samples: FeatureSet, split: str, notes: li
         if len(test) and len(train):
             rounds.append(Round(np.sort(test), np.sort(train), fold.repeat, fold.fold))
     if not rounds:
-        raise DataError(
-            f"No fold of the split {chosen.name!r} has training and test samples left.",
-            next="Use another --split or --where.",
-        )
+        raise no_fold_left(chosen, place, known)
     return chosen.name, rounds
 
 

@@ -205,12 +205,13 @@ def prepare(
     notes += check_networks(store, [part.backbone for part in features.parts], chosen, contents)
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
-    notes += label_notes(features, contents, target, chosen.group or record.group)
+    column = chosen.group or record.group
+    notes += label_notes(features, contents, target, column)
+    of_samples = _groups_by_id(features, column)
     asked: dict[str, Any] = {"normalisation": normalisation, "aggregate": aggregate, "outline": outline}
     features, unit_of, said = make_rows(features, controls, chosen, options, **asked)
     notes += said
-    folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes)
-    column = chosen.group or record.group
+    folds = find_outer_folds(chosen, unit_of, features.sample_ids, notes, of_samples)
     groups = _groups(features, column)
     # No single pixel tells a group: of images, only the sizes of groups are looked at.
     matrix = np.empty((len(features), 0)) if pixels else features.X

@@ -26,9 +26,15 @@ class FinishedParts:
         The id that the selection or the run will have.
     sample_ids : sequence of str
         The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
+
+    Raises
+    ------
+    StoreError
+        If nothing can be written to the store, before anything is computed in vain.
     """
 
     def __init__(self, store: Store, owner: str, sample_ids: Sequence[str]):
+        store.database.commits.check_writable()
         self.unfinished, self.owner = Unfinished(store.database), owner
         rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
         self.prefix = f"{rows}/"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,13 @@ class OuterFold:
     test: Rows
 
 
-def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], notes: list[str]) -> list[OuterFold]:
+def find_outer_folds(
+    split: Split,
+    unit_of: Mapping[str, str],
+    row_ids: list[str],
+    notes: list[str],
+    groups: Mapping[str, Any] | None = None,
+) -> list[OuterFold]:
     """Find the rows of each fold; folds of which one side is empty are left out.
 
     Parameters
@@ -42,6 +50,8 @@ def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], 
     row_ids : list of str
     notes : list of str
         Takes what a reader of the scores should know.
+    groups : mapping, optional
+        Sample id → its group.
 
     Raises
     ------
@@ -68,10 +78,7 @@ def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], 
         else:
             left_out += 1
     if not found:
-        raise DataError(
-            f"No fold of the split {split.name!r} has training and test samples left.",
-            next="Use another --split or --where.",
-        )
+        raise no_fold_left(split, unit_of, groups)
     if left_out:
         forms = (
             f"of {len(folds):,} folds {is_} left out: no training or no test samples are left in {it}"
@@ -84,5 +91,32 @@ def find_outer_folds(split: Split, unit_of: dict[str, str], row_ids: list[str], 
     return found
 
 
-def _rows(ids: list[str], unit_of: dict[str, str], row_of: dict[str, int]) -> Rows:
+def no_fold_left(split: Split, samples: Collection[str], groups: Mapping[str, Any] | None) -> DataError:
+    """Return the error of samples that no fold has on both of its sides, with the reason.
+
+    Parameters
+    ----------
+    split : Split
+    samples : collection of str
+        The ids of those that are left.
+    groups : mapping, optional
+        Sample id → its group.
+    """
+    inside = {i for fold in split.folds() for ids in (fold.train, fold.val, fold.test) for i in ids}.intersection(
+        samples
+    )
+    of = {str(group) for i, group in (groups or {}).items() if i in inside}
+    if not inside:
+        why = "none of the samples that are left is in one of its folds"
+    elif len(of) == 1:
+        why = f"all of them are of one {split.group or 'group'}, {of.pop()!r}, which folds do not divide"
+    else:
+        why = "in each fold, all of them are on one side"
+    return DataError(
+        f"No fold of the split {split.name!r} has training and test samples left: {why}.",
+        next="Use another --split or --where.",
+    )
+
+
+def _rows(ids: list[str], unit_of: Mapping[str, str], row_of: dict[str, int]) -> Rows:
     return np.unique(np.array([row_of[unit_of[i]] for i in ids if i in unit_of], np.intp))

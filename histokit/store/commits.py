@@ -89,7 +89,7 @@ class Commits:
         """
         from filelock import FileLock
 
-        self._check_writable()
+        self.check_writable()
         if self._lock is None:
             self._lock = FileLock(self.folder / LOCK, timeout=_PATIENCE)
         busy = StoreError(
@@ -100,8 +100,13 @@ class Commits:
         with held_lock(self._lock, busy):
             yield
 
-    def _check_writable(self) -> None:
-        """Raise where nothing can be written: what writes tables finds that out after many seconds of trying again."""
+    def check_writable(self) -> None:
+        """Raise where nothing can be written: what writes tables finds that out after many seconds of trying again.
+
+        Raises
+        ------
+        StoreError
+        """
         if os.access(self.folder, os.W_OK | os.X_OK):
             return
         try:

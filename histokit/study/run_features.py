@@ -56,28 +56,32 @@ def extracted_features(
     # Before torch: skops looks for each function of scipy through all modules, in the order in which they came.
     importlib.import_module("scipy.special")
     remarks: dict[str, None] = {}
+    _require_imported(store, run, dataset, wanted)
     for variant in variants(wanted):
-        if variant[0].imported:
-            _require_imported(store, run, dataset, variant)
-        else:
+        if not variant[0].imported:
             remarks |= dict.fromkeys(_extract_variant(store, dataset, variant, running, progress))
     address = "+".join(f"{table.address}@{table.fingerprint}" for table in wanted)
     return store.features(dataset, address, allow_missing=allow_missing), list(remarks)
 
 
-def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, tables: Sequence[FeatureTable]) -> None:
+def _require_imported(store: FeatureStore, run: RunRecord, dataset: str, wanted: Sequence[FeatureTable]) -> None:
+    """Raise unless the vectors that were computed elsewhere are there, all that are not named together."""
     here = store.feature_tables(store.dataset(dataset).name)
-    for table in tables:
-        if table.fingerprint in {other.fingerprint for other in here}:
-            continue
+    known = {table.fingerprint for table in here}
+    absent = [table for table in wanted if table.imported and table.fingerprint not in known]
+    if not absent:
+        return
+    what = []
+    for table in absent:
         similar = [other for other in here if other.address == table.address]
         changes = [f"@{o.fingerprint}: " + "; ".join(spec_differences(table.spec, o.spec)) for o in similar]
-        found = f"; it has {', '.join(changes)}" if changes else ""
-        raise StoreError(
-            f"The run {run.id} was trained on {table.address}, vectors that were computed elsewhere and that "
-            f"{dataset!r} does not have{found}.",
-            next=f"Bring them in: {make_again(replace(table, dataset=dataset))}",
-        )
+        what.append(table.address + (f" (it has {', '.join(changes)})" if changes else ""))
+    commands = dict.fromkeys(make_again(replace(table, dataset=dataset)) for table in absent)
+    raise StoreError(
+        f"The run {run.id} was trained on vectors that were computed elsewhere and that {dataset!r} does not have: "
+        f"{'; '.join(what)}.",
+        next=f"Bring them in: {'; '.join(commands)}",
+    )
 
 
 def _absent_weights(store: FeatureStore, dataset: str, tables: Sequence[FeatureTable]) -> bool:

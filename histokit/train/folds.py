@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.table import classifier
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.progress import Progress
@@ -129,9 +130,25 @@ def _together(
     return done
 
 
-def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: Iterable[dict[str, Any]]) -> list[str]:
-    """Return what a reader should know of the folds, each note once with the number of folds it is about."""
+def fold_notes(recipe: Recipe, outcomes: Sequence[Outcome], final: Fitted, columns: int) -> list[str]:
+    """Return what a reader should know of the training sets, each note once with the number of those it is about.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    outcomes : sequence of Outcome
+        Of the outer folds.
+    final : Fitted
+        On all training samples.
+    columns : int
+        Of the features, where none are selected.
+    """
     counted: Counter[str] = Counter()
+    fitted: list[Fitted | Outcome] = [*outcomes]
+    documents = [outcome.document for outcome in outcomes]
+    if not any(final is outcome.fitted for outcome in outcomes):
+        fitted.append(final)
+        documents.append(final.document())
     for entry in fitted:
         counted.update(entry.said)
     for document in documents:
@@ -139,6 +156,7 @@ def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: It
             f"class {name!r} has no training sample: it gets the lowest score"
             for name in document.get("classes_without_training", [])
         )
+        counted.update(_above_limits(recipe, document, columns))
         chosen = document["parameters"]
         leaves = chosen["windows"] // chosen["min_leaf"] if "min_leaf" in chosen else _FEW_LEAVES
         if leaves < _FEW_LEAVES:
@@ -152,3 +170,14 @@ def fold_notes(recipe: Recipe, fitted: Sequence[Fitted | Outcome], documents: It
             f"regularisation on unscaled features; {other}--grid leaves such values out"
         )
     return notes
+
+
+def _above_limits(recipe: Recipe, document: dict[str, Any], columns: int) -> Iterator[str]:
+    """Say which values are larger than the data let them be; `histokit.classifiers.estimators` lowers them."""
+    entry = classifier(recipe.classifier, recipe.numbers)
+    sizes = {"rows": document["train"], "columns": len(document["columns"]) if "columns" in document else columns}
+    for key, value in document["parameters"].items():
+        limit = entry.limits.get(entry.parameters[key].name) if key in entry.parameters else None
+        if limit and isinstance(value, int) and value > sizes[limit]:
+            what = {"rows": "training samples", "columns": "columns"}[limit]
+            yield f"{key}={value} is more than there are {what}: all of them are used"

@@ -158,9 +158,7 @@ def _train_one(
     if recipe.rfe and final.columns is not None:
         remarks = _check_data(store, recipe, experiment, [final.columns])
     steps = experiment.features.steps
-    documents = [outcome.document for outcome in outcomes]
-    trained: Sequence[Fitted | Outcome]
-    trained = outcomes if any(final is outcome.fitted for outcome in outcomes) else [*outcomes, final]
+    told = fold_notes(recipe, outcomes, final, len(experiment.features.column_names))
     record = RunRecord(
         id=run_id,
         dataset=experiment.split.dataset,
@@ -173,8 +171,8 @@ def _train_one(
         metric=experiment.problem.metric,
         parameters=question.parameters(experiment),
         found={"final": final.document(), **({"steps": list(steps)} if steps else {})},
-        folds=documents,
-        notes=[*experiment.notes, *said, *remarks, *fold_notes(recipe, trained, documents)],
+        folds=[outcome.document for outcome in outcomes],
+        notes=[*experiment.notes, *said, *remarks, *told],
         predicted=None if question.options.aggregate else experiment.tested_digest,
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),

@@ -162,6 +162,27 @@ def test_units_that_were_trained_on_have_no_columns_of_samples(store):
         UsageError, match=r"predicts units \(treatment:median\) in place of samples: .* their replicate"
     ):
         evaluate(store, "abcd", by="replicate:median,treatment:median")
+    # No treatment lies in one well: the column lacks nothing.
+    rows = [(0, "T1", "a", -1.0, "C1", None, "T1"), (1, "T2", "b", 1.0, "C2", "w1", "T2")]
+    save_run(store, rows, levels=("well", "treatment"), parameters=parameters, run_id="efgh")
+    said = r"1 of the 2 predictions are of units \(treatment\) that lie in no single well, such as 'T1'"
+    with pytest.raises(DataError, match=said) as caught:
+        evaluate(store, "efgh", by="well:median")
+    assert "ingest again" not in caught.value.next
+
+
+def test_units_of_which_the_order_of_the_classes_decides_are_told(store):
+    images = [("T1", [-1.0, 1.0]), ("T2", [2.0, -1.0]), ("T3", [3.0, -3.0, 0.0])]
+    rows = [
+        (number, f"{unit}-{n}", "b", score, unit, unit)
+        for number, (unit, scores) in enumerate(images)
+        for n, score in enumerate(scores)
+    ]
+    save_run(store, rows, levels=("treatment",))
+    (found,) = evaluate(store, "abcd", by="treatment:mean,treatment:vote")
+    assert found.by["treatment:mean"]["metrics"]["accuracy"] == pytest.approx(1 / 3)
+    told = [note for note in found.notes if "highest score" in note]
+    assert told == ["2 of 3 treatment units have the same highest score in several classes: the first of these counts"]
 
 
 def test_intervals_resample_compounds_and_figures_show_each_level(store, capsys, tmp_path):

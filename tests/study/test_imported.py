@@ -116,6 +116,19 @@ def test_a_network_has_no_version(file: Path, tmp_path: Path) -> None:
         plan_study(file)
 
 
+def test_all_vectors_that_another_dataset_lacks_are_named(file: Path) -> None:
+    store = plan_study(file).study.store
+    grid = {"k": "1"}
+    (run,) = histokit.train(store, "wells", "profiler/cells+profiler/nuclei", "knn", split="holdout", grid=grid)
+    bring(store, "other", dataset="more", create=True, label="moa", group="compound")
+    with pytest.raises(
+        StoreError, match="elsewhere and that 'more' does not have: profiler/cells; profiler/nuclei"
+    ) as caught:
+        histokit.predict(store, run.id, "more")
+    for layer in ("cells", "nuclei"):
+        assert f"histokit import-features more FILE --name profiler --version 1 --layer {layer}" in caught.value.next
+
+
 BY_CONTROLS = """\
 classifiers = ["knn"]
 strategies = ["last layer"]

@@ -1,3 +1,6 @@
+import errno
+import os
+
 import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
@@ -258,6 +261,43 @@ def test_wrong_use(toy):
         train(toy, "toy", "net/last", "svn")
     with pytest.raises(DataError, match="all of the class"):
         train(toy, "toy", "net/last", where="label = 'a'")
+    with pytest.raises(DataError, match=r"samples left: all of them are of one slide, 'P1', which folds do not"):
+        train(toy, "toy", "net/last", where="slide = 'P1'")
+
+
+def test_why_no_fold_is_left(toy):
+    rows = split_rows([(0, 0, f"s{i}", "train" if i % 6 else "test") for i in range(36)])
+    toy.save_split(Split("toy", "few", group="slide", seed=0, params={}, rows=rows))
+    for where, why in {
+        "slide IN ('P1', 'P2')": "in each fold, all of them are on one side",
+        "id IN ('s41', 's42', 's43')": "none of the samples that are left is in one of its folds",
+    }.items():
+        with pytest.raises(DataError, match=why):
+            train(toy, "toy", "net/last", split="few", where=where)
+
+
+def test_values_that_the_data_do_not_allow_are_told(toy):
+    (run,) = train(toy, "toy", "net/last", "et", grid={"max_features": "9", "trees": "5"})
+    told = [note for note in run.notes if "max_features" in note]
+    assert told == ["max_features=9 is more than there are columns: all of them are used (7 of 7 training sets)"]
+    (run,) = train(toy, "toy", "net/last", "knn", grid={"k": "55", "metric": "cosine"})
+    assert "k=55 is more than there are training samples: all of them are used (6 of 7 training sets)" in run.notes
+    (run,) = train(toy, "toy", "net/last", "et", grid={"max_features": "8", "trees": "5"})
+    assert not [note for note in run.notes if "max_features" in note]
+
+
+def test_a_store_that_cannot_be_written_to_is_told_before_anything_is_fitted(toy, monkeypatch):
+    (run,) = train(toy, "toy", "net/last", **FAST)
+
+    def refused(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("histokit.store.commits.os.access", lambda *_: False)
+    monkeypatch.setattr("histokit.store.commits.TemporaryFile", refused)
+    monkeypatch.setattr("histokit.train.train.train_folds", lambda *_: pytest.fail("folds are trained"))
+    with pytest.raises(StoreError, match="cannot be written to: Read-only file system"):
+        train(toy, "toy", "net/first", **FAST)
+    assert train(toy, "toy", "net/last", **FAST)[0].id == run.id
 
 
 def test_selection_by_fold_and_anew(toy):

@@ -104,18 +104,19 @@ def _between_directions(row: Floats, samples: Floats) -> Floats:
 def _by_products(
     rows: Floats, samples: Floats, squares: Floats, count: int, distance: Callable[[Floats, Floats], Floats]
 ) -> Rows:
-    """Return the nearest samples; products of matrices say which may be, their distances are computed one by one.
+    """Return the nearest samples by products of matrices, and one by one where rounding may have put them in order.
 
     What products say of two equal samples depends on where these lie in memory, and tells little of two that are
     near each other and far from the origin.
     """
     roughly = squares - 2.0 * (rows @ samples.T)
     error = np.finfo(float).eps * rows.shape[1] * (np.einsum("ij,ij->i", rows, rows) + squares.max())
-    limit = np.partition(roughly, count - 1, axis=1)[:, count - 1] + 4.0 * error
-    found = np.empty((len(rows), count), np.intp)
-    for number, row in enumerate(rows):
-        near = np.flatnonzero(roughly[number] <= limit[number])
-        found[number] = near[distance(row, samples[near]).argsort(kind="stable")[:count]]
+    ordered = _first(roughly, min(count + 1, len(samples)))
+    sizes = np.take_along_axis(roughly, ordered, 1)
+    found = ordered[:, :count]
+    for number in np.flatnonzero(~(np.diff(sizes, axis=1) > 8.0 * error[:, None]).all(1)):
+        near = np.flatnonzero(roughly[number] <= sizes[number, count - 1] + 4.0 * error[number])
+        found[number] = near[distance(rows[number], samples[near]).argsort(kind="stable")[:count]]
     return found
 
 
