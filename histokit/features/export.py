@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.datasets.formulas import guarded, guarded_text
-from histokit.errors import DataError, UsageError
+from histokit.errors import UsageError, unwritten_output
 from histokit.features.feature_set import FeatureSet
 from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.features.normalisation import parse_normalisation
@@ -128,10 +128,8 @@ def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False
 
     Raises
     ------
-    DataError
-        If the file cannot be written.
     UsageError
-        If the suffix is none of these, or two columns have the same name.
+        If the suffix is none of these, two columns have the same name, or the file cannot be written.
     """
     path = Path(path)
     write = check_suffix(path)
@@ -143,10 +141,7 @@ def export_features(features: FeatureSet, path: str | Path, *, raw: bool = False
         with replaced(path) as part:
             write(features, part, raw)
     except OSError as error:
-        raise DataError(
-            f"The file {str(path)!r} cannot be written: {error.strerror or error}.",
-            next="Check that its folder is there and can be written to, and that the disk is not full.",
-        ) from error
+        raise unwritten_output(path, error, "a path in a folder that exists") from error
     return path
 
 

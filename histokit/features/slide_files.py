@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from histokit.errors import DataError, UsageError, did_you_mean
+from histokit.errors import DataError, UsageError, did_you_mean, unwritten_output
 from histokit.features.feature_set import FeatureSet
 from histokit.features.spatial import box_corners, file_stems, images_of, rows_by_image
 from histokit.files import check_folder, replaced
@@ -84,9 +84,9 @@ def export_slides(features: FeatureSet, folder: str | Path, layout: str) -> list
     Raises
     ------
     DataError
-        If a sample has no box or no resolution, tiles of a slide differ in size, or a file cannot be written.
+        If a sample has no box or no resolution, or tiles of a slide differ in size.
     UsageError
-        If the layout is unknown, or the package h5py is not installed.
+        If the layout is unknown, the package h5py is not installed, or a file cannot be written.
     """
     write = check_layout(layout)
     place = check_folder(folder)
@@ -102,10 +102,7 @@ def export_slides(features: FeatureSet, folder: str | Path, layout: str) -> list
                 write(tiles, part)
             written.append(path)
     except OSError as error:
-        raise DataError(
-            f"The folder {str(place)!r} cannot be written to: {error.strerror or error}.",
-            next="Check that it can be written to, and that the disk is not full.",
-        ) from error
+        raise unwritten_output(place, error) from error
     return written
 
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from histokit import cli
-from histokit.errors import DataError, UsageError
+from histokit.errors import UsageError
 from histokit.features import FeatureSet, FeatureStore, export, export_features
 from tests.toy import make_store
 
@@ -110,8 +110,9 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setitem(export._WRITERS, suffix, full)
-    with pytest.raises(DataError, match="No space left on device"):
+    with pytest.raises(UsageError, match=r"cannot be written: No space left on device\.") as caught:
         export_features(merged, path)
+    assert caught.value.next.startswith("Free some space, then")
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert path.read_text() == "old"
 
