@@ -80,9 +80,10 @@ def _read_torch(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
     import torch
 
     try:
-        with warnings.catch_warnings():
+        # By a file and not by its path, for torch goes by what a file is called.
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.filterwarnings("ignore", message="Detected pickle protocol")
-            return state_dicts(torch.load(path, map_location="cpu", weights_only=True))
+            return state_dicts(torch.load(file, map_location="cpu", weights_only=True))
     except pickle.UnpicklingError:
         return _read_beside_objects(path)
     except _FAILURES as error:
@@ -97,9 +98,9 @@ def _read_beside_objects(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]
     import torch
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.filterwarnings("ignore", category=torch.serialization.SourceChangeWarning)
-            document = torch.load(path, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
+            document = torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert_pickle)
     except (pickle.UnpicklingError, *_FAILURES) as error:
         raise _unreadable(path, error) from error
     found = state_dicts(document)

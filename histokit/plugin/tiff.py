@@ -120,12 +120,13 @@ def tiff_layout(file: BinaryIO) -> TiffLayout | None:
         return _refused("is a TIFF file of a kind that is not read: save it as a plain TIFF or PNG")
     grey16 = page.value(258, 1) > 8 and page.samples == 1
     inverted = (grey16 or elsewhere) and page.value(262, 0) == 0
-    bits = declared_bits(page) if (grey16 or elsewhere) and not _is_deep_palette(page) else 16
-    otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
     above = page.value(258, 1) > 8
-    mark = b"tiff-3" if elsewhere else b"tiff-2" if above else b"tiff-1" if otherwise else b""
     # Of other colours, such as inks, the decoder gives the upper eight.
     deep = above and page.samples > 1 and page.value(262, 0) == 2
+    bits = declared_bits(page) if (grey16 or deep or elsewhere) and not _is_deep_palette(page) else 16
+    otherwise = inverted or bits != 16 or count > 1 or _was_turned_wrongly(page)
+    dim = deep and bits != 16 and not elsewhere
+    mark = b"tiff-4" if dim else b"tiff-3" if elsewhere else b"tiff-2" if above else b"tiff-1" if otherwise else b""
     files = other_files(page.description) or None
     return TiffLayout(None, bits, inverted, count, left_out, deep, mark, elsewhere, files)
 
@@ -174,7 +175,9 @@ def numbers_of(file: BinaryIO) -> tuple[str, str | None]:
 
 def _is_read_elsewhere(page: Page, big: bool, big_endian: bool) -> bool:
     bits, compression = page.value(258, 1), page.value(259, 1)
-    grey_with_alpha = page.value(262, 0) in (0, 1) and page.samples == 2 and (bits > 8 or page.value(338, 0) == 1)
+    apart = page.value(284, 1) == 2
+    grey_with_alpha = page.value(262, 0) in (0, 1) and page.samples == 2
+    grey_with_alpha &= bits > 8 or page.value(338, 0) == 1 or apart
     # Pillow loses the last column of rows of an odd number of 12 bits.
     odd = bits == 12 and (compression == _JPEG or big_endian or page.samples > 1 or page.value(262, 0) != 1)
     unusual = compression in _READ_ELSEWHERE or bits not in (1, 2, 4, 8, 12, 16)
@@ -236,12 +239,15 @@ def _unread(page: Page) -> str | None:
         return (
             f"is compressed by {name} (TIFF compression {compression}), which is not read: save it with LZW or Deflate"
         )
+    inks = page.value(262, 0) == 5
     checks = [
         (min(page.size) < 1, "has no pixels"),
         (262 not in page.tags and compression != 6, "does not say whether 0 is black or white"),
         (max(page.value(32997, 1), page.value(32998, 1)) > 1, "has more than one plane in depth"),
         (max(page.value(tag, 1) for tag in STACKS) > 1, "has more than one plane (MetaMorph stack)"),
         (page.value(317, 1) != 1 and compression == 1, "names a predictor, but no compression that it belongs to"),
+        (planar and inks and page.value(258, 1) > 8, "keeps inks of 16 bits in planes of their own"),
+        (inks and page.value(336, 0) > 0, "says that another number than 0 is no ink (DotRange)"),
         (planar and 1 in page.values(338), "keeps associated transparency in a separate plane"),
         (_is_dim(page), "has a colour map of 8 bits where a TIFF file has 16"),
         (_is_subsampled(page) and compression == 1, "has subsampled YCbCr pixels without compression"),

@@ -16,7 +16,7 @@ FILL_ORDER, SUB_PAGES = 266, 330
 JPEG_TABLES = 347
 
 _WANTED = frozenset((254, *range(256, 260), 262, FILL_ORDER, 270, 273, 274, *range(277, 280), 284, 317, 320)).union(
-    range(322, 326), (SUB_PAGES, 332, 338, 339, JPEG_TABLES, 530, 32997, 32998)
+    range(322, 326), (SUB_PAGES, 332, 336, 338, 339, JPEG_TABLES, 530, 32997, 32998)
 )
 #: Weights of red, green and blue in the brightness of YCbCr, and its numbers of black and white: fractions.
 YCBCR_WEIGHTS, YCBCR_LIMITS = 529, 532

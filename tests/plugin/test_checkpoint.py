@@ -66,7 +66,7 @@ def test_wrapped_checkpoints_are_unwrapped(tmp_path, state, wrap):
 @pytest.mark.parametrize(
     "options", [{"pickle_protocol": 4}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 2}]
 )
-@pytest.mark.parametrize("name", ["net.pth", "net.pt", "net.bin", "best.pth.tar", "last.ckpt", "net"])
+@pytest.mark.parametrize("name", ["net.pth", "net.bin", "best.pth.tar", "last.ckpt", "net.safetensors", "net"])
 def test_what_a_file_is_does_not_depend_on_its_name(tmp_path, state, name, options):
     torch.save({"state_dict": state, "args": argparse.Namespace(lr=0.1)}, tmp_path / name, **options)
     assert torch.equal(read_state(tmp_path / name)["conv.weight"], state["conv.weight"])

@@ -197,6 +197,10 @@ def test_significant_bits_of_ome(tmp_path):
     path = tiff(tmp_path / "b.tif", page(DEEP, {DESCRIPTION: ome(more='SignificantBits="12"')}))
     with pytest.raises(DataError, match="holds 65535, more than the 12 bits that it was said"):
         read_image(path)
+    colours = COLOURS_OF_16 >> 4
+    path = tiff(tmp_path / "c.tif", page(colours, {DESCRIPTION: ome(channels=3, more='SignificantBits="12"')}))
+    equal(read_image(path), of_12_bits(colours))
+    assert reader_mark(path) != reader_mark(tiff(tmp_path / "d.tif", page(colours)))
 
 
 @pytest.mark.parametrize(("largest", "dark"), [(0, True), (4095, True), (16383, True), (16384, False)])
@@ -358,6 +362,8 @@ REFUSED = [
     (GREY, {STACK + 1: [(1, 1)] * 12}, "MetaMorph stack"),
     (GREY, {PHOTOMETRIC: None}, "does not say whether 0 is black or white"),
     (GREY, {PREDICTOR: 2}, "names a predictor, but no compression"),
+    (FOUR.astype(np.uint16) * 257, {PHOTOMETRIC: 5, PLANAR: 2}, "inks of 16 bits in planes of their own"),
+    (FOUR, {PHOTOMETRIC: 5, 336: [255, 0]}, "another number than 0 is no ink"),
     (FOUR, {PLANAR: 2, EXTRA_SAMPLES: 1}, "associated transparency in a separate plane"),
     (GREY, {PHOTOMETRIC: 3, COLOUR_MAP: list(range(256)) * 3}, "colour map of 8 bits"),
     (COLOUR, {PHOTOMETRIC: 6}, "subsampled YCbCr pixels without compression"),
@@ -658,6 +664,11 @@ def test_grey_with_transparency(tmp_path):
     wanted = np.where(np.arange(10) < 5, GREY, 255)
     with pytest.warns(ImageWarning, match=r"transparent in places, which became white \(50 % of its pixels\)"):
         equal(read_image(tiff(tmp_path / "a.tif", page(pixels, {EXTRA_SAMPLES: 2}))), grey(wanted))
+    for more in ({}, DEFLATE):
+        apart = tiff(tmp_path / "b.tif", page(pixels, {EXTRA_SAMPLES: 2, PLANAR: 2, **more}))
+        with pytest.warns(ImageWarning, match=r"transparent in places, which became white \(50 % of its pixels\)"):
+            equal(read_image(apart), grey(wanted))
+        assert reader_mark(apart)
 
 
 def test_a_dim_colour_map_and_one_of_8_bits(tmp_path):
