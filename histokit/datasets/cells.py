@@ -170,10 +170,10 @@ def times(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     """Return the first cell that is no number of a column of texts most of which are numbers.
 
-    None where the column is of numbers alone, or is text by nature, such as one with leading zeros.
+    None where the column is of numbers alone, or is text by nature, such as one that zeros fill up to a width.
     """
-    kind = kind_of(column)
-    if pa.types.is_boolean(kind) or _any_match(column, _LEADING_ZERO):
+    kind, zeros = kind_of(column), _any_match(column, _LEADING_ZERO)
+    if pa.types.is_boolean(kind) or (zeros and _is_filled_up(column)):
         return None
     number = _match(column, _NUMBER)
     if pa.types.is_floating(kind):
@@ -192,9 +192,17 @@ def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     overflow = pa.types.is_floating(kind)
     if not numbers and not _any_match(column, _SEPARATED):
         return None
-    certain = numbers > 0 and (overflow or _count(stands_for_one) > 0)
+    certain = numbers > 0 and not zeros and (overflow or _count(stands_for_one) > 0)
     row = pc.index(stands_for_one if certain and not overflow else bad, True).as_py()
     return OddCell(row + 1, column[row].as_py(), certain)
+
+
+def _is_filled_up(column: pa.ChunkedArray) -> bool:
+    """Whether no number without a leading zero has fewer digits than one with: 08, 09, 10, and not 8, 09, 10."""
+    filled = column.filter(_match(column, _LEADING_ZERO))
+    widest = pc.max(pc.utf8_length(filled)).as_py()
+    others = pc.min(pc.utf8_length(column.filter(_match(column, _NUMBER)))).as_py()
+    return not _any_match(filled, r"\.") and (others is None or others >= widest)
 
 
 def too_large(column: pa.ChunkedArray) -> OddCell | None:

@@ -122,15 +122,13 @@ def _complete(
 
 def _sample_fields(file: VectorFile, label: str | None) -> dict[str, pa.Array]:
     """Return the fields of samples other than metadata, of an exported file; of another one they are passed over."""
-    names = [
-        n for n in file.schema.names if n in RESERVED_COLUMNS and n not in (file.id, label, "id", "content", "label")
-    ]
+    names = [n for n in file.schema.names if n in RESERVED_COLUMNS and n not in (file.id, label)]
     if not file.exported:
         file.notes.extend(
             f"The column {name!r} was passed over: every sample has a field of that name" for name in names
         )
         return {}
-    return {name: _sample_field(file, name) for name in names}
+    return {name: _sample_field(file, name) for name in names if name not in ("id", "content", "label")}
 
 
 def _sample_field(file: VectorFile, name: str) -> pa.Array:

@@ -203,6 +203,10 @@ def test_one_bad_cell_is_named_at_each_door(store: FeatureStore, root: Path) -> 
         with pytest.raises(DataError, match=said) as caught:
             import_features(store, dataset, root / "bad.csv", create=create, **new)
         assert "--metadata 'age'" in caught.value.next
+        # One number with a zero before it makes no texts of the others.
+        (root / "zero.csv").write_text((root / "bad.csv").read_text().replace("#DIV/0!", "03"))
+        with pytest.raises(DataError, match=r"Row 4 .* has age='03', but that column holds numbers"):
+            import_features(store, dataset, root / "zero.csv", create=create, **new)
     with pytest.raises(DataError, match=said):
         import_features(store, "b", root / "bad.csv", create=True, metadata=["age"], **new)
     options: dict[str, Any] = {"table": "bad.csv", "image": "file", "text": "age"}

@@ -287,6 +287,13 @@ def test_numbers_of_rows_are_no_feature_unless_they_are_the_ids(
     assert store.samples("new").column_names[-1] == "mpp"
 
 
+def test_no_field_of_samples_is_passed_over_without_a_word(store: FeatureStore, tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("key,id,content,part,f\na,1,2,3,0.5\nb,4,5,6,1.5\n")
+    done = bring(store, tmp_path / "v.csv", id="key")
+    assert done.columns == ("f",)
+    assert [note.split("'")[1] for note in done.notes] == ["id", "content", "part"]
+
+
 def test_an_index_of_pandas_may_hold_the_ids(store: FeatureStore, tmp_path: Path) -> None:
     pd.DataFrame({"f": [0.5, 1.5]}, index=["a", "b"]).to_parquet(tmp_path / "v.parquet")
     assert bring(store, tmp_path / "v.parquet", id="__index_level_0__").columns == ("f",)
