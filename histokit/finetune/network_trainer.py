@@ -29,7 +29,6 @@ from histokit.networks.initialisation import initialise
 from histokit.networks.number_scale import NumberScale
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork, build_trainable, size_of_positions
 from histokit.networks.transform import Transform
-from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.manager import registry
 from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.experiment import Experiment
@@ -135,7 +134,7 @@ class NetworkTrainer:
         given = TrainingSet(fit=part.fit, val=part.val, test=test, place=(seed, part.name))
         training = Training(network, recipe, given, means, checkpoint, report)
         tensors = training.run()
-        fill_network(network, tensors)
+        training.steps.take(tensors)
         judged = training.judged(training.inputs_of_test(part.test), part.test)
         document = {
             **fold_facts(self.experiment, part, self._scored(judged.rows, judged.scores)),

@@ -363,6 +363,19 @@ def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStor
         )
 
 
+def test_an_average_predicts_as_it_was_after_the_chosen_epoch(data: FeatureStore) -> None:
+    settings = {"ema": 0.9, "choose_epoch": "test", "optimiser": "adamw", "lr": 0.3, "weight_decay": 3}
+    run = trained(data, settings={**settings, "stages.2.lr": 0.5})
+    curve = data.curves(run.id).to_pandas()
+    losses = curve[curve.series == "test"].set_index("epoch").loss
+    chosen = run.folds[0]["parameters"]["epoch"]
+    assert chosen < losses.index.max()
+    true = [run.classes.index(row["true"]) for row in data.predictions(run.id).to_pylist()]
+    found = -np.log(scores(data, run)[range(len(true)), true]).mean()
+    assert found == pytest.approx(losses[chosen], rel=1e-4)
+    assert found != pytest.approx(losses[losses.index.max()], rel=1e-2)
+
+
 def test_a_network_whose_epoch_the_test_samples_chose_has_seen_them(data: FeatureStore) -> None:
     run = trained(data, settings={"choose_epoch": "test"})
     extract(data, "cells", [f"run:{run.id}"], layers="last", workers=0)
