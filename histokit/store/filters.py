@@ -1,7 +1,7 @@
 """Filters over the columns of a table: what ``--where`` and ``where=`` take, at every door, by SQL's rules.
 
 Missing values make a comparison unknown, and unknown is not kept; NaN is a missing value. Comparisons are exact, texts
-are compared letter by letter. Nothing but the table at hand is read.
+are compared letter by letter, in whichever of Unicode's forms. Nothing but the table at hand is read.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Filter:
     """
 
     def __init__(self, text: str):
-        self.text = text
-        self._root = parse(text)
+        self.text = _composed(text) if isinstance(text, str) else text
+        self._root = parse(self.text)
 
     def check(self, schema: pa.Schema) -> None:
         """Raise unless the columns are there and are compared with values of their own type.
@@ -135,7 +135,10 @@ class _Evaluation:
         if node.kind == "column":
             assert self.rows is not None
             values = self.rows.column(self._name(node))
-            return _kind(values.type), _without_nan(values)
+            kind = _kind(values.type)
+            if kind == "text" and not self.text.isascii():
+                values = pc.utf8_normalize(values, form="NFC")
+            return kind, _without_nan(values)
         if node.kind == "function":
             return self._function(node)
         return "truth", getattr(self, f"_{node.kind}")(node)

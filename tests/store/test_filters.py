@@ -234,6 +234,14 @@ def test_composed_and_decomposed_names_are_one() -> None:
     assert kept("gro\u0308ße = 2", table) == kept('"gro\u0308ße" = 2', table) == ["b"]
 
 
+@pytest.mark.parametrize("typed", ["Köln", "Ko\u0308ln"])
+def test_composed_and_decomposed_texts_are_one(typed: str) -> None:
+    table = pa.table({"id": list("abc"), "site": ["Köln", "Ko\u0308ln", "Koln"]})
+    for where in (f"site = '{typed}'", f"site IN ('x', '{typed}')", f"site LIKE '{typed[:-2]}_n'"):
+        assert (kept(where, table), kept(f"NOT {where}", table)) == (["a", "b"], ["c"])
+    assert kept(f"site <> '{typed}'", table) == ["c"]
+
+
 def test_an_escape_escapes_itself() -> None:
     table = pa.table({"id": ["a!b", "a!!b", "a\\b", "axb"]})
     assert (
