@@ -11,7 +11,7 @@ from histokit import __version__
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.labels import groups_unknown, own_group
 from histokit.datasets.tables import renamed, stored_name
-from histokit.errors import DataError, StoreError, UsageError
+from histokit.errors import DataError, StoreError, UsageError, counted
 from histokit.features.sample_columns import lists
 from histokit.ingest.dataset_record import alike_in, check_name, make_record, refuse_twins
 from histokit.ingest.vector_file import VectorFile
@@ -92,10 +92,18 @@ def create_dataset(
         levels=levels,
         state=None,
     )
-    file.notes.extend(alike_in(samples, group, levels))
+    file.notes.extend([*_unlabelled(ids, labels), *alike_in(samples, group, levels)])
     if _is_there(store, record, samples):
         return record
     return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=None)
+
+
+def _unlabelled(ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[str]:
+    """Yield a sentence where some rows have no label, as what is read as missing is not."""
+    without = [i for i, label in zip(ids, labels, strict=True) if label is None]
+    if 0 < len(without) < len(ids):
+        rows = counted(len(without), "row has", "rows have")
+        yield f"{rows} no label, for example {', '.join(map(repr, without[:3]))}"
 
 
 def _group_of_export(file: VectorFile) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,7 +180,11 @@ def _of_dataset(store: FeatureStore, samples: FeatureSet, name: str, address: st
             f"@{theirs.get(first)} and @{mine[first]}.",
             next="See how they differ: histokit list features; extract both with the same weights and preprocessing.",
         )
-    return queries_of(others, "dataset", name, lambda rows: others.X[rows])
+    found = queries_of(others, "dataset", name, lambda rows: others.X[rows])
+    if name != samples.record.name:
+        return found
+    place = {sample_id: row for row, sample_id in enumerate(samples.sample_ids)}
+    return replace(found, own=np.array([place.get(i, -1) for i in found.ids], np.intp))
 
 
 def _most(question: SearchQuestion, k: int) -> int:

@@ -236,6 +236,10 @@ def bar_groups(samples: FeatureSet, queries: Queries, same_group: bool, notes: l
     if unknown:
         has = counted(unknown, f"query has no {column}", f"queries have no {column}")
         notes.append(f"{has}: what is of their own is not known and may be found")
+    name, alike = samples.record.name, int((of_queries >= 0).sum())
+    if alike and queries.kind == "dataset" and queries.name != name:
+        have = counted(alike, f"query has a {column}", f"queries have a {column}")
+        notes.append(f"{have} that {name} names, too, and find no sample of it; if it is another one: --same-group")
     return Barred(queries.own, of_queries, own), column
 
 

@@ -154,7 +154,7 @@ def test_arrays_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:
     assert features.X.tolist() == np.eye(3).tolist()
     assert features.labels.tolist() == ["x", None, "y"]
     assert features.groups().tolist() == ["g", "g", "h"]
-    assert (done.columns, done.notes) == (("f0", "f1", "f2"), ())
+    assert (done.columns, done.notes) == (("f0", "f1", "f2"), ("1 row has no label, for example 'b'",))
 
 
 def test_an_anndata_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:

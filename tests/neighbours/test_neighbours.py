@@ -229,6 +229,10 @@ def test_another_dataset_is_queries(tmp_path):
     assert found.scores["queries"] == 2
     assert any("byte-identical" in note for note in found.notes), "made-up contents follow ids"
     assert found.table().column("identical").to_pylist()[0]
+    assert any(note.startswith("1 query has a slide that toy names, too") for note in found.notes)
+    itself = neighbours(store, "toy", "net/last", query="toy", k=3, same_group=True)
+    every = neighbours(store, "toy", "net/last", k=3, same_group=True)
+    assert itself.table().equals(every.table()), "no sample finds itself"
     make_store(tmp_path / "s", other, {"last": X[:2]}, name="odd", spec={"weights": "others"})
     with pytest.raises(UsageError, match="not made as those"):
         neighbours(store, "toy", "net/last", query="odd")
