@@ -67,12 +67,15 @@ def read_cells(
     require_file(path, "table", next="Give its path, whole or relative to the root.")
     table = read_parquet(path) if path.suffix.lower() in PARQUET else read_csv(path)
     names = tidy_names(table.column_names, path)
-    try:
-        columns = [convert(name, column) for name, column in zip(names, table.columns, strict=True)]
-    except pa.ArrowException as error:
-        raise DataError(
-            f"The table {str(path)!r} cannot be read: {first_line(error)}.", next="Save texts in UTF-8."
-        ) from error
+    columns = []
+    for name, column in zip(names, table.columns, strict=True):
+        try:
+            columns.append(convert(name, column))
+        except pa.ArrowException as error:
+            raise DataError(
+                f"The column {name!r} of the table {str(path)!r} cannot be read: {first_line(error)}.",
+                next="Save texts in UTF-8, and leave out columns of bytes, such as pictures.",
+            ) from error
     return pa.table(columns, names=names)
 
 

@@ -292,6 +292,13 @@ def test_an_infinite_number_of_parquet_is_an_error(tmp_path: Path) -> None:
         read_table(tmp_path / "t.parquet")
 
 
+def test_a_column_of_pictures_is_named(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"x": [1], "thumb": [b"\x89PNG\xff"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"The column 'thumb' of the table .* cannot be read: Invalid UTF8") as caught:
+        read_table(tmp_path / "t.parquet")
+    assert "leave out columns of bytes" in str(caught.value.next)
+
+
 def test_where_a_table_is_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, here = tmp_path / "root", tmp_path / "here"
     root.mkdir()
