@@ -158,7 +158,7 @@ def show_preset(
         raise UsageError("--toml prints the file as it is.", next="Leave out --json, --all and --from-scratch.")
     preset = load_preset(name, from_scratch=from_scratch)
     if toml:
-        console.emit(preset.text.rstrip("\n"), None)
+        console.emit(preset.text.rstrip("\n").split("\n"), None)
         return
     rows = [[key, elements(as_text(value)), prose(source)] for key, value, source in preset.rows(every)]
     title = ". ".join(filter(None, (preset.description, preset.reference)))

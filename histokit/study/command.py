@@ -200,7 +200,7 @@ def study_schema() -> None:
     from histokit.study.json_schema import study_schema as schema
 
     document = schema()
-    console.emit(json.dumps(document, indent=2, ensure_ascii=False), document)
+    console.emit(json.dumps(document, indent=2, ensure_ascii=False).split("\n"), document)
 
 
 #: The commands of this room.

@@ -169,6 +169,13 @@ def test_what_would_steer_a_terminal_is_shown_as_escapes(hard):
     assert "\x1b" not in screen.text
 
 
+@pytest.mark.parametrize("command", [("study", "schema"), ("presets", "show", "bayramoglu2016-alexnet", "--toml")])
+def test_texts_of_several_lines_are_lines_on_a_terminal_too(hard, command):
+    screen = on_a_terminal(80, *command)
+    assert screen.text.replace("\r\n", "\n") == hard.ok(*command).out
+    assert len(screen.lines) > 3
+
+
 def test_wide_letters_keep_columns_straight(hard):
     lines = on_a_terminal(120, *arguments(hard, "evaluate many")).lines
     starts = {
