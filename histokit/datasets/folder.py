@@ -197,7 +197,7 @@ class Folder(Dataset):
         Raises
         ------
         DataError
-            If the root is absent, holds no image, or no image that matches the pattern.
+            If the root is absent, holds no image, or none that matches the pattern or a row of the table of labels.
         UsageError
             If `positive` or one of `classes` is not a label.
         """
@@ -303,6 +303,7 @@ class Folder(Dataset):
     def _remarks(self, met: MetFiles) -> Iterator[str]:
         yield from met.told(self.pattern, self.labelled_by_table)
         if self.label_table is not None:
+            self.label_table.require_met()
             yield from self.label_table.remarks()
             yield from () if self.labelled_by_table else self.label_table.lacking()
         yield from group_remark(self.group, self.columns)

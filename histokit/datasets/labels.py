@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from histokit.datasets.number_columns import with_numbers
@@ -257,6 +257,34 @@ class LabelTable:
         key = self._key(texts)
         self._met.add(key)
         return self._rows.get(key, (None, {}))
+
+    def require_met(self) -> None:
+        """Raise where rows were asked for and none is there, as where only one side has the endings of files.
+
+        Raises
+        ------
+        DataError
+        """
+        if not self._met or not self._rows or any(key in self._rows for key in self._met):
+            return
+        row, asked = next(iter(self._rows)), min(self._met)
+        raise DataError(
+            f"No row of the table {str(self.path)!r} is that of an image: its first row of "
+            f"{len(self._rows):,} has {self._named(row)}, and the first image {self._named(asked)}.",
+            next=self._endings() or "Both have to be the same text: mend either, or name another column with -o on.",
+        )
+
+    def _endings(self) -> str:
+        """Return what to do where keys differ by the endings of files alone."""
+        columns = zip(self.on, zip(*self._rows, strict=True), zip(*self._met, strict=True), strict=True)
+        for name, listed, asked in columns:
+            if {PurePosixPath(text).stem for text in listed} & set(asked):
+                return (
+                    f"Let the field take the endings of files as the column has them: end the pattern with {{{name}}}."
+                )
+            if {PurePosixPath(text).stem for text in asked} & set(listed):
+                return f"Keep the endings of files out of the field: end the pattern with {{{name}}}.*."
+        return ""
 
     def lacking(self) -> Iterator[str]:
         """Yield a sentence where keys that were asked for have no row."""

@@ -139,9 +139,17 @@ class Table(Dataset):
         sheet = read_table(self.path, texts, keys, only)
         if are_columns(of_channels, sheet.table.column_names, self.image_column):
             self._paths = of_channels
-        named = (*self._paths, self.label_column, self.id_column, self.group, self.mpp_column, self.split_column)
-        everything = (*(name for name in named if name), *self.boxes.names, *self.levels, *self.wanted)
-        require_columns(sheet, everything, self.path)
+        named = {
+            "image": () if of_channels == self._paths else self._paths,
+            "label": _given(self.label_column),
+            "id": _given(self.id_column),
+            "group": _given(self.group),
+            "mpp": _given(self.mpp_column),
+            "split": _given(self.split_column),
+            "": (*self._paths, *self.boxes.names, *self.levels, *self.wanted),
+        }
+        for option, names in named.items():
+            require_columns(sheet, names, self.path, option)
         present = set(sheet.table.column_names)
         self.label_column = self.label_column or ("label" if "label" in present else None)
         self.id_column = self.id_column or ("id" if "id" in present else None)

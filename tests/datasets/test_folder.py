@@ -303,6 +303,22 @@ class TestLabelsInATable:
         with pytest.raises(UsageError, match="has both columns 'Slide ID' and 'slide'"):
             list(Folder.from_options(root, asked).samples())
 
+    @pytest.mark.parametrize(
+        ("key", "pattern", "advice"),
+        [
+            ("a.png", "{slide}.*", "as the column has them: end the pattern with {slide}."),
+            ("a", "{slide}", "out of the field: end the pattern with {slide}.*."),
+            ("A7", "{slide}", "Both have to be the same text"),
+        ],
+    )
+    def test_a_table_of_which_no_row_is_found(self, tmp_path, key, pattern, advice):
+        write(tmp_path, "a.png", "b.png")
+        (tmp_path / "t.csv").write_text(f"slide,label,patient\n{key},1,P1\n")
+        with pytest.raises(DataError, match=r"No row of the table .* is that of an image") as caught:
+            list(Folder(tmp_path, pattern=pattern, labels="t.csv", on="slide", group="patient").samples())
+        assert f"first row of 1 has slide={key!r}, and the first image slide='a" in str(caught.value)
+        assert advice in caught.value.next
+
     def test_contract(self, root):
         check_dataset(Folder, root, labels="slides.csv", on="slide", group="slide", positive="1")
 

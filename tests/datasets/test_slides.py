@@ -305,6 +305,10 @@ def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text(table + "d,tumour,9,,\ne,tumour,9,2,\n")
     _, dataset = read(tmp_path, size=64, mpp=2, labels="labels.csv", group="patient", min_tissue=0.9)
     told = "\n".join(dataset.warnings)
+    # A table of other slides is told as that, not as slides without resolution.
+    (tmp_path / "others.csv").write_text("slide,label,patient,mpp\nx,tumour,9,1\n")
+    with pytest.raises(DataError, match="first row of 1 has slide='x', and the first image slide='a'"):
+        read(tmp_path, size=64, labels="others.csv", group="patient")
     # What is there and cannot be read is told as that alone.
     assert "The slide d.tif gives no tile" in told
     assert "1 row of the table of labels has no image, for example slide='z'" in told

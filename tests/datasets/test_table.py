@@ -277,7 +277,8 @@ def test_taken_names_are_left_out_and_reported(root):
     [
         ({"image": "imag"}, "no column 'imag'", "Did you mean 'image'?"),
         ({"label": "lable"}, "no column 'lable'", "Did you mean 'label'?"),
-        ({"group": "patient"}, "no column 'patient'", "Its columns are: image, label, slide"),
+        ({"group": "patient"}, "no column 'patient'", "Name the right one with -o group=COLUMN"),
+        ({"image": "file"}, "no column 'file'", "Name the right one with -o image=COLUMN"),
         ({"box": "x,y,w,h"}, "no column 'x'", "Its columns"),
         ({"split": "fold"}, "no column 'fold'", "Its columns"),
         ({"columns": "age,sex"}, "no column 'sex'", "Its columns"),

@@ -70,7 +70,7 @@ class SlideListing:
         Raises
         ------
         DataError
-            If there is none, or some do not say their resolution and nobody else does.
+            If there is none, none has a row in the table, or some do not say their resolution and nobody else does.
         """
         self.remarks.clear()
         self._otherwise.clear()
@@ -99,6 +99,8 @@ class SlideListing:
                 continue
             label = fields.pop("label", None) or label
             found.append(SlideFile(path, on_disk, names[path], label, {**metadata, **fields}, mpp))
+        if self.table is not None:
+            self.table.require_met()
         if silent:
             raise _silence(silent)
         self.remarks.extend(self._told(unlisted))
@@ -178,7 +180,7 @@ class SlideListing:
             return None, {}
         if not keys:
             unlisted.add(path)
-            return None, {}
+            return self.table.row(self.names[path])
         (label, row), *others = map(self.table.row, keys)
         for key, other in zip(keys[1:], others, strict=True):
             if other != (label, row):
