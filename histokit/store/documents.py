@@ -103,6 +103,7 @@ class Documents:
         if found:
             listed = ", ".join(d["id"] for d in found)
             raise StoreError(f"The {what} {prefix!r} is ambiguous: {listed}.", next="Give more of its id.")
+        self.database.require()
         short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
         message = f"There is no {what} {prefix!r} in the store {self.database.uri}."
         raise StoreError(message, next=f"{short}See: histokit list {what}s")

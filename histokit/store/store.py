@@ -58,9 +58,10 @@ class Store(StoredRuns):
         Raises
         ------
         StoreError
-            If it was not ingested.
+            If it was not ingested, or there is no store.
         """
         if (found := self.find_dataset(name)) is None:
+            self.database.require()
             hint = did_you_mean(name, [d.name for d in self.datasets()])
             source = f"PLUGIN ROOT --name {shell_quote(name)}"
             if Path(name).is_dir():

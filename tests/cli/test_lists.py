@@ -17,10 +17,16 @@ from tests.toy import make_samples, make_store
 
 LISTS = ["datasets", "splits", "features", "selections", "runs", "problems toy", "samples toy"]
 LOOKS = [f"list {what}" for what in LISTS] + ["store verify", "store compact", "store gc", "compare --all"]
+WORK = [
+    "train toy --features net/last",
+    "extract toy --backbone texture",
+    "predict abcd toy",
+    "select compare abcd abce",
+]
 FAST = ["--classifier", "knn", "--grid", "k=1,3", "--inner-folds", 2, "--split", "leave-one-group-out"]
 
 
-@pytest.mark.parametrize("command", [*LOOKS, "evaluate abcd", "predictions abcd"])
+@pytest.mark.parametrize("command", [*LOOKS, *WORK, "evaluate abcd", "predictions abcd"])
 def test_a_store_that_is_not_there_is_told(histokit, tmp_path, command):
     (tmp_path / "storage" / "datasets.lance").mkdir(parents=True)
     result = histokit.fails(*command.split(), code=ExitCode.STORE)
