@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TypeVar
 
@@ -17,6 +18,10 @@ from histokit.store import Store
 
 Key = TypeVar("Key", bound=Hashable)
 
+_CHANGED = (
+    "the data or the split changed in between: train the older runs again, and give compare the ids of the new ones"
+)
+
 
 def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
     """Say which datasets occur several times, and what follows."""
@@ -28,10 +33,15 @@ def column_remarks(columns: Sequence[Column]) -> Iterator[str]:
                 'with --where "aggregate IS NULL" or "aggregate = \'COLUMN:how\'"'
             )
             continue
-        splits = " and ".join(column.split or "predictions" for column in same)
+        count = Counter(column.split for column in same)
+        splits = " and ".join(
+            f"{column.split or 'predictions'}{f' {column.split_digest[:4]}' * (count[column.split] > 1)}"
+            for column in same
+        )
+        alone = next((column.split for column in same if count[column.split] == 1), None)
         yield (
             f"{dataset} has runs on several splits, {splits}: each is a column of its own, and there are no ranks; "
-            f"choose one with --where \"split = '{same[0].split}'\""
+            + (_CHANGED if alone is None else f"choose one with --where \"split = '{alone}'\"")
         )
     for dataset, same in _several(columns, lambda column: column.task[0]).items():
         if len({column.task for column in same}) > 1:

@@ -49,6 +49,9 @@ def test_one_split_name_of_two_digests_is_kept_apart(empty):
     runs = [save(empty, "A", 15, digest="aaaabbbb"), save(empty, "A", 20, digest="ccccdddd")]
     found = compare(empty, runs, bootstrap=5)
     assert [column["column"] for column in found.columns] == ["A (cv aaaa)", "A (cv cccc)"]
+    assert any("several splits, cv aaaa and cv cccc: each" in n and "ids of the new ones" in n for n in found.notes)
+    save(empty, "A", 15, split="random", digest="eeee")
+    assert any("split = 'random'" in note for note in compare(empty, everything=True, bootstrap=5).notes)
     assert found.pairs == []
 
 
