@@ -58,6 +58,7 @@ class RunImages:
         for result in read_samples(self._images.files, asked, THREADS, _AHEAD):
             sample_id = wanted[result.position]
             if result.pixels is None:
+                self._images.files.check_root()
                 self.unreadable[sample_id] = str(result.reason)
                 continue
             group = groups.setdefault((result.pixels.shape, result.pixels.dtype, result.mpp), [])

@@ -186,7 +186,7 @@ def show(
     UsageError
         If the dataset has no images, or an option is wrong.
     DataError
-        If there is nothing to be shown.
+        If there is nothing to be shown, or not some images but the whole root cannot be read.
     """
     check_ranges(limit=limit, seed=seed)
     store = open_store(store)
@@ -267,8 +267,11 @@ def _read(
     """Read samples by their ids, and bring them to what a network sees."""
     by_id = {row["id"]: row for row in rows_by_id(store, record, ids)}
     listed = [rebuild_sample(by_id[each]) for each in ids]
-    results = read_samples(open_files(store, record), enumerate(listed), THREADS, _AHEAD)
+    files = open_files(store, record)
+    results = read_samples(files, enumerate(listed), THREADS, _AHEAD)
     for sample, result in zip(listed, results, strict=True):
+        if result.pixels is None:
+            files.check_root()
         seen, reason = _seen(result, transform)
         group = by_id[sample.id].get(record.group) if record.group else None
         yield SeenSample(

@@ -254,12 +254,20 @@ def _set_aside(
 
 
 def note_unreadable(store: Store, features: FeatureSet, bad: dict[int, str]) -> dict[int, str]:
-    """Write which images cannot be read, row → why, in the place of what was among the problems; return them."""
+    """Write which images cannot be read, row → why, in the place of what was among the problems; return them.
+
+    Raises
+    ------
+    DataError
+        If not some images but the whole root cannot be read, which makes no image bad.
+    """
     ids, contents, name = features.sample_ids, features.content, features.record.name
     rows = [
         {"dataset": name, "id": ids[row], "content": contents[row], "stage": _STAGE, "reason": reason}
         for row, reason in bad.items()
     ]
+    if bad:
+        cast(Images, features.X).files.check_root()
     store.replace_problems(name, _STAGE, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA))
     return bad
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from histokit.plugin.manager import registry
 from histokit.plugin.reader_marks import NETPBM, NETPBM_SUFFIXES, NUMBERED, READER_REVISION
 from histokit.store import DatasetRecord, Store
 from histokit.store.ingested_tables import Ingested
+from histokit.store.repeat_commands import ingest_command
 
 #: What the state of a file is made of; earlier versions wrote the first two.
 _STATE = ("size", "mtime_ns", "inode_ctime")
@@ -49,6 +51,8 @@ class IngestedFiles:
         Revision of the reader of images when they were ingested.
     opening : Opening, optional
         By which another process opens the dataset; none where only this one can.
+    again : str
+        The command that ingests the dataset again, from another ROOT.
 
     Raises
     ------
@@ -62,8 +66,9 @@ class IngestedFiles:
         files: Ingested | None,
         reader: int = READER_REVISION,
         opening: Opening | None = None,
+        again: str = "histokit ingest PLUGIN ROOT --name NAME",
     ):
-        self.opening = opening
+        self.opening, self._again = opening, again
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         #: Whether files may be read otherwise than when they were ingested.
@@ -113,10 +118,9 @@ class IngestedFiles:
         except OSError as error:
             gone = f"cannot be reached: {error.strerror}"
         if gone:
-            plugin = self.opening.plugin if self.opening else "PLUGIN"
             raise DataError(
                 f"The root {str(root)!r} of the dataset {gone}.",
-                next=f"Mount its drive, or ingest it from where it is now: histokit ingest {plugin} ROOT --name NAME",
+                next=f"Mount its drive, or ingest it from the ROOT where it is now: {self._again}",
             )
 
     def states(self, paths: Sequence[str]) -> list[FileState | None]:
@@ -179,4 +183,5 @@ def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
             f"{record.plugin!r}; installed is {opened.version}.",
             next="Ingest it again; features whose pixels are the same are kept.",
         )
-    return IngestedFiles(opened, _files(store, record), record.reader, opening)
+    again = ingest_command(replace(record, root="ROOT"))
+    return IngestedFiles(opened, _files(store, record), record.reader, opening, again)

@@ -81,12 +81,21 @@ def read_squares(
     -------
     list of (side, side, 3) uint8 array or None
         None where an image cannot be read, or where a dataset was made from vectors.
+
+    Raises
+    ------
+    DataError
+        If not some images but the whole root cannot be read.
     """
     listed = [rebuild_sample(row) for row in samples]
     if record.plugin == IMPORT_PLUGIN or not listed:
         return [None] * len(listed)
-    results = read_samples(open_files(store, record), enumerate(listed), THREADS, _AHEAD)
-    return [None if result.pixels is None else as_square(result.pixels, side) for result in results]
+    files = open_files(store, record)
+    results = read_samples(files, enumerate(listed), THREADS, _AHEAD)
+    squares = [None if result.pixels is None else as_square(result.pixels, side) for result in results]
+    if any(square is None for square in squares):
+        files.check_root()
+    return squares
 
 
 def squares_by_id(

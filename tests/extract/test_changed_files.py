@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,11 @@ def test_a_drive_that_is_away_makes_no_sample_bad(
     for progress in (leave, lambda *_: None):
         with pytest.raises(DataError, match=r"The root .* (is empty|cannot be reached: No such file)") as caught:
             histokit.extract(store, "d", "tiny", layers="last", batch_size=4, workers=0, progress=progress)
-        assert "Mount its drive, or ingest it from where it is now: histokit ingest folder ROOT" in caught.value.next
+        again = "histokit ingest folder ROOT --name d -o 'pattern={patient}/{label}/*.png' -o group=patient"
+        assert caught.value.next == f"Mount its drive, or ingest it from the ROOT where it is now: {again}"
+    for look in (histokit.show, partial(histokit.train, features="images", classifier="et-fl", split="holdout")):
+        with pytest.raises(DataError, match=r"The root .* (is empty|cannot be reached: No such file)"):
+            look(store, "d")
     assert not store.problems("d").num_rows
     if images.exists():
         images.rmdir()
