@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.errors import DataError, StoreError, first_line, some
 from histokit.plugin import inert_pickle
 from histokit.plugin.caffe_files import read_caffemodel
-from histokit.plugin.copies import Copy, copies, equal, is_another_part, no_choice, rest, state_dicts, undecided, under
+from histokit.plugin.copies import Copy, copies, is_another_part, refuse_broken, require_one, rest, state_dicts, under
 from histokit.plugin.file_kinds import CAFFE, SAFETENSORS, TORCH, recognise
 
 if TYPE_CHECKING:
@@ -40,13 +40,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         If the file is something else, cannot be read, or holds no tensors, or several sets of them of which none
         goes before the others.
     """
-    states = read_states(path)
-    first, state = next(iter(states.items()))
-    shapes = {key: value.shape for key, value in state.items()}
-    alike = [p for p, s in states.items() if undecided(first, p) and {k: v.shape for k, v in s.items()} == shapes]
-    if any(not equal(state, states[other]) for other in alike):
-        raise no_choice(path, [(first, ""), *((other, "") for other in alike)])
-    return state
+    first, *others = [Copy(keys, "", state, (), 0) for keys, state in read_states(path).items()]
+    shapes = {key: value.shape for key, value in first.tensors.items()}
+    require_one(path, first, [copy for copy in others if {k: v.shape for k, v in copy.tensors.items()} == shapes])
+    return dict(first.tensors)
 
 
 def read_states(path: Path) -> dict[tuple[str, ...], dict[str, Tensor]]:
@@ -179,7 +176,7 @@ def load_states(
     StoreError
         If the tensors do not fit; names some keys and shapes.
     DataError
-        If several sets of tensors fit, of which none goes before the others.
+        If several sets of tensors fit, of which none goes before the others, or the weights hold NaN or infinity.
     """
     heads, expected = tuple(heads), network.state_dict()
     found = copies(states, expected, heads)
@@ -190,9 +187,8 @@ def load_states(
         best = found[0] if found else Copy((), "", next(iter(states.values())), (), 0)
         raise _Fit(network, best, heads, prepare).error(name, origin)
     chosen = fitting[0]
-    rivals = [fit.copy for fit in fitting[1:] if undecided(chosen.copy.parts, fit.copy.parts)]
-    if any(not equal(chosen.copy.tensors, copy.tensors) for copy in rivals):
-        raise no_choice(origin, [(copy.path, copy.prefix) for copy in (chosen.copy, *rivals)])
+    require_one(origin, chosen.copy, [fit.copy for fit in fitting[1:]])
+    refuse_broken(origin, chosen.used)
     chosen.fill()
     return [*chosen.notes(origin), *rest(origin, [fit.copy for fit in fitting])]
 
@@ -255,6 +251,11 @@ class _Fit:
         if wanted.is_floating_point() and tensor.dtype not in _numbers():
             return str(tensor.dtype).removeprefix("torch.")
         return None
+
+    @property
+    def used(self) -> dict[str, Tensor]:
+        """The tensors that the network takes."""
+        return {key: self.given[key] for key in self.expected if key in self.given and key not in self.headless}
 
     def fill(self) -> None:
         """Put the tensors into the network."""

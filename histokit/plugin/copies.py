@@ -207,13 +207,29 @@ def alone(path: Sequence[str], prefix: str, origin: str) -> str:
     return f"torch.save({chosen}, 'one.pth')"
 
 
-def no_choice(origin: Path, places: Sequence[tuple[tuple[str, ...], str]]) -> DataError:
-    """Return the error for sets of weights, at places in a file, of which none goes before the others."""
-    listed = some([".".join((*path, *filter(None, prefix.split(".")))) for path, prefix in places], _SHOWN)
-    return DataError(
+def require_one(origin: Path, first: Copy, others: Iterable[Copy]) -> None:
+    """Raise a `DataError` where nothing tells which of two copies in a file is meant, and they differ."""
+    places = [first, *(copy for copy in others if undecided(first.parts, copy.parts))]
+    if all(equal(first.tensors, copy.tensors) for copy in places[1:]):
+        return
+    listed = some([copy.place for copy in places], _SHOWN)
+    raise DataError(
         f"{origin} holds {len(places)} sets of weights of the network, and none goes before the others: {listed}.",
-        next=f"Save the one that is meant alone, in Python: {alone(*places[0], str(origin))}",
+        next=f"Save the one that is meant alone, in Python: {alone(first.path, first.prefix, str(origin))}",
     )
+
+
+def refuse_broken(origin: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise a `DataError` where weights hold NaN or infinity, with which nothing can be computed."""
+    floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
+    # A sum takes one look at each number; of numbers that are there, it may be too large.
+    sums = {name: bool(tensor.float().sum().isfinite()) for name, tensor in floating.items()}
+    broken = [name for name, finite in sums.items() if not finite and not floating[name].isfinite().all()]
+    if broken:
+        raise DataError(
+            f"{origin} holds weights that are NaN or infinite: {some(broken, _SHOWN)}.",
+            next="Give those of an earlier epoch, or in float32: training failed, or numbers were too large for half.",
+        )
 
 
 def rest(origin: Path, fitting: Sequence[Copy]) -> list[str]:

@@ -308,6 +308,18 @@ def test_a_prefix_does_not_hide_what_is_missing(tmp_path, state):
         fill(Net(), given, tmp_path)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weights_of_a_training_that_failed_are_refused(tmp_path, state, number, dtype):
+    broken = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    broken["conv.weight"][0, 0, 0, 0] = number
+    with pytest.raises(DataError, match=r"net\.pth holds weights that are NaN or infinite: conv\.weight\."):
+        fill(Net(), broken, tmp_path)
+    # Large ones are none, and a head that is left out is not looked at.
+    large = {**state, "conv.weight": torch.full_like(state["conv.weight"], 3e38), "fc.weight": torch.full((9,), number)}
+    assert len(fill(Net(), large, tmp_path)) == 1
+
+
 def test_halves_are_widened(tmp_path, state):
     network = Net()
     fill(network, {k: v.half() if v.is_floating_point() else v for k, v in state.items()}, tmp_path)
