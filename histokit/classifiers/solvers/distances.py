@@ -2,7 +2,8 @@
 
 Everything is computed in float64. Of equally near samples those that come first are taken. Where a distance is not
 defined, it is as if the two had nothing in common: a vector of zeros is at cosine distance 1 of everything, and so is
-a constant one for the correlation. Two vectors of zeros are at Bray-Curtis distance 0, as in scikit-learn.
+a constant one for the correlation. The Bray-Curtis distance is scikit-learn's: of numbers below 0, their sizes count
+(scipy's has those of the sums, which may be near 0), and two vectors of zeros are at distance 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Rows = NDArray[np.intp]
 _SMALLEST = 1e-100
 
 #: The names of those that scipy computes pair by pair.
-_PAIRWISE = {"manhattan": "cityblock", "chebyshev": "chebyshev", "braycurtis": "braycurtis", "canberra": "canberra"}
+_PAIRWISE = {"manhattan": "cityblock", "chebyshev": "chebyshev", "braycurtis": "cityblock", "canberra": "canberra"}
 
 
 def nearest(rows: Floats, samples: Floats, metric: str, count: int) -> Rows:
@@ -40,7 +41,11 @@ def nearest(rows: Floats, samples: Floats, metric: str, count: int) -> Rows:
     (m, count) array of int
     """
     if metric in _PAIRWISE:
-        return _first(_pairwise(rows, samples, _PAIRWISE[metric]), count)
+        distances = _pairwise(rows, samples, _PAIRWISE[metric])
+        if metric == "braycurtis":
+            sizes = np.abs(rows).sum(1)[:, None] + np.abs(samples).sum(1)
+            distances = np.divide(distances, sizes, out=distances, where=sizes > 0)
+        return _first(distances, count)
     if metric == "euclidean":
         # Columns that are the same everywhere leave nothing, however large they are.
         origin = samples[0]
