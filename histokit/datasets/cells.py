@@ -45,6 +45,8 @@ _NO_NUMBER = (
     r"|^\x{2212}[0-9.]+$"
 )
 _EXACT = 2**53
+#: The largest share of cells with a leading zero in a column of numbers.
+_RARE = 0.05
 
 
 class OddCell(NamedTuple):
@@ -170,10 +172,10 @@ def times(column: pa.ChunkedArray) -> pa.ChunkedArray:
 def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     """Return the first cell that is no number of a column of texts most of which are numbers.
 
-    None where the column is of numbers alone, or is text by nature, such as one that zeros fill up to a width.
+    None where the column is of numbers alone, or is text by nature, such as codes with leading zeros.
     """
     kind, zeros = kind_of(column), _any_match(column, _LEADING_ZERO)
-    if pa.types.is_boolean(kind) or (zeros and _is_filled_up(column)):
+    if pa.types.is_boolean(kind) or (zeros and _are_codes(column)):
         return None
     number = _match(column, _NUMBER)
     if pa.types.is_floating(kind):
@@ -197,12 +199,14 @@ def odd_cell(column: pa.ChunkedArray) -> OddCell | None:
     return OddCell(row + 1, column[row].as_py(), certain)
 
 
-def _is_filled_up(column: pa.ChunkedArray) -> bool:
-    """Whether no number without a leading zero has fewer digits than one with: 08, 09, 10, and not 8, 09, 10."""
-    filled = column.filter(_match(column, _LEADING_ZERO))
-    widest = pc.max(pc.utf8_length(filled)).as_py()
-    others = pc.min(pc.utf8_length(column.filter(_match(column, _NUMBER)))).as_py()
-    return not _any_match(filled, r"\.") and (others is None or others >= widest)
+def _are_codes(column: pa.ChunkedArray) -> bool:
+    """Whether leading zeros belong to a column: they fill up to a width (08, 09, 10), or are no rare exception."""
+    zeros = column.filter(_match(column, _LEADING_ZERO))
+    if _any_match(zeros, r"\."):
+        return False
+    widest = pc.max(pc.utf8_length(zeros)).as_py()
+    least = pc.min(pc.utf8_length(column.filter(_match(column, _NUMBER)))).as_py()
+    return least is None or least >= widest or len(zeros) > max(1, len(column) * _RARE)
 
 
 def too_large(column: pa.ChunkedArray) -> OddCell | None:

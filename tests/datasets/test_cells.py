@@ -153,6 +153,7 @@ def test_another_text_among_numbers_is_said(tmp_path: Path) -> None:
     for bad in ("03", "-02", "00.5"):
         found = sheet(tmp_path, f"x,k\n1,k\n{bad},k\n20,k\n3,k\n")
         assert found.notes == [f"The column 'x' is text, not numbers, because row 2 has {bad!r}"]
+    assert sheet(tmp_path, "x,k\n007,k\n7,k\n07,k\n1e3,k\n1000,k\n10,k\n8,k\n9,k\n").notes == []
     # Filled up to a width, as plates and wells are.
     assert sheet(tmp_path, "x,k\n08,k\n09,k\n10,k\n11,k\n12,k\n,k\n").notes == []
     assert "because row 1 has '1,5'" in sheet(tmp_path, 'x,k\n"1,5",k\n"2,5",k\n').notes[0]
