@@ -16,7 +16,14 @@ from histokit.extract.rates import estimate
 from histokit.extract.samples import Samples
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.networks.memory import check_batch, input_shape, machine_memory
-from histokit.networks.requests import as_texts, channel_changes, engine_of, preprocess_by_backbone, weights_by_backbone
+from histokit.networks.requests import (
+    as_texts,
+    channel_changes,
+    channels_in,
+    engine_of,
+    preprocess_by_backbone,
+    weights_by_backbone,
+)
 from histokit.networks.resolve import resolve_backbone
 from histokit.plugin import Preprocess
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
@@ -105,6 +112,7 @@ def extract(
         resolve = partial(resolve_backbone, *known, keep=not options.dry_run)
         openings.append(LedgerOpener(context, resolve(), resolve))
         backbone = openings[-1].backbone
+        channels_in(backbone.preprocess, record.channels)
         check_batch(options.batch_size, input_shape(backbone.preprocess), machine_memory())
         ledgers.append(openings[-1](engine_of(backbone, options.runs_by, options.dry_run, notes)))
     notes += [note for ledger in ledgers for note in ledger.plan.backbone.notes]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.plugin import Preprocess
 from histokit.plugin.caffe_files import MEAN_SUFFIX, read_mean
 from histokit.plugin.options import parse_pairs
 from histokit.ranges import check_ranges
@@ -192,3 +193,33 @@ def check_options(
     if device.partition(":")[0] not in DEVICES:
         raise UsageError(f"There is no device {device!r} for networks.", next="Use auto, cpu or cuda.")
     check_ranges(batch_size=batch_size, workers=workers)
+
+
+def channels_in(preprocess: Preprocess, channels: Sequence[str]) -> list[int]:
+    """Return which of a dataset's channels go into a network, in order.
+
+    Raises
+    ------
+    UsageError
+        If a channel is unknown, or they are not as many as the network takes.
+    """
+    chosen = [_index(name, channels) for name in preprocess.channels] or list(range(len(channels)))
+    depth, count = len(preprocess.mean), len(chosen)
+    if preprocess.adapter != "none" or count in (1, depth):
+        return chosen
+    raise UsageError(
+        f"mean and std are given for {depth} channel{'s' * (depth > 1)}; {count} go in: "
+        f"{', '.join(channels[place] for place in chosen)}.",
+        next=f"Choose {'them' if depth > 1 else 'it'} with --channels {','.join(['NAME'] * depth)}; or let each go in "
+        f"on its own (--channels each), or the network take all (--channels inflate). A network that is built for "
+        f"{count} needs a mean and a std for each: --preprocess mean={','.join(['0.5'] * count)}.",
+    )
+
+
+def _index(name: str, channels: Sequence[str]) -> int:
+    if name not in channels:
+        raise UsageError(
+            f"The dataset has no channel {name!r}.",
+            next=f"{did_you_mean(name, channels)}Its channels are: {', '.join(channels)}.",
+        )
+    return list(channels).index(name)

@@ -14,6 +14,7 @@ from histokit.errors import UsageError, did_you_mean
 from histokit.networks.adapters import over_channels
 from histokit.networks.devices import one_thread
 from histokit.networks.failures import free_memory, is_out_of_memory, reason_of
+from histokit.networks.requests import channels_in
 from histokit.networks.resizing import resized
 from histokit.plugin import Preprocess
 from histokit.plugin.images import Pixels
@@ -67,7 +68,7 @@ class Transform:
     def __init__(self, preprocess: Preprocess, channels: Sequence[str], device: torch.device):
         self.preprocess = preprocess
         self.device = device
-        self.channels = [_index(name, channels) for name in preprocess.channels] or list(range(len(channels)))
+        self.channels = channels_in(preprocess, channels)
         # On the device already, because a copy of its own would wait for all that the device still has to do.
         chosen = torch.tensor(self.channels, device=device)
         self._chosen = None if self.channels == list(range(len(channels))) else chosen
@@ -79,8 +80,6 @@ class Transform:
                 )
         #: How many channels the network takes.
         self.depth = len(self.channels) if preprocess.adapter == "inflate" else len(preprocess.mean)
-        if preprocess.adapter == "none" and len(self.channels) not in (1, self.depth):
-            raise _unfit(self.depth, [channels[place] for place in self.channels])
         statistics = (over_channels(values, self.depth) for values in (preprocess.mean, preprocess.std))
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
         self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
@@ -244,25 +243,6 @@ def as_pixels(image: Tensor) -> NDArray[np.uint8]:
     return pixels
 
 
-def _unfit(depth: int, chosen: Sequence[str]) -> UsageError:
-    count = len(chosen)
-    return UsageError(
-        f"mean and std are given for {depth} channel{'s' * (depth > 1)}; {count} go in: {', '.join(chosen)}.",
-        next=f"Choose {'them' if depth > 1 else 'it'} with --channels {','.join(['NAME'] * depth)}; or let each go in "
-        f"on its own (--channels each), or the network take all (--channels inflate). A network that is built for "
-        f"{count} needs a mean and a std for each: --preprocess mean={','.join(['0.5'] * count)}.",
-    )
-
-
 def _center_crop(batch: Tensor, side: int) -> Tensor:
     top, left = (batch.shape[-2] - side) // 2, (batch.shape[-1] - side) // 2
     return batch[..., top : top + side, left : left + side]
-
-
-def _index(name: str, channels: Sequence[str]) -> int:
-    if name not in channels:
-        raise UsageError(
-            f"The dataset has no channel {name!r}.",
-            next=f"{did_you_mean(name, channels)}Its channels are: {', '.join(channels)}.",
-        )
-    return list(channels).index(name)

@@ -130,8 +130,9 @@ def test_what_was_trained_on_each_channel_predicts(cells: FeatureStore, tmp_path
     ],
 )
 def test_channels_that_do_not_fit(cells: FeatureStore, channels: str, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
-        histokit.extract(cells, "d", "tiny", layers=["0"], channels=channels)
+    for dry_run in (False, True):
+        with pytest.raises(UsageError, match=told):
+            histokit.extract(cells, "d", "tiny", layers=["0"], channels=channels, dry_run=dry_run)
 
 
 def test_channels_are_said_once(cells: FeatureStore) -> None:
