@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import PluginError, UsageError
+from histokit.errors import HistokitError, PluginError, UsageError
 from histokit.features import FeatureStore
 from histokit.networks.requests import ENGINES, as_texts, asked_engine, check_options
 from histokit.networks.resolve import resolve_backbone
@@ -19,7 +19,7 @@ from histokit.plugin.manager import registry
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
 from histokit.store.vectors import FeatureTable, store_dtype
-from histokit.study.mistakes import Mistakes, Place
+from histokit.study.mistakes import Mistakes, Place, show_place
 from histokit.study.schema import BACKBONE, EXTRACTION, check_table
 from histokit.study.strategies import STRATEGIES
 from histokit.study.study_file import Method, Network, beside
@@ -105,7 +105,12 @@ def _read(
     given = table.get("layers", "all")
     inner = tuple([given] if isinstance(given, str) else given)
     last = table.get("last", "last")
-    resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
+    try:
+        resolved = resolve_backbone(store, name, weights, preprocess, [*inner, last])
+    except HistokitError as error:
+        if "--weights" not in error.next:
+            raise
+        raise type(error)(error.message, next=f"{error.next} {_in_a_table(place)}", details=error.details) from error
     with mistakes.at((*place, "layers" if "layers" in table else "last")):
         check_layers(resolved, store)
     resolve = partial(resolve_backbone, store, name, weights, preprocess)
@@ -119,6 +124,12 @@ def _read(
     options = {key: table[key] for key in _OPTIONS if key in table}
     options |= {"weights": weights, "preprocess": preprocess}
     return Network(name, layers, inner, last, resolved, options)
+
+
+def _in_a_table(place: Place) -> str:
+    """Return how a study file says what ``--weights`` and ``--preprocess`` say."""
+    options = 'weights = "FILE" and preprocess = { mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }'
+    return f"In a study file these stand in {show_place(place, table=True)}: {options}"
 
 
 def _check_running(

@@ -199,7 +199,11 @@ def test_a_mistake_in_a_dataset(tmp_path: Path, text: str, says: str, kind: type
         ('[backbones.tiny]\nprecision = "float8"\n', "precision 'float8' is unknown", UsageError),
         ('[backbones.tiny]\nstore_dtype = "float8"\n', "stored as 'float8'", UsageError),
         ("", "The study names no backbones.\nAdd a table: [backbones.NAME]", UsageError),
-        ('[backbones."timm:test_resnet"]\n', "timm:test_resnet", StoreError),
+        (
+            '[backbones."timm:test_resnet"]\n',
+            'these stand in [backbones."timm:test_resnet"]: weights = "FILE" and preprocess = { mean = [',
+            StoreError,
+        ),
         ('[backbones."timm:test_resnet,a"]\n', "not of the form KEY=VALUE", PluginError),
     ],
 )
