@@ -87,7 +87,7 @@ def _suggestion(path: str) -> str:
     folders = path.count("/")
     suffix = PurePosixPath(path).suffix
     if not folders:
-        table = f"-o labels=TABLE.csv -o on=image -o pattern='{{image}}{suffix}'"
+        table = "-o labels=TABLE.csv -o on=file:COLUMN -o pattern='{file}.*'"
         return f"-o pattern='*{suffix}' for images without labels; with labels in a table, {table}"
     names = [f"{{level{i}}}" for i in range(1, folders - 1)] + ["{patient}", "{label}"][-min(folders, 2) :]
     return f"-o pattern='{'/'.join([*names, '*' + suffix])}'"

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 
 import pytest
 from PIL import Image
@@ -103,7 +104,12 @@ def test_a_pattern_is_suggested_that_takes_the_images_there(histokit, tmp_path, 
     file.parent.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(file)
     ingest = ["ingest", "folder", tmp_path / "data", "--name", "x"]
-    assert suggestion in histokit.fails(*ingest, "-o", "pattern=no{a}/*.png", code=ExitCode.DATA).err
+    error = histokit.fails(*ingest, "-o", "pattern=no{a}/*.png", code=ExitCode.DATA).err
+    assert suggestion in error
+    if "with labels in a table, " in error:
+        (tmp_path / "data" / "TABLE.csv").write_text("COLUMN,label\na,dark\n")
+        asked = shlex.split(error.partition("with labels in a table, ")[2])
+        assert "dark 1" in histokit.ok(*ingest[:-1], "labelled", *asked).err
     pattern = suggestion.split("'")[1]
     assert histokit.ok(*ingest, "-o", f"pattern={pattern}", "--json").document["count"] == 1
 
