@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from histokit.datasets import cells, tables
 from histokit.errors import DataError, UsageError, first_line
 from histokit.features.sample_columns import PROVENANCE_KEY, arrow_columns
 from histokit.plugin.signatures import refuse_stand_in
@@ -100,9 +101,24 @@ def _read_npz(path: Path, id: str, notes: list[str]) -> pa.Table:
     columns = json.loads(str(arrays["metadata"])) if "metadata" in arrays else {}
     for array, name in (("labels", "label"), ("groups", document.get("group") or "group")):
         if array in arrays and name not in columns:
-            columns[name] = [str(text) or None for text in arrays[array].tolist()]
+            columns[name] = [text or None for text in _texts(path, array, arrays[array])]
     names = [str(name) for name in arrays["column_names"]] if "column_names" in arrays else _numbered(X.shape[1])
-    return _table(path, id, [str(i) for i in arrays["sample_ids"].tolist()], columns, names, X, document)
+    native = X.astype(X.dtype.newbyteorder("="), copy=False)
+    return _table(path, id, _texts(path, "sample_ids", arrays["sample_ids"]), columns, names, native, document)
+
+
+def _texts(path: Path, name: str, array: np.ndarray) -> list[str | None]:
+    """Return ids, labels or groups as the columns of tables are: 1.0 is 1 where all are whole, NaN is missing."""
+    if array.ndim != 1:
+        raise DataError(
+            f"The array {name} of {str(path)!r} has the shape {array.shape}.", next="Give one value for each row of X."
+        )
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    if array.dtype.kind == "U":
+        return list(array.tolist())
+    values = pa.array(array.astype(array.dtype.newbyteorder("=")), from_pandas=True)
+    return list(cells.as_text(tables.plain(pa.chunked_array([values]))).to_pylist())
 
 
 def _read_h5ad(path: Path, id: str, notes: list[str]) -> pa.Table:
@@ -117,6 +133,8 @@ def _read_h5ad(path: Path, id: str, notes: list[str]) -> pa.Table:
     obs = found.obs.drop(columns=document.get("added", []), errors="ignore")
     obs = obs.rename(columns=document.get("renamed", {}))
     columns = {name: pa.array(obs[name], from_pandas=True) for name in obs.columns}
+    if id in columns and not document:
+        notes.append(f"The column {id!r} was passed over: the ids are the names of the rows (obs_names)")
     return _table(path, id, list(map(str, found.obs_names)), columns, list(map(str, found.var_names)), X, document)
 
 
@@ -127,7 +145,7 @@ def _numbered(width: int) -> list[str]:
 def _table(
     path: Path,
     id: str,
-    ids: Sequence[str],
+    ids: Sequence[str | None],
     columns: Mapping[str, Any],
     names: Sequence[str],
     X: np.ndarray,

@@ -157,11 +157,41 @@ def test_arrays_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:
     assert (done.columns, done.notes) == (("f0", "f1", "f2"), ("1 row has no label, for example 'b'",))
 
 
+@pytest.mark.parametrize(
+    ("labels", "right"),
+    [
+        (np.array(["é".encode(), b"y", b""]), ["é", "y", None]),
+        (np.array([1.0, 0.0, 1.0]), ["1", "0", "1"]),
+        (np.array([1.0, np.nan, 0.0], ">f8"), ["1", None, "0"]),
+        (np.array([0.5, 1.0, 0.5]), ["0.5", "1.0", "0.5"]),
+        (np.array([True, False, True]), ["True", "False", "True"]),
+        (np.array(["2020-01-02"] * 3, "datetime64[D]"), ["2020-01-02"] * 3),
+    ],
+)
+def test_labels_and_ids_of_arrays_mean_what_they_mean_in_tables(
+    store: FeatureStore, tmp_path: Path, labels: Any, right: list[str | None]
+) -> None:
+    X = np.array([[1, 2], [3, 4], [5, 6]], ">f4")
+    bring(store, write_npz(tmp_path / "v.npz", X=X, labels=labels, sample_ids=np.array([b"a", b"b", b"c"])))
+    features = store.features("new", "mine/last")
+    assert features.labels.tolist() == right
+    assert (features.sample_ids, features.X.tolist()) == (["a", "b", "c"], X.tolist())
+
+
+def test_labels_in_a_column_of_their_own_are_refused(store: FeatureStore, tmp_path: Path) -> None:
+    path = write_npz(tmp_path / "v.npz", labels=np.array([["x"], ["y"], ["x"]]))
+    with pytest.raises(DataError, match=r"The array labels of .* has the shape \(3, 1\)"):
+        bring(store, path)
+
+
 def test_an_anndata_of_other_programs(store: FeatureStore, tmp_path: Path) -> None:
     obs = pd.DataFrame({"kind": pd.Categorical(["x", None, "y"]), "n": [1.0, np.nan, 3.0]}, index=["a", "b", "c"])
+    obs["id"] = ["c", "b", "a"]
     var = pd.DataFrame(index=["g1", "g2", "g3"])
     anndata.AnnData(np.eye(3, dtype=np.float32), obs=obs, var=var).write_h5ad(tmp_path / "v.h5ad")
-    assert bring(store, tmp_path / "v.h5ad", label="kind").columns == ("g1", "g2", "g3")
+    done = bring(store, tmp_path / "v.h5ad", label="kind")
+    assert done.columns == ("g1", "g2", "g3")
+    assert "The column 'id' was passed over: the ids are the names of the rows (obs_names)" in done.notes
     features = store.features("new", "mine/last")
     assert features.sample_ids == ["a", "b", "c"]
     assert (features.labels.tolist(), features.column("n").tolist()) == (["x", None, "y"], [1, None, 3])
