@@ -147,6 +147,16 @@ UNREADABLE = {
         "is a stack of planes (C = 4): a slide is one plane of RGB or grey",
     ),
     "deep.tif": (np.zeros((64, 64, 3), np.uint16), {"photometric": "rgb"}, "holds pixels of another kind (uint16)"),
+    "few.tif": (
+        np.zeros((64, 64), np.uint8),
+        {"photometric": "minisblack", "bitspersample": 4, "tile": (64, 64)},
+        "holds pixels of 4 bits: slides are of 8 bits",
+    ),
+    "stain.tif": (
+        np.zeros((64, 64, 3), np.uint8),
+        {"photometric": "minisblack", "extrasamples": [0, 0], "planarconfig": "contig"},
+        "holds 3 channels in each pixel, none of them said to be red",
+    ),
     "lab.tif": (np.zeros((64, 64, 3), np.uint8), {"photometric": "cielab"}, "holds colours as CIELAB"),
 }
 

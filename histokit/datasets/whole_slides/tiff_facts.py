@@ -44,6 +44,10 @@ def refusal(series: Any, page: Any) -> str | None:
         return f"is a stack of planes ({stack}): a slide is one plane of RGB or grey"
     if page.samplesperpixel not in (1, 3, 4) or (page.samplesperpixel > 1 and page.planarconfig != 1):
         return f"holds {page.samplesperpixel} channels in planes: a slide is one plane of RGB or grey"
+    if page.bitspersample != 8:
+        return f"holds pixels of {page.bitspersample} bits: slides are of 8 bits (uint8)"
+    if page.photometric in (0, 1) and page.samplesperpixel > 1:
+        return f"holds {page.samplesperpixel} channels in each pixel, none of them said to be red, green or blue"
     if (turned := int(page.tags.valueof(ORIENTATION, 1))) != 1:
         return f"is stored turned (orientation {turned}), and its tiles would be cut from it as it is stored"
     weights, limits = (page.tags.valueof(tag, ()) for tag in (YCBCR_WEIGHTS, YCBCR_LIMITS))
