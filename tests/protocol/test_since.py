@@ -59,6 +59,24 @@ def test_other_images_under_the_same_ids_are_told(
     assert store.predictions(run).equals(before)
 
 
+def test_other_classes_and_groups_of_the_same_images_are_told(
+    trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
+) -> None:
+    store, run = trained
+    rows = [f"{number},{'ab'[number % 2]},p{number % 4}" for number in range(16)]
+    table = {"pattern": "{of}/{kind}/{number}.png", "labels": "t.csv", "on": "number", "group": "patient"}
+    for row, text, told in (
+        (0, "0,a,p0", []),
+        (0, "0,b,p0", ["1 of its samples has another label now"]),
+        (1, "1,b,p3", ["1 of its samples has another label now", "1 of its samples has another patient now"]),
+    ):
+        rows[row] = text
+        (tmp_path / "images" / "t.csv").write_text("\n".join(["number,label,patient", *rows]))
+        histokit.ingest(store, "folder", tmp_path / "images", name="d", options=table, replace=True)
+        text = said(store, capsys, "evaluate", run)
+        assert [part.split(": labels and predictions")[0] for part in text.split(f"{run}, and ")[1:]] == told
+
+
 def test_lost_samples_are_told_and_added_ones_are_not(
     trained: tuple[FeatureStore, str], tmp_path: Path, capsys: Any
 ) -> None:
