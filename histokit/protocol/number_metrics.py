@@ -74,6 +74,9 @@ NUMBER_METRICS: dict[str, Callable[[Moments], Floats] | None] = {
     "rmse": lambda sums: np.sqrt(ratio(sums.squared_error, sums.total)),
 }
 
+#: What rounding adds to equal predictions, as a share of them.
+_ROUNDED = 64 * float(np.finfo(float).eps)
+
 #: Those that are in the units of the target, and lower for better predictions.
 ERRORS = ("mae", "rmse")
 
@@ -100,6 +103,12 @@ class _Ranks:
         return found
 
 
+def _settled(predicted: Floats) -> Floats:
+    """Return predictions, all of them the first where no more than rounding tells them apart, which is no order."""
+    alike = np.ptp(predicted) <= _ROUNDED * np.abs(predicted).max()
+    return np.full_like(predicted, predicted[0]) if alike else predicted
+
+
 class NumberScorer(ResampledMetrics):
     """The metrics of a set of predicted numbers.
 
@@ -115,7 +124,7 @@ class NumberScorer(ResampledMetrics):
     weights_at_once = 2_000_000
 
     def __init__(self, true: Floats, predicted: Floats, units: NDArray[np.intp] | None = None):
-        self.true, self.predicted = np.asarray(true, float), np.asarray(predicted, float)
+        self.true, self.predicted = np.asarray(true, float), _settled(np.asarray(predicted, float))
         super().__init__(len(self.true), units)
         self._ranks = _Ranks(self.true), _Ranks(self.predicted)
 

@@ -76,7 +76,7 @@ class Tuned:
     metric : str
         What decided.
     table : list of dict
-        Of each setting: ``parameters``, ``mean``, ``std``, ``scores`` by fold.
+        Of each setting: ``parameters``, ``mean``, ``std``, ``scores`` by fold, see `decide`.
     folds : int
     fits, stopped : int
         The number of fits, and of those that stopped before they converged.
@@ -161,6 +161,8 @@ def tune(
 def decide(found: NDArray[np.float64], problem: Problem, notes: list[str]) -> tuple[str, NDArray[np.float64]]:
     """Return the metric that decides, and its scores; the one to fall back on where the metric is undefined everywhere.
 
+    Settings are compared on the same folds, see `comparable`.
+
     Parameters
     ----------
     found : (2, settings, folds) array
@@ -170,11 +172,25 @@ def decide(found: NDArray[np.float64], problem: Problem, notes: list[str]) -> tu
         Gets a note where the latter decides.
     """
     metric, fallback = problem.metric, problem.target.fallback
-    if not np.isnan(found[0]).all(1).any():
-        return metric, found[0]
+    table = comparable(found[0])
+    if not np.isnan(table).all():
+        return metric, table
     name = "mean absolute error" if problem.numbers else fallback
     notes.append(f"{metric} is undefined in the inner folds, the {name} decided")
     return fallback, found[1]
+
+
+def comparable(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scores of several predictions of the same folds, each defined on the folds on which any of them is.
+
+    Parameters
+    ----------
+    scores : (settings, folds) array
+        NaN where undefined. What others have a score of is undefined where predictions are all alike, which correlate
+        with nothing: 0, lest the mean of few folds is compared with that of all.
+    """
+    undefined = np.isnan(scores)
+    return np.where(undefined & ~undefined.all(axis=0), 0.0, scores)
 
 
 def mean_of(table: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction
+from histokit.protocol.tuning import comparable, mean_of
 from histokit.store import RunRecord, Store
 
 INNER, TEST = "inner", "test"
@@ -74,7 +76,7 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
         winners = [_best([run.folds[number] for run in runs], runs[0]) for number in range(len(places[0]))]
         last = _best([run.found["final"] for run in runs], runs[0])
     else:
-        last = _highest([_test_score(run) for run in runs])
+        last = _highest(_test_scores(runs))
         winners = [last] * len(places[0])
     record = _record(run_id, runs, choose, winners, runs[last])
     return store.save_run(
@@ -95,20 +97,34 @@ def chosen_addresses(run: RunRecord) -> str:
     return f"Chosen: {folds} of {of}; on all training samples {run.found['final']['address']}"
 
 
-def _highest(scores: Sequence[float]) -> int:
+def _highest(scores: Iterable[float]) -> int:
     return int(np.argmax([-np.inf if np.isnan(score) else score for score in scores]))
 
 
 def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:
-    """Return which of the same fold of several runs, such as `run`, was best over its inner folds."""
+    """Return which of the same fold of several runs, such as `run`, was best over its inner folds.
+
+    One whose metric was undefined, so that another decided, is not compared with those where it was not.
+    """
     tuned = [entry.get("tuning") or {} for entry in fitted]
-    return _highest([direction(entry.get("metric", run.metric)) * entry.get("score", np.nan) for entry in tuned])
+    metrics = [entry.get("metric", run.metric) for entry in tuned]
+    decided = run.metric if run.metric in metrics else metrics[0]
+    scores = [
+        entry.get("score", np.nan) if metric == decided else np.nan
+        for entry, metric in zip(tuned, metrics, strict=True)
+    ]
+    return _highest([direction(decided) * score for score in scores])
 
 
-def _test_score(run: RunRecord) -> float:
-    """Return the mean over folds of a run's metric, negative where lower ones are better."""
-    values = [fold["scores"][run.metric] for fold in run.folds if fold["scores"][run.metric] is not None]
-    return direction(run.metric) * float(np.mean(values)) if values else float("nan")
+def _test_scores(runs: Sequence[RunRecord]) -> NDArray[np.float64]:
+    """Return the mean over folds of each run's metric, negative where lower ones are better, NaN where undefined."""
+    metric = runs[0].metric
+    found = np.array([[fold["scores"][metric] for fold in run.folds] for run in runs], float)
+    means = np.full(len(runs), np.nan)
+    defined = ~np.isnan(found).all(axis=1)
+    if defined.any():
+        means[defined] = direction(metric) * mean_of(comparable(found[defined]))
+    return means
 
 
 def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequence[int], last: RunRecord) -> RunRecord:

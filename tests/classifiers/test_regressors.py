@@ -58,7 +58,10 @@ def test_each_is_that_of_scikit_learn(name: str, shape: tuple[int, int], solver:
         assert found.shape == (len(test), 1)
         assert found[:, 0] == pytest.approx(known.predict(X[test].astype(float)), rel=2e-3, abs=0.05)
         fitted = load(dump({"estimator": fit_classifier(fitting, GRIDS[name][setting], X[train], y[train])}))
-        assert fitted["estimator"].predict(X[test]) == pytest.approx(found[:, 0], rel=1e-4)
+        again = fitted["estimator"].predict(X[test])
+        assert again == pytest.approx(found[:, 0], rel=1e-4)
+        # Of all neighbours the mean is the same, in whatever order they are.
+        assert GRIDS[name][setting].get("k") != 500 or np.ptp([*again, *found[:, 0]]) == 0
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -55,6 +55,9 @@ def test_what_is_undefined_is_told() -> None:
     turned = NumberScorer(predicted, true).values()
     assert [name for name, value in turned.items() if np.isnan(value)] == ["pearson", "spearman"]
     assert undefined_reasons(turned, predicted, true)["pearson"] == "all predictions are 0.1"
+    assert NumberScorer(predicted, np.nextafter(true, 1.0 * (np.arange(len(true)) % 2))).values() == pytest.approx(
+        turned, nan_ok=True
+    ), "what rounding leaves is no order"
     alone = NumberScorer(true[:1], predicted[:1]).values()
     assert undefined_reasons(alone, true[:1], predicted[:1])["r2"] == "there is a single sample"
 

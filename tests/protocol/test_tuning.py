@@ -67,6 +67,22 @@ def test_undefined_metric_leaves_the_choice_to_accuracy():
     assert found.notes[-1] == "roc_auc is undefined in the inner folds, the accuracy decided"
 
 
+def test_predictions_that_are_all_alike_in_some_folds_are_not_scored_by_the_others_alone():
+    # Without the largest group, the six nearest are all that there are.
+    X = np.random.default_rng(29).normal(size=(16, 2))
+    problem = Problem(X, X[:, 0] + X[:, 1] / 2, np.repeat([0, 1, 2], [10, 3, 3]), 1, None, "pearson", numbers=True)
+    grid = make_grid("knn", {"k": "6,1", "metric": "euclidean"}, numbers=True)
+    found = tune(Fitting("knn", numbers=True), problem, np.arange(16), grid, folds=3)
+    alike, near = (entry["scores"] for entry in found.table)
+    assert alike.count(0.0) == 1
+    assert found.table[0]["mean"] == pytest.approx(sum(alike) / 3)
+    assert np.mean([score for score in alike if score]) > np.mean(near) > found.table[0]["mean"]
+    assert found.parameters["k"] == 1
+    # One that is alike everywhere does not let another metric decide about all.
+    found = tune(Fitting("knn", numbers=True), problem, np.arange(16), [{**grid[0], "k": 16}, grid[1]], folds=3)
+    assert (found.metric, found.table[0]["scores"], found.parameters["k"]) == ("pearson", [0.0] * 3, 1)
+
+
 def test_nothing_to_choose():
     found = tune(Fitting("svm"), make(), np.arange(80), make_grid("svm", {"C": 1}))
     assert (found.parameters, found.score, found.fits) == ({"C": 1}, None, 0)

@@ -103,6 +103,20 @@ def test_a_fold_without_a_score_does_not_count_in_the_choice(tmp_path):
     assert {fold["address"] for fold in found.folds} == {"net/last"}
 
 
+@pytest.mark.parametrize("choose", ["inner", "test"])
+def test_scores_of_other_metrics_or_of_other_folds_are_not_compared(tmp_path, choose):
+    # Of constant features all predictions are alike, and the mean absolute error decides; noise goes astray by it.
+    rng, slides = np.random.default_rng(0), np.arange(60) % 6
+    samples = {"id": [f"s{i}" for i in range(60)], "label": ["a", "b"] * 30, "slide": [f"P{k}" for k in slides]}
+    samples["share"] = rng.random(60) / 100
+    wrong = np.stack([-samples["share"] * np.where(slides < 3, 1, -1), rng.random(60)], axis=1)
+    store = make_store(tmp_path / "store", samples, {"flat": np.zeros((60, 2)), "wrong": 100 * wrong})
+    options = {"target": "share", "metric": "pearson", "grid": {"alpha": "1e-2"}, "inner_folds": 3}
+    flat, _, found = train(store, "toy", "net/each", "ridge", choose=choose, split="cv", **options)
+    assert {fold["scores"]["pearson"] for fold in flat.folds} == {None}
+    assert {fold["address"] for fold in found.folds} == {"net/wrong"}
+
+
 def test_a_choice_is_between_features_of_the_same_samples(tmp_path):
     samples, X = make_samples(n=90, slides=9)
     holes = X.copy()

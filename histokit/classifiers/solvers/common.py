@@ -109,3 +109,9 @@ def mean_of_columns(X: NDArray[np.floating]) -> NDArray[np.float64]:
         found += (X[part] - first).sum(0)
     means: NDArray[np.float64] = first + found / len(X)
     return means
+
+
+def mean_of_rows(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (n,) means of (n, k) values: of the same ones the very same number, in whatever order they are."""
+    means: NDArray[np.float64] = np.sort(values, axis=1).mean(axis=1)
+    return means

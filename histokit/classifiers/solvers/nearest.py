@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from histokit.classifiers.solvers.common import blocks
+from histokit.classifiers.solvers.common import blocks, mean_of_rows
 from histokit.classifiers.solvers.distances import nearest
 
 
@@ -62,5 +62,5 @@ class NearestMeans(KNeighborsRegressor):
         rows, samples = np.asarray(X, np.float64), self._fit_X.astype(np.float64)
         found = np.empty(len(rows))
         for part in blocks(len(rows), len(samples)):
-            found[part] = self._y[nearest(rows[part], samples, self.metric, self.n_neighbors)].mean(1)
+            found[part] = mean_of_rows(self._y[nearest(rows[part], samples, self.metric, self.n_neighbors)])
         return found

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.solvers.common import Folds, Scored, blocks
+from histokit.classifiers.solvers.common import Folds, Scored, blocks, mean_of_rows
 from histokit.classifiers.solvers.distances import nearest
 
 
@@ -56,7 +56,7 @@ def cross_scores(
                 ordered = known[nearest(precise[test[part]], samples, metric, min(count, len(train)))]
                 for place, setting in enumerate(settings):
                     if setting["metric"] == metric:
-                        found[place, part, 0] = ordered[:, : setting["k"]].mean(1)
+                        found[place, part, 0] = mean_of_rows(ordered[:, : setting["k"]])
         for place, one in enumerate(found):
             yield number, place, one, True
 
