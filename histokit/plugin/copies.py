@@ -107,6 +107,10 @@ def state_dicts(document: Any) -> dict[tuple[str, ...], dict[str, Tensor]]:
 def _collect(document: Any, path: tuple[str, ...], found: dict[tuple[str, ...], dict[str, Tensor]]) -> None:
     import torch
 
+    if isinstance(document, (list, tuple)):
+        # As (network, optimiser, epoch); tensors in a list have no names.
+        held = (list, tuple, Mapping)
+        document = {_Place(number): value for number, value in enumerate(document) if isinstance(value, held)}
     if not isinstance(document, Mapping) or len(path) > _DEEPEST:
         return
     own = {_plain(key): value for key, value in document.items() if isinstance(value, torch.Tensor)}
@@ -115,6 +119,13 @@ def _collect(document: Any, path: tuple[str, ...], found: dict[tuple[str, ...], 
     for key, value in document.items():
         if isinstance(key, str):
             _collect(value, (*path, key), found)
+
+
+class _Place(str):
+    """The number of something in a list, which Python writes without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def _plain(key: Any) -> str:

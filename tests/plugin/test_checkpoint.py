@@ -54,6 +54,9 @@ def fill(network, state, tmp_path):
         lambda s: {"state_dict": s, "args": argparse.Namespace(lr=0.1), "best": np.float64(71.2), "at": PurePath("x")},
         lambda s: {"state_dict": s, "state_dict_ema": {k: v + 1 for k, v in s.items()}},
         lambda s: {"ema": {k: v + 1 for k, v in s.items()}, "model": defaultdict(list, s)},
+        lambda s: (s, 3),
+        lambda s: [{"epoch": 3}, {"state_dict": s}, {"state": {0: {"exp_avg": torch.zeros(1)}}}],
+        lambda s: {"model": s, "ema": [torch.zeros(1)], "history": [0.1, 0.2]},
     ],
 )
 def test_wrapped_checkpoints_are_unwrapped(tmp_path, state, wrap):
@@ -249,6 +252,16 @@ def test_between_copies_that_no_order_tells_apart_nobody_guesses(tmp_path, state
     advice = caught.value.next.partition("Python: ")[2].replace("'one.pth'", repr(str(tmp_path / "one.pth")))
     exec(advice, {"torch": torch})
     assert torch.equal(read_state(tmp_path / "one.pth")["conv.weight"], changed["conv.weight"])
+
+
+def test_of_several_in_a_list_the_advice_names_one(tmp_path, state):
+    path = tmp_path / "net.pth"
+    torch.save([state, {key: value + 1 for key, value in state.items()}], path)
+    with pytest.raises(DataError, match=r"holds 2 sets of weights .*: 0, 1\.") as caught:
+        read_state(path)
+    advice = caught.value.next.partition("Python: ")[2].replace("'one.pth'", repr(str(tmp_path / "one.pth")))
+    exec(advice, {"torch": torch})
+    assert torch.equal(read_state(tmp_path / "one.pth")["conv.weight"], state["conv.weight"])
 
 
 def test_prefixes_that_no_order_tells_apart_are_named_too(tmp_path, state):
