@@ -264,7 +264,20 @@ def _usage(error: Any, as_json: bool) -> int:
     if context and error.message == context.get_help():
         console.tell(error.message)
         return ExitCode.USAGE
-    return _fail(ExitCode.USAGE, error.format_message(), f"See: {path} --help", as_json)
+    alone = _argument_of_that_name(error)
+    message = error.message if alone else error.format_message()
+    return _fail(ExitCode.USAGE, message, f"{alone}See: {path} --help", as_json)
+
+
+def _argument_of_that_name(error: Any) -> str:
+    """Return what to type where an option that there is not is called as an argument is; else nothing."""
+    name, context = getattr(error, "option_name", "").lstrip("-"), getattr(error, "ctx", None)
+    if not name or context is None:
+        return ""
+    known = [each for each in context.command.params if each.param_type_name == "argument"]
+    called = [str(each.metavar or each.name) for each in known]
+    found = next((each for each in called if each.lower() == name.lower()), None)
+    return f"Write the {found} without --{name}: {' '.join([context.command_path, *called])}. " if found else ""
 
 
 def _fail(code: ExitCode, message: str, next: str, as_json: bool, document: dict[str, Any] | None = None) -> int:

@@ -39,6 +39,9 @@ FAST = ["--grid", "C=1", "--inner-folds", "2"]
         (["split", "cells", "--name", "s", "--folds", "2", "--group", "slide"], "slide"),
         (["split", "cells", "--name", "cv", "--test", "0.2"], "'cv' is taken"),
         (["evaluate"], "Missing argument 'RUN'"),
+        (["evaluate", "--run", "abcd"], "option: --run\nWrite the RUN without --run: histokit evaluate RUN. See"),
+        (["train", "--dataset=cells"], "--dataset\nWrite the DATASET without --dataset: histokit train DATASET. See"),
+        (["list", "runs", "--dataset", "cells"], "histokit list runs DATASET. See: histokit list runs --help"),
     ],
 )
 def test_wrong_options_are_code_2(ingested, tiny, arguments, says):
