@@ -54,7 +54,8 @@ def ingest(
     if record.problems:
         console.warn(f"Samples whose files cannot be read: {record.problems}. See: histokit list problems {name}")
     samples = counted(record.count, "sample", "samples")
-    console.note(f"{samples} ({_classes(record.labels)}), {_grouping(record)}")
+    hint = _option(record, "label", "; give them with {}") if record.labels.keys() <= {""} else ""
+    console.note(f"{samples} ({_classes(record.labels)}{hint}), {_grouping(record)}")
     console.emit(record.name, record.to_json())
 
 
@@ -67,12 +68,17 @@ def _classes(labels: dict[str, int]) -> str:
 def _grouping(record: DatasetRecord) -> str:
     if record.group:
         return f"grouped by {record.group}"
+    hint = _option(record, "group", " ({})")
+    return f"without groups: folds may put images of one patient both in training and in test{hint}"
+
+
+def _option(record: DatasetRecord, option: str, words: str) -> str:
+    """Return how an option that takes a column is written, put into words, where the plugin of a dataset has it."""
     from histokit.plugin.manager import registry
     from histokit.plugin.options import announced_options
 
     known = announced_options(registry().dataset(record.plugin).__init__)
-    hint = " (-o group=COLUMN)" if "group" in known else ""
-    return f"without groups: folds may put images of one patient both in training and in test{hint}"
+    return words.format(f"-o {option}=COLUMN") if option in known else ""
 
 
 def import_features(

@@ -66,7 +66,14 @@ class Third:
         register("ungrouped", lambda: Ungrouped)
 
 
-def test_the_option_group_is_named_where_there_is_one(histokit, images):
+def test_the_options_label_and_group_are_named_where_there_are_such(histokit, images):
+    paths = sorted(each.relative_to(images).as_posix() for each in images.rglob("*.png"))
+    (images / "t.csv").write_text("\n".join(["image,kind", *(f"{each},dark" for each in paths)]))
+    for label, told in (
+        ([], f"(no label {len(paths)}; give them with -o label=COLUMN), "),
+        (["-o", "label=kind"], "k 24)"),
+    ):
+        assert told in histokit.ok("ingest", "table", images, "--name", "listed", "-o", "table=t.csv", *label).err
     told = "without groups: folds may put images of one patient both in training and in test"
     with added_plugin(Third(), "histokit-third"):
         for plugin, hint in (("folder", " (-o group=COLUMN)"), ("ungrouped", "")):
