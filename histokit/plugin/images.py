@@ -216,7 +216,9 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
         if bits is not None and layout.bits == 16 and (netpbm is None or netpbm.white in (255, 65535)):
             layout = replace(layout, bits=bits)
         scale_transparency(image, raw)
-        deep = layout.deep or any(";16" in mode for mode in raw) or (netpbm is not None and netpbm.of_deep_colours)
+        # BGR;16 are three colours in 16 bits.
+        deep = any(";16" in mode and "BGR;16" not in mode for mode in raw)
+        deep |= layout.deep or (netpbm is not None and netpbm.of_deep_colours)
         remark_on_halves(path, image, file)
         if netpbm is not None and _goes_on(netpbm, file):
             layout = replace(layout, left_out="further images")

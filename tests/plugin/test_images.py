@@ -175,6 +175,16 @@ def test_bmp_files_from_below_and_from_above(tmp_path, height, bits):
     assert read_image(tmp_path / "a.bmp").tolist() == wanted[:: -1 if height > 0 else 1]
 
 
+def test_a_bmp_of_three_colours_in_16_bits(tmp_path):
+    # Five bits of red, six of green, five of blue.
+    values = np.array([[0xFFFF, 0xF800, 0x07E0, 0x001F]], "<u2")
+    head = struct.pack("<IHHIIiiHHIIiiIIIII", 74, 0, 0, 66, 40, 4, 1, 1, 16, 3, 8, 0, 0, 0, 0, 0xF800, 0x07E0, 0x001F)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + head + values.tobytes())
+    expected = np.array([[[255] * 3, [255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)
+    for bits in (None, 12):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.bmp", bits), expected)
+
+
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 def test_a_transparent_grey_of_few_bits(tmp_path, bits):
     # Each grey once or more, in a row; the second one is transparent, which the file says on the scale of its bits.
