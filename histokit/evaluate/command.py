@@ -80,7 +80,7 @@ def _print(evaluation: Evaluation, only: str | None) -> None:
     base = evaluation.baseline
     guess = f"{base['value']:.4g}" if "value" in base else base["class"]
     rows += [
-        [Pieces([f"{name},", "always", guess]), value, None, None, *[None] * bool(evaluation.intervals)]
+        [Pieces([f"{name},", "always", *guess.split(" ")]), value, None, None, *[None] * bool(evaluation.intervals)]
         for name, value in base.items()
         if name in folds["mean"] and _is_wanted(name, evaluation, only)
     ]

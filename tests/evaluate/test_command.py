@@ -8,6 +8,7 @@ import histokit
 from histokit import cli
 from histokit.features import FeatureStore
 from tests.cli.command_line import CommandLine
+from tests.cli.screens import on_a_terminal
 from tests.evaluate.made_up import save, save_dataset, save_run
 
 
@@ -26,6 +27,16 @@ def call(tmp_path, monkeypatch, capsys):
         return code, output.out, output.err
 
     return run
+
+
+def test_the_name_of_the_largest_class_goes_on_in_the_next_line(empty, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    name = "adenocarcinoma of low differentiation with a mucinous component of any extent"
+    save_run(empty, [(0, str(i), name, -1.0, f"P{i}") for i in range(4)], classes=(name, "other"))
+    lines = on_a_terminal(80, "--store", empty.uri, "evaluate", "abcd").lines
+    (start,) = [i for i, line in enumerate(lines) if line.startswith(" accuracy, always adenocarcinoma of")]
+    assert lines[start].split()[-3:] == ["1.0000", "–", "–"]
+    assert [line.split() for line in lines if line.startswith(" accuracy ")] == [["accuracy", "1.0000", "1.0000", "–"]]
 
 
 def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsys):
