@@ -31,7 +31,7 @@ def parameter_groups(network: TrainableNetwork, stage: Stage) -> list[dict[str, 
     Parameters
     ----------
     network : TrainableNetwork
-        Its parameters' ``requires_grad`` are set.
+        Its parameters' ``requires_grad`` are set, and gradients of those without are forgotten.
     stage : Stage
 
     Returns
@@ -51,6 +51,8 @@ def parameter_groups(network: TrainableNetwork, stage: Stage) -> list[dict[str, 
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(id(parameter) in trained)
         if not parameter.requires_grad:
+            # What an earlier stage left would count in the norm by which gradients are clipped.
+            parameter.grad = None
             continue
         in_base = name.removeprefix("base.")
         of_vectors = parameter.ndim <= 1 or any(fnmatch.fnmatch(in_base, pattern) for pattern in undecayed)

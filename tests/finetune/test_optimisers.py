@@ -59,6 +59,15 @@ def test_a_stage_thaws_what_an_earlier_one_froze() -> None:
     assert all(p.requires_grad for p in net.parameters())
 
 
+def test_gradients_of_what_a_stage_freezes_do_not_count_where_those_of_the_rest_are_clipped() -> None:
+    net = network()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    parameter_groups(net, Stage(train="head"))
+    trained = sum(p.numel() for p in net.head.parameters())
+    assert float(nn.utils.clip_grad_norm_(net.parameters(), 1.0)) == pytest.approx(trained**0.5)
+
+
 def test_a_module_that_is_not_there_is_named_with_those_near_it() -> None:
     with pytest.raises(UsageError, match="no module 'blok'") as caught:
         parameter_groups(network(), Stage(train="norm+blok"))
