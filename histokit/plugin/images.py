@@ -66,7 +66,8 @@ def read_image(path: str | os.PathLike[str], bits: int | None = None, deep: bool
     are wanted (of 12, where the file declares so, 4095 is white), transparency is laid over white, and the orientation
     is applied;
     EXIF data that cannot be read are passed over. Of an animated file, the first frame is read. Three grey pages of a
-    TIFF file that calls them channels are red, green and blue. Colour profiles are not applied.
+    TIFF file that calls them channels are red, green and blue, unless OME gives them these colours in another order,
+    which is refused. Colour profiles are not applied.
 
     What is to be known of an image although it is read, such as 16 bits of which less than a quarter of the range is
     used, is a Python warning of the category `histokit.plugin.remarks.ImageWarning`.

@@ -15,7 +15,7 @@ from histokit.plugin.tiff_tags import (
     read_pages,
     sub_pages,
 )
-from histokit.plugin.tiff_told import declared_bits, other_files, told_planes
+from histokit.plugin.tiff_told import are_coloured_otherwise, declared_bits, other_files, told_planes
 from histokit.plugin.ycbcr import OTHER_YCBCR, is_other_ycbcr
 
 _UNCLEAR = "which have no one meaning as RGB: save it with 8 bits for each channel"
@@ -233,13 +233,12 @@ def _unclear(page: Page) -> str | None:
 
 def _unread(page: Page) -> str | None:
     """Return what the decoder would get wrong or cannot do, as the end of a sentence."""
-    compression, planar = page.value(259, 1), page.value(284, 1) == 2
+    compression, planar, inks = page.value(259, 1), page.value(284, 1) == 2, page.value(262, 0) == 5
     if compression not in _READ_COMPRESSIONS | _READ_ELSEWHERE:
         name = _COMPRESSIONS.get(compression, "a method")
         return (
             f"is compressed by {name} (TIFF compression {compression}), which is not read: save it with LZW or Deflate"
         )
-    inks = page.value(262, 0) == 5
     checks = [
         (min(page.size) < 1, "has no pixels"),
         (262 not in page.tags and compression != 6, "does not say whether 0 is black or white"),
@@ -296,7 +295,8 @@ def _further_pages(pages: list[Page], below: list[Page]) -> tuple[str | None, in
     told, channels = told_planes(first)
     count, (width, height) = max(len(alike), told), first.size
     if count > 1:
-        if count == channels == len(alike) == 3 and _are_grey(alike) and pages[:3] == alike:
+        said = count == channels == len(alike) == 3 and not are_coloured_otherwise(first)
+        if said and _are_grey(alike) and pages[:3] == alike:
             return None, 3, None
         what, option = f"{count} planes or pages", "planes=each, max or one of them"
         if channels == count:

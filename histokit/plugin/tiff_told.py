@@ -8,6 +8,8 @@ from typing import Any
 
 from histokit.plugin.tiff_tags import Page
 
+_COLOUR = re.compile(r"<(?:\w+:)?Channel\b[^>]*\bColor\s*=\s*[\"'](-?\d{1,10})[\"']")
+_RED_GREEN_BLUE = [0xFF0000, 0x00FF00, 0x0000FF]
 _FILE_NAME = re.compile(r"<(?:\w+:)?UUID\b[^>]*\bFileName\s*=\s*[\"']([^\"']+)")
 
 
@@ -26,6 +28,13 @@ def told_planes(page: Page) -> tuple[int, int]:
         in_one = 1 if page.samples == 1 else page.samples
         return max(1, sizes[0] * sizes[1] * sizes[2] // in_one), sizes[0] if sizes[1:] == [1, 1] else 0
     return _told_by_tifffile(page)
+
+
+def are_coloured_otherwise(page: Page) -> bool:
+    """Whether OME calls three channels red, green and blue, and not in this order."""
+    text = page.description.partition("</Pixels>")[0]
+    colours = [int(colour) >> 8 & 0xFFFFFF for colour in _COLOUR.findall(text)]
+    return colours != _RED_GREEN_BLUE and sorted(colours, reverse=True) == _RED_GREEN_BLUE
 
 
 def other_files(text: str) -> str:

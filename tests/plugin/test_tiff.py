@@ -240,10 +240,19 @@ def test_the_largest_value_of_one_image_is_no_declaration(tmp_path):
     equal(read_image(path), grey(DEEP))
 
 
+def coloured(*colours: int) -> str:
+    channels = "".join(f'<Channel ID="Channel:0:{n}" Color="{colour}"/>' for n, colour in enumerate(colours))
+    return ome(channels=3).replace("/></Image>", f">{channels}</Pixels></Image>")
+
+
+#: As OME writes colours: red, green, blue and opacity in a number of 32 bits with a sign.
+RED, GREEN, BLUE, WHITE = -16776961, 16711935, 65535, -1
 CHANNELS = {
     "imagej": "ImageJ=1.53t\nimages=3\nchannels=3\nhyperstack=true\nmode=composite\n",
     "ome": ome(channels=3),
     "tifffile": json.dumps({"shape": [3, 12, 10], "axes": "CYX"}),
+    "ome with colours": coloured(RED, GREEN, BLUE),
+    "ome with one colour": coloured(WHITE, WHITE, WHITE),
 }
 
 
@@ -279,6 +288,7 @@ def test_three_pages_that_are_said_to_be_channels(tmp_path, program):
         (ome(z=3), 3, "has 3 planes or pages"),
         (ome(t=3), 3, "has 3 planes or pages"),
         (ome(channels=2), 2, "has 2 channels"),
+        (coloured(BLUE, GREEN, RED), 3, "has 3 channels, 10 × 12 pixels each"),
     ],
 )
 def test_planes_that_are_not_one_rgb_image(tmp_path, description, pages, reason):
