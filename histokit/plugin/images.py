@@ -208,7 +208,13 @@ def _read(path: Path, file: BinaryIO, bits: int | None) -> Pixels:
     with image:
         raw = [str(tile[3]) for tile in getattr(image, "tile", ())]
         colours = palette_size(image)
-        image.load()
+        try:
+            image.load()
+        except ValueError as error:
+            if "raw mode" not in str(error):
+                raise
+            # Planes of their own, without compression.
+            raise RefusalError("stores its pixels in a way that is not read: save it as a plain TIFF or PNG") from error
         wrong = None if is_whole(image, file) else "the image file is truncated"
         if wrong := wrong or _damage(image, file, layout):
             raise RefusalError(f"cannot be read ({wrong})")

@@ -374,6 +374,7 @@ REFUSED = [
     (GREY, {PREDICTOR: 2}, "names a predictor, but no compression"),
     (FOUR.astype(np.uint16) * 257, {PHOTOMETRIC: 5, PLANAR: 2}, "inks of 16 bits in planes of their own"),
     (FOUR, {PHOTOMETRIC: 5, 336: [255, 0]}, "another number than 0 is no ink"),
+    (FOUR.astype(np.uint16) * 257, {PLANAR: 2, EXTRA_SAMPLES: 0}, "stores its pixels in a way that is not read"),
     (FOUR, {PLANAR: 2, EXTRA_SAMPLES: 1}, "associated transparency in a separate plane"),
     (GREY, {PHOTOMETRIC: 3, COLOUR_MAP: list(range(256)) * 3}, "colour map of 8 bits"),
     (COLOUR, {PHOTOMETRIC: 6}, "subsampled YCbCr pixels without compression"),
