@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-PREFIX = "optimizer."
+PREFIX, GROUP = "optimizer.", "group"
 
 
 @dataclass
@@ -26,14 +26,19 @@ class TrainingPlace:
 
 
 def optimizer_state(optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return what an optimiser has accumulated: tensors by ``optimizer.PARAMETER.NAME``, and plain values."""
+    """Return what an optimiser has accumulated: tensors by ``optimizer.PARAMETER.NAME``, and plain values.
+
+    Some count their steps in groups of parameters: tensors and numbers of these are kept by ``groupNUMBER.NAME``.
+    """
+    known = optimizer.state_dict()
     tensors, plain = {}, {}
-    for number, values in optimizer.state_dict()["state"].items():
+    of_groups = ((f"{GROUP}{number}", group) for number, group in enumerate(known["param_groups"]))
+    for owner, values in (*known["state"].items(), *of_groups):
         for name, value in values.items():
-            key = f"{number}.{name}"
+            key = f"{owner}.{name}"
             if isinstance(value, Tensor):
                 tensors[PREFIX + key] = value
-            elif value is not None:
+            elif value is not None and (type(value) in (int, float) or not key.startswith(GROUP)):
                 plain[key] = value
     return tensors, plain
 
@@ -41,10 +46,14 @@ def optimizer_state(optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def restore_optimizer(optimizer: Any, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> None:
     """Give an optimiser what `optimizer_state` returned, its tensors without the prefix."""
     state: dict[int, dict[str, Any]] = {}
+    groups = optimizer.state_dict()["param_groups"]
     for key, value in {**tensors, **plain}.items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        number, _, name = key.removeprefix(GROUP).partition(".")
+        if key.startswith(GROUP):
+            groups[int(number)][name] = value
+        else:
+            state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def split_by_part(tensors: Mapping[str, Tensor], device: Any) -> dict[str, dict[str, Tensor]]:

@@ -18,6 +18,9 @@ from histokit.plugin.lean_imports import library
 #: timm's names where they mean something else than ours: its ``sgd`` has Nesterov's momentum.
 _TIMM_NAMES = {"sgd": "momentum", "nesterov": "sgd"}
 
+#: Of timm's optimisers, classes with which an interrupted training would not go on as if it had not been.
+_UNKEPT = ("Kron",)
+
 #: What modules are only put one after the other in.
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -164,8 +167,11 @@ def make_optimiser(stage: Stage, groups: list[dict[str, Any]]) -> torch.optim.Op
     name = _TIMM_NAMES.get(stage.optimiser, stage.optimiser)
     betas = {} if stage.betas == Stage.betas else {"betas": stage.betas}
     try:
-        if timms.get_optimizer_info(name).second_order:
+        known = timms.get_optimizer_info(name)
+        if known.second_order:
             raise ValueError("it needs second derivatives")
+        if getattr(known.opt_class, "__name__", "") in _UNKEPT:
+            raise ValueError("it draws numbers that no checkpoint keeps")
         return timms.create_optimizer_v2(
             groups, opt=name, lr=stage.lr, weight_decay=stage.weight_decay, momentum=stage.momentum, **betas
         )

@@ -122,8 +122,8 @@ def interrupted(store: FeatureStore, monkeypatch: pytest.MonkeyPatch, after: int
 @pytest.mark.parametrize("after", [2, 7, 9, 12])
 @pytest.mark.parametrize(
     "settings",
-    [{"optimiser": "momentum"}, {"optimiser": "adamw", "ema": 0.9, "head.dropout": 0.5, "augment.noise": 50}],
-    ids=["sgd", "adamw-ema"],
+    [{"optimiser": "momentum"}, {"optimiser": "adan", "ema": 0.9, "head.dropout": 0.5, "augment.noise": 50}],
+    ids=["sgd", "adan-ema"],
 )
 def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(
     data: FeatureStore, monkeypatch: pytest.MonkeyPatch, after: int, settings: dict[str, Any], tmp_path: Path

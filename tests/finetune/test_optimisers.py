@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from histokit.errors import UsageError
+from histokit.finetune.kept_state import optimizer_state, restore_optimizer
 from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
 from histokit.finetune.recipe import Stage
 from histokit.networks.trainable import TrainableNetwork, make_head
@@ -211,6 +212,27 @@ def test_what_is_frozen_stays() -> None:
     assert {name.rpartition(".")[0] for name in moved} == {"base.block.2", "head.hidden1", "head.output"}
 
 
+@pytest.mark.parametrize("optimiser", ["adan", "lamb", "madgrad"])
+def test_what_an_optimiser_has_accumulated_is_kept_also_where_groups_have_it(optimiser: str) -> None:
+    stage, nets, optimisers = Stage(optimiser=optimiser, lr=0.1), [network(), network()], []
+    for net in nets:
+        optimisers.append(make_optimiser(stage, parameter_groups(net, stage)))
+    first, second = optimisers
+    for step in range(3):
+        for parameter in nets[0].parameters():
+            parameter.grad = torch.full_like(parameter, 1.0 + step)
+        first.step()
+    nets[1].load_state_dict(nets[0].state_dict())
+    tensors, plain = optimizer_state(first)
+    restore_optimizer(second, {name.removeprefix("optimizer."): each.clone() for name, each in tensors.items()}, plain)
+    for net, each in zip(nets, optimisers, strict=True):
+        for parameter in net.parameters():
+            parameter.grad = torch.full_like(parameter, -2.0)
+        each.step()
+    for one, other in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_an_optimiser_that_is_not_there_is_named() -> None:
     groups = parameter_groups(network(), Stage())
     with pytest.raises(UsageError, match="no optimiser 'adamm'") as caught:
@@ -218,6 +240,8 @@ def test_an_optimiser_that_is_not_there_is_named() -> None:
     assert "'adam'" in caught.value.next
     with pytest.raises(UsageError, match=r"'adahessian' cannot be used here.*second derivatives"):
         make_optimiser(Stage(optimiser="adahessian"), groups)
+    with pytest.raises(UsageError, match="'kron' cannot be used here: it draws numbers that no checkpoint keeps"):
+        make_optimiser(Stage(optimiser="kron"), groups)
     with pytest.raises(UsageError, match="'bnbadam' cannot be used here"):
         make_optimiser(Stage(optimiser="bnbadam"), groups)
     assert type(make_optimiser(Stage(optimiser="lion"), groups)).__name__ == "Lion"
