@@ -189,6 +189,10 @@ def _write_parquet(features: FeatureSet, path: Path, _: bool) -> None:
     from pyarrow import parquet
 
     samples = features.samples.drop_columns(list(_HIDDEN))
+    if "box" in samples.column_names:
+        # Of lists of a fixed size, pyarrow before version 26 reads no missing ones.
+        place = samples.column_names.index("box")
+        samples = samples.set_column(place, "box", samples.column("box").cast(pa.list_(pa.int32())))
     columns = [pa.field(name, pa.float32()) for name in features.column_names]
     document = json.dumps(provenance(features), ensure_ascii=False).encode()
     schema = pa.schema([*samples.schema, *columns], metadata={PROVENANCE_KEY: document})
