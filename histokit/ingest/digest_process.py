@@ -5,7 +5,6 @@ It imports next to nothing, so that it starts in a moment.
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import sys
@@ -15,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from histokit.plugin.digests import digest_and_content, is_same_state, state_of
-from histokit.plugin.reader_marks import is_unmarked, mark_of, reader_mark
+from histokit.plugin.reader_marks import AlikeMarks, is_unmarked, reader_mark
 from histokit.reading.serving import serve, tasks
 
 #: In place of a task's number, once the process can work.
@@ -52,13 +51,24 @@ def read_files(task: FileTask) -> FilesFound:
     """Read and digest files, but those that are as they were."""
     root = os.path.join(task.root, "")
     before = task.before or repeat(None, len(task.paths))
-    marks: dict[str, bytes] = {}
-    states = [_read(root, *each, marks if task.marks else None) for each in zip(task.paths, before, strict=True)]
-    return FilesFound(states, marks)
+    marks = _MarksFound() if task.marks else None
+    states = [_read(root, *each, marks) for each in zip(task.paths, before, strict=True)]
+    return FilesFound(states, marks.by_path if marks else {})
 
 
-def _read(root: str, path: str, before: State | None, marks: dict[str, bytes] | None) -> State | None:
-    """Return what a file is; keep its mark, which is looked for in the bytes that were read where these are few."""
+class _MarksFound:
+    def __init__(self) -> None:
+        self.by_path: dict[str, bytes] = {}
+        self._alike = AlikeMarks()
+
+    def keep(self, root: str, path: str, content: bytes | None) -> None:
+        """Keep the mark of a file, which is looked for in the bytes that were read where these are few."""
+        if not is_unmarked(path):
+            self.by_path[path] = reader_mark(root + path) if content is None else self._alike.of(content)
+
+
+def _read(root: str, path: str, before: State | None, marks: _MarksFound | None) -> State | None:
+    """Return what a file is, and keep its mark."""
     if ".." in path or path[:1] in _SEPARATORS:
         # It may lead out of the root.
         return None
@@ -71,8 +81,8 @@ def _read(root: str, path: str, before: State | None, marks: dict[str, bytes] | 
             digest, content = before[3], None
         else:
             digest, content = digest_and_content(root + path, status.st_size)
-        if marks is not None and not is_unmarked(path):
-            marks[path] = reader_mark(root + path) if content is None else mark_of(io.BytesIO(content))
+        if marks is not None:
+            marks.keep(root, path, content)
         return *state, digest, None
     except (OSError, ValueError):
         return None

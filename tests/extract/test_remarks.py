@@ -14,6 +14,7 @@ from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.ingest import digest_process
 from histokit.ingest import ingest as ingest_module
+from histokit.plugin import reader_marks
 from histokit.reading import ingested_files as ingested_module
 
 GREY = np.random.default_rng(0).integers(0, 256, (24, 16), dtype=np.uint8)
@@ -97,8 +98,8 @@ def test_only_images_that_are_read_otherwise_than_before_are_extracted_anew(
 ) -> None:
     tiff(root / "turned.tif", page(GREY, {ORIENTATION: 6}))
     with monkeypatch.context() as before:
-        for looking in ("reader_mark", "mark_of"):
-            before.setattr(digest_process, looking, lambda _: b"")
+        before.setattr(digest_process, "reader_mark", lambda _: b"")
+        before.setattr(reader_marks, "mark_of", lambda _: b"")
         before.setattr(ingest_module, "READER_REVISION", 0)
         before.setattr(ingested_module, "READER_REVISION", 0)
         ingest(store, root)

@@ -152,6 +152,30 @@ def test_marks_are_found_by_processes_too(root: Path, tmp_path: Path, at_once: l
         assert content("b") != marked
 
 
+def test_each_of_many_files_as_long_as_one_another_has_its_own_mark(tmp_path: Path) -> None:
+    # Some of these orientations were read otherwise by the first versions.
+    order = [1, 1, 1, 3, 6, 6, 3, 3, 5, 2, 2, 5, 6, 1, 3, 3]
+    contents = []
+    for together in (True, False):
+        found = {}
+        for number, orientation in enumerate(order):
+            root = tmp_path / ("all" if together else f"only{number}")
+            root.mkdir(exist_ok=True)
+            tiff(root / f"{number:02d}.tif", page(GREY, {ORIENTATION: orientation}))
+            if not together:
+                found |= _contents(tmp_path / f"store{number}", root)
+        contents.append(_contents(tmp_path / "store", tmp_path / "all") if together else found)
+    assert len({path.stat().st_size for path in (tmp_path / "all").iterdir()}) == 1
+    assert contents[0] == contents[1]
+    assert len(set(contents[0].values())) == len(set(order))
+
+
+def _contents(place: Path, root: Path) -> dict[str, bytes]:
+    store = histokit.open_store(place)
+    histokit.ingest(store, "folder", root, name="d", options={"pattern": "*.tif"})
+    return dict(zip(*store.samples("d", ["id", "content"]).to_pydict().values(), strict=True))
+
+
 def test_only_what_changed_is_read_again(root: Path, tmp_path: Path, at_once: list[Any]) -> None:
     ingested(tmp_path / "store", Cells(root))
     (root / "070.png").write_bytes(b"another image")
