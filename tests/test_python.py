@@ -24,6 +24,7 @@ FUNCTIONS = {
     "extract": ("store", "dataset", "backbones", "layers", "weights"),
     "select": ("store", "dataset", "features", "tolerance"),
     "train": ("store", "dataset", "features", "classifier", "where", "grid"),
+    "finetune.plan_training": ("store", "dataset", "backbone", "repeats", "force", "options"),
     "predict": ("store", "run_id", "dataset", "device"),
     "predictions": ("store", "run_id", "wrong"),
     "evaluate": ("store", "runs", "by", "bootstrap"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -72,6 +73,9 @@ def finetune(
     ] = "all",
     allow_missing: options.AllowMissing = False,
     force: options.Force = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be trained, on what, and what of it is done.")
+    ] = False,
 ) -> None:
     """Train a network on images, fold by fold.
 
@@ -79,38 +83,18 @@ def finetune(
     training samples is the backbone run:ID. An interrupted command goes on where it stopped; a run that is stored is
     answered from the store. Prints a run id for each seed.
     """
-    from histokit.finetune.finetune import finetune as run
+    from histokit.finetune.finetune_options import FinetuneOptions
     from histokit.plugin.options import parse_pairs
 
-    changes = parse_pairs(set or [], "--set")
+    given = {**locals(), "settings": parse_pairs(set or [], "--set"), "preprocess": preprocess or []}
+    asked = {**FinetuneOptions.among(given), "repeats": repeats, "force": force}
+    if dry_run:
+        _tell_plan(dataset, asked)
+        return
+    from histokit.finetune.finetune import finetune as run
+
     with console.progress("Training") as report:
-        records = run(
-            console.open_store(),
-            dataset,
-            backbone,
-            preset=preset,
-            settings=changes,
-            from_scratch=from_scratch,
-            weights=weights,
-            preprocess=preprocess or [],
-            channels=channels,
-            split=split,
-            metric=metric,
-            target=target,
-            target_type=target_type,
-            where=where,
-            seed=seed,
-            repeats=repeats,
-            precision=precision,
-            micro_batch=micro_batch,
-            test_curve=test_curve,
-            device=device,
-            workers=workers,
-            keep=keep,
-            allow_missing=allow_missing,
-            force=force,
-            progress=report,
-        )
+        records = run(console.open_store(), dataset, **asked, progress=report)
     console.warn_of_runs(record.notes for record in records)
     rows = [
         [r.id, r.address, r.classifier, r.split, len(r.folds), r.metric, r.mean_over_folds, round(r.seconds)]
@@ -119,6 +103,21 @@ def finetune(
     console.aside(["run", "address", "method", "split", "folds", "metric", "mean over folds", "seconds"], rows)
     documents = [{**console.named("run", r.to_json()), "mean_over_folds": r.mean_over_folds} for r in records]
     console.emit([record.id for record in records], {"runs": documents})
+
+
+def _tell_plan(dataset: str, asked: Mapping[str, Any]) -> None:
+    """Say what would be trained, and print the id that each run would have."""
+    from histokit.finetune.training_plan import plan_training
+
+    plans = plan_training(console.existing_store(), dataset, **asked)
+    console.note(plans[0].weights)
+    console.note(plans[0].described)
+    for plan in plans:
+        for columns, rows in plan.tables() if plan is plans[0] else plan.tables()[1:2]:
+            console.aside(columns, rows)
+        console.note(plan.expectation)
+    console.warn_of_runs(plan.notes for plan in plans)
+    console.emit([plan.run for plan in plans], {"runs": [plan.to_json() for plan in plans]})
 
 
 def list_presets() -> None:

@@ -76,15 +76,21 @@ class NetworkQuestion:
         """The backbone and its layer."""
         return f"{self.backbone.name}/{self.layer.name}"
 
-    def prepare(self, store: FeatureStore) -> Experiment:
+    def prepare(self, store: FeatureStore, keep: bool = True) -> Experiment:
         """Open the images of labelled samples, and place them in folds; no image is read.
+
+        Parameters
+        ----------
+        store : FeatureStore
+        keep : bool
+            Write a split that is made on the spot into the store.
 
         Raises
         ------
         LeakageError
             If the network that is trained further has seen a test image.
         """
-        experiment = prepare(store, self.dataset, "images", self.options, pixels=True)
+        experiment = prepare(store, self.dataset, "images", self.options, pixels=True, keep=keep)
         said = check_networks(store, [self.backbone.name], experiment.split, experiment.contents)
         return replace(experiment, notes=[*experiment.notes, *self.notes, *said])
 
@@ -132,8 +138,17 @@ class NetworkQuestion:
         return {**parameters, **plain}
 
 
-def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions) -> NetworkQuestion:
-    """Return what is asked of `histokit.finetune`, whose errors these are."""
+def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions, keep: bool = True) -> NetworkQuestion:
+    """Return what is asked of `histokit.finetune`, whose errors these are.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    dataset : str
+    options : FinetuneOptions
+    keep : bool
+        Write what was found out of the network into the store.
+    """
     options = with_type(store, dataset, options)
     preset = load_preset(options.preset, from_scratch=options.from_scratch)
     settings = canonical(preset.recipe, options.settings or {})
@@ -154,7 +169,7 @@ def ask_for_network(store: FeatureStore, dataset: str, options: FinetuneOptions)
             )
         weights = random_start(weights, options.seed)
     changes = _changes(store, dataset, recipe, options)
-    backbone = resolve_start(store, name, weights, changes, recipe)
+    backbone = resolve_start(store, name, weights, changes, recipe, keep)
     changed = _of_effect(preset.recipe, settings)
     recipe = replace(recipe, preprocess={})
     return NetworkQuestion(dataset, options, recipe, backbone, tuple(notes), common_name(preset), changed)
@@ -194,7 +209,7 @@ def identify(store: StoreLike, dataset: str, backbone: str | None = None, **opti
 
 
 def resolve_start(
-    store: FeatureStore, name: str, weights: str, changes: Mapping[str, str], recipe: NetworkRecipe
+    store: FeatureStore, name: str, weights: str, changes: Mapping[str, str], recipe: NetworkRecipe, keep: bool = True
 ) -> ResolvedBackbone:
     """Return the network that a recipe begins with, cut where its head is.
 
@@ -205,13 +220,16 @@ def resolve_start(
     changes : mapping
         Of the preprocessing.
     recipe : NetworkRecipe
+    keep : bool
+        Write what was found out of it into the store.
 
     Raises
     ------
     UsageError
         If it is no network with weights, or no network is trained on such images.
     """
-    backbone = resolve_backbone(store, name, weights, changes, [recipe.head.layer.removesuffix(f":{FLATTEN}")])
+    layer = recipe.head.layer.removesuffix(f":{FLATTEN}")
+    backbone = resolve_backbone(store, name, weights, changes, [layer], keep=keep)
     if backbone.weights == "none":
         raise UsageError(
             f"{name!r} has no weights that could be trained.", next="Choose a network. See: histokit list backbones"

@@ -16,13 +16,15 @@ from histokit.features.images import Images, note_unreadable, unreadable_error
 from histokit.finetune.checkpoint import Checkpoint
 from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
+from histokit.finetune.finetune_options import AUTO
 from histokit.finetune.folds import TrainingPart, covered, fold_facts
+from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NetworkQuestion
 from histokit.finetune.optimisers import trained_modules
 from histokit.finetune.pixels import TrainingImages
 from histokit.finetune.recipe import TEST
 from histokit.finetune.steps import TrainingMeans
-from histokit.finetune.stored_vectors import stored_vectors
+from histokit.finetune.stored_vectors import FrozenVectors, stored_vectors
 from histokit.finetune.training import Training, TrainingSet
 from histokit.networks.devices import DTYPES, choose_device, emulation, laid_out, training_layout
 from histokit.networks.initialisation import initialise
@@ -36,7 +38,8 @@ from histokit.protocol.scorers import defined
 from histokit.store.networks import Networks
 
 Rows = NDArray[np.intp]
-_OUTCOME = "outcome"
+#: What is kept of a training set that is done, until the run is.
+OUTCOME = "outcome"
 _FOLDED = "batch normalisation was folded into the convolutions when the weights were stored: it stays as it is"
 _NO_IMAGE = "images that were there before cannot be read"
 _NO_CHOICE = "the epoch was chosen by the test samples: these scores are optimistic"
@@ -116,8 +119,8 @@ class NetworkTrainer:
         self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]], report: Callable[..., None]
     ) -> PartOutcome:
         """Train the network of a training set, or return what an interrupted run kept of it."""
-        if _OUTCOME in memory:
-            return PartOutcome.from_json(memory[_OUTCOME])
+        if OUTCOME in memory:
+            return PartOutcome.from_json(memory[OUTCOME])
         scale = self._scale(part)
         network, described = self._built(part, scale)
         recipe, seed = self.question.recipe, self.question.options.seed
@@ -157,9 +160,22 @@ class NetworkTrainer:
             place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
         curve = [{**place, **point.to_json()} for point in training.curve.points]
         outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, [*notes, *training.notes])
-        memory[_OUTCOME] = outcome.to_json()
+        memory[OUTCOME] = outcome.to_json()
         checkpoint.forget()
         return outcome
+
+    def begun(self, part: TrainingPart) -> TrainingPlace | None:
+        """Return where the interrupted training of a training set stopped, if one was."""
+        kept = Checkpoint(self._folder / part.name).load()
+        return None if kept is None else TrainingPlace(**kept[1]["at"])
+
+    def untrained(self) -> TrainableNetwork:
+        """Build the network as it is before its training, to be looked at."""
+        return self._built(self._parts[-1], None)[0]
+
+    def known_rows(self) -> set[int]:
+        """Return the rows whose vectors are stored, so that their images are not needed."""
+        return set(self._known_vectors().by_row)
 
     def forget(self) -> None:
         """Remove what was kept for an interruption."""
@@ -197,10 +213,7 @@ class NetworkTrainer:
         """Read the images, as many as fit into memory."""
         experiment, options = self.experiment, self.question.options
         found = TrainingImages(self._images, self._transform, options.workers)
-        precision = options.precision
-        if precision == "auto":
-            precision = "bfloat16" if self._device.type == "cuda" else "float32"
-        vectors, self.vectors = stored_vectors(self.store, self.question, experiment, precision, self._device)
+        vectors, self.vectors = self._known_vectors()
         rows = covered(self._parts)
         if not (self.question.recipe.frozen and vectors.keys() >= set(rows.tolist())):
             found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))
@@ -217,10 +230,18 @@ class NetworkTrainer:
             outputs=problem.classes,
             judge=Judge(problem),
             device=self._device,
-            dtype=DTYPES[precision],
+            dtype=DTYPES[self._precision],
             micro_batch=options.micro_batch,
             vectors=vectors,
         )
+
+    @property
+    def _precision(self) -> str:
+        asked = self.question.options.precision
+        return asked if asked != AUTO else "bfloat16" if self._device.type == "cuda" else "float32"
+
+    def _known_vectors(self) -> FrozenVectors:
+        return stored_vectors(self.store, self.question, self.experiment, self._precision, self._device)
 
     def _refuse(self, known: Mapping[int, str]) -> NoReturn:
         """Raise with all images that cannot be read, also where not all of them are in memory."""

@@ -154,6 +154,7 @@ def prepare(
     normalisation: Normalisation | None = None,
     pixels: bool = False,
     outline: bool = False,
+    keep: bool = True,
 ) -> Experiment:
     """Open the features of labelled samples and place them in the folds of a split.
 
@@ -170,6 +171,8 @@ def prepare(
         Open images in place of features; the address has to be ``images``.
     outline : bool
         Read no vector: enough to know the identity of what would be done.
+    keep : bool
+        Write a split that is made on the spot into the store.
 
     Returns
     -------
@@ -184,7 +187,8 @@ def prepare(
     """
     options = with_type(store, dataset, options)
     target = options.target
-    chosen = resolve_split(store, dataset, options.split, target=target, target_type=options.target_type)
+    how_split: dict[str, Any] = {"target": target, "target_type": options.target_type, "keep": keep}
+    chosen = resolve_split(store, dataset, options.split, **how_split)
     if target and target == (chosen.group or store.dataset(dataset).group):
         raise UsageError(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",

@@ -27,14 +27,18 @@ class FinishedParts:
     sample_ids : sequence of str
         The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
 
+    look : bool
+        Only look at them.
+
     Raises
     ------
     StoreError
         If nothing can be written to the store, before anything is computed in vain.
     """
 
-    def __init__(self, store: Store, owner: str, sample_ids: Sequence[str]):
-        store.database.commits.check_writable()
+    def __init__(self, store: Store, owner: str, sample_ids: Sequence[str], look: bool = False):
+        if not look:
+            store.database.commits.check_writable()
         self.unfinished, self.owner = Unfinished(store.database), owner
         rows = digest_bytes(version("scikit-learn").encode(), *(name.encode() for name in sample_ids)).hex()
         self.prefix = f"{rows}/"

@@ -245,7 +245,13 @@ def _from_file(path: str | Path, samples: pa.Table, data: Labelled, root: str, g
 
 
 def resolve_split(
-    store: Store, dataset: str, name: str | None = None, *, target: str | None = None, target_type: str | None = None
+    store: Store,
+    dataset: str,
+    name: str | None = None,
+    *,
+    target: str | None = None,
+    target_type: str | None = None,
+    keep: bool = True,
 ) -> Split:
     """Find the split that is meant, and make and store it where it is one of the automatic ones.
 
@@ -256,10 +262,10 @@ def resolve_split(
     name : str, optional
         A stored split, or ``cv`` (10 group folds), ``leave-one-group-out`` or ``holdout``. Where not
         given, the split without leaks that the data came with, else ``cv``.
-    target : str, optional
-        A column in place of the label; an automatic split is then stratified by it.
-    target_type : str, optional
-        As of `make_split`.
+    target, target_type : str, optional
+        As of `make_split`: by the target an automatic split is stratified.
+    keep : bool
+        Store it where it is made.
 
     Returns
     -------
@@ -295,7 +301,8 @@ def resolve_split(
         return split
     split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
     split = replace(split, params={**split.params, "automatic": True})
-    store.save_split(split, stored.get(full_name, {}).get("digest"))
+    if keep:
+        store.save_split(split, stored.get(full_name, {}).get("digest"))
     return split
 
 

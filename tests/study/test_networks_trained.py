@@ -15,12 +15,12 @@ import histokit
 from histokit.errors import HistokitError, UsageError
 from histokit.finetune.checkpoint import trained_alone
 from histokit.finetune.presets import load_preset
+from histokit.finetune.training_pace import foreseen_passes
 from histokit.store.networks import Networks
 from histokit.store.repeat_commands import run_again
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
-from histokit.study.training_cost import foreseen_passes
 from tests.cli.command_line import CommandLine
 from tests.study.small_study import FILE, TRAINING, write_study
 
