@@ -13,6 +13,7 @@ from PIL import Image
 from pretended_cuda import PretendedDevice, pretended_cuda
 
 import histokit
+from histokit.errors import UsageError
 from histokit.explain.filters import filter_images
 from histokit.extract.in_flight import IN_FLIGHT
 from histokit.features import FeatureStore
@@ -94,6 +95,19 @@ def test_batches_are_halved_where_its_memory_is_short(data: FeatureStore) -> Non
     assert note.endswith("it went on with 4; --batch-size 4 fits")
     assert [(t["computed"], t["missing"]) for t in extraction.tables] == [(24, 0)] * 3
     assert np.isfinite(data.features("cells", "tiny/all").X).all()
+
+
+def test_a_device_that_nobody_can_use_is_told_of(
+    gpu: PretendedDevice, data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any, **__: Any) -> None:
+        raise RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable\nCUDA kernel errors might be")
+
+    monkeypatch.setattr(torch, "zeros", busy)
+    for device in ("auto", "cuda"):
+        with pytest.raises(UsageError, match=r"'cuda' cannot be used: CUDA error: .* busy or unavailable\.") as told:
+            histokit.extract(data, "cells", "tiny", device=device)
+        assert "--device cpu" in told.value.next
 
 
 SETTINGS = {

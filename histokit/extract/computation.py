@@ -16,6 +16,7 @@ from histokit.extract.writer import Writer
 from histokit.networks.compiling import NotCompiledError
 from histokit.networks.devices import DTYPES, choose_device, emulation
 from histokit.networks.memory import capped
+from histokit.reading.chunks import ChunkReader
 from histokit.reading.ingested_files import open_files
 from histokit.store.allocator import kept_memory
 
@@ -51,22 +52,25 @@ def compute(
     def start(ledger: BackboneLedger) -> NetworkWorker:
         return NetworkWorker(ledger, record.channels, device, options.precision, rows, writer)
 
-    networks = _started(ledgers, openings, start, notes)
-    working = [network.ledger for network in networks]
-    notes += [note for ledger in working for note in ledger.mixed_on(device.type)]
-    context.samples.settle()
-    claims = Claims(store.uri)
-    work = Work(context.samples, working, claims)
-
     def told(done: int, total: int, detail: str = "") -> None:
         # What slows it down is told while it can still be ended.
         progress(done, total, detail or slow)
 
+    claims = Claims(store.uri)
+    work = Work(context.samples, [ledger for ledger in ledgers if ledger.open_tables], claims)
+    reader = ChunkReader(ingested, options.workers, device.type != "cpu", lambda: work.left)
     try:
+        reader.begin()
+        networks = _started(ledgers, openings, start, notes)
+        working = [network.ledger for network in networks]
+        notes += [note for ledger in working for note in ledger.mixed_on(device.type)]
+        work = Work(context.samples, working, claims)
+        context.samples.settle()
         _attend(working, claims)
         with kept_memory():
-            read = run_workers(ingested, work, networks, writer, options.workers, told)
+            read = run_workers(reader, work, networks, writer, told)
     finally:
+        reader.close()
         try:
             writer.close()
         finally:

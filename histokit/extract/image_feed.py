@@ -22,16 +22,13 @@ _Read = tuple[bytes, ReadResult]
 
 
 def run_workers(
-    files: IngestedFiles,
+    reader: ChunkReader,
     work: Work,
     networks: Sequence[NetworkWorker],
     writer: Writer,
-    workers: int | None,
     progress: Callable[..., None],
 ) -> list[str]:
     """Read every image that a network needs once, and push it through; return what is to be known of the reading."""
-    fast = any(network.transform.device.type != "cpu" for network in networks)
-    reader = ChunkReader(files, workers, fast, lambda: work.left)
     seconds = 0.0
     while work.left:
         before, started = work.left, time.monotonic()

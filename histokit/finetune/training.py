@@ -24,6 +24,7 @@ from histokit.finetune.kept_state import TrainingPlace, optimizer_state, restore
 from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
 from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
+from histokit.networks.devices import whole_float32
 from histokit.networks.trainable import TrainableNetwork
 from histokit.plugin.checkpoint import fill_network
 from histokit.plugin.lean_imports import compiler_deferred
@@ -104,7 +105,7 @@ class Training:
         UsageError
             If memory is too short; it says how many images fit in one pass.
         """
-        with compiler_deferred():
+        with compiler_deferred(), whole_float32(self.means.device):
             # Optimisers would import it only to be left as they are.
             self._resume()
             if self.means.computed_in not in self.at.computed_in:
@@ -165,7 +166,8 @@ class Training:
         images = ImageInputs(self.network, self.means.images, self.means.transform, None)
         if not self.recipe.frozen or self.recipe.from_scratch:
             return images
-        return self._by_vectors(images, self.means.vectors, rows)
+        with whole_float32(self.means.device):
+            return self._by_vectors(images, self.means.vectors, rows)
 
     def _groups(self, rows: Rows) -> list[Rows]:
         return cut(rows, self.means.micro_batch or self.recipe.batch_size)
@@ -217,15 +219,11 @@ class Training:
         DataError
             If it gives no finite numbers.
         """
-        found = judge_rows(
-            self.steps.judged,
-            inputs,
-            self._groups(rows),
-            self.means.y,
-            self.steps.outputs,
-            self.steps.loss,
-            self.means.judge,
-        )
+        means, steps = self.means, self.steps
+        with whole_float32(means.device):
+            found = judge_rows(
+                steps.judged, inputs, self._groups(rows), means.y, steps.outputs, steps.loss, means.judge
+            )
         if not np.isfinite(found.scores).all():
             raise self._diverged("What the network gives is no longer finite", self.at.epochs)
         return found

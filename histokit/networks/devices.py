@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, first_line
 from histokit.networks.memory import machine_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _DEVICES = ("cpu", "cuda")
+
+#: What lets GPUs round float32, and its value where they do not: the switches of all versions of torch, and newer ones.
+_SWITCHES: Sequence[tuple[Any, str, Any]] = (
+    (torch.backends.cudnn, "allow_tf32", False),
+    (torch.backends.cuda.matmul, "allow_tf32", False),
+)
+_NEWER_SWITCHES: Sequence[tuple[Any, str, Any]] = (
+    (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+    (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+)
 
 
 def choose_device(name: str) -> torch.device:
@@ -35,7 +48,25 @@ def choose_device(name: str) -> torch.device:
         raise UsageError(f"There is no device {name!r} for networks.", next="Use auto, cpu or cuda.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(f"This machine has no CUDA device {name!r} that torch can use.", next="Use --device cpu.")
+    if device.type == "cuda":
+        _check_usable(device)
     return device
+
+
+def _check_usable(device: torch.device) -> None:
+    """Raise where a device is there, but somebody else has it to himself, or torch has no kernels for it.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        torch.zeros(1, device=device).add_(1)
+    except RuntimeError as error:
+        raise UsageError(
+            f"The CUDA device {str(device)!r} cannot be used: {first_line(error)}.",
+            next="See what uses it with nvidia-smi, or use --device cpu.",
+        ) from error
 
 
 def device_memory(device: torch.device) -> int:
@@ -65,13 +96,33 @@ def emulation(device: torch.device, dtype: torch.dtype) -> list[str]:
 
 @contextmanager
 def whole_float32(device: torch.device) -> Iterator[None]:
-    """Keep convolutions from rounding float32 to 10 bits, which is torch's default on recent GPUs."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = before and device.type != "cuda"
+    """Keep GPUs from rounding float32 to 10 bits: torch's default of convolutions, and some containers' of products."""
+    if device.type != "cuda":
+        yield
+        return
+    _quieten()
+    switches = _SWITCHES
     try:
+        before = [getattr(place, name) for place, name, _ in switches]
+    except RuntimeError:
+        # Where somebody set one of torch's newer switches, it does not tell of the older ones any more.
+        switches = _NEWER_SWITCHES
+        before = [getattr(place, name) for place, name, _ in switches]
+    try:
+        for place, name, whole in switches:
+            setattr(place, name, whole)
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = before
+        for (place, name, _), value in zip(switches, before, strict=True):
+            setattr(place, name, value)
+
+
+@cache
+def _quieten() -> None:
+    """Let torch say once and to nobody that its older switches will go, as some versions do."""
+    with warnings.catch_warnings(), suppress(RuntimeError):
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32
 
 
 def laid_out(network: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:

@@ -55,6 +55,23 @@ class ChunkReader:
         if workers and not self._switched:
             self.notes.append("images are read by threads: no other process can open this dataset")
 
+    def begin(self) -> None:
+        """Start processes that will be needed in any case, so that they are there when the first sample is asked for.
+
+        Raises
+        ------
+        UsageError
+            If the machine takes no more of those that were asked for.
+        """
+        if self._switched:
+            self._started()
+        elif self._fast and self._outrun():
+            self._switched = self._ready()
+
+    def close(self) -> None:
+        """End what `begin` started and nothing was asked of."""
+        self._end()
+
     def chunks(self, samples: Iterable[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
         """Yield what was read, in order; pixels last until the next chunk is asked for.
 
@@ -73,6 +90,8 @@ class ChunkReader:
             self._end()
 
     def _chunks(self, source: Iterator[tuple[int, Sample]]) -> Generator[list[ReadResult], None, None]:
+        if self._readers is not None and not self._switched:
+            self._switched = self._ready()
         if not self._switched:
             yield from self._by_threads(source)
         # Nothing is left unless processes are to go on.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -117,12 +117,38 @@ def test_what_follows_in_place_overwrites_no_vector() -> None:
             np.testing.assert_allclose(cut(batch)["1"], expected, rtol=1e-5)
 
 
-def test_convolutions_on_gpus_do_not_round_float32() -> None:
-    before = torch.backends.cudnn.allow_tf32
-    for device, allowed in ((torch.device("cuda"), False), (CPU, before)):
+CONVOLUTIONS, PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul
+
+
+@pytest.fixture
+def rounding() -> Iterator[None]:
+    """Let GPUs round float32 in products as well, as containers of their vendor do."""
+    with whole_float32(torch.device("cuda")):
+        # Some versions of torch say of these switches that they will go, once.
+        pass
+    PRODUCTS.allow_tf32 = True
+    yield
+    CONVOLUTIONS.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    PRODUCTS.allow_tf32 = False
+
+
+@pytest.mark.usefixtures("rounding")
+def test_gpus_do_not_round_float32() -> None:
+    for device, allowed in ((torch.device("cuda"), False), (CPU, True)):
         with whole_float32(device):
-            assert torch.backends.cudnn.allow_tf32 == allowed
-        assert torch.backends.cudnn.allow_tf32 == before
+            assert [CONVOLUTIONS.allow_tf32, PRODUCTS.allow_tf32] == [allowed] * 2
+        assert [CONVOLUTIONS.allow_tf32, PRODUCTS.allow_tf32] == [True] * 2
+
+
+@pytest.mark.usefixtures("rounding")
+def test_gpus_do_not_round_float32_where_that_was_switched_in_the_newer_way() -> None:
+    both: Any = (CONVOLUTIONS.conv, PRODUCTS)  # type: ignore[attr-defined]
+    CONVOLUTIONS.conv.fp32_precision, PRODUCTS.fp32_precision = "ieee", "tf32"  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="mix of the legacy and new"):
+        _ = CONVOLUTIONS.allow_tf32
+    with whole_float32(torch.device("cuda")):
+        assert [each.fp32_precision for each in both] == ["ieee"] * 2
+    assert [each.fp32_precision for each in both] == ["ieee", "tf32"]
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,10 @@ def test_what_is_not_about_sizes_is_a_fault_of_a_plugin(store: FeatureStore, ima
         "CUDA error: out of memory",
         "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
+        "GET was unable to find an engine to execute this computation",
     ],
 )
 def test_short_memory_has_many_names(text: str) -> None:

@@ -19,10 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pretended_cuda import pretended_cuda
+from tiny_plugin import TinyBackbone, TinyPlugin
 
 import histokit
+from histokit.errors import PluginError
 from histokit.features import FeatureStore
 from histokit.plugin.manager import registry
+from histokit.plugin.testing import added_plugin
 from histokit.reading import chunks, other_process, processes
 from histokit.reading import reader as reader_module
 from histokit.reading.chunks import ChunkReader
@@ -378,6 +382,55 @@ def test_threads_read_until_processes_can(
     assert len(started) == 2
     assert chunks.CHUNK <= len(here) < len(samples)
     assert sorted(here) == list(range(len(here)))
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("workers", [None, 2])
+def test_processes_start_before_networks_are_built(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, started: list[Any], workers: int | None
+) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    monkeypatch.setattr(chunks, "cores", lambda: 2)
+    monkeypatch.setattr(chunks, "_KNOWN_AFTER", 8)
+    build, there = TinyBackbone.build, []
+
+    def counted(backbone: TinyBackbone) -> Any:
+        there.append(len(started))
+        return build(backbone)
+
+    monkeypatch.setattr(TinyBackbone, "build", counted)
+    with pretended_cuda():
+        histokit.extract(store, "d", "tiny", workers=workers)
+    assert there[-1] == len(started) == 2
+    if workers is None:
+        # Neither for networks on processors, with which threads may keep up, nor for the few images of most commands.
+        histokit.extract(store, "d", "tiny", device="cpu", force=True)
+        monkeypatch.undo()
+        with pretended_cuda():
+            histokit.extract(store, "d", "tiny", force=True)
+        assert len(started) == 2
+
+
+def test_processes_end_where_a_network_cannot_be_built(store: FeatureStore, images: Path, started: list[Any]) -> None:
+    histokit.ingest(store, "folder", images, name="d", options=PATTERN)
+    with added_plugin(Unbuilt(), "tinyplugin"), pytest.raises(PluginError, match="no such thing"):
+        histokit.extract(store, "d", "tiny", workers=2)
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
+
+
+class Unbuilt(TinyPlugin):
+    """Registers ``tiny``, which can be built no more once its layers are known."""
+
+    def load(self, request: Any) -> Any:
+        """Return it with a `build` that raises."""
+        whole = super().load(request)
+
+        def build() -> Any:
+            raise RuntimeError("no such thing")
+
+        whole.build = build  # type: ignore[method-assign]
+        return whole
 
 
 @pytest.mark.parametrize("whole", [True, False])
