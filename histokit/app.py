@@ -64,6 +64,11 @@ GROUPS = {
     "store": ("Check the store, merge fragments, remove what is old.", CARE),
 }
 
+#: Command and an option that it has not → the command that does that.
+_INSTEAD = {
+    ("study run", "--dry-run"): "Use histokit study plan FILE: what is done, what is missing, how long it takes. "
+}
+
 _COMMON: dict[str, Any] = {
     "store_": Annotated[str | None, typer.Option("--store", metavar="FOLDER", help="The store. [env: HISTOKIT_STORE]")],
     "json_": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")],
@@ -264,9 +269,10 @@ def _usage(error: Any, as_json: bool) -> int:
     if context and error.message == context.get_help():
         console.tell(error.message)
         return ExitCode.USAGE
-    alone = _argument_of_that_name(error)
-    message = error.message if alone else error.format_message()
-    return _fail(ExitCode.USAGE, message, f"{alone}See: {path} --help", as_json)
+    instead = _INSTEAD.get((path.partition(" ")[2], getattr(error, "option_name", "")), "")
+    instead = instead or _argument_of_that_name(error)
+    message = error.message if instead else error.format_message()
+    return _fail(ExitCode.USAGE, message, f"{instead}See: {path} --help", as_json)
 
 
 def _argument_of_that_name(error: Any) -> str:

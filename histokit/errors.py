@@ -172,6 +172,13 @@ def advice_on_writing(error: BaseException) -> str:
     return (_BY_NUMBER | _DENIED).get(number, f"Check the disk and the permissions, {_THEN}")
 
 
+def advice_on_store(error: BaseException) -> str:
+    """Return the same of a store, which may be another one where it is not the disk that is full."""
+    advice = advice_on_writing(error)
+    refused = number_of(error) in (errno.EROFS, *_DENIED)
+    return f"{advice} Or use another store: --store FOLDER." if refused else advice
+
+
 def unwritten_output(path: object, error: BaseException, other: str = "another --out") -> UsageError:
     """Return what to tell where a file or a folder that an option names could not be written."""
     number = number_of(error) or 0

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from histokit.classifiers.table import classifier
 from histokit.errors import DataError
 
+#: How the note on spreads begins, which tells of no fault but of what may be tried.
+SPREADS = "the spread of"
 #: Spreads that differ by more than this are worth a note.
 _LIKE = 100.0
 #: Where squares of squares are computed, or single precision squares, larger numbers have no digits left beside others.
@@ -74,7 +76,7 @@ def check_columns(
         return []
     times = "" if spread[small] == 0 else f" {_rounded(spread[large] / spread[small])} times"
     return [
-        f"the spread of {columns[large]!r} is{times} that of {columns[small]!r}: columns of small spread hardly "
+        f"{SPREADS} {columns[large]!r} is{times} that of {columns[small]!r}: columns of small spread hardly "
         f"count in {name}; --scale standardises all"
     ]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from histokit.errors import BusyError, StoreError, advice_on_writing
+from histokit.errors import BusyError, StoreError, advice_on_store
 from histokit.files import held_lock, replaced
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of, separate
@@ -40,7 +40,7 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"The store cannot be written to: {path}: {error.strerror or error}.",
-            next=advice_on_writing(error),
+            next=advice_on_store(error),
         ) from error
     busy = BusyError(
         f"Another process is training the run {run_id}.",
@@ -101,7 +101,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"The state of the training cannot be written to {self.folder}: {reason_of(error)}.",
-                next=advice_on_writing(error),
+                next=advice_on_store(error),
             ) from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

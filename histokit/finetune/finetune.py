@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -20,7 +19,7 @@ from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import nested
+from histokit.protocol.progress import creation_time, nested
 from histokit.ranges import check_range
 from histokit.store.networks import Networks
 from histokit.store.records import CURVE_SCHEMA, RunRecord
@@ -183,7 +182,7 @@ def _record(
         predicted=experiment.tested_digest,
         versions={name: version(name) for name in _LIBRARIES},
         seconds=round(seconds, 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=creation_time(),
         group=experiment.group,
         levels=experiment.features.record.levels,
         features=experiment.feature_list,

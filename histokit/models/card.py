@@ -9,6 +9,7 @@ from typing import Any
 from histokit.errors import counted
 from histokit.models.model_folder import NETWORK
 from histokit.protocol.metrics import is_shown
+from histokit.protocol.progress import to_the_second
 
 #: Licences, by the names that the hub has for them.
 _LICENCES = frozenset(
@@ -161,7 +162,7 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     chosen = run["found"].get("final", {}).get("parameters")
     if chosen:
         yield f"- chosen: {', '.join(f'{key}={value}' for key, value in chosen.items())}"
-    yield f"- run {run['id']} of {run['created']}, with {_versions(run['versions'])}"
+    yield f"- run {run['id']} of {to_the_second(run['created'])}, with {_versions(run['versions'])}"
     for note in run["notes"]:
         yield f"- note: {_plain(note)}"
     yield "- all values: `histokit.json`"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import samples_digest
 from histokit.protocol.predictions import as_text, scored_rows
+from histokit.protocol.progress import creation_time
 from histokit.protocol.targets import read_numbers
 from histokit.store.records import RunRecord
 
@@ -113,7 +113,7 @@ def prediction_record(
         predicted=None if run.parameters.get("aggregate") else samples_digest(features.sample_ids, features.content),
         versions=run.versions,
         seconds=round(seconds, 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=creation_time(),
         group=features.record.group,
         levels=features.record.levels,
         features=describe_features(features),

@@ -1,8 +1,9 @@
-"""Progress of a known number of equal pieces, each of many small steps; times in words."""
+"""Progress of a known number of equal pieces, each of many small steps; times, and as words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 
 class Progress:
@@ -60,3 +61,13 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def creation_time() -> str:
+    """Return the time of what is made now, so fine that of two runs the later one is told."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def to_the_second(created: str) -> str:
+    """Return a time of creation for people; runs of earlier versions have theirs in seconds."""
+    return datetime.fromisoformat(created).isoformat(timespec="seconds")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from histokit.classifiers.column_limits import SPREADS
 from histokit.errors import DataError, StoreError, counted
 from histokit.evaluate.curve_sheets import curve_sheets
 from histokit.evaluate.curves import curves
@@ -21,6 +22,7 @@ from histokit.figures.training import draw_training
 from histokit.layout import Sheet
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
+from histokit.protocol.progress import to_the_second
 from histokit.report.descriptions import describe_scores, describe_training, describe_view
 from histokit.report.page import Block, DataTable, Facts, Notes, Section
 from histokit.report.pictures import figure
@@ -45,7 +47,12 @@ def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Ev
 
 def notes_of(run: RunRecord, found: Evaluation | None) -> list[str]:
     """Return what is to be known of a run, each once."""
-    return list(dict.fromkeys(_told(run, text) for text in [*run.notes, *(found.notes if found else [])]))
+    texts = dict.fromkeys(_told(run, text) for text in [*run.notes, *(found.notes if found else [])])
+    return _advice_last(texts)
+
+
+def _advice_last(texts: Iterable[str]) -> list[str]:
+    return sorted(texts, key=lambda text: text.startswith(SPREADS))
 
 
 def leaks_of(run: RunRecord) -> list[str]:
@@ -61,9 +68,9 @@ def _told(run: RunRecord, text: str) -> str:
 
 
 def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
-    """Return notes, leaks first; or a sentence where there are none."""
+    """Return notes, leaks first and what may be tried last; or a sentence where there are none."""
     leaks = [text for text in texts if is_leak(text)]
-    rest = [text for text in texts if not is_leak(text)]
+    rest = _advice_last(text for text in texts if not is_leak(text))
     blocks = [Notes(leaks, "leak")] * bool(leaks) + [Notes(rest, "note")] * bool(rest)
     return [*blocks] or [Notes([calm], "plain")]
 
@@ -228,4 +235,4 @@ def _asked(run: RunRecord) -> Mapping[str, Any]:
     kinds = dict.fromkeys(how for fitted in (*run.folds, final) for how in fitted.get("computed_in", []))
     chosen = {"chosen on all training samples": _choices(final), "computed in": ", ".join(kinds)}
     more = {name: value for name, value in chosen.items() if value}
-    return {**given, **more, "seconds": run.seconds, "made": run.created}
+    return {**given, **more, "seconds": run.seconds, "made": to_the_second(run.created)}

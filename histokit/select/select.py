@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.outer_folds import Rows
-from histokit.protocol.progress import Progress
+from histokit.protocol.progress import Progress, creation_time
 from histokit.protocol.subset_sizes import AUTO, parse_step
 from histokit.protocol.targets import with_type
 from histokit.select.select_options import SelectOptions
@@ -153,7 +152,7 @@ def _record(
         features=experiment.feature_list,
         provenance=[names[column] for column in kept["columns"]],
         seconds=round(seconds, 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=creation_time(),
         contents={i: experiment.contents[i].hex() for i in trained},
         vectors={i: experiment.vectors[i].hex() for i in trained if i in experiment.vectors},
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from histokit.errors import StoreError, advice_on_writing
+from histokit.errors import StoreError, advice_on_store
 from histokit.files import held_lock
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
@@ -253,7 +253,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"The store {folder} cannot be written to: {error.strerror or error}.",
-            next=advice_on_writing(error),
+            next=advice_on_store(error),
         ) from error
     busy = StoreError(
         f"Another process is collecting the garbage of the store {folder}.",

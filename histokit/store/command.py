@@ -206,7 +206,8 @@ def _names(store: Any, dataset: str | None) -> list[str]:
 def verify() -> None:
     """Find damaged, incomplete and foreign tables.
 
-    Every table is read to its end. Prints what is wrong and what to do; exit code 5 where anything is.
+    Every table is read to its end. Prints what is wrong and what to do; exit code 5 where anything is damaged.
+    Feature tables whose extraction was interrupted, or is just running, are told as incomplete.
     """
     from histokit.store.verify import verify as run
 
@@ -217,8 +218,10 @@ def verify() -> None:
         console.table(["table", "kind", "what is wrong", "what to do"], rows, found.to_json())
     tables = counted(found.tables, "table", "tables")
     seen = f"{tables} with {counted(found.rows, 'row', 'rows')} {'was' if found.tables == 1 else 'were'} read"
-    wrong = counted(len(found.findings), "thing is", "things are")
-    console.note(f"{seen}: nothing is wrong" if found.ok else f"{seen}; {wrong} wrong")
+    wrong = counted(len(found.damaged), "thing is", "things are")
+    rest = len(found.findings) - len(found.damaged)
+    more = f"; {counted(rest, 'feature table is', 'feature tables are')} incomplete" if rest else ""
+    console.note(f"{seen}{more}: nothing is damaged" if found.ok else f"{seen}; {wrong} wrong{more}")
     if not found.ok:
         raise typer.Exit(ExitCode.STORE)
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryFile
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from histokit.errors import StoreError, advice_on_writing
+from histokit.errors import StoreError, advice_on_store
 from histokit.files import held_lock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
@@ -114,7 +114,7 @@ class Commits:
         except OSError as error:
             raise StoreError(
                 f"The store {self.folder} cannot be written to: {error.strerror or error}.",
-                next=advice_on_writing(error),
+                next=advice_on_store(error),
             ) from error
 
     def known(self) -> dict[str, Known]:

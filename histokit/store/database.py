@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import HistokitError, StoreError, advice_on_writing, number_of
+from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
 from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
@@ -95,7 +95,7 @@ class Database(Tables):
                 raise
             raise StoreError(
                 f"The table {name!r} of the store {self.uri} cannot be written: {os.strerror(number)}.",
-                next=advice_on_writing(error),
+                next=advice_on_store(error),
             ) from error
 
     @contextmanager

@@ -13,7 +13,7 @@ import pyarrow as pa
 from histokit.errors import counted
 from histokit.store.change_digests import unsealed
 from histokit.store.database import Database, quote
-from histokit.store.findings import FaultTally, Finding, remove_folder
+from histokit.store.findings import INCOMPLETE, FaultTally, Finding, remove_folder
 from histokit.store.fingerprints import row_key, spec_fingerprint, table_name
 from histokit.store.ingested_tables import Ingested
 from histokit.store.records import DatasetRecord
@@ -124,7 +124,7 @@ class FeatureCheck:
         if missing > int(self.table.info.get("missing", 0)):
             forms = (f"of {len(expected):,} samples {has} no vector" for has in ("has", "have"))
             what = f"{counted(missing, *forms)}: not extracted yet, or lost"
-            yield Finding(self.table.name, "incomplete", what, f"Run: {again}")
+            yield Finding(self.table.name, INCOMPLETE, what, f"Run: {again}")
 
 
 def prefixes(keys: list[bytes | None]) -> Prefixes:

@@ -9,6 +9,9 @@ from typing import Any
 #: The kind of what a newer version wrote.
 NEWER = "newer"
 
+#: The kind of a feature table whose extraction did not end: it goes on where it stopped, and nothing is damaged.
+INCOMPLETE = "incomplete"
+
 _EXAMPLES = 5
 
 
@@ -49,8 +52,13 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.findings
+        """Whether nothing is damaged; extractions may not have ended yet."""
+        return not self.damaged
+
+    @property
+    def damaged(self) -> list[Finding]:
+        """What is wrong with more than that an extraction has not ended."""
+        return [finding for finding in self.findings if finding.kind != INCOMPLETE]
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from histokit.errors import StoreError, advice_on_writing, did_you_mean
+from histokit.errors import StoreError, advice_on_store, did_you_mean
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes, digest_file
 from histokit.store.network_files import flush, read_network, reason_of, separate
 from histokit.store.records import RunRecord
@@ -138,7 +138,7 @@ class Networks:
                 path.parent.rmdir()
             raise StoreError(
                 f"A network of the store {self.root} cannot be written: {reason_of(error)}.",
-                next=advice_on_writing(error),
+                next=advice_on_store(error),
             ) from error
 
     def path(self, entry: Mapping[str, Any]) -> Path:

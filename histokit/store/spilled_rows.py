@@ -12,7 +12,7 @@ from typing import IO, Any, Self
 
 import pyarrow as pa
 
-from histokit.errors import StoreError, advice_on_writing
+from histokit.errors import StoreError, advice_on_store
 
 #: Bytes up to which no file is made.
 _IN_MEMORY = 8 << 20
@@ -125,7 +125,7 @@ class SpilledRows:
             told = os.strerror(error.errno) if error.errno else str(error)
             raise StoreError(
                 f"The store {self._store} cannot be written: {told}.",
-                next=advice_on_writing(error),
+                next=advice_on_store(error),
             ) from error
 
 

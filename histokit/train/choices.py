@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction
+from histokit.protocol.progress import creation_time
 from histokit.protocol.tuning import comparable, mean_of
 from histokit.store import RunRecord, Store
 
@@ -138,7 +138,7 @@ def _record(run_id: str, runs: Sequence[RunRecord], choose: str, winners: Sequen
         folds=folds,
         notes=[*notes, *[_OPTIMISTIC] * (choose == TEST)],
         seconds=round(sum(run.seconds for run in runs), 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=creation_time(),
         parameters={
             **last.asked,
             "choose": choose,

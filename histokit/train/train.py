@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from shlex import quote
 from typing import Any
@@ -22,7 +21,7 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import Progress, nested
+from histokit.protocol.progress import Progress, creation_time, nested
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
 from histokit.train.folds import Outcome, fold_notes, train_folds
@@ -176,7 +175,7 @@ def _train_one(
         predicted=None if question.options.aggregate else experiment.tested_digest,
         versions={name: version(name) for name in ("histokit", "scikit-learn", "numpy")},
         seconds=round(finished.seconds, 3),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        created=creation_time(),
         group=experiment.group,
         levels=experiment.features.record.levels,
         features=experiment.feature_list,

@@ -2,6 +2,9 @@
 
 import json
 import time
+from datetime import UTC, datetime
+from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -140,6 +143,20 @@ def test_runs_are_listed_with_their_scores(toy):
     assert "The newest 1 of 4 runs are shown" in newest.err
     document = toy.ok("list", "runs", "--limit", 2, "--json").document
     assert (document["count"], [entry["run"] for entry in document["runs"]]) == (4, order[2:])
+
+
+def test_runs_of_one_second_are_listed_in_the_order_in_which_they_were_made(toy, monkeypatch):
+    moments = (datetime(2026, 5, 4, 3, 2, 1, 1000 * n, tzinfo=UTC) for n in count())
+    monkeypatch.setattr("histokit.protocol.progress.datetime", SimpleNamespace(now=lambda _: next(moments)))
+    how = {"split": "leave-one-group-out"}
+    made = [
+        library.train(library.open_store(), "toy", "net/last", "knn", grid={"k": k}, **how)[0].id for k in range(1, 7)
+    ]
+    assert made != sorted(made)
+    listed = toy.ok("list", "runs", "--json").document["runs"]
+    assert [entry["run"] for entry in listed] == made
+    newest = toy.ok("list", "runs", "--limit", 3, "--json").document["runs"]
+    assert [entry["run"] for entry in newest] == made[-3:]
 
 
 def predictions(run, classes, n, seed, positive=None, folds=3):

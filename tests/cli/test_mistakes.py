@@ -40,6 +40,7 @@ FAST = ["--grid", "C=1", "--inner-folds", "2"]
         (["split", "cells", "--name", "cv", "--test", "0.2"], "'cv' is taken"),
         (["evaluate"], "Missing argument 'RUN'"),
         (["evaluate", "--run", "abcd"], "option: --run\nWrite the RUN without --run: histokit evaluate RUN. See"),
+        (["study", "run", "s.toml", "--dry-run"], "No such option: --dry-run\nUse histokit study plan FILE: "),
         (["train", "--dataset=cells"], "--dataset\nWrite the DATASET without --dataset: histokit train DATASET. See"),
         (["list", "runs", "--dataset", "cells"], "histokit list runs DATASET. See: histokit list runs --help"),
     ],

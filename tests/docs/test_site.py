@@ -14,7 +14,7 @@ import pytest
 import typer
 
 import histokit
-from histokit import plugin, study
+from histokit import finetune, plugin, select, study
 from histokit.app import build_app
 from histokit.finetune.presets import load_preset
 from histokit.plugin import hookspecs, testing
@@ -79,7 +79,9 @@ def test_every_page_has_its_place() -> None:
 
 def test_every_public_name_has_a_place_in_the_reference() -> None:
     public = {f"histokit.{name}" for name in histokit.__all__ if name != "study"}
-    assert names_of("reference/python.md") == public | {f"histokit.study.{name}" for name in study.__all__}
+    for room in (study, select, finetune):
+        public |= {f"{room.__name__}.{name}" for name in room.__all__}
+    assert names_of("reference/python.md") == public
 
 
 def test_every_name_for_authors_of_plugins_has_a_place_in_the_reference() -> None:

@@ -204,9 +204,9 @@ def test_a_repair_that_the_disk_has_no_room_for_is_done_later(
     [
         (errno.ENOSPC, "Free some space, then"),
         (errno.EDQUOT, "Free some space of what you may use"),
-        (errno.EROFS, "name another place, or mount it for writing"),
-        (errno.EACCES, "Mend the permissions"),
-        (errno.EPERM, "Mend the permissions"),
+        (errno.EROFS, "name another place, or mount it for writing, then run the same command again. Or use another"),
+        (errno.EACCES, "Mend the permissions, then run the same command again. Or use another store: --store FOLDER."),
+        (errno.EPERM, "Or use another store: --store FOLDER."),
         (errno.EMFILE, "ulimit -n 1024"),
         (errno.EIO, "Check the disk"),
     ],

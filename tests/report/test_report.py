@@ -368,3 +368,18 @@ def test_what_is_so_of_many_runs_is_told_once(tmp_path: Path) -> None:
     assert told == [spreads[0] + more]
     page = Read(made.file)
     assert [text for _, text in page.notes if text in spreads] == spreads, "each stands in the part of its run"
+
+
+def test_what_may_be_tried_stands_behind_what_is_to_be_known(tmp_path: Path) -> None:
+    samples, X = make_samples(30)
+    wide = X * np.r_[np.ones(5), [10.0**4] * 3]
+    store = make_store(tmp_path / "store", {**samples, "label": [*samples["label"][:-1], "rare"]}, {"a": wide})
+    (run,) = package.train(store, "toy", "net/a", "svm", grid={"C": [1]})
+    for place, runs in enumerate(
+        ([run.id], [run.id, package.train(store, "toy", "net/a", "logreg", grid={"C": [1]})[0].id])
+    ):
+        made = package.report(store, runs, out=tmp_path / f"{place}.html", bootstrap=0)
+        notes = [text for _, text in Read(made.file).notes]
+        first = next(number for number, text in enumerate(notes) if text.startswith("the spread of"))
+        assert 0 < first < len(notes), notes
+        assert any("rare" in text for text in notes[:first])

@@ -213,6 +213,21 @@ def test_a_lost_row_of_features(toy: FeatureStore) -> None:
     assert "histokit extract toy --backbone net --layers last" in finding.next
 
 
+def test_an_extraction_that_has_not_ended_is_no_damage(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    toy.database.delete(table_of(toy), "id IN ('s8', 's9')")
+    command = ["store", "verify", "--store", str(toy.uri)]
+    assert cli.run(command) == 0
+    told = capsys.readouterr()
+    assert "2 of 60 samples have no vector" in told.out
+    assert told.err.endswith("; 1 feature table is incomplete: nothing is damaged\n")
+    assert cli.run([*command, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["ok"], [each["kind"] for each in document["findings"]]) == (True, ["incomplete"])
+    shutil.rmtree(path_of(toy, "samples.toy"))
+    assert cli.run(command) == 5
+    assert "wrong" in capsys.readouterr().err
+
+
 def test_samples_that_are_known_to_be_bad_are_not_missing(toy: FeatureStore) -> None:
     name = table_of(toy)
     toy.database.delete(name, "id IN ('s9', 's10')")
