@@ -15,6 +15,19 @@ from histokit.plugin.weights import Source
 
 FILE = Path(__file__).with_name("curated.toml")
 
+LIBRARIES = ("timm", "torchvision", "histokit")
+_NEEDED = ("name", "description", "library", "model", "layers", "features", "licence")
+_OPTIONAL = (
+    "arguments",
+    "pool",
+    "preprocess",
+    "repository",
+    "url",
+    "operations",
+    "initialisation",
+    "gated",
+)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -66,12 +79,37 @@ class Row:
 
 @lru_cache(maxsize=1)
 def rows() -> Mapping[str, Row]:
-    """Return all curated models by name."""
-    document = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    return {entry["name"]: _row(entry) for entry in document["backbone"]}
+    """Return all curated models by name.
+
+    Raises
+    ------
+    ValueError
+        If a table lacks a key or has an unknown one, or two are of one name; names it.
+    """
+    found: dict[str, Row] = {}
+    for entry in tomllib.loads(FILE.read_text(encoding="utf-8"))["backbone"]:
+        name = entry.get("name")
+        if name in found:
+            raise ValueError(f"{FILE.name} has two tables of {name!r}")
+        found[name] = _row(entry)
+    return found
+
+
+def _check(entry: Mapping[str, Any]) -> None:
+    where = f"the table of {entry.get('name')!r} in {FILE.name}"
+    lacking = [key for key in _NEEDED if key not in entry]
+    unknown = [key for key in entry if key not in (*_NEEDED, *_OPTIONAL)]
+    if lacking or unknown:
+        texts = [f"lacks {', '.join(lacking)}"] * bool(lacking) + [f"has the unknown {', '.join(unknown)}"] * bool(
+            unknown
+        )
+        raise ValueError(f"{where} {' and '.join(texts)}")
+    if entry["library"] not in LIBRARIES:
+        raise ValueError(f"{where} has library={entry['library']!r}, which is none of {', '.join(LIBRARIES)}")
 
 
 def _row(entry: Mapping[str, Any]) -> Row:
+    _check(entry)
     pooling = entry.get("pool", "avg")
     source = Source(repository=entry.get("repository"), url=entry.get("url"))
     info = {key: entry[key] for key in ("description", "features", "initialisation") if key in entry}

@@ -155,9 +155,22 @@ def _skops() -> Any:
 
 
 def dump(model: Mapping[str, Any]) -> bytes:
-    """Return a model as bytes, without pickle."""
+    """Return a model as bytes, without pickle.
+
+    Raises
+    ------
+    TypeError
+        If `load` would refuse it.
+    """
     data: bytes = _skops().dumps(dict(model))
+    if unnamed := set(_skops().get_untrusted_types(data=data)) - _trusted():
+        held = ", ".join(sorted(unnamed))
+        raise TypeError(f"the model holds {held}, which the row of its classifier is to name in stored_types")
     return data
+
+
+def _trusted() -> set[str]:
+    return {name for table in (CLASSIFIERS, REGRESSORS) for row in table.values() for name in row.stored_types}
 
 
 def load(data: bytes) -> dict[str, Any]:
@@ -169,7 +182,7 @@ def load(data: bytes) -> dict[str, Any]:
         If it holds a type that is not on the fixed lists of classifiers, or is damaged.
     """
     io, again = _skops(), "Train it again with --force."
-    trusted = {name for table in (CLASSIFIERS, REGRESSORS) for row in table.values() for name in row.stored_types}
+    trusted = _trusted()
     try:
         held = {name: _where_it_is(name) for name in io.get_untrusted_types(data=data)}
         unknown = sorted(name for name, now in held.items() if now not in trusted)

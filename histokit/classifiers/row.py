@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, Literal
 
 #: The kind of scores of what predicts numbers: they are the predicted values.
-VALUE = "value"
+VALUE: Final = "value"
 
 
 def max_features(text: str) -> int | float | str:
@@ -70,7 +70,7 @@ class Parameter:
         From text.
     default : tuple
         The values tried by default, from simple to complex: the first of equally good ones is taken.
-    complex : str
+    complex : {'', 'large', 'small'}
         Which values make the more complex model, ``large`` or ``small`` ones, where values that are given are to be
         sorted; else they are tried as they are given.
     names : tuple of str
@@ -82,7 +82,7 @@ class Parameter:
     name: str
     convert: Callable[[str], Any]
     default: tuple[Any, ...]
-    complex: str = ""
+    complex: Literal["", "large", "small"] = ""
     names: tuple[str, ...] = ()
     synonyms: Mapping[str, str] = field(default_factory=dict)
 
@@ -140,7 +140,8 @@ class Classifier:
     ----------
     summary : str
     estimator : str
-        ``module:class``.
+        ``module:class``. It fits any training set: also one with a single sample of a class, or with more columns than
+        samples.
     fixed : mapping
         Arguments that are always given.
     parameters : mapping of str to Parameter
@@ -181,12 +182,12 @@ class Classifier:
     fixed: Mapping[str, Any]
     parameters: Mapping[str, Parameter]
     cost: Cost
-    kind: str = "probability"
+    kind: Literal["decision", "probability", "value"] = "probability"
     weighted: bool = True
     seeded: bool = True
     must_converge: bool = False
     threaded: bool = False
-    limits: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Literal["rows", "columns"]] = field(default_factory=dict)
     by_scale: bool = True
     any_size: bool = False
     centred: bool = False

@@ -28,6 +28,7 @@ from histokit.plugin.registered import (
     installed_plugins,
     preset_collector,
     reader_collector,
+    register_hooks,
 )
 
 _ADDED: list[tuple[str, str, Callable[[], Any]]] = []
@@ -198,10 +199,9 @@ class Registry:
             return entries[0]
         if entries:
             sides = " and ".join(f"{e.module} ({e.distribution})" for e in entries)
-            package = entries[-1].distribution.split(" ")[0]
             raise PluginError(
                 f"The {what} {name!r} is registered twice: by {sides}.",
-                next=f"Remove one of them, for instance with: pip uninstall {package}",
+                next=f"Remove one of them, for instance with: pip uninstall {entries[-1].package}",
             )
         hint = did_you_mean(name, table)
         raise self.unknown(f"There is no {what} {name!r}.", f"{hint}See: {listing}")
@@ -257,10 +257,9 @@ def _load(entry: Registered, what: str, *arguments: Any) -> Any:
 
 
 def _broken(entry: Registered, what: str, reason: str) -> PluginError:
-    package = entry.distribution.split(" ")[0]
     return PluginError(
         f"{entry.titled(what)} could not be loaded: {reason}.",
-        next=f"Update {package}, or tell its author{TRACEBACK}.",
+        next=f"Update {entry.package}, or tell its author{TRACEBACK}.",
     )
 
 
@@ -298,7 +297,7 @@ def discover(sources: Iterable[tuple[str, str, Callable[[], Any]]]) -> Registry:
         datasets, backbones, readers, presets = (list[Registered]() for _ in range(4))
         try:
             with plugin_call(f"Plugin {module!r} of {distribution}", "its import"):
-                manager.register(load(), name=module)
+                register_hooks(manager, load(), module)
                 manager.check_pending()
                 manager.hook.register_datasets(register=collector(datasets, module, distribution))
                 manager.hook.register_backbones(register=collector(backbones, module, distribution))

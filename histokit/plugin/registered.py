@@ -12,6 +12,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from pluggy import PluginManager
+
 from histokit.plugin.calls import shown
 from histokit.plugin.declared import is_json
 from histokit.plugin.names import fault_of
@@ -62,6 +64,11 @@ class Registered:
     about: Mapping[str, Any] | None = None
 
     @property
+    def package(self) -> str:
+        """The name of the distribution."""
+        return self.distribution.split(" ")[0]
+
+    @property
     def third_party(self) -> bool:
         """Whether it does not come with histokit."""
         return self.module not in BUILTIN
@@ -89,10 +96,8 @@ class BrokenPlugin:
 
     def __str__(self) -> str:
         package = self.distribution.split(" ")[0]
-        return (
-            f"Plugin {self.module!r} of {self.distribution} is broken and was left out: {self.reason}. "
-            f"Update it, or remove it with: pip uninstall {package}"
-        )
+        advice = f"Update it, or remove it with: pip uninstall {package}" if package != PROJECT else "Install it again."
+        return f"Plugin {self.module!r} of {self.distribution} is broken and was left out: {self.reason}. {advice}"
 
     def to_json(self) -> dict[str, str]:
         """Return it as a JSON-serialisable mapping."""
@@ -173,6 +178,21 @@ def _check_name(name: Any) -> None:
     fault = fault_of(name) or next((f"which holds {c!r}" for c in _SEPARATORS if c in name), "")
     if fault:
         raise ValueError(f"register() was called with the name {shown(name)}, {fault}")
+
+
+def register_hooks(manager: PluginManager, plugin: Any, module: str) -> None:
+    """Register the hooks of a plugin.
+
+    Raises
+    ------
+    TypeError
+        If a function has the name of one without its mark: it would be passed over.
+    """
+    manager.register(plugin, name=module)
+    marked = {caller.name for caller in manager.get_hookcallers(plugin) or ()}
+    for name in sorted({name for name in vars(manager.hook) if not name.startswith("_")} - marked):
+        if callable(getattr(plugin, name, None)):
+            raise TypeError(f"{name} is not marked as a hook: write @hookimpl above it")
 
 
 def builtin_plugins() -> Iterable[Source]:

@@ -1,5 +1,6 @@
 """The curated models: every row is run on shapes alone, and compared with what its library says."""
 
+import re
 import subprocess
 import sys
 from functools import cache
@@ -9,7 +10,7 @@ import torch
 
 from histokit.backbones import register_backbones
 from histokit.backbones.paper_backbones import PaperBackbone
-from histokit.backbones.rows import rows
+from histokit.backbones.rows import FILE, rows
 from histokit.backbones.timm_networks import TimmBackbone
 from histokit.backbones.torchvision_networks import TorchvisionBackbone
 from histokit.plugin.backbone import BackboneRequest
@@ -147,6 +148,24 @@ def test_options_reach_the_builder():
     with torch.device("meta"):
         plain, same = backbone("mobilenet_v1")._create(), backbone("mobilenet_v1", pad_type="same")._create()
     assert type(plain.conv_stem).__name__ != type(same.conv_stem).__name__
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('name = "densenet201"', 'name = "resnet50"', "curated.toml has two tables of 'resnet50'"),
+        ("operations = 4.09", "operation = 4.09", "the table of 'resnet50' in curated.toml has the unknown operation"),
+        ("features = 2048\n", "", "the table of 'resnet50' in curated.toml lacks features"),
+        ('library = "timm"', 'library = "tim"', "has library='tim', which is none of timm, torchvision, histokit"),
+    ],
+)
+def test_a_table_that_is_not_whole_is_named(before, after, said, tmp_path, monkeypatch):
+    text = FILE.read_text(encoding="utf-8")
+    assert before in text
+    (tmp_path / FILE.name).write_text(text.replace(before, after, 1), encoding="utf-8")
+    monkeypatch.setitem(rows.__wrapped__.__globals__, "FILE", tmp_path / FILE.name)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        rows.__wrapped__()
 
 
 def test_every_row_is_registered_and_neither_library_imported():

@@ -7,6 +7,7 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+import skops.io
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
@@ -79,6 +80,15 @@ def test_each_classifier_learns_and_survives_storage(name, k):
     np.testing.assert_array_equal(scores(name, again["estimator"], X, k), found)
     if CLASSIFIERS[name].kind == "decision" and k == 2:
         np.testing.assert_array_equal(found[:, 0], -found[:, 1])
+
+
+@pytest.mark.parametrize("name", [n for n, entry in CLASSIFIERS.items() if not entry.pixels])
+def test_each_classifier_takes_a_class_of_one_sample_and_more_columns_than_samples(name):
+    X, y = make(n=7, d=9, k=2)
+    rows = [0, 1, 2, 4, 6]
+    found = scores(name, fit(name, SMALL[name], X[rows], y[rows]), X, 2)
+    assert found.shape == (7, 2)
+    assert np.isfinite(found).all()
 
 
 def test_svm_is_scikit_learns():
@@ -165,7 +175,12 @@ def test_damaged_models_are_named(damage):
 
 def test_models_of_other_types_are_refused():
     with pytest.raises(DataError, match="stored model holds"):
-        load(dump({"estimator": Fraction(1, 2)}))
+        load(skops.io.dumps({"estimator": Fraction(1, 2)}))
+
+
+def test_what_could_not_be_read_back_is_not_stored():
+    with pytest.raises(TypeError, match=r"holds fractions\.Fraction, which the row .* in stored_types"):
+        dump({"estimator": Fraction(1, 2)})
 
 
 def test_models_of_earlier_versions_are_read():

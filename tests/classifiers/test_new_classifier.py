@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from histokit.classifiers.row import Classifier, Cost, Parameter, positive
-from histokit.classifiers.table import CLASSIFIERS
+from histokit.classifiers.table import CLASSIFIERS, REGRESSORS
+from histokit.named_objects import named_object
 from histokit.plugin.testing import added_plugin
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
@@ -44,6 +47,33 @@ def histokit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     monkeypatch.setitem(CLASSIFIERS, "bayes", ROW)
     with added_plugin(TwoNetworks(), "twonetworks"):
         yield CommandLine(capsys)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [*CLASSIFIERS.values(), *REGRESSORS.values(), ROW],
+    ids=[*CLASSIFIERS, *(f"{name} of numbers" for name in REGRESSORS), "bayes"],
+)
+def test_a_row_says_of_its_estimator_what_is_so(row: Classifier) -> None:
+    estimator = named_object(row.estimator)
+    takes = set(inspect.signature(estimator).parameters)
+    given = {*row.fixed, *(parameter.name for parameter in row.parameters.values()), *row.limits}
+    assert not given - takes, f"{row.estimator} takes no such arguments"
+    assert not row.seeded or "random_state" in takes, "it cannot be given a seed"
+    assert row.weighted == ("class_weight" in takes), "whether it takes class weights"
+    assert set(row.limits.values()) <= {"rows", "columns"}
+    methods = {"probability": "predict_proba", "decision": "decision_function", "value": "predict"}
+    assert hasattr(estimator, methods[row.kind]), f"it gives no scores of the kind {row.kind}"
+    assert not row.solver or find_spec(f"histokit.classifiers.solvers.{row.solver}"), "there is no such solver"
+    for name in row.stored_types:
+        assert named_object(":".join(name.rsplit(".", 1))), "what is stored can be read back"
+    for search in row.searches.values():
+        assert set(search) <= set(row.parameters), "a search goes through parameters"
+    for name, parameter in row.parameters.items():
+        assert parameter.default, f"nothing is tried of {name}"
+        assert parameter.complex in ("", "large", "small")
+        if parameter.complex:
+            assert list(parameter.default) == sorted(parameter.default, reverse=parameter.complex == "small")
 
 
 def test_one_row_is_enough_for_every_command(histokit: CommandLine, tmp_path: Path) -> None:

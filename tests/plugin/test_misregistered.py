@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -63,6 +64,35 @@ def test_a_plugin_that_registers_wrongly_is_left_out(arguments: tuple[Any, ...],
     assert said in broken.reason
     assert not found.datasets
     assert not found.backbones
+
+
+def passed_over(register: Any) -> None:
+    register("x", load)
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        ({"register_datasets": passed_over}, "register_datasets is not marked as a hook: write @hookimpl above it"),
+        (
+            {"register_datasets": hookimpl(lambda register: None), "register_readers": passed_over},
+            "register_readers is not marked as a hook",
+        ),
+    ],
+)
+def test_a_plugin_whose_hooks_would_be_passed_over_is_left_out(hooks: dict[str, Any], said: str) -> None:
+    module = ModuleType("odd")
+    vars(module).update(hooks)
+    found = discover([("odd", "odd 1", lambda: module)])
+    (broken,) = found.broken
+    assert said in broken.reason
+    assert str(broken).endswith("pip uninstall odd")
+
+
+def test_what_comes_with_histokit_and_is_broken_is_not_to_be_uninstalled() -> None:
+    (broken,) = discover([("histokit.datasets", "histokit 1", lambda: ModuleType("odd"))]).broken
+    assert "uninstall" not in str(broken)
+    assert str(broken).endswith("Install it again.")
 
 
 @pytest.fixture
