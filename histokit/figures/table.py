@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ FIGURES = (
     ("explain columns", "columns", "histokit.figures.contact:contact_figure"),
 )
 
+#: Of figures; a single letter before a colon is a drive of Windows.
+_NAME = re.compile(r"[A-Za-z][\w-]+")
+
 
 def find_figure(command: str, text: str) -> tuple[str, str]:
     """Return the name of the figure that a text asks for, and the path that it is to be drawn to.
@@ -40,12 +44,13 @@ def find_figure(command: str, text: str) -> tuple[str, str]:
     Raises
     ------
     UsageError
-        If what stands before the colon is all but the name of a figure.
+        If what stands before the colon looks like a name, and is that of no figure of the command.
     """
     known = [name for of, name, _ in FIGURES if of == command]
     name, colon, path = text.partition(":")
     if not colon or name not in known:
-        if colon and (hint := did_you_mean(name, known)):
+        if colon and _NAME.fullmatch(name):
+            hint = did_you_mean(name, known)
             raise UsageError(
                 f"{command} draws no figure {name!r}.",
                 next=f"{hint}It draws {', '.join(known)}; a path that begins so is written ./{text}",

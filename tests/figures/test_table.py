@@ -30,8 +30,17 @@ def test_every_row_is_of_a_command_and_can_be_drawn(row):
 def test_the_first_is_drawn_unless_another_is_named(drawn, monkeypatch):
     assert table.find_figure("evaluate", "a:b.png") == ("scores", "a:b.png")
     assert table.find_figure("evaluate", "scores:b.png") == ("scores", "b.png")
-    assert table.find_figure("compare", "other:b.png")[1] == "other:b.png"
+    assert table.find_figure("compare", "./other:b.png") == ("ranks", "./other:b.png")
     assert draw_figure("evaluate", "runs", "other:b.png") == Path("runs b.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("other:b.png", ""), ("rank:b.png", "Did you mean 'ranks'? "), ("ROC:b.png", "")]
+)
+def test_what_is_no_figure_of_a_command_is_not_taken_for_a_path(text, near):
+    with pytest.raises(UsageError, match=f"compare draws no figure '{text[:-6]}'") as caught:
+        check_figure_of("compare", text)
+    assert caught.value.next == f"{near}It draws ranks, labels, layers; a path that begins so is written ./{text}"
 
 
 def test_a_name_without_a_file_is_told():
