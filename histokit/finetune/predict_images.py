@@ -22,7 +22,7 @@ from histokit.finetune.predict import NetworkScorer, run_scorers
 from histokit.networks.devices import choose_device
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork
 from histokit.plugin.remarks import RemarkTally
-from histokit.protocol.predicted import predicted_rows, prediction_id, prediction_record, true_values
+from histokit.protocol.predicted import left_out_notes, predicted_rows, prediction_id, prediction_record, true_values
 from histokit.store import Store
 from histokit.store.records import RunRecord
 
@@ -95,7 +95,7 @@ def predict_images(
     truth, unknown = true_values(run, features)
     run_id = prediction_id(run, features, truth)
     table = predicted_rows(run, run_id, features, truth, found, "probability")
-    notes = [*seen(features), *unknown, *said]
+    notes = [*seen(features), *unknown, *left_out_notes(features), *said]
     record = prediction_record(run, run_id, features, notes, time.perf_counter() - started, run.address)
     return store.save_run(record, table, None, again=force)
 

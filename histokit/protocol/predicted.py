@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import some
+from histokit.errors import counted, some
 from histokit.features import FeatureSet
+from histokit.features.addresses import IMAGES
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import samples_digest
@@ -18,6 +19,7 @@ from histokit.protocol.predictions import as_text, scored_rows
 from histokit.protocol.progress import creation_time
 from histokit.protocol.targets import read_numbers
 from histokit.store.records import RunRecord
+from histokit.store.repeat_commands import NO_FEATURES, NO_IMAGES
 
 #: What a run found that is no part of what its model predicts.
 _OF_TRAINING = ("networks",)
@@ -45,6 +47,14 @@ def true_values(run: RunRecord, features: FeatureSet) -> tuple[list[Any], list[s
     truth = [as_text(value) for value in values]
     strange = sorted({label for label in truth if label is not None} - set(run.classes))
     return truth, [f"the model does not know the labels {some(strange)}"] if strange else []
+
+
+def left_out_notes(features: FeatureSet) -> list[str]:
+    """Say how many samples of a dataset have no prediction, because their images or features are not to be had."""
+    total = features.record.count
+    missing = total - len(features)
+    samples = counted(missing, f"of {total:,} samples has", f"of {total:,} samples have")
+    return [f"{samples} no prediction: {NO_IMAGES if features.address == IMAGES else NO_FEATURES}"] if missing else []
 
 
 def prediction_id(run: RunRecord, features: FeatureSet, truth: Sequence[Any]) -> str:

@@ -118,8 +118,9 @@ def selection_command(selection: SelectionRecord) -> str:
 def run_command(run: RunRecord) -> str:
     """Return the command that does a run again, with all that was asked."""
     if run.kind == "predict":
-        return f"histokit predict {run.source_run} {quote(run.dataset)}"
-    command = _finetune_command(run) if run.kind == "finetune" else _train_command(run)
+        command = f"histokit predict {run.source_run} {quote(run.dataset)}"
+    else:
+        command = _finetune_command(run) if run.kind == "finetune" else _train_command(run)
     return " ".join([command, *_went_on(run.notes)])
 
 

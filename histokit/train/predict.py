@@ -20,7 +20,7 @@ from histokit.features.normalised import as_control_mask, normalise
 from histokit.protocol.experiment import describe_features
 from histokit.protocol.leaks import SAY_NOTHING, vector_digests
 from histokit.protocol.networks_seen import network_notes, seen_notes
-from histokit.protocol.predicted import predicted_rows, prediction_id, prediction_record, true_values
+from histokit.protocol.predicted import left_out_notes, predicted_rows, prediction_id, prediction_record, true_values
 from histokit.store.records import RunRecord
 
 
@@ -64,6 +64,7 @@ def predict_features(
     """
     _check_same_features(run, features)
     started = time.perf_counter()
+    remarks = [*left_out_notes(features), *remarks]
     features, samples, said = _normalised(run, features)
     features, apart = _in_units(run, features)
     truth, unread = true_values(run, features)

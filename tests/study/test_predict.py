@@ -17,6 +17,7 @@ from histokit.errors import DataError, StoreError
 from histokit.features import FeatureStore
 from histokit.models.model_folder import signed
 from histokit.plugin.reader_marks import READER_REVISION
+from histokit.store.repeat_commands import run_command
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -114,6 +115,27 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
     notes = histokit.predict(store, run_id, "new").notes
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
+
+
+def test_samples_without_a_prediction_are_told(
+    store: FeatureStore, run_id: str, images: Path, tmp_path: Path
+) -> None:
+    new, folder, run = tmp_path / "new", tmp_path / "model", store.run(run_id)
+    shutil.copytree(images / "p1" / "dark", new)
+    (new / "1.png").write_bytes(b"no image")
+    histokit.export_model(store, run_id, out=folder)
+    histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
+    said = "1 of 3 samples has no prediction: their features are missing"
+    for model in (run_id, f"{folder}/"):
+        with pytest.raises((DataError, StoreError)):
+            histokit.predict(store, model, "new", force=True)
+        done = histokit.predict(store, model, "new", allow_missing=True, force=True)
+        assert {row["id"] for row in store.predictions(done.id).to_pylist()} == {"0.png", "2.png"}
+        assert done.notes.count(said) == 1
+    assert run_command(done) == f"histokit predict {run.id} new --allow-missing"
+    (new / "1.png").unlink()
+    histokit.ingest(store, "folder", new, name="new", options={"pattern": "*.png"})
+    assert said not in histokit.predict(store, run_id, "new", force=True).notes
 
 
 def test_data_that_are_read_otherwise_are_told(

@@ -108,6 +108,7 @@ def test_an_image_in_the_middle_that_cannot_be_read_is_named_or_left_out(
     done = histokit.predict(store, run.id, "new", allow_missing=True, device="cpu")
     left = scores(store, done)
     assert list(left) == ["a night.png"]
+    assert "2 of 3 samples have no prediction: their images cannot be read" in done.notes
     assert left["a night.png"] == pytest.approx(whole["a night.png"], abs=1e-5)
     assert [row["id"] for row in store.problems("new").to_pylist()] == ["b day.png", "c dusk.png"]
     (new / "a night.png").unlink()

@@ -170,7 +170,9 @@ def test_an_image_that_cannot_be_read_is_named(ingested: FeatureStore, images: P
     assert len(ingested.predictions(run.id)) == 23
     with pytest.raises(DataError, match="cannot be read"):
         histokit.predict(ingested, run.id, "d")
-    assert len(ingested.predictions(histokit.predict(ingested, run.id, "d", allow_missing=True).id)) == 23
+    predicted = histokit.predict(ingested, run.id, "d", allow_missing=True)
+    assert len(ingested.predictions(predicted.id)) == 23
+    assert "1 of 24 samples has no prediction: their images cannot be read" in predicted.notes
 
 
 def test_an_image_that_changed_since_ingestion_is_named(ingested: FeatureStore, images: Path) -> None:
