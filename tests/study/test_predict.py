@@ -117,9 +117,7 @@ def test_what_is_to_be_known_of_new_images_is_among_the_notes(store: FeatureStor
     assert len([note for note in notes if "camera.png (no value above 4095 of 65535)" in note]) == 1
 
 
-def test_samples_without_a_prediction_are_told(
-    store: FeatureStore, run_id: str, images: Path, tmp_path: Path
-) -> None:
+def test_samples_without_a_prediction_are_told(store: FeatureStore, run_id: str, images: Path, tmp_path: Path) -> None:
     new, folder, run = tmp_path / "new", tmp_path / "model", store.run(run_id)
     shutil.copytree(images / "p1" / "dark", new)
     (new / "1.png").write_bytes(b"no image")
