@@ -233,5 +233,7 @@ def _mean_size(root: Path, samples: Sequence[Sample]) -> float:
 def _reason(path: str, error: OSError | ValueError) -> str:
     if isinstance(error, FileNotFoundError) and is_escaped(path):
         return "its name is not valid UTF-8: rename it"
+    if "\0" in path:
+        return "no file has a null character in its name"
     told = error.strerror if isinstance(error, OSError) else str(error)
     return plain_text(str(told)) if told else shown_error(error)

@@ -61,8 +61,7 @@ class TiffStack:
         self.files = other_files(tiff.ome_metadata or "") if tiff.is_ome else ""
         if tiff.series[0].is_multifile:
             # Of several files of one image, each is read for its own pages.
-            tiff.is_ome = False
-            tiff.__dict__.pop("series", None)
+            tiff = type(tiff)(tiff.filehandle, is_ome=False)
         whole = [series for series in tiff.series if not int(series.keyframe.subfiletype) & _REDUCED]
         if not whole:
             raise UnreadDepthError("has only reduced images: save the full one as a plain TIFF or PNG")

@@ -105,7 +105,7 @@ def test_what_is_no_file_is_not_waited_for(store: FeatureStore, one_image: Path)
     assert reasons == {
         "1": "pipe.png cannot be read: it is a pipe, no file",
         "2": "folder.png cannot be read: Is a directory",
-        "3": "a\0.png cannot be read: embedded null byte",
+        "3": "a\0.png cannot be read: no file has a null character in its name",
     }
 
 
