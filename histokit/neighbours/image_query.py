@@ -69,7 +69,7 @@ def file_query(store: FeatureStore, samples: FeatureSet, path: Path, device: str
                 next="Ask with --query ID for a sample, or bring in the vectors of the image as another dataset.",
             )
     read = _read(samples, path, _mpp(samples, wanted, notes), notes)
-    _tell_identical(store, samples, path, notes)
+    content = _identical(store, samples, path, notes)
     columns: dict[str, Vectors] = {}
     for variant in variants(wanted):
         columns |= _vectors(store, record, variant, read, device, path)
@@ -77,7 +77,7 @@ def file_query(store: FeatureStore, samples: FeatureSet, path: Path, device: str
     nothing = np.full(1, None, object)
     own = np.array([-1])
     return Queries(
-        "file", str(path), [str(path)], nothing, nothing, [None], own, lambda rows: vector[rows], read.pixels
+        "file", str(path), [str(path)], nothing, nothing, [content], own, lambda rows: vector[rows], read.pixels
     )
 
 
@@ -115,20 +115,23 @@ def _read(samples: FeatureSet, path: Path, mpp: float | None, notes: list[str]) 
     return read
 
 
-def _tell_identical(store: FeatureStore, samples: FeatureSet, path: Path, notes: list[str]) -> None:
-    """Say which sample is of a file with the same bytes."""
+def _identical(store: FeatureStore, samples: FeatureSet, path: Path, notes: list[str]) -> bytes | None:
+    """Return the content of the sample that is a file with the same bytes; of one that is a piece of it, say so."""
     files = store.files(samples.record.name)
     if files is None:
-        return
+        return None
     same = files.filter(pc.equal(files.column("digest"), digest_file(path))).column("path").to_pylist()
-    if not same:
-        return
     images = samples.samples.column("image").combine_chunks()
     there = pc.is_in(pc.list_flatten(images), value_set=pa.array(same, pa.string()))
     rows = pc.list_parent_indices(images).filter(there)
-    if len(rows):
-        alike = samples.samples.column("id")[rows[0].as_py()]
-        notes.append(f"{path} is byte-identical to the image of {alike}, which is to be found")
+    if not len(rows):
+        return None
+    (sample,) = samples.samples.take(rows[:1]).to_pylist()
+    if len(sample["image"]) == 1 and sample["box"] is None and sample["part"] is None:
+        content: bytes = sample["content"]
+        return content
+    notes.append(f"{path} is byte-identical to the image of {sample['id']}, which is to be found")
+    return None
 
 
 def _vectors(

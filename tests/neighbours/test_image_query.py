@@ -39,10 +39,24 @@ def test_a_file_has_the_vector_that_it_has_as_a_sample(cells, images, tmp_path):
         of_sample = neighbours(cells, "cells", address, query=sample, k=23, metric="euclidean", same_group=True)
         assert found.found.places[0, 1:].tolist() == of_sample.found.places[0].tolist()
         assert found.found.distances[0, 1:] == pytest.approx(of_sample.found.distances[0], abs=1e-5)
-    assert any("copy.png is byte-identical to the image of p2/bright/1.png" in note for note in found.notes)
+    (told,) = (note for note in found.notes if "byte-identical" in note)
+    assert "copy.png = p2/bright/1.png" in told
+    alike = dict(zip(*found.table().select(["id", "identical"]).to_pydict().values(), strict=True))
+    assert [name for name, same in alike.items() if same] == [sample]
     assert found.scores is None
     path = neighbours(cells, "cells", "tiny/last", query=tmp_path / "copy.png", k=3)
     assert path.queries.kind == "file"
+
+
+def test_a_file_that_samples_are_pieces_of_is_identical_to_none_of_them(store, images, tiny, tmp_path):
+    table = "image,x,y,width,height\n" + "".join(f"p2/bright/1.png,{x},0,8,8\n" for x in (0, 8))
+    (images / "pieces.csv").write_text(table)
+    options = {"table": "pieces.csv", "box": "x,y,width,height"}
+    histokit.ingest(store, "table", images, name="pieces", options=options)
+    histokit.extract(store, "pieces", "tiny")
+    found = neighbours(store, "pieces", "tiny/last", query=images / "p2/bright/1.png", k=2)
+    assert [note for note in found.notes if "1.png is byte-identical to the image of" in note]
+    assert found.table().column("identical").to_pylist() == [False, False]
 
 
 def test_another_size_or_greyscale_is_prepared_as_the_network_asks(cells, tmp_path):
