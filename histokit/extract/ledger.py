@@ -137,15 +137,21 @@ class TableLedger:
         vectors : (n, d) array
             As they are stored.
         """
+        table, rows = self.make(vectors.shape[1])
+        return rows.insert(positions, vector_rows(table, columns, vectors))
+
+    def make(self, width: int) -> tuple[FeatureTable, KeyedRows]:
+        """Make the table for vectors of a width unless it is there, and return it and its rows.
+
+        With its first rows at hand, so that an extraction that fails leaves no empty table behind.
+        """
         table, rows = self._table, self._rows
         if table is None or rows is None:
-            # Made with its first rows, so that an extraction that fails leaves no empty table behind.
-            width = vectors.shape[1]
             if self.plan.anew and self._store.database.exists(self.plan.name):
                 self._store.database.drop(self.plan.name)
             table = self._store.create_feature_table(self.plan.dataset, self.plan.spec, width, self.info)
             rows = self._use(table)
-        return rows.insert(positions, vector_rows(table, columns, vectors))
+        return table, rows
 
     def copy_known(self) -> None:
         """Copy what is known; the network has to run for what is still missing then."""

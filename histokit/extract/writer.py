@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from histokit.cores import cores
 from histokit.extract.background import BackgroundThread
 from histokit.extract.claims import Claim
 from histokit.extract.ledger import BackboneLedger, TableLedger
@@ -27,7 +29,13 @@ FLUSH_SECONDS = 10.0
 LATE = 8
 HELD_BYTES = 256 << 20
 
+#: Tables that are written to at once: what takes the time is copies and check numbers, which one core makes of one.
+_WRITERS = 4
+
 Vectors = npt.NDArray[np.float32]
+
+#: The positions of samples, and the columns of their rows but for the vectors.
+_Columns = tuple[npt.NDArray[np.intp], tuple[pa.Array, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,14 +203,22 @@ class Writer:
 
     def _write(self, buffers: Sequence[_Buffer], finished: Sequence[Claim]) -> None:
         # The layers of a network have the same samples, but for those that had been there.
-        shared: dict[tuple[int, ...], tuple[npt.NDArray[np.intp], tuple[pa.Array, ...]]] = {}
+        shared: dict[tuple[int, ...], _Columns] = {}
+        rows = []
         for buffer in buffers:
             same = tuple(map(id, buffer.members))
             if same not in shared:
                 shared[same] = _columns(buffer.members)
-            positions, columns = shared[same]
-            buffer.table.computed += buffer.table.insert(positions, columns, np.concatenate(buffer.blocks))
+            rows.append(shared[same])
+            # One after the other: the list of tables has one writer at a time.
+            buffer.table.make(buffer.blocks[0].shape[1])
             self._touched.add(buffer.table.plan.name)
+        if len(buffers) > 1:
+            with ThreadPoolExecutor(min(_WRITERS, cores(), len(buffers)), thread_name_prefix="write") as pool:
+                for _ in pool.map(_insert, buffers, rows):
+                    pass
+        elif buffers:
+            _insert(buffers[0], rows[0])
         for claim in finished:
             claim.release()
 
@@ -230,7 +246,11 @@ class Writer:
             self.store.database.optimize(name)
 
 
-def _columns(members: Sequence[_Rows]) -> tuple[npt.NDArray[np.intp], tuple[pa.Array, ...]]:
+def _insert(buffer: _Buffer, rows: _Columns) -> None:
+    buffer.table.computed += buffer.table.insert(*rows, np.concatenate(buffer.blocks))
+
+
+def _columns(members: Sequence[_Rows]) -> _Columns:
     """Return the positions of samples one after the other, and the columns of their rows but for the vectors."""
     ids = [sample_id for rows in members for sample_id in rows.ids]
     contents = [content for rows in members for content in rows.contents]

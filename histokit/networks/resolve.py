@@ -6,7 +6,9 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -146,18 +148,29 @@ def _look_up(name: str, weights: str, before: Mapping[str, Any] | None, store: s
     backbone, source = guarded.backbone, _weights_file(guarded)
     state = _surroundings(weights, source)
     # A file in the same state is not read again.
-    digest = before["weights"] if before and source and (before["source"], before["state"]) == (source, state) else None
-    curated = {layer.name: asdict(layer) for layer in guarded.layers()}
+    same = before is not None and source and (before["source"], before["state"]) == (source, state)
+    # Beside all else that is found out, which takes about as long where weights are large.
+    with ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(_digest_in, source, *(state[0] or ())) if source and not same else None
+        curated = {layer.name: asdict(layer) for layer in guarded.layers()}
+        found = curated | {"last": asdict(guarded.layer("last"))}
+        facts = guarded.facts()
     return {
-        "found": curated | {"last": asdict(guarded.layer("last"))},
-        **guarded.facts(),
-        "weights": digest or (digest_file(Path(source)).hex() if source else backbone.weights),
+        "found": found,
+        **facts,
+        "weights": digest.result() if digest else before["weights"] if before and same else backbone.weights,
         "source": source,
         "state": state,
         "layers": list(curated.values()),
         "preprocess": guarded.preprocess().to_json(),
         "code": _code(backbone) if registered_backbone(name).third_party else "",
     }
+
+
+@lru_cache(maxsize=64)
+def _digest_in(source: str, *_state: int) -> str:
+    """Return the digest of a weights file, which is not read again for another store as long as it has that state."""
+    return digest_file(Path(source)).hex()
 
 
 def _key(store: Store, name: str, weights: str) -> str:

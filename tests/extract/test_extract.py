@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from histokit.extract.writer import Writer
 from histokit.features import FeatureStore
 from histokit.networks.cut_network import CutNetwork
 from histokit.plugin import read_image
+from histokit.plugin.digests import digest_file
+from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.weights import seeded
+from histokit.store.database import Database
 
 OPTIONS = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 
@@ -300,6 +304,51 @@ def test_whatever_decides_on_weights_and_preprocessing_is_noticed(
     relative = fingerprint(store, weights="1.safetensors")
     monkeypatch.chdir("/")
     assert relative == fingerprint(store, weights=str(weights.parent / "1.safetensors")) == seen[4]
+
+
+def test_weights_are_read_once_and_beside_a_look_at_their_network(
+    store: FeatureStore, images: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, began, read = weights.parent / "1.safetensors", threading.Event(), []
+    layers = GuardedBackbone.layers
+
+    def digest(path: Path) -> bytes:
+        began.set()
+        read.append(path)
+        return digest_file(path)
+
+    def found(backbone: GuardedBackbone) -> Any:
+        assert began.wait(20), "the weights are read first, or last"
+        return layers(backbone)
+
+    monkeypatch.setattr("histokit.networks.resolve.digest_file", digest)
+    monkeypatch.setattr(GuardedBackbone, "layers", found)
+    other = FeatureStore(tmp_path / "other")
+    for each in (store, other):
+        ingest(each, images / "p1", pattern="{label}/*.png", group="none")
+    first = fingerprint(store, weights=str(file))
+    assert fingerprint(other, weights=str(file)) == first
+    assert read == [file]
+    shutil.copy(weights.parent / "2.safetensors", file)
+    assert fingerprint(other, weights=str(file)) != first
+    assert read == [file] * 2
+
+
+@pytest.mark.usefixtures("tiny")
+def test_tables_of_several_layers_are_written_at_once(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+    both, add_on = threading.Barrier(2), Database.add_on
+
+    def meeting(*given: Any) -> Any:
+        both.wait(20)
+        return add_on(*given)
+
+    monkeypatch.setattr("histokit.extract.writer.cores", lambda: 2)
+    monkeypatch.setattr(Database, "add_on", meeting)
+    assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(0, 0, 24, 0)] * 2
+    assert np.isfinite(store.features("d", "tiny/0+tiny/3").X).all()
 
 
 def test_weights_that_are_found_elsewhere_meanwhile_make_another_table(
