@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from histokit import console
 from histokit.errors import UsageError
+
+#: How the values begin, on help pages, of options that name columns.
+_COLUMNS = ("COL", "COLUMN")
 
 
 def check_arguments(values: dict[str, Any], given: Sequence[Any]) -> None:
@@ -34,8 +38,16 @@ def check_arguments(values: dict[str, Any], given: Sequence[Any]) -> None:
             raise UsageError(f"{what} is given {count} times; it takes one value.", next="Give it once.")
         if "" in (value if several else [value]):
             raise UsageError(f"{what} is empty.", next="Give it a value, or leave it out.")
+        if str(parameter.metavar).startswith(_COLUMNS):
+            value = [_composed(each) for each in value] if several else _composed(value)
+            values[parameter.name] = value
         if several:
             values[parameter.name] = once(what, value)
+
+
+def _composed(name: str) -> str:
+    """Return the name of a column as stores have it, with letters and accents in one, however they were typed."""
+    return unicodedata.normalize("NFC", name)
 
 
 def once(what: str, texts: Iterable[str]) -> list[str]:

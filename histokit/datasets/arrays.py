@@ -198,6 +198,8 @@ class Arrays(Dataset):
             else:
                 labels[sample.label] = None
             yield sample
+        for container in () if labels else self._containers():
+            container.require_met()
         require_labels(set(labels), self.positive, self.given_classes)
         self.classes = self.given_classes or self._ordered(list(labels)) or None
         self.warnings.extend(missing_shards(self.root, self._paths))

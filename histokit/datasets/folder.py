@@ -172,7 +172,8 @@ class Folder(Dataset):
             f"The option {option}={name!r} names no column: the pattern {self.pattern.text!r} "
             f"{'and the table have' if getattr(self, 'label_table', None) else 'has'} {', '.join(known) or 'none'}.",
             next=did_you_mean(name, known).strip()
-            or f"Write {{{name}}} in the pattern where {name} stands in the path.",
+            or f"Write {{{name}}} in the pattern where {name} stands in the path, such as "
+            f"-o pattern='{{label}}/{{{name}}}/**'.",
         )
 
     @property

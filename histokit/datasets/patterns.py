@@ -53,7 +53,7 @@ class PathPattern:
         if token["field"] is not None and not _FIELD_NAME.fullmatch(token["field"]):
             raise UsageError(
                 f"The pattern {self.text!r} has a field named {token['field']!r}.",
-                next="Name fields with letters, digits and _, such as {slide}; * takes text that needs no name.",
+                next="Name fields with the letters a to z, digits and _, such as {slide}; * takes text without a name.",
             )
         if token["star"] and len(token["star"]) > 1 and part != "**":
             raise UsageError(

@@ -20,6 +20,9 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
 _SHARED_MEMORY = "/dev/shm/"
 
+#: What a store is told by, and how the names of its tables end.
+_OF_STORES, _TABLE = "datasets.lance", ".lance"
+
 
 @dataclass
 class Tally:
@@ -53,11 +56,11 @@ class _Folder(NamedTuple):
 class Walk:
     """A walk through a folder, in an order that is the same on every machine.
 
-    Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into
-    place; links that lead out of the root, nowhere or in circles are counted. So are folders that
-    cannot be opened, and those of the system, which are left out. Each folder comes once: where it is, if that is in
-    the root, and a link to it is left out; else under the first link that leads there. A file whose name is not valid
-    UTF-8 comes under the name that `as_text` gives it, for ingestion to put aside.
+    Hidden files and folders are skipped. Symbolic links are followed, for data are often linked into place; links that
+    lead out of the root, nowhere or in circles are counted. So are folders that cannot be opened, those of the system
+    and the tables of stores, which are left out. Each folder comes once: where it is, if that is in the root, and a
+    link to it is left out; else under the first link that leads there. A file whose name is not valid UTF-8 comes under
+    the name that `as_text` gives it, for ingestion to put aside.
 
     Parameters
     ----------
@@ -70,6 +73,7 @@ class Walk:
     again: Tally = field(default_factory=Tally)
     closed: Tally = field(default_factory=Tally)
     system: Tally = field(default_factory=Tally)
+    stores: Tally = field(default_factory=Tally)
 
     def files(self) -> Iterator[str]:
         """Yield the path of each file, relative to the root, with slashes.
@@ -134,6 +138,9 @@ class Walk:
         except OSError:
             self.closed.add(prefix)
             entries = []
+        if any(entry.name == _OF_STORES for entry in entries):
+            self.stores.add(prefix.rstrip("/") or ".")
+            entries = [entry for entry in entries if not entry.name.endswith(_TABLE)]
         return _Folder(prefix, real, iter(entries))
 
     def warnings(self) -> list[str]:
@@ -152,6 +159,9 @@ class Walk:
         if self.system:
             folders = counted(self.system.count, "folder is", "folders are")
             found.append(f"{folders} the system's, for example {self.system}; what is in there was left out")
+        if self.stores:
+            lie = counted(self.stores.count, "store of histokit lies", "stores of histokit lie")
+            found.append(f"{lie} among the images, for example {self.stores}; its tables were left out")
         return found
 
 

@@ -78,6 +78,9 @@ def _option(record: DatasetRecord, option: str, words: str) -> str:
     from histokit.plugin.options import announced_options
 
     known = announced_options(registry().dataset(record.plugin).__init__)
+    if option == "group" and "pattern" in known and not (record.options.get("pattern") or record.options.get("labels")):
+        # No path says more than the class yet.
+        return words.format("such as -o pattern='{label}/{patient}/**' -o group=patient")
     return words.format(f"-o {option}=COLUMN") if option in known else ""
 
 

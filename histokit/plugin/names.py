@@ -44,8 +44,8 @@ def fault_of(text: str) -> str:
 
 
 def stored_name(name: str) -> str:
-    """Return what a column is called in the store, which takes no ``.``, no ``` ` ``` and no ``_`` at the beginning."""
-    plain_name = _NOT_STORED.sub("_", name)
+    """Return what a column is called in the store: composed, without ``.``, ``` ` ``` and a ``_`` at the beginning."""
+    plain_name = _NOT_STORED.sub("_", unicodedata.normalize("NFC", name))
     bare = plain_name.lstrip("_")
     return (bare or "column") + "_" * (len(plain_name) - len(bare))
 

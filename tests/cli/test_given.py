@@ -1,5 +1,6 @@
 """What holds for the arguments of all commands: none is empty, what takes one value is given once, stores are there."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,24 @@ def test_an_empty_name_is_not_answered_with_another_store(histokit, tmp_path, mo
     with pytest.raises(UsageError, match="path of the store is empty"):
         package.open_store("")
     assert [path.name for path in Path().iterdir()] == ["study.toml"]
+
+
+def test_names_of_columns_may_be_typed_with_accents_apart(histokit, images):
+    typed = unicodedata.normalize("NFD", "Größe")
+    paths = sorted(each.relative_to(images).as_posix() for each in images.rglob("*.png"))
+    rows = [f"{path},{path.split('/')[1]},{'abc'[n % 4 % 3]}" for n, path in enumerate(paths)]
+    (images / "t.csv").write_text("\n".join(["image,label,Größe", *rows]))
+    made = histokit.ok("ingest", "table", images, "--name", "d", "-o", "table=t.csv", "-o", f"group={typed}")
+    assert "grouped by Größe" in made.err
+    histokit.ok("split", "d", "--name", "s", "--folds", 3, "--group", typed)
+    assert histokit.ok("list", "splits", "d", "--json").document["splits"][-1]["group"] == "Größe"
+    histokit.ok("extract", "d", "--backbone", "texture", "--layers", "stain")
+    usual = ["train", "d", "--features", "texture/stain", "--classifier", "knn", "--grid", "k=1", "--split", "s"]
+    run = histokit.ok(*usual, "--where", f"{typed} <> 'd'").out.strip()
+    composed = histokit.ok("evaluate", run, "--by", "Größe", "--json").document
+    assert histokit.ok("evaluate", run, "--by", f"{typed}:mean", "--json").document == composed
+    normalised = ["--normalise", "standardise", "--controls", f"{typed} IN ('a', 'b', 'c') AND id LIKE '%1.png'"]
+    run = histokit.ok(*usual, *normalised, "--per", typed).out.strip()
+    assert histokit.ok(*usual, *normalised, "--per", "Größe").out.strip() == run
+    scatter = histokit.ok("scatter", "d", "--features", "texture/stain", "--by", typed, "--json").document
+    assert list(scatter["by"]) == ["Größe"]

@@ -76,7 +76,10 @@ def test_the_options_label_and_group_are_named_where_there_are_such(histokit, im
         assert told in histokit.ok("ingest", "table", images, "--name", "listed", "-o", "table=t.csv", *label).err
     told = "without groups: folds may put images of one patient both in training and in test"
     with added_plugin(Third(), "histokit-third"):
-        for plugin, hint in (("folder", " (-o group=COLUMN)"), ("ungrouped", "")):
+        for plugin, hint in (
+            ("folder", " (such as -o pattern='{label}/{patient}/**' -o group=patient)"),
+            ("ungrouped", ""),
+        ):
             err = histokit.ok("ingest", plugin, images, "--name", plugin).err
             (line,) = [line for line in err.splitlines() if "without groups" in line]
             assert line.endswith(told + hint)

@@ -261,3 +261,20 @@ def test_members_that_lead_out_of_an_archive_are_told(tmp_path):
     assert dataset.warnings == [
         "Images in a.zip whose names lead out of it were passed over: 1, for example '../c/1.png'"
     ]
+
+
+def test_a_table_in_which_no_image_is_found_is_told_with_both_sides(tmp_path):
+    file = zipped(tmp_path / "images.zip", dict(zip((f"img_{n}.png" for n in range(6)), PNG, strict=True)))
+    table = tmp_path / "labels.csv"
+    asked = {"labels": "labels.csv", "pattern": "{file}", "on": "file"}
+    table.write_text("file,label\n" + "".join(f"img_{n}.jpg,{'ab'[n % 2]}\n" for n in range(6)))
+    told = "first row of 6 has file='img_0.jpg', and the first image file='img_0.png'"
+    with pytest.raises(DataError, match=told):
+        histokit.ingest(tmp_path / "store", "arrays", file, name="x", options=asked)
+    table.write_text("file,label\nimg_0.png,\nimg_1.png,\n")
+    assert histokit.ingest(tmp_path / "store", "arrays", file, name="x", options=asked).labels == {"": 6}
+    # Of several archives, the table may be of one.
+    zipped(tmp_path / "more.zip", {"other.png": PNG[0]})
+    table.write_text("file,label\nimg_0.png,a\nimg_1.png,b\n")
+    found = histokit.ingest(tmp_path / "store", "arrays", tmp_path, name="both", options=asked)
+    assert found.labels == {"": 5, "a": 1, "b": 1}

@@ -239,6 +239,21 @@ def test_folders_of_the_system_are_no_data(tmp_path):
     os.close(int(here.name))
 
 
+def test_the_tables_of_a_store_are_no_images(tmp_path):
+    root = write(tmp_path / "root", "0/a.png", "1/a.png", "1/mine.lance/b.png")
+    store = root / "0/store"
+    ingest(store, "folder", root, name="d")
+    # As a plugin for reading may have it: what lies in a store is none of the images, whatever it ends in.
+    write(store, "datasets.lance/data/x.png", "samples.d.lance/y.png", "beside.png")
+    made = ingest(store, "folder", root, name="d")
+    assert made.count == 4
+    told = "1 store of histokit lies among the images, for example '0/store'; its tables were left out"
+    assert told in made.warnings
+    assert ids(root) == ["0/a.png", "0/store/beside.png", "1/a.png", "1/mine.lance/b.png"]
+    # Where the folder is the store itself.
+    assert [sample.id for sample in samples(store, pattern="**")[0]] == ["beside.png"]
+
+
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no shared memory")
 def test_data_in_shared_memory_are_data():
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:

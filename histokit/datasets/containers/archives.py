@@ -151,6 +151,11 @@ class PathArchive(Archive):
             self.warnings.extend(self._table.remarks())
             self.warnings.extend(self._table.lacking() if "label" in self._pattern.fields else ())
 
+    def require_met(self) -> None:
+        """Raise a `DataError` where no image was found in the table of labels; after all entries."""
+        if self._table is not None:
+            self._table.require_met()
+
     def _role(self, name: str) -> Role | None:
         """Return what one of the folders above the one that is the label says, else the archive's name."""
         folders = PurePosixPath(name).parts[:-2] if self.options.pattern is None else ()

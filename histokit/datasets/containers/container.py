@@ -129,6 +129,10 @@ class Container(ABC):
     def entries(self) -> Iterator[HeldImage]:
         """Yield its images in order."""
 
+    def require_met(self) -> None:
+        """Raise a `DataError` where there is a table of labels and no image was found in it; after all entries."""
+        return
+
     @abstractmethod
     def position(self, part: str) -> int:
         """Return the place of a part in the order of `part_digests`."""

@@ -15,7 +15,7 @@ from histokit.datasets.containers.stack import Array, Stack, listed, numbers_or_
 from histokit.datasets.containers.stack_names import beside, image_place, is_of_labels, partner, partners
 from histokit.datasets.tables import TidyTable, find_table, plain, read_table, stored_name
 from histokit.datasets.tables import taken as name_taken
-from histokit.errors import DataError, UsageError, counted, did_you_mean
+from histokit.errors import DataError, UsageError, counted, did_you_mean, shortened
 from histokit.plugin.dataset import RESERVED_COLUMNS
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
             here = f"{source!r} of {container.path}"
             notes += unwritten_notes(stack, f"label {here}", f"labels {here}")
         elif source.suffix.lower() in _TABLES:
-            sheet = _table(container, source, count)
+            sheet = _table(container, source, name, count)
             if asked and labels is None:
                 labels, sheet = _split_labels(container, source, sheet)
             tables.append(sheet)
@@ -198,11 +198,24 @@ def _class_names(container: StackContainer, labels: Stack) -> Sequence[str]:
     return ()
 
 
-def _table(container: StackContainer, file: Path, count: int) -> TidyTable:
+def _table(container: StackContainer, file: Path, name: str, count: int) -> TidyTable:
     column = stored_name(container.options.label_column or "label")
     sheet = read_table(file, {column, *container.options.texts})
-    _require_count(len(sheet.table), count, f"The table {str(file)!r}", (len(sheet.table),))
+    if (rows := len(sheet.table)) != count:
+        ends = [", ".join(f"{key}={value!r}" for key, value in row.items()) for row in _ends(sheet.table)]
+        told = f": {' to '.join(map(shortened, ends))}" if ends else ""
+        images = " to ".join(repr(f"{name}/{row}" if name else str(row)) for row in dict.fromkeys((0, count - 1)))
+        raise DataError(
+            f"The table {str(file)!r} has {counted(rows, 'row', 'rows')}{told}; {str(container.file)!r} has "
+            f"{counted(count, 'image', 'images')}: {images}.",
+            next="Give one row for each image, in the order of the images.",
+        )
     return _in_order_of_index(sheet, file)
+
+
+def _ends(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the first row and the last one, as far as there are two."""
+    return [table.slice(row, 1).to_pylist()[0] for row in dict.fromkeys((0, len(table) - 1)) if len(table)]
 
 
 def _in_order_of_index(sheet: TidyTable, file: Path) -> TidyTable:
