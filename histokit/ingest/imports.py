@@ -131,6 +131,7 @@ def import_features(
         raise UsageError("--label, --group and --level are for new datasets.", next="Add --create, or leave them out.")
     file = VectorFile(Path(path), id, named, metadata)
     if not create:
+        _require(store, dataset)
         file.join(store.samples(dataset, ["id"]).column("id").to_pylist())
     ids = file.ids()
     if not ids:
@@ -167,6 +168,13 @@ def import_features(
         len(missing),
         tuple(file.notes),
     )
+
+
+def _require(store: Store, dataset: str) -> None:
+    try:
+        store.dataset(dataset)
+    except StoreError as error:
+        raise StoreError(error.message, next=f"Make it from the file: add --create. {error.next}") from error
 
 
 def _known(store: Store, dataset: str | None, file: VectorFile, named: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from histokit import __version__
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.labels import groups_unknown, own_group
 from histokit.datasets.tables import renamed, stored_name
-from histokit.errors import DataError, StoreError, UsageError, counted
+from histokit.errors import DataError, StoreError, UsageError, counted, some
 from histokit.features.sample_columns import lists
 from histokit.ingest.dataset_record import alike_in, check_name, make_record, refuse_twins
 from histokit.ingest.vector_file import VectorFile
@@ -19,6 +19,9 @@ from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.digests import digest_bytes
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import FILE_SCHEMA, IMPORT_PLUGIN, SAMPLE_FIELDS
+
+#: What vectors belong to.
+_WHAT = ["id", "content"]
 
 
 def create_dataset(
@@ -92,15 +95,19 @@ def create_dataset(
         levels=levels,
         state=None,
     )
-    file.notes.extend([*_unlabelled(ids, labels), *alike_in(samples, group, levels)])
-    if _is_there(store, record, samples):
+    texts = [field.name for field in samples.schema if field.name in metadata and pa.types.is_string(field.type)]
+    file.notes.extend([*_unlabelled(ids, labels, texts), *alike_in(samples, group, levels)])
+    before = store.find_dataset(name)
+    if before is not None and _is_same(store, before, record, samples):
         return record
-    return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=None)
+    return store.save_dataset(record, samples, FILE_SCHEMA.empty_table(), before=before)
 
 
-def _unlabelled(ids: Sequence[str], labels: Sequence[str | None]) -> Iterator[str]:
-    """Yield a sentence where some rows have no label, as what is read as missing is not."""
+def _unlabelled(ids: Sequence[str], labels: Sequence[str | None], texts: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence where rows have no label: some, as what is read as missing is not, or all beside columns."""
     without = [i for i, label in zip(ids, labels, strict=True) if label is None]
+    if len(without) == len(ids) and texts:
+        yield f"no sample has a label: run it again with --label COL; columns of text are {some(texts, 4)}"
     if 0 < len(without) < len(ids):
         rows = counted(len(without), "row has", "rows have")
         yield f"{rows} no label, for example {', '.join(map(repr, without[:3]))}"
@@ -198,15 +205,21 @@ def _metadata(
             yield field.name, file.described(field.name)
 
 
-def _is_there(store: Store, record: DatasetRecord, samples: pa.Table) -> bool:
-    known = store.find_dataset(record.name)
-    if known is None:
-        return False
-    moment = {"created": "", "root": "", "options": {}}
-    if known.plugin == IMPORT_PLUGIN and known.to_json() | moment == record.to_json() | moment:
+def _is_same(store: Store, before: DatasetRecord, record: DatasetRecord, samples: pa.Table) -> bool:
+    """Return whether a dataset is there as it is; of the same file it may get other labels, groups and metadata.
+
+    Raises
+    ------
+    StoreError
+        If it is another one.
+    """
+    if before.plugin == IMPORT_PLUGIN:
+        moment = {"created": "", "root": "", "options": {}}
         stored = store.samples(record.name)
-        if stored.replace_schema_metadata(None).equals(samples):
+        if before.to_json() | moment == record.to_json() | moment and stored.replace_schema_metadata().equals(samples):
             return True
+        if before.root == record.root and stored.select(_WHAT).equals(samples.select(_WHAT)):
+            return False
     raise StoreError(
         f"Another dataset {record.name!r} is there already.",
         next="Leave --create out to add vectors to it, or choose another name.",

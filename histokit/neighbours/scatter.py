@@ -118,7 +118,7 @@ class ScatterPlot(InNotebooks):
         found = []
         for name in self.by:
             values = self.values(name)
-            if not any(isinstance(v, str) for v in values):
+            if any(v is not None for v in values) and not any(isinstance(v, str) for v in values):
                 correlations = [_correlation(self.points[:, i], values) for i in (0, 1)]
                 found.append(Sheet(f"{self._title}: correlation with {name}", ["x", "y"], [correlations]))
                 continue

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from histokit.errors import PluginError, UsageError, first_line, memory_was_short
+from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 
 #: What a network raises that does not run on inputs.
 REFUSALS = (RuntimeError, AssertionError, ValueError)
@@ -77,3 +78,12 @@ def free_memory(device: torch.device) -> None:
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def advice_on_size(name: str, declared: int, size: int) -> str:
+    """Return what to do where a network that is made for one size cannot run on images of another one."""
+    base, options = split_backbone_name(name)
+    other = join_backbone_name(base, {**options, "img_size": str(size)})
+    return (
+        f"Change --preprocess size=N: it is made for {declared}. Or, if it can be built for others: --backbone {other}."
+    )

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
-from histokit.networks.failures import REFUSALS, inputs_of, is_out_of_memory, network_memory_told, reason_of
+from histokit.networks.failures import (
+    REFUSALS,
+    advice_on_size,
+    inputs_of,
+    is_out_of_memory,
+    network_memory_told,
+    reason_of,
+)
 from histokit.networks.folding import is_folded
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.requests import FLATTEN
@@ -237,7 +244,7 @@ def _width(probe: TrainableNetwork, guarded: GuardedBackbone, inputs: int, size:
                 probe.vectors(torch.zeros(2, inputs, declared, declared))
                 raise UsageError(
                     f"{guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.",
-                    next=f"Change --preprocess size=N: it is made for {declared}.",
+                    next=advice_on_size(guarded.backbone.name, declared, size),
                 ) from error
         with guarded.caller.call("forward()", watched=False):
             raise

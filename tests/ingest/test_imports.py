@@ -288,6 +288,33 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
             import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
+def test_a_dataset_gets_other_labels_and_groups_from_its_own_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = csv(tmp_path / "v.csv", id=IDS, f=[3, 2, 1, 0], kind=[*"abab"], donor=[*"xxyy"])
+    command = ["import-features", "made", str(file), "--name", "mine", "--version", "1", "--store", str(tmp_path / "s")]
+    histokit.ingest(tmp_path / "s", "synthetic", name="drawn", options={"slides": 2, "per_slide": 2})
+    assert cli.run(command) == ExitCode.STORE
+    assert "\nMake it from the file: add --create. " in capsys.readouterr().err
+    assert cli.run([*command, "--create"]) == 0
+    told = capsys.readouterr().err
+    assert "no sample has a label: run it again with --label COL; columns of text are kind, donor" in told
+    assert cli.run([*command, "--create", "--label", "kind", "--group", "donor"]) == 0
+    assert "0 vectors of 1 number are new" in capsys.readouterr().err
+    store = histokit.open_store(tmp_path / "s")
+    features = store.features("made", "mine/last")
+    assert features.labels.tolist() == [*"abab"]
+    groups = features.groups()
+    assert groups is not None
+    assert groups.tolist() == [*"xxyy"]
+    assert features.X[:, 0].tolist() == [3, 2, 1, 0]
+    assert verify(store).ok
+    # Fewer rows make another dataset, and so does another file.
+    for other in (csv(tmp_path / "v.csv", id=IDS[:3], f=[3, 2, 1]), csv(tmp_path / "w.csv", id=IDS, f=[3, 2, 1, 0])):
+        assert cli.run([*command[:2], str(other), *command[3:], "--create"]) == ExitCode.STORE
+        assert "Another dataset 'made' is there already" in capsys.readouterr().err
+
+
 def test_not_available_is_no_class(store: FeatureStore, tmp_path: Path) -> None:
     labels = make_samples()[0]["label"]
     path = new(tmp_path / "new.csv", label=["NA", '"NA"', *labels[2:]])

@@ -112,6 +112,14 @@ def test_many_kinds_have_colours_and_shapes_of_their_own(tmp_path):
     assert min(edge.y0 for edge in edges) >= 0
 
 
+def test_samples_without_labels_are_of_one_kind(tmp_path):
+    samples, X = make_samples(6)
+    store = make_store(tmp_path / "s", {**samples, "label": [None] * 6}, {"last": X})
+    (sheet,) = scatter(store, "toy", "net/last").sheets()
+    assert sheet.columns[:2] == ["label", "samples"]
+    assert [row[:2] for row in sheet.rows] == [["none", 6]]
+
+
 def test_what_cannot_be_drawn_is_told(toy, tmp_path):
     with pytest.raises(UsageError, match="no method 'tsne'"):
         scatter(toy, "toy", "net/last", method="tsne")

@@ -101,7 +101,9 @@ def test_a_size_that_a_network_cannot_be_trained_at_is_the_users(error: Exceptio
     assert cut_for_training(backbone, LAYER, False, 3, 16)[1] == 4
     with pytest.raises(UsageError, match=r"own cannot run on 2 inputs of 3 × 20 × 20: (The|Input)") as caught:
         cut_for_training(backbone, LAYER, False, 3, 20)
-    assert "size=N: it is made for 16" in caught.value.next
+    assert (
+        "size=N: it is made for 16. Or, if it can be built for others: --backbone own,img_size=20" in caught.value.next
+    )
     for fails_at in (lambda _: True, lambda batch: batch.shape[-1] == 16):
         with pytest.raises(type(error)) as raised:
             cut_for_training(own_backbone(fails(fails_at, error)), LAYER, False, 3, 16)

@@ -72,11 +72,24 @@ def locate(root: Path, archives: Iterable[Iterable[Archive]], detection: bool) -
         _require_once(found)
         return sorted(found, key=lambda image: image.number)
     wanted, folder = _WHAT[detection]
+    below = [child for child in _below(root) if _all_images(Folder(child), detection)]
+    if below:
+        raise DataError(
+            f"The folder {str(root)!r} does not hold the {wanted} of CRCHistoPhenotypes; a folder in it does.",
+            next=f"Give that: {str(below[0])!r}.",
+        )
     raise DataError(
         f"The {what} {str(root)!r} does not hold the {wanted} of "
         f"CRCHistoPhenotypes: it should hold {_LAYOUTS[detection]}, and so on.",
         next=f"Give the archive as it was downloaded, CRCHistoPhenotypes_2016_04_28, or its {folder}.",
     )
+
+
+def _below(root: Path) -> list[Path]:
+    """Return the folders in a folder that are called as the data are."""
+    if not root.is_dir():
+        return []
+    return sorted(child for child in root.iterdir() if child.is_dir() and "crchisto" in child.name.lower())
 
 
 def _all_images(files: Files, detection: bool) -> list[ImagePlace]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -240,6 +241,15 @@ def test_a_wrong_or_missing_root(root, tmp_path):
         with pytest.raises(DataError, match="does not hold the labelled nuclei") as caught:
             list(CRCHistoPhenotypes(wrong).samples())
         assert "Classification" in caught.value.next
+
+
+def test_the_folder_above_names_the_one_that_holds_the_data(root, tmp_path):
+    above = tmp_path / "above"
+    (above / "slides").mkdir(parents=True)
+    shutil.copytree(root / "Classification", above / "CRCHistoPhenotypes_2016_04_28/Classification")
+    with pytest.raises(DataError, match="a folder in it does") as caught:
+        list(CRCHistoPhenotypes(above).samples())
+    assert caught.value.next == f"Give that: {str(above / 'CRCHistoPhenotypes_2016_04_28')!r}."
 
 
 def test_wrong_options(root):
