@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 Measure = Callable[[str], int]
@@ -20,6 +20,7 @@ _GAP = "  "
 _COMMAND = re.compile(r"(?:(?<=[:,] )|(?<=\())histokit [a-z][^;)]*")
 _WORD = re.compile(r" *[^ ]+")
 _HELD = "\0"
+_DIGITS = re.compile(r"(\d+)")
 
 
 class Pieces(tuple[str, ...]):
@@ -273,3 +274,23 @@ def wrapped(text: str, width: int | None, measure: Measure = len) -> list[str]:
                 made += word
         lines.append(made)
     return lines
+
+
+def natural(names: Iterable[str]) -> list[str]:
+    """Return names as people count, 2 before 10, where they stand in the order of text, which nobody has chosen."""
+    listed = list(names)
+    if listed != sorted(listed):
+        return listed
+    try:
+        return sorted(listed, key=float)
+    except ValueError:
+        return sorted(listed, key=lambda name: [int(p) if n % 2 else p for n, p in enumerate(_DIGITS.split(name))])
+
+
+def naturally(classes: Mapping[str, Any], confusion: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what is known of classes, and their confusion matrix, in that order."""
+    names = list(confusion["classes"])
+    order = [names.index(name) for name in natural(names)]
+    counts = [[confusion["counts"][true][predicted] for predicted in order] for true in order]
+    known = {names[place]: classes[names[place]] for place in order if names[place] in classes}
+    return known, {**confusion, "classes": [names[place] for place in order], "counts": counts}

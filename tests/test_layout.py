@@ -2,7 +2,7 @@
 
 import pytest
 
-from histokit.layout import Pieces, elements, fits, listed, prose, table_lines, wrapped
+from histokit.layout import Pieces, elements, fits, listed, natural, prose, table_lines, wrapped
 
 COLUMNS = ["run", "dataset", "address", "score", "classes"]
 ROWS = [
@@ -172,3 +172,11 @@ def test_a_list_is_broken_behind_its_signs_and_otherwise_as_it_was_given():
     assert "0.0039215,0.0039216,0.0039217" in wide[2]
     assert [*elements("features.24+features.26")] == ["features.24+", "features.26"]
     assert [*elements("")] == [""]
+
+
+def test_names_are_counted_where_nobody_has_chosen_their_order():
+    assert natural(["class 1", "class 10", "class 2"]) == ["class 1", "class 2", "class 10"]
+    assert natural(["", "1", "10", "9b", "a"]) == ["", "1", "9b", "10", "a"]
+    assert natural(["-1", "0.10", "0.5", "10", "9"]) == ["-1", "0.10", "0.5", "9", "10"]
+    assert natural(["b", "a", "class 10", "class 2"]) == ["b", "a", "class 10", "class 2"]
+    assert natural([]) == []

@@ -21,6 +21,7 @@ from histokit.figures.lettering import (
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.layout import naturally
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
@@ -59,7 +60,7 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
     listed, points = [], []
     for found in several:
-        documents = with_levels(found.to_json())
+        documents = [_in_natural_order(document) for document in with_levels(found.to_json())]
         listed += documents
         drawn = getattr(found, "points", {})
         points += [drawn.get(document.get("level", "")) for document in documents]
@@ -79,6 +80,13 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
             draw_points(first, evaluation, shown)
         _draw_folds(folds, evaluation)
     return sheet
+
+
+def _in_natural_order(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Return an evaluation whose confusion matrix shows class 2 before class 10."""
+    if not evaluation["confusion"]:
+        return evaluation
+    return {**evaluation, "confusion": naturally({}, evaluation["confusion"])[1]}
 
 
 class _Place(NamedTuple):

@@ -10,6 +10,7 @@ import torch
 
 from histokit.errors import PluginError, UsageError, first_line, memory_was_short
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
+from histokit.plugin.guarded_backbone import GuardedBackbone
 
 #: What a network raises that does not run on inputs.
 REFUSALS = (RuntimeError, AssertionError, ValueError)
@@ -80,10 +81,12 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def advice_on_size(name: str, declared: int, size: int) -> str:
-    """Return what to do where a network that is made for one size cannot run on images of another one."""
-    base, options = split_backbone_name(name)
-    other = join_backbone_name(base, {**options, "img_size": str(size)})
-    return (
-        f"Change --preprocess size=N: it is made for {declared}. Or, if it can be built for others: --backbone {other}."
+def wrong_size(guarded: GuardedBackbone, shape: Sequence[int], declared: int, error: Exception) -> UsageError:
+    """Return the error of a network that is made for one size and cannot run on inputs of another one."""
+    base, options = split_backbone_name(guarded.backbone.name)
+    other = join_backbone_name(base, {**options, "img_size": str(shape[-1])})
+    return UsageError(
+        f"{guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.",
+        next=f"Change --preprocess size=N: it is made for {declared}. Or, if it can be built for others: "
+        f"--backbone {other}.",
     )

@@ -14,14 +14,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.cut_points import check_module
-from histokit.networks.failures import (
-    REFUSALS,
-    advice_on_size,
-    inputs_of,
-    is_out_of_memory,
-    network_memory_told,
-    reason_of,
-)
+from histokit.networks.failures import REFUSALS, is_out_of_memory, network_memory_told, wrong_size
 from histokit.networks.folding import is_folded
 from histokit.networks.number_scale import NumberScale, scores_of
 from histokit.networks.requests import FLATTEN
@@ -242,10 +235,7 @@ def _width(probe: TrainableNetwork, guarded: GuardedBackbone, inputs: int, size:
         if declared != size and not is_out_of_memory(error):
             with suppress(*REFUSALS), torch.no_grad():
                 probe.vectors(torch.zeros(2, inputs, declared, declared))
-                raise UsageError(
-                    f"{guarded.title} cannot run on {inputs_of(shape)}: {reason_of(error)}.",
-                    next=advice_on_size(guarded.backbone.name, declared, size),
-                ) from error
+                raise wrong_size(guarded, shape, declared, error) from error
         with guarded.caller.call("forward()", watched=False):
             raise
 

@@ -24,7 +24,7 @@ from histokit.report.descriptions import describe_comparison
 from histokit.report.page import Block, DataTable, Facts, Notes, ReportPage, Section
 from histokit.report.pictures import figure
 from histokit.report.rendering import SUFFIXES, write_page
-from histokit.report.runs import as_notes, headline, is_leak, leaks_of, notes_of, run_sections, scored
+from histokit.report.runs import as_notes, headline, in_order, is_leak, leaks_of, notes_of, run_sections, scored
 from histokit.report.samples import Showing
 from histokit.report.studies import StudyPart, study_part
 from histokit.store import RunRecord
@@ -236,7 +236,7 @@ class _Making:
             *(note for note in (compared.notes if compared else []) if not note.endswith(tuple(told))),
         ]
         texts += _once(told) if several else list(told)
-        return sorted(dict.fromkeys(texts), key=lambda text: not is_leak(text))
+        return in_order(dict.fromkeys(texts))
 
     def _first(self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]) -> list[Block]:
         blocks = as_notes(self.notes, _CALM)

@@ -19,7 +19,7 @@ from histokit.figures.groups import draw_groups
 from histokit.figures.scores import draw_scores
 from histokit.figures.threshold_curves import draw_threshold_curves
 from histokit.figures.training import draw_training
-from histokit.layout import Sheet
+from histokit.layout import Sheet, natural
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.progress import to_the_second
@@ -48,11 +48,12 @@ def scored(store: FeatureStore, run: RunRecord, bootstrap: int, seed: int) -> Ev
 def notes_of(run: RunRecord, found: Evaluation | None) -> list[str]:
     """Return what is to be known of a run, each once."""
     texts = dict.fromkeys(_told(run, text) for text in [*run.notes, *(found.notes if found else [])])
-    return _advice_last(texts)
+    return in_order(texts)
 
 
-def _advice_last(texts: Iterable[str]) -> list[str]:
-    return sorted(texts, key=lambda text: text.startswith(SPREADS))
+def in_order(texts: Iterable[str]) -> list[str]:
+    """Return notes, leaks first and what may be tried last."""
+    return sorted(texts, key=lambda text: (not is_leak(text), text.startswith(SPREADS)))
 
 
 def leaks_of(run: RunRecord) -> list[str]:
@@ -68,9 +69,9 @@ def _told(run: RunRecord, text: str) -> str:
 
 
 def as_notes(texts: Sequence[str], calm: str) -> list[Block]:
-    """Return notes, leaks first and what may be tried last; or a sentence where there are none."""
+    """Return notes in order, leaks apart; or a sentence where there are none."""
     leaks = [text for text in texts if is_leak(text)]
-    rest = _advice_last(text for text in texts if not is_leak(text))
+    rest = in_order(text for text in texts if not is_leak(text))
     blocks = [Notes(leaks, "leak")] * bool(leaks) + [Notes(rest, "note")] * bool(rest)
     return [*blocks] or [Notes([calm], "plain")]
 
@@ -178,7 +179,8 @@ def _sizes(found: Evaluation) -> str:
 
 
 def _classes(found: Evaluation) -> Iterator[Block]:
-    rows = [[name, *(values[measure] for measure in _MEASURES)] for name, values in found.per_class.items()]
+    each = [(name, found.per_class[name]) for name in natural(found.per_class)]
+    rows = [[name, *(values[measure] for measure in _MEASURES)] for name, values in each]
     yield DataTable(Sheet("By true class", ["class", *(m.replace("_", " ") for m in _MEASURES)], rows))
     classes, counts = found.confusion["classes"], found.confusion["counts"]
     wrong = [

@@ -2,14 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import histokit
 from histokit import cli
 from histokit.features import FeatureStore
+from histokit.figures.scores import draw_scores
 from tests.cli.command_line import CommandLine
 from tests.cli.screens import on_a_terminal
 from tests.evaluate.made_up import save, save_dataset, save_run
+from tests.toy import make_samples, make_store
 
 
 @pytest.fixture
@@ -102,3 +105,25 @@ def test_the_command_gives_what_the_function_gives_by_default(empty, call):
     for options, chosen in (([], {}), (["--by", "slide", "--bootstrap", 30], {"by": "slide", "bootstrap": 30})):
         (found,) = histokit.evaluate(empty, ["svmA"], **chosen)
         assert json.loads(call("evaluate", "svmA", *options, "--json")[1]) == {"runs": [found.to_json()]}
+
+
+def test_numbered_classes_are_shown_in_the_order_of_their_numbers(tmp_path, call):
+    names = [f"class {number}" for number in range(1, 12)]
+    samples, X = make_samples(110, slides=5, classes=names)
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    (run,) = histokit.train(store, "toy", "net/last", "knn", grid={"k": 1})
+    assert list(run.classes) == sorted(names), "what is stored is not touched"
+    _, out, _ = call("evaluate", run.id)
+    shown = [line.split("  ")[0].strip() for line in out.partition("samples by class")[2].splitlines()]
+    assert [name for name in shown if name in names][:11] == names
+    (evaluation,) = json.loads(call("evaluate", run.id, "--json")[1])["runs"]
+    assert evaluation["confusion"]["classes"] == sorted(names)
+    assert list(evaluation["per_class"]) == sorted(names)
+    sheet = draw_scores(histokit.evaluate(store, run.id))
+    assert [label.get_text().replace("\n", " ") for label in sheet.axes[0].get_yticklabels()] == names
+    order = [sorted(names).index(name) for name in names]
+    counts = np.array(evaluation["confusion"]["counts"])[np.ix_(order, order)]
+    shares = counts / counts.sum(1, keepdims=True)
+    np.testing.assert_allclose(sheet.axes[0].images[0].get_array(), shares)
+    (by_class,) = (sheet for sheet in histokit.evaluate(store, run.id)[0].sheets() if sheet.title == "by true class")
+    assert [row[0] for row in by_class.rows] == names
