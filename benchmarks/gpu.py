@@ -13,7 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common import Contender, Table, Timing, arguments, cores, keep, ratio_of_rounds, scratch, show, take_turns
+from common import (
+    Contender,
+    Table,
+    Timing,
+    arguments,
+    cores,
+    keep,
+    progress,
+    ratio_of_rounds,
+    scratch,
+    show,
+    take_turns,
+)
 from gpu_contenders import Case, draw_for, end_to_end, network_alone, scripted_loop, weights_for
 from work import FORMATS
 
@@ -145,6 +157,9 @@ def main() -> None:
     with scratch() as folder:
         for case in cases(options):
             results.append(measured(case, options, folder))
+            # Before the table of all, which whoever ends it does not see.
+            for name, rate, _, _, wanted, reached, _ in results[-1].rows():
+                progress(f"{name}  {rate} images/s{f'  (wanted: {wanted}; reached: {reached})' * bool(wanted)}")
             # After each, because what runs for hours may be ended.
             timings = {str(one.case): (one.alone, one.script, one.whole) for one in results}
             goals = [{**one.case._asdict(), **goal} for one in results for goal in one.goals()]

@@ -74,28 +74,33 @@ def _over_positions(tensor: Tensor, layer: Layer) -> Tensor:
     positions = (1, 2) if layer.channels_last else (2, 3)
     if any(tensor.shape[axis] == 0 for axis in positions):
         raise _unsuitable(layer, tensor, "Give larger images: --preprocess size=N")
-    values = tensor.float()
-    return values.mean(dim=positions) if layer.pool == "avg" else values.amax(dim=positions)
+    return _mean(tensor, positions) if layer.pool == "avg" else tensor.amax(dim=positions).float()
+
+
+def _mean(tensor: Tensor, axes: int | tuple[int, ...]) -> Tensor:
+    """Return means as float32, without a copy of the whole as float32, which takes a GPU longer than the sums."""
+    import torch
+
+    return tensor.mean(dim=axes, dtype=torch.float32)
 
 
 def _over_tokens(tensor: Tensor, layer: Layer, prefix_tokens: int) -> Tensor:
-    values = tensor.float()
     if layer.pool == "cls":
         if prefix_tokens < 1:
             raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")
-        return values[:, 0].clone()
-    patches = values[:, prefix_tokens:]
+        return tensor[:, 0].float().clone()
+    patches = tensor[:, prefix_tokens:]
     if patches.shape[1] == 0:
         raise _unsuitable(layer, tensor, f"No patch tokens follow the {prefix_tokens} prefix tokens; choose another")
     if layer.pool == "max":
-        return patches.amax(dim=1)
+        return patches.amax(dim=1).float()
     if layer.pool == "avg":
-        return patches.mean(dim=1)
+        return _mean(patches, 1)
     if prefix_tokens < 1:
         raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")
     import torch
 
-    return torch.cat([values[:, 0], patches.mean(dim=1)], dim=1)
+    return torch.cat([tensor[:, 0].float(), _mean(patches, 1)], dim=1)
 
 
 def _stem(layer: Layer) -> str:

@@ -169,8 +169,8 @@ def test_what_is_wanted_and_what_is_reached() -> None:
     assert [r[4:6] for r in other.rows()] == [["", ""]] * 3
 
 
-def test_what_was_measured_is_kept_where_the_rest_fails(
-    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+def test_what_was_measured_is_kept_and_told_where_the_rest_fails(
+    tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import gpu
 
@@ -188,6 +188,10 @@ def test_what_was_measured_is_kept_where_the_rest_fails(
     document = json.loads((tmp_path / "result.json").read_text())
     assert [len(table["rows"]) for table in document["tables"]] == [3]
     assert [goal["reached"] for goal in document["facts"]["wanted"]] == [10_000, 4]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    wanted = "(wanted: 9,000 images/s; 3.00 to the script; reached: yes; yes)"
+    assert told[-1].strip() == f"resnet50, bfloat16, last, jpg 224: w  10,000 images/s  {wanted}"
 
 
 def test_a_compiled_case_compiles_histokit_and_the_network_alone(

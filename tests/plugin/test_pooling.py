@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from histokit.errors import UsageError
 from histokit.plugin.backbone import Layer
@@ -74,6 +75,25 @@ def test_halves_are_averaged_in_float32(dtype):
     pooled = pool(ones * 3, of("avg"))
     assert pooled.dtype == torch.float32
     assert pooled.item() == 3.0
+
+
+@pytest.mark.parametrize(("pooling", "shape"), [(p, (2, 3, 5, 7)) for p in ("avg", "max")] + [
+    (p, (2, 9, 3)) for p in ("avg", "max", "cls", "cls-mean")
+])  # fmt: skip
+def test_no_map_of_halves_is_widened_as_a_whole(pooling, shape):
+    widest = []
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            found = func(*args, **(kwargs or {}))
+            widest.append(found.numel() * (found.dtype == torch.float32))
+            return found
+
+    halves = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    with Sizes():
+        found = pool(halves, of(pooling))
+    assert max(widest) == found.numel()
+    assert torch.equal(found, pool(halves.float(), of(pooling)))
 
 
 def test_the_input_may_change_afterwards():
