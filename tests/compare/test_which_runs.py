@@ -32,11 +32,21 @@ def test_many_runs_by_their_ids_or_beginnings(empty):
     assert calls == [(number, 6, run) for number, run in enumerate(runs, start=1)]
 
 
+def test_a_run_tells_whether_its_columns_were_selected(empty):
+    save(empty, "A", 15)
+    save(empty, "A", 15, "et", rfe=True)
+    save(empty, "A", 15, "knn", selection="abcd")
+    rows = {row["classifier"]: row["selected"] for row in compare(empty, everything=True, bootstrap=1).rows}
+    assert rows == {"svm": False, "et": True, "knn": True}
+
+
 def test_a_newer_run_of_the_same_replaces_the_older_one(empty):
+    save(empty, "B", 15, "knn")
     old = save(empty, "A", 10, run_id="aaaa", created="2026-01-01")
     new = save(empty, "A", 18, run_id="bbbb", created="2026-02-01")
     other = save(empty, "A", 15, "et")
     found = compare(empty, everything=True, bootstrap=5)
+    # B, whose run comes first, has no part in it.
     assert scores(found, "A") == pytest.approx({"svm": 0.9, "et": 0.75})
     assert "aaaa is left out: bbbb is a newer run of the same on A" in found.notes
     by_hand = compare(empty, [old, new, other], bootstrap=5)

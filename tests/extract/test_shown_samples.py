@@ -142,6 +142,10 @@ def test_what_could_not_be_used_is_shown_with_its_reason(cells: FeatureStore) ->
     assert found.title == "cells · 2 samples of 2 patients that could not be used · as they are read"
     (one,) = show(cells, "cells", problems=True, where="label = 'dark'").samples
     assert "broken.png is not an image" in str(one.reason)
+    (sheet,) = found.sheets()
+    assert sheet.columns == ["id", "label", "patient", "reason"], "what could not be read has no size"
+    (sheet,) = show(cells, "cells", where="patient = 'p3'").sheets()
+    assert "reason" not in sheet.columns, "there is nothing to be said of these"
     drawn_too = show(cells, "cells", where="id LIKE '%broken%' OR id = 'p1/dark/0.png'")
     assert sum(each.reason is not None for each in drawn_too.samples) == 1
     with pytest.raises(DataError, match="no sample that could not be used in 'cells' that the filter"):

@@ -174,6 +174,15 @@ def test_unknown_names_have_hints(toy: FeatureStore, address: str, message: str,
     assert hint in caught.value.next
 
 
+def test_a_layer_that_a_named_table_is_not_of_is_told_as_a_layer(toy: FeatureStore) -> None:
+    table = add(toy, "net", "block")
+    with pytest.raises(StoreError, match="no layer 'joined' of 'net'; it has block"):
+        toy.addresses("toy", f"net/joined@{table.fingerprint}")
+    with pytest.raises(StoreError, match="No table of 'net' has a fingerprint that begins with 'zz'") as caught:
+        toy.addresses("toy", "net/block@zz")
+    assert f"@{table.fingerprint} (block)" in caught.value.next
+
+
 def test_a_dataset_without_features(toy: FeatureStore) -> None:
     with pytest.raises(StoreError, match="It has no features yet"):
         toy.addresses("toy", "net/last")

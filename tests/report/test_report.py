@@ -188,6 +188,8 @@ def test_samples_that_are_told_wrongly_are_shown_the_surest_first(trained: Train
     shown = re.search(rf"Wrong, the surest first \({len(surest)} of {len(wrong)}\)(.*?)</ul>", text, re.DOTALL)
     assert shown
     assert re.findall(r"<span>(\w/\w+/\d\.png)</span>", shown[1]) == [row["id"] for row in surest]
+    assert re.findall(r'<li class="(\w+)">', shown[1]) == ["wrong"] * len(surest)
+    assert text.count('<li class="right">') + text.count('<li class="wrong">') == len(surest) + 5
     assert len(page.pictures()) == len(surest) + 5
     assert {picture.size for picture in page.pictures()} == {(112, 112)}
 

@@ -134,6 +134,20 @@ def test_fragments_of_megabytes_stay_unless_there_are_many(tmp_path: Path, monke
     assert sizes() == [1_205]
 
 
+def test_fragments_of_megabytes_that_lost_rows_are_written_anew(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path)
+    table = store.create_feature_table("d", {"backbone": "net", "layer": "l"}, 1_024, {})
+    for number in range(2):
+        ids = [f"{number}/{i}" for i in range(600)]
+        X = np.ones((600, 1_024), np.float32)
+        insert_vectors(store.database, table, ids, [i.encode().ljust(16) for i in ids], X)
+    store.database.delete(table.name, "id LIKE '0/1%'")
+    assert store.database.optimize(table.name)
+    fragments = store.database.table(table.name).get_fragments()
+    # Of the ids from 0/0 to 0/599, 111 begin so: 1, 10 to 19 and 100 to 199.
+    assert sorted((each.physical_rows, each.num_deletions) for each in fragments) == [(489, 0), (600, 0)]
+
+
 def test_merging_names_a_table_that_lost_a_file(toy: FeatureStore) -> None:
     folder = toy.uri / f"{name_of(toy)}.lance" / "data"
     sorted(folder.iterdir())[0].unlink()

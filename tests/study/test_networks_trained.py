@@ -13,6 +13,7 @@ import pytest
 
 import histokit
 from histokit.errors import HistokitError, UsageError
+from histokit.extract.rates import Estimate
 from histokit.finetune.checkpoint import trained_alone
 from histokit.finetune.presets import load_preset
 from histokit.finetune.training_pace import foreseen_passes
@@ -164,6 +165,19 @@ def test_the_plan_tells_what_training_takes(file: Path, tmp_path: Path) -> None:
     assert plan.bytes == sum(piece["bytes"] for piece in trained)
     assert plan.bytes == pytest.approx(sum(sizes), rel=0.05)
     assert f"The networks take {plan.bytes / 1e6:,.1f} MB on disk." in plan.expectation
+
+
+def test_a_network_that_was_never_trained_takes_as_long_for_each_pass_as_extraction_does(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.study.training_cost.estimate", lambda *asked: Estimate(0.5, "typical"))
+    write_study(tmp_path, ONE)
+    pieces = [piece for piece in plan_study(file).pieces if piece.kind == "finetune"]
+    assert len(pieces) == 4
+    # Of 24 images, those of one patient of four are tested.
+    expected = [0.5 * foreseen_passes(piece.training.recipe, 18, 6) for piece in pieces]
+    assert [piece.seconds for piece in pieces] == pytest.approx(expected)
+    assert {piece.to_json()["estimate"] for piece in pieces} == {"typical"}
 
 
 def test_passes_through_a_network() -> None:

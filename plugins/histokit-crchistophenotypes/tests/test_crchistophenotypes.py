@@ -259,6 +259,8 @@ def test_wrong_options(root):
         CRCHistoPhenotypes.from_options(root, {"border": "mirror"})
     with pytest.raises(UsageError, match=r"do not fit into img1\.bmp of 40 × 40"):
         list(CRCHistoPhenotypes(root, size=41, border="shift").samples())
+    large = CRCHistoPhenotypes(root, size=41)
+    assert {large.read(sample).shape for sample in large.samples()} == {(41, 41, 3)}, "what is reflected fits"
 
 
 def test_a_replaced_image_is_read_anew(root):

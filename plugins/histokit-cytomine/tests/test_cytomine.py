@@ -173,6 +173,16 @@ def test_a_copy_that_differs_is_told(tmp_path):
     assert not remarks(tmp_path / "ulg_lbtd2_chimio_necrose", dataset="none")
 
 
+def test_classes_alone_that_differ_are_told(tmp_path):
+    root = tmp_path / "ulg_lbtd2_chimio_necrose"
+    counts = next(known.slides for known in KNOWN_SETS if known.name == "Necrosis")
+    sets = {name: tuple(f"{name}{number}" for number in range(count)) for name, count in counts.items()}
+    told = "\n".join(remarks(write_sets(root, classes=("0", "1", "2"), sets=sets)))
+    assert "the sets are not the published ones" not in told
+    assert "classes are called 2; the published ones are 0, 1" in told
+    assert "by its folder's name this is Necrosis of Mormont et al. 2018; -o dataset=none" in told
+
+
 def test_classes_are_those_that_were_published(tmp_path):
     # As other users call the folders; two of the eight classes are there.
     write_sets(tmp_path, classes=("ulg_lbtd_lba_4768", "ulg_lbtd_lba_406558"))

@@ -272,6 +272,17 @@ def test_a_file_that_takes_the_place_of_another_is_read_anew(file):
     assert before.mean() > 8
 
 
+@pytest.mark.parametrize("other", [np.full((2_000, 2_000), 7.0, np.float32), np.full((1_500, 1_500), 7, np.uint8)])
+def test_a_file_that_takes_the_place_of_another_and_is_unfit(file, other):
+    dataset = KimiaPath24(file, per_scan=0)
+    sample = next(s for s in dataset.samples() if s.box[:2] == (1_000, 1_000))
+    with h5py.File(path := file.with_name("other"), "w") as opened:
+        opened["scan0/data"] = other
+    path.replace(file)
+    with pytest.raises(DataError, match=rf"scan0/data holds {other.dtype} .* there, not uint8 \(1000, 1000\)"):
+        dataset.read(sample)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -99,6 +99,19 @@ def test_parameters_stand_beside_mean_scores(written):
     assert "target" not in known
 
 
+def notes(folder: Path) -> str:
+    (event,) = read(folder).Tensors("notes/text_summary")
+    return event.tensor_proto.string_val[0].decode()
+
+
+def test_notes_stand_beside_scores_also_where_there_are_none(written):
+    assert notes(written) == "two folds only"
+    on_run_finished(replace(RUN, notes=("two folds only", "a column is constant")))
+    assert notes(written) == "two folds only\n\na column is constant"
+    on_run_finished(replace(RUN, notes=()))
+    assert notes(written) == "none"
+
+
 def test_a_run_that_is_done_anew_takes_the_place_of_the_earlier_one(written):
     on_run_finished(replace(RUN, folds=({"repeat": 0, "fold": 0, "scores": {"accuracy": 0.25}},), curves=()))
     assert scalars(written) == {"mean over folds/accuracy": [(0, 0.25)]}
