@@ -41,12 +41,12 @@ def test_a_run_tells_whether_its_columns_were_selected(empty):
 
 
 def test_a_newer_run_of_the_same_replaces_the_older_one(empty):
-    save(empty, "B", 15, "knn")
+    save(empty, "0", 15, "knn", created="2025-01-01")
     old = save(empty, "A", 10, run_id="aaaa", created="2026-01-01")
     new = save(empty, "A", 18, run_id="bbbb", created="2026-02-01")
     other = save(empty, "A", 15, "et")
     found = compare(empty, everything=True, bootstrap=5)
-    # B, whose run comes first, has no part in it.
+    # The dataset whose run comes first has no part in it.
     assert scores(found, "A") == pytest.approx({"svm": 0.9, "et": 0.75})
     assert "aaaa is left out: bbbb is a newer run of the same on A" in found.notes
     by_hand = compare(empty, [old, new, other], bootstrap=5)
