@@ -8,7 +8,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 import skops.io
+from scipy.optimize import brentq
 from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.svm import LinearSVC
 
 from histokit.classifiers.estimators import converged, dump, fit, load, scores
@@ -151,6 +154,24 @@ def test_weights_are_judged_by_their_gradient(name, k, class_weight):
     for other in (0.5 * right, right + 0.5 * np.abs(right).max() * (np.arange(right.size) == 1).reshape(right.shape)):
         estimator.coef_ = other
         assert not converged(name, estimator, X, y)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_weights_of_logistic_regression_are_judged_by_what_there_is_to_gain(k):
+    """Of the whole objective, a quarter of a thousandth is little, and four thousandths are too much."""
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % k
+    X = rng.normal(size=(300, 4)) + 0.7 * (y[:, None] == np.arange(4))
+    best = LogisticRegression(C=0.1, tol=1e-10, max_iter=10_000).fit(X, y)
+    least = best.coef_.copy()
+
+    def objective(weight):
+        best.coef_ = least + weight * (np.arange(least.size) == 1).reshape(least.shape)
+        return 0.1 * len(y) * log_loss(y, best.predict_proba(X)) + (best.coef_**2).sum() / 2
+
+    for share, judged in ((0.25e-3, True), (4e-3, False)):
+        objective(brentq(lambda weight, share=share: objective(weight) * (1 - share) - objective(0), 0, 10))
+        assert converged("logreg", best, X, y) is judged
 
 
 def test_what_liblinear_takes_for_converged_is_judged_too():

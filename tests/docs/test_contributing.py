@@ -29,6 +29,7 @@ SEEN = {
     "A figure": ["Drawn: recalls.png"],
     "A command": ["balanced_accuracy", "metrics"],
     "A dataset plugin": ["listed"],
+    "A container of images": ["4 samples (0 2, 1 2)", "images.idx"],
 }
 
 
@@ -41,7 +42,7 @@ def additions(text: str) -> list[tuple[str, str, str]]:
     found = []
     for block in blocks(text, "python", "toml"):
         first, _, rest = block.partition("\n")
-        place = re.fullmatch(r"# (\S+?)(?:, (at the end|at the end of \w+|above \w+))?", first)
+        place = re.fullmatch(r"# (\S+?)(?:, (at the end|at the end of \w+|above \w+|among the imports))?", first)
         assert place is not None, first
         found.append((place[1], place[2] or "", rest))
     return found
@@ -56,6 +57,10 @@ def add(root: Path, file: str, place: str, lines: str) -> None:
     text = path.read_text()
     if place == "at the end":
         path.write_text(text + lines)
+        return
+    if place == "among the imports":
+        imports = [line for line in text.splitlines(keepends=True) if line.startswith("from histokit")]
+        path.write_text(text.replace("".join(imports), "".join(sorted([*imports, lines]))))
         return
     name = place.split()[-1]
     table = re.search(rf"(?:^#:.*\n)*^{name}\b.*?=.*?^[)}}]$", text, flags=re.DOTALL | re.MULTILINE)
@@ -102,6 +107,10 @@ def folder(house: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
         Image.fromarray(pixels).save(folder / "lists" / f"s{number % 2}" / f"{number}.png")
     listed = [f"s{number % 2}/{number}.png {'ab'[number // 2]}" for number in range(4)]
     (folder / "lists" / "images.txt").write_text("\n".join(listed))
+    (folder / "digits").mkdir()
+    for name, values in (("images", drawn[..., 0]), ("labels", np.arange(4, dtype=np.uint8) % 2)):
+        head = bytes([0, 0, 8, values.ndim]) + np.array(values.shape, ">i4").tobytes()
+        (folder / "digits" / f"{name}.idx").write_bytes(head + values.tobytes())
     (data,) = (block for block in blocks(PREFACE, "sh") if "ingest" in block)
     with started(folder / "bin", environment(house, folder)):
         shell(data, house, folder)

@@ -246,6 +246,10 @@ def test_two_runs_are_compared_and_each_has_its_part(trained: Trained, tmp_path:
     compared = package.compare(store, runs, bootstrap=20)
     scores = {row[1]: row[2][:6] for row in page.table("cells, cv, accuracy")[1:]}
     assert scores == {row["run"]: f"{row['score']:.4f}" for row in compared.rows}
+    text = (tmp_path / "r.html").read_text()
+    # Of one column there are no others.
+    assert "Scores of 2 methods on cells" in text
+    assert "more column" not in text
 
 
 def test_images_that_are_gone_are_told(trained: Trained, tmp_path: Path) -> None:

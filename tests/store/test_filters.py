@@ -122,8 +122,6 @@ REFUSED = {
     "(true": "at its end: expected )",
     "slide = 'slide01' slide": "expected AND, OR or the end",
     "slide = 'slide01' 'x'": "expected AND, OR or the end",
-    "slide = 'slide01' 'AND' dead": "expected AND, OR or the end",
-    "slide = 'slide01' \"or\" dead": "expected AND, OR or the end",
     "slide = 'slide01' AND": "at its end: expected a column",
     "slide =": "at its end: expected a column",
     "= 'x'": "expected a column",

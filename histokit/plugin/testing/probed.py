@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
+from histokit.plugin.calls import shown
 from histokit.plugin.pooling import pool
+from histokit.plugin.testing.checks import require
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -50,7 +52,11 @@ class Probed:
     @cached_property
     def network(self) -> nn.Module:
         """The network."""
-        return self.backbone.build()
+        from torch import nn
+
+        network = self.backbone.build()
+        require(isinstance(network, nn.Module), f"build() returned {shown(network)} in place of a torch.nn.Module")
+        return network
 
     @cached_property
     def modules(self) -> Mapping[str, nn.Module]:

@@ -94,6 +94,17 @@ def test_cut_points_that_break_the_contract(layers, clause, reason):
     assert reason in failing(layers=layers)[clause]
 
 
+class Forgetful(Good):
+    def build(self):
+        super().build()
+
+
+def test_a_build_that_returns_no_network_is_told_as_such():
+    results = run_checks(iter_backbone_checks(Forgetful(name="mine", weights="random:0")))
+    said = {result.name: result.reason for result in results}
+    assert said["cut points exist"] == said["depth order"] == "build() returned NoneType None in place of a torch.nn.Module"
+
+
 class Training(Good):
     def build(self):
         return super().build().train()
