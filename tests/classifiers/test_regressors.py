@@ -51,7 +51,9 @@ def test_each_is_that_of_scikit_learn(name: str, shape: tuple[int, int], solver:
     fold = np.arange(len(y)) % 3
     folds = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(3)]
     fitting = Fitting(name, solver=solver, numbers=True)
-    for number, setting, found, reached in cross_scores(fitting, X, y, folds, GRIDS[name], 1):
+    crossed = list(cross_scores(fitting, X, y, folds, GRIDS[name], 1))
+    assert len(crossed) == 3 * len(GRIDS[name])
+    for number, setting, found, reached in crossed:
         train, test = folds[number]
         known = reference(name, GRIDS[name][setting], len(train)).fit(X[train].astype(float), y[train])
         assert reached

@@ -388,14 +388,16 @@ def test_reader_processes_read_the_same(tmp_path):
     dataset, samples = opened(root)
     kit = histokit.open_store(tmp_path / "s")
     files = open_files(kit, histokit.ingest(kit, "arrays", root, name="d"))
-    readers = ReaderProcesses(files, 2)
+    readers, read = ReaderProcesses(files, 2), []
     try:
         for results in readers.chunks(enumerate(samples)):
             for result in results:
                 assert result.reason is None
                 assert (result.pixels == dataset.read(samples[result.position])).all()
+                read.append(result.position)
     finally:
         readers.close()
+    assert sorted(read) == list(range(len(samples)))
 
 
 def test_a_file_that_was_replaced_is_opened_anew(tmp_path):

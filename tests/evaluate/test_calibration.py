@@ -148,6 +148,7 @@ def test_classes_that_a_model_does_not_know_have_no_part_in_its_temperature(empt
     rows += [(fold, f"x{fold}", "z", [0.9, 0.1], "P1") for fold in (0, 1)]
     (found,) = evaluate(empty, save_probabilities(empty, rows, ("a", "b")), views="calibration")
     known = [row for row in rows if row[2] != "z"]
+    assert len(found.views["calibration"]["temperature"]["folds"]) == 2
     for fold in found.views["calibration"]["temperature"]["folds"]:
         others = [row for row in known if row[0] != fold["fold"]]
         best = best_of_grid(*arrays(others, ("a", "b")))

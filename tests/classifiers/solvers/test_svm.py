@@ -92,7 +92,9 @@ def test_classes_that_are_missing_in_training():
 def test_a_column_without_scale_does_not_stop_it():
     X, y = make(200, 20, 2)
     X[:, 3] *= 1e5
-    for _, setting, found, _ in svm.cross_scores(X, y, thirds(200)[:1], [{"C": 1e-6}, {"C": 1e-2}], 2):
+    crossed = list(svm.cross_scores(X, y, thirds(200)[:1], [{"C": 1e-6}, {"C": 1e-2}], 2))
+    assert sorted(setting for _, setting, *_ in crossed) == [0, 1]
+    for _, setting, found, _ in crossed:
         train, test = thirds(200)[0]
         model = library(X[train], y[train], [1e-6, 1e-2][setting])
         agree = (model.decision_function(X[test].astype(float)) > 0) == (found[:, 1] > 0)
