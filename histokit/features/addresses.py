@@ -60,7 +60,8 @@ def _parse_part(text: str) -> Address:
     if not (slash and backbone and layer):
         raise UsageError(
             f"The feature address {text!r} names no layer.",
-            next=f"Write backbone/layer, such as {(text.partition('@')[0].strip('/') or 'resnet50')}/last.",
+            next=f"Write backbone/layer, such as {(text.partition('@')[0].strip('/') or 'resnet50')}/last. "
+            "What there is: histokit list features",
         )
     base, options = split_backbone_name(backbone)
     return Address(join_backbone_name(base, options), layer, fingerprint)

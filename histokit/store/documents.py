@@ -104,6 +104,10 @@ class Documents:
             listed = ", ".join(d["id"] for d in found)
             raise StoreError(f"The {what} {prefix!r} is ambiguous: {listed}.", next="Give more of its id.")
         self.database.require()
+        if self.database.exists("datasets") and self.database.count("datasets", f"name = {quote(prefix)}"):
+            message = f"{prefix!r} is a dataset, where a {what} is asked for."
+            every = f" All of them are meant by --dataset {prefix} in compare and report." if what == "run" else ""
+            raise StoreError(message, next=f"Give the id of one: histokit list {what}s {prefix}.{every}")
         short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
         message = f"There is no {what} {prefix!r} in the store {self.database.uri}."
         raise StoreError(message, next=f"{short}See: histokit list {what}s")

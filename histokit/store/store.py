@@ -62,6 +62,7 @@ class Store(StoredRuns):
         """
         if (found := self.find_dataset(name)) is None:
             self.database.require()
+            self._refuse_run(name)
             hint = did_you_mean(name, [d.name for d in self.datasets()])
             source = f"PLUGIN ROOT --name {shell_quote(name)}"
             if Path(name).is_dir():
@@ -71,6 +72,16 @@ class Store(StoredRuns):
                 next=f"{hint}See: histokit list datasets. Make one with: histokit ingest {source}",
             )
         return found
+
+    def _refuse_run(self, name: str) -> None:
+        """Raise where what is said to be a dataset is the id of a run, or the beginning of it."""
+        try:
+            run = self.run(name)
+        except StoreError:
+            return
+        raise StoreError(
+            f"{name!r} is a run, where a dataset is asked for.", next=f"Give a dataset, such as its own: {run.dataset}."
+        )
 
     def save_dataset(
         self,

@@ -145,6 +145,23 @@ def test_runs_are_listed_with_their_scores(toy):
     assert (document["count"], [entry["run"] for entry in document["runs"]]) == (4, order[2:])
 
 
+def test_a_dataset_in_the_place_of_a_run_is_told_and_a_run_in_that_of_a_dataset(toy):
+    run = toy.ok("train", "toy", "--features", "net/last", *FAST).out.strip()
+    for command in (
+        ["evaluate", "toy"],
+        ["compare", run, "toy"],
+        ["predictions", "toy"],
+        ["report", "toy", "--out", "x.html"],
+    ):
+        told = toy.fails(*command, code=ExitCode.STORE).err
+        assert "'toy' is a dataset, where a run is asked for.\nGive the id of one: histokit list runs toy. " in told
+        assert "--dataset toy in compare and report" in told
+    for name in (run, run[:4]):
+        told = toy.fails("list", "samples", name, code=ExitCode.STORE).err
+        assert f"'{name}' is a run, where a dataset is asked for.\nGive a dataset, such as its own: toy." in told
+    assert "There is no dataset 'abcd'" in toy.fails("list", "samples", "abcd", code=ExitCode.STORE).err
+
+
 def test_runs_of_one_second_are_listed_in_the_order_in_which_they_were_made(toy, monkeypatch):
     moments = (datetime(2026, 5, 4, 3, 2, 1, 1000 * n, tzinfo=UTC) for n in count())
     monkeypatch.setattr("histokit.protocol.progress.datetime", SimpleNamespace(now=lambda _: next(moments)))
