@@ -97,7 +97,7 @@ class TrainingPlan:
             else f"they will take about {duration(self.seconds)} (as fast as before on this machine)"
         )
         work = f"at most {self.images:,} images go through the network"
-        return f"{left} of {len(self.sets)} training sets are missing: {work}; {took}."
+        return f"{left} of {len(self.sets)} training sets are not done: {work}; {took}."
 
     def tables(self) -> list[tuple[list[str], list[list[Any]]]]:
         """Return columns and rows for people: the stages, the training sets, and the samples of each class."""

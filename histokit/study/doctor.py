@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from histokit.errors import DataError, HistokitError, PluginError
+from histokit.errors import DataError, HistokitError, PluginError, counted
 from histokit.plugin.file_kinds import recognise
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import Registry, registry
@@ -64,7 +64,8 @@ def _devices() -> list[ReportLine]:
     from histokit.networks.devices import is_native
 
     kind = "native" if is_native(torch.bfloat16) else "emulated, slower than float32"
-    cpu = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, bfloat16 {kind}"
+    shares = counted(os.cpu_count() or 1, "core", "cores"), counted(torch.get_num_threads(), "thread", "threads")
+    cpu = f"{', '.join(shares)}, bfloat16 {kind}"
     findings = [ReportLine("device", "cpu", cpu)]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

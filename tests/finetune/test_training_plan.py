@@ -172,7 +172,7 @@ def test_the_command_says_what_would_be_trained(command: CommandLine) -> None:
     ]
     asked += ["--split", "leave-one-group-out", "--set", "epochs=1"]
     dry = command.ok(*asked, "--dry-run")
-    assert "5 of 5 training sets are missing" in dry.err
+    assert "5 of 5 training sets are not done" in dry.err
     assert max(map(len, dry.err.partition(" stage")[2].split("of 5 training")[0].splitlines())) <= 80
     assert "bright" in dry.err
     assert "final" in dry.err
@@ -181,7 +181,7 @@ def test_the_command_says_what_would_be_trained(command: CommandLine) -> None:
     assert len({plan["run"] for plan in document["runs"]}) == 2
     assert dry.out == command.ok(*asked).out, "the id is that of the run"
     assert "is stored: nothing is to be done" in command.ok(*asked, "--dry-run").err
-    assert "5 of 5 training sets are missing" in command.ok(*asked, "--dry-run", "--force").err
+    assert "5 of 5 training sets are not done" in command.ok(*asked, "--dry-run", "--force").err
 
 
 def test_mistakes_are_told_by_a_plan_too(command: CommandLine, tmp_path: Path) -> None:

@@ -38,8 +38,11 @@ def test_the_doctor_finds_the_machine_and_the_plugins(tmp_path: Path, monkeypatc
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("socket.getaddrinfo", lambda *_: pytest.fail("the net was asked"))
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     found = {(f.topic, f.name): f for f in examine()}
     assert found["device", "cpu"].ok
+    assert found["device", "cpu"].value.startswith("2 cores, 1 thread, bfloat16 ")
     assert found["weights", "resnet50.safetensors"].value == str(tmp_path)
     assert found["dataset plugin", "synthetic"].value == "passes its checks"
     # Of the networks, only those with weights on this machine are in order.
