@@ -119,3 +119,15 @@ def test_one_method_on_two_datasets_has_no_ranks(empty):
     assert found.ranking is None
     assert [m["method"] for m in found.methods] == ["net/last svm"]
     assert "no ranks: fewer than two methods have a score on every dataset" in found.notes
+
+
+def test_of_many_pairs_those_of_the_smallest_p_are_shown(empty):
+    names = tuple("abcdefghi")
+    rng = np.random.default_rng(0)
+    found = ranked(empty, rng.uniform(0.5, 0.9, (6, 9)) + 0.03 * np.arange(9), names)
+    (sheet,) = [s for s in comparison_sheets(found) if s.title.startswith("Wilcoxon's")]
+    assert "the 28 smallest p of 36, all: --json" in sheet.title
+    every = sorted(pair["p"] for pair in found.ranking["tests"]["wilcoxon"])
+    assert len(every) == 36
+    assert every[0] < every[-1]
+    assert [row[-2] for row in sheet.rows] == every[:28]

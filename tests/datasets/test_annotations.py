@@ -376,8 +376,11 @@ def test_points_with_a_size_and_regions_with_a_margin(root: Path) -> None:
     write(root / "slides" / "s2.geojson", [feature(polygon(square(10, 10, 3)))])
     assert read(root, size="6")[0][0].box == (9, 9, 6, 6)
     assert read(root, margin="2")[0][0].box == (8, 8, 7, 7)
-    with pytest.raises(DataError, match="give no sample: 1 has fewer than 4 pixels"):
-        read(root, min_size="4")
+    flat = [[10, 10], [15, 10], [15, 13], [10, 13], [10, 10]]
+    for ring in (square(10, 10, 3), flat, [[y, x] for x, y in flat]):
+        write(root / "slides" / "s2.geojson", [feature(polygon(ring))])
+        with pytest.raises(DataError, match="give no sample: 1 has fewer than 4 pixels"):
+            read(root, min_size="4")
 
 
 def test_points_among_regions_as_they_are_wanted(root: Path) -> None:

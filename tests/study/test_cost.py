@@ -50,14 +50,19 @@ def test_effort_counts_trees() -> None:
 
 
 @pytest.mark.usefixtures("rates")
-def test_what_runs_took_corrects_what_the_next_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples, X = make_samples()
+@pytest.mark.parametrize("classes", ["ab", "abcd"])
+def test_what_runs_took_corrects_what_the_next_will_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: str
+) -> None:
+    # So much that the size counts beside what each run takes whatever its size.
+    monkeypatch.setitem(CLASSIFIERS, "knn", replace(CLASSIFIERS["knn"], cost=Cost(8e7, 1.0, 2.0, 1.0)))
+    samples, X = make_samples(classes=classes)
     store = make_store(tmp_path / "s", samples, {"last": X})
     assert history(store) == {}
     (run,) = train(store, "toy", "net/last", "knn", grid={"k": 1, "metric": "cosine"}, split="holdout")
     # 48 of 60 rows, 8 columns, one outer fold: no second set; one of eight settings is not tuned, 1 of 41 fits.
     (fold,) = run.folds
-    typical = 0.3 + 8 * (fold["train"] / 2000) * (8 / 1000) ** 2 / 41
+    typical = 0.3 + 8e7 * (fold["train"] / 2000) * (8 / 1000) ** 2 * (len(classes) / 2) / 41
     assert history(store)["knn"] == pytest.approx(run.seconds / typical)
     chosen = select(store, "toy", "net/last", split="holdout")
     assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
