@@ -422,6 +422,16 @@ def test_one_question_is_one_run_however_it_is_written(
     assert asked(lr=0.5) != asked() != asked(weights="random:1")
 
 
+def test_a_value_of_a_stage_counts_before_one_of_all_in_whatever_order_they_are_given(data: FeatureStore) -> None:
+    asked = FinetuneOptions(backbone="tiny", split="half", weights="random", settings={"lr": 0.5, "stages.1.lr": 0.25})
+    turned = replace(asked, settings={"stages.1.lr": 0.25, "lr": 0.5})
+    one, other = (ask_for_network(data, "cells", each) for each in (asked, turned))
+    # The preset has one stage, so that both are of the same value.
+    assert {stage.lr for stage in one.recipe.stages} == {stage.lr for stage in other.recipe.stages} == {0.25}
+    assert [float(question.changes["lr"]) for question in (one, other)] == [0.25, 0.25]
+    assert one.changes.keys() == other.changes.keys() == {"lr"}
+
+
 def test_what_was_stored_under_an_id_of_before_keeps_it(data: FeatureStore) -> None:
     run = trained(data, settings={"huber_delta": 1})
     plain = trained(data, settings={})
