@@ -28,3 +28,15 @@ def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
     assert not {*groups[part.val]} & {*groups[part.fit]}
     share = np.bincount(labels[part.val], minlength=2)
     assert share.min() >= 4, f"validated by {share} of the groups { ({*groups[part.val]}) }"
+
+
+def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whatever_that_of_the_split_is() -> None:
+    fold = SimpleNamespace(repeat=1, fold=2, val=["e", "gone", "b"])
+    rows = np.arange(5)
+    experiment: Any = SimpleNamespace(
+        features=SimpleNamespace(sample_ids=list("abcde")),
+        folds=[SimpleNamespace(fold=fold, train=rows, test=np.array([], np.intp))],
+        training=rows,
+    )
+    (part,) = training_parts(experiment, True, 0)
+    assert (part.name, part.fit.tolist(), part.val.tolist()) == ("1.2", [0, 2, 3], [1, 4])
