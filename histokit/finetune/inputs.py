@@ -101,14 +101,20 @@ class VectorInputs:
 
 @torch.no_grad()
 def frozen_vectors(
-    network: TrainableNetwork, inputs: ImageInputs, groups: Sequence[Rows], dtype: torch.dtype
+    network: TrainableNetwork, inputs: ImageInputs, rows: Rows, size: int, dtype: torch.dtype
 ) -> dict[int, Tensor]:
-    """Return row → vector of what is frozen of a network, in evaluation mode."""
+    """Return row → vector of what is frozen of a network, in evaluation mode.
+
+    Every pass has `size` images, the last one the first of them again: with another number some networks compute other
+    bits, and an interrupted training is to go on with those that it had.
+    """
     network.eval()
     device = next(network.parameters()).device
     found: dict[int, Tensor] = {}
-    for rows, batch in inputs.prediction(groups):
+    for known, batch in inputs.prediction([rows[start : start + size] for start in range(0, len(rows), size)]):
+        full = torch.cat([batch, batch[:1].expand(size - len(batch), -1, -1, -1)])
+        full = full.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            vectors = network.vectors(batch)
-        found |= dict(zip(rows.tolist(), vectors, strict=True))
+            vectors = network.vectors(full)
+        found |= dict(zip(known.tolist(), vectors[: len(known)].clone(), strict=True))
     return found

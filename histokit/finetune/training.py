@@ -158,7 +158,8 @@ class Training:
 
     def _by_vectors(self, images: ImageInputs, vectors: dict[int, Tensor], rows: Rows) -> Inputs:
         missing = np.array([row for row in rows.tolist() if row not in vectors], np.intp)
-        vectors |= frozen_vectors(self.network, images, self._groups(missing), self.means.dtype)
+        size = self.means.micro_batch or self.recipe.batch_size
+        vectors |= frozen_vectors(self.network, images, missing, size, self.means.dtype)
         return VectorInputs(self.network, vectors)
 
     def inputs_of_test(self, rows: Rows) -> Inputs:

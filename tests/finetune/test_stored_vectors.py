@@ -54,7 +54,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     original = training.frozen_vectors
 
     def frozen_vectors(*args: Any) -> Any:
-        counted.append(sum(map(len, args[2])))
+        counted.append(len(args[2]))
         return original(*args)
 
     monkeypatch.setattr(training, "frozen_vectors", frozen_vectors)
