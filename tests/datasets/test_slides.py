@@ -506,6 +506,22 @@ def test_slides_without_regions_are_named(tmp_path: Path) -> None:
         regions_of(tmp_path, [drawn("Polygon", ["a"], box(0, 0, 8, 8))])
 
 
+def test_tiles_are_read_wherever_the_regions_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("slides", "outlines", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    write_scan["scan.svs"](tmp_path / "slides")
+    features = [drawn("Polygon", ["a"], box(0, 0, 512, 384))]
+    (tmp_path / "outlines" / "scan.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    monkeypatch.chdir(tmp_path)
+    options = {"mpp": "0.5", "size": "64", "regions": "outlines"}
+    histokit.ingest(tmp_path / "store", "slides", tmp_path / "slides", name="d", options=options)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = histokit.extract(tmp_path / "store", "d", "texture", layers=["stain"])
+    assert {table["missing"] for table in done.tables} == {0}
+    with pytest.raises(UsageError, match="regions=outlines names no folder"):
+        histokit.ingest(tmp_path / "store", "slides", tmp_path / "slides", name="d", options=options)
+
+
 def test_regions_that_may_be_of_either_slide_are_of_none(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         (tmp_path / folder).mkdir()

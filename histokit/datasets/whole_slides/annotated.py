@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -108,22 +109,33 @@ class RegionFolder:
     folder : str
         A whole path, or relative to the root or the current folder.
 
-    Raises
-    ------
-    UsageError
-        If it is not there.
+    Notes
+    -----
+    It is looked for when regions are read: tiles that are in the store need it no more, wherever a command is given.
     """
 
     def __init__(self, root: Path, folder: str):
-        found = next((path for path in (root / folder, Path.cwd() / folder) if path.is_dir()), None)
-        if found is None:
-            raise UsageError(
-                f"The option regions={folder} names no folder.",
-                next="Give the folder that holds a file SLIDE.geojson for each slide; . stands for that of the slides.",
-            )
-        self.folder = found
+        self._root, self._given = root, folder
         self.left_out: dict[str, Tally] = {}
         self._slides_of: dict[Path, list[str]] = {}
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the files are.
+
+        Raises
+        ------
+        UsageError
+            If it is not there.
+        """
+        places = (self._root / self._given, Path.cwd() / self._given)
+        found = next((path for path in places if path.is_dir()), None)
+        if found is None:
+            raise UsageError(
+                f"The option regions={self._given} names no folder.",
+                next="Give the folder that holds a file SLIDE.geojson for each slide; . stands for that of the slides.",
+            )
+        return found
 
     @property
     def remarks(self) -> list[str]:
