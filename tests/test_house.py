@@ -167,6 +167,17 @@ def test_files_and_functions_stay_short() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_what_other_modules_may_use_says_what_it_is() -> None:
+    wrong = [
+        f"{node.name} of {name(path)}"
+        for path in FILES
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        if not node.name.startswith("_") and not ast.get_docstring(node)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_a_class_name_means_one_thing() -> None:
     declared: dict[str, list[str]] = {}
     for path in FILES:

@@ -59,6 +59,13 @@ class Labelled:
 
 
 def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
+    """Return rows of a split in which each group is the test set once, the same in every repeat.
+
+    Raises
+    ------
+    DataError
+        If there is one group, or more than a split has folds.
+    """
     assert data.groups is not None
     names, fold = np.unique(data.groups.astype(str), return_inverse=True)
     if len(names) < 2:
@@ -80,6 +87,26 @@ def drawn_rows(
     notes: list[str],
     column: str | None,
 ) -> list[Row]:
+    """Return rows of a split that is drawn: a test set, or folds, anew in each repeat.
+
+    Parameters
+    ----------
+    data : Labelled
+    test : float, optional
+        The share of the test set.
+    folds : int, optional
+        Their number; a test set is drawn where not given.
+    repeats, seed : int
+    notes : list of str
+        Takes what is to be known of the split.
+    column : str, optional
+        The group column, for messages.
+
+    Raises
+    ------
+    DataError
+        If there is one group only, or one sample.
+    """
     rows: list[Row] = []
     for repeat in range(repeats):
         try:
