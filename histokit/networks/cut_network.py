@@ -15,7 +15,7 @@ from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.compiling import check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
-from histokit.networks.devices import DTYPES, laid_out, whole_float32
+from histokit.networks.devices import DTYPES, laid_out, one_thread, whole_float32
 from histokit.networks.failures import (
     REFUSALS,
     inputs_of,
@@ -305,7 +305,8 @@ def _fold(network: nn.Module, guarded: GuardedBackbone, inputs: int, cut: Sequen
     side = guarded.preprocess().size
     try:
         zeros = torch.zeros(1, inputs, side, side)
-        with guarded.caller.call("forward()", through=REFUSALS, watched=False):
+        # Processes that read start meanwhile: several threads would wait for each other in every operation.
+        with one_thread(), guarded.caller.call("forward()", through=REFUSALS, watched=False):
             return fold_batch_norm(network, zeros, cut)
     except REFUSALS:
         # A network that does not run on these inputs is told of when it meets real ones.

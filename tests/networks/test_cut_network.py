@@ -61,6 +61,24 @@ def batch() -> torch.Tensor:
     return torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
+def test_the_look_at_a_network_takes_one_thread(batch: torch.Tensor) -> None:
+    threads, before = [], torch.get_num_threads()
+
+    class Counting(Block):
+        def forward(self, batch: Any) -> Any:
+            threads.append(torch.get_num_threads())
+            return super().forward(batch)
+
+    torch.set_num_threads(2)
+    try:
+        cut = CutNetwork(_backbone(lambda: nn.Sequential(Counting(3, 4))), _layers("0"), CPU, "float32")
+        assert threads == [1]
+        cut(batch)
+        assert threads == [1, 2]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_vectors_equal_the_means_of_an_untouched_network(batch: torch.Tensor) -> None:
     plain = _backbone().build()
     with torch.inference_mode():
