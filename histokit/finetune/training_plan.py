@@ -43,8 +43,8 @@ class TrainingPlan:
         What it begins with, and how images are prepared, in words.
     stored : bool
         Whether the run is there already: the same command answers from the store.
-    parameters : int
-        Of the whole network.
+    parameters : int, optional
+        Of the whole network; none where the run is stored, for which no network is built.
     stages : tuple of dict
         For each one ``train``, ``epochs``, ``optimiser``, ``lr``, and of ``parameters`` how many it trains.
     sets : tuple of dict
@@ -66,7 +66,7 @@ class TrainingPlan:
     seed: int
     weights: str
     stored: bool
-    parameters: int
+    parameters: int | None
     stages: tuple[dict[str, Any], ...]
     sets: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
@@ -80,8 +80,9 @@ class TrainingPlan:
     @property
     def described(self) -> str:
         """What is trained how, in a line."""
+        size = "" if self.parameters is None else f", {self.parameters:,} parameters"
         return (
-            f"{self.method} by {self.preset!r}: {self.address}, {self.parameters:,} parameters; "
+            f"{self.method} by {self.preset!r}: {self.address}{size}; "
             f"split {self.split}, epochs judged by {self.metric}"
         )
 
@@ -172,18 +173,18 @@ def _plan(store: FeatureStore, question: NetworkQuestion, force: bool) -> Traini
     run_id, recipe = question.run_id(store, experiment), question.recipe
     stored = store.has_run(run_id) and not force
     parts = training_parts(experiment, recipe.validates, question.options.seed)
-    trainer = NetworkTrainer(store, question, experiment, parts, run_id)
-    network = trainer.untrained()
-    finished = FinishedParts(store, run_id, experiment.features.sample_ids, look=True)
-    counter = _ImageCounter(recipe, question.options.test_curve, trainer.known_rows())
-    sets = []
-    for number, part in enumerate(parts):
-        done = stored or OUTCOME in finished.of(number)
-        place = None if done else trainer.begun(part)
-        counts = _samples(experiment, part)
-        images = 0 if done else counter.of(part, place or TrainingPlace())
-        state = {"part": part.name, "state": DONE if done else BEGUN if place else MISSING}
-        sets.append({**state, "epochs": place.epochs if place else None, **counts, "images": images})
+    # What is stored is answered without network, weights and device.
+    trainer = None if stored else NetworkTrainer(store, question, experiment, parts, run_id)
+    network = None if trainer is None else trainer.untrained()
+    sets = [{"part": part.name, **_done(experiment, part)} for part in parts]
+    if trainer is not None:
+        finished = FinishedParts(store, run_id, experiment.features.sample_ids, look=True)
+        counter = _ImageCounter(recipe, question.options.test_curve, trainer.known_rows())
+        for number, part in enumerate(parts):
+            if OUTCOME not in finished.of(number):
+                place = trainer.begun(part)
+                state = {"state": BEGUN, "epochs": place.epochs} if place else {"state": MISSING}
+                sets[number] |= {**state, "images": counter.of(part, place or TrainingPlace())}
     return TrainingPlan(
         run=run_id,
         dataset=experiment.split.dataset,
@@ -195,7 +196,7 @@ def _plan(store: FeatureStore, question: NetworkQuestion, force: bool) -> Traini
         seed=question.options.seed,
         weights=question.backbone.describe(),
         stored=stored,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        parameters=None if network is None else sum(each.numel() for each in network.parameters()),
         stages=_stages(network, recipe),
         sets=tuple(sets),
         notes=_notes(experiment, parts),
@@ -240,6 +241,11 @@ def _range(counts: Iterable[int]) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
+def _done(experiment: Experiment, part: TrainingPart) -> dict[str, Any]:
+    """Return what is known of a training set that is done: above all its samples."""
+    return {"state": DONE, "epochs": None, **_samples(experiment, part), "images": 0}
+
+
 def _samples(experiment: Experiment, part: TrainingPart) -> dict[str, Any]:
     """Return how many samples a training set has of each role, and by classes."""
     roles = {"train": part.fit, "validation": part.val, "test": part.test}
@@ -256,11 +262,11 @@ def _samples(experiment: Experiment, part: TrainingPart) -> dict[str, Any]:
     return {**counts, "classes": classes}
 
 
-def _stages(network: TrainableNetwork, recipe: NetworkRecipe) -> tuple[dict[str, Any], ...]:
+def _stages(network: TrainableNetwork | None, recipe: NetworkRecipe) -> tuple[dict[str, Any], ...]:
     found = []
     for stage in recipe.stages:
-        groups = parameter_groups(network, stage)
-        trained = sum(parameter.numel() for group in groups for parameter in group["params"])
+        groups = [] if network is None else parameter_groups(network, stage)
+        trained = sum(parameter.numel() for group in groups for parameter in group["params"]) or None
         facts = {name: getattr(stage, name) for name in ("train", "epochs", "optimiser", "lr")}
         found.append({**facts, "parameters": trained})
     return tuple(found)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from torch import nn
 
 import histokit
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
-from histokit.finetune import training
-from histokit.networks.trainable import TrainableNetwork
+from histokit.finetune import network_trainer, training
+from histokit.finetune.inputs import ImageInputs
 from tests.cli.command_line import CommandLine
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -38,15 +37,21 @@ def data(store: FeatureStore, images: Path) -> FeatureStore:
 
 @pytest.fixture
 def passed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Images that went through a network with a head, forward."""
+    """Images that went into a network, forward; those that only fill up a batch are not counted."""
     found: Counter[str] = Counter()
-    usual = TrainableNetwork.vectors
 
-    def counted(network: TrainableNetwork, batch: torch.Tensor) -> torch.Tensor:
-        found["images"] += 0 if isinstance(network.head, nn.Identity) else len(batch)
-        return usual(network, batch)
+    def count(name: str) -> None:
+        usual = getattr(ImageInputs, name)
 
-    monkeypatch.setattr(TrainableNetwork, "vectors", counted)
+        def counted(inputs: ImageInputs, *args: Any) -> Iterator[Any]:
+            for rows, batch in usual(inputs, *args):
+                found["images"] += len(rows)
+                yield rows, batch
+
+        monkeypatch.setattr(ImageInputs, name, counted)
+
+    count("training")
+    count("prediction")
     return found
 
 
@@ -190,3 +195,13 @@ def test_mistakes_are_told_by_a_plan_too(command: CommandLine, tmp_path: Path) -
     assert "There is no store" in command.fails(*asked, "--store", tmp_path / "none", code=5).err
     with pytest.raises(UsageError, match="--repeats 0 is not"):
         histokit.finetune.plan_training(tmp_path / "none", "cells", "tiny", repeats=0)
+
+
+def test_a_run_that_is_stored_needs_no_network(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {**ASKED, "settings": {"head.layer": "3", "epochs": 1}}
+    (run,) = histokit.finetune(data, "cells", "tiny", **asked)
+    monkeypatch.setattr(network_trainer, "build_trainable", lambda *_, **__: pytest.fail("a network is built"))
+    (plan,) = histokit.finetune.plan_training(data, "cells", "tiny", **asked)
+    assert (plan.run, plan.stored, plan.parameters, plan.images) == (run.id, True, None, 0)
+    assert [each["train"] + each["validation"] for each in plan.sets] == [fold["train"] for fold in run.folds]
+    assert "parameters" not in plan.described
