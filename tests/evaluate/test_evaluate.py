@@ -34,6 +34,13 @@ SIX = [
 ]
 
 
+def test_progress_counts_the_runs_that_are_done(empty):
+    runs = [save_run(empty, SIX, run_id=run_id) for run_id in ("abcd12345678", "bbbb12345678")]
+    calls = []
+    evaluate(empty, runs, progress=lambda *given: calls.append(given))
+    assert calls == [(1, 2, runs[0]), (2, 2, runs[1])]
+
+
 def test_scores_by_hand(empty):
     (found,) = evaluate(empty, save_run(empty, SIX))
     assert found.metrics["accuracy"] == pytest.approx(4 / 6)

@@ -102,6 +102,10 @@ def test_the_sheet_shows_queries_and_their_neighbours(cells, images):
         assert others[0].facts == f"1: {found.found.distances[row, 0]:.4f}"
     assert "3 of 24 queries, evenly taken" in sheet.title
     assert "own patient left out" in sheet.title
+    assert "neighbours" not in sheet.title, "all are drawn"
+    more = contact_sheet(cells, neighbours(cells, "cells", "tiny/last", k=8), queries=3)
+    assert "6 of 8 neighbours" in more.title
+    assert {len(line) for line in more.rows} == {1 + 6}
     (axis,) = draw_contact(sheet).axes
     assert len(axis.images) == 15
 

@@ -337,6 +337,19 @@ def test_mistakes_are_told_before_the_work(
     assert not list(tmp_path.glob("*.html"))
 
 
+def test_the_most_frequent_mistakes_stand_first(tmp_path: Path) -> None:
+    samples, X = make_samples(n=90, classes="abc", seed=3)
+    store = make_store(tmp_path / "store", samples, {"a": X})
+    (run,) = package.train(store, "toy", "net/a", "knn", split="cv", grid={"k": 1, "metric": "cosine"})
+    package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0)
+    (found,) = package.evaluate(store, run.id)
+    counts = found.confusion["counts"]
+    wrong = {(a, b): counts[i][j] for i, a in enumerate("abc") for j, b in enumerate("abc") if i != j and counts[i][j]}
+    _, *rows = Read(tmp_path / "r.html").table("Mistakes, the most frequent first")
+    assert {(row[0], row[1]): int(row[2]) for row in rows} == wrong
+    assert [int(row[2]) for row in rows] == sorted(wrong.values(), reverse=True) != list(wrong.values())
+
+
 def test_numbers_are_reported_as_numbers(tmp_path: Path) -> None:
     samples, X = make_samples(dose=np.linspace(0, 5, 60).tolist())
     store = make_store(tmp_path / "store", samples, {"a": X}, columns={"dose": "float"})
