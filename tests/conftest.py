@@ -53,3 +53,20 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("HISTOKIT_REAL_DATA names no folder of real images and weights")
     return Path(folder)
+
+
+@pytest.fixture
+def rounding() -> Iterator[None]:
+    """Let GPUs round float32 in products as well, as containers of their vendor do."""
+    import torch
+
+    from histokit.networks.devices import whole_float32
+
+    convolutions, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    with whole_float32(torch.device("cuda")):
+        # Some versions of torch say of these switches that they will go, once.
+        pass
+    products.allow_tf32 = True
+    yield
+    convolutions.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
+    products.allow_tf32 = False

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pretended_cuda import PretendedDevice, pretended_cuda
+from torch.nn.modules.module import register_module_forward_hook
 
 import histokit
 from histokit.errors import UsageError
@@ -135,6 +136,23 @@ def test_training_is_that_of_the_processor(gpu: PretendedDevice, data: FeatureSt
     before, expected = gpu.convolutions, scores(data, trained(data, "cpu", precision=precision, force=True))
     assert gpu.convolutions == before
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("rounding")
+def test_training_in_float32_rounds_nowhere(gpu: PretendedDevice, data: FeatureStore) -> None:
+    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    rounded: list[list[bool]] = []
+
+    def note(_: Any, inputs: tuple[Any, ...], __: Any) -> None:
+        if inputs[0].device.type == "cuda":
+            rounded.append([each.allow_tf32 for each in switches])
+
+    histokit.split(data, "cells", name="half", test=0.25, seed=1)
+    with register_module_forward_hook(note):
+        trained(data, precision="float32")
+    assert len(rounded) > 20
+    assert max(rounded) == [False, False]
+    assert [each.allow_tf32 for each in switches] == [True, True]
 
 
 def test_a_run_tells_in_what_it_was_computed(data: FeatureStore) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -136,18 +136,6 @@ def test_what_follows_in_place_overwrites_no_vector() -> None:
 
 
 CONVOLUTIONS, PRODUCTS = torch.backends.cudnn, torch.backends.cuda.matmul
-
-
-@pytest.fixture
-def rounding() -> Iterator[None]:
-    """Let GPUs round float32 in products as well, as containers of their vendor do."""
-    with whole_float32(torch.device("cuda")):
-        # Some versions of torch say of these switches that they will go, once.
-        pass
-    PRODUCTS.allow_tf32 = True
-    yield
-    CONVOLUTIONS.conv.fp32_precision = "tf32"  # type: ignore[attr-defined]
-    PRODUCTS.allow_tf32 = False
 
 
 @pytest.mark.usefixtures("rounding")
