@@ -182,10 +182,20 @@ class Newton:
     def _objective(self, at: NDArray[np.intp], length: Exact, step: Exact, change: Exact) -> Exact:
         values = self.values[at] + length[:, None, None] * change
         weights = self.weights[at] + length[:, None, None] * step
-        whole = np.logaddexp(0, values[:, 0]) if len(self._targets) == 1 else logsumexp(values, axis=1)
-        losses = whole - np.einsum("qkn,kn->qn", values, self._targets)
+        losses = np.logaddexp(0, self._other_classes(values))
         penalties = np.einsum("qkr,qkr,r->q", weights, weights, self._rotated.penalty)
         found: Exact = np.einsum("qn,qn->q", losses, self._strength[at]) + penalties / 2
+        return found
+
+    def _other_classes(self, values: Exact) -> Exact:
+        """Return the logarithm of the odds against the class of each sample (problems, n).
+
+        Nothing cancels in it, so that losses much smaller than values keep all of their digits.
+        """
+        if len(self._targets) == 1:
+            return np.where(self._targets[0] > 0, -values[:, 0], values[:, 0])
+        own = np.einsum("qkn,kn->qn", values, self._targets)
+        found: Exact = logsumexp(np.where(self._targets > 0, -np.inf, values - own[:, None]), axis=1)
         return found
 
 

@@ -64,6 +64,15 @@ def test_classifiers_whose_intercept_is_free(kind, shape, class_weight, name):
         assert converged(name, estimator, X, y)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_losses_much_smaller_than_the_values_that_they_are_of_do_not_keep_from_the_optimum(classes):
+    for seed in range(40):
+        drawn = np.random.default_rng(seed)
+        X = drawn.normal(size=(25, 60)) * np.exp(3 * drawn.normal(size=60))
+        y = np.append(np.arange(classes), drawn.integers(0, classes, 25 - classes))
+        assert converged("logreg", logistic.fit(X, y, {"C": 1e4}), X, y), seed
+
+
 @pytest.mark.parametrize("name", FREE)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_constant_column_says_nothing_beside_a_free_intercept(shape, name):
