@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 Measure = Callable[[str], int]
+
+Held = TypeVar("Held")
 
 #: Sentences are not squeezed into columns that are narrower than this.
 _PROSE = 24
@@ -287,10 +289,14 @@ def natural(names: Iterable[str]) -> list[str]:
         return sorted(listed, key=lambda name: [int(p) if n % 2 else p for n, p in enumerate(_DIGITS.split(name))])
 
 
-def naturally(classes: Mapping[str, Any], confusion: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is known of classes, and their confusion matrix, in that order."""
+def natural_items(named: Mapping[str, Held]) -> list[tuple[str, Held]]:
+    """Return the items of a mapping in that order of its names."""
+    return [(name, named[name]) for name in natural(named)]
+
+
+def natural_confusion(confusion: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a confusion matrix with its classes in that order."""
     names = list(confusion["classes"])
     order = [names.index(name) for name in natural(names)]
     counts = [[confusion["counts"][true][predicted] for predicted in order] for true in order]
-    known = {names[place]: classes[names[place]] for place in order if names[place] in classes}
-    return known, {**confusion, "classes": [names[place] for place in order], "counts": counts}
+    return {**confusion, "classes": [names[place] for place in order], "counts": counts}

@@ -9,7 +9,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
 from histokit.errors import counted
-from histokit.layout import Pieces, Sheet, naturally
+from histokit.layout import Pieces, Sheet, natural_confusion
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
@@ -108,8 +108,9 @@ def _is_wanted(metric: str, evaluation: Evaluation, only: str | None) -> bool:
 
 
 def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: dict[str, Any]) -> None:
-    per_class, confusion = naturally(per_class, confusion)
+    confusion = natural_confusion(confusion)
     classes = confusion["classes"]
+    per_class = {name: per_class[name] for name in classes if name in per_class}
     few = len(classes) <= _CONFUSION_COLUMNS
     measures = ("precision", "recall", "f1", "roc_auc", "support")
     each = [[name, *(values[m] for m in measures)] for name, values in per_class.items()]

@@ -18,7 +18,7 @@ from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.chained_units import plate_column, wells_of_plates
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.layout import Sheet, natural
+from histokit.layout import Sheet, natural_items
 from histokit.notebooks import InNotebooks
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.since import changed_since
@@ -101,9 +101,9 @@ class Evaluation(InNotebooks):
         ]
         heads = ["metric", "pooled", "mean over folds", "std over folds", "from", "to"]
         scores = Sheet(f"{self.run}: {self.classifier} on {self.address} of {self.dataset}, {self.split}", heads, rows)
-        known = {name: self.per_class[name] for name in natural(self.per_class)}
-        measures = [name for name in next(iter(known.values()), {}) if name != "undefined"]
-        each = [[name, *map(values.__getitem__, measures)] for name, values in known.items()]
+        known = natural_items(self.per_class)
+        measures = [name for name in (known[0][1] if known else {}) if name != "undefined"]
+        each = [[name, *map(values.__getitem__, measures)] for name, values in known]
         of_class = ["class", *measures]
         return [scores, *([Sheet("by true class", of_class, each)] if each else [])]
 

@@ -21,7 +21,7 @@ from histokit.figures.lettering import (
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
 from histokit.figures.sheet import Document, as_file, new_sheet
-from histokit.layout import naturally
+from histokit.layout import natural_confusion
 from histokit.protocol.number_metrics import ERRORS
 
 #: Matrices of more classes have colours only, and small names.
@@ -86,7 +86,7 @@ def _in_natural_order(evaluation: dict[str, Any]) -> dict[str, Any]:
     """Return an evaluation whose confusion matrix shows class 2 before class 10."""
     if not evaluation["confusion"]:
         return evaluation
-    return {**evaluation, "confusion": naturally({}, evaluation["confusion"])[1]}
+    return {**evaluation, "confusion": natural_confusion(evaluation["confusion"])}
 
 
 class _Place(NamedTuple):

@@ -10,7 +10,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import STEPS, Entry
 from histokit.errors import counted, some
-from histokit.layout import natural
+from histokit.layout import natural_items
 from histokit.ranges import LIMITS
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def ingest(
 
 
 def _classes(labels: dict[str, int]) -> str:
-    listed = [f"{label or 'no label'} {labels[label]:,}" for label in natural(labels)]
+    listed = [f"{label or 'no label'} {count:,}" for label, count in natural_items(labels)]
     more = [f"and {len(listed) - _SHOWN_CLASSES} more classes"] if len(listed) > _SHOWN_CLASSES else []
     return ", ".join(listed[:_SHOWN_CLASSES] + more)
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from histokit.features.feature_set import FeatureSet
 from histokit.features.listing import image_path
-from histokit.layout import Sheet, natural
+from histokit.layout import Sheet, natural_items
 from histokit.neighbours.exact import NearestRows
 from histokit.neighbours.question import Queries, SearchQuestion, outline_of
 from histokit.notebooks import InNotebooks
@@ -134,7 +134,7 @@ class Retrieval(InNotebooks):
                 *(name, own["queries"], own["at"][-1]["recall"], own["at"][-1]["precision"]),
                 *(own["at"][-1]["vote"]["accuracy"], own["mean_average_precision"]),
             ]
-            for name, own in ((name, self.per_class[name]) for name in natural(self.per_class))
+            for name, own in natural_items(self.per_class)
         ]
         return [*found, *[Sheet("queries by class", columns, rows)] * (len(rows) > 1)]
 

@@ -66,7 +66,7 @@ class Registered:
     @property
     def package(self) -> str:
         """The name of the distribution."""
-        return self.distribution.split(" ")[0]
+        return _package(self.distribution)
 
     @property
     def third_party(self) -> bool:
@@ -95,7 +95,7 @@ class BrokenPlugin:
     error: BaseException | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
-        package = self.distribution.split(" ")[0]
+        package = _package(self.distribution)
         advice = f"Update it, or remove it with: pip uninstall {package}" if package != PROJECT else "Install it again."
         return f"Plugin {self.module!r} of {self.distribution} is broken and was left out: {self.reason}. {advice}"
 
@@ -178,6 +178,11 @@ def _check_name(name: Any) -> None:
     fault = fault_of(name) or next((f"which holds {c!r}" for c in _SEPARATORS if c in name), "")
     if fault:
         raise ValueError(f"register() was called with the name {shown(name)}, {fault}")
+
+
+def _package(distribution: str) -> str:
+    """Return the name of a distribution, of which the version is told behind it."""
+    return distribution.split(" ")[0]
 
 
 def register_hooks(manager: PluginManager, plugin: Any, module: str) -> None:

@@ -26,7 +26,6 @@ class FinishedParts:
         The id that the selection or the run will have.
     sample_ids : sequence of str
         The rows in their order. Neither another order nor another version of the trees goes on from what was kept.
-
     look : bool
         Only look at them.
 

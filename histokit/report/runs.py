@@ -19,7 +19,7 @@ from histokit.figures.groups import draw_groups
 from histokit.figures.scores import draw_scores
 from histokit.figures.threshold_curves import draw_threshold_curves
 from histokit.figures.training import draw_training
-from histokit.layout import Sheet, natural
+from histokit.layout import Sheet, natural_items
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.progress import to_the_second
@@ -179,8 +179,7 @@ def _sizes(found: Evaluation) -> str:
 
 
 def _classes(found: Evaluation) -> Iterator[Block]:
-    each = [(name, found.per_class[name]) for name in natural(found.per_class)]
-    rows = [[name, *(values[measure] for measure in _MEASURES)] for name, values in each]
+    rows = [[name, *(values[measure] for measure in _MEASURES)] for name, values in natural_items(found.per_class)]
     yield DataTable(Sheet("By true class", ["class", *(m.replace("_", " ") for m in _MEASURES)], rows))
     classes, counts = found.confusion["classes"], found.confusion["counts"]
     wrong = [

@@ -12,7 +12,7 @@ from histokit import completion, console, options
 from histokit.commands import Entry
 from histokit.console import Listing, named
 from histokit.errors import ExitCode, StoreError, counted
-from histokit.layout import listed, natural, prose
+from histokit.layout import listed, natural_items, prose
 from histokit.ranges import LIMITS
 
 _Dataset = Annotated[
@@ -29,7 +29,8 @@ def list_datasets() -> None:
     for record in store.datasets():
         groups = _group_count(store, record.name, record.group, listing)
         documents.append({**record.to_json(), "groups": groups})
-        classes = listed((f"{n or 'no label'} {record.labels[n]}" for n in natural(record.labels)), what="classes")
+        labels = natural_items(record.labels)
+        classes = listed((f"{label or 'no label'} {n}" for label, n in labels), what="classes")
         rows.append(
             [record.name, record.plugin, record.count, classes, record.group, groups, record.root, record.licence]
         )
