@@ -17,8 +17,9 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin import Sample
 from histokit.plugin.deep_colours import to_8_bits
 from histokit.plugin.remarks import RemarkTally
+from histokit.reading.chunks import lasting_results
 from histokit.reading.ingested_files import IngestedFiles, open_files
-from histokit.reading.reader import THREADS, ReadResult, read_samples, rebuild_sample
+from histokit.reading.reader import ReadResult, rebuild_sample
 from histokit.store import DatasetRecord, Store
 from histokit.store.records import IMPORT_PLUGIN, PROBLEM_SCHEMA
 
@@ -44,6 +45,13 @@ class Images:
         Positions in the table; all where not given.
     held : dict, optional
         Position → what was read before.
+    workers : int, optional
+        Processes that read; 0 reads without threads. Threads of this process read where not given.
+
+    Attributes
+    ----------
+    notes : list of str
+        What is to be known of how they were read.
     """
 
     def __init__(
@@ -52,10 +60,13 @@ class Images:
         samples: pa.Table,
         rows: npt.NDArray[np.intp] | None = None,
         held: dict[int, ReadResult] | None = None,
+        workers: int | None = None,
     ):
         self.files, self.samples = files, samples
         self._rows = np.arange(len(samples)) if rows is None else rows
         self._held = {} if held is None else held
+        self._workers = workers
+        self.notes: list[str] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -86,7 +97,9 @@ class Images:
         return list(self.samples.column("id").take(pa.array(self._rows)).to_pylist())
 
     def __getitem__(self, index: Any) -> Images:
-        return Images(self.files, self.samples, self._rows[index], self._held)
+        taken = Images(self.files, self.samples, self._rows[index], self._held, self._workers)
+        taken.notes = self.notes
+        return taken
 
     def __iter__(self) -> Iterator[npt.NDArray[np.uint8]]:
         """Yield the pixels of each sample in order, of 8 bits.
@@ -101,19 +114,24 @@ class Images:
                 raise _unreadable([self.samples.column("id")[result.position].as_py()], [str(result.reason)])
             yield to_8_bits(result.pixels)
 
-    def unreadable(self, tally: RemarkTally) -> dict[int, str]:
-        """Read all images, count what is to be known of them, and return row → reason of those that cannot be read."""
-        bad = {}
-        for row, result in enumerate(self._read()):
+    def unreadable(self, tally: RemarkTally, known: Mapping[int, str] | None = None) -> dict[int, str]:
+        """Read all images, count what is to be known of them, and return row → reason of those that cannot be read.
+
+        Those of which that is known are not read again, for some would end this process.
+        """
+        bad = dict(known or {})
+        rows = np.setdiff1d(np.arange(len(self)), list(bad)).astype(np.intp)
+        for row, result in zip(rows.tolist(), self[rows]._read(), strict=True):
             tally.add(result.remarks)
             if result.reason is not None:
                 bad[row] = result.reason
-        return bad
+        return dict(sorted(bad.items()))
 
     def _read(self) -> Iterator[ReadResult]:
         absent = [int(place) for place in self._rows if int(place) not in self._held]
         lacking = set(absent)
-        fresh = read_samples(self.files, ((place, self._sample(place)) for place in absent), THREADS, _AHEAD)
+        asked = ((place, self._sample(place)) for place in absent)
+        fresh = lasting_results(self.files, asked, self._workers, _AHEAD, self.notes)
         size = sum(result.nbytes for result in self._held.values())
         for place in map(int, self._rows):
             if place not in lacking:
@@ -156,7 +174,13 @@ class ImageSamples(Sequence[Sample]):
 
 
 def open_images(
-    store: StoreLike, dataset: str, *, where: str | None = None, allow_missing: bool = False, outline: bool = False
+    store: StoreLike,
+    dataset: str,
+    *,
+    where: str | None = None,
+    allow_missing: bool = False,
+    outline: bool = False,
+    workers: int | None = None,
 ) -> FeatureSet:
     """Open the images of a dataset in the place of features.
 
@@ -170,6 +194,8 @@ def open_images(
         Read all images now, and leave out those that cannot be read.
     outline : bool
         Read no image: leave out those that could not be read before.
+    workers : int, optional
+        Processes that read, see `Images`.
 
     Returns
     -------
@@ -184,12 +210,14 @@ def open_images(
         If files could not be read when the dataset was ingested.
     """
     store = open_store(store)
-    features = all_images(store, dataset, where=where, allow_missing=allow_missing)
+    features = all_images(store, dataset, where=where, allow_missing=allow_missing, workers=workers)
     bad = list(_set_aside(store, features, outline)) if allow_missing else []
     return features.take(np.setdiff1d(np.arange(len(features)), bad)) if bad else features
 
 
-def all_images(store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False) -> FeatureSet:
+def all_images(
+    store: Store, dataset: str, *, where: str | None = None, allow_missing: bool = False, workers: int | None = None
+) -> FeatureSet:
     """Open the images of a dataset, and read none; those without files when it was ingested are no part of it.
 
     Raises
@@ -211,7 +239,7 @@ def all_images(store: Store, dataset: str, *, where: str | None = None, allow_mi
             f"{missing} of {len(samples)} samples of {dataset!r} could not be read when it was ingested.",
             next=f"See: histokit list problems {dataset}; or go on without them with --allow-missing.",
         )
-    return _as_features(Images(open_files(store, record), known), record)
+    return _as_features(Images(open_files(store, record), known, workers=workers), record)
 
 
 def _as_features(images: Images, record: DatasetRecord) -> FeatureSet:
@@ -237,7 +265,7 @@ def check_readable(store: Store, features: FeatureSet) -> list[str]:
     bad = _set_aside(store, features, tally=tally)
     if bad:
         raise unreadable_error(features, bad)
-    return [line for _, _, line in tally.lines()]
+    return [*cast(Images, features.X).notes, *(line for _, _, line in tally.lines())]
 
 
 def _set_aside(

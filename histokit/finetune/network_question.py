@@ -90,7 +90,9 @@ class NetworkQuestion:
         LeakageError
             If the network that is trained further has seen a test image.
         """
-        experiment = prepare(store, self.dataset, "images", self.options, pixels=True, keep=keep)
+        experiment = prepare(
+            store, self.dataset, "images", self.options, pixels=True, keep=keep, workers=self.options.workers
+        )
         said = check_networks(store, [self.backbone.name], experiment.split, experiment.contents)
         return replace(experiment, notes=[*experiment.notes, *self.notes, *said])
 

@@ -206,7 +206,7 @@ class NetworkTrainer:
         if self._means is not None:
             images = self._means.images
             said += emulation(self._device, self._means.dtype)
-            said += [*images.notes, *(line for _, _, line in images.tally.lines())]
+            said += [*self._images.notes, *images.notes, *(line for _, _, line in images.tally.lines())]
         return said
 
     def _prepared(self, report: Callable[..., None]) -> TrainingMeans:
@@ -245,9 +245,9 @@ class NetworkTrainer:
 
     def _refuse(self, known: Mapping[int, str]) -> NoReturn:
         """Raise with all images that cannot be read, also where not all of them are in memory."""
-        bad = {**self._images.unreadable(RemarkTally()), **known}
         features = self.experiment.features
-        raise unreadable_error(features, note_unreadable(self.store, features, dict(sorted(bad.items()))))
+        bad = self._images.unreadable(RemarkTally(), known)
+        raise unreadable_error(features, note_unreadable(self.store, features, bad))
 
     def _built(self, part: TrainingPart, scale: NumberScale | None) -> tuple[TrainableNetwork, NetworkDescription]:
         question, recipe = self.question, self.question.recipe

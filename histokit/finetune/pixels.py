@@ -99,22 +99,28 @@ class TrainingImages:
         """Yield each row and its image, or none where it cannot be read; keep it where there is room."""
         reader = ChunkReader(self._images.files, self._workers, self._transform.device.type != "cpu", left)
         samples = ((int(row), self._images.sample(int(row))) for row in rows)
-        with closing(reader.chunks(samples)) as chunks:
-            for results in chunks:
-                loaded = self._load(results)
-                for result in results:
-                    row, image = result.position, loaded.get(result.position)
-                    self.tally.add(result.remarks)
-                    if image is None:
-                        self.unreadable.setdefault(row, result.reason or "")
-                        if self.refuse is not None:
-                            self.refuse(self.unreadable)
-                    elif self._bytes + image.nbytes <= self._limit:
-                        # A copy, because the memory of processes that read is used again.
-                        self._held[row] = image.clone()
-                        self._bytes += image.nbytes
-                    yield row, self._held.get(row, image)
-        self.notes += [note for note in reader.notes if note not in self.notes]
+        try:
+            with closing(reader.chunks(samples)) as chunks:
+                for results in chunks:
+                    yield from self._taken(results)
+        finally:
+            # Also where nobody takes what comes after the memory is full, or after the last row.
+            self.notes += [note for note in reader.notes if note not in self.notes]
+
+    def _taken(self, results: Sequence[ReadResult]) -> Iterator[tuple[int, Tensor | None]]:
+        loaded = self._load(results)
+        for result in results:
+            row, image = result.position, loaded.get(result.position)
+            self.tally.add(result.remarks)
+            if image is None:
+                self.unreadable.setdefault(row, result.reason or "")
+                if self.refuse is not None:
+                    self.refuse(self.unreadable)
+            elif self._bytes + image.nbytes <= self._limit:
+                # A copy, because the memory of processes that read is used again.
+                self._held[row] = image.clone()
+                self._bytes += image.nbytes
+            yield row, self._held.get(row, image)
 
     def _load(self, results: Sequence[ReadResult]) -> dict[int, Tensor]:
         groups: dict[object, list[ReadResult]] = {}

@@ -80,7 +80,7 @@ def predict_images(
     earlier = prediction_id(run, known, true_values(run, known)[0])
     if store.has_run(earlier) and not force:
         return store.run(earlier)
-    features = all_images(store, dataset, allow_missing=allow_missing)
+    features = all_images(store, dataset, allow_missing=allow_missing, workers=running["workers"])
 
     def start(failed: Callable[[int, str], None]) -> list[NetworkScorer]:
         device = choose_device(running["device"])
@@ -149,7 +149,7 @@ def score_images(
     try:
         run_scorers(scorers, images.files, ImageSamples(images), **how)
     except _UnreadableError:
-        bad |= images.unreadable(RemarkTally())
-        raise unreadable_error(features, note_unreadable(store, features, dict(sorted(bad.items())))) from None
+        bad = images.unreadable(RemarkTally(), bad)
+        raise unreadable_error(features, note_unreadable(store, features, bad)) from None
     note_unreadable(store, features, bad)
     return [scorer.found for scorer in scorers], bad, [*notes, *(line for _, _, line in tally.lines())]

@@ -155,6 +155,7 @@ def prepare(
     pixels: bool = False,
     outline: bool = False,
     keep: bool = True,
+    workers: int | None = None,
 ) -> Experiment:
     """Open the features of labelled samples and place them in the folds of a split.
 
@@ -173,6 +174,8 @@ def prepare(
         Read no vector: enough to know the identity of what would be done.
     keep : bool
         Write a split that is made on the spot into the store.
+    workers : int, optional
+        Processes that read images; threads of this one where not given.
 
     Returns
     -------
@@ -194,7 +197,8 @@ def prepare(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
             next="Use another --target, or a --split over another group.",
         )
-    features, left_out = open_labelled(store, dataset, address, options, pixels=pixels, outline=outline)
+    opening: dict[str, Any] = {"pixels": pixels, "outline": outline, "workers": workers}
+    features, left_out = open_labelled(store, dataset, address, options, **opening)
     how: dict[str, Any] = {"allow_missing": options.allow_missing, "outline": outline}
     features, controls = open_controls(store, features, address, normalisation, **how, notes=left_out)
     record, notes = features.record, list(chosen.params.get("notes", []))

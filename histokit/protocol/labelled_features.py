@@ -19,7 +19,14 @@ from histokit.store.repeat_commands import NO_FEATURES, NO_IMAGES
 
 
 def open_labelled(
-    store: FeatureStore, dataset: str, address: str, options: ExperimentOptions, *, pixels: bool, outline: bool
+    store: FeatureStore,
+    dataset: str,
+    address: str,
+    options: ExperimentOptions,
+    *,
+    pixels: bool,
+    outline: bool,
+    workers: int | None,
 ) -> tuple[FeatureSet, list[str]]:
     """Open the features of the samples that have a label, and say which are left out.
 
@@ -32,6 +39,8 @@ def open_labelled(
         Open images in place of features; the address has to be ``images``.
     outline : bool
         Read no vector.
+    workers : int, optional
+        Processes that read images, see `histokit.features.images.Images`.
 
     Raises
     ------
@@ -40,7 +49,7 @@ def open_labelled(
     DataError
         If no sample is left, or features are not finite.
     """
-    features, where = _open(store, dataset, address, pixels, outline, options), options.where
+    features, where = _open(store, dataset, address, pixels, outline, options, workers), options.where
     if not len(features):
         message = (
             f"The filter {where!r} keeps no sample of {dataset!r}." if where else f"No sample of {dataset!r} is left."
@@ -60,6 +69,7 @@ def _open(
     pixels: bool,
     outline: bool,
     options: ExperimentOptions,
+    workers: int | None,
 ) -> FeatureSet:
     how: dict[str, Any] = {"where": options.where, "allow_missing": options.allow_missing, "outline": outline}
     if not pixels:
@@ -69,7 +79,7 @@ def _open(
             f"This classifier is trained on images, not on the vectors of {address}.",
             next=f"Use --features {IMAGES}, or another --classifier.",
         )
-    return open_images(store, dataset, **how)
+    return open_images(store, dataset, **how, workers=workers)
 
 
 def _missing(store: FeatureStore, features: FeatureSet, where: str | None) -> list[str]:

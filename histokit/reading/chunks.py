@@ -165,3 +165,32 @@ class ChunkReader:
         opening = self.files.opening
         elsewhere = opening is not None and known_elsewhere(opening.plugin)
         return elsewhere and not self.files.outdated and possible()
+
+
+def lasting_results(
+    files: IngestedFiles, samples: Iterable[tuple[int, Sample]], workers: int | None, ahead: int, notes: list[str]
+) -> Iterator[ReadResult]:
+    """Read samples in order, one by one, and yield results whose pixels last.
+
+    Parameters
+    ----------
+    files : IngestedFiles
+    samples : iterable of (position, Sample)
+    workers : int, optional
+        Processes that read; 0 reads in this thread. Threads do where not given.
+    ahead : int
+        How many samples threads read ahead at most.
+    notes : list of str
+        Takes what is to be known of how they were read.
+    """
+    if workers is None:
+        yield from read_samples(files, samples, THREADS, ahead)
+        return
+    reader = ChunkReader(files, workers, False, lambda: 0)
+    try:
+        with closing(reader.chunks(samples)) as chunks:
+            for result in chain.from_iterable(chunks):
+                # A copy, because the memory of processes that read is used again.
+                yield result._replace(pixels=None if result.pixels is None else result.pixels.copy())
+    finally:
+        notes += [note for note in reader.notes if note not in notes]

@@ -145,6 +145,7 @@ class GivenImages:
         self._who = whose[0].upper() + whose[1:]
         self.dataset = _FilesOfDataset(document, channels)
         self.guarded = Guarded(self.dataset)
+        self.deadly: Mapping[str, str] = {}
         self._source = ImageFiles(self.dataset).source._replace(within=())
 
     def changed(self, sample: Sample) -> None:

@@ -18,7 +18,9 @@ from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
 from histokit.plugin.reader_marks import NETPBM, NETPBM_SUFFIXES, NUMBERED, READER_REVISION
+from histokit.reading.reader import DEADLY
 from histokit.store import DatasetRecord, Store
+from histokit.store.database import quote
 from histokit.store.ingested_tables import Ingested
 from histokit.store.repeat_commands import ingest_command
 
@@ -53,6 +55,8 @@ class IngestedFiles:
         By which another process opens the dataset; none where only this one can.
     again : str
         The command that ingests the dataset again, from another ROOT.
+    deadly : mapping, optional
+        Samples that ended processes which read them: id → reason. This one does not read them.
 
     Raises
     ------
@@ -67,8 +71,10 @@ class IngestedFiles:
         reader: int = READER_REVISION,
         opening: Opening | None = None,
         again: str = "histokit ingest PLUGIN ROOT --name NAME",
+        deadly: Mapping[str, str] | None = None,
     ):
         self.opening, self._again = opening, again
+        self.deadly: Mapping[str, str] = deadly or {}
         self.dataset = dataset
         self.guarded = Guarded(dataset)
         #: Whether files may be read otherwise than when they were ingested.
@@ -167,6 +173,17 @@ def _files(store: Store, record: DatasetRecord) -> Ingested | None:
     return store.ingested(record, "files") if store.database.exists(f"files.{record.name}") else None
 
 
+def _deadly(store: Store, record: DatasetRecord) -> dict[str, str]:
+    """Return the samples whose content ended processes that read it, and why they have no pixels."""
+    rows = [row for row in store.problems(record.name).to_pylist() if row["reason"].endswith(DEADLY)]
+    if not rows:
+        return {}
+    listed = ", ".join(quote(row["id"]) for row in rows)
+    now = store.samples(record.name, ["id", "content"], f"id IN ({listed})")
+    contents = dict(zip(now.column("id").to_pylist(), now.column("content").to_pylist(), strict=True))
+    return {row["id"]: row["reason"] for row in rows if contents.get(row["id"]) == row["content"]}
+
+
 def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
     """Open a dataset by its plugin, to read its images.
 
@@ -184,4 +201,4 @@ def open_files(store: Store, record: DatasetRecord) -> IngestedFiles:
             next="Ingest it again; features whose pixels are the same are kept.",
         )
     again = ingest_command(replace(record, root="ROOT"))
-    return IngestedFiles(opened, _files(store, record), record.reader, opening, again)
+    return IngestedFiles(opened, _files(store, record), record.reader, opening, again, _deadly(store, record))

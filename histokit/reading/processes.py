@@ -19,7 +19,7 @@ from histokit.plugin.digests import FileState
 from histokit.reading import reader_process
 from histokit.reading.ingested_files import IngestedFiles
 from histokit.reading.other_process import OtherProcess
-from histokit.reading.reader import ReadResult, read_sample
+from histokit.reading.reader import DEADLY, ReadResult, read_sample
 from histokit.reading.reader_process import HEADER, NOT_OPENED, READY, Found, Task, restored
 
 #: Samples of one task at most, and before the size of an image is known.
@@ -253,8 +253,7 @@ class ReaderProcesses:
         sizes = []
         for position, sample, found in zip(sent.positions, sent.samples, sent.found, strict=True):
             if found is None:
-                reason = f"{_TIMES} processes that read it ended: its file, or what decodes it, is at fault"
-                yield ReadResult(position, None, sample.mpp, reason, deadly=True)
+                yield ReadResult(position, None, sample.mpp, f"{_TIMES} {DEADLY}", deadly=True)
                 continue
             if found.doubtful is not None and not self._is_what_was_ingested(sample, found.doubtful):
                 yield read_sample(self.files, position, sample)

@@ -29,6 +29,9 @@ _QUARTER = (WHITE + 1) // 4
 #: Threads that read: they share one interpreter, and more of them read no faster.
 THREADS = min(8, cores())
 
+#: Of a sample that ended the processes which read it, behind their number: no other is to read it, this one least.
+DEADLY = "processes that read it ended: its file, or what decodes it, is at fault"
+
 _FIXED = frozenset(field.name for field in SAMPLE_FIELDS)
 
 
@@ -59,6 +62,8 @@ class SampleFiles(Protocol):
 
     dataset: Dataset
     guarded: Guarded
+    #: The ids of samples that ended processes which read them, and the reasons why these have no pixels.
+    deadly: Mapping[str, str]
 
     def changed(self, sample: Sample) -> str | None:
         """Return why a sample's pixels may not be those that were ingested, or none where they are."""
@@ -118,6 +123,8 @@ def read_samples(
 
 def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult:
     """Read one sample, or find out why that cannot be."""
+    if sample.id in files.deadly:
+        return ReadResult(position, None, sample.mpp, files.deadly[sample.id], deadly=True)
     try:
         with collected_remarks() as remarks:
             pixels = files.guarded.read(sample)

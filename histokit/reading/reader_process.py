@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import mmap
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -67,6 +67,8 @@ class _Files:
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.guarded = Guarded(dataset)
+        #: It is told which samples are not to be read.
+        self.deadly: Mapping[str, str] = {}
 
     def changed(self, sample: Sample) -> str | None:
         """Say nothing: states are compared afterwards."""

@@ -80,7 +80,7 @@ def predict(
         known = stored_predictions(store, run, open_images(store, dataset, allow_missing=allow_missing, outline=True))
         if known is not None and not force:
             return known
-        images = open_images(store, dataset, allow_missing=allow_missing)
+        images = open_images(store, dataset, allow_missing=allow_missing, workers=workers)
         seen = check_readable(store, images)
         return predict_features(store, run, images, force=force, remarks=[*said, *seen])
     wanted = tables_of_run(store, run)

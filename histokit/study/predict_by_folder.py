@@ -66,7 +66,7 @@ def predict_by_folder(
     if known is not None and not force:
         return known
     if not model.description["networks"]:
-        features = open_images(store, dataset, allow_missing=allow_missing)
+        features = open_images(store, dataset, allow_missing=allow_missing, workers=running["workers"])
         remarks = check_readable(store, features)
     else:
         tables = [_table(facts, dataset) for facts in model.description["tables"]]
@@ -115,7 +115,7 @@ def _direct(
     progress: Callable[..., None],
 ) -> tuple[FeatureSet, list[str]]:
     """Return features that the networks of the folder make, and what is to be known of them."""
-    features = all_images(store, dataset, allow_missing=allow_missing)
+    features = all_images(store, dataset, allow_missing=allow_missing, workers=running["workers"])
     images = cast(Images, features.X)
 
     def start(failed: Callable[[int, str], None]) -> list[NetworkScorer]:

@@ -25,6 +25,7 @@ from tiny_plugin import TinyBackbone, TinyPlugin
 import histokit
 from histokit.errors import PluginError
 from histokit.features import FeatureStore
+from histokit.finetune import pixels
 from histokit.plugin.manager import registry
 from histokit.plugin.testing import added_plugin
 from histokit.reading import chunks, other_process, processes
@@ -54,7 +55,7 @@ class Odd(Dataset):
 
     def samples(self):
         for path in sorted(self.root.glob("*.txt")):
-            yield Sample(path.stem, (path.name,))
+            yield Sample(path.stem, (path.name,), label="odd" if int(path.stem) % 2 else "even")
 
     def read(self, sample):
         what = (self.root / sample.image[0]).read_text()
@@ -64,6 +65,8 @@ class Odd(Dataset):
             os._exit(7)
         if what == "die elsewhere" and os.getpid() != int((self.root / "pid").read_text()):
             os._exit(7)
+        if what == "die elsewhere":
+            (self.root / f"{sample.id}.here").touch()
         if what == "hang" and os.getpid() != int((self.root / "pid").read_text()):
             marker.write_text(str(os.getpid()))
             time.sleep(1000)
@@ -243,6 +246,83 @@ def test_what_ended_processes_is_not_read_in_this_one(store: FeatureStore, odd: 
     assert sorted(row["id"] for row in problems) == ["05", "08"]
     assert all("processes that read it ended" in row["reason"] for row in problems)
     assert len(store.features("d", "tiny/0", allow_missing=True).X) == 38
+
+
+ENDED = "2 processes that read it ended: its file, or what decodes it, is at fault"
+TRAINING: dict[str, Any] = {"backbone": "tiny", "split": "holdout", "settings": {"epochs": 1}, "keep": "final"}
+WINDOWS: dict[str, Any] = {"windows": 4, "trees": 2, "w_min": 0.5, "w_max": 0.75, "min_leaf": 1}
+
+
+def _died(notes: list[str]) -> list[str]:
+    return [note for note in notes if "ended while it read" in note]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_training_and_predicting_read_nothing_that_ended_processes(
+    store: FeatureStore, odd: Callable[..., Path]
+) -> None:
+    root = odd(n5="die elsewhere", n12="die elsewhere")
+    histokit.ingest(store, "odd", root, name="d")
+    # Before anything is known of the two: one ends its processes, the rest is looked at by processes as well.
+    with pytest.raises(histokit.errors.DataError, match="2 of 40 images cannot be read: 05, 12") as told:
+        histokit.finetune(store, "d", workers=1, **TRAINING)
+    assert ENDED in told.value.message
+    store.forget_problems("d")
+    (run,) = histokit.finetune(store, "d", workers=2, allow_missing=True, **TRAINING)
+    assert "2 of 40 samples are left out: their images cannot be read" in run.notes
+    assert len(_died(run.notes)) == 4
+    store.forget_problems("d")
+    with pytest.raises(histokit.errors.DataError, match="2 of 40 images cannot be read: 05, 12"):
+        histokit.predict(store, run.id, "d", workers=1)
+    assert len(histokit.predictions(store, histokit.predict(store, run.id, "d", allow_missing=True).id)) == 38
+    assert not [*root.glob("*.here")]
+
+
+def test_classifiers_of_pixels_predict_by_processes(store: FeatureStore, odd: Callable[..., Path]) -> None:
+    root = odd(n5="die elsewhere")
+    histokit.ingest(store, "odd", root, name="d")
+    how: dict[str, Any] = {"classifier": "et-fl", "split": "holdout", "grid": WINDOWS}
+    (run,) = histokit.train(store, "d", "images", where="id <> '05'", **how)
+    with pytest.raises(histokit.errors.DataError, match="1 of 40 images cannot be read: 05"):
+        histokit.predict(store, run.id, "d", workers=1)
+    store.forget_problems("d")
+    predicted = histokit.predict(store, run.id, "d", workers=1, allow_missing=True)
+    assert len(histokit.predictions(store, predicted.id)) == 39
+    assert len(_died(predicted.notes)) == 2
+    assert not [*root.glob("*.here")]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_is_known_to_end_processes_is_read_by_threads_neither(
+    store: FeatureStore, odd: Callable[..., Path]
+) -> None:
+    root = odd(n5="die elsewhere")
+    histokit.ingest(store, "odd", root, name="d")
+    histokit.extract(store, "d", "tiny", layers="0", workers=1)
+    for how in ({"problems": True}, {"where": "id = '05'"}):
+        (seen,) = histokit.show(store, "d", **how).samples
+        assert (seen.reason, seen.pixels) == (ENDED, None)
+    (run,) = histokit.finetune(store, "d", allow_missing=True, **TRAINING)
+    assert "1 of 40 samples is left out: their images cannot be read" in run.notes
+    assert not [*root.glob("*.here")]
+    # Another file is another image, and --retry tries all again.
+    (root / "05.txt").write_text("mended")
+    histokit.ingest(store, "odd", root, name="d")
+    assert histokit.show(store, "d", where="id = '05'").samples[0].pixels is not None
+    (root / "05.txt").write_text("die elsewhere")
+    histokit.ingest(store, "odd", root, name="d")
+    histokit.extract(store, "d", "tiny", layers="0", workers=0, retry=True)
+    assert [path.name for path in root.glob("*.here")] == ["05.here"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_process_that_ended_is_told_of_where_images_do_not_fit_into_memory(
+    store: FeatureStore, odd: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixels, "_SHARE", 1 << 60)
+    histokit.ingest(store, "odd", odd(n5="die once"), name="d")
+    (run,) = histokit.finetune(store, "d", workers=1, **TRAINING)
+    assert len(_died(run.notes)) == 1
 
 
 def test_what_is_large_on_both_ways_makes_nobody_wait(
