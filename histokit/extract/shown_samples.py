@@ -15,7 +15,7 @@ from histokit.extract.extract import requests_of, with_images
 from histokit.extract.extract_options import ExtractOptions
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.listing import image_path
-from histokit.layout import Sheet
+from histokit.layout import Sheet, natural
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.transform import TooLargeError, Transform, as_pixels
 from histokit.notebooks import InNotebooks
@@ -205,7 +205,8 @@ def show(
     apart = len(names) > _COLOURS or (each_alone and len(names) > 1)
     known, reasons = _candidates(store, record, where, problems)
     most = limit if limit is not None else DRAWN_BY_CHANNEL if apart else DRAWN
-    places = list(range(len(known)))[:most] if problems else drawn_places(known.column("label").to_pylist(), most, seed)
+    labels = known.column("label").to_pylist()
+    places = list(range(len(known)))[:most] if problems else drawn_places(labels, most, seed, record.classes)
     groups = known.column(record.group) if record.group else None
     ids = [known.column("id")[place].as_py() for place in places]
     return SeenSamples(
@@ -243,7 +244,7 @@ def _candidates(
     return known, reasons if problems else {}
 
 
-def drawn_places(labels: Sequence[str | None], most: int, seed: int) -> list[int]:
+def drawn_places(labels: Sequence[str | None], most: int, seed: int, classes: Sequence[str] = ()) -> list[int]:
     """Return which of some samples are drawn: the same number of each class as far as there are so many; in order.
 
     Parameters
@@ -251,6 +252,8 @@ def drawn_places(labels: Sequence[str | None], most: int, seed: int) -> list[int
     labels : sequence of str or None
     most : int
     seed : int
+    classes : sequence of str
+        In their order; others stand behind them.
     """
     by_class: dict[str | None, list[int]] = {}
     for place in np.random.default_rng(seed).permutation(len(labels)).tolist():
@@ -258,7 +261,9 @@ def drawn_places(labels: Sequence[str | None], most: int, seed: int) -> list[int
     turns = sorted((turn, place) for places in by_class.values() for turn, place in enumerate(places))
     order = {place: number for places in by_class.values() for number, place in enumerate(places)}
     chosen = [place for _, place in turns[:most]]
-    return sorted(chosen, key=lambda place: (labels[place] is None, labels[place] or "", order[place]))
+    others = sorted({label for label in labels if label is not None}.difference(classes))
+    rank: dict[str | None, int] = {name: number for number, name in enumerate([*natural(classes), *natural(others)])}
+    return sorted(chosen, key=lambda place: (rank.get(labels[place], len(rank)), order[place]))
 
 
 def _read(

@@ -12,8 +12,9 @@ from histokit import completion, console, options
 from histokit.commands import Entry
 from histokit.console import Listing, named
 from histokit.errors import ExitCode, StoreError, counted
-from histokit.layout import listed, natural_items, prose
+from histokit.layout import listed, prose
 from histokit.ranges import LIMITS
+from histokit.store.fold_sets import SET_COLUMNS, class_counts, fold_sets, set_rows
 
 _Dataset = Annotated[
     str | None,
@@ -29,11 +30,8 @@ def list_datasets() -> None:
     for record in store.datasets():
         groups = _group_count(store, record.name, record.group, listing)
         documents.append({**record.to_json(), "groups": groups})
-        labels = natural_items(record.labels)
-        classes = listed((f"{label or 'no label'} {n}" for label, n in labels), what="classes")
-        rows.append(
-            [record.name, record.plugin, record.count, classes, record.group, groups, record.root, record.licence]
-        )
+        given = (record.group, groups, record.root, record.licence)
+        rows.append([record.name, record.plugin, record.count, class_counts(record.labels), *given])
     columns = ["dataset", "plugin", "samples", "classes", "group", "groups", "root", "licence"]
     # Most datasets are one's own.
     if all(row[-1] is None for row in rows):
@@ -52,17 +50,23 @@ def _group_count(store: Any, dataset: str, group: str | None, listing: Listing) 
         return None
 
 
-def list_splits(dataset: _Dataset = None) -> None:
+def list_splits(
+    dataset: _Dataset = None,
+    folds: Annotated[bool, typer.Option("--folds", help="What each fold trains and tests on, by class.")] = False,
+) -> None:
     """List the splits: folds, groups, what leaks."""
     store = console.existing_store()
     listing = Listing()
     documents, rows = [], []
     for name in _names(store, dataset):
         for split in store.splits(name, unreadable=listing.miss):
-            folds = len(split.folds())
-            documents.append({**split.header(), "folds": folds})
-            rows.append([name, split.name, split.source, folds, split.group, split.seed, prose(split.leaks)])
+            sets = {"sets": fold_sets(split, store)} if folds else {}
+            documents.append({**split.header(), "folds": len(split.folds()), **sets})
+            rows.append([name, split.name, split.source, documents[-1]["folds"], split.group, split.seed])
+            rows[-1].append(prose(split.leaks))
     columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
+    if folds:
+        columns, rows = SET_COLUMNS, set_rows(documents)
     empty = f"No splits{_where(store, dataset)}. Make one with: histokit split DATASET --name S --folds N"
     listing.show(columns, rows, {"splits": documents}, empty)
 

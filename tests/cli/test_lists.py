@@ -91,6 +91,31 @@ def ids_in(value, names):
     return set().union(*(ids_in(inner, names) for inner in value)) if isinstance(value, list) else set()
 
 
+def test_sets_of_folds_are_counted_by_group_and_class(histokit, tmp_path):
+    labels = ["10", "2", "2", None, "10", "2", "2", "10"]
+    samples = {"id": [f"s{i}" for i in range(8)], "label": labels, "slide": list("AABBCCDD")}
+    make_store(tmp_path / "store", samples, {})
+    (tmp_path / "own.csv").write_text(
+        "id,role,fold\ns0,train,0\ns1,train,0\ns2,train,0\ns3,train,0\ns4,val,0\ns6,test,0\ns7,test,0\n"
+        "s6,train,1\ns7,train,1\ns0,test,1\ns1,test,1\n"
+    )
+    histokit.ok("split", "toy", "--name", "own", "--from", tmp_path / "own.csv")
+    (split,) = histokit.ok("list", "splits", "toy", "--folds", "--json").document["splits"]
+    assert [tuple(each.values()) for each in split["sets"]] == [
+        (0, 0, "train", 3, 2, {"10": 1, "2": 2}),
+        (0, 0, "val", 1, 1, {"10": 1}),
+        (0, 0, "test", 2, 1, {"10": 1, "2": 1}),
+        (0, 1, "train", 2, 1, {"10": 1, "2": 1}),
+        (0, 1, "test", 2, 1, {"10": 1, "2": 1}),
+    ]
+    assert split["folds"] == 2
+    shown = histokit.ok("list", "splits", "--folds").out.splitlines()
+    assert shown[0].split() == ["dataset", "split", "fold", "set", "samples", "groups", "classes"]
+    assert shown[4].split() == ["toy", "own", "0", "test", "2", "1", "2", "1,", "10", "1"]
+    assert shown[2].endswith("2 2, 10 1")
+    assert "sets" not in histokit.ok("list", "splits", "--json").document["splits"][0]
+
+
 def test_a_run_and_a_selection_have_one_name_in_every_document(toy, tmp_path):
     selection = toy.ok("select", "toy", "--features", "net/last", "--step", 0.7, "--inner-folds", 2).out.strip()
     options = ["toy", "--features", "net/last", "--features", "net/first", *FAST]

@@ -20,6 +20,7 @@ SELECTIONS = [f"{len(name):012x}" for name in (FEW, MANY)]
 COMMANDS = {
     "list datasets": [],
     "list splits": [],
+    "list splits many": ["--folds"],
     "list samples": [FEW],
     "list features": [],
     "list selections": [],

@@ -59,6 +59,20 @@ def test_of_each_class_as_many_are_drawn_as_there_are() -> None:
     assert len({place % 40 for place in many}) == 20, "of more classes than there is room for, one sample each"
 
 
+def test_classes_stand_in_their_order(tmp_path: Path) -> None:
+    for label in ("10", "2", "1"):
+        path = tmp_path / "numbered" / label / "1.png"
+        path.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(path)
+    store = FeatureStore(tmp_path / "store")
+    for name, options, expected in (
+        ("counted", {}, ["1", "2", "10"]),
+        ("chosen", {"classes": ["2", "10", "1"]}, ["2", "10", "1"]),
+    ):
+        ingest(store, "folder", tmp_path / "numbered", name=name, options=options)
+        assert [each.label for each in show(store, name).samples] == expected
+
+
 def test_samples_are_shown_as_they_are_read(cells: FeatureStore, images: Path) -> None:
     found = show(cells, "cells", where="patient = 'p3'", limit=4)
     assert [each.label for each in found.samples] == ["bright", "bright", "dark", "dark"]
