@@ -14,7 +14,6 @@ from histokit.console import Listing, named
 from histokit.errors import ExitCode, StoreError, counted
 from histokit.layout import listed, prose
 from histokit.ranges import LIMITS
-from histokit.store.fold_sets import SET_COLUMNS, class_counts, fold_sets, set_rows
 
 _Dataset = Annotated[
     str | None,
@@ -24,6 +23,8 @@ _Dataset = Annotated[
 
 def list_datasets() -> None:
     """List the datasets: samples, classes, groups."""
+    from histokit.store.fold_sets import class_counts
+
     store = console.existing_store()
     listing = Listing()
     documents, rows = [], []
@@ -55,6 +56,8 @@ def list_splits(
     folds: Annotated[bool, typer.Option("--folds", help="What each fold trains and tests on, by class.")] = False,
 ) -> None:
     """List the splits: folds, groups, what leaks."""
+    from histokit.store.fold_sets import SET_COLUMNS, fold_sets, set_rows
+
     store = console.existing_store()
     listing = Listing()
     documents, rows = [], []
