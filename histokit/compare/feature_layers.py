@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from histokit.errors import StoreError
+from histokit.finetune.network_question import FROM_SCRATCH
 from histokit.store import RunRecord, Store
 from histokit.store.vectors import FeatureTable
 
 #: What the name of a network begins with that was fine-tuned here; the id of its run follows.
 TUNED_HERE = "run:"
+#: What the name of a network that was trained from random weights begins with.
+SCRATCH = "from-scratch"
 _MARK = 6
 _FEW = 3
 #: Fingerprints, and options of networks, in an address.
@@ -62,7 +65,8 @@ def read_feature_layers(store: Store, runs: Sequence[RunRecord]) -> list[list[Fe
 
 def _parts(run: RunRecord) -> list[tuple[str, str, str]]:
     """Return backbone, layer and fingerprint of each part of a run's features."""
-    if run.features:
+    # The features of a network that was trained are the images; what was trained stands in its address.
+    if run.features and run.kind != "finetune":
         named = [part for part in run.features if "/" in str(part["address"])]
         return [(str(p["backbone"]), str(p["layer"]), str(p["fingerprint"])) for p in named]
     found = []
@@ -83,9 +87,10 @@ def _feature_layer(
     info = table.info if table else {}
     name, comma, options = backbone.partition(",")
     tuned = name.startswith(TUNED_HERE)
+    network, how = _tuned_from(store, name) if tuned else (name, "")
     return FeatureLayer(
-        network=_tuned_from(store, name) if tuned else name,
-        options=comma + options + (f",{name}" if tuned else ""),
+        network=network,
+        options=comma + options + how,
         layer=layer,
         fingerprint=fingerprint,
         last=layer == "last" or any(str(alias).startswith("last") for alias in info.get("aliases", [])),
@@ -94,13 +99,17 @@ def _feature_layer(
     )
 
 
-def _tuned_from(store: Store, name: str) -> str:
+def _tuned_from(store: Store, name: str) -> tuple[str, str]:
+    """Return what a network that was trained here is called on every dataset, and how it was trained."""
     try:
         run = store.run(name.removeprefix(TUNED_HERE))
     except StoreError:
-        return name
-    parts = _parts(run)
-    return f"fine-tuned {parts[0][0].partition(',')[0]}" if parts else name
+        return name, f",{name}"
+    parts, given = _parts(run), run.parameters
+    if not parts:
+        return name, f",{name}"
+    how = SCRATCH if run.classifier == FROM_SCRATCH or given.get("from_scratch") else "fine-tuned"
+    return f"{how} {parts[0][0].partition(',')[0]}", f",{given.get('preset', '')},seed={given.get('seed', 0)}"
 
 
 def feature_texts(runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLayer]]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from histokit.compare.feature_layers import (
+    SCRATCH,
     FeatureLayer,
     candidates,
     chosen_networks,
@@ -18,6 +19,7 @@ from histokit.compare.feature_layers import (
 from histokit.errors import StoreError
 from histokit.evaluate.pooled import usual_metrics
 from histokit.finetune.finetune_options import FinetuneOptions
+from histokit.finetune.network_question import FROM_SCRATCH
 from histokit.protocol.step_options import PartOf
 from histokit.select.select_options import SelectOptions
 from histokit.store import RunRecord, Store
@@ -139,10 +141,15 @@ def _network_count(layers: Sequence[FeatureLayer]) -> int:
     return len({(layer.network, layer.options) for layer in layers})
 
 
+def _from_scratch(run: RunRecord, layers: Sequence[FeatureLayer]) -> bool:
+    asked = run.classifier == FROM_SCRATCH or bool(run.parameters.get("from_scratch"))
+    return asked or any(layer.network.startswith(f"{SCRATCH} ") for layer in layers)
+
+
 #: Strategy → whether a run is of it; the first that fits counts.
 _STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[FeatureLayer]], bool]], ...] = (
     ("ET-FL", lambda run, layers: run.classifier == "et-fl"),
-    ("from scratch", lambda run, layers: bool(run.parameters.get("from_scratch"))),
+    ("from scratch", lambda run, layers: _from_scratch(run, layers)),
     ("fine-tuning", lambda run, layers: run.kind == "finetune" or any(layer.tuned for layer in layers)),
     ("feature selection", lambda run, layers: bool(run.parameters.get("selection") or run.parameters.get("rfe"))),
     ("inner layer", lambda run, layers: is_chosen(run)),

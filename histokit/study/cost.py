@@ -17,7 +17,7 @@ from histokit.study.problem_size import ProblemSize, problem_size
 from histokit.study.selections_and_runs import OnFeatures, Select, Train
 from histokit.study.study_file import Study
 from histokit.study.study_pieces import Ingest, MakeSplit, Piece
-from histokit.study.train_networks import TrainNetwork
+from histokit.study.train_networks import ExtractTrained, TrainNetwork
 from histokit.study.training_cost import foreseen_bytes, foreseen_training
 
 MEASURED, TYPICAL = "measured", "typical"
@@ -108,7 +108,7 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
         size = sizes[piece.data.name]
         if piece.done:
             piece.seconds, piece.estimate = 0.0, None
-        elif isinstance(piece, Extract) and piece.seconds is None and size is not None:
+        elif isinstance(piece, Extract | ExtractTrained) and piece.seconds is None and size is not None:
             rate = _rate(study, piece)
             piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
         elif isinstance(piece, TrainNetwork) and size is not None:
@@ -124,7 +124,7 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
             piece.seconds, piece.estimate = _EACH + _EACH_SAMPLE * size.samples, TYPICAL
 
 
-def _rate(study: Study, piece: Extract) -> Estimate | None:
+def _rate(study: Study, piece: Extract | ExtractTrained) -> Estimate | None:
     options, backbone = piece.network.options, piece.network.resolved
     assert backbone is not None
     precision = options.get("precision", "float32")

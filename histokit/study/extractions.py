@@ -46,6 +46,18 @@ class NetworkFeatures(Piece):
         listed = [f"{network.name}/{layer}@{prints[layer]}" for layer in network.inner]
         return ["+".join(listed)] if layers == "all" else listed
 
+    def _check(self, found: Extraction) -> None:
+        """Raise where samples could not be used, unless the study goes on without them."""
+        bad = {problem["id"]: problem["reason"] for problem in found.problems}
+        if bad and not self.data.allow_missing:
+            name, reason = next(iter(bad.items()))
+            raise DataError(
+                f"{counted(len(bad), 'sample', 'samples')} of {self.data.name!r} could not be used, such as {name!r}: "
+                f"{reason}",
+                next=f"Mend and ingest them (histokit list problems {self.data.name}), or write "
+                f"allow_missing = true under [datasets.{self.data.name}].",
+            )
+
 
 @dataclass(eq=False, kw_only=True)
 class ImportedFeatures(NetworkFeatures):
@@ -117,18 +129,6 @@ class Extract(NetworkFeatures):
         self.notes = list(dict.fromkeys([*self.notes, *found.notes, *found.warnings]))
         self._check(found)
         return counted(self.computed, "image", "images") if self.computed else "cached"
-
-    def _check(self, found: Extraction) -> None:
-        """Raise where samples could not be used, unless the study goes on without them."""
-        bad = {problem["id"]: problem["reason"] for problem in found.problems}
-        if bad and not self.data.allow_missing:
-            name, reason = next(iter(bad.items()))
-            raise DataError(
-                f"{counted(len(bad), 'sample', 'samples')} of {self.data.name!r} could not be used, such as {name!r}: "
-                f"{reason}",
-                next=f"Mend and ingest them (histokit list problems {self.data.name}), or write "
-                f"allow_missing = true under [datasets.{self.data.name}].",
-            )
 
 
 def extract_networks(pieces: Sequence[Extract], **options: Any) -> Extraction:

@@ -102,8 +102,6 @@ def _strategies() -> dict[str, Any]:
     found = {}
     for name, strategy in STRATEGIES.items():
         keys = {**schema.STRATEGY, **strategy.options}
-        if strategy.trains:
-            del keys["classifiers"]
         presets = _named(_table(schema.PRESET), or_names=True)
         found[name] = {**_table(keys, presets=presets), "description": strategy.summary}
     return found

@@ -15,7 +15,7 @@ from histokit.study.strategies import STRATEGIES
 from histokit.study.study_file import Data, Method, Study
 from histokit.study.study_pieces import Ingest, MakeSplit, Piece
 from histokit.study.study_reader import read_study
-from histokit.study.train_networks import TrainNetwork
+from histokit.study.train_networks import TrainNetwork, features_of
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,13 @@ def expand(study: Study) -> list[Piece]:
         before = [ingests[data.name], *([splits[data.name]] if data.made is not None else [])]
         for method in study.methods:
             if STRATEGIES[method.name].trains:
-                rest += [
+                trained = [
                     TrainNetwork(study=study, data=data, training=training, needs=before, strategy=method.name)
                     for training in study.trainings
                 ]
+                rest += trained
+                for vectors in map(features_of, trained) if method.classifiers else ():
+                    rest += [vectors, *_method_pieces(study, data, method, [*before, vectors])]
                 continue
             groups = [[features[data.name, name]] for name in method.networks]
             if STRATEGIES[method.name].merges or not groups:
@@ -159,8 +162,9 @@ def expand(study: Study) -> list[Piece]:
 def _method_pieces(study: Study, data: Data, method: Method, needs: list[Piece]) -> list[Piece]:
     """Return the runs of a strategy on a dataset and a network, or on all, and their selection."""
     strategy = STRATEGIES[method.name]
-    shared: dict[str, Any] = {"study": study, "data": data, "layers": strategy.layers, "strategy": method.name}
-    own = {key: value for key, value in method.options.items() if not strategy.selects}
+    layers = "last" if strategy.trains else strategy.layers
+    shared: dict[str, Any] = {"study": study, "data": data, "layers": layers, "strategy": method.name}
+    own = {key: value for key, value in method.options.items() if not strategy.selects and not strategy.trains}
     if strategy.chooses:
         own = {"choose": "inner", **own}
     selection: list[Piece] = []

@@ -30,7 +30,7 @@ class Strategy:
     chooses : bool
         Whether one layer is chosen in each outer training set.
     trains : bool
-        Whether networks themselves are trained, without a classifier; done only where a study names it.
+        Whether networks themselves are trained; done only where a study names it, as are classifiers on their features.
     classifier : str, optional
         The one that belongs to it; else all of the study.
     options : mapping
@@ -63,7 +63,7 @@ STRATEGIES: dict[str, Strategy] = {
         options={"choose": TEXT.of(CHOICES)},
     ),
     "fine-tuning": Strategy(
-        "each network trained on the images, by each preset",
+        "each network trained on the images, by each preset; its classifiers, on the last layer of what came out",
         layers="",
         trains=True,
         options={

@@ -134,8 +134,7 @@ def _of_networks(name: str) -> bool:
 
 def _method(name: str, place: Place, table: Mapping[str, Any], top: Mapping[str, Any], mistakes: Mistakes) -> Method:
     strategy = STRATEGIES[name]
-    general = {key: form for key, form in STRATEGY.items() if key != "classifiers" or not strategy.trains}
-    options = check_table(table, {**general, **strategy.options}, place, mistakes)
+    options = check_table(table, {**STRATEGY, **strategy.options}, place, mistakes)
     known = [canonical(network) for network in _tables(top, "backbones")]
     networks = [canonical(network) for network in options.pop("backbones", known)]
     _check_names(networks, known, "backbone", (*place, "backbones"), mistakes)
@@ -145,11 +144,11 @@ def _method(name: str, place: Place, table: Mapping[str, Any], top: Mapping[str,
         mistakes.add(
             (*place, "choose"), f"A layer cannot be chosen by {options['choose']!r}.", 'Write "inner" or "test".'
         )
-    classifiers = options.pop("classifiers", top.get("classifiers", _CLASSIFIERS))
+    # Networks that are trained predict by themselves: classifiers on their features have to be asked for.
+    usual = () if strategy.trains else top.get("classifiers", _CLASSIFIERS)
+    classifiers = options.pop("classifiers", usual)
     if strategy.classifier:
         networks, classifiers = [], [strategy.classifier]
-    if strategy.trains:
-        classifiers = []
     return Method(name, tuple(networks), tuple(dict.fromkeys(classifiers)), options)
 
 

@@ -1,4 +1,4 @@
-"""The networks that a study trains on images."""
+"""The networks that a study trains on images, and their features, on which classifiers are trained."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from histokit.errors import UsageError, counted
+from histokit.extract.extract import extract
+from histokit.extract.extraction import Extraction
 from histokit.finetune.network_question import identify
 from histokit.networks.requests import as_texts
+from histokit.study.extractions import NetworkFeatures
+from histokit.study.problem_size import problem_size
 from histokit.study.selections_and_runs import image_notes, score
-from histokit.study.study_file import StudyTraining
+from histokit.study.study_file import Network, StudyTraining
 from histokit.study.study_pieces import Piece, Report
 
 #: What of a dataset the training of networks takes.
@@ -64,3 +69,70 @@ class TrainNetwork(Piece):
         (record,) = self._ask(finetune, progress=report)
         self.id, self.notes = record.id, [*record.notes, *image_notes(self.data)]
         return score(record)
+
+
+@dataclass(eq=False, kw_only=True)
+class ExtractTrained(NetworkFeatures):
+    """The features of the last layer of a network that the study has trained.
+
+    Parameters
+    ----------
+    trained : TrainNetwork
+    """
+
+    kind = "extract"
+
+    trained: TrainNetwork
+
+    @property
+    def what(self) -> str:
+        return f"{self.network.name}/last"
+
+    def look(self) -> None:
+        """Find out whether it is done, and whether there is a fold whose test samples the network has not seen."""
+        super().look()
+        size = problem_size(self.study.store, self.data)
+        if size is not None and size.folds > 1:
+            self.trouble = UsageError(
+                f"The network of all training samples has seen test samples: {self.data.name!r} is split into "
+                f"{size.folds} folds.",
+                next="Give it a split of one, such as split = { test = 0.2 }, or leave classifiers out of "
+                "[strategy.fine-tuning].",
+            )
+
+    def addresses(self, layers: str) -> list[str]:
+        """Return the address of the layer, exact to the fingerprint."""
+        return [f"run:{self.trained.id}/{layer}@{fingerprint}" for layer, fingerprint in self.fingerprints.items()]
+
+    def _extract(self, **options: Any) -> Extraction:
+        own = {"layers": "last", "device": self.study.device, **self.study.running, **options}
+        found = extract(self.study.store, self.data.name, f"run:{self.trained.id}", **own)
+        for table in found.tables:
+            layer = str(table["address"]).partition("/")[2].partition("@")[0]
+            self.fingerprints, self.widths = {layer: table["fingerprint"]}, {layer: table["width"]}
+        return found
+
+    def _is_done(self) -> bool:
+        found = self._extract(dry_run=True)
+        if any(table["missing"] + table["copied"] for table in found.tables):
+            return False
+        self._check(found)
+        return True
+
+    def do(self, report: Report) -> str:
+        found = self._extract(progress=report)
+        self.notes = list(dict.fromkeys([*found.notes, *found.warnings]))
+        self._check(found)
+        computed = max(table["computed"] for table in found.tables)
+        return counted(computed, "image", "images") if computed else "cached"
+
+
+def features_of(trained: TrainNetwork) -> ExtractTrained:
+    """Return what extracts the features of a network once it is trained."""
+    training = trained.training
+    name = f"fine-tuned {training.start.name} ({training.title})"
+    network = Network(name, ("last",), ("last",), "last", training.start)
+    needs = [*trained.needs, trained]
+    return ExtractTrained(
+        study=trained.study, data=trained.data, network=network, trained=trained, needs=needs, strategy=trained.strategy
+    )

@@ -122,6 +122,32 @@ def test_fine_tuned_networks_have_the_name_of_what_they_were_made_of(empty):
     assert len(set(texts)) == 2
 
 
+def test_networks_trained_on_several_datasets_are_one_network_each_by_how_it_was_trained(empty):
+    pixels = {"address": "images", "table": "", "fingerprint": "images:R,G,B", "backbone": "images"}
+    trained = {"address": "resnet50,drop=1/layer4.2", "features": [pixels | {"layer": "pixels", "columns": 0}]}
+
+    def train(dataset, classifier="fine-tuning", **parameters):
+        return save(empty, dataset, 15, classifier, kind="finetune", **trained, **parameters)
+
+    both = [train(name, preset="x") for name in "AB"]
+    assert (
+        described(empty, *(make_record(d, address=f"run:{r}/last") for d, r in zip("AB", both, strict=True)))
+        == ["fine-tuned resnet50/last"] * 2
+    )
+    others = [train(name, preset="y") for name in "AB"]
+    four = [make_record(d, address=f"run:{r}/last") for d, r in zip("ABAB", [*both, *others], strict=True)]
+    texts = described(empty, *four)
+    assert texts[:2] != texts[2:]
+    assert texts[0] == texts[1]
+    assert texts[2] == texts[3]
+    (facts,) = describe_runs(empty, [empty.run(both[0])])
+    assert (facts["network"], facts["strategy"]) == ("resnet50", "fine-tuning")
+    scratch = train("A", "from-scratch", preset="z")
+    assert describe_runs(empty, [empty.run(scratch)])[0]["strategy"] == "from scratch"
+    on_it = facts_of(empty, address=f"run:{scratch}/last")
+    assert (on_it["strategy"], on_it["network"]) == ("from scratch", "from-scratch resnet50")
+
+
 def test_parameters_of_a_stored_selection_are_facts_of_its_run(empty):
     def select(name, **parameters):
         facts = {

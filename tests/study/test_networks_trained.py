@@ -65,7 +65,7 @@ def test_a_study_that_names_no_strategies_trains_networks_where_a_table_asks_for
             "[strategy.fine-tuning.presets.kieffer2017-vgg16] from_scratch: The preset 'kieffer2017-vgg16' ",
         ),
         (("from_scratch = false", 'precision = "float8"'), "The precision 'float8' is unknown"),
-        (("from_scratch = false", 'classifiers = ["knn"]'), "There is no key 'classifiers' here"),
+        (("from_scratch = false", 'classifiers = ["knm"]'), "There is no classifier 'knm'"),
         (('"head.layer" = "3"', '"head.layer" = "33"'), "The backbone 'tiny' has no layer '33'"),
         (("patience = 0", 'train = "0+two"'), "The backbone 'tiny' has no layer 'two'"),
         (('[strategy.fine-tuning]\nbackbones = ["tiny"]', '[strategy.fine-tuning]\nbackbones = ["tini"]'), "'tini'"),
@@ -149,6 +149,39 @@ def test_trainings_are_compared_each_for_itself_and_the_best_of_each_strategy(fi
     assert len(methods) == len(set(methods)) == 4, methods
     best = histokit.compare(result.store, result.runs, best_of="strategy", bootstrap=20)
     assert {method["method"] for method in best.methods} == {"last layer", "fine-tuning", "from scratch"}
+
+
+def test_classifiers_are_trained_on_features_of_trained_networks_and_are_methods_on_all_datasets(
+    file: Path, tmp_path: Path
+) -> None:
+    write_study(tmp_path, ONE.replace("from_scratch = false", 'classifiers = ["svm", "knn"]'))
+    missing = Counter(piece.kind for piece in plan_study(file).missing)
+    assert missing == {"ingest": 2, "split": 2, "extract": 2 + 4, "train": 2 + 8, "finetune": 4}
+    result = run_study(file)
+    assert result.failures == []
+    store = result.plan.study.store
+    runs = [store.run(name) for name in result.runs]
+    tuned = {run.id: run for run in runs if run.kind == "finetune"}
+    on_tuned = [run for run in runs if run.address.startswith("run:")]
+    assert {run.address.split("/")[0].removeprefix("run:") for run in on_tuned} == set(tuned)
+    # As by hand.
+    by_hand = histokit.train(
+        store, on_tuned[0].dataset, on_tuned[0].address, on_tuned[0].classifier, split="study", inner_folds=2
+    )
+    assert by_hand[0].id == on_tuned[0].id
+    assert result.comparison is not None
+    assert len(result.comparison.methods) == 1 + 2 + 2 * 2
+    best = histokit.compare(result.store, result.runs, best_of="strategy", bootstrap=20)
+    assert {method["method"] for method in best.methods} == {"last layer", "fine-tuning"}
+    assert plan_study(file).missing == []
+
+
+def test_the_plan_tells_that_a_network_of_several_folds_knows_test_samples(file: Path, tmp_path: Path) -> None:
+    text = ONE.replace("from_scratch = false", 'classifiers = ["knn"]').replace("{ test = 0.25 }", "{ folds = 2 }")
+    write_study(tmp_path, text)
+    troubles = [piece for piece in plan_study(file).pieces if piece.trouble]
+    assert {piece.kind for piece in troubles} == {"extract"}
+    assert "has seen test samples: 'cells' is split into 2 folds" in troubles[0].trouble.message  # type: ignore[union-attr]
 
 
 def test_the_plan_tells_what_training_takes(file: Path, tmp_path: Path) -> None:
