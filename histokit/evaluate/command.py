@@ -157,6 +157,7 @@ def predictions(
         str | None,
         typer.Option(metavar="surest|nearest", help="By how far the highest score is above the second."),
     ] = None,
+    where: options.Where = None,
     limit: options.Limit = None,
     out: Annotated[
         str | None,
@@ -180,7 +181,7 @@ def predictions(
     record = store.run(run)
     for text in changed_since(store, record):
         console.warn(text)
-    found = run_predictions(store, run, wrong=wrong, order=order)
+    found = run_predictions(store, run, wrong=wrong, order=order, where=where)
     run_id, count = record.id, len(found)
     found = found.slice(0, limit)
     if len(found) < count:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from histokit.errors import UsageError, did_you_mean
 from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.features.listing import box_text, image_path
+from histokit.features.listing import box_text, image_path, tested_where
 from histokit.features.written_tables import SUFFIXES, write_table
 from histokit.files import check_output
 from histokit.ranges import check_ranges
@@ -29,7 +29,13 @@ SUREST, NEAREST = "surest", "nearest"
 
 
 def predictions(
-    store: StoreLike, run_id: str, *, wrong: bool = False, order: str | None = None, limit: int | None = None
+    store: StoreLike,
+    run_id: str,
+    *,
+    wrong: bool = False,
+    order: str | None = None,
+    where: str | None = None,
+    limit: int | None = None,
 ) -> pa.Table:
     """Return the predictions of a run with the image of each sample.
 
@@ -42,13 +48,15 @@ def predictions(
         first.
     order : str, optional
         ``surest``: where the highest score is furthest above the second, first; ``nearest``: where it is least above.
+    where : str, optional
+        A filter over the columns of the samples.
     limit : int, optional
         Only the first of them.
 
     Raises
     ------
     UsageError
-        If numbers are predicted and an order of classes is asked for.
+        If numbers are predicted and an order of classes is asked for, or the filter is no condition over the columns.
 
     Returns
     -------
@@ -60,6 +68,9 @@ def predictions(
     store = open_store(store)
     run = store.run(run_id)
     rows = store.predictions(run.id)
+    if where is not None:
+        kept = tested_where(store, run, where)
+        rows = rows.filter(pa.array([each in kept for each in rows.column("id").to_pylist()], pa.bool_()))
     rows = _with_values(rows) if run.numbers else rows
     if wrong:
         rows = _wrong_ones(rows)

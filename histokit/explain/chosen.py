@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean, some
+from histokit.features.listing import tested_where
 from histokit.store import RunRecord, Store
 from histokit.store.records import NUMBER_PREDICTION_SCHEMA
 
@@ -41,6 +42,8 @@ class ExplainOptions:
         By which they are drawn.
     target : str
         ``predicted``, ``true``, or a class; ``=NAME`` for a class that is called like one of these words.
+    where : str, optional
+        A filter over the columns of the samples, from which images are drawn.
     """
 
     samples: tuple[str, ...] = ()
@@ -49,6 +52,7 @@ class ExplainOptions:
     limit: int | None = None
     seed: int = 0
     target: str = PREDICTED
+    where: str | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,9 @@ def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple
     """
     _check(run, asked)
     rows = _predictions(store, run)
+    if asked.where is not None:
+        kept = tested_where(store, run, asked.where)
+        rows = [row for row in rows if row["id"] in kept]
     if asked.samples:
         picked = _named(run, rows, asked.samples)
     else:
@@ -99,6 +106,7 @@ def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple
     picked = picked[: asked.limit]
     if not picked:
         what = "was predicted wrongly" if asked.wrong else "is left"
+        what += f" of those that the filter {asked.where!r} keeps" if asked.where is not None else ""
         raise DataError(f"No sample of the run {run.id} {what}.", next=f"See: histokit predictions {run.id}")
     if len(picked) > MOST:
         raise UsageError(
@@ -123,8 +131,9 @@ def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple
 
 
 def _check(run: RunRecord, asked: ExplainOptions) -> None:
-    if asked.samples and (asked.wrong or asked.per_class is not None):
-        other = "--wrong" if asked.wrong else "--per-class"
+    others = {"--wrong": asked.wrong, "--per-class": asked.per_class is not None, "--where": asked.where is not None}
+    other = next((name for name, given in others.items() if given), None)
+    if asked.samples and other:
         raise UsageError(f"--sample names the images: {other} chooses others.", next=f"Leave out {other}.")
     if run.numbers and asked.per_class is not None:
         raise UsageError(

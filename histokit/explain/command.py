@@ -29,6 +29,7 @@ def explain(
     target: Annotated[
         str, typer.Option("--class", metavar="predicted|true|NAME", help="Of whose score.")
     ] = "predicted",
+    where: options.Where = None,
     limit: options.Limit = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
@@ -55,6 +56,7 @@ def explain(
             per_class=per_class,
             layer=layer,
             target=target,
+            where=where,
             limit=limit,
             seed=seed,
             device=device,

@@ -56,6 +56,7 @@ def explain(
     per_class: int | None = None,
     layer: str | None = None,
     target: str = PREDICTED,
+    where: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -86,6 +87,8 @@ def explain(
         A name or dotted path in a trained network; the map that it pools where not given.
     target : str
         The class that is explained: ``predicted``, ``true``, or a name.
+    where : str, optional
+        A filter over the columns of the samples, from which images are drawn.
     limit : int, optional
         Only the first so many.
     seed : int
@@ -117,7 +120,7 @@ def explain(
     opened = open_store(store)
     run = opened.run(run_id)
     source = opened.run(run.source_run) if run.source_run else run
-    asked = ExplainOptions(tuple(samples), wrong, per_class, limit, seed, target)
+    asked = ExplainOptions(tuple(samples), wrong, per_class, limit, seed, target, where)
     chosen, notes = choose_samples(opened, run, asked)
     images = RunImages(opened, run)
     models: list[Explained] = []

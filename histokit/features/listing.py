@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ranges import check_ranges
+from histokit.store import RunRecord, Store
 
 
 def list_samples(
@@ -50,3 +52,19 @@ def image_path(root: str | Path, images: list[str] | None) -> str | None:
 def box_text(box: list[int] | None) -> str | None:
     """Return a box as ``x,y,width,height``."""
     return ",".join(map(str, box)) if box else None
+
+
+def tested_where(store: Store, run: RunRecord, where: str) -> set[str]:
+    """Return the ids of the samples of a run's dataset that a filter keeps.
+
+    Raises
+    ------
+    UsageError
+        If the filter is no condition over their columns, or the run predicted units of several samples.
+    """
+    if units := run.parameters.get("aggregate"):
+        raise UsageError(
+            f"The run {run.id} predicts units of several samples ({units}), which have no columns to filter by.",
+            next="Leave the filter out.",
+        )
+    return set(store.samples(run.dataset, ["id"], where).column("id").to_pylist())

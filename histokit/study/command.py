@@ -102,8 +102,7 @@ def study_run(
             say=console.note,
             progress=report,
         )
-    for text in result.notes:
-        console.warn(text)
+    console.warn_of_runs(([text] for text in result.notes), "other note", "other notes")
     for text in result.failures:
         console.warn(text)
     if out is not None:

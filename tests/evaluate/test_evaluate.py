@@ -269,6 +269,9 @@ def test_listing_and_files(tmp_path):
     assert first["score:a"] == -first["score:b"]
     expected = [row for row in everything.to_pylist() if row["true"] != row["predicted"]]
     assert wrong.to_pylist() == expected
+    of_one = predictions(store, run.id, where="slide = 'P1' AND label = 'a'").to_pylist()
+    assert of_one == [row for row in everything.to_pylist() if (row["group"], row["true"]) == ("P1", "a")] != []
+    assert len(predictions(store, run.id, where="slide = 'none'")) == 0
     (found,) = evaluate(store, run.id)
     assert len(wrong) == round(60 * (1 - found.metrics["accuracy"]))
     write_table(everything, tmp_path / "p.csv")

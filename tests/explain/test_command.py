@@ -65,5 +65,12 @@ def test_mistakes_end_with_what_to_type(line: CommandLine) -> None:
         (["--layer", "4"], ExitCode.USAGE, "Its layers with a map are: 0, 1, 3; or any module path"),
         (["--sample", "x.png"], ExitCode.STORE, "histokit predictions fe0123456789"),
         (["--per-class", "0"], ExitCode.USAGE, "per-class"),
+        (
+            ["--where", "label = 'x'"],
+            ExitCode.DATA,
+            "No sample of the run fe0123456789 is left of those that the filter",
+        ),
+        (["--where", "patent = 'p1'"], ExitCode.USAGE, "patient"),
+        (["--where", "label = 'dark'", "--sample", "a"], ExitCode.USAGE, "--where chooses others"),
     ):
         assert says in line.fails("explain", "fe01", *arguments, code=code).err

@@ -172,6 +172,8 @@ def test_which_images_are_drawn(run: RunRecord, data: FeatureStore) -> None:
     assert len(drawn()) == 4
     assert drawn(limit=3) == drawn()[:3]
     assert all("bright" in name for name in drawn(wrong=True)), "the run predicts dark for all"
+    assert {name.split("/")[:2][-1] for name in drawn(where="label = 'bright'", per_class=3)} == {"bright"}
+    assert len(drawn(where="label = 'bright'", per_class=3)) == 3
 
 
 def test_a_folder_of_maps(run: RunRecord, data: FeatureStore, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.cli.command_line import CommandLine
 from tests.study.small_study import FILE, write_study
+from tests.toy import make_samples
 
 #: Last layers only, one network: quickly done.
 SHORT = 'strategies = ["last layer"]\n' + FILE.split("[backbones.small]")[0]
@@ -117,3 +118,25 @@ def test_an_interruption_says_how_to_resume(histokit: CommandLine, file: Path, m
     assert stopped.err.endswith("error: Interrupted.\nRun the same command to resume.\n")
     monkeypatch.setattr(selections_and_runs, "train", real)
     assert "8 of 10 pieces are done already" in histokit.ok("study", "run", file).err
+
+
+def test_what_is_so_of_many_pieces_is_told_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    samples, X = make_samples()
+    line = CommandLine(capsys)
+    for name, factor in (("one", 500), ("two", 3000), ("three", 900)):
+        rows = [
+            f"{each},{label},{slide},{','.join(map(str, vector))}"
+            for each, label, slide, vector in zip(
+                *samples.values(), (X[:, :4] * [1, 1, 1, factor]).tolist(), strict=True
+            )
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["id,label,slide,a,b,c,d", *rows]))
+        how = ("--name", "net", "--version", "1", "--create", "--label", "label", "--group", "slide")
+        line.ok("--store", tmp_path / "store", "import-features", name, tmp_path / f"{name}.csv", *how)
+    (tmp_path / "wide.toml").write_text(
+        'datasets = ["one", "two", "three"]\nbackbones = ["net"]\nstrategies = ["last layer"]\n'
+        'classifiers = ["svm"]\nsplit = "holdout"\n[classifier.svm.grid]\nC = 1\n'
+    )
+    result = line.ok("--store", tmp_path / "store", "study", "run", tmp_path / "wide.toml")
+    (told,) = [line for line in result.err.splitlines() if "the spread of" in line]
+    assert told.endswith("--scale standardises all (likewise, with other numbers, for 2 other notes)")

@@ -123,8 +123,9 @@ class Selection:
         for row, (number, code, wanted, barred) in enumerate(cells):
             if number < 0:
                 self._tally["missing"] += 1
-                if len(self._missing) < 3:
-                    self._missing.append(names[row] or f"row {start + row + 1}")
+                name = names[row] or f"row {start + row + 1}"
+                if len(self._missing) < 3 and name not in self._missing:
+                    self._missing.append(name)
                 continue
             self._listed[number] = 1
             self._barred[number] |= barred

@@ -357,6 +357,16 @@ def test_columns_and_subsets_that_are_not_there(root):
     assert caught.value.next == "The subsets are openpath, pubmed, quilt."
 
 
+def test_an_image_that_is_missing_is_named_once(root):
+    gone = [row("gone_1.jpg"), row("gone_1.jpg"), row("gone_2.jpg")]
+    told = Quilt1M(write(root, [*ROWS, *gone]))
+    list(told.samples())
+    assert any(
+        text == "4 rows were left out because their image is missing, such as gone_image_1.jpg, gone_1.jpg, gone_2.jpg"
+        for text in told.warnings
+    ), told.warnings
+
+
 def test_a_wrong_root(root, tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         labels(tmp_path / "nowhere")
