@@ -33,6 +33,8 @@ _WRITTEN_NUMBER = re.compile(r"\bos error (\d+)|\bOs \{ code: (\d+)")
 #: of libraries that the system cannot load.
 _OUT_OF_MEMORY = (
     *("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "bad_alloc"),
+    # A thread takes some memory for its stack.
+    "can't start new thread",
     "failed to map segment from shared object",
     # As what libraries of CUDA tell that they got no memory for their own work.
     *("CUBLAS_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_NOT_INITIALIZED", "CUDNN_STATUS_INTERNAL_ERROR"),

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from histokit.plugin.interpreter import interpreter_of
+from histokit.reading.serving import NO_MEMORY
 
 #: Seconds in which a process that was told to end does so.
 _GRACE = 2.0
@@ -63,5 +64,5 @@ class OtherProcess:
             self.process.kill()
             return "it closed what it answers through"
         if code >= 0:
-            return f"exit code {code}"
+            return "it had too little memory" if code == NO_MEMORY else f"exit code {code}"
         return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"

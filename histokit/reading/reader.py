@@ -131,7 +131,8 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
         changed = files.changed(sample)
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
-        return ReadResult(position, None, sample.mpp, _reason(error), by_plugin=isinstance(error, PluginError))
+        by_plugin = isinstance(error, PluginError) and not memory_was_short(error.__cause__ or error)
+        return ReadResult(position, None, sample.mpp, _reason(error), by_plugin=by_plugin)
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
     bits = files.dataset.bits

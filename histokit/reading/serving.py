@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -9,6 +10,11 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
+
+from histokit.errors import memory_was_short
+
+#: The exit code of a process that had too little memory.
+NO_MEMORY = errno.ENOMEM
 
 
 def serve(connection: Connection, work: Callable[[Connection], None]) -> None:
@@ -28,6 +34,11 @@ def serve(connection: Connection, work: Callable[[Connection], None]) -> None:
         work(connection)
     except (EOFError, ConnectionError):
         os._exit(0)
+    except Exception as error:
+        if not memory_was_short(error):
+            raise
+        # No traceback: the process that asks says so in a line.
+        os._exit(NO_MEMORY)
 
 
 def tasks(connection: Connection) -> Iterator[Any]:

@@ -42,6 +42,7 @@ PATTERN = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
 PLUGIN = '''
 import os, time
 import numpy as np
+from histokit.reading import serving
 from histokit.plugin import Dataset, Sample, hookimpl, sample_pixels
 
 class Odd(Dataset):
@@ -52,6 +53,9 @@ class Odd(Dataset):
         if where == "here" and os.getpid() != int((self.root / "pid").read_text()):
             raise OSError("the file is locked by another process")
         self.file = os.open(self.root / "numbers.bin", os.O_RDONLY)
+        if where == "without memory" and os.getpid() != int((self.root / "pid").read_text()):
+            # As where no thread can be started, or no answer be put together.
+            serving.SimpleQueue = no_memory
 
     def samples(self):
         for path in sorted(self.root.glob("*.txt")):
@@ -72,11 +76,16 @@ class Odd(Dataset):
             time.sleep(1000)
         if what.startswith("large") and os.getpid() != int((self.root / "pid").read_text()):
             return np.full((500, 500, 3), int(sample.id), np.uint8)
+        if what == "no memory" and os.getpid() != int((self.root / "pid").read_text()):
+            raise MemoryError
         if what == "fail":
             raise ValueError("no such number")
         print("read", sample.id)
         os.lseek(self.file, int(sample.id), os.SEEK_SET)
         return np.full((4, 4, 3), os.read(self.file, 1)[0], np.uint8)
+
+def no_memory():
+    raise RuntimeError("can't start new thread")
 
 class Boxed(Dataset):
     """Boxes in images, each of which is noted when it is opened."""
@@ -221,6 +230,25 @@ def test_a_process_that_ends_is_told_of_and_loses_nothing(store: FeatureStore, o
     assert sorted(note.partition(" ended ")[2] for note in notes if note != failed) == [
         f"while it read {name} (exit code 7): another one reads in its place" for name in ("05", "20", "20")
     ]
+
+
+def test_a_process_without_memory_says_so_in_a_line(
+    store: FeatureStore, odd: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = odd(n4="no memory")
+    histokit.ingest(store, "odd", root, name="d", options={"where": "without memory"})
+    with pytest.raises(
+        histokit.errors.DataError, match=r"end by themselves, the last one \(it had too little memory\)"
+    ):
+        read(*opened(store), workers=1)
+    assert "Traceback" not in capfd.readouterr().err
+    histokit.ingest(store, "odd", root, name="d")
+    found, notes = read(*opened(store), workers=1)
+    assert [(place, reason) for place, _, _, reason, _ in found if reason] == [
+        (4, "There was too little memory to read it (MemoryError): --retry, maybe with fewer --workers")
+    ]
+    # The plugin is not at fault.
+    assert not notes
 
 
 def test_many_files_that_end_processes_are_passed_over(store: FeatureStore, odd: Callable[..., Path]) -> None:
