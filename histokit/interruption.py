@@ -63,7 +63,7 @@ def answer_in_order() -> None:
 
 def may_have_come() -> bool:
     """Return whether a KeyboardInterrupt may be Ctrl-C: else whoever raised it made it up."""
-    return state.came or signal.getsignal(signal.SIGINT) is not _interrupt
+    return state.came or signal.getsignal(signal.SIGINT) not in (_interrupt, signal.SIG_IGN)
 
 
 def no_more(code: int) -> None:

@@ -78,6 +78,8 @@ class Odd(Dataset):
             return np.full((500, 500, 3), int(sample.id), np.uint8)
         if what == "no memory" and os.getpid() != int((self.root / "pid").read_text()):
             raise MemoryError
+        if what == "interrupt" and os.getpid() != int((self.root / "pid").read_text()):
+            raise KeyboardInterrupt
         if what == "fail":
             raise ValueError("no such number")
         print("read", sample.id)
@@ -169,6 +171,10 @@ def copied(results: list[ReadResult]) -> list[Any]:
     ]
 
 
+def _died(notes: list[str]) -> list[str]:
+    return [note for note in notes if "ended while it read" in note]
+
+
 def read(files: IngestedFiles, samples: list[Any], workers: int | None) -> tuple[list[Any], list[str]]:
     reader = ChunkReader(files, workers, False, lambda: len(samples))
     found = [each for chunk in reader.chunks(enumerate(samples)) for each in copied(chunk)]
@@ -251,6 +257,18 @@ def test_a_process_without_memory_says_so_in_a_line(
     assert not notes
 
 
+def test_a_plugin_that_makes_up_an_interruption_ends_no_process(
+    store: FeatureStore, odd: Callable[..., Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    histokit.ingest(store, "odd", odd(n7="interrupt"), name="d")
+    found, notes = read(*opened(store), workers=1)
+    ((place, reason),) = [(place, reason) for place, _, _, reason, _ in found if reason]
+    assert place == 7
+    assert "failed in read() for the sample '07': KeyboardInterrupt" in reason
+    assert not _died(notes)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_many_files_that_end_processes_are_passed_over(store: FeatureStore, odd: Callable[..., Path]) -> None:
     bad = [3, 5, 6, 7]
     histokit.ingest(store, "odd", odd(**{f"n{number}": "die" for number in bad}), name="d")
@@ -279,10 +297,6 @@ def test_what_ended_processes_is_not_read_in_this_one(store: FeatureStore, odd: 
 ENDED = "2 processes that read it ended: its file, or what decodes it, is at fault"
 TRAINING: dict[str, Any] = {"backbone": "tiny", "split": "holdout", "settings": {"epochs": 1}, "keep": "final"}
 WINDOWS: dict[str, Any] = {"windows": 4, "trees": 2, "w_min": 0.5, "w_max": 0.75, "min_leaf": 1}
-
-
-def _died(notes: list[str]) -> list[str]:
-    return [note for note in notes if "ended while it read" in note]
 
 
 @pytest.mark.usefixtures("tiny")
