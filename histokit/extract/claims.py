@@ -87,10 +87,10 @@ class Claims:
         return self._lock(_place(table, _ATTENDING), shared=not alone)
 
     def _lock(self, place: int, shared: bool = False) -> bool:
-        if self._file is None:
+        if (file := self._file) is None:
             return True
         try:
-            fcntl.lockf(self._file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, 1, place)
+            fcntl.lockf(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB, 1, place)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
@@ -98,12 +98,20 @@ class Claims:
         return True
 
     def _unlock(self, places: Sequence[int]) -> None:
-        if self._file is not None:
-            for place in places:
-                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, place)
+        for place in places:
+            if (file := self._file) is None:
+                return
+            try:
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
+            except OSError as error:
+                # Once the file is closed, none of them is held any more.
+                self._give_up(error)
 
     def _give_up(self, error: OSError) -> None:
         self.close()
+        if self.notes:
+            # The thread that gives claims back may find out at the same time.
+            return
         self.notes.append(
             f"The file system of the store takes no locks ({error.strerror}): "
             "several processes at once may push the same images through."
@@ -111,9 +119,9 @@ class Claims:
 
     def close(self) -> None:
         """Give back all claims."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
 
 
 def _place(table: str, unit: int) -> int:

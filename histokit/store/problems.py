@@ -43,7 +43,9 @@ class Problems:
             rows = rows.select(PROBLEM_SCHEMA.names)
         if damaged:
             raise StoreError(f"The problem of the sample {damaged[0]!r} of {dataset!r} is damaged.", next=RESTORE)
-        return rows
+        # Where the file system takes no locks, two processes may have written the same.
+        found = {tuple(row.values()): row for row in rows.to_pylist()}
+        return rows if len(found) == len(rows) else pa.Table.from_pylist([*found.values()], schema=PROBLEM_SCHEMA)
 
     def replace(self, dataset: str, stage: str, rows: pa.Table, ids: Iterable[str] | None) -> None:
         """Replace the problems of a stage, of the given samples or of all, by new ones."""
@@ -52,9 +54,13 @@ class Problems:
             listed = ", ".join(quote(i) for i in ids)
             where += f" AND id IN ({listed})" if listed else " AND false"
         with self.database.committing():
+            rows = rows.cast(PROBLEM_SCHEMA)
+            there = self.database.read(TABLE, PROBLEM_SCHEMA.names, where) if self.database.exists(TABLE) else None
+            if there is not None and there.to_pylist() == rows.to_pylist():
+                # What another process has just found as well is not away for an instant.
+                return
             self.database.delete(TABLE, where)
             if len(rows):
-                rows = rows.cast(PROBLEM_SCHEMA)
                 checks = pa.array([_check(row) for row in rows.to_pylist()], CHECK.type)
                 if self.database.exists(TABLE):
                     self.database.add_column(TABLE, CHECK)

@@ -185,6 +185,27 @@ def test_without_locks_extraction_goes_on_and_says_so(
     ]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_locks_that_cannot_be_given_back_end_nothing(
+    store: FeatureStore, table: str, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    lock = module.fcntl.lockf
+    taken: list[int] = []
+
+    def refuse(file: int, how: int, *where: int) -> None:
+        if how == module.fcntl.LOCK_UN or (at_once and len(taken) > 1):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        taken.append(file)
+        lock(file, how, *where)
+
+    monkeypatch.setattr(module.fcntl, "lockf", refuse)
+    extraction = histokit.extract(store, "d", "tiny", layers="last")
+    assert counts(extraction) == (0, 0, 24, 0)
+    assert taken
+    (note,) = extraction.notes
+    assert note.startswith("The file system of the store takes no locks (")
+
+
 _RUN = """
 import sys, time
 from pathlib import Path

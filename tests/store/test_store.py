@@ -430,3 +430,17 @@ def test_a_damaged_table_is_not_taken_for_a_wrong_filter(store: FeatureStore) ->
         file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(StoreError, match=r"'problems' .* cannot be read"):
         store.problems("d")
+
+
+def test_problems_that_two_processes_find_at_once_are_there_once_and_at_any_time(store: FeatureStore) -> None:
+    row = {"dataset": "d", "id": "a", "content": None, "stage": "extract", "reason": "r"}
+    found = pa.Table.from_pylist([row], schema=PROBLEM_SCHEMA)
+    store.replace_problems("d", "extract", found, ["a"])
+    before = store.database.table("problems").version
+    store.replace_problems("d", "extract", found, ["a"])
+    assert store.database.table("problems").version == before
+    # Without locks, neither of two may have seen that of the other.
+    store.database.append("problems", store.database.read("problems"))
+    assert store.problems("d").to_pylist() == [row]
+    store.replace_problems("d", "extract", found, ["a"])
+    assert store.database.count("problems") == 1
