@@ -111,9 +111,9 @@ def app() -> Any:
 def test_commands_that_are_not_run_are_understood(page: Path, app: Any) -> None:
     """What needs data or networks that are not there has options, plugins, presets that are."""
     for words in (words for block in blocks("console", page) for words in commands_in(block)):
-        command, context, name = app, app.make_context("histokit", list(words)), "histokit"
+        command, context, name = app, app.make_context("histokit", list(words)), ""
         while inner := getattr(command, "commands", {}).get(words[0]):
-            command, name, words = inner, words[0], words[1:]
+            command, name, words = inner, f"{name} {words[0]}".lstrip(), words[1:]
         given = command.make_context(name, list(words), parent=context).params
         if "plugin" in given and "root" in given:
             options = announced_options(registry().dataset(given["plugin"]).__init__)
