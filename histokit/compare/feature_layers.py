@@ -119,7 +119,8 @@ def feature_texts(runs: Sequence[RunRecord], layers: Sequence[Sequence[FeatureLa
     sorted, all of a network are ``all``, and those of which one was chosen are ``each``.
     """
     texts = [run.address for run in runs]
-    open_ones = [number for number, listed in enumerate(layers) if listed]
+    # Of networks that were trained, the address is what was trained: no features, with which it could be mixed up.
+    open_ones = [number for number, listed in enumerate(layers) if listed and runs[number].kind != "finetune"]
     for level in range(len(_LEVELS)):
         groups: dict[str, list[int]] = {}
         for number in open_ones:

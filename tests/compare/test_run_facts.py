@@ -140,6 +140,10 @@ def test_networks_trained_on_several_datasets_are_one_network_each_by_how_it_was
     assert texts[:2] != texts[2:]
     assert texts[0] == texts[1]
     assert texts[2] == texts[3]
+    # A network that was trained does not tell its features, which were made in one way, apart from themselves.
+    of_features = [made(name, "resnet50", "f1") for name in "AB"]
+    beside = described(empty, *(empty.run(r) for r in both), *of_features)
+    assert beside == ["resnet50,drop=1/layer4.2"] * 2 + ["resnet50/last"] * 2
     (facts,) = describe_runs(empty, [empty.run(both[0])])
     assert (facts["network"], facts["strategy"]) == ("resnet50", "fine-tuning")
     scratch = train("A", "from-scratch", preset="z")
