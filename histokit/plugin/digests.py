@@ -72,6 +72,23 @@ def digest_stream(parts: Iterable[bytes]) -> bytes:
     return state.digest()
 
 
+def digest_texts(arrays: Iterable[Any]) -> bytes:
+    """Return what `digest_stream` returns of the texts of Arrow arrays, none of them missing, without one call each."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for texts in arrays:
+        content = texts.cast(pa.binary())
+        lengths = np.asarray(pc.binary_length(content)).astype("<i8")
+        heads = pa.Array.from_buffers(pa.binary(8), len(texts), [None, pa.py_buffer(lengths)]).cast(pa.binary())
+        joined = pc.binary_join_element_wise(heads, content, b"")
+        if len(joined):
+            state.update(memoryview(joined.buffers()[2])[: int(lengths.sum()) + 8 * len(lengths)])
+    return state.digest()
+
+
 def digest_json(document: Any) -> bytes:
     """Return the 16-byte digest of JSON-serialisable data, independent of key order."""
     return digest_bytes(canonical_json(document).encode())

@@ -64,7 +64,7 @@ def list_splits(
     for name in _names(store, dataset):
         for split in store.splits(name, unreadable=listing.miss):
             sets = {"sets": fold_sets(split, store)} if folds else {}
-            documents.append({**split.header(), "folds": len(split.folds()), **sets})
+            documents.append({**split.header(), "folds": split.fold_count, **sets})
             rows.append([name, split.name, split.source, documents[-1]["folds"], split.group, split.seed])
             rows[-1].append(prose(split.leaks))
     columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from histokit.plugin.digests import digest_stream
+from histokit.plugin.digests import digest_texts
 
 _AT_ONCE = 65_536
 
@@ -58,21 +61,42 @@ class Split:
     @cached_property
     def digest(self) -> str:
         """The digest of the sorted rows, as hexadecimal text."""
-        order = [(name, "ascending") for name in SPLIT_SCHEMA.names]
-        rows = self.rows.select(SPLIT_SCHEMA.names).sort_by(order)
-        return digest_stream(repr(row).encode() for row in _tuples(rows)).hex()
+        kinds, codes = _numbered(self.rows)
+        keys = _keys(kinds, codes)
+        if (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys)
+            codes = [numbers[order] for numbers in codes]
+        return digest_texts(_texts(kinds, codes)).hex()
+
+    @property
+    def fold_count(self) -> int:
+        """How many folds all repeats have together."""
+        return int(self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows)
 
     def folds(self) -> list[Fold]:
-        """Return the folds in the order of repeat and fold."""
+        """Return the folds in the order of repeat and fold; they are found once, and are not to be changed."""
+        return list(self._folds)
+
+    @cached_property
+    def _folds(self) -> list[Fold]:
+        kinds, (repeat, fold, sample, role) = _numbered(self.rows)
+        repeats, folds, ids, roles = (kind.to_pylist() for kind in kinds)
+        # An id is one text, in however many folds it is.
+        named = np.array([*ids, None], object)[:-1]
+        keys = (repeat * len(folds) + fold) * len(roles) + role
+        order = np.argsort(keys, kind="stable")
+        starts = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
         found: dict[tuple[int, int], Fold] = {}
-        for repeat, fold, sample_id, role in _tuples(self.rows):
-            entry = found.setdefault((repeat, fold), Fold(repeat, fold, [], [], []))
-            getattr(entry, role).append(sample_id)
-        return [found[key] for key in sorted(found)]
+        for start, stop in zip(starts, starts[1:], strict=False):
+            if start < stop:
+                first = order[start]
+                place = (repeats[repeat[first]], folds[fold[first]])
+                entry = found.setdefault(place, Fold(*place, [], [], []))
+                getattr(entry, roles[role[first]]).extend(named[sample[order[start:stop]]].tolist())
+        return list(found.values())
 
     def __repr__(self) -> str:
-        places = self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows
-        return f"Split({self.dataset}: {self.name}, {places} folds, {self.source})"
+        return f"Split({self.dataset}: {self.name}, {self.fold_count} folds, {self.source})"
 
     def header(self) -> dict[str, Any]:
         """Return everything but the rows, as JSON-serialisable data."""
@@ -87,6 +111,33 @@ def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     return pa.table(columns, schema=SPLIT_SCHEMA)
 
 
-def _tuples(rows: pa.Table) -> Iterator[tuple[int, int, str, str]]:
-    for batch in rows.select(SPLIT_SCHEMA.names).to_batches(max_chunksize=_AT_ONCE):
-        yield from zip(*(batch.column(name).to_pylist() for name in SPLIT_SCHEMA.names), strict=True)
+def _numbered(rows: pa.Table) -> tuple[list[pa.Array], list[NDArray[np.int64]]]:
+    """Return the values that each column holds, in their order, and for each row the numbers of its values."""
+    kinds, codes = [], []
+    for name in SPLIT_SCHEMA.names:
+        column = rows.column(name)
+        values = pc.unique(column)
+        values = values.take(pc.sort_indices(values))
+        kinds.append(values)
+        codes.append(pc.index_in(column, value_set=values).to_numpy().astype(np.int64))
+    return kinds, codes
+
+
+def _keys(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return a number for each row, by which rows are in the order of their columns."""
+    keys = np.zeros(len(codes[0]), np.int64)
+    for values, numbers in zip(kinds, codes, strict=True):
+        keys = keys * len(values) + numbers
+    return keys
+
+
+def _texts(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> Iterator[pa.Array]:
+    """Yield the rows as Python writes tuples, many at a time: each value is written once."""
+    ends = [("(", ", "), ("", ", "), ("", ", "), ("", ")")]
+    written = [
+        pa.array([f"{before}{value!r}{after}" for value in values.to_pylist()], pa.string())
+        for values, (before, after) in zip(kinds, ends, strict=True)
+    ]
+    for start in range(0, len(codes[0]), _AT_ONCE):
+        parts = [t.take(pa.array(n[start : start + _AT_ONCE])) for t, n in zip(written, codes, strict=True)]
+        yield pc.binary_join_element_wise(*parts, "")

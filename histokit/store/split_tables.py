@@ -100,7 +100,7 @@ class SplitTables:
             return
         rows = split.rows.select(SPLIT_SCHEMA.names)
         for position, (column, value) in enumerate({"split": split.name, "digest": split.digest}.items()):
-            rows = rows.add_column(position, column, pa.array([value] * len(rows), pa.string()))
+            rows = rows.add_column(position, column, pa.repeat(pa.scalar(value, pa.string()), len(rows)))
         if there:
             self.database.delete(table, same)
         self.database.append(table, rows)

@@ -153,4 +153,4 @@ class MakeSplit(Piece):
         before = self.study.store.split_digest(self.data.name, self.what)
         made = self._make()
         self.study.store.save_split(made, before)
-        return counted(len(made.folds()), "fold", "folds")
+        return counted(made.fold_count, "fold", "folds")
