@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,14 @@ class Experiment:
     vectors: dict[str, bytes]
     unit_of: dict[str, str]
 
-    @property
+    @cached_property
     def training(self) -> Rows:
-        """The rows that train in any fold."""
-        return np.unique(np.concatenate([outer.train for outer in self.folds]))
+        """The rows that train in any fold, in order."""
+        # Found once: each fold asks, and with repeats there are many folds of all rows.
+        trained = np.zeros(len(self.labels), bool)
+        for outer in self.folds:
+            trained[outer.train] = True
+        return np.flatnonzero(trained)
 
     @property
     def positive(self) -> str | None:

@@ -60,21 +60,21 @@ def find_outer_folds(
     """
     row_of = {row_id: row for row, row_id in enumerate(row_ids)}
     found: list[OuterFold] = []
-    seen: set[int] = set()
+    seen = np.zeros(len(row_ids), bool)
     left_out = 0
     folds = split.folds()
     for fold in folds:
         train = _rows([*fold.train, *fold.val], unit_of, row_of)
         test = _rows(fold.test, unit_of, row_of)
-        both = sorted(set(train).intersection(test))
-        if both:
+        both = np.intersect1d(train, test, assume_unique=True)
+        if len(both):
             raise DataError(
                 f"The unit {row_ids[both[0]]!r} has samples in training and in test of fold {fold.fold}.",
                 next=f"Aggregate over a column that the folds of {split.name!r} do not cut.",
             )
         if len(train) and len(test):
             found.append(OuterFold(fold, train, test))
-            seen.update(train, test)
+            seen[train] = seen[test] = True
         else:
             left_out += 1
     if not found:
@@ -85,8 +85,8 @@ def find_outer_folds(
             for is_, it in (("is", "it"), ("are", "them"))
         )
         notes.append(counted(left_out, *forms))
-    if len(seen) < len(row_ids):
-        samples = counted(len(row_ids) - len(seen), "sample is", "samples are")
+    if not seen.all():
+        samples = counted(int((~seen).sum()), "sample is", "samples are")
         notes.append(f"{samples} in no fold of the split {split.name!r}")
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +88,7 @@ class Split:
         order = np.argsort(keys, kind="stable")
         starts = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
         found: dict[tuple[int, int], Fold] = {}
-        for start, stop in zip(starts, starts[1:], strict=False):
+        for start, stop in pairwise(starts):
             if start < stop:
                 first = order[start]
                 place = (repeats[repeat[first]], folds[fold[first]])

@@ -1,3 +1,4 @@
+import hashlib
 import re
 from collections import Counter
 
@@ -450,3 +451,45 @@ def test_groups_cannot_be_ignored_and_asked_for(how):
         make_split(SAMPLES, make_record(), "s", ignore_groups=True, **how)
     with pytest.raises(UsageError, match="names no group that could be ignored"):
         make_split(SAMPLES, make_record(group=None), "s", ignore_groups=True, folds=3)
+
+
+def test_the_digest_of_a_split_is_that_of_its_rows_one_by_one_whatever_is_in_their_ids():
+    ids = ["a'b", '"', "ü\n", "s10", "s2", "\x7f", "日"]
+    rows = [(r, f, i, "test" if n % 3 == f else "train") for r in (0, 12) for f in range(3) for n, i in enumerate(ids)]
+    written = [repr(row).encode() for row in sorted(rows)]
+    by_hand = hashlib.blake2b(digest_size=16)
+    for row in written:
+        by_hand.update(len(row).to_bytes(8, "little") + row)
+    for order in (rows, rows[::-1], sorted(rows)):
+        split = Split("d", "s", split_rows(order))
+        assert split.digest == by_hand.hexdigest()
+        here = [row[2] for row in order if row[:2] == (12, 1) and row[3] == "test"]
+        assert (split.folds()[4][:2], split.folds()[4].test) == ((12, 1), here)
+
+
+def test_rows_of_a_split_are_not_digested_one_by_one_and_an_id_is_one_text_in_all_folds(store, monkeypatch):
+    updates = []
+
+    class Counted:
+        def __init__(self, *given, **named):
+            self.state = blake2b(*given, **named)
+
+        def update(self, content):
+            updates.append(len(content))
+            self.state.update(content)
+
+        def digest(self):
+            return self.state.digest()
+
+    rows = [(0, fold, f"s{i}", "test" if i % 2 == fold else "train") for fold in (0, 1) for i in range(3000)]
+    store.save_split(Split("d", "s", split_rows(rows)))
+    blake2b = hashlib.blake2b
+    monkeypatch.setattr(hashlib, "blake2b", Counted)
+    (header,) = store.split_headers("d").values()
+    updates.clear()
+    split = store.split("d", "s")
+    assert split.digest == header["digest"]
+    assert len(updates) < 50
+    assert sum(updates) > 6000 * 20
+    assert split.fold_count == 2
+    assert len({id(i) for fold in split.folds() for i in (*fold.train, *fold.test)}) == 3000

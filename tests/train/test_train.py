@@ -7,6 +7,7 @@ from sklearn.svm import LinearSVC
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.protocol import elimination
+from histokit.protocol.outer_folds import OuterFold
 from histokit.protocol.splits import make_split
 from histokit.select.select import select
 from histokit.store.records import PREDICTION_SCHEMA
@@ -370,3 +371,22 @@ def test_repeats(toy):
     (run,) = train(toy, "toy", "net/last", split="twice", **FAST)
     assert [(f["repeat"], f["fold"]) for f in run.folds] == [(r, f) for r in (0, 1) for f in (0, 1, 2)]
     assert len(toy.predictions(run.id)) == 120
+
+
+def test_the_rows_of_a_fold_are_not_looked_at_once_more_for_each_other_fold(toy, monkeypatch):
+    looks = []
+
+    class Counted(OuterFold):
+        def __getattribute__(self, name):
+            if name == "train":
+                looks.append(name)
+            return super().__getattribute__(name)
+
+    monkeypatch.setattr("histokit.protocol.outer_folds.OuterFold", Counted)
+    counts = []
+    for repeats in (4, 16):
+        toy.save_split(make_split(toy.samples("toy"), toy.dataset("toy"), f"r{repeats}", folds=3, repeats=repeats))
+        looks.clear()
+        train(toy, "toy", "net/last", "ridge", split=f"r{repeats}", grid={"alpha": 1})
+        counts.append(len(looks))
+    assert 0 < counts[1] <= 5 * counts[0]
