@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from typer import TyperException
 from typer.core import TyperCommand, TyperGroup
 
 from histokit import streams
@@ -28,7 +29,12 @@ class _Helped:
         parse = parser.parse_args
 
         def parse_args(args: list[str]) -> Any:
-            values, rest, given = parse(args)
+            try:
+                values, rest, given = parse(args)
+            except TyperException as error:
+                # The parser does not always say of which command it tells.
+                error.ctx = getattr(error, "ctx", None) or ctx  # type: ignore[attr-defined]
+                raise
             if not ctx.resilient_parsing:
                 check_arguments(values, given)
             return values, rest, given

@@ -18,6 +18,8 @@ from histokit.errors import DataError
 from histokit.late_imports import without
 from histokit.named_objects import named_object
 
+_MANY_CLASSES = "The number of unique classes is greater than 50"
+
 #: Where models of earlier versions look for classes → where these are.
 _MOVED = {
     "histokit.protocol.leaf_frequencies": "histokit.classifiers.leaf_frequencies",
@@ -72,8 +74,16 @@ def fit(
         if isinstance(arguments.get(key), int):
             arguments[key] = min(arguments[key], sizes[limit])
     estimator = named_object(entry.estimator)(**arguments)
+    expect_many_classes()
     with nullcontext() if entry.threaded else _quiet():
         return estimator.fit(X, y)
+
+
+def expect_many_classes() -> None:
+    """Keep scikit-learn from warning that classes of more than half as many as samples might be numbers."""
+    # Not with catch_warnings, which other threads that fit at the same time would undo.
+    if all(pattern is None or pattern.pattern != _MANY_CLASSES for _, pattern, *_ in warnings.filters):
+        warnings.filterwarnings("ignore", _MANY_CLASSES, UserWarning)
 
 
 @contextmanager

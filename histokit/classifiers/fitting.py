@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.estimators import converged, fit, scores
+from histokit.classifiers.estimators import converged, expect_many_classes, fit, scores
 from histokit.classifiers.row import Classifier
 from histokit.classifiers.table import classifier
 from histokit.cores import cores
@@ -95,6 +95,7 @@ def _fit(
     own = fitting.module
     if own is None or (not fitting.numbers and len(np.unique(y)) == 1):
         return fit(fitting.classifier, parameters, X, y, numbers=fitting.numbers, **options)
+    expect_many_classes()
     return own.fit(X, y, parameters, **options)
 
 

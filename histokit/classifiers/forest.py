@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.classifiers.estimators import expect_many_classes
+
 #: scikit-learn draws the seed of each tree below this.
 _SEEDS = np.iinfo(np.int32).max
 
@@ -52,6 +54,7 @@ def rank_and_score(
     from sklearn import config_context
     from sklearn.tree import ExtraTreeClassifier, ExtraTreeRegressor
 
+    expect_many_classes()
     known, codes = (np.zeros(1, np.intp), y) if classes is None else np.unique(y, return_inverse=True)
     make, ask = (ExtraTreeRegressor, _values) if classes is None else (ExtraTreeClassifier, _probabilities)
     votes = np.zeros((len(tested), len(known)))

@@ -292,3 +292,21 @@ def test_ctrl_c_in_a_process_of_its_own(tmp_path):
     assert json.loads(done.stdout)["error"]["code"] == ExitCode.INTERRUPTED
     listed = run_process("list", "datasets", "--json", environment={"HISTOKIT_STORE": str(tmp_path / "store")})
     assert "There is no store" in json.loads(listed.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["extract", "cells", "--backbone"], "extract"),
+        (["ingest", "folder", ".", "-o"], "ingest"),
+        (["select", "cells", "--features"], "select"),
+        (["select", "importances", "cells", "--trees"], "select importances"),
+        (["list", "runs", "--limit"], "list runs"),
+        (["study", "plan", "--quiet=1"], "study plan"),
+        (["--store"], ""),
+    ],
+)
+def test_what_cannot_be_parsed_leads_to_the_help_of_its_command(histokit, arguments, command):
+    result = histokit(*arguments)
+    assert result.code == ExitCode.USAGE
+    assert result.err.endswith(f"\nSee: histokit {command} --help\n".replace("  ", " ")), result.err

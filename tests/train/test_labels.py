@@ -4,9 +4,12 @@ import math
 
 import pytest
 
+import histokit
+from histokit.classifiers.table import CLASSIFIERS
 from histokit.errors import DataError
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.splits import make_split
+from histokit.select import importance_shares
 from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.cli.command_line import CommandLine
@@ -115,3 +118,25 @@ def test_names_that_are_nearly_the_same_are_told(tmp_path):
     (run,) = train(make(tmp_path, samples, X), "toy", "net/last", "knn", **FAST)
     assert any("Values of label differ in blanks" in note for note in run.notes)
     assert any("Values of slide differ in blanks" in note and "'P5' (9) and 'p5' (1)" in note for note in run.notes)
+
+
+@pytest.fixture
+def many_classes(tmp_path):
+    """A store of 60 samples of 38 classes, such as the treatments of a small screen."""
+    samples, X = make_samples()
+    return make(tmp_path, samples | {"label": [f"c{i % 38:02d}" for i in range(60)]}, X)
+
+
+@pytest.mark.parametrize("solver", ["auto", "sklearn"])
+@pytest.mark.parametrize("name", [name for name, row in CLASSIFIERS.items() if row.estimator and name != "et-fl"])
+def test_classes_of_more_than_half_as_many_as_samples_are_classes(many_classes, name, solver):
+    # Warnings are errors here: scikit-learn asks whether such classes are numbers.
+    grid = {"et": {"trees": "3"}, "fc": {"iterations": "20"}}.get(name)
+    (run,) = train(many_classes, "toy", "net/last", name, split="holdout", grid=grid, inner_folds=2, solver=solver)
+    assert len(run.classes) == 38
+
+
+def test_columns_are_selected_by_as_many_classes(many_classes):
+    selection = histokit.select(many_classes, "toy", "net/last", split="holdout", inner_folds=2, step=0.5)
+    assert selection.kept["columns"]
+    assert importance_shares(many_classes, ["toy"], "net/last", split="holdout", trees=3)
