@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import histokit
@@ -69,7 +70,8 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
     if run.kind not in ("train", "finetune"):
         raise UsageError(
             f"The run {run.id} is of the kind {run.kind!r}: it has no model of its own.",
-            next=f"Export the run that predicted: histokit export-model {run.source_run or 'RUN'} --out {out}",
+            next=f"Export the run that predicted: histokit export-model {run.source_run or 'RUN'} "
+            f"--out {quote(str(out))}",
         )
     with new_folder(out, force) as folder:
         document = {

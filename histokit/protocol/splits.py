@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -309,10 +310,9 @@ def resolve_split(
 def _check_fresh(split: Split, samples: pa.Table) -> None:
     gone = sorted(set(split.rows.column("id").to_pylist()) - set(samples.column("id").to_pylist()))
     if gone:
-        again = {
-            "published": "ingest the dataset again",
-            "file": f"histokit split {split.dataset} --name {split.name} --from {split.params.get('file')}",
-        }.get(split.source, f"histokit split {split.dataset} --name {split.name} --folds N")
+        how = f"--from {quote(str(split.params.get('file')))}" if split.source == "file" else "--folds N"
+        made = f"histokit split {split.dataset} --name {split.name} {how}"
+        again = "ingest the dataset again" if split.source == "published" else made
         raise StoreError(
             f"The split {split.name!r} is stale: {len(gone)} of its samples are no longer in the dataset "
             f"{split.dataset!r}, such as {gone[0]!r}.",

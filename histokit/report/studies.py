@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from histokit.features import FeatureStore
@@ -51,7 +52,7 @@ def study_part(file: str | Path, store: FeatureStore) -> StudyPart:
     blocks: list[Block] = [Facts({"file": str(file), "pieces": len(plan.pieces), "done": len(done)})]
     if plan.missing:
         blocks.append(Notes([f"The study is not whole: {plan.expectation}"], "note"))
-        blocks.append(Commands([f"histokit study run {file}"]))
+        blocks.append(Commands([f"histokit study run {quote(str(file))}"]))
     blocks.append(DataTable(Sheet("Pieces of the study", ["kind", "done", "missing"], rows)))
     metrics = {data.name: data.metric for data in study.datasets if data.metric}
     names = [data.name for data in study.datasets if store.find_dataset(data.name)]

@@ -35,7 +35,7 @@ def make_again(table: FeatureTable, dataset: str | None = None, layers: str | No
     """
     dataset, layers = quote(dataset or table.dataset), quote(layers or table.layer)
     if table.imported:
-        made_by = f"--name {table.backbone} --version {table.version} --layer {layers}"
+        made_by = f"--name {quote(table.backbone)} --version {quote(str(table.version))} --layer {layers}"
         return f"histokit import-features {dataset} {file} {made_by}"
     return " ".join(
         ["histokit extract", dataset, "--backbone", table.backbone, "--layers", layers, *_table_options(table)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -108,7 +109,10 @@ def study_run(
     if out is not None:
         console.note(f"Written: {', '.join(map(str, write_report(result, out)))}")
     _print_comparison(result)
-    console.note(f"Paired differences and tests: --out or --json. The runs: histokit list runs --store {result.store}")
+    console.note(
+        "Paired differences and tests: --out or --json. "
+        f"The runs: histokit list runs --store {quote(str(result.store))}"
+    )
     if result.failed:
         raise typer.Exit(result.code)
 
@@ -173,7 +177,7 @@ def demo(
     rows = [[row[column] for column in columns] for row in result.rows]
     console.table(columns, rows, document, title="Three kinds of nuclei on drawn tissue, linear SVM")
     console.note(f"Random folds show each test slide in training; slide-wise folds do not.\nFigure: {result.figure}")
-    console.note(f"Look around: histokit list runs --store {result.store}")
+    console.note(f"Look around: histokit list runs --store {quote(str(result.store))}")
 
 
 def doctor() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from histokit.errors import DataError, StoreError, counted
@@ -73,7 +74,7 @@ class ImportedFeatures(NetworkFeatures):
             raise StoreError(
                 f"The dataset {dataset!r} has no vectors of {network.name!r}{version}.",
                 next=f"Bring them in: histokit import-features {dataset} FILE --name {network.name} "
-                f"--version {network.version or 'V'}",
+                f"--version {quote(network.version or 'V')}",
             )
         for layer in network.layers:
             (table,) = resolve(Address(network.name, layer), tables, dataset)

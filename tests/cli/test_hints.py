@@ -1,7 +1,9 @@
 """What a message says to type works when it is typed: it holds the weights, the preprocessing and the precision."""
 
+import html
 import re
 import shlex
+import shutil
 
 import pytest
 import timm
@@ -98,3 +100,52 @@ def test_prediction_says_what_to_do_where_the_weights_are_gone(filled, file, tmp
     assert hint[hint.index("--weights") + 1] == "FILE"
     filled.ok(*[copy if word == "FILE" else word for word in hint])
     filled.ok("predict", run, "more")
+
+
+def commands(text):
+    """The commands of a text, as a shell reads them."""
+    return [shlex.split(found) for found in re.findall(r"histokit (.*?)(?:\.?\n|\. |</)", html.unescape(text))]
+
+
+def test_versions_and_files_with_blanks_in_their_names_are_one_word(ingested, images, tmp_path):
+    file, version = tmp_path / "my vectors.csv", "2 of May"
+    listed = [row["id"] for row in ingested.ok("list", "samples", "cells", "--json").document["samples"]]
+    file.write_text("id,a,b\n" + "".join(f"{name},{n},{n % 2}\n" for n, name in enumerate(listed)))
+    ingested.ok("import-features", "cells", file, "--name", "mine", "--version", version)
+    options = ["-o", "pattern={patient}/{label}/*.png", "-o", "group=patient"]
+    ingested.ok("ingest", "folder", images, "--name", "more", *options)
+    told = ingested.fails("train", "more", "--features", "mine/imported", *FAST, code=ExitCode.STORE).err
+    assert [words[-1] for words in commands(told) if "--version" in words] == ["imported"]
+    assert [words[words.index("--version") + 1] for words in commands(told) if "--version" in words] == [version]
+
+    run = ingested.ok("train", "cells", "--features", "mine/imported", *FAST).out.strip()
+    ingested.ok("import-features", "more", file, "--name", "mine", "--version", version)
+    seen = ingested.ok("predict", run, "more").out.strip()
+    folder = tmp_path / "my model"
+    told = ingested.fails("export-model", seen, "--out", folder, code=ExitCode.USAGE).err
+    assert commands(told)[-1] == ["export-model", run, "--out", str(folder)]
+
+    mine = tmp_path / "my split.csv"
+    mine.write_text("id,role\n" + "".join(f"{n},{'test' if n.startswith('p1') else 'train'}\n" for n in listed))
+    ingested.ok("split", "cells", "--name", "own", "--from", mine)
+    (images / "p2" / "dark" / "0.png").unlink()
+    ingested.ok("ingest", "folder", images, "--name", "cells", *options)
+    told = ingested.fails("train", "cells", "--features", "mine/imported", "--split", "own", code=ExitCode.STORE).err
+    assert commands(told)[-1] == ["split", "cells", "--name", "own", "--from", str(mine)]
+
+    study = tmp_path / "my study.toml"
+    study.write_text(
+        'datasets = ["cells"]\nstrategies = ["last layer"]\nclassifiers = ["knn"]\n'
+        f'[backbones.mine]\nversion = "{version}"\n[backbones.texture]\n'
+    )
+    page = tmp_path / "page.html"
+    ingested.ok("report", "--study", study, "--out", page, "--bootstrap", 0, "--samples", 0)
+    assert ["study", "run", str(study)] in commands(page.read_text())
+    again = shutil.copytree(tmp_path / "store", tmp_path / "my store")
+    told = ingested.ok("study", "run", study, "--store", again).err
+    assert ["list", "runs", "--store", str(again)] in commands(told)
+
+    ingested.ok("ingest", "folder", images, "--name", "bare", *options)
+    study.write_text(study.read_text().replace("cells", "bare"))
+    told = ingested("study", "run", study).err
+    assert "import-features bare FILE --name mine --version '2 of May'" in told
