@@ -209,13 +209,14 @@ def _squares(store: Store, features: FeatureSet, rows: list[int]) -> dict[int, S
 def _sample(
     features: FeatureSet, row: int, column: int, squares: dict[int, Square | None], target: str
 ) -> ExcitedSample:
-    group = features.column(features.record.group)[row] if features.record.group else None
-    label = features.column(target)[row]
+    one = features.take([row])
+    group = one.column(features.record.group)[0] if features.record.group else None
+    label = one.column(target)[0]
     return ExcitedSample(
-        features.sample_ids[row],
+        one.sample_ids[0],
         None if label is None else str(label),
         None if group is None else str(group),
-        float(features.X[row, column]),
+        float(one.X[0, column]),
         squares[row],
     )
 

@@ -151,7 +151,8 @@ class NetworkTrainer:
         kept = None
         if part is self._parts[-1] or self.question.options.keep == "all":
             seen = part.seen(recipe.choose_epoch == TEST)
-            contents = [self.experiment.features.content[row] for row in seen]
+            known = self.experiment.features.content
+            contents = [known[row] for row in seen]
             kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
         if lost := sum(int(row) in self._means.images.unreadable for row in part.used):
             notes.append(f"{counted(lost, 'training sample was', 'training samples were')} left out: {_NO_IMAGE}")

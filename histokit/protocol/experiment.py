@@ -104,7 +104,8 @@ class Experiment:
 
     def samples_of(self, rows: Rows) -> list[str]:
         """Return the ids of the samples behind rows: those of a unit are several."""
-        units = {self.features.sample_ids[row] for row in rows}
+        ids = self.features.sample_ids
+        units = {ids[row] for row in rows.tolist()}
         return [sample_id for sample_id, unit in self.unit_of.items() if unit in units]
 
     def identity(self) -> dict[str, Any]:

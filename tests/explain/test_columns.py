@@ -11,7 +11,8 @@ from tiny_plugin import TinyPlugin
 import histokit
 from histokit.errors import StoreError
 from histokit.explain.columns import kept_columns
-from histokit.features import FeatureStore
+from histokit.features import FeatureSet, FeatureStore
+from histokit.features.feature_set import Objects
 from histokit.reading.thumbnails import as_square
 from tests.cli.command_line import CommandLine
 
@@ -54,6 +55,24 @@ def test_the_samples_with_the_highest_values_of_the_most_important_columns(
     shown = line.ok("explain", "columns", selection.id, "--figure", figure, "--store", data.uri)
     assert found.columns[0].name in shown.out
     assert figure.read_bytes()[1:4] == b"PNG"
+
+
+def test_not_all_samples_are_listed_for_each_one_that_is_shown(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selection = histokit.select(data, "d", "tiny/0+tiny/3", step=0.5, inner_folds=2)
+    listed: list[int] = []
+    column = FeatureSet.column
+
+    def counted(self: FeatureSet, name: str) -> Objects:
+        listed.append(len(self))
+        return column(self, name)
+
+    monkeypatch.setattr(FeatureSet, "column", counted)
+    found = kept_columns(data, selection.id, columns=2, per_column=4)
+    shown = sum(len(each.samples) for each in found.columns)
+    assert shown >= 4
+    assert listed.count(len(data.samples("d"))) < shown
 
 
 def test_a_selection_that_is_not_there(data: FeatureStore) -> None:

@@ -6,6 +6,7 @@ import pytest
 from sklearn.svm import LinearSVC
 
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.features import FeatureSet
 from histokit.protocol import elimination
 from histokit.protocol.outer_folds import OuterFold
 from histokit.protocol.splits import make_split
@@ -390,3 +391,11 @@ def test_the_rows_of_a_fold_are_not_looked_at_once_more_for_each_other_fold(toy,
         train(toy, "toy", "net/last", "ridge", split=f"r{repeats}", grid={"alpha": 1})
         counts.append(len(looks))
     assert 0 < counts[1] <= 5 * counts[0]
+
+
+@pytest.mark.parametrize("what", ["sample_ids", "content"])
+def test_the_ids_of_all_samples_are_not_listed_anew_for_each_of_them(toy, monkeypatch, what):
+    listed, of = [], getattr(FeatureSet, what)
+    monkeypatch.setattr(FeatureSet, what, property(lambda features: listed.append(what) or of.fget(features)))
+    train(toy, "toy", "net/last", "ridge", split="leave-one-group-out", grid={"alpha": 1})
+    assert 0 < len(listed) < len(toy.samples("toy")) / 2
