@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -227,7 +228,7 @@ class LoadedModel:
             if given.get(name):
                 raise UsageError(
                     f"The model was trained on {what} ({given[name]}): images alone do not do.",
-                    next=f"Ingest them as a dataset, then: histokit predict {self.folder} DATASET",
+                    next=f"Ingest them as a dataset, then: histokit predict {quote(str(self.folder))} DATASET",
                 )
 
 

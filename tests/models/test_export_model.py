@@ -361,15 +361,16 @@ def test_what_has_no_model_is_told(data: FeatureStore, tmp_path: Path) -> None:
 
 def test_models_of_units_want_a_dataset(data: FeatureStore, images: Path, tmp_path: Path) -> None:
     run = a_classifier(data)
-    folder = histokit.export_model(data, run.id, tmp_path / "m")
+    folder = histokit.export_model(data, run.id, tmp_path / "my model")
     document = json.loads((folder / "histokit.json").read_text())
     document["run"]["parameters"]["aggregate"] = "patient:mean"
     (folder / "histokit.json").write_text(json.dumps(document))
     with pytest.raises(DataError, match=r"histokit\.json is not what was written"):
         histokit.load_model(folder)
     (folder / "histokit.json").write_text(json.dumps(signed(document)))
-    with pytest.raises(UsageError, match=r"units of several images \(patient:mean\)"):
+    with pytest.raises(UsageError, match=r"units of several images \(patient:mean\)") as caught:
         histokit.load_model(folder).predict(images / "p1" / "dark" / "0.png")
+    assert f"histokit predict '{folder}' DATASET" in caught.value.next
 
 
 def write_deep(folder: Path) -> None:
