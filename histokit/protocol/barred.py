@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, counted
 from histokit.features import FeatureSet
-from histokit.protocol.split_drawing import MOST_FOLDS, Labelled, Row
-from histokit.store.split_records import Split
+from histokit.protocol.split_drawing import MOST_FOLDS, Labelled, check_rows
+from histokit.store.split_records import TEST, TRAIN, FoldRows, Split
 
 
 def leave_one_out_barred(
-    data: Labelled, bars: NDArray[np.object_], bar: str, group: str, repeats: int = 1
-) -> tuple[list[Row], list[str]]:
+    data: Labelled, bars: NDArray[np.object_], bar: str, group: str, repeats: int = 1, whole: bool = True
+) -> tuple[Iterator[FoldRows], list[str]]:
     """Return a fold for each group and batch: no training sample is of the group, nor of the batch, of the tested ones.
 
     Samples of which no sample of the same class is left to train on are never tested.
@@ -28,11 +29,13 @@ def leave_one_out_barred(
     bar, group : str
         What batches and groups are called.
     repeats : int
+    whole : bool
+        Whether all rows are kept, of which there may be too many.
 
     Raises
     ------
     DataError
-        If a sample has no batch, or nothing is left to test.
+        If a sample has no batch, nothing is left to test, or the split would be too large.
     """
     absent = data.ids[[value is None for value in bars]]
     if len(absent):
@@ -43,17 +46,16 @@ def leave_one_out_barred(
     groups, batches = np.asarray(data.groups).astype(str), bars.astype(str)
     # Numbers need no training sample that is alike.
     labels = data.labels.astype(str) if data.classes else np.zeros(len(groups), str)
-    rows: list[Row] = []
     untested = np.ones(len(groups), bool)
-    fold = 0
+    found, rows = [], 0
     for name, batch in sorted(set(zip(groups.tolist(), batches.tolist(), strict=True))):
         train = (groups != name) & (batches != batch)
         test = (groups == name) & (batches == batch) & np.isin(labels, labels[train])
         if test.any():
-            rows += [(0, fold, sample_id, "test") for sample_id in data.ids[test]]
-            rows += [(0, fold, sample_id, "train") for sample_id in data.ids[train]]
+            found.append((name, batch, np.flatnonzero(test)))
+            rows += int(train.sum()) + len(found[-1][-1])
             untested &= ~test
-            fold += 1
+    fold = len(found)
     if not fold:
         raise DataError(
             f"Without the {group} and the {bar} of a sample, no other one of its class is left to train on.",
@@ -64,8 +66,17 @@ def leave_one_out_barred(
             f"There are {fold:,} pairs of {group} and {bar}; a split has at most {MOST_FOLDS:,} folds.",
             next="Name coarser columns with --group COLUMN and --bar COLUMN.",
         )
-    every = [(repeat, *row[1:]) for repeat in range(repeats) for row in rows]
-    return every, _notes(data, untested, batches, bar, group)
+    if whole:
+        check_rows(rows, repeats)
+
+    def folds() -> Iterator[FoldRows]:
+        for repeat in range(repeats):
+            for number, (name, batch, test) in enumerate(found):
+                train = np.flatnonzero((groups != name) & (batches != batch))
+                roles = np.repeat(np.array([TEST, TRAIN], np.int8), [len(test), len(train)])
+                yield FoldRows(repeat, number, np.concatenate([test, train]), roles)
+
+    return folds(), _notes(data, untested, batches, bar, group)
 
 
 def _notes(data: Labelled, untested: NDArray[np.bool_], batches: NDArray[Any], bar: str, group: str) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import LeakageError, some
 from histokit.plugin.digests import digest_bytes
-from histokit.store.split_records import Fold, Split
+from histokit.store.split_records import TEST, FoldRows, Split
 
 _COLUMNS = 512
 #: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.
@@ -43,21 +43,38 @@ def check_groups(split: Split, groups_by_id: Mapping[str, Any] | None, column: s
         Naming the groups.
     """
     column = column or split.group or "group"
-    for fold in split.folds():
-        training = {*fold.train, *fold.val}
-        _refuse(split, fold, sorted(training.intersection(fold.test)), "sample", split.params.get("file"))
-        if groups_by_id is None or split.leaks:
-            continue
-        both = {groups_by_id[i] for i in training if i in groups_by_id}.intersection(
-            groups_by_id[i] for i in fold.test if i in groups_by_id
-        )
-        _refuse(split, fold, sorted(map(str, both)), column, split.params.get("file"))
+    ids, folds = split.numbered
+    group_of, groups = _coded(groups_by_id or {}, ids)
+    for fold in folds:
+        is_test = fold.roles == TEST
+        train, test = fold.samples[~is_test], fold.samples[is_test]
+        _refuse(split, fold, sorted(ids[i] for i in _shared(train, test, len(ids))), "sample")
+        if not split.leaks:
+            both = _shared(group_of[train], group_of[test], len(groups))
+            _refuse(split, fold, sorted(str(groups[i]) for i in both), column)
     return [f"split {split.name}: {split.leaks}"] if split.leaks else []
 
 
-def _refuse(split: Split, fold: Fold, values: list[str], what: str, file: str | None) -> None:
+def _coded(by_id: Mapping[str, Any], ids: Sequence[str]) -> tuple[NDArray[np.intp], list[Any]]:
+    """Return the number of the value of each id, -1 for those that have none, and the values."""
+    number_of: dict[Any, int] = {}
+    numbers = (number_of.setdefault(by_id[i], len(number_of)) if i in by_id else -1 for i in ids)
+    return np.fromiter(numbers, np.intp, len(ids)), list(number_of)
+
+
+def _shared(train: NDArray[np.integer], test: NDArray[np.integer], count: int) -> list[int]:
+    """Return which of so many numbers are in both; negative ones stand for none."""
+    seen = np.zeros((2, count), bool)
+    for row, numbers in zip(seen, (train, test), strict=True):
+        row[numbers[numbers >= 0]] = True
+    found: list[int] = np.flatnonzero(seen.all(axis=0)).tolist()
+    return found
+
+
+def _refuse(split: Split, fold: FoldRows, values: list[str], what: str) -> None:
     if not values:
         return
+    file = split.params.get("file")
     place = f"fold {fold.fold}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
     mend = f"Put each {what} on one side in {file}" if file else "Use --split cv"
     raise LeakageError(
@@ -128,10 +145,19 @@ def conflict_notes(contents: Mapping[str, bytes], labels: Mapping[str, Any], wha
 
 def _twins(split: Split, digests: Mapping[str, bytes]) -> dict[str, str]:
     """Return the test samples that have the digest of a training sample in some fold, and that one."""
+    ids, folds = split.numbered
+    digest_of, known = _coded({i: digest for i, digest in digests.items() if digest is not None}, ids)
     twins: dict[str, str] = {}
-    for fold in split.folds():
-        known = {digests[i]: i for i in (*fold.train, *fold.val) if digests.get(i) is not None}
-        twins.update({i: known[digests[i]] for i in fold.test if digests.get(i) in known})
+    for fold in folds:
+        is_test = fold.roles == TEST
+        # One more, for samples that have none. Of several samples with one digest the last one stays.
+        sample_of = np.full(len(known) + 1, -1)
+        sample_of[digest_of[fold.samples[~is_test]]] = fold.samples[~is_test]
+        sample_of[-1] = -1
+        test = fold.samples[is_test]
+        twin = sample_of[digest_of[test]]
+        found = zip(test[twin >= 0].tolist(), twin[twin >= 0].tolist(), strict=True)
+        twins.update({ids[i]: ids[other] for i, other in found})
     return twins
 
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, counted
-from histokit.plugin.digests import digest_bytes
+from histokit.plugin.digests import digest_texts
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
 from histokit.protocol.targets import NumberTarget
 from histokit.ranges import RANGES, SEEDS
+from histokit.store.split_records import TEST, TRAIN, FoldRows
 
-#: Repeat, fold, sample id, role.
-Row = tuple[int, int, str, str]
 #: Folds are numbered in 16 bits.
 MOST_FOLDS = int(RANGES["folds"].high)
+#: Each sample is a row in each fold; so many take about 8 GB to make.
+MOST_ROWS = 100_000_000
 #: As many samples as a quintile has at least for a test set to be like the rest.
 _HOLDOUT = 2
 _COVERING_DRAWS = 100
@@ -54,12 +57,20 @@ class Labelled:
     def digest(self) -> str:
         """A digest of ids, labels and groups, whatever their order."""
         groups = self.labels if self.groups is None else self.groups
-        rows = sorted(zip(self.ids, self.labels, map(str, groups), strict=True))
-        return digest_bytes(*(repr(row).encode() for row in rows)).hex()
+        columns = {"id": self.ids, "label": self.labels, "group": [str(group) for group in groups]}
+        rows = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+        rows = rows.sort_by([(name, "ascending") for name in columns])
+        # As Python writes tuples of them.
+        ends = {"id": ("(", ", "), "label": ("", ", "), "group": ("", ")")}
+        written = [
+            pa.array([f"{before}{value!r}{after}" for value in rows.column(name).to_pylist()], pa.string())
+            for name, (before, after) in ends.items()
+        ]
+        return digest_texts([pc.binary_join_element_wise(*written, "")]).hex()
 
 
-def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
-    """Return rows of a split in which each group is the test set once, the same in every repeat.
+def leave_one_out(data: Labelled, repeats: int, whole: bool = True) -> Iterator[FoldRows]:
+    """Return the folds of a split in which each group is the test set once, the same in every repeat.
 
     Raises
     ------
@@ -75,7 +86,29 @@ def leave_one_out(data: Labelled, repeats: int) -> list[Row]:
             f"There are {len(names):,} groups; a split has at most {MOST_FOLDS:,} folds.",
             next="Draw folds of several groups: histokit split DATASET --name NAME --folds 10",
         )
-    return [row for repeat in range(repeats) for row in _rows(data.ids, fold, repeat)]
+    if whole:
+        check_rows(len(names) * len(data.ids), repeats)
+    return (each for repeat in range(repeats) for each in _folds(fold, repeat))
+
+
+def check_rows(rows: int, repeats: int) -> None:
+    """Raise if a split would have more rows, in so many repeats of some, than can be worked with.
+
+    Raises
+    ------
+    DataError
+    """
+    if rows * repeats <= MOST_ROWS:
+        return
+    made = "histokit split DATASET --name NAME"
+    fewer = MOST_ROWS // rows
+    how = f"Draw fewer folds, of several groups each: {made} --folds 10"
+    if fewer:
+        how = f"Draw them at most {counted(fewer, 'time', 'times')}: {made} … --repeats {fewer}"
+    raise DataError(
+        f"The split would have {rows * repeats:,} rows, one for each sample in each fold; it may have {MOST_ROWS:,}.",
+        next=how,
+    )
 
 
 def drawn_rows(
@@ -86,8 +119,9 @@ def drawn_rows(
     seed: int,
     notes: list[str],
     column: str | None,
-) -> list[Row]:
-    """Return rows of a split that is drawn: a test set, or folds, anew in each repeat.
+    whole: bool = True,
+) -> Iterator[FoldRows]:
+    """Yield the folds of a split that is drawn: a test set, or folds, anew in each repeat.
 
     Parameters
     ----------
@@ -101,65 +135,76 @@ def drawn_rows(
         Takes what is to be known of the split.
     column : str, optional
         The group column, for messages.
+    whole : bool
+        Whether all rows are kept, of which there may be too many.
 
     Raises
     ------
     DataError
-        If there is one group only, or one sample.
+        If there is one group only, or one sample, or the split would be too large.
     """
-    rows: list[Row] = []
     for repeat in range(repeats):
         try:
             if folds is None:
                 strata = data.strata(_HOLDOUT)
                 drawn, new = draw_test(strata, data.groups, test or 0, (seed + repeat) % SEEDS, classes=data.classes)
-                new_rows = [(repeat, 0, i, "test" if t else "train") for i, t in zip(data.ids, drawn, strict=True)]
+                fold = np.where(drawn, 0, -1)
             else:
                 strata = data.strata(folds)
                 fold, new = assign_folds(strata, data.groups, folds, (seed + repeat) % SEEDS, classes=data.classes)
-                new_rows = _rows(data.ids, fold, repeat)
         except ValueError:
             raise DataError(
                 f"There is only one {column or 'sample'}: training and test cannot be kept apart.",
                 next=_FINER,
             ) from None
+        if whole and not repeat:
+            check_rows((int(fold.max()) + 1) * len(data.ids), repeats)
         notes += [note for note in new if note not in notes]
-        rows += new_rows
-    return rows
+        yield from _folds(fold, repeat)
 
 
-def _rows(ids: NDArray[np.object_], fold: NDArray[np.intp], repeat: int) -> list[Row]:
-    return [
-        (repeat, number, sample_id, "test" if tested == number else "train")
-        for number in range(int(fold.max()) + 1)
-        for sample_id, tested in zip(ids, fold, strict=True)
-    ]
+def _folds(fold: NDArray[np.intp], repeat: int) -> Iterator[FoldRows]:
+    """Yield the folds of samples that are tested in the fold of their number, or in none."""
+    every = np.arange(len(fold))
+    for number in range(int(fold.max()) + 1):
+        yield FoldRows(repeat, number, every, np.where(fold == number, TEST, TRAIN).astype(np.int8))
 
 
-def limit_training(rows: list[Row], data: Labelled, count: int, seed: int, notes: list[str]) -> list[Row]:
+def limit_training(
+    folds: Iterable[FoldRows], data: Labelled, count: int, seed: int, notes: list[str]
+) -> Iterator[FoldRows]:
     """Draw groups for training in each fold, all classes covered wherever so many groups can cover them."""
     assert data.groups is not None
-    group_of = dict(zip(data.ids, map(str, data.groups), strict=True))
-    label_of = dict(zip(data.ids, data.strata(1), strict=True))
-    kept, short = [], 0
-    places = sorted({row[:2] for row in rows})
-    for place in places:
-        here = [row for row in rows if row[:2] == place]
-        training = [row[2] for row in here if row[3] != "test"]
+    groups, group_names = _coded(data.groups)
+    classes, class_names = _coded(data.strata(1))
+    said, short, places = [], 0, 0
+    for each in folds:
+        training = each.samples[each.roles != TEST]
         labels: dict[str, set[str]] = {}
-        for sample_id in training:
-            labels.setdefault(group_of[sample_id], set()).add(label_of[sample_id])
+        for pair in np.unique(groups[training] * len(class_names) + classes[training]).tolist():
+            group, label = divmod(pair, len(class_names))
+            labels.setdefault(group_names[group], set()).add(class_names[label])
         if len(labels) < count:
-            groups = counted(len(labels), "group", "groups")
-            notes.append(f"fold {place[1]} trains on {groups} instead of {count}: there are no more")
-        drawn = _covering_draw(labels, min(count, len(labels)), np.random.default_rng([seed, *place]))
+            found = counted(len(labels), "group", "groups")
+            said.append(f"fold {each.fold} trains on {found} instead of {count}: there are no more")
+        rng = np.random.default_rng([seed, each.repeat, each.fold])
+        drawn = _covering_draw(labels, min(count, len(labels)), rng)
         short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
-        kept += [row for row in here if row[3] == "test" or group_of[row[2]] in drawn]
+        places += 1
+        is_drawn = np.array([name in drawn for name in group_names], bool)
+        kept = (each.roles == TEST) | is_drawn[groups[each.samples]]
+        yield FoldRows(each.repeat, each.fold, each.samples[kept], each.roles[kept])
     if short:
         wanted = "no group was found" if count == 1 else f"no {count} groups were found"
         what = "classes" if data.classes else "quintiles of the target"
-        notes.append(f"in {short} of {len(places)} folds {wanted} with samples of all {what}")
-    return kept
+        said.append(f"in {short} of {places} folds {wanted} with samples of all {what}")
+    notes += said
+
+
+def _coded(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
+    """Return the number of each value as text, and the text of each number."""
+    coded = pa.array([str(value) for value in values], pa.string()).dictionary_encode()
+    return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
 
 
 def _covering_draw(labels: dict[str, set[str]], count: int, rng: np.random.Generator) -> set[str]:

@@ -13,7 +13,8 @@ from histokit.datasets.formulas import guarded_text
 from histokit.datasets.own_splits import ROLES
 from histokit.datasets.tables import read_cells
 from histokit.errors import DataError, did_you_mean
-from histokit.protocol.split_drawing import MOST_FOLDS
+from histokit.protocol.split_drawing import MOST_FOLDS, Labelled
+from histokit.store.split_records import split_rows
 
 _SHOWN = 5
 
@@ -70,6 +71,30 @@ def read_split_file(
         for sample_id in members[value]
     ]
     return _once(rows, key, path)
+
+
+def read_labelled_rows(path: str | Path, samples: pa.Table, data: Labelled, root: str, group: str | None) -> pa.Table:
+    """Return the rows of a split from a table, as `read_split_file` does, those of labelled samples.
+
+    Raises
+    ------
+    DataError
+        Also if a fold is left without training or test samples.
+    """
+    labelled = set(data.ids)
+    rows = [row for row in read_split_file(path, samples, root=root, group=group) if row[2] in labelled]
+    roles_of: dict[tuple[int, int], set[str]] = {}
+    for repeat, fold, _, role in rows:
+        roles_of.setdefault((repeat, fold), set()).add(role)
+    for place in sorted(roles_of) or [(0, 0)]:
+        roles = roles_of.get(place, set())
+        if not {"train", "test"} <= roles:
+            lacking = " and no ".join(role for role in ("train", "test") if role not in roles)
+            raise DataError(
+                f"Fold {place[1]} of repeat {place[0]} in {path} has no {lacking} samples with a label.",
+                next="Give each fold both train and test.",
+            )
+    return split_rows(rows)
 
 
 def _listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -15,12 +16,12 @@ from histokit.errors import DataError, StoreError, UsageError, counted, did_you_
 from histokit.plugin.values import known
 from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
-from histokit.protocol.split_drawing import Labelled, Row, drawn_rows, leave_one_out, limit_training
-from histokit.protocol.split_file import read_split_file
+from histokit.protocol.split_drawing import Labelled, drawn_rows, leave_one_out, limit_training
+from histokit.protocol.split_file import read_labelled_rows
 from histokit.protocol.targets import find_type
 from histokit.ranges import check_range, check_ranges
 from histokit.store.records import NUMBER, DatasetRecord
-from histokit.store.split_records import Split, split_rows
+from histokit.store.split_records import FoldRows, Split, fold_table, rows_by_fold
 
 if TYPE_CHECKING:
     from histokit.store import Store
@@ -98,7 +99,7 @@ def make_split(
     UsageError
         If it is not said how, or a column is unknown.
     DataError
-        If there are no labels, or too few groups.
+        If there are no labels, too few groups, or too many rows.
     LeakageError
         If the dataset's group would be on both sides of a fold.
     """
@@ -109,18 +110,23 @@ def make_split(
     column = None if ignore_groups else column
     kind = find_type(samples.schema, target, target_type)
     data, notes = _labelled(samples, column, target, kind)
-    if from_file is not None:
-        rows = _from_file(from_file, samples, data, record.root, column)
+    whole = train_groups is None
+    rows = None if from_file is None else read_labelled_rows(from_file, samples, data, record.root, column)
+    made: Iterator[FoldRows]
+    if rows is not None:
+        made = iter(()) if whole else rows_by_fold(rows, data.ids)
     elif bar is not None:
         batch_of = _by_id(samples, bar)
-        rows, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats)
+        made, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats, whole)
         notes += said
     elif leave_one_group_out:
-        rows = leave_one_out(data, repeats)
+        made = leave_one_out(data, repeats, whole)
     else:
-        rows = drawn_rows(data, test, folds, repeats, seed, notes, column)
+        made = drawn_rows(data, test, folds, repeats, seed, notes, column, whole)
     if train_groups is not None:
-        rows = limit_training(rows, data, train_groups, seed, notes)
+        made = limit_training(made, data, train_groups, seed, notes)
+    if rows is None or not whole:
+        rows = fold_table(data.ids, made)
     asked: dict[str, Any] = {
         "test": test,
         "folds": folds,
@@ -138,7 +144,7 @@ def make_split(
     asked |= {"file": None if from_file is None else str(from_file)}
     params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
-    split = Split(record.name, name, split_rows(rows), column, seed, leaks, source, params)
+    split = Split(record.name, name, rows, column, seed, leaks, source, params)
     for name_of_groups in dict.fromkeys([record.group, column, bar]):
         check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
@@ -229,20 +235,6 @@ def _labelled(
     texts = np.array([str(label) for label in labels[present]], object)
     values = labels[present].astype(np.float64) if kind == NUMBER else None
     return Labelled(ids[present], texts, None if groups is None else groups[present], values), notes
-
-
-def _from_file(path: str | Path, samples: pa.Table, data: Labelled, root: str, group: str | None) -> list[Row]:
-    labelled = set(data.ids)
-    rows = [row for row in read_split_file(path, samples, root=root, group=group) if row[2] in labelled]
-    for place in sorted({row[:2] for row in rows}) or [(0, 0)]:
-        roles = {row[3] for row in rows if row[:2] == place}
-        if not {"train", "test"} <= roles:
-            lacking = " and no ".join(role for role in ("train", "test") if role not in roles)
-            raise DataError(
-                f"Fold {place[1]} of repeat {place[0]} in {path} has no {lacking} samples with a label.",
-                next="Give each fold both train and test.",
-            )
-    return rows
 
 
 def resolve_split(

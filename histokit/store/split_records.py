@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -16,8 +16,23 @@ from numpy.typing import NDArray
 from histokit.plugin.digests import digest_texts
 
 _AT_ONCE = 65_536
+_ROWS_AT_ONCE = 1 << 20
 
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
+
+
+#: The roles of samples in a fold; elsewhere they are numbers, which are places in it.
+ROLE_NAMES = ("train", "val", "test")
+TRAIN, VAL, TEST = range(3)
+
+
+class FoldRows(NamedTuple):
+    """The rows of one fold of one repeat: for each, the number of its sample and of its role."""
+
+    repeat: int
+    fold: int
+    samples: NDArray[np.integer]
+    roles: NDArray[np.int8]
 
 
 class Fold(NamedTuple):
@@ -79,22 +94,33 @@ class Split:
         return list(self._folds)
 
     @cached_property
-    def _folds(self) -> list[Fold]:
+    def numbered(self) -> tuple[list[str], list[FoldRows]]:
+        """The ids, sorted, and the folds as their numbers, by which large splits are looked through without texts."""
         kinds, (repeat, fold, sample, role) = _numbered(self.rows)
         repeats, folds, ids, roles = (kind.to_pylist() for kind in kinds)
-        # An id is one text, in however many folds it is.
-        named = np.array([*ids, None], object)[:-1]
+        number_of = np.array([ROLE_NAMES.index(name) for name in roles], np.int8)
         keys = (repeat * len(folds) + fold) * len(roles) + role
         order = np.argsort(keys, kind="stable")
-        starts = [0, *(np.flatnonzero(np.diff(keys[order])) + 1).tolist(), len(order)]
-        found: dict[tuple[int, int], Fold] = {}
+        keys = keys[order] // max(1, len(roles))
+        starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(order)]
+        members, numbers = sample[order].astype(np.int32), number_of[role[order]]
+        found = []
         for start, stop in pairwise(starts):
             if start < stop:
-                first = order[start]
-                place = (repeats[repeat[first]], folds[fold[first]])
-                entry = found.setdefault(place, Fold(*place, [], [], []))
-                getattr(entry, roles[role[first]]).extend(named[sample[order[start:stop]]].tolist())
-        return list(found.values())
+                place = divmod(int(keys[start]), len(folds))
+                part = slice(start, stop)
+                found.append(FoldRows(repeats[place[0]], folds[place[1]], members[part], numbers[part]))
+        return ids, found
+
+    @cached_property
+    def _folds(self) -> list[Fold]:
+        ids, folds = self.numbered
+        # An id is one text, in however many folds it is.
+        named = np.array([*ids, None], object)[:-1]
+        return [
+            Fold(each.repeat, each.fold, *(named[each.samples[each.roles == role]].tolist() for role in range(3)))
+            for each in folds
+        ]
 
     def __repr__(self) -> str:
         return f"Split({self.dataset}: {self.name}, {self.fold_count} folds, {self.source})"
@@ -110,6 +136,44 @@ def split_rows(rows: Iterable[tuple[int, int, str, str]]) -> pa.Table:
     listed = list(rows)
     columns = [pa.array([row[i] for row in listed], kind) for i, kind in enumerate(SPLIT_SCHEMA.types)]
     return pa.table(columns, schema=SPLIT_SCHEMA)
+
+
+def fold_table(ids: Sequence[str] | NDArray[np.object_], folds: Iterable[FoldRows]) -> pa.Table:
+    """Return the rows of folds over some ids as a table of `SPLIT_SCHEMA`, without a Python object for each of them."""
+    texts, roles = pa.array(ids, pa.string()), pa.array(ROLE_NAMES, pa.string())
+    batches: list[pa.RecordBatch] = []
+    waiting: list[FoldRows] = []
+
+    def write() -> None:
+        lengths = [len(each.samples) for each in waiting]
+        columns = [
+            pa.array(np.repeat(np.array([each.repeat for each in waiting], np.int16), lengths)),
+            pa.array(np.repeat(np.array([each.fold for each in waiting], np.int16), lengths)),
+            texts.take(pa.array(np.concatenate([each.samples for each in waiting]))),
+            roles.take(pa.array(np.concatenate([each.roles for each in waiting]))),
+        ]
+        batches.append(pa.record_batch(columns, schema=SPLIT_SCHEMA))
+        waiting.clear()
+
+    for each in folds:
+        waiting.append(each)
+        if sum(len(fold.samples) for fold in waiting) >= _ROWS_AT_ONCE:
+            write()
+    if waiting:
+        write()
+    return pa.Table.from_batches(batches, SPLIT_SCHEMA)
+
+
+def rows_by_fold(rows: pa.Table, ids: Sequence[str] | NDArray[np.object_]) -> Iterator[FoldRows]:
+    """Yield the folds of rows of `SPLIT_SCHEMA` over some ids, in the order of repeat and fold; see `fold_table`."""
+    repeat, fold = (rows.column(name).to_numpy() for name in ("repeat", "fold"))
+    sample = pc.index_in(rows.column("id"), value_set=pa.array(ids, pa.string())).to_numpy()
+    role = pc.index_in(rows.column("role"), value_set=pa.array(ROLE_NAMES)).to_numpy().astype(np.int8)
+    order = np.lexsort((fold, repeat))
+    change = (np.diff(repeat[order]) != 0) | (np.diff(fold[order]) != 0)
+    for part in np.split(order, np.flatnonzero(change) + 1):
+        if len(part):
+            yield FoldRows(int(repeat[part[0]]), int(fold[part[0]]), sample[part], role[part])
 
 
 def _numbered(rows: pa.Table) -> tuple[list[pa.Array], list[NDArray[np.int64]]]:

@@ -90,3 +90,31 @@ def test_the_chance_counts_every_order_of_the_groups():
         X = (number + np.tile([0, 0.5], count))[:, None]
         groups = np.array([f"P{n}" for n in number], object)
         assert bool(group_notes(X, groups, ["apart"], "patient")) == told
+
+
+class Looked(dict):
+    looks = 0
+
+    def __contains__(self, key):
+        self.looks += 1
+        return super().__contains__(key)
+
+    def __getitem__(self, key):
+        self.looks += 1
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.looks += 1
+        return super().get(key, default)
+
+
+def test_a_sample_is_looked_up_once_however_many_folds_it_is_in():
+    ids = [f"s{i}" for i in range(50)]
+    rows = [(0, fold, i, "test" if n == fold else "train") for fold in range(50) for n, i in enumerate(ids)]
+    groups, digests = Looked({i: i for i in ids}), Looked({i: b"x" if i in ("s3", "s7") else i.encode() for i in ids})
+    split = make_split(rows)
+    assert check_groups(split, groups) == []
+    (note,) = duplicate_notes(split, digests, {})
+    assert note.startswith("2 test samples are byte-identical to training samples (such as s3 = s7)")
+    assert groups.looks <= 150
+    assert digests.looks <= 150

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import re
 from collections import Counter
@@ -493,3 +494,56 @@ def test_rows_of_a_split_are_not_digested_one_by_one_and_an_id_is_one_text_in_al
     assert sum(updates) > 6000 * 20
     assert split.fold_count == 2
     assert len({id(i) for fold in split.folds() for i in (*fold.train, *fold.test)}) == 3000
+
+
+@pytest.mark.parametrize("how", [{"folds": 40}, {"folds": 40, "train_groups": 30}, {"leave_one_group_out": True}])
+def test_a_split_is_made_without_a_python_object_for_each_row(how):
+    samples = make_samples(["a", "b"] * 1000, [f"g{i % 40}" for i in range(2000)])
+    collections = []
+
+    def note(phase, info):
+        collections.append(phase)
+
+    make_split(SAMPLES, make_record(), "warm", folds=2)
+    gc.callbacks.append(note)
+    try:
+        split = make_split(samples, make_record(), "s", **how)
+    finally:
+        gc.callbacks.remove(note)
+    # Garbage is looked for whenever 700 more tuples or lists are there.
+    assert len(split.rows) > 40_000
+    assert collections.count("start") < 30
+
+
+BATCHED = SAMPLES.append_column("batch", pa.array([f"b{i % 3}" for i in range(24)]))
+
+
+@pytest.mark.parametrize(
+    ("how", "rows", "advice"),
+    [
+        ({"leave_one_group_out": True}, 12 * 24, "--folds 10"),
+        ({"folds": 4}, 4 * 24, "--folds 10"),
+        ({"folds": 2, "repeats": 3}, 2 * 24 * 3, "at most 1 time: histokit split DATASET --name NAME … --repeats 1"),
+        ({"test": 0.5, "repeats": 5}, 24 * 5, "at most 3 times: histokit split DATASET --name NAME … --repeats 3"),
+    ],
+)
+def test_splits_of_more_rows_than_can_be_worked_with_are_refused_before_they_are_made(monkeypatch, how, rows, advice):
+    assert split_drawing.MOST_ROWS == 100_000_000
+    split = make_split(SAMPLES, make_record(), "l", **how)
+    assert len(split.rows) == rows
+    monkeypatch.setattr(split_drawing, "MOST_ROWS", rows)
+    assert make_split(SAMPLES, make_record(), "l", **how).digest == split.digest
+    monkeypatch.setattr(split_drawing, "MOST_ROWS", 95)
+    with pytest.raises(DataError, match=f"would have {rows} rows, one for each sample in each fold") as caught:
+        make_split(SAMPLES, make_record(), "l", **how)
+    assert advice in caught.value.next
+
+
+def test_barred_and_limited_splits_are_measured_by_the_rows_that_they_keep(monkeypatch):
+    barred = make_split(BATCHED, make_record(), "b", leave_one_group_out=True, bar="batch")
+    monkeypatch.setattr(split_drawing, "MOST_ROWS", len(barred.rows) - 1)
+    with pytest.raises(DataError, match=f"would have {len(barred.rows)} rows"):
+        make_split(BATCHED, make_record(), "b", leave_one_group_out=True, bar="batch")
+    # 12 folds of 2 tested and 2 or 4 trained on, of 288 rows without a limit.
+    monkeypatch.setattr(split_drawing, "MOST_ROWS", 100)
+    assert len(make_split(SAMPLES, make_record(), "k", leave_one_group_out=True, train_groups=2).rows) == 12 * 6
