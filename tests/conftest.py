@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from histokit.features import FeatureStore, open_store
 from histokit.plugin.testing import added_plugin
 
 PATIENTS = ("p1", "p2", "p3", "p4")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As shells leave it to what they start in the background, where no KeyboardInterrupt is Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

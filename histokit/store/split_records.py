@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from histokit.plugin.digests import digest_texts
 
 _AT_ONCE = 65_536
+
+#: Values that are Python objects at a time.
+_OBJECTS = 1024
 _ROWS_AT_ONCE = 1 << 20
 
 SPLIT_SCHEMA = pa.schema([("repeat", pa.int16()), ("fold", pa.int16()), ("id", pa.string()), ("role", pa.string())])
@@ -199,10 +202,16 @@ def _keys(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> NDArray[np.i
 def _texts(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> Iterator[pa.Array]:
     """Yield the rows as Python writes tuples, many at a time: each value is written once."""
     ends = [("(", ", "), ("", ", "), ("", ", "), ("", ")")]
-    written = [
-        pa.array([f"{before}{value!r}{after}" for value in values.to_pylist()], pa.string())
-        for values, (before, after) in zip(kinds, ends, strict=True)
-    ]
+    written = [_written(values, *around) for values, around in zip(kinds, ends, strict=True)]
     for start in range(0, len(codes[0]), _AT_ONCE):
         parts = [t.take(pa.array(n[start : start + _AT_ONCE])) for t, n in zip(written, codes, strict=True)]
         yield pc.binary_join_element_wise(*parts, "")
+
+
+def _written(values: pa.Array, before: str, after: str) -> pa.Array:
+    """Return each value as Python writes it between two texts; only some of them are objects at a time."""
+    pieces = [pa.array([], pa.string())]
+    for start in range(0, len(values), _OBJECTS):
+        piece = values[start : start + _OBJECTS].to_pylist()
+        pieces.append(pa.array([f"{before}{value!r}{after}" for value in piece], pa.string()))
+    return pa.concat_arrays(pieces)

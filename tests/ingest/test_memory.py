@@ -74,6 +74,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("histokit.ingest.samples._ROWS_PER_BATCH", 256)
     monkeypatch.setattr("histokit.ingest.file_digests._GROUP", 16)
     monkeypatch.setattr("histokit.ingest.file_states._WINDOW", 256)
+    monkeypatch.setattr("histokit.store.split_records._AT_ONCE", 256)
 
 
 def peak(store: FeatureStore, dataset: Dataset) -> int:
@@ -109,8 +110,8 @@ def test_memory_hardly_grows_with_the_number_of_samples(root: Path, tmp_path: Pa
 
 @pytest.mark.usefixtures("small_pieces")
 def test_memory_of_published_splits(root: Path, tmp_path: Path) -> None:
-    # The plugin's own rows and ids, of 180 bytes, and a few of ours.
-    assert growth(tmp_path, root, published=True) < 390
+    # The plugin's own rows and ids, of 180 bytes, and a few of ours: 120 while ids are numbered for the digest.
+    assert growth(tmp_path, root, published=True) < 440
 
 
 @pytest.mark.usefixtures("small_pieces")

@@ -66,7 +66,7 @@ def test_trees_that_hardly_split_are_told(ingested: FeatureStore) -> None:
 def test_a_repeat_reads_no_image(ingested: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(ingested)
     before = ingested.predictions(run.id)
-    monkeypatch.setattr("histokit.features.images.read_samples", None)
+    monkeypatch.setattr("histokit.features.images.lasting_results", None)
     assert train(ingested) == run
     monkeypatch.undo()
     assert train(ingested, force=True).id == run.id

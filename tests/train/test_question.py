@@ -113,7 +113,7 @@ def test_images_are_not_read_for_the_id(tmp_path: Path, images: Path, monkeypatc
     with pytest.raises(DataError, match="cannot be read"):
         train(store, "d", "images", **asked)
     with monkeypatch.context() as unreadable:
-        unreadable.setattr("histokit.features.images.read_samples", None)
+        unreadable.setattr("histokit.features.images.lasting_results", None)
         (without,) = identify(store, "d", "images", allow_missing=True, **asked)
     assert train(store, "d", "images", allow_missing=True, **asked)[0].id == without
     bad.write_bytes(content)
