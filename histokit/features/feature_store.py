@@ -124,7 +124,7 @@ class FeatureStore(Store, InNotebooks):
 
     def lost_features(self, dataset: str) -> list[Made]:
         """Return what is known of feature tables of a dataset that were made, and are gone."""
-        return [made for made in self.database.lost_features().values() if made.dataset == dataset]
+        return list(self.database.lost_features(dataset).values())
 
     def _assemble(
         self, dataset: str, tables: Sequence[FeatureTable], where: str | None, allow_missing: bool, outline: bool

@@ -125,11 +125,11 @@ class Database(Tables):
             with self.commits.alone(), self._writing(LEDGER):
                 self.commits.note_features(name, made)
 
-    def lost_features(self) -> dict[str, Made]:
-        """Return the feature tables that were made, and are gone."""
+    def lost_features(self, dataset: str | None = None) -> dict[str, Made]:
+        """Return the feature tables, of all datasets or of one, that were made, and are gone."""
         made = self.commits.features()
-        there = set(self.names(FEATURES)) if made else ()
-        return {name: entry for name, entry in made.items() if name not in there}
+        asked = {name: entry for name, entry in made.items() if dataset in (None, entry.dataset)}
+        return {name: entry for name, entry in asked.items() if not self._is_there(name)}
 
     def _now(self, name: str) -> Known | None:
         import lance

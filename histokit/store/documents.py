@@ -33,8 +33,11 @@ class Documents:
     def __init__(self, database: Database):
         self.database = database
 
-    def find(self, table: str, where: str | None = None, *, key: str) -> list[dict[str, Any]]:
+    def find(self, table: str, where: str | tuple[str, str] | None = None, *, key: str) -> list[dict[str, Any]]:
         """Return the documents that a filter keeps, sorted by a key, each once.
+
+        Those of a table of few rows where a column has a value are asked for as column and value: it is read once,
+        however many of them are asked for.
 
         Raises
         ------
@@ -43,16 +46,30 @@ class Documents:
         """
         if not self.database.exists(table):
             return []
-        rows = self._rows(table, where)
+        rows = self._valued(table, *where, key) if isinstance(where, tuple) else self._rows(table, where, key)
         with self.database.reading(table):
             # An earlier version wrote a record twice where two processes made it at the same moment.
-            return [self._read(table, row) for row in {row[key]: row for row in rows.sort_by(key).to_pylist()}.values()]
+            return [self._read(table, row) for row in {row[key]: row for row in rows}.values()]
 
-    def _rows(self, table: str, where: str | None) -> pa.Table:
+    def _rows(self, table: str, where: str | None, key: str) -> list[dict[str, Any]]:
         def read() -> pa.Table:
             return self.database.read(table, None, where)
 
-        return self.database.unchanged(table, where, read) if table in _ASKED_OFTEN else read()
+        often = table in _ASKED_OFTEN and where is None
+        rows: pa.Table = self.database.unchanged(table, None, read) if often else read()
+        found: list[dict[str, Any]] = rows.sort_by(key).to_pylist()
+        return found
+
+    def _valued(self, table: str, column: str, value: str, key: str) -> list[dict[str, Any]]:
+        """Return the rows that have a value in a column."""
+
+        def read() -> dict[str, list[dict[str, Any]]]:
+            found: dict[str, list[dict[str, Any]]] = {}
+            for row in self._rows(table, None, key):
+                found.setdefault(row[column], []).append(row)
+            return found
+
+        return self.database.unchanged(table, column, read).get(value, [])
 
     def sound(self, table: str, where: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         """Yield the rows that a filter keeps, each with its document, but for those that are damaged."""

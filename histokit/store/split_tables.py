@@ -51,7 +51,7 @@ class SplitTables:
     ) -> dict[str, dict[str, Any]]:
         """Return name → header of the splits of a dataset, by name; see `every`."""
         try:
-            own = self.documents.find("splits", f"dataset = {quote(dataset)}", key="name")
+            own = self.documents.find("splits", ("dataset", dataset), key="name")
         except StoreError as error:
             if unreadable is None:
                 raise
@@ -66,7 +66,7 @@ class SplitTables:
 
     def forget_published(self, dataset: str) -> None:
         """Remove the headers of published splits that an earlier version kept among the others."""
-        for header in self.documents.find("splits", f"dataset = {quote(dataset)}", key="name"):
+        for header in self.documents.find("splits", ("dataset", dataset), key="name"):
             if header["source"] == PUBLISHED:
                 self.database.delete("splits", f"dataset = {quote(dataset)} AND name = {quote(header['name'])}")
 

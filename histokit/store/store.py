@@ -139,7 +139,7 @@ class Store(StoredRuns):
 
     def find_dataset(self, name: str) -> DatasetRecord | None:
         """Return the dataset of a name, if there is one."""
-        found = self._documents.find("datasets", f"name = {quote(name)}", key="name")
+        found = self._documents.find("datasets", ("name", name), key="name")
         return DatasetRecord.from_json(found[0]) if found else None
 
     def samples(self, name: str, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from itertools import count
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import histokit as library
 from histokit.errors import ExitCode
 from histokit.evaluate.pooled import pooled_scores
 from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.tables import Tables
 from tests.evaluate.made_up import make_record
 from tests.toy import make_samples, make_store
 
@@ -307,3 +309,28 @@ def test_five_hundred_runs_are_listed_at_once(store):
     found = pooled_scores(store, runs)
     assert len({score for _, score in found.values()}) == 1
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("what", ["datasets", "features", "splits"])
+def test_records_of_many_datasets_are_read_once_for_all(histokit, tmp_path, monkeypatch, what):
+    samples, X = make_samples(n=8, slides=4)
+    for number in range(16):
+        store = make_store(tmp_path / "store", samples, {"last": X}, name=f"d{number}")
+        library.split(store, f"d{number}", "two", folds=2)
+    reads, looks = Counter(), Counter()
+    read, is_there = Tables.read, Tables._is_there
+
+    def counted_read(self, name, *given):
+        reads[name] += 1
+        return read(self, name, *given)
+
+    def counted_look(self, name):
+        looks[name] += 1
+        return is_there(self, name)
+
+    monkeypatch.setattr(Tables, "read", counted_read)
+    monkeypatch.setattr(Tables, "_is_there", counted_look)
+    listed = histokit.ok("list", what, "--json").document[what]
+    assert len(listed) == 16
+    assert max(reads["datasets"], reads["splits"]) <= 2
+    assert max([count for name, count in looks.items() if name.startswith("features.")], default=0) <= 8
