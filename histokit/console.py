@@ -197,12 +197,11 @@ def warn(text: str) -> None:
     tell(f"warning: {text}")
 
 
-def warn_of_runs(notes: Iterable[Sequence[str]], *forms: str) -> None:
+def warn_of_runs(notes: Iterable[Sequence[str]], one: str = "other run", several: str = "other runs") -> None:
     """Print what is to be known of runs, once; where runs differ in names and numbers alone, that of the first.
 
-    `forms` are the words for one and for several others, where they are no runs.
+    `one` and `several` are the words for others, where they are no runs.
     """
-    forms = forms or ("other run", "other runs")
     kinds: dict[str, str] = {}
     others: Counter[str] = Counter()
     for texts in notes:
@@ -212,7 +211,7 @@ def warn_of_runs(notes: Iterable[Sequence[str]], *forms: str) -> None:
         kinds |= {text: kind for text, kind in new.items() if kind not in known}
     for text, kind in kinds.items():
         more = others.pop(kind, 0)
-        warn(f"{text} (likewise, with other numbers, for {counted(more, *forms)})" if more else text)
+        warn(f"{text} (likewise, with other numbers, for {counted(more, one, several)})" if more else text)
 
 
 def tell(text: str) -> None:

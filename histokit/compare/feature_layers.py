@@ -99,6 +99,11 @@ def _feature_layer(
     )
 
 
+def is_from_scratch(run: RunRecord) -> bool:
+    """Return whether a run trained networks from random weights, by its preset or as it was asked."""
+    return run.classifier == FROM_SCRATCH or bool(run.parameters.get("from_scratch"))
+
+
 def _tuned_from(store: Store, name: str) -> tuple[str, str]:
     """Return what a network that was trained here is called on every dataset, and how it was trained."""
     try:
@@ -108,7 +113,7 @@ def _tuned_from(store: Store, name: str) -> tuple[str, str]:
     parts, given = _parts(run), run.parameters
     if not parts:
         return name, f",{name}"
-    how = SCRATCH if run.classifier == FROM_SCRATCH or given.get("from_scratch") else "fine-tuned"
+    how = SCRATCH if is_from_scratch(run) else "fine-tuned"
     return f"{how} {parts[0][0].partition(',')[0]}", f",{given.get('preset', '')},seed={given.get('seed', 0)}"
 
 

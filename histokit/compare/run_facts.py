@@ -14,12 +14,12 @@ from histokit.compare.feature_layers import (
     chosen_networks,
     feature_texts,
     is_chosen,
+    is_from_scratch,
     read_feature_layers,
 )
 from histokit.errors import StoreError
 from histokit.evaluate.pooled import usual_metrics
 from histokit.finetune.finetune_options import FinetuneOptions
-from histokit.finetune.network_question import FROM_SCRATCH
 from histokit.protocol.step_options import PartOf
 from histokit.select.select_options import SelectOptions
 from histokit.store import RunRecord, Store
@@ -142,14 +142,13 @@ def _network_count(layers: Sequence[FeatureLayer]) -> int:
 
 
 def _from_scratch(run: RunRecord, layers: Sequence[FeatureLayer]) -> bool:
-    asked = run.classifier == FROM_SCRATCH or bool(run.parameters.get("from_scratch"))
-    return asked or any(layer.network.startswith(f"{SCRATCH} ") for layer in layers)
+    return is_from_scratch(run) or any(layer.network.startswith(f"{SCRATCH} ") for layer in layers)
 
 
 #: Strategy → whether a run is of it; the first that fits counts.
 _STRATEGIES: tuple[tuple[str, Callable[[RunRecord, Sequence[FeatureLayer]], bool]], ...] = (
     ("ET-FL", lambda run, layers: run.classifier == "et-fl"),
-    ("from scratch", lambda run, layers: _from_scratch(run, layers)),
+    ("from scratch", _from_scratch),
     ("fine-tuning", lambda run, layers: run.kind == "finetune" or any(layer.tuned for layer in layers)),
     ("feature selection", lambda run, layers: bool(run.parameters.get("selection") or run.parameters.get("rfe"))),
     ("inner layer", lambda run, layers: is_chosen(run)),

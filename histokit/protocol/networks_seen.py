@@ -58,7 +58,9 @@ def check_networks(
     notes = []
     for backbone in dict.fromkeys(backbones):
         used = seen_by(store, backbone)
-        for fold in split.folds() if used else ():
+        if not used:
+            continue
+        for fold in split.folds():
             seen = sorted(i for i in fold.test if contents.get(i) in used)
             if seen:
                 raise LeakageError(
@@ -69,7 +71,7 @@ def check_networks(
                     details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
                 )
         trained = {i for fold in split.folds() for i in (*fold.train, *fold.val)}
-        count = sum(contents.get(i) in used for i in trained) if used else 0
+        count = sum(contents.get(i) in used for i in trained)
         if count:
             notes.append(
                 f"the network {backbone} was trained on {count} of the {len(trained)} training samples: scores of "

@@ -16,7 +16,7 @@ from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
 from histokit.protocol.targets import NumberTarget
 from histokit.ranges import RANGES, SEEDS
-from histokit.store.split_records import TEST, TRAIN, FoldRows
+from histokit.store.split_records import TEST, TRAIN, FoldRows, parts_of_tuples
 
 #: Folds are numbered in 16 bits.
 MOST_FOLDS = int(RANGES["folds"].high)
@@ -60,13 +60,7 @@ class Labelled:
         columns = {"id": self.ids, "label": self.labels, "group": [str(group) for group in groups]}
         rows = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
         rows = rows.sort_by([(name, "ascending") for name in columns])
-        # As Python writes tuples of them.
-        ends = {"id": ("(", ", "), "label": ("", ", "), "group": ("", ")")}
-        written = [
-            pa.array([f"{before}{value!r}{after}" for value in rows.column(name).to_pylist()], pa.string())
-            for name, (before, after) in ends.items()
-        ]
-        return digest_texts([pc.binary_join_element_wise(*written, "")]).hex()
+        return digest_texts([pc.binary_join_element_wise(*parts_of_tuples(rows.columns), "")]).hex()
 
 
 def leave_one_out(data: Labelled, repeats: int, whole: bool = True) -> Iterator[FoldRows]:

@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from histokit.layout import listed, natural_items
-from histokit.store.split_records import Split
+from histokit.store.split_records import ROLE_NAMES, Split
 from histokit.store.store import Store
-
-_SETS = ("train", "val", "test")
 
 #: Of `set_rows`.
 SET_COLUMNS = ["dataset", "split", "fold", "set", "samples", "groups", "classes"]
@@ -39,7 +37,7 @@ def fold_sets(split: Split, store: Store) -> list[dict[str, Any]]:
     groups = dict(zip(ids, samples.column(record.group).to_pylist(), strict=True)) if record.group else {}
     found = []
     for fold in split.folds():
-        for name in _SETS:
+        for name in ROLE_NAMES:
             members = getattr(fold, name)
             if not members:
                 continue

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,21 +98,8 @@ class Split:
     @cached_property
     def numbered(self) -> tuple[list[str], list[FoldRows]]:
         """The ids, sorted, and the folds as their numbers, by which large splits are looked through without texts."""
-        kinds, (repeat, fold, sample, role) = _numbered(self.rows)
-        repeats, folds, ids, roles = (kind.to_pylist() for kind in kinds)
-        number_of = np.array([ROLE_NAMES.index(name) for name in roles], np.int8)
-        keys = (repeat * len(folds) + fold) * len(roles) + role
-        order = np.argsort(keys, kind="stable")
-        keys = keys[order] // max(1, len(roles))
-        starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(order)]
-        members, numbers = sample[order].astype(np.int32), number_of[role[order]]
-        found = []
-        for start, stop in pairwise(starts):
-            if start < stop:
-                place = divmod(int(keys[start]), len(folds))
-                part = slice(start, stop)
-                found.append(FoldRows(repeats[place[0]], folds[place[1]], members[part], numbers[part]))
-        return ids, found
+        ids = _values(self.rows.column("id"))
+        return ids.to_pylist(), list(rows_by_fold(self.rows, ids))
 
     @cached_property
     def _folds(self) -> list[Fold]:
@@ -146,6 +132,7 @@ def fold_table(ids: Sequence[str] | NDArray[np.object_], folds: Iterable[FoldRow
     texts, roles = pa.array(ids, pa.string()), pa.array(ROLE_NAMES, pa.string())
     batches: list[pa.RecordBatch] = []
     waiting: list[FoldRows] = []
+    count = 0
 
     def write() -> None:
         lengths = [len(each.samples) for each in waiting]
@@ -160,14 +147,16 @@ def fold_table(ids: Sequence[str] | NDArray[np.object_], folds: Iterable[FoldRow
 
     for each in folds:
         waiting.append(each)
-        if sum(len(fold.samples) for fold in waiting) >= _ROWS_AT_ONCE:
+        count += len(each.samples)
+        if count >= _ROWS_AT_ONCE:
             write()
+            count = 0
     if waiting:
         write()
     return pa.Table.from_batches(batches, SPLIT_SCHEMA)
 
 
-def rows_by_fold(rows: pa.Table, ids: Sequence[str] | NDArray[np.object_]) -> Iterator[FoldRows]:
+def rows_by_fold(rows: pa.Table, ids: Sequence[str] | NDArray[np.object_] | pa.Array) -> Iterator[FoldRows]:
     """Yield the folds of rows of `SPLIT_SCHEMA` over some ids, in the order of repeat and fold; see `fold_table`."""
     repeat, fold = (rows.column(name).to_numpy() for name in ("repeat", "fold"))
     sample = pc.index_in(rows.column("id"), value_set=pa.array(ids, pa.string())).to_numpy()
@@ -184,11 +173,15 @@ def _numbered(rows: pa.Table) -> tuple[list[pa.Array], list[NDArray[np.int64]]]:
     kinds, codes = [], []
     for name in SPLIT_SCHEMA.names:
         column = rows.column(name)
-        values = pc.unique(column)
-        values = values.take(pc.sort_indices(values))
-        kinds.append(values)
-        codes.append(pc.index_in(column, value_set=values).to_numpy().astype(np.int64))
+        kinds.append(_values(column))
+        codes.append(pc.index_in(column, value_set=kinds[-1]).to_numpy().astype(np.int64))
     return kinds, codes
+
+
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    """Return the values that a column holds, in their order."""
+    values = pc.unique(column)
+    return values.take(pc.sort_indices(values))
 
 
 def _keys(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -201,14 +194,21 @@ def _keys(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> NDArray[np.i
 
 def _texts(kinds: list[pa.Array], codes: list[NDArray[np.int64]]) -> Iterator[pa.Array]:
     """Yield the rows as Python writes tuples, many at a time: each value is written once."""
-    ends = [("(", ", "), ("", ", "), ("", ", "), ("", ")")]
-    written = [_written(values, *around) for values, around in zip(kinds, ends, strict=True)]
+    written = parts_of_tuples(kinds)
     for start in range(0, len(codes[0]), _AT_ONCE):
         parts = [t.take(pa.array(n[start : start + _AT_ONCE])) for t, n in zip(written, codes, strict=True)]
         yield pc.binary_join_element_wise(*parts, "")
 
 
-def _written(values: pa.Array, before: str, after: str) -> pa.Array:
+def parts_of_tuples(columns: Sequence[pa.Array | pa.ChunkedArray]) -> list[pa.Array]:
+    """Return the values of columns as parts of texts: joined row by row, these are tuples as Python writes them."""
+    last = len(columns) - 1
+    return [
+        _written(values, "" if place else "(", ")" if place == last else ", ") for place, values in enumerate(columns)
+    ]
+
+
+def _written(values: pa.Array | pa.ChunkedArray, before: str, after: str) -> pa.Array:
     """Return each value as Python writes it between two texts; only some of them are objects at a time."""
     pieces = [pa.array([], pa.string())]
     for start in range(0, len(values), _OBJECTS):
