@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -25,6 +26,9 @@ from histokit.store.records import PROBLEM_SCHEMA, SAMPLE_FIELDS
 from histokit.store.spilled_rows import SpilledRows
 
 _ROWS_PER_BATCH = 10_000
+
+#: Objects that are made before Python looks for garbage. Samples leave none, and a look goes through all modules.
+_OBJECTS = 20_000
 
 
 class SampleTable:
@@ -57,7 +61,7 @@ class SampleTable:
             If there is no sample, an id comes twice, or a sample breaks what the dataset declares.
         """
         # Closed, so that no process goes on reading after an error, or Ctrl-C.
-        with closing(self.digests.ahead(self._checked())) as samples:
+        with _few_looks_for_garbage(), closing(self.digests.ahead(self._checked())) as samples:
             while rows := list(islice(samples, _ROWS_PER_BATCH)):
                 self.rows.add(self._batch(rows, [self._content(name, sample) for sample in rows]))
                 progress(len(self.rows), len(self.rows), f"samples, {counted(self.digests.read, 'file', 'files')} read")
@@ -144,6 +148,17 @@ class SampleTable:
     def problem_table(self) -> pa.Table:
         """Return the samples whose files cannot be read."""
         return pa.Table.from_pylist(self.problems, schema=PROBLEM_SCHEMA)
+
+
+@contextmanager
+def _few_looks_for_garbage() -> Iterator[None]:
+    before = gc.get_threshold()
+    # 0: none at all, by whoever started this process.
+    gc.set_threshold(before[0] and max(before[0], _OBJECTS), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:

@@ -249,3 +249,37 @@ def test_states_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     known = FileStates.of(rows)
     assert known.find([*states]) == [state if state[3] else None for state in states.values()]
+
+
+def test_garbage_is_seldom_looked_for_and_as_often_as_before_afterwards(tmp_path, root):
+    looks: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            looks.append(info["generation"])
+
+    class Noted(Tiles):
+        def samples(self) -> Iterator[Sample]:
+            gc.callbacks.append(note)
+            try:
+                yield from super().samples()
+            finally:
+                gc.callbacks.remove(note)
+
+    before = gc.get_threshold()
+    gc.set_threshold(500, 11, 12)
+    try:
+        assert histokit.ingest(tmp_path / "s", Noted(root, MANY), name="d").count == MANY
+        # Of 500 objects each: 32 times.
+        assert len(looks) < 8
+        assert gc.get_threshold() == (500, 11, 12)
+        with pytest.raises(DataError, match="twice"):
+            histokit.ingest(tmp_path / "s", Noted(root, FEW, twice=FEW - 1), name="e")
+        assert gc.get_threshold() == (500, 11, 12)
+        gc.disable()
+        gc.set_threshold(0, 11, 12)
+        histokit.ingest(tmp_path / "s", Noted(root, FEW), name="f")
+        assert gc.get_threshold() == (0, 11, 12)
+    finally:
+        gc.set_threshold(*before)
+        gc.enable()
