@@ -44,7 +44,7 @@ def rank_methods(table: Table, columns: Sequence[Column]) -> tuple[dict[str, Any
     scores *= np.array([[column.direction] for column in columns])
     ranks = rank_scores(scores)
     average = ranks.mean(0)
-    order = sorted(range(len(names)), key=lambda i: (-round(average[i], 9), i))
+    order = sorted(range(len(names)), key=lambda i: (-round(float(average[i]), 9), i))
     tests, more = _tests([names[i] for i in order], scores[:, order], average[order])
     document = {
         "methods": [names[i] for i in order],
