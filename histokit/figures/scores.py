@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from histokit.errors import counted
 from histokit.figures.evaluations import counts_of, title_of, with_levels
@@ -27,6 +29,10 @@ from histokit.protocol.number_metrics import ERRORS
 #: Matrices of more classes have colours only, and small names.
 _WITH_DIGITS = 12
 _LEAST_SIDE = 2.9
+#: A matrix is no larger, whatever its classes; where not all names have room, each second, fifth, tenth … has one.
+_MOST_SIDE = 7.0
+#: So many cells of a matrix of that side are still a pixel wide.
+_MOST_CELLS = 600
 #: How wide the axes of folds are, and what stands left of them: numbers and the name of the metric.
 _FOLDS_WIDE, _FOLDS_BESIDE = 3.9, 0.8
 #: How much more than those of panels numbers below them need; the mark before the meaning of a line.
@@ -65,7 +71,7 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
         drawn = getattr(found, "points", {})
         points += [drawn.get(document.get("level", "")) for document in documents]
     places = [
-        _Place.of(evaluation) if shown is None else _Place([], 0.0, False, "", SIDE, SIDE, SIDE)
+        _Place.of(evaluation) if shown is None else _Place(0, [], 1, 0.0, False, "", SIDE, SIDE, SIDE)
         for evaluation, shown in zip(listed, points, strict=True)
     ]
     heights = [place.height for place in places]
@@ -90,9 +96,11 @@ def _in_natural_order(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Place(NamedTuple):
-    """How a confusion matrix of some classes is laid out, in inches: the names of all classes can be read."""
+    """How a confusion matrix of some classes is laid out, in inches: the names at each tick can be read."""
 
+    classes: int
     names: list[str]
+    each: int
     size: float
     upright: bool
     title: str
@@ -103,7 +111,17 @@ class _Place(NamedTuple):
     @property
     def digits(self) -> float:
         """The size of digits in cells."""
-        return 9.0 if len(self.names) <= _FEW else float(_SMALL)
+        return 9.0 if self.classes <= _FEW else float(_SMALL)
+
+    @property
+    def ticks(self) -> range:
+        """The places of the classes that have names."""
+        return range(0, self.classes, self.each)
+
+    @property
+    def unnamed(self) -> str:
+        """Which classes have names, where not all do."""
+        return f" (each {_ordinal(self.each)} of {self.classes} classes is named)" if self.each > 1 else ""
 
     @classmethod
     def of(cls, evaluation: dict[str, Any]) -> _Place:
@@ -111,21 +129,34 @@ class _Place(NamedTuple):
         few = len(names) <= _WITH_DIGITS
         size = 10.0 if few else 7.0
         cell = _CELL if len(names) <= _FEW else _SMALL_CELL
-        side = max(_LEAST_SIDE, len(names) * (cell if few else line_height(size)))
-        room = side / len(names)
-        names = _in_lines(names, size, room)
+        side = min(_MOST_SIDE, max(_LEAST_SIDE, len(names) * (cell if few else line_height(size))))
+        each = _each(len(names) * line_height(size) / side)
+        classes, room = len(names), each * side / len(names)
+        names = _in_lines(names[::each], size, room, each)
         label = longest("\n".join(names).split("\n"), size)
         upright = label > 0.9 * room
         title = folded(drawable(title_of(evaluation)), side, _TITLE)
         above = (title.count("\n") + 1) * line_height(_TITLE) + _SCALE * (not few)
         below = 1.05 * label if upright else max(name.count("\n") + 1 for name in names) * line_height(size)
-        return cls(names, size, upright, title, side, side + label + 0.8, above + side + max(_LEAST_BELOW, below + 0.7))
+        height = above + side + max(_LEAST_BELOW, below + 0.7)
+        return cls(classes, names, each, size, upright, title, side, side + label + 0.8, height)
 
 
-def _in_lines(names: Sequence[str], size: float, room: float) -> list[str]:
+def _each(needed: float) -> int:
+    """Return the least of 1, 2, 5, 10, 20, 50 … that is as large as what is needed."""
+    steps = (digit * 10**power for power in count() for digit in (1, 2, 5))
+    return next(step for step in steps if step >= needed - 1e-9)
+
+
+def _ordinal(number: int) -> str:
+    return {2: "second", 5: "fifth"}.get(number, f"{number}th")
+
+
+def _in_lines(names: Sequence[str], size: float, room: float, each: int) -> list[str]:
     """Return names in lines that are as short as the rows of a matrix, so many inches high, have room for.
 
-    Where there is no room, their middles are left out; they are numbered if that makes them the same.
+    Where there is no room, their middles are left out; if that makes them the same, they get the numbers of the
+    classes, of which each so-and-so-many-th is named.
     """
     for inches in _NAME_WIDE:
         lines = [folded(name, inches, size) for name in names]
@@ -135,14 +166,17 @@ def _in_lines(names: Sequence[str], size: float, room: float) -> list[str]:
     short = shortened_names(names, letters)
     if len(set(short)) == len(set(names)):
         return short
-    return [f"{place}: {shortened_name(name, letters - 4)}" for place, name in enumerate(names, 1)]
+    return [f"{place}: {shortened_name(name, letters - 4)}" for place, name in zip(count(1, each), names)]
 
 
 def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> None:
     classes = evaluation["confusion"]["classes"]
     counts = np.array(evaluation["confusion"]["counts"], float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if place.each > 1:
+        _draw_many(axis, shares)
+    else:
+        axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(classes) <= _WITH_DIGITS:
         for row, column in np.ndindex(counts.shape):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -151,13 +185,28 @@ def _draw_confusion(axis: Any, evaluation: dict[str, Any], place: _Place) -> Non
             axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=place.digits)
     else:
         bar = axis.figure.colorbar(axis.images[0], ax=axis, shrink=0.5, aspect=30, location="top", pad=0.02)
-        bar.set_label("share of the true class", fontsize=_SMALL)
+        bar.set_label(f"share of the true class{', its square root as colour' * (place.each > 1)}", fontsize=_SMALL)
         bar.ax.tick_params(labelsize=_SMALL)
-    axis.set_xticks(range(len(classes)), place.names, rotation=90 if place.upright else 0, fontsize=place.size)
-    axis.set_yticks(range(len(classes)), place.names, fontsize=place.size)
-    axis.set_xlabel("predicted")
+    axis.set_xticks(place.ticks, place.names, rotation=90 if place.upright else 0, fontsize=place.size)
+    axis.set_yticks(place.ticks, place.names, fontsize=place.size)
+    axis.set_xlabel(f"predicted{place.unnamed}")
     axis.set_ylabel("true")
     axis.set_title(place.title, fontsize=_TITLE)
+
+
+def _draw_many(axis: Any, shares: NDArray[np.float64]) -> None:
+    """Draw the cells of many classes: the rare ones of a few pixels can still be seen."""
+    from matplotlib.colors import PowerNorm
+
+    classes = len(shares)
+    block = -(-classes // _MOST_CELLS)
+    shares = np.pad(shares, (0, -classes % block))
+    cells = len(shares) // block
+    highest = shares.reshape(cells, block, cells, block).max((1, 3))
+    edges = (-0.5, len(shares) - 0.5, len(shares) - 0.5, -0.5)
+    axis.imshow(highest, cmap="Blues", norm=PowerNorm(0.5, 0, 1), interpolation="nearest", extent=edges)
+    axis.set_xlim(-0.5, classes - 0.5)
+    axis.set_ylim(classes - 0.5, -0.5)
 
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:

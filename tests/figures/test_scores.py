@@ -157,6 +157,33 @@ def test_many_classes_have_no_digits(empty):
         assert [each.get_xlabel() for each in bar] == ["share of the true class"] * (count == 13)
 
 
+@pytest.mark.parametrize(("count", "each"), [(57, 1), (100, 2), (601, 20)])
+def test_a_matrix_of_many_classes_is_a_page_whose_names_have_room(empty, count, each):
+    names = tuple(f"grade {k}" for k in range(count))
+    # One sample of each class; that of the second is taken for the last.
+    rows = [(0, str(k), names[k], [float(j == (k if k != 1 else count - 1)) for j in range(count)], "P")
+            for k in range(count)]  # fmt: skip
+    sheet = draw_scores(evaluate(empty, save_run(empty, rows, classes=names)))
+    axis, _, bar = sheet.axes
+    assert max(sheet.get_size_inches()) < 14, "whatever the classes"
+    boxes = dict(_extents(sheet))
+    assert _labels(axis.yaxis) == _labels(axis.xaxis) == list(names[::each])
+    assert axis.get_yticks().tolist() == axis.get_xticks().tolist() == list(range(0, count, each))
+    assert all(boxes[above].y0 >= boxes[below].y1 - 3 for above, below in pairwise(names[::each]))
+    said = {1: "", 2: " (each second of 100 classes is named)", 20: " (each 20th of 601 classes is named)"}[each]
+    assert axis.get_xlabel() == f"predicted{said}"
+    # Of cells that share a pixel the darkest is drawn; where cells are small, few samples are seen, too.
+    block = 2 if count > 600 else 1
+    drawn = shades(axis)
+    assert drawn.shape == (-(-count // block),) * 2
+    assert drawn[0 if block == 2 else 1, -1] == 1
+    assert axis.images[0].norm(0.04) == pytest.approx(0.04 if each == 1 else 0.2)
+    assert bar.get_xlabel() == "share of the true class" + ", its square root as colour" * (each > 1)
+    left, right, bottom, top = axis.images[0].get_extent()
+    assert ((right - left) / drawn.shape[1], (bottom - top) / drawn.shape[0]) == (block, block)
+    assert (axis.get_xlim(), axis.get_ylim()) == ((-0.5, count - 0.5), (count - 0.5, -0.5))
+
+
 def test_the_command_draws_what_it_prints(empty, tmp_path):
     save_counts(empty)
     path = tmp_path / "scores.svg"
