@@ -53,6 +53,7 @@ RANGES = {
     "folds": Range(2, 32_767),
     "repeats": Range(1, 1_000),
     "train_groups": Range(1, 1_000_000),
+    "train_per_class": Range(1, 1_000_000),
     "test": Range(0, 1, whole=False, between=True),
     "tolerance": Range(0, 1, whole=False),
     "trees": Range(1, 10_000),

@@ -1,4 +1,4 @@
-"""Scores against labels: each method on several splits of a dataset, by how many groups they train on."""
+"""Scores against labels: each method on several splits of a dataset, by how many groups or samples they train on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     -------
     dict
         ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
-        called; none where splits have no groups, or different ones), ``groupings`` (what each split keeps together;
+        called; none where splits have no groups, or different ones, or samples were drawn), ``groupings`` (what each split keeps together;
         none where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each ``method`` with at least two
         ``points``: ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that
         have the target and that the runs' filter keeps, validation samples among them), ``score``, ``interval``,
@@ -57,9 +57,9 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
             else ""
         )
         raise UsageError(
-            f"No method was run on two splits of one dataset with other numbers of training groups.{lost}",
-            next=f"Make some: histokit split {name} --name k4 --folds 5 --train-groups 4, again with other numbers, "
-            "and train on each with --split.",
+            f"No method was run on two splits of one dataset with other numbers of training groups or samples.{lost}",
+            next=f"Make some: histokit split {name} --name k4 --folds 5 --train-groups 4 (or --train-per-class 20), "
+            "again with other numbers, and train on each with --split.",
         )
     return {"panels": panels, "unknown": unknown}
 
@@ -98,6 +98,7 @@ def _size(store: Store, split: Split, column: Document) -> dict[str, Any]:
         "samples": float(np.mean([len(part) for part in parts])),
         "groups": groups,
         "unit": group,
+        "by_class": "train_per_class" in split.params,
         "leaks": split.leaks,
     }
 
@@ -110,7 +111,8 @@ def _panels(
     units = dict.fromkeys(
         sizes[column["column"]]["unit"] if sizes[column["column"]]["groups"] else None for column in there
     )
-    unit = next(iter(units)) if len(units) == 1 else None
+    by_class = any(sizes[column["column"]]["by_class"] for column in there)
+    unit = next(iter(units)) if len(units) == 1 and not by_class else None
     by = "samples" if unit is None else "groups"
     curves = [{"method": method["method"], "points": _points(there, method, sizes, by)} for method in methods]
     curves = [curve for curve in curves if len({point[by] for point in curve["points"]}) > 1]

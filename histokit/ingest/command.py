@@ -178,10 +178,27 @@ def split(
     from_file: Annotated[
         Path | None, typer.Option("--from", metavar="FILE.csv", help="Columns id, role and, for folds, fold, repeat.")
     ] = None,
-    repeats: Annotated[int, typer.Option(metavar="R", **LIMITS["repeats"], help="Repeat with other folds.")] = 1,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPLIT",
+            help="Draw from what another split trains on, and test what it tests; with --train-per-class or "
+            "--train-groups.",
+            autocompletion=completion.splits,
+        ),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(metavar="R", **LIMITS["repeats"], help="Repeat with other folds, or other draws.")
+    ] = 1,
     train_groups: Annotated[
         int | None,
         typer.Option(metavar="K", **LIMITS["train_groups"], help="Train on K groups only, drawn in each fold."),
+    ] = None,
+    train_per_class: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", **LIMITS["train_per_class"], help="Train on N samples of each class only, drawn in each fold."
+        ),
     ] = None,
     ignore_groups: Annotated[
         bool, typer.Option("--ignore-groups", help="Cut through groups, to see what leaking folds would claim.")
@@ -210,8 +227,10 @@ def split(
         folds=folds,
         leave_one_group_out=leave_one_group_out,
         from_file=from_file,
+        within=within,
         repeats=repeats,
         train_groups=train_groups,
+        train_per_class=train_per_class,
         ignore_groups=ignore_groups,
         bar=bar,
         target=target,

@@ -7,7 +7,8 @@ from pathlib import Path
 from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin.names import SPLIT_NAME, is_split_name
-from histokit.protocol.splits import AUTOMATIC, make_split
+from histokit.protocol.splits import AUTOMATIC, make_split, resolve_split
+from histokit.store import Store
 from histokit.store.split_records import Split
 
 
@@ -21,8 +22,10 @@ def split(
     folds: int | None = None,
     leave_one_group_out: bool = False,
     from_file: str | Path | None = None,
+    within: str | None = None,
     repeats: int = 1,
     train_groups: int | None = None,
+    train_per_class: int | None = None,
     seed: int = 0,
     target: str | None = None,
     target_type: str | None = None,
@@ -31,7 +34,7 @@ def split(
 ) -> Split:
     """Make a split of the labelled samples of a dataset and store it, in place of one of the same name.
 
-    Exactly one of `test`, `folds`, `leave_one_group_out` and `from_file` says how. Folds are stratified
+    Exactly one of `test`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are stratified
     as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
 
     Parameters
@@ -50,10 +53,16 @@ def split(
         Whether each group is the test set once.
     from_file : path, optional
         A table with the columns ``id``, ``role`` and, for several, ``fold`` and ``repeat``.
+    within : str, optional
+        Another split, such as the one that the data come with: fewer of its training samples are drawn, and those that
+        it tests stay.
     repeats : int
         How often to draw anew.
     train_groups : int, optional
         The number of groups to draw for training in each fold; the others are left out.
+    train_per_class : int, optional
+        The number of samples of each class to draw for training in each fold, of those groups where both are given.
+        With the same seed, a larger number draws the same samples and others.
     seed : int
     target : str, optional
         A column to stratify by in place of the label.
@@ -77,11 +86,11 @@ def split(
     UsageError
         If it is not said how, a column is unknown, or the name is not allowed or that of a split that `train` makes.
     DataError
-        If there are no labels, or too few groups.
+        If there are no labels, too few groups, or too few samples of a class.
     LeakageError
         If the dataset's group would be on both sides of a fold.
     StoreError
-        If there is no such dataset.
+        If there is no such dataset, or no split to draw within.
     """
     check_split_name(name)
     # `train` without a split uses cv: under that name a hold-out would quietly take the place of the ten folds.
@@ -92,6 +101,7 @@ def split(
         )
     store = open_store(store)
     before = store.split_digest(dataset, name)
+    base = find_base(store, dataset, within, target, target_type, name=name)
     made = make_split(
         store.samples(dataset),
         store.dataset(dataset),
@@ -101,8 +111,10 @@ def split(
         folds=folds,
         leave_one_group_out=leave_one_group_out,
         from_file=from_file,
+        within=base,
         repeats=repeats,
         train_groups=train_groups,
+        train_per_class=train_per_class,
         seed=seed,
         target=target,
         target_type=target_type,
@@ -111,6 +123,28 @@ def split(
     )
     store.save_split(made, before)
     return made
+
+
+def find_base(
+    store: Store, dataset: str, within: str | None, target: str | None, target_type: str | None, *, name: str
+) -> Split | None:
+    """Return the split within which another one, of a name, is to be drawn, if it is to be; nothing is stored.
+
+    Raises
+    ------
+    UsageError
+        If it would take its own place.
+    StoreError
+        If there is no such split.
+    """
+    if within is None:
+        return None
+    if within == name:
+        raise UsageError(
+            f"The split {name!r} would take its own place: what it draws within would be gone.",
+            next="Give it another --name.",
+        )
+    return resolve_split(store, dataset, within, target=target, target_type=target_type, keep=False)
 
 
 def check_split_name(name: str) -> None:

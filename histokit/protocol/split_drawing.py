@@ -1,21 +1,22 @@
-"""The rows of a split: folds, hold-outs and limited training sets of whole groups."""
+"""How a split can be asked for, and the rows of those that are drawn: folds and hold-outs of whole groups."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, counted
+from histokit.errors import DataError, UsageError, counted
 from histokit.plugin.digests import digest_texts
 from histokit.protocol.folds import assign_folds
 from histokit.protocol.holdouts import draw_test
 from histokit.protocol.targets import NumberTarget
-from histokit.ranges import RANGES, SEEDS
+from histokit.ranges import RANGES, SEEDS, check_ranges
 from histokit.store.split_records import TEST, TRAIN, FoldRows, parts_of_tuples
 
 #: Folds are numbered in 16 bits.
@@ -24,8 +25,6 @@ MOST_FOLDS = int(RANGES["folds"].high)
 MOST_ROWS = 100_000_000
 #: As many samples as a quintile has at least for a test set to be like the rest.
 _HOLDOUT = 2
-_COVERING_DRAWS = 100
-_COVERING_STEPS = 2000
 #: Folds that cut the group of the data are refused, whatever column they are drawn over.
 _FINER = (
     "If that is no leak, name a finer column as their group when the data are ingested (-o group=COLUMN); "
@@ -61,6 +60,56 @@ class Labelled:
         rows = pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
         rows = rows.sort_by([(name, "ascending") for name in columns])
         return digest_texts([pc.binary_join_element_wise(*parts_of_tuples(rows.columns), "")]).hex()
+
+
+def check_how(
+    *,
+    test: float | None = None,
+    folds: int | None = None,
+    leave_one_group_out: bool | None = False,
+    from_file: str | Path | None = None,
+    within: str | None = None,
+    repeats: int = 1,
+    train_groups: int | None = None,
+    train_per_class: int | None = None,
+    column: str | None = None,
+    ignore_groups: bool | None = False,
+    bar: str | None = None,
+) -> None:
+    """Raise unless a split can be made in the way that is asked for; `column` is that of the groups.
+
+    Raises
+    ------
+    UsageError
+    """
+    ways = sum(way is not None for way in (test, folds, from_file, within)) + bool(leave_one_group_out)
+    choices = "--test FRACTION, --folds N, --leave-one-group-out, --from FILE.csv or --within SPLIT"
+    if ways != 1:
+        raise UsageError(f"A split needs one of {choices}; {ways} are given.", next=f"Give one of {choices}.")
+    check_ranges(test=test, folds=folds, repeats=repeats, train_groups=train_groups, train_per_class=train_per_class)
+    whole = train_groups is None and train_per_class is None
+    if within is not None and whole:
+        raise UsageError(
+            f"The split would be {within!r} once more.",
+            next="Say how much of its training part is drawn: --train-per-class N or --train-groups K.",
+        )
+    if repeats > 1 and whole and (from_file is not None or leave_one_group_out):
+        raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
+    if ignore_groups and (
+        leave_one_group_out or train_groups is not None or from_file is not None or within is not None
+    ):
+        raise UsageError("Groups are ignored, and asked for.", next="Give --ignore-groups with --folds N or --test.")
+    if ignore_groups and column is None:
+        raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
+    if column is None and (leave_one_group_out or train_groups is not None):
+        raise UsageError(
+            "The dataset names no group.",
+            next="Name the column of the groups: histokit split DATASET --name NAME … --group COLUMN",
+        )
+    if bar is not None and not leave_one_group_out:
+        raise UsageError("--bar is for one fold for each group.", next="Give it with --leave-one-group-out.")
+    if bar is not None and bar == column:
+        raise UsageError(f"{bar} is the group that is left out already.", next="Bar another column, such as a batch.")
 
 
 def leave_one_out(data: Labelled, repeats: int, whole: bool = True) -> Iterator[FoldRows]:
@@ -162,74 +211,3 @@ def _folds(fold: NDArray[np.intp], repeat: int) -> Iterator[FoldRows]:
     every = np.arange(len(fold))
     for number in range(int(fold.max()) + 1):
         yield FoldRows(repeat, number, every, np.where(fold == number, TEST, TRAIN).astype(np.int8))
-
-
-def limit_training(
-    folds: Iterable[FoldRows], data: Labelled, count: int, seed: int, notes: list[str]
-) -> Iterator[FoldRows]:
-    """Draw groups for training in each fold, all classes covered wherever so many groups can cover them."""
-    assert data.groups is not None
-    groups, group_names = _coded(data.groups)
-    classes, class_names = _coded(data.strata(1))
-    said, short, places = [], 0, 0
-    for each in folds:
-        training = each.samples[each.roles != TEST]
-        labels: dict[str, set[str]] = {}
-        for pair in np.unique(groups[training] * len(class_names) + classes[training]).tolist():
-            group, label = divmod(pair, len(class_names))
-            labels.setdefault(group_names[group], set()).add(class_names[label])
-        if len(labels) < count:
-            found = counted(len(labels), "group", "groups")
-            said.append(f"fold {each.fold} trains on {found} instead of {count}: there are no more")
-        rng = np.random.default_rng([seed, each.repeat, each.fold])
-        drawn = _covering_draw(labels, min(count, len(labels)), rng)
-        short += set().union(*labels.values()) > set().union(*(labels[name] for name in drawn))
-        places += 1
-        is_drawn = np.array([name in drawn for name in group_names], bool)
-        kept = (each.roles == TEST) | is_drawn[groups[each.samples]]
-        yield FoldRows(each.repeat, each.fold, each.samples[kept], each.roles[kept])
-    if short:
-        wanted = "no group was found" if count == 1 else f"no {count} groups were found"
-        what = "classes" if data.classes else "quintiles of the target"
-        said.append(f"in {short} of {places} folds {wanted} with samples of all {what}")
-    notes += said
-
-
-def _coded(values: NDArray[np.object_]) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the number of each value as text, and the text of each number."""
-    coded = pa.array([str(value) for value in values], pa.string()).dictionary_encode()
-    return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
-
-
-def _covering_draw(labels: dict[str, set[str]], count: int, rng: np.random.Generator) -> set[str]:
-    names, wanted = sorted(labels), set().union(*labels.values())
-    best: set[str] = set()
-    covered = -1
-    for _ in range(_COVERING_DRAWS):
-        drawn = {names[i] for i in rng.choice(len(names), count, replace=False)}
-        found = len(set().union(*(labels[name] for name in drawn)))
-        if found > covered:
-            best, covered = drawn, found
-        if covered == len(wanted):
-            return best
-    cover = _cover(labels, wanted, count, rng, iter(range(_COVERING_STEPS)))
-    if cover is None:
-        return best
-    others = [name for name in rng.permutation(names).tolist() if name not in cover]
-    return {*cover, *others[: count - len(cover)]}
-
-
-def _cover(
-    labels: dict[str, set[str]], missing: set[str], count: int, rng: np.random.Generator, steps: Iterator[int]
-) -> list[str] | None:
-    """Return at most so many groups that hold all missing classes: one of each group with the rarest is tried."""
-    if not missing:
-        return []
-    if not count or next(steps, None) is None:
-        return None
-    holders = {label: [name for name in sorted(labels) if label in labels[name]] for label in sorted(missing)}
-    for name in rng.permutation(min(holders.values(), key=len)).tolist():
-        rest = _cover(labels, missing - labels[name], count - 1, rng, steps)
-        if rest is not None:
-            return [name, *rest]
-    return None

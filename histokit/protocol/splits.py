@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,14 @@ from histokit.errors import DataError, StoreError, UsageError, counted, did_you_
 from histokit.plugin.values import known
 from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
-from histokit.protocol.split_drawing import Labelled, drawn_rows, leave_one_out, limit_training
+from histokit.protocol.limited_training import folds_within, limited, redrawn
+from histokit.protocol.split_drawing import Labelled, check_how, drawn_rows, leave_one_out
 from histokit.protocol.split_file import read_labelled_rows
 from histokit.protocol.targets import find_type
-from histokit.ranges import check_range, check_ranges
+from histokit.ranges import check_range
 from histokit.store.records import NUMBER, DatasetRecord
-from histokit.store.split_records import FoldRows, Split, fold_table, rows_by_fold
+from histokit.store.repeat_commands import split_command
+from histokit.store.split_records import FoldRows, Split, fold_table
 
 if TYPE_CHECKING:
     from histokit.store import Store
@@ -44,8 +45,10 @@ def make_split(
     folds: int | None = None,
     leave_one_group_out: bool = False,
     from_file: str | Path | None = None,
+    within: Split | None = None,
     repeats: int = 1,
     train_groups: int | None = None,
+    train_per_class: int | None = None,
     seed: int = 0,
     target: str | None = None,
     target_type: str | None = None,
@@ -54,7 +57,7 @@ def make_split(
 ) -> Split:
     """Make a split of the labelled samples of a dataset.
 
-    Exactly one of `test`, `folds`, `leave_one_group_out` and `from_file` says how. Folds are stratified
+    Exactly one of `test`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are stratified
     as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
 
     Parameters
@@ -74,10 +77,14 @@ def make_split(
         Whether each group is the test set once.
     from_file : path, optional
         A CSV file, see `histokit.protocol.split_file.read_split_file`.
+    within : Split, optional
+        Another split, from whose training samples fewer are drawn; those that it tests stay.
     repeats : int
         How often to draw anew.
     train_groups : int, optional
         The number of groups to draw for training in each fold; the others are left out.
+    train_per_class : int, optional
+        The number of samples of each class to draw for training in each fold, of those groups where both are given.
     seed : int
     target : str, optional
         A column to stratify by in place of the label.
@@ -103,18 +110,26 @@ def make_split(
     LeakageError
         If the dataset's group would be on both sides of a fold.
     """
-    column = group or record.group
-    check_how(test, folds, leave_one_group_out, from_file, repeats, train_groups, column, ignore_groups, bar)
+    column = group or (within.group if within else None) or record.group
+    how: dict[str, Any] = {"test": test, "folds": folds, "leave_one_group_out": leave_one_group_out or None}
+    how |= {"bar": bar, "ignore_groups": ignore_groups or None, "within": within and within.name}
+    how |= {"train_groups": train_groups, "train_per_class": train_per_class}
+    check_how(**how, from_file=from_file, repeats=repeats, column=column)
     seed = check_range("seed", seed)
-    leaks = f"it was drawn without regard to {column}: one {column} trains and tests" if ignore_groups else None
+    leaks = within.leaks if within else None
+    if ignore_groups:
+        leaks = f"it was drawn without regard to {column}: one {column} trains and tests"
     column = None if ignore_groups else column
     kind = find_type(samples.schema, target, target_type)
     data, notes = _labelled(samples, column, target, kind)
-    whole = train_groups is None
+    whole = train_groups is None and train_per_class is None
     rows = None if from_file is None else read_labelled_rows(from_file, samples, data, record.root, column)
     made: Iterator[FoldRows]
-    if rows is not None:
-        made = iter(()) if whole else rows_by_fold(rows, data.ids)
+    if within is not None:
+        notes += within.params.get("notes", [])
+        made = folds_within(within, data, repeats)
+    elif rows is not None:
+        made = redrawn(rows, data, repeats)
     elif bar is not None:
         batch_of = _by_id(samples, bar)
         made, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats, whole)
@@ -123,70 +138,18 @@ def make_split(
         made = leave_one_out(data, repeats, whole)
     else:
         made = drawn_rows(data, test, folds, repeats, seed, notes, column, whole)
-    if train_groups is not None:
-        made = limit_training(made, data, train_groups, seed, notes)
+    made = limited(made, data, train_groups, train_per_class, seed, notes)
     if rows is None or not whole:
         rows = fold_table(data.ids, made)
-    asked: dict[str, Any] = {
-        "test": test,
-        "folds": folds,
-        "leave_one_group_out": leave_one_group_out or None,
-        "bar": bar,
-        "target": target,
-        "target_type": kind if kind == NUMBER else None,
-    }
-    asked |= {
-        "ignore_groups": ignore_groups or None,
-        "repeats": repeats if repeats > 1 else None,
-        "train_groups": train_groups,
-        "notes": notes or None,
-    }
-    asked |= {"file": None if from_file is None else str(from_file)}
-    params = {key: value for key, value in asked.items() if value is not None} | {"samples": data.digest}
+    how |= {"target": target, "target_type": kind if kind == NUMBER else None, "notes": notes or None}
+    how |= {"repeats": repeats if repeats > 1 else None, "file": None if from_file is None else str(from_file)}
+    params = {key: value for key, value in how.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
-    split = Split(record.name, name, rows, column, seed, leaks, source, params)
-    for name_of_groups in dict.fromkeys([record.group, column, bar]):
+    kept = (group or within.group) if within else column
+    split = Split(record.name, name, rows, kept, seed, leaks, source, params)
+    for name_of_groups in dict.fromkeys([record.group, kept, bar]):
         check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
-
-
-def check_how(
-    test: float | None,
-    folds: int | None,
-    leave_one_group_out: bool,
-    from_file: str | Path | None,
-    repeats: int,
-    train_groups: int | None,
-    column: str | None,
-    ignore_groups: bool = False,
-    bar: str | None = None,
-) -> None:
-    """Raise unless a split can be made in the way that is asked for; `column` is that of the groups.
-
-    Raises
-    ------
-    UsageError
-    """
-    ways = (test is not None) + (folds is not None) + bool(leave_one_group_out) + (from_file is not None)
-    choices = "--test FRACTION, --folds N, --leave-one-group-out or --from FILE.csv"
-    if ways != 1:
-        raise UsageError(f"A split needs one of {choices}; {ways} are given.", next=f"Give one of {choices}.")
-    check_ranges(test=test, folds=folds, repeats=repeats, train_groups=train_groups)
-    if repeats > 1 and (from_file is not None or (leave_one_group_out and train_groups is None)):
-        raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
-    if ignore_groups and (leave_one_group_out or train_groups is not None or from_file is not None):
-        raise UsageError("Groups are ignored, and asked for.", next="Give --ignore-groups with --folds N or --test.")
-    if ignore_groups and column is None:
-        raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
-    if column is None and (leave_one_group_out or train_groups is not None):
-        raise UsageError(
-            "The dataset names no group.",
-            next="Name the column of the groups: histokit split DATASET --name NAME … --group COLUMN",
-        )
-    if bar is not None and not leave_one_group_out:
-        raise UsageError("--bar is for one fold for each group.", next="Give it with --leave-one-group-out.")
-    if bar is not None and bar == column:
-        raise UsageError(f"{bar} is the group that is left out already.", next="Bar another column, such as a batch.")
 
 
 def _column(samples: pa.Table, name: str) -> list[Any]:
@@ -302,9 +265,7 @@ def resolve_split(
 def _check_fresh(split: Split, samples: pa.Table) -> None:
     gone = sorted(set(split.rows.column("id").to_pylist()) - set(samples.column("id").to_pylist()))
     if gone:
-        how = f"--from {quote(str(split.params.get('file')))}" if split.source == "file" else "--folds N"
-        made = f"histokit split {split.dataset} --name {split.name} {how}"
-        again = "ingest the dataset again" if split.source == "published" else made
+        again = split_command(split) or "ingest the dataset again"
         raise StoreError(
             f"The split {split.name!r} is stale: {len(gone)} of its samples are no longer in the dataset "
             f"{split.dataset!r}, such as {gone[0]!r}.",

@@ -102,7 +102,7 @@ def split_command(split: Split) -> str | None:
         return None
     words = ["histokit split", quote(split.dataset), "--name", quote(split.name)]
     if given.get("file") is not None:
-        return " ".join([*words, "--from", quote(str(given["file"]))])
+        words += ["--from", quote(str(given["file"]))]
     asked = {**given, "group": None if given.get("ignore_groups") else split.group, "seed": split.seed or 0}
     return " ".join([*words, *_options(asked, _OF_SPLITS)])
 
@@ -143,8 +143,10 @@ _OF_SPLITS: Mapping[str, Any] = {
     "folds": None,
     "leave_one_group_out": False,
     "bar": None,
+    "within": None,
     "repeats": 1,
     "train_groups": None,
+    "train_per_class": None,
     "target": None,
     "target_type": None,
     "ignore_groups": False,

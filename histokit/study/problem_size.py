@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -47,7 +48,8 @@ def problem_size(store: Store, data: Data) -> ProblemSize | None:
         folds, share = _folds(store, data, groups)
     except HistokitError:
         return None
-    return ProblemSize(samples, max(2, classes), folds, max(1, round(samples * share)))
+    rows, drawn = max(1, round(samples * share)), (data.made or {}).get("train_per_class")
+    return ProblemSize(samples, max(2, classes), folds, min(rows, drawn * max(2, classes)) if drawn else rows)
 
 
 def _counted(store: Store, data: Data) -> tuple[int, int, int]:
@@ -82,6 +84,9 @@ def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:
     if data.made is None and name in published:
         return _counted_folds([row._asdict() for row in published[name].rows])
     how = AUTOMATIC.get(name, {"folds": 10}) if data.made is None else data.made
+    if "within" in how:
+        folds, share = _folds(store, replace(data, split=how["within"], made=None), groups)
+        return folds * how.get("repeats", 1), share
     if "test" in how:
         return how.get("repeats", 1), 1 - how["test"]
     folds = min(how.get("folds", groups), groups)

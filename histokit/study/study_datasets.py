@@ -15,7 +15,8 @@ from histokit.plugin.guarded import Guarded
 from histokit.plugin.manager import registry
 from histokit.protocol.named_split import check_split_name
 from histokit.protocol.scorers import check_metric
-from histokit.protocol.splits import AUTOMATIC, check_how
+from histokit.protocol.split_drawing import check_how
+from histokit.protocol.splits import AUTOMATIC
 from histokit.protocol.targets import check_type
 from histokit.store.filters import Filter
 from histokit.study.mistakes import Mistakes, Place
@@ -77,6 +78,9 @@ def _read(
     split, made = table.get("split"), None
     if isinstance(split, Mapping):
         split, made = _made(file, split, where["split"], opened, mistakes)
+        if made.get("within") is not None:
+            with mistakes.at((*where["split"], "within")):
+                _check_split(name, made["within"], opened, store)
     elif split is not None:
         with mistakes.at(where["split"]):
             _check_split(name, split, opened, store)
@@ -148,12 +152,10 @@ def _made(
         mistakes.add((*place, "name"), f"The split name {name!r} is taken.", f'Write split = "{name}" for that split.')
     if "from" in good:
         good["from_file"] = beside(file, good.pop("from"))
-    how = {key: good.get(key) for key in ("test", "folds", "from_file", "train_groups", "bar")}
-    flag, repeats, ignore = good.get("leave_one_group_out", False), good.get("repeats", 1), good.get("ignore_groups")
+    how = {key: value for key, value in good.items() if key not in ("group", "seed")}
     with mistakes.at(place):
         # Of a dataset in the store it is known later whether it names a group.
-        column = good.get("group") or (opened.group if opened else "group")
-        check_how(**how, leave_one_group_out=flag, repeats=repeats, column=column, ignore_groups=bool(ignore))
+        check_how(**how, column=good.get("group") or (opened.group if opened else "group"))
     return name, good
 
 

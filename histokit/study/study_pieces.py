@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from histokit.errors import HistokitError, counted
 from histokit.ingest.ingest import ingest, ingested_as
+from histokit.protocol.named_split import find_base
 from histokit.protocol.splits import make_split
 from histokit.store.split_records import Split
 from histokit.study.study_file import Data, Study
@@ -141,7 +142,8 @@ class MakeSplit(Piece):
         record = store.dataset(self.data.name)
         options = dict(self.data.made or {})
         target: dict[str, Any] = {"target": self.data.target, "target_type": self.data.target_type}
-        return make_split(store.samples(self.data.name), record, self.what, **target, **options)
+        base = find_base(store, self.data.name, options.pop("within", None), **target, name=self.what)
+        return make_split(store.samples(self.data.name), record, self.what, **target, **options, within=base)
 
     def _is_done(self) -> bool:
         if self.what not in self.study.store.split_headers(self.data.name):

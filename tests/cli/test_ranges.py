@@ -138,6 +138,7 @@ FUNCTIONS = {
     "folds": [lambda toy, run, v: split(toy, folds=v)],
     "repeats": [lambda toy, run, v: split(toy, folds=3, repeats=v)],
     "train_groups": [lambda toy, run, v: split(toy, folds=3, train_groups=v)],
+    "train_per_class": [lambda toy, run, v: split(toy, folds=3, train_per_class=v)],
     "test": [lambda toy, run, v: split(toy, test=v)],
     "batch_size": [lambda toy, run, v: package.extract(toy, "toy", "texture", batch_size=v)],
     "micro_batch": [lambda toy, run, v: package.finetune(toy, "toy", "squeezenet1_1", micro_batch=v)],

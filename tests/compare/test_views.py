@@ -36,11 +36,11 @@ def save_slides(store, name="A"):
     store.save_dataset(record, pa.table(columns, schema=schema), FILE_SCHEMA.empty_table())
 
 
-def save_split(store, name, trained, group="slide", leaks=None):
+def save_split(store, name, trained, group="slide", leaks=None, **params):
     """Two folds, which train on the first samples, and on two more; the second also on the last one, to validate."""
     rows = [(0, 0, i, "train") for i in IDS[:trained]] + [(0, 0, IDS[-2], "test")]
     rows += [(0, 1, i, "train") for i in IDS[: trained + 2]] + [(0, 1, IDS[-1], "val"), (0, 1, IDS[-3], "test")]
-    split = Split("A", name, split_rows(rows), group, leaks=leaks)
+    split = Split("A", name, split_rows(rows), group, leaks=leaks, params=params)
     store.save_split(split)
     return {"split": name, "digest": split.digest}
 
@@ -106,6 +106,19 @@ def test_without_groups_it_is_samples(empty):
     panel["curves"][0]["points"] = [first, {**last, "samples": high - 0.5}, last]
     (axis,) = draw_labels(found).axes
     assert (list(axis.get_xticks()), list(axis.get_xticks(minor=True))) == ([low, high - 0.5], [high])
+
+
+def test_drawn_samples_are_counted_though_there_are_groups(empty):
+    save_slides(empty)
+    splits = [save_split(empty, "many", 8), save_split(empty, "few", 2, train_per_class=1)]
+    runs = [save(empty, "A", right, **how) for how, right in zip(splits, (18, 12), strict=True)]
+    found = compare(empty, runs, views="labels", bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    assert (panel["unit"], panel["groupings"]) == (None, ["slide"])
+    assert [point["samples"] for point in panel["curves"][0]["points"]] == [3.0, 9.0]
+    (axis,) = draw_labels(found).axes
+    assert axis.get_xlabel() == "training samples, mean over folds"
+    assert "not all splits" not in axis.get_title()
 
 
 def test_splits_that_are_made_otherwise_are_told_above(empty):

@@ -123,6 +123,12 @@ def test_strategies_may_have_networks_and_classifiers_of_their_own(tmp_path: Pat
         ("split = { folds = 40000 }\n", "40000 is not a whole number from 2 to 32,767"),
         ("split = { test = nan }\n", "nan is not a number between 0 and 1"),
         ("split = { folds = 3, train_groups = 0 }\n", "0 is not a whole number from 1"),
+        ("split = { folds = 3, train_per_class = 0 }\n", "0 is not a whole number from 1"),
+        ('split = { within = "random" }\n', "line 1, [split]: The split would be 'random' once more"),
+        (
+            'split = { within = "randm", train_per_class = 2 }\n',
+            "[split] within: The dataset 'drawn' has no split 'randm'.\nDid you mean 'random'",
+        ),
         ("[compare]\nbootstrap = 0\n", "0 is not a whole number of at least 1"),
         ('strategies = ["feature selection"]\n[strategy."feature selection"]\ntolerance = -1\n', "-1 is not a"),
         ('strategies = ["feature selection"]\n[strategy."feature selection"]\nstep = nan\n', "nan is not a share"),
