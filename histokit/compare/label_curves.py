@@ -30,8 +30,9 @@ def label_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     -------
     dict
         ``panels``, one for each dataset: ``dataset``, ``target``, ``where``, ``metric``, ``unit`` (what groups are
-        called; none where splits have no groups, or different ones, or samples were drawn), ``groupings`` (what each split keeps together;
-        none where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each ``method`` with at least two
+        called; none where splits have no groups, or different ones, or where samples were drawn), ``groupings`` (what
+        each split keeps together; none where nothing), ``leaks`` (split → how it leaks), and ``curves`` of each
+        ``method`` with at least two
         ``points``: ``split``, ``groups`` and ``samples`` (means over folds of what a fold trains on: samples that
         have the target and that the runs' filter keeps, validation samples among them), ``score``, ``interval``,
         ``runs``, and ``tested``: how many samples (``predicted``) of how many ``groups`` the score is of.

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from histokit.figures.scatter import draw_scatter, scatter_figure
     from histokit.figures.score_curves import draw_labels, draw_layers, labels_figure, layers_figure
     from histokit.figures.scores import draw_scores, scores_figure
-    from histokit.figures.selections import curve_figure, draw_curve, draw_importances, importance_figure
+    from histokit.figures.selections import (
+        curve_figure,
+        curves_figure,
+        draw_curve,
+        draw_curves,
+        draw_importances,
+        importance_figure,
+    )
     from histokit.figures.sheet import check_figure
     from histokit.figures.table import asked_figures, check_figure_of, draw_figure
     from histokit.figures.threshold_curves import draw_precision_recall, draw_roc, precision_recall_figure, roc_figure
@@ -30,7 +37,14 @@ else:
         "scatter": ["draw_scatter", "scatter_figure"],
         "score_curves": ["draw_labels", "draw_layers", "labels_figure", "layers_figure"],
         "scores": ["draw_scores", "scores_figure"],
-        "selections": ["curve_figure", "draw_curve", "draw_importances", "importance_figure"],
+        "selections": [
+            "curve_figure",
+            "curves_figure",
+            "draw_curve",
+            "draw_curves",
+            "draw_importances",
+            "importance_figure",
+        ],
         "sheet": ["check_figure"],
         "table": ["asked_figures", "check_figure_of", "draw_figure"],
         "threshold_curves": ["draw_precision_recall", "draw_roc", "precision_recall_figure", "roc_figure"],
@@ -47,10 +61,12 @@ __all__ = [
     "check_figure_of",
     "contact_figure",
     "curve_figure",
+    "curves_figure",
     "draw_calibration",
     "draw_comparison",
     "draw_contact",
     "draw_curve",
+    "draw_curves",
     "draw_figure",
     "draw_filters",
     "draw_groups",

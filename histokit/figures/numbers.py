@@ -12,6 +12,7 @@ from histokit.figures.lettering import drawable, folded
 
 #: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#787878")
+_MARKERS = "osD^v<>P"
 _ALONE = "#1f4e79"
 #: More points than these are drawn in part: evenly taken, and told.
 _POINTS = 20_000
@@ -21,6 +22,16 @@ _SEVERAL = "several groups"
 
 #: How wide and high it is, in inches.
 SIDE = 4.2
+
+def line_looks(number: int) -> dict[str, Any]:
+    """Return how a line looks among others, by its number: from the ninth on, lines are dashed."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": _MARKERS[number % len(_MARKERS)],
+        "markersize": 4,
+        "linewidth": 1.2,
+        "linestyle": "-" if number < len(COLOURS) else "--",
+    }
 
 
 def drawn_points(count: int) -> np.ndarray[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from histokit.errors import UsageError, counted, some
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
-from histokit.figures.numbers import COLOURS
+from histokit.figures.numbers import line_looks
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import Document, as_file
 
@@ -18,7 +18,6 @@ from histokit.figures.sheet import Document, as_file
 _NAMED = 20
 #: The share of the axis that a number takes.
 _ROOM = 0.1
-_MARKERS = "osD^v<>P"
 #: Numbers of groups that differ by as much have a logarithmic axis.
 _WIDELY = 8
 
@@ -110,28 +109,17 @@ def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]], cave
     return "\n".join(folded(drawable(text), WIDE, TITLE) for text in texts if text)
 
 
-def _looks(number: int) -> dict[str, Any]:
-    style = "-" if number < len(COLOURS) else "--"
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "markersize": 4,
-        "linewidth": 1.2,
-        "linestyle": style,
-    }
-
-
 def _key(curves: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    return [(_looks(number), curve["method"]) for number, curve in enumerate(curves)]
+    return [(line_looks(number), curve["method"]) for number, curve in enumerate(curves)]
 
 
 def _draw_curves(axis: Any, curves: Sequence[dict[str, Any]], by: str, metric: str) -> None:
     for number, curve in enumerate(curves):
         x = [point[by] for point in curve["points"]]
-        axis.plot(x, [point["score"] for point in curve["points"]], **_looks(number))
+        axis.plot(x, [point["score"] for point in curve["points"]], **line_looks(number))
         for place, point in zip(x, curve["points"], strict=True):
             if point["interval"]:
-                axis.plot([place] * 2, point["interval"], color=_looks(number)["color"], linewidth=0.8, alpha=0.6)
+                axis.plot([place] * 2, point["interval"], color=line_looks(number)["color"], linewidth=0.8, alpha=0.6)
     axis.set_ylabel(f"{metric.replace('_', ' ')}, 95 % intervals", fontsize=SMALL + 1)
     axis.tick_params(labelsize=SMALL)
     for side in ("top", "right"):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded, line_height
-from histokit.figures.numbers import COLOURS
+from histokit.figures.numbers import COLOURS, line_looks
+from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
@@ -30,8 +32,6 @@ def draw_curve(selection: SelectionRecord) -> Any:
     -------
     matplotlib.figure.Figure
     """
-    from matplotlib.ticker import LogFormatter
-
     sheet = new_sheet(8, 5.2)
     axis = sheet.subplots()
     kept = selection.kept or selection.folds[0]
@@ -53,9 +53,7 @@ def draw_curve(selection: SelectionRecord) -> Any:
     marked = [(best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")]
     for k, name, colour in marked if best != least else [(best, "k_best and k_min", "#b03a2e")]:
         axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
-    axis.set_xscale("log")
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    _name_sizes(axis)
     axis.set_xlabel("columns")
     axis.set_ylabel(kept["metric"].replace("_", " "))
     axis.set_title(folded(drawable(_title(selection, kept)), 7, 9), fontsize=9)
@@ -69,6 +67,65 @@ def _title(selection: SelectionRecord, kept: Mapping[str, Any]) -> str:
     parts = (part for part in selection.fitted_on if all(part[name] == kept[name] for name in ("repeat", "fold")))
     seen = [counted(len(part["ids"]), "training sample", "training samples") for part in parts]
     return " · ".join([selection.dataset, selection.address, selection.split, *seen[:1]])
+
+
+def draw_curves(overlap: Document) -> Any:
+    """Draw the scores of several selections by subset size, a panel for each metric and a colour for each selection.
+
+    Parameters
+    ----------
+    overlap : Overlap
+        The smallest subset that does as well stands out on each curve, and in the key with its score.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As Supplementary Figure 2 of Mormont et al. 2018.
+    """
+    selections = overlap.to_json()["selections"]
+    panels = []
+    for metric in dict.fromkeys(entry["metric"] for entry in selections):
+        entries = [entry for entry in selections if entry["metric"] == metric]
+        addresses = list(dict.fromkeys(entry["address"] for entry in entries))
+        heading = addresses[0] if len(addresses) == 1 else f"{len(entries)} selections"
+        names = [entry["dataset"] for entry in entries]
+        key = [
+            (line_looks(number) | {"markersize": 6}, _chosen_size(entry, twice=names.count(entry["dataset"]) > 1))
+            for number, entry in enumerate(entries)
+        ]
+        draw = partial(_draw_sizes, entries=entries, metric=metric)
+        panels.append(Panel(folded(drawable(heading), WIDE, TITLE), key, draw))
+    return draw_panels(panels)
+
+
+def _chosen_size(entry: Mapping[str, Any], twice: bool) -> str:
+    (score,) = (mean for size, mean, _ in entry["curve"] if size == entry["k_min"])
+    name = f"{entry['dataset']} ({entry['selection']})" if twice else entry["dataset"]
+    return f"{name}: {counted(entry['k_min'], 'column', 'columns')}, {score:.4f}"
+
+
+def _draw_sizes(axis: Any, entries: Sequence[Mapping[str, Any]], metric: str) -> None:
+    for number, entry in enumerate(entries):
+        size, mean, _ = np.array(entry["curve"], float).T
+        looks = line_looks(number)
+        axis.plot(size, mean, **looks | {"marker": "", "linewidth": 1})
+        least = size == entry["k_min"]
+        axis.plot(size[least], mean[least], **looks | {"linestyle": "", "markersize": 6})
+    _name_sizes(axis)
+    axis.tick_params(labelsize=SMALL, which="both")
+    axis.set_xlabel("columns; marked: the fewest that do as well", fontsize=SMALL + 1)
+    axis.set_ylabel(f"{metric.replace('_', ' ')}, mean of the inner folds", fontsize=SMALL + 1)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _name_sizes(axis: Any) -> None:
+    """Let numbers of columns go up by factors."""
+    from matplotlib.ticker import LogFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def draw_importances(importances: Document) -> Any:
@@ -125,4 +182,5 @@ def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) 
 
 
 curve_figure = as_file(draw_curve)
+curves_figure = as_file(draw_curves)
 importance_figure = as_file(draw_importances)

@@ -23,6 +23,7 @@ FIGURES = (
     ("compare", "labels", "histokit.figures.score_curves:labels_figure"),
     ("compare", "layers", "histokit.figures.score_curves:layers_figure"),
     ("select", "curve", "histokit.figures.selections:curve_figure"),
+    ("select compare", "curves", "histokit.figures.selections:curves_figure"),
     ("select importances", "importances", "histokit.figures.selections:importance_figure"),
     ("neighbours", "contact", "histokit.figures.contact:contact_figure"),
     ("show", "contact", "histokit.figures.contact:contact_figure"),

@@ -91,18 +91,23 @@ def compare(
         list[str],
         typer.Argument(metavar="SELECTION", help="Two selection ids or more.", autocompletion=completion.selections),
     ],
+    figure: options.Figure = None,
 ) -> None:
     """Tell what the selections of datasets have in common.
 
     Of each two, how many columns both kept, and how many random subsets would share. Then how many of the first
     columns of every ranking it takes until one column is in all of them: ranked by importances on all columns, as in
-    Mormont et al. 2018, and in the order of elimination.
+    Mormont et al. 2018, and in the order of elimination. --figure draws the scores of all by subset size.
     """
     from histokit.select.overlap import compare_selections
 
     found = compare_selections(console.open_store(), selections)
+    if figure:
+        from histokit.figures import draw_figure
+
+        draw_figure("select compare", found, figure)
     if console.state.json:
-        console.emit([], found.to_json())
+        console.emit([], {**found.to_json(), **({"figure": figure} if figure else {})})
         return
     names = ["first", "second", "datasets", "common", "expected", "jaccard"]
     pairs = [

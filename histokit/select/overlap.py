@@ -25,7 +25,8 @@ class Overlap:
     Parameters
     ----------
     selections : list of dict
-        ``selection``, ``dataset`` and ``kept``, the number of columns.
+        ``selection``, ``dataset``, ``address``, ``kept``, the number of columns, and how they were found: ``metric``,
+        ``k_best``, ``k_min``, and the ``curve`` of (columns, mean, std over inner folds).
     columns : int
         How many columns there were to choose from.
     pairs : list of dict
@@ -79,9 +80,8 @@ def compare_selections(store: StoreLike, selections: Sequence[str]) -> Overlap:
     masks = [_mask(part, order) for part, order in zip(parts, orders, strict=True)]
     names = _column_names(store, records[0])
     kept = [int(mask.sum()) for mask in masks]
-    facts = zip(records, kept, strict=True)
     return Overlap(
-        selections=[{"selection": record.id, "dataset": record.dataset, "kept": count} for record, count in facts],
+        selections=[_facts(*each) for each in zip(records, parts, kept, strict=True)],
         columns=len(names),
         pairs=[_pair(records[i], records[j], masks[i], masks[j]) for i, j in combinations(range(len(records)), 2)],
         common=[names[column] for column in np.flatnonzero(np.logical_and.reduce(masks)).tolist()],
@@ -90,6 +90,11 @@ def compare_selections(store: StoreLike, selections: Sequence[str]) -> Overlap:
             "elimination": _smallest([_ranking(p, o) for p, o in zip(parts, orders, strict=True)], names),
         },
     )
+
+
+def _facts(record: SelectionRecord, part: dict[str, Any], kept: int) -> dict[str, Any]:
+    of_curve = {name: part.get(name) for name in ("metric", "k_best", "k_min", "curve")}
+    return {"selection": record.id, "dataset": record.dataset, "address": record.address, "kept": kept, **of_curve}
 
 
 def _column_names(store: Store, selection: SelectionRecord) -> list[str]:

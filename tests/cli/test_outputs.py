@@ -20,6 +20,7 @@ CALLS = {
     ("compare",): ["--all"],
     ("report",): ["r"],
     ("select",): ["cells", "--features", "tiny/last"],
+    ("select", "compare"): ["a", "b"],
     ("select", "importances"): ["cells", "--features", "tiny/last"],
     ("export-model",): ["r"],
     ("export",): ["cells", "--features", "tiny/last"],

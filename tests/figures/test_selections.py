@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from histokit.figures.selections import draw_curve, draw_importances
+from histokit.figures.numbers import COLOURS
+from histokit.figures.selections import draw_curve, draw_curves, draw_importances
 from histokit.select.importances import ImportanceShares
+from histokit.select.overlap import Overlap
 from histokit.store.records import SelectionRecord
 
 CURVE = [[8, 0.7, 0.02], [4, 0.8, 0.03], [2, 0.796, 0.01], [1, 0.6, 0.05]]
@@ -82,6 +84,48 @@ def test_without_a_selection_in_all_samples_the_first_fold_is_drawn():
     (curve,) = [line for line in axis.lines if len(line.get_xdata()) == 4 and line.get_marker() == "o"]
     assert curve.get_ydata().tolist() == [0.7, 0.8, 0.796, 0.6]
     assert "k_best 4: 0.8000" in named(axis)
+
+
+# -- several selections
+
+
+def overlap(*selections):
+    listed = [{"selection": f"s{n}", "address": "net/last", "k_best": 4, "k_min": 2, **facts}
+              for n, facts in enumerate(selections)]  # fmt: skip
+    return Overlap(listed, 8, [], [], {})
+
+
+def test_curves_of_several_selections_are_in_one_panel_for_each_metric():
+    other = [[8, 0.5, 0.1], [4, 0.6, 0.1], [2, 0.7, 0.1], [1, 0.4, 0.1]]
+    found = overlap(
+        {"dataset": "lung", "metric": "roc_auc", "curve": CURVE},
+        {"dataset": "breast", "metric": "accuracy", "curve": other, "k_min": 1},
+        {"dataset": "cells", "metric": "roc_auc", "curve": other},
+    )
+    areas, shares = draw_curves(found).axes
+    drawn = [(line.get_xdata().tolist(), line.get_ydata().tolist(), line.get_color()) for line in areas.lines]
+    first, second = COLOURS[:2]
+    assert drawn == [
+        ([8, 4, 2, 1], [0.7, 0.8, 0.796, 0.6], first),
+        ([2], [0.796], first),
+        ([8, 4, 2, 1], [0.5, 0.6, 0.7, 0.4], second),
+        ([2], [0.7], second),
+    ]
+    assert [line.get_xdata().tolist() for line in shares.lines] == [[8, 4, 2, 1], [1]]
+    names = [[text.get_text() for text in axis.get_legend().get_texts()] for axis in (areas, shares)]
+    assert names == [["lung: 2 columns, 0.7960", "cells: 2 columns, 0.7000"], ["breast: 1 column, 0.4000"]]
+    assert [axis.get_xscale() for axis in (areas, shares)] == ["log", "log"]
+    labels = [axis.get_ylabel() for axis in (areas, shares)]
+    assert labels == ["roc auc, mean of the inner folds", "accuracy, mean of the inner folds"]
+    assert [axis.get_title() for axis in (areas, shares)] == ["net/last"] * 2
+
+
+def test_selections_of_one_dataset_are_told_apart():
+    facts = {"dataset": "lung", "metric": "accuracy", "curve": CURVE}
+    (axis,) = draw_curves(overlap(facts, {**facts, "address": "net/x"}, {**facts, "dataset": "breast"})).axes
+    names = [text.get_text().partition(":")[0] for text in axis.get_legend().get_texts()]
+    assert names == ["lung (s0)", "lung (s1)", "breast"]
+    assert axis.get_title() == "3 selections"
 
 
 # -- importances

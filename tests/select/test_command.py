@@ -88,7 +88,15 @@ def test_mistakes_name_the_command_that_was_meant(histokit):
 
 def test_selections_are_compared(histokit, tmp_path):
     ids = [histokit.ok("select", name, "--features", "net/last", *QUICK).out.strip() for name in ("one", "two")]
-    document = histokit.ok("select", "compare", *ids, "--json").document
+    figure = tmp_path / "sizes.svg"
+    document = histokit.ok("select", "compare", *ids, "--json", "--figure", figure).document
+    assert document["figure"] == str(figure)
+    assert figure.stat().st_size > 5_000
+    store = open_store(tmp_path / "store")
+    for entry, record in zip(document["selections"], map(store.selection, ids), strict=True):
+        assert entry["curve"] == record.kept["curve"]
+        assert [entry[name] for name in ("k_best", "k_min")] == [record.kept[name] for name in ("k_best", "k_min")]
+        assert (entry["address"], entry["metric"]) == ("net/last", "accuracy")
     assert document["columns"] == 8
     (pair,) = document["pairs"]
     assert pair["datasets"] == ["one", "two"]
@@ -99,7 +107,6 @@ def test_selections_are_compared(histokit, tmp_path):
     assert "columns of 8 that both kept" in text
     assert "one and two" in text
     assert "first columns by importances until one is in all" in text
-    store = open_store(tmp_path / "store")
     old = store.selection(ids[1])
     store.save_selection(replace(old, id="old", kept={k: v for k, v in old.kept.items() if k != "importances"}))
     text = histokit.ok("select", "compare", ids[0], "old").out

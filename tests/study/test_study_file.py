@@ -246,3 +246,18 @@ def test_a_filter_has_to_fit_a_dataset_that_is_in_the_store(tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"line 3, \[datasets.here\] where: .*there is no column 'slid'"):
         read(tmp_path, text, store=store)
     assert read(tmp_path, text.replace("slid = 1", "slide <> 'slide01'"), store=store).datasets[0].where
+
+
+def test_a_study_draws_within_a_split_of_the_data(tmp_path: Path) -> None:
+    text = 'classifiers = ["knn"]\nstrategies = ["last layer"]\n'
+    text += 'split = { name = "few", within = "random", train_per_class = 1, repeats = 3 }\n'
+    text += DRAWN.replace("per_slide = 2", "per_slide = 20") + "[backbones.texture]\n[classifier.knn.grid]\nk = 1\n"
+    (tmp_path / "study.toml").write_text(text)
+    store = histokit.open_store(tmp_path / "histokit-store")
+    histokit.study.run(tmp_path / "study.toml")
+    folds, random = (store.split("drawn", name).folds() for name in ("few", "random"))
+    assert [fold.test for fold in folds] == [fold.test for _ in range(3) for fold in random]
+    assert {len(fold.train) for fold in folds} == {len(store.dataset("drawn").classes)}
+    (run,) = store.runs()
+    assert (run.split, len(run.folds)) == ("few", 3 * len(random))
+    assert {piece.done for piece in histokit.study.plan(tmp_path / "study.toml").pieces} == {True}
