@@ -23,6 +23,7 @@ _SEVERAL = "several groups"
 #: How wide and high it is, in inches.
 SIDE = 4.2
 
+
 def line_looks(number: int) -> dict[str, Any]:
     """Return how a line looks among others, by its number: from the ninth on, lines are dashed."""
     return {
