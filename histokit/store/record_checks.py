@@ -57,26 +57,21 @@ def check_records(
     results = Results(Documents(store.database))
     if "predictions" not in unreadable:
         try:
-            for start in range(0, len(runs), _RUNS_AT_ONCE):
-                batch = runs[start : start + _RUNS_AT_ONCE]
-                rows = results.rows(batch)
-                for run in batch:
-                    yield from _predictions(results, run, rows[run.id])
+            yield from (finding for _, finding in _all_predictions(results, runs))
         except StoreError as error:
             # Its rows can be read, but not by the names of their columns.
             yield Finding("predictions", "unreadable", error.message, RESTORE)
     if "models" not in unreadable:
-        for run in runs:
-            yield from _model(results, run)
+        yield from (finding for _, finding in _all_models(results, runs))
     for run in runs:
         yield from _networks(Networks(store.uri), run)
 
 
-def damage_of_run(results: Results, run: RunRecord) -> Iterator[Finding]:
-    """Yield what is wrong with the predictions, the model and the networks of a run."""
-    yield from _predictions(results, run, results.rows([run])[run.id])
-    yield from _model(results, run)
-    yield from _networks(Networks(results.database.uri), run)
+def damaged_runs(results: Results, runs: Sequence[RunRecord]) -> set[str]:
+    """Return the ids of the runs with whose predictions, model or networks something is wrong."""
+    found = {run.id for run, _ in [*_all_predictions(results, runs), *_all_models(results, runs)]}
+    networks = Networks(results.database.uri)
+    return found | {run.id for run in runs if any(_networks(networks, run))}
 
 
 def _samples(record: DatasetRecord, count: int | None) -> Iterator[Finding]:
@@ -96,6 +91,26 @@ def _split(store: Store, header: Mapping[str, Any], record: DatasetRecord | None
         SplitTables(Documents(store.database)).read(header)
     except StoreError as error:
         yield Finding(table, "split", error.message, f"Make it again: {again}")
+
+
+def _all_predictions(results: Results, runs: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, Finding]]:
+    """Yield what is wrong with the predictions of each run; all are read in one pass, and those of one run held."""
+    known = {run.key: run for run in runs}
+    found: dict[str, list[Finding]] = {}
+    scattered = set()
+    for key, rows in results.stretches(runs):
+        if key in found:
+            scattered.add(key)
+        elif key in known:
+            found[key] = list(_predictions(results, known[key], rows))
+    again = [known[key] for key in found if key in scattered]
+    for start in range(0, len(again), _RUNS_AT_ONCE):
+        batch = again[start : start + _RUNS_AT_ONCE]
+        rows_of = results.rows(batch)
+        found.update({run.key: list(_predictions(results, run, rows_of[run.id])) for run in batch})
+    for run in runs:
+        nothing = None if run.key in found else _predictions(results, run, run.schema.empty_table())
+        yield from ((run, finding) for finding in nothing or found[run.key])
 
 
 def _predictions(results: Results, run: RunRecord, rows: pa.Table) -> Iterator[Finding]:
@@ -126,17 +141,43 @@ def _networks(networks: Networks, run: RunRecord) -> Iterator[Finding]:
             yield Finding("networks", "run" if wrong.endswith("gone") else "changed", what, run_again(run))
 
 
-def _model(results: Results, run: RunRecord) -> Iterator[Finding]:
-    if run.kind != "train":
-        return
+def _all_models(results: Results, runs: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, Finding]]:
+    """Yield what is wrong with the model of each run; all are read in one pass, and one is held."""
+    trained = [run for run in runs if run.kind == "train"]
+    known = {run.key: run for run in trained}
+    found: dict[str, Finding | None] = {}
     try:
-        data = results.model(run)
+        for key, data in results.models():
+            if key in known and key not in found:
+                found[key] = _model(results, known[key], data)
+    except StoreError as error:
+        found = {run.key: Finding("models", "run", error.message, run_again(run)) for run in trained}
+    again = results.done_again([run for run in trained if run.key not in found])
+    for run in trained:
+        if run.key not in found:
+            found[run.key] = _model_of(results, again[run.id]) if run.id in again else _model(results, run, None)
+        finding = found[run.key]
+        if finding is not None:
+            yield run, finding
+
+
+def _model_of(results: Results, run: RunRecord) -> Finding | None:
+    try:
+        return _model(results, run, results.model(run))
+    except StoreError as error:
+        return Finding("models", "run", error.message, run_again(run))
+
+
+def _model(results: Results, run: RunRecord, data: bytes | None) -> Finding | None:
+    try:
+        results.check_model(run, data)
         # Models of earlier versions have no digest but those of the archive that they are.
-        damaged = ZipFile(BytesIO(data)).testzip() if run.model_digest is None else None
+        damaged = ZipFile(BytesIO(data or b"")).testzip() if run.model_digest is None else None
         if damaged is not None:
             raise BadZipFile(damaged)
     except StoreError as error:
-        yield Finding("models", "run", error.message, run_again(run))
+        return Finding("models", "run", error.message, run_again(run))
     except (BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         what = f"the model of the run {run.id} is damaged: {error}"
-        yield Finding("models", "changed", what, run_again(run))
+        return Finding("models", "changed", what, run_again(run))
+    return None

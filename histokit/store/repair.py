@@ -16,7 +16,7 @@ from histokit.store.findings import NEWER, Finding, Verification
 from histokit.store.networks import FOLDER as NETWORKS
 from histokit.store.networks import Networks, entries
 from histokit.store.problems import CHECK, is_sound
-from histokit.store.record_checks import damage_of_run
+from histokit.store.record_checks import damaged_runs
 from histokit.store.records import RunRecord
 from histokit.store.repeat_commands import made
 from histokit.store.results import Results
@@ -108,9 +108,11 @@ class _Repair:
                 self._remove(
                     "problems", {**row, "content": str(row["content"])}, f"{CHECK.name} = {quote(row['check'])}"
                 )
-        for document in self.documents.find("runs", key="id"):
-            run = RunRecord.from_json(document)
-            if any(damage_of_run(self.results, run)):
+        documents = self.documents.find("runs", key="id")
+        runs = [RunRecord.from_json(document) for document in documents]
+        damaged = damaged_runs(self.results, runs)
+        for document, run in zip(documents, runs, strict=True):
+            if run.id in damaged:
                 self._remove("runs", document, f"id = {quote(run.id)}")
                 self._move_networks(run)
         for header in self.documents.find("splits", key="name"):

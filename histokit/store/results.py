@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -143,6 +143,13 @@ class Results:
         now = self.find(run.id)
         return None if now is None or now.key == run.key else now
 
+    def done_again(self, runs: Sequence[RunRecord]) -> dict[str, RunRecord]:
+        """Return by id, of records that were read before, those that another process has put in their place since."""
+        known = {run.id: run.key for run in runs}
+        listed = f"id IN ({', '.join(map(quote, known))})"
+        found = [RunRecord.from_json(d) for _, d in self.documents.sound("runs", listed)] if known else []
+        return {run.id: run for run in found if run.key != known[run.id]}
+
     def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of runs as they are, whether they are what was written or not."""
         if not runs or not self.database.exists("predictions"):
@@ -159,6 +166,16 @@ class Results:
             .select(columns or run.schema.names)
             for run in runs
         }
+
+    def stretches(self, runs: Sequence[RunRecord]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the predictions of all runs in one pass, as they are: a run's key, and rows that stand together.
+
+        Those of a run were written together, so that a key that comes again is a sign of damage; `runs` tell which
+        columns are read.
+        """
+        if runs and self.database.exists("predictions"):
+            wanted = max((run.schema.names for run in runs), key=len)
+            yield from _stretches(self.database.scan("predictions", wanted))
 
     def check(self, run: RunRecord, rows: pa.Table) -> None:
         """Raise unless predictions are those that were written.
@@ -186,14 +203,31 @@ class Results:
         found = self.database.read("models", ["data"], where).column("data") if self.database.exists("models") else []
         if not len(found) and (now := self._done_again(run)):
             return self.model(now)
-        if not len(found):
+        data = bytes(found[0].as_py()) if len(found) else None
+        self.check_model(run, data)
+        assert data is not None
+        return data
+
+    def models(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the key and the serialised model of all runs in one pass, as they are."""
+        if self.database.exists("models"):
+            for batch in self.database.scan("models", [_KEY, "data"]):
+                for key, data in zip(batch.column(_KEY), batch.column("data"), strict=True):
+                    yield key.as_py(), data.as_py() or b""
+
+    def check_model(self, run: RunRecord, data: bytes | None) -> None:
+        """Raise unless a model is the one that was written.
+
+        Raises
+        ------
+        StoreError
+        """
+        if data is None:
             raise StoreError(f"The run {run.id} has no model.", next="Train it again with --force.")
-        data = bytes(found[0].as_py())
         if run.model_digest not in (None, digest_bytes(data).hex()):
             raise StoreError(
                 f"The model of the run {run.id} is damaged: it changed on disk.", next="Train it again with --force."
             )
-        return data
 
     def remove_unnamed(self, dry_run: bool) -> dict[str, int]:
         """Remove the rows that no record of a run names, as processes that were killed leave them.
@@ -224,3 +258,22 @@ def _split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]
     starts = {int(numbers[at]): at for at in np.flatnonzero(np.diff(numbers, prepend=-1))}
     counts = np.bincount(numbers, minlength=len(run_ids))
     return {name: rows.slice(starts.get(i, 0), int(counts[i])) for i, name in enumerate(run_ids)}
+
+
+def _stretches(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the key and the rows of each stretch of rows of one run; those of one stretch are held."""
+    key: str | None = None
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        keys = batch.column(_KEY).dictionary_encode()
+        numbers = keys.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        starts = np.flatnonzero(np.diff(numbers, prepend=-2)).tolist()
+        for start, end in zip(starts, [*starts[1:], len(batch)], strict=True):
+            name = keys[start].as_py()
+            if waiting and name != key:
+                yield str(key), pa.Table.from_batches(waiting)
+                waiting = []
+            key = name
+            waiting.append(batch.slice(start, end - start))
+    if waiting:
+        yield str(key), pa.Table.from_batches(waiting)

@@ -181,15 +181,15 @@ class Tables:
         with self.reading(name):
             yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
 
-    def scan(self, name: str) -> Iterator[pa.RecordBatch]:
-        """Stream all of a table in batches of some megabytes, however wide its rows are."""
+    def scan(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Stream all rows of a table in batches of some megabytes, however wide they are."""
         table = self._open(name)
         files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
         size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
         ahead = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 4 * _SCAN_BYTES}
         with self.reading(name):
-            yield from table.to_batches(batch_size=rows, scan_in_order=True, **ahead)
+            yield from table.to_batches(columns=columns, batch_size=rows, scan_in_order=True, **ahead)
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read the rows at positions, in that order."""

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lance
 import numpy as np
@@ -17,10 +20,12 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store import Split
 from histokit.store.care import collect_garbage
 from histokit.store.database import FORMAT_KEY
-from histokit.store.findings import Finding
+from histokit.store.findings import Finding, Verification
 from histokit.store.fingerprints import row_key
 from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.repair import repair
 from histokit.store.split_records import split_rows
+from histokit.store.tables import Tables
 from histokit.store.unfinished import Unfinished
 from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import HEADER_KEY
@@ -319,6 +324,42 @@ def test_runs_without_predictions_or_model(toy: FeatureStore) -> None:
         "predictions": "the run abcd1234 has no predictions",
         "models": "The run ffff0000 has no model.",
     }
+
+
+@pytest.mark.parametrize("care", [verify, repair])
+def test_predictions_and_models_of_many_runs_are_read_once_for_all(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch, care: Callable[[FeatureStore], Verification]
+) -> None:
+    for number in range(40):
+        toy.save_run(*a_run(f"{number:08}"), b"model")
+    toy.database.delete("predictions", f"run = '{toy.run('00000007').key}'")
+    toy.database.delete("models", f"run = '{toy.run('00000033').key}'")
+    opened: Counter[str] = Counter()
+    was_opened = Tables._open
+
+    def counted(self: Tables, name: str, *how: Any) -> Any:
+        opened[name] += 1
+        return was_opened(self, name, *how)
+
+    monkeypatch.setattr(Tables, "_open", counted)
+    found = [f.what for f in care(toy).findings if f.kind != "aside"]
+    assert found == ["the run 00000007 has no predictions", "The run 00000033 has no model."]
+    assert max(opened["predictions"], opened["models"]) < 15
+
+
+def test_predictions_of_a_run_that_do_not_stand_together_are_checked_whole(toy: FeatureStore) -> None:
+    toy.save_run(*a_run("ffff0000"), b"model")
+    toy.save_run(*a_run("ffff1111"), b"model")
+    rows = toy.database.read("predictions")
+    # The first run has one row, the others have three.
+    rewrite(toy, "predictions", rows.take([0, 4, 1, 5, 2, 6, 3]))
+    toy.database.accept()
+    assert verify(toy).ok
+    rewrite(toy, "predictions", rows.take([1, 0, 4, 2, 5, 6]))
+    toy.database.accept()
+    assert [f.what.partition(":")[0] for f in verify(toy).findings] == [
+        "The predictions of the run ffff0000 are damaged"
+    ]
 
 
 def test_a_prediction_needs_no_model(toy: FeatureStore) -> None:
