@@ -1,4 +1,4 @@
-"""Paired differences of two methods on the same samples, by bootstrap over groups."""
+"""Paired differences of two methods on the same samples, by bootstrap over groups and by McNemar's test."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def pair_differences(table: Table, columns: Sequence[Column]) -> tuple[list[dict
     Returns
     -------
     list of dict, list of str
-        ``first``, ``second``, ``difference`` of the scores, its 95 % ``interval`` and ``p``; and notes on methods that
-        could not be paired.
+        ``first``, ``second``, ``difference`` of the scores, its 95 % ``interval`` and ``p``, and ``mcnemar``, see
+        `count_right`; and notes on methods that could not be paired.
     """
     found: list[dict[str, Any]] = []
     notes: list[str] = []
@@ -56,9 +56,34 @@ def _pair(column: Column, first: str, a: Cell, second: str, b: Cell) -> dict[str
         "difference": a.score - b.score if a.score is not None and b.score is not None else None,
         "interval": percentile_interval(known) if a.groups > 1 and defined else None,
         "p": share_beyond_zero(known) if a.groups > 1 and defined and len(known) else None,
+        "mcnemar": count_right(a, b),
         "groups": a.groups,
         "reliable": a.groups >= ENOUGH_GROUPS,
     }
+
+
+def count_right(a: Cell, b: Cell) -> dict[str, Any] | None:
+    """Return how many samples only one of two methods got right, and how likely that is if both are as good.
+
+    Returns
+    -------
+    dict or None
+        ``first_alone``, ``second_alone`` and the two-sided ``p`` of McNemar's test (1947) in its exact form, by the
+        binomial distribution. It takes samples as independent: None where they are of groups or were predicted several
+        times, where a method has several runs, and where numbers are predicted.
+    """
+    if a.right is None or b.right is None:
+        return None
+    first, second = (int(np.unpackbits(one & ~other).sum()) for one, other in ((a.right, b.right), (b.right, a.right)))
+    return {"first_alone": first, "second_alone": second, "p": mcnemar(first, second)}
+
+
+def mcnemar(first: int, second: int) -> float:
+    """Return the p of so many samples that only the one method, and only the other one, got right."""
+    from scipy.special import bdtr
+
+    both = first + second
+    return float(min(1.0, 2 * bdtr(min(first, second), both, 0.5))) if both else 1.0
 
 
 def share_beyond_zero(differences: Floats) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from histokit.compare.methods import Methods, name_methods
 from histokit.compare.ranks import DECIMALS, marks, places
@@ -48,6 +49,11 @@ class Cell:
     def predicted(self) -> int:
         """How many samples were predicted, each once."""
         return min(entry.predicted for entry in self.runs)
+
+    @property
+    def right(self) -> NDArray[np.uint8] | None:
+        """Which samples its run got right, see `Scored`; None of several runs."""
+        return self.runs[0].right if len(self.runs) == 1 else None
 
     @property
     def facts(self) -> Facts:

@@ -45,6 +45,10 @@ class Scored:
     notes : list of str
     predicted : int
         How many samples were predicted, each once.
+    right : array of bytes, optional
+        A bit for each sample, in the order of ids: whether its class was predicted. None where samples are of groups
+        or were predicted several times, so that they are not independent of each other, and where numbers are
+        predicted.
     """
 
     run: RunRecord
@@ -58,6 +62,7 @@ class Scored:
     samples: str = ""
     notes: tuple[str, ...] = ()
     predicted: int = 0
+    right: NDArray[np.uint8] | None = None
 
 
 class _Shared:
@@ -162,5 +167,11 @@ def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Sha
         groups=weights.shape[1],
         samples=shared.digest(frame),
         predicted=len(np.unique(frame.ids.astype(str))),
+        right=_right(frame) if weights.shape[1] == len(frame) else None,
         notes=(f"{run.id} has scores that are no numbers: its {metric} is undefined",) if broken else (),
     )
+
+
+def _right(frame: Frame) -> NDArray[np.uint8] | None:
+    order = np.argsort(frame.ids.astype(str), kind="stable")
+    return None if frame.numbers else np.packbits((frame.true == frame.predicted)[order])

@@ -119,7 +119,15 @@ def _pairs(found: Comparison) -> Sheet:
         [*(pair[name] for name in names), bounds(pair), _p(pair["p"] if pair["reliable"] else None)]
         for pair in _shown_pairs(found)
     ]
-    return Sheet(title, [*names, "95 % interval", "p"], rows)
+    heads = [*names, "95 % interval", "p"]
+    if any(pair["mcnemar"] for pair in _shown_pairs(found)):
+        heads += ["right alone", "McNemar's p"]
+        rows = [[*row, *_right_alone(pair["mcnemar"])] for row, pair in zip(rows, _shown_pairs(found), strict=True)]
+    return Sheet(title, heads, rows)
+
+
+def _right_alone(found: dict[str, Any] | None) -> list[Any]:
+    return [f"{found['first_alone']} : {found['second_alone']}", _p(found["p"])] if found else [None, None]
 
 
 def _p(value: float | None) -> float | str | None:
@@ -129,7 +137,13 @@ def _p(value: float | None) -> float | str | None:
 def _turned(pair: dict[str, Any]) -> dict[str, Any]:
     interval = pair["interval"] and [-pair["interval"][1], -pair["interval"][0]]
     difference = None if pair["difference"] is None else -pair["difference"]
-    return {**pair, "first": pair["second"], "second": pair["first"], "difference": difference, "interval": interval}
+    counts = pair["mcnemar"] and {
+        **pair["mcnemar"],
+        "first_alone": pair["mcnemar"]["second_alone"],
+        "second_alone": pair["mcnemar"]["first_alone"],
+    }
+    turned = {"first": pair["second"], "second": pair["first"], "difference": difference, "interval": interval}
+    return {**pair, **turned, "mcnemar": counts}
 
 
 def _wilcoxon(tests: dict[str, Any]) -> Sheet:

@@ -84,3 +84,49 @@ def test_two_groups_have_an_interval(empty):
     # None, one or both of the two draws are of the wrong group, with the probabilities 1/4, 1/2 and 1/4.
     assert pair["interval"] == [0, 1]
     assert pair["p"] == pytest.approx(2 / 4, abs=0.1)
+
+
+def right_and_wrong(store, run_id, wrong, groups=None, repeats=1):
+    """A run of 20 samples of a hold-out, those with these numbers wrong."""
+    names = groups or [None] * 20
+    rows = [(0, str(i), "ab"[i % 2], (1.0 if i % 2 else -1.0) * (-1 if i in wrong else 1), names[i]) for i in range(20)]
+    return save_run(store, [row for row in rows for _ in range(repeats)], run_id=run_id)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "alone", "p"),
+    [
+        ({0, 1}, {1, 2, 3, 4, 5, 6, 7, 8}, (7, 1), 2 * (1 + 8) / 2**8),
+        ({0, 1, 2, 3, 4}, set(), (0, 5), 2 / 2**5),
+        ({0, 1, 2}, {2, 4, 6}, (2, 2), 1.0),
+        ({3}, {3}, (0, 0), 1.0),
+        (set(), set(range(20)), (20, 0), 2 / 2**20),
+    ],
+)
+def test_mcnemar_counts_the_samples_that_only_one_got_right(empty, first, second, alone, p):
+    ids = [right_and_wrong(empty, "aaaa", first), right_and_wrong(empty, "bbbb", second)]
+    found = compare(empty, ids, bootstrap=20)
+    (pair,) = found.pairs
+    expected = {"first_alone": alone[0], "second_alone": alone[1], "p": pytest.approx(p)}
+    assert pair["mcnemar"] == expected
+    if sum(alone):
+        assert pair["mcnemar"]["p"] == pytest.approx(stats.binomtest(alone[0], sum(alone)).pvalue)
+    (turned,) = compare(empty, ids[::-1], bootstrap=20).pairs
+    assert turned["mcnemar"] == {"first_alone": alone[1], "second_alone": alone[0], "p": pytest.approx(p)}
+    sheet = found.sheets()[1]
+    assert sheet.columns[-2:] == ["right alone", "McNemar's p"]
+    assert sheet.rows[0][-2] == f"{alone[0]} : {alone[1]}"
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_samples_that_are_not_independent_have_no_mcnemar(empty):
+    groups = [f"P{i // 2}" for i in range(20)]
+    ids = [right_and_wrong(empty, name, wrong, groups) for name, wrong in (("aaaa", {1}), ("bbbb", {2, 3}))]
+    found = compare(empty, ids, bootstrap=20)
+    assert found.pairs[0]["mcnemar"] is None
+    assert found.sheets()[1].columns[-1] == "p"
+    # Groups of one sample each are as good as none.
+    single = [right_and_wrong(empty, name, {1}, [f"P{i}" for i in range(20)]) for name in ("cccc", "dddd")]
+    assert compare(empty, single, bootstrap=20).pairs[0]["mcnemar"] == {"first_alone": 0, "second_alone": 0, "p": 1.0}
+    often = [right_and_wrong(empty, name, {1}, repeats=2) for name in ("eeee", "ffff")]
+    assert compare(empty, often, bootstrap=20).pairs[0]["mcnemar"] is None

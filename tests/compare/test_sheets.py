@@ -1,5 +1,7 @@
 """What compare prints: each number under its head, and the same as in the document."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -99,7 +101,14 @@ def test_of_many_pairs_those_of_the_best_are_shown_turned_to_it(empty):
     entries = [(make_record("A", address=f"net/layer{i}"), 0.5 + 0.01 * i) for i in range(9)]
     scored = with_scores(empty, entries)
     rng = np.random.default_rng(0)
-    scored = [type(entry)(**{**entry.__dict__, "resampled": rng.normal(entry.score, 0.1, 50)}) for entry in scored]
+    scored = [
+        replace(
+            entry,
+            resampled=rng.normal(entry.score, 0.1, 50),
+            right=np.packbits(np.arange(16) < (3 if number == 8 else number)),
+        )
+        for number, entry in enumerate(scored)
+    ]
     found = compare_scores(scored)
     shown = by_head(sheet := sheets(found)["paired"])
     assert sheet.title.endswith("; p of each alone, not corrected for their number") == found.pairs[0]["reliable"]
@@ -110,6 +119,10 @@ def test_of_many_pairs_those_of_the_best_are_shown_turned_to_it(empty):
         assert row["difference"] == pytest.approx(-pair["difference"])
         assert row["95 % interval"] == "{:.4f} to {:.4f}".format(-pair["interval"][1], -pair["interval"][0])
         assert row["p"] == pair["p"]
+        # The first so many samples are right: three of the best, and of layer i the first i.
+        others = int(row["second"].removeprefix("net/layer"))
+        assert row["right alone"] == f"{max(0, 3 - others)} : {max(0, others - 3)}"
+        assert row["McNemar's p"] == pair["mcnemar"]["p"]
 
 
 def test_a_p_below_a_ten_thousandth_is_said_to_be_so(empty):
