@@ -63,6 +63,7 @@ def _dataset(ctx: Any) -> list[str]:
 datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
 runs = _offers(lambda ctx: [run.id for run in _store(ctx).runs()])
 selections = _offers(lambda ctx: [selection.id for selection in _store(ctx).selections()])
+removable = _offers(lambda ctx: [each for offer in (datasets, runs, selections) for each in offer(ctx, "")])
 splits = _offers(lambda ctx: [*_NAMED_SPLITS, *(s for name in _dataset(ctx) for s in _store(ctx).split_headers(name))])
 addresses = _offers(lambda ctx: [t.address for name in _dataset(ctx) for t in _store(ctx).feature_tables(name)])
 backbones = _offers(lambda ctx: _registry().backbones)

@@ -1,4 +1,4 @@
-"""``histokit export``."""
+"""``histokit export`` and ``histokit list samples``."""
 
 from __future__ import annotations
 
@@ -58,5 +58,31 @@ def export(
     console.emit(str(path), {**document, "samples": len(found), "columns": found.X.shape[1]})
 
 
+def list_samples(
+    dataset: options.Dataset,
+    where: options.Where = None,
+    limit: options.Limit = None,
+) -> None:
+    """List the samples of a dataset: label, group, image.
+
+    With --json, all that is known of each.
+    """
+    from histokit.features.listing import list_samples as run
+
+    store = console.existing_store()
+    documents, count = run(store, dataset, where=where, limit=limit)
+    group = store.dataset(dataset).group
+    optional = [name for name in ("part", "box", "image") if any(d[name] is not None for d in documents)]
+    columns = ["id", "label", *([group] if group else []), *optional]
+    document = {"dataset": dataset, "group": group, "count": count, "samples": documents}
+    empty = None if count else f"No samples of {dataset}{' that the filter keeps' if where else ''}."
+    console.table(columns, [[d[name] for name in columns] for d in documents], document, empty=empty)
+    if len(documents) < count:
+        console.note(f"{len(documents)} of {count} samples are shown")
+
+
 #: The commands of this room.
-COMMANDS = (Entry("", "export", export, LOOK),)
+COMMANDS = (
+    Entry("", "export", export, LOOK),
+    Entry("list", "samples", list_samples),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from histokit.store.documents import Documents
 from histokit.store.fingerprints import row_key
 from histokit.store.networks import FOLDER as NETWORKS
 from histokit.store.networks import Networks
+from histokit.store.removal import dataset_of_table, networks_of
 from histokit.store.results import Results
 from histokit.store.store import Store
 from histokit.store.unfinished import TABLE as UNFINISHED
@@ -109,7 +110,8 @@ def collect_garbage(
         Remove feature rows whose id and content belong to no sample of their dataset, as after images were replaced.
         Their bytes are freed once the versions that still hold them are old enough.
     orphans : bool
-        Remove the feature tables of datasets that are not there, unless they were written to in the last minutes.
+        Remove the tables of datasets, and the features of networks of runs, that are not there, unless they were
+        written to in the last minutes.
     dry_run : bool
         Only say what would be removed.
     progress : callable, optional
@@ -142,6 +144,7 @@ def _collect(
 ) -> list[Care]:
     _remove_unmade(store.uri, horizon, dry_run)
     datasets, kept = {record.name for record in store.datasets()}, _kept_versions(store)
+    runs = {run.id for run in store.runs()}
     unnamed = _remove_unnamed(store, dry_run)
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
     done = []
@@ -149,8 +152,8 @@ def _collect(
         progress(position, len(names), name)
         care = Care(name, rows=unnamed.get(name, 0))
         table = features.get(name)
-        if orphans and table is not None and table.dataset not in datasets:
-            _drop_orphan(store.database, care, horizon, dry_run)
+        if orphans and _is_orphan(name, table, datasets, runs):
+            _drop_orphan(store, care, horizon, dry_run)
         elif stale_rows and table is not None and table.dataset in datasets:
             care.rows = _remove_stale(store, table, dry_run)
         if not care.dropped:
@@ -179,16 +182,30 @@ def _remove_unnamed(store: Store, dry_run: bool) -> dict[str, int]:
     return {**found, UNFINISHED: Unfinished(store.database).collect(dry_run)}
 
 
-def _drop_orphan(database: Database, care: Care, horizon: datetime, dry_run: bool) -> None:
-    last = database.table(care.table).versions()[-1]
-    if _time(last) > horizon:
-        return
-    care.dropped = True
-    care.rows = database.count(care.table)
-    folder = database.uri / f"{care.table}.lance"
-    care.freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if not dry_run:
-        database.drop(care.table)
+def _is_orphan(name: str, table: FeatureTable | None, datasets: Collection[str], runs: Collection[str]) -> bool:
+    """Return whether the dataset of a table, or the run whose network made its features, is gone."""
+    if table is None:
+        owner = dataset_of_table(name)
+        return owner is not None and owner not in datasets
+    return table.dataset not in datasets or any(run not in runs for run in networks_of(table.address))
+
+
+def _drop_orphan(store: Store, care: Care, horizon: datetime, dry_run: bool) -> None:
+    database = store.database
+    with database.committing():
+        owner = dataset_of_table(care.table)
+        if owner is not None and store.find_dataset(owner) is not None:
+            # Ingested just now.
+            return
+        last = database.table(care.table).versions()[-1]
+        if _time(last) > horizon:
+            return
+        care.dropped = True
+        care.rows = database.count(care.table)
+        folder = database.uri / f"{care.table}.lance"
+        care.freed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        if not dry_run:
+            database.drop(care.table)
 
 
 def _remove_stale(store: Store, table: FeatureTable, dry_run: bool) -> int:

@@ -1,9 +1,10 @@
-"""``histokit list datasets|splits|features|selections|runs|problems`` and ``histokit store verify|compact|gc``."""
+"""``histokit list datasets|splits|features|selections|runs|problems`` and ``store verify|repair|compact|gc|remove``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import PurePath
+from shlex import join
 from typing import Annotated, Any
 
 import typer
@@ -160,29 +161,6 @@ def _scores(store: Any, runs: Sequence[Any], listing: Listing) -> dict[str, tupl
         return {run.id: (run.metric, None) for run in runs}
 
 
-def list_samples(
-    dataset: options.Dataset,
-    where: options.Where = None,
-    limit: options.Limit = None,
-) -> None:
-    """List the samples of a dataset: label, group, image.
-
-    With --json, all that is known of each.
-    """
-    from histokit.features.listing import list_samples as run
-
-    store = console.existing_store()
-    documents, count = run(store, dataset, where=where, limit=limit)
-    group = store.dataset(dataset).group
-    optional = [name for name in ("part", "box", "image") if any(d[name] is not None for d in documents)]
-    columns = ["id", "label", *([group] if group else []), *optional]
-    document = {"dataset": dataset, "group": group, "count": count, "samples": documents}
-    empty = None if count else f"No samples of {dataset}{' that the filter keeps' if where else ''}."
-    console.table(columns, [[d[name] for name in columns] for d in documents], document, empty=empty)
-    if len(documents) < count:
-        console.note(f"{len(documents)} of {count} samples are shown")
-
-
 def list_problems(
     dataset: options.Dataset,
 ) -> None:
@@ -273,7 +251,7 @@ def gc(
         bool, typer.Option("--stale-rows", help="Remove feature rows of samples that changed or are gone.")
     ] = False,
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="Remove feature tables of datasets that are not there.")
+        bool, typer.Option("--orphans", help="Remove feature tables of datasets and networks that are not there.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
 ) -> None:
@@ -301,10 +279,33 @@ def gc(
     console.note(f"{freed / 1e6:.1f} MB {'would be' if dry_run else 'were'} freed")
 
 
+def remove(
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Datasets, runs and selections.", autocompletion=completion.removable),
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them, in place of saying what would be removed.")] = False,
+) -> None:
+    """Remove datasets, runs or selections.
+
+    A dataset goes with its splits, selections and runs. Nothing goes on which something rests that is not named as
+    well. Vectors, predictions and networks stay on disk until: histokit store gc --orphans. Images are never touched.
+    """
+    from histokit.store.removal import remove as run
+
+    done = run(console.existing_store(), names, dry_run=not yes)
+    documents = [each.to_json() for each in done]
+    rows = [list(document.values()) for document in documents]
+    console.table(list(documents[0]), rows, {"dry_run": not yes, "removed": documents})
+    if yes:
+        console.note("Their vectors, predictions and networks take space until: histokit store gc --orphans")
+    else:
+        console.note(f"Nothing was removed yet: histokit store remove {join(names)} --yes")
+
+
 #: The commands of this room.
 COMMANDS = (
     Entry("list", "datasets", list_datasets),
-    Entry("list", "samples", list_samples),
     Entry("list", "splits", list_splits),
     Entry("list", "features", list_features),
     Entry("list", "selections", list_selections),
@@ -314,4 +315,5 @@ COMMANDS = (
     Entry("store", "repair", repair),
     Entry("store", "compact", compact),
     Entry("store", "gc", gc),
+    Entry("store", "remove", remove),
 )

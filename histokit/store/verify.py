@@ -28,6 +28,7 @@ from histokit.store.findings import NEWER, Finding, Verification, remove_folder
 from histokit.store.problems import is_sound
 from histokit.store.record_checks import check_records
 from histokit.store.records import KINDS, DatasetRecord
+from histokit.store.removal import dataset_of_table
 from histokit.store.repeat_commands import ingest_command, make_again
 from histokit.store.store import Store
 from histokit.store.tables import READ_ERRORS, REPAIR, RESTORE, VERIFY, again_or_without
@@ -36,6 +37,7 @@ from histokit.store.vectors import FeatureTable
 Progress = Callable[..., None]
 
 _SAMPLES_AT_ONCE = 8_192
+_ORPHAN = "Ingest the dataset again, or run: histokit store gc --orphans"
 
 
 def verify(store: Store, progress: Progress = lambda *_: None) -> Verification:
@@ -242,12 +244,12 @@ class _Verifier:
         for name, table in self.features.items():
             if table.dataset not in known:
                 what = f"it holds features of the dataset {table.dataset!r}, which is not there"
-                yield Finding(name, "orphan", what, "Ingest the dataset again, or run: histokit store gc --orphans")
+                yield Finding(name, "orphan", what, _ORPHAN)
         for name in self.database.names():
-            kind, dot, dataset = name.partition(".")
-            if dot and kind in ("samples", "files", "splits") and dataset not in known:
+            dataset = dataset_of_table(name)
+            if dataset is not None and dataset not in known:
                 what = f"it belongs to the dataset {dataset!r}, which is not there"
-                yield Finding(name, "orphan", what, self._ingest_again(dataset))
+                yield Finding(name, "orphan", what, _ORPHAN)
 
 
 def _id_digest(sample_id: str | None) -> bytes:

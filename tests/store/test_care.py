@@ -342,7 +342,7 @@ def test_care_disturbs_no_writer(tmp_path: Path) -> None:
             collect_garbage(store, older_than=1 / 60)
             rounds += 1
     assert [writer.wait() for writer in writers] == [0, 0]
-    assert rounds > 3
+    assert rounds > 1
     ids = store.database.read(name_of(store), ["id"]).column("id").to_pylist()
     assert sorted(ids) == sorted(f"{who}{i}" for who in "ab" for i in range(300))
 

@@ -1,0 +1,161 @@
+"""Datasets, runs and selections are removed with all that is theirs, and nothing goes that others rest on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import histokit as package
+from histokit.errors import StoreError
+from histokit.store.database import Database
+from histokit.store.removal import remove
+from tests.cli.command_line import CommandLine
+from tests.cli.conftest import PATTERN
+
+RIDGE = ("--features", "tiny/last", "--classifier", "ridge", "--grid", "alpha=1")
+TUNED = ("--backbone", "tiny", "--set", "epochs=1", "--split", "one", "--precision", "float32")
+
+
+@pytest.fixture
+def two(extracted: CommandLine, images: Path) -> CommandLine:
+    """The command line, on a store with the datasets ``cells`` and ``others``, and features of both."""
+    turned = images.with_name("turned")
+    for path in images.rglob("*.png"):
+        there = turned / path.relative_to(images)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(there)
+    extracted.ok("ingest", "folder", turned, "--name", "others", "-o", PATTERN, "-o", "group=patient")
+    extracted.ok("extract", "others", "--backbone", "tiny")
+    return extracted
+
+
+def names(command: CommandLine, what: str, key: str) -> list[str]:
+    return [each[key] for each in command.ok("--json", "list", what).document[what]]
+
+
+def tables(command: CommandLine, tmp_path: Path) -> set[str]:
+    return {path.name.removesuffix(".lance") for path in (tmp_path / "store").glob("*.lance")}
+
+
+def test_nothing_goes_before_it_was_said_to(two, tmp_path):
+    run = two.ok("train", "cells", *RIDGE).out.strip()
+    selection = two.ok("select", "cells", "--features", "tiny/last").out.strip()
+    said = two.ok("store", "remove", "cells")
+    (row,) = (line.split() for line in said.out.splitlines() if "cells" in line)
+    assert row == ["dataset", "cells", "cells", "24", "1", "1", "1"]
+    assert "Nothing was removed yet: histokit store remove cells --yes" in said.err
+    assert names(two, "datasets", "name") == ["cells", "others"]
+    assert (names(two, "runs", "run"), names(two, "selections", "selection")) == ([run], [selection])
+    document = two.ok("--json", "store", "remove", run[:8], selection, run).document
+    assert document["dry_run"] is True
+    assert [(each["kind"], each["name"], each["dataset"]) for each in document["removed"]] == [
+        ("run", run, "cells"),
+        ("selection", selection, "cells"),
+    ]
+
+
+def test_a_dataset_goes_with_all_that_is_of_it_and_the_others_stay(two, tmp_path):
+    two.ok("split", "cells", "--name", "mine", "--folds", "2")
+    of_cells, of_others = (two.ok("train", name, *RIDGE).out.strip() for name in ("cells", "others"))
+    two.ok("select", "cells", "--features", "tiny/last")
+    kept = two.ok("predictions", of_others, "--json").out
+    two.ok("store", "remove", "cells", "--yes")
+    assert names(two, "datasets", "name") == ["others"]
+    assert (names(two, "runs", "run"), names(two, "selections", "selection")) == ([of_others], [])
+    assert {split["dataset"] for split in two.ok("--json", "list", "splits").document["splits"]} == {"others"}
+    assert "There is no run" in two.fails("evaluate", of_cells, code=5).err
+    left = {name for name in tables(two, tmp_path) if ".cells" in name}
+    assert len(left) == 3
+    assert all(name.startswith("features.cells.tiny_") for name in left)
+    two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert not [name for name in tables(two, tmp_path) if ".cells" in name]
+    assert "nothing is damaged" in two.ok("store", "verify").err
+    assert two.ok("predictions", of_others, "--json").out == kept
+
+
+def test_vectors_count_again_where_the_same_data_come_back(two, images):
+    two.ok("store", "remove", "cells", "--yes")
+    two.ok("ingest", "folder", images, "--name", "cells", "-o", PATTERN, "-o", "group=patient")
+    found = two.ok("--json", "extract", "cells", "--backbone", "tiny").document
+    assert {(table["cached"], table["computed"]) for table in found["tables"]} == {(24, 0)}
+
+
+def test_nothing_goes_that_what_stays_rests_on(two):
+    run = two.ok("train", "cells", *RIDGE).out.strip()
+    selection = two.ok("select", "cells", "--features", "tiny/last").out.strip()
+    on_it = two.ok("train", "cells", *RIDGE, "--selection", selection).out.strip()
+    elsewhere = two.ok("predict", on_it, "others").out.strip()
+    two.ok("predict", run, "others")
+    told = two.fails("store", "remove", selection, "--yes", code=5).err
+    assert f"2 things rest on it, the run {on_it} has the columns of the selection {selection}, the run" in told
+    assert elsewhere in told
+    advice = told.splitlines()[-1].partition("histokit ")[2]
+    assert advice.split() == ["store", "remove", selection, on_it, elsewhere]
+    assert "2 things rest on it" in two.fails("store", "remove", "cells", "--yes", code=5).err
+    assert len(names(two, "runs", "run")) == 4
+    two.ok(*advice.split(), "--yes")
+    assert len(names(two, "runs", "run")) == 2
+    assert names(two, "selections", "selection") == []
+    two.ok("store", "remove", "others", "cells", "--yes")
+    assert "No runs" in two.ok("list", "runs").err
+
+
+def test_a_trained_network_goes_with_its_features_and_what_was_made_of_them(two, tmp_path):
+    two.ok("split", "cells", "--name", "one", "--test", "0.5")
+    network = two.ok("finetune", "cells", *TUNED).out.strip()
+    two.ok("extract", "others", "--backbone", f"run:{network}", "--layers", "last")
+    features = ("--features", f"tiny/last+run:{network}/last")
+    selection = two.ok("select", "others", *features).out.strip()
+    run = two.ok("train", "others", *features, "--classifier", "ridge", "--grid", "alpha=1").out.strip()
+    told = two.fails("store", "remove", network, "--yes", code=5).err
+    assert f"the selection {selection} has features of the network of {network}" in told
+    assert f"the run {run} has features of the network of {network}" in told
+    assert f"store remove {network} {selection} {run}" in told
+    two.ok("store", "remove", network, selection, run, "--yes")
+    assert any(network in name for name in tables(two, tmp_path))
+    assert list((tmp_path / "store" / "networks").rglob("*.safetensors"))
+    two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert not any(network in name for name in tables(two, tmp_path))
+    assert not list((tmp_path / "store" / "networks").rglob("*.safetensors"))
+    assert {table["address"] for table in two.ok("--json", "list", "features").document["features"]} == {
+        "tiny/0",
+        "tiny/1",
+        "tiny/3",
+    }
+    assert "nothing is damaged" in two.ok("store", "verify").err
+
+
+def test_what_is_not_there_or_not_clear_is_told(two, tmp_path):
+    told = two.fails("store", "remove", "cell", "--yes", code=5).err
+    assert "There is no dataset, run or selection 'cell'" in told
+    assert "Did you mean 'cells'?" in told
+    two.fails("store", "remove", "others", "cell", "--yes", code=5)
+    assert names(two, "datasets", "name") == ["cells", "others"]
+    two.fails("store", "remove", code=2)
+    with pytest.raises(StoreError, match="There is no store"):
+        remove(package.open_store(tmp_path / "none"), ["cells"])
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("method", "at"), [("delete", 0), ("delete", 1), ("drop", 0), ("drop", 1), ("drop", 2)])
+def test_what_was_interrupted_can_be_run_again_or_is_garbage(two, monkeypatch, method, at):
+    two.ok("train", "cells", *RIDGE)
+    do, calls = getattr(Database, method), []
+
+    def stopped(database: Database, *given: str) -> None:
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        calls.append(given)
+        do(database, *given)
+
+    monkeypatch.setattr(Database, method, stopped)
+    assert two("store", "remove", "cells", "--yes").code == 130
+    monkeypatch.setattr(Database, method, do)
+    if method == "delete":
+        assert names(two, "datasets", "name") == ["cells", "others"]
+        two.ok("store", "remove", "cells", "--yes")
+    two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert names(two, "datasets", "name") == ["others"]
+    assert "nothing is damaged" in two.ok("store", "verify").err
