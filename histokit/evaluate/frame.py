@@ -128,7 +128,8 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
         If none of them has a true label.
     """
     labelled = pc.is_valid(table.column("true_value" if run.numbers else "true"))
-    rows, what = table.filter(labelled), "value" if run.numbers else "label"
+    # Of tables in which all have one, nothing is copied.
+    rows, what = table if pc.all(labelled).as_py() else table.filter(labelled), "value" if run.numbers else "label"
     if not len(rows):
         raise DataError(
             f"None of the {len(table)} predictions of the run {run.id} has a true {what}.",
@@ -148,28 +149,51 @@ def make_frame(run: RunRecord, table: pa.Table) -> Frame:
             **_places(run, rows),
             notes=notes,
         )
-    truth = rows.column("true").to_pylist()
-    unknown = sorted(set(truth) - set(run.classes))
-    if len(unknown) == len(set(truth)):
+    found = set(pc.unique(rows.column("true")).to_pylist())
+    unknown = sorted(found - set(run.classes))
+    if len(unknown) == len(found):
         raise DataError(
             f"The run {run.id} predicts {', '.join(run.classes)}; the labels of {run.dataset!r} are {some(unknown)}.",
             next=f"Ingest {run.dataset!r} with the labels that the model knows; see: histokit predictions {run.id}",
         )
     classes = (*run.classes, *unknown)
     number = {name: k for k, name in enumerate(classes)}
-    scores = np.full((len(rows), len(classes)), -np.inf)
-    scores[:, : len(run.classes)] = np.array(rows.column("scores").to_pylist())
     positive = run.parameters.get("positive")
     return Frame(
         classes=classes,
         positive=number.get(str(positive)) if len(classes) == 2 else None,
-        true=np.array([number[label] for label in truth], np.intp),
-        predicted=np.array([number[label] for label in rows.column("predicted").to_pylist()], np.intp),
-        scores=scores,
+        true=codes(rows.column("true"), classes),
+        predicted=codes(rows.column("predicted"), classes),
+        scores=score_matrix(rows, len(run.classes), len(classes)),
         **_places(run, rows),
         notes=notes,
         kind=rows.column("kind")[0].as_py(),
     )
+
+
+def score_matrix(rows: pa.Table, known: int, classes: int) -> NDArray[np.float64]:
+    """Return the scores of predictions as an (n, classes) array: those of classes that a run does not know are lowest.
+
+    Parameters
+    ----------
+    rows : pyarrow.Table
+        With the column ``scores``.
+    known : int
+        How many classes the run knows.
+    classes : int
+    """
+    values = pc.list_flatten(rows.column("scores")).to_numpy().reshape(len(rows), known)
+    if known == classes:
+        return values
+    scores = np.full((len(rows), classes), -np.inf)
+    scores[:, :known] = values
+    return scores
+
+
+def codes(labels: pa.ChunkedArray, classes: Sequence[str]) -> Codes:
+    """Return the numbers of labels among the classes."""
+    found: Codes = pc.index_in(labels, value_set=pa.array(classes, pa.string())).to_numpy().astype(np.intp)
+    return found
 
 
 def _places(run: RunRecord, rows: pa.Table) -> dict[str, Any]:

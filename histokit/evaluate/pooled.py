@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histokit.evaluate.frame import codes, score_matrix
 from histokit.protocol.metrics import AREA, count_metrics
 from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer, defined
@@ -71,12 +72,11 @@ def _class_score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
     if not found & set(run.classes):
         return None
     classes = [*run.classes, *sorted(found - set(run.classes))]
-    true, predicted = (_codes(rows.column(name), classes) for name in ("true", "predicted"))
+    true, predicted = (codes(rows.column(name), classes) for name in ("true", "predicted"))
     if metric != AREA:
         cells = np.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2)
         return defined(float(count_metrics(cells.reshape(len(classes), -1).astype(float))[metric]))
-    scores = np.full((len(rows), len(classes)), -np.inf)
-    scores[:, : len(run.classes)] = pc.list_flatten(rows.column("scores")).to_numpy().reshape(len(rows), -1)
+    scores = score_matrix(rows, len(run.classes), len(classes))
     if np.isnan(scores).any():
         return None
     positive = classes.index(str(run.parameters["positive"])) if _has_positive(run, classes) else None
@@ -85,7 +85,3 @@ def _class_score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:
 
 def _has_positive(run: RunRecord, classes: Sequence[str]) -> bool:
     return len(classes) == 2 and str(run.parameters.get("positive")) in classes
-
-
-def _codes(labels: pa.ChunkedArray, classes: Sequence[str]) -> np.ndarray:
-    return pc.index_in(labels, value_set=pa.array(classes, pa.string())).to_numpy().astype(np.intp)

@@ -55,7 +55,7 @@ def _of_classes(frame: Frame, folds: dict[str, Any]) -> dict[str, Any]:
     return {
         "metrics": metrics,
         "undefined": undefined,
-        "per_class": _per_class(frame),
+        "per_class": _per_class(frame, scorer),
         "confusion": {"classes": list(frame.classes), "counts": scorer.confusion()[0].astype(int).tolist()},
         "baseline": _baseline(frame),
     }
@@ -80,8 +80,7 @@ def _class_scorer(frame: Frame) -> Scorer:
     return scorer
 
 
-def _per_class(frame: Frame) -> dict[str, dict[str, Any]]:
-    scorer = _class_scorer(frame)
+def _per_class(frame: Frame, scorer: Scorer) -> dict[str, dict[str, Any]]:
     each, areas = class_metrics(scorer.confusion()[0]), scorer.areas()
     why = {"precision": "never predicted", "recall": "no such sample", "f1": "neither there nor predicted"}
     found: dict[str, dict[str, Any]] = {}

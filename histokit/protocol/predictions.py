@@ -49,7 +49,7 @@ def prediction_rows(
         **_common(features, run, kind, group, role, repeat, fold),
         "true": list(truth),
         "predicted": [classes[k] for k in found.argmax(1)] if len(features) else [],
-        "scores": found.tolist(),
+        "scores": _lists(found),
     }
     return _table(columns, PREDICTION_SCHEMA)
 
@@ -150,8 +150,15 @@ def _common(
     }
 
 
+def _lists(values: NDArray[np.float64]) -> pa.ListArray:
+    """Return the rows of an array as lists."""
+    ends = np.arange(len(values) + 1) * values.shape[1]
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(values.ravel(), pa.float64()))
+
+
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in schema})
+    found = {field.name: columns[field.name] for field in schema}
+    return pa.table({n: v if isinstance(v, pa.Array) else pa.array(v, schema.field(n).type) for n, v in found.items()})
 
 
 def as_text(value: Any) -> str | None:
