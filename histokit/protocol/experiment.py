@@ -93,7 +93,10 @@ class Experiment:
     @property
     def tested_digest(self) -> str:
         """The digest of the samples that are tested in any fold, and what is in their images."""
-        rows = sorted({int(row) for outer in self.folds for row in outer.test})
+        tested = np.zeros(len(self.labels), bool)
+        for outer in self.folds:
+            tested[outer.test] = True
+        rows = np.flatnonzero(tested).tolist()
         ids, contents = self.features.sample_ids, self.features.content
         return samples_digest([ids[row] for row in rows], [contents[row] for row in rows])
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+import numpy as np
+
 from histokit.errors import LeakageError, some
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.leaks import SAY_NOTHING
 from histokit.store import Store
-from histokit.store.split_records import Split
+from histokit.store.split_records import TEST, FoldRows, Split
 
 
 def seen_by(store: Store, backbone: str) -> set[bytes]:
@@ -60,24 +62,32 @@ def check_networks(
         used = seen_by(store, backbone)
         if not used:
             continue
-        for fold in split.folds():
-            seen = sorted(i for i in fold.test if contents.get(i) in used)
-            if seen:
-                raise LeakageError(
-                    f"The network {backbone} has seen {len(seen)} of the {len(fold.test)} test samples of fold "
-                    f"{fold.fold}, such as {some(seen, 3)}.",
-                    next="Use a --split whose test samples it never saw; of a run over folds, run:ID.FOLD has not seen "
-                    "those of its fold.",
-                    details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
-                )
-        trained = {i for fold in split.folds() for i in (*fold.train, *fold.val)}
-        count = sum(contents.get(i) in used for i in trained)
+        ids, folds = split.numbered
+        known = np.array([contents.get(i) in used for i in ids], bool)
+        trained = np.zeros(len(ids), bool)
+        for fold in folds:
+            is_test = fold.roles == TEST
+            test = fold.samples[is_test]
+            _refuse(backbone, fold, sorted(ids[i] for i in test[known[test]]), len(test))
+            trained[fold.samples[~is_test]] = True
+        count = int((trained & known).sum())
         if count:
             notes.append(
-                f"the network {backbone} was trained on {count} of the {len(trained)} training samples: scores of "
+                f"the network {backbone} was trained on {count} of the {trained.sum()} training samples: scores of "
                 "inner folds are better than they should be, those of test samples are not"
             )
     return notes
+
+
+def _refuse(backbone: str, fold: FoldRows, seen: list[str], tested: int) -> None:
+    if seen:
+        raise LeakageError(
+            f"The network {backbone} has seen {len(seen)} of the {tested} test samples of fold {fold.fold}, such as "
+            f"{some(seen, 3)}.",
+            next="Use a --split whose test samples it never saw; of a run over folds, run:ID.FOLD has not seen "
+            "those of its fold.",
+            details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
+        )
 
 
 def network_notes(store: Store, backbones: Iterable[str], contents: Sequence[bytes | None]) -> list[str]:

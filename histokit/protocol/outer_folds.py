@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import DataError, counted
-from histokit.store.split_records import Fold, Split
+from histokit.store.split_records import TEST, Fold, Split
 
 Rows = NDArray[np.intp]
 
@@ -58,15 +58,17 @@ def find_outer_folds(
     DataError
         If a row is on both sides of a fold, or no fold has both sides.
     """
-    row_of = {row_id: row for row, row_id in enumerate(row_ids)}
+    place = {row_id: row for row, row_id in enumerate(row_ids)}
+    # Looked up once: with repeats there are many folds of all samples.
+    ids, numbered = split.numbered
+    row_of = np.array([place[unit_of[i]] if i in unit_of else -1 for i in ids], np.intp)
     found: list[OuterFold] = []
     seen = np.zeros(len(row_ids), bool)
     left_out = 0
     folds = split.folds()
-    for fold in folds:
-        train = _rows([*fold.train, *fold.val], unit_of, row_of)
-        test = _rows(fold.test, unit_of, row_of)
-        both = np.intersect1d(train, test, assume_unique=True)
+    for fold, each in zip(folds, numbered, strict=True):
+        sides = [_marked(row_of[each.samples[side]], len(row_ids)) for side in (each.roles != TEST, each.roles == TEST)]
+        both, train, test = (np.flatnonzero(side) for side in (sides[0] & sides[1], *sides))
         if len(both):
             raise DataError(
                 f"The unit {row_ids[both[0]]!r} has samples in training and in test of fold {fold.fold}.",
@@ -118,5 +120,8 @@ def no_fold_left(split: Split, samples: Collection[str], groups: Mapping[str, An
     )
 
 
-def _rows(ids: list[str], unit_of: Mapping[str, str], row_of: dict[str, int]) -> Rows:
-    return np.unique(np.array([row_of[unit_of[i]] for i in ids if i in unit_of], np.intp))
+def _marked(rows: Rows, count: int) -> NDArray[np.bool_]:
+    """Return which of so many rows are among some; negative ones stand for none."""
+    found = np.zeros(count, bool)
+    found[rows[rows >= 0]] = True
+    return found

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 
 from histokit.errors import LeakageError
+from histokit.protocol import networks_seen
 from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.networks_seen import check_networks
+from histokit.protocol.outer_folds import find_outer_folds
 from histokit.store.split_records import Split, split_rows
 
 ROWS = [(0, 0, "a", "train"), (0, 0, "b", "val"), (0, 0, "c", "test"), (0, 1, "c", "train"), (0, 1, "a", "test")]
@@ -118,3 +121,17 @@ def test_a_sample_is_looked_up_once_however_many_folds_it_is_in():
     assert note.startswith("2 test samples are byte-identical to training samples (such as s3 = s7)")
     assert groups.looks <= 150
     assert digests.looks <= 150
+
+
+def test_rows_and_images_of_samples_are_looked_up_once_however_many_folds_they_are_in(monkeypatch):
+    ids = [f"s{i}" for i in range(50)]
+    rows = [(0, fold, i, "test" if n == fold else "train") for fold in range(50) for n, i in enumerate(ids)]
+    split, units, contents = make_split(rows), Looked({i: i for i in ids}), Looked({i: i.encode() for i in ids})
+    found = find_outer_folds(split, units, ids, [])
+    assert [outer.test.tolist() for outer in found] == [[n] for n in range(50)]
+    assert found[7].train.tolist() == [n for n in range(50) if n != 7]
+    monkeypatch.setattr(networks_seen, "seen_by", lambda *_: {b"s3", b"elsewhere"})
+    with pytest.raises(LeakageError, match="has seen 1 of the 1 test samples of fold 3, such as s3"):
+        check_networks(None, ["run:abcd"], split, contents)
+    assert units.looks <= 150
+    assert contents.looks <= 150

@@ -1,10 +1,12 @@
 import errno
 import os
+import sys
 
 import numpy as np
 import pytest
 from sklearn.svm import LinearSVC
 
+import histokit as library
 from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.features import FeatureSet
 from histokit.protocol import elimination
@@ -399,3 +401,23 @@ def test_the_ids_of_all_samples_are_not_listed_anew_for_each_of_them(toy, monkey
     monkeypatch.setattr(FeatureSet, what, property(lambda features: listed.append(what) or of.fget(features)))
     train(toy, "toy", "net/last", "ridge", split="leave-one-group-out", grid={"alpha": 1})
     assert 0 < len(listed) < len(toy.samples("toy")) / 2
+
+
+def test_no_fold_sorts_all_rows(tmp_path):
+    samples, X = make_samples(n=240, slides=24)
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    library.split(store, "toy", "often", folds=8, repeats=5)
+    sorts = 0
+
+    def count(_, event, function):
+        nonlocal sorts
+        if event == "c_call" and function.__name__ == "sort":
+            sorts += isinstance(function.__self__, np.ndarray) and len(function.__self__) > 200
+
+    sys.setprofile(count)
+    try:
+        (run,) = train(store, "toy", "net/last", "ridge", split="often", grid={"alpha": 1.0})
+    finally:
+        sys.setprofile(None)
+    assert len(run.folds) == 40
+    assert sorts < 20

@@ -69,7 +69,7 @@ def cross_scores(
     alphas = [float(setting["alpha"]) for setting in settings]
     matrices = (Scatter if len(X) >= X.shape[1] else Gram)(X)
     for number, (train, test) in enumerate(folds):
-        known = np.unique(y[train])
+        known = np.flatnonzero(np.bincount(y[train], minlength=classes))
         if len(known) == 1:
             alone = only_class(len(test), known, classes, "decision")
             yield from ((number, setting, alone, True) for setting in range(len(alphas)))
@@ -209,7 +209,9 @@ class Scatter:
 
     def _matrix(self, train: NDArray[np.intp], weights: Array) -> Array:
         count = len(self._X)
-        left = np.setdiff1d(np.arange(count), train)
+        outside = np.ones(count, bool)
+        outside[train] = False
+        left = np.flatnonzero(outside)
         if len(left) >= len(train) or len(left) + len(train) != count or np.ptp(weights) > 0:
             return self._sum(train, weights)
         if self._all is None:
