@@ -24,40 +24,75 @@ _SMALLEST = 1e-100
 _PAIRWISE = {"manhattan": "cityblock", "chebyshev": "chebyshev", "braycurtis": "cityblock", "canberra": "canberra"}
 
 
-def nearest(rows: Floats, samples: Floats, metric: str, count: int) -> Rows:
-    """Return the nearest samples of each row, in order.
+class NearestSamples:
+    """Seeks the nearest samples of rows; what it needs of the samples is computed once.
 
     Parameters
     ----------
-    rows : (m, d) array
     samples : (n, d) array
     metric : str
         One of `histokit.classifiers.table.DISTANCES`.
-    count : int
-        At most n.
-
-    Returns
-    -------
-    (m, count) array of int
     """
-    if metric in _PAIRWISE:
-        distances = _pairwise(rows, samples, _PAIRWISE[metric])
-        if metric == "braycurtis":
-            sizes = np.abs(rows).sum(1)[:, None] + np.abs(samples).sum(1)
-            distances = np.divide(distances, sizes, out=distances, where=sizes > 0)
-        return _first(distances, count)
-    if metric == "euclidean":
-        # Columns that are the same everywhere leave nothing, however large they are.
-        origin = samples[0]
-        rows, samples = rows - origin, samples - origin
-        lift = _lift(max(np.abs(rows).max(initial=0.0), np.abs(samples).max(initial=0.0)))
-        if lift != 1:
-            rows, samples = rows * lift, samples * lift
-        return _by_products(rows, samples, np.einsum("ij,ij->i", samples, samples), count, _squared)
-    if metric == "correlation":
-        rows, samples = _centred(rows), _centred(samples)
-    # A vector of zeros counts as one of length 1 at a right angle to all others.
-    return _by_products(_directions(rows), _directions(samples), np.ones(len(samples)), count, _between_directions)
+
+    def __init__(self, samples: NDArray[np.floating], metric: str):
+        self._metric = metric
+        # A copy, which is worked on in place.
+        samples = np.array(samples, np.float64)
+        self._samples: Floats = samples
+        if metric in _PAIRWISE:
+            self._sizes = np.abs(samples).sum(1) if metric == "braycurtis" else None
+        elif metric == "euclidean":
+            # Columns that are the same everywhere leave nothing, however large they are.
+            self._origin = samples[0].copy()
+            samples -= self._origin
+            self._largest = max(samples.max(initial=0.0), -samples.min(initial=0.0))
+            self._squares = _squares(samples) if _lift(self._largest) == 1 else None
+        else:
+            # A vector of zeros counts as one of length 1 at a right angle to all others.
+            self._samples, self._squares = self._directions(samples), np.ones(len(samples))
+
+    def nearest(self, rows: NDArray[np.floating], count: int) -> Rows:
+        """Return the nearest samples of each row, in order.
+
+        Parameters
+        ----------
+        rows : (m, d) array
+        count : int
+            At most n.
+
+        Returns
+        -------
+        (m, count) array of int
+        """
+        rows = np.array(rows, np.float64)
+        if self._metric in _PAIRWISE:
+            distances = _pairwise(rows, self._samples, _PAIRWISE[self._metric])
+            if self._sizes is not None:
+                sizes = np.abs(rows).sum(1)[:, None] + self._sizes
+                distances = np.divide(distances, sizes, out=distances, where=sizes > 0)
+            return _first(distances, count)
+        if self._metric != "euclidean":
+            return _by_products(self._directions(rows), self._samples, self._squares, count, _between_directions)
+        rows -= self._origin
+        lift = _lift(max(np.abs(rows).max(initial=0.0), self._largest))
+        if lift == 1 and self._squares is not None:
+            return _by_products(rows, self._samples, self._squares, count, _squared)
+        samples = self._samples * lift
+        return _by_products(rows * lift, samples, _squares(samples), count, _squared)
+
+    def _directions(self, rows: Floats) -> Floats:
+        """Return rows at unit length, those of correlations less their means; zeros stay zeros. They are not kept."""
+        if self._metric == "correlation":
+            # Nothing is left of a constant row, whose mean may be rounded.
+            constant = np.ptp(rows, axis=1) == 0
+            rows -= rows.mean(1, keepdims=True)
+            rows[constant] = 0.0
+        lift = _lift(np.maximum(rows.max(1, initial=0.0), -rows.min(1, initial=0.0)))
+        if (lift != 1).any():
+            rows *= lift[:, None]
+        length = np.sqrt(_squares(rows))
+        rows /= np.where(length > 0, length, 1.0)[:, None]
+        return rows
 
 
 def _pairwise(rows: Floats, samples: Floats, name: str) -> Floats:
@@ -70,20 +105,8 @@ def _pairwise(rows: Floats, samples: Floats, name: str) -> Floats:
     return found
 
 
-def _centred(rows: Floats) -> Floats:
-    """Return rows less their means; nothing of a constant row, whose mean may be rounded."""
-    centred = rows - rows.mean(1, keepdims=True)
-    centred[np.ptp(rows, axis=1) == 0] = 0.0
-    return centred
-
-
-def _directions(rows: Floats) -> Floats:
-    """Return rows at unit length; zeros stay zeros."""
-    lift = _lift(np.abs(rows).max(1, initial=0.0))
-    if (lift != 1).any():
-        rows = rows * lift[:, None]
-    length = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    found: Floats = rows / np.where(length > 0, length, 1.0)[:, None]
+def _squares(rows: Floats) -> Floats:
+    found: Floats = np.einsum("ij,ij->i", rows, rows)
     return found
 
 
@@ -115,7 +138,7 @@ def _by_products(
     near each other and far from the origin.
     """
     roughly = squares - 2.0 * (rows @ samples.T)
-    error = np.finfo(float).eps * rows.shape[1] * (np.einsum("ij,ij->i", rows, rows) + squares.max())
+    error = np.finfo(float).eps * rows.shape[1] * (_squares(rows) + squares.max())
     ordered = _first(roughly, min(count + 1, len(samples)))
     sizes = np.take_along_axis(roughly, ordered, 1)
     found = ordered[:, :count]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from histokit.classifiers.solvers.common import blocks, mean_of_rows
-from histokit.classifiers.solvers.distances import nearest
+from histokit.classifiers.solvers.distances import NearestSamples
 
 
 class NearestNeighbours(KNeighborsClassifier):
@@ -29,11 +29,11 @@ class NearestNeighbours(KNeighborsClassifier):
 
     def predict_proba(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the (n, classes) shares of votes of samples (n, d)."""
-        rows, samples = np.asarray(X, np.float64), self._fit_X.astype(np.float64)
+        X, samples = np.asarray(X), NearestSamples(self._fit_X, self.metric)
         belongs = np.eye(len(self.classes_))[self._y]
-        shares = np.empty((len(rows), len(self.classes_)))
-        for part in blocks(len(rows), len(samples)):
-            shares[part] = belongs[nearest(rows[part], samples, self.metric, self.n_neighbors)].mean(1)
+        shares = np.empty((len(X), len(self.classes_)))
+        for part in blocks(len(X), len(self._fit_X)):
+            shares[part] = belongs[samples.nearest(X[part], self.n_neighbors)].mean(1)
         return shares
 
     def predict(self, X: NDArray[np.floating]) -> NDArray[Any]:
@@ -59,8 +59,8 @@ class NearestMeans(KNeighborsRegressor):
 
     def predict(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the (n,) predicted values of samples (n, d)."""
-        rows, samples = np.asarray(X, np.float64), self._fit_X.astype(np.float64)
-        found = np.empty(len(rows))
-        for part in blocks(len(rows), len(samples)):
-            found[part] = mean_of_rows(self._y[nearest(rows[part], samples, self.metric, self.n_neighbors)])
+        X, samples = np.asarray(X), NearestSamples(self._fit_X, self.metric)
+        found = np.empty(len(X))
+        for part in blocks(len(X), len(self._fit_X)):
+            found[part] = mean_of_rows(self._y[samples.nearest(X[part], self.n_neighbors)])
         return found

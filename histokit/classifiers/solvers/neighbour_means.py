@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.solvers.common import Folds, Scored, blocks, mean_of_rows
-from histokit.classifiers.solvers.distances import nearest
+from histokit.classifiers.solvers.distances import NearestSamples
 
 
 def cross_scores(
@@ -44,16 +44,16 @@ def cross_scores(
     converged : bool
         Always true.
     """
-    precise = X.astype(np.float64, copy=False)
     most: dict[str, int] = {}
     for setting in settings:
         most[setting["metric"]] = max(setting["k"], most.get(setting["metric"], 1))
     for number, (train, test) in enumerate(folds):
         found = np.empty((len(settings), len(test), 1))
-        samples, known = precise[train], y[train]
-        for part in blocks(len(test), len(train)):
-            for metric, count in most.items():
-                ordered = known[nearest(precise[test[part]], samples, metric, min(count, len(train)))]
+        known = y[train]
+        for metric, count in most.items():
+            samples = NearestSamples(X[train], metric)
+            for part in blocks(len(test), len(train)):
+                ordered = known[samples.nearest(X[test[part]], min(count, len(train)))]
                 for place, setting in enumerate(settings):
                     if setting["metric"] == metric:
                         found[place, part, 0] = mean_of_rows(ordered[:, : setting["k"]])

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.solvers.common import Folds, Scored, blocks, spread
-from histokit.classifiers.solvers.distances import nearest
+from histokit.classifiers.solvers.distances import NearestSamples
 
 
 def cross_scores(
@@ -49,7 +49,6 @@ def cross_scores(
     converged : bool
         Always true.
     """
-    precise = X.astype(np.float64, copy=False)
     most: dict[str, int] = {}
     for setting in settings:
         most[setting["metric"]] = max(setting["k"], most.get(setting["metric"], 1))
@@ -57,10 +56,10 @@ def cross_scores(
         known, codes = np.unique(y[train], return_inverse=True)
         belongs = np.eye(len(known), dtype=np.intp)[codes]
         found = np.empty((len(settings), len(test), len(known)))
-        samples = precise[train]
-        for part in blocks(len(test), len(train)):
-            for metric, count in most.items():
-                votes = belongs[nearest(precise[test[part]], samples, metric, min(count, len(train)))].cumsum(1)
+        for metric, count in most.items():
+            samples = NearestSamples(X[train], metric)
+            for part in blocks(len(test), len(train)):
+                votes = belongs[samples.nearest(X[test[part]], min(count, len(train)))].cumsum(1)
                 for place, setting in enumerate(settings):
                     if setting["metric"] == metric:
                         k = min(setting["k"], len(train))

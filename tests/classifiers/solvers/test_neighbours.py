@@ -5,6 +5,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from histokit.classifiers.estimators import dump, fit, load, scores
 from histokit.classifiers.fitting import Fitting, cross_scores, fit_classifier
 from histokit.classifiers.solvers import common, neighbours
+from histokit.classifiers.solvers.distances import NearestSamples
 from histokit.classifiers.table import DISTANCES
 
 SETTINGS = [{"k": k, "metric": m} for k in (25, 4, 1) for m in ("cosine", "euclidean")]
@@ -27,6 +28,22 @@ def test_small_blocks_give_the_same(make, cross, agree, monkeypatch):
     before = cross(neighbours.cross_scores, X, y, folds, SETTINGS, 3)
     monkeypatch.setattr(common, "BLOCK", 130)
     agree(cross(neighbours.cross_scores, X, y, folds, SETTINGS, 3), before, 0)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "correlation"])
+def test_small_blocks_do_not_measure_the_training_samples_anew(make, metric, monkeypatch):
+    X, y, folds = make()
+    train, test = folds[0]
+    squared, einsum = [], np.einsum
+    monkeypatch.setattr(np, "einsum", lambda how, first, *more: squared.append(len(first)) or einsum(how, first, *more))
+    # Five queries in each block.
+    monkeypatch.setattr(common, "BLOCK", 5 * len(train))
+    settings = [{"k": k, "metric": metric} for k in (5, 1)]
+    list(neighbours.cross_scores(X, y, [folds[0]], settings, 3))
+    assert sum(squared) <= len(train) + 2 * len(test)
+    squared.clear()
+    scores("knn", neighbours.fit(X[train], y[train], settings[0]), X[test], 3)
+    assert sum(squared) <= len(train) + 2 * len(test)
 
 
 def test_another_distance(make, cross, expect, agree):
@@ -157,19 +174,19 @@ def test_tuning_scores_as_the_model_that_is_kept(metric, solver, scale):
 def test_the_neighbours_of_zeros(metric, order):
     samples = np.array([[2.0, 2, 2], [1, 2, 1], [0, 0, 0], [0, 0, 1]])
     row = np.zeros((1, 3))
-    found = [neighbours.nearest(row, samples, metric, k)[0].tolist() for k in (1, 2, 3, 4)]
+    found = [NearestSamples(samples, metric).nearest(row, k)[0].tolist() for k in (1, 2, 3, 4)]
     assert found == [order[:k] for k in (1, 2, 3, 4)]
 
 
 def test_a_flat_vector_correlates_with_nothing_though_its_mean_is_rounded():
     samples = np.array([[2.0, 2, 3], [3, 1, 1], [0.7, 0.7, 0.7], [0, 0, 1]])
-    assert neighbours.nearest(np.full((1, 3), 0.1), samples, "correlation", 4).tolist() == [[0, 1, 2, 3]]
+    assert NearestSamples(samples, "correlation").nearest(np.full((1, 3), 0.1), 4).tolist() == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("metric", ["cosine", "correlation"])
 def test_zeros_are_further_than_a_sharp_angle_and_nearer_than_a_blunt_one(metric):
     samples = np.array([[-1.0, 0, 1], [5.0, 5, 5] if metric == "correlation" else [0.0, 0, 0], [1, 0, -0.5]])
-    assert neighbours.nearest(np.array([[3.0, 0, -3]]), samples, metric, 3).tolist() == [[2, 1, 0]]
+    assert NearestSamples(samples, metric).nearest(np.array([[3.0, 0, -3]]), 3).tolist() == [[2, 1, 0]]
 
 
 @pytest.mark.parametrize("metric", DISTANCES)
