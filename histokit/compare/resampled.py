@@ -10,9 +10,6 @@ from histokit.protocol.metrics import count_metrics, ratio
 
 Floats = NDArray[np.float64]
 
-#: Pairs of samples, and of a sample and a group, that are held at once.
-_MOST = 8_000_000
-
 
 def resample_counts(frame: Frame, units: Codes, weights: Floats, metric: str) -> tuple[Floats, Floats]:
     """Return a metric that follows from the confusion matrix: in each resample, and in each fold.
@@ -67,21 +64,4 @@ def _area(frame: Frame, units: Codes, weights: Floats) -> Floats:
     """Return the (B,) areas of the positive one of two classes, or the mean over classes where they are defined."""
     if np.isnan(frame.scores).any():
         return np.full(len(weights), np.nan)
-    names, owner = np.unique(units, return_inverse=True)
-    if len(frame) * max(len(frame), len(names)) > _MOST:
-        return frame.scorer(units).resample(weights, ["roc_auc"])["roc_auc"]
-    member = np.zeros((len(frame), len(names)))
-    member[np.arange(len(frame)), owner] = 1
-    drawn, k = weights[:, names], len(frame.classes)
-    ranked = range(k) if k > 2 else [k - 1 if frame.positive is None else frame.positive]
-    areas = np.array([_wins(frame.true == c, frame.scores[:, c], member, drawn) for c in ranked])
-    return ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
-
-
-def _wins(positive: NDArray[np.bool_], score: Floats, member: Floats, drawn: Floats) -> Floats:
-    """Return the share of pairs of a positive and a negative that the positive wins; a tie is half a win."""
-    high, low = score[positive][:, None], score[~positive][None, :]
-    # Wins add up over pairs of groups, so that a resample is a product with a matrix of groups by groups.
-    between = member[positive].T @ ((high > low) + 0.5 * (high == low)) @ member[~positive]
-    pairs = (drawn @ member[positive].sum(0)) * (drawn @ member[~positive].sum(0))
-    return ratio(((drawn @ between) * drawn).sum(1), pairs)
+    return frame.scorer(units).resample(weights, ["roc_auc"])["roc_auc"]

@@ -19,6 +19,11 @@ _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 #: So many columns of scores are copied at once: one alone would be read number by number from all of memory.
 _COLUMNS = 32
 
+#: Numbers of pairs of units, and of a score and a unit, that are held at once.
+HELD_AT_ONCE = 4_000_000
+#: Units are resampled by pairs of them where these are at most so many times the samples.
+_PAIRS_OF_SAMPLE = 50
+
 
 def check_metric(name: str) -> str:
     """Return the name of a metric, of classes or of numbers.
@@ -59,6 +64,42 @@ class Ranking:
         below = negative.cumsum(1) - negative
         wins = (positive * (below + negative / 2)).sum(1)
         return ratio(wins, positive.sum(1) * negative.sum(1))
+
+    def area_of_units(self, owner: Codes, weights: Floats) -> Floats:
+        """Return the (B,) areas for (B, G) weights of the units of samples: wins add up over pairs of units.
+
+        Parameters
+        ----------
+        owner : (n,) array of int
+            The unit of each sample.
+        weights : (B, G) array
+        """
+        from scipy.sparse import csr_array
+
+        count, owner = weights.shape[1], owner[self.order]
+        positive = self.positive > 0
+        tie = np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(owner)))
+        # At each of the scores that positives have: how many negatives of each unit are lower; equal ones are half so.
+        levels, level = np.unique(tie[positive], return_inverse=True)
+        starts = [np.searchsorted(levels, tie[~positive], side) for side in ("left", "right")]
+        units = owner[~positive]
+        wins, below = np.zeros((count, count)), np.zeros(count)
+        at_once = max(1, HELD_AT_ONCE // count)
+        for first in range(0, len(levels), at_once):
+            height = min(at_once, len(levels) - first)
+            found = np.zeros(height * count)
+            for start in starts:
+                here = (start >= first) & (start < first + height)
+                found += np.bincount((start[here] - first) * count + units[here], minlength=len(found)) / 2
+            negatives = found.reshape(height, count)
+            negatives[0] += below
+            negatives = negatives.cumsum(0, out=negatives)
+            below = negatives[-1].copy()
+            here = (level >= first) & (level < first + height)
+            places = (owner[positive][here], level[here] - first)
+            wins += csr_array((np.ones(len(places[0])), places), shape=(count, height)) @ negatives
+        pairs = [weights @ np.bincount(owner[chosen], minlength=count) for chosen in (positive, ~positive)]
+        return ratio(((weights @ wins) * weights).sum(1), pairs[0] * pairs[1])
 
     def counts(self, weights: Floats) -> tuple[Floats, Floats]:
         """Return how many positive and how many negative samples score at least so much.
@@ -139,6 +180,37 @@ class Scorer(ResampledMetrics):
             chosen = ranked[start : start + _COLUMNS]
             yield from zip(chosen, np.array(self._scores[:, list(chosen)].T, float, order="C"), strict=True)
 
+    def resample(self, unit_weights: Floats, metrics: Iterable[str] | None = None) -> dict[str, Floats]:
+        """Return metrics, or all, for (B, units) weights; see `ResampledMetrics.resample`.
+
+        Of few units they follow from what adds up over units and pairs of units, not from the weights of all samples.
+        """
+        names, owner = np.unique(self.units, return_inverse=True)
+        most = min(HELD_AT_ONCE, _PAIRS_OF_SAMPLE * self.count)
+        if len(names) > len(unit_weights) or len(names) * max(len(names), len(self._cells)) > most:
+            return super().resample(unit_weights, metrics)
+        wanted = list(self.known if metrics is None else metrics)
+        weights = unit_weights[:, names]
+        found = self._from_counts(owner, weights, [name for name in wanted if name != AREA])
+        if AREA in wanted:
+            found[AREA] = _mean_area(
+                [Ranking(self._true == k, each).area_of_units(owner, weights) for k, each in self._ranked()]
+            )
+        return {name: found[name] for name in wanted}
+
+    def _from_counts(self, owner: Codes, weights: Floats, wanted: Sequence[str]) -> dict[str, Floats]:
+        cells = np.empty(self.count, np.intp)
+        cells[self._order] = np.repeat(np.arange(len(self._cells)), np.diff(self._starts, append=self.count))
+        size = (weights.shape[1], len(self._cells))
+        counts = np.bincount(owner * size[1] + cells, minlength=size[0] * size[1]).reshape(size).astype(float)
+        rows, parts = max(1, self.weights_at_once // self.classes**2), []
+        for first in range(0, len(weights), rows):
+            part = weights[first : first + rows]
+            confusion = np.zeros((len(part), self.classes**2))
+            confusion[:, self._cells] = part @ counts
+            parts.append(count_metrics(confusion.reshape(-1, self.classes, self.classes), wanted))
+        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+
     def confusion(self, weights: Floats | None = None) -> Floats:
         """Return the (B, K, K) confusion matrices for (B, n) weights of samples; unweighted where not given."""
         weights = np.ones((1, self.count)) if weights is None else weights
@@ -159,9 +231,14 @@ class Scorer(ResampledMetrics):
     def _metrics(self, weights: Floats | None, wanted: Sequence[str]) -> dict[str, Floats]:
         values = count_metrics(self.confusion(weights), wanted) if set(wanted) - {AREA} else {}
         if AREA in wanted:
-            areas = np.stack(list(self.areas(weights).values()))
-            values[AREA] = ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
+            values[AREA] = _mean_area(list(self.areas(weights).values()))
         return {name: values[name] for name in wanted}
+
+
+def _mean_area(by_class: Sequence[Floats]) -> Floats:
+    """Return the mean of (B,) areas over the classes where they are defined."""
+    areas = np.stack(by_class)
+    return ratio(np.nan_to_num(areas).sum(0), (~np.isnan(areas)).sum(0))
 
 
 def defined(value: float) -> float | None:

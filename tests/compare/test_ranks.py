@@ -17,6 +17,7 @@ from histokit.compare.significance import (
 )
 from histokit.evaluate.frame import Frame
 from histokit.evaluate.summary import fold_mean
+from histokit.protocol import scorers
 
 #: AUC of four classifiers on fourteen datasets: Demšar 2006, table 6, whose ranks of the last row but one tell two
 #: areas apart that are both printed as 0.975.
@@ -157,7 +158,7 @@ def test_pairs_count_wins():
 @pytest.mark.parametrize("classes", ["ab", "abc"])
 @pytest.mark.parametrize("most", [0, 10**7])
 def test_areas_of_resamples_are_those_of_the_scorer(monkeypatch, classes, most):
-    monkeypatch.setattr(resampled, "_MOST", most)
+    monkeypatch.setattr(scorers, "HELD_AT_ONCE", most)
     rng = np.random.default_rng(0)
     n, k = 120, len(classes)
     scores = rng.integers(0, 6, (n, k)).astype(float)

@@ -1,10 +1,12 @@
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from histokit.errors import UsageError
+from histokit.protocol import scorers
 from histokit.protocol.metrics import METRICS, class_metrics
 from histokit.protocol.scorers import Scorer, check_metric, reasons
 
@@ -88,16 +90,39 @@ def test_no_class_is_blamed_for_what_several_classes_leave_undefined():
 
 
 @pytest.mark.parametrize("k", [2, 4])
-def test_resampling_units_equals_repeating_their_samples(k):
+@pytest.mark.parametrize("resamples", [5, 30])
+@pytest.mark.parametrize("held", [80, 4_000_000])
+def test_resampling_units_equals_repeating_their_samples(k, resamples, held, monkeypatch):
+    monkeypatch.setattr(scorers, "HELD_AT_ONCE", held)
     true, predicted, scores = make(60, k)
-    units = np.arange(60) % 7
+    # There is no unit 3.
+    units = np.arange(60) % 8 // 2 * 2 + (np.arange(60) % 8 == 1)
     scorer = Scorer(true, predicted, scores, units=units)
-    weights = np.random.default_rng(1).multinomial(7, np.full(7, 1 / 7), size=5).astype(float)
+    weights = np.random.default_rng(1).multinomial(7, np.full(7, 1 / 7), size=resamples).astype(float)
     found = scorer.resample(weights)
-    for row in range(5):
+    for row in range(resamples):
         rows = np.repeat(np.arange(60), weights[row, units].astype(int))
         expected = Scorer(true[rows], predicted[rows], scores[rows]).values()
         assert {name: found[name][row] for name in METRICS} == pytest.approx(expected, nan_ok=True)
+
+
+class Weights(np.ndarray):
+    """Tells how many weights were taken of it at once."""
+
+    taken: ClassVar[list[int]] = []
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        self.taken.append(np.size(found))
+        return found
+
+
+def test_resampling_few_units_does_not_look_at_all_samples_in_each_resample():
+    true, predicted, scores = make(5_000, 3)
+    weights = np.random.default_rng(1).multinomial(20, np.full(20, 1 / 20), size=100).astype(float).view(Weights)
+    Weights.taken.clear()
+    Scorer(true, predicted, scores, units=np.arange(5_000) % 20).resample(weights)
+    assert max(Weights.taken) <= weights.size
 
 
 def test_unknown_metric_is_guessed():
