@@ -37,19 +37,19 @@ class NearestSamples:
     def __init__(self, samples: NDArray[np.floating], metric: str):
         self._metric = metric
         # A copy, which is worked on in place.
-        samples = np.array(samples, np.float64)
-        self._samples: Floats = samples
-        if metric in _PAIRWISE:
-            self._sizes = np.abs(samples).sum(1) if metric == "braycurtis" else None
+        self._samples: Floats = np.array(samples, np.float64)
+        self._sizes, self._squares = np.empty(0), np.empty(0)
+        if metric == "braycurtis":
+            self._sizes = np.abs(self._samples).sum(1)
         elif metric == "euclidean":
             # Columns that are the same everywhere leave nothing, however large they are.
-            self._origin = samples[0].copy()
-            samples -= self._origin
-            self._largest = max(samples.max(initial=0.0), -samples.min(initial=0.0))
-            self._squares = _squares(samples) if _lift(self._largest) == 1 else None
-        else:
+            self._origin = self._samples[0].copy()
+            self._samples -= self._origin
+            self._largest = max(self._samples.max(initial=0.0), -self._samples.min(initial=0.0))
+            self._squares = _squares(self._samples)
+        elif metric not in _PAIRWISE:
             # A vector of zeros counts as one of length 1 at a right angle to all others.
-            self._samples, self._squares = self._directions(samples), np.ones(len(samples))
+            self._samples, self._squares = self._directions(self._samples), np.ones(len(samples))
 
     def nearest(self, rows: NDArray[np.floating], count: int) -> Rows:
         """Return the nearest samples of each row, in order.
@@ -64,21 +64,21 @@ class NearestSamples:
         -------
         (m, count) array of int
         """
-        rows = np.array(rows, np.float64)
+        own: Floats = np.array(rows, np.float64)
         if self._metric in _PAIRWISE:
-            distances = _pairwise(rows, self._samples, _PAIRWISE[self._metric])
-            if self._sizes is not None:
-                sizes = np.abs(rows).sum(1)[:, None] + self._sizes
+            distances = _pairwise(own, self._samples, _PAIRWISE[self._metric])
+            if self._metric == "braycurtis":
+                sizes = np.abs(own).sum(1)[:, None] + self._sizes
                 distances = np.divide(distances, sizes, out=distances, where=sizes > 0)
             return _first(distances, count)
         if self._metric != "euclidean":
-            return _by_products(self._directions(rows), self._samples, self._squares, count, _between_directions)
-        rows -= self._origin
-        lift = _lift(max(np.abs(rows).max(initial=0.0), self._largest))
-        if lift == 1 and self._squares is not None:
-            return _by_products(rows, self._samples, self._squares, count, _squared)
-        samples = self._samples * lift
-        return _by_products(rows * lift, samples, _squares(samples), count, _squared)
+            return _by_products(self._directions(own), self._samples, self._squares, count, _between_directions)
+        own -= self._origin
+        lift = _lift(max(np.abs(own).max(initial=0.0), self._largest))
+        if lift == 1:
+            return _by_products(own, self._samples, self._squares, count, _squared)
+        lifted = self._samples * lift
+        return _by_products(own * lift, lifted, _squares(lifted), count, _squared)
 
     def _directions(self, rows: Floats) -> Floats:
         """Return rows at unit length, those of correlations less their means; zeros stay zeros. They are not kept."""
