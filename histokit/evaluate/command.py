@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _CONFUSION_COLUMNS = 12
 _CONFUSIONS = 20
+#: Of more classes those of the lowest and of the highest F1 are shown.
+_CLASSES, _WORST, _BEST = 50, 20, 5
 _SCORE = "score:"
 
 
@@ -120,7 +122,7 @@ def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: d
     if few and not console.is_narrow(heads, wide):
         console.table(heads, wide, None, title=f"{what} by class, and confusion")
         return
-    console.table(columns, each, None, title=f"{what} by class")
+    _print_each(what, columns, each)
     pairs = [
         [true, predicted, count]
         for true, counts in zip(classes, confusion["counts"], strict=True)
@@ -133,6 +135,20 @@ def _print_classes(what: str, per_class: dict[str, dict[str, Any]], confusion: d
         f" ({_CONFUSIONS} of {len(pairs)}; all: --figure or --json)" if len(pairs) > _CONFUSIONS and not few else ""
     )
     console.table(["true", "predicted", "count"], pairs if few else pairs[:_CONFUSIONS], None, title=title + hidden)
+
+
+def _print_each(what: str, columns: list[Any], each: list[list[Any]]) -> None:
+    """Print the measures of each class; of many, of the worst and of the best ones."""
+    if len(each) <= _CLASSES:
+        console.table(columns, each, None, title=f"{what} by class")
+        return
+    place = columns.index("f1")
+    ranked = sorted((row for row in each if row[place] is not None), key=lambda row: float(row[place]))
+    worst, best = ranked[:_WORST], ranked[max(_WORST, len(ranked) - _BEST) :]
+    title = f"{what} by class: the {len(worst)} of {len(each)} with the lowest f1 (all: --json)"
+    console.table(columns, worst, None, title=title)
+    if best:
+        console.table(columns, best, None, title=f"{what} by class: the {len(best)} with the highest f1")
 
 
 def _interval(intervals: dict[str, Any], metric: str) -> list[Pieces | None]:
@@ -171,8 +187,12 @@ def predictions(
     A .geojson file holds the samples' boxes with class, colour and scores, for QuPath; of a folder, ending in /, each
     image has one.
     """
-    from histokit.evaluate.listing import check_predictions, write_predictions
-    from histokit.evaluate.listing import predictions as run_predictions
+    from histokit.evaluate.listing import (
+        check_predictions,
+        chosen_predictions,
+        described_predictions,
+        write_predictions,
+    )
     from histokit.protocol.since import changed_since
 
     if out:
@@ -181,9 +201,9 @@ def predictions(
     record = store.run(run)
     for text in changed_since(store, record):
         console.warn(text)
-    found = run_predictions(store, run, wrong=wrong, order=order, where=where)
-    run_id, count = record.id, len(found)
-    found = found.slice(0, limit)
+    chosen = chosen_predictions(store, record, wrong=wrong, order=order, where=where)
+    run_id, count = record.id, len(chosen)
+    found = described_predictions(store, record, chosen.slice(0, limit))
     if len(found) < count:
         console.note(f"{len(found)} of {count} predictions are shown")
     if figure:

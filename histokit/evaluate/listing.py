@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import UsageError, did_you_mean
+from histokit.evaluate.frame import score_matrix
 from histokit.evaluate.qupath import SUFFIX, check_geojson, is_folder, write_geojson
-from histokit.features.feature_store import StoreLike, open_store
+from histokit.features.feature_store import FeatureStore, StoreLike, open_store
 from histokit.features.listing import box_text, image_path, tested_where
 from histokit.features.written_tables import SUFFIXES, write_table
 from histokit.files import check_output
@@ -67,18 +67,41 @@ def predictions(
     check_ranges(limit=limit)
     store = open_store(store)
     run = store.run(run_id)
+    rows = chosen_predictions(store, run, wrong=wrong, order=order, where=where)
+    return described_predictions(store, run, rows.slice(0, limit))
+
+
+def chosen_predictions(
+    store: FeatureStore, run: RunRecord, *, wrong: bool = False, order: str | None = None, where: str | None = None
+) -> pa.Table:
+    """Return rows of a run's predictions as they are stored, of which `described_predictions` tells more.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    run : RunRecord
+    wrong, order, where
+        As of `predictions`.
+
+    Raises
+    ------
+    UsageError
+    """
     rows = store.predictions(run.id)
     if where is not None:
-        kept = tested_where(store, run, where)
-        rows = rows.filter(pa.array([each in kept for each in rows.column("id").to_pylist()], pa.bool_()))
+        kept = pa.array(sorted(tested_where(store, run, where)), pa.string())
+        rows = rows.filter(pc.is_in(rows.column("id"), value_set=kept))
     rows = _with_values(rows) if run.numbers else rows
     if wrong:
         rows = _wrong_ones(rows)
-    if order is not None:
-        rows = _ordered(run, rows, order)
-    rows = rows.slice(0, limit)
+    return rows if order is None else _ordered(run, rows, order)
+
+
+def described_predictions(store: FeatureStore, run: RunRecord, rows: pa.Table) -> pa.Table:
+    """Return rows of `chosen_predictions`, as many as are wanted, as `predictions` does."""
     root = store.dataset(run.dataset).root
     samples = store.samples(run.dataset, ["id", *_SAMPLE_COLUMNS])
+    samples = samples.filter(pc.is_in(samples.column("id"), value_set=rows.column("id").combine_chunks()))
     place = {sample["id"]: sample for sample in samples.to_pylist()}
     found = [place.get(sample_id, {}) for sample_id in rows.column("id").to_pylist()]
     columns: dict[str, Any] = {
@@ -90,9 +113,9 @@ def predictions(
     columns |= {name: rows.column(name) for name in ("repeat", "fold", "group", "true", "predicted")}
     if run.numbers:
         return pa.table({**columns, RESIDUAL: rows.column(RESIDUAL)})
-    scores = rows.column("scores").to_pylist()
-    for k, name in enumerate(run.classes):
-        columns[f"score:{name}"] = pa.array([row[k] for row in scores], pa.float64())
+    scores = score_matrix(rows, len(run.classes), len(run.classes))
+    for name, values in zip(run.classes, np.ascontiguousarray(scores.T), strict=True):
+        columns[f"score:{name}"] = pa.array(values, pa.float64())
     return pa.table(columns)
 
 
@@ -107,17 +130,17 @@ def _ordered(run: RunRecord, rows: pa.Table, order: str) -> pa.Table:
             f"The run {run.id} predicts numbers, which no score puts in order.",
             next="Leave --order out: --wrong has the largest errors first.",
         )
-    above = margins(rows.column("scores").to_pylist())
+    above = margins(score_matrix(rows, len(run.classes), len(run.classes)))
     return rows.take(np.argsort(-above if order == SUREST else above, kind="stable"))
 
 
-def margins(scores: Sequence[Sequence[float]]) -> npt.NDArray[np.float64]:
-    """Return how far the highest of the scores of each sample is above the second."""
-    if not len(scores):
-        return np.empty(0)
-    ordered = np.sort(np.asarray(scores, float).reshape(len(scores), -1), axis=1)
-    highest: npt.NDArray[np.float64] = ordered[:, -1]
-    return highest - ordered[:, -2] if ordered.shape[1] > 1 else highest
+def margins(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return how far the highest of the (n, K) scores is above the second; of one class the score itself."""
+    if scores.shape[1] < 2:
+        return scores[:, 0]
+    highest = np.partition(scores, -2, axis=1)[:, -2:]
+    above: npt.NDArray[np.float64] = highest[:, 1] - highest[:, 0]
+    return above
 
 
 def _with_values(rows: pa.Table) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from histokit.errors import UsageError, counted
@@ -66,7 +67,7 @@ def _thumbnail(run: RunRecord, row: Mapping[str, Any], square: Square | None) ->
         known = "unknown" if true is None else f"{true:.4g}"
         return Thumbnail(square, f"{known} → {predicted:.4g}", row["id"], "")
     mark: Mark = "" if true is None else "right" if true == predicted else "wrong"
-    above = margins([[row[f"{_SCORE}{name}"] for name in run.classes]])[0]
+    above = margins(np.array([[row[f"{_SCORE}{name}"] for name in run.classes]], float))[0]
     return Thumbnail(square, f"{'unknown' if true is None else true} → {predicted}", row["id"], f"{above:.3g}", mark)
 
 

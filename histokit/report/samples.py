@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from histokit.errors import HistokitError
-from histokit.evaluate.listing import NEAREST, RESIDUAL, SUREST, predictions
+from histokit.evaluate.listing import NEAREST, RESIDUAL, SUREST, chosen_predictions, described_predictions
 from histokit.features import FeatureStore
 from histokit.reading.thumbnails import Square, squares_by_id
 from histokit.report.page import Block, Notes, ShownSample, Thumbnails
@@ -49,17 +49,20 @@ def sample_blocks(store: FeatureStore, run: RunRecord, showing: Showing) -> Iter
 def _chosen(store: FeatureStore, run: RunRecord, count: int) -> Mapping[str, Sequence[Mapping[str, Any]]]:
     """Return the predictions that are shown, by what they are."""
     if run.numbers:
-        every = predictions(store, run.id, wrong=True)
-        largest = every.slice(0, count).to_pylist()
-        return {f"Largest errors ({len(largest)} of {len(every):,})": largest}
-    wrong = predictions(store, run.id, wrong=True, order=SUREST)
-    surest = wrong.slice(0, count).to_pylist()
-    every = predictions(store, run.id, order=NEAREST)
-    nearest = every.slice(0, count).to_pylist()
+        largest, total = _first(store, run, count, wrong=True)
+        return {f"Largest errors ({len(largest)} of {total:,})": largest}
+    surest, wrong = _first(store, run, count, wrong=True, order=SUREST)
+    nearest, total = _first(store, run, count, order=NEAREST)
     return {
-        f"Wrong, the surest first ({len(surest)} of {len(wrong):,})": surest,
-        f"Nearest to another decision ({len(nearest)} of {len(every):,})": nearest,
+        f"Wrong, the surest first ({len(surest)} of {wrong:,})": surest,
+        f"Nearest to another decision ({len(nearest)} of {total:,})": nearest,
     }
+
+
+def _first(store: FeatureStore, run: RunRecord, count: int, **which: Any) -> tuple[list[dict[str, Any]], int]:
+    """Return the first of some predictions, and how many there are."""
+    every = chosen_predictions(store, run, **which)
+    return described_predictions(store, run, every.slice(0, count)).to_pylist(), len(every)
 
 
 def _shown(row: Mapping[str, Any], view: Square | None) -> ShownSample:

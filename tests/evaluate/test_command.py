@@ -68,6 +68,38 @@ def test_the_command_prints_pooled_values_then_folds_then_intervals(empty, capsy
     assert (table["a"][-3:], table["b"][-3:]) == (["4", "3", "1"], ["2", "1", "1"])
 
 
+def test_of_many_classes_the_worst_and_the_best_are_printed(empty, capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    histokit, count = CommandLine(capsys), 60
+    names = tuple(f"grade {k}" for k in range(count))
+    # Of ten samples each, so many of the first ten classes are right as their numbers say: the others are taken for
+    # the last class, of whose predictions 10 of 10 + 55 are right.
+    said = [(k, k if k >= 10 or n < k else count - 1) for k in range(count) for n in range(10)]
+    rows = [(0, str(i), names[k], [float(j == p) for j in range(count)], "P") for i, (k, p) in enumerate(said)]
+    save_run(empty, rows, classes=names)
+    command = ("--store", empty.uri, "evaluate", "abcd")
+    lines = histokit.ok(*command).out.splitlines()
+    start, end = (next(i for i, line in enumerate(lines) if part in line) for part in ("lowest f1", "highest f1"))
+    assert lines[start] == "samples by class: the 20 of 60 with the lowest f1 (all: --json)"
+    assert lines[end] == "samples by class: the 5 with the highest f1"
+    listed = [[line.split()[1] for line in lines[i:] if line.startswith(" grade")] for i in (start, end)]
+    lowest = [0, 1, 59, *range(2, 10), *range(10, 19)]
+    assert listed[0][:25] == [str(k) for k in [*lowest, *range(54, 59)]]
+    assert listed[1][:5] == [str(k) for k in range(54, 59)]
+    assert f"{2 * 10 / (10 + 65):.4f}" in lines[start + 5]
+    assert list(histokit.ok(*command, "--json").document["runs"][0]["per_class"]) == list(names)
+    screen = on_a_terminal(80, *command)
+    assert len(screen.lines) < 90
+    assert max(map(len, screen.lines)) <= 80
+    # Of fifty all are printed.
+    few = [(i, (k, p)) for i, (k, p) in enumerate(said) if k < 50]
+    rows = [(0, str(i), names[k], [float(j == min(p, 49)) for j in range(50)], "P") for i, (k, p) in few]
+    save_run(empty, rows, classes=names[:50], run_id="bbbb12345678")
+    shown = histokit.ok("--store", empty.uri, "evaluate", "bbbb").out
+    assert "samples by class\n" in shown
+    assert all(f"\n {name} " in shown for name in names[:50])
+
+
 def test_evaluate_prints_one_metric_alone(empty, call):
     save(empty, "A", 18, run_id="svmA000")
     code, out, _ = call("evaluate", "svmA", "--metric", "roc_auc")

@@ -16,7 +16,7 @@ from histokit.evaluate.listing import predictions
 from histokit.features import FeatureStore
 from histokit.features.written_tables import write_table
 from histokit.train.train import train
-from tests.evaluate.made_up import save_run
+from tests.evaluate.made_up import save_dataset, save_run
 from tests.toy import make_samples, make_store
 
 
@@ -310,3 +310,28 @@ def test_tied_and_infinite_scores_are_ranked(empty):
     for k, name in enumerate("abc"):
         area = sk.roc_auc_score(np.arange(6) % 3 == k, ranks[:, k])
         assert found.per_class[name]["roc_auc"] == area
+
+
+def test_the_first_predictions_take_little_more_memory_than_the_scores_of_all(empty, capsys):
+    classes, count = 200, 2000
+    names = tuple(f"grade {k}" for k in range(classes))
+    scores = np.random.default_rng(0).normal(size=(count, classes))
+    rows = [(0, str(k), names[k % classes], scores[k].tolist(), "P") for k in range(count)]
+    save_dataset(empty, "toy")
+    run = save_run(empty, rows, classes=names)
+    wanted = ["--store", str(empty.uri), "predictions", run, "--order", "surest", "--limit", "3", "--json"]
+    assert cli.run([*wanted]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    ordered = np.sort(scores)
+    first = np.argsort(ordered[:, -2] - ordered[:, -1])[:3]
+    assert [row["id"] for row in shown["predictions"]] == [str(k) for k in first]
+    assert shown["count"] == count
+    for k, row in zip(first, shown["predictions"], strict=True):
+        assert [row[f"score:{name}"] for name in names] == scores[k].tolist()
+    tracemalloc.start()
+    try:
+        assert cli.run([*wanted]) == 0
+        # A Python object for each score takes four times as much, and each list of them as much again.
+        assert tracemalloc.get_traced_memory()[1] < 3 * scores.nbytes
+    finally:
+        tracemalloc.stop()

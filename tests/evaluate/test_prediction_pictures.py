@@ -51,8 +51,9 @@ def test_predictions_are_put_in_order_by_how_sure_they_are(trained: tuple[Featur
 
 
 def test_margins_are_to_the_second_score() -> None:
-    assert margins([]).shape == (0,)
-    assert margins([[0.1, 0.7, 0.2], [3.0, -1.0, 2.5]]).tolist() == pytest.approx([0.5, 0.5])
+    assert margins(np.empty((0, 3))).shape == (0,)
+    assert margins(np.array([[0.1, 0.7, 0.2], [3.0, -1.0, 2.5]])).tolist() == pytest.approx([0.5, 0.5])
+    assert margins(np.array([[0.5], [-2.0]])).tolist() == [0.5, -2.0]
 
 
 def test_each_true_class_has_its_row_and_wrong_ones_their_sign(trained: tuple[FeatureStore, str]) -> None:
