@@ -55,17 +55,27 @@ def _metrics() -> Iterable[str]:
     return [*METRICS, *NUMBER_METRICS]
 
 
-def _dataset(ctx: Any) -> list[str]:
-    given = ctx.params.get("dataset")
-    return [given] if given else [record.name for record in _store(ctx).datasets()]
+def _dataset(ctx: Any) -> str | None:
+    """Return the dataset that stands on the line, if one does."""
+    first = next((each.name for each in ctx.command.params if each.param_type_name == "argument"), None)
+    # Where an option waits for its value, arguments are there but not told apart.
+    rest = ctx.args[0] if first == "dataset" and ctx.args else None
+    given: str | None = ctx.params.get("dataset") or rest
+    return given
+
+
+def _splits(ctx: Any) -> Iterable[str]:
+    store, given = _store(ctx), _dataset(ctx)
+    datasets = [given] if given else [record.name for record in store.datasets()]
+    return [*_NAMED_SPLITS, *(split for name in datasets for split in store.split_headers(name))]
 
 
 datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
 runs = _offers(lambda ctx: [run.id for run in _store(ctx).runs()])
 selections = _offers(lambda ctx: [selection.id for selection in _store(ctx).selections()])
 removable = _offers(lambda ctx: [each for offer in (datasets, runs, selections) for each in offer(ctx, "")])
-splits = _offers(lambda ctx: [*_NAMED_SPLITS, *(s for name in _dataset(ctx) for s in _store(ctx).split_headers(name))])
-addresses = _offers(lambda ctx: [t.address for name in _dataset(ctx) for t in _store(ctx).feature_tables(name)])
+splits = _offers(_splits)
+addresses = _offers(lambda ctx: [table.address for table in _store(ctx).feature_tables(_dataset(ctx))])
 backbones = _offers(lambda ctx: _registry().backbones)
 dataset_plugins = _offers(lambda ctx: _registry().datasets)
 classifiers = _offers(lambda _: _classifiers())

@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
+
+import histokit as library
+from histokit.store.tables import Tables
+from tests.toy import make_samples, make_store
 
 
 @pytest.fixture
@@ -36,6 +41,28 @@ def test_names_are_offered(extracted, complete, monkeypatch):
     assert complete("train cells --classifier et") == ["et", "et-fl"]
     for command in ("train cells", "select cells", f"evaluate {run}", "compare"):
         assert complete(f"{command} --metric roc") == ["roc_auc"]
+
+
+def test_splits_and_features_of_the_dataset_on_the_line_are_offered(histokit, complete, tmp_path, monkeypatch):
+    samples, X = make_samples(n=8, slides=4)
+    for number in range(16):
+        store = make_store(tmp_path / "store", samples, {f"layer{number}": X}, name=f"d{number}")
+        library.split(store, f"d{number}", f"mine{number}", folds=2)
+    opened = Counter()
+    was_opened = Tables._open
+
+    def counted(self, name, *how):
+        opened[name] += 1
+        return was_opened(self, name, *how)
+
+    monkeypatch.setattr(Tables, "_open", counted)
+    assert complete("train d3 --split m") == ["mine3"]
+    assert complete("train d3 --classifier knn --features ") == ["net/layer3"]
+    assert complete("neighbours d3 --split m") == ["mine3"]
+    assert opened.total() <= 12
+    assert complete("train --split m") == sorted(f"mine{number}" for number in range(16))
+    assert complete("train --features ") == sorted(f"net/layer{number}" for number in range(16))
+    assert max(opened.values()) <= 6
 
 
 def test_nothing_is_offered_where_nothing_is_known(histokit, complete, tmp_path):
