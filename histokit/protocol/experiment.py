@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,8 @@ class Experiment:
         The digests of the images of the samples and of their vectors, by id; of samples, too, where rows are units.
     unit_of : dict
         Sample id → the row that it is part of.
+    of_folds : sequence of Experiment
+        Where each fold has features of networks of its own: that of each fold, whose only fold it is.
     """
 
     features: FeatureSet
@@ -70,6 +72,13 @@ class Experiment:
     contents: dict[str, bytes]
     vectors: dict[str, bytes]
     unit_of: dict[str, str]
+    of_folds: Sequence[Experiment] = ()
+
+    def of_fold(self, number: int) -> tuple[Experiment, OuterFold]:
+        """Return the features that a fold is trained on, and the fold as rows of them."""
+        if not self.of_folds:
+            return self, self.folds[number]
+        return self.of_folds[number], self.of_folds[number].folds[0]
 
     @cached_property
     def training(self) -> Rows:
@@ -124,6 +133,8 @@ class Experiment:
         digest = digest_bytes(*sorted(repr((i, c, label, str(g))).encode() for i, c, label, g in rows))
         tables = [part["fingerprint"] for part in self.feature_list]
         known = {"features": tables, "samples": digest.hex(), "split": self.split.digest, "classes": list(self.classes)}
+        if self.of_folds:
+            known["of_folds"] = [[part["fingerprint"] for part in each.feature_list] for each in self.of_folds]
         return {**known, "steps": [step["digest"] for step in self.features.steps]} if self.features.steps else known
 
     def id_of(self, asked: Mapping[str, Any], datasets: Callable[[str], str | None]) -> str:
@@ -165,6 +176,8 @@ def prepare(
     outline: bool = False,
     keep: bool = True,
     workers: int | None = None,
+    place: tuple[int, int] | None = None,
+    tested: bool = True,
 ) -> Experiment:
     """Open the features of labelled samples and place them in the folds of a split.
 
@@ -185,6 +198,10 @@ def prepare(
         Write a split that is made on the spot into the store.
     workers : int, optional
         Processes that read images; threads of this one where not given.
+    place : (int, int), optional
+        Repeat and fold of the only fold of the split that is looked at.
+    tested : bool
+        Whether test samples are predicted by these features, so that their networks may not have seen them.
 
     Returns
     -------
@@ -201,6 +218,7 @@ def prepare(
     target = options.target
     how_split: dict[str, Any] = {"target": target, "target_type": options.target_type, "keep": keep}
     chosen = resolve_split(store, dataset, options.split, **how_split)
+    chosen = chosen if place is None else chosen.only(*place)
     if target and target == (chosen.group or store.dataset(dataset).group):
         raise UsageError(
             f"{target} is what the folds of {chosen.name!r} keep apart: no {target} of a test sample is trained on.",
@@ -219,7 +237,7 @@ def prepare(
     for column in dict.fromkeys([record.group, chosen.group, chosen.params.get("bar")]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
-    notes += check_networks(store, [part.backbone for part in features.parts], chosen, contents)
+    notes += check_networks(store, [part.backbone for part in features.parts], chosen, contents) if tested else []
     vectors = {} if pixels or outline else vector_digests(features.sample_ids, features.X)
     notes += duplicate_notes(chosen, contents, vectors)
     column = chosen.group or record.group

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from histokit.errors import LeakageError, some
+from histokit.errors import LeakageError, UsageError, some
+from histokit.features.addresses import parse_address
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.leaks import SAY_NOTHING
@@ -64,17 +65,24 @@ def check_networks(
             continue
         ids, folds = split.numbered
         known = np.array([contents.get(i) in used for i in ids], bool)
-        trained = np.zeros(len(ids), bool)
+        trained, learned = np.zeros(len(ids), bool), []
         for fold in folds:
             is_test = fold.roles == TEST
             test = fold.samples[is_test]
             _refuse(backbone, fold, sorted(ids[i] for i in test[known[test]]), len(test))
             trained[fold.samples[~is_test]] = True
+            learned.append(int(known[fold.samples[~is_test]].sum()))
         count = int((trained & known).sum())
         if count:
             notes.append(
                 f"the network {backbone} was trained on {count} of the {trained.sum()} training samples: scores of "
                 "inner folds are better than they should be, those of test samples are not"
+            )
+        more = sum(here < count for here in learned)
+        if more:
+            notes.append(
+                f"in {more} of {len(folds)} folds, the network {backbone} has learned from samples that the fold does "
+                "not train on: it knows more labels; run:ID.FOLD, the network of the fold, does not"
             )
     return notes
 
@@ -85,9 +93,47 @@ def _refuse(backbone: str, fold: FoldRows, seen: list[str], tested: int) -> None
             f"The network {backbone} has seen {len(seen)} of the {tested} test samples of fold {fold.fold}, such as "
             f"{some(seen, 3)}.",
             next="Use a --split whose test samples it never saw; of a run over folds, run:ID.FOLD has not seen "
-            "those of its fold.",
+            "those of its fold, and train --fold-networks takes it there.",
             details={"fold": fold.fold, "repeat": fold.repeat, "samples": seen[:100]},
         )
+
+
+def addresses_of_folds(store: Store, address: str, split: Split, places: Sequence[tuple[int, int]]) -> list[str]:
+    """Return an address for each of some folds, in which the networks of runs are those that were trained in that fold.
+
+    Parameters
+    ----------
+    store : Store
+    address : str
+        Of features of networks that were trained here, merged with others or not.
+    split : Split
+    places : sequence of (repeat, fold)
+
+    Raises
+    ------
+    UsageError
+        If no network was trained here, or one on other folds.
+    StoreError
+        If a network of a fold was not kept.
+    """
+    parts = parse_address(address)
+    runs = {name: find_trained(store, name).run for part in parts if (name := part.backbone).startswith(TRAINED)}
+    if not runs:
+        raise UsageError(
+            f"No network of {address} was trained here: it is the same in each fold.",
+            next="Leave out --fold-networks, or name a network of histokit finetune: --features run:ID/last",
+        )
+    for name, run in runs.items():
+        if run.split_digest != split.digest:
+            raise UsageError(
+                f"The networks of {name} were trained on the folds of {run.split!r}, not on those of {split.name!r}.",
+                next=f"Use --split {run.split}.",
+            )
+    found = []
+    for repeat, fold in places:
+        networks = {name: find_trained(store, f"{TRAINED}{run.id}.{repeat}.{fold}").name for name, run in runs.items()}
+        found.append("+".join(f"{networks.get(part.backbone, part.backbone)}/{part.layer}" for part in parts))
+    return found
 
 
 def network_notes(store: Store, backbones: Iterable[str], contents: Sequence[bytes | None]) -> list[str]:

@@ -169,6 +169,7 @@ _OF_TRAINING: Mapping[str, Any] = {
     "scale": False,
     "choose": None,
     "solver": "auto",
+    "fold_networks": False,
     **_OF_SAMPLES,
     **_OF_CONTROLS,
 }

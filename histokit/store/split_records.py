@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -90,6 +90,11 @@ class Split:
     def fold_count(self) -> int:
         """How many folds all repeats have together."""
         return int(self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows)
+
+    def only(self, repeat: int, fold: int) -> Split:
+        """Return one fold of it, as a split of the same name."""
+        here = pc.and_(pc.equal(self.rows.column("repeat"), repeat), pc.equal(self.rows.column("fold"), fold))
+        return replace(self, rows=self.rows.filter(here))
 
     def folds(self) -> list[Fold]:
         """Return the folds in the order of repeat and fold; they are found once, and are not to be changed."""

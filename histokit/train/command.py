@@ -55,6 +55,10 @@ def train(
     controls: options.Controls = None,
     per: options.Per = None,
     scale: Annotated[bool, typer.Option("--scale", help="Standardise columns inside each fold.")] = False,
+    fold_networks: Annotated[
+        bool,
+        typer.Option("--fold-networks", help="Of run:ID, take in each fold the network of that fold, run:ID.FOLD."),
+    ] = False,
     choose: Annotated[
         str | None,
         typer.Option(metavar="inner|test", help="One more run: the best address of each fold, by inner folds or test."),

@@ -85,18 +85,18 @@ def train_folds(
     outcomes = []
     memories = [finished.of(number) for number in range(len(experiment.folds))]
     together = _together(recipe, experiment, parts, memories, progress)
-    for number, (outer, part) in enumerate(zip(experiment.folds, parts, strict=True)):
-        memory = memories[number]
+    for number, part in enumerate(parts):
+        memory, (own, outer) = memories[number], experiment.of_fold(number)
         if number in together:
             outcomes.append(together[number])
             continue
         if _OUTCOME in memory:
             outcomes.append(Outcome.from_json(memory[_OUTCOME]))
         else:
-            entry = fit_rows(recipe, experiment, outer.train, part, progress.step, memory)
-            found = entry.scores(recipe, experiment, outer.test)
-            document = fold_document(recipe, experiment, outer, entry, found)
-            final = len(outer.train) == len(experiment.training)
+            entry = fit_rows(recipe, own, outer.train, part, progress.step, memory)
+            found = entry.scores(recipe, own, outer.test)
+            document = fold_document(recipe, own, outer, entry, found)
+            final = own is experiment and len(outer.train) == len(experiment.training)
             outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry if final else None)
             if entry.seconds > _WORTH_KEEPING and not final:
                 memory[_OUTCOME] = outcome.to_json()
@@ -113,6 +113,8 @@ def _together(
     progress: Progress,
 ) -> dict[int, Outcome]:
     """Train in the folds that can be solved together and are not done; the run's own classifier is none of theirs."""
+    if experiment.of_folds:
+        return {}
     missing = [
         number
         for number, (outer, memory) in enumerate(zip(experiment.folds, memories, strict=True))

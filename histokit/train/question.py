@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import check_class_weight, check_solver
 from histokit.classifiers.table import classifier as classifier_named
-from histokit.errors import UsageError
+from histokit.errors import DataError, StoreError, UsageError, counted, some
 from histokit.features import FeatureStore
+from histokit.features.addresses import parse_address
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.plugin.weights import TRAINED
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.networks_seen import addresses_of_folds
 from histokit.protocol.targets import with_type
 from histokit.store.records import NUMBER
 from histokit.train import choices
 from histokit.train.outer import Recipe
 from histokit.train.train_options import TrainOptions
+
+_OF_FOLDS = (
+    "each fold has features of its own networks, which have not seen what it tests, but what it trains on: scores of "
+    "inner folds are better than they should be, those of test samples are not"
+)
 
 #: Raised when the same question would give other predictions than before.
 TRAINING_VERSION = 2
@@ -47,7 +55,22 @@ class Question:
         pixels = self.recipe.fitting(0).row.pixels
         how: dict[str, Any] = {"aggregate": self.options.aggregate, "pixels": pixels, "outline": outline}
         how["normalisation"] = self.options.normalisation
-        return prepare(store, self.dataset, address, self.options, **how)
+        if not self.options.fold_networks:
+            return prepare(store, self.dataset, address, self.options, **how)
+        whole = prepare(store, self.dataset, address, self.options, **how, tested=False)
+        places = [(outer.fold.repeat, outer.fold.fold) for outer in whole.folds]
+        addresses = addresses_of_folds(store, address, whole.split, places)
+        _check_extracted(store, self.dataset, [address, *addresses])
+        of_folds = [
+            prepare(store, self.dataset, each, self.options, **how, place=place)
+            for each, place in zip(addresses, places, strict=True)
+        ]
+        if any(each.features.sample_ids != whole.features.sample_ids for each in of_folds):
+            raise DataError(
+                f"The features of {address} and of the networks of its folds are not there for the same samples.",
+                next="Extract what is missing, or leave out --allow-missing.",
+            )
+        return replace(whole, of_folds=of_folds, notes=[*whole.notes, _OF_FOLDS])
 
     def parameters(self, experiment: Experiment) -> dict[str, Any]:
         """Return what a run's id hashes of the way of training; the split has its own digest."""
@@ -69,13 +92,29 @@ class Question:
         return experiment.id_of(asked, partial(store.dataset_of, "runs"))
 
 
+def _check_extracted(store: FeatureStore, dataset: str, addresses: Sequence[str]) -> None:
+    """Raise where features of networks that were trained here are not there, with the command that extracts them."""
+    there = {table.backbone for table in store.feature_tables(dataset)}
+    wanted = [part for address in addresses for part in parse_address(address) if part.backbone.startswith(TRAINED)]
+    missing = [part for part in wanted if part.backbone not in there]
+    if missing:
+        names = dict.fromkeys(part.backbone for part in missing)
+        layers = ",".join(dict.fromkeys(part.layer for part in missing))
+        raise StoreError(
+            f"{counted(len(names), 'network of a fold has', 'networks of folds have')} no features of {dataset!r}: "
+            f"{some([*names])}.",
+            next=f"histokit extract {dataset} {' '.join(f'--backbone {name}' for name in names)} --layers {layers}",
+        )
+
+
 def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], options: TrainOptions) -> Question:
     """Return what is asked of `histokit.train`, whose errors these are."""
     classifier, options = options.classifier, with_type(store, dataset, options)
     numbers = options.target_type == NUMBER
     kept = store.selection(options.selection) if options.selection else None
     pixels = classifier_named(classifier, numbers).pixels
-    if pixels and (options.selection or options.rfe or options.aggregate or options.scale or options.normalise):
+    of_vectors = ("selection", "rfe", "aggregate", "scale", "normalise", "fold_networks")
+    if pixels and any(getattr(options, name) for name in of_vectors):
         raise _not_for_images(classifier)
     weight = check_class_weight(classifier, options.class_weight, numbers)
     choices.check(options.choose)
@@ -89,8 +128,8 @@ def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], option
 def _not_for_images(classifier: str) -> UsageError:
     return UsageError(
         f"The classifier {classifier} is trained on images, which have neither columns nor vectors.",
-        next="Leave out --selection, --rfe, --aggregate, --scale and --normalise; histokit evaluate --by COLUMN "
-        "aggregates scores.",
+        next="Leave out --selection, --rfe, --aggregate, --scale, --normalise and --fold-networks; histokit evaluate "
+        "--by COLUMN aggregates scores.",
     )
 
 

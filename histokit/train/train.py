@@ -54,6 +54,7 @@ def train(
     normalise: str | None = None,
     controls: str | None = None,
     per: str | None = None,
+    fold_networks: bool = False,
     allow_missing: bool = False,
     force: bool = False,
     progress: Callable[..., None] | None = None,
@@ -110,6 +111,9 @@ def train(
         neither trained on nor scored.
     per : str, optional
         A column such as a plate, whose controls normalise its own samples.
+    fold_networks : bool
+        In each outer fold, take the features of the network that a run of `finetune` trained in that fold
+        (``run:ID.FOLD`` in place of ``run:ID``), which has not seen the fold's test samples.
     allow_missing : bool
         Go on without samples whose features are missing.
     force : bool
@@ -169,7 +173,11 @@ def _train_one(
         classes=experiment.classes,
         metric=experiment.problem.metric,
         parameters=question.parameters(experiment),
-        found={"final": final.document(), **({"steps": list(steps)} if steps else {})},
+        found={
+            "final": final.document(),
+            **({"steps": list(steps)} if steps else {}),
+            **({"fold_features": [each.feature_list for each in experiment.of_folds]} if experiment.of_folds else {}),
+        },
         folds=[outcome.document for outcome in outcomes],
         notes=[*experiment.notes, *said, *remarks, *told],
         predicted=None if question.options.aggregate else experiment.tested_digest,
@@ -203,9 +211,10 @@ def _check_data(
 def _predictions(recipe: Recipe, experiment: Experiment, run_id: str, outcomes: Sequence[Outcome]) -> pa.Table:
     """Return the test predictions of all folds."""
     kind = recipe.fitting(0).row.kind
+    folds = [experiment.of_fold(number) for number in range(len(outcomes))]
     return pa.concat_tables(
-        rows_of_fold(experiment, outer, outer.test, outcome.scores, run=run_id, kind=kind)
-        for outer, outcome in zip(experiment.folds, outcomes, strict=True)
+        rows_of_fold(own, outer, outer.test, outcome.scores, run=run_id, kind=kind)
+        for (own, outer), outcome in zip(folds, outcomes, strict=True)
     )
 
 

@@ -33,10 +33,16 @@ class TrainOptions(ExperimentOptions):
     normalise: str | None = option(None, PartOf.METHOD, later=True)
     controls: str | None = option(None, PartOf.METHOD, later=True)
     per: str | None = option(None, PartOf.METHOD, later=True)
+    fold_networks: bool = option(False, PartOf.METHOD, later=True)
 
     def __post_init__(self) -> None:
         if self.selection and self.rfe:
             raise UsageError("Both a stored selection and --rfe are given.", next="Give one of --selection and --rfe.")
+        if self.selection and self.fold_networks:
+            raise UsageError(
+                "A stored selection is of the columns of one network, and each fold has its own.",
+                next="Select anew in each fold with --rfe, or leave out --fold-networks.",
+            )
         parse_normalisation(self.normalise, self.controls, self.per)
         super().__post_init__()
 

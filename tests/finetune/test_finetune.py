@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from sklearn.neighbors import KNeighborsClassifier
 from tiny_plugin import TinyBackbone, TinyPlugin
 from torch import nn
 
@@ -28,6 +29,8 @@ from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
+from histokit.store.repeat_commands import run_command
+from histokit.train.question import identify as identify_run
 from histokit.train.train import train
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -382,6 +385,58 @@ def test_the_network_is_a_backbone_whose_test_set_stays_unseen(data: FeatureStor
         finetune(
             data, "cells", f"run:{run.id}", split="leave-one-group-out", settings={"epochs": 1, "head.layer": "last"}
         )
+
+
+def test_each_fold_may_take_the_features_of_its_own_network(data: FeatureStore) -> None:
+    quick = {"stages.1.epochs": 1, "stages.2.epochs": 1}
+    run = trained(data, split="leave-one-group-out", settings=quick)
+    folds = data.split("cells", "leave-one-group-out").folds()
+    networks = [f"run:{run.id}.{fold.fold}" for fold in folds]
+    asked: dict[str, Any] = {"split": "leave-one-group-out", "grid": {"k": 1, "metric": "euclidean"}, "inner_folds": 2}
+    question = (data, "cells", f"run:{run.id}/last", "knn")
+    extract(data, "cells", [f"run:{run.id}"], layers="last", workers=0)
+    with pytest.raises(StoreError, match=f"{len(folds)} networks of folds have no features of 'cells'") as caught:
+        train(*question, **asked, fold_networks=True)
+    assert f"histokit extract cells --backbone {networks[0]} --backbone {networks[1]}" in str(caught.value.next)
+    extract(data, "cells", networks, layers="last", workers=0)
+    (found,) = train(*question, **asked, fold_networks=True)
+    ids, labels = (data.samples("cells").column(name).to_pylist() for name in ("id", "label"))
+    label = dict(zip(ids, labels, strict=True))
+    predicted = {row["id"]: row["predicted"] for row in data.predictions(found.id).to_pylist()}
+    by_hand = {}
+    for fold, network in zip(folds, networks, strict=True):
+        features = data.features("cells", f"{network}/last")
+        X = dict(zip(features.sample_ids, features.X, strict=True))
+        nearest = KNeighborsClassifier(1).fit([X[i] for i in fold.train], [label[i] for i in fold.train])
+        by_hand |= dict(zip(fold.test, nearest.predict([X[i] for i in fold.test]).tolist(), strict=True))
+    assert predicted == by_hand
+    tables = [[part["address"] for part in parts] for parts in found.found["fold_features"]]
+    assert [address.rpartition("/")[0] for (address,) in tables] == networks
+    assert found.features[0]["backbone"] == f"run:{run.id}"
+    assert any("each fold has features of its own networks" in note for note in found.notes)
+    # The same question is answered by the run, and its command asks it.
+    assert identify_run(*question, **asked, fold_networks=True) == [found.id]
+    assert " --fold-networks" in run_command(found)
+    with pytest.raises(LeakageError) as leak:
+        train(*question, **asked)
+    assert "train --fold-networks takes it there" in str(leak.value.next)
+    with pytest.raises(UsageError, match="were trained on the folds of 'leave-one-group-out', not on those of 'half'"):
+        train(*question, **{**asked, "split": "half"}, fold_networks=True)
+    with pytest.raises(UsageError, match="A stored selection is of the columns of one network"):
+        train(*question, **asked, fold_networks=True, selection="abcd")
+
+
+def test_a_network_that_knows_more_labels_than_a_fold_says_so(data: FeatureStore) -> None:
+    split(data, "cells", "few", within="half", train_per_class=1, repeats=4)
+    run = trained(data, split="half")
+    extract(data, "cells", [f"run:{run.id}", "tiny"], weights={"tiny": "random"}, layers="last", workers=0)
+    asked: dict[str, Any] = {"split": "few", "grid": {"k": 1}, "inner_folds": 2}
+    (found,) = train(data, "cells", f"run:{run.id}/last", "knn", **asked)
+    assert any(f"in 4 of 4 folds, the network run:{run.id} has learned from samples" in text for text in found.notes)
+    (whole,) = train(data, "cells", f"run:{run.id}/last", "knn", **{**asked, "split": "half"})
+    assert not any("has learned from samples" in text for text in whole.notes)
+    with pytest.raises(UsageError, match="No network of tiny/3 was trained here"):
+        train(data, "cells", "tiny/last", "knn", **asked, fold_networks=True)
 
 
 def test_an_average_predicts_as_it_was_after_the_chosen_epoch(data: FeatureStore) -> None:
