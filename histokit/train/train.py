@@ -160,7 +160,6 @@ def _train_one(
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     if recipe.rfe and final.columns is not None:
         remarks = _check_data(store, recipe, experiment, [final.columns])
-    steps = experiment.features.steps
     told = fold_notes(recipe, outcomes, final, len(experiment.features.column_names))
     record = RunRecord(
         id=run_id,
@@ -173,11 +172,7 @@ def _train_one(
         classes=experiment.classes,
         metric=experiment.problem.metric,
         parameters=question.parameters(experiment),
-        found={
-            "final": final.document(),
-            **({"steps": list(steps)} if steps else {}),
-            **({"fold_features": [each.feature_list for each in experiment.of_folds]} if experiment.of_folds else {}),
-        },
+        found=_found(experiment, final),
         folds=[outcome.document for outcome in outcomes],
         notes=[*experiment.notes, *said, *remarks, *told],
         predicted=None if question.options.aggregate else experiment.tested_digest,
@@ -192,6 +187,13 @@ def _train_one(
     record = store.save_run(record, predictions, dump(_model(experiment, final)), again=force)
     finished.forget()
     return record
+
+
+def _found(experiment: Experiment, final: Fitted) -> dict[str, Any]:
+    """Return what a run keeps of what came out: its classifier, and where they are, steps and features of the folds."""
+    steps, of_folds = list(experiment.features.steps), [each.feature_list for each in experiment.of_folds]
+    kept = {"steps": steps, "fold_features": of_folds}
+    return {"final": final.document(), **{name: value for name, value in kept.items() if value}}
 
 
 def _check_data(
