@@ -20,10 +20,10 @@ from histokit.errors import HistokitError, StoreError, advice_on_store, number_o
 from histokit.late_imports import run_when_asked
 from histokit.store.additions import add_on, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
-from histokit.store.fragments import large_fragments
+from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
 from histokit.store.spilled_rows import SpilledRows
-from histokit.store.tables import FORMAT_KEY, PANICS, RESTORE, Tables, check_format, lance_reason, quote
+from histokit.store.tables import FORMAT_KEY, PANICS, READ_ERRORS, RESTORE, Tables, check_format, lance_reason, quote
 
 __all__ = ["FEATURES", "FORMAT_KEY", "PRIMARY_KEY", "RESTORE", "Database", "lance_reason", "quote"]
 
@@ -285,6 +285,20 @@ class Database(Tables):
             Whether it was done; False where another process was merging the same fragments.
         """
         table = self._open(name)
+        return self._merge(name, table, [] if whole else large_fragments(table))
+
+    def tidy(self, name: str) -> bool:
+        """Merge the small fragments of a table once they are many; versions stay, as in `optimize`.
+
+        Returns whether that was done. Where it cannot be, reading is slower, and whoever reads tells of damage.
+        """
+        with suppress(StoreError, *READ_ERRORS):
+            table = self._open(name)
+            without = all_but_small(table)
+            return without is not None and self._merge(name, table, without)
+        return False
+
+    def _merge(self, name: str, table: Any, without: list[int]) -> bool:
         as_it_is = table.data_storage_version == _UNCOMPRESSED_FILES
         alone = nullcontext() if name.startswith(FEATURES) else self.committing(name)
         try:
@@ -292,7 +306,7 @@ class Database(Tables):
                 table.optimize.compact_files(
                     compaction_mode="try_binary_copy" if as_it_is else "reencode",
                     binary_copy_read_batch_bytes=_COPIED_BYTES,
-                    excluded_fragment_ids=[] if whole else large_fragments(table),
+                    excluded_fragment_ids=without,
                 )
         except (RuntimeError, OSError, ValueError) as error:
             if _CONFLICT.search(str(error)):

@@ -8,6 +8,9 @@ from typing import Any
 #: A fragment of so many bytes is read as fast as a larger one, and is left as it is unless there are so many of all.
 _LARGE_BYTES, _MANY = 2 << 20, 512
 
+#: So many small ones are merged as a table of runs is written to: each run adds one, and each read opens them all.
+MANY_SMALL = 128
+
 #: Of whatever bytes, one of so many rows is left as it is while it holds so many times the rows of all smaller ones.
 _LARGE_ROWS, _LARGE_TIMES = 16_384, 16
 
@@ -18,6 +21,12 @@ def large_fragments(table: Any) -> list[int]:
     whole = [fragment for fragment in fragments if not fragment.num_deletions]
     settled = [fragment.fragment_id for fragment in whole if _bytes(fragment) >= _LARGE_BYTES]
     return sorted({*_far_larger(fragments), *(settled if len(fragments) <= _MANY else ())})
+
+
+def all_but_small(table: Any) -> list[int] | None:
+    """Return the fragments to leave as they are where so many take longer to open than to read that they are merged."""
+    small = {each.fragment_id: _bytes(each) < _LARGE_BYTES for each in table.get_fragments()}
+    return [number for number in small if not small[number]] if sum(small.values()) > MANY_SMALL else None
 
 
 def _far_larger(fragments: Sequence[Any]) -> list[int]:

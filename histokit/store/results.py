@@ -74,6 +74,10 @@ class Results:
                 of_run = f"({_KEY} = {quote(run.id)} OR {_KEY} LIKE {quote(run.id + '.%')})"
                 for table in _TABLES:
                     self.database.delete(table, f"{of_run} AND {_KEY} <> {quote(key)}")
+            # Each run adds a piece to each of them.
+            if self.database.tidy("runs"):
+                for table in _TABLES:
+                    self.database.tidy(table)
             return run, True
 
     def _append(self, table: str, rows: pa.Table, key: str) -> None:

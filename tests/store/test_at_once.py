@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -19,7 +20,9 @@ from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.files import held_lock
 from histokit.finetune.checkpoint import trained_alone
-from histokit.store import Split, Store
+from histokit.store import Split, Store, fragments
+from histokit.store.commits import Commits
+from histokit.store.database import Database
 from histokit.store.documents import Documents
 from histokit.store.records import FILE_SCHEMA
 from histokit.store.results import Results
@@ -58,6 +61,69 @@ def test_a_run_that_is_saved_by_four_is_there_once(toy: FeatureStore) -> None:
     assert [toy.database.count(name) for name in ("runs", "predictions", "models")] == [1, len(rows), 1]
     assert toy.predictions("abcd1234").equals(rows)
     assert verify(toy).ok
+
+
+def pieces(store: Store) -> list[int]:
+    """How many fragments the tables of runs have."""
+    return [len(store.database.table(name).get_fragments()) for name in ("runs", "predictions", "models")]
+
+
+def test_pieces_of_many_runs_are_merged_while_others_write_and_read(toy: FeatureStore, monkeypatch: Any) -> None:
+    monkeypatch.setattr(fragments, "MANY_SMALL", 4)
+
+    def save(first: int) -> Callable[[Store], Any]:
+        runs = [a_run(f"{number:08}") for number in range(first, first + 12)]
+        return lambda s: [s.save_run(run, rows, run.id.encode()).id for run, rows in runs]
+
+    def read(store: Store) -> list[int]:
+        return [len(rows) for _ in range(12) for rows in store.predictions_of(store.runs()).values()]
+
+    found = together(toy.uri, save(0), save(100), read, save(200))
+    saved = sorted(found[0] + found[1] + found[3])
+    assert set(found[2]) <= {3}
+    assert [run.id for run in toy.runs()] == saved == [f"{n + i:08}" for n in (0, 100, 200) for i in range(12)]
+    assert [toy.predictions(name).equals(a_run(name)[1]) for name in saved] == [True] * 36
+    assert [toy.model(name).decode() for name in saved] == saved
+    assert max(pieces(toy)) <= 5
+    assert verify(toy).ok
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 2, 3])
+def test_a_process_that_is_killed_while_it_merges_loses_nothing(
+    toy: FeatureStore, monkeypatch: Any, killed_at: int
+) -> None:
+    monkeypatch.setattr(fragments, "MANY_SMALL", 4)
+    for number in range(4):
+        toy.save_run(*a_run(f"{number:08}"), b"model")
+    notes = count()
+    with monkeypatch.context() as patch:
+        note, merge = Commits.note, Database._merge
+
+        def merged(*how: Any) -> bool:
+            patch.setattr(Commits, "note", lambda *given: 1 / 0 if next(notes) == killed_at else note(*given))
+            return merge(*how)
+
+        patch.setattr(Database, "_merge", merged)
+        with suppress(ZeroDivisionError):
+            toy.save_run(*a_run("00000004"), b"model")
+    after = FeatureStore(toy.uri)
+    assert verify(after).ok
+    assert [run.id for run in after.runs()] == [f"{number:08}" for number in range(5)]
+    for number in range(5, 12):
+        after.save_run(*a_run(f"{number:08}"), b"model")
+    assert verify(after).ok
+    assert max(pieces(after)) <= 8
+
+
+def test_a_run_is_saved_where_those_before_it_are_damaged_and_cannot_be_merged(
+    toy: FeatureStore, monkeypatch: Any
+) -> None:
+    for number in range(6):
+        toy.save_run(*a_run(f"{number:08}"), b"model")
+    min((toy.uri / "predictions.lance" / "data").iterdir(), key=os.path.getmtime).unlink()
+    monkeypatch.setattr(fragments, "MANY_SMALL", 4)
+    assert toy.save_run(*a_run("ffffffff"), b"model").id == "ffffffff"
+    assert toy.has_run("ffffffff")
 
 
 def test_a_run_that_is_done_again_takes_its_place_in_one_step(toy: FeatureStore, monkeypatch: Any) -> None:
