@@ -34,6 +34,7 @@ from histokit.networks.transform import Transform
 from histokit.plugin.manager import registry
 from histokit.plugin.remarks import RemarkTally
 from histokit.protocol.experiment import Experiment
+from histokit.protocol.finished_parts import packed, unpacked
 from histokit.protocol.scorers import defined
 from histokit.store.networks import Networks
 
@@ -72,16 +73,14 @@ class PartOutcome:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
         names = ("document", "curve", "network", "notes")
-        arrays = {"rows": self.rows.tolist(), "scores": self.scores.tolist()}
+        arrays = {"rows": self.rows.tolist(), "scores": packed(self.scores)}
         return {**{name: getattr(self, name) for name in names}, **arrays}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> PartOutcome:
         """Return what `to_json` gave."""
         rows = np.array(document["rows"], np.intp)
-        scores = np.array(document["scores"], np.float64)
-        scores = scores if len(rows) else np.empty((0, 0))
-        return cls(**{**document, "rows": rows, "scores": scores})
+        return cls(**{**document, "rows": rows, "scores": unpacked(document["scores"])})
 
 
 class NetworkTrainer:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections import UserDict
 from collections.abc import MutableMapping, Sequence
 from importlib.metadata import version
 from time import perf_counter
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from histokit.plugin.digests import digest_bytes
 from histokit.store import Store
@@ -14,6 +18,8 @@ from histokit.store.unfinished import Unfinished
 
 #: In each document: the seconds that all had taken when it was kept.
 _SPENT = "spent"
+#: Of an array: its bytes as text, and what they are.
+_BYTES, _NUMBER = "float64", "<f8"
 
 
 class FinishedParts:
@@ -61,7 +67,12 @@ class FinishedParts:
             for key, document in self.documents.items()
             if key.startswith(prefix)
         }
-        return _Memory(self, prefix, known)
+        return _Memory(self, number, known)
+
+    def keep(self, number: int, key: str, document: dict[str, Any]) -> None:
+        """Write a part of a training set to the store; nothing of it stays in memory."""
+        self.wrote = True
+        self.unfinished.save(self.owner, f"{self.prefix}{number}/{key}", {**document, _SPENT: self.seconds})
 
     def forget(self) -> None:
         """Remove all of them, where there are any."""
@@ -70,13 +81,25 @@ class FinishedParts:
 
 
 class _Memory(UserDict[str, dict[str, Any]]):
-    def __init__(self, finished: FinishedParts, prefix: str, known: dict[str, dict[str, Any]]):
+    def __init__(self, finished: FinishedParts, number: int, known: dict[str, dict[str, Any]]):
         super().__init__()
         self.data = known
-        self.finished, self.prefix = finished, prefix
+        self.finished, self.number = finished, number
 
     def __setitem__(self, key: str, document: dict[str, Any]) -> None:
         super().__setitem__(key, document)
-        self.finished.wrote = True
-        document = {**document, _SPENT: self.finished.seconds}
-        self.finished.unfinished.save(self.finished.owner, f"{self.prefix}{key}", document)
+        self.finished.keep(self.number, key, document)
+
+
+def packed(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Return an array as JSON-serialisable data, bit for bit: as text a number takes twice the room and far longer."""
+    return {_BYTES: b64encode(values.astype(_NUMBER).tobytes()).decode(), "shape": list(values.shape)}
+
+
+def unpacked(document: Any) -> NDArray[np.float64]:
+    """Return the array that `packed` made data of; earlier versions wrote lists, with none for minus infinity."""
+    if isinstance(document, list):
+        rows = [[-np.inf if value is None else value for value in row] for row in document]
+        return np.array(rows, np.float64) if rows else np.empty((0, 0))
+    values = np.frombuffer(b64decode(document[_BYTES]), _NUMBER).reshape(document["shape"])
+    return values.astype(np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from histokit.classifiers.table import classifier
 from histokit.protocol.experiment import Experiment
-from histokit.protocol.finished_parts import FinishedParts
+from histokit.protocol.finished_parts import FinishedParts, packed, unpacked
 from histokit.protocol.progress import Progress
 from histokit.train.outer import Fitted, Recipe, fit_rows, fold_document
 from histokit.train.together import can_be_solved_together, solve_together
@@ -52,15 +52,12 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data, without the classifier."""
         names = ("document", "said", "stopped", "fits")
-        # Of the classes that had no training sample the score is minus infinity, which JSON does not know.
-        scores = [[None if score == -np.inf else score for score in row] for row in self.scores.tolist()]
-        return {**{name: getattr(self, name) for name in names}, "scores": scores}
+        return {**{name: getattr(self, name) for name in names}, "scores": packed(self.scores)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Outcome:
         """Return what `to_json` gave."""
-        scores = np.array([[-np.inf if score is None else score for score in row] for row in document["scores"]])
-        return cls(**{**document, "scores": scores.astype(np.float64)})
+        return cls(**{**document, "scores": unpacked(document["scores"])})
 
 
 def train_folds(
@@ -84,7 +81,7 @@ def train_folds(
     """
     outcomes = []
     memories = [finished.of(number) for number in range(len(experiment.folds))]
-    together = _together(recipe, experiment, parts, memories, progress)
+    together = _together(recipe, experiment, parts, memories, finished, progress)
     for number, part in enumerate(parts):
         memory, (own, outer) = memories[number], experiment.of_fold(number)
         if number in together:
@@ -99,7 +96,7 @@ def train_folds(
             final = own is experiment and len(outer.train) == len(experiment.training)
             outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry if final else None)
             if entry.seconds > _WORTH_KEEPING and not final:
-                memory[_OUTCOME] = outcome.to_json()
+                finished.keep(number, _OUTCOME, outcome.to_json())
             outcomes.append(outcome)
         progress.finish_piece()
     return outcomes
@@ -110,6 +107,7 @@ def _together(
     experiment: Experiment,
     parts: Sequence[dict[str, Any] | None],
     memories: Sequence[MutableMapping[str, dict[str, Any]]],
+    finished: FinishedParts,
     progress: Progress,
 ) -> dict[int, Outcome]:
     """Train in the folds that can be solved together and are not done; the run's own classifier is none of theirs."""
@@ -127,7 +125,7 @@ def _together(
         document = fold_document(recipe, experiment, experiment.folds[number], entry, found)
         done[number] = Outcome(document, found, [], entry.stopped, entry.fits)
         if entry.seconds > _WORTH_KEEPING:
-            memories[number][_OUTCOME] = done[number].to_json()
+            finished.keep(number, _OUTCOME, done[number].to_json())
         progress.finish_piece()
     return done
 

@@ -1,9 +1,12 @@
 """A run that was interrupted goes on where it stopped, and ends the same."""
 
 import itertools
+import tracemalloc
 
+import numpy as np
 import pytest
 
+from histokit.classifiers.solvers import gaps
 from histokit.protocol import elimination, elimination_paths, finished_parts
 from histokit.store.records import PREDICTION_SCHEMA
 from histokit.store.unfinished import Unfinished
@@ -123,3 +126,45 @@ def test_what_was_kept_without_its_seconds_is_still_used(stores):
     found = finished_parts.FinishedParts(store, "run", ["s0"])
     assert dict(found.of(0)) == {"outcome": {"order": [1]}}
     assert found.seconds < 100
+
+
+def test_what_an_earlier_version_kept_is_still_used(stores, counted):
+    one, other = stores
+    options = {**WAYS[0], "split": "leave-one-group-out", "inner_folds": 2}
+    (whole,) = train(one, "toy", "net/last", **options)
+    with pytest.raises(KeyboardInterrupt):
+        train(other, "toy", "net/last", **options, progress=stop_after(0.5))
+    unfinished = Unfinished(other.database)
+    kept = {key: document for key, document in unfinished.read(whole.id).items() if "scores" in document}
+    assert len(kept) >= 2
+    for key, document in kept.items():
+        # It wrote each number as text, and none for minus infinity.
+        scores = finished_parts.unpacked(document["scores"])
+        listed = [[None if score == -np.inf else score for score in row] for row in scores.tolist()]
+        unfinished.save(whole.id, key, {**document, "scores": listed})
+    before = counted["fits"]
+    (resumed,) = train(other, "toy", "net/last", **options)
+    assert counted["fits"] == before + 2
+    assert what_it_gave(other, resumed) == what_it_gave(one, whole)
+
+
+def test_many_classes_are_kept_without_an_object_for_each_score_and_checked_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(folds, "_WORTH_KEEPING", -1.0)
+    checked = []
+    quadratic = gaps._quadratic
+    monkeypatch.setattr(gaps, "_quadratic", lambda *given: checked.append(1) or quadratic(*given))
+    classes, count = 200, 4000
+    samples = {"id": [f"s{k}" for k in range(count)], "label": [f"grade {k % classes}" for k in range(count)]}
+    samples["slide"] = [f"P{k // classes % 5}" for k in range(count)]
+    X = np.random.default_rng(0).normal(size=(count, 8))
+    store = make_store(tmp_path / "many", samples, {"last": X})
+    options = {"classifier": "ridge", "grid": {"alpha": "1"}, "split": "leave-one-group-out"}
+    train(store, "toy", "net/last", **options)
+    assert len(checked) == 1, "once for all classes, whose curvature is the same"
+    tracemalloc.start()
+    try:
+        train(store, "toy", "net/last", **options, force=True)
+        # As texts and as Python's numbers the scores of finished folds took twice as much.
+        assert tracemalloc.get_traced_memory()[1] < 6.5 * count * classes * 8
+    finally:
+        tracemalloc.stop()

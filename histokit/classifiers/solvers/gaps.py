@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, log_expit, log_softmax, softmax
 
-from histokit.classifiers.solvers.common import sample_weights
+from histokit.classifiers.solvers.common import blocks, sample_weights
 
 Floats = NDArray[np.float64]
 
@@ -22,19 +22,19 @@ _STEPS = 200
 
 
 class Local(NamedTuple):
-    """An objective around some weights.
+    """Objectives around some weights, each of weights of its own.
 
     Parameters
     ----------
-    objective : float
-    slope : (…, w) array
+    objective : (lines,) array
+    slope : (lines, w) array
     curved : callable
-        The product of the curvature and a direction.
-    diagonal : (…, w) array
+        The products of the curvature, the same for all of them, and a direction of each that is asked for, (…, w).
+    diagonal : (w,) array
         Of the curvature, or about that.
     """
 
-    objective: float
+    objective: Floats
     slope: Floats
     curved: Callable[[Floats], Floats]
     diagonal: Floats
@@ -59,27 +59,32 @@ def is_optimum(estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> 
     # Of two classes, RidgeClassifier's have one dimension.
     weights = np.column_stack([np.atleast_2d(estimator.coef_), np.atleast_1d(estimator.intercept_)]).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        return all(_gain(local) <= TOLERATED * local.objective for local in build(estimator, A, y, weights))
+        return all((_gains(local) <= TOLERATED * local.objective).all() for local in build(estimator, A, y, weights))
 
 
-def _gain(local: Local) -> float:
+def _gains(local: Local) -> Floats:
     """Return what there is to gain, or as much of it as shows that it is too much; infinite if it is no number."""
-    rest, way, gain = -local.slope, -local.slope / local.diagonal, 0.0
-    size = float((rest * way).sum())
+    gain, active, tolerated = np.zeros(len(local.slope)), np.arange(len(local.slope)), TOLERATED * local.objective
+    rest, way = -local.slope, -local.slope / local.diagonal
+    size = (rest * way).sum(1)
     for _ in range(_STEPS):
         curved = local.curved(way)
-        bent = float((way * curved).sum())
-        if not np.isfinite(size + bent):
-            return np.inf
-        if bent <= 0.0 or gain > TOLERATED * local.objective:
+        bent = (way * curved).sum(1)
+        known = np.isfinite(size + bent)
+        gain[active[~known]] = np.inf
+        on = known & (bent > 0.0) & ~(gain[active] > tolerated[active])
+        if not on.any():
             break
-        gain += size**2 / bent / 2
-        rest = rest - size / bent * curved
+        active, rest, way, size, bent = active[on], rest[on], way[on], size[on], bent[on]
+        gain[active] += size**2 / bent / 2
+        rest = rest - (size / bent)[:, None] * curved[on]
         smoothed = rest / local.diagonal
-        before, size = size, float((rest * smoothed).sum())
-        if size <= 1e-8 * TOLERATED * local.objective:
+        before, size = size, (rest * smoothed).sum(1)
+        on = ~(size <= 1e-8 * tolerated[active])
+        if not on.any():
             break
-        way = smoothed + size / before * way
+        way = smoothed[on] + (size / before)[on, None] * way[on]
+        active, rest, size = active[on], rest[on], size[on]
     return gain
 
 
@@ -93,22 +98,23 @@ def _squared_hinge(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floa
         target = np.where(y == positive, 1.0, -1.0)
         errors = target - A @ line
         strength = np.where(target * errors > 0, 2.0 * estimator.C * weight, 0.0)
-        yield _quadratic(A, errors, strength, np.ones(A.shape[1]), line)
+        yield _quadratic(A, errors[None], strength, np.ones(A.shape[1]), line[None])
 
 
 def _squares(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -> Iterator[Local]:
     penalty = np.append(np.full(A.shape[1] - 1, 2.0 * estimator.alpha), 0.0)
     known = estimator.classes_[-len(weights) :]
-    for line, name in zip(weights, known, strict=True):
-        errors = np.where(y == name, 1.0, -1.0) - A @ line
-        yield _quadratic(A, errors, 2.0 * sample_weights(y, estimator.class_weight), penalty, line)
+    strength = 2.0 * sample_weights(y, estimator.class_weight)
+    for part in blocks(len(weights), 4 * len(A)):
+        errors = np.where(known[part, None] == y, 1.0, -1.0) - weights[part] @ A.T
+        yield _quadratic(A, errors, strength, penalty, weights[part])
 
 
-def _quadratic(A: Floats, errors: Floats, strength: Floats, penalty: Floats, line: Floats) -> Local:
+def _quadratic(A: Floats, errors: Floats, strength: Floats, penalty: Floats, lines: Floats) -> Local:
     return Local(
-        float(strength @ errors**2 + penalty @ line**2) / 2,
-        penalty * line - A.T @ (strength * errors),
-        lambda way: penalty * way + A.T @ (strength * (A @ way)),
+        (errors**2 @ strength + lines**2 @ penalty) / 2,
+        penalty * lines - (strength * errors) @ A,
+        lambda way: penalty * way + (strength * (way @ A.T)) @ A,
         penalty + np.einsum("ij,ij,i->j", A, A, strength),
     )
 
@@ -124,15 +130,17 @@ def _logistic(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -
         found, losses = softmax(values, axis=0), -(targets * log_softmax(values, axis=0)).sum(0)
 
     def curved(way: Floats) -> Floats:
-        bent = found * (way @ A.T)
+        # All lines are one objective.
+        lines = way.reshape(weights.shape)
+        bent = found * (lines @ A.T)
         bent -= found * bent.sum(0)
-        return penalty * way + (strength * bent) @ A
+        return (penalty * lines + (strength * bent) @ A).reshape(1, -1)
 
     yield Local(
-        float(strength @ losses + (penalty * weights**2).sum() / 2),
-        penalty * weights + (strength * (found - targets)) @ A,
+        np.array([strength @ losses + (penalty * weights**2).sum() / 2]),
+        (penalty * weights + (strength * (found - targets)) @ A).reshape(1, -1),
         curved,
-        penalty + np.maximum((strength * found * (1 - found)) @ A**2, np.finfo(float).tiny),
+        (penalty + np.maximum((strength * found * (1 - found)) @ A**2, np.finfo(float).tiny)).ravel(),
     )
 
 

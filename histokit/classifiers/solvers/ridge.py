@@ -79,11 +79,12 @@ def cross_scores(
         if len(known) == 2:
             targets = targets[:, 1:]
         mean = weights @ targets / weights.sum()
-        exact = Exact(X, train, weights, targets - mean)
+        targets -= mean
+        exact = Exact(X, train, weights)
         easy = [alpha for alpha in alphas if not exact.needed(alpha)]
-        quick = iter(matrices.scores(train, test, weights, targets - mean, easy) if easy else ())
+        quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
         for setting, alpha in enumerate(alphas):
-            one = (exact.values(test, alpha) if exact.needed(alpha) else next(quick)) + mean
+            one = (exact.values(test, alpha, targets) if exact.needed(alpha) else next(quick)) + mean
             yield number, setting, spread(one[:, 0] if len(known) == 2 else one, known, classes, "decision"), True
 
 
@@ -114,17 +115,18 @@ def fit(
 
     alpha, weights = float(settings["alpha"]), sample_weights(y, class_weight)
     known = np.unique(y)
-    targets = np.where(y[:, None] == known[1 if len(known) == 2 else 0 :], 1.0, -1.0)
-    mean = weights @ targets / weights.sum()
-    exact = Exact(X, np.arange(len(y)), weights, targets - mean)
+    exact = Exact(X, np.arange(len(y)), weights)
     estimator = RidgeClassifier(alpha=alpha, class_weight=class_weight)
     if not exact.needed(alpha):
         estimator.fit(exact.rows(np.arange(len(y))), y)
         estimator.intercept_ = estimator.intercept_ - estimator.coef_ @ exact.middle
         return estimator
+    targets = np.where(y[:, None] == known[1 if len(known) == 2 else 0 :], 1.0, -1.0)
+    mean = weights @ targets / weights.sum()
+    targets -= mean
     estimator._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(y)
     estimator.classes_, estimator.n_features_in_, estimator.n_iter_ = known, X.shape[1], None
-    estimator.coef_ = exact.coefficients(alpha)
+    estimator.coef_ = exact.coefficients(alpha, targets)
     estimator.intercept_ = mean - estimator.coef_ @ exact.middle
     return estimator
 
@@ -137,12 +139,10 @@ class Exact:
     X : (n, d) array
     train : (m,) array of int
     weights : (m,) array
-    targets : (m, targets) array
-        Less their weighted means.
     """
 
-    def __init__(self, X: NDArray[np.floating], train: NDArray[np.intp], weights: Array, targets: Array):
-        self._X, self._train, self._weights, self._targets = X, train, weights, targets
+    def __init__(self, X: NDArray[np.floating], train: NDArray[np.intp], weights: Array):
+        self._X, self._train, self._weights = X, train, weights
         # Of a column that is the same everywhere exactly nothing is left.
         self._first = X[train[0]].astype(np.float64)
         self._rest, total = np.zeros(X.shape[1]), 0.0
@@ -161,20 +161,20 @@ class Exact:
         found: Array = self._X[rows] - self._first - self._rest
         return found
 
-    def values(self, rows: NDArray[np.intp], alpha: float) -> Array:
+    def values(self, rows: NDArray[np.intp], alpha: float, targets: Array) -> Array:
         """Return decision values less the intercept, (rows, targets)."""
-        coefficients, found = self.coefficients(alpha), np.empty((len(rows), self._targets.shape[1]))
+        coefficients, found = self.coefficients(alpha, targets), np.empty((len(rows), targets.shape[1]))
         for part in blocks(len(rows), self._X.shape[1]):
             found[part] = self.rows(rows[part]) @ coefficients.T
         return found
 
-    def coefficients(self, alpha: float) -> Array:
-        """Return the weights of columns, (targets, d)."""
+    def coefficients(self, alpha: float, targets: Array) -> Array:
+        """Return the weights of columns, (targets, d), for (m, targets) targets less their weighted means."""
         rows = self.rows(self._train)
         used, root = rows.any(0), np.sqrt(self._weights / alpha)
-        found = np.zeros((self._targets.shape[1], rows.shape[1]))
+        found = np.zeros((targets.shape[1], rows.shape[1]))
         scaled = rows[:, used] * root[:, None]
-        for line, target in zip(found, self._targets.T, strict=True):
+        for line, target in zip(found, targets.T, strict=True):
             primal = np.zeros(scaled.shape[1])
             for _ in range(2):
                 primal += correction(scaled, root * target - scaled @ primal, primal)[0]

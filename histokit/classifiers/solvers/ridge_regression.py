@@ -48,11 +48,12 @@ def cross_scores(
     for number, (train, test) in enumerate(folds):
         weights, mean = np.ones(len(train)), y[train].mean()
         targets = (y[train] - mean)[:, None]
-        exact = Exact(X, train, weights, targets)
+        exact = Exact(X, train, weights)
         easy = [alpha for alpha in alphas if not exact.needed(alpha)]
         quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
         for setting, alpha in enumerate(alphas):
-            yield number, setting, mean + (exact.values(test, alpha) if exact.needed(alpha) else next(quick)), True
+            one = exact.values(test, alpha, targets) if exact.needed(alpha) else next(quick)
+            yield number, setting, mean + one, True
 
 
 def fit(
@@ -77,10 +78,11 @@ def fit(
     from sklearn.linear_model import Ridge
 
     alpha, rows, mean = float(settings["alpha"]), np.arange(len(y)), y.mean()
-    exact = Exact(X, rows, np.ones(len(y)), (y - mean)[:, None])
+    exact = Exact(X, rows, np.ones(len(y)))
     estimator = Ridge(alpha=alpha)
     if exact.needed(alpha):
-        estimator.coef_, estimator.n_features_in_, estimator.n_iter_ = exact.coefficients(alpha)[0], X.shape[1], None
+        estimator.coef_ = exact.coefficients(alpha, (y - mean)[:, None])[0]
+        estimator.n_features_in_, estimator.n_iter_ = X.shape[1], None
     else:
         estimator.fit(exact.rows(rows), y - mean)
     estimator.intercept_ = float(mean - estimator.coef_ @ exact.middle)
