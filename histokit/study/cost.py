@@ -110,7 +110,10 @@ def estimate_costs(study: Study, pieces: Sequence[Piece]) -> None:
             piece.seconds, piece.estimate = 0.0, None
         elif isinstance(piece, Extract | ExtractTrained) and piece.seconds is None and size is not None:
             rate = _rate(study, piece)
-            piece.seconds, piece.estimate = (rate.seconds * size.samples, rate.source) if rate else (None, None)
+            # Those of trained networks are of each fold and of all training samples.
+            passes = size.folds + 1 if isinstance(piece, ExtractTrained) and size.folds > 1 else 1
+            seconds = rate.seconds * size.samples * passes if rate else None
+            piece.seconds, piece.estimate = seconds, rate.source if rate else None
         elif isinstance(piece, TrainNetwork) and size is not None:
             training = foreseen_training(store, piece, size)
             piece.seconds, piece.estimate = training or (None, None)

@@ -47,6 +47,10 @@ class NetworkFeatures(Piece):
         listed = [f"{network.name}/{layer}@{prints[layer]}" for layer in network.inner]
         return ["+".join(listed)] if layers == "all" else listed
 
+    def asked(self) -> dict[str, Any]:
+        """Return what a training on these features is asked for."""
+        return {}
+
     def _check(self, found: Extraction) -> None:
         """Raise where samples could not be used, unless the study goes on without them."""
         bad = {problem["id"]: problem["reason"] for problem in found.problems}

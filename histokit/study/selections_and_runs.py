@@ -85,6 +85,8 @@ class Train(OnFeatures):
         # Images can neither be averaged to units nor be normalised by controls.
         of_vectors = {name: getattr(self.data, name) if self.layers else None for name in _OF_VECTORS}
         options = {**self._options(), **of_vectors, **more}
+        for each in self.features:
+            options |= each.asked()
         selection = [need.id for need in self.needs if isinstance(need, Select)]
         options |= {"selection": selection[0]} if selection else {}
         return step(self.study.store, self.data.name, self._addresses(), self.classifier, **options)

@@ -11,6 +11,8 @@ from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
 from histokit.finetune.network_question import identify
 from histokit.networks.requests import as_texts
+from histokit.networks.trained_runs import find_trained
+from histokit.store.networks import FINAL
 from histokit.study.extractions import NetworkFeatures
 from histokit.study.problem_size import problem_size
 from histokit.study.selections_and_runs import image_notes, score
@@ -73,7 +75,7 @@ class TrainNetwork(Piece):
 
 @dataclass(eq=False, kw_only=True)
 class ExtractTrained(NetworkFeatures):
-    """The features of the last layer of a network that the study has trained.
+    """The features of the last layer of a network that the study has trained, and of those of its folds.
 
     Parameters
     ----------
@@ -89,16 +91,24 @@ class ExtractTrained(NetworkFeatures):
         return f"{self.network.name}/last"
 
     def look(self) -> None:
-        """Find out whether it is done, and whether there is a fold whose test samples the network has not seen."""
+        """Find out whether it is done, and whether there is a network for each fold."""
         super().look()
         size = problem_size(self.study.store, self.data)
-        if size is not None and size.folds > 1:
+        if size is not None and size.folds > 1 and self.trained.training.options.get("keep") == FINAL:
             self.trouble = UsageError(
                 f"The network of all training samples has seen test samples: {self.data.name!r} is split into "
-                f"{size.folds} folds.",
-                next="Give it a split of one, such as split = { test = 0.2 }, or leave classifiers out of "
-                "[strategy.fine-tuning].",
+                f"{size.folds} folds, whose networks are not kept.",
+                next='Leave keep = "final" out of [strategy.fine-tuning], or its classifiers.',
             )
+
+    def asked(self) -> dict[str, Any]:
+        return {"fold_networks": True} if len(self._networks()) > 1 else {}
+
+    def _networks(self) -> list[str]:
+        """Return the names of the network of all training samples and, of several folds, of that of each of them."""
+        store, run = self.study.store, self.study.store.run(str(self.trained.id))
+        places = [f"{fold['repeat']}.{fold['fold']}" for fold in run.folds] if len(run.folds) > 1 else []
+        return [f"run:{run.id}", *(find_trained(store, f"run:{run.id}.{place}").name for place in places)]
 
     def addresses(self, layers: str) -> list[str]:
         """Return the address of the layer, exact to the fingerprint."""
@@ -106,10 +116,12 @@ class ExtractTrained(NetworkFeatures):
 
     def _extract(self, **options: Any) -> Extraction:
         own = {"layers": "last", "device": self.study.device, **self.study.running, **options}
-        found = extract(self.study.store, self.data.name, f"run:{self.trained.id}", **own)
+        found = extract(self.study.store, self.data.name, self._networks(), **own)
         for table in found.tables:
-            layer = str(table["address"]).partition("/")[2].partition("@")[0]
-            self.fingerprints, self.widths = {layer: table["fingerprint"]}, {layer: table["width"]}
+            name, _, layer = str(table["address"]).partition("/")
+            if name == f"run:{self.trained.id}":
+                layer = layer.partition("@")[0]
+                self.fingerprints, self.widths = {layer: table["fingerprint"]}, {layer: table["width"]}
         return found
 
     def _is_done(self) -> bool:

@@ -176,12 +176,40 @@ def test_classifiers_are_trained_on_features_of_trained_networks_and_are_methods
     assert plan_study(file).missing == []
 
 
-def test_the_plan_tells_that_a_network_of_several_folds_knows_test_samples(file: Path, tmp_path: Path) -> None:
+def test_classifiers_take_the_network_of_each_fold(file: Path, tmp_path: Path) -> None:
     text = ONE.replace("from_scratch = false", 'classifiers = ["knn"]').replace("{ test = 0.25 }", "{ folds = 2 }")
     write_study(tmp_path, text)
+    assert not [piece for piece in plan_study(file).pieces if piece.trouble]
+    result = run_study(file)
+    assert result.failures == []
+    store = result.plan.study.store
+    runs = [store.run(name) for name in result.runs]
+    on_tuned = [run for run in runs if run.address.startswith("run:")]
+    tuned = [run for run in runs if run.kind == "finetune"]
+    assert len(on_tuned) == len(tuned) == 4
+    for run in on_tuned:
+        network = run.address.partition("/")[0]
+        assert [part["backbone"] for parts in run.found["fold_features"] for part in parts] == [
+            f"{network}.0",
+            f"{network}.1",
+        ]
+        (by_hand,) = histokit.train(
+            store, run.dataset, run.address, "knn", split="study", inner_folds=2, fold_networks=True
+        )
+        assert by_hand.id == run.id
+    assert plan_study(file).missing == []
+
+
+def test_the_plan_tells_that_networks_of_folds_are_not_kept(file: Path, tmp_path: Path) -> None:
+    text = ONE.replace("from_scratch = false", 'keep = "final"\nclassifiers = ["knn"]')
+    write_study(tmp_path, text.replace("{ test = 0.25 }", "{ folds = 2 }"))
     troubles = [piece for piece in plan_study(file).pieces if piece.trouble]
     assert {piece.kind for piece in troubles} == {"extract"}
-    assert "has seen test samples: 'cells' is split into 2 folds" in troubles[0].trouble.message  # type: ignore[union-attr]
+    told = troubles[0].trouble
+    assert told is not None
+    assert "'cells' is split into 2 folds, whose networks are not kept" in told.message
+    write_study(tmp_path, text)
+    assert not [piece for piece in plan_study(file).pieces if piece.trouble]
 
 
 def test_the_plan_tells_what_training_takes(file: Path, tmp_path: Path) -> None:
