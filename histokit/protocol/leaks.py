@@ -14,6 +14,8 @@ from histokit.plugin.digests import digest_bytes
 from histokit.store.split_records import TEST, FoldRows, Split
 
 _COLUMNS = 512
+#: So many samples of each group are compared first.
+_FIRST = 8
 #: Ranges that lie apart are told where that would happen by chance in fewer of so many feature sets.
 _BY_CHANCE = 1e-6
 
@@ -195,13 +197,16 @@ def group_notes(
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     chance = lgamma(len(names) + 1) + sum(lgamma(count + 1) for count in counts) - lgamma(len(X) + 1)
     many, found = chance + log(max(1, X.shape[1])) < log(_BY_CHANCE), []
+    # What tells all samples of the groups tells the first few of each: few columns are left to be looked at wholly.
+    some_of_each = order[np.arange(len(order)) - np.repeat(starts, counts) < _FIRST]
+    few = np.searchsorted(number[some_of_each], np.arange(len(names)))
     for first in range(0, X.shape[1], _COLUMNS):
-        part = X[order, first : first + _COLUMNS]
-        low, high = np.minimum.reduceat(part, starts), np.maximum.reduceat(part, starts)
-        rank = np.argsort(low, axis=0, kind="stable")
-        low, high = np.take_along_axis(low, rank, 0), np.take_along_axis(high, rank, 0)
-        apart = (high[:-1] < low[1:]).all(axis=0) & (many | (low == high).all(axis=0))
-        found += [first + int(column) for column in np.flatnonzero(apart)]
+        columns_here = np.arange(first, min(first + _COLUMNS, X.shape[1]))
+        for rows, begins in ((some_of_each, few), (order, starts)):
+            columns_here = columns_here[_apart(X[np.ix_(rows, columns_here)], begins, many)]
+            if not len(columns_here):
+                break
+        found += columns_here.tolist()
     if not found:
         return []
     what, it = ("features tell", "them") if len(found) > 1 else ("feature tells", "it")
@@ -210,6 +215,15 @@ def group_notes(
         f"{len(found)} {what} every {name} from every other ({listed}): a classifier {CAN_KNOW} the {name} by {it}; "
         f"leave {it} out where that is no finding"
     ]
+
+
+def _apart(part: NDArray[np.floating], starts: NDArray[np.intp], many: bool) -> NDArray[np.bool_]:
+    """Return which columns have ranges that do not touch, of rows sorted by group, or if not many single values."""
+    low, high = np.minimum.reduceat(part, starts), np.maximum.reduceat(part, starts)
+    rank = np.argsort(low, axis=0, kind="stable")
+    low, high = np.take_along_axis(low, rank, 0), np.take_along_axis(high, rank, 0)
+    found: NDArray[np.bool_] = (high[:-1] < low[1:]).all(axis=0) & (many | (low == high).all(axis=0))
+    return found
 
 
 def samples_digest(ids: Sequence[str], contents: Sequence[bytes | None]) -> str:

@@ -72,6 +72,30 @@ def test_features_that_tell_the_groups_are_named():
     assert note.startswith("1 feature tells every patient from every other (number)")
 
 
+class Taken(np.ndarray):
+    """Features that count how many of their numbers are taken."""
+
+    numbers = 0
+
+    def __getitem__(self, key):
+        found = super().__getitem__(key)
+        Taken.numbers += found.size
+        return np.asarray(found)
+
+
+def test_columns_that_tell_no_groups_are_not_sought_among_all_samples():
+    rng = np.random.default_rng(0)
+    patient = rng.permutation(np.repeat(np.arange(6), 500))
+    # The last sample of a group touches the next one in f22, and in f23 it only comes nearer.
+    X = np.column_stack([rng.normal(size=(3_000, 20)), patient + rng.uniform(0, 0.5, 3_000), patient, patient, patient])
+    X[np.flatnonzero(patient == 4)[-1], -2:] = 5, 4.5
+    groups, columns = np.array([f"P{p}" for p in patient], object), [f"f{k}" for k in range(24)]
+    Taken.numbers = 0
+    (note,) = group_notes(X.view(Taken), groups, columns, "patient")
+    assert note.startswith("3 features tell every patient from every other (f20, f21, f23)")
+    assert Taken.numbers <= 5 * 3_000
+
+
 def test_groups_of_one_sample_are_named():
     (note,) = group_notes(np.zeros((4, 1)), np.array(list("abcd"), object), ["x"], "slide")
     assert note.startswith("every slide has one sample: folds that keep them together are plain folds; is it the right")
