@@ -50,9 +50,12 @@ def check_records(
         if f"samples.{record.name}" not in unreadable:
             yield from _samples(record, counts.get(f"samples.{record.name}"))
     headers = [header for record in datasets.values() for header in record.published or []]
-    for header in [*headers, *documents.get("splits", [])]:
-        if f"splits.{header['dataset']}" not in unreadable:
-            yield from _split(store, header, datasets.get(header["dataset"]))
+    headers = [h for h in [*headers, *documents.get("splits", [])] if f"splits.{h['dataset']}" not in unreadable]
+    wrong = _wrong_splits(store, headers)
+    for header in headers:
+        error = wrong[header["dataset"], header["name"], header["digest"]]
+        if error is not None:
+            yield _split(header, datasets.get(header["dataset"]), error)
     runs = [RunRecord.from_json(d) for d in documents.get("runs", [])]
     results = Results(Documents(store.database))
     if "predictions" not in unreadable:
@@ -81,16 +84,25 @@ def _samples(record: DatasetRecord, count: int | None) -> Iterator[Finding]:
         yield Finding(f"samples.{record.name}", "samples", what, f"Make it again: {ingest_command(record)}")
 
 
-def _split(store: Store, header: Mapping[str, Any], record: DatasetRecord | None) -> Iterator[Finding]:
-    table = f"splits.{header['dataset']}"
+def _wrong_splits(store: Store, headers: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str, str], StoreError | None]:
+    """Return why splits cannot be read by dataset, name and digest; all of a dataset are read in one pass."""
+    tables = SplitTables(Documents(store.database))
+    by_dataset: dict[str, list[Mapping[str, Any]]] = {}
+    for header in headers:
+        by_dataset.setdefault(header["dataset"], []).append(header)
+    found = {}
+    for dataset, own in by_dataset.items():
+        for key, split in tables.read_all(dataset, own):
+            found[dataset, *key] = split if isinstance(split, StoreError) else None
+    return found
+
+
+def _split(header: Mapping[str, Any], record: DatasetRecord | None, error: StoreError) -> Finding:
     made = Split(**{name: header[name] for name in _HEADER}, rows=SPLIT_SCHEMA.empty_table())
     again = split_command(made) or f"histokit split {header['dataset']} --name {header['name']}"
     if header["source"] == PUBLISHED and record is not None:
         again = ingest_command(record)
-    try:
-        SplitTables(Documents(store.database)).read(header)
-    except StoreError as error:
-        yield Finding(table, "split", error.message, f"Make it again: {again}")
+    return Finding(f"splits.{header['dataset']}", "split", error.message, f"Make it again: {again}")
 
 
 def _all_predictions(results: Results, runs: Sequence[RunRecord]) -> Iterator[tuple[RunRecord, Finding]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from histokit.store.change_digests import changed_columns, column_digests
 from histokit.store.database import RESTORE, quote
 from histokit.store.documents import Documents
 from histokit.store.records import CURVE_SCHEMA, RunRecord
+from histokit.store.tables import stretches
 
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 _TABLES = ("predictions", "models", "curves")
@@ -179,7 +180,8 @@ class Results:
         """
         if runs and self.database.exists("predictions"):
             wanted = max((run.schema.names for run in runs), key=len)
-            yield from _stretches(self.database.scan("predictions", wanted))
+            for (key,), rows in stretches(self.database.scan("predictions", wanted), [_KEY]):
+                yield key, rows
 
     def check(self, run: RunRecord, rows: pa.Table) -> None:
         """Raise unless predictions are those that were written.
@@ -262,22 +264,3 @@ def _split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]
     starts = {int(numbers[at]): at for at in np.flatnonzero(np.diff(numbers, prepend=-1))}
     counts = np.bincount(numbers, minlength=len(run_ids))
     return {name: rows.slice(starts.get(i, 0), int(counts[i])) for i, name in enumerate(run_ids)}
-
-
-def _stretches(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the key and the rows of each stretch of rows of one run; those of one stretch are held."""
-    key: str | None = None
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        keys = batch.column(_KEY).dictionary_encode()
-        numbers = keys.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-2)).tolist()
-        for start, end in zip(starts, [*starts[1:], len(batch)], strict=True):
-            name = keys[start].as_py()
-            if waiting and name != key:
-                yield str(key), pa.Table.from_batches(waiting)
-                waiting = []
-            key = name
-            waiting.append(batch.slice(start, end - start))
-    if waiting:
-        yield str(key), pa.Table.from_batches(waiting)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,8 +14,12 @@ from histokit.store.database import quote
 from histokit.store.documents import Documents
 from histokit.store.records import DatasetRecord
 from histokit.store.split_records import SPLIT_SCHEMA, Split
+from histokit.store.tables import stretches
 
 PUBLISHED = "published"
+
+#: The columns that tell the rows of one split from those of others.
+_KEYS = ("split", "digest")
 
 
 class SplitTables:
@@ -36,14 +41,17 @@ class SplitTables:
 
         `unreadable` is told of what cannot be read, which is an error where it is not given.
         """
+        headers = self.headers(dataset, record, unreadable)
+        read = dict(self.read_all(dataset, list(headers.values())))
         found = []
-        for header in self.headers(dataset, record, unreadable).values():
-            try:
-                found.append(self.read(header))
-            except StoreError as error:
-                if unreadable is None:
-                    raise
-                unreadable(error)
+        for name, header in headers.items():
+            split = read[name, header["digest"]]
+            if isinstance(split, Split):
+                found.append(split)
+            elif unreadable is None:
+                raise split
+            else:
+                unreadable(split)
         return found
 
     def headers(
@@ -70,18 +78,19 @@ class SplitTables:
             if header["source"] == PUBLISHED:
                 self.database.delete("splits", f"dataset = {quote(dataset)} AND name = {quote(header['name'])}")
 
-    def read(self, header: Mapping[str, Any]) -> Split:
-        """Return the split of a header.
+    def read(self, header: Mapping[str, Any], rows: pa.Table | None = None) -> Split:
+        """Return the split of a header, of rows where they were read already.
 
         Raises
         ------
         StoreError
             If its rows are not those that it was made of.
         """
-        where = f"split = {quote(header['name'])} AND digest = {quote(header['digest'])}"
-        rows = _once(self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where))
+        if rows is None:
+            where = f"split = {quote(header['name'])} AND digest = {quote(header['digest'])}"
+            rows = self.database.read(f"splits.{header['dataset']}", SPLIT_SCHEMA.names, where)
         values = {k: v for k, v in header.items() if k != "digest"}
-        split = Split(rows=rows.cast(SPLIT_SCHEMA), **values)
+        split = Split(rows=_once(rows).cast(SPLIT_SCHEMA), **values)
         if split.digest != header["digest"]:
             again = f"histokit split {split.dataset} --name {split.name} …"
             raise StoreError(
@@ -89,6 +98,36 @@ class SplitTables:
                 next=f"Make it again: {'ingest the dataset again' if split.source == PUBLISHED else again}",
             )
         return split
+
+    def read_all(
+        self, dataset: str, headers: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[tuple[str, str], Split | StoreError]]:
+        """Yield name and digest of headers of a dataset, and the split or why it cannot be read, in one pass.
+
+        Rows of one split are held. One whose rows do not stand together comes once more, whole.
+        """
+        known = {(header["name"], header["digest"]): header for header in headers}
+        met: Counter[tuple[str, str]] = Counter()
+        try:
+            columns = [*_KEYS, *SPLIT_SCHEMA.names]
+            for key, rows in stretches(
+                self.database.scan(f"splits.{dataset}", columns) if len(known) > 1 else (), _KEYS
+            ):
+                if key in known:
+                    met[key] += 1
+                    yield key, self._read(known[key], rows.select(SPLIT_SCHEMA.names))
+        except StoreError as error:
+            yield from ((key, error) for key in known)
+            return
+        for key, header in known.items():
+            if met[key] != 1:
+                yield key, self._read(header)
+
+    def _read(self, header: Mapping[str, Any], rows: pa.Table | None = None) -> Split | StoreError:
+        try:
+            return self.read(header, rows)
+        except StoreError as error:
+            return error
 
     def write_rows(self, split: Split) -> None:
         """Write the rows of a split, which are not seen before its header is there; those that are there stay."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, UsageError, advice_on_writing, did_you_mean, files_were_short
@@ -243,6 +244,26 @@ class Tables:
             f"The table {name!r} of the store {self.uri} cannot be read: {lance_reason(error)}.",
             next=VERIFY,
         )
+
+
+def stretches(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pa.Table]]:
+    """Yield rows that stand together and have the same texts in some columns, with these; those of one are held."""
+    key: tuple[Any, ...] = ()
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        columns = [batch.column(name).dictionary_encode() for name in names]
+        numbers = np.stack([each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in columns])
+        changes = (np.diff(numbers, prepend=-2) != 0).any(axis=0)
+        starts = np.flatnonzero(changes).tolist()
+        for start, end in zip(starts, [*starts[1:], len(batch)], strict=True):
+            here = tuple(each[start].as_py() for each in columns)
+            if waiting and here != key:
+                yield key, pa.Table.from_batches(waiting)
+                waiting = []
+            key = here
+            waiting.append(batch.slice(start, end - start))
+    if waiting:
+        yield key, pa.Table.from_batches(waiting)
 
 
 def _check_path(uri: Path) -> None:

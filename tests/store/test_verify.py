@@ -362,6 +362,45 @@ def test_predictions_of_a_run_that_do_not_stand_together_are_checked_whole(toy: 
     ]
 
 
+def test_splits_of_a_dataset_are_read_once_for_all(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(24):
+        rows = [(0, 0, f"s{i}", "test" if i == number else "train") for i in range(30)]
+        toy.save_split(Split("toy", f"t{number:02}", split_rows(rows)))
+    toy.database.delete("splits.toy", "split = 't07' AND id = 's3'")
+    toy.database.delete("splits.toy", "split = 't11'")
+    opened: Counter[str] = Counter()
+    was_opened = Tables._open
+
+    def counted(self: Tables, name: str, *how: Any) -> Any:
+        opened[name] += 1
+        return was_opened(self, name, *how)
+
+    monkeypatch.setattr(Tables, "_open", counted)
+    found = [f.what for f in verify(toy).findings]
+    assert ["'t07'" in found[0], "'t11'" in found[1], len(found)] == [True, True, 2]
+    assert opened["splits.toy"] < 8
+    opened.clear()
+    assert cli.run(["list", "splits", "--json", "--store", str(toy.uri)]) == 5
+    listed = json.loads(capsys.readouterr().out)["error"]["details"]["splits"]
+    there = [f"t{number:02}" for number in range(24) if number not in (7, 11)]
+    assert [split["name"] for split in listed] == ["s", *there]
+    assert opened["splits.toy"] < 8
+
+
+def test_splits_whose_rows_do_not_stand_together_are_read_whole(toy: FeatureStore) -> None:
+    toy.save_split(Split("toy", "t", split_rows([(0, 0, "s0", "test"), (0, 0, "s1", "train"), (0, 0, "s2", "train")])))
+    rows = toy.database.read("splits.toy")
+    before = [(split.name, split.digest) for split in toy.splits("toy")]
+    # The first one has two rows, the other one three; an earlier version wrote one twice.
+    for order in ([0, 2, 1, 3, 4], [2, 3, 4, 0, 1, 2, 3, 4]):
+        rewrite(toy, "splits.toy", rows.take(order))
+        toy.database.accept()
+        assert [(split.name, split.digest) for split in toy.splits("toy")] == before
+        assert verify(toy).ok
+
+
 def test_a_prediction_needs_no_model(toy: FeatureStore) -> None:
     run, predictions = a_run("ffff0000")
     toy.save_run(replace(run, kind="predict"), predictions, None)
