@@ -1,6 +1,7 @@
 """Training sets of so many samples of each class, drawn several times within another split."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -55,12 +56,18 @@ def test_each_draw_trains_on_so_many_of_each_class_and_tests_the_same(toy):
     assert other.digest != split.digest
 
 
-def test_what_is_drawn_does_not_depend_on_the_order_of_the_samples(toy):
+@pytest.mark.parametrize("way", ["within", "leave_one_group_out"])
+def test_what_is_drawn_does_not_depend_on_the_order_of_samples_and_rows(toy, way):
     record, samples, within = toy.dataset("toy"), toy.samples("toy"), toy.split("toy", "published")
-    how = {"within": within, "train_per_class": 2, "repeats": 3}
-    made = histokit.make_split(samples, record, "s", **how)
     turned = samples.take(pa.array(np.arange(len(samples))[::-1].copy()))
-    assert histokit.make_split(turned, record, "s", **how).digest == made.digest
+    other = replace(within, rows=within.rows.take(pa.array(np.random.default_rng(0).permutation(len(within.rows)))))
+    made = [
+        histokit.make_split(
+            table, record, "s", **{way: split if way == "within" else True}, train_per_class=2, repeats=3
+        ).digest
+        for table, split in ((samples, within), (turned, within), (samples, other))
+    ]
+    assert len(set(made)) == 1
 
 
 def test_scores_of_draws_are_those_of_repeats(toy):
