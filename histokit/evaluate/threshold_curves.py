@@ -58,9 +58,9 @@ def _roc_points(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
 def _roc_heights(positive: Floats, negative: Floats) -> Floats:
     """Return the highest true positive rate at each false positive rate, on the straight lines between thresholds."""
-    x, y = (np.pad(each / each[:, -1:], ((0, 0), (1, 0))) for each in (negative, positive))
-    grid, found = _ROC_GRID, np.empty((len(x), len(_ROC_GRID)))
-    for row, (across, up) in enumerate(zip(x, y, strict=True)):
+    grid, found = _ROC_GRID, np.empty((len(positive), len(_ROC_GRID)))
+    for row, counts in enumerate(zip(negative, positive, strict=True)):
+        across, up = (np.concatenate([[0.0], each / each[-1]]) for each in counts)
         left = np.searchsorted(across, grid, side="right") - 1
         right = np.minimum(left + 1, len(across) - 1)
         share = np.nan_to_num(ratio(grid - across[left], across[right] - across[left]))
@@ -69,8 +69,16 @@ def _roc_heights(positive: Floats, negative: Floats) -> Floats:
 
 
 def _roc_values(positive: Floats, negative: Floats) -> Floats:
-    x, y = (np.pad(each / each[:, -1:], ((0, 0), (1, 0))) for each in (negative, positive))
-    return (np.diff(x) * (y[:, 1:] + y[:, :-1]) / 2).sum(1)
+    across, up = (np.diff(each, axis=1, prepend=0.0) for each in (negative, positive))
+    # Below the corners at the right of each piece, less half of what each piece rises.
+    area = _sum_of_products(across, positive) - _sum_of_products(across, up) / 2
+    return area / (positive[:, -1] * negative[:, -1])
+
+
+def _sum_of_products(first: Floats, second: Floats) -> Floats:
+    """Return the (B,) sums over columns of the products of two (B, T) arrays, which are held nowhere."""
+    found: Floats = np.einsum("ij,ij->i", first, second)
+    return found
 
 
 def _recall_points(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
@@ -81,16 +89,17 @@ def _recall_points(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
 def _recall_heights(positive: Floats, negative: Floats) -> Floats:
     """Return the precision at the highest threshold that reaches each recall."""
-    precision, found = ratio(positive, positive + negative), np.empty((len(positive), len(_RECALL_GRID)))
+    found = np.empty((len(positive), len(_RECALL_GRID)))
     for row, each in enumerate(positive):
-        found[row] = precision[row, np.searchsorted(each / each[-1], _RECALL_GRID, side="left")]
+        places = np.searchsorted(each / each[-1], _RECALL_GRID, side="left")
+        found[row] = ratio(each[places], each[places] + negative[row, places])
     return found
 
 
 def _average_precision(positive: Floats, negative: Floats) -> Floats:
-    precision = np.nan_to_num(ratio(positive, positive + negative))
-    steps = np.diff(positive, axis=1, prepend=0.0) * precision
-    return steps.sum(1) / positive[:, -1]
+    precision = positive + negative
+    np.divide(positive, precision, out=precision, where=precision > 0)
+    return _sum_of_products(np.diff(positive, axis=1, prepend=0.0), precision) / positive[:, -1]
 
 
 _ROC_GRID = np.arange(101) / 100
@@ -194,8 +203,10 @@ def _averages(kind: _Kind, scorer: Scorer, weights: Floats) -> Iterator[tuple[Fl
         for ranking in scorer.rankings.values():
             positive, negative = ranking.counts(part)
             there = (positive[:, -1] > 0) & (negative[:, -1] > 0)
-            value[there] += kind.values(positive[there], negative[there])
-            heights[there] += kind.heights(positive[there], negative[there])
+            if not there.all():
+                positive, negative = positive[there], negative[there]
+            value[there] += kind.values(positive, negative)
+            heights[there] += kind.heights(positive, negative)
             known += there
         yield ratio(value, known), ratio(heights, known[:, None])
 

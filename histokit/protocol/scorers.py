@@ -114,6 +114,9 @@ class Ranking:
 
     def _tied(self, weights: Floats) -> tuple[Floats, Floats]:
         ranked = weights[:, self.order]
+        if len(self.starts) == len(self.order):
+            positive = ranked * self.positive
+            return positive, ranked - positive
         positive = np.add.reduceat(ranked * self.positive, self.starts, axis=1)
         return positive, np.add.reduceat(ranked, self.starts, axis=1) - positive
 

@@ -1,6 +1,7 @@
 """ROC and precision-recall curves against scikit-learn's, by hand, by fold and over resamples."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -139,9 +140,10 @@ def test_a_class_without_samples_has_no_curve_and_no_say(empty):
     assert (view["band"]["metrics"], view["band"]["low"]) == ({"roc_auc": None}, None)
 
 
+@pytest.mark.parametrize("digits", [1, 9])
 @pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "c")], ids=len)
-def test_bands_are_those_of_resampled_groups(empty, classes):
-    rows = made_rows(200, classes, folds=3, groups=12)
+def test_bands_are_those_of_resampled_groups(empty, classes, digits):
+    rows = made_rows(200, classes, folds=3, groups=12, digits=digits)
     (found,) = evaluate(empty, save_run(empty, rows, classes=classes), views=BOTH, bootstrap=60, seed=5)
     band = found.views["roc"]["band"]
     assert band["metrics"]["roc_auc"] == pytest.approx(found.intervals["metrics"]["roc_auc"])
@@ -160,6 +162,18 @@ def test_bands_are_those_of_resampled_groups(empty, classes):
     assert (band["low"][30], band["high"][30]) == pytest.approx((low, high))
     interval = found.views["precision-recall"]["band"]["metrics"]["average_precision"]
     assert interval == pytest.approx(np.quantile(precisions, [0.025, 0.975]).tolist())
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_bands_hold_few_numbers_for_each_sample_and_resample(empty, name):
+    rows = made_rows(2_000, ("a", "b", "c"), groups=12, digits=9)
+    run = save_run(empty, rows, classes=("a", "b", "c"))
+    evaluate(empty, run, views=[name], bootstrap=10)
+    tracemalloc.start()
+    evaluate(empty, run, views=[name], bootstrap=400)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 8 * (8 * 2_000 * 400)
 
 
 def at_rate(x, y, rate):
