@@ -54,7 +54,7 @@ def problem_size(store: Store, data: Data) -> ProblemSize | None:
 
 def _counted(store: Store, data: Data) -> tuple[int, int, int]:
     """Return the numbers of samples, classes and groups."""
-    record = next((record for record in store.datasets() if record.name == data.name), None)
+    record = store.find_dataset(data.name)
     if record is not None:
         groups = store.samples(data.name, [record.group or "id"]).column(0)
         return record.count, len(record.classes), len(pc.unique(groups))

@@ -110,7 +110,7 @@ def _open(
         if "root" in table or "options" in table:
             mistakes.add(place, f"The dataset {name!r} names no plugin.", 'Add for instance plugin = "folder"')
             return None
-        if name not in [record.name for record in store.datasets()]:
+        if store.find_dataset(name) is None:
             hint = did_you_mean(name, [record.name for record in store.datasets()])
             message = f"The dataset {name!r} names no plugin, and the store {store.uri} does not have it."
             mistakes.add(place, message, f'{hint}Add for instance plugin = "folder" and root = "FOLDER".')
@@ -162,7 +162,7 @@ def _made(
 def _check_filter(name: str, text: str, opened: Dataset | None, store: FeatureStore) -> None:
     """Raise unless a filter can be read, and fits the columns of a dataset that will not be ingested anew."""
     condition = Filter(text)
-    if opened is None and name in [record.name for record in store.datasets()]:
+    if opened is None and store.find_dataset(name) is not None:
         condition.check(store.database.schema(f"samples.{name}"))
 
 

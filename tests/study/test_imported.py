@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import histokit
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.ingest.imports import import_features
+from histokit.store import documents
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 
@@ -172,3 +177,29 @@ def test_a_study_takes_units_normalised_by_controls_in_folds_that_bar_batches(fi
         plan_study(write(tmp_path, text.replace("compound = 'c0'", "compund = 'c0'")))
     with pytest.raises(UsageError, match="no way 'standardize'"):
         plan_study(write(tmp_path, text.replace('"standardise"', '"standardize"')))
+
+
+def test_a_plan_reads_the_record_of_each_dataset_for_that_dataset_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = tmp_path / "profiles.csv"
+    profiles.write_text("id,label,slide,a\n" + "".join(f"s{i},{'xy'[i % 2]},g{i // 2},{i}.5\n" for i in range(8)))
+    names = [f"d{number:02}" for number in range(30)]
+    for name in names:
+        import_features(tmp_path / "store", name, profiles, name="net", version="1", create=True, group="slide")
+    file = tmp_path / "study.toml"
+    file.write_text(
+        f"datasets = {json.dumps(names)}\nstrategies = ['last layer']\nclassifiers = ['knn']\nsplit = 'holdout'\n"
+        f"store = '{tmp_path}/store'\n[backbones.net]\n"
+    )
+    parsed: Counter[str | None] = Counter()
+    parse = documents.parse
+
+    def counted(row: Mapping[str, Any]) -> dict[str, Any]:
+        parsed[row.get("name")] += 1
+        return parse(row)
+
+    monkeypatch.setattr(documents, "parse", counted)
+    plan = plan_study(file)
+    assert [len(plan.pieces), len(plan.missing)] == [90, 30]
+    assert parsed["d07"] < 20
