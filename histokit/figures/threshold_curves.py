@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from histokit.errors import some
 from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import WIDE, Panel, draw_panels, unit_square
@@ -13,6 +14,8 @@ from histokit.figures.sheet import Document, as_file
 
 #: Of more classes than there are colours, as many are named: those of the lowest values.
 _WORST = 5
+#: Of classes without a curve so many are named.
+_ABSENT = 8
 _FOLD: dict[str, Any] = {"color": "#b0b0b0", "linewidth": 0.5}
 _OTHERS: dict[str, Any] = {"color": "#c8c8c8", "linewidth": 0.5}
 _CHANCE: dict[str, Any] = {"color": "grey", "linewidth": 0.8, "linestyle": ":"}
@@ -139,7 +142,7 @@ def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     for curve in shown.values():
         if "undefined" in curve:
             undefined.setdefault(curve["undefined"], []).append(curve["class"])
-    found += [({"linestyle": ""}, f"no curve: {', '.join(names)} ({why})") for why, names in undefined.items()]
+    found += [({"linestyle": ""}, f"no curve: {some(names, _ABSENT)} ({why})") for why, names in undefined.items()]
     return found
 
 

@@ -92,6 +92,15 @@ def test_of_many_classes_the_worst_are_named(empty):
             assert box.y1 <= height, text.get_text()
 
 
+def test_of_classes_without_a_curve_the_first_are_named(empty):
+    names = tuple(f"grade {k}" for k in range(100))
+    rows = [(0, str(k), names[k % 3], [float(j == k % 3) for j in range(100)], "P") for k in range(6)]
+    (axis,) = draw_threshold_curves(evaluate(empty, save_run(empty, rows, classes=names), views=BOTH), "roc").axes
+    (absent,) = [meaning for meaning in key(axis) if meaning.startswith("no curve")]
+    assert absent == f"no curve: {', '.join(names[3:11])} and 89 more (no such sample)"
+    assert axis.figure.get_size_inches()[1] < 6
+
+
 def test_runs_and_their_levels_have_panels_of_their_own(empty):
     rows = [(*row, row[4]) for row in made_rows(60, ("a", "b"))]
     rows = [(*row[:2], "ab"[int(row[4][1:]) % 2], *row[3:]) for row in rows]
