@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from histokit.errors import UsageError, unwritten_output
+from histokit.errors import unwritten_output
 from histokit.files import check_output, replaced
 
 Drawn = TypeVar("Drawn")
@@ -19,8 +19,6 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 #: Of figures as pixels, in pixels to an inch.
 _DPI = 120
-#: matplotlib draws no more pixels in a line.
-_MOST_PIXELS = 65_535
 #: Files of the same figure are the same, byte for byte.
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
@@ -68,16 +66,10 @@ def save_sheet(sheet: Any, path: str | Path) -> Path:
     Raises
     ------
     UsageError
-        If the file cannot be written, or would have too many pixels.
+        If the file cannot be written.
     """
     check_figure(path)
     ending = Path(path).suffix
-    pixels = int(max(sheet.get_size_inches()) * _DPI)
-    if pixels > _MOST_PIXELS and ending.lower() in ("", ".png"):
-        raise UsageError(
-            f"The figure {path} would be {pixels:,} pixels long; {_MOST_PIXELS:,} can be drawn.",
-            next="Draw fewer of them in one figure, or let its name end in .svg or .pdf.",
-        )
     try:
         drawn = sheet_bytes(sheet, ending or ".png")
         with replaced(Path(path) if ending else Path(path).with_suffix(".png")) as part:
