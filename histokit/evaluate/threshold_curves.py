@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 #: A curve has no more points than these, and a view the curves of no more folds: evenly taken.
 _POINTS = 200
 _FOLDS = 50
+#: Of more classes there are no bands: a thousand resamples of hundreds of classes take an hour.
+_BANDED = 50
 _CHUNK = 4_000_000
 
 
@@ -142,9 +144,11 @@ def threshold_curves(frame: Frame, resampling: Resampling, name: str) -> dict[st
         ``axes``, ``value`` (``roc_auc`` or ``average_precision``), ``scores`` (their kind), ``curves`` (``class``,
         ``positives``, ``negatives``, ``value``, and ``x`` and ``y`` of at most 200 points, or ``undefined``: why);
         ``grid``, and on it ``average`` (of the classes that are defined; with two classes the curve of the positive
-        one), ``folds`` (``mean``, and ``each`` of at most 50) and ``band``. What there is not is none.
+        one), ``folds`` (``mean``, and ``each`` of at most 50) and ``band``; ``unbanded``, why there is none although
+        groups are resampled. What there is not is none.
     """
     kind = KINDS[name]
+    many = len(frame.classes) > _BANDED and bool(resampling.resamples)
     scorer = _class_scorer(frame)
     curves = [_curve(kind, frame.classes[k], ranking) for k, ranking in scorer.rankings.items()]
     value, heights = next(_averages(kind, scorer, np.ones((1, scorer.unit_count))))
@@ -157,7 +161,8 @@ def threshold_curves(frame: Frame, resampling: Resampling, name: str) -> dict[st
         "grid": kind.grid.tolist(),
         "average": {**average, "y": _drawn(heights[0])},
         "folds": _folds(kind, frame),
-        "band": _band(kind, frame, resampling) if resampling.resamples else None,
+        "band": _band(kind, frame, resampling) if resampling.resamples and not many else None,
+        "unbanded": f"of more than {_BANDED} classes" if many else None,
     }
 
 

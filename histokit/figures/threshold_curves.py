@@ -135,6 +135,8 @@ def _lines(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
     if several and document["average"]["value"] is not None:
         mean = f"mean of {len(document['average']['classes'])} classes: {called} {document['average']['value']:.3f}"
         found.append(({"color": _AVERAGE, "linewidth": 1.8}, mean + _interval(document)))
+    if document.get("unbanded"):
+        found.append(({"linestyle": ""}, f"no band: {document['unbanded']}"))
     found += _fold_lines(document["folds"], called, several)
     if (share := _share(document)) is not None and document["value"] != "roc_auc":
         found.append((_CHANCE, f"share of the class: {share:.3f}"))

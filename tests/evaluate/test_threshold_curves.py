@@ -11,6 +11,7 @@ from histokit.errors import UsageError
 from histokit.evaluate.evaluate import evaluate
 from histokit.evaluate.views import VIEWS
 from histokit.features import FeatureStore
+from histokit.figures.threshold_curves import draw_threshold_curves
 from tests.cli.command_line import CommandLine
 from tests.evaluate.made_up import save_run
 from tests.evaluate.made_up_numbers import save_numbers
@@ -174,6 +175,21 @@ def test_bands_hold_few_numbers_for_each_sample_and_resample(empty, name):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 8 * (8 * 2_000 * 400)
+
+
+def test_of_more_than_fifty_classes_there_is_no_band_and_a_reason(empty):
+    names = [f"c{k:02d}" for k in range(51)]
+    for count in (50, 51):
+        classes = tuple(names[:count])
+        run = save_run(empty, made_rows(300, classes, groups=12), classes=classes, run_id=f"eeee{count}")
+        (found,) = evaluate(empty, run, views=BOTH, bootstrap=5)
+        for name in BOTH:
+            view, why = found.views[name], "of more than 50 classes"
+            assert (view["band"] is None, view["unbanded"]) == ((True, why) if count > 50 else (False, None))
+            legend = draw_threshold_curves(found, name).axes[0].get_legend()
+            assert (f"no band: {why}" in [text.get_text() for text in legend.get_texts()]) == (count > 50)
+    (found,) = evaluate(empty, run, views=BOTH)
+    assert found.views["roc"]["unbanded"] is None
 
 
 def at_rate(x, y, rate):

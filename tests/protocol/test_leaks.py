@@ -3,7 +3,7 @@ import pytest
 
 from histokit.errors import LeakageError
 from histokit.protocol import networks_seen
-from histokit.protocol.leaks import check_groups, duplicate_notes, group_notes, vector_digests
+from histokit.protocol.leaks import check_groups, conflict_notes, duplicate_notes, group_notes, vector_digests
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.outer_folds import find_outer_folds
 from histokit.store.split_records import Split, split_rows
@@ -145,6 +145,18 @@ def test_a_sample_is_looked_up_once_however_many_folds_it_is_in():
     assert note.startswith("2 test samples are byte-identical to training samples (such as s3 = s7)")
     assert groups.looks <= 150
     assert digests.looks <= 150
+
+
+def test_samples_of_which_no_two_are_the_same_are_not_looked_up():
+    ids = [f"s{i}" for i in range(50)]
+    split = make_split([(0, 0, i, "test" if n < 9 else "train") for n, i in enumerate(ids)])
+    digests, labels = Looked({i: i.encode() if i != "s3" else None for i in ids}), Looked(dict.fromkeys(ids, "a"))
+    assert duplicate_notes(split, digests, digests) == []
+    assert conflict_notes(digests, labels) == []
+    assert (digests.looks, labels.looks) == (0, 0)
+    both = {**digests, "s40": b"s8"}
+    assert "s8 = s40" in duplicate_notes(split, both, {})[0]
+    assert "such as s8 (a) and s40 (b)" in conflict_notes(both, {**labels, "s40": "b"})[0]
 
 
 def test_rows_and_images_of_samples_are_looked_up_once_however_many_folds_they_are_in(monkeypatch):
