@@ -12,11 +12,10 @@ import pyarrow as pa
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean, shortened, some
 from histokit.features.aggregated_units import aggregate_samples
-from histokit.features.frames import annotated_data, data_frame
+from histokit.features.frames import annotated_data, column_values, data_frame
 from histokit.features.normalisation import parse_normalisation
 from histokit.features.normalised import normalise
 from histokit.features.part_sheets import ShownFeatures
-from histokit.plugin.values import known
 from histokit.store.filters import Filter
 from histokit.store.records import DatasetRecord
 
@@ -133,9 +132,7 @@ class FeatureSet(ShownFeatures):
                 f"The dataset {self.record.name!r} has no column {name!r}.",
                 next=f"{did_you_mean(name, names)}Its columns are: {', '.join(names)}.",
             )
-        values = np.empty(len(self), dtype=object)
-        values[:] = [known(value) for value in self.samples.column(name).to_pylist()]
-        return values
+        return column_values(self.samples.column(name))
 
     def groups(self, column: str | None = None) -> Objects | None:
         """Return the groups for a scikit-learn splitter: of a column, or of the dataset's own group.

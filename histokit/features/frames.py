@@ -1,15 +1,30 @@
-"""A `FeatureSet` as a data frame and as an AnnData."""
+"""Columns of a `FeatureSet` as arrays, and all of it as a data frame and as an AnnData."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from histokit.errors import UsageError
 from histokit.features.sample_columns import observations
 from histokit.features.spatial import add_coordinates
+from histokit.plugin.values import known
 
 if TYPE_CHECKING:
     from histokit.features.feature_set import FeatureSet
+
+
+def column_values(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """Return a column of n samples as an (n,) array, with none where a value is missing or NaN."""
+    # Of many samples a few texts: each is an object once.
+    distinct = pc.unique(column) if pa.types.is_string(column.type) else column
+    values = np.empty(len(distinct), dtype=object)
+    values[:] = [known(value) for value in distinct.to_pylist()]
+    return values if distinct is column else values[pc.index_in(column, value_set=distinct).to_numpy()]
 
 
 def data_frame(features: FeatureSet) -> Any:

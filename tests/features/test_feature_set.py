@@ -51,6 +51,16 @@ def test_rows_are_aligned_with_samples(one: FeatureSet) -> None:
     assert len(one) == 5
 
 
+def test_texts_of_a_column_are_one_object_each_and_what_is_no_value_is_none(one: FeatureSet) -> None:
+    chunks = [["cö lon", "nan", None], ["", "cö lon"]]
+    samples = one.samples.append_column("site", pa.chunked_array([pa.array(chunk) for chunk in chunks]))
+    found = replace(one, samples=samples).column("site")
+    assert (found.dtype, found.tolist()) == (object, ["cö lon", None, None, "", "cö lon"])
+    assert found[0] is found[4]
+    nothing = replace(one, samples=samples.slice(0, 0)).column("site")
+    assert (nothing.dtype, len(nothing)) == (object, 0)
+
+
 def test_no_group_is_none(one: FeatureSet) -> None:
     assert replace(one, record=replace(one.record, group=None)).groups() is None
 
