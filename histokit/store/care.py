@@ -27,6 +27,7 @@ from histokit.store.networks import Networks
 from histokit.store.removal import dataset_of_table, networks_of
 from histokit.store.results import Results
 from histokit.store.store import Store
+from histokit.store.tables import READ_ERRORS
 from histokit.store.unfinished import TABLE as UNFINISHED
 from histokit.store.unfinished import Unfinished
 from histokit.store.vectors import FeatureTable
@@ -78,11 +79,12 @@ def compact(store: Store, progress: Progress = lambda *_: None) -> list[Care]:
     done = []
     for position, name in enumerate(names):
         progress(position, len(names), name)
-        before = len(store.database.table(name).get_fragments())
-        # Of samples and files another version is read; they are written in one piece anyway.
-        merged = before > 1 and name not in kept and store.database.optimize(name, whole=True)
-        after = len(store.database.table(name).get_fragments()) if merged else before
-        done.append(Care(name, (before, after) if merged or before <= 1 else None))
+        with _while_there(store, name):
+            before = len(store.database.table(name).get_fragments())
+            # Of samples and files another version is read; they are written in one piece anyway.
+            merged = before > 1 and name not in kept and store.database.optimize(name, whole=True)
+            after = len(store.database.table(name).get_fragments()) if merged else before
+            done.append(Care(name, (before, after) if merged or before <= 1 else None))
     return done
 
 
@@ -152,13 +154,14 @@ def _collect(
         progress(position, len(names), name)
         care = Care(name, rows=unnamed.get(name, 0))
         table = features.get(name)
-        if orphans and _is_orphan(name, table, datasets, runs):
-            _drop_orphan(store, care, horizon, dry_run)
-        elif stale_rows and table is not None and table.dataset in datasets:
-            care.rows = _remove_stale(store, table, dry_run)
-        if not care.dropped:
-            _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
-        done.append(care)
+        with _while_there(store, name, table.dataset if table and stale_rows else None):
+            if orphans and _is_orphan(name, table, datasets, runs):
+                _drop_orphan(store, care, horizon, dry_run)
+            elif stale_rows and table is not None and table.dataset in datasets:
+                care.rows = _remove_stale(store, table, dry_run)
+            if not care.dropped:
+                _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
+            done.append(care)
     files, freed = Networks(store.uri).collect(store.runs(), horizon, dry_run)
     return [*done, Care(NETWORKS, rows=files, freed=freed)] if files else done
 
@@ -249,8 +252,22 @@ def _time(version: dict[str, Any]) -> datetime:
 
 def _names(store: Store) -> list[str]:
     store.database.require()
-    database = store.database
-    return [name for name in database.names() if FORMAT_KEY in (database.schema(name).metadata or {})]
+    found = []
+    for name in store.database.names():
+        with _while_there(store, name):
+            if FORMAT_KEY in (store.database.schema(name).metadata or {}):
+                found.append(name)
+    return found
+
+
+@contextmanager
+def _while_there(store: Store, name: str, dataset: str | None = None) -> Iterator[None]:
+    """Pass over a table that another process removes meanwhile, or whose dataset it removes."""
+    try:
+        yield
+    except (StoreError, *READ_ERRORS):
+        if store.database.exists(name) and (dataset is None or store.find_dataset(dataset) is not None):
+            raise
 
 
 @contextmanager

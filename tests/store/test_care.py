@@ -20,6 +20,7 @@ from histokit.store import care
 from histokit.store.care import LOCK, collect_garbage, compact, locked
 from histokit.store.fingerprints import row_key
 from histokit.store.records import FILE_SCHEMA
+from histokit.store.removal import remove
 from histokit.store.vector_writes import insert_vectors
 from tests.store.made import started_together
 from tests.toy import make_samples, make_store
@@ -234,6 +235,25 @@ def test_orphans_go_only_on_request_and_when_nothing_was_written_lately(toy: Fea
     assert (would.dropped, would.rows, would.freed) == (True, 12, before)
     assert removed(collect_garbage(toy, older_than=0, orphans=True), name) == would
     assert toy.feature_tables() == []
+
+
+@pytest.mark.parametrize("table", ["samples.toy", "features.toy", None])
+@pytest.mark.parametrize("work", ["gc", "gc --orphans", "gc --stale-rows", "compact"])
+def test_a_dataset_that_is_removed_meanwhile_ends_nothing(toy: FeatureStore, work: str, table: str | None) -> None:
+    gone: list[str] = []
+
+    def removed_meanwhile(position: int, total: int, name: str) -> None:
+        if not gone and (table is None or name.startswith(table)):
+            gone.extend(each.name for each in remove(toy, ["toy"]))
+
+    if work == "compact":
+        done = compact(toy, removed_meanwhile)
+    else:
+        flags = [option in work for option in ("--stale-rows", "--orphans")]
+        done = collect_garbage(toy, older_than=0, stale_rows=flags[0], orphans=flags[1], progress=removed_meanwhile)
+    assert gone == ["toy"]
+    assert "samples.toy" not in {each.table for each in done} or table == "features.toy"
+    assert toy.datasets() == []
 
 
 def test_foreign_tables_are_left_alone(toy: FeatureStore) -> None:
