@@ -91,7 +91,13 @@ LOOK = [
     for path in LEAVES
     if path[0] in ("list", "store") and path[-1] not in ("backbones", "classifiers", "layers", "plugins")
 ]
-NEED = {("list", "samples"): ["d"], ("list", "problems"): ["d"], ("evaluate",): ["r"], ("predictions",): ["r"]}
+NEED = {
+    ("list", "samples"): ["d"],
+    ("list", "problems"): ["d"],
+    ("store", "remove"): ["d"],
+    ("evaluate",): ["r"],
+    ("predictions",): ["r"],
+}
 
 
 @pytest.mark.parametrize("path", [*LOOK, ("evaluate",), ("predictions",), ("compare",)], ids=" ".join)

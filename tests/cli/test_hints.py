@@ -131,7 +131,7 @@ def test_versions_and_files_with_blanks_in_their_names_are_one_word(ingested, im
     (images / "p2" / "dark" / "0.png").unlink()
     ingested.ok("ingest", "folder", images, "--name", "cells", *options)
     told = ingested.fails("train", "cells", "--features", "mine/imported", "--split", "own", code=ExitCode.STORE).err
-    assert commands(told)[-1] == ["split", "cells", "--name", "own", "--from", str(mine)]
+    assert commands(told)[-1] == ["split", "cells", "--name", "own", "--from", str(mine), "--group", "patient"]
 
     study = tmp_path / "my study.toml"
     study.write_text(

@@ -63,7 +63,7 @@ def add(root: Path, file: str, place: str, lines: str) -> None:
         path.write_text(text.replace("".join(imports), "".join(sorted([*imports, lines]))))
         return
     name = place.split()[-1]
-    table = re.search(rf"(?:^#:.*\n)*^{name}\b.*?=.*?^[)}}]$", text, flags=re.DOTALL | re.MULTILINE)
+    table = re.search(rf"(?:^#:[^\n]*\n)*^{name}\b.*?=.*?^[)}}]$", text, flags=re.DOTALL | re.MULTILINE)
     assert table is not None, place
     if place.startswith("above"):
         path.write_text(f"{text[: table.start()]}{lines}\n\n{text[table.start() :]}")

@@ -63,7 +63,7 @@ def test_a_record_keeps_what_was_asked_and_what_was_found_apart(toy):
     parts = (PartOf.METHOD, PartOf.TASK, PartOf.REPEAT)
     asked = {*TrainOptions.names(*parts)} - {"split"}
     # What came later is kept where it is asked for.
-    asked -= {"normalise", "controls", "per", "target_type"}
+    asked -= {"normalise", "controls", "per", "target_type", "fold_networks"}
     for run in runs[:-1]:
         assert run.asked.keys() == (asked - {"choose"}) | FOLLOWS
         assert run.found.keys() == {"final"}
