@@ -250,6 +250,12 @@ class _Verifier:
             if dataset is not None and dataset not in known:
                 what = f"it belongs to the dataset {dataset!r}, which is not there"
                 yield Finding(name, "orphan", what, _ORPHAN)
+        for records, kind in (("runs", "run"), ("selections", "selection")):
+            for document in self.documents.get(records, []):
+                if document["dataset"] not in known:
+                    what = f"the {kind} {document['id']} is of the dataset {document['dataset']!r}, which is not there"
+                    mend = f"Ingest the dataset again, or run: histokit store remove {document['id']} --yes"
+                    yield Finding(records, "orphan", what, mend)
 
 
 def _id_digest(sample_id: str | None) -> bytes:

@@ -159,3 +159,21 @@ def test_what_was_interrupted_can_be_run_again_or_is_garbage(two, monkeypatch, m
     two.ok("store", "gc", "--orphans", "--older-than", "0")
     assert names(two, "datasets", "name") == ["others"]
     assert "nothing is damaged" in two.ok("store", "verify").err
+
+
+def test_what_is_stored_after_its_dataset_went_is_found_and_can_be_removed(two, tmp_path):
+    run = two.ok("train", "cells", *RIDGE).out.strip()
+    selection = two.ok("select", "cells", "--features", "tiny/last").out.strip()
+    # As a training does that was under way.
+    database = package.open_store(tmp_path / "store").database
+    database.delete("splits", "dataset = 'cells'")
+    database.delete("datasets", "name = 'cells'")
+    found = two("--json", "store", "verify").document["findings"]
+    told = {each["what"]: each["next"] for each in found if each["table"] in ("runs", "selections")}
+    for kind, name in (("run", run), ("selection", selection)):
+        advice = told.pop(f"the {kind} {name} is of the dataset 'cells', which is not there")
+        assert advice == f"Ingest the dataset again, or run: histokit store remove {name} --yes"
+        two.ok("store", "remove", name, "--yes")
+    assert not told
+    two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert "nothing is damaged" in two.ok("store", "verify").err

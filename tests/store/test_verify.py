@@ -284,7 +284,7 @@ def test_samples_that_are_not_there(toy: FeatureStore) -> None:
 def test_features_of_a_dataset_that_is_not_there(toy: FeatureStore) -> None:
     toy.database.delete("datasets", "name = 'toy'")
     found = [(f.table, f.kind) for f in verify(toy).findings]
-    expected = {table_of(toy), table_of(toy, "first"), "samples.toy", "files.toy", "splits.toy"}
+    expected = {table_of(toy), table_of(toy, "first"), "samples.toy", "files.toy", "splits.toy", "runs"}
     assert set(found) == {(name, "orphan") for name in expected}
 
 
