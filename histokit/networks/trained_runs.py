@@ -66,6 +66,17 @@ def find_trained(store: Store | str | None, name: str) -> TrainedNetwork:
     return TrainedNetwork(opened, run, network_of(run, _part(run, place)))
 
 
+def network_of_fold(store: Store, run: RunRecord, repeat: int, fold: int) -> TrainedNetwork:
+    """Return the network that a run trained in a fold.
+
+    Raises
+    ------
+    StoreError
+        If it has none: it was not kept.
+    """
+    return TrainedNetwork(store, run, network_of(run, _part(run, [str(repeat), str(fold)])))
+
+
 def _part(run: RunRecord, place: list[str]) -> str:
     if not place:
         return final_part(run)

@@ -8,7 +8,7 @@ import numpy as np
 
 from histokit.errors import LeakageError, UsageError, some
 from histokit.features.addresses import parse_address
-from histokit.networks.trained_runs import find_trained
+from histokit.networks.trained_runs import find_trained, network_of_fold
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.leaks import SAY_NOTHING
 from histokit.store import Store
@@ -131,7 +131,7 @@ def addresses_of_folds(store: Store, address: str, split: Split, places: Sequenc
             )
     found = []
     for repeat, fold in places:
-        networks = {name: find_trained(store, f"{TRAINED}{run.id}.{repeat}.{fold}").name for name, run in runs.items()}
+        networks = {name: network_of_fold(store, run, repeat, fold).name for name, run in runs.items()}
         found.append("+".join(f"{networks.get(part.backbone, part.backbone)}/{part.layer}" for part in parts))
     return found
 

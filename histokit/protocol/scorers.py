@@ -77,11 +77,11 @@ class Ranking:
         from scipy.sparse import csr_array
 
         count, owner = weights.shape[1], owner[self.order]
-        positive = self.positive > 0
+        positive = self.positive
         tie = np.repeat(np.arange(len(self.starts)), np.diff(self.starts, append=len(owner)))
         # At each of the scores that positives have: how many negatives of each unit are lower; equal ones are half so.
         levels, level = np.unique(tie[positive], return_inverse=True)
-        starts = [np.searchsorted(levels, tie[~positive], side) for side in ("left", "right")]
+        starts = [np.searchsorted(levels, tie[~positive], side) for side in _SIDES]
         units = owner[~positive]
         wins, below = np.zeros((count, count)), np.zeros(count)
         at_once = max(1, HELD_AT_ONCE // count)

@@ -19,7 +19,8 @@ DOCUMENT = "document"
 DOCUMENTS = ("datasets", "splits", "backbones", "selections", "runs", "unfinished")
 #: Those of few rows, which each step asks again and again.
 _ASKED_OFTEN = ("datasets", "splits")
-_ID_PREFIX = 4
+#: Letters of an id that name it where no other begins so.
+ID_PREFIX = 4
 
 
 class Documents:
@@ -113,7 +114,7 @@ class Documents:
         exact = self.find(table, f"id = {quote(prefix)}", key="id")
         if exact:
             return exact[0]
-        long_enough = len(prefix) >= _ID_PREFIX and prefix.isalnum()
+        long_enough = len(prefix) >= ID_PREFIX and prefix.isalnum()
         found = self.find(table, f"id LIKE '{prefix}%'", key="id") if long_enough else []
         if len(found) == 1:
             return found[0]
@@ -125,7 +126,7 @@ class Documents:
             message = f"{prefix!r} is a dataset, where a {what} is asked for."
             every = f" All of them are meant by --dataset {prefix} in compare and report." if what == "run" else ""
             raise StoreError(message, next=f"Give the id of one: histokit list {what}s {prefix}.{every}")
-        short = "" if len(prefix) >= _ID_PREFIX else f"Give {_ID_PREFIX} characters of its id or more. "
+        short = "" if len(prefix) >= ID_PREFIX else f"Give {ID_PREFIX} characters of its id or more. "
         message = f"There is no {what} {prefix!r} in the store {self.database.uri}."
         raise StoreError(message, next=f"{short}See: histokit list {what}s")
 

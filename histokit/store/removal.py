@@ -11,13 +11,14 @@ from typing import Any
 from histokit.errors import StoreError, UsageError, counted, did_you_mean, some
 from histokit.plugin.weights import TRAINED
 from histokit.store.database import quote
-from histokit.store.records import RunRecord, SelectionRecord
+from histokit.store.documents import ID_PREFIX
+from histokit.store.records import KINDS, RunRecord, SelectionRecord
 from histokit.store.store import Store
 
 _NETWORK = re.compile(rf"(?:^|\+){re.escape(TRAINED)}(\w+)")
 _TOLD = 3
 #: Kinds of tables that one dataset has.
-_OF_DATASETS = ("samples", "files", "splits")
+_OF_DATASETS = (*KINDS, "splits")
 
 
 @dataclass(frozen=True)
@@ -116,14 +117,12 @@ class _Removal:
                 sum(selection.dataset == name for selection in self.all_selections),
                 sum(run.dataset == name for run in self.all_runs),
             )
-        for kind, find in (("run", self.store.run), ("selection", self.store.selection)):
-            try:
-                record: RunRecord | SelectionRecord = find(name)
-            except StoreError as error:
-                if "ambiguous" in error.message:
-                    raise
-                continue
-            return Removed(kind, record.id, record.dataset)
+        if len(name) >= ID_PREFIX and any(run.id.startswith(name) for run in self.all_runs):
+            run = self.store.run(name)
+            return Removed("run", run.id, run.dataset)
+        if len(name) >= ID_PREFIX and any(selection.id.startswith(name) for selection in self.all_selections):
+            selection = self.store.selection(name)
+            return Removed("selection", selection.id, selection.dataset)
         hint = did_you_mean(name, [record.name for record in self.store.datasets()])
         raise StoreError(
             f"There is no dataset, run or selection {name!r} in the store {self.store.uri}.",

@@ -11,7 +11,7 @@ from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
 from histokit.finetune.network_question import identify
 from histokit.networks.requests import as_texts
-from histokit.networks.trained_runs import find_trained
+from histokit.networks.trained_runs import network_of_fold
 from histokit.store.networks import FINAL
 from histokit.study.extractions import NetworkFeatures
 from histokit.study.problem_size import problem_size
@@ -107,8 +107,8 @@ class ExtractTrained(NetworkFeatures):
     def _networks(self) -> list[str]:
         """Return the names of the network of all training samples and, of several folds, of that of each of them."""
         store, run = self.study.store, self.study.store.run(str(self.trained.id))
-        places = [f"{fold['repeat']}.{fold['fold']}" for fold in run.folds] if len(run.folds) > 1 else []
-        return [f"run:{run.id}", *(find_trained(store, f"run:{run.id}.{place}").name for place in places)]
+        folds = run.folds if len(run.folds) > 1 else []
+        return [f"run:{run.id}", *(network_of_fold(store, run, each["repeat"], each["fold"]).name for each in folds)]
 
     def addresses(self, layers: str) -> list[str]:
         """Return the address of the layer, exact to the fingerprint."""

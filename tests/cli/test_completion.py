@@ -2,12 +2,11 @@
 
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 
 import histokit as library
-from histokit.store.tables import Tables
+from tests.store.made import count_opened
 from tests.toy import make_samples, make_store
 
 
@@ -48,14 +47,7 @@ def test_splits_and_features_of_the_dataset_on_the_line_are_offered(histokit, co
     for number in range(16):
         store = make_store(tmp_path / "store", samples, {f"layer{number}": X}, name=f"d{number}")
         library.split(store, f"d{number}", f"mine{number}", folds=2)
-    opened = Counter()
-    was_opened = Tables._open
-
-    def counted(self, name, *how):
-        opened[name] += 1
-        return was_opened(self, name, *how)
-
-    monkeypatch.setattr(Tables, "_open", counted)
+    opened = count_opened(monkeypatch)
     assert complete("train d3 --split m") == ["mine3"]
     assert complete("train d3 --classifier knn --features ") == ["net/layer3"]
     assert complete("neighbours d3 --split m") == ["mine3"]

@@ -1,14 +1,18 @@
-"""Records that tests of the store write."""
+"""Records that tests of the store write, and what they watch."""
 
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from histokit.store import RunRecord
 from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.tables import Tables
 
 
 def a_run(run_id: str, count: int = 3) -> tuple[RunRecord, pa.Table]:
@@ -20,6 +24,19 @@ def a_run(run_id: str, count: int = 3) -> tuple[RunRecord, pa.Table]:
     shared |= {"scores": [1.0, -1.0], "kind": "decision", "group": None, "levels": []}
     rows = [{**shared, "id": f"s{i}"} for i in range(count)]
     return run, pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA)
+
+
+def count_opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count from now on how often each table is opened."""
+    opened: Counter[str] = Counter()
+    was_opened = Tables._open
+
+    def counted(self: Tables, name: str, *how: Any) -> Any:
+        opened[name] += 1
+        return was_opened(self, name, *how)
+
+    monkeypatch.setattr(Tables, "_open", counted)
+    return opened
 
 
 def started_together(commands: Sequence[Sequence[str]]) -> list[subprocess.Popen[str]]:

@@ -2,11 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import lance
 import numpy as np
@@ -25,12 +23,11 @@ from histokit.store.fingerprints import row_key
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.repair import repair
 from histokit.store.split_records import split_rows
-from histokit.store.tables import Tables
 from histokit.store.unfinished import Unfinished
 from histokit.store.vector_rows import row_checks
 from histokit.store.vectors import HEADER_KEY
 from histokit.store.verify import verify
-from tests.store.made import a_run
+from tests.store.made import a_run, count_opened
 from tests.toy import make_samples, make_store
 
 TABLE_COLUMNS = ("key", "id", "content", "vector")
@@ -334,14 +331,7 @@ def test_predictions_and_models_of_many_runs_are_read_once_for_all(
         toy.save_run(*a_run(f"{number:08}"), b"model")
     toy.database.delete("predictions", f"run = '{toy.run('00000007').key}'")
     toy.database.delete("models", f"run = '{toy.run('00000033').key}'")
-    opened: Counter[str] = Counter()
-    was_opened = Tables._open
-
-    def counted(self: Tables, name: str, *how: Any) -> Any:
-        opened[name] += 1
-        return was_opened(self, name, *how)
-
-    monkeypatch.setattr(Tables, "_open", counted)
+    opened = count_opened(monkeypatch)
     found = [f.what for f in care(toy).findings if f.kind != "aside"]
     assert found == ["the run 00000007 has no predictions", "The run 00000033 has no model."]
     assert max(opened["predictions"], opened["models"]) < 15
@@ -370,14 +360,7 @@ def test_splits_of_a_dataset_are_read_once_for_all(
         toy.save_split(Split("toy", f"t{number:02}", split_rows(rows)))
     toy.database.delete("splits.toy", "split = 't07' AND id = 's3'")
     toy.database.delete("splits.toy", "split = 't11'")
-    opened: Counter[str] = Counter()
-    was_opened = Tables._open
-
-    def counted(self: Tables, name: str, *how: Any) -> Any:
-        opened[name] += 1
-        return was_opened(self, name, *how)
-
-    monkeypatch.setattr(Tables, "_open", counted)
+    opened = count_opened(monkeypatch)
     found = [f.what for f in verify(toy).findings]
     assert ["'t07'" in found[0], "'t11'" in found[1], len(found)] == [True, True, 2]
     assert opened["splits.toy"] < 8
