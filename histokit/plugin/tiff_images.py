@@ -30,6 +30,7 @@ _MICROMETRES = {
     "mm": 1e3,
     "cm": 1e4,
     "m": 1e6,
+    "pm": 1e-6,
     **dict.fromkeys(("in", "inch"), 25_400.0),
     "Å": 1e-4,
 }
@@ -88,7 +89,7 @@ class TiffImages(ImageReader):
             If it cannot be read, or pixels are not square.
         """
         with _opened(path, path) as tiff:
-            sides = _ome_mpp(tiff) if tiff.is_ome else _imagej_mpp(tiff) if tiff.is_imagej else None
+            sides = ome_mpp(tiff) if tiff.is_ome else _imagej_mpp(tiff) if tiff.is_imagej else None
         if sides is None:
             return None
         if not math.isclose(*sides, rel_tol=0.01):
@@ -194,7 +195,13 @@ def _names(pixels: Any) -> list[str | None]:
     return [each.get("Name") for each in pixels if each.tag.rpartition("}")[2] == "Channel"]
 
 
-def _ome_mpp(tiff: Any) -> tuple[float, float] | None:
+def ome_mpp(tiff: Any) -> tuple[float, float] | None:
+    """Return the micrometres per pixel, across and down, that OME-XML tells of the first image of a file; or none.
+
+    Parameters
+    ----------
+    tiff : tifffile.TiffFile
+    """
     pixels = next(iter(_all_pixels(tiff)), None)
     if pixels is None:
         return None

@@ -284,7 +284,24 @@ def test_resolutions_in_other_units(tmp_path: Path) -> None:
     )
     samples, _ = read(tmp_path, size=64, tissue="none")
     assert {s.image[0]: s.box[2:] for s in samples} == {"nm.ome.tif": (64, 128), "inch.tif": (64, 128)}
-    assert {s.image[0]: s.box[2:] for s in samples}
+
+
+def test_ome_says_resolutions_as_xml_may_write_them(tmp_path: Path) -> None:
+    # As Python's ElementTree writes µ unless it is told an encoding, and as others quote.
+    for name, told in {
+        "number": '" PhysicalSizeX="0.5" PhysicalSizeXUnit="&#181;m" PhysicalSizeY="0.25" PhysicalSizeYUnit="&#181;m"',
+        "quotes": "\" PhysicalSizeX='0.5' PhysicalSizeXUnit='µm' PhysicalSizeY = '0.25' PhysicalSizeYUnit='µm'",
+        "angstrom": '" PhysicalSizeX="5000" PhysicalSizeXUnit="Å" PhysicalSizeY="2500" PhysicalSizeYUnit="Å"',
+    }.items():
+        path = tmp_path / f"{name}.ome.tif"
+        write_subifds(path, PIXELS, mpp=None)
+        with tifffile.TiffFile(path) as file:
+            text = file.ome_metadata
+        tifffile.tiffcomment(path, text.replace('" SizeX=', f"{told} SizeX=", 1).encode())
+    samples, _ = read(tmp_path, size=64, tissue="none")
+    assert {s.image[0]: s.box[2:] for s in samples} == {
+        f"{n}.ome.tif": (64, 128) for n in ("number", "quotes", "angstrom")
+    }
 
 
 def test_labels_patients_and_resolution_from_a_table(tmp_path: Path) -> None:
@@ -462,6 +479,20 @@ def test_regions_give_tiles_their_labels(tmp_path: Path) -> None:
     kept, _ = regions_of(tmp_path, features, outside="keep")
     assert len(kept) == 48
     assert {place: label for place, label in kept.items() if label} == found
+
+
+@pytest.mark.parametrize("kind", ["MultiPolygon", "GeometryCollection"])
+def test_polygons_of_one_region_may_overlap(tmp_path: Path, kind: str) -> None:
+    write_scan["scan.svs"](tmp_path)
+    # The hole of the first polygon is half covered by the second.
+    polygons = [[box(0, 0, 256, 256), box(64, 64, 192, 128)], [box(128, 0, 320, 192)]]
+    feature = drawn("MultiPolygon", ["tumour"], *polygons)
+    if kind == "GeometryCollection":
+        parts = [{"type": "Polygon", "coordinates": rings} for rings in polygons]
+        feature["geometry"] = {"type": kind, "geometries": parts}
+    found, _ = regions_of(tmp_path, [feature])
+    first = {(x, y) for x in range(0, 256, 64) for y in range(0, 256, 64)} - {(64, 64), (128, 64)}
+    assert set(found) == first | {(x, y) for x in (128, 192, 256) for y in (0, 64, 128)}
 
 
 def test_the_region_of_the_centre_or_of_most(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from histokit.datasets.regions.geojson import read_features
-from histokit.datasets.regions.outlines import Ring
+from histokit.datasets.regions.outlines import Polygon, Ring
 from histokit.datasets.regions.region import Reading, label_in
 from histokit.datasets.walk import Tally
 from histokit.datasets.whole_slides.listing import SlideFile, stem_of
@@ -32,11 +32,11 @@ _POINTS = 16
 
 
 class SlideRegion(NamedTuple):
-    """A region: its class, its area in pixels, and its borders and holes."""
+    """A region: its class, its area in pixels, and its polygons, which may overlap."""
 
     label: str
     area: float
-    rings: Sequence[Ring]
+    polygons: Sequence[Polygon]
 
 
 class SlideRegions:
@@ -48,10 +48,11 @@ class SlideRegions:
     """
 
     def __init__(self, regions: Sequence[SlideRegion]):
-        self._regions = sorted(regions, key=lambda region: -region.area)
+        largest_first = sorted(regions, key=lambda region: -region.area)
+        self._polygons = [(region.label, polygon) for region in largest_first for polygon in region.polygons]
         self.count = len(regions)
         self.classes = sorted({region.label for region in regions})
-        self._spans = np.array([_span(region.rings) for region in self._regions]).reshape(-1, 2)
+        self._spans = np.array([_span(polygon) for _, polygon in self._polygons]).reshape(-1, 2)
 
     def labels(self, xs: npt.NDArray[np.int64], y: int, width: int, height: int, rule: RegionRule) -> list[str | None]:
         """Return the class of each tile of a row; none where it is outside of all regions.
@@ -73,10 +74,10 @@ class SlideRegions:
         """Return the number of the class at each point of a line, from 1, and 0 outside."""
         found = np.zeros(len(xs), np.int64)
         for place in np.flatnonzero((self._spans[:, 0] <= y) & (y <= self._spans[:, 1])).tolist():
-            region = self._regions[place]
+            label, polygon = self._polygons[place]
             # A point is inside where an odd number of edges is left of it, or through it.
-            inside = np.searchsorted(_crossings(region.rings, y), xs, side="right") % 2 == 1
-            found[inside] = 1 + self.classes.index(region.label)
+            inside = np.searchsorted(_crossings(polygon, y), xs, side="right") % 2 == 1
+            found[inside] = 1 + self.classes.index(label)
         return found
 
 
@@ -183,7 +184,7 @@ class RegionFolder:
                 reading.leave_out("are points", feature.number)
             else:
                 area = sum(_area(polygon[0]) - sum(map(_area, polygon[1:])) for polygon in feature.polygons)
-                found.append(SlideRegion(label, area, [ring for polygon in feature.polygons for ring in polygon]))
+                found.append(SlideRegion(label, area, feature.polygons))
         return SlideRegions(found)
 
     def _path(self, slide: str, name: str) -> Path | None:

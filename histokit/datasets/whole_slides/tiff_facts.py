@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from histokit.plugin.deep_colours import ORIENTATION
+from histokit.plugin.tiff_images import ome_mpp
 from histokit.plugin.tiff_tags import YCBCR_LIMITS, YCBCR_WEIGHTS
 from histokit.plugin.ycbcr import OTHER_YCBCR, is_unusual_ycbcr
-
-#: Micrometres of the units in which OME-TIFF gives the size of pixels.
-_UNITS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "pm": 1e-6}
 
 #: Micrometres of the units in which TIFF gives resolutions: inch and centimetre.
 _PER_UNIT = {2: 25_400.0, 3: 10_000.0}
@@ -23,8 +20,6 @@ _SCANNERS = ("svs", "ndpi", "scn", "bif", "philips")
 
 #: An image of so many times as many pixels as the first one is no picture of the glass.
 _LARGER = 4
-
-_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 
 
 def scanner(file: Any) -> str | None:
@@ -73,22 +68,8 @@ def coarse_first(file: Any, page: Any) -> str | None:
 
 def told_resolution(file: Any, page: Any) -> tuple[float, float] | None:
     """Return the micrometres per pixel that a TIFF file tells of a slide; none where it tells none, or a printer's."""
-    return _of_ome(file.ome_metadata) if file.is_ome else _of_tags(page)
-
-
-def _of_ome(text: str) -> tuple[float, float] | None:
-    found = _PIXELS.search(text)
-    if found is None:
-        return None
-    sizes = []
-    for axis in "XY":
-        size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', found[0])
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', found[0])
-        try:
-            sizes.append(float(size[1]) * _UNITS[unit[1] if unit else "µm"] if size else 0.0)
-        except (KeyError, ValueError):
-            return None
-    return _plausible(sizes[0], sizes[1])
+    sides = ome_mpp(file) if file.is_ome else _of_tags(page)
+    return sides if sides and all(0 < side <= _COARSEST for side in sides) else None
 
 
 def _of_tags(page: Any) -> tuple[float, float] | None:
@@ -99,8 +80,4 @@ def _of_tags(page: Any) -> tuple[float, float] | None:
     for name in ("XResolution", "YResolution"):
         above, below = page.tags.valueof(name, (0, 1))
         sizes.append(per_unit * below / above if above else 0.0)
-    return _plausible(sizes[0], sizes[1])
-
-
-def _plausible(x: float, y: float) -> tuple[float, float] | None:
-    return (x, y) if 0 < x <= _COARSEST and 0 < y <= _COARSEST else None
+    return sizes[0], sizes[1]
