@@ -14,14 +14,14 @@ from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.containers.shards import missing_shards
-from histokit.datasets.containers.zarr_folder import described_by
+from histokit.datasets.containers.zarr_folder import described_by, is_zarr
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, group_remark, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.told_once import told_once
-from histokit.datasets.walk import Tally, absence
+from histokit.datasets.walk import Tally, Walk, absence
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.files import suffix_of
 from histokit.plugin.dataset import Dataset, PublishedSplit, Role, Sample
@@ -146,6 +146,10 @@ class Arrays(Dataset):
         return self._open.get(self.root, path, self._reading)
 
     @cached_property
+    def _walk(self) -> Walk:
+        return Walk(self.root, is_zarr)
+
+    @cached_property
     def _paths(self) -> Sequence[str]:
         if not self.root.is_dir():
             suffix = suffix_of(str(self.root))
@@ -154,7 +158,7 @@ class Arrays(Dataset):
                 unpack = "Unpack it first. " if suffix in PACKED else ""
                 raise DataError(f"The file {str(self.root)!r} is none that holds images.", next=unpack + hint)
             raise DataError(f"The file or folder {str(self.root)!r} {absence(self.root)}.", next=hint)
-        return list(containers_in(self.root, self.files, self._reading.labels))
+        return list(containers_in(self._walk, self.files, self._reading.labels))
 
     def _containers(self) -> Iterator[Container]:
         return map(self._container, self._paths)
@@ -202,7 +206,9 @@ class Arrays(Dataset):
             container.require_met()
         require_labels(set(labels), self.positive, self.given_classes)
         self.classes = self.given_classes or self._ordered(list(labels)) or None
-        self.warnings.extend(missing_shards(self.root, self._paths))
+        # Of files that were named, what else lies there is no matter.
+        walked = [] if self.files else self._walk.warnings()
+        self.warnings.extend([*walked, *missing_shards(self.root, self._paths)])
         notes = ((path, note) for path in self._paths for note in self._container(path).warnings)
         self.warnings.extend(told_once(notes))
         if unlabelled and labels:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -65,9 +65,12 @@ class Walk:
     Parameters
     ----------
     root : Path
+    is_one : callable, optional
+        Says of a folder, by its path, that it is a file as it were: it is yielded, and not walked through.
     """
 
     root: Path
+    is_one: Callable[[str], bool] | None = None
     outside: Tally = field(default_factory=Tally)
     dead_links: Tally = field(default_factory=Tally)
     again: Tally = field(default_factory=Tally)
@@ -127,6 +130,7 @@ class Walk:
                 self.outside.add(path)
             if is_folder:
                 walked.add(real)
+            if is_folder and not (self.is_one and self.is_one(entry.path)):
                 open_folders.append(self._open(entry.path, path + "/", real))
             else:
                 yield path

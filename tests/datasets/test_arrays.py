@@ -631,3 +631,37 @@ def test_chunks_of_zarr_that_come_or_change_their_meaning_are_found_out(tmp_path
     told = root / "a.zarr" / "x" / (".zarray" if version == 2 else "zarr.json")
     told.write_text(told.read_text().replace('"fill_value": 0', '"fill_value": 3'))
     assert changed() == [True] * 6
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr"])
+def test_a_folder_under_two_names_comes_once(tmp_path, kind):
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    arrays = {"images": pixels(4, 8, 8, 3), "labels": np.arange(4) % 2}
+    if kind == "npz":
+        np.savez(root / "data/a.npz", **arrays)
+    else:
+        group = zarr.open_group(str(root / "data/a.zarr"), mode="w")
+        for name, array in arrays.items():
+            group.create_array(name, data=array)
+    (root / "again").symlink_to(root / "data")
+    (root / "data/up").symlink_to(root)
+    if kind == "zarr":
+        (root / "link.zarr").symlink_to(root / "data/a.zarr")
+    dataset, samples = opened(root)
+    assert [sample.id for sample in samples] == [f"data/a.{kind}/images/{row}" for row in range(4)]
+    others = {
+        "npz": "1 symbolic link leads to a folder that comes under another name, for example 'again'; left out",
+        "zarr": "2 symbolic links lead to folders that come under another name, for example 'again', 'link.zarr'; "
+        "left out",
+    }
+    told = ["1 symbolic link leads nowhere or in a circle, for example 'data/up'", others[kind]]
+    assert dataset.warnings == told
+    # Of a file that is named, what lies beside it is no matter.
+    assert opened(root, files=f"data/a.{kind}")[0].warnings == []
+
+
+def test_labels_that_look_like_numbers_and_are_none_are_names(tmp_path):
+    np.savez(tmp_path / "a.npz", images=pixels(4, 8, 8, 3), labels=np.array(["--1", "1", "-1", "2²"]))
+    _, samples = opened(tmp_path / "a.npz", names="a,b")
+    assert [sample.label for sample in samples] == ["--1", "b", None, "2²"]

@@ -149,6 +149,24 @@ def test_shards_of_web_dataset(tmp_path, form):
     check_dataset(Arrays, tmp_path, **group)
 
 
+@pytest.mark.parametrize("before", ["", "./"])
+def test_what_macos_packs_beside_files_is_no_sample_of_web_dataset(tmp_path, before):
+    members = {}
+    for name, data in shard(0, ["0", "1"], "cls").items():
+        members |= {f"{before}._{name}": b"\0\5\x16\7\0\2", f"{before}{name}": data}
+    dataset, samples = opened(tarred(tmp_path / "a.tar", members))
+    assert [(sample.id, sample.label) for sample in samples] == [
+        (f"a.tar/{before}00000.png", "0"),
+        (f"a.tar/{before}00001.png", "1"),
+    ]
+    assert dataset.warnings == []
+    assert (dataset.read(samples[1]) == IMAGES[1]).all()
+    # Nor does it make an archive one.
+    hidden = {"a/1.png": PNG[0], "b/2.png": PNG[1], "._a.png": b"x", "._a.cls": b"x"}
+    _, samples = opened(tarred(tmp_path / "b.tar", hidden))
+    assert [sample.label for sample in samples] == ["a", "b"]
+
+
 def test_names_fields_and_endings_of_web_dataset(tmp_path):
     members = {**shard(0, ["0", "1"], "json"), "00000.he.png": PNG[4], "00001.he.png": PNG[5]}
     file = tarred(tmp_path / "a.tar", members)

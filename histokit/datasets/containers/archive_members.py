@@ -100,6 +100,12 @@ class TarMembers:
         return self._data[start : start + size]
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a member is hidden, or what macOS keeps beside a file."""
+    # Tar writes ./ before all names where the folder . was packed.
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.removeprefix("./").split("/"))
+
+
 def _refuse_twice(file: Path, names: Iterable[str]) -> None:
     name, count = next(iter(Counter(names).most_common(1)), ("", 0))
     if count > 1:

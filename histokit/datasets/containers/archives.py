@@ -10,7 +10,7 @@ from typing import Any
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.containers.archive import Archive
-from histokit.datasets.containers.archive_members import Members
+from histokit.datasets.containers.archive_members import Members, is_hidden
 from histokit.datasets.containers.container import NO_LABELS, Container, ContainerOptions, HeldImage, label_text
 from histokit.datasets.containers.web_dataset import WebDataset, is_web_dataset
 from histokit.datasets.labels import LabelTable, key_fields, pattern_of
@@ -67,11 +67,11 @@ class PathArchive(Archive):
         """Yield the members that match the pattern, with the texts of its fields."""
         pattern, others, outside, first = self._pattern, Tally(), Tally(), None
         for name in self.members.names:
-            # Of tar, which writes so where the folder . was packed.
+            # As in `is_hidden`.
             path = unicodedata.normalize("NFC", name).removeprefix("./")
             if ".." in path.split("/") and is_image(path):
                 outside.add(name)
-            if _is_hidden(path) or not (pattern.names_suffix or is_image(path)):
+            if is_hidden(name) or not (pattern.names_suffix or is_image(path)):
                 continue
             found = pattern.match(path)
             if found is None:
@@ -172,7 +172,3 @@ def archive_opener(open_members: Callable[[Path], Members]) -> Callable[[Path, s
         return (WebDataset if by_keys else PathArchive)(members, root, path, options)
 
     return opened
-
-
-def _is_hidden(path: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))

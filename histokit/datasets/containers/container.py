@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ Values = Literal["0-1", "0-255"]
 
 
 _USUAL = ChannelSource()
+
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -301,7 +304,7 @@ def label_text(value: Any, names: Sequence[str], where: str) -> str | None:
         return str(bool(value))
     if isinstance(value, (float, np.floating)) and not float(value).is_integer():
         raise DataError(f"{where} has the label {value}, which is no class.", next="Give whole numbers or names.")
-    if not isinstance(value, str) or (names and value not in names and value.lstrip("-").isdigit()):
+    if not isinstance(value, str) or (names and value not in names and _WHOLE.fullmatch(value)):
         value = int(value)
     if not names or isinstance(value, str):
         return str(value)

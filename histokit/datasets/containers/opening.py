@@ -19,7 +19,7 @@ from histokit.datasets.containers.parquet_images import ParquetImages
 from histokit.datasets.containers.stack_container import StackContainer
 from histokit.datasets.containers.stack_names import is_of_labels, partners
 from histokit.datasets.containers.zarr_folder import is_zarr, open_zarr
-from histokit.datasets.walk import as_text
+from histokit.datasets.walk import Walk
 from histokit.errors import DataError
 from histokit.files import suffix_of
 from histokit.plugin.digests import FileState, joint_state, state_of
@@ -78,12 +78,13 @@ def kind_of(file: str | os.PathLike[str]) -> str:
     return suffix if suffix in KINDS and suffix != ".zarr" else ""
 
 
-def containers_in(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[str]:
+def containers_in(walk: Walk, files: tuple[str, ...], labels: tuple[str, ...]) -> Iterator[str]:
     """Yield the paths of containers in a folder, relative to it and in order, but those that hold labels.
 
     Parameters
     ----------
-    root : Path
+    walk : Walk
+        Through the folder, for which a folder of zarr is one.
     files : tuple of str
         Patterns of those that are meant; all where there are none.
     labels : tuple of str
@@ -94,7 +95,8 @@ def containers_in(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -
     DataError
         If there is none, or a pattern fits none.
     """
-    every = list(_walk(root, ""))
+    root = walk.root
+    every = [path for path in walk.files() if kind_of(root / path)]
     met = set()
     named = {text.replace("{name}", "*") for text in labels}
     for path in every:
@@ -121,19 +123,6 @@ def _holds_labels(path: str, every: list[str]) -> bool:
         for other in others
         if (other.parent, other.suffix) == (place.parent, place.suffix)
     )
-
-
-def _walk(root: Path, prefix: str) -> Iterator[str]:
-    with os.scandir(root / prefix) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        path = prefix + as_text(entry.name)
-        if entry.name.startswith("."):
-            continue
-        if kind_of(entry.path):
-            yield path
-        elif entry.is_dir():
-            yield from _walk(root, f"{path}/")
 
 
 def _nothing(root: Path) -> DataError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.containers.archive import Archive
+from histokit.datasets.containers.archive_members import is_hidden
 from histokit.datasets.containers.container import NO_LABELS, HeldImage, label_text
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import IMAGE_SUFFIXES
@@ -46,6 +47,7 @@ def is_web_dataset(names: Sequence[str], file: Path) -> bool:
     DataError
         If they have them up to the last point only, where the first one ends the key of a sample.
     """
+    names = [name for name in names if not is_hidden(name)]
     described = {key for key, ending in map(split_name, names) if ending in (_CLASS, _JSON, _TEXT)}
     if any(key in described for key, ending in map(split_name, names) if _last(ending) in _IMAGES):
         return True
@@ -72,7 +74,8 @@ class WebDataset(Archive):
         found: dict[str, dict[str, str]] = {}
         for name in self.members.names:
             key, ending = split_name(name)
-            found.setdefault(key, {})[ending] = name
+            if not is_hidden(name):
+                found.setdefault(key, {})[ending] = name
         return found
 
     @cached_property
