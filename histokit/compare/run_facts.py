@@ -27,8 +27,12 @@ from histokit.train.train_options import TrainOptions
 
 Facts = dict[str, Any]
 
-#: What a run is about or how often it was done: no part of its method.
-OF_NO_METHOD = ("run", "dataset", "target", "target_type", "where", "split", "seed", "selection_seed", "metric")
+#: What a run is about or how often it was done: no part of its method. On a split of one fold, the network of the fold
+#: is that of all training samples.
+OF_NO_METHOD = (
+    *("run", "dataset", "target", "target_type", "where", "split", "seed", "selection_seed", "metric"),
+    "fold_networks",
+)
 #: What follows from the other facts.
 DERIVED = ("strategy", "network", "layer")
 

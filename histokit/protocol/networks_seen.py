@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from shlex import quote
 
 import numpy as np
 
-from histokit.errors import LeakageError, UsageError, some
-from histokit.features.addresses import parse_address
-from histokit.networks.trained_runs import find_trained, network_of_fold
+from histokit.errors import LeakageError, StoreError, UsageError, counted, some
+from histokit.networks.trained_runs import TrainedNetwork, find_trained, network_of_fold
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.leaks import SAY_NOTHING
-from histokit.store import Store
+from histokit.store import RunRecord, Store
+from histokit.store.repeat_commands import make_all_again, run_command
 from histokit.store.split_records import TEST, FoldRows, Split
+from histokit.store.vectors import FeatureTable
 
 
 def seen_by(store: Store, backbone: str) -> set[bytes]:
@@ -98,42 +101,97 @@ def _refuse(backbone: str, fold: FoldRows, seen: list[str], tested: int) -> None
         )
 
 
-def addresses_of_folds(store: Store, address: str, split: Split, places: Sequence[tuple[int, int]]) -> list[str]:
+def addresses_of_folds(
+    store: Store, tables: Sequence[FeatureTable], split: Split, places: Sequence[tuple[int, int]]
+) -> list[str]:
     """Return an address for each of some folds, in which the networks of runs are those that were trained in that fold.
 
     Parameters
     ----------
     store : Store
-    address : str
-        Of features of networks that were trained here, merged with others or not.
+    tables : sequence of FeatureTable
+        Of networks that were trained here on all training samples, merged with others or not. Those of folds have to
+        be made in the same way: with the same preprocessing, precision and pooling.
     split : Split
     places : sequence of (repeat, fold)
 
     Raises
     ------
     UsageError
-        If no network was trained here, or one on other folds.
+        If no network was trained here, or one on other folds, or one is that of a fold.
     StoreError
-        If a network of a fold was not kept.
+        If a network of a fold was not kept, or its features are not there.
     """
-    parts = parse_address(address)
-    runs = {name: find_trained(store, name).run for part in parts if (name := part.backbone).startswith(TRAINED)}
-    if not runs:
+    networks = {t.backbone: find_trained(store, t.backbone) for t in tables if t.backbone.startswith(TRAINED)}
+    _check_trained_on(networks, tables, split)
+    of_folds = []
+    for repeat, fold in places:
+        found = {name: _of_fold(store, each.run, repeat, fold) for name, each in networks.items()}
+        of_folds.append([_as_made(table, found.get(table.backbone)) for table in tables])
+    there = {table.fingerprint for table in store.feature_tables(tables[0].dataset)}
+    missing = [table for listed in of_folds for table in listed if table.fingerprint not in there]
+    if missing:
+        names = dict.fromkeys(table.backbone for table in missing)
+        raise StoreError(
+            f"{counted(len(names), 'network of a fold has', 'networks of folds have')} no features of "
+            f"{tables[0].dataset!r} that were made as those of {' and '.join(networks)}: {some([*names])}.",
+            next=make_all_again(missing),
+        )
+    return ["+".join(f"{table.address}@{table.fingerprint}" for table in listed) for listed in of_folds]
+
+
+def _check_trained_on(networks: Mapping[str, TrainedNetwork], tables: Sequence[FeatureTable], split: Split) -> None:
+    """Raise unless there are networks of all training samples of a split."""
+    address = "+".join(table.address for table in tables)
+    if not networks:
         raise UsageError(
             f"No network of {address} was trained here: it is the same in each fold.",
             next="Leave out --fold-networks, or name a network of histokit finetune: --features run:ID/last",
         )
-    for name, run in runs.items():
-        if run.split_digest != split.digest:
-            raise UsageError(
-                f"The networks of {name} were trained on the folds of {run.split!r}, not on those of {split.name!r}.",
-                next=f"Use --split {run.split}.",
-            )
-    found = []
-    for repeat, fold in places:
-        networks = {name: network_of_fold(store, run, repeat, fold).name for name, run in runs.items()}
-        found.append("+".join(f"{networks.get(part.backbone, part.backbone)}/{part.layer}" for part in parts))
-    return found
+    elsewhere = {name: found.run for name, found in networks.items() if found.run.split_digest != split.digest}
+    if elsewhere:
+        name, run = next(iter(elsewhere.items()))
+        here = run.dataset == split.dataset
+        alike = len(elsewhere) == len(networks) and len({each.split_digest for each in elsewhere.values()}) == 1
+        again = run_command(replace(run, dataset=split.dataset, split=split.name))
+        raise UsageError(
+            f"The networks of {name} were trained on the folds of {run.split!r}{'' if here else f' of {run.dataset}'}, "
+            f"not on those of {split.name!r}.",
+            next=f"Use --split {run.split}." if here and alike else f"Train networks on these folds: {again}",
+        )
+    of_fold = {name: f"{TRAINED}{found.run.id}" for name, found in networks.items() if name.count(".")}
+    if of_fold:
+        whole = dict.fromkeys(f"{of_fold.get(table.backbone, table.backbone)}/{table.layer}" for table in tables)
+        raise UsageError(
+            f"{next(iter(of_fold))} is the network of one fold, and --fold-networks takes that of each fold in "
+            "the place of that of all training samples.",
+            next=f"Use --features {'+'.join(whole)} --fold-networks, or leave out --fold-networks.",
+        )
+
+
+def _of_fold(store: Store, run: RunRecord, repeat: int, fold: int) -> TrainedNetwork:
+    try:
+        return network_of_fold(store, run, repeat, fold)
+    except StoreError:
+        place, where = f"fold {fold} of repeat {repeat}", run.asked.get("where")
+        if any((each["repeat"], each["fold"]) == (repeat, fold) for each in run.folds):
+            raise StoreError(
+                f"The run {run.id} has not kept the network of {place}.", next=f"{run_command(run)} --keep all --force"
+            ) from None
+        if where is None:
+            raise
+        raise StoreError(
+            f"The run {run.id} has trained no network in {place}, of samples that were left out there.",
+            next=f"Take the same samples: --where {quote(str(where))}",
+        ) from None
+
+
+def _as_made(table: FeatureTable, network: TrainedNetwork | None) -> FeatureTable:
+    """Return a table, or what it is of another network of the same run."""
+    if network is None:
+        return table
+    spec = {**table.spec, "backbone": network.name, "weights": network.entry["digest"]}
+    return replace(table, name="", spec=spec)
 
 
 def network_notes(store: Store, backbones: Iterable[str], contents: Sequence[bytes | None]) -> list[str]:

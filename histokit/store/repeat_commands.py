@@ -42,6 +42,20 @@ def make_again(table: FeatureTable, dataset: str | None = None, layers: str | No
     )
 
 
+def make_all_again(tables: Sequence[FeatureTable]) -> str:
+    """Return the commands that fill feature tables of networks: one where they are made in the same way."""
+    alike: dict[tuple[str, ...], list[FeatureTable]] = {}
+    for table in tables:
+        alike.setdefault((table.dataset, *_table_options(table)), []).append(table)
+    commands = []
+    for (dataset, *asked), listed in alike.items():
+        names = dict.fromkeys(table.backbone for table in listed)
+        layers = ",".join(dict.fromkeys(table.layer for table in listed))
+        backbones = [word for name in names for word in ("--backbone", name)]
+        commands.append(" ".join(["histokit extract", quote(dataset), *backbones, "--layers", quote(layers), *asked]))
+    return " && ".join(commands)
+
+
 def made(table: FeatureTable) -> Made:
     """Return what is to be told of a feature table once it is gone."""
     return Made(table.dataset, table.address, make_again(table))

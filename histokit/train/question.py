@@ -10,11 +10,9 @@ from typing import Any
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.table import check_class_weight, check_solver
 from histokit.classifiers.table import classifier as classifier_named
-from histokit.errors import DataError, StoreError, UsageError, counted, some
+from histokit.errors import DataError, UsageError
 from histokit.features import FeatureStore
-from histokit.features.addresses import parse_address
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.plugin.weights import TRAINED
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.networks_seen import addresses_of_folds
 from histokit.protocol.targets import with_type
@@ -59,8 +57,9 @@ class Question:
             return prepare(store, self.dataset, address, self.options, **how)
         whole = prepare(store, self.dataset, address, self.options, **how, tested=False)
         places = [(outer.fold.repeat, outer.fold.fold) for outer in whole.folds]
-        addresses = addresses_of_folds(store, address, whole.split, places)
-        _check_extracted(store, self.dataset, [address, *addresses])
+        tables = {table.name: table for table in store.feature_tables(self.dataset)}
+        opened = [tables[part["table"]] for part in whole.feature_list]
+        addresses = addresses_of_folds(store, opened, whole.split, places)
         of_folds = [
             prepare(store, self.dataset, each, self.options, **how, place=place)
             for each, place in zip(addresses, places, strict=True)
@@ -90,21 +89,6 @@ class Question:
         """Return the id of the run on an experiment."""
         asked = {"parameters": self.parameters(experiment), "version": TRAINING_VERSION}
         return experiment.id_of(asked, partial(store.dataset_of, "runs"))
-
-
-def _check_extracted(store: FeatureStore, dataset: str, addresses: Sequence[str]) -> None:
-    """Raise where features of networks that were trained here are not there, with the command that extracts them."""
-    there = {table.backbone for table in store.feature_tables(dataset)}
-    wanted = [part for address in addresses for part in parse_address(address) if part.backbone.startswith(TRAINED)]
-    missing = [part for part in wanted if part.backbone not in there]
-    if missing:
-        names = dict.fromkeys(part.backbone for part in missing)
-        layers = ",".join(dict.fromkeys(part.layer for part in missing))
-        raise StoreError(
-            f"{counted(len(names), 'network of a fold has', 'networks of folds have')} no features of {dataset!r}: "
-            f"{some([*names])}.",
-            next=f"histokit extract {dataset} {' '.join(f'--backbone {name}' for name in names)} --layers {layers}",
-        )
 
 
 def ask(store: FeatureStore, dataset: str, features: str | Sequence[str], options: TrainOptions) -> Question:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from tiny_plugin import TinyBackbone, TinyPlugin
 from torch import nn
 
+from histokit.compare.compare import compare
 from histokit.errors import DataError, LeakageError, PluginError, StoreError, UsageError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
@@ -423,6 +426,100 @@ def test_each_fold_may_take_the_features_of_its_own_network(data: FeatureStore) 
         train(*question, **{**asked, "split": "half"}, fold_networks=True)
     with pytest.raises(UsageError, match="A stored selection is of the columns of one network"):
         train(*question, **asked, fold_networks=True, selection="abcd")
+
+
+def test_only_networks_of_all_training_samples_are_replaced_by_those_of_folds(data: FeatureStore) -> None:
+    quick = {"stages.1.epochs": 1, "stages.2.epochs": 1}
+    split(data, "cells", name="two", folds=2)
+    whole, half = trained(data, split="two", settings=quick), trained(data, settings=quick)
+    extract(data, "cells", [f"run:{whole.id}{place}" for place in ("", ".0", ".1")], layers="last", workers=0)
+    extract(data, "cells", [f"run:{half.id}", "tiny"], weights={"tiny": "random"}, layers="last", workers=0)
+    asked: dict[str, Any] = {"grid": {"k": 1}, "inner_folds": 2, "fold_networks": True}
+    right = f"run:{whole.id}/3"
+    for address, told in (
+        (f"run:{whole.id}.0/last", right),
+        (f"run:{whole.id[:5]}.1/last", right),
+        (f"{right}+run:{whole.id}.0/last", right),
+        (f"run:{whole.id}.1/last+run:{whole.id}.0/last", right),
+        (f"tiny/last+run:{whole.id}.1/last", f"tiny/3+{right}"),
+    ):
+        with pytest.raises(UsageError, match=rf"run:{whole.id}\.[01] is the network of one fold") as caught:
+            train(data, "cells", address, "knn", split="two", **asked)
+        assert f"Use --features {told} --fold-networks, or leave out --fold-networks." in str(caught.value.next)
+    with pytest.raises(UsageError, match="were trained on the folds of 'half', not on those of 'two'") as other:
+        train(data, "cells", f"{right}+run:{half.id}/last", "knn", split="two", **asked)
+    # The folds of 'half' would not do for the other one.
+    assert f"Train networks on these folds: {run_command(replace(half, split='two'))}" in str(other.value.next)
+    # The only fold's network is that of all training samples, however it is called.
+    (by_name,) = train(data, "cells", f"run:{half.id}.0/last", "knn", split="half", **asked)
+    (by_fold,) = train(data, "cells", f"run:{half.id}/last", "knn", split="half", **asked)
+    assert by_name.id == by_fold.id
+
+
+def test_networks_of_folds_have_features_that_were_made_as_those_of_all_samples(data: FeatureStore) -> None:
+    split(data, "cells", name="two", folds=2)
+    run = trained(data, split="two", settings={"stages.1.epochs": 1, "stages.2.epochs": 1})
+    name, folds = f"run:{run.id}", [f"run:{run.id}.{fold}" for fold in range(2)]
+    smaller: dict[str, Any] = {"layers": "last", "workers": 0, "preprocess": ["size=12"]}
+    extract(data, "cells", [name, *folds], layers="last", workers=0)
+    asked: dict[str, Any] = {"split": "two", "grid": {"k": 1}, "inner_folds": 2, "fold_networks": True}
+    (before,) = train(data, "cells", f"{name}/last", "knn", **asked)
+    extract(data, "cells", [name], **smaller)
+    usual, small = (
+        next(t for t in data.feature_tables("cells") if t.backbone == name and t.spec["preprocess"]["size"] == size)
+        for size in (16, 12)
+    )
+    with pytest.raises(
+        StoreError, match="2 networks of folds have no features of 'cells' that were made as"
+    ) as lacking:
+        train(data, "cells", f"{name}/last@{small.fingerprint}", "knn", **asked)
+    again = f"histokit extract cells --backbone {folds[0]} --backbone {folds[1]} --layers 3 --preprocess size=12"
+    assert str(lacking.value.next) == again
+    extract(data, "cells", folds, **smaller)
+    (found,) = train(data, "cells", f"{name}/last@{small.fingerprint}", "knn", **asked)
+    sizes = {t.fingerprint: (t.backbone, t.spec["preprocess"]["size"]) for t in data.feature_tables("cells")}
+    of_folds = [[sizes[part["fingerprint"]] for part in parts] for parts in found.found["fold_features"]]
+    assert of_folds == [[(fold, 12)] for fold in folds]
+    (again,) = train(data, "cells", f"{name}/last@{usual.fingerprint}", "knn", **asked)
+    assert again.id == before.id
+
+
+def test_what_makes_networks_of_folds_is_told_where_they_are_not_there(data: FeatureStore) -> None:
+    quick = {"stages.1.epochs": 1, "stages.2.epochs": 1}
+    by_patient: dict[str, Any] = {"split": "leave-one-group-out", "settings": quick}
+    asked: dict[str, Any] = {"split": "leave-one-group-out", "grid": {"k": 1}, "fold_networks": True}
+    where = f"patient <> '{data.samples('cells').column('patient').to_pylist()[0]}'"
+    kept, fewer = trained(data, **by_patient, keep="final"), trained(data, **by_patient, where=where)
+    extract(data, "cells", [f"run:{run.id}" for run in (kept, fewer)], layers="last", workers=0)
+    with pytest.raises(StoreError, match="has not kept the network of fold 0 of repeat 0") as caught:
+        train(data, "cells", f"run:{kept.id}/last", "knn", **asked)
+    assert str(caught.value.next) == f"{run_command(kept)} --keep all --force"
+    with pytest.raises(StoreError, match="has trained no network in fold 0 of repeat 0") as caught:
+        train(data, "cells", f"run:{fewer.id}/last", "knn", **asked)
+    assert f"--where {quote(where)}" in str(caught.value.next)
+
+
+def test_features_of_own_networks_are_one_method_whatever_the_number_of_folds(
+    data: FeatureStore, images: Path, tmp_path: Path
+) -> None:
+    for path in images.rglob("*.png"):
+        there = tmp_path / "turned" / path.relative_to(images)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(there)
+    pattern = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+    ingest(data, "folder", tmp_path / "turned", name="turned", options=pattern)
+    split(data, "turned", name="two", folds=2)
+    asked: dict[str, Any] = {"grid": {"k": 1}, "inner_folds": 2}
+    runs = []
+    for dataset, of, folds in (("cells", "half", [""]), ("turned", "two", ["", ".0", ".1"])):
+        (tuned,) = finetune(
+            data, dataset, "tiny", split=of, weights="random", settings={"head.layer": "3", "epochs": 1}, workers=0
+        )
+        extract(data, dataset, [f"run:{tuned.id}{fold}" for fold in folds], layers="last", workers=0)
+        more = {"fold_networks": True} if len(folds) > 1 else {}
+        runs += train(data, dataset, f"run:{tuned.id}/last", "knn", split=of, **asked, **more)
+    found, name = compare(data, [run.id for run in runs], bootstrap=20), "fine-tuned tiny/last knn"
+    assert [(method["method"], [*method["cells"]]) for method in found.methods] == [(name, ["cells", "turned"])]
 
 
 def test_a_network_that_knows_more_labels_than_a_fold_says_so(data: FeatureStore) -> None:
