@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,8 @@ import pyarrow as pa
 from pyarrow import compute as pc
 
 from histokit.datasets.cells import OddCell
+from histokit.datasets.regions.boxes import require_resolution
 from histokit.datasets.tables import TidyTable, bad_cell
-from histokit.errors import UsageError
 
 
 def with_numbers(sheet: TidyTable, names: Collection[str], path: Path) -> TidyTable:
@@ -62,11 +61,16 @@ def _reads(text: str) -> bool:
 
 
 def resolution_in(text: str | None) -> float | None:
-    """Return the micrometres per pixel that stand in the place of a column, none where it is a column."""
+    """Return the micrometres per pixel that stand in the place of a column, none where it is a column.
+
+    Raises
+    ------
+    UsageError
+        If no image has so many.
+    """
     try:
         number = float(text or "")
     except ValueError:
         return None
-    if not 0 < number < math.inf:
-        raise UsageError(f"The option mpp={text} is no resolution.", next="Give more than 0 µm per pixel, or a column.")
+    require_resolution(number, str(text))
     return number

@@ -586,6 +586,9 @@ def test_columns_of_paths(root: Path) -> None:
     ("options", "message"),
     [
         ({"size": "large"}, "size='large' is no length"),
+        ({"size": "9" * 400}, r"size=9{10,}.* is larger than any image"),
+        ({"size": "32um", "mpp": "0"}, "mpp=0 is no resolution.\nGive more than 0"),
+        ({"mpp": "nan"}, "mpp=nan is no resolution"),
         ({"margin": "-1"}, "margin=-1 is less than 0"),
         ({"min_size": "0"}, "min_size=0 is less than 1"),
         ({"mask": "grey"}, "mask='grey' is not one of none, white, black"),
@@ -598,6 +601,12 @@ def test_columns_of_paths(root: Path) -> None:
 def test_options_that_are_wrong(root: Path, options: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Annotations.from_options(root, options)
+
+
+def test_a_size_that_is_too_many_pixels_is_told(root: Path) -> None:
+    write(root / "slides" / "s2.geojson", [feature(polygon(square(1, 1, 4)))])
+    with pytest.raises(DataError, match=r"Annotation 1 of .* lies at \(3.0, 3.0\), which no image reaches"):
+        read(root, size="32um", mpp="1e-320")
 
 
 def test_the_whole_way(root: Path, store: FeatureStore) -> None:

@@ -6,7 +6,7 @@ import math
 import re
 from typing import NamedTuple
 
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, UsageError, shortened
 from histokit.plugin.images import Box
 
 #: What sums of fractions are off by: such an edge lies between two pixels, not in one.
@@ -67,7 +67,7 @@ class Length(NamedTuple):
         """Return it in whole pixels, halves upwards; none where micrometres need a resolution that is not known."""
         if not self.micrometres:
             return nearest(self.number)
-        return None if mpp is None else nearest(self.number / mpp)
+        return None if mpp is None else nearest(min(self.number / mpp, 4 * _LARGEST))
 
 
 def enclosing(extent: Extent) -> Box:
@@ -123,14 +123,23 @@ def parse_length(text: str) -> Length | None:
     Raises
     ------
     UsageError
-        If it is 0.
+        If it is 0, or larger than any image.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         return None
-    if float(found[1]) <= 0:
-        raise UsageError(f"The option size={text} is nothing.", next="Give the side of the box, such as 64 or 32um.")
+    if not 0 < float(found[1]) < _LARGEST:
+        what = "nothing" if float(found[1]) <= 0 else "larger than any image"
+        hint = "Give the side of the box, such as 64 or 32um."
+        raise UsageError(f"The option size={shortened(text)} is {what}.", next=hint)
     return Length(float(found[1]), (found[2] or "px").lower() != "px")
+
+
+def require_resolution(mpp: float, text: str = "") -> None:
+    """Raise a `UsageError` where an option says micrometres per pixel that no image has."""
+    if not 0 < mpp < math.inf:
+        what = f"The option mpp={text or f'{mpp:g}'} is no resolution."
+        raise UsageError(what, next="Give more than 0 µm per pixel, or leave it out.")
 
 
 def side(length: Length, mpp: float | None, what: str) -> int:

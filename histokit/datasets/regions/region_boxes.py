@@ -11,6 +11,7 @@ from histokit.datasets.regions.boxes import (
     enclosing,
     in_shares,
     parse_length,
+    require_resolution,
     side,
     widened,
 )
@@ -51,6 +52,8 @@ class RegionBoxes:
     ):
         self.size_for, self.points, self.mpp = size_for, points, mpp
         self.margin, self.min_size = _at_least(0, "margin", margin), _at_least(1, "min_size", min_size)
+        if mpp is not None:
+            require_resolution(mpp)
         self.size: Length | None = None if size is None else parse_length(size)
         if size is not None and self.size is None:
             raise UsageError(f"The option size={size!r} is no length.", next="Write 64, for pixels, or 32um.")

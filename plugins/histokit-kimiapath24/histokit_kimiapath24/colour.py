@@ -63,8 +63,10 @@ def _files(folder: Path, prefix: str, depth: int) -> Iterator[str]:
         raise DataError(
             f"The folder {str(folder)!r} cannot be opened ({error.strerror}).", next="Mend its permissions."
         ) from error
-    for name, is_folder in entries:
+    for on_disk, is_folder in entries:
+        # A name that is not valid UTF-8 is put aside by ingestion.
+        name = os.fsencode(on_disk).decode("utf-8", "backslashreplace")
         if is_folder and depth:
-            yield from _files(folder / name, f"{prefix}{name}/", depth - 1)
+            yield from _files(folder / on_disk, f"{prefix}{name}/", depth - 1)
         elif not is_folder and name.lower().endswith(_SUFFIXES):
             yield prefix + name

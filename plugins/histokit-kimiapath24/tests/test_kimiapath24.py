@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import tracemalloc
 from collections import Counter
@@ -390,6 +391,18 @@ def test_colour_patches_are_drawn_and_what_is_unclear_is_told(tmp_path):
     write_jpeg(tmp_path / "training/s24/1.jpg", 3)
     with pytest.raises(DataError, match=r"training/s24/1\.jpg' is of the scan 24"):
         list(KimiaPath24(tmp_path).samples())
+
+
+def test_a_name_that_is_not_valid_utf_8_is_put_aside(tmp_path):
+    root = write_colour(tmp_path / "data", "mirror", scans=(0, 1))
+    os.rename(root / "training/s0/0.jpg", os.fsencode(root / "training/s0") + b"/\xff.jpg")
+    record = histokit.ingest(tmp_path / "store", "kimiapath24", root, name="k24")
+    assert (record.count, record.problems) == (10, 1)
+    (problem,) = histokit.open_store(tmp_path / "store").problems("k24").to_pylist()
+    assert (problem["id"], problem["reason"]) == (
+        "training/s0/\\xff.jpg",
+        "training/s0/\\xff.jpg cannot be read: its name is not valid UTF-8: rename it",
+    )
 
 
 def test_by_the_command_line(written, tmp_path, capsys, monkeypatch):
