@@ -133,7 +133,7 @@ def import_features(
     if not create:
         _require(store, dataset)
         file.join(store.samples(dataset, ["id"]).column("id").to_pylist())
-    ids = file.ids()
+    ids = file.ids
     if not ids:
         raise _no_rows(file)
     known = _known(store, None if create else dataset, file, named)

@@ -87,9 +87,6 @@ class VectorFile:
         exact = set(ids)
         self._known_as = {tidied: i for i in ids if (tidied := cells.tidy_text(i)) not in exact}
 
-    def _ids(self, column: pa.ChunkedArray) -> list[str]:
-        return [self._known_as.get(i, i) for i in cells.as_text(column).to_pylist()]
-
     def _describes(self, name: str) -> bool:
         """Whether a column is known to be none of vectors."""
         named = {self.id, *self._texts, *RESERVED_COLUMNS}
@@ -184,15 +181,16 @@ class VectorFile:
             return tables.described(values, column, self.path, self.notes, "or leave the column out")
         return tables.finite(cells.whole(values), column, self.path)
 
+    @cached_property
     def ids(self) -> list[str]:
-        """Return the sample ids, in the order of the file.
+        """The sample ids, in the order of the file; all at once, for what they are as texts depends on all of them.
 
         Raises
         ------
         DataError
             If an id is empty or comes twice.
         """
-        found = self._ids(self._column(self.id))
+        found = [self._known_as.get(i, i) for i in cells.as_text(self._column(self.id)).to_pylist()]
         seen: dict[str, int] = {}
         for row, sample_id in enumerate(found):
             if sample_id is None:
@@ -277,16 +275,15 @@ class VectorFile:
             If a number is missing, NaN or infinite, or lists differ in length.
         """
         width, done = None, 0
-        for batch in self.batches([self.id, *columns]):
-            ids = self._ids(tables.plain(pa.chunked_array([batch.column(0)])))
-            values = [batch.column(i + 1) for i in range(len(columns))]
+        for batch in self.batches(columns):
+            ids, values = self.ids[done : done + len(batch)], batch.columns
             if is_list(values[0].type):
                 matrix = self._stack_lists(ids, values[0], width)
             else:
                 matrix = np.column_stack([as_floats(value) for value in values])
             width = matrix.shape[1]
             self._check_finite(ids, matrix, columns, done)
-            done += len(ids)
+            done += len(batch)
             yield ids, matrix
 
     def _stack_lists(self, ids: Sequence[str], column: pa.Array, width: int | None) -> npt.NDArray[np.float32]:

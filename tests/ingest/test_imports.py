@@ -288,6 +288,24 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
             import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
+@pytest.mark.parametrize("kind", ["fractions", "not available"])
+def test_ids_are_the_same_texts_in_all_parts_of_a_file(store: FeatureStore, tmp_path: Path, kind: str) -> None:
+    # More rows than are read at once, of which the first, or the last, alone would be taken for something else.
+    rows = 5_000
+    if kind == "fractions":
+        path, ids = tmp_path / "new.parquet", [*map(str, np.arange(rows - 1, dtype=float)), "0.5"]
+        given: Any = [float(text) for text in ids]
+        parquet.write_table(pa.table({"id": given, "x": np.arange(rows) / 2, "y": np.ones(rows)}), path)
+    else:
+        ids = [*(f"s{number}" for number in range(4_096)), *map(str, range(rows - 4_097)), "NA"]
+        path = tmp_path / "new.csv"
+        path.write_text("id,x,y\n" + "".join(f'"{text}",{row / 2},1\n' for row, text in enumerate(ids)))
+    done = import_features(store, "new", path, name="net", version="1", create=True)
+    assert (done.samples, done.inserted, done.missing) == (rows, rows, 0)
+    found = store.features("new", "net/imported")
+    assert dict(zip(found.sample_ids, found.X[:, 0], strict=True)) == {text: row / 2 for row, text in enumerate(ids)}
+
+
 def test_a_dataset_gets_other_labels_and_groups_from_its_own_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
