@@ -60,6 +60,24 @@ def test_folders_in_an_archive(tmp_path, packed):
     check_dataset(Arrays, file)
 
 
+@pytest.mark.parametrize(("system", "found"), [(0, True), (3, False)])
+def test_backslashes_of_windows_in_a_zip_are_slashes(tmp_path, system, found):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, data in {"set\\a\\": b"", "set\\a\\1.png": PNG[0], "set\\b\\1.png": PNG[1]}.items():
+            info = zipfile.ZipInfo(name)
+            info.create_system = system
+            archive.writestr(info, data)
+    if not found:
+        # Elsewhere they are letters of a name.
+        with pytest.raises(DataError, match="None of 2 images in the archive"):
+            opened(tmp_path / "a.zip")
+        return
+    dataset, samples = opened(tmp_path / "a.zip")
+    assert [(s.id, s.label) for s in samples] == [("a.zip/set/a/1.png", "a"), ("a.zip/set/b/1.png", "b")]
+    assert (dataset.read(samples[1]) == IMAGES[1]).all()
+    check_dataset(Arrays, tmp_path / "a.zip")
+
+
 def test_a_pattern_names_the_parts_of_paths(tmp_path):
     names = [f"{split}/s{n}_{kind}.png" for split in ("training", "testing") for n in (1, 2) for kind in "a"]
     file = zipped(tmp_path / "a.zip", paths([*names, "deep/er/x.png"]))

@@ -19,6 +19,9 @@ _TAR_BLOCK = 512
 #: Bytes among which the end of an archive is looked for.
 _AT_ONCE = 1 << 20
 
+#: What a zip archive calls systems whose paths have backslashes.
+_WINDOWS = 0
+
 _LINKS = (("link", "was"), ("links", "were"))
 
 
@@ -42,17 +45,18 @@ class ZipMembers:
         self._file = file
         with readable(file, "zip archive"):
             self._archive = zipfile.ZipFile(file)
-        listed = [info.filename for info in self._archive.infolist() if not info.is_dir()]
-        self._names = {as_text(name): name for name in listed}
-        self.names = list(self._names)
+        named = [(_slashed(info), info) for info in self._archive.infolist()]
+        files = [(name, info) for name, info in named if not name.endswith("/")]
+        self._members = {as_text(name): info for name, info in files}
+        self.names = list(self._members)
         self.notes: list[str] = []
-        _refuse_twice(file, listed)
+        _refuse_twice(file, [name for name, _ in files])
 
     def read(self, name: str) -> bytes:
         """Return the content of a file; threads may read at once."""
-        written = self._names[name]
+        info = self._members[name]
         with readable(self._file, "zip archive"):
-            return self._archive.read(written)
+            return self._archive.read(info)
 
 
 class TarMembers:
@@ -98,6 +102,11 @@ class TarMembers:
         """Return the content of a file; threads may read at once."""
         start, size = self._places[name]
         return self._data[start : start + size]
+
+
+def _slashed(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member with slashes; some programs of Windows write backslashes, against the format."""
+    return info.filename.replace("\\", "/") if info.create_system == _WINDOWS else info.filename
 
 
 def is_hidden(name: str) -> bool:
