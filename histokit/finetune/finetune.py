@@ -13,7 +13,7 @@ from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.checkpoint import trained_alone
 from histokit.finetune.finetune_options import FinetuneOptions
-from histokit.finetune.folds import TrainingPart, training_parts
+from histokit.finetune.folds import TrainingPart, of_all_samples, training_parts
 from histokit.finetune.network_question import NetworkQuestion, ask_for_network
 from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
@@ -158,7 +158,7 @@ def _record(
     seconds: float,
 ) -> RunRecord:
     documents = [outcome.document for part, outcome in zip(parts, outcomes, strict=True) if part.outer is not None]
-    last = parts[-1] if parts[-1].outer is None else max(parts, key=lambda part: len(part.used))
+    last = of_all_samples(parts)
     final = outcomes[parts.index(last)]
     notes = [*experiment.notes, *trainer.notes(parts, outcomes)]
     return RunRecord(

@@ -112,6 +112,11 @@ def fold_facts(experiment: Experiment, part: TrainingPart, scores: dict[str, flo
     return {**facts, "classes_without_training": absent} if absent else facts
 
 
+def of_all_samples(parts: Sequence[TrainingPart]) -> TrainingPart:
+    """Return the training set that is of all training samples: the last one, or a fold that trains on them all."""
+    return parts[-1] if parts[-1].outer is None else max(parts, key=lambda part: len(part.used))
+
+
 def covered(parts: Sequence[TrainingPart]) -> Rows:
     """Return all rows that are read."""
     return np.unique(np.concatenate([rows for part in parts for rows in (part.fit, part.val, part.test)]))

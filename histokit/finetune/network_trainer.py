@@ -17,7 +17,7 @@ from histokit.finetune.checkpoint import Checkpoint
 from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
 from histokit.finetune.finetune_options import AUTO
-from histokit.finetune.folds import TrainingPart, covered, fold_facts
+from histokit.finetune.folds import TrainingPart, covered, fold_facts, of_all_samples
 from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NetworkQuestion
 from histokit.finetune.optimisers import trained_modules
@@ -148,7 +148,7 @@ class NetworkTrainer:
             **({"target": scale.to_json()} if scale else {}),
         }
         kept = None
-        if part is self._parts[-1] or self.question.options.keep == "all":
+        if part is of_all_samples(self._parts) or self.question.options.keep == "all":
             seen = part.seen(recipe.choose_epoch == TEST)
             known = self.experiment.features.content
             contents = [known[row] for row in seen]

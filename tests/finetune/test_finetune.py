@@ -208,6 +208,25 @@ def test_folds_that_are_done_are_not_done_again(data: FeatureStore, monkeypatch:
     assert [entry["part"] for entry in only.found["networks"]] == ["final"]
 
 
+@pytest.mark.parametrize("fewer", [False, True])
+def test_the_network_that_is_kept_is_that_of_all_training_samples_whichever_fold_trains_on_them(
+    data: FeatureStore, tmp_path: Path, fewer: bool
+) -> None:
+    # Two folds test a patient each; both train on all the others, or the second one on a part of them.
+    samples = data.samples("cells", ["id", "patient"]).to_pylist()
+    tested = sorted({row["patient"] for row in samples})[:2]
+    others = [row for row in samples if row["patient"] not in tested]
+    rows = [f"{row['id']},test,{tested.index(row['patient'])}" for row in samples if row["patient"] in tested]
+    rows += [f"{row['id']},train,0" for row in others]
+    rows += [f"{row['id']},train,1" for row in others if not fewer or row["patient"] == others[0]["patient"]]
+    file = tmp_path / "two.csv"
+    file.write_text("\n".join(["id,role,fold", *rows]))
+    split(data, "cells", "two", from_file=file)
+    run = trained(data, split="two", keep="final", settings={"choose_epoch": "last"})
+    assert [entry["part"] for entry in run.found["networks"]] == [run.found["final"]["part"]] == ["0.0"]
+    extract(data, "cells", f"run:{run.id}", layers=["last"])
+
+
 class Crowded(nn.Module):
     """Gives other numbers where more images go through at once, as some convolutions do in their last bits."""
 
