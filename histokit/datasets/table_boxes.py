@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from histokit.datasets.tables import stored_name
 from histokit.errors import DataError, UsageError
 from histokit.plugin.images import Box
 
+#: How columns end that hold lengths, as QuPath's measurements do: ``Centroid X µm``, ``x_um``, ``X (mm)``.
+_LENGTH = re.compile(r".*[\s_(\[](µm|μm|um|microns?|nm|mm|cm)[)\]]?", re.IGNORECASE)
+
 
 class BoxColumns:
     """Where a row's box is told: four columns, or two of its centre and a size.
@@ -41,7 +45,7 @@ class BoxColumns:
     Raises
     ------
     UsageError
-        If they contradict each other.
+        If they contradict each other, or columns hold micrometres by their names.
     """
 
     def __init__(self, box: Sequence[str], centre: Sequence[str], size: Sequence[str]):
@@ -58,6 +62,7 @@ class BoxColumns:
         self._box, self._centre = tuple(map(stored_name, box)), tuple(map(stored_name, centre))
         lengths = [parse_length(each) or stored_name(each) for each in size]
         self._size: list[Length | str] = lengths * 2 if len(lengths) == 1 else lengths
+        _refuse_lengths(self.names)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,6 +133,15 @@ def _check_number(option: str, given: Sequence[str], numbers: Sequence[int], mea
             f"The option {option}={','.join(given)} names {len(given)} columns instead of {words[numbers[-1]]}.",
             next=f"Name the columns of {meant}.",
         )
+
+
+def _refuse_lengths(names: Sequence[str]) -> None:
+    for name in names:
+        if found := _LENGTH.fullmatch(name):
+            raise UsageError(
+                f"The column {name!r} is in {found[1]} by its name, and boxes are in pixels.",
+                next="Name columns of pixels: what is there, divided by the length of a pixel.",
+            )
 
 
 def _number(name: str, value: Any, wrong: Callable[[str, Any], DataError]) -> float:

@@ -176,6 +176,13 @@ def test_a_size_in_micrometres_needs_a_resolution(root):
         ({"centre": "x", "size": "3"}, "1 columns instead of two"),
         ({"centre": "x,y", "size": "3,4,5"}, "3 columns instead of two"),
         ({"centre": "x,y", "size": "0um"}, "size=0um is nothing"),
+        # As in QuPath's measurements, and as people write it.
+        (
+            {"centre": "Centroid X µm,Centroid Y µm", "size": "64"},
+            "'Centroid X µm' is in µm by its name, and boxes are in pixels",
+        ),
+        ({"box": "x,y,w_um,h_um"}, "'w_um' is in um by its name"),
+        ({"centre": "x,y", "size": "Width (mm)"}, r"'Width \(mm\)' is in mm by its name"),
         ({"centre": "x,y", "size": "3", "box": "x,y,w,h"}, "box says what centre and size say"),
     ],
 )
