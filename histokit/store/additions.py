@@ -1,4 +1,4 @@
-"""Tables that are made by one process, and rows that are added to one version of them or not at all, without locks."""
+"""Tables that are made or dropped at once, and rows that are added to one version or not at all, without locks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import re
 from contextlib import suppress
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 
-#: What folders begin with in which a table is just being made.
+#: What folders begin with in which a table is just being made, or dropped.
 MAKING = "making-"
 #: How Lance words that a file which it listed is no longer there.
 _GONE = re.compile(r"not found|no such file", re.IGNORECASE)
@@ -42,6 +44,18 @@ def make_table(path: Path, schema: pa.Schema, storage: str | None) -> None:
                 (path / transaction.parent.name).mkdir(exist_ok=True)
                 transaction.rename(path / transaction.parent.name / transaction.name)
             _moved(made / "_versions", path / "_versions")
+
+
+def drop_table(path: Path) -> None:
+    """Drop a table at once: it is not seen any more before the first of its files goes.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    going = path.with_name(f"{MAKING}{uuid4().hex}.gone")
+    os.rename(path, going)
+    rmtree(going, ignore_errors=True)
 
 
 def _moved(folder: Path, place: Path) -> bool:

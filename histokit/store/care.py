@@ -167,7 +167,7 @@ def _collect(
 
 
 def _remove_unmade(folder: Path, horizon: datetime, dry_run: bool) -> None:
-    """Remove the beginnings of tables that killed processes were about to make; they hold no row."""
+    """Remove the beginnings of tables that killed processes were about to make, and what is left of dropped ones."""
     for path in folder.glob(f"{MAKING}*"):
         if not dry_run and datetime.fromtimestamp(path.stat().st_mtime, UTC) <= horizon:
             rmtree(path, ignore_errors=True)

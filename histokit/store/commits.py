@@ -168,8 +168,14 @@ class Commits:
         if before.tables.get(name) != known:
             self._write(before._replace(tables=_with(before.tables, name, known)))
 
-    def note_features(self, name: str, made: Made | None) -> None:
-        """Write down that a feature table was made, or dropped; only while the lock is held."""
+    def forget(self, name: str) -> None:
+        """Write down that a table is dropped; only while the lock is held."""
+        before = self._ledger()
+        if name in before.tables or name in before.features:
+            self._write(_Ledger(_with(before.tables, name, None), _with(before.features, name, None)))
+
+    def note_features(self, name: str, made: Made) -> None:
+        """Write down that a feature table was made; only while the lock is held."""
         before = self._ledger()
         if before.features.get(name) != made:
             self._write(before._replace(features=_with(before.features, name, made)))

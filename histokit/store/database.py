@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
-from histokit.store.additions import add_on, make_table
+from histokit.store.additions import add_on, drop_table, make_table
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
@@ -266,10 +266,13 @@ class Database(Tables):
                 self._to_write(name).delete(where)
 
     def drop(self, name: str) -> None:
-        """Drop a table."""
-        with self.committing(name), self._writing(name):
-            self._connection.drop_table(name)
-            self.commits.note_features(name, None)
+        """Drop a table: of one that an interruption leaves, nothing is missed."""
+        with self.committing(), self._writing(name):
+            # A full disk takes no note before there is room.
+            with suppress(OSError):
+                self.commits.forget(name)
+            drop_table(self._path(name))
+            self.commits.forget(name)
 
     def optimize(self, name: str, whole: bool = False) -> bool:
         """Merge small fragments; versions stay, so that no reader loses what it reads.

@@ -9,6 +9,8 @@ from PIL import Image
 
 import histokit as package
 from histokit.errors import StoreError
+from histokit.store import additions
+from histokit.store.commits import Commits, _Ledger
 from histokit.store.database import Database
 from histokit.store.removal import remove
 from tests.cli.command_line import CommandLine
@@ -159,6 +161,42 @@ def test_what_was_interrupted_can_be_run_again_or_is_garbage(two, monkeypatch, m
     two.ok("store", "gc", "--orphans", "--older-than", "0")
     assert names(two, "datasets", "name") == ["others"]
     assert "nothing is damaged" in two.ok("store", "verify").err
+
+
+REMOVAL, COLLECTION = ("store", "remove", "cells", "--yes"), ("store", "gc", "--orphans", "--older-than", "0")
+
+
+@pytest.mark.parametrize("done", [REMOVAL, COLLECTION])
+@pytest.mark.parametrize("moment", ["files", "note"])
+def test_a_table_that_was_being_dropped_is_not_missed(two, tmp_path, images, monkeypatch, done, moment):
+    if done == COLLECTION:
+        two.ok(*REMOVAL)
+
+    def in_files(path: Path, **_: object) -> None:
+        # The newest version goes first, and the others are left.
+        max((path / "_versions").iterdir(), key=lambda version: version.stat().st_mtime).unlink()
+        raise KeyboardInterrupt
+
+    write = Commits._write
+
+    def at_the_note(commits: Commits, ledger: _Ledger) -> None:
+        if "samples.cells" not in ledger.tables and (done == REMOVAL or len(ledger.features) < 6):
+            raise KeyboardInterrupt
+        write(commits, ledger)
+
+    with monkeypatch.context() as patched:
+        if moment == "files":
+            patched.setattr(additions, "rmtree", in_files)
+        else:
+            patched.setattr(Commits, "_write", at_the_note)
+        assert two(*done).code == 130
+    findings = two("--json", "store", "verify").document["findings"]
+    assert {finding["kind"] for finding in findings} == {"orphan"}
+    two.ok("ingest", "folder", images, "--name", "cells", "-o", PATTERN, "-o", "group=patient")
+    assert len(two.ok("--json", "extract", "cells", "--backbone", "tiny").document["tables"]) == 3
+    assert "nothing is damaged" in two.ok("store", "verify").err
+    two.ok("store", "gc", "--older-than", "0")
+    assert not list((tmp_path / "store").glob("making-*"))
 
 
 def test_what_is_stored_after_its_dataset_went_is_found_and_can_be_removed(two, tmp_path):
