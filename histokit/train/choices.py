@@ -67,7 +67,9 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
     if store.has_run(run_id) and not force:
         return store.run(run_id)
     places = [[(fold["repeat"], fold["fold"], fold["train"], fold["test"]) for fold in run.folds] for run in runs]
-    if any(other != places[0] for other in places):
+    # Of as many samples, others may lack; runs of the first version do not tell.
+    tested = {run.predicted for run in runs} - {None}
+    if any(other != places[0] for other in places) or len(tested) > 1:
         raise DataError(
             f"The features {', '.join(run.address for run in runs)} are not there for the same samples.",
             next="Extract what is missing, or leave out --choose.",

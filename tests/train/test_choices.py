@@ -125,3 +125,10 @@ def test_a_choice_is_between_features_of_the_same_samples(tmp_path):
     options = {"classifier": "knn", "grid": {"k": "1"}, "choose": "test", "allow_missing": True}
     with pytest.raises(DataError, match="net/first, net/last are not there for the same samples"):
         train(store, "toy", "net/each", **options)
+    # As many, but others: each layer lacks a sample of the same slide.
+    holes[4], others = X[4], X.copy()
+    holes[0] = others[9] = np.nan
+    assert samples["slide"][0] == samples["slide"][9]
+    store = make_store(tmp_path / "other", samples, {"first": others, "last": holes})
+    with pytest.raises(DataError, match="net/first, net/last are not there for the same samples"):
+        train(store, "toy", "net/each", **options)
