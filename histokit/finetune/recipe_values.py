@@ -287,7 +287,8 @@ def _check_together(owner: str, part: NetworkRecipe | Stage, prefix: str) -> Non
             raise UsageError(
                 f"{owner}: {prefix}{name}={as_text(getattr(part, name))} is of no use with "
                 f"{other}={getattr(part, other)}.",
-                next=f"Leave {prefix}{name} out, or set {prefix}{other} to {' or '.join(values)}.",
+                next=f"Set {prefix}{name} to {as_text(getattr(type(part), name))}, or {prefix}{other} to "
+                f"{' or '.join(values)}.",
             )
 
 

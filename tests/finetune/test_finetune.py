@@ -613,6 +613,17 @@ def test_one_question_is_one_run_however_it_is_written(
     assert asked(lr=0.5) != asked() != asked(weights="random:1")
 
 
+def test_what_a_preset_sets_is_taken_back_as_the_error_says(data: FeatureStore) -> None:
+    def asked(**settings: Any) -> str:
+        return identify(data, "cells", "tiny", split="half", weights="random", settings=settings)
+
+    # The preset has a warm-up, which cannot be left out.
+    with pytest.raises(UsageError, match="is of no use with schedule=constant") as caught:
+        asked(schedule="constant")
+    key, _, value = caught.value.next.removeprefix("Set ").partition(",")[0].partition(" to ")
+    assert asked(**{"schedule": "constant", key: value}) == asked(schedule="constant", warmup_epochs=0)
+
+
 def test_a_value_of_a_stage_counts_before_one_of_all_in_whatever_order_they_are_given(data: FeatureStore) -> None:
     asked = FinetuneOptions(backbone="tiny", split="half", weights="random", settings={"lr": 0.5, "stages.1.lr": 0.25})
     turned = replace(asked, settings={"stages.1.lr": 0.25, "lr": 0.5})
