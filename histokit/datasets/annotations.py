@@ -12,7 +12,7 @@ import numpy as np
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.image_options import Intensities
-from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.labels import Groups, asked_classes, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.regions.annotation_files import AnnotationFile, AnnotationFiles
@@ -136,7 +136,7 @@ class Annotations(Dataset):
         self.pattern = PathPattern(pattern) if pattern else None
         self.group, self.levels = stored_name(group), tuple(map(stored_name, levels))
         self.split_column = split and stored_name(split)
-        self.classes, self.positive = tuple(classes) or None, positive
+        self.classes, self.positive = asked_classes(classes, positive)
         self._sizes = ImageSizes(self.root)
         self._boxes = RegionBoxes(size, size_for, points, margin, min_size, mpp)
         refuse_reserved((name for name in self._fields if name != "label"), "The pattern")

@@ -10,13 +10,14 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
+from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.containers.zarr_folder import described_by, is_zarr
 from histokit.datasets.image_options import Intensities
-from histokit.datasets.labels import Groups, group_remark, require_labels
+from histokit.datasets.labels import Groups, asked_classes, group_remark, require_labels
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
@@ -122,14 +123,14 @@ class Arrays(Dataset):
                 )
         self.group_option, self.split_column = group and stored_name(group), split and stored_name(split)
         self.levels, self.metric, self.mpp = tuple(map(stored_name, levels)), metric, mpp
-        self.given_classes, self.positive = tuple(classes) or None, positive
+        self.given_classes, self.positive = asked_classes(classes, positive)
         self.classes = self.given_classes
         texts = {*map(stored_name, (*text, *levels)), *filter(None, (self.group_option, self.split_column))}
         self._reading = ContainerOptions(
             images=tuple(images),
             labels=tuple(labels),
             label_column=label_column,
-            names=tuple(names),
+            names=tuple(map(tidy_text, names)),
             pattern=PathPattern(pattern) if pattern else None,
             on=on,
             texts=frozenset(texts),

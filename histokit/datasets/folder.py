@@ -11,7 +11,15 @@ from typing import Any, Literal
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import CHANNEL, ChannelFiles, Channels
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import Groups, LabelTable, group_remark, key_fields, pattern_of, require_labels
+from histokit.datasets.labels import (
+    Groups,
+    LabelTable,
+    asked_classes,
+    group_remark,
+    key_fields,
+    pattern_of,
+    require_labels,
+)
 from histokit.datasets.met_files import MetFiles
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
@@ -108,7 +116,7 @@ class Folder(Dataset):
         self.pattern = PathPattern(pattern or (pattern_of(on) if labels and on else "{label}/**"))
         self.group, self.levels = group and stored_name(group), tuple(map(stored_name, levels))
         self.metric, self.mpp = metric, mpp
-        self.classes, self.positive = tuple(classes) or None, positive
+        self.classes, self.positive = asked_classes(classes, positive)
         self.split_column = split and stored_name(split)
         self._set_channels(channels)
         self.label_table = self._label_table(labels, on, label_column, tuple(map(stored_name, text)))

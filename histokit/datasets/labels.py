@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from histokit.datasets.cells import tidy_text
 from histokit.datasets.number_columns import with_numbers
 from histokit.datasets.tables import TidyTable, python_types, read_table, require_columns, stored_name, taken
 from histokit.datasets.walk import Tally
@@ -23,6 +24,11 @@ _WITH_FRACTION = re.compile(r"-?[0-9]+\.0+")
 
 #: Columns that name what images have in common and folds must not cut through.
 _GROUP_LIKE = ("patient", "patient_id", "case", "case_id", "slide", "slide_id", "subject", "donor")
+
+
+def asked_classes(classes: Sequence[str], positive: str | None) -> tuple[tuple[str, ...] | None, str | None]:
+    """Return classes, and the positive one, in the form that labels of data are brought to; none where not given."""
+    return tuple(map(tidy_text, classes)) or None, positive and tidy_text(positive)
 
 
 def require_labels(labels: set[str], positive: str | None, classes: Sequence[str] | None) -> None:

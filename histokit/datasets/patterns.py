@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,6 +36,8 @@ class PathPattern:
     text: str
 
     def __post_init__(self) -> None:
+        # As paths are that it is held against.
+        object.__setattr__(self, "text", unicodedata.normalize("NFC", self.text))
         if not self.text or self.text.startswith("/") or any(p in ("", ".", "..") for p in self.parts):
             raise UsageError(
                 f"The pattern {self.text!r} is not a path relative to the root.",

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from histokit.datasets.channels import Channels, are_columns
 from histokit.datasets.image_options import Intensities, samples_of_planes
-from histokit.datasets.labels import Groups, require_labels
+from histokit.datasets.labels import Groups, asked_classes, require_labels
 from histokit.datasets.number_columns import resolution_in, with_numbers
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.table_boxes import BoxColumns, image_by_image
@@ -117,7 +117,7 @@ class Table(Dataset):
         self.label_column, self.id_column, self.mpp_column, self.group, self.split_column = named
         listed = (tuple(map(stored_name, names)) for names in (levels, columns, text))
         self.levels, self.wanted, self.text = listed
-        self.classes, self.positive = tuple(classes) or None, positive
+        self.classes, self.positive = asked_classes(classes, positive)
         self.boxes = BoxColumns(box, centre, size)
         refuse_reserved((*self.wanted, *self.levels, *self._group()), "The option columns, group or levels")
 

@@ -5,11 +5,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from histokit.datasets.arrays import Arrays
 from histokit.datasets.folder import Folder
 from histokit.errors import DataError, UsageError
 from histokit.ingest.ingest import ingest
@@ -52,6 +54,20 @@ def test_fields_become_labels_and_columns(root):
     ]
     assert [s.image for s in found] == [(s.id,) for s in found]
     assert warnings == []
+
+
+def test_options_may_be_typed_with_accents_apart(tmp_path):
+    # As macOS lists names.
+    together, apart = "gro\u00df\u00e9", "gro\u00dfe\u0301"
+    root = write(tmp_path / "root", f"{apart}/a.png", "klein/b.png")
+    found, _ = samples(root, classes=f"klein,{apart}", positive=apart)
+    assert {s.label for s in found} == {together, "klein"}
+    dataset = Folder.from_options(root, {"classes": f"klein,{apart}", "positive": apart})
+    assert (dataset.classes, dataset.positive) == (("klein", together), together)
+    assert ids(root, pattern=f"{apart}/*.png") == ids(root, pattern=f"{together}/*.png") == [f"{together}/a.png"]
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4, 3), np.uint8), labels=np.array([0, 1]))
+    arrays = Arrays.from_options(tmp_path / "a.npz", {"names": f"klein,{apart}", "positive": together})
+    assert [s.label for s in arrays.samples()] == ["klein", together]
 
 
 def test_contract(root):

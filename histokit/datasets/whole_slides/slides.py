@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from histokit.datasets.labels import Groups, LabelTable, require_labels
+from histokit.datasets.labels import Groups, LabelTable, asked_classes, require_labels
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.whole_slides.annotated import RegionFolder, RegionRule
@@ -116,7 +116,7 @@ class Slides(Dataset):
         # Tiles of one slide have several labels where regions give them.
         usual = (SLIDE, self.group) if drawn is None else ()
         self.levels = tuple(map(stored_name, levels)) or tuple(dict.fromkeys(usual))
-        self.classes, self.positive = tuple(classes) or None, positive
+        self.classes, self.positive = asked_classes(classes, positive)
         if drawn is not None and "label" in self.pattern.fields:
             raise UsageError(
                 f"Labels come from the regions in {regions!r} and from {{label}} in the pattern as well.",
