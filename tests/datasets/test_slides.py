@@ -157,6 +157,16 @@ UNREADABLE = {
         {"photometric": "minisblack", "extrasamples": [0, 0], "planarconfig": "contig"},
         "holds 3 channels in each pixel, none of them said to be red",
     ),
+    "alpha.tif": (
+        np.zeros((64, 64, 2), np.uint8),
+        {"photometric": "minisblack", "extrasamples": [2], "planarconfig": "contig"},
+        "holds 2 channels in each pixel: a slide is one plane of RGB or grey",
+    ),
+    "apart.tif": (
+        np.zeros((3, 64, 64), np.uint8),
+        {"photometric": "rgb", "planarconfig": "separate"},
+        "holds 3 channels in planes of their own: a slide is one plane of RGB or grey",
+    ),
     "lab.tif": (np.zeros((64, 64, 3), np.uint8), {"photometric": "cielab"}, "holds colours as CIELAB"),
 }
 

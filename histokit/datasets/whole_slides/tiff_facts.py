@@ -38,7 +38,8 @@ def refusal(series: Any, page: Any) -> str | None:
     if stack:
         return f"is a stack of planes ({stack}): a slide is one plane of RGB or grey"
     if page.samplesperpixel not in (1, 3, 4) or (page.samplesperpixel > 1 and page.planarconfig != 1):
-        return f"holds {page.samplesperpixel} channels in planes: a slide is one plane of RGB or grey"
+        where = "in planes of their own" if page.planarconfig != 1 else "in each pixel"
+        return f"holds {page.samplesperpixel} channels {where}: a slide is one plane of RGB or grey"
     if page.bitspersample != 8:
         return f"holds pixels of {page.bitspersample} bits: slides are of 8 bits (uint8)"
     if page.photometric in (0, 1) and page.samplesperpixel > 1:
