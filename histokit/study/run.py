@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.compare.compare import Comparison, compare
-from histokit.errors import BusyError, ExitCode, HistokitError
+from histokit.errors import BusyError, ExitCode, HistokitError, counted
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.extractions import Extract, extract_networks
@@ -94,7 +94,7 @@ class StudyResult:
         """What failed, each with what to do, and how much was left out."""
         texts = [f"{o.piece.title} failed: {o.error.message}\n{o.error.next}" for o in self.failed if o.error]
         left = sum(outcome.state == "left out" for outcome in self.outcomes)
-        return texts + [f"left out because of what failed: {left} pieces"] * bool(left)
+        return texts + [f"left out because of what failed: {counted(left, 'piece', 'pieces')}"] * bool(left)
 
     @property
     def code(self) -> ExitCode:
@@ -109,8 +109,8 @@ class StudyResult:
     @property
     def notes(self) -> list[str]:
         """What is to be known of the pieces that were done, each note once."""
-        counted = Counter(note for outcome in self.outcomes for note in dict.fromkeys(outcome.piece.notes))
-        return [note if count == 1 else f"{note} ({count} pieces)" for note, count in counted.items()]
+        times = Counter(note for outcome in self.outcomes for note in dict.fromkeys(outcome.piece.notes))
+        return [note if count == 1 else f"{note} ({count} pieces)" for note, count in times.items()]
 
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON-serialisable data."""
@@ -197,20 +197,26 @@ class _Worker:
         self.outcomes: list[PieceOutcome] = []
         self._pace = StudyPace(plan.pieces)
         self._shared: dict[int, float] = {}
-        self._reached = 0
+        #: Which piece is being done, and how far progress was told.
+        self._at = self._reached = 0
 
     def work(self) -> None:
         """Do all pieces in order."""
         cached = sum(piece.done for piece in self.pieces)
         self.say(f"{cached} of {len(self.pieces)} pieces are done already")
         for _, group in groupby(self.pieces, _together):
-            listed = list(group)
+            listed, self._at = list(group), len(self.outcomes)
             self._extract_together([p for p in listed if isinstance(p, Extract) and not p.done and not _lacks(p)])
             for piece in listed:
+                self._at = len(self.outcomes)
                 self.outcomes.append(self._do(piece))
-        for number, outcome in enumerate(self.outcomes):
+        for self._at, outcome in enumerate(self.outcomes):
             if outcome.state == "waiting":
-                self.outcomes[number] = self._wait_for(outcome.piece)
+                self.outcomes[self._at] = self._wait_for(outcome.piece)
+            elif outcome.state == "left out" and not _lacks(outcome.piece):
+                # What it needs was waited for.
+                later = self._do(outcome.piece)
+                self.outcomes[self._at] = self._wait_for(later.piece) if later.state == "waiting" else later
 
     def _wait_for(self, piece: Piece) -> PieceOutcome:
         """Do what another process was doing: it has ended, or has been ended, once it can be done."""
@@ -256,12 +262,12 @@ class _Worker:
 
     def _tell(self, outcome: PieceOutcome) -> None:
         total = str(len(self.pieces))
-        number = f"{len(self.outcomes) + 1:{len(total)}}/{total}"
+        number = f"{self._at + 1:{len(total)}}/{total}"
         failed = "failed: " * (outcome.state == "failed")
         self.say(f"{number}  {outcome.piece.title}: {failed}{outcome.result} ({outcome.seconds:.1f} s)")
 
     def _report(self, title: str, pieces: int = 1) -> Callable[..., None]:
-        before, total = len(self.outcomes), len(self.pieces)
+        before, total = self._at, len(self.pieces)
 
         def report(done: int, of: int, detail: str = "") -> None:
             share = done / of if of else 0.0

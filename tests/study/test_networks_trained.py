@@ -96,8 +96,9 @@ def test_a_network_that_another_process_trains_is_waited_for(
     head = ONE.partition("[strategy.fine-tuning")[0].replace(', "fine-tuning"]', "]")
     write_study(tmp_path, head)
     store = run_study(file).plan.study.store
-    write_study(tmp_path, ONE)
-    first, second, *_ = (piece for piece in plan_study(file).pieces if piece.kind == "finetune")
+    write_study(tmp_path, ONE.replace("from_scratch = false", 'classifiers = ["knn"]'))
+    pieces = plan_study(file).pieces
+    first, second, *_ = (piece for piece in pieces if piece.kind == "finetune")
     with ThreadPoolExecutor(1) as pool:
         with trained_alone(Networks(store.uri).unfinished(str(first.id)), str(first.id)):
             said: list[str] = []
@@ -109,8 +110,12 @@ def test_a_network_that_another_process_trains_is_waited_for(
             assert store.has_run(str(second.id))
             assert not store.has_run(str(first.id))
         outcomes = result.result().outcomes
+    # So are its features, and what is trained on them.
     assert {outcome.state for outcome in outcomes} == {"cached", "done"}
     assert store.has_run(str(first.id))
+    assert plan_study(file).missing == []
+    numbers = [int(text.split("/")[0]) for text in said if f"/{len(pieces)}  " in text]
+    assert sorted(numbers) == [n for n, outcome in enumerate(outcomes, 1) if outcome.state == "done"]
 
 
 def test_all_mistakes_are_told_at_once(file: Path, tmp_path: Path) -> None:
