@@ -46,7 +46,7 @@ def pixels_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
     return reading_of(store.dataset(run.dataset), samples)
 
 
-def split_of(store: FeatureStore, run: RunRecord) -> dict[str, Any]:
+def split_of(run: RunRecord) -> dict[str, Any]:
     """Return what is known of the split by which a run was scored."""
     sizes = [{key: fold[key] for key in ("repeat", "fold", "train", "test") if key in fold} for fold in run.folds]
     return {"name": run.split, "digest": run.split_digest, "group": run.group, "folds": sizes}

@@ -84,7 +84,7 @@ def export_model(store: StoreLike, run_id: str, out: str | Path, *, force: bool 
             **(_network(opened, run, folder) if run.kind == "finetune" else _classifier(opened, run, folder)),
             "run": record_of(run),
             "dataset": data_of(opened, run),
-            "split": split_of(opened, run),
+            "split": split_of(run),
             "scores": scores_of(opened, run),
         }
         document["files"] = file_facts(folder)

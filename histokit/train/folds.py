@@ -92,7 +92,7 @@ def train_folds(
         else:
             entry = fit_rows(recipe, own, outer.train, part, progress.step, memory)
             found = entry.scores(recipe, own, outer.test)
-            document = fold_document(recipe, own, outer, entry, found)
+            document = fold_document(own, outer, entry, found)
             final = own is experiment and len(outer.train) == len(experiment.training)
             outcome = Outcome(document, found, entry.said, entry.stopped, entry.fits, entry if final else None)
             if entry.seconds > _WORTH_KEEPING and not final:
@@ -122,7 +122,7 @@ def _together(
         return {}
     done = {}
     for number, entry, found in solve_together(recipe, experiment, missing):
-        document = fold_document(recipe, experiment, experiment.folds[number], entry, found)
+        document = fold_document(experiment, experiment.folds[number], entry, found)
         done[number] = Outcome(document, found, [], entry.stopped, entry.fits)
         if entry.seconds > _WORTH_KEEPING:
             finished.keep(number, _OUTCOME, done[number].to_json())

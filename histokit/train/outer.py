@@ -178,7 +178,7 @@ def selection_parts(
 
 
 def fold_document(
-    recipe: Recipe, experiment: Experiment, outer: OuterFold, fitted: Fitted, found: NDArray[np.float64]
+    experiment: Experiment, outer: OuterFold, fitted: Fitted, found: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Return what the run's record keeps of an outer fold, with its test score."""
     problem = experiment.problem
