@@ -210,13 +210,14 @@ class _Worker:
             for piece in listed:
                 self._at = len(self.outcomes)
                 self.outcomes.append(self._do(piece))
-        for self._at, outcome in enumerate(self.outcomes):
+        for number, outcome in enumerate(self.outcomes):
+            self._at = number
             if outcome.state == "waiting":
-                self.outcomes[self._at] = self._wait_for(outcome.piece)
+                self.outcomes[number] = self._wait_for(outcome.piece)
             elif outcome.state == "left out" and not _lacks(outcome.piece):
                 # What it needs was waited for.
                 later = self._do(outcome.piece)
-                self.outcomes[self._at] = self._wait_for(later.piece) if later.state == "waiting" else later
+                self.outcomes[number] = self._wait_for(later.piece) if later.state == "waiting" else later
 
     def _wait_for(self, piece: Piece) -> PieceOutcome:
         """Do what another process was doing: it has ended, or has been ended, once it can be done."""
