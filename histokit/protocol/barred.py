@@ -101,7 +101,7 @@ def check_bar(split: Split, units: FeatureSet) -> None:
     ------
     DataError
     """
-    bar = split.params.get("bar")
+    bar = split.barred
     if bar is None:
         return
     mixed = [unit for unit, batch in zip(units.sample_ids, units.column(bar), strict=True) if batch is None]

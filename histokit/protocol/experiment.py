@@ -234,7 +234,7 @@ def prepare(
     notes += whole_number_note(features.samples.schema, target, options.target_type)
     if not (record.group or chosen.group or chosen.leaks):
         notes.append(f"{dataset} names no group: samples of one slide, patient or compound may be on both sides")
-    for column in dict.fromkeys([record.group, chosen.group, chosen.params.get("bar")]):
+    for column in dict.fromkeys([record.group, chosen.group, chosen.barred]):
         notes += [note for note in check_groups(chosen, _groups_by_id(features, column), column) if note not in notes]
     contents = dict(zip(features.sample_ids, features.content, strict=True))
     notes += check_networks(store, [part.backbone for part in features.parts], chosen, contents) if tested else []

@@ -126,7 +126,7 @@ def make_split(
     rows = None if from_file is None else read_labelled_rows(from_file, samples, data, record.root, column)
     made: Iterator[FoldRows]
     if within is not None:
-        notes += within.params.get("notes", [])
+        notes += [note for note in within.params.get("notes", []) if note not in notes]
         made = folds_within(within, data, repeats)
     elif rows is not None:
         made = redrawn(rows, data, repeats)
@@ -142,12 +142,13 @@ def make_split(
     if rows is None or not whole:
         rows = fold_table(data.ids, made)
     how |= {"target": target, "target_type": kind if kind == NUMBER else None, "notes": notes or None}
+    how |= {"barred": within.barred if within else None}
     how |= {"repeats": repeats if repeats > 1 else None, "file": None if from_file is None else str(from_file)}
     params = {key: value for key, value in how.items() if value is not None} | {"samples": data.digest}
     source = "generated" if from_file is None else "file"
     kept = (group or within.group) if within else column
     split = Split(record.name, name, rows, kept, seed, leaks, source, params)
-    for name_of_groups in dict.fromkeys([record.group, kept, bar]):
+    for name_of_groups in dict.fromkeys([record.group, kept, split.barred]):
         check_groups(split, _by_id(samples, name_of_groups), name_of_groups)
     return split
 

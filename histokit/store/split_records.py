@@ -87,6 +87,12 @@ class Split:
         return digest_texts(_texts(kinds, codes)).hex()
 
     @property
+    def barred(self) -> str | None:
+        """The column of batches, of which no fold trains on one that it tests, be it of the split it is drawn from."""
+        found: str | None = self.params.get("bar") or self.params.get("barred")
+        return found
+
+    @property
     def fold_count(self) -> int:
         """How many folds all repeats have together."""
         return int(self.rows.select(["repeat", "fold"]).group_by(["repeat", "fold"]).aggregate([]).num_rows)

@@ -87,6 +87,22 @@ def test_units_lie_in_one_batch_each(store):
     assert sorted(store.predictions(run.id)["id"].to_pylist()) == ["C1", "C2", "C3", "C4", "C5"]
 
 
+def test_what_is_drawn_within_bars_the_same_batches(store, tmp_path):
+    split(store, "toy", "whole", leave_one_group_out=True, bar="batch")
+    split(store, "toy", "few", within="whole", train_per_class=1, repeats=2)
+    drawn = split(store, "toy", "nscb", within="few", train_per_class=1, repeats=2)
+    fact = {f"p{number}": profile for number, profile in enumerate(PROFILES)}
+    for fold in drawn.folds():
+        assert not {fact[i][2] for i in fold.test} & {fact[i][2] for i in fold.train}
+    assert drawn.params["notes"] == [TOLD]
+    how = {"classifier": "knn", "grid": {"k": 1}, "split": "nscb"}
+    with pytest.raises(DataError, match="1 unit holds samples of several values of batch, such as 'C1'"):
+        train(store, "toy", "net/last", aggregate="compound:median", **how)
+    make(tmp_path / "store", batch=["week1"] * 9)
+    with pytest.raises(LeakageError, match="batch week1 is in training and in test"):
+        train(open_store(tmp_path / "store"), "toy", "net/last", **how)
+
+
 def test_batches_that_were_corrected_after_the_split_was_made(tmp_path):
     split(make(tmp_path), "toy", "nscb", leave_one_group_out=True, bar="batch")
     make(tmp_path, batch=["week1"] * 9)

@@ -131,6 +131,12 @@ def test_repeats_of_another_split_are_each_drawn_from(toy):
     assert caught.value.next == "Draw at most 500 times: --repeats 500"
 
 
+def test_what_is_told_of_both_splits_is_told_once(toy):
+    histokit.split(toy, "toy", "whole", test=0.3)
+    split = histokit.split(toy, "toy", "few", within="whole", train_per_class=2)
+    assert split.params["notes"] == ["1 sample without a label is left out"]
+
+
 def test_what_leaks_leaks_in_its_draws_and_is_let_through(toy):
     rows = [(0, 0, f"s{i}", "train" if i % 4 else "test") for i in range(60)]
     toy.save_split(Split("toy", "paper", split_rows(rows), None, leaks="random over patches", source="published",
