@@ -13,6 +13,7 @@ import numpy.typing as npt
 from histokit.datasets.cells import tidy_text
 from histokit.datasets.channels import Channels
 from histokit.datasets.containers.container import Container, ContainerOptions, HeldImage, Values, merged_columns
+from histokit.datasets.containers.met_containers import MetContainers
 from histokit.datasets.containers.opening import KINDS, PACKED, OpenContainers, containers_in, kind_of
 from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.containers.zarr_folder import described_by, is_zarr
@@ -21,7 +22,6 @@ from histokit.datasets.labels import Groups, asked_classes, group_remark, requir
 from histokit.datasets.own_splits import own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
-from histokit.datasets.told_once import told_once
 from histokit.datasets.walk import Tally, Walk, absence
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.files import suffix_of
@@ -49,9 +49,9 @@ class Arrays(Dataset):
     images : tuple of str
         Names of the arrays of images; those that their names tell where not given.
     labels : tuple of str
-        Names of the arrays of labels, or a ``.npy``, CSV or Parquet file with one row for each image, in whose name
-        ``{name}`` stands for that of the file of images; ``none`` for images without labels. What stands beside images
-        where not given.
+        Names of the arrays of labels, or a ``.npy``, CSV or Parquet file with one row for each image, in the root or
+        beside the images, in whose name ``{name}`` stands for that of the file of images; ``none`` for images without
+        labels. What stands beside images where not given.
     label_column : str, optional
         The column of a table that holds the label, ``label`` where not given; or the number of one of several in an
         array.
@@ -195,37 +195,27 @@ class Arrays(Dataset):
             If an option names what is not there.
         """
         self.warnings.clear()
-        groups, unlabelled = Groups(self.group), Tally()
+        groups, unlabelled, met = Groups(self.group), Tally(), MetContainers()
         labels: dict[str, None] = {}
-        for sample, _ in self._rows(groups):
+        for sample, _ in self._rows(groups, met):
             if sample.label is None:
                 unlabelled.add(sample.id)
             else:
                 labels[sample.label] = None
             yield sample
-        for container in () if labels else self._containers():
-            container.require_met()
+        if not labels:
+            met.require_met()
         require_labels(set(labels), self.positive, self.given_classes)
-        self.classes = self.given_classes or self._ordered(list(labels)) or None
+        self.classes = self.given_classes or met.ordered(labels) or None
         # Of files that were named, what else lies there is no matter.
         walked = [] if self.files else self._walk.warnings()
-        self.warnings.extend([*walked, *missing_shards(self.root, self._paths)])
-        notes = ((path, note) for path in self._paths for note in self._container(path).warnings)
-        self.warnings.extend(told_once(notes))
+        self.warnings.extend([*walked, *missing_shards(self.root, self._paths), *met.remarks()])
         if unlabelled and labels:
             images = counted(unlabelled.count, "image has", "images have")
             self.warnings.append(f"{images} no label, for example {unlabelled}")
         self.warnings.extend([*groups.remarks(), *group_remark(self.group, self.columns)])
 
-    def _ordered(self, labels: list[str]) -> tuple[str, ...]:
-        """Return classes in the order of their names, where these are numbered, or of their numbers."""
-        told = (name for container in self._containers() for name in container.class_names())
-        names = {name: place for place, name in enumerate(dict.fromkeys(told))}
-        if all(label.isdecimal() for label in labels):
-            return tuple(sorted(labels, key=int))
-        return tuple(sorted(labels, key=lambda label: (names.get(label, len(names)), label)))
-
-    def _rows(self, groups: Groups) -> Iterator[tuple[Sample, Role | None]]:
+    def _rows(self, groups: Groups, met: MetContainers | None = None) -> Iterator[tuple[Sample, Role | None]]:
         empty = dict.fromkeys(self.columns)
         for path in self._paths:
             container = self._container(path)
@@ -236,6 +226,8 @@ class Arrays(Dataset):
                 images = (path,) if entry.files is None else entry.files
                 sample = Sample(sample_id, images, entry.part, label=entry.label, mpp=self.mpp, metadata=metadata)
                 yield sample, self._role(sample, entry)
+            if met is not None:
+                met.add(container)
 
     def _role(self, sample: Sample, entry: HeldImage) -> Role | None:
         column = self.split_column or (_SPLIT if _SPLIT in self.columns else None)

@@ -665,3 +665,25 @@ def test_labels_that_look_like_numbers_and_are_none_are_names(tmp_path):
     np.savez(tmp_path / "a.npz", images=pixels(4, 8, 8, 3), labels=np.array(["--1", "1", "-1", "2²"]))
     _, samples = opened(tmp_path / "a.npz", names="a,b")
     assert [sample.label for sample in samples] == ["--1", "b", None, "2²"]
+
+
+def test_labels_lie_beside_each_file_of_images(tmp_path):
+    kinds = {"one": ["a", "b", "a"], "two": ["c", "c", "b"]}
+    for seed, (fold, labels) in enumerate(kinds.items()):
+        (tmp_path / fold).mkdir()
+        np.save(tmp_path / fold / "images.npy", pixels(3, 8, 8, 3, seed=seed))
+        np.save(tmp_path / fold / "types.npy", np.array(labels))
+    dataset, samples = opened(tmp_path, labels="types.npy")
+    assert [(s.id, s.label) for s in samples] == [
+        (f"{fold}/images.npy/{row}", label) for fold, labels in kinds.items() for row, label in enumerate(labels)
+    ]
+    assert dataset.warnings == []
+    # One that is of the first alone has as many rows as the second has images.
+    dataset, samples = opened(tmp_path, files="*images.npy", labels="one/types.npy")
+    assert [s.label for s in samples] == kinds["one"] * 2
+    assert dataset.warnings == [
+        "types.npy gives the labels of 2 files of images, row by row: one/images.npy, two/images.npy; where each has "
+        "labels of its own, give what these are called beside them: -o labels=NAME.npy"
+    ]
+    with pytest.raises(UsageError, match=r"(?s)labels=kinds.npy is neither .* or the folder of the images"):
+        opened(tmp_path, files="*images.npy", labels="kinds.npy")

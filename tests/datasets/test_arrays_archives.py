@@ -112,8 +112,13 @@ def test_labels_from_a_table(tmp_path):
     dataset, samples = opened(file, **beside)
     assert [(s.label, s.metadata["age"]) for s in samples] == [("1", 50), ("2", 50), ("1", 60), ("1", None)]
     assert "that of folder='x', slide='s3'" in "".join(dataset.warnings)
-    with pytest.raises(UsageError, match="needs the field of the pattern"):
+    with pytest.raises(UsageError, match="needs the field of the pattern") as told:
         opened(file, labels="t.csv")
+    # What it says to type.
+    (tmp_path / "names.csv").write_text("name,label\ns1_1,a\n")
+    typed = dict(word.strip("'.").split("=", 1) for word in told.value.next.split(" -o ")[2:])
+    _, samples = opened(file, labels="names.csv", **{name: text.strip("'") for name, text in typed.items()})
+    assert [s.label for s in samples] == ["a", None, None, None]
     with pytest.raises(UsageError, match="needs a table of labels"):
         opened(file, on="slide", pattern="x/{slide}_*.png")
 
@@ -314,3 +319,19 @@ def test_a_table_in_which_no_image_is_found_is_told_with_both_sides(tmp_path):
     table.write_text("file,label\nimg_0.png,a\nimg_1.png,b\n")
     found = histokit.ingest(tmp_path / "store", "arrays", tmp_path, name="both", options=asked)
     assert found.labels == {"": 5, "a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("count", [8, 12])
+def test_what_is_to_be_known_of_many_files_is_told_of_all(tmp_path, count):
+    # Of which only the last eight stay open.
+    for number in range(count):
+        tarred(tmp_path / f"{number:02d}.tar", shard(0, ["0", "1"], "json"))
+    dataset, samples = opened(tmp_path, group="slide")
+    assert len(samples) == 2 * count
+    assert dataset.warnings == [
+        "Fields of 00.tar were left out, for they hold lists or records, or their names are taken: tags; likewise of "
+        f"{count - 1} more files, such as 01.tar"
+    ]
+    (tmp_path / "labels.csv").write_text("name,kind\nx,a\n")
+    with pytest.raises(DataError, match=r"No row of the table .*labels.csv' is that of an image"):
+        opened(tmp_path, pattern="{name}.png", on="name", labels="labels.csv", label_column="kind")

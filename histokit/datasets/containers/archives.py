@@ -52,7 +52,7 @@ class PathArchive(Archive):
             raise UsageError(
                 f"A table of labels for {self.path!r} needs the field of the pattern by which its rows are found; the "
                 f"pattern {pattern.text!r} has {fields}.",
-                next="Add -o on=FIELD, and a pattern that has it, such as -o pattern='**/{image}.png' -o on=image.",
+                next="Add -o on=FIELD, and a pattern that has it, such as -o pattern='**/{name}.png' -o on=name.",
             )
         return LabelTable(
             find_table(self.root, options.labels[0], "labels"),

@@ -34,10 +34,7 @@ NO_LABELS = ("none",)
 #: Numbers as which arrays other than uint8 and uint16 may hold what is between black and white.
 Values = Literal["0-1", "0-255"]
 
-
 _USUAL = ChannelSource()
-
-_WHOLE = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -135,6 +132,10 @@ class Container(ABC):
     def require_met(self) -> None:
         """Raise a `DataError` where there is a table of labels and no image was found in it; after all entries."""
         return
+
+    def label_files(self) -> Sequence[Path]:
+        """Return files that give labels of its images, row by row."""
+        return ()
 
     @abstractmethod
     def position(self, part: str) -> int:
@@ -304,7 +305,7 @@ def label_text(value: Any, names: Sequence[str], where: str) -> str | None:
         return str(bool(value))
     if isinstance(value, (float, np.floating)) and not float(value).is_integer():
         raise DataError(f"{where} has the label {value}, which is no class.", next="Give whole numbers or names.")
-    if not isinstance(value, str) or (names and value not in names and _WHOLE.fullmatch(value)):
+    if not isinstance(value, str) or (names and value not in names and re.fullmatch(r"-?[0-9]+", value)):
         value = int(value)
     if not names or isinstance(value, str):
         return str(value)

@@ -98,7 +98,7 @@ def containers_in(walk: Walk, files: tuple[str, ...], labels: tuple[str, ...]) -
     root = walk.root
     every = [path for path in walk.files() if kind_of(root / path)]
     met = set()
-    named = {text.replace("{name}", "*") for text in labels}
+    named = {f"{place}{text.replace('{name}', '*')}" for text in labels for place in ("", "*/")}
     for path in every:
         fitting = [text for text in files if path == text or fnmatchcase(path, text)]
         met.update(fitting)

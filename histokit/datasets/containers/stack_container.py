@@ -156,6 +156,10 @@ class StackContainer(Container):
         """Return the names that were given, or those that the file tells."""
         return next((each.names for each in self._described.values() if each.names), ())
 
+    def label_files(self) -> Sequence[Path]:
+        """Return files beside that give labels, one for each row."""
+        return list(dict.fromkeys(each.file for each in self._described.values() if each.file is not None))
+
     def columns(self) -> Mapping[str, type]:
         """Return what stands beside images: other arrays as long, and the columns of a table."""
         found: dict[str, type] = {}

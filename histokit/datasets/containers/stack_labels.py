@@ -34,12 +34,13 @@ _META = "meta"
 
 
 class Described(NamedTuple):
-    """The labels of images, and the columns of metadata, row by row."""
+    """The labels of images, and the columns of metadata, row by row; and the file of labels, where it is another."""
 
     labels: Sequence[str | None] | None
     names: Sequence[str]
     table: pa.Table
     notes: list[str]
+    file: Path | None
 
 
 def describe(container: StackContainer, name: str, number: int) -> Described:
@@ -61,7 +62,7 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
         If an option names what is not there.
     """
     count = container.images[name].shape[0]
-    labels, tables = None, []
+    labels, file, tables = None, None, []
     notes: list[str] = []
     names: Sequence[str] = container.options.names
     sources = list(_sources(container, name, number))
@@ -77,9 +78,11 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
         elif source.suffix.lower() in _TABLES:
             sheet = _table(container, source, name, count)
             if asked and labels is None:
+                file = source
                 labels, sheet = _split_labels(container, source, sheet)
             tables.append(sheet)
         else:
+            file = source
             stack, where = _labels_of(container, source)
             names = names or _class_names(container, stack)
             labels = _labels(container, stack, count, names, where)
@@ -92,7 +95,7 @@ def describe(container: StackContainer, name: str, number: int) -> Described:
     for reserved in [name for name in RESERVED_COLUMNS if name in columns]:
         del columns[reserved]
         notes.append(name_taken(reserved))
-    return Described(labels, names, pa.table(columns), notes)
+    return Described(labels, names, pa.table(columns), notes, file)
 
 
 def _sources(container: StackContainer, name: str, number: int) -> Iterator[str | Path]:
@@ -126,10 +129,12 @@ def _file(container: StackContainer, name: str) -> Path:
     written = name.replace("{name}", container.file.stem)
     file = find_table(container.root, written, "labels")
     if not file.is_file():
+        file = container.file.parent / written
+    if not file.is_file():
         raise UsageError(
             f"The option labels={name} is neither an array of {str(container.file)!r} nor a file.",
             next=f"{did_you_mean(name, container.stacks)}Its arrays are: {listed(container.stacks)}; a file is given "
-            "whole, or relative to the root.",
+            "whole, or relative to the root or the folder of the images.",
         )
     return file
 

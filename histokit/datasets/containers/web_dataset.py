@@ -194,8 +194,8 @@ class WebDataset(Archive):
         DataError
             If a record cannot be read, or a label is no class.
         """
-        self.warnings[:] = [*self.members.notes, *filter(None, [self._left_out])]
         columns, where = self._columns, self._label
+        self.warnings[:] = [*self.members.notes, *filter(None, [self._left_out])]
         without = [key for key in self._files if key not in self._images]
         if without:
             self.warnings.append(f"Names in {self.path} without an image: {len(without)}, for example {without[0]!r}")
