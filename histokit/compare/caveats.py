@@ -120,9 +120,11 @@ def run_remarks(scored: Sequence[Scored]) -> Iterator[str]:
         yield f"{some(list(dict.fromkeys(places)))}: {note}"
     for (metric, dataset), runs in undefined.items():
         yield f"the {metric} of {some(runs)} on {dataset} is undefined"
-    peeked = [entry.run.id for entry in scored if entry.facts.get("choose") == "test"]
-    if peeked:
-        yield f"layers of {some(peeked)} were chosen on the test samples: their scores are optimistic"
+    peeked: dict[str, list[str]] = {}
+    for entry in scored:
+        peeked.setdefault(entry.peeked, []).append(entry.run.id)
+    for what in sorted(peeked.keys() - {""}):
+        yield f"{what} of {some(peeked[what])} were chosen on the test samples: their scores are optimistic"
     few = {entry.groups for entry in scored if entry.groups < ENOUGH_GROUPS}
     if few:
         yield f"intervals of {counted(min(few), 'group', 'groups')} are unreliable, they need {ENOUGH_GROUPS}"

@@ -125,7 +125,7 @@ def cell_documents(table: Table, column: Column) -> dict[str, dict[str, Any]]:
             "rank": None,
             "runs": [entry.run.id for entry in cell.runs],
             "chosen": cell.chosen or None,
-            "optimistic": bool(cell.chosen) or any(entry.facts.get("choose") == "test" for entry in cell.runs),
+            "optimistic": bool(cell.chosen) or any(entry.peeked for entry in cell.runs),
         }
     return found
 

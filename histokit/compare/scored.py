@@ -13,6 +13,7 @@ from histokit.compare.run_facts import Facts
 from histokit.errors import DataError
 from histokit.evaluate.frame import Frame, make_frame
 from histokit.evaluate.summary import FOLD_AREA, draw_weights
+from histokit.finetune.recipe import TEST
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol.scorers import defined, spread
 from histokit.store import RunRecord, Store
@@ -63,6 +64,15 @@ class Scored:
     notes: tuple[str, ...] = ()
     predicted: int = 0
     right: NDArray[np.uint8] | None = None
+
+    @property
+    def peeked(self) -> str:
+        """What of it was chosen by the very samples that it is scored on: layers, or epochs; empty for nothing."""
+        if self.run.kind == "predict":
+            return ""
+        if self.run.parameters.get("recipe", {}).get("choose_epoch") == TEST:
+            return "epochs"
+        return "layers" if self.facts.get("choose") == "test" else ""
 
 
 class _Shared:

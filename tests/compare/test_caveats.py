@@ -36,6 +36,26 @@ def test_layers_chosen_on_the_test_samples_are_marked(empty):
     assert {m["method"]: m["cells"]["A"]["optimistic"] for m in found.methods} == {"net/each": True, "net/last": False}
 
 
+def test_epochs_chosen_on_the_test_samples_are_marked_and_predictions_of_other_data_are_not(empty):
+    recipes = {name: {"choose_epoch": name} for name in ("validation", "test")}
+    kept = save(empty, "A", 15, "fine-tuning", "net/last", kind="finetune", recipe=recipes["validation"])
+    peeked = save(empty, "A", 16, "from-scratch", "net/last", kind="finetune", recipe=recipes["test"])
+    found = compare(empty, [kept, peeked], bootstrap=5)
+    assert [note for note in found.notes if "chosen" in note] == [
+        f"epochs of {peeked} were chosen on the test samples: their scores are optimistic"
+    ]
+    marks = {row["run"]: row["method"] for row in found.rows}
+    cells = {m["method"]: m["cells"]["A"]["optimistic"] for m in found.methods}
+    assert (cells[marks[kept]], cells[marks[peeked]]) == (False, True)
+    # What was chosen by these samples is as good as it is on others.
+    other = {"kind": "predict", "split": "", "digest": "none"}
+    ids = [save(empty, "B", 15, "fine-tuning", source_run=peeked, recipe=recipes["test"], **other)]
+    ids += [save(empty, "B", 16, choose="test", candidates=["net/1", "net/2"], **other)]
+    found = compare(empty, ids, bootstrap=5)
+    assert not any("chosen" in note for note in found.notes)
+    assert not any(m["cells"]["B"]["optimistic"] for m in found.methods)
+
+
 def test_scores_that_are_no_numbers(empty):
     for name in "AB":
         save_dataset(empty, name, "roc_auc")
