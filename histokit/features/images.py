@@ -282,7 +282,7 @@ def _set_aside(
 
 
 def note_unreadable(store: Store, features: FeatureSet, bad: dict[int, str]) -> dict[int, str]:
-    """Write which images cannot be read, row → why, in the place of what was among the problems; return them.
+    """Write which images cannot be read, row → why, in the place of what was known of these images; return them.
 
     Raises
     ------
@@ -296,7 +296,10 @@ def note_unreadable(store: Store, features: FeatureSet, bad: dict[int, str]) -> 
     ]
     if bad:
         cast(Images, features.X).files.check_root()
-    store.replace_problems(name, _STAGE, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA))
+    # What is known of images that were not looked at stays.
+    before = store.problems(name).filter(pc.field("stage") == _STAGE).column("id").to_pylist()
+    seen = {ids[row] for row in bad} | set(ids).intersection(before)
+    store.replace_problems(name, _STAGE, pa.Table.from_pylist(rows, schema=PROBLEM_SCHEMA), sorted(seen))
     return bad
 
 

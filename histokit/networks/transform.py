@@ -29,6 +29,14 @@ _OF_16_BITS = 257.0
 
 
 def _greyscale(pixels: Tensor) -> Tensor:
+    if pixels.shape[1] == 1:
+        # It is grey; one channel is repeated where it is normalised.
+        return pixels
+    if pixels.shape[1] != len(_LUMINANCE):
+        raise UsageError(
+            f"The pixel operation 'greyscale' takes red, green and blue; {pixels.shape[1]} channels go in.",
+            next="Choose three with --channels RED,GREEN,BLUE, or leave it out of the preprocessing.",
+        )
     # Numbers and no tensor of them, which would be copied to the device and waited for.
     planes = zip(pixels.float().split(1, dim=1), _LUMINANCE, strict=True)
     grey = sum(plane * weight for plane, weight in planes)

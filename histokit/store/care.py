@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -145,8 +145,7 @@ def _collect(
     progress: Progress,
 ) -> list[Care]:
     _remove_unmade(store.uri, horizon, dry_run)
-    datasets, kept = {record.name for record in store.datasets()}, _kept_versions(store)
-    runs = {run.id for run in store.runs()}
+    kept = _kept_versions(store)
     unnamed = _remove_unnamed(store, dry_run)
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
     done = []
@@ -155,9 +154,9 @@ def _collect(
         care = Care(name, rows=unnamed.get(name, 0))
         table = features.get(name)
         with _while_there(store, name, table.dataset if table and stale_rows else None):
-            if orphans and _is_orphan(name, table, datasets, runs):
-                _drop_orphan(store, care, horizon, dry_run)
-            elif stale_rows and table is not None and table.dataset in datasets:
+            if orphans and _is_orphan(store, name, table):
+                _drop_orphan(store, care, table, horizon, dry_run)
+            elif stale_rows and table is not None and store.find_dataset(table.dataset) is not None:
                 care.rows = _remove_stale(store, table, dry_run)
             if not care.dropped:
                 _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
@@ -185,19 +184,18 @@ def _remove_unnamed(store: Store, dry_run: bool) -> dict[str, int]:
     return {**found, UNFINISHED: Unfinished(store.database).collect(dry_run)}
 
 
-def _is_orphan(name: str, table: FeatureTable | None, datasets: Collection[str], runs: Collection[str]) -> bool:
+def _is_orphan(store: Store, name: str, table: FeatureTable | None) -> bool:
     """Return whether the dataset of a table, or the run whose network made its features, is gone."""
-    if table is None:
-        owner = dataset_of_table(name)
-        return owner is not None and owner not in datasets
-    return table.dataset not in datasets or any(run not in runs for run in networks_of(table.address))
+    owner = dataset_of_table(name) if table is None else table.dataset
+    if owner is not None and store.find_dataset(owner) is None:
+        return True
+    return table is not None and not all(store.has_run(run) for run in networks_of(table.address))
 
 
-def _drop_orphan(store: Store, care: Care, horizon: datetime, dry_run: bool) -> None:
+def _drop_orphan(store: Store, care: Care, table: FeatureTable | None, horizon: datetime, dry_run: bool) -> None:
     database = store.database
     with database.committing():
-        owner = dataset_of_table(care.table)
-        if owner is not None and store.find_dataset(owner) is not None:
+        if not _is_orphan(store, care.table, table):
             # Ingested just now.
             return
         last = database.table(care.table).versions()[-1]

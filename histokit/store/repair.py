@@ -115,7 +115,7 @@ class _Repair:
             if run.id in damaged:
                 self._remove("runs", document, f"id = {quote(run.id)}")
                 self._move_networks(run)
-        for header in self.documents.find("splits", key="name"):
+        for header in self._split_headers():
             try:
                 self.splits.read(header)
             except StoreError:
@@ -138,6 +138,11 @@ class _Repair:
             if path.is_dir():
                 (self.folder / NETWORKS).mkdir(parents=True, exist_ok=True)
                 shutil.move(path, self.folder / NETWORKS / path.name)
+
+    def _split_headers(self) -> Iterator[dict[str, Any]]:
+        """Yield the headers of the splits of all datasets, whose names come again in each."""
+        for dataset in sorted({row["dataset"] for row in self._rows("splits")}):
+            yield from self.documents.find("splits", ("dataset", dataset), key="name")
 
     def _rows(self, table: str) -> Iterator[dict[str, Any]]:
         if self.database.exists(table):

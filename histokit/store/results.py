@@ -157,6 +157,7 @@ class Results:
 
     def rows(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of runs as they are, whether they are what was written or not."""
+        runs = list({run.id: run for run in runs}.values())
         if not runs or not self.database.exists("predictions"):
             return {run.id: run.schema.empty_table().select(columns or run.schema.names) for run in runs}
         listed = ", ".join(quote(run.key) for run in runs)

@@ -247,6 +247,14 @@ def test_mean_median_and_maximum_differ(tmp_path: Path, how: str, expected: list
     assert (units.sample_ids, units.X.tolist()) == (["P", "Q"], expected)
 
 
+def test_the_mean_of_many_equal_vectors_is_one_of_them(one: FeatureSet) -> None:
+    """In float32, the 50,000th addition of 0.1 rounds to a thousandth: the mean would be 0.0996."""
+    tiles = one.take(np.zeros(50_000, np.intp))
+    X = np.full((len(tiles), 2), [0.1, 3.3], np.float32)
+    units = replace(tiles, X=X).aggregate("slide")
+    assert units.X.tolist() == [X[0].tolist()]
+
+
 def test_the_content_of_a_unit_is_that_of_its_samples(one: FeatureSet) -> None:
     first = one.aggregate("slide")
     shuffled = one.take([3, 4, 2, 1, 0]).aggregate("slide")

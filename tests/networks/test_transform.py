@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,17 @@ def test_operations_on_pixels_are_those_of_pil() -> None:
     assert np.array_equal(inverted, [np.asarray(ImageOps.invert(Image.fromarray(image))) for image in images])
     with pytest.raises(UsageError, match="no pixel operation 'inverse'"):
         transform(transforms=(("inverse", {}),))
+
+
+def test_grey_images_stay_as_they_are_and_four_channels_have_no_luminance() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    asked = Preprocess(resize="none", transforms=(("greyscale", {}),))
+    found = Transform(asked, ["ink"], CPU).resize([grey], None)
+    assert rows(found)[0].tolist() == grey.tolist()
+    inks = Transform(replace(asked, adapter="each"), list("abcd"), CPU)
+    with pytest.raises(UsageError, match="takes red, green and blue; 4 channels go in") as told:
+        inks.resize([grey.repeat(4, 2)], None)
+    assert "--channels" in told.value.next
 
 
 def test_a_size_that_no_memory_holds_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,6 +237,20 @@ def test_orphans_go_only_on_request_and_when_nothing_was_written_lately(toy: Fea
     assert toy.feature_tables() == []
 
 
+def test_orphans_of_a_dataset_that_comes_back_meanwhile_stay(toy: FeatureStore) -> None:
+    name, record = name_of(toy), toy.dataset("toy")
+    samples, files = toy.samples("toy"), FILE_SCHEMA.empty_table()
+    toy.database.delete("datasets", "name = 'toy'")
+
+    def ingested_meanwhile(position: int, total: int, table: str) -> None:
+        if table == name:
+            toy.save_dataset(record, samples, files)
+
+    done = collect_garbage(toy, older_than=0, orphans=True, progress=ingested_meanwhile)
+    assert not removed(done, name).dropped
+    assert len(toy.features("toy", "net/last")) == 12
+
+
 @pytest.mark.parametrize("table", ["samples.toy", "features.toy", None])
 @pytest.mark.parametrize("work", ["gc", "gc --orphans", "gc --stale-rows", "compact"])
 def test_a_dataset_that_is_removed_meanwhile_ends_nothing(toy: FeatureStore, work: str, table: str | None) -> None:

@@ -264,6 +264,18 @@ def test_a_repair_puts_aside_what_is_damaged_and_keeps_the_rest(toy: FeatureStor
     assert repair(mended).ok
 
 
+@pytest.mark.parametrize("damaged", ["toy", "zoo"])
+def test_a_repair_puts_aside_a_split_whose_name_another_dataset_has(toy: FeatureStore, damaged: str) -> None:
+    samples, X = make_samples()
+    make_store(toy.uri, samples, {"last": X}, name="zoo")
+    toy.save_split(Split("zoo", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    toy.database.delete(f"splits.{damaged}", "id = 's1'")
+    assert [f.table for f in repair(Store(toy.uri)).findings] == [f"splits.{damaged}"]
+    mended = Store(toy.uri)
+    assert verify(mended).ok
+    assert {name: len(mended.splits(name)) for name in ("toy", "zoo")} == {"toy": 1, "zoo": 1, damaged: 0}
+
+
 def test_a_repair_moves_tables_that_cannot_be_read(toy: FeatureStore) -> None:
     newest(toy.uri / "problems.lance").write_bytes(b"rubbish")
     for file in (toy.uri / "runs.lance" / "data").iterdir():

@@ -187,6 +187,12 @@ def test_run_is_found_by_the_beginning_of_its_id(store: FeatureStore) -> None:
         store.run("abc")
 
 
+def test_a_run_that_is_named_twice_has_its_predictions_once(store: FeatureStore) -> None:
+    run, rows = a_run("abcd1234")
+    run = store.save_run(run, rows, None)
+    assert store.predictions_of([run, run])["abcd1234"].equals(rows)
+
+
 def test_saving_a_run_again_does_not_double_its_predictions(store: FeatureStore) -> None:
     for _ in range(2):
         store.save_run(*a_run("abcd1234"), None)

@@ -175,6 +175,17 @@ def test_an_image_that_cannot_be_read_is_named(ingested: FeatureStore, images: P
     assert "1 of 24 samples has no prediction: their images cannot be read" in predicted.notes
 
 
+def test_what_is_known_of_other_images_stays_where_some_are_read(ingested: FeatureStore, images: Path) -> None:
+    for name in ("p1/dark/0.png", "p1/bright/0.png"):
+        (images / name).write_bytes((images / name).read_bytes()[:60])
+    histokit.ingest(ingested, "folder", images, name="d", options=OPTIONS)
+    train(ingested, allow_missing=True)
+    before = ingested.problems("d").sort_by("id").to_pylist()
+    assert [problem["id"] for problem in before] == ["p1/bright/0.png", "p1/dark/0.png"]
+    train(ingested, where="patient <> 'p1'")
+    assert ingested.problems("d").sort_by("id").to_pylist() == before
+
+
 def test_an_image_that_changed_since_ingestion_is_named(ingested: FeatureStore, images: Path) -> None:
     Image.new("RGB", (16, 16)).save(images / "p1" / "dark" / "0.png")
     with pytest.raises(DataError, match="changed since the dataset was ingested"):
