@@ -264,6 +264,10 @@ class LabelTable:
         self._met.add(key)
         return self._rows.get(key, (None, {}))
 
+    def join(self, other: LabelTable) -> None:
+        """Count the rows as asked for that another reading of the same table was asked for."""
+        self._met |= other._met
+
     def require_met(self) -> None:
         """Raise where rows were asked for and none is there, as where only one side has the endings of files.
 

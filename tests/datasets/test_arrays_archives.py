@@ -335,3 +335,20 @@ def test_what_is_to_be_known_of_many_files_is_told_of_all(tmp_path, count):
     (tmp_path / "labels.csv").write_text("name,kind\nx,a\n")
     with pytest.raises(DataError, match=r"No row of the table .*labels.csv' is that of an image"):
         opened(tmp_path, pattern="{name}.png", on="name", labels="labels.csv", label_column="kind")
+
+
+def test_a_table_of_labels_of_several_archives_is_told_once(tmp_path):
+    lines = ["name,label", *(f"i{number},{'ab'[number % 2]}" for number in range(6))]
+    for number in range(3):
+        zipped(tmp_path / f"{number}.zip", {f"i{2 * number + k}.png": PNG[2 * number + k] for k in range(2)})
+    options = {"pattern": "{name}.png", "on": "name", "labels": "t.csv"}
+    (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
+    dataset, samples = opened(tmp_path, **options)
+    assert [s.label for s in samples] == ["a", "b"] * 3
+    assert dataset.warnings == []
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:5], "x,a"]) + "\n")
+    dataset, _ = opened(tmp_path, **options)
+    assert dataset.warnings == [
+        "1 row of the table of labels has no image, for example name='x'",
+        "2 images have no label, for example '2.zip/i4.png', '2.zip/i5.png'",
+    ]

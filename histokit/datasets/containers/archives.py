@@ -38,7 +38,8 @@ class PathArchive(Archive):
         return PathPattern(_ANY if options.labels == NO_LABELS else _PARENT)
 
     @cached_property
-    def _table(self) -> LabelTable | None:
+    def label_table(self) -> LabelTable | None:
+        """The table of labels, where there is one."""
         options, pattern = self.options, self._pattern
         if options.labels in ((), NO_LABELS):
             if options.on is not None:
@@ -124,9 +125,9 @@ class PathArchive(Archive):
         """Return the fields of the pattern, and the columns of the table of labels."""
         fields = [name for name in self._pattern.fields if name != "label"]
         refuse_reserved(fields, f"The pattern {self._pattern.text!r}")
-        if self._table is not None and "label" in self._pattern.fields:
-            self._table.refuse_labels(self._pattern.text)
-        columns = self._table.columns() if self._table is not None else {}
+        if self.label_table is not None and "label" in self._pattern.fields:
+            self.label_table.refuse_labels(self._pattern.text)
+        columns = self.label_table.columns() if self.label_table is not None else {}
         return {**columns, **dict.fromkeys(fields, str)}
 
     def entries(self) -> Iterator[HeldImage]:
@@ -143,18 +144,10 @@ class PathArchive(Archive):
             texts: dict[str, Any] = {field: tidy_text(text) or None for field, text in found.items()}
             label = label_text(texts.pop("label", None), self.options.names, repr(name))
             values: Mapping[str, Any] = {}
-            if self._table is not None:
-                told, values = self._table.row(*(texts[field] or "" for field in self._table.on))
+            if self.label_table is not None:
+                told, values = self.label_table.row(*(texts[field] or "" for field in self.label_table.on))
                 label = label if "label" in self._pattern.fields else told
             yield HeldImage(name, label, self._role(name), {**empty, **values, **texts})
-        if self._table is not None:
-            self.warnings.extend(self._table.remarks())
-            self.warnings.extend(self._table.lacking() if "label" in self._pattern.fields else ())
-
-    def require_met(self) -> None:
-        """Raise a `DataError` where no image was found in the table of labels; after all entries."""
-        if self._table is not None:
-            self._table.require_met()
 
     def _role(self, name: str) -> Role | None:
         """Return what one of the folders above the one that is the label says, else the archive's name."""

@@ -129,10 +129,6 @@ class Container(ABC):
     def entries(self) -> Iterator[HeldImage]:
         """Yield its images in order."""
 
-    def require_met(self) -> None:
-        """Raise a `DataError` where there is a table of labels and no image was found in it; after all entries."""
-        return
-
     def label_files(self) -> Sequence[Path]:
         """Return files that give labels of its images, row by row."""
         return ()

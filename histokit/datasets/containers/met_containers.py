@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from histokit.datasets.containers.archives import PathArchive
 from histokit.datasets.containers.container import Container
+from histokit.datasets.labels import LabelTable
 from histokit.datasets.told_once import told_once
-from histokit.errors import DataError, some
+from histokit.errors import some
 
 
 class MetContainers:
@@ -17,7 +19,7 @@ class MetContainers:
         self._notes: list[tuple[str, str]] = []
         self._names: dict[str, int] = {}
         self._labels: dict[Path, list[str]] = {}
-        self._unmet: list[DataError] = []
+        self._table: LabelTable | None = None
 
     def add(self, container: Container) -> None:
         """Take what a container tells whose entries were all there."""
@@ -26,15 +28,15 @@ class MetContainers:
             self._names.setdefault(name, len(self._names))
         for file in container.label_files():
             self._labels.setdefault(file, []).append(container.path)
-        try:
-            container.require_met()
-        except DataError as error:
-            self._unmet.append(error)
+        if isinstance(container, PathArchive) and (table := container.label_table) is not None:
+            # Each reads the same one, and asks for rows of its own.
+            self._table = self._table or table
+            self._table.join(table)
 
     def require_met(self) -> None:
-        """Raise a `DataError` where a table of labels knows no image of a container."""
-        if self._unmet:
-            raise self._unmet[0]
+        """Raise a `DataError` where there is a table of labels that knows no image."""
+        if self._table is not None:
+            self._table.require_met()
 
     def ordered(self, labels: Iterable[str]) -> tuple[str, ...]:
         """Return classes in the order of their names, where these are numbered, or of their numbers."""
@@ -46,6 +48,9 @@ class MetContainers:
     def remarks(self) -> Iterator[str]:
         """Yield what the user should know of them."""
         yield from told_once(self._notes)
+        if self._table is not None:
+            yield from self._table.remarks()
+            yield from self._table.lacking() if "label" in self._table.fields else ()
         for file, paths in self._labels.items():
             if len(paths) > 1:
                 yield (
