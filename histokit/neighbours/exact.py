@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from histokit.neighbours.retrieval_scores import average_precision
+
 Rows = NDArray[np.intp]
 Floats = NDArray[np.float64]
 Vectors = NDArray[np.float32]
@@ -15,9 +17,11 @@ Flags = NDArray[np.bool_]
 #: How wrong squared distances of (m,) rows to (n,) samples may be: the sum of both.
 Errors = tuple[Floats, Floats]
 
-#: Distances that are held at once, and numbers of samples that are.
+#: Distances that are worked on at once, those that one look at the samples may give where these are not held, and
+#: numbers of samples that are.
 _PAIRS = 4_000_000
-_HELD = 32_000_000
+_LOOK = 32_000_000
+_HELD = 64_000_000
 _QUERIES = 1_024
 
 #: What rounding adds to a squared distance that a product of matrices gives, as a share of the squared lengths of both:
@@ -122,23 +126,20 @@ def search(
     """
     asked, among = rounds
     space = _Space(samples, among, metric)
-    height = int(min(_QUERIES, max(1, _PAIRS // max(1, len(among)))))
     found = NearestRows(
         np.full((len(asked), count), -1, np.intp),
         np.full((len(asked), count), np.nan),
         np.full(len(asked), np.nan),
     )
-    for start in range(0, len(asked), height):
-        part = asked[start : start + height]
+    for start, rows, roughly, error in _looks(space, queries, asked, len(among)):
+        part = asked[start : start + len(rows)]
         here = slice(start, start + len(part))
-        rows = space.prepared(queries[part])
-        roughly, error = space.roughly(rows)
         roughly[barred.mask(part, among)] = np.inf
         if classes is not None:
             alike = classes[0][part][:, None] == classes[1][among][None, :]
             alike &= (classes[0][part] >= 0)[:, None]
             alike &= np.isfinite(roughly)
-            found.precision[here] = _average_precision(space.ranking(rows, roughly, error), alike)
+            found.precision[here] = average_precision(space.ranking(rows, roughly, error), alike)
         for place, (row, near) in enumerate(zip(rows, _nearby(roughly, error, count), strict=True), start):
             exact = space.distances(row, near)
             order = exact.argsort(kind="stable")[:count]
@@ -146,6 +147,21 @@ def search(
             found.distances[place, : len(order)] = exact[order]
         progress(start + len(part))
     return found
+
+
+def _looks(space: _Space, queries: Vectors, asked: Rows, count: int) -> Iterator[tuple[int, Floats, Floats, Errors]]:
+    """Yield where some queries begin, their prepared rows, and rough squared distances with how wrong these may be.
+
+    What is not held of the samples is prepared anew for each look, so that one is for as many queries as may be.
+    """
+    height = int(min(_QUERIES, max(1, _PAIRS // max(1, count))))
+    several = height if space.kept is not None else max(height, int(min(_QUERIES, _LOOK // max(1, count))))
+    for first in range(0, len(asked), several):
+        rows = space.prepared(queries[asked[first : first + several]])
+        roughly, (lengths, squares) = space.roughly(rows)
+        for start in range(0, len(rows), height):
+            some = slice(start, start + height)
+            yield first + start, rows[some], roughly[some], (lengths[some], squares)
 
 
 def distances_to(query: Vectors, samples: Vectors, metric: str) -> Floats:
@@ -194,7 +210,12 @@ class _Space:
         some = among[np.unique(np.linspace(0, max(0, len(among) - 1), min(len(among), _MIDDLE)).astype(np.intp))]
         middle = self.prepared(samples[some]) if len(some) else np.zeros((1, samples.shape[1]))
         self._origin = np.partition(middle, len(middle) // 2, axis=0)[len(middle) // 2]
-        self._kept = self._moved(samples[among]) if len(among) * samples.shape[1] <= _HELD else None
+        self.kept: Floats | None = None
+        if len(among) * samples.shape[1] <= _HELD:
+            kept = np.empty((len(among), samples.shape[1]))
+            for place, block in self._blocks():
+                kept[place] = block
+            self.kept = kept
         self._squares = np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", b, b) for _, b in self._blocks())])
         self._flat: Flags = np.zeros(len(among), bool)
         if self._cosine:
@@ -205,11 +226,13 @@ class _Space:
         return _prepared(rows, self._cosine)
 
     def _moved(self, rows: Vectors) -> Floats:
-        return self.prepared(rows) - self._origin
+        found = self.prepared(rows)
+        found -= self._origin
+        return found
 
     def _blocks(self) -> Iterator[tuple[slice, Floats]]:
-        if self._kept is not None:
-            yield slice(0, len(self._kept)), self._kept
+        if self.kept is not None:
+            yield slice(0, len(self.kept)), self.kept
             return
         step = max(1, _HELD // 4 // self._samples.shape[1])
         for start in range(0, len(self._among), step):
@@ -234,24 +257,23 @@ class _Space:
         return found, (share * lengths, share * self._squares)
 
     def ranking(self, rows: Floats, roughly: Floats, error: Errors) -> Rows:
-        """Return all samples, the nearest first, for each of some rows; of equally near ones that which comes first.
+        """Return all samples, the nearest first, for each of some prepared rows; of equally near ones the first first.
 
-        Parameters
-        ----------
-        rows : (m, d) float64 array
-            As `prepared`.
-        roughly : (m, n) float64 array
-            Infinite where a sample is not to be found.
-        error : (m,) and (n,) float64 arrays
+        Rough squared distances, (m, n), are infinite where a sample is not to be found.
         """
-        order: Rows = roughly.argsort(axis=1, kind="stable")
-        ranked = np.take_along_axis(roughly, order, axis=1)
-        wrong = error[0][:, None] + np.maximum(error[1][order[:, 1:]], error[1][order[:, :-1]])
+        order: Rows = roughly.argsort(axis=1)
+        gaps = np.take_along_axis(roughly, order, axis=1)
         with np.errstate(invalid="ignore"):
-            gaps = np.diff(ranked)
-            unsure = (gaps <= wrong) & ((gaps > 0) | (wrong > _COARSE * ranked[:, 1:]))
-        for row in np.flatnonzero(unsure.any(axis=1)).tolist():
-            order[row] = self._settled_order(rows[row], roughly[row], error[0][row] + error[1], order[row], unsure[row])
+            ranked, gaps = gaps[:, 1:], np.diff(gaps)
+            # Few are so near each other that it matters which ones they are.
+            near = gaps <= error[0][:, None] + error[1].max(initial=0.0)
+        for row in np.flatnonzero(near.any(axis=1)).tolist():
+            if (gaps[row] == 0).any():
+                order[row] = roughly[row].argsort(kind="stable")
+            wrong = error[0][row] + np.maximum(error[1][order[row, 1:]], error[1][order[row, :-1]])
+            unsure = (gaps[row] <= wrong) & ((gaps[row] > 0) | (wrong > _COARSE * ranked[row]))
+            if unsure.any():
+                order[row] = self._settled_order(rows[row], roughly[row], error[0][row] + error[1], order[row], unsure)
         return order
 
     def _settled_order(self, row: Floats, values: Floats, error: Floats, order: Rows, unsure: Flags) -> Rows:
@@ -295,17 +317,3 @@ def _nearby(roughly: Floats, error: Errors, count: int) -> Iterator[Rows]:
     for row, limit in zip(roughly, furthest, strict=True):
         near = np.flatnonzero(row - error[1] <= limit)
         yield near[np.isfinite(row[near])]
-
-
-def _average_precision(order: Rows, alike: Flags) -> Floats:
-    """Return the average precision of each ranking of samples: 0 where nothing is to be found.
-
-    The mean, over all samples of the query's class that it may find, of the precision at the rank of each (Manning,
-    Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4; as ``trec_eval`` computes it).
-    """
-    right = np.take_along_axis(alike, order, axis=1)
-    hits = right.cumsum(axis=1)
-    precision = hits / np.arange(1, right.shape[1] + 1)
-    total = right.sum(axis=1)
-    found: Floats = (precision * right).sum(axis=1) / np.maximum(1, total)
-    return found

@@ -105,3 +105,19 @@ def _votes(neighbours: Rows, numbers: Sequence[int], classes: int) -> list[Rows]
             best = np.where(counts == counts.max(axis=1, keepdims=True), first, neighbours.shape[1] + 1).argmin(axis=1)
             found.append(np.where(counts.any(axis=1), best, classes))
     return found
+
+
+def average_precision(order: Rows, alike: NDArray[np.bool_]) -> Floats:
+    """Return the average precision of each ranking of samples: 0 where nothing is to be found.
+
+    The mean, over all samples of the query's class that it may find, of the precision at the rank of each (Manning,
+    Raghavan and Schütze 2008, Introduction to Information Retrieval, section 8.4; as ``trec_eval`` computes it).
+    """
+    right = np.take_along_axis(alike, order, axis=1)
+    total = right.sum(axis=1)
+    rows, ranks = right.nonzero()
+    hits = np.arange(1, len(rows) + 1) - (total.cumsum() - total)[rows]
+    precision = np.zeros(right.shape)
+    precision[rows, ranks] = hits / (ranks + 1)
+    found: Floats = precision.sum(axis=1) / np.maximum(1, total)
+    return found

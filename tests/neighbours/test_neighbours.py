@@ -141,6 +141,21 @@ def test_of_equally_near_ones_the_first_comes_first(tmp_path, monkeypatch):
             assert (found.found.distances == 0).all()
 
 
+def test_samples_that_are_not_held_are_prepared_once_for_many_queries(tmp_path, monkeypatch):
+    store = toy(tmp_path / "s", np.random.default_rng(0).normal(size=(200, 9)), list("ab") * 100)
+    whole = neighbours(store, "toy", "net/last", k=3)
+    rows, prepared = [], exact._prepared
+    monkeypatch.setattr(exact, "_prepared", lambda part, *how: rows.append(len(part)) or prepared(part, *how))
+    # Ten queries at a time, and nothing is held.
+    monkeypatch.setattr(exact, "_PAIRS", 2_000)
+    monkeypatch.setattr(exact, "_HELD", 0)
+    found = neighbours(store, "toy", "net/last", k=3)
+    assert found.scores == whole.scores
+    assert found.found.places.tolist() == whole.found.places.tolist()
+    # All for their lengths, for the origin, as queries and once to be compared; and those near each query.
+    assert sum(rows) < 10 * 200
+
+
 def test_no_query_finds_itself_or_its_own_group(tmp_path):
     store = toy(tmp_path / "s", [[0], [0.1], [1], [1.1], [2]], list("aabba"), ["P", "P", "Q", "Q", None])
     found = neighbours(store, "toy", "net/last", metric="euclidean", k=2)
