@@ -206,9 +206,10 @@ class Store(StoredRuns):
         Raises
         ------
         StoreError
-            If another process has made another split of this name since.
+            If another process has made another split of this name since, or has removed the dataset.
         """
         with self.database.committing():
+            self.dataset(split.dataset)
             headers = self.split_headers(split.dataset)
             now = headers.get(split.name, {}).get("digest")
             if before is not ANY and now not in (None, split.digest, before):

@@ -9,6 +9,8 @@ from PIL import Image
 
 import histokit as package
 from histokit.errors import StoreError
+from histokit.protocol import named_split, splits
+from histokit.protocol.splits import make_split
 from histokit.store import additions
 from histokit.store.commits import Commits, _Ledger
 from histokit.store.database import Database
@@ -197,6 +199,20 @@ def test_a_table_that_was_being_dropped_is_not_missed(two, tmp_path, images, mon
     assert "nothing is damaged" in two.ok("store", "verify").err
     two.ok("store", "gc", "--older-than", "0")
     assert not list((tmp_path / "store").glob("making-*"))
+
+
+@pytest.mark.parametrize("asked", [("split", "cells", "--name", "mine", "--folds", "2"), ("train", "cells", *RIDGE)])
+def test_no_split_is_stored_of_a_dataset_that_went_meanwhile(two, tmp_path, monkeypatch, asked):
+    def made(*given: object, **how: object) -> object:
+        remove(package.open_store(tmp_path / "store"), ["cells"])
+        return make_split(*given, **how)
+
+    with monkeypatch.context() as patched:
+        for module in (splits, named_split):
+            patched.setattr(module, "make_split", made)
+        assert "There is no dataset 'cells'" in two.fails(*asked, code=5).err
+    two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert "nothing is damaged" in two.ok("store", "verify").err
 
 
 def test_what_is_stored_after_its_dataset_went_is_found_and_can_be_removed(two, tmp_path):
