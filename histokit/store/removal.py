@@ -15,7 +15,8 @@ from histokit.store.documents import ID_PREFIX
 from histokit.store.records import KINDS, RunRecord, SelectionRecord
 from histokit.store.store import Store
 
-_NETWORK = re.compile(rf"(?:^|\+){re.escape(TRAINED)}(\w+)")
+#: Of a run that chose among addresses, these stand one after the other.
+_NETWORK = re.compile(rf"(?:^|[+\s]){re.escape(TRAINED)}(\w+)")
 _TOLD = 3
 #: Kinds of tables that one dataset has.
 _OF_DATASETS = (*KINDS, "splits")

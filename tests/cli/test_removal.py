@@ -131,6 +131,17 @@ def test_a_trained_network_goes_with_its_features_and_what_was_made_of_them(two,
     assert "nothing is damaged" in two.ok("store", "verify").err
 
 
+def test_a_run_that_chose_rests_on_each_network_it_chose_among(two):
+    two.ok("split", "cells", "--name", "one", "--test", "0.5")
+    network = two.ok("finetune", "cells", *TUNED).out.strip()
+    two.ok("extract", "others", "--backbone", f"run:{network}", "--layers", "last")
+    asked = ("--features", f"run:{network}/last", "--classifier", "ridge", "--grid", "alpha=1,2", "--choose", "inner")
+    (chosen,) = two.ok("train", "others", "--features", "tiny/last", *asked).out.split()
+    told = two.fails("store", "remove", network, "--yes", code=5).err
+    assert "2 things rest on it" in told
+    assert f"the run {chosen} has features of the network of {network}" in told
+
+
 def test_what_is_not_there_or_not_clear_is_told(two, tmp_path):
     told = two.fails("store", "remove", "cell", "--yes", code=5).err
     assert "There is no dataset, run or selection 'cell'" in told
