@@ -187,10 +187,15 @@ class TableLedger:
                 here = slice(piece, piece + _COPIED_AT_ONCE)
                 if self._table is None:
                     self.info = dict(source.info)
-                ids, stored_contents = self._samples.names(positions[here])
-                vectors = checked_vectors(source, ids, take_vectors(version, rows[here]))
-                self.copied += self.insert(positions[here], row_columns(ids, stored_contents), vectors)
-                self.missing[positions[here]] = False
+                # One that is damaged would have the check number of its damage in the copy: it is computed instead.
+                found, sound = take_vectors(version, rows[here], source.checked)
+                if not sound.any():
+                    continue
+                places = positions[here][sound]
+                ids, stored_contents = self._samples.names(places)
+                vectors = checked_vectors(source, ids, found[sound])
+                self.copied += self.insert(places, row_columns(ids, stored_contents), vectors)
+                self.missing[places] = False
                 self.resized_otherwise |= _RESIZING not in source.info
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.plugin.digests import DIGEST_BYTES
+from histokit.store.vector_rows import as_matrix, row_checks
 
 #: Compares all bytes; but an element that becomes a Python object loses its trailing zeros.
 DIGEST = np.dtype(f"S{DIGEST_BYTES}")
@@ -39,7 +40,19 @@ def stream(table: Any, column: str, fragments: list[Any] | None = None) -> Itera
         yield as_digests(batch.column(0))
 
 
-def take_vectors(table: Any, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
-    """Return the vectors at places of an open Lance table, an (n, width) array."""
-    found = table.take(rows.tolist(), columns=["vector"]).column("vector").combine_chunks()
-    return np.asarray(found.flatten(), dtype=np.float32).reshape(len(rows), -1)
+def take_vectors(
+    table: Any, rows: npt.NDArray[np.intp], checked: bool
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the vectors at places of an open Lance table, an (n, width) array, and which are what was written.
+
+    Parameters
+    ----------
+    table : lance.LanceDataset
+    rows : array of int
+    checked : bool
+        Whether its rows have check numbers; where they have none, nothing is known to be wrong.
+    """
+    found = table.take(rows.tolist(), columns=["vector", *["check"] * checked])
+    stored = as_matrix(found.column("vector"), found.schema.field("vector").type.list_size)
+    sound = row_checks(stored) == found.column("check").to_numpy() if checked else np.ones(len(stored), dtype=bool)
+    return stored.astype(np.float32, copy=False), sound

@@ -70,6 +70,26 @@ def test_features_equal_those_worked_out_by_hand(store: FeatureStore, images: Pa
         np.testing.assert_allclose(features.X, expected, atol=1e-5)
 
 
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("damaged", [1, 24])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_vector_that_is_damaged_is_not_copied_as_if_it_were_right(
+    store: FeatureStore, images: Path, damaged: int, dtype: str
+) -> None:
+    ingest(store, images)
+    how = {"layers": "last", "store_dtype": dtype}
+    histokit.extract(store, "d", "tiny", **how)
+    vectors = store.features("d", "tiny/last").X
+    (file,) = (store.uri / f"{store.feature_tables()[0].name}.lance" / "data").iterdir()
+    content = bytearray(file.read_bytes())
+    for vector in vectors.astype(dtype)[:damaged]:
+        content[content.index(vector.tobytes())] ^= 1
+    file.write_bytes(content)
+    ingest(store, images, name="other")
+    assert counts(histokit.extract(store, "other", "tiny", **how)) == [(0, 24 - damaged, damaged, 0)]
+    np.testing.assert_allclose(store.features("other", "tiny/last").X, vectors, rtol=1e-3)
+
+
 def test_only_what_is_missing_is_computed(store: FeatureStore, images: Path, tiny: TinyPlugin) -> None:
     ingest(store, images)
     assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(0, 0, 24, 0)]
