@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histokit.errors import DataError, HistokitError, UsageError, did_you_mean
+from histokit.errors import DataError, HistokitError, UsageError, advice_on_store, did_you_mean
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -25,6 +25,9 @@ _ODD = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+#: Why the file of a lock is not there, whatever the file system knows of locks.
+_NOT_MADE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EISDIR)
 
 
 def suffix_of(path: str) -> str:
@@ -185,6 +188,11 @@ def held_lock(lock: FileLock, busy: HistokitError | None = None) -> Iterator[Non
     lock : FileLock
     busy : HistokitError, optional
         What is raised where another process holds it for longer than the lock waits; of locks that wait, none.
+
+    Raises
+    ------
+    UsageError
+        If its file cannot be opened, which says nothing of whether it could be locked.
     """
     from filelock import Timeout
 
@@ -193,7 +201,12 @@ def held_lock(lock: FileLock, busy: HistokitError | None = None) -> Iterator[Non
         lock.acquire()
     except Timeout as error:
         raise (busy or error) from error
-    except (OSError, NotImplementedError):
+    except (OSError, NotImplementedError) as error:
+        number = getattr(error, "errno", None)
+        if number in _NOT_MADE:
+            raise UsageError(
+                f"The lock {lock.lock_file} cannot be opened: {os.strerror(number)}.", next=advice_on_store(error)
+            ) from error
         taken = False
     try:
         yield

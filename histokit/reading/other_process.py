@@ -17,6 +17,9 @@ from histokit.reading.serving import NO_MEMORY
 #: Seconds in which a process that was told to end does so.
 _GRACE = 2.0
 
+#: The code of a process that a signal ended → its name; those for programs' own use have none.
+_SIGNALS = {-each: each.name for each in signal.Signals}
+
 
 def possible() -> bool:
     """Return whether other processes can be started, and handed what they talk through."""
@@ -65,4 +68,6 @@ class OtherProcess:
             return "it closed what it answers through"
         if code >= 0:
             return "it had too little memory" if code == NO_MEMORY else f"exit code {code}"
-        return f"{signal.Signals(-code).name}{', as where memory is short' if code == -signal.SIGKILL else ''}"
+        if code not in _SIGNALS:
+            return f"signal {-code}"
+        return f"{_SIGNALS[code]}{', as where memory is short' if code == -signal.SIGKILL else ''}"

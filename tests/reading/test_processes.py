@@ -382,8 +382,9 @@ def test_what_is_large_on_both_ways_makes_nobody_wait(
     assert found == [(number, (500, 500, 3), number) for number in range(40)]
 
 
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGKILL, "SIGKILL, as where memory is short"), (40, "signal 40")])
 def test_a_killed_process_is_replaced(
-    store: FeatureStore, odd: Callable[..., Path], started: list[subprocess.Popen[bytes]]
+    store: FeatureStore, odd: Callable[..., Path], started: list[subprocess.Popen[bytes]], number: int, told: str
 ) -> None:
     root = odd(n7="hang")
     histokit.ingest(store, "odd", root, name="d")
@@ -396,14 +397,14 @@ def test_a_killed_process_is_replaced(
         while not marker.exists() or not marker.read_text():
             time.sleep(0.02)
         (root / "07.txt").write_text("")
-        os.kill(int(marker.read_text()), signal.SIGKILL)
+        os.kill(int(marker.read_text()), number)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     found = [each for chunk in results for each in copied(chunk)]
     assert [position for position, *_ in found] == list(range(40))
     (note,) = reader.notes
-    assert "ended while it read 07 (SIGKILL, as where memory is short)" in note
+    assert f"ended while it read 07 ({told})" in note
     assert all(process.poll() is not None for process in started)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from histokit.errors import StoreError
+from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore
 from histokit.files import held_lock
 from histokit.finetune.checkpoint import trained_alone
@@ -266,6 +267,30 @@ def test_a_published_split_of_an_earlier_version_is_read_and_makes_way(toy: Feat
     assert toy.split("toy", "paper").digest == old.digest
     toy.save_dataset(toy.dataset("toy"), toy.samples("toy"), FILE_SCHEMA.empty_table(), [replace(old, name="other")])
     assert [split.name for split in toy.splits("toy")] == ["other"]
+
+
+def test_a_lock_whose_file_cannot_be_opened_is_no_reason_to_go_on_without(tmp_path: Path, toy: FeatureStore) -> None:
+    (toy.uri / "write.lock").unlink()
+    (toy.uri / "write.lock").mkdir()
+    before = toy.split_headers("toy")
+    with pytest.raises(UsageError, match=r"write\.lock cannot be opened: Is a directory"):
+        toy.save_split(Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
+    assert toy.split_headers("toy") == before
+    with held_lock(FileLock(tmp_path / "a.lock")):
+        (tmp_path / "done").touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    lock = FileLock(tmp_path / "a.lock")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(UsageError) as told, held_lock(lock):
+            (tmp_path / "twice").touch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "cannot be opened: Too many open files" in told.value.message
+    assert "ulimit -n" in told.value.next
+    assert not (tmp_path / "twice").exists()
 
 
 def test_where_no_locks_are_taken_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
