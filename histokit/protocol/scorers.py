@@ -19,6 +19,9 @@ _SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 #: So many columns of scores are copied at once: one alone would be read number by number from all of memory.
 _COLUMNS = 32
 
+#: Means of scores that differ by less are equal: one is not the same to the last bit in every order of its terms.
+TIE = 1e-12
+
 #: Numbers of pairs of units, and of a score and a unit, that are held at once.
 HELD_AT_ONCE = 4_000_000
 #: Units are resampled by pairs of them where these are at most so many times the samples.

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histokit.errors import UsageError
+from histokit.protocol.scorers import TIE
 
 AUTO = "auto"
 
@@ -84,8 +85,8 @@ def knee(means: NDArray[np.float64], tolerance: float) -> tuple[int, int]:
         The mean scores of subsets from large to small; of equally good ones the smallest is the best.
     tolerance : float
     """
-    best = int(np.flatnonzero(means == means.max())[-1])
-    return best, int(np.flatnonzero(means >= means[best] - tolerance)[-1])
+    best = int(np.flatnonzero(means >= means.max() - TIE)[-1])
+    return best, int(np.flatnonzero(means >= means.max() - tolerance - TIE)[-1])
 
 
 def finer_sizes(sizes: Sequence[int], means: NDArray[np.float64], tolerance: float, fine: Collection[int]) -> list[int]:
@@ -109,7 +110,7 @@ def finer_sizes(sizes: Sequence[int], means: NDArray[np.float64], tolerance: flo
     place = every.index(sizes[least])
     if set(every[place : place + 2]) <= set(fine):
         return []
-    worse = [size for size, mean in zip(sizes, means, strict=True) if mean < means[best] - 2 * tolerance]
+    worse = [size for size, mean in zip(sizes, means, strict=True) if mean < means[best] - 2 * tolerance - TIE]
     floor = max((size for size in worse if size < sizes[least]), default=0)
     below = [size for size in every[place + 2 :] if size > floor]
     above = 0 if len(fine) > 1 else _ABOVE

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from histokit.classifiers.fitting import Fitting, cross_scores
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.number_metrics import direction
-from histokit.protocol.scorers import defined, spread
+from histokit.protocol.scorers import TIE, defined, spread
 from histokit.protocol.targets import ClassTarget, NumberTarget, Target
-
-_TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def tune(
     metric, table = decide(found, problem, notes)
     means = mean_of(table)
     goodness = direction(metric) * means
-    best = int(np.flatnonzero(goodness >= goodness.max() - _TIE)[0])
+    best = int(np.flatnonzero(goodness >= goodness.max() - TIE)[0])
     listed = [
         {
             "parameters": setting,

@@ -16,6 +16,7 @@ from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction
 from histokit.protocol.progress import creation_time
+from histokit.protocol.scorers import TIE
 from histokit.protocol.tuning import comparable, mean_of
 from histokit.store import RunRecord, Store
 
@@ -100,7 +101,8 @@ def chosen_addresses(run: RunRecord) -> str:
 
 
 def _highest(scores: Iterable[float]) -> int:
-    return int(np.argmax([-np.inf if np.isnan(score) else score for score in scores]))
+    known = np.array([-np.inf if np.isnan(score) else score for score in scores])
+    return int(np.flatnonzero(known >= known.max() - TIE)[0])
 
 
 def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:

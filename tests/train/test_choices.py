@@ -63,7 +63,7 @@ def test_a_choice_by_the_test_samples_is_marked(toy):
 def test_a_single_setting_is_scored_all_the_same(toy):
     *runs, found = train(toy, "toy", "net/each", choose="inner", grid={"C": 1}, inner_folds=3)
     for number, fold in enumerate(found.folds):
-        assert fold["tuning"]["score"] == max(run.folds[number]["tuning"]["score"] for run in runs)
+        assert fold["tuning"]["score"] == pytest.approx(max(run.folds[number]["tuning"]["score"] for run in runs))
 
 
 def test_a_choice_is_answered_from_the_store(toy):
@@ -132,3 +132,21 @@ def test_a_choice_is_between_features_of_the_same_samples(tmp_path):
     store = make_store(tmp_path / "other", samples, {"first": others, "last": holes})
     with pytest.raises(DataError, match="net/first, net/last are not there for the same samples"):
         train(store, "toy", "net/each", **options)
+
+
+def test_of_equally_good_features_the_first_is_taken_whatever_their_means_are_rounded_to(tmp_path):
+    # Each layer is the label but for some samples of each slide: 3, 2, 1 of ten, or 3, 1, 2.
+    labels = np.tile([-1.0, 1.0], 15)
+    samples = {"id": [f"s{i:02}" for i in range(30)], "label": ["b" if y > 0 else "a" for y in labels]}
+    samples["slide"] = [f"P{i // 10}" for i in range(30)]
+    layers = {}
+    for name, wrong in (("first", (3, 2, 1)), ("last", (3, 1, 2))):
+        signs = [-1 if i % 10 < wrong[i // 10] else 1 for i in range(30)]
+        layers[name] = (labels * signs)[:, None]
+    store = make_store(tmp_path / "store", samples, layers)
+    options = {"split": "leave-one-group-out", "grid": {"alpha": "1"}, "choose": "test"}
+    *runs, found = train(store, "toy", "net/each", "ridge", **options)
+    scores = [[fold["scores"]["accuracy"] for fold in run.folds] for run in runs]
+    assert scores == [[0.7, 0.8, 0.9], [0.7, 0.9, 0.8]]
+    assert np.mean(scores[0]) < np.mean(scores[1]), "as numbers are rounded"
+    assert {fold["address"] for fold in found.folds} == {"net/first"}
