@@ -15,7 +15,7 @@ from histokit.datasets.tables import TidyTable, python_types, read_table, requir
 from histokit.datasets.walk import Tally
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.dataset import RESERVED_COLUMNS
-from histokit.plugin.options import split_list
+from histokit.plugin.options import split_list, typed_option
 
 #: The texts of the columns by which a row is found.
 Key = tuple[str, ...]
@@ -42,7 +42,7 @@ def require_labels(labels: set[str], positive: str | None, classes: Sequence[str
     if unnamed:
         raise UsageError(
             f"The label {unnamed[0]!r} is not among the classes {', '.join(classes or ())}.",
-            next=f"Name all of them: -o classes={','.join(sorted(labels))}.",
+            next=f"Name all of them: {typed_option('classes', sorted(labels))}",
         )
 
 
@@ -239,7 +239,7 @@ class LabelTable:
         """Return what to ask for where rows are told apart by more than what they are found by now."""
         names = [name for name in self.fields if name in self._sheet.table.column_names and name not in self.on]
         asked = [field if field == column else f"{field}:{column}" for field, column in self._columns.items()]
-        return f", or find rows by more: -o on={','.join([*names, *asked])}" if names else ""
+        return f", or find rows by more: {typed_option('on', [*names, *asked])}" if names else ""
 
     @cached_property
     def _whole(self) -> list[dict[str, str]]:

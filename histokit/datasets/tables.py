@@ -17,6 +17,7 @@ from histokit.errors import DataError, UsageError, did_you_mean, first_line
 from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
 from histokit.plugin.names import stored_name as stored_name
+from histokit.plugin.options import typed_option
 
 PARQUET = (".parquet", ".pq")
 
@@ -201,7 +202,7 @@ def _converted(
         name,
         path,
         notes,
-        f"leave it empty where there is no number; or add -o text={name} where it is meant as text",
+        f"leave it empty where there is no number; or add {typed_option('text', [name])} where it is meant as text",
     )
 
 
@@ -305,7 +306,7 @@ def find_table(root: Path, name: str, option: str) -> Path:
         return inside
     raise UsageError(
         f"The option {option}={name} may be {str(inside)!r} or {str(here)!r}, which differ.",
-        next=f"Give the whole path of the one that is meant: -o {option}={inside}",
+        next=f"Give the whole path of the one that is meant: {typed_option(option, str(inside))}",
     )
 
 

@@ -8,6 +8,7 @@ import io
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from histokit.errors import UsageError, did_you_mean
@@ -85,6 +86,11 @@ def join_list(parts: Iterable[Any]) -> str:
     written = io.StringIO()
     csv.writer(written, lineterminator="").writerow(list(parts))
     return written.getvalue()
+
+
+def typed_option(name: str, value: str | Iterable[str]) -> str:
+    """Return how an option of a plugin is typed, in quotes where a shell needs them; of several values, as a list."""
+    return f"-o {quote(f'{name}={value if isinstance(value, str) else join_list(value)}')}"
 
 
 def _convert(value: Any, hint: Any, name: str, owner: str) -> Any:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from pyarrow import parquet
 
 from histokit.datasets import tables
 from histokit.datasets.table import Table
-from histokit.errors import DataError, UsageError
+from histokit.errors import DataError, HistokitError, UsageError
 from histokit.plugin.testing import check_dataset
 
 ROWS = """image,label,slide,age,score,stained,cut
@@ -52,6 +54,39 @@ def test_one_sample_a_row(root):
         {"slide": "0013", "age": 71, "score": None, "stained": True, "cut": None},
     ]
     assert dataset.warnings == []
+
+
+def typed(error: HistokitError) -> dict[str, str]:
+    """Return the options that an error says to type, as a shell takes them apart."""
+    words = shlex.split(error.next[error.next.index("-o ") :])
+    return dict(word.split("=", 1) for before, word in pairwise(words) if before == "-o")
+
+
+def test_options_that_errors_say_to_type_are_words_of_a_shell(root):
+    (root / "t.csv").write_text(
+        'image,label,"Age, years"\na.png,"in situ, low",40\nb.png,invasive,41\nsub/c.png,invasive,-\n'
+    )
+
+    def opened(**options: str) -> Table:
+        dataset = Table.from_options(root, {"table": "t.csv", **options})
+        list(dataset.samples())
+        return dataset
+
+    with pytest.raises(DataError, match="Row 3 of the table") as caught:
+        opened()
+    options = typed(caught.value)
+    assert opened(**options).columns == {"Age, years": str}
+    with pytest.raises(UsageError, match="is not among the classes") as caught:
+        opened(**options, classes="invasive")
+    assert opened(**options, **typed(caught.value)).classes == ("in situ, low", "invasive")
+    here = root / "other folder"
+    here.mkdir()
+    (here / "t.csv").write_text("image\na.png\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        with pytest.raises(UsageError, match="which differ") as caught:
+            read(root)
+    assert Path(typed(caught.value)["table"]) == root / "t.csv"
 
 
 def test_contract(root):

@@ -21,6 +21,7 @@ from histokit.errors import DataError, HistokitError, counted, first_line
 from histokit.plugin.dataset import Role
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.images import Pixels
+from histokit.plugin.options import typed_option
 from histokit.plugin.raw_images import RawImage
 from histokit.plugin.sample_pixels import ChannelSource
 from histokit.plugin.signatures import refuse_stand_in
@@ -276,7 +277,7 @@ def merged_columns(containers: Iterable[Container]) -> dict[str, type]:
             if known is not kind and {known, kind} != {int, float}:
                 raise DataError(
                     f"The column {name!r} is {known.__name__} in {where!r} and {kind.__name__} in {container.path!r}.",
-                    next=f"Add -o text={name} where it is meant as text, or ingest the files one by one.",
+                    next=f"Add {typed_option('text', [name])} where it is text, or ingest the files one by one.",
                 )
             if known is not kind:
                 found[name] = float, where

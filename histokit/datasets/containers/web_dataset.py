@@ -16,6 +16,7 @@ from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import IMAGE_SUFFIXES
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import RESERVED_COLUMNS
+from histokit.plugin.options import typed_option
 
 _CLASS, _JSON, _TEXT = "cls", "json", "txt"
 _IMAGES = frozenset(suffix[1:] for suffix in IMAGE_SUFFIXES)
@@ -169,7 +170,7 @@ class WebDataset(Archive):
                 raise DataError(
                     f"The field {name!r} in the records of {str(self.file)!r} is "
                     f"{' and '.join(sorted(each.__name__ for each in met))}.",
-                    next=f"Add -o text={column} where it is meant as text.",
+                    next=f"Add {typed_option('text', [column])} where it is meant as text.",
                 )
             found[name] = column, kind
         left = [name for name in kinds if name not in found]
