@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histokit.classifiers.estimators import expect_many_classes
+from histokit.classifiers.fitting import parallel
 
 #: scikit-learn draws the seed of each tree below this.
 _SEEDS = np.iinfo(np.int32).max
+
+_UNCHECKED = {"skip_parameter_validation": True, "assume_finite": True}
 
 
 def rank_and_score(
@@ -22,6 +28,8 @@ def rank_and_score(
     trees: int = 100,
     max_features: str | float | int = "sqrt",
     seed: int = 0,
+    threads: bool = False,
+    tell: Callable[[float], None] = lambda _: None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit extremely randomised trees; return the importances of columns and the scores of other samples.
 
@@ -43,6 +51,10 @@ def rank_and_score(
     max_features : str, float or int
         As in scikit-learn.
     seed : int
+    threads : bool
+        Whether trees grow on all cores at once.
+    tell : callable
+        Called after each tree with the share of trees that are done.
 
     Returns
     -------
@@ -60,19 +72,28 @@ def rank_and_score(
     votes = np.zeros((len(tested), len(known)))
     found: list[NDArray[np.float64]] = []
     seeds = np.random.RandomState(seed).randint(_SEEDS, size=trees)
-    with config_context(skip_parameter_validation=True, assume_finite=True):
-        for number in seeds:
-            tree = make(max_features=max_features, random_state=int(number))
-            tree.fit(X, codes, check_input=False)
+    work = ((make(max_features=max_features, random_state=int(number)), X, codes) for number in seeds)
+    growing = parallel(_grown, work, threads, X.size) if threads else nullcontext(starmap(_grown, work))
+    with config_context(**_UNCHECKED), growing as grown:
+        for number, tree in enumerate(grown, 1):
             if tree.tree_.node_count > 1:
                 found.append(tree.tree_.compute_feature_importances())
             if len(tested):
                 votes += ask(tree, tested)
+            tell(number / trees)
     scores = np.zeros((len(tested), classes or 1))
     scores[:, known] = votes / trees
     # The order of operations is scikit-learn's, to the last bit.
     importances = np.mean(found or [np.ones(X.shape[1])], axis=0)
     return importances / importances.sum(), scores
+
+
+def _grown(tree: Any, X: NDArray[np.float32], y: NDArray[Any]) -> Any:
+    from sklearn import config_context
+
+    # Of each thread its own.
+    with config_context(**_UNCHECKED):
+        return tree.fit(X, y, check_input=False)
 
 
 def _probabilities(tree: Any, X: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def eliminate(
     tolerance: float = 0.005,
     step: float | str = AUTO,
     folds: int = 5,
-    report: Callable[[], None] | None = None,
+    report: Callable[[float], None] | None = None,
     memory: MutableMapping[str, Walk] | None = None,
 ) -> Elimination:
     """Eliminate the least important columns, and keep the smallest subset that is as good as the best.
@@ -87,7 +87,8 @@ def eliminate(
     folds : int
         Capped by the number of groups.
     report : callable, optional
-        Called after each stretch of a path: one more than inner folds for each pass.
+        Called with what share was done of a stretch of a path; for each pass there is one more of these than inner
+        folds.
     memory : mutable mapping, optional
         Keeps the stretches that are done, as JSON-serialisable data; what is there already is not done again. It must
         be of the same problem, rows and options.
@@ -110,7 +111,7 @@ def eliminate(
     fold, notes = problem.inner_folds(rows, folds)
     places = [(rows[fold != number], rows[fold == number]) for number in range(int(fold.max()) + 1)]
     kept = {} if memory is None else memory
-    paths = Paths(problem, [*places, (rows, rows[:0])], _TREES, kept, report or (lambda: None))
+    paths = Paths(problem, [*places, (rows, rows[:0])], _TREES, kept, report or (lambda _: None))
     sizes = subset_sizes(problem.X.shape[1], step)
     paths.extend(sizes, sizes)
     fine = set(sizes if step != AUTO or sizes == subset_sizes(sizes[0], PAPER_STEP) else sizes[:1])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from concurrent.futures import CancelledError
+from functools import partial
+from threading import Lock
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,9 @@ from histokit.protocol.tuning import Problem
 #: What a walk found, as JSON-serialisable data.
 Walk = dict[str, Any]
 
+#: Seconds after which it is told how far a walk is.
+_TOLD_EVERY = 0.5
+
 
 def walk(
     problem: Problem,
@@ -25,6 +32,7 @@ def walk(
     columns: NDArray[np.intp],
     sizes: Sequence[int],
     trees: dict[str, Any],
+    tell: Callable[[float], None] = lambda _: None,
 ) -> Walk:
     """Eliminate columns from one size to the next, ranked anew at each.
 
@@ -39,6 +47,8 @@ def walk(
         From d downwards.
     trees : dict
         Options of `rank_and_score`.
+    tell : callable
+        Called after each tree with the share of the walk that is done.
 
     Returns
     -------
@@ -51,8 +61,12 @@ def walk(
     outside = np.asarray(problem.X[np.ix_(tested, columns)], np.float32)
     left, y, gone, found, first = np.arange(len(columns)), problem.y[train], [], [], None
     classes = None if problem.numbers else problem.classes
-    for size, following in zip(sizes, [*sizes[1:], 0], strict=True):
-        importances, scores = rank_and_score(inside.T, y, outside, classes, seed=problem.seed, **trees)
+    # A tree looks at about the square root of the columns at each node.
+    costs = np.sqrt(sizes) / np.sqrt(sizes).sum()
+    begun = np.cumsum(costs) - costs
+    for number, (size, following) in enumerate(zip(sizes, [*sizes[1:], 0], strict=True)):
+        within = partial(_tell_within, tell, begun[number], costs[number])
+        importances, scores = rank_and_score(inside.T, y, outside, classes, seed=problem.seed, tell=within, **trees)
         first = importances if first is None else first
         if len(tested):
             values = problem.score(problem.y[tested], scores)
@@ -64,6 +78,35 @@ def walk(
     order = columns[np.concatenate(gone[::-1])]
     document: Walk = {"order": order.tolist(), "scores": found}
     return document if len(tested) or first is None else {**document, "importances": first.tolist()}
+
+
+def _tell_within(tell: Callable[[float], None], begun: float, cost: float, share: float) -> None:
+    tell(float(begun + cost * share))
+
+
+class _Shares:
+    """Tells from several threads how much of several walks is done, each as what is new of it."""
+
+    def __init__(self, report: Callable[[float], None]):
+        self.report, self.lock, self.told, self.last = report, Lock(), dict[int, float](), monotonic()
+        self.stopped = False
+
+    def tell(self, walk: int, share: float) -> None:
+        """Tell how much of a walk is done, unless something was told just now; end it where all is stopped."""
+        if self.stopped:
+            raise CancelledError
+        with self.lock:
+            if monotonic() - self.last >= _TOLD_EVERY:
+                self._tell(walk, share)
+
+    def end(self, walk: int) -> None:
+        """Tell that a walk is done."""
+        with self.lock:
+            self._tell(walk, 1.0)
+
+    def _tell(self, walk: int, share: float) -> None:
+        before, self.told[walk], self.last = self.told.get(walk, 0.0), share, monotonic()
+        self.report(share - before)
 
 
 class Paths:
@@ -79,7 +122,7 @@ class Paths:
     memory : mutable mapping
         Walks that were done before; gets those that are done now.
     report : callable
-        Called after each walk.
+        Called, also by other threads but never by two at once, with what share of a walk was done since the last call.
     """
 
     def __init__(
@@ -88,7 +131,7 @@ class Paths:
         folds: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
         trees: dict[str, Any],
         memory: MutableMapping[str, Walk],
-        report: Callable[[], None],
+        report: Callable[[float], None],
     ):
         self.problem, self.folds, self.trees, self.memory, self.report = problem, folds, trees, memory, report
         every = np.arange(problem.X.shape[1])
@@ -110,13 +153,20 @@ class Paths:
         asked = [(number, list(sizes if len(tested) else last)) for number, (_, tested) in enumerate(self.folds)]
         keys = [digest_json([number, *wanted]).hex() for number, wanted in asked]
         missing = [i for i, key in enumerate(keys) if key not in self.memory]
+        shares = _Shares(self.report)
         work = (
-            (self.problem, *self.folds[i], self.subsets[i][asked[i][1][0]], asked[i][1], self.trees) for i in missing
+            (*(self.problem, *self.folds[i], self.subsets[i][asked[i][1][0]]), asked[i][1], self.trees, tell)
+            for i in missing
+            for tell in [partial(shares.tell, i)]
         )
         with parallel(walk, work, True, self.problem.X.size) as results:
-            for i, done in zip(missing, results, strict=True):
-                self.memory[keys[i]] = done
-                self.report()
+            try:
+                for i, done in zip(missing, results, strict=True):
+                    self.memory[keys[i]] = done
+                    shares.end(i)
+            except BaseException:
+                shares.stopped = True
+                raise
         walks = [self.memory[key] for key in keys]
         for (number, wanted), done in zip(asked, walks, strict=True):
             order = np.array(done["order"], np.intp)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+#: In how many parts a step is told that may take minutes.
+PARTS = 100
+
 
 class Progress:
     """Count steps within pieces, so that a piece that needed fewer steps than foreseen still ends on its mark.
@@ -16,25 +19,30 @@ class Progress:
     pieces, steps : int
         The number of pieces, and of steps in each.
     detail : str
+    parts : int
+        In how many parts a step is told: 1 where each is done in no time.
     """
 
-    def __init__(self, report: Callable[..., None] | None, pieces: int, steps: int, detail: str = ""):
-        self.call, self.pieces, self.steps, self.detail = report, pieces, steps, detail
-        self.piece = self.done = 0
+    def __init__(
+        self, report: Callable[..., None] | None, pieces: int, steps: int, detail: str = "", *, parts: int = 1
+    ):
+        self.call, self.pieces, self.steps, self.detail, self.parts = report, pieces, steps, detail, parts
+        self.piece, self.done = 0, 0.0
 
-    def step(self) -> None:
-        """Count a step."""
-        self.done = min(self.done + 1, self.steps)
+    def step(self, share: float = 1.0) -> None:
+        """Count a step, or a share of one."""
+        self.done = min(self.done + share, float(self.steps))
         self._report()
 
     def finish_piece(self) -> None:
         """End a piece."""
-        self.piece, self.done = self.piece + 1, 0
+        self.piece, self.done = self.piece + 1, 0.0
         self._report()
 
     def _report(self) -> None:
         if self.call is not None:
-            self.call(self.piece * self.steps + self.done, self.pieces * self.steps, self.detail)
+            done = self.piece * self.steps * self.parts + round(self.done * self.parts)
+            self.call(done, self.pieces * self.steps * self.parts, self.detail)
 
 
 def nested(report: Callable[..., None] | None, number: int, count: int) -> Callable[..., None]:

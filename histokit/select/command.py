@@ -163,6 +163,9 @@ def importances(
             target=target,
             target_type=target_type,
             where=where,
+            normalise=normalise,
+            controls=controls,
+            per=per,
             allow_missing=allow_missing,
             progress=report,
         )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.estimators import fit
+from histokit.classifiers.forest import rank_and_score
 from histokit.classifiers.grids import make_grid
-from histokit.cores import cores
 from histokit.errors import UsageError, some
 from histokit.features import FeatureSet
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.features.normalisation import parse_normalisation
 from histokit.layout import Pieces, Sheet
 from histokit.notebooks import InNotebooks
 from histokit.protocol.experiment import Experiment, prepare
+from histokit.protocol.progress import PARTS, Progress
 from histokit.protocol.step_options import ExperimentOptions
 from histokit.ranges import check_ranges
 
@@ -45,7 +47,7 @@ class ImportanceShares(InNotebooks):
         Where each band ends. Columns of all networks are sorted by decreasing importance; a column belongs to the band
         in which their cumulative importance lies before it is added.
     parameters : dict
-        Of the trees, and their seed.
+        Of the trees, their seed, and how features are normalised where they are.
     notes : list of str
     """
 
@@ -90,6 +92,9 @@ def importance_shares(
     target: str | None = None,
     target_type: str | None = None,
     where: str | None = None,
+    normalise: str | None = None,
+    controls: str | None = None,
+    per: str | None = None,
     allow_missing: bool = False,
     progress: Callable[..., None] | None = None,
 ) -> ImportanceShares:
@@ -112,6 +117,8 @@ def importance_shares(
         A column in place of the label; SQL over the columns of the samples.
     target_type : str, optional
         ``class`` or ``number``; where not given, columns of fractions are numbers and all others are classes.
+    normalise, controls, per : str, optional
+        As of `histokit.train`: samples are normalised by the statistics of controls, which no tree is fitted on.
     allow_missing : bool
     progress : callable, optional
         ``progress(done, total, detail)``.
@@ -133,22 +140,26 @@ def importance_shares(
     parameters = make_grid("et", {"max_features": max_features, "trees": str(trees)})[0]
     how: dict[str, Any] = {"split": split, "target": target, "where": where, "allow_missing": allow_missing}
     options = ExperimentOptions(seed=seed, target_type=target_type, **how)
+    normalisation = parse_normalisation(normalise, controls, per)
+    given = {"normalise": normalise, "controls": controls, "per": per}
+    normalised = {name: value for name, value in given.items() if value is not None}
+    forests = Progress(progress, len(datasets), 1, parts=PARTS)
     found: list[dict[str, Any]] = []
     notes: list[str] = []
     parts: tuple[tuple[str, ...], ...] = ()
-    for number, dataset in enumerate(datasets):
-        experiment = prepare(store, dataset, features, options)
+    for dataset in datasets:
+        experiment = prepare(store, dataset, features, options, normalisation=normalisation)
         parts = _check_same(parts, experiment.features, datasets[0])
         notes += [f"{dataset}: {note}" for note in [*experiment.notes, *_tested_too(experiment)]]
-        found.append(_shares(experiment, _importances(experiment, parameters)))
-        if progress is not None:
-            progress(number + 1, len(datasets), dataset)
+        forests.detail = dataset
+        found.append(_shares(experiment, _importances(experiment, parameters, forests)))
+        forests.finish_piece()
     return ImportanceShares(
         datasets=found,
         networks=_averaged([entry["networks"] for entry in found]),
         layers=_averaged([entry["layers"] for entry in found]),
         bands=list(BANDS),
-        parameters={**parameters, "max_features": max_features, "seed": seed},
+        parameters={**parameters, "max_features": max_features, "seed": seed, **normalised},
         notes=notes,
     )
 
@@ -173,14 +184,19 @@ def _tested_too(experiment: Experiment) -> list[str]:
     return [f"samples that train in one fold of {name!r} are tested in another: choose nothing by these importances"]
 
 
-def _importances(experiment: Experiment, parameters: dict[str, Any]) -> NDArray[np.float64]:
-    from joblib import parallel_config
-
+def _importances(experiment: Experiment, parameters: dict[str, Any], progress: Progress) -> NDArray[np.float64]:
     rows, problem = experiment.training, experiment.problem
-    with parallel_config("threading", n_jobs=cores()):
-        trees = fit("et", parameters, problem.X[rows], problem.y[rows], seed=problem.seed, numbers=problem.numbers)
-        values: NDArray[np.float64] = trees.feature_importances_
+    X, classes = np.asarray(problem.X[rows], np.float32), None if problem.numbers else problem.classes
+    options: dict[str, Any] = {**parameters, "seed": problem.seed, "threads": True}
+    if isinstance(options["max_features"], int):
+        options["max_features"] = min(options["max_features"], X.shape[1])
+    tell = partial(_reach, progress)
+    values, _ = rank_and_score(X, problem.y[rows], X[:0], classes, tell=tell, **options)
     return values
+
+
+def _reach(progress: Progress, share: float) -> None:
+    progress.step(share - progress.done)
 
 
 def bands_of(importances: NDArray[np.float64]) -> NDArray[np.intp]:

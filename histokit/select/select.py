@@ -15,7 +15,7 @@ from histokit.protocol.elimination import PASSES, eliminate
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.outer_folds import Rows
-from histokit.protocol.progress import Progress, creation_time
+from histokit.protocol.progress import PARTS, Progress, creation_time
 from histokit.protocol.subset_sizes import AUTO, parse_step
 from histokit.protocol.targets import with_type
 from histokit.select.select_options import SelectOptions
@@ -167,18 +167,20 @@ def _eliminate_everywhere(
     ]
     subsets.append((None, None, experiment.training))
     passes = PASSES if parameters["step"] == AUTO else 1
-    progress = Progress(report, len(subsets), passes * (parameters["inner_folds"] + 1), experiment.features.address)
+    steps = passes * (parameters["inner_folds"] + 1)
+    first = [
+        next(i for i in range(n + 1) if np.array_equal(subsets[i][2], rows)) for n, (*_, rows) in enumerate(subsets)
+    ]
+    progress = Progress(report, len(set(first)), steps, experiment.features.address, parts=PARTS)
     found: list[dict[str, Any]] = []
     for number, (repeat, fold, rows) in enumerate(subsets):
-        same = [i for i in range(number) if np.array_equal(subsets[i][2], rows)]
-        if same:
-            part = found[same[0]]
-        else:
+        part = found[first[number]] if first[number] < number else None
+        if part is None:
             options = {name: parameters[name] for name in ("tolerance", "step")}
             options |= {"folds": parameters["inner_folds"], "memory": finished.of(number)}
             part = asdict(eliminate(experiment.problem, rows, report=progress.step, **options))
+            progress.finish_piece()
         found.append({**part, "repeat": repeat, "fold": fold})
-        progress.finish_piece()
     return [*({k: v for k, v in part.items() if k != "importances"} for part in found[:-1]), found[-1]]
 
 

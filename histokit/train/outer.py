@@ -125,7 +125,7 @@ def fit_rows(
     experiment: Experiment,
     rows: Rows,
     part: dict[str, Any] | None,
-    step: Callable[[], None],
+    step: Callable[..., None],
     memory: MutableMapping[str, dict[str, Any]],
 ) -> Fitted:
     """Select, tune and fit on rows.
@@ -138,7 +138,7 @@ def fit_rows(
     part : dict, optional
         The part of a stored selection that they may use.
     step : callable
-        Called after each fit.
+        Called after each fit, and with shares of what elimination does.
     memory : mutable mapping
         Keeps the stretches of elimination that are done.
     """

@@ -21,7 +21,7 @@ from histokit.plugin.digests import DIGEST_BYTES
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
 from histokit.protocol.predictions import rows_of_fold
-from histokit.protocol.progress import Progress, creation_time, nested
+from histokit.protocol.progress import PARTS, Progress, creation_time, nested
 from histokit.store.records import RunRecord, SelectionRecord
 from histokit.train import choices
 from histokit.train.folds import Outcome, fold_notes, train_folds
@@ -155,7 +155,8 @@ def _train_one(
     finished = FinishedParts(store, run_id, experiment.features.sample_ids)
     parts, said = selection_parts(recipe, experiment, store)
     remarks = _check_data(store, recipe, experiment, [part["columns"] for part in parts if part])
-    progress = Progress(report, len(experiment.folds) + 1, recipe.steps, experiment.features.address)
+    address, told_in = experiment.features.address, PARTS if recipe.rfe else 1
+    progress = Progress(report, len(experiment.folds) + 1, recipe.steps, address, parts=told_in)
     outcomes = train_folds(recipe, experiment, parts, finished, progress)
     final = _final(recipe, experiment, outcomes, parts, finished, progress)
     if recipe.rfe and final.columns is not None:

@@ -161,9 +161,9 @@ def test_what_was_done_is_not_done_again(monkeypatch):
     # One after the other, so that it is known which were done.
     monkeypatch.setattr(elimination_paths, "parallel", lambda function, work, *_: nullcontext(starmap(function, work)))
     reports: list = []
-    whole = eliminate(problem, rows, tolerance=0.01, folds=3, report=lambda: reports.append(1))
+    whole = eliminate(problem, rows, tolerance=0.01, folds=3, report=reports.append)
     count = len(walked)
-    assert count == len(reports)
+    assert sum(reports) == pytest.approx(count)
     assert count >= 8, "two passes of four paths"
     memory: dict = {}
     # Two walks are done, then one more, then one of the second pass.
@@ -180,6 +180,41 @@ def test_what_was_done_is_not_done_again(monkeypatch):
     walked.clear()
     assert eliminate(problem, rows, tolerance=0.01, folds=3, memory=memory) == whole
     assert walked == []
+
+
+def test_it_is_told_while_a_path_is_gone(monkeypatch):
+    problem, rows = make(), np.arange(120)
+    plain: list = []
+    whole = eliminate(problem, rows, step=4, folds=2, report=plain.append)
+    monkeypatch.setattr(elimination_paths, "_TOLD_EVERY", 0.0)
+    reports: list = []
+    assert eliminate(problem, rows, step=4, folds=2, report=reports.append) == whole
+    # Three paths through 12, 8, 4 and 1 columns, of five trees at each, and the end of each path.
+    assert len(reports) == 3 * (4 * 5 + 1)
+    assert sum(reports) == pytest.approx(3)
+    assert sum(plain) == pytest.approx(3)
+    assert min(reports) >= 0
+
+
+def test_paths_that_are_gone_at_the_same_time_end_when_all_is_stopped(monkeypatch):
+    problem, rows = make(d=60), np.arange(120)
+    grown = []
+    monkeypatch.setattr(elimination_paths, "_TOLD_EVERY", 0.0)
+    monkeypatch.setattr("histokit.classifiers.fitting.cores", lambda: 3)
+    tell = elimination_paths._Shares.tell
+    monkeypatch.setattr(elimination_paths._Shares, "tell", lambda *given: grown.append(given[1:]) or tell(*given))
+
+    class Stopping(dict):
+        def __setitem__(self, key, document):
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(elimination._TREES, "trees", 40)
+    paths = [(rows, rows[:0]), (rows, rows), (rows, rows)]
+    found = elimination_paths.Paths(problem, paths, elimination._TREES, Stopping(), lambda _: None)
+    # The first path tests nothing and has two sizes, the others have thirty.
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(list(range(60, 0, -2)), [60, 1])
+    assert len([walk for walk, _ in grown if walk]) < 2 * 30 * 40
 
 
 def test_a_single_sample_eliminates_nothing():

@@ -72,7 +72,9 @@ def by_hand(values, inside):
 def test_shares_are_averaged_over_datasets(store):
     calls = []
     found = importance_shares(store, ["toy", "other"], "net/all", trees=20, progress=lambda *given: calls.append(given))
-    assert calls == [(1, 2, "toy"), (2, 2, "other")]
+    # Twenty trees of each are told as they grow, and their end.
+    assert [call[0] for call in calls] == [*range(5, 101, 5), 100, *range(105, 201, 5), 200]
+    assert {call[1:] for call in calls} == {(200, "toy"), (200, "other")}
     assert found.bands == [0.1, 0.25, 0.5, 1.0]
     both = np.array([library(store, name) for name in ("toy", "other")])
     last = both[:, 3:].sum(1)

@@ -43,6 +43,14 @@ def test_one_selection_for_each_fold_and_one_for_all(toy):
     assert toy.selection(found.id) == found
 
 
+def test_training_sets_that_are_the_same_count_once(toy):
+    calls = []
+    select(toy, "toy", "net/last", **{**FAST, "split": "holdout"}, progress=lambda *a: calls.append(a))
+    # Two inner folds and one path for all, each in hundredths.
+    assert {total for _, total, _ in calls} == {300}
+    assert calls[-1][0] == calls[-1][1]
+
+
 def test_kept_columns_are_counted_by_layer(toy):
     found = select(toy, "toy", "net/first+net/last", **FAST)
     first, last = kept_by_layer(found)
