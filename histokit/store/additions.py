@@ -47,15 +47,16 @@ def make_table(path: Path, schema: pa.Schema, storage: str | None) -> None:
 
 
 def drop_table(path: Path) -> None:
-    """Drop a table at once: it is not seen any more before the first of its files goes.
+    """Drop a table at once, if it is there: it is not seen any more before the first of its files goes.
 
     Parameters
     ----------
     path : Path
     """
     going = path.with_name(f"{MAKING}{uuid4().hex}.gone")
-    os.rename(path, going)
-    rmtree(going, ignore_errors=True)
+    if path.is_dir():
+        os.rename(path, going)
+        rmtree(going, ignore_errors=True)
 
 
 def _moved(folder: Path, place: Path) -> bool:

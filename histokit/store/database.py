@@ -266,7 +266,7 @@ class Database(Tables):
                 self._to_write(name).delete(where)
 
     def drop(self, name: str) -> None:
-        """Drop a table: of one that an interruption leaves, nothing is missed."""
+        """Drop a table, which may be lost already: of one that an interruption leaves, nothing is missed."""
         with self.committing(), self._writing(name):
             # A full disk takes no note before there is room.
             with suppress(OSError):

@@ -169,9 +169,8 @@ class _Removal:
                     database.delete(table, f"dataset = {quote(name)}")
             # Later than what is of it, so that what was interrupted can be run again; what is left now is garbage.
             database.delete("datasets", f"name = {quote(name)}")
-            for table in (f"{kind}.{name}" for kind in _OF_DATASETS):
-                if database.exists(table):
-                    database.drop(table)
+            for kind in _OF_DATASETS:
+                database.drop(f"{kind}.{name}")
 
 
 def _why(record: RunRecord | SelectionRecord, gone: Collection[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,23 @@ def test_no_split_is_stored_of_a_dataset_that_went_meanwhile(two, tmp_path, monk
             patched.setattr(module, "make_split", made)
         assert "There is no dataset 'cells'" in two.fails(*asked, code=5).err
     two.ok("store", "gc", "--orphans", "--older-than", "0")
+    assert "nothing is damaged" in two.ok("store", "verify").err
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "without versions"])
+def test_a_dataset_goes_although_a_table_of_it_is_damaged(two, tmp_path, images, damage):
+    two.ok("split", "cells", "--name", "mine", "--folds", "2")
+    for name in ("splits.cells", "samples.cells"):
+        folder = tmp_path / "store" / f"{name}.lance"
+        if damage == "cut":
+            for path in (folder / "data").iterdir():
+                path.write_bytes(path.read_bytes()[:40])
+        else:
+            shutil.rmtree(folder if damage == "gone" else folder / "_versions")
+    two.ok("store", "remove", "cells", "--yes")
+    assert names(two, "datasets", "name") == ["others"]
+    assert not {"splits.cells", "samples.cells", "files.cells"} & tables(two, tmp_path)
+    two.ok("ingest", "folder", images, "--name", "cells", "-o", PATTERN, "-o", "group=patient")
     assert "nothing is damaged" in two.ok("store", "verify").err
 
 
