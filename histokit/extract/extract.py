@@ -102,9 +102,8 @@ def extract(
     names = _canonical([backbones] if isinstance(backbones, str) else backbones)
     record = with_images(store, dataset)
     samples = Samples(store, record)
-    if options.retry and not options.dry_run:
-        store.forget_problems(dataset)
-    context = ExtractionContext(store, record, samples, _known_problems(store, record, samples), options)
+    problems = _known_problems(store, record, samples, attempts=not options.retry)
+    context = ExtractionContext(store, record, samples, problems, options)
     notes: list[str] = []
     openings, ledgers = [], []
     for name, backbone_weights, changes in requests_of(names, options, record):
@@ -116,6 +115,9 @@ def extract(
         check_batch(options.batch_size, input_shape(backbone.preprocess), machine_memory())
         ledgers.append(openings[-1](engine_of(backbone, options.runs_by, options.dry_run, notes)))
     notes += [note for ledger in ledgers for note in ledger.plan.backbone.notes]
+    if options.retry and not options.dry_run:
+        # Not before it is known that the samples can be tried.
+        store.forget_problems(dataset)
     if options.dry_run:
         notes += [note for ledger in ledgers for note in ledger.mixed_on(options.runs_on.partition(":")[0])]
     elif any(ledger.open_tables for ledger in ledgers):
@@ -131,7 +133,7 @@ def _extraction(
 ) -> Extraction:
     """Return what was done, or would be."""
     record, samples, dry_run = context.record, context.samples, context.options.dry_run
-    problems = _known_problems(context.store, record, samples)
+    problems = _known_problems(context.store, record, samples, attempts=not (context.options.retry and dry_run))
     tables = tuple(
         {**_summary(table, problems, samples.count), "weights": ledger.plan.backbone.weights_used}
         for ledger in ledgers
@@ -217,9 +219,11 @@ def requests_of(
     return [(name, by_name[name], whole.get(name, {**changes[name], **by_channels})) for name in names]
 
 
-def _known_problems(store: Store, record: DatasetRecord, samples: Samples) -> list[dict[str, Any]]:
-    """Return the problems that are about the samples as they are now."""
+def _known_problems(store: Store, record: DatasetRecord, samples: Samples, *, attempts: bool) -> list[dict[str, Any]]:
+    """Return the problems that are about the samples as they are now, those of attempts or only of ingestion."""
     rows = store.problems(record.name).to_pylist()
+    if not attempts:
+        rows = [row for row in rows if row["stage"] == "ingest" or row["stage"].startswith(REMARK_STAGE)]
     now = samples.locate({row["id"] for row in rows})
     current = [row for row in rows if row["id"] in now and row["content"] == now[row["id"]][1]]
     return [{"position": now[row["id"]][0], **{k: row[k] for k in ("id", "stage", "reason")}} for row in current]

@@ -220,7 +220,15 @@ def test_nan_is_a_problem_of_one_layer_only(
     assert [t["computed"] for t in extraction.tables] == [24, 23]
     monkeypatch.undo()
     assert counts(histokit.extract(store, "d", "tiny", layers=["0", "3"])) == [(24, 0, 0, 0), (23, 0, 0, 0)]
+    assert [counts(histokit.extract(store, "d", "tiny", layers="3", dry_run=True, retry=r)) for r in (False, True)] == [
+        [(23, 0, 0, 0)],
+        [(23, 0, 0, 1)],
+    ]
+    with pytest.raises(PluginError, match="tyni"):
+        histokit.extract(store, "d", ["tiny", "tyni"], layers="3", retry=True)
+    assert len(store.problems("d")) == 1, "nothing was tried"
     assert counts(histokit.extract(store, "d", "tiny", layers="3", retry=True)) == [(23, 0, 1, 0)]
+    assert len(store.problems("d")) == 0
     assert tiny.built == 2
 
 
