@@ -13,6 +13,7 @@ from pyarrow import compute as pc
 from histokit.datasets import cells
 from histokit.datasets.csv_file import read_csv
 from histokit.datasets.parquet_file import read_parquet
+from histokit.datasets.walk import on_disk
 from histokit.errors import DataError, UsageError, did_you_mean, first_line
 from histokit.files import oddity, refuse_remote, require_file
 from histokit.plugin.dataset import RESERVED_COLUMNS
@@ -299,7 +300,7 @@ def find_table(root: Path, name: str, option: str) -> Path:
         If there are two that differ.
     """
     refuse_remote(name, "tables")
-    inside, here = root / name, Path.cwd() / name
+    inside, here = (folder / (on_disk(folder, name) or name) for folder in (root, Path.cwd()))
     if not here.is_file() or not inside.is_file():
         return here if here.is_file() or (oddity(here) and not inside.is_file()) else inside
     if here.samefile(inside) or here.read_bytes() == inside.read_bytes():

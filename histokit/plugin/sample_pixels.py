@@ -304,7 +304,7 @@ def _place(name: str, raw: RawImage, path: str) -> int:
     count = raw.pixels.shape[2]
     if name in raw.channels:
         return raw.channels.index(name)
-    if name.isdigit() and 1 <= int(name) <= count:
+    if name.isdecimal() and 1 <= int(name) <= count:
         return int(name) - 1
     listed = f": {', '.join(raw.channels)}" if raw.channels else ", without names"
     raise DataError(

@@ -661,6 +661,14 @@ def test_a_folder_under_two_names_comes_once(tmp_path, kind):
     assert opened(root, files=f"data/a.{kind}")[0].warnings == []
 
 
+def test_digits_that_are_no_numbers_are_none(tmp_path):
+    file = medmnist(tmp_path / "a.npz", 3, width=4)
+    with pytest.raises(DataError, match="holds 4 numbers for each image"):
+        opened(file, label_column="²")
+    with pytest.raises(DataError, match="has no channel '²'"):
+        opened(file, label_column="1", channels="A:²,B:2")
+
+
 def test_labels_that_look_like_numbers_and_are_none_are_names(tmp_path):
     np.savez(tmp_path / "a.npz", images=pixels(4, 8, 8, 3), labels=np.array(["--1", "1", "-1", "2²"]))
     _, samples = opened(tmp_path / "a.npz", names="a,b")

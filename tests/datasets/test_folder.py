@@ -65,6 +65,9 @@ def test_options_may_be_typed_with_accents_apart(tmp_path):
     dataset = Folder.from_options(root, {"classes": f"klein,{apart}", "positive": apart})
     assert (dataset.classes, dataset.positive) == (("klein", together), together)
     assert ids(root, pattern=f"{apart}/*.png") == ids(root, pattern=f"{together}/*.png") == [f"{together}/a.png"]
+    (root / f"{apart}.csv").write_text("name,kind\na,x\nb,y\n")
+    table = {"labels": f"{together}.csv", "label_column": "kind", "on": "name", "pattern": "*/{name}.png"}
+    assert [s.label for s in samples(root, **table)[0]] == ["x", "y"]
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 4, 4, 3), np.uint8), labels=np.array([0, 1]))
     arrays = Arrays.from_options(tmp_path / "a.npz", {"names": f"klein,{apart}", "positive": together})
     assert [s.label for s in arrays.samples()] == ["klein", together]

@@ -162,7 +162,7 @@ def _labels(
     column = container.options.label_column
     if numbers.shape[1] != 1:
         width = numbers.shape[1]
-        if column is None or not column.isdigit() or int(column) >= width:
+        if column is None or not column.isdecimal() or int(column) >= width:
             raise DataError(
                 f"{where} holds {width} numbers for each image: several labels, where one is needed.",
                 next=f"Name one of them by its number: -o label_column=0, up to {width - 1}.",
