@@ -190,6 +190,12 @@ def test_what_macos_packs_beside_files_is_no_sample_of_web_dataset(tmp_path, bef
     assert [sample.label for sample in samples] == ["a", "b"]
 
 
+def test_endings_that_differ_in_case_alone_are_refused(tmp_path):
+    file = tarred(tmp_path / "a.tar", {"0.jpg": PNG[0], "0.cls": b"1", "0.JPG": PNG[1]})
+    with pytest.raises(DataError, match=r"holds '0.jpg' and '0.JPG', which are one file of a sample"):
+        opened(file)
+
+
 def test_names_fields_and_endings_of_web_dataset(tmp_path):
     members = {**shard(0, ["0", "1"], "json"), "00000.he.png": PNG[4], "00001.he.png": PNG[5]}
     file = tarred(tmp_path / "a.tar", members)

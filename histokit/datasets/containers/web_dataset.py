@@ -75,8 +75,12 @@ class WebDataset(Archive):
         found: dict[str, dict[str, str]] = {}
         for name in self.members.names:
             key, ending = split_name(name)
-            if not is_hidden(name):
-                found.setdefault(key, {})[ending] = name
+            before = name if is_hidden(name) else found.setdefault(key, {}).setdefault(ending, name)
+            if before != name:
+                raise DataError(
+                    f"The archive {str(self.file)!r} holds {before!r} and {name!r}, which are one file of a sample.",
+                    next="Pack it again, with names that differ in more than the case of their endings.",
+                )
         return found
 
     @cached_property
