@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from histokit.datasets.patterns import PathPattern
-from histokit.datasets.walk import Tally, Walk
+from histokit.datasets.walk import IMAGE_SUFFIXES, Tally, Walk
 from histokit.errors import DataError, counted
 
 
@@ -63,7 +63,8 @@ class MetFiles:
         """Yield what the user should know; `labelled` says that labels come from a table."""
         yield from self.remarks
         if self.others:
-            yield f"{_images(self.others.count)} not match the pattern, for example {self.others.examples[0]!r}"
+            hint = pattern.suffix_hint(self.others.examples, IMAGE_SUFFIXES)
+            yield f"{_images(self.others.count)} not match the pattern, for example {self.others.examples[0]!r}{hint}"
         if self.ambiguous:
             path = self.ambiguous.examples[0]
             yield (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -101,6 +101,17 @@ class PathPattern:
             if not re.fullmatch(prefix, path):
                 return f"{path!r} does not fit part {count}, {self.parts[count - 1]!r}"
         return f"{path!r} goes deeper than the {len(self.parts)} parts of the pattern"
+
+    def suffix_hint(self, paths: Iterable[str], taken: Collection[str]) -> str:
+        """Say, after paths that do not match, which pattern takes some of them, where the suffix alone keeps them out.
+
+        `taken` are the suffixes that are taken without being named.
+        """
+        suffix = _trailing_suffix(self.parts[-1])
+        if suffix.lower() not in taken:
+            return ""
+        other = PathPattern(self.text.removesuffix(suffix) + ".*")
+        return f"; {other.text!r} takes every suffix" if any(other.match(path) for path in paths) else ""
 
     @cached_property
     def _divides(self) -> bool:

@@ -97,6 +97,16 @@ def test_a_pattern_names_the_parts_of_paths(tmp_path):
     check_dataset(Arrays, file, **options)
 
 
+def test_members_that_a_suffix_keeps_out_are_told_with_the_pattern_that_takes_them(tmp_path):
+    file = zipped(tmp_path / "a.zip", paths(["s1/a/1.png", "s2/a/2.jpg"]))
+    dataset, samples = opened(file, pattern="{slide}/{label}/*.png", group="slide")
+    assert [sample.label for sample in samples] == ["a"]
+    assert dataset.warnings == [
+        "Images in a.zip that do not match the pattern: 1, for example 's2/a/2.jpg'; "
+        "'{slide}/{label}/*.*' takes every suffix"
+    ]
+
+
 def test_labels_from_a_table(tmp_path):
     file = zipped(tmp_path / "a.zip", paths(["x/s1_1.png", "x/s1_2.png", "x/s2_1.png", "x/s3_1.png"]))
     (tmp_path / "t.csv").write_text("slide,kind,age\ns1,a,50\ns2,b,60\ns9,b,1\n")

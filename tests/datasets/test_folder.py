@@ -112,6 +112,17 @@ def test_a_suffix_in_the_pattern_takes_other_files_too(tmp_path):
     assert warnings == ["1 image does not match the pattern, for example '0/b.png'"]
 
 
+def test_images_that_a_suffix_keeps_out_are_told_with_the_pattern_that_takes_them(tmp_path):
+    write(tmp_path, "p1/0/a.png", "p1/0/deep/b.png", "p1/0/c.JPG", "p1/1/d.tif")
+    found, warnings = samples(tmp_path, pattern=PATTERN, group="patient")
+    assert [sample.id for sample in found] == ["p1/0/a.png"]
+    hint = "3 images do not match the pattern, for example 'p1/0/c.JPG'; '{patient}/{label}/*.*' takes every suffix"
+    assert warnings == [hint]
+    found, warnings = samples(tmp_path, pattern="{patient}/{label}/*.*", group="patient")
+    assert [sample.id for sample in found] == ["p1/0/a.png", "p1/0/c.JPG", "p1/1/d.tif"]
+    assert warnings == ["1 image does not match the pattern, for example 'p1/0/deep/b.png'"]
+
+
 def test_a_folder_named_like_an_image_is_no_image(tmp_path):
     write(tmp_path, "0/a.png", "0/x.png/note.txt")
     assert ids(tmp_path) == ["0/a.png"]

@@ -17,7 +17,7 @@ from histokit.datasets.labels import LabelTable, key_fields, pattern_of
 from histokit.datasets.own_splits import role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved
-from histokit.datasets.walk import Tally, is_image
+from histokit.datasets.walk import IMAGE_SUFFIXES, Tally, is_image
 from histokit.errors import DataError, UsageError
 from histokit.plugin.dataset import Role
 
@@ -90,7 +90,7 @@ class PathArchive(Archive):
         if others:
             self.warnings.append(
                 f"Images in {self.path} that do not match the pattern: {others.count}, for example "
-                f"{others.examples[0]!r}"
+                f"{others.examples[0]!r}{self._pattern.suffix_hint(others.examples, IMAGE_SUFFIXES)}"
             )
 
     def _require_clear(self, path: str) -> None:

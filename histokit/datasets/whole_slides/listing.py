@@ -145,7 +145,8 @@ class SlideListing:
                 "and others whose suffix a pattern names.",
             )
         if others:
-            self.remarks.append(f"Slides that do not match the pattern: {others.count}, for example {others}")
+            hint = self.pattern.suffix_hint(others.examples, SLIDE_SUFFIXES)
+            self.remarks.append(f"Slides that do not match the pattern: {others.count}, for example {others}{hint}")
         return found
 
     def _names(self, paths: list[str]) -> dict[str, str]:
