@@ -34,7 +34,8 @@ def texture(request: BackboneRequest) -> Texture:
     if request.weights not in ("pretrained", "none") or request.options:
         raise UsageError(
             "texture is computed by formulas: it has neither weights nor builder options.",
-            next="Leave out --weights, and write --backbone texture",
+            next="Leave out --weights (those of another network alone are --weights BACKBONE=WEIGHTS), and write "
+            "--backbone texture",
         )
     return Texture(
         name="texture",

@@ -44,8 +44,11 @@ def parse_address(text: str) -> list[Address]:
     Raises
     ------
     UsageError
-        If a part names no layer, or stands for images.
+        If a part names no layer or stands for images, or blanks stand around one.
     """
+    tidy = "+".join(part.strip() for part in text.split("+"))
+    if tidy != text:
+        raise UsageError(f"Blanks stand around a part of the feature address {text!r}.", next=f"Write it as {tidy}")
     return [_parse_part(part) for part in text.split("+")]
 
 

@@ -98,7 +98,10 @@ class FeatureStore(Store, InNotebooks):
         choices = self._choices(dataset, address, self.feature_tables(dataset))
         if len(choices) > 1:
             listed = ", ".join("+".join(t.address for t in chosen) for chosen in choices)
-            raise StoreError(f"The address {address!r} stands for several: {listed}.", next="Open one at a time.")
+            raise StoreError(
+                f"The address {address!r} stands for several: {listed}.",
+                next="Give one of them; with all in the place of each, layers are merged.",
+            )
         return self._assemble(dataset, choices[0], where, allow_missing, outline)
 
     def _choices(self, dataset: str, address: str, tables: Sequence[FeatureTable]) -> list[list[FeatureTable]]:

@@ -130,7 +130,8 @@ def _preprocess(known: Mapping[str, Any], changes: Mapping[str, str] | Preproces
     if found.resize == "none" and "size" in changes:
         raise UsageError(
             f"{known['name']} takes images as they are: size={changes['size']} would change nothing.",
-            next="Leave size out, or say how images are brought to it: --preprocess resize=squash",
+            next=f"Leave size out (that of another network alone is --preprocess BACKBONE/size={changes['size']}), or "
+            "say how images are brought to it: --preprocess resize=squash",
         )
     found.check_scale(f"Preprocessing of {known['name']}")
     return found

@@ -105,8 +105,9 @@ def test_it_has_no_weights():
     found = registry().backbone("texture")
     assert (found.weights, found.weights_file(), found.licence) == ("none", None, None)
     for weights in ("random", "x.pth"):
-        with pytest.raises(UsageError, match="neither weights nor builder options"):
+        with pytest.raises(UsageError, match="neither weights nor builder options") as refused:
             registry().backbone("texture", weights)
+        assert "another network alone are --weights BACKBONE=WEIGHTS" in refused.value.next
 
 
 def test_it_keeps_the_contract():

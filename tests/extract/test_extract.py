@@ -165,6 +165,7 @@ def test_a_size_that_would_change_nothing_is_refused(store: FeatureStore, images
     with pytest.raises(UsageError, match="texture takes images as they are: size=64 would change nothing") as caught:
         histokit.extract(store, "d", "texture", preprocess=["size=64"])
     assert "resize=squash" in caught.value.next
+    assert "--preprocess BACKBONE/size=64" in caught.value.next
     histokit.extract(store, "d", "texture", layers="glcm", preprocess=["size=8", "resize=squash"])
 
 

@@ -101,8 +101,19 @@ def test_each_stands_for_every_layer_on_its_own(toy: FeatureStore) -> None:
     assert toy.addresses("toy", "net/each") == ["net/conv", "net/block", "net/joined"]
     assert toy.addresses("toy", "web/conv+net/each") == [f"web/conv+net/{layer}" for layer in LAYERS]
     assert len(toy.addresses("toy", "net/each+web/each")) == 9
-    with pytest.raises(StoreError, match="stands for several: net/conv, net/block, net/joined"):
+    with pytest.raises(StoreError, match="stands for several: net/conv, net/block, net/joined") as several:
         toy.features("toy", "net/each")
+    assert several.value.next == "Give one of them; with all in the place of each, layers are merged."
+    assert len(toy.addresses("toy", "net/all")) == 1
+
+
+@pytest.mark.parametrize("text", ["net/conv + net/block", " net/conv+net/block", "net/conv+net/block "])
+def test_blanks_around_parts_are_refused_with_the_address_without_them(toy: FeatureStore, text: str) -> None:
+    for layer in LAYERS:
+        add(toy, "net", layer)
+    with pytest.raises(UsageError, match="Blanks stand around a part") as refused:
+        toy.features("toy", text)
+    assert toy.addresses("toy", refused.value.next.removeprefix("Write it as ")) == ["net/conv+net/block"]
 
 
 def test_a_table_that_is_named_twice_comes_once(toy: FeatureStore) -> None:
