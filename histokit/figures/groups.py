@@ -11,7 +11,7 @@ from histokit.figures.evaluations import heading_of, viewed
 from histokit.figures.lettering import drawable, line_height, longest, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import Document, Flow, as_file, new_sheet
 
 #: Of more groups than these, the worst are drawn.
 _NAMED = 60
@@ -37,7 +37,7 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        For each run and level, axes of scores and axes of samples.
+        For each run and level, axes of scores and axes of samples; of more than have room, for the first ones.
 
     Raises
     ------
@@ -55,9 +55,11 @@ def draw_groups(evaluations: Document | Sequence[Document]) -> Any:
         + 1.7 * line_height(SMALL) * max(1, min(len(document["classes"]), len(COLOURS)))
         for (_, document), names, heading in zip(found, labels, headings, strict=True)
     ]
-    sheet = new_sheet(wide, sum(heights))
-    parts = sheet.subfigures(len(found), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for part, (_, document), names, heading in zip(parts, found, labels, headings, strict=True):
+    flow = Flow.of(heights, wide)
+    sheet = new_sheet(wide * flow.beside, flow.high)
+    parts = sheet.subfigures(len(flow.heights), flow.beside, squeeze=False, height_ratios=flow.heights).flat
+    flow.tell(sheet, "runs and levels")
+    for part, (_, document), names, heading in zip(parts, found, labels, headings, strict=False):
         scores, samples = part.subplots(1, 2, width_ratios=[_SCORES, _SAMPLES], sharey=True)
         shown = document["groups"][:_NAMED]
         part.suptitle("\n".join([heading, drawable(_rest(document))]).strip(), fontsize=TITLE)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from histokit.figures.lettering import drawable, folded, line_height
-from histokit.figures.sheet import new_sheet
+from histokit.figures.sheet import Flow, new_sheet
 
 #: What is written in a panel, and above it, in points.
 SMALL, TITLE = 7, 8
 #: How much room a heading has, in inches.
 WIDE = 3.1
-#: A panel and its axes; two stand side by side, which is the width of a page.
+#: A panel and its axes; two stand side by side, which is the width of a page, and more where they have no room so.
 _WIDE, _HIGH = 3.5, 3.37
 _BESIDE = 2
 #: How high the numbers and the name below axes are.
@@ -47,14 +47,13 @@ class Panel(NamedTuple):
 
 
 def draw_panels(panels: Sequence[Panel]) -> Any:
-    """Return the matplotlib figure of some panels."""
-    beside = min(_BESIDE, len(panels))
-    rows = [panels[start : start + beside] for start in range(0, len(panels), beside)]
-    heights = [_HIGH + max(map(_below, row)) + max(map(_above, row)) for row in rows]
-    sheet = new_sheet(_WIDE * beside, sum(heights))
+    """Return the matplotlib figure of some panels; of more than have room, of the first ones."""
+    flow = Flow.of([_HIGH + _below(panel) + _above(panel) for panel in panels], _WIDE, min(_BESIDE, len(panels)))
+    sheet = new_sheet(_WIDE * flow.beside, flow.high)
     # All axes are as high: what stands above and below them is left to the layout.
-    axes = sheet.subplots(len(rows), beside, squeeze=False).flat
-    for panel in panels:
+    axes = sheet.subplots(len(flow.heights), flow.beside, squeeze=False).flat
+    flow.tell(sheet, "panels")
+    for panel in panels[: flow.shown]:
         axis = next(axes)
         panel.draw(axis)
         axis.set_title(panel.heading, fontsize=TITLE)

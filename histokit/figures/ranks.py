@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from histokit.classifiers.table import CLASSIFIERS
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import MOST, Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
 _COLOURED_BY = ("classifier", "strategy", "kind", "network")
@@ -20,6 +20,10 @@ _WIDE, _NAME_WIDE = 5.0, 3.2
 _MARK, _LETTERS = 0.5, 60
 #: Without ranks, scores on so many columns are drawn.
 SCORED = 6
+#: What stands above and below rows, at most, in inches; so many methods are drawn whatever they take.
+_AROUND, _FEWEST = 2.3, 3
+#: How far apart lines are that join methods, and how wide all of them are, as shares of all ranks.
+_APART, _ALL_APART = 0.03, 0.5
 #: More datasets than these are counted, not named.
 _NAMED = 6
 
@@ -28,7 +32,8 @@ def draw_comparison(comparison: Document) -> Any:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
     Methods that Nemenyi's test does not tell apart are joined by a line. Where there are no ranks, the scores on each
-    column are drawn, with their intervals; of more than 6 columns, those on the first ones.
+    column are drawn, with their intervals; of more than 6 columns, those on the first ones. Of more methods than have
+    room the best ones are drawn, and their number is told.
 
     Parameters
     ----------
@@ -42,7 +47,8 @@ def draw_comparison(comparison: Document) -> Any:
     found = comparison.to_json()
     ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
     columns = [found["columns"]] if ranked else [[column] for column in found["columns"][:SCORED]]
-    methods = [ranked or _scored(found["methods"], of[0]["column"]) for of in columns]
+    there = [ranked or _scored(found["methods"], of[0]["column"]) for of in columns]
+    methods = [_that_fit(those, MOST / len(columns)) for those in there]
     every = [m for m in found["methods"] if any(m in shown for shown in methods)]
     colours, fact = _colours(every)
     colour_of = dict(zip((m["method"] for m in every), colours, strict=True))
@@ -51,7 +57,8 @@ def draw_comparison(comparison: Document) -> Any:
     left = (
         "" if ranked or len(found["columns"]) <= SCORED else f" (the first {SCORED} of {len(found['columns'])} columns)"
     )
-    titles = [_title(of, shown) + left * (n == 0) for n, (of, shown) in enumerate(zip(columns, methods, strict=True))]
+    titles = [_title(of, shown) + left * (n == 0) for n, (of, shown) in enumerate(zip(columns, there, strict=True))]
+    titles = [title + _best(shown, all_of) for title, shown, all_of in zip(titles, methods, there, strict=True)]
     # What colours mean stands above the first axes.
     keys = [key] + [0.0] * (len(columns) - 1)
     strips = [_Strip.of(shown, title, above) for shown, title, above in zip(methods, titles, keys, strict=True)]
@@ -62,7 +69,7 @@ def draw_comparison(comparison: Document) -> Any:
     ):
         own = [colour_of[method["method"]] for method in shown]
         if ranked:
-            _draw_ranks(axis, found, shown, own)
+            _draw_ranks(axis, found, shown, own, len(ranked))
         else:
             _draw_scores(axis, of[0], shown, own)
         _letter(axis, strip, bool(ranked and found["ranking"]["tests"]["nemenyi"]))
@@ -75,6 +82,15 @@ def _scored(methods: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
     """Return the methods that have a cell of a column, the best first."""
     there = [method for method in methods if column in method["cells"]]
     return sorted(there, key=lambda method: method["cells"][column]["place"] or len(there) + 1)
+
+
+def _that_fit(methods: list[dict[str, Any]], inches: float) -> list[dict[str, Any]]:
+    """Return the methods that have room in so many inches: the best ones."""
+    return methods[: max(_FEWEST, int((inches - _AROUND) / _Strip.of(methods, "", 0.0).row))]
+
+
+def _best(shown: list[dict[str, Any]], all_of: list[dict[str, Any]]) -> str:
+    return f"; the best {len(shown)} of {len(all_of)} methods" * (len(shown) < len(all_of))
 
 
 class _Strip(NamedTuple):
@@ -133,16 +149,16 @@ def _key_of(value: str) -> str:
     return shortened_name(drawable(value), _LETTERS)
 
 
-def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], colours: list[str]) -> None:
+def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], colours: list[str], ranked: int) -> None:
     ranks = [method["average_rank"] for method in shown]
     axis.barh(range(len(shown)), ranks, color=colours, height=0.7)
     for row, rank in enumerate(ranks):
-        axis.text(rank + 0.01 * len(shown), row, f"{rank:.2f}", va="center", fontsize=_SMALL)
+        axis.text(rank + 0.01 * ranked, row, f"{rank:.2f}", va="center", fontsize=_SMALL)
     chosen = "; chosen on the test samples" * bool(found["best_of"])
-    highest = f"average rank over {len(found['columns'])} datasets ({len(shown)} is the highest{chosen})"
+    highest = f"average rank over {len(found['columns'])} datasets ({ranked} is the highest{chosen})"
     axis.set_xlabel(highest, fontsize=_TITLE)
     nemenyi = found["ranking"]["tests"]["nemenyi"] if found["ranking"] else None
-    right = len(shown) * 1.1
+    right = ranked * 1.1
     if nemenyi:
         width = nemenyi["critical_difference"]
         axis.plot([1, 1 + width], [-0.9, -0.9], color="black", linewidth=2)
@@ -150,10 +166,14 @@ def _draw_ranks(axis: Any, found: dict[str, Any], shown: list[dict[str, Any]], c
         # Above the line: beside it there need not be room.
         axis.text(1, -1.0, text, va="bottom", fontsize=_SMALL)
         order = {method["method"]: row for row, method in enumerate(shown)}
-        for number, group in enumerate(nemenyi["not_apart"]):
-            place = right + 0.03 * len(shown) * number
-            axis.plot([place, place], [order[group[0]], order[group[-1]]], color="black", linewidth=2)
-        right += 0.03 * len(shown) * len(nemenyi["not_apart"])
+        # Of methods that are not drawn, a line goes down to the edge.
+        joined = [[order.get(group[n], len(shown) - 0.4) for n in (0, -1)] for group in nemenyi["not_apart"]]
+        joined = [ends for ends in joined if ends[0] < len(shown) - 1]
+        apart = ranked * min(_APART, _ALL_APART / max(1, len(joined)))
+        for number, ends in enumerate(joined):
+            place = right + apart * number
+            axis.plot([place, place], ends, color="black", linewidth=2 if apart == ranked * _APART else 1)
+        right += apart * len(joined)
         right = max(right, 1 + width)
     axis.set_xlim(0, right)
 

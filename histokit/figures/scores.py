@@ -22,7 +22,7 @@ from histokit.figures.lettering import (
 )
 from histokit.figures.numbers import SIDE, draw_points
 from histokit.figures.panels import under
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import Document, Flow, as_file, new_sheet
 from histokit.layout import natural_confusion
 from histokit.protocol.number_metrics import ERRORS
 
@@ -50,7 +50,7 @@ _FEW = 6
 
 
 def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
-    """Draw the confusion matrix and the scores by fold of each run, one run a row, with a row for each of its levels.
+    """Draw the confusion matrix and the scores by fold of each run, with those of each of its levels.
 
     Of a run that predicts numbers, predicted against true ones are drawn in place of a confusion matrix.
 
@@ -61,7 +61,8 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        On each row of axes a confusion matrix and scores by fold.
+        For each run a confusion matrix and scores by fold, one run a row, or several where they have no room so. Of
+        more than have room the first ones are drawn, and their number is told.
     """
     several = evaluations if isinstance(evaluations, Sequence) else [evaluations]
     listed, points = [], []
@@ -76,15 +77,23 @@ def draw_scores(evaluations: Document | Sequence[Document]) -> Any:
     ]
     heights = [place.height for place in places]
     left, side = max(place.width for place in places), max(place.side for place in places)
-    sheet = new_sheet(left + _FOLDS_BESIDE + _FOLDS_WIDE, sum(heights))
+    wide = left + _FOLDS_BESIDE + _FOLDS_WIDE
+    flow = Flow.of(heights, wide)
+    sheet = new_sheet(wide * flow.beside, flow.high)
     # Of axes alone: what names take beside them is left to the layout.
-    axes = sheet.subplots(len(listed), 2, squeeze=False, width_ratios=[side, _FOLDS_WIDE], height_ratios=heights)
-    for (first, folds), evaluation, shown, place in zip(axes, listed, points, places, strict=True):
+    ratios = [side, _FOLDS_WIDE] * flow.beside
+    axes = sheet.subplots(
+        len(flow.heights), 2 * flow.beside, squeeze=False, width_ratios=ratios, height_ratios=flow.heights
+    ).reshape(-1, 2)
+    flow.tell(sheet, "runs and levels")
+    for (first, folds), evaluation, shown, place in zip(axes, listed, points, places, strict=False):
         if shown is None:
             _draw_confusion(first, evaluation, place)
         else:
             draw_points(first, evaluation, shown)
         _draw_folds(folds, evaluation)
+    for axis in axes[flow.shown :].flat:
+        axis.set_axis_off()
     return sheet
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from histokit.errors import unwritten_output
 from histokit.files import check_output, replaced
@@ -19,8 +20,53 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 #: Of figures as pixels, in pixels to an inch.
 _DPI = 120
+#: No figure is wider or higher than so many inches, 3,000 pixels, unless one of its parts is.
+MOST = 25.0
+#: What a line on parts that are not drawn takes, and its size.
+_TOLD, _TOLD_SIZE = 0.3, 9
 #: Files of the same figure are the same, byte for byte.
 _UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+
+
+class Flow(NamedTuple):
+    """Parts of a figure in rows.
+
+    Parameters
+    ----------
+    beside : int
+        Parts in a row.
+    heights : list of float
+        Of the rows that have room, in inches.
+    shown, every : int
+        Parts that have room, and all of them.
+    """
+
+    beside: int
+    heights: list[float]
+    shown: int
+    every: int
+
+    @classmethod
+    def of(cls, heights: Sequence[float], width: float, beside: int = 1) -> Flow:
+        """Return parts of these heights and one width in rows of ``beside``, or of more where they have no room so."""
+        count = len(heights)
+        for each in range(beside, max(beside, int(MOST / width)) + 1):
+            rows = [max(heights[start : start + each]) for start in range(0, count, each)]
+            if sum(rows) <= MOST:
+                return cls(each, rows, count, count)
+        room = max(1, sum(total <= MOST for total in accumulate(rows)))
+        return cls(each, rows[:room], min(count, room * each), count)
+
+    @property
+    def high(self) -> float:
+        """How high the figure is, in inches."""
+        return sum(self.heights) + _TOLD * (self.shown < self.every)
+
+    def tell(self, sheet: Any, what: str) -> None:
+        """Write below a figure how many of its parts are drawn, where these are not all."""
+        if self.shown < self.every:
+            text = f"The first {self.shown} of {self.every} {what} are drawn; a figure of fewer runs shows the others."
+            sheet.supxlabel(text, fontsize=_TOLD_SIZE)
 
 
 class Document(Protocol):

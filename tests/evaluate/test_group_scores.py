@@ -76,6 +76,14 @@ def test_predictions_without_groups_are_told_or_left_out(empty):
     assert "2 samples are of no group" in draw_groups(found).subfigs[0].get_suptitle()
 
 
+def test_the_groups_of_many_runs_have_a_limit_and_tell_it(empty):
+    (found,) = evaluate(empty, save_run(empty, ROWS, classes=("a", "b", "c")), views="groups")
+    sheet = draw_groups([found] * 40)
+    drawn = len([part for part in sheet.subfigs if part.axes])
+    assert max(sheet.get_size_inches()) <= 25.3
+    assert sheet.get_supxlabel().startswith(f"The first {drawn} of 40 runs and levels are drawn;")
+
+
 def axes_of(found):
     return draw_groups(found).subfigs[0].axes
 

@@ -2,7 +2,7 @@
 
 import re
 from contextlib import nullcontext
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from histokit.figures import sheet
 from histokit.figures.ranks import draw_comparison, rank_figure
 from histokit.figures.scores import draw_scores, scores_figure
 from histokit.figures.sheet import sheet_bytes
+from histokit.figures.threshold_curves import draw_roc
 from tests.compare.made_up import ranked, with_scores
 from tests.evaluate.made_up import make_record, save, save_run
 
@@ -232,6 +233,52 @@ def test_lines_join_what_is_not_told_apart(empty):
     assert all(line.get_xdata()[0] == line.get_xdata()[1] for line in joined)
     (text,) = [text.get_text() for text in axis.texts if "critical" in text.get_text()]
     assert f"{width:.2f};" in text
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(4, 4), (8, 8), (40, 10)])
+def test_figures_of_many_runs_have_a_limit_and_tell_it(empty, count, drawn):
+    (found,) = evaluate(empty, save_counts(empty), views=["roc"])
+    sheet_of_scores = draw_scores([found] * count)
+    titled = [axis for axis in sheet_of_scores.axes if axis.axison]
+    assert len(titled) == 2 * drawn
+    assert max(sheet_of_scores.get_size_inches()) <= 25.3
+    told = f"The first {drawn} of {count} runs and levels are drawn; a figure of fewer runs shows the others."
+    assert sheet_of_scores.get_supxlabel() == told * (drawn < count)
+    if count <= 4:
+        assert all(axis.get_gridspec().ncols == 2 for axis in titled), "one run a row"
+    curves = draw_roc([found] * count)
+    assert max(curves.get_size_inches()) <= 25.3
+    assert bool(curves.get_supxlabel()) == (sum(axis.axison for axis in curves.axes) < count)
+
+
+def test_nothing_of_many_runs_is_cut_or_overlaps(empty):
+    (found,) = evaluate(empty, save_counts(empty))
+    drawn = draw_scores([found] * 40)
+    sheet_bytes(drawn, ".png")
+    renderer, (width, height) = drawn.canvas.get_renderer(), drawn.bbox.size
+    boxes = [axis.get_tightbbox(renderer) for axis in drawn.axes if axis.axison]
+    assert all(b.x0 >= -1 and b.y0 >= -1 and b.x1 <= width + 1 and b.y1 <= height + 1 for b in boxes)
+    assert not any(a.overlaps(b) for a, b in combinations([box.padded(-2) for box in boxes], 2))
+    below = min(box.y0 for box in boxes)
+    assert drawn._supxlabel.get_window_extent(renderer).y1 <= below + 1
+
+
+def test_of_many_methods_the_best_are_drawn(empty):
+    names = [f"method-{number:03d}" for number in range(86)]
+    rows = [[1 - number / 200 for number in range(86)]] * 6
+    (axis,) = draw_comparison(ranked(empty, rows, names)).axes
+    assert axis.figure.get_size_inches()[1] <= 25
+    labels = _labels(axis.yaxis)
+    assert len(labels) < 86
+    assert labels == names[: len(labels)]
+    assert " ".join(axis.get_title().split()).endswith(f"; the best {len(labels)} of 86 methods")
+    assert axis.get_xlabel() == "average rank over 6 datasets (86 is the highest)"
+    assert axis.containers[0].patches[0].get_width() == 86
+    # Lines beside the bars leave these most of the width, and end where the drawn methods do.
+    joined = [line for line in axis.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+    assert joined
+    assert all(max(line.get_ydata()) < len(labels) for line in joined)
+    assert axis.get_xlim()[1] <= 140
 
 
 def test_ranks_without_a_test_have_no_lines(empty):
