@@ -9,6 +9,7 @@ import numpy as np
 
 from histokit.figures.evaluations import title_of
 from histokit.figures.lettering import drawable, folded
+from histokit.protocol.number_metrics import direction
 
 #: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
 COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#787878")
@@ -17,6 +18,10 @@ _ALONE = "#1f4e79"
 #: More points than these are drawn in part: evenly taken, and told.
 _POINTS = 20_000
 _TITLE = 9
+#: So many lines can be told apart: solid and dashed ones in each colour.
+_APART = 2 * len(COLOURS)
+#: How the others look, behind them.
+GREY: dict[str, Any] = {"color": "#c8c8c8", "linewidth": 0.5, "zorder": 1}
 #: What units of a level are of that do not lie in one group.
 _SEVERAL = "several groups"
 
@@ -33,6 +38,29 @@ def line_looks(number: int) -> dict[str, Any]:
         "linewidth": 1.2,
         "linestyle": "-" if number < len(COLOURS) else "--",
     }
+
+
+def looks_of(scores: Sequence[float | None], metric: str) -> list[dict[str, Any]]:
+    """Return how lines look: of more than can be told apart, the best ones stand out and all others are grey.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        The best score of each line; none is worse than any.
+    metric : str
+        Whose scores they are.
+    """
+    value = [-np.inf if score is None else direction(metric) * score for score in scores]
+    best = sorted(sorted(range(len(value)), key=lambda number: -value[number])[:_APART])
+    looks = {line: line_looks(number) for number, line in enumerate(best)}
+    return [looks.get(line, GREY) for line in range(len(value))]
+
+
+def key_of(looks: Sequence[dict[str, Any]], names: Sequence[str], what: str) -> list[tuple[dict[str, Any], str]]:
+    """Return how lines look and what they mean; grey ones are one entry, which counts them."""
+    found = [(look, name) for look, name in zip(looks, names, strict=True) if look is not GREY]
+    grey = len(names) - len(found)
+    return [*found, *([(GREY, f"{grey} more {what}, none of a better score")] * bool(grey))]
 
 
 def drawn_points(count: int) -> np.ndarray[Any, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 from histokit.errors import UsageError, counted, some
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, longest
-from histokit.figures.numbers import line_looks
+from histokit.figures.numbers import GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import Document, as_file
+from histokit.protocol.number_metrics import direction
 
 #: Layers of one network are named below the axis, unless they are more.
 _NAMED = 20
@@ -23,7 +24,7 @@ _WIDELY = 8
 
 
 def draw_labels(comparison: Document) -> Any:
-    """Draw scores against the number of training groups, a panel for each dataset and a colour for each method.
+    """Draw scores against numbers of training groups: a panel for each dataset, colours for the best 16 methods.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def draw_labels(comparison: Document) -> Any:
         unit = f" ({document['unit']})" if document["unit"] else ""
         facts = [document["dataset"], f"target {document['target']}" if document["target"] else None, document["where"]]
         draw = partial(_draw_labels, document=document, by=by, across=f"training {by}{unit}, mean over folds")
-        panels.append(Panel(_heading(facts, document["curves"], _caveats(document)), _key(document["curves"]), draw))
+        panels.append(Panel(_heading(facts, document["curves"], _caveats(document)), _key(document), draw))
     return draw_panels(panels)
 
 
@@ -61,7 +62,7 @@ def _caveats(document: dict[str, Any]) -> list[str]:
 
 
 def draw_layers(comparison: Document) -> Any:
-    """Draw scores against the depth of layers, a panel for each dataset and a colour for each network.
+    """Draw scores against the depth of layers, a panel for each dataset and a colour for each of the best 16 networks.
 
     The comparison is one with the view ``layers``.
 
@@ -76,7 +77,7 @@ def draw_layers(comparison: Document) -> Any:
         panels.append(
             Panel(
                 _heading([document["column"], document["split"]], document["curves"]),
-                _key(document["curves"]),
+                _key(document),
                 draw,
                 longest(names, SMALL),
             )
@@ -109,25 +110,33 @@ def _heading(facts: Sequence[str | None], curves: Sequence[dict[str, Any]], cave
     return "\n".join(folded(drawable(text), WIDE, TITLE) for text in texts if text)
 
 
-def _key(curves: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], str]]:
-    return [(line_looks(number), curve["method"]) for number, curve in enumerate(curves)]
+def _looks(document: dict[str, Any]) -> list[dict[str, Any]]:
+    better = direction(document["metric"])
+    every = [[point["score"] for point in curve["points"]] for curve in document["curves"]]
+    known = [[score for score in scores if score is not None] for scores in every]
+    best = [max(scores, key=lambda score: better * score, default=None) for scores in known]
+    return looks_of(best, document["metric"])
 
 
-def _draw_curves(axis: Any, curves: Sequence[dict[str, Any]], by: str, metric: str) -> None:
-    for number, curve in enumerate(curves):
+def _key(document: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    return key_of(_looks(document), [curve["method"] for curve in document["curves"]], "methods")
+
+
+def _draw_curves(axis: Any, document: dict[str, Any], by: str) -> None:
+    for looks, curve in zip(_looks(document), document["curves"], strict=True):
         x = [point[by] for point in curve["points"]]
-        axis.plot(x, [point["score"] for point in curve["points"]], **line_looks(number))
+        axis.plot(x, [point["score"] for point in curve["points"]], **looks)
         for place, point in zip(x, curve["points"], strict=True):
-            if point["interval"]:
-                axis.plot([place] * 2, point["interval"], color=line_looks(number)["color"], linewidth=0.8, alpha=0.6)
-    axis.set_ylabel(f"{metric.replace('_', ' ')}, 95 % intervals", fontsize=SMALL + 1)
+            if point["interval"] and looks is not GREY:
+                axis.plot([place] * 2, point["interval"], color=looks["color"], linewidth=0.8, alpha=0.6)
+    axis.set_ylabel(f"{document['metric'].replace('_', ' ')}, 95 % intervals", fontsize=SMALL + 1)
     axis.tick_params(labelsize=SMALL)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
 
 
 def _draw_labels(axis: Any, document: dict[str, Any], by: str, across: str) -> None:
-    _draw_curves(axis, document["curves"], by, document["metric"])
+    _draw_curves(axis, document, by)
     places = sorted({point[by] for curve in document["curves"] for point in curve["points"]})
     wide = places[-1] >= _WIDELY * places[0]
     if wide:
@@ -153,7 +162,7 @@ def _apart(places: Sequence[float]) -> list[int]:
 
 def _draw_layers(axis: Any, document: dict[str, Any]) -> None:
     names = _layers(document["curves"])
-    _draw_curves(axis, document["curves"], "place" if names else "depth", document["metric"])
+    _draw_curves(axis, document, "place" if names else "depth")
     if names:
         axis.set_xticks(list(names), [drawable(name) for name in names.values()], rotation=90, fontsize=SMALL)
         axis.set_xlabel("layer, from the input to the output", fontsize=SMALL + 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded, line_height
-from histokit.figures.numbers import COLOURS, line_looks
+from histokit.figures.numbers import COLOURS, GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import Document, as_file, new_sheet
 from histokit.protocol.number_metrics import ERRORS
@@ -89,26 +89,33 @@ def draw_curves(overlap: Document) -> Any:
         addresses = list(dict.fromkeys(entry["address"] for entry in entries))
         heading = addresses[0] if len(addresses) == 1 else f"{len(entries)} selections"
         names = [entry["dataset"] for entry in entries]
-        key = [
-            (line_looks(number) | {"markersize": 6}, _chosen_size(entry, twice=names.count(entry["dataset"]) > 1))
-            for number, entry in enumerate(entries)
-        ]
+        known = [_chosen_size(entry, twice=names.count(entry["dataset"]) > 1) for entry in entries]
+        large = [(looks | {"markersize": 6}, name) for looks, name in key_of(_looks(entries), known, "selections")]
         draw = partial(_draw_sizes, entries=entries, metric=metric)
-        panels.append(Panel(folded(drawable(heading), WIDE, TITLE), key, draw))
+        panels.append(Panel(folded(drawable(heading), WIDE, TITLE), large, draw))
     return draw_panels(panels)
 
 
-def _chosen_size(entry: Mapping[str, Any], twice: bool) -> str:
+def _looks(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return looks_of([_chosen_score(entry) for entry in entries], entries[0]["metric"])
+
+
+def _chosen_score(entry: Mapping[str, Any]) -> float:
     (score,) = (mean for size, mean, _ in entry["curve"] if size == entry["k_min"])
+    return float(score)
+
+
+def _chosen_size(entry: Mapping[str, Any], twice: bool) -> str:
     name = f"{entry['dataset']} ({entry['selection']})" if twice else entry["dataset"]
-    return f"{name}: {counted(entry['k_min'], 'column', 'columns')}, {score:.4f}"
+    return f"{name}: {counted(entry['k_min'], 'column', 'columns')}, {_chosen_score(entry):.4f}"
 
 
 def _draw_sizes(axis: Any, entries: Sequence[Mapping[str, Any]], metric: str) -> None:
-    for number, entry in enumerate(entries):
+    for looks, entry in zip(_looks(entries), entries, strict=True):
         size, mean, _ = np.array(entry["curve"], float).T
-        looks = line_looks(number)
-        axis.plot(size, mean, **looks | {"marker": "", "linewidth": 1})
+        axis.plot(size, mean, **looks | {"marker": "", "linewidth": 0.5 if looks is GREY else 1})
+        if looks is GREY:
+            continue
         least = size == entry["k_min"]
         axis.plot(size[least], mean[least], **looks | {"linestyle": "", "markersize": 6})
     _name_sizes(axis)

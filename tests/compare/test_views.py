@@ -91,6 +91,27 @@ def test_what_a_filter_leaves_out_is_not_trained_on(empty):
     assert "Did you mean 'slide'" in error.value.next
 
 
+@pytest.mark.parametrize("count", [16, 40])
+def test_of_many_curves_those_of_the_best_scores_stand_out(empty, count):
+    save_slides(empty)
+    splits = [save_split(empty, name, trained) for name, trained in (("many", 8), ("few", 2))]
+    found = compare(empty, [save(empty, "A", 18, **how) for how in splits], views="labels", bootstrap=20)
+    (panel,) = found.views["labels"]["panels"]
+    (curve,) = panel["curves"]
+    # The later, the better.
+    panel["curves"] = [
+        {"method": f"m{n}", "points": [{**point, "score": n / 100, "interval": None} for point in curve["points"]]}
+        for n in range(count)
+    ]
+    (axis,) = draw_labels(found).axes
+    looks = [(line.get_color(), line.get_linestyle()) for line in axis.lines]
+    assert len(set(looks[-16:])) == 16
+    assert not set(looks[-16:]) & set(looks[:-16])
+    names = [f"m{n}" for n in range(count - 16, count)]
+    rest = ["24 more methods, none of a better score"] * (count == 40)
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == names + rest
+
+
 def test_without_groups_it_is_samples(empty):
     save_slides(empty)
     splits = [save_split(empty, name, trained, None) for name, trained in (("many", 8), ("few", 2))]
