@@ -295,7 +295,9 @@ class FeatureSet(ShownFeatures):
         members: dict[str, list[int]] = {}
         for row, key in enumerate(keys):
             members.setdefault(str(key), []).append(row)
-        vectors = np.stack([reduce(self.X[rows], axis=0) for rows in members.values()]).astype(np.float32)
+        vectors = np.empty((len(members), self.X.shape[1]), np.float32)
+        for place, rows in enumerate(members.values()):
+            vectors[place] = reduce(self.X[rows], axis=0)
         return replace(self, X=vectors, samples=aggregate_samples(self.samples, members, by, target))
 
     def to_pandas(self) -> Any:

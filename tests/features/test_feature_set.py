@@ -255,6 +255,11 @@ def test_the_mean_of_many_equal_vectors_is_one_of_them(one: FeatureSet) -> None:
     assert units.X.tolist() == [X[0].tolist()]
 
 
+def test_no_samples_are_no_units(one: FeatureSet) -> None:
+    units = one.where("slide = 'none of them'").aggregate("slide")
+    assert (len(units), units.X.shape, units.sample_ids) == (0, (0, 2), [])
+
+
 def test_the_content_of_a_unit_is_that_of_its_samples(one: FeatureSet) -> None:
     first = one.aggregate("slide")
     shuffled = one.take([3, 4, 2, 1, 0]).aggregate("slide")
