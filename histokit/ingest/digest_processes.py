@@ -83,7 +83,9 @@ class FileReaders:
         self._receive(0.0)
         if self._may_start and len(self._ready) == len(self._processes):
             self._start()
-        return any(len(numbers) < _TASKS for numbers in self._ready.values())
+        # Tasks without files are done at once and keep no process busy: of many, none might ever be taken.
+        waiting = len(self._tasks) + len(self._found)
+        return waiting < 2 * _TASKS * len(self._ready) and any(len(each) < _TASKS for each in self._ready.values())
 
     def _here(self, task: FileTask) -> FilesFound:
         before = time.perf_counter()

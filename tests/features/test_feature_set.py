@@ -248,7 +248,7 @@ def test_mean_median_and_maximum_differ(tmp_path: Path, how: str, expected: list
 
 
 def test_the_mean_of_many_equal_vectors_is_one_of_them(one: FeatureSet) -> None:
-    """In float32, the 50,000th addition of 0.1 rounds to a thousandth: the mean would be 0.0996."""
+    """In float32, the 50,000th addition of 0.1 rounds to a thousandth: the mean would be 0.10005."""
     tiles = one.take(np.zeros(50_000, np.intp))
     X = np.full((len(tiles), 2), [0.1, 3.3], np.float32)
     units = replace(tiles, X=X).aggregate("slide")

@@ -102,6 +102,16 @@ def growth(folder: Path, root: Path, **how: Any) -> float:
 def test_memory_hardly_grows_with_the_number_of_samples(root: Path, tmp_path: Path) -> None:
     # An id in a set takes 120 bytes, a row of the table as much. What is left are hashes, and a column at a time.
     assert growth(tmp_path, root) < 60
+
+
+@pytest.mark.usefixtures("small_pieces")
+def test_samples_of_files_that_are_known_do_not_wait_for_processes_that_have_nothing_to_do(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.ingest.digest_processes._WORTH", 0.0)
+    monkeypatch.setattr("histokit.ingest.digest_processes._SHARE", 0.0)
+    monkeypatch.setattr("histokit.ingest.digest_processes.cores", lambda: 2)
+    assert growth(tmp_path, root) < 60
     rows = histokit.open_store(tmp_path / str(MANY)).samples("d")
     assert rows.column("row").to_pylist() == list(range(MANY))
     assert rows.column("id").to_pylist() == [sample.id for sample in Tiles(root, MANY).samples()]

@@ -14,6 +14,7 @@ from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord
 from histokit.store.split_records import Split, split_rows
+from tests.evaluate.made_up import save_dataset
 
 
 def make_record(group="slide", **changes):
@@ -483,6 +484,7 @@ def test_rows_of_a_split_are_not_digested_one_by_one_and_an_id_is_one_text_in_al
             return self.state.digest()
 
     rows = [(0, fold, f"s{i}", "test" if i % 2 == fold else "train") for fold in (0, 1) for i in range(3000)]
+    save_dataset(store, "d")
     store.save_split(Split("d", "s", split_rows(rows)))
     blake2b = hashlib.blake2b
     monkeypatch.setattr(hashlib, "blake2b", Counted)
