@@ -11,7 +11,7 @@ import numpy as np
 
 from histokit.errors import StoreError
 from histokit.features import FeatureSet, FeatureStore
-from histokit.neighbours.exact import Barred, Floats, NearestRows, Rows, Vectors, distances_to
+from histokit.neighbours.exact import Barred, NearestRows, Rows, Vectors, distances_to
 from histokit.neighbours.pieces import search_pieces
 from histokit.plugin.digests import digest_bytes, digest_json
 from histokit.store.vector_index import VectorIndex, open_index
@@ -24,6 +24,8 @@ LEAST_RECALL, _AIM = 0.95, 0.98
 MEASURED = 200
 _LEAST_PROBES = 8
 _AT_ONCE = 256
+#: Numbers of vectors that are read at once, to be compared with queries.
+_READ = 16_000_000
 
 #: How hard an index tries: one in so many partitions is looked into, and so many times the neighbours are compared by
 #: their vectors. The first that finds enough is taken.
@@ -129,15 +131,23 @@ class IndexedSearch:
         places = np.full((len(asked), k), -1, np.intp)
         distances = np.full((len(asked), k), np.nan)
         left = barred.left(asked, among)
-        for number, (query, vector) in enumerate(zip(asked.tolist(), queries, strict=True)):
-            rows, far = self._of_one(vector, k, effort, int(left[number]), allowed, barred, query)
-            places[number, : len(rows)], distances[number, : len(rows)] = rows, far
-            progress(number + 1)
+        waiting: list[Rows] = []
+        for number, (query, vector) in enumerate(zip(asked.tolist(), queries, strict=True), 1):
+            waiting.append(self._of_one(vector, k, effort, int(left[number - 1]), allowed, barred, query))
+            if number < len(asked) and sum(map(len, waiting)) * len(vector) < _READ:
+                continue
+            known = np.unique(np.concatenate(waiting))
+            vectors = self.read(known)
+            for place, rows in enumerate(waiting, number - len(waiting)):
+                far = distances_to(queries[place], vectors[np.searchsorted(known, rows)], self._metric)
+                order = far.argsort(kind="stable")[:k]
+                places[place, : len(order)], distances[place, : len(order)] = rows[order], far[order]
+            waiting.clear()
+            progress(number)
         return NearestRows(places, distances, np.full(len(asked), np.nan))
 
-    def _of_one(
-        self, vector: Any, k: int, effort: Effort, left: int, allowed: Any, barred: Barred, query: int
-    ) -> tuple[Rows, Floats]:
+    def _of_one(self, vector: Any, k: int, effort: Effort, left: int, allowed: Any, barred: Barred, query: int) -> Rows:
+        """Return the rows that may be the nearest samples of a query, ascending."""
         wanted = min(k * effort.times, left)
         count, probes = wanted + 1, effort.probes
         while True:
@@ -149,10 +159,7 @@ class IndexedSearch:
                 break
             # Samples of the query's own group come first of all: more are asked for until enough others are there.
             count, probes = min(len(self.index), count * 4), min(self.index.partitions, probes * 2)
-        rows = np.sort(rows)
-        far = distances_to(vector, self.read(rows), self._metric)
-        order = far.argsort(kind="stable")[:k]
-        return rows[order], far[order]
+        return np.sort(rows)
 
     def described(self, effort: Effort) -> dict[str, Any]:
         """Return how neighbours are found, as JSON-serialisable data."""

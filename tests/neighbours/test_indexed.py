@@ -60,6 +60,23 @@ def test_an_index_finds_what_exact_search_finds(clusters, monkeypatch, metric):
         assert mine["precision"] == pytest.approx(theirs["precision"], abs=0.05)
 
 
+def test_vectors_are_read_for_many_queries_at_once(clusters, monkeypatch):
+    store, _ = clusters
+    first = neighbours(store, "toy", "net/last", k=5)
+    reads, read = [], vector_index.VectorIndex.read
+    monkeypatch.setattr(vector_index.VectorIndex, "read", lambda own, rows: reads.append(len(rows)) or read(own, rows))
+    found = neighbours(store, "toy", "net/last", k=5)
+    # The queries themselves and what they are compared with, 256 queries at a time.
+    assert found.index["recall"] == first.index["recall"]
+    assert len(reads) == 2 * 7
+    # Where little may be read at once, each query has its own vectors read.
+    monkeypatch.setattr(indexed, "_READ", 1)
+    single = neighbours(store, "toy", "net/last", k=5)
+    assert len(reads) == 2 * 7 + 7 + N
+    assert single.found.places.tolist() == found.found.places.tolist() == first.found.places.tolist()
+    assert single.found.distances.tolist() == found.found.distances.tolist()
+
+
 def test_every_sample_can_be_a_query_of_an_index(tmp_path, monkeypatch):
     monkeypatch.setattr(indexed, "INDEXED_FROM", 300)
     X = np.random.default_rng(2).normal(size=(320, 8))
