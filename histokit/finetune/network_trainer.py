@@ -118,8 +118,8 @@ class NetworkTrainer:
         self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]], report: Callable[..., None]
     ) -> PartOutcome:
         """Train the network of a training set, or return what an interrupted run kept of it."""
-        if OUTCOME in memory:
-            return PartOutcome.from_json(memory[OUTCOME])
+        if (known := self.known_outcome(part, memory)) is not None:
+            return known
         scale = self._scale(part)
         network, described = self._built(part, scale)
         recipe, seed = self.question.recipe, self.question.options.seed
@@ -148,10 +148,9 @@ class NetworkTrainer:
             **({"target": scale.to_json()} if scale else {}),
         }
         kept = None
-        if part is of_all_samples(self._parts) or self.question.options.keep == "all":
+        if self._keeps(part):
             seen = part.seen(recipe.choose_epoch == TEST)
-            known = self.experiment.features.content
-            contents = [known[row] for row in seen]
+            contents = [self.experiment.features.content[row] for row in seen]
             kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
         if lost := sum(int(row) in self._means.images.unreadable for row in part.used):
             notes.append(f"{counted(lost, 'training sample was', 'training samples were')} left out: {_NO_IMAGE}")
@@ -163,6 +162,14 @@ class NetworkTrainer:
         memory[OUTCOME] = outcome.to_json()
         checkpoint.forget()
         return outcome
+
+    def known_outcome(self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]]) -> PartOutcome | None:
+        """Return what an interrupted run kept of a training set; none where its network is asked for and was not."""
+        known = PartOutcome.from_json(memory[OUTCOME]) if OUTCOME in memory else None
+        return None if known is None or (known.network is None and self._keeps(part)) else known
+
+    def _keeps(self, part: TrainingPart) -> bool:
+        return part is of_all_samples(self._parts) or self.question.options.keep == "all"
 
     def begun(self, part: TrainingPart) -> TrainingPlace | None:
         """Return where the interrupted training of a training set stopped, if one was."""

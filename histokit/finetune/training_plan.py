@@ -16,7 +16,7 @@ from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.folds import TrainingPart, training_parts
 from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NetworkQuestion, ask_for_network
-from histokit.finetune.network_trainer import OUTCOME, NetworkTrainer
+from histokit.finetune.network_trainer import NetworkTrainer
 from histokit.finetune.optimisers import parameter_groups
 from histokit.finetune.recipe import TEST, NetworkRecipe
 from histokit.finetune.training_pace import foreseen_passes, pace_before
@@ -181,7 +181,7 @@ def _plan(store: FeatureStore, question: NetworkQuestion, force: bool) -> Traini
         finished = FinishedParts(store, run_id, experiment.features.sample_ids, look=True)
         counter = _ImageCounter(recipe, question.options.test_curve, trainer.known_rows())
         for number, part in enumerate(parts):
-            if OUTCOME not in finished.of(number):
+            if trainer.known_outcome(part, finished.of(number)) is None:
                 place = trainer.begun(part)
                 state = {"state": BEGUN, "epochs": place.epochs} if place else {"state": MISSING}
                 sets[number] |= {**state, "images": counter.of(part, place or TrainingPlace())}

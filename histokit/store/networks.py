@@ -298,10 +298,10 @@ def network_of(run: RunRecord, part: str) -> dict[str, Any]:
             next=f"Name a run of histokit finetune: histokit list runs {run.dataset}",
         )
     if part not in known:
-        hint = did_you_mean(part, known)
-        raise StoreError(
-            f"The run {run.id} has no network {part!r}.", next=f"{hint}It has: {', '.join(map(str, known))}."
-        )
+        hint = f"{did_you_mean(part, known)}It has: {', '.join(map(str, known))}."
+        if part in {f"{fold['repeat']}.{fold['fold']}" for fold in run.folds}:
+            hint += " That of this fold was not kept: train with --keep all --force."
+        raise StoreError(f"The run {run.id} has no network {part!r}.", next=hint)
     return known[part]
 
 

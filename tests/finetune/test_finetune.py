@@ -25,12 +25,14 @@ from histokit.finetune.checkpoint import Checkpoint, trained_alone
 from histokit.finetune.finetune import finetune
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.network_question import ask_for_network, identify
+from histokit.finetune.network_trainer import NetworkTrainer
 from histokit.finetune.presets import load_preset
 from histokit.ingest.ingest import ingest
 from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
+from histokit.store.networks import network_of
 from histokit.store.repeat_commands import run_command
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
@@ -206,6 +208,30 @@ def test_folds_that_are_done_are_not_done_again(data: FeatureStore, monkeypatch:
     assert np.array_equal(scores(data, again), whole)
     only = trained(data, split="leave-one-group-out", force=True, keep="final")
     assert [entry["part"] for entry in only.found["networks"]] == ["final"]
+
+
+def test_networks_that_an_interrupted_training_did_not_keep_are_trained_again_where_they_are_asked_for(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"split": "leave-one-group-out", "settings": {"stages.1.epochs": 1, "stages.2.epochs": 1}}
+    whole = trained(data, keep="final", **asked)
+    with pytest.raises(StoreError, match=r"has no network '0\.1'") as caught:
+        network_of(whole, "0.1")
+    assert "not kept: train with --keep all --force" in caught.value.next
+    outcome = NetworkTrainer.outcome
+
+    def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:
+        if part.name == "0.2":
+            raise Killed
+        return outcome(self, part, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetworkTrainer, "outcome", killed)
+        with pytest.raises(Killed):
+            trained(data, keep="final", force=True, **asked)
+    again = trained(data, keep="all", force=True, **asked)
+    assert [entry["part"] for entry in again.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
+    assert np.array_equal(scores(data, again), scores(data, whole))
 
 
 @pytest.mark.parametrize("fewer", [False, True])
