@@ -1,8 +1,10 @@
 """What all commands share, asked of each."""
 
+import ast
 import inspect
 import subprocess
 import sys
+import textwrap
 
 import pytest
 import typer
@@ -48,6 +50,14 @@ def test_every_command_is_documented_and_has_the_common_options(path):
     for parameter in command.params:
         assert parameter.help, f"{parameter.name} is not documented"
         assert parameter.metavar or getattr(parameter, "is_flag", False), f"{parameter.name} does not say what it takes"
+
+
+@pytest.mark.parametrize("entry", app.COMMANDS, ids=lambda entry: f"{entry.group} {entry.name}".strip())
+def test_no_option_is_taken_and_then_ignored(entry):
+    (function,) = ast.parse(textwrap.dedent(inspect.getsource(entry.function))).body
+    used = {node.id for line in function.body for node in ast.walk(line) if isinstance(node, ast.Name)}
+    if "locals" not in used:
+        assert set(inspect.signature(entry.function).parameters) <= used
 
 
 def test_the_commands_of_the_design_are_there():
