@@ -8,7 +8,7 @@ from typing import Any
 
 from histokit.errors import counted
 from histokit.figures.evaluations import heading_of, viewed
-from histokit.figures.lettering import drawable, line_height, longest, shortened_names
+from histokit.figures.lettering import drawable, in_legend, line_height, longest, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, Flow, as_file, new_sheet
@@ -115,7 +115,7 @@ def _draw_samples(axis: Any, document: dict[str, Any], shown: list[dict[str, Any
     colours = _colours(document)
     for (name, colour), label in zip(colours.items(), _cut(list(colours)), strict=True):
         counts = [entry["classes"].get(name, 0) for entry in shown]
-        axis.barh(rows, counts, height=0.7, left=left, color=colour, label=label)
+        axis.barh(rows, counts, height=0.7, left=left, color=colour, label=in_legend(label))
         left = [before + count for before, count in zip(left, counts, strict=True)]
     rest = [entry["n"] - before for entry, before in zip(shown, left, strict=True)]
     if any(rest):

@@ -56,6 +56,11 @@ def drawable(text: str) -> str:
     return "".join(letters).replace("$", r"\$")
 
 
+def in_legend(text: str) -> str:
+    """Return a `drawable` text as the name of something in a legend, from which matplotlib leaves out ``_name``."""
+    return f" {text}" if text.startswith("_") else text
+
+
 def pieces(text: str, letters: int) -> list[str]:
     """Return a `drawable` text in pieces of so many letters at most, or of one letter that is drawn as an escape."""
     found = [""]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.figures.evaluations import title_of
-from histokit.figures.lettering import drawable, folded
+from histokit.figures.lettering import drawable, folded, in_legend
 from histokit.protocol.number_metrics import direction
 
 #: Colours that differ for most eyes (Okabe and Ito 2008); more groups than these have no legend.
@@ -89,7 +89,7 @@ def draw_points(axis: Any, evaluation: Mapping[str, Any], points: Mapping[str, S
     for number, name in enumerate(names):
         own = kept[groups[kept] == name]
         colour = COLOURS[number % len(COLOURS)] if len(names) > 1 else _ALONE
-        label = drawable(name) if listed else None
+        label = in_legend(drawable(name)) if listed else None
         axis.scatter(true[own], predicted[own], s=9, color=colour, alpha=0.7, linewidths=0, label=label)
     axis.set_xlabel("true")
     axis.set_ylabel("predicted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.lettering import drawable, folded, in_legend, line_height
 from histokit.figures.sheet import Flow, new_sheet
 
 #: What is written in a panel, and above it, in points.
@@ -104,4 +104,4 @@ def _above(panel: Panel) -> float:
 def _line(label: str, looks: dict[str, Any]) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], label=label, **looks)
+    return Line2D([], [], label=in_legend(label), **looks)

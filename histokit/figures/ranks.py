@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from histokit.classifiers.table import CLASSIFIERS
 from histokit.figures.evaluations import tested
-from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name
+from histokit.figures.lettering import drawable, folded, in_legend, line_height, longest, shortened_name
 from histokit.figures.sheet import MOST, Document, as_file, new_sheet
 
 #: Facts by which bars are coloured, the first of them that tells methods apart in few groups.
@@ -193,7 +193,7 @@ def _draw_scores(axis: Any, column: dict[str, Any], shown: list[dict[str, Any]],
 def _legend(axis: Any, meaning: dict[str, str], beside: int) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=colour, label=value) for value, colour in meaning.items()]
+    handles = [Patch(color=colour, label=in_legend(value)) for value, colour in meaning.items()]
     axis.legend(
         handles=handles,
         fontsize=_SMALL,

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import counted
-from histokit.figures.lettering import drawable, folded, line_height, longest, shortened_name, shortened_names
+from histokit.figures.lettering import (
+    drawable,
+    folded,
+    in_legend,
+    line_height,
+    longest,
+    shortened_name,
+    shortened_names,
+)
 from histokit.figures.numbers import COLOURS, drawn_points
 from histokit.figures.panels import SMALL, TITLE, under
 from histokit.figures.sheet import Document, as_file, new_sheet
@@ -90,7 +98,7 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
     shown = shortened_names([drawable(name) for name in often], _LETTERS)
     for place, (name, short) in enumerate(zip(often, shown, strict=True)):
         looks = {**_POINT, "color": COLOURS[place % len(COLOURS)], "marker": _MARKERS[place // len(COLOURS)]}
-        key[_free(f"{short} ({counts[name]:,})", key)] = (name, looks)
+        key[_free(in_legend(f"{short} ({counts[name]:,})"), key)] = (name, looks)
     rest = len(values) - sum(counts[name] for name in often)
     if rest:
         others = len(counts) - len(often)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from histokit.figures.evaluations import tested
-from histokit.figures.lettering import drawable, folded, line_height
+from histokit.figures.lettering import drawable, folded, in_legend, line_height
 from histokit.figures.numbers import COLOURS
 from histokit.figures.sheet import Document, as_file, new_sheet
 
@@ -66,7 +66,10 @@ def draw_training(curves: Document | Sequence[Document]) -> Any:
         frameon=False,
     )  # fmt: skip
     if names:
-        patches = [_line(colour, linewidth=3, label=name) for name, colour in zip(names, _colours(runs), strict=True)]
+        patches = [
+            _line(colour, linewidth=3, label=in_legend(name))
+            for name, colour in zip(names, _colours(runs), strict=True)
+        ]
         sheet.legend(handles=patches, fontsize=_SMALL, loc="outside lower center", ncols=columns, frameon=False)
     return sheet
 
