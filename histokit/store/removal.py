@@ -118,10 +118,18 @@ class _Removal:
                 sum(selection.dataset == name for selection in self.all_selections),
                 sum(run.dataset == name for run in self.all_runs),
             )
-        if len(name) >= ID_PREFIX and any(run.id.startswith(name) for run in self.all_runs):
+        begin = [
+            len(name) >= ID_PREFIX and any(record.id.startswith(name) for record in records)
+            for records in (self.all_runs, self.all_selections)
+        ]
+        if all(begin):
+            raise StoreError(
+                f"Both a run and a selection have an id that begins with {name!r}.", next="Give more of its digits."
+            )
+        if begin[0]:
             run = self.store.run(name)
             return Removed("run", run.id, run.dataset)
-        if len(name) >= ID_PREFIX and any(selection.id.startswith(name) for selection in self.all_selections):
+        if begin[1]:
             selection = self.store.selection(name)
             return Removed("selection", selection.id, selection.dataset)
         hint = did_you_mean(name, [record.name for record in self.store.datasets()])

@@ -213,6 +213,15 @@ def test_a_table_that_was_being_dropped_is_not_missed(two, tmp_path, images, mon
     assert not list((tmp_path / "store").glob("making-*"))
 
 
+def test_what_may_be_a_run_or_a_selection_is_neither(two, tmp_path, monkeypatch):
+    two.ok("train", "cells", *RIDGE)
+    two.ok("select", "cells", "--features", "tiny/last")
+    # All ids begin with no digit at all; two that begin with the same four are hard to come by.
+    monkeypatch.setattr("histokit.store.removal.ID_PREFIX", 0)
+    with pytest.raises(StoreError, match="Both a run and a selection have an id that begins with ''"):
+        remove(package.open_store(tmp_path / "store"), [""])
+
+
 @pytest.mark.parametrize("asked", [("split", "cells", "--name", "mine", "--folds", "2"), ("train", "cells", *RIDGE)])
 def test_no_split_is_stored_of_a_dataset_that_went_meanwhile(two, tmp_path, monkeypatch, asked):
     def made(*given: object, **how: object) -> object:
