@@ -193,12 +193,12 @@ def _parsed(text: str, name: str, owner: str, from_scratch: bool) -> Preset:
         # What is asked for another time is looked at as well.
         check_recipe(_built(replace(recipe, from_scratch=True), document["scratch"], f"{owner}, from scratch"))
     check_recipe(recipe)
-    _check_sources(sources, recipe, owner)
+    _check_sources(sources, owner)
     about = {key: document.get(key, "") for key in ("backbone", "description", "reference")}
     return Preset(recipe=recipe, sources=sources, given=given, text=text, **about)
 
 
-def _check_sources(sources: Mapping[str, str], recipe: NetworkRecipe, owner: str) -> None:
+def _check_sources(sources: Mapping[str, str], owner: str) -> None:
     """Raise where the source of something is told that no recipe has."""
     for key in sources:
         name = key.removeprefix("scratch.")

@@ -190,10 +190,10 @@ class _Making:
             found[run.id] = scored(self.store, run, self._bootstrap, self._seed)
         self.detailed = [run.id for run in chosen]
         self.notes = self._notes(compared, chosen, found)
-        sections = [Section("What to know first", self._first(chosen, found))]
+        sections = [Section("What to know first", self._first(found))]
         sections += [self.study.section] if self.study else []
         sections += [_comparison(compared)] if compared else []
-        sections += self._of_runs(chosen, found)
+        sections += self._of_runs(chosen, found, compared is not None)
         self.progress(len(chosen), len(chosen), "data and features")
         sections += self._rest()
         moment = datetime.now(UTC).isoformat(timespec="minutes")
@@ -238,7 +238,7 @@ class _Making:
         texts += _once(told) if several else list(told)
         return in_order(dict.fromkeys(texts))
 
-    def _first(self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]) -> list[Block]:
+    def _first(self, found: dict[str, Evaluation | None]) -> list[Block]:
         blocks = as_notes(self.notes, _CALM)
         if not self.runs:
             return [Notes(["There are no runs yet: nothing was trained."], "note")]
@@ -246,7 +246,9 @@ class _Making:
             return [*blocks, Facts(headline(self.runs[0], found[self.runs[0].id]))]
         return blocks
 
-    def _of_runs(self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None]) -> Iterator[Section]:
+    def _of_runs(
+        self, chosen: Sequence[RunRecord], found: dict[str, Evaluation | None], compared: bool
+    ) -> Iterator[Section]:
         if len(self.runs) == 1:
             yield from run_sections(self.store, self.runs[0], found[self.runs[0].id], self._showing)
             return
@@ -260,11 +262,10 @@ class _Making:
             known = [Notes(texts, "note")] if (texts := notes_of(run, found[run.id])) else []
             about: list[Block] = [Facts(headline(run, found[run.id])), *known]
             parts.append(Section(title, about, closed=True, sections=inner))
-        left = len(self.runs) - len(chosen)
-        others = [
-            Notes([f"{left} more runs are in the tables above only: the best of each dataset are shown."], "plain")
-        ]
-        yield Section("The runs one by one", others * bool(left), sections=tuple(parts))
+        left = counted(len(self.runs) - len(chosen), "more run is", "more runs are")
+        why = "in the tables above only: the best of each dataset are shown" if compared else "not shown"
+        others = [Notes([f"{left} {why}."], "plain")] if len(chosen) < len(self.runs) else []
+        yield Section("The runs one by one", others, sections=tuple(parts))
 
     def _rest(self) -> Iterator[Section]:
         yield from provenance.data_sections(self.store, self._datasets)

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_plugin import TinyBackbone, TinyPlugin
 
 import histokit as package
+from histokit.errors import UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.plugin import Backbone
 from histokit.plugin.testing import added_plugin
@@ -250,6 +251,25 @@ def test_two_runs_are_compared_and_each_has_its_part(trained: Trained, tmp_path:
     # Of one column there are no others.
     assert "Scores of 2 methods on cells" in text
     assert "more column" not in text
+
+
+def test_of_more_runs_than_a_page_shows_it_says_which_are_left_out(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.report.report._DETAILED", 1)
+
+    def told() -> str:
+        made = package.report(trained[0], dataset="cells", out=tmp_path / "r.html", bootstrap=20)
+        (text,) = (text for _, text in Read(made.file).notes if "1 more run" in text)
+        return text
+
+    assert told() == "1 more run is in the tables above only: the best of each dataset are shown."
+
+    def refused(*_: object, **__: object) -> None:
+        raise UsageError("They are of different data.", next="Name others.")
+
+    monkeypatch.setattr("histokit.report.report.compare", refused)
+    assert told() == "1 more run is not shown."
 
 
 def test_images_that_are_gone_are_told(trained: Trained, tmp_path: Path) -> None:
