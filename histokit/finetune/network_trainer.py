@@ -163,7 +163,7 @@ class NetworkTrainer:
         checkpoint.forget()
         return outcome
 
-    def known_outcome(self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]]) -> PartOutcome | None:
+    def known_outcome(self, part: TrainingPart, memory: Mapping[str, dict[str, Any]]) -> PartOutcome | None:
         """Return what an interrupted run kept of a training set; none where its network is asked for and was not."""
         known = PartOutcome.from_json(memory[OUTCOME]) if OUTCOME in memory else None
         return None if known is None or (known.network is None and self._keeps(part)) else known

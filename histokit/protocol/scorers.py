@@ -252,6 +252,12 @@ def defined(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
+def first_best(means: Floats) -> int:
+    """Return the place of the highest mean score, of equal ones the first; what is undefined is lower than all."""
+    known = np.where(np.isnan(means), -np.inf, means)
+    return int(np.flatnonzero(known >= known.max() - TIE)[0])
+
+
 def spread(values: Floats) -> float | None:
     """Return the standard deviation of the values that are defined; none of fewer than two."""
     known = values[~np.isnan(values)]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histokit.classifiers.fitting import Fitting, cross_scores
 from histokit.protocol.folds import inner_folds
 from histokit.protocol.number_metrics import direction
-from histokit.protocol.scorers import TIE, defined, spread
+from histokit.protocol.scorers import defined, first_best, spread
 from histokit.protocol.targets import ClassTarget, NumberTarget, Target
 
 
@@ -142,8 +142,7 @@ def tune(
             step()
     metric, table = decide(found, problem, notes)
     means = mean_of(table)
-    goodness = direction(metric) * means
-    best = int(np.flatnonzero(goodness >= goodness.max() - TIE)[0])
+    best = first_best(direction(metric) * means)
     listed = [
         {
             "parameters": setting,

@@ -11,7 +11,7 @@ from typing import Any
 from histokit.errors import PluginError
 from histokit.plugin import Preprocess
 from histokit.plugin.manager import registry
-from histokit.plugin.options import announced_options, join_list
+from histokit.plugin.options import announced_options, join_list, typed_option
 from histokit.plugin.weights import PRETRAINED
 from histokit.store.commits import Made
 from histokit.store.records import IMPORT_PLUGIN, DatasetRecord, RunRecord, SelectionRecord
@@ -88,7 +88,7 @@ def ingest_command(record: DatasetRecord) -> str:
         return " ".join([f"histokit import-features {record.name} {quote(record.root)} --create", *_imported(record)])
     usual = _usual_options(record.plugin)
     asked = {key: text for key, value in record.options.items() if (text := _option(value)) != usual.get(key)}
-    options = "".join(f" -o {quote(f'{key}={text}')}" for key, text in asked.items())
+    options = "".join(f" {typed_option(key, text)}" for key, text in asked.items())
     return f"histokit ingest {record.plugin} {quote(record.root)} --name {record.name}{options}"
 
 

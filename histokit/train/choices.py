@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.plugin.digests import digest_json
 from histokit.protocol.number_metrics import direction
 from histokit.protocol.progress import creation_time
-from histokit.protocol.scorers import TIE
+from histokit.protocol.scorers import first_best
 from histokit.protocol.tuning import comparable, mean_of
 from histokit.store import RunRecord, Store
 
@@ -79,7 +79,7 @@ def chosen(store: Store, runs: Sequence[RunRecord], choose: str, force: bool = F
         winners = [_best([run.folds[number] for run in runs], runs[0]) for number in range(len(places[0]))]
         last = _best([run.found["final"] for run in runs], runs[0])
     else:
-        last = _highest(_test_scores(runs))
+        last = first_best(_test_scores(runs))
         winners = [last] * len(places[0])
     record = _record(run_id, runs, choose, winners, runs[last])
     return store.save_run(
@@ -100,11 +100,6 @@ def chosen_addresses(run: RunRecord) -> str:
     return f"Chosen: {folds} of {of}; on all training samples {run.found['final']['address']}"
 
 
-def _highest(scores: Iterable[float]) -> int:
-    known = np.array([-np.inf if np.isnan(score) else score for score in scores])
-    return int(np.flatnonzero(known >= known.max() - TIE)[0])
-
-
 def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:
     """Return which of the same fold of several runs, such as `run`, was best over its inner folds.
 
@@ -117,7 +112,7 @@ def _best(fitted: Sequence[dict[str, Any]], run: RunRecord) -> int:
         entry.get("score", np.nan) if metric == decided else np.nan
         for entry, metric in zip(tuned, metrics, strict=True)
     ]
-    return _highest([direction(decided) * score for score in scores])
+    return first_best(direction(decided) * np.array(scores, float))
 
 
 def _test_scores(runs: Sequence[RunRecord]) -> NDArray[np.float64]:
