@@ -14,8 +14,10 @@ from histokit.ingest import digest_process
 from histokit.ingest.digest_process import READY, FilesFound, FileTask, read_files
 from histokit.reading.other_process import OtherProcess, possible
 
-#: Tasks of one process that wait, are under way, or were not taken yet.
-_TASKS = 3
+#: Tasks of all processes together that wait, are under way, or were not taken yet: they last while this process makes
+#: rows of what it has; and those of one process at least.
+_TASKS = 24
+_EACH = 3
 
 #: Processes at most: what one process hands out and takes back keeps no more of them busy.
 _PROCESSES = 32
@@ -84,8 +86,11 @@ class FileReaders:
         if self._may_start and len(self._ready) == len(self._processes):
             self._start()
         # Tasks without files are done at once and keep no process busy: of many, none might ever be taken.
-        waiting = len(self._tasks) + len(self._found)
-        return waiting < 2 * _TASKS * len(self._ready) and any(len(each) < _TASKS for each in self._ready.values())
+        waiting, tasks = len(self._tasks) + len(self._found), self._tasks_each()
+        return waiting < 2 * tasks * len(self._ready) and any(len(each) < tasks for each in self._ready.values())
+
+    def _tasks_each(self) -> int:
+        return max(_EACH, _TASKS // max(1, len(self._ready)))
 
     def _here(self, task: FileTask) -> FilesFound:
         before = time.perf_counter()
