@@ -73,6 +73,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("histokit.ingest.sample_ids._WINDOW", 256)
     monkeypatch.setattr("histokit.ingest.samples._ROWS_PER_BATCH", 256)
     monkeypatch.setattr("histokit.ingest.file_digests._GROUP", 16)
+    monkeypatch.setattr("histokit.ingest.digest_processes._TASKS", 6)
     monkeypatch.setattr("histokit.ingest.file_states._WINDOW", 256)
     monkeypatch.setattr("histokit.store.split_records._AT_ONCE", 256)
 
