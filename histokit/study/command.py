@@ -157,7 +157,7 @@ def study_plan(
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="For the store and the figure.")] = Path(
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="For the figure; without --store for the store, too.")] = Path(
         "histokit-demo"
     ),
 ) -> None:
@@ -171,7 +171,7 @@ def demo(
 
     check_folder(out)
     with console.progress("Demo") as report:
-        result = run_demo(out, say=console.note, progress=report)
+        result = run_demo(out, store=console.state.store, say=console.note, progress=report)
     document = {"rows": result.rows, "figure": str(result.figure), "store": str(result.store)}
     columns = ["features", "folds", "accuracy", "95 % interval", "balanced accuracy", "columns", "run"]
     rows = [[row[column] for column in columns] for row in result.rows]

@@ -10,6 +10,7 @@ from typing import Any
 from histokit.evaluate.evaluate import Evaluation, evaluate
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore, open_store
+from histokit.features.feature_store import StoreLike
 from histokit.figures.scores import scores_figure
 from histokit.ingest.ingest import ingest
 from histokit.protocol.splits import make_split
@@ -41,20 +42,26 @@ class Demo:
 
 
 def demo(
-    out: Path, *, say: Callable[[str], None] = lambda _: None, progress: Callable[..., None] = lambda *_: None
+    out: Path,
+    *,
+    store: StoreLike | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[..., None] = lambda *_: None,
 ) -> Demo:
     """Run all steps; running it again answers from the store.
 
     Parameters
     ----------
     out : Path
-        Folder for the store and the figure.
+        Folder for the figure and, where none is given, the store.
+    store : FeatureStore or path, optional
     say : callable, optional
         Told what is being done.
     progress : callable, optional
         Called with (done, total) while features are extracted.
     """
-    store = open_store(out / "store")
+    out.mkdir(parents=True, exist_ok=True)
+    store = open_store(out / "store" if store is None else store)
     say(f"ingest: drawing patches of {OPTIONS['slides']} slides, each with its own stain")
     record = ingest(store, "synthetic", out, name=NAME, options=OPTIONS)
     before = store.split_digest(NAME, SPLIT)

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from histokit.study import demo as module
 from histokit.study.demo import demo
 from histokit.study.doctor import examine
+from tests.cli.command_line import CommandLine
 
 
 def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,19 @@ def test_the_demo_ends_with_a_table_and_a_figure(tmp_path: Path, monkeypatch: py
     assert all(0.3 < row["accuracy"] <= 1 for row in result.rows)
     assert result.rows[-1]["columns"] < result.rows[3]["columns"] == 210
     assert result.figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_demo_goes_into_the_store_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "OPTIONS", {"slides": "4", "per_slide": "9", "size": "32"})
+    monkeypatch.setattr(module, "_FOLDS", 2)
+    out, named = tmp_path / "new" / "out", tmp_path / "named"
+    histokit = CommandLine(capsys)
+    result = histokit.ok("demo", "--out", out, "--store", named, "--json")
+    assert result.document["store"] == str(named)
+    assert [path.name for path in out.iterdir()] == ["demo.png"]
+    assert histokit.ok("list", "datasets", "--store", named).out.count("drawn-tissue") == 1
 
 
 def test_the_doctor_finds_the_machine_and_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
