@@ -186,28 +186,31 @@ def open_store(uri: StoreLike | None = None) -> FeatureStore:
     Parameters
     ----------
     uri : path, optional
-        A local folder; ``HISTOKIT_STORE`` or ``./histokit-store`` where not given. Made on the first write. An open
-        store is returned as it is.
+        A local folder; ``HISTOKIT_STORE`` or ``./histokit-store`` where not given. Made on the first write, and the
+        same folder from whatever working folder it is used later. An open store is returned as it is.
     """
     if isinstance(uri, FeatureStore):
         return uri
-    return FeatureStore(named_store(uri) or DEFAULT_URI)
+    # A notebook may go to another folder, in which a relative path would name another store.
+    as_named = FeatureStore(named_store(uri) or DEFAULT_URI)
+    return FeatureStore(as_named.uri.absolute())
 
 
 def named_store(uri: str | Path | None) -> str | Path | None:
     """Return the path of a store that is given, or that of ``HISTOKIT_STORE``; None where there is neither.
 
+    A variable that is empty is not set, as everywhere.
+
     Raises
     ------
     UsageError
-        If it is empty: an empty name is not answered with another store.
+        If what is given is empty: an empty name is not answered with another store.
     """
-    for what, path in {"The path of the store": uri, "HISTOKIT_STORE": os.environ.get("HISTOKIT_STORE")}.items():
-        if path is not None:
-            if not os.fspath(path):
-                raise UsageError(f"{what} is empty.", next=f"Name a folder, or none at all for ./{DEFAULT_URI}.")
-            return path
-    return None
+    if uri is None:
+        return os.environ.get("HISTOKIT_STORE") or None
+    if not os.fspath(uri):
+        raise UsageError("The path of the store is empty.", next=f"Name a folder, or none at all for ./{DEFAULT_URI}.")
+    return uri
 
 
 #: What functions take as a store: an open one, or its path.

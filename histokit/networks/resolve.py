@@ -179,7 +179,7 @@ def _key(store: Store, name: str, weights: str) -> str:
         _MEMORY,
         name,
         weights,
-        os.environ.get(FOLDER_VARIABLE),
+        os.environ.get(FOLDER_VARIABLE) or None,
         registered_backbone(name).distribution,
         _versions(),
     ]

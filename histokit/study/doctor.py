@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from histokit.errors import DataError, HistokitError, PluginError, counted
+from histokit.errors import DataError, HistokitError, PluginError, StoreError, counted
 from histokit.plugin.file_kinds import recognise
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import Registry, registry
 from histokit.plugin.weights import NONE, offline
-from histokit.plugin.weights_folder import SUFFIXES
+from histokit.plugin.weights_folder import FOLDER_VARIABLE, SUFFIXES, weights_folder
 
 _LIBRARIES = ("histokit", "torch", "torchvision", "timm", "scikit-learn", "lancedb", "pylance", "pyarrow", "numpy")
 
@@ -80,14 +80,16 @@ def _weights() -> list[ReportLine]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     findings = []
-    folder = os.environ.get("HISTOKIT_WEIGHTS")
-    if folder is None:
-        findings.append(ReportLine("weights", "HISTOKIT_WEIGHTS", "not set"))
-    elif not Path(folder).is_dir():
-        findings.append(ReportLine("weights", "HISTOKIT_WEIGHTS", f"{folder} is no folder", ok=False))
+    try:
+        folder = weights_folder()
+    except StoreError as error:
+        folder = None
+        findings.append(ReportLine("weights", FOLDER_VARIABLE, error.message, ok=False))
     else:
-        found = sorted(path for path in Path(folder).iterdir() if path.name.endswith(SUFFIXES))
-        findings += [_weights_file(path) for path in found]
+        if folder is None:
+            findings.append(ReportLine("weights", FOLDER_VARIABLE, "not set"))
+    found = sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES)) if folder else []
+    findings += [_weights_file(path) for path in found]
     cached = sorted(p.name for p in Path(HF_HUB_CACHE).glob("models--*"))
     findings += [
         ReportLine("weights", name.removeprefix("models--").replace("--", "/"), "hub cache") for name in cached

@@ -116,14 +116,23 @@ def test_functions_of_care_need_a_store(tmp_path):
                 act(package.open_store(place))
 
 
-def test_an_empty_name_is_not_answered_with_another_store(histokit, tmp_path, monkeypatch):
+def test_a_variable_that_is_empty_is_not_set(histokit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HISTOKIT_STORE", "")
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", "")
     for command in (["list", "datasets"], ["store", "verify"], ["split", "d", "--name", "s", "--folds", "2"]):
-        assert "error: HISTOKIT_STORE is empty." in histokit.fails(*command, code=2).err
+        assert f"There is no store histokit-store in {tmp_path}." in histokit.fails(*command, code=5).err
+    (tmp_path / "stray.safetensors").write_bytes(b"")
+    found = {each["name"]: each["value"] for each in histokit.ok("doctor", "--json").document["findings"]}
+    assert found["HISTOKIT_WEIGHTS"] == "not set"
+    assert "stray.safetensors" not in found
+
+
+def test_an_empty_name_is_not_answered_with_another_store(histokit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     study = Path("study.toml")
     study.write_text('store = ""\n')
-    histokit.fails("study", "plan", study, code=2)
+    assert "line 1, store: '' is not a text" in histokit("study", "plan", study).err
     assert histokit("list", "datasets", "--store", "named").code == 5, "what is named goes before"
     with pytest.raises(UsageError, match="path of the store is empty"):
         package.open_store("")
