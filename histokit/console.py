@@ -40,9 +40,9 @@ state = State()
 
 def open_store() -> FeatureStore:
     """Open the store that ``--store`` or the environment names."""
-    from histokit.features import open_store
+    from histokit.features.feature_store import DEFAULT_URI, FeatureStore, named_store
 
-    return open_store(state.store)
+    return FeatureStore(named_store(state.store) or DEFAULT_URI)
 
 
 def existing_store() -> FeatureStore:

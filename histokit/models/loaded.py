@@ -279,4 +279,5 @@ def load_model(folder: str | os.PathLike[str], *, device: str = "auto") -> Loade
     PluginError
         If the plugin of its backbone is not installed; when it is first used.
     """
-    return LoadedModel(Path(folder), device)
+    # What it needs is read later, perhaps from another working folder.
+    return LoadedModel(Path(folder).absolute(), device)

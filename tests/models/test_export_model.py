@@ -487,3 +487,23 @@ def test_the_card_shows_what_people_are_shown_and_says_whose_scores_they_are(
     card = (histokit.export_model(data, run.id, tmp_path / "other") / "README.md").read_text()
     assert "4 folds" in card
     assert "They are of the models of the folds" in card
+
+
+def test_a_model_and_a_store_are_those_of_the_working_folder_in_which_they_were_opened(
+    data: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = np.full((16, 16, 3), 200, np.uint8)
+    monkeypatch.chdir(tmp_path)
+    for name, run in (("network", a_network(data)), ("classifier", a_classifier(data, "tiny/last", "svm", {"C": "1"}))):
+        histokit.export_model(data, run.id, name)
+    networks = [histokit.load_model(name, device="cpu") for name in ("network", "classifier")]
+    known = [histokit.load_model(tmp_path / name, device="cpu").scores([picture]) for name in ("network", "classifier")]
+    opened = open_store(data.uri.relative_to(tmp_path))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for model, scores in zip(networks, known, strict=True):
+        np.testing.assert_allclose(model.scores([picture]), scores, rtol=1e-5)
+    assert [each.name for each in opened.datasets()] == ["d"]
+    histokit.split(opened, "d", name="later", test=0.5)
+    assert "later" in {each.name for each in data.splits("d")}
+    assert not list(Path().iterdir())
