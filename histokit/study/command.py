@@ -157,9 +157,9 @@ def study_plan(
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="For the figure; without --store for the store, too.")] = Path(
-        "histokit-demo"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="For the figure, and the store without --store.")
+    ] = Path("histokit-demo"),
 ) -> None:
     """Do the main job on drawn images: no download.
 
