@@ -169,6 +169,10 @@ def split(
         str | None, typer.Option(metavar="COL", help="The column that no fold may cut through; the dataset's own.")
     ] = None,
     test: Annotated[float | None, typer.Option(metavar="FRACTION", help="Hold out this share for testing.")] = None,
+    test_where: Annotated[
+        str | None,
+        typer.Option(metavar="CONDITION", help="Test the samples for which it holds, such as \"site = 'B'\"."),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(metavar="N", **LIMITS["folds"], help="Cross-validate in N folds.")
     ] = None,
@@ -224,6 +228,7 @@ def split(
         name,
         group=group,
         test=test,
+        test_where=test_where,
         folds=folds,
         leave_one_group_out=leave_one_group_out,
         from_file=from_file,

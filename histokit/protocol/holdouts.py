@@ -52,8 +52,14 @@ def draw_test(
     g = None if groups is None else codes(groups)
     rng = np.random.default_rng(seed)
     test = _draw_samples(y, fraction, rng) if g is None else _draw_groups(counted(y, g), fraction, rng, seed)[g]
-    sides = ((~test, test, "the test set"), (test, ~test, "training")) if classes else ()
-    return test, [
+    return test, one_sided(labels, groups, test, ~test) if classes else []
+
+
+def one_sided(labels: Any, groups: Any, test: NDArray[np.bool_], train: NDArray[np.bool_]) -> list[str]:
+    """Say which classes are in the test set or in training alone, of samples given as for `draw_test`."""
+    y, g = codes(labels), None if groups is None else codes(groups)
+    sides = ((train, test, "the test set"), (test, train, "training"))
+    return [
         note for here, there, name in sides for note in lacking(np.setdiff1d(y[here], y[there]), y, g, labels, name)
     ]
 

@@ -23,6 +23,7 @@ def split(
     leave_one_group_out: bool = False,
     from_file: str | Path | None = None,
     within: str | None = None,
+    test_where: str | None = None,
     repeats: int = 1,
     train_groups: int | None = None,
     train_per_class: int | None = None,
@@ -34,8 +35,8 @@ def split(
 ) -> Split:
     """Make a split of the labelled samples of a dataset and store it, in place of one of the same name.
 
-    Exactly one of `test`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are stratified
-    as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
+    Exactly one of `test`, `test_where`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are
+    stratified as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
 
     Parameters
     ----------
@@ -56,6 +57,9 @@ def split(
     within : str, optional
         Another split, such as the one that the data come with: fewer of its training samples are drawn, and those that
         it tests stay.
+    test_where : str, optional
+        A filter over the columns: samples for which it holds are tested, those for which it does not are trained on,
+        and those for which it cannot be said, because a value is missing, are in no part.
     repeats : int
         How often to draw anew.
     train_groups : int, optional
@@ -112,6 +116,7 @@ def split(
         leave_one_group_out=leave_one_group_out,
         from_file=from_file,
         within=base,
+        test_where=test_where,
         repeats=repeats,
         train_groups=train_groups,
         train_per_class=train_per_class,

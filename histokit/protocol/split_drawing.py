@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from histokit.errors import DataError, UsageError, counted
 from histokit.plugin.digests import digest_texts
 from histokit.protocol.folds import assign_folds
-from histokit.protocol.holdouts import draw_test
+from histokit.protocol.holdouts import draw_test, one_sided
 from histokit.protocol.targets import NumberTarget
 from histokit.ranges import RANGES, SEEDS, check_ranges
+from histokit.store.filters import Filter
 from histokit.store.split_records import TEST, TRAIN, FoldRows, parts_of_tuples
 
 #: Folds are numbered in 16 bits.
@@ -69,6 +70,7 @@ def check_how(
     leave_one_group_out: bool | None = False,
     from_file: str | Path | None = None,
     within: str | None = None,
+    test_where: str | None = None,
     repeats: int = 1,
     train_groups: int | None = None,
     train_per_class: int | None = None,
@@ -82,8 +84,10 @@ def check_how(
     ------
     UsageError
     """
-    ways = sum(way is not None for way in (test, folds, from_file, within)) + bool(leave_one_group_out)
-    choices = "--test FRACTION, --folds N, --leave-one-group-out, --from FILE.csv or --within SPLIT"
+    ways = sum(way is not None for way in (test, folds, from_file, within, test_where)) + bool(leave_one_group_out)
+    choices = (
+        "--test FRACTION, --test-where CONDITION, --folds N, --leave-one-group-out, --from FILE.csv or --within SPLIT"
+    )
     if ways != 1:
         raise UsageError(f"A split needs one of {choices}; {ways} are given.", next=f"Give one of {choices}.")
     check_ranges(test=test, folds=folds, repeats=repeats, train_groups=train_groups, train_per_class=train_per_class)
@@ -93,12 +97,14 @@ def check_how(
             f"The split would be {within!r} once more.",
             next="Say how much of its training part is drawn: --train-per-class N or --train-groups K.",
         )
-    if repeats > 1 and whole and (from_file is not None or leave_one_group_out):
+    if repeats > 1 and whole and (from_file is not None or test_where is not None or leave_one_group_out):
         raise UsageError("Every repeat would be the same.", next="Leave out --repeats.")
     if ignore_groups and (
         leave_one_group_out or train_groups is not None or from_file is not None or within is not None
     ):
-        raise UsageError("Groups are ignored, and asked for.", next="Give --ignore-groups with --folds N or --test.")
+        raise UsageError(
+            "Groups are ignored, and asked for.", next="Give --ignore-groups with --folds N, --test or --test-where."
+        )
     if ignore_groups and column is None:
         raise UsageError("The dataset names no group that could be ignored.", next="Leave out --ignore-groups.")
     if column is None and (leave_one_group_out or train_groups is not None):
@@ -132,6 +138,49 @@ def leave_one_out(data: Labelled, repeats: int, whole: bool = True) -> Iterator[
     if whole:
         check_rows(len(names) * len(data.ids), repeats)
     return (each for repeat in range(repeats) for each in _folds(fold, repeat))
+
+
+def tested_where(
+    data: Labelled, samples: pa.Table, condition: str, repeats: int, notes: list[str]
+) -> Iterator[FoldRows]:
+    """Return the fold that tests the samples for which a condition holds, and trains on those for which it does not.
+
+    Samples for which it is neither, because a value is missing, are in no part, which a note tells.
+
+    Parameters
+    ----------
+    data : Labelled
+    samples : pyarrow.Table
+        Their columns.
+    condition : str
+        A filter, see `histokit.store.filters.Filter`.
+    repeats : int
+    notes : list of str
+
+    Raises
+    ------
+    UsageError
+        If it is no condition over the columns.
+    DataError
+        If it leaves nothing to test, or nothing to train on.
+    """
+    rows = samples.filter(pc.is_in(samples.column("id"), pa.array(data.ids, pa.string())))
+    test, train = (np.asarray(Filter(text).mask(rows), bool) for text in (condition, f"NOT ({condition})"))
+    for part, verb, is_there in (("test", "holds for none", test.any()), ("train on", "holds for all", train.any())):
+        if not is_there:
+            raise DataError(
+                f"The condition {condition!r} {verb} of {len(rows):,} samples with a label: nothing is left to {part}.",
+                next="Look at the values of its columns: histokit list samples DATASET",
+            )
+    unknown = len(rows) - int(test.sum()) - int(train.sum())
+    if unknown:
+        forms = ("sample is", "samples are")
+        notes.append(f"{counted(unknown, *forms)} in no part: a value that the condition asks for is missing")
+    if data.classes:
+        notes += one_sided(data.labels, data.groups, test, train)
+    roles = np.where(test, TEST, TRAIN).astype(np.int8)
+    kept = np.flatnonzero(test | train)
+    return (FoldRows(repeat, 0, kept, roles[kept]) for repeat in range(repeats))
 
 
 def check_rows(rows: int, repeats: int) -> None:

@@ -16,7 +16,7 @@ from histokit.plugin.values import known
 from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
 from histokit.protocol.limited_training import folds_within, limited, redrawn
-from histokit.protocol.split_drawing import Labelled, check_how, drawn_rows, leave_one_out
+from histokit.protocol.split_drawing import Labelled, check_how, drawn_rows, leave_one_out, tested_where
 from histokit.protocol.split_file import read_labelled_rows
 from histokit.protocol.targets import find_type
 from histokit.ranges import check_range
@@ -46,6 +46,7 @@ def make_split(
     leave_one_group_out: bool = False,
     from_file: str | Path | None = None,
     within: Split | None = None,
+    test_where: str | None = None,
     repeats: int = 1,
     train_groups: int | None = None,
     train_per_class: int | None = None,
@@ -57,8 +58,8 @@ def make_split(
 ) -> Split:
     """Make a split of the labelled samples of a dataset.
 
-    Exactly one of `test`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are stratified
-    as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
+    Exactly one of `test`, `test_where`, `folds`, `leave_one_group_out`, `from_file` and `within` says how. Folds are
+    stratified as far as groups allow and capped by the number of groups; ``params["notes"]`` says where they were.
 
     Parameters
     ----------
@@ -79,6 +80,8 @@ def make_split(
         A CSV file, see `histokit.protocol.split_file.read_split_file`.
     within : Split, optional
         Another split, from whose training samples fewer are drawn; those that it tests stay.
+    test_where : str, optional
+        A filter over the columns: samples for which it holds are tested, those for which it does not are trained on.
     repeats : int
         How often to draw anew.
     train_groups : int, optional
@@ -113,6 +116,7 @@ def make_split(
     column = group or (within.group if within else None) or record.group
     how: dict[str, Any] = {"test": test, "folds": folds, "leave_one_group_out": leave_one_group_out or None}
     how |= {"bar": bar, "ignore_groups": ignore_groups or None, "within": within and within.name}
+    how |= {"test_where": test_where}
     how |= {"train_groups": train_groups, "train_per_class": train_per_class}
     check_how(**how, from_file=from_file, repeats=repeats, column=column)
     seed = check_range("seed", seed)
@@ -130,6 +134,8 @@ def make_split(
         made = folds_within(within, data, repeats)
     elif rows is not None:
         made = redrawn(rows, data, repeats)
+    elif test_where is not None:
+        made = tested_where(data, samples, test_where, repeats, notes)
     elif bar is not None:
         batch_of = _by_id(samples, bar)
         made, said = leave_one_out_barred(data, _values(batch_of, data.ids), bar, str(column), repeats, whole)

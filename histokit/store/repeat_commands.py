@@ -154,6 +154,7 @@ _OF_CONTROLS: Mapping[str, Any] = {"normalise": None, "controls": None, "per": N
 _OF_SPLITS: Mapping[str, Any] = {
     "group": None,
     "test": None,
+    "test_where": None,
     "folds": None,
     "leave_one_group_out": False,
     "bar": None,

@@ -71,6 +71,7 @@ SPLIT = {
     "name": TEXT,
     "folds": NUMBERS["folds"],
     "test": NUMBERS["test"],
+    "test_where": TEXT,
     "leave_one_group_out": FLAG,
     "from": TEXT,
     "within": TEXT,

@@ -27,6 +27,7 @@ SPLITS = (
     ["--test", "0.5", "--train-groups", "2"],
     ["--leave-one-group-out", "--group", "patient"],
     ["--folds", "2", "--ignore-groups"],
+    ["--test-where", "patient = 'p1' OR id LIKE 'p2/%'"],
     ["--within", "leave-one-group-out", "--train-per-class", "1", "--repeats", "3", "--seed", "4"],
 )
 

@@ -13,6 +13,7 @@ from histokit.errors import DataError, LeakageError, StoreError, UsageError
 from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord
+from histokit.store.repeat_commands import split_command
 from histokit.store.split_records import Split, split_rows
 from tests.evaluate.made_up import save_dataset
 
@@ -549,3 +550,44 @@ def test_barred_and_limited_splits_are_measured_by_the_rows_that_they_keep(monke
     # 12 folds of 2 tested and 2 or 4 trained on, of 288 rows without a limit.
     monkeypatch.setattr(split_drawing, "MOST_ROWS", 100)
     assert len(make_split(SAMPLES, make_record(), "k", leave_one_group_out=True, train_groups=2).rows) == 12 * 6
+
+
+SITES = make_samples(list("abab") * 2 + ["c", None], list("gghhiijjkk"), site=list("AABBBB") + [None, None, "A", "B"])
+
+
+def test_the_samples_of_a_condition_are_tested_and_those_without_the_value_are_in_no_part():
+    split = make_split(SITES, make_record(), "s", test_where="site = 'B'")
+    (fold,) = split.folds()
+    assert (fold.train, fold.test) == (["s0", "s1", "s8"], ["s2", "s3", "s4", "s5"])
+    assert split.params["notes"] == [
+        "1 sample without a label is left out",
+        "2 samples are in no part: a value that the condition asks for is missing",
+        "class c is in a single group: no sample of it is in the test set",
+    ]
+    other = make_split(SITES, make_record(), "s", test_where="site = 'A' OR site IS NULL")
+    assert other.folds()[0].test == ["s0", "s1", "s6", "s7", "s8"]
+    assert "--test-where 'site = '\"'\"'B'\"'\"''" in str(split_command(split))
+
+
+def test_a_condition_keeps_groups_apart_and_leaves_something_on_both_sides():
+    cut = make_samples(list("abab"), list("gghh"), site=list("ABBB"))
+    with pytest.raises(LeakageError, match="slide g is in training and in test"):
+        make_split(cut, make_record(), "s", test_where="site = 'A'")
+    leaking = make_split(cut, make_record(), "s", test_where="site = 'A'", ignore_groups=True)
+    assert leaking.leaks
+    assert leaking.folds()[0].test == ["s0"]
+    for condition, left in (("site = 'C'", "test"), ("site <> 'C'", "train on")):
+        with pytest.raises(DataError, match=f"nothing is left to {left}"):
+            make_split(cut, make_record(), "s", test_where=condition)
+    with pytest.raises(UsageError, match="no column 'sites'"):
+        make_split(cut, make_record(), "s", test_where="sites = 'A'")
+    with pytest.raises(UsageError, match="Every repeat would be the same"):
+        make_split(SITES, make_record(), "s", test_where="site = 'B'", repeats=2)
+
+
+def test_few_samples_are_drawn_to_train_on_beside_those_of_a_condition():
+    samples = make_samples(list("ab") * 8, [f"g{i // 2}" for i in range(16)], site=["A"] * 12 + ["B"] * 4)
+    folds = make_split(samples, make_record(), "s", test_where="site = 'B'", train_per_class=2, repeats=3).folds()
+    assert [fold.test for fold in folds] == [["s12", "s13", "s14", "s15"]] * 3
+    assert [len(fold.train) for fold in folds] == [4] * 3
+    assert len({tuple(fold.train) for fold in folds}) > 1
