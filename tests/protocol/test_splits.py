@@ -552,7 +552,7 @@ def test_barred_and_limited_splits_are_measured_by_the_rows_that_they_keep(monke
     assert len(make_split(SAMPLES, make_record(), "k", leave_one_group_out=True, train_groups=2).rows) == 12 * 6
 
 
-SITES = make_samples(list("abab") * 2 + ["c", None], list("gghhiijjkk"), site=list("AABBBB") + [None, None, "A", "B"])
+SITES = make_samples(list("abab") * 2 + ["c", None], list("gghhiijjkk"), site=[*list("AABBBB"), None, None, "A", "B"])
 
 
 def test_the_samples_of_a_condition_are_tested_and_those_without_the_value_are_in_no_part():
