@@ -36,8 +36,10 @@ def rank_scores(scores: Floats) -> Floats:
 
 def places(scores: Sequence[float | None]) -> list[int | None]:
     """Return the place of each score among those that are defined: 1 for the best, ties share the better one."""
-    known = np.round([s for s in scores if s is not None], DECIMALS)
-    return [None if s is None else int((known > round(s, DECIMALS)).sum()) + 1 for s in scores]
+    # All by one way of rounding: that of NumPy gives another last digit where a share of 40,960 has 13 decimals.
+    rounded = [None if s is None else round(s, DECIMALS) for s in scores]
+    known = np.array([s for s in rounded if s is not None])
+    return [None if s is None else int((known > s).sum()) + 1 for s in rounded]
 
 
 def marks(scores: Sequence[float | None]) -> list[str | None]:

@@ -55,6 +55,10 @@ def test_average_ranks_of_the_published_example():
     assert (5 - rank_scores(DEMSAR).mean(0)).round(3).tolist() == [3.143, 2.0, 2.893, 1.964]
 
 
+def test_the_best_is_first_whatever_the_last_digit_of_its_score():
+    assert places([3 / 40_960, 2 / 40_960, 3 / 40_960]) == [1, 3, 1]
+
+
 def test_places_and_marks():
     scores = [0.8, None, 0.9, 0.9, 0.7]
     assert places(scores) == [3, None, 1, 1, 4]

@@ -100,6 +100,15 @@ def test_of_drawn_groups_samples_of_each_class_are_drawn(toy):
     assert len({min(names) for names in drawn}) > 1
 
 
+def test_groups_are_drawn_from_those_that_validate_too(toy):
+    published = toy.split("toy", "published").folds()[0]
+    split = histokit.split(toy, "toy", "all", within="published", train_groups=4)
+    (fold,) = split.folds()
+    labelled = [[i for i in ids if i != "s5"] for ids in (published.train, published.val, published.test)]
+    assert [fold.train, fold.val, fold.test] == labelled
+    assert not any("there are no more" in note for note in split.params["notes"])
+
+
 @pytest.mark.parametrize("how", [{"folds": 3}, {"test": 0.3}, {"leave_one_group_out": True}])
 def test_other_splits_are_limited_in_the_same_way(toy, how):
     label, _ = columns(toy)

@@ -81,6 +81,13 @@ def test_seed_decides():
     assert digests[0] == digests[1] != digests[2]
 
 
+def test_each_repeat_of_a_holdout_draws_anew_as_the_next_seed_does():
+    drawn = make_split(SAMPLES, make_record(), "h", test=0.25, repeats=4, seed=7).folds()
+    alone = [make_split(SAMPLES, make_record(), "h", test=0.25, seed=seed).folds()[0] for seed in range(7, 11)]
+    assert [set(fold.test) for fold in drawn] == [set(fold.test) for fold in alone]
+    assert len({frozenset(fold.test) for fold in drawn}) == 4
+
+
 def test_folds_are_capped_and_say_so():
     split = make_split(SAMPLES, make_record(), "s", folds=20, repeats=2)
     assert len(split.folds()) == 2 * 12

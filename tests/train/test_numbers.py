@@ -11,6 +11,7 @@ from histokit import evaluate, predictions, select, train
 from histokit.errors import DataError, UsageError
 from histokit.select.importances import importance_shares
 from histokit.store import Store
+from histokit.store.split_records import Split, split_rows
 from histokit.train.predict import predict_features
 from tests.toy import make_samples, make_store
 
@@ -147,6 +148,22 @@ def test_the_tolerance_of_errors_is_in_deviations_of_the_target(tmp_path):
     assert found[0]["columns"] == found[1]["columns"] == [5]
     strict = select(store, "toy", "net/last", target="days", **how | {"tolerance": 0.01}).kept
     assert strict["columns"] == [2, 5]
+
+
+def test_the_tolerance_knows_nothing_of_the_numbers_of_test_samples(tmp_path):
+    rng = np.random.default_rng(0)
+    samples, _ = make_samples(90, 9)
+    X = rng.normal(size=(90, 6))
+    years = 50 + 4 * X[:, 5] + 1.5 * X[:, 2] + 0.5 * rng.normal(size=90)
+    tested = np.isin(samples["slide"], ["P0", "P1", "P2"])
+    rows = [(0, 0, i, "test" if test else "train") for i, test in zip(samples["id"], tested, strict=True)]
+    how = {"metric": "mae", "step": 1, "inner_folds": 3, "tolerance": 0.05, "split": "three"}
+    kept = []
+    for name, values in (("near", years), ("far", np.where(tested, 100 * years, years))):
+        store = make_store(tmp_path / name, samples | {"years": values.tolist()}, {"last": X})
+        store.save_split(Split("toy", "three", split_rows(rows), "slide"))
+        kept.append(select(store, "toy", "net/last", target="years", **how).kept["columns"])
+    assert kept == [[2, 5], [2, 5]]
 
 
 def test_units_are_trained_on_where_they_share_a_value(tmp_path):
