@@ -89,6 +89,7 @@ class ExplainedClassifier:
             inflate(network, colours, self.transform.depth, guarded.title)
         self._network = network.to(self.device)
         self.layer = MapLayer(resolved.chosen[0], guarded.prefix_tokens(network))
+        self._module = self._network.get_submodule(self.layer.layer.module)
         self.seen = {row.tobytes() for row in model["trained_on"]} | seen_by(store, table.backbone)
         self.kind = "decision" if run.classes else "value"
         self.backbone = table.backbone
@@ -115,7 +116,7 @@ class ExplainedClassifier:
         batch = self.transform.normalise(pixels)
         try:
             with whole_float32(self.device), torch.no_grad():
-                return maps_of(self._network, self.layer, batch)
+                return maps_of(self._network, self._module, self.layer, batch)
         except UsageError as error:
             raise UsageError(
                 error.message,

@@ -23,7 +23,7 @@ from histokit.files import check_folder
 from histokit.networks.adapters import inflate, over_channels
 from histokit.networks.devices import whole_float32
 from histokit.networks.resolve import resolve_backbone
-from histokit.networks.trainable import NetworkDescription
+from histokit.networks.trainable import NetworkDescription, TrainableNetwork
 from histokit.networks.trained_runs import TrainedNetwork
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
@@ -158,7 +158,7 @@ def filter_images(
     after = ExplainedNetwork(trained, None, opened.dataset(run.dataset).channels, device)
     chosen = list(dict.fromkeys(after.map_layer(text) for text in layers)) or [after.layer]
     before, notes = network_before(opened, run, after.described)
-    networks = {BEFORE: before.to(after.device), AFTER: after.network.base}
+    networks = {BEFORE: _cut(before.to(after.device), after), AFTER: after.network}
     found: list[FilterImage] = []
     done, total = 0, 0
 
@@ -220,7 +220,13 @@ def _trained_on(trained: TrainedNetwork) -> tuple[int, int]:
     return len(chosen), len({row[column] for row in chosen} - {None}) if column else 0
 
 
-def _drawn(network: nn.Module, layer: MapLayer, after: ExplainedNetwork, filters: int, seed: int) -> list[int]:
+def _cut(network: nn.Module, after: ExplainedNetwork) -> TrainableNetwork:
+    """Return a network that ends where the trained one does."""
+    own, trained = after.described, after.network
+    return TrainableNetwork(network, own.layer, nn.Identity(), flatten=own.flatten, prefix_tokens=trained.prefix_tokens)
+
+
+def _drawn(network: TrainableNetwork, layer: MapLayer, after: ExplainedNetwork, filters: int, seed: int) -> list[int]:
     """Return the numbers of some filters of a layer."""
     described = after.described
     side = described.preprocess.size
@@ -229,17 +235,18 @@ def _drawn(network: nn.Module, layer: MapLayer, after: ExplainedNetwork, filters
     return sorted(np.random.default_rng(seed).permutation(maps.shape[1])[:filters].tolist())
 
 
-def _maps(network: nn.Module, layer: MapLayer, described: NetworkDescription, images: Tensor) -> Tensor:
+def _maps(network: TrainableNetwork, layer: MapLayer, described: NetworkDescription, images: Tensor) -> Tensor:
     """Return the (n, C, h, w) maps of images of 0 to 255."""
     values = (
         over_channels(values, described.inputs) for values in (described.preprocess.mean, described.preprocess.std)
     )
     mean, std = (torch.tensor(each, device=images.device).view(1, -1, 1, 1) for each in values)
-    return maps_of(network, layer, (images / WHITE - mean) / std)
+    module = network.base.get_submodule(layer.layer.module)
+    return maps_of(network, module, layer, (images / WHITE - mean) / std)
 
 
 def _excited(
-    networks: Mapping[str, nn.Module],
+    networks: Mapping[str, TrainableNetwork],
     layer: MapLayer,
     after: ExplainedNetwork,
     numbers: Sequence[int],
@@ -251,7 +258,7 @@ def _excited(
     found: dict[tuple[int, str], FilterImage] = {}
     for when, network in networks.items():
 
-        def activations(images: Tensor, network: nn.Module = network) -> Tensor:
+        def activations(images: Tensor, network: TrainableNetwork = network) -> Tensor:
             maps = _maps(network, layer, after.described, images)
             return maps[torch.arange(len(numbers)), list(numbers)].mean(dim=(1, 2))
 

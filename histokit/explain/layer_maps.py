@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -115,23 +116,45 @@ def tapped(module: nn.Module, take: Callable[[Any], Any]) -> Iterator[None]:
         handle.remove()
 
 
+#: How often a module is used when its network runs, once that is known: it need not run on behind the last time.
+_USES: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+
 class _Taken(Exception):  # noqa: N818 (a signal, not an error)
     """Raised in a hook when nothing more is needed."""
 
 
-def maps_of(network: nn.Module, layer: MapLayer, batch: Tensor) -> Tensor:
-    """Run a network up to a layer, and return its (N, C, h, w) float32 maps."""
+def maps_of(run: Callable[[Tensor], Any], module: nn.Module, layer: MapLayer, batch: Tensor) -> Tensor:
+    """Run a network up to a layer, and return its (N, C, h, w) float32 maps.
+
+    Parameters
+    ----------
+    run : callable
+        The network.
+    module : Module
+        In it, whose output is taken; of one that is used several times, the last, as features are.
+    layer : MapLayer
+        What the module is.
+    batch : (N, C, H, W) Tensor
+    """
     held: list[Tensor] = []
+    uses, known = 0, _USES.get(module)
 
-    def take(output: Any) -> NoReturn:
-        held.append(layer.maps(first_tensor(output), *batch.shape[-2:]).float())
-        raise _Taken
+    def take(output: Any) -> Any:
+        nonlocal uses
+        uses += 1
+        # What follows may overwrite its input.
+        held[:] = [first_tensor(output) if uses == known else first_tensor(output).clone()]
+        if uses == known:
+            raise _Taken
+        return output
 
-    with tapped(network.get_submodule(layer.layer.module), take), suppress(_Taken):
-        network(batch)
+    with tapped(module, take), suppress(_Taken):
+        run(batch)
     if not held:
         raise _not_reached(layer)
-    return held[0]
+    _USES[module] = uses
+    return layer.maps(held[0], *batch.shape[-2:]).float()
 
 
 def _not_reached(layer: MapLayer) -> UsageError:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
+from contextlib import suppress
+
+import torch
+from torch import Tensor, nn
 
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin import Layer
@@ -32,3 +35,24 @@ def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> 
         next=f"{did_you_mean(layer.module, names)}Its layers are: last, {', '.join(curated)}; "
         f"or any module path. See: histokit list layers {name}",
     )
+
+
+def check_once(base: nn.Module, layer: Layer, batch: Tensor) -> None:
+    """Raise where a layer is used several times: a cut is at its first output, and features are of its last one.
+
+    Raises
+    ------
+    UsageError
+    """
+    outputs: list[None] = []
+    hook = base.get_submodule(layer.module).register_forward_hook(lambda *_: outputs.append(None))
+    # What cannot run behind the layer is cut off.
+    with suppress(Exception), torch.no_grad():
+        base(batch)
+    hook.remove()
+    if len(outputs) > 1:
+        around = layer.module.rpartition(".")[0]
+        raise UsageError(
+            f"The network uses the layer {layer.module!r} {len(outputs)} times for an image: it cannot be cut there.",
+            next=f"Name {around!r}, which it is in, or another layer." if around else "Name another layer.",
+        )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
-from histokit.networks.cut_points import check_module
+from histokit.networks.cut_points import check_module, check_once
 from histokit.networks.failures import REFUSALS, is_out_of_memory, network_memory_told, wrong_size
 from histokit.networks.folding import is_folded
 from histokit.networks.number_scale import NumberScale, scores_of
@@ -182,7 +182,7 @@ def make_head(width: int, hidden: Sequence[int], dropout: float, outputs: int) -
 
 
 def cut_for_training(
-    backbone: Backbone, layer: Layer, flatten: bool, inputs: int, size: int
+    backbone: Backbone, layer: Layer, flatten: bool, inputs: int, size: int, *, once: bool = False
 ) -> tuple[nn.Module, int, int]:
     """Build a backbone and take out what lies behind a layer.
 
@@ -195,6 +195,8 @@ def cut_for_training(
         Channels that go in; its first convolution is inflated where they are not those of its colours.
     size : int
         Side of the images.
+    once : bool
+        Refuse a layer that is used several times.
 
     Returns
     -------
@@ -215,6 +217,8 @@ def cut_for_training(
     if inputs != colours:
         inflate(base, colours, inputs, guarded.title)
     check_module(base, guarded, layer)
+    if once:
+        check_once(base, layer, torch.zeros(2, inputs, size, size))
     tokens = guarded.prefix_tokens(base)
     probe = TrainableNetwork(base, layer, nn.Identity(), flatten=flatten, prefix_tokens=tokens)
     with called(base) as reached:
@@ -272,7 +276,7 @@ def build_trainable(
         The layer, as the head of a recipe names it: ``last``, a name or a path, with ``:POOL`` or ``:flatten``.
     """
     layer, flatten = split_layer(backbone, text)
-    base, width, tokens = cut_for_training(backbone, layer, flatten, inputs, preprocess.size)
+    base, width, tokens = cut_for_training(backbone, layer, flatten, inputs, preprocess.size, once=True)
     head = make_head(width, hidden, dropout, outputs)
     described = NetworkDescription(
         backbone=backbone.name,
