@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from histokit.compare.methods import method_facts, name_methods
@@ -14,6 +16,9 @@ from histokit.plugin.manager import registry
 from histokit.store import Store
 
 Document = Mapping[str, Any]
+
+#: In what the features of two layers differ although they were made in the same way.
+_OF_LAYERS = ("layer", "module", "pool", "preprocess", "weights")
 
 
 def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Document]) -> dict[str, Any]:
@@ -30,11 +35,11 @@ def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
     -------
     dict
         ``panels``, one for each column: ``column``, ``split``, ``metric`` and ``curves`` of each ``method`` (the
-        network, and what else tells methods apart) with at least two ``points``: ``layer``, ``place`` (1 is the first
-        cut point of the network), ``depth`` (the share of its cut points up to it; 1 is the last), ``score``,
-        ``interval``, ``runs``, and ``tested``: of how many samples (``predicted``) and ``groups`` the score is.
-        ``unknown``: networks whose cut points are not known here, and layers that are none
-        of them.
+        network, and what else tells methods apart, such as weights or preprocessing) with at least two ``points``:
+        ``layer``, ``place`` (1 is the first cut point of the network), ``depth`` (the share of its cut points up to it;
+        1 is the last), ``score``, ``interval``, ``runs``, and ``tested``: of how many samples (``predicted``) and
+        ``groups`` the score is. ``unknown``: networks whose cut points are not known here, and layers that are none of
+        them.
 
     Raises
     ------
@@ -53,10 +58,11 @@ def layer_curves(store: Store, columns: Sequence[Document], methods: Sequence[Do
         kept[key] = {"features": method["facts"]["network"], **facts}
         families.setdefault(key, []).append(method)
     names = dict(zip(families, name_methods(list(kept.values())), strict=True)) if families else {}
+    made = _made(store, single)
     panels = [
         {"column": column["column"], "split": column["split"], "metric": column["metric"], "curves": curves}
         for column in columns
-        if (curves := _curves(column, families, names, orders))
+        if (curves := _curves(column, families, names, orders, made))
     ]
     if not panels:
         raise UsageError(
@@ -90,23 +96,74 @@ def _place(facts: Document, orders: Mapping[str, list[str]]) -> int:
     return order.index(layer) + 1 if layer in order else 0
 
 
+def _made(store: Store, methods: Sequence[Document]) -> dict[str, dict[str, str]]:
+    """Return for each run on a single layer how its features were made, as far as that is not the layer's."""
+    runs = {run.id: run for run in store.runs()}
+    tables = {table.fingerprint: table for table in store.feature_tables()}
+    found = {}
+    for method in methods:
+        for run_id in (name for cell in method["cells"].values() for name in cell["runs"]):
+            features = runs[run_id].features if run_id in runs else []
+            table = tables.get(str(features[0]["fingerprint"])) if len(features) == 1 else None
+            # Of tables that are gone no more is known than what the name of the features says.
+            _, apart, fingerprint = str(method["facts"]["features"]).partition("@")
+            found[run_id] = {"features": fingerprint} if apart else {}
+            if table is not None:
+                how = {**table.spec.get("preprocess", {}), **table.spec}
+                known = {name: _said(value) for name, value in how.items() if name not in _OF_LAYERS}
+                weights = str(table.spec.get("weights", ""))
+                found[run_id] = known | {"weights": Path(table.weights).name, "digest": weights[:6]}
+    return found
+
+
+def _said(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _curves(
     column: Document,
     families: Mapping[str, Sequence[Document]],
     names: Mapping[str, str],
     orders: Mapping[str, list[str]],
+    made: Mapping[str, dict[str, str]],
 ) -> list[dict[str, Any]]:
     found = []
     for key, members in families.items():
-        points: list[dict[str, Any]] = []
+        points: list[tuple[dict[str, str], dict[str, Any]]] = []
+        pools = []
         for method in members:
             cell = method["cells"].get(column["column"])
             if cell is not None and cell["score"] is not None:
                 order = orders[method["facts"]["network"]]
                 place = _place(method["facts"], orders)
                 here = {"layer": order[place - 1], "place": place, "depth": place / len(order)}
-                points.append({**here, **point_facts(cell)})
-        if len({point["place"] for point in points}) > 1:
-            points.sort(key=lambda point: int(point["place"]))
-            found.append({"method": names[key], "points": points})
+                points.append((made[cell["runs"][0]], {**here, **point_facts(cell)}))
+                pools.append(str(method["facts"]["layer"]).partition(":")[2])
+        curves = _apart(points, pools)
+        for how, own in curves:
+            if len({point["place"] for point in own}) > 1:
+                own.sort(key=lambda point: int(point["place"]))
+                differing = _differing(how, [other for other, _ in curves])
+                found.append({"method": " ".join([names[key], *differing]), "points": own})
     return found
+
+
+def _apart(
+    points: Sequence[tuple[dict[str, str], dict[str, Any]]], pools: Sequence[str]
+) -> list[tuple[dict[str, str], list[dict[str, Any]]]]:
+    """Return points by how their features were made; by how they were pooled, too, where a layer comes twice else."""
+    twice = Counter((canonical_json(how), point["place"]) for how, point in points)
+    several = max(twice.values(), default=1) > 1
+    found: dict[str, tuple[dict[str, str], list[dict[str, Any]]]] = {}
+    for (how, point), pool in zip(points, pools, strict=True):
+        known = how | {"pool": pool or "default"} if several else how
+        found.setdefault(canonical_json(known), (known, []))[1].append(point)
+    return list(found.values())
+
+
+def _differing(how: Mapping[str, str], every: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return in what features were made otherwise than the others."""
+    names = dict.fromkeys(name for other in every for name in other)
+    told = [name for name in names if len({other.get(name) for other in every}) > 1]
+    # Names of weights say more than their digests.
+    return [f"{name}={how.get(name, 'default')}" for name in told if name != "digest" or "weights" not in told]

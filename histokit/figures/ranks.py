@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from histokit.classifiers.table import CLASSIFIERS
@@ -28,6 +29,40 @@ _APART, _ALL_APART = 0.03, 0.5
 _NAMED = 6
 
 
+class ShownMethods(NamedTuple):
+    """What axes of the figure show.
+
+    Parameters
+    ----------
+    columns : list of dict
+        Of the comparison: all of them where ranks are drawn, else the one whose scores are.
+    methods : list of dict
+        The methods that are drawn, the best first.
+    every : list of dict
+        All that could be.
+    """
+
+    columns: list[dict[str, Any]]
+    methods: list[dict[str, Any]]
+    every: list[dict[str, Any]]
+
+    @property
+    def left_out(self) -> str:
+        """How many methods are drawn, where these are not all."""
+        few = len(self.methods) < len(self.every)
+        return f"the best {len(self.methods)} of {len(self.every)} methods" if few else ""
+
+
+def shown_methods(found: Mapping[str, Any]) -> list[ShownMethods]:
+    """Return what `draw_comparison` shows of the plain data of a comparison, axes by axes from the top."""
+    ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
+    columns = [found["columns"]] if ranked else [[column] for column in found["columns"][:SCORED]]
+    every = [ranked or _scored(found["methods"], of[0]["column"]) for of in columns]
+    return [
+        ShownMethods(of, _that_fit(those, MOST / len(columns)), those) for of, those in zip(columns, every, strict=True)
+    ]
+
+
 def draw_comparison(comparison: Document) -> Any:
     """Draw the average ranks of methods as bars, the best on top, with the critical difference.
 
@@ -45,33 +80,32 @@ def draw_comparison(comparison: Document) -> Any:
         Axes with methods from top to bottom: of ranks, or for each column.
     """
     found = comparison.to_json()
-    ranked = [m for m in found["methods"] if m["average_rank"] is not None] if found["ranking"] else []
-    columns = [found["columns"]] if ranked else [[column] for column in found["columns"][:SCORED]]
-    there = [ranked or _scored(found["methods"], of[0]["column"]) for of in columns]
-    methods = [_that_fit(those, MOST / len(columns)) for those in there]
-    every = [m for m in found["methods"] if any(m in shown for shown in methods)]
-    colours, fact = _colours(every)
-    colour_of = dict(zip((m["method"] for m in every), colours, strict=True))
+    parts = shown_methods(found)
+    ranked = len(parts[0].every) if len(parts[0].columns) > 1 else 0
+    drawn = [m for m in found["methods"] if any(m in part.methods for part in parts)]
+    colours, fact = _colours(drawn)
+    colour_of = dict(zip((m["method"] for m in drawn), colours, strict=True))
     beside = max(1, min(4, int(_WIDE / (longest(list(fact), _SMALL) + _MARK))))
     key = -(-len(fact) // beside) * 1.5 * line_height(_SMALL)
-    left = (
-        "" if ranked or len(found["columns"]) <= SCORED else f" (the first {SCORED} of {len(found['columns'])} columns)"
-    )
-    titles = [_title(of, shown) + left * (n == 0) for n, (of, shown) in enumerate(zip(columns, there, strict=True))]
-    titles = [title + _best(shown, all_of) for title, shown, all_of in zip(titles, methods, there, strict=True)]
+    count = len(found["columns"])
+    few = f" (the first {SCORED} of {count} columns)" if count > SCORED and not ranked else ""
+    titles = [
+        "; ".join(filter(None, [_title(part.columns, part.every) + few * (n == 0), part.left_out]))
+        for n, part in enumerate(parts)
+    ]
     # What colours mean stands above the first axes.
-    keys = [key] + [0.0] * (len(columns) - 1)
-    strips = [_Strip.of(shown, title, above) for shown, title, above in zip(methods, titles, keys, strict=True)]
+    keys = [key] + [0.0] * (len(parts) - 1)
+    strips = [_Strip.of(part.methods, title, above) for part, title, above in zip(parts, titles, keys, strict=True)]
     sheet = new_sheet(_WIDE + max(strip.beside for strip in strips) + 0.3, sum(strip.height for strip in strips))
     rows = [strip.row * len(strip.names) for strip in strips]
-    for axis, of, shown, strip in zip(
-        sheet.subplots(len(strips), squeeze=False, height_ratios=rows).flat, columns, methods, strips, strict=True
+    for axis, part, strip in zip(
+        sheet.subplots(len(strips), squeeze=False, height_ratios=rows).flat, parts, strips, strict=True
     ):
-        own = [colour_of[method["method"]] for method in shown]
+        own = [colour_of[method["method"]] for method in part.methods]
         if ranked:
-            _draw_ranks(axis, found, shown, own, len(ranked))
+            _draw_ranks(axis, found, part.methods, own, ranked)
         else:
-            _draw_scores(axis, of[0], shown, own)
+            _draw_scores(axis, part.columns[0], part.methods, own)
         _letter(axis, strip, bool(ranked and found["ranking"]["tests"]["nemenyi"]))
     if fact:
         _legend(sheet.axes[0], fact, beside)
@@ -87,10 +121,6 @@ def _scored(methods: list[dict[str, Any]], column: str) -> list[dict[str, Any]]:
 def _that_fit(methods: list[dict[str, Any]], inches: float) -> list[dict[str, Any]]:
     """Return the methods that have room in so many inches: the best ones."""
     return methods[: max(_FEWEST, int((inches - _AROUND) / _Strip.of(methods, "", 0.0).row))]
-
-
-def _best(shown: list[dict[str, Any]], all_of: list[dict[str, Any]]) -> str:
-    return f"; the best {len(shown)} of {len(all_of)} methods" * (len(shown) < len(all_of))
 
 
 class _Strip(NamedTuple):

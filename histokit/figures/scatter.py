@@ -103,7 +103,7 @@ def _key(values: list[Any]) -> dict[str, tuple[str | None, dict[str, Any]]]:
     if rest:
         others = len(counts) - len(often)
         label = f"{others} others" if others else "none"
-        key[f"{label} ({rest:,})"] = (None, _REST)
+        key[_free(f"{label} ({rest:,})", key)] = (None, _REST)
     return key
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from histokit.errors import counted
 from histokit.figures.evaluations import tested
 from histokit.figures.lettering import drawable, folded, in_legend, line_height
-from histokit.figures.numbers import COLOURS
+from histokit.figures.numbers import COLOURS, GREY
 from histokit.figures.sheet import Document, as_file, new_sheet
 
 #: How each part of the samples is drawn: line and marker.
@@ -33,7 +34,7 @@ def draw_training(curves: Document | Sequence[Document]) -> Any:
     """Draw loss and metric against epochs or iterations: a colour for each run, a line style for each part.
 
     Lines are means over the networks of a run, bands their spread. Discs are the epochs that were chosen, of an area by
-    the share of networks of which it was this one.
+    the share of networks of which it was this one. Of more than 8 runs the first 8 have colours, all others are grey.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def draw_training(curves: Document | Sequence[Document]) -> Any:
     measures = [measure for measure in known if any(_series(run, measure) for run in runs)] or [_LOSS]
     wide = len(measures) * _WIDE
     title = folded(drawable(_title(runs)), wide - 0.5, _TITLE)
-    names = [folded(drawable(run["name"]), _WIDE - 0.8, _SMALL) for run in runs] if len(runs) > 1 else []
+    names = [folded(drawable(name), _WIDE - 0.8, _SMALL) for name in _names(runs)]
     columns = min(len(measures), 2)
     lines = sum(name.count("\n") + 1.3 for name in names) / columns
     sheet = new_sheet(wide, _HIGH + lines * line_height(_SMALL) + title.count("\n") * line_height(_TITLE))
@@ -68,14 +69,24 @@ def draw_training(curves: Document | Sequence[Document]) -> Any:
     if names:
         patches = [
             _line(colour, linewidth=3, label=in_legend(name))
-            for name, colour in zip(names, _colours(runs), strict=True)
+            for name, colour in zip(names, _colours(runs), strict=False)
         ]
         sheet.legend(handles=patches, fontsize=_SMALL, loc="outside lower center", ncols=columns, frameon=False)
     return sheet
 
 
 def _colours(runs: Sequence[Any]) -> list[str]:
-    return [COLOURS[number % len(COLOURS)] for number in range(len(runs))]
+    """Return the colour of each run; more than differ for most eyes are grey."""
+    return [*COLOURS[: len(runs)], *[str(GREY["color"])] * (len(runs) - len(COLOURS))]
+
+
+def _names(runs: list[dict[str, Any]]) -> list[str]:
+    """Return what the legend says of the colours of several runs, grey last."""
+    if len(runs) == 1:
+        return []
+    grey = len(runs) - len(COLOURS)
+    more = [counted(grey, "more run", "more runs")] if grey > 0 else []
+    return [*(run["name"] for run in runs[: len(COLOURS)]), *more]
 
 
 def _line(colour: str, **looks: Any) -> Any:
@@ -113,18 +124,21 @@ def _draw_run(axis: Any, run: dict[str, Any], measure: str, colour: str, alone: 
         line, marker = _STYLES[series]
         dotted = marker if len(there) <= _FEW else None
         looks = {"color": colour, "linestyle": line, "linewidth": 1.3, "marker": dotted, "markersize": 3}
+        grey = colour == GREY["color"]
+        looks |= {**GREY, "linewidth": 0.8, "marker": dotted if len(there) == 1 else None} if grey else {}
         full = sum(epoch["networks"] == run["networks"] for epoch in there)
         axis.plot(x[:full], mean[:full], **looks)
         if full < len(there):
             axis.plot(x[max(full - 1, 0) :], mean[max(full - 1, 0) :], alpha=_FEWER, **looks)
-        if len(there) > 1:
+        if len(there) > 1 and not grey:
             axis.fill_between(x, mean - std, mean + std, color=colour, alpha=0.12, linewidth=0)
-        elif np.isfinite(std).all():
+        elif np.isfinite(std).all() and not grey:
             axis.errorbar(x, mean, yerr=std, color=colour, capsize=3, linewidth=0.8)
         if series == _marked(run, recorded):
             shares = np.array([epoch["chosen"] / run["networks"] for epoch in there])
             hit = shares > 0
-            axis.scatter(x[hit], mean[hit], s=10 + 70 * shares[hit], color=colour, linewidths=0, zorder=3)
+            looks = {"color": colour, "linewidths": 0, "zorder": 1 if grey else 3}
+            axis.scatter(x[hit], mean[hit], s=10 + 70 * shares[hit], **looks)
     for ended in _stage_ends(run) if alone else []:
         axis.axvline(ended[against], color="grey", **_STAGE)
 

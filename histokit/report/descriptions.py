@@ -9,6 +9,7 @@ from histokit.compare.compare import Comparison
 from histokit.errors import counted
 from histokit.evaluate.curves import RunCurves
 from histokit.evaluate.evaluate import Evaluation
+from histokit.figures.ranks import shown_methods
 
 
 def describe_scores(found: Evaluation) -> str:
@@ -41,18 +42,23 @@ def describe_training(found: RunCurves) -> str:
 
 
 def describe_comparison(found: Comparison) -> str:
-    """Return what stands in the figure of a comparison: the first and the last method."""
+    """Return what stands in the figure of a comparison: the best and the worst of the methods that it shows."""
+    first, *others = shown_methods(found.to_json())
     if found.ranking:
-        ranked = [(method["average_rank"], method["method"]) for method in found.methods if method["average_rank"]]
-        what = f"Average ranks of {counted(len(ranked), 'method', 'methods')} over datasets"
+        values = [(method["average_rank"], method["method"]) for method in first.methods]
+        count, where = len(first.every), "over datasets"
+        what = "Average ranks"
     else:
-        column = found.columns[0]["column"]
-        cells = [(method["cells"].get(column), method["method"]) for method in found.methods]
-        ranked = [(cell["score"], name) for cell, name in cells if cell and cell["score"] is not None]
-        what = f"Scores of {counted(len(ranked), 'method', 'methods')} on {column}"
-        what += f", and on {counted(len(found.columns) - 1, 'more column', 'more columns')}" * (len(found.columns) > 1)
-    ends = [f"{name} {_number(value)}" for value, name in dict.fromkeys([*ranked[:1], *ranked[-1:]])]
-    return f"{what}: {' to '.join(ends)}" if ends else what
+        column = first.columns[0]["column"]
+        scores = [method["cells"][column]["score"] for method in first.every]
+        values = [(score, m["method"]) for score, m in zip(scores, first.methods, strict=False) if score is not None]
+        count, where = sum(score is not None for score in scores), f"on {column}"
+        what = "Scores"
+        where += f", and on {counted(len(found.columns) - 1, 'more column', 'more columns')}" * bool(others)
+    drawn = f" (drawn: {first.left_out})" * bool(first.left_out)
+    ends = [f"{name} {_number(value)}" for value, name in dict.fromkeys([*values[:1], *values[-1:]])]
+    text = f"{what} of {counted(count, 'method', 'methods')} {where}{drawn}"
+    return f"{text}: {' to '.join(ends)}" if ends else text
 
 
 def _number(value: float | None) -> str:

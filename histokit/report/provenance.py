@@ -179,19 +179,18 @@ def version_section(store: FeatureStore, runs: Sequence[RunRecord], tables: Sequ
         for name, number in run.versions.items():
             versions.setdefault(name, set()).add(number)
     facts = {name: ", ".join(sorted(numbers)) for name, numbers in versions.items()}
-    licences: dict[str, str] = {}
+    licences: list[tuple[str, str]] = []
     for name in dict.fromkeys(run.dataset for run in runs):
         record = store.find_dataset(name)
-        licences |= {f"data {name}": record.licence or "not stated"} if record else {}
+        licences += [(f"data {name}", record.licence or "not stated")] if record else []
+    # One network may have weights of several licences.
     for table in tables:
         if table.weights not in ("none", "imported"):
-            licences[f"weights of {table.backbone}"] = _licence(table)
+            licences.append((f"weights of {table.backbone}", _licence(table)))
     for run in runs:
         if run.kind == "finetune" and not run.parameters.get("from_scratch"):
-            licences[f"weights of {run.address.rpartition('/')[0]}"] = _licence_before(store, run)
+            licences.append((f"weights of {run.address.rpartition('/')[0]}", _licence_before(store, run)))
     blocks: list[Block] = [Facts({**facts, "this page": f"histokit {__version__}"})]
     if licences:
-        blocks.append(
-            DataTable(Sheet("Licences", ["of", "licence"], [[name, text] for name, text in licences.items()]))
-        )
+        blocks.append(DataTable(Sheet("Licences", ["of", "licence"], [list(each) for each in dict.fromkeys(licences)])))
     return Section("Versions and licences", blocks)

@@ -180,7 +180,9 @@ def history(store: Store) -> dict[str, float]:
     """
     past: dict[str, list[tuple[float, float]]] = {}
     for run in store.runs():
-        if run.kind == "train" and run.classifier in names() and not run.parameters.get("choose"):
+        # The choice of a layer, or the elimination of columns, takes more than the classifier.
+        more = run.parameters.get("choose") or run.parameters.get("rfe")
+        if run.kind == "train" and run.classifier in names() and not more:
             past.setdefault(run.classifier, []).append((run.seconds, foreseen(run.classifier, _of_run(run))))
     for selection in store.selections():
         past.setdefault("select", []).append((selection.seconds, foreseen("select", _of_selection(selection))))

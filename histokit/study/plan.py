@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histokit.errors import counted
 from histokit.protocol.progress import duration
 from histokit.steps import callable_step
 from histokit.study.cost import estimate_costs
@@ -56,13 +57,14 @@ class Plan:
     def expectation(self) -> str:
         """What is missing, and how long it will take, in words."""
         if not self.missing:
-            return f"All {len(self.pieces)} pieces are done."
+            return f"All {counted(len(self.pieces), 'piece is', 'pieces are')} done."
         beside = f", not counting {self.unknown} of which that is not known yet" if self.unknown else ""
         early = any(isinstance(p, TrainNetwork) and p.training.recipe.patience for p in self.missing)
         most = " Trainings may stop earlier." if early else ""
         disk = f" The networks take {self.bytes / 1e6:,.1f} MB on disk." if self.bytes else ""
+        they = "pieces are missing; they" if len(self.missing) > 1 else "pieces is missing; it"
         return (
-            f"{len(self.missing)} of {len(self.pieces)} pieces are missing; they will take about "
+            f"{len(self.missing)} of {len(self.pieces)} {they} will take about "
             f"{duration(self.seconds)}{beside}. An estimate: its order of magnitude is meant.{most}{disk}"
         )
 

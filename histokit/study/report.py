@@ -15,6 +15,7 @@ from histokit.errors import unwritten_output
 from histokit.figures.ranks import rank_figure
 from histokit.study.run import StudyResult
 
+_DOCUMENT, _TABLES, _SCORES, _FIGURE = "study.json", "tables.md", "scores.csv", "ranks.png"
 _COLUMNS = ("method", "dataset", "split", "metric", "score", "low", "high", "place", "rank", "average_rank", "runs")
 
 
@@ -31,7 +32,7 @@ def write_report(result: StudyResult, folder: str | Path) -> list[Path]:
     -------
     list of Path
         ``study.json`` (pieces, runs and comparison), and where there is a comparison ``tables.md``, ``scores.csv``
-        (one row for each method and dataset) and ``ranks.png``.
+        (one row for each method and dataset) and ``ranks.png``; else those of an earlier comparison are removed.
 
     Raises
     ------
@@ -39,17 +40,21 @@ def write_report(result: StudyResult, folder: str | Path) -> list[Path]:
         If it cannot be written.
     """
     folder = Path(folder)
-    texts = {"study.json": json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"}
+    before = (folder / _DOCUMENT).exists()
+    texts = {_DOCUMENT: json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False, indent=2) + "\n"}
     found = result.comparison
     if found is not None:
-        texts |= {"tables.md": _markdown(found), "scores.csv": _scores(found)}
+        texts |= {_TABLES: _markdown(found), _SCORES: _scores(found)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
+        # What an earlier comparison left would be taken for that of this study.
+        for name in (_TABLES, _SCORES, _FIGURE) if before and found is None else ():
+            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise unwritten_output(folder, error) from error
-    figures = [] if found is None else [rank_figure(found, folder / "ranks.png")]
+    figures = [] if found is None else [rank_figure(found, folder / _FIGURE)]
     return [*(folder / name for name in texts), *figures]
 
 

@@ -203,7 +203,7 @@ class _Worker:
     def work(self) -> None:
         """Do all pieces in order."""
         cached = sum(piece.done for piece in self.pieces)
-        self.say(f"{cached} of {len(self.pieces)} pieces are done already")
+        self.say(f"{cached} of {len(self.pieces)} pieces {'is' if cached == 1 else 'are'} done already")
         for _, group in groupby(self.pieces, _together):
             listed, self._at = list(group), len(self.outcomes)
             self._extract_together([p for p in listed if isinstance(p, Extract) and not p.done and not _lacks(p)])

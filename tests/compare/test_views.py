@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+import histokit
 from histokit.compare.compare import compare
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
@@ -13,8 +15,10 @@ from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
 from histokit.store.records import FILE_SCHEMA, SAMPLE_FIELDS, DatasetRecord
 from histokit.store.split_records import Split, split_rows
+from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.evaluate.made_up import COUNT, save
+from tests.toy import make_samples, make_store
 
 IDS = [f"s{i}" for i in range(COUNT)]
 
@@ -191,6 +195,34 @@ def test_layers_stand_in_the_order_of_the_network(empty):
     legend = axis.get_legend().get_window_extent()
     assert legend.y0 >= 0, "what the lines mean is inside"
     assert legend.y1 <= axis.xaxis.label.get_window_extent().y0
+
+
+def test_features_of_a_network_that_were_made_otherwise_have_curves_of_their_own(tmp_path):
+    name = "squeezenet1_1"
+    first, second = [layer.name for layer in GuardedBackbone(registry().backbone(name), name).layers()][:2]
+    samples, X = make_samples(24)
+    store = make_store(tmp_path / "store", samples, {})
+    contents = store.samples("toy", ["content"]).column("content").to_pylist()
+    made = [("w0", {}, ""), ("w0", {"size": 32}, ""), ("random:1", {}, ""), ("w0", {}, ":mean")]
+    for weights, preprocess, pool in made:
+        for layer in (first, second):
+            header = {"backbone": name, "layer": layer + pool, "module": layer, "pool": pool or "avg"}
+            header |= {"weights": weights, "preprocess": preprocess}
+            table = store.create_feature_table("toy", header, 8, {})
+            insert_vectors(store.database, table, samples["id"], contents, X.astype(np.float32))
+            histokit.train(store, "toy", f"{name}/{layer}{pool}@{table.fingerprint}", "knn", grid={"k": [1]})
+    found = compare(store, everything=True, views="layers", bootstrap=20)
+    (panel,) = found.views["layers"]["panels"]
+    assert all([point["layer"] for point in curve["points"]] == [first, second] for curve in panel["curves"])
+    assert sorted(curve["method"] for curve in panel["curves"]) == sorted(
+        f"{name} knn {how}"
+        for how in (
+            "weights=w0 pool=default size=default",
+            "weights=w0 pool=mean size=default",
+            "weights=w0 pool=default size=32",
+            "weights=random:1 pool=default size=default",
+        )
+    )
 
 
 def test_a_single_layer_is_no_curve(empty):

@@ -111,6 +111,19 @@ def test_each_run_has_its_colour_and_the_names_tell_them_apart(empty):
     assert all("within" not in word for word in words(loss.get_legend()))
 
 
+def test_more_runs_than_colours_are_grey_and_counted(empty):
+    ids = [save_curves(empty, ONE, settings={"lr": f"{number}"}) for number in range(11)]
+    sheet = draw_training(curves(empty, ids))
+    (legend,) = sheet.legends
+    assert words(legend) == [*(f"lr={number}" for number in range(8)), "3 more runs"]
+    colours = [to_hex(line.get_color()) for line in legend.get_lines()]
+    assert len(set(colours)) == 9
+    # Of validation and test each.
+    assert [len(lines(sheet.axes[1], colour)) for colour in colours] == [2] * 8 + [6]
+    few = draw_training(curves(empty, ids[:8]))
+    assert words(few.legends[0]) == [f"lr={number}" for number in range(8)]
+
+
 def test_what_was_not_recorded_has_no_axes(empty):
     without = [(*point[:6], None) for point in ONE]
     (axis,) = draw_training(curves(empty, save_curves(empty, without))).axes

@@ -120,6 +120,16 @@ def test_samples_without_labels_are_of_one_kind(tmp_path):
     assert [row[:2] for row in sheet.rows] == [["none", 6]]
 
 
+def test_a_class_that_is_called_none_is_not_those_without_a_label(tmp_path):
+    samples, X = make_samples(10)
+    samples["label"] = ["none"] * 3 + [None] * 3 + ["b"] * 4
+    found = scatter(make_store(tmp_path / "s", samples, {"last": X}), "toy", "net/last")
+    (axis,) = draw_scatter(found).axes
+    drawn = {tuple(dots.get_facecolor()[0]): len(dots.get_offsets()) for dots in axis.collections}
+    assert sorted(drawn.values()) == [3, 3, 4]
+    assert [text.get_text().strip() for text in axis.get_legend().get_texts()] == ["b (4)", "none (3)", "none (3)"]
+
+
 def test_what_cannot_be_drawn_is_told(toy, tmp_path):
     with pytest.raises(UsageError, match="no method 'tsne'"):
         scatter(toy, "toy", "net/last", method="tsne")

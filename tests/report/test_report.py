@@ -26,8 +26,10 @@ from histokit.plugin.testing import added_plugin
 from histokit.store import Split
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.split_records import split_rows
+from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
+from tests.evaluate.made_up import save
 from tests.study.small_study import FILE, draw, write_study
 from tests.toy import make_samples, make_store
 
@@ -392,6 +394,46 @@ def test_the_licence_of_weights_that_were_fine_tuned_is_told(
         page = Read(package.report(store, run.id, out=tmp_path / "r.html", bootstrap=0).file)
         assert ["weights of tiny", told] in page.table("Licences")
         assert "float32 on cpu" in (tmp_path / "r.html").read_text()
+
+
+def test_each_licence_of_the_weights_of_a_network_is_told(tmp_path: Path) -> None:
+    samples, X = make_samples(24)
+    store = make_store(tmp_path / "store", samples, {"a": X})
+    for number, licence in enumerate(("MIT", "CC BY-NC 4.0")):
+        header = {"backbone": "net", "layer": "b", "weights": f"w{number}"}
+        table = store.create_feature_table("toy", header, 8, {"licence": licence})
+        contents = store.samples("toy", ["content"]).column("content").to_pylist()
+        insert_vectors(store.database, table, samples["id"], contents, X.astype(np.float32))
+        package.train(store, "toy", f"net/b@{table.fingerprint}", "knn", grid={"k": [1]})
+    page = Read(package.report(store, dataset="toy", out=tmp_path / "r.html", bootstrap=0, samples=0).file)
+    told = [text for name, text in page.table("Licences")[1:] if name == "weights of net"]
+    assert sorted(told) == ["CC BY-NC 4.0", "MIT"]
+
+
+def test_a_picture_of_a_comparison_is_described_by_the_methods_that_it_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.report.report._DETAILED", 1)
+    store = FeatureStore(tmp_path / "store")
+    rights = {"svm": 12, "et": 18, "knn": 15, "fc": 10}
+    # On two splits of one dataset there are no ranks, and methods are in the order of their runs.
+    for split, more in (("cv", 0), ("other", 1)):
+        for name, right in rights.items():
+            save(store, "A", right + more, name, split=split, digest=split)
+
+    def described(*datasets: str) -> str:
+        runs = [run.id for run in store.runs() if run.dataset in datasets]
+        page = Read(package.report(store, runs, out=tmp_path / "r.html", bootstrap=10, samples=0).file)
+        return next(text for text in page.descriptions if "methods" in text)
+
+    assert described("A") == "Scores of 4 methods on A (cv), and on 1 more column: et 0.9 to fc 0.5"
+    monkeypatch.setattr("histokit.figures.ranks.MOST", 1.0)
+    three = "(drawn: the best 3 of 4 methods)"
+    assert described("A") == f"Scores of 4 methods on A (cv), and on 1 more column {three}: et 0.9 to svm 0.6"
+    for dataset in "BC":
+        for name, right in rights.items():
+            save(store, dataset, right, name)
+    assert described("B", "C") == f"Average ranks of 4 methods over datasets {three}: et 4 to svm 2"
 
 
 def test_what_is_so_of_many_runs_is_told_once(tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ def test_what_runs_took_corrects_what_the_next_will_take(
     (fold,) = run.folds
     typical = 0.3 + 8e7 * (fold["train"] / 2000) * (8 / 1000) ** 2 * (len(classes) / 2) / 41
     assert history(store)["knn"] == pytest.approx(run.seconds / typical)
+    # What eliminates columns first says nothing of what a run without that takes.
+    train(store, "toy", "net/last", "knn", grid={"k": 3, "metric": "cosine"}, split="holdout", rfe=True)
+    assert history(store)["knn"] == pytest.approx(run.seconds / typical)
     chosen = select(store, "toy", "net/last", split="holdout")
     assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
 

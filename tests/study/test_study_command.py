@@ -120,6 +120,31 @@ def test_an_interruption_says_how_to_resume(histokit: CommandLine, file: Path, m
     assert "8 of 10 pieces are done already" in histokit.ok("study", "run", file).err
 
 
+def test_a_single_piece_that_is_missing_is_told_as_one(histokit: CommandLine, file: Path) -> None:
+    histokit.ok("study", "run", file)
+    runs = histokit.ok("list", "runs", "--store", file.parent / "histokit-store", "--json").document["runs"]
+    histokit.ok("store", "remove", runs[0]["run"], "--yes", "--store", file.parent / "histokit-store")
+    assert histokit.ok("study", "plan", file).err.startswith("1 of 10 pieces is missing; it will take about ")
+
+
+def test_a_study_without_a_comparison_leaves_no_earlier_one_beside_it(
+    histokit: CommandLine, file: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "report"
+    histokit.ok("study", "run", file, "--out", folder)
+    (folder / "mine.md").write_text("mine")
+    first, _, second = SHORT.partition("[datasets.more]")
+    write_study(file.parent, first.replace('"svm", "knn"', '"knn"') + "[backbones" + second.partition("[backbones")[2])
+    one = histokit.ok("study", "run", file, "--out", folder)
+    assert "fewer than two runs are there" in one.err
+    assert sorted(path.name for path in folder.iterdir()) == ["mine.md", "study.json"]
+    # Tables in a folder that no study wrote to are somebody's own.
+    (folder / "study.json").unlink()
+    (folder / "tables.md").write_text("mine")
+    histokit.ok("study", "run", file, "--out", folder)
+    assert (folder / "tables.md").read_text() == "mine"
+
+
 def test_what_is_so_of_many_pieces_is_told_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     samples, X = make_samples()
     line = CommandLine(capsys)
