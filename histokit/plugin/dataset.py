@@ -230,7 +230,7 @@ class Dataset:
         """Return the pixels of a sample as an (H, W, C) array; an image with many boxes is decoded once.
 
         uint8, or uint16 of which the largest number of `bits` (16 where that is none) is white. A sample of several
-        files has one channel in each.
+        files has one channel in each. Several threads read at once from one dataset.
 
         Raises
         ------
@@ -246,9 +246,9 @@ class Dataset:
         return {}
 
     def fit(self) -> Any:
-        """Return statistics over the data that `read` needs, as JSON-serialisable data.
+        """Return statistics over the data that `read` needs, as JSON-serialisable data whose keys are texts.
 
-        Where it is not overridden: what is black and white in each channel, if that is sought over the dataset.
+        `read` sees them in `state` as JSON gives them back: tuples are lists there. Where it is not overridden: what is black and white in each channel, if that is sought over the dataset.
         """
         if not self._histokit_files.over_dataset:
             return None

@@ -99,6 +99,29 @@ def canonical_json(document: Any) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+def as_json(document: Any) -> Any:
+    """Return JSON-serialisable data as they are once they were stored: tuples are lists.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If JSON cannot hold them, or would make other keys of those of a mapping: ``{1: 2}`` is ``{"1": 2}`` there.
+    """
+    _refuse_other_keys(document)
+    return json.loads(canonical_json(document))
+
+
+def _refuse_other_keys(document: Any) -> None:
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if not isinstance(key, str):
+                raise TypeError(f"a mapping with the key {key!r}, which JSON makes the text {str(key)!r}: write texts")
+            _refuse_other_keys(value)
+    elif isinstance(document, list | tuple):
+        for value in document:
+            _refuse_other_keys(value)
+
+
 def digest_file(path: Path) -> bytes:
     """Return the 16-byte BLAKE2b digest of a file's bytes, read in blocks.
 

@@ -11,7 +11,7 @@ from histokit.errors import HistokitError, UsageError
 from histokit.plugin.calls import shown, shown_error, shown_value
 from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, PublishedSplit, Sample
 from histokit.plugin.declared import ATTRIBUTES, check_attributes, check_declared
-from histokit.plugin.digests import DIGEST_BYTES, FileState, canonical_json, joint_state, state_of
+from histokit.plugin.digests import DIGEST_BYTES, FileState, as_json, canonical_json, joint_state, state_of
 from histokit.plugin.manager import dataset_caller
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.plugin.plain_fields import WrongValueError, plain_sample, plain_split
@@ -59,7 +59,8 @@ class Guarded:
         with self.caller.call("fit()"):
             state = self.dataset.fit()
         try:
-            canonical_json(state).encode()
+            # As it comes back from the store, so that what is read now is what is read then.
+            canonical_json(state := as_json(state)).encode()
         except BaseException as error:
             raise self.caller.wrong("fit()", f"what JSON cannot hold ({shown_error(error)})") from error
         with self.caller.call("its attribute state"):

@@ -104,6 +104,7 @@ class SilentError(Exception):
         ("samples", lambda self: [Sample(Mute(), A)], "which is no text"),
         ("fit", raising(SilentError()), "failed in fit(): SilentError"),
         ("fit", lambda self: {"mean": np.ones(3)}, "what JSON cannot hold"),
+        ("fit", lambda self: {"plates": [{7: 0.5}]}, "the key 7, which JSON makes the text '7': write texts"),
         ("file_digest", lambda self, path: "0" * 16, "in place of 16 bytes"),
         ("file_digest", lambda self, path: b"12", "in place of 16 bytes"),
         ("pixel_key", lambda self, sample: None, "in place of bytes"),

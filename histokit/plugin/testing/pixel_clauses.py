@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from histokit.plugin.calls import shown_error
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.options import announced_options
-from histokit.plugin.testing.another_process import digest_of, read_elsewhere
-from histokit.plugin.testing.checks import require
+from histokit.plugin.testing.another_process import digest_of
+from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.examined import Examined
+from histokit.plugin.testing.pauses import pausing
+
+#: Threads that read at once.
+_THREADS = 4
 
 
 def readable_images(examined: Examined) -> None:
@@ -24,31 +30,70 @@ def readable_images(examined: Examined) -> None:
         require(good, f"read({sample.id!r}) returns {shown} instead of a uint8 or uint16 array (H, W, C)")
         require(pixels.size, f"read({sample.id!r}) returns no pixels: {pixels.shape}")
         require(pixels.shape[2] == channels, f"read({sample.id!r}) has {pixels.shape[2]} channels, not {channels}")
+        bits = examined.dataset.bits if pixels.dtype == np.uint16 else None
+        more = bits is not None and int(pixels.max()) >> bits
+        require(not more, f"read({sample.id!r}) gives {pixels.max()}, more than the {bits} bits that `bits` declares")
 
 
 def pixels_repeat(examined: Examined) -> None:
     """`read` gives the same pixels again, from another instance and in another order."""
-    other = examined.make()
-    other.state = examined.dataset.state
+    other = _another(examined)
     second = {sample.id: other.read(sample) for sample in reversed(examined.looked_at)}
     for sample in examined.looked_at:
         same = np.array_equal(examined.dataset.read(sample), second[sample.id])
         require(same, f"read({sample.id!r}) gives other pixels the second time")
 
 
+def _another(examined: Examined) -> Dataset:
+    other = examined.make()
+    other.state = examined.dataset.state
+    return other
+
+
+def pixels_differ(examined: Examined) -> None:
+    """Samples have pixels of their own; advised only, for images may be blank."""
+    found = {digest_of(examined.dataset.read(sample)) for sample in examined.looked_at}
+    if len(found) == 1 and len(examined.looked_at) > 1:
+        raise Advice(f"see why all {len(examined.looked_at)} samples that were looked at have the same pixels")
+
+
+def threads_read_the_same(examined: Examined) -> None:
+    """Threads that read at once, as they do for a network, get the same pixels as one after the other."""
+    if type(examined.dataset).read is Dataset.read:
+        return
+    samples, dataset = examined.looked_at, _another(examined)
+    alone = [digest_of(examined.dataset.read(sample)) for sample in samples]
+
+    def wrong(thread: int) -> str | None:
+        with pausing(type(dataset)):
+            for step in range(len(samples)):
+                place = (thread + step) % len(samples)
+                if digest_of(dataset.read(samples[place])) != alone[place]:
+                    return samples[place].id
+        return None
+
+    hint = "threads share the dataset: hold a lock from seeking to reading, or open the file anew for each read"
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for found in [pool.submit(wrong, thread) for thread in range(_THREADS)]:
+            try:
+                sample_id = found.result()
+            except Exception as error:
+                raise AssertionError(f"of {_THREADS} threads that read, one fails ({shown_error(error)}): {hint}") from error
+            require(sample_id is None, f"read({sample_id!r}) gives other pixels where {_THREADS} threads read: {hint}")
+
+
 def other_processes_read_the_same(examined: Examined) -> None:
     """Opened anew in another process, which gets the samples pickled, the dataset gives the same pixels."""
     shown = [digest_of(examined.dataset.read(sample)) for sample in examined.looked_at]
-    found = read_elsewhere(examined.cls, examined.root, examined.options, examined.dataset.state, examined.looked_at)
-    require(not isinstance(found, str), f"in another process, {found}: open there what is held open")
-    for sample, here, there in zip(examined.looked_at, shown, found or shown, strict=True):
-        require(here == there, f"read({sample.id!r}) gives other pixels in another process")
+    for seen in examined.elsewhere:
+        require(not isinstance(seen.pixels, str), f"in another process, {seen.pixels}: open there what is held open")
+        for sample, here, there in zip(examined.looked_at, shown, seen.pixels, strict=True):
+            require(here == there, f"read({sample.id!r}) gives other pixels in another process")
 
 
 def pixel_key_repeats(examined: Examined) -> None:
     """`pixel_key` returns the same bytes again, from another instance, and tells file-less samples apart."""
-    other = examined.make()
-    other.state = examined.dataset.state
+    other = _another(examined)
     keys: dict[tuple[Any, ...], str] = {}
     for sample in examined.samples:
         key = examined.dataset.pixel_key(sample)
@@ -92,8 +137,7 @@ def pixel_key_moves(examined: Examined) -> None:
 def _with_other_option(examined: Examined, name: str) -> Dataset | None:
     for value in _other_values(examined.dataset.options.get(name), examined, name):
         try:
-            changed = examined.make(**{name: value})
-            changed.state = changed.fit()
+            changed = examined.fitted(**{name: value})
             if next(iter(changed.samples()), None) is not None:
                 return changed
         except Exception:

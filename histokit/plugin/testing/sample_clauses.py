@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePosixPath
 
-from histokit.plugin.dataset import RESERVED_COLUMNS, Sample
+from histokit.plugin.dataset import RESERVED_COLUMNS, Dataset, Sample
 from histokit.plugin.digests import canonical_json
+from histokit.plugin.guarded import Guarded
+from histokit.plugin.intensities import parse_scale
 from histokit.plugin.options import announced_options
+from histokit.plugin.testing.another_process import Listed, listed
 from histokit.plugin.testing.checks import require
 from histokit.plugin.testing.examined import Examined
+from histokit.plugin.values import known
+
+_HANGS = "what is listed must not hang on hash(), the order of a set or a number drawn at random"
 
 
 def lazy_constructor(examined: Examined) -> None:
@@ -27,6 +34,20 @@ def options_as_texts(examined: Examined) -> None:
     for name, parameter in announced_options(examined.cls.__init__).items():
         require(parameter.annotation is not parameter.empty, f"the option {name!r} has no annotation")
     canonical_json(examined.make().options)
+
+
+def declared_attributes(examined: Examined) -> None:
+    """The attributes are of the types that `ingest` takes."""
+    Guarded(examined.dataset).check()
+    parse_scale(examined.dataset.scale)
+
+
+def fitted_state(examined: Examined) -> None:
+    """What `fit` returns is the same once JSON held it, as the store does."""
+    try:
+        require(isinstance(examined.dataset, Dataset), "the class makes no Dataset")
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"fit() returns what JSON cannot hold: {error}") from error
 
 
 def samples_exist(examined: Examined) -> None:
@@ -67,7 +88,34 @@ def two_passes_identical(examined: Examined) -> None:
     again = list(examined.dataset.samples())
     require(len(again) == len(before), f"{len(before)} samples, then {len(again)}")
     for first, second in zip(before, again, strict=True):
-        require(first == second, f"{first!r}, then {second!r}")
+        # NaN is not equal to itself.
+        require(first == second or repr(first) == repr(second), f"{first!r}, then {second!r}")
+
+
+def other_processes_list_the_same(examined: Examined) -> None:
+    """Opened anew in other processes, the dataset has the same samples, labels, splits and keys, in the same order."""
+    here = listed(examined.dataset, examined.looked_at)
+    for seen in examined.elsewhere:
+        if isinstance(seen.listed, str):
+            raise AssertionError(f"in another process, {seen.listed}")
+        _require_same(here, seen.listed)
+
+
+def _require_same(here: Listed, there: Listed) -> None:
+    for name, value in here.attributes.items():
+        other = there.attributes[name]
+        require(value == other, f"in another process, `{name}` is {other} in place of {value}: {_HANGS}")
+    ids, others = ([sample[0] for sample in found.samples] for found in (here, there))
+    what = "the same ids in another order" if sorted(ids) == sorted(others) else "other ids"
+    first = next((pair for pair in zip(ids, others, strict=False) if pair[0] != pair[1]), ("", ""))
+    require(ids == others, f"another process lists {what}, such as {first[1]!r} in place of {first[0]!r}: {_HANGS}")
+    for (name, label, rest), (_, other_label, other_rest) in zip(here.samples, there.samples, strict=True):
+        require(label == other_label, f"{name!r} is {label!r} here and {other_label!r} in another process: {_HANGS}")
+        require(rest == other_rest, f"{name!r} has other metadata, files, part or box in another process: {_HANGS}")
+    differing = [name for name, rows in here.splits.items() if there.splits.get(name) != rows]
+    require(not differing, f"the split {', '.join(map(repr, differing))} has other rows in another process: {_HANGS}")
+    require(here.splits.keys() == there.splits.keys(), "another process has other splits")
+    require(here.keys == there.keys, f"pixel_key or part_digest is another one in another process: {_HANGS}")
 
 
 def column_names(examined: Examined) -> None:
@@ -114,6 +162,21 @@ def known_labels(examined: Examined) -> None:
         require(classes is None or sample.label in classes, f"{sample.id!r} has the unknown label {sample.label!r}")
 
 
+def names_told_apart(examined: Examined) -> None:
+    """Ids, labels, groups and levels differ in more than blanks at their ends and Unicode's form; none is ``nan``."""
+    dataset, samples = examined.dataset, examined.samples
+    columns = dict.fromkeys([*([dataset.group] if dataset.group else []), *dataset.levels])
+    values = {name: [sample.metadata.get(name) for sample in samples] for name in columns}
+    for what, found in {"id": [s.id for s in samples], "label": [s.label for s in samples], **values}.items():
+        met: dict[str, str] = {}
+        for value in dict.fromkeys(value for value in found if isinstance(value, str)):
+            missing = f"the {what} {value!r} is what a value that is missing becomes as a text: give None"
+            require(what == "id" or known(value) is not None, missing)
+            other = met.setdefault(unicodedata.normalize("NFC", value).strip(), value)
+            alike = f"the {what}s {ascii(other)} and {ascii(value)} differ in blanks or in the form of a letter alone"
+            require(other == value, f"{alike}: make them one, by .strip() and unicodedata.normalize('NFC', …)")
+
+
 def positive_class(examined: Examined) -> None:
     """The positive class is one of two classes."""
     dataset = examined.dataset
@@ -139,5 +202,7 @@ def relative_images(examined: Examined) -> None:
     for sample in examined.samples:
         for path in sample.image:
             require("\\" not in path, f"the path {path!r} of {sample.id!r} has backslashes")
+            outside = ".." in PurePosixPath(path).parts
+            require(not outside, f"the path {path!r} of {sample.id!r} leads out of the root with '..'")
             require(not Path(path).is_absolute(), f"the path {path!r} of {sample.id!r} is not relative to the root")
             require((examined.dataset.root / path).exists(), f"the path {path!r} of {sample.id!r} does not exist")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 from histokit.plugin.dataset import PublishedSplit, Role
+from histokit.plugin.testing.another_process import split_digests
 from histokit.plugin.testing.checks import require
 from histokit.plugin.testing.examined import Examined
 
@@ -21,6 +22,15 @@ def split_rows(examined: Examined) -> None:
             key = (row.repeat, row.fold, row.sample_id)
             require(key not in met, f"{where} has {row.sample_id!r} twice in fold {row.fold} of repeat {row.repeat}")
             met.add(key)
+
+
+def splits_repeat(examined: Examined) -> None:
+    """`splits` gives the same rows in the same order again, and from another instance."""
+    first = split_digests(examined.dataset)
+    for what, again in (("a second time", examined.dataset), ("from another instance", examined.fitted())):
+        second = split_digests(again)
+        differing = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
+        require(not differing, f"splits() gives other rows {what} in {', '.join(map(repr, differing))}: draw by a seed")
 
 
 def splits_have_train_and_test(examined: Examined) -> None:

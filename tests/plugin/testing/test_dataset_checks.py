@@ -20,8 +20,9 @@ from histokit.plugin.testing.datasets import CLAUSES
 
 LETTERS = "abcdefgh"
 
-#: The clause that a class inside a function cannot break.
+#: The clauses that a class inside a function cannot break.
 ELSEWHERE = "other processes read the same"
+LISTED = "other processes list the same"
 
 
 class Sound(Dataset):
@@ -74,6 +75,11 @@ def changed(**changes):
 
 def with_metadata(**values):
     return changed(metadata=lambda sample: {**sample.metadata, **values})
+
+
+def unlike(classes, positive, **changes):
+    """Return a plugin with a last sample of another class."""
+    return type("Changed", (changed(**changes),), {"classes": classes, "positive": positive})
 
 
 def attributes(**values):
@@ -157,6 +163,41 @@ class Progressive(Sound):
         return super().read(sample) // (1 + self.seen % 2)
 
 
+class TwelveBits(Sound):
+    bits = 12
+
+    def read(self, sample):
+        return np.full((4, 4, 3), 4096, np.uint16)
+
+
+class Sought(Sound):
+    """Reads from one open file, whose place another thread may move."""
+
+    place = 0
+
+    def read(self, sample):
+        self.place = ord(sample.id)
+        return np.full((4, 4, 3), self.place, np.uint8)
+
+
+class TwoForms(Sound):
+    """Writes a slide once with a letter, and once with a letter and its accent."""
+
+    def samples(self):
+        for number, sample in enumerate(super().samples()):
+            slide = ("\xe9", "e\u0301")[number > 0] if number in (0, 7) else sample.metadata["slide"]
+            yield replace(sample, metadata={**sample.metadata, "slide": slide})
+
+
+class Drawing(Sound):
+    draws = count()
+
+    def splits(self):
+        """Draw the samples of the test set anew at each call."""
+        test = LETTERS[next(self.draws) % len(LETTERS)]
+        return {"paper": PublishedSplit.holdout([letter for letter in LETTERS if letter != test], test)}
+
+
 class RandomKey(Sound):
     def pixel_key(self, sample):
         return np.random.default_rng().bytes(8)
@@ -225,14 +266,25 @@ BROKEN = [
     ("relative images", changed(image=("gone.png",)), "does not exist"),
     ("relative images", changed(image=("x\\h.png",)), "backslashes"),
     ("relative images", Absolute, "not relative"),
+    ("relative images", changed(image=("../x/h.png",)), "leads out of the root"),
+    ("fitted state", attributes(fit=lambda self: {1: 2}), "the key 1, which JSON makes the text '1'"),
+    ("fitted state", attributes(fit=lambda self: {"a": np.ones(1)}), "not JSON serializable"),
+    ("declared attributes", attributes(bits=20), "20 in place of a whole number of 8 to 16"),
+    ("declared attributes", attributes(scale="minmx"), "'minmx' is none of"),
+    ("names told apart", changed(id="a "), r"ids 'a' and 'a ' differ in blanks"),
+    ("names told apart", with_metadata(slide="sa "), r"slides 'sa' and 'sa ' differ in blanks"),
+    ("names told apart", TwoForms, r"slides '\\xe9' and 'e\\u0301' differ in blanks or in the form of a letter"),
+    ("names told apart", unlike(classes=None, positive=None, label="nan"), "'nan' is what a value that is missing"),
     ("readable images", unreadable(None), "NoneType"),
     ("readable images", unreadable(np.zeros((4, 4, 3))), "float64"),
     ("readable images", unreadable(np.zeros((4, 4), dtype=np.uint8)), r"\(4, 4\)"),
     ("readable images", unreadable(np.zeros((0, 4, 3), dtype=np.uint8)), "no pixels"),
     ("readable images", unreadable(np.zeros((4, 4, 1), dtype=np.uint8)), "1 channels, not 3"),
+    ("readable images", TwelveBits, "4096, more than the 12 bits"),
     ("readable images", attributes(channels=("R", "G")), r"3 channels \(R, G, B\), not 2"),
     ("pixels repeat", Random, "other pixels"),
     ("pixels repeat", Progressive, "other pixels"),
+    ("threads read the same", Sought, "other pixels where 4 threads read.*hold a lock"),
     ("pixel key repeats", RandomKey, "differs between"),
     ("pixel key repeats", attributes(pixel_key=lambda self, sample: "x"), "str instead of bytes"),
     ("pixel key repeats", Drawn, "'a' and 'b' have no file"),
@@ -244,6 +296,7 @@ BROKEN = [
     ("split rows", splitting(*GROUPED, (0, 0, "c", "dev")), "role 'dev'"),
     ("split rows", splitting(*GROUPED, (0, 0, "a", "train")), "'a' twice in fold 0 of repeat 0"),
     ("split rows", attributes(splits=lambda self: {"paper": GROUPED}), "is a list"),
+    ("splits repeat", Drawing, "other rows a second time in 'paper': draw by a seed"),
     ("splits have train and test", splitting(*GROUPED, (0, 1, "a", "train")), "fold 1 of repeat 0 .* no test"),
     ("splits have train and test", splitting(), "is empty"),
     ("groups within splits", splitting(*GROUPED, group="fresh"), "fresh True is in the test set"),
@@ -270,7 +323,24 @@ def test_each_check_fails_when_its_clause_is_broken(root, name, cls, reason):
 
 def test_every_clause_is_broken_by_some_test():
     names = {check.name for check in iter_dataset_checks(Sound)}
-    assert names - {name for name, _, _ in BROKEN} == {ELSEWHERE}
+    assert names - {name for name, _, _ in BROKEN} == {ELSEWHERE, LISTED, "pixels differ"}
+
+
+def test_pixels_that_are_all_the_same_are_advised(root):
+    same = attributes(read=lambda self, sample: np.zeros((4, 4, 3), np.uint8))
+    (result,) = [r for r in run_checks(iter_dataset_checks(same, root)) if r.name == "pixels differ"]
+    assert result.passed
+    assert result.reason == "advised: see why all 8 samples that were looked at have the same pixels"
+
+
+def test_rows_that_can_be_gone_through_once_are_looked_at_by_all_clauses(root):
+    rows = [SplitRow(0, 0, letter, "test" if letter == "h" else "train") for letter in LETTERS]
+    once = attributes(splits=lambda self: {"paper": PublishedSplit(iter(rows), group="fresh")})
+    assert list(outcome(once, root)) == ["groups within splits"]
+
+
+def test_numbers_that_are_none_are_the_same_again(root):
+    assert outcome(with_metadata(score=float("nan")), root) == {}
 
 
 class TestGroupsWithinSplits:
@@ -376,6 +446,35 @@ class Differing(Steady):
     def value(self):
         return int(os.getpid() == self.pid)
 
+class Ordered(Steady):
+    def samples(self):
+        for name in {"a", "b", "c", "d", "e", "f", "g", "h"}:
+            yield Sample(name, ())
+
+    def pixel_key(self, sample):
+        return sample.id.encode()
+
+class Hashed(Steady):
+    def samples(self):
+        yield Sample(f"{hash('a'):x}", ())
+
+class Labelled(Ordered):
+    classes = None
+
+    def samples(self):
+        for name, label in zip("abcdefgh", {"s", "t", "u", "v", "w", "x", "y", "z"}):
+            yield Sample(name, (), label=label)
+
+class Classified(Ordered):
+    classes = tuple({"s", "t", "u", "v", "w", "x", "y", "z"})
+
+    def samples(self):
+        yield Sample("a", ())
+
+class Keyed(Steady):
+    def pixel_key(self, sample):
+        return str(hash("a")).encode()
+
 class Ending(Steady):
     def value(self):
         if os.getpid() != self.pid:
@@ -399,4 +498,9 @@ def test_another_process_reads_the_same(
     assert "locked" in failure("Locked")[ELSEWHERE]
     assert "other pixels in another process" in failure("Differing")[ELSEWHERE]
     assert "exit code 3" in failure("Ending")[ELSEWHERE]
+    assert "the same ids in another order" in failure("Ordered")[LISTED]
+    assert "lists other ids" in failure("Hashed")[LISTED]
+    assert re.match(r"'[a-h]' is '[s-z]' here and '[s-z]' in another process", failure("Labelled")[LISTED])
+    assert "`classes` is" in failure("Classified")[LISTED]
+    assert "pixel_key or part_digest" in failure("Keyed")[LISTED]
     del sys.modules["of_processes"]
