@@ -248,7 +248,8 @@ class Dataset:
     def fit(self) -> Any:
         """Return statistics over the data that `read` needs, as JSON-serialisable data whose keys are texts.
 
-        `read` sees them in `state` as JSON gives them back: tuples are lists there. Where it is not overridden: what is black and white in each channel, if that is sought over the dataset.
+        `read` sees them in `state` as JSON gives them back: tuples are lists there. Where it is not overridden: what
+        is black and white in each channel, if that is sought over the dataset.
         """
         if not self._histokit_files.over_dataset:
             return None

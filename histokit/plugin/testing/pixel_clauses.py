@@ -78,7 +78,9 @@ def threads_read_the_same(examined: Examined) -> None:
             try:
                 sample_id = found.result()
             except Exception as error:
-                raise AssertionError(f"of {_THREADS} threads that read, one fails ({shown_error(error)}): {hint}") from error
+                raise AssertionError(
+                    f"of {_THREADS} threads that read, one fails ({shown_error(error)}): {hint}"
+                ) from error
             require(sample_id is None, f"read({sample_id!r}) gives other pixels where {_THREADS} threads read: {hint}")
 
 

@@ -166,14 +166,15 @@ def names_told_apart(examined: Examined) -> None:
     """Ids, labels, groups and levels differ in more than blanks at their ends and Unicode's form; none is ``nan``."""
     dataset, samples = examined.dataset, examined.samples
     columns = dict.fromkeys([*([dataset.group] if dataset.group else []), *dataset.levels])
-    values = {name: [sample.metadata.get(name) for sample in samples] for name in columns}
-    for what, found in {"id": [s.id for s in samples], "label": [s.label for s in samples], **values}.items():
+    values: dict[str, list[object]] = {"id": [s.id for s in samples], "label": [s.label for s in samples]}
+    values |= {name: [sample.metadata.get(name) for sample in samples] for name in columns}
+    for what, found in values.items():
         met: dict[str, str] = {}
         for value in dict.fromkeys(value for value in found if isinstance(value, str)):
             missing = f"the {what} {value!r} is what a value that is missing becomes as a text: give None"
             require(what == "id" or known(value) is not None, missing)
             other = met.setdefault(unicodedata.normalize("NFC", value).strip(), value)
-            alike = f"the {what}s {ascii(other)} and {ascii(value)} differ in blanks or in the form of a letter alone"
+            alike = f"the {what}s {other!a} and {value!a} differ in blanks or in the form of a letter alone"
             require(other == value, f"{alike}: make them one, by .strip() and unicodedata.normalize('NFC', …)")
 
 
