@@ -44,9 +44,11 @@ class Listed(NamedTuple):
 
 def listed(dataset: Dataset, samples: Sequence[Sample]) -> Listed:
     """Return what a dataset says of itself; of some of its samples, the keys too."""
+    # First, for some attributes are found out by it.
+    found = [(sample.id, sample.label, _digest(sample)) for sample in dataset.samples()]
     return Listed(
         {name: repr(_plain(getattr(dataset, name))) for name in _ORDERED},
-        [(sample.id, sample.label, _digest(sample)) for sample in dataset.samples()],
+        found,
         split_digests(dataset),
         [digest_bytes(dataset.pixel_key(s), dataset.part_digest(s) or b"") for s in samples],
     )
