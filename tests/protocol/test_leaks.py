@@ -46,6 +46,12 @@ def test_identical_images_are_counted():
     assert duplicate_notes(make_split(), {"a": b"1", "b": b"2", "c": b"3"}, {}) == []
 
 
+def test_samples_that_a_filter_leaves_out_are_no_duplicates_of_one_another():
+    rows = [*ROWS, (0, 0, "left out", "train"), (0, 0, "left out too", "test")]
+    (note,) = duplicate_notes(make_split(rows), {"a": b"1", "b": b"2", "c": b"1"}, {})
+    assert note.startswith("2 test samples are byte-identical to training samples (such as c = a)")
+
+
 def test_the_same_pixels_in_other_bytes_are_counted():
     contents = {"a": b"1", "b": b"2", "c": b"3"}
     same, others = (vector_digests(list("abc"), np.array(X)) for X in ([[1.5, 2], [1.5, 3], [1.5, 2]], [[1], [2], [3]]))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from histokit import split
 from histokit.errors import ExitCode, LeakageError
 from histokit.plugin.digests import digest_bytes
 from histokit.protocol import elimination
@@ -70,6 +71,16 @@ def test_a_selection_is_taken_where_its_images_only_train(toy):
     (run,) = train(toy, "copy", "net/last", "knn", split="apart", selection=chosen.id, **FAST)
     assert run.folds[0]["columns"] == chosen.kept["columns"]
     assert not any("selection" in note for note in run.notes)
+
+
+def test_each_fold_of_each_repeat_has_the_columns_that_were_selected_in_it(toy):
+    split(toy, "toy", "twice", folds=2, repeats=2)
+    chosen = select(toy, "toy", "net/last", split="twice", **QUICK)
+    folds = [part | {"columns": [number]} for number, part in enumerate(chosen.folds)]
+    toy.save_selection(replace(chosen, id="told", folds=folds))
+    (run,) = train(toy, "toy", "net/last", "knn", split="twice", selection="told", **FAST)
+    places = [(fold["repeat"], fold["fold"], fold["columns"]) for fold in run.folds]
+    assert places == [(0, 0, [0]), (0, 1, [1]), (1, 0, [2]), (1, 1, [3])]
 
 
 def test_equal_names_in_another_dataset_are_other_samples(toy):
