@@ -1,6 +1,7 @@
 """Comparisons of stored runs."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,15 @@ def test_scores_and_intervals_are_those_of_evaluate(empty):
         assert row["fold_std"] == pytest.approx(expected.folds["std"][metric.removesuffix("_fold_mean")])
     with pytest.raises(UsageError, match="no metric 'acuracy'"):
         compare(empty, [run, other], metric="acuracy")
+
+
+def test_a_mean_over_runs_is_no_surer_than_the_run_of_fewest_groups_and_samples(empty):
+    entries = [(make_record("A", "svm", seed=seed), 0.8) for seed in (0, 1)] + [(make_record("A", "et"), 0.7)]
+    sizes = zip(with_scores(empty, entries), (12, 8, 12), (30, 20, 30), strict=True)
+    scored = [replace(entry, groups=groups, predicted=predicted) for entry, groups, predicted in sizes]
+    cells = {name: method["cells"]["A"] for name, method in methods(compare_scores(scored)).items()}
+    facts = {name: (cell["groups"], cell["reliable"], cell["predicted"]) for name, cell in cells.items()}
+    assert facts == {"svm": (8, False, 20), "et": (12, True, 30)}
 
 
 def test_repeats_of_one_method_on_one_dataset_are_shown_one_by_one(empty):

@@ -76,6 +76,19 @@ def test_labels_are_the_groups_that_folds_train_on(empty):
     assert "views" not in compare(empty, runs, bootstrap=20).to_json()
 
 
+def test_samples_that_validate_count_as_trained_on(empty):
+    save_slides(empty)
+    runs = []
+    for name, trained in (("few", 2), ("many", 8)):
+        roles = {**dict.fromkeys(IDS[:trained], "train"), **dict.fromkeys(IDS[10:12], "val"), IDS[-2]: "test"}
+        split = Split("A", name, split_rows((0, 0, i, role) for i, role in roles.items()), "slide")
+        empty.save_split(split)
+        runs.append(save(empty, "A", 18, split=name, digest=split.digest))
+    (panel,) = compare(empty, runs, views="labels", bootstrap=20).views["labels"]["panels"]
+    points = [(point["split"], point["groups"], point["samples"]) for point in panel["curves"][0]["points"]]
+    assert points == [("few", 2.0, 4.0), ("many", 5.0, 10.0)]
+
+
 def test_what_a_filter_leaves_out_is_not_trained_on(empty):
     save_slides(empty)
     splits = [save_split(empty, "many", 8), save_split(empty, "few", 2)]
