@@ -6,6 +6,7 @@ import pytest
 import histokit
 from histokit.errors import DataError, UsageError
 from histokit.features import open_store
+from histokit.plugin.digests import digest_bytes
 from histokit.train.predict import predict_features
 from histokit.train.question import identify
 from histokit.train.train import train
@@ -94,6 +95,16 @@ def test_an_id_is_of_the_controls_and_known_before(tmp_path):
     corrected = make(tmp_path / "c", plate=plates)
     assert identify(corrected, "toy", "net/last", **how) != [run.id]
     assert identify(corrected, "toy", "net/last", **NEAREST) == identify(store, "toy", "net/last", **NEAREST)
+
+
+def test_another_image_of_a_control_makes_another_id(tmp_path):
+    contents = [digest_bytes(f"toy{number}".encode()) for number in range(24)]
+    replaced = [digest_bytes(b"replaced"), *contents[1:]]
+    stores = [make(tmp_path / name, content=each) for name, each in (("a", contents), ("b", replaced))]
+    ids = [identify(store, "toy", "net/last", **NEAREST, **BY_PLATE) for store in stores]
+    assert ids[0] != ids[1]
+    plain = [identify(store, "toy", "net/last", **NEAREST) for store in stores]
+    assert plain[0] == plain[1], "it is no labelled sample"
 
 
 def test_other_data_are_normalised_by_their_own_controls(tmp_path):
