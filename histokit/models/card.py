@@ -152,6 +152,11 @@ def _training(document: Mapping[str, Any]) -> Iterator[str]:
     yield "## Training"
     yield ""
     yield f"- data: {data['name']}, {data['count']} samples, by the plugin {data['plugin']} {data['plugin_version']}"
+    if run["parameters"].get("where"):
+        yield f"- of these samples only those with {_plain(run['parameters']['where'])}"
+    if (count := run["found"].get("final", {}).get("train")) is not None:
+        kind = "unit" if run["parameters"].get("aggregate") else "sample"
+        yield f"- trained on {counted(count, kind, f'{kind}s')}"
     if data["citation"]:
         yield f"- to be cited: {_plain(data['citation'])}"
     groups = f", groups kept together: {split['group']}" if split["group"] else ""

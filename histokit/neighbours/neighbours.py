@@ -228,6 +228,16 @@ def _scored(question: SearchQuestion, classes: list[str], true: Rows, near: Rows
         return False
     if without:
         notes.append(counted(without, "query without a label is not scored", "queries without a label are not scored"))
+    sought = np.zeros(len(near), bool)
+    for each in question.rounds:
+        sought[each.samples] = True
+    if unknown := int((near[sought] < 0).sum()):
+        has = counted(
+            unknown, "sample that is sought among has no label", "samples that are sought among have no label"
+        )
+        notes.append(
+            f'{has}: neighbours of no class, which count as wrong; --where "label IS NOT NULL" leaves them out'
+        )
     if len(classes) == 1:
         notes.append(f"all samples are of the class {classes[0]!r}: scores say nothing")
     lost = {classes[c] for c in np.unique(true[asked]).tolist() if c >= 0 and not _findable(question, true, near, c)}

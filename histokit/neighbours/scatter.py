@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from histokit.errors import DataError, UsageError, counted, did_you_mean
 from histokit.features import FeatureSet
+from histokit.features.export import open_for_export
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.finite import check_finite
 from histokit.layout import Sheet
@@ -83,14 +84,15 @@ class ScatterPlot(InNotebooks):
         return [None if v is None else str(v) for v in found]
 
     def table(self) -> pa.Table:
-        """Return a row for each sample: id, x, y, and the columns that tell its colour."""
+        """Return a row for each sample: id, x, y, and the columns that tell its colour; a column x is sample_x."""
         columns = {
             "id": pa.array(self.features.sample_ids, pa.string()),
             "x": pa.array(self.points[:, 0]),
             "y": pa.array(self.points[:, 1]),
         }
         samples = self.features.samples
-        return pa.table(columns | {name: samples.column(name) for name in self.by if name not in columns})
+        names = {name: f"sample_{name}" if name in ("x", "y") else name for name in self.by if name != "id"}
+        return pa.table(columns | {given: samples.column(name) for name, given in names.items()})
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
@@ -168,7 +170,7 @@ def scatter(
     scale : bool
         Give each column the mean 0 and the standard deviation 1, so that none outweighs the others.
     normalise, controls, per : str, optional
-        See `FeatureSet.normalise`.
+        As of `histokit.export`: by all controls of the dataset, whatever `where` keeps.
     allow_missing : bool
         Leave out samples whose features are missing, instead of raising.
     seed : int
@@ -190,16 +192,21 @@ def scatter(
     check_ranges(seed=seed)
     _check_method(method)
     opened = open_store(store)
-    found = opened.features(dataset, features, where=where, allow_missing=allow_missing)
+    found, told = open_for_export(
+        opened,
+        dataset,
+        features,
+        where=where,
+        allow_missing=allow_missing,
+        normalise=normalise,
+        controls=controls,
+        per=per,
+    )
     columns = tuple(dict.fromkeys([by] if isinstance(by, str) else by or ["label"]))
     for column in columns:
         found.column(column)
     check_finite(found, ", with --where")
-    notes = left_out(opened, found, where)
-    if normalise is not None:
-        if controls is None:
-            raise UsageError("normalise needs controls.", next="Say which samples are controls: --controls EXPR")
-        found = found.normalise(normalise, controls, per)
+    notes = [*left_out(opened, found, where), *told]
     if len(found) < 3 or found.X.shape[1] < 2:
         size = f"{counted(len(found), 'sample', 'samples')} of {counted(found.X.shape[1], 'column', 'columns')}"
         raise DataError(f"There are {size}: points of a plane need more.", next="Take other features, or mend --where.")

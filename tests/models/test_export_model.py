@@ -489,6 +489,19 @@ def test_the_card_shows_what_people_are_shown_and_says_whose_scores_they_are(
     assert "They are of the models of the folds" in card
 
 
+def test_the_card_says_on_what_of_the_data_a_model_was_trained(data: FeatureStore, tmp_path: Path) -> None:
+    histokit.extract(data, "d", "texture")
+    where = "patient in ('p1', 'p2', 'p3')"
+    (run,) = histokit.train(data, "d", "texture/joined", "knn", grid={"k": "1"}, where=where)
+    card = (histokit.export_model(data, run.id, tmp_path / "model") / "README.md").read_text()
+    assert "data: d, 24 samples" in card
+    assert f"- of these samples only those with {where}\n- trained on 18 samples\n" in card
+    (run,) = histokit.train(data, "d", "texture/joined", "knn", grid={"k": "1"})
+    card = (histokit.export_model(data, run.id, tmp_path / "whole") / "README.md").read_text()
+    assert "only those" not in card
+    assert "- trained on 24 samples\n" in card
+
+
 def test_a_model_and_a_store_are_those_of_the_working_folder_in_which_they_were_opened(
     data: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -199,6 +199,18 @@ def test_labels_that_are_missing_or_one_only(tmp_path):
     some = neighbours(toy(tmp_path / "u", X, ["a", None, "a", "b"]), "toy", "net/last", k=2, metric="euclidean")
     assert some.scores["queries"] == 3
     assert [entry["recall"] for entry in some.scores["at"]] == pytest.approx([0, 2 / 3])
+    (note,) = (note for note in some.notes if "count as wrong" in note and "no label" in note)
+    assert note.startswith("1 sample that is sought among has no label")
+    kept = neighbours(
+        toy(tmp_path / "v", X, ["a", None, "a", "b"]),
+        "toy",
+        "net/last",
+        k=1,
+        metric="euclidean",
+        where="label IS NOT NULL",
+    )
+    assert kept.scores["at"][0]["recall"] == pytest.approx(2 / 3)
+    assert not any("no label" in note for note in kept.notes)
 
 
 def test_vectors_of_zeros_are_at_right_angles_to_all(tmp_path):

@@ -48,6 +48,28 @@ def test_points_are_the_principal_components(toy):
     assert row[1:] == pytest.approx([len(own), *own.mean(0), *own.std(0)])
 
 
+def test_controls_normalise_that_a_filter_leaves_out(toy):
+    """As in training and export: those of the filter alone are fewer, and give other points."""
+    by = {"normalise": "standardise", "controls": "plate in (8, 9)"}
+    found = scatter(toy, "toy", "net/last", where="plate = 9 or plate = 10", **by)
+    features = toy.features("toy", "net/last")
+    X, plate = features.X.astype(float), features.column("plate").astype(int)
+    controls = X[plate < 10]
+    X = ((X - controls.mean(0)) / controls.std(0))[(plate == 9) | (plate == 10)]
+    same_up_to_signs(found.points, PCA(2).fit_transform(X), atol=1e-3)
+    none = scatter(toy, "toy", "net/last", where="plate > 9", **by)
+    assert len(none.points) == 20
+
+
+def test_columns_that_are_called_as_points_are_are_written_too(tmp_path):
+    samples, X = make_samples(12)
+    samples |= {"x": [float(i) for i in range(12)], "y": list("uv" * 6)}
+    found = scatter(make_store(tmp_path / "s", samples, {"last": X}), "toy", "net/last", by=["x", "y", "id"]).table()
+    assert found.column_names == ["id", "x", "y", "sample_x", "sample_y"]
+    assert found.column("sample_x").to_pylist() == list(range(12))
+    assert found.column("sample_y").to_pylist() == list("uv" * 6)
+
+
 def test_scaled_columns_weigh_the_same(tmp_path):
     samples, X = make_samples(40)
     X[:, 5] *= 1000
@@ -137,8 +159,12 @@ def test_what_cannot_be_drawn_is_told(toy, tmp_path):
         scatter(toy, "toy", "net/last", by="slid")
     with pytest.raises(DataError, match="2 samples of 8 columns"):
         scatter(toy, "toy", "net/last", where="id IN ('s1', 's2')")
-    with pytest.raises(UsageError, match="normalise needs controls"):
+    with pytest.raises(UsageError, match="needs to know which samples are controls"):
         scatter(toy, "toy", "net/last", normalise="standardise")
+    with pytest.raises(UsageError, match="--controls is for --normalise"):
+        scatter(toy, "toy", "net/last", controls="plate = 8")
+    with pytest.raises(UsageError, match="--per is for --normalise"):
+        scatter(toy, "toy", "net/last", per="plate")
     samples, X = make_samples(10)
     same = make_store(tmp_path / "same", samples, {"last": np.ones_like(X)})
     with pytest.raises(DataError, match="same features"):
