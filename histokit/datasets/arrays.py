@@ -19,7 +19,7 @@ from histokit.datasets.containers.shards import missing_shards
 from histokit.datasets.containers.zarr_folder import described_by, is_zarr
 from histokit.datasets.image_options import Intensities
 from histokit.datasets.labels import Groups, asked_classes, group_remark, require_labels
-from histokit.datasets.own_splits import own_splits, role_of
+from histokit.datasets.own_splits import no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import stored_name
 from histokit.datasets.walk import Tally, Walk, absence
@@ -251,8 +251,15 @@ class Arrays(Dataset):
             If the column that was named holds other words.
         """
         told = list(self.warnings)
-        known = [(sample, role) for sample, role in self._rows(Groups(self.group)) if role is not None]
+        known, others = [], set()
+        for sample, role in self._rows(Groups(self.group)):
+            if role is not None:
+                known.append((sample, role))
+            elif _SPLIT in self.columns and sample.metadata[_SPLIT] is not None:
+                others.add(str(sample.metadata[_SPLIT]))
         self.warnings[:] = told
+        if others and not self.split_column:
+            self.warnings.append(no_parts(_SPLIT, others, bool(known)))
         # A file that is called train-… alone says little.
         if len({role for _, role in known}) < 2 and not self.split_column:
             return {}

@@ -21,7 +21,7 @@ from histokit.datasets.labels import (
     require_labels,
 )
 from histokit.datasets.met_files import MetFiles
-from histokit.datasets.own_splits import own_splits, role_of
+from histokit.datasets.own_splits import no_parts, own_splits, role_of
 from histokit.datasets.patterns import PathPattern
 from histokit.datasets.tables import find_table, refuse_reserved, stored_name
 from histokit.datasets.walk import Walk, is_image
@@ -279,6 +279,8 @@ class Folder(Dataset):
                 f"The image {sample.id!r} has {column}={word!r}, which is no part of a split.",
                 next="Write train, val or test there, or call the field of the pattern otherwise.",
             )
+        if words and not known:
+            self.warnings.append(no_parts(column, (word for _, word in words)))
         return own_splits(self.name, known, self.group, self.warnings)
 
     def _require_clear(self, path: str, found: dict[str, str], unclear: list[str]) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from histokit.errors import counted
+from histokit.errors import counted, some
 from histokit.plugin.dataset import PublishedSplit, Role, Sample, SplitRow
 
 #: What people write, in small letters.
@@ -33,6 +33,28 @@ def role_in(path: str) -> Role | None:
         if said:
             return said.pop() if len(said) == 1 else None
     return None
+
+
+def no_parts(column: str, words: Iterable[str], some_are: bool = False) -> str:
+    """Return what to tell of words in a column that is called as splits are, which name no part of one.
+
+    Parameters
+    ----------
+    column : str
+    words : iterable of str
+    some_are : bool
+        Whether others name one.
+    """
+    met = sorted(set(words))
+    listed, first = some([repr(word) for word in met], 3), met[0].replace("'", "''")
+    if some_are:
+        return (
+            f"The column {column} holds {listed} beside train, val and test: such samples are in no part of the split"
+        )
+    return (
+        f"The column {column} holds none of train, val and test, but {listed}, and makes no split: to test those of a "
+        f"value, use histokit split DATASET --name NAME --test-where \"{column} = '{first}'\""
+    )
 
 
 def own_splits(

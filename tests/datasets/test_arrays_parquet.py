@@ -122,6 +122,15 @@ def test_a_split_column(tmp_path):
         **{"0": "train", "1": "val", "2": "test"},
         **{"4": "train", "5": "val", "6": "test"},
     }
+    for words, told in (
+        (["train", "test", "dev", None], "'dev' beside train, val and test: such samples are in no part of the split"),
+        (["a", "a", "it's", None], "none of train, val and test, but 'a', \"it's\", and makes no split"),
+    ):
+        hugging_face(file, pixels(4, 4, 4, 3), [0, 1] * 2, split=pa.array(words))
+        dataset, _ = opened(file)
+        splits = dataset.splits()
+        assert [row.role for row in splits["arrays"].rows] == ["train", "test"] if "dev" in words else splits == {}
+        assert any(f"The column split holds {told}" in warning for warning in dataset.warnings)
     hugging_face(file, pixels(4, 4, 4, 3), [0, 1] * 2, subset=pa.array(["train", "test", "dev", "train"]))
     with pytest.raises(DataError, match=r"'train.parquet/2' has subset='dev'"):
         opened(file, split="subset")
