@@ -80,6 +80,8 @@ class Annotations(Dataset):
         Types of QuPath's objects that are taken, such as ``annotation``; all where not given.
     first_pixel : {1, 0}
         What Pascal VOC files call the first pixel; from 1 on, as published, the last one is in the box, from 0 on not.
+    corners : bool, optional
+        Whether COCO's ``bbox`` holds two corners, x1, y1, x2, y2, in place of width and height.
     split : str, optional
         A column of train, val and test, which becomes the split ``annotations``; the field ``split`` of a pattern
         where not given.
@@ -115,6 +117,7 @@ class Annotations(Dataset):
         mask: Literal["none", "white", "black"] = "none",
         objects: tuple[str, ...] = (),
         first_pixel: Literal[1, 0] = 1,
+        corners: bool | None = None,
         split: str | None = None,
         mpp: float | None = None,
         levels: tuple[str, ...] = (),
@@ -132,7 +135,7 @@ class Annotations(Dataset):
         self.channels, self.mpp, self.metric = names or self.channels, mpp, metric
         self.files = AnnotationFiles(self.root, annotations, format)
         self.images, self.label, self.mask, self.objects = images or "", label, mask, objects
-        self.first_pixel = first_pixel
+        self.first_pixel, self.corners = first_pixel, corners
         self.pattern = PathPattern(pattern) if pattern else None
         self.group, self.levels = stored_name(group), tuple(map(stored_name, levels))
         self.split_column = split and stored_name(split)
@@ -173,7 +176,8 @@ class Annotations(Dataset):
         """
         self.warnings.clear()
         self._sizes = ImageSizes(self.root)
-        reading = Reading(Path(), self.label, self.mask != "none", self.first_pixel, "label" in self._fields)
+        asked = (self.label, self.mask != "none", self.first_pixel, "label" in self._fields, self.corners)
+        reading = Reading(Path(), *asked)
         met = Met(reading, Groups(self.group))
         self._require_objects()
         finder = ImageFinder(self.root, self.images, self.files.pattern.fields)
@@ -191,6 +195,8 @@ class Annotations(Dataset):
         if not met.count:
             raise met.nothing(self.root, self.images)
         reading.require_pixels()
+        if self.files.format == "coco":
+            reading.require_sizes()
         require_labels(met.labels, self.positive, self.classes)
         self.warnings.extend([*met.remarks(finder.by_name, self.files, self._sizes.unknown), *met.groups.remarks()])
 
@@ -222,6 +228,8 @@ class Annotations(Dataset):
             if region.outline is None:
                 reading.note("have no outline, so that nothing is masked", number)
         sample_id = met.new_id(f"{metadata[_IMAGE]}#{region.id}", number)
+        if region.size is not None:
+            reading.meet_box(region.extent, region.size, number)
         self._sizes.compare(sample_id, image, region.size, reading.path)
         metadata = {column: metadata.get(column) for column in columns}
         met.groups.complete(sample_id, metadata)

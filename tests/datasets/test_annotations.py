@@ -121,6 +121,35 @@ def test_coco(root: Path) -> None:
     check_dataset(dataset)
 
 
+def boxes(*listed: list[float]) -> dict[str, Any]:
+    entries = [{"id": n, "image_id": 1, "category_id": 1, "bbox": box} for n, box in enumerate(listed)]
+    images = [{"id": 1, "file_name": "b.png", "width": 30, "height": 20}]
+    return {"annotations": entries, "images": images, "categories": [{"id": 1, "name": "cell"}]}
+
+
+def test_boxes_that_are_two_corners_are_asked_for(root: Path) -> None:
+    # As width and height, the second would end at 28 + 30 = 58 of 30 pixels; as a corner, it is the image's own.
+    write(root / "coco.json", boxes([2, 1, 12, 9], [18, 10, 28, 20]))
+    with pytest.raises(DataError, match="1 of 2 boxes reach beyond the image, and all would lie in it if bbox were x1"):
+        read(root, annotations="coco.json")
+    samples, dataset = read(root, annotations="coco.json", corners="true")
+    assert [sample.box for sample in samples] == [(2, 1, 10, 8), (18, 10, 10, 10)]
+    assert dataset.warnings == []
+    samples, dataset = read(root, annotations="coco.json", corners="false")
+    assert [sample.box for sample in samples] == [(2, 1, 12, 9), (18, 10, 28, 20)]
+    assert dataset.warnings == [
+        "1 annotation has a box that reaches beyond the image, where pixels are reflected, for example 'coco.json, 2'"
+    ]
+    # A pixel beyond is no mistake, and what ends before it begins is no second corner.
+    for listed in ([[2, 1, 12, 9], [18, 10, 13, 11]], [[2, 1, 12, 9], [18, 10, 15, 20]]):
+        write(root / "coco.json", boxes(*listed))
+        samples, dataset = read(root, annotations="coco.json")
+        assert [list(sample.box) for sample in samples] == listed
+        assert len(dataset.warnings) == (listed[1][2] == 15)
+    with pytest.raises(DataError, match="whose second corner is not to the right of the first, below"):
+        read(root, annotations="coco.json", corners="true")
+
+
 def test_the_class_may_be_another_field_of_the_category(root: Path) -> None:
     write(root / "coco.json", coco())
     samples, _ = read(root, annotations="coco.json", label="supercategory", min_size="3")

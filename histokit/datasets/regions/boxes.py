@@ -29,6 +29,15 @@ class Extent(NamedTuple):
         """The point in its middle."""
         return self.x + self.width / 2, self.y + self.height / 2
 
+    def holds(self, other: Extent) -> bool:
+        """Whether another one lies in it."""
+        return (
+            self.x <= other.x
+            and self.y <= other.y
+            and other.x + other.width <= self.x + self.width
+            and other.y + other.height <= self.y + self.height
+        )
+
     def meets(self, other: Extent) -> bool:
         """Whether some point lies in both."""
         across = self.x <= other.x + other.width and other.x <= self.x + self.width

@@ -120,6 +120,12 @@ def _box(reading: Reading, number: int, value: Mapping[str, Any]) -> Extent | No
         x, y, width, height = map(as_number, box)
     except (TypeError, ValueError):
         raise reading.wrong(number, f"has bbox={box!r}, not the four numbers x, y, width and height") from None
+    if reading.corners:
+        width, height = width - x, height - y
+        if min(width, height) <= 0:
+            raise reading.wrong(
+                number, f"has bbox={box!r}, whose second corner is not to the right of the first, below"
+            )
     return Extent(x, y, width, height)
 
 

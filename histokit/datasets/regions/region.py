@@ -72,8 +72,13 @@ class Reading:
         Why annotations were left out, and what is to be known of others, as the end of a sentence → which ones.
     fields : set of str
         Names of fields among which that of the class is.
+    corners : bool, optional
+        Whether COCO's ``bbox`` holds two corners; where not given, it does not, unless all of them look as if.
     points, in_shares : int
         How many points were met, and how many of them may be in shares of the image.
+    boxes, beyond, as_corners : int
+        How many boxes in images of a listed size were met, how many of them reach beyond the image, and how many would
+        lie in it if width and height were a second corner.
     """
 
     path: Path
@@ -81,11 +86,15 @@ class Reading:
     outlines: bool = False
     first_pixel: int = 1
     labels_elsewhere: bool = False
+    corners: bool | None = None
     left_out: dict[str, Tally] = field(default_factory=dict)
     noted: dict[str, Tally] = field(default_factory=dict)
     fields: set[str] = field(default_factory=set)
     points: int = 0
     in_shares: int = 0
+    boxes: int = 0
+    beyond: int = 0
+    as_corners: int = 0
 
     def leave_out(self, reason: str, number: int) -> None:
         """Count an annotation that is no sample."""
@@ -99,6 +108,31 @@ class Reading:
         """Count a point that gets a box."""
         self.points += 1
         self.in_shares += point_in_shares(*point)
+
+    def meet_box(self, extent: Extent, size: Size, number: int) -> None:
+        """Count a box in an image of a size, and note one that reaches beyond it by more than a pixel."""
+        inside = Extent(-1, -1, size[0] + 2, size[1] + 2)
+        self.boxes += 1
+        if not inside.holds(extent):
+            self.beyond += 1
+            self.note("have a box that reaches beyond the image, where pixels are reflected", number)
+        x, y, *other = extent
+        self.as_corners += x < other[0] and y < other[1] and inside.holds(Extent(*other, 0, 0))
+
+    def require_sizes(self) -> None:
+        """Raise where numbers that should be widths and heights are corners: MIDOG's files are COCO's but for that.
+
+        Raises
+        ------
+        DataError
+        """
+        if self.corners is None and self.beyond and self.boxes == self.as_corners:
+            boxes = "The box reaches" if self.boxes == 1 else f"{self.beyond:,} of {self.boxes:,} boxes reach"
+            raise DataError(
+                f"{boxes} beyond the image, and all would lie in it if bbox were x1, y1, x2, y2; COCO's is x, y, width, "
+                f"height ({str(self.path)!r}).",
+                next="Say which it is: -o corners=true for two corners, -o corners=false for width and height.",
+            )
 
     def require_pixels(self) -> None:
         """Raise where all points lie inside the first pixel, as they do in shares of an image.
