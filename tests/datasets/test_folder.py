@@ -521,8 +521,8 @@ class TestSplit:
         dataset = Folder(write(tmp_path, "left/0/a.png", "right/1/b.png"), pattern="{split}/{label}/*.png")
         assert dataset.splits() == {}
         assert dataset.warnings == [
-            "The column split holds none of train, val and test, but 'left', 'right', and makes no split: to test those "
-            "of a value, use histokit split DATASET --name NAME --test-where \"split = 'left'\""
+            "The column split holds none of train, val and test, but 'left', 'right', and makes no split: to test "
+            "those of a value, use histokit split DATASET --name NAME --test-where \"split = 'left'\""
         ]
         with pytest.raises(DataError, match="has split='left', which is no part of a split"):
             Folder(tmp_path, pattern="{split}/{label}/*.png", split="split").splits()

@@ -129,8 +129,8 @@ class Reading:
         if self.corners is None and self.beyond and self.boxes == self.as_corners:
             boxes = "The box reaches" if self.boxes == 1 else f"{self.beyond:,} of {self.boxes:,} boxes reach"
             raise DataError(
-                f"{boxes} beyond the image, and all would lie in it if bbox were x1, y1, x2, y2; COCO's is x, y, width, "
-                f"height ({str(self.path)!r}).",
+                f"{boxes} beyond the image, and all would lie in it if bbox were x1, y1, x2, y2; COCO's is x, y, "
+                f"width, height ({str(self.path)!r}).",
                 next="Say which it is: -o corners=true for two corners, -o corners=false for width and height.",
             )
 
