@@ -116,8 +116,8 @@ class Reading:
         if not inside.holds(extent):
             self.beyond += 1
             self.note("have a box that reaches beyond the image, where pixels are reflected", number)
-        x, y, *other = extent
-        self.as_corners += x < other[0] and y < other[1] and inside.holds(Extent(*other, 0, 0))
+        x, y, right, bottom = extent
+        self.as_corners += x < right and y < bottom and inside.holds(Extent(right, bottom, 0, 0))
 
     def require_sizes(self) -> None:
         """Raise where numbers that should be widths and heights are corners: MIDOG's files are COCO's but for that.
