@@ -59,20 +59,21 @@ class Best:
     waited: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
-    def offer(self, judge: Judge, found: Judged, epoch: int, network: nn.Module) -> None:
-        """Take a network where it is the best up to now: by the metric; where that says nothing, by the loss."""
-        if self.epoch and not self._worse(judge, found):
+    def offer(self, found: Judged, epoch: int, network: nn.Module, judge: Judge | None) -> None:
+        """Take a network where it is the best up to now: by a judge's metric; where that says nothing, by the loss."""
+        if self.epoch and not self._worse(found, judge):
             self.waited += 1
             return
         self.metric, self.loss, self.epoch, self.waited = found.metric, found.loss, epoch, 0
         self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
-    def _worse(self, judge: Judge, found: Judged) -> bool:
-        if found.metric is None or self.metric is None:
-            if found.metric is not None or self.metric is not None:
-                return self.metric is None
-        elif found.metric != self.metric:
-            return judge.prefers(found.metric, self.metric)
+    def _worse(self, found: Judged, judge: Judge | None) -> bool:
+        if judge is not None:
+            if found.metric is None or self.metric is None:
+                if found.metric is not None or self.metric is not None:
+                    return self.metric is None
+            elif found.metric != self.metric:
+                return judge.prefers(found.metric, self.metric)
         return found.loss is not None and (self.loss is None or found.loss < self.loss)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 HEAD, ALL = "head", "all"
 
 #: How many epochs are worth: the best by validation, the last, or, as some papers read their curves, the best by test.
-VALIDATION, LAST, TEST = "validation", "last", "test"
+VALIDATION, VALIDATION_LOSS, LAST, TEST = "validation", "validation-loss", "last", "test"
 
 CROSS_ENTROPY, SQUARED, HUBER = "cross-entropy", "squared", "huber"
 
@@ -170,7 +170,8 @@ class NetworkRecipe:
     clip : float
         Largest norm of the gradient; 0 for none.
     choose_epoch : str
-        ``validation``; ``last`` or ``test``, for which no training sample is kept from the gradients.
+        ``validation``, by the metric; ``validation-loss``; ``last`` or ``test``, for which no training sample is kept
+        from the gradients.
     patience : int
         Epochs without a better one, by what chooses the epoch, after which a stage ends; 0 for none.
     head : Head
@@ -205,7 +206,7 @@ class NetworkRecipe:
     @property
     def validates(self) -> bool:
         """Whether samples are kept from the gradients to choose the epoch."""
-        return self.choose_epoch == VALIDATION
+        return self.choose_epoch in (VALIDATION, VALIDATION_LOSS)
 
     def by_vectors(self, stage: Stage) -> bool:
         """Return whether a stage trains the head on images that are always the same: one pass tells their vectors."""

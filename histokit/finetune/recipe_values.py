@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from histokit.errors import UsageError, did_you_mean
-from histokit.finetune.recipe import ALL, LAST, TEST, VALIDATION, Augment, Head, NetworkRecipe, Stage
+from histokit.finetune.recipe import ALL, LAST, TEST, VALIDATION, VALIDATION_LOSS, Augment, Head, NetworkRecipe, Stage
 from histokit.plugin import Preprocess
 from histokit.plugin.options import convert_options
 from histokit.ranges import Range
@@ -73,7 +73,7 @@ _USUAL = ("sgd", "nesterov", "adam", "adamw", "rmsprop")
 _CHOICES = {
     "loss": ("cross-entropy", "squared", "huber"),
     "class_weight": ("none", "balanced"),
-    "choose_epoch": (VALIDATION, LAST, TEST),
+    "choose_epoch": (VALIDATION, VALIDATION_LOSS, LAST, TEST),
     "head.initialisation": ("library", "keras", "xavier", "gaussian"),
     "augment.crop": ("centre", "random"),
     "augment.flip": ("none", "horizontal", "both"),
@@ -84,7 +84,7 @@ _CHOICES = {
 
 #: What is of use only with a value of another: key, the other, which of its values.
 _TOGETHER = (
-    ("patience", "choose_epoch", (VALIDATION, TEST)),
+    ("patience", "choose_epoch", (VALIDATION, VALIDATION_LOSS, TEST)),
     ("warmup_epochs", "schedule", ("cosine",)),
     ("lr_minimum", "schedule", ("cosine",)),
     ("huber_delta", "loss", ("huber",)),

@@ -22,7 +22,7 @@ from histokit.finetune.inputs import ImageInputs, Inputs, VectorInputs, frozen_v
 from histokit.finetune.judging import Best, Judged, judge_rows
 from histokit.finetune.kept_state import TrainingPlace, optimizer_state, restore_optimizer, split_by_part
 from histokit.finetune.optimisers import RateSchedule, make_optimiser, parameter_groups, set_modes
-from histokit.finetune.recipe import TEST, VALIDATION, Augment, NetworkRecipe, Stage
+from histokit.finetune.recipe import TEST, VALIDATION_LOSS, Augment, NetworkRecipe, Stage
 from histokit.finetune.steps import GradientSteps, TrainingMeans
 from histokit.networks.devices import whole_float32
 from histokit.networks.trainable import TrainableNetwork
@@ -134,7 +134,7 @@ class Training:
         schedule = RateSchedule(stage, len(cut(self.given.fit, self.recipe.batch_size)))
         while self.at.epoch < stage.epochs and not (0 < self.recipe.patience <= self.best.waited):
             self._epoch(stage, inputs, optimizer, schedule)
-        if self.recipe.choose_epoch == VALIDATION and self.best.tensors:
+        if self.recipe.validates and self.best.tensors:
             self.steps.take(self.best.tensors)
         self.at.stage, self.at.epoch, self.at.step, self.at.of_stage, self.best.waited = self.at.stage + 1, 0, 0, 0, 0
         self._scaler = self._new_scaler()
@@ -204,13 +204,15 @@ class Training:
 
     def _judge(self, inputs: Inputs, optimizer: Any) -> None:
         """Score the network after an epoch, and keep it where it is the best."""
-        judge, by = self.means.judge, {VALIDATION: VAL, TEST: TEST_SERIES}.get(self.recipe.choose_epoch)
+        judge, chosen_by = self.means.judge, self.recipe.choose_epoch
+        by = VAL if self.recipe.validates else TEST_SERIES if chosen_by == TEST else None
+        by_metric = None if chosen_by == VALIDATION_LOSS else judge
         for series, rows in ((VAL, self.given.val), (TEST_SERIES, self.given.test)):
             if len(rows):
                 found = self.judged(inputs, rows)
                 self._record(series, self.at.epochs, found.loss, found.metric, optimizer)
                 if series == by:
-                    self.best.offer(judge, found, self.at.epochs, self.steps.judged)
+                    self.best.offer(found, self.at.epochs, self.steps.judged, by_metric)
 
     def judged(self, inputs: Inputs, rows: Rows) -> Judged:
         """Predict rows by the network as it is.

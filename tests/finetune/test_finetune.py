@@ -410,6 +410,27 @@ def test_from_scratch_differs_and_the_test_curve_is_recorded(data: FeatureStore)
     assert any("chosen by the test samples" in note for note in optimistic.notes)
 
 
+@pytest.mark.parametrize(("chosen", "epoch", "trained_for"), [("validation", 2, 4), ("validation-loss", 3, 5)])
+def test_the_epoch_is_chosen_by_the_metric_or_by_the_loss(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch, chosen: str, epoch: int, trained_for: int
+) -> None:
+    """The accuracy is best in the second epoch, the loss in the third; patience ends both two epochs later."""
+    found = iter([(0.5, 3.0), (0.9, 2.0), (0.7, 1.0), (0.8, 1.5), (0.6, 1.2), (1.0, 0.5)])
+    judged = training.judge_rows
+
+    def given(*args: Any) -> Any:
+        metric, loss = next(found)
+        return replace(judged(*args), metric=metric, loss=loss)
+
+    monkeypatch.setattr(training, "judge_rows", given)
+    settings = {"head.layer": "3", "stages.1.epochs": 6, "patience": 2, "batch_size": 5, "choose_epoch": chosen}
+    asked = {"split": "half", "weights": "random", "preset": "default", "settings": settings, "workers": 0}
+    (run,) = finetune(data, "cells", "tiny", keep="final", **asked)
+    curve = data.curves(run.id).to_pandas()
+    assert run.folds[0]["parameters"]["epoch"] == epoch
+    assert curve[(curve.series == "val") & (curve.fold == 0)].epoch.tolist() == list(range(1, trained_for + 1))
+
+
 @pytest.mark.parametrize("chosen", ["last", "test"])
 def test_no_training_sample_is_kept_back_where_none_chooses_the_epoch(data: FeatureStore, chosen: str) -> None:
     kept = ("patience", "stages.1.epochs", "stages.2.epochs")

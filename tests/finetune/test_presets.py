@@ -36,6 +36,7 @@ KENSERT = {
 KIEFFER = {"optimiser": "sgd", "lr": 1e-4, "momentum": 0.9, "epochs": 200, "augment": True}
 MORMONT = {"optimiser": "adam", "betas": (0.99, 0.999), "weight_decay": 0, "schedule": "constant"}
 JOYCE = {"optimiser": "adam", "lr": 1e-3, "betas": (0.9, 0.999), "epochs": 6}
+BY_LOSS: dict[str, Any] = {"choose_epoch": "validation-loss"}
 RAW = ("0.0,0.0,0.0", "0.00392156862745098,0.00392156862745098,0.00392156862745098")
 
 #: Name → backbone, values of the recipe, values of each stage.
@@ -65,8 +66,12 @@ EXPECTED: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
          "augment.rotate": True, "head.hidden": (), "preprocess.resize": "shortest-crop"},
         [MORMONT | {"train": "head", "lr": 1e-2, "epochs": 5}, MORMONT | {"train": "all", "lr": 1e-5, "epochs": 45}],
     ),
-    "joyce2024-resnet50": ("resnet50", {"head.hidden": (512,), "from_scratch": False}, [JOYCE | {"train": "head"}]),
-    "joyce2024-cnn": ("joyce_cnn", {"from_scratch": True, "initialisation": "keras"}, [JOYCE | {"train": "all"}]),
+    "joyce2024-resnet50": (
+        "resnet50", BY_LOSS | {"head.hidden": (512,), "from_scratch": False}, [JOYCE | {"train": "head"}]
+    ),
+    "joyce2024-cnn": (
+        "joyce_cnn", BY_LOSS | {"from_scratch": True, "initialisation": "keras"}, [JOYCE | {"train": "all"}]
+    ),
     "modern": ("", {}, [{"train": "all", "schedule": "cosine", "optimiser": "adamw", "head_lr": 5.0}]),
     "default": ("", {"choose_epoch": "validation"}, [{"train": "all", "head_lr": 10.0}]),
     "head-first": ("", {"choose_epoch": "validation"}, [{"train": "head"}, {"train": "all"}]),
