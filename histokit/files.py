@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
-from histokit.errors import DataError, HistokitError, UsageError, advice_on_store, did_you_mean
+from histokit.errors import DataError, HistokitError, StoreError, UsageError, advice_on_store, did_you_mean
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -26,8 +28,9 @@ _ODD = {
     stat.S_IFBLK: "a device",
 }
 
-#: Why the file of a lock is not there, whatever the file system knows of locks.
-_NOT_MADE = (errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EISDIR)
+#: What file systems without locks say, such as Lustre without ``flock``, and what those may not write who only read.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def suffix_of(path: str) -> str:
@@ -179,40 +182,70 @@ def refuse_circle(path: str | os.PathLike[str], *, next: str) -> None:
         return
 
 
-@contextmanager
-def held_lock(lock: FileLock, busy: HistokitError | None = None) -> Iterator[None]:
-    """Hold the lock of a file while a block runs; where the file system takes no locks, the block runs without.
+class PathLock:
+    """A lock by the file of a path, which its process gives back however it ends.
+
+    Where the file system takes no locks, a file among the machine's temporary ones is locked in its place: processes of
+    one machine wait for each other there as well.
 
     Parameters
     ----------
-    lock : FileLock
-    busy : HistokitError, optional
-        What is raised where another process holds it for longer than the lock waits; of locks that wait, none.
-
-    Raises
-    ------
-    UsageError
-        If its file cannot be opened, which says nothing of whether it could be locked.
+    path : Path
+        In a store.
+    patience : float
+        Seconds to wait for another process that holds it; without end where negative.
     """
-    from filelock import Timeout
 
-    taken = True
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise (busy or error) from error
-    except (OSError, NotImplementedError) as error:
-        number = getattr(error, "errno", None)
-        if number in _NOT_MADE:
-            raise UsageError(
-                f"The lock {lock.lock_file} cannot be opened: {os.strerror(number)}.", next=advice_on_store(error)
-            ) from error
-        taken = False
-    try:
-        yield
-    finally:
-        if taken:
-            lock.release()
+    def __init__(self, path: Path, patience: float = -1.0):
+        from filelock import FileLock
+
+        name = hashlib.blake2b(os.fsencode(os.path.realpath(path)), digest_size=16).hexdigest()
+        stand_in = Path(gettempdir()) / f"histokit-{name}.lock"
+        # A file that stands for a lock as long as it is there would outlive its process, or be the one that locks need.
+        self._locks = [FileLock(each, timeout=patience, fallback_to_soft=False) for each in (path, stand_in)]
+
+    @contextmanager
+    def held(self, busy: HistokitError | None = None) -> Iterator[None]:
+        """Hold the lock while a block runs; who may not write to the store, or finds no locks at all, goes on without.
+
+        Parameters
+        ----------
+        busy : HistokitError, optional
+            What is raised where another process holds it for longer than this one waits.
+
+        Raises
+        ------
+        StoreError
+            If its file cannot be opened, which says nothing of whether it could be locked.
+        """
+        taken = self._taken(busy)
+        try:
+            yield
+        finally:
+            if taken is not None:
+                taken.release()
+
+    def _taken(self, busy: HistokitError | None) -> FileLock | None:
+        from filelock import Timeout
+
+        for lock in self._locks:
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise (busy or error) from error
+            except NotImplementedError:
+                continue
+            except OSError as error:
+                if error.errno in _NOT_OURS:
+                    return None
+                if error.errno not in _NO_LOCKS:
+                    raise StoreError(
+                        f"The lock {lock.lock_file} cannot be opened: {error.strerror or error}.",
+                        next=advice_on_store(error),
+                    ) from error
+            else:
+                return lock
+        return None
 
 
 @contextmanager

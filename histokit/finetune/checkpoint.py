@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from histokit.errors import BusyError, StoreError, advice_on_store
-from histokit.files import held_lock, replaced
+from histokit.files import PathLock, replaced
 from histokit.plugin.digests import digest_file, digest_json
 from histokit.store.network_files import flush, reason_of, separate
 
@@ -31,8 +31,6 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
     StoreError
         If the store cannot be written to.
     """
-    from filelock import FileLock
-
     path = folder.with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,8 +45,7 @@ def trained_alone(folder: Path, run_id: str) -> Iterator[None]:
         next="Wait for it, and run the same command again: it answers from the store.",
         details={"lock": str(path)},
     )
-    # Where no locks are to be had, two processes must not train the same run.
-    with held_lock(FileLock(path, timeout=0), busy):
+    with PathLock(path, patience=0).held(busy):
         yield
 
 

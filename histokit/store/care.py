@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from histokit.errors import StoreError, advice_on_store
-from histokit.files import held_lock
+from histokit.files import PathLock
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
 from histokit.store.additions import MAKING
@@ -277,8 +277,6 @@ def locked(folder: Path) -> Iterator[None]:
     StoreError
         If another process holds it, or the store cannot be written to.
     """
-    from filelock import FileLock
-
     path = folder / LOCK
     try:
         path.open("ab").close()
@@ -292,5 +290,5 @@ def locked(folder: Path) -> Iterator[None]:
         next="Wait for it; its lock goes with it, however it ends.",
         details={"lock": str(path)},
     )
-    with held_lock(FileLock(path, timeout=0), busy):
+    with PathLock(path, patience=0).held(busy):
         yield

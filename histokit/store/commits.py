@@ -10,15 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from histokit.errors import StoreError, advice_on_store
-from histokit.files import held_lock
+from histokit.files import PathLock
 from histokit.plugin.digests import digest_json
 from histokit.store.records import FORMAT
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 LEDGER = "tables.json"
 LOCK = "write.lock"
@@ -75,7 +72,7 @@ class Commits:
         self.folder = folder
         #: Whether `known` tells what the ledger says; a check of all tables goes on without one that is damaged.
         self.trusted = True
-        self._lock: FileLock | None = None
+        self._lock: PathLock | None = None
         self._read: tuple[tuple[int, int, int] | None, _Ledger] = (None, _Ledger({}, {}))
 
     @contextmanager
@@ -87,17 +84,14 @@ class Commits:
         StoreError
             If another process held the lock for ten minutes, or nothing can be written to the folder.
         """
-        from filelock import FileLock
-
         self.check_writable()
         if self._lock is None:
-            self._lock = FileLock(self.folder / LOCK, timeout=_PATIENCE)
+            self._lock = PathLock(self.folder / LOCK, _PATIENCE)
         busy = StoreError(
             f"Another process has been writing to the store {self.folder} for {_PATIENCE / 60:.0f} minutes.",
             next=f"Wait for it, or end it; it holds {self.folder / LOCK}.",
         )
-        # Where the file system takes no locks, two processes must not write in the same instant.
-        with held_lock(self._lock, busy):
+        with self._lock.held(busy):
             yield
 
     def check_writable(self) -> None:

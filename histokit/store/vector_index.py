@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from histokit.errors import StoreError
-from histokit.files import held_lock
+from histokit.files import PathLock
 from histokit.store.database import Database
 from histokit.store.vector_rows import StoredVectors, find
 from histokit.store.vectors import FeatureTable
@@ -177,8 +177,5 @@ def _how(version: Any, table: FeatureTable, name: str, metric: str) -> dict[str,
 @contextmanager
 def _alone(database: Database) -> Iterator[None]:
     """Let one process at a time make indices: the next one finds what was made."""
-    from filelock import FileLock
-
-    # Where the file system takes no locks, both make it, and the later one stays.
-    with held_lock(FileLock(database.uri / LOCK)):
+    with PathLock(database.uri / LOCK).held():
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import resource
 from collections.abc import Callable
@@ -15,13 +16,13 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError
 from histokit.features import FeatureStore
-from histokit.files import held_lock
+from histokit.files import PathLock
 from histokit.finetune.checkpoint import trained_alone
 from histokit.store import Split, Store, fragments
+from histokit.store.care import locked
 from histokit.store.commits import Commits
 from histokit.store.database import Database
 from histokit.store.documents import Documents
@@ -269,44 +270,83 @@ def test_a_published_split_of_an_earlier_version_is_read_and_makes_way(toy: Feat
     assert [split.name for split in toy.splits("toy")] == ["other"]
 
 
-def test_a_lock_whose_file_cannot_be_opened_is_no_reason_to_go_on_without(tmp_path: Path, toy: FeatureStore) -> None:
+def test_a_lock_whose_file_cannot_be_opened_is_no_reason_to_go_on_without(
+    tmp_path: Path, toy: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (toy.uri / "write.lock").unlink()
     (toy.uri / "write.lock").mkdir()
     before = toy.split_headers("toy")
-    with pytest.raises(UsageError, match=r"write\.lock cannot be opened: Is a directory"):
+    with pytest.raises(StoreError, match=r"write\.lock cannot be opened: Is a directory"):
         toy.save_split(Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")])))
     assert toy.split_headers("toy") == before
-    with held_lock(FileLock(tmp_path / "a.lock")):
+    with PathLock(tmp_path / "a.lock").held():
         (tmp_path / "done").touch()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
-    lock = FileLock(tmp_path / "a.lock")
+    lock = PathLock(tmp_path / "a.lock")
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
     try:
-        with pytest.raises(UsageError) as told, held_lock(lock):
+        with pytest.raises(StoreError) as told, lock.held():
             (tmp_path / "twice").touch()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert "cannot be opened: Too many open files" in told.value.message
     assert "ulimit -n" in told.value.next
+    # A disk that fails says nothing of locks.
+    monkeypatch.setattr("fcntl.flock", refusing(errno.EIO))
+    with pytest.raises(StoreError, match="cannot be opened: Input/output error"), lock.held():
+        (tmp_path / "twice").touch()
     assert not (tmp_path / "twice").exists()
 
 
-def test_where_no_locks_are_taken_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: object) -> None:
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+def refusing(number: int, *within: Path) -> Callable[[int, int], None]:
+    """Return a lock of files that a file system refuses, or that all do but for files within some folders."""
+    real = fcntl.flock
 
+    def flock(file: int, how: int) -> None:
+        if within and Path(os.readlink(f"/proc/self/fd/{file}")).is_relative_to(within[0]):
+            return real(file, how)
+        raise OSError(number, os.strerror(number))
+
+    return flock
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_a_file_system_takes_no_locks_those_of_temporary_files_stand_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     busy = StoreError("Another one holds it.", next="Wait.")
-    with held_lock(FileLock(tmp_path / "a.lock"), busy):
-        with pytest.raises(StoreError, match="Another one"), held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+    local = tmp_path / "local"
+    local.mkdir()
+    monkeypatch.setattr("histokit.files.gettempdir", lambda: str(local))
+    monkeypatch.setattr("fcntl.flock", refusing(number, local))
+    mine = PathLock(tmp_path / "a.lock")
+    with mine.held(), mine.held(busy):
+        with pytest.raises(StoreError, match="Another one"), PathLock(tmp_path / "a.lock", 0).held(busy):
             raise AssertionError
-        with pytest.raises(ZeroDivisionError), held_lock(FileLock(tmp_path / "b.lock"), busy):
+        with pytest.raises(ZeroDivisionError), PathLock(tmp_path / "b.lock", 0).held(busy):
             raise ZeroDivisionError
-    with held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+    for _ in range(2):
+        # Its file is there from the first time on.
+        with trained_alone(tmp_path / "run", "run"), locked(tmp_path):
+            with pytest.raises(StoreError, match="Another process is training"), trained_alone(tmp_path / "run", "run"):
+                raise AssertionError
+            with pytest.raises(StoreError, match="Another process is collecting"), locked(tmp_path):
+                raise AssertionError
+
+
+def test_where_no_locks_are_taken_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = StoreError("Another one holds it.", next="Wait.")
+    with PathLock(tmp_path / "a.lock").held(busy):
+        with pytest.raises(StoreError, match="Another one"), PathLock(tmp_path / "a.lock", 0).held(busy):
+            raise AssertionError
+        with pytest.raises(ZeroDivisionError), PathLock(tmp_path / "b.lock").held(busy):
+            raise ZeroDivisionError
+    with PathLock(tmp_path / "a.lock", 0).held(busy):
         pass
-    monkeypatch.setattr("fcntl.flock", refused)
-    with held_lock(FileLock(tmp_path / "a.lock"), busy), held_lock(FileLock(tmp_path / "a.lock", timeout=0), busy):
+    monkeypatch.setattr("fcntl.flock", refusing(errno.ENOLCK))
+    with PathLock(tmp_path / "a.lock").held(busy), PathLock(tmp_path / "a.lock", 0).held(busy):
         (tmp_path / "done").touch()
     with trained_alone(tmp_path / "run", "run"), trained_alone(tmp_path / "run", "run"):
         (tmp_path / "twice").touch()
