@@ -17,6 +17,8 @@ _MOVED = 3
 #: Ids, marked scores and what else is not wider stay in their rows as long as others can go.
 _SHORT = 12
 _GAP = "  "
+#: Below the one, numbers have digits of their own; what is not above the other is left by rounding.
+_SMALL, _ROUNDING = 1e-3, 1e-13
 
 #: A command to be copied stays on one line.
 _COMMAND = re.compile(r"(?:(?<=[:,] )|(?<=\())histokit [a-z][^;)]*")
@@ -127,13 +129,24 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def number_text(value: float) -> str:
+    """Return a number with four decimals; a small one, which these would make one with others or 0, with three digits.
+
+    Examples
+    --------
+    >>> number_text(0.86254), number_text(-1e-17), number_text(0.0000348)
+    ('0.8625', '0.0000', '3.48e-05')
+    """
+    return f"{value:.3g}" if _ROUNDING < abs(value) < _SMALL else f"{value:z.4f}"
+
+
 def shown(value: Any) -> Pieces:
-    """Return a cell in pieces: numbers with four decimals, a dash for None."""
+    """Return a cell in pieces: numbers as `number_text` writes them, a dash for None."""
     if isinstance(value, Pieces):
         return value
     if value is None:
         return Pieces(["–"])
-    return Pieces([f"{value:z.4f}" if isinstance(value, float) else str(value)])
+    return Pieces([number_text(value) if isinstance(value, float) else str(value)])
 
 
 class _Table:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.errors import counted
 from histokit.evaluate.summary import ENOUGH_GROUPS
-from histokit.layout import Pieces, Sheet, listed
+from histokit.layout import Pieces, Sheet, listed, number_text
 from histokit.protocol.number_metrics import ERRORS
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _one_column(found: Comparison, chosen: str) -> Sheet:
 def _marked(cell: dict[str, Any] | None) -> str | None:
     if cell is None or cell["score"] is None:
         return None
-    return f"{cell['score']:z.4f}{_MARKS[cell['mark']]}"
+    return f"{number_text(cell['score'])}{_MARKS[cell['mark']]}"
 
 
 def _runs(found: Comparison) -> Sheet:
@@ -180,4 +180,4 @@ def bounds(entry: dict[str, Any]) -> Pieces | None:
     """Return an interval as a cell, marked where it is unreliable."""
     interval = entry["interval"]
     mark = [] if entry["reliable"] else [f"(unreliable: {counted(entry['groups'], 'group', 'groups')})"]
-    return Pieces([f"{interval[0]:z.4f} to {interval[1]:z.4f}", *mark]) if interval else None
+    return Pieces([" to ".join(map(number_text, interval)), *mark]) if interval else None

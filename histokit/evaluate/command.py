@@ -9,7 +9,7 @@ import typer
 from histokit import completion, console, options
 from histokit.commands import LOOK, STEPS, Entry
 from histokit.errors import counted
-from histokit.layout import Pieces, Sheet, natural_confusion
+from histokit.layout import Pieces, Sheet, natural_confusion, number_text
 
 if TYPE_CHECKING:
     from histokit.evaluate.evaluate import Evaluation
@@ -156,7 +156,7 @@ def _interval(intervals: dict[str, Any], metric: str) -> list[Pieces | None]:
         return []
     bounds = intervals["metrics"].get(metric)
     mark = [] if intervals["reliable"] else ["(unreliable)"]
-    return [Pieces([f"{bounds[0]:z.4f} to {bounds[1]:z.4f}", *mark]) if bounds else None]
+    return [Pieces([f"{number_text(bounds[0])} to {number_text(bounds[1])}", *mark]) if bounds else None]
 
 
 def _undefined(entry: dict[str, Any], metric: str) -> list[int]:

@@ -18,7 +18,7 @@ from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.chained_units import plate_column, wells_of_plates
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.layout import Sheet, natural_items
+from histokit.layout import Sheet, natural_items, number_text
 from histokit.notebooks import InNotebooks
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.since import changed_since
@@ -88,7 +88,7 @@ class Evaluation(InNotebooks):
 
     def __repr__(self) -> str:
         value = self.metrics[self.metric]
-        score = "undefined" if value is None else f"{value:z.4f}"
+        score = "undefined" if value is None else number_text(value)
         return f"Evaluation({self.run}: {self.metric} {score}, {self.n} predictions of {self.dataset})"
 
     def sheets(self) -> list[Sheet]:

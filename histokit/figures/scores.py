@@ -220,6 +220,8 @@ def _draw_many(axis: Any, shares: NDArray[np.float64]) -> None:
 
 def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
     metric = evaluation["metric"]
+    # Errors are of any size.
+    digits = ".4g" if metric in ERRORS else ".3f"
     each = [fold["metrics"][metric] for fold in evaluation["folds"]["each"]]
     values = [np.nan if value is None else value for value in each]
     axis.bar(range(len(values)), values, color="#7da7c9")
@@ -233,19 +235,20 @@ def _draw_folds(axis: Any, evaluation: dict[str, Any]) -> None:
         axis.plot([], [], linestyle="", label=f"undefined in {undefined} of {counted(len(each), 'fold', 'folds')}")
     pooled = evaluation["metrics"][metric]
     if pooled is not None:
-        axis.axhline(pooled, color="#b03a2e", label=f"pooled {pooled:.3f}")
+        axis.axhline(pooled, color="#b03a2e", label=f"pooled {pooled:{digits}}")
     bounds = (evaluation["intervals"] or {}).get("metrics", {}).get(metric)
     if bounds:
         axis.axhspan(*bounds, color="#b03a2e", alpha=0.15, label="95 % interval")
     base = evaluation["baseline"]
     if base.get(metric) is not None:
         guess = f"{base['value']:.4g}:" if "value" in base else drawable(base["class"])
-        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:.3f}")
+        axis.axhline(base[metric], color="grey", linestyle=":", label=f"always {guess} {base[metric]:{digits}}")
     if metric in ERRORS:
         axis.set_ylim(bottom=0)
     else:
         # What is worse than guessing is below 0.
-        axis.set_ylim(min([0.0, *(1.05 * value for value in values if value < 0)]), 1.02)
+        lines = [value for value in (pooled, base.get(metric)) if value is not None]
+        axis.set_ylim(min([0.0, *(1.05 * value for value in (*values, *lines) if value < 0)]), 1.02)
     axis.set_xlabel("repeat.fold" if repeated else "fold")
     axis.set_ylabel(metric.replace("_", " "))
     axis.set_title(folded(drawable(counts_of(evaluation)), _FOLDS_WIDE, _TITLE), fontsize=_TITLE)

@@ -13,6 +13,7 @@ from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS, GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
 from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.layout import number_text
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
 
@@ -52,7 +53,7 @@ def draw_curve(selection: SelectionRecord) -> Any:
         axis.axhline(scores[best] - tolerance, color="grey", linestyle=":", label=f"the best less {tolerance:g}")
     marked = [(best, "k_best", "#2c7a3f"), (least, "k_min", "#b03a2e")]
     for k, name, colour in marked if best != least else [(best, "k_best and k_min", "#b03a2e")]:
-        axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {scores[k]:.4f}")
+        axis.axvline(k, color=colour, linestyle="--", label=f"{name} {k}: {number_text(scores[k])}")
     _name_sizes(axis)
     axis.set_xlabel("columns")
     axis.set_ylabel(kept["metric"].replace("_", " "))
@@ -107,7 +108,7 @@ def _chosen_score(entry: Mapping[str, Any]) -> float:
 
 def _chosen_size(entry: Mapping[str, Any], twice: bool) -> str:
     name = f"{entry['dataset']} ({entry['selection']})" if twice else entry["dataset"]
-    return f"{name}: {counted(entry['k_min'], 'column', 'columns')}, {_chosen_score(entry):.4f}"
+    return f"{name}: {counted(entry['k_min'], 'column', 'columns')}, {number_text(_chosen_score(entry))}"
 
 
 def _draw_sizes(axis: Any, entries: Sequence[Mapping[str, Any]], metric: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from histokit.errors import counted
+from histokit.layout import number_text
 from histokit.models.model_folder import NETWORK
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.progress import to_the_second
@@ -193,7 +194,7 @@ def _scores(document: Mapping[str, Any]) -> Iterator[str]:
     for metric, value in _shown_metrics(scores).items():
         if value is not None:
             pair = bounds.get(metric)
-            yield f"| {metric} | {value:z.4f} | {f'{pair[0]:z.4f} to {pair[1]:z.4f}' if pair else ''} |"
+            yield f"| {metric} | {number_text(value)} | {' to '.join(map(number_text, pair)) if pair else ''} |"
     if len(document["split"]["folds"]) > 1:
         yield ""
         yield "They are of the models of the folds; the model of this folder was trained on all training samples."

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import counted, counted_values
 from histokit.figures.contact import ContactSheet, Mark, Thumbnail
+from histokit.layout import number_text
 from histokit.neighbours.question import outline_of
 from histokit.neighbours.retrieval import Retrieval
 from histokit.reading.thumbnails import Square, as_square, read_squares, squares_by_id
@@ -84,7 +85,7 @@ def _leads(store: Store, found: Retrieval, rows: list[int]) -> list[Square | Non
 
 
 def _distance(value: float) -> str:
-    return f"{value:.4f}" if value < _WIDE else f"{value:.4g}"
+    return number_text(value) if value < _WIDE else f"{value:.4g}"
 
 
 def _text(label: Any) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from histokit.errors import unwritten_output
 from histokit.files import replaced
-from histokit.layout import is_number
+from histokit.layout import is_number, number_text
 from histokit.report.page import ReportPage, numbered
 
 SUFFIXES = (".html", ".htm")
@@ -64,7 +64,7 @@ def _template() -> Any:
 def cell(value: Any) -> str:
     """Return a value as it stands in a table, scores with four digits."""
     if isinstance(value, float) and not math.isnan(value):
-        return f"{value:z.4f}" if abs(value) < _LARGE else f"{value:.4g}"
+        return number_text(value) if abs(value) < _LARGE else f"{value:.4g}"
     return fact(value)
 
 

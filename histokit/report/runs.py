@@ -19,7 +19,7 @@ from histokit.figures.groups import draw_groups
 from histokit.figures.scores import draw_scores
 from histokit.figures.threshold_curves import draw_threshold_curves
 from histokit.figures.training import draw_training
-from histokit.layout import Sheet, natural_items
+from histokit.layout import Sheet, natural_items, number_text
 from histokit.protocol.leaks import CAN_KNOW, TOO_GOOD
 from histokit.protocol.metrics import is_shown
 from histokit.protocol.progress import to_the_second
@@ -119,9 +119,9 @@ def _with_interval(found: Evaluation, metric: str) -> str:
         return f"undefined: {found.undefined.get(metric, '')}".rstrip(": ")
     bounds = (found.intervals or {}).get("metrics", {}).get(metric)
     if not bounds:
-        return f"{value:z.4f}"
+        return number_text(value)
     mark = "" if found.intervals["reliable"] else ", unreliable"
-    return f"{value:z.4f} (95 % interval {bounds[0]:z.4f} to {bounds[1]:z.4f}{mark})"
+    return f"{number_text(value)} (95 % interval {' to '.join(map(number_text, bounds))}{mark})"
 
 
 def _scores(found: Evaluation) -> Iterator[Block]:

@@ -13,6 +13,7 @@ from histokit.compare.sheets import comparison_sheets
 from histokit.datasets.formulas import guarded_text
 from histokit.errors import unwritten_output
 from histokit.figures.ranks import rank_figure
+from histokit.layout import number_text
 from histokit.study.run import StudyResult
 
 _DOCUMENT, _TABLES, _SCORES, _FIGURE = "study.json", "tables.md", "scores.csv", "ranks.png"
@@ -71,7 +72,7 @@ def _line(cells: list[str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "–" if value is None else f"{value:z.4f}" if isinstance(value, float) else str(value)
+    return "–" if value is None else number_text(value) if isinstance(value, float) else str(value)
 
 
 def _scores(found: Comparison) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from histokit.layout import number_text
 from histokit.select.select import identify as identify_selection
 from histokit.select.select import select
 from histokit.store.records import RunRecord
@@ -116,4 +117,4 @@ def image_notes(data: Data) -> list[str]:
 def score(record: RunRecord) -> str:
     """Return the mean over the folds of a run's metric, in words."""
     mean = record.mean_over_folds
-    return f"{record.metric} {'undefined' if mean is None else f'{mean:z.4f}'}"
+    return f"{record.metric} {'undefined' if mean is None else number_text(mean)}"

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from scipy import stats
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from histokit import evaluate, predictions
+from histokit import evaluate, predictions, report
 from histokit.errors import DataError, UsageError
 from histokit.evaluate.listing import write_predictions
 from histokit.evaluate.pooled import pooled_scores
@@ -195,3 +195,35 @@ def test_the_commands_show_numbers(store, tmp_path, capsys):
     listed = histokit.ok(*at, "list", "runs", "--json").document["runs"][0]
     assert (listed["scored_by"], listed["classes"]) == ("r2", [])
     assert histokit.ok(*at, "evaluate", run, "--json").document["runs"][0]["target_type"] == "number"
+
+
+def test_errors_of_small_numbers_are_no_zeros(store, tmp_path, capsys):
+    fold, true, predicted, owners = made()
+    small = rows_of(fold, 1e-6 * true, 1e-6 * predicted, owners)
+    better = rows_of(fold, 1e-6 * true, 1e-6 * (0.9 * predicted + 0.1 * true), owners)
+    runs = [save_numbers(store, rows, run_id=name) for rows, name in ((small, "a" * 12), (better, "b" * 12))]
+    error = 1e-6 * mean_absolute_error(true, predicted)
+    command = CommandLine(capsys)
+    base = ["--store", store.uri]
+    shown = command.ok("evaluate", runs[0], "--metric", "mae", "--figure", tmp_path / "f.svg", *base).out
+    assert f" {error:.3g} " in shown
+    assert "0.0000" not in shown
+    scores = command.ok("compare", *runs, "--metric", "mae", *base).out
+    assert f"{error:.3g} (2)" in scores
+    assert f"{0.9 * error:.3g} (1)" in scores
+    listed = command.ok("predictions", runs[0], "--wrong", "--limit", 1, *base).out
+    assert f"{1e-6 * np.abs(true - predicted).max():.3g}" in listed
+    (found,) = evaluate(store, runs[0], metric="mae")
+    names = [text.get_text() for text in draw_scores(found).axes[1].get_legend().get_texts()]
+    assert names[0] == f"pooled {error:.4g}"
+    page = report(store, runs[0], out=tmp_path / "r.html", bootstrap=0, samples=0).file.read_text()
+    assert f">{error:.3g}</td>" in page
+
+
+def test_a_line_that_is_worse_than_all_folds_is_inside_the_figure(store):
+    rng = np.random.default_rng(0)
+    rows = [(n, f"s{n}", rng.normal(), rng.normal(), f"P{n}") for n in range(12)]
+    (found,) = evaluate(store, save_numbers(store, rows))
+    assert found.folds["undefined"]["r2"] == 12
+    assert found.metrics["r2"] < 0
+    assert draw_scores(found).axes[1].get_ylim()[0] < found.metrics["r2"]
