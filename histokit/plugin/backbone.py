@@ -163,7 +163,8 @@ class Backbone:
     def build(self) -> torch.nn.Module:
         """Return the network with its weights loaded, in evaluation mode, on the CPU.
 
-        It takes an (N, C, H, W) float32 batch, preprocessed as `preprocess` says.
+        It takes an (N, C, H, W) float32 batch, preprocessed as `preprocess` says and in memory as torch's
+        ``channels_last``, and does not write into it.
 
         Raises
         ------
@@ -173,7 +174,11 @@ class Backbone:
         raise TypeError(f"{type(self).__name__} does not define build()")
 
     def prefix_tokens(self, network: torch.nn.Module) -> int:
-        """Return how many class and register tokens precede the patch tokens of a transformer."""
+        """Return how many class and register tokens precede the patch tokens of a transformer.
+
+        Where the network has no ``num_prefix_tokens``: 1. A network of patch tokens alone has to return 0 here, for
+        its means leave out the first token otherwise.
+        """
         return int(getattr(network, "num_prefix_tokens", 1))
 
     def layer(self, name: str) -> Layer:

@@ -39,7 +39,7 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     UsageError
         If the pooling does not suit the shape of the output.
     """
-    tensor = _first_tensor(output, layer)
+    tensor = first_tensor(output, layer)
     if tensor.ndim == 2 and layer.pool in ("avg", "max", "none"):
         return tensor.float().clone()
     if tensor.ndim == 4 and layer.pool in ("avg", "max"):
@@ -51,7 +51,14 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     raise _unsuitable(layer, tensor, _suggestion(tensor))
 
 
-def _first_tensor(output: Any, layer: Layer) -> Tensor:
+def first_tensor(output: Any, layer: Layer) -> Tensor:
+    """Return what a layer's module gives: of a sequence, its first element.
+
+    Raises
+    ------
+    UsageError
+        If that is no tensor of real numbers.
+    """
     import torch
 
     for _ in range(_DEEPEST):

@@ -22,6 +22,8 @@ CLAUSES: tuple[Callable[[Probed], None], ...] = (
     network_clauses.valid_preprocess,
     network_clauses.evaluation_mode,
     network_clauses.one_vector_an_image,
+    network_clauses.channels_where_declared,
+    network_clauses.input_stays,
     network_clauses.finite_output,
     network_clauses.extreme_images,
     network_clauses.two_passes_identical,
@@ -38,6 +40,7 @@ REQUEST_CLAUSES: tuple[Callable[[Probed], None], ...] = (
     weights_clauses.pretrained_is_not_random,
     weights_clauses.foreign_weights_refused,
     weights_clauses.missing_weights_refused,
+    weights_clauses.incomplete_weights_refused,
 )
 
 
@@ -47,7 +50,7 @@ def check_backbone(backbone: Backbone | Loader, name: str = "checked", weights: 
     Parameters
     ----------
     backbone : Backbone or callable
-        The backbone, or its loader as it is registered, for which four more clauses about weights are checked.
+        The backbone, or its loader as it is registered, for which five more clauses about weights are checked.
     name : str
         By which a loader is asked; behind a prefix, ``timm:resnet18`` for instance.
     weights : str

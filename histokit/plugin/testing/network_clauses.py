@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from math import isqrt
 
 from histokit.plugin.backbone import POOLINGS
 from histokit.plugin.names import SEPARATORS, WORDS
 from histokit.plugin.preprocess import Preprocess
-from histokit.plugin.testing.checks import require
+from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.probed import Probed
 
 _TOLERANCE = 1e-4
@@ -57,6 +58,7 @@ def valid_preprocess(probed: Probed) -> None:
     require(isinstance(preprocess, Preprocess), f"preprocess is {preprocess!r}")
     again = Preprocess.from_json(json.loads(json.dumps(preprocess.to_json())))
     require(again == preprocess, f"preprocess {preprocess} is stored as {again}")
+    preprocess.check_scale("preprocess")
 
 
 def evaluation_mode(probed: Probed) -> None:
@@ -73,6 +75,37 @@ def one_vector_an_image(probed: Probed) -> None:
         require(vectors.shape[1] > 0, f"{name} gives vectors without elements")
         widths = single[name].shape[1], vectors.shape[1]
         require(widths[0] == widths[1], f"{name} gives {widths[0]} features for 1 image and {widths[1]} for 3")
+
+
+def channels_where_declared(probed: Probed) -> None:
+    """The channels of a map are where its cut point says; patch tokens make a square, else it is advised.
+
+    Of square images, a map whose channels come first is square in its last two sides.
+    """
+    prefix = probed.backbone.prefix_tokens(probed.network)
+    for layer in probed.layers:
+        shape = probed.shapes[layer.name]
+        if len(shape) == 4 and layer.pool in ("avg", "max"):
+            _, height, width, depth = shape if layer.channels_last else (shape[0], *shape[2:], shape[1])
+            other = shape[1:3] if not layer.channels_last else shape[2:]
+            turned = height != width and other[0] == other[1]
+            reason = f"{layer.name} gives {tuple(shape)}, whose channels are taken to be {depth}"
+            require(not turned, f"{reason}: declare it with channels_last={not layer.channels_last}")
+        if len(shape) == 3 and layer.pool != "none":
+            patches = shape[1] - prefix
+            if isqrt(max(0, patches)) ** 2 != patches:
+                told = f"{layer.name} gives {shape[1]} tokens, of which the first {prefix} are taken to be no patches"
+                raise Advice(f"{told}; {patches} make no square: see whether prefix_tokens() returns what it should")
+
+
+def input_stays(probed: Probed) -> None:
+    """A forward pass leaves its input as it was."""
+    import torch
+
+    batch = probed.batch()
+    before = batch.clone()
+    probed.vectors(batch)
+    require(torch.equal(batch, before), "the network writes into its input; work on a copy, or not in place")
 
 
 def finite_output(probed: Probed) -> None:

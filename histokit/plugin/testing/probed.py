@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.plugin.backbone import Backbone, BackboneRequest, Layer
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.calls import shown
-from histokit.plugin.pooling import pool
+from histokit.plugin.pooling import first_tensor, pool
 from histokit.plugin.testing.checks import require
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Probed:
         self._given = backbone
         self._name = name
         self._weights = weights
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -83,7 +84,8 @@ class Probed:
 
         preprocess = self.backbone.preprocess
         mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
-        return (pixels - mean) / std
+        # In the order in memory in which networks are run.
+        return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
     def vectors(self, batch: Tensor) -> dict[str, Tensor]:
         """Run the network and pool every cut point; in the order in which the modules complete."""
@@ -93,7 +95,11 @@ class Probed:
         prefix = self.backbone.prefix_tokens(self.network)
 
         def keep(layer: Layer) -> Any:
-            return lambda _module, _inputs, output: found.__setitem__(layer.name, pool(output, layer, prefix))
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                self._shapes[layer.name] = tuple(first_tensor(output, layer).shape)
+                found[layer.name] = pool(output, layer, prefix)
+
+            return hook
 
         handles = [self.modules[layer.module].register_forward_hook(keep(layer)) for layer in self.layers]
         try:
@@ -103,6 +109,11 @@ class Probed:
             for handle in handles:
                 handle.remove()
         return found
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of what the modules of the cut points gave in the last pass."""
+        return self._shapes if self.first_pass else {}
 
     @cached_property
     def first_pass(self) -> dict[str, Tensor]:

@@ -91,6 +91,20 @@ def missing_weights_refused(probed: Probed) -> None:
     require(_refused(probed, str(path)), "it builds with a weights file that does not exist")
 
 
+def incomplete_weights_refused(probed: Probed) -> None:
+    """A file that lacks the first weights of the network is an error: these would stay random."""
+    from safetensors.torch import save_file
+
+    whole = probed.network.state_dict()
+    lacking = next((name for name, tensor in whole.items() if tensor.is_floating_point()), None)
+    if lacking is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "incomplete.safetensors")
+        save_file({name: tensor.clone().contiguous() for name, tensor in whole.items() if name != lacking}, path)
+        require(_refused(probed, str(path)), f"it builds with a file that lacks {lacking}")
+
+
 def _built(backbone: Backbone, seed: int) -> nn.Module:
     import torch
 

@@ -57,9 +57,9 @@ def failing(cls=Good, **changes):
 
 def test_a_good_backbone_passes_every_check():
     results = check_backbone(loader(), "mine")
-    assert len(results) == 20
+    assert len(results) == 23
     assert all(result.passed for result in results)
-    assert len(check_backbone(Good(name="mine", weights="random:0"))) == 16
+    assert len(check_backbone(Good(name="mine", weights="random:0"))) == 18
 
 
 def test_a_version_is_advised_to_third_parties():
@@ -254,6 +254,7 @@ def test_missing_weights_are_refused():
         "pretrained is not random",
         "foreign weights refused",
         "missing weights refused",
+        "incomplete weights refused",
     }
 
 
@@ -261,3 +262,92 @@ def test_missing_weights_are_refused():
 def test_built_in_backbones_keep_the_contract(name):
     prefix = name.partition(":")[0] + ":"
     check_backbone(registry().backbones[prefix][0].load, name)
+
+
+class Behind(nn.Module):
+    """Does something with what another module gives."""
+
+    def __init__(self, work):
+        super().__init__()
+        self.work = work
+
+    def forward(self, x):
+        return self.work(x)
+
+
+def giving(work, **changes):
+    """Return the failures and the advice on a backbone whose last cut point gives something else."""
+
+    class Giving(Good):
+        def build(self):
+            network = super().build()
+            network.conv2.append(Behind(work).eval())
+            return network
+
+    layers = (Layer("conv1", "conv1"), Layer("conv2", "conv2", **changes))
+    results = run_checks(iter_backbone_checks(loader(Giving, layers=layers, version="2"), "mine"))
+    return {result.name: result.reason for result in results if result.reason}
+
+
+def test_channels_that_come_last_are_to_be_declared():
+    told = giving(lambda maps: maps.permute(0, 2, 3, 1))
+    assert told == {
+        "channels where declared": "conv2 gives (1, 12, 12, 8), whose channels are taken to be 12: declare it with "
+        "channels_last=True"
+    }
+    assert giving(lambda maps: maps.permute(0, 2, 3, 1), channels_last=True) == {}
+    assert "channels_last=False" in giving(lambda maps: maps, channels_last=True)["channels where declared"]
+
+
+def test_patch_tokens_that_make_no_square_are_advised():
+    def tokens(maps):
+        return maps.flatten(2).transpose(1, 2)
+
+    (told,) = giving(tokens).items()
+    assert told[0] == "channels where declared"
+    assert told[1].startswith("advised: conv2 gives 144 tokens, of which the first 1 are taken to be no patches; 143")
+    assert giving(lambda maps: torch.cat([tokens(maps)[:, :1], tokens(maps)], dim=1)) == {}
+
+
+def test_statistics_of_another_scale():
+    wrong = Preprocess(size=16, mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
+    assert "scale of 0 to 1: divide a mean" in failing(preprocess=wrong)["valid preprocess"]
+
+
+def test_a_network_that_writes_into_its_input():
+    class Writing(Good):
+        def build(self):
+            network = super().build()
+            network.register_forward_pre_hook(lambda _module, inputs: (inputs[0].sub_(0.5),))
+            return network
+
+    assert failing(Writing) == {"input stays": "the network writes into its input; work on a copy, or not in place"}
+
+
+def test_a_network_is_run_as_it_is_for_features():
+    class Viewing(Good):
+        def build(self):
+            network = super().build()
+            network.register_forward_pre_hook(lambda _module, inputs: (inputs[0].view(-1).view(inputs[0].shape),))
+            return network
+
+    assert "view size is not compatible" in failing(Viewing)["one vector an image"]
+
+
+def test_a_file_that_lacks_weights_is_refused():
+    from histokit.plugin.checkpoint import read_state
+
+    class Partial(Good):
+        """Takes what there is of a file, and leaves the rest at random."""
+
+        def build(self):
+            with seeded(random_seed(self.weights)):
+                network = Net().eval()
+            if (file := self.weights_file()) is not None:
+                there = {k: v for k, v in read_state(file).items() if k in network.state_dict()}
+                if not there:
+                    raise StoreError("These weights are of another network.", next="Give others.")
+                network.load_state_dict(there, strict=False)
+            return network
+
+    assert failing(Partial) == {"incomplete weights refused": "it builds with a file that lacks conv1.weight"}
