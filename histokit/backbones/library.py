@@ -19,6 +19,7 @@ from histokit.plugin.backbone import Layer, Pooling
 from histokit.plugin.checkpoint import load_states, read_states
 from histokit.plugin.file_kinds import is_caffe
 from histokit.plugin.lean_imports import compiler_deferred, uninitialised
+from histokit.plugin.pooling import leading_tokens
 from histokit.plugin.weights import (
     random_seed,
     seeded,
@@ -92,7 +93,10 @@ class LibraryBackbone(LibraryWeights):
                 f"{self.name!r} has no layer or module {stem!r} that gives a tensor.",
                 next=f"{did_you_mean(stem, known)}See: histokit list layers {self.name}",
             )
-        own = layer_of(step, None, self._token_pooling(network))
+        tokens = self._token_pooling(network)
+        if len(step.shape) == 3 and not leading_tokens(step.shape[1], prefix_tokens(network)):
+            tokens = "avg"
+        own = layer_of(step, None, tokens)
         return own if found.name == stem else replace(found, channels_last=own.channels_last)
 
     @cached_property

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from histokit.errors import UsageError
 from histokit.plugin import Layer
+from histokit.plugin.pooling import leading_tokens
 
 Floats = NDArray[np.float32]
 
@@ -54,7 +55,7 @@ class MapLayer:
             if min(found.shape) > 0 and found.shape[2] * found.shape[3] > 1:
                 return found
         if output.ndim == 3:
-            patches = output[:, self.prefix_tokens :]
+            patches = output[:, leading_tokens(output.shape[1], self.prefix_tokens) :]
             rows = round((patches.shape[1] * height / width) ** 0.5)
             columns = round((patches.shape[1] * width / height) ** 0.5)
             if patches.shape[1] > 1 and patches.shape[1] == rows * columns:

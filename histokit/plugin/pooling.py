@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: How far a tensor may lie inside sequences; one that holds itself has no end.
 _DEEPEST = 16
+#: From so many tokens on, a square number of them tells whether all are patches.
+_SQUARE = 16
 
 
 def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
@@ -27,7 +29,7 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     layer : Layer
         Names the pooling.
     prefix_tokens : int
-        How many class and register tokens precede the patch tokens; the class token is the first.
+        How many class and register tokens precede the patch tokens; the class token is the first. See `leading_tokens`.
 
     Returns
     -------
@@ -91,7 +93,22 @@ def _mean(tensor: Tensor, axes: int | tuple[int, ...]) -> Tensor:
     return tensor.mean(dim=axes, dtype=torch.float32)
 
 
+def leading_tokens(count: int, prefix_tokens: int) -> int:
+    """Return how many of so many tokens are class and register tokens: none where all are a square of patches.
+
+    Modules such as ``patch_embed`` run before these tokens come to the patches, of which the first would be taken for
+    the class token. Of fewer than 16 tokens that cannot be told.
+    """
+    patches = count >= _SQUARE and _is_square(count) and not _is_square(count - prefix_tokens)
+    return 0 if patches else prefix_tokens
+
+
+def _is_square(count: int) -> bool:
+    return count > 0 and round(count**0.5) ** 2 == count
+
+
 def _over_tokens(tensor: Tensor, layer: Layer, prefix_tokens: int) -> Tensor:
+    prefix_tokens = leading_tokens(tensor.shape[1], prefix_tokens)
     if layer.pool == "cls":
         if prefix_tokens < 1:
             raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")

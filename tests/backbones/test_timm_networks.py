@@ -2,13 +2,17 @@
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 
+import histokit
 from histokit.errors import DataError, PluginError, StoreError, UsageError
+from histokit.features import open_store
 from histokit.plugin.manager import registry
 from histokit.plugin.pooling import pool
 from histokit.plugin.weights import offline
@@ -408,3 +412,22 @@ def test_all_models_can_be_listed():
     names = list(registry().backbones["timm:"][0].names())
     assert "resnet50" in names
     assert len(names) > 1000
+
+
+def test_a_module_before_the_class_token_is_averaged_over_all_patches(tmp_path):
+    """The first of its tokens is the upper left corner of the image, and no class token."""
+    name = "timm:vit_tiny_patch16_224,img_size=64"
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    histokit.ingest(tmp_path / "s", "folder", tmp_path, name="d", options={"pattern": "{number}.png"})
+    found = histokit.extract(tmp_path / "s", "d", name, layers=["patch_embed", "patch_embed:max"], weights="random:0")
+    assert found.addresses == (f"{name}/patch_embed", f"{name}/patch_embed:max")
+    network = registry().backbone(name, "random:0").build()
+    values = torch.from_numpy((pixels.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5).float()
+    with torch.no_grad():
+        patches = network.patch_embed(values)
+    assert patches.shape[1] == 16
+    store = open_store(tmp_path / "s")
+    for address, expected in zip(found.addresses, (patches.mean(1), patches.amax(1)), strict=True):
+        np.testing.assert_allclose(store.features("d", address).X, expected, rtol=1e-3, atol=1e-4)

@@ -43,6 +43,19 @@ def test_tokens(pooling, prefix, expected):
     assert pool(TOKENS, of(pooling), prefix)[0].tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("prefix", [1, 5])
+def test_tokens_that_are_a_square_of_patches_have_no_class_token(prefix):
+    """As those of ``patch_embed``, before the class and register tokens come to them."""
+    patches = torch.arange(196.0).reshape(1, 196, 1)
+    assert pool(patches, of("avg"), prefix).tolist() == [[97.5]]
+    assert pool(-patches, of("max"), prefix).tolist() == [[0]]
+    with pytest.raises(UsageError, match="no class token"):
+        pool(patches, of("cls"), prefix)
+    whole = torch.cat([torch.full((1, prefix, 1), 1000.0), patches], dim=1)
+    assert pool(whole, of("avg"), prefix).tolist() == [[97.5]]
+    assert pool(whole, of("cls"), prefix).tolist() == [[1000]]
+
+
 @pytest.mark.parametrize("pooling", ["none", "avg", "max"])
 def test_a_vector_stays_as_it_is(pooling):
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
