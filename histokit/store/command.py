@@ -107,9 +107,10 @@ def list_selections(dataset: _Dataset = None) -> None:
     store = console.existing_store()
     documents = [named("selection", s.to_json()) for s in store.selections(_known(store, dataset))]
     columns = ["selection", "dataset", "address", "split", "method"]
-    rows = [[*(d[c] for c in columns), (d["kept"] or {}).get("k_min"), _minute(d)] for d in documents]
+    sizes = [[(d["kept"] or {}).get("k_min"), len(d["folds"][0]["ranking"])] for d in documents]
+    rows = [[*(d[c] for c in columns), *size, _minute(d)] for d, size in zip(documents, sizes, strict=True)]
     empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
-    console.table([*columns, "kept", "created"], rows, {"selections": documents}, empty=empty)
+    console.table([*columns, "kept", "of", "created"], rows, {"selections": documents}, empty=empty)
 
 
 def list_runs(

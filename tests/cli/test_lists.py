@@ -138,9 +138,14 @@ def test_a_run_and_a_selection_have_one_name_in_every_document(toy, tmp_path):
     listed = toy.ok("list", "selections", "--json").document
     assert ids_in([documents, listed], [selection]) == {"selection"}
     head, row = toy.ok("list", "selections").out.splitlines()[::2]
-    assert head.split() == ["selection", "dataset", "address", "split", "method", "kept", "created"]
+    assert head.split() == ["selection", "dataset", "address", "split", "method", "kept", "of", "created"]
     kept_columns = str(listed["selections"][0]["kept"]["k_min"])
-    assert row.split()[:6] == [selection, "toy", "net/last", "cv", "rfe", kept_columns]
+    (width,) = (
+        feature["width"]
+        for feature in toy.ok("list", "features", "toy", "--json").document["features"]
+        if feature["address"] == "net/last"
+    )
+    assert row.split()[:7] == [selection, "toy", "net/last", "cv", "rfe", kept_columns, str(width)]
 
 
 # -- scores
