@@ -30,17 +30,12 @@ def resample_counts(frame: Frame, units: Codes, weights: Floats, metric: str) ->
     """
     k = len(frame.classes)
     cells = frame.true * k + frame.predicted
-
-    def confusions(owner: Codes, count: int) -> Floats:
-        return np.bincount(owner * k * k + cells, minlength=count * k * k).reshape(count, k * k).astype(float)
-
-    fold = np.empty(len(frame), np.intp)
-    folds = frame.folds()
-    for number, (*_, rows) in enumerate(folds):
-        fold[rows] = number
-    values = count_metrics((weights @ confusions(units, weights.shape[1])).reshape(-1, k, k))
-    each = count_metrics(confusions(fold, len(folds)).reshape(-1, k, k))
-    return values[metric], each[metric]
+    values = frame.scorer(units).resample(weights, [metric])[metric]
+    each = []
+    for *_, rows in frame.folds():
+        confusion = np.bincount(cells[rows], minlength=k * k).reshape(k, k).astype(float)
+        each.append(count_metrics(confusion, [metric])[metric])
+    return values, np.array(each)
 
 
 def resample_numbers(frame: Frame, units: Codes, weights: Floats, metric: str) -> tuple[Floats, Floats]:

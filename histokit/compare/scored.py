@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from histokit.compare.resampled import resample_areas, resample_counts, resample_numbers
 from histokit.compare.run_facts import Facts
-from histokit.errors import DataError
+from histokit.errors import DataError, StoreError
 from histokit.evaluate.frame import Frame, make_frame
 from histokit.evaluate.summary import FOLD_AREA, draw_weights
 from histokit.finetune.recipe import TEST
@@ -19,9 +19,6 @@ from histokit.protocol.scorers import defined, spread
 from histokit.store import RunRecord, Store
 
 Floats = NDArray[np.float64]
-
-#: Runs whose predictions are in memory at once.
-_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,22 +132,22 @@ def score_runs(
     ------
     DataError
     """
-    shared, found, notes = _Shared(bootstrap, seed), [], []
-    for start in range(0, len(runs), _BATCH):
-        batch = runs[start : start + _BATCH]
-        tables = store.predictions_of(batch)
-        for number, run in enumerate(batch, start=start + 1):
-            try:
-                frame = make_frame(run, tables[run.id])
-            except DataError as error:
-                if unlabelled_too:
-                    raise
-                notes.append(f"left out: {error.message}")
-                continue
-            found.append(_score(run, facts[run.id], frame, metrics[run.id], shared))
-            if progress is not None:
-                progress(number, len(runs), run.id)
-    return found, notes
+    shared = _Shared(bootstrap, seed)
+    found: dict[str, Scored] = {}
+    without: dict[str, str] = {}
+    for number, (run, rows) in enumerate(store.predictions_one_by_one(runs), start=1):
+        if isinstance(rows, StoreError):
+            raise rows
+        try:
+            found[run.id] = _score(run, facts[run.id], make_frame(run, rows), metrics[run.id], shared)
+        except DataError as error:
+            if unlabelled_too:
+                raise
+            without[run.id] = f"left out: {error.message}"
+        if progress is not None:
+            progress(number, len(runs), run.id)
+    ids = [run.id for run in runs]
+    return [found[each] for each in ids if each in found], [without[each] for each in ids if each in without]
 
 
 def _score(run: RunRecord, facts: Facts, frame: Frame, metric: str, shared: _Shared) -> Scored:

@@ -15,8 +15,6 @@ from histokit.errors import UsageError
 from histokit.store import RunRecord, Store
 from histokit.store.filters import Filter
 
-_FEW = 4
-
 
 def pick_runs(store: Store, runs: Sequence[str], options: CompareOptions) -> list[RunRecord]:
     """Return the runs that are asked for.
@@ -43,18 +41,12 @@ def pick_runs(store: Store, runs: Sequence[str], options: CompareOptions) -> lis
             next="Give run ids (histokit list runs), --dataset D, --where EXPR or --all.",
         )
     condition = None if where is None else Filter(where)
-    found = _named(store, runs) if runs else _stored(store, datasets)
+    found = list({run.id: run for run in store.named_runs(runs)}.values()) if runs else _stored(store, datasets)
     found = [run for run in found if not datasets or run.dataset in datasets]
     if condition is None or not found:
         return found
     table = _facts_table(found, describe_runs(store, found))
     return [found[row] for row in np.flatnonzero(condition.mask(table))]
-
-
-def _named(store: Store, runs: Sequence[str]) -> list[RunRecord]:
-    # One by one, each would be a search of its own.
-    known = {run.id: run for run in store.runs()} if len(runs) > _FEW else {}
-    return list({record.id: record for record in (known.get(name) or store.run(name) for name in runs)}.values())
 
 
 def _stored(store: Store, datasets: Sequence[str]) -> list[RunRecord]:

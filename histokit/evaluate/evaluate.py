@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from histokit.errors import UsageError, counted, did_you_mean
+from histokit.errors import StoreError, UsageError, counted, did_you_mean
 from histokit.evaluate.evaluate_options import EvaluateOptions, Resampling
-from histokit.evaluate.frame import Frame, Objects, Points, points_of, read_frame
+from histokit.evaluate.frame import Frame, Objects, Points, make_frame, points_of
 from histokit.evaluate.levels import by_levels
 from histokit.evaluate.summary import summarise
 from histokit.evaluate.units import inside_units, is_chained, parse_by
@@ -165,20 +166,25 @@ def evaluate(
     store = open_store(store)
     entries = parse_by(by)
     options = EvaluateOptions.of({**locals(), "views": check_views(views)})
-    ids = [runs] if isinstance(runs, str) else list(runs)
-    found = []
-    for number, run_id in enumerate(ids):
-        run = store.run(run_id)
-        found.append(_evaluate_one(store, run, entries, options))
+    records = store.named_runs([runs] if isinstance(runs, str) else list(runs))
+    found: dict[str, Evaluation] = {}
+    for run, rows in store.predictions_one_by_one(records):
+        if isinstance(rows, StoreError):
+            raise rows
+        found[run.id] = _evaluate_one(store, run, rows, entries, options)
         if progress is not None:
-            progress(number + 1, len(ids), run.id)
-    return found
+            progress(len(found), len(records), run.id)
+    return [found[run.id] for run in records]
 
 
 def _evaluate_one(
-    store: Store, run: RunRecord, asked: Sequence[Sequence[tuple[str, str]]], options: EvaluateOptions
+    store: Store,
+    run: RunRecord,
+    rows: pa.Table,
+    asked: Sequence[Sequence[tuple[str, str]]],
+    options: EvaluateOptions,
 ) -> Evaluation:
-    frame = read_frame(store, run)
+    frame = make_frame(run, rows)
     resampling = Resampling(options.bootstrap, options.seed, run.group)
     target = target_of(NUMBER if run.numbers else None)
     if options.metric:
@@ -189,7 +195,7 @@ def _evaluate_one(
     by, said = _by(store, run, frame, asked, resampling, points, see)
     summary = summarise(frame, resampling)
     scaled = made.get("calibration", {}).get("temperature", {})
-    notes = [*frame.notes, *said, *changed_since(store, run), *([scaled["note"]] if "note" in scaled else [])]
+    notes = [*frame.notes, *said, *changed_since(store, run, rows), *([scaled["note"]] if "note" in scaled else [])]
     if summary["intervals"] and not summary["intervals"]["reliable"]:
         groups = counted(summary["intervals"]["groups"], "group", "groups")
         notes.append(f"the intervals are unreliable: they resample {groups} only")

@@ -16,7 +16,7 @@ from histokit.features.chained_units import parse_aggregate
 from histokit.protocol.number_metrics import NumberScorer
 from histokit.protocol.scorers import Scorer
 from histokit.protocol.targets import target_of
-from histokit.store import RunRecord, Store
+from histokit.store import RunRecord
 from histokit.store.records import NUMBER
 
 Objects = NDArray[np.object_]
@@ -106,17 +106,6 @@ class Frame:
     def present(self) -> list[str]:
         """The true classes that occur."""
         return [self.classes[k] for k in np.unique(self.true)]
-
-
-def read_frame(store: Store, run: RunRecord) -> Frame:
-    """Read the labelled predictions of a run.
-
-    Raises
-    ------
-    DataError
-        If none of its predictions has a true label.
-    """
-    return make_frame(run, store.predictions(run.id))
 
 
 def make_frame(run: RunRecord, table: pa.Table) -> Frame:

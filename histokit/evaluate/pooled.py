@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from histokit.errors import StoreError
 from histokit.evaluate.frame import codes, score_matrix
 from histokit.protocol.metrics import AREA, count_metrics
 from histokit.protocol.number_metrics import NumberScorer
@@ -32,26 +33,41 @@ def _target(run: RunRecord) -> Target:
     return target_of(NUMBER if run.numbers else None)
 
 
-def pooled_scores(store: Store, runs: Sequence[RunRecord]) -> dict[str, tuple[str, float | None]]:
+def pooled_scores(
+    store: Store, runs: Sequence[RunRecord], miss: Callable[[StoreError], None]
+) -> dict[str, tuple[str, float | None]]:
     """Return the score of each run over all its predictions, by the metric of its dataset.
 
     Parameters
     ----------
     store : Store
     runs : sequence of RunRecord
+    miss : callable
+        Is told of what cannot be read; a run of which that is so has no score.
 
     Returns
     -------
     dict
         Id → metric, and its value as `histokit.evaluate` pools it; None where it is undefined or nothing is labelled.
     """
-    metrics = usual_metrics(store, runs)
-    of_classes = [run for run in runs if not run.numbers]
-    ranked = any(metrics[run.id] == AREA for run in of_classes)
-    columns = ["run", "true", "predicted", *(["scores"] if ranked else [])]
-    tables = store.predictions_of(of_classes, columns)
-    tables |= store.predictions_of([run for run in runs if run.numbers], ["run", *(f.name for f in VALUE_FIELDS)])
-    return {run.id: (metrics[run.id], _score(run, tables[run.id], metrics[run.id])) for run in runs}
+    try:
+        metrics = usual_metrics(store, runs)
+    except StoreError as error:
+        miss(error)
+        return {run.id: (run.metric, None) for run in runs}
+    scores: dict[str, tuple[str, float | None]] = {}
+    kinds: dict[tuple[str, ...], list[RunRecord]] = {}
+    for run in runs:
+        columns = [field.name for field in VALUE_FIELDS] if run.numbers else ["true", "predicted"]
+        kinds.setdefault(("run", *columns, *["scores"] * (metrics[run.id] == AREA)), []).append(run)
+    for names, alike in kinds.items():
+        for run, rows in store.predictions_one_by_one(alike, list(names)):
+            scores[run.id] = metrics[run.id], None
+            if isinstance(rows, StoreError):
+                miss(rows)
+            else:
+                scores[run.id] = metrics[run.id], _score(run, rows, metrics[run.id])
+    return scores
 
 
 def _score(run: RunRecord, rows: pa.Table, metric: str) -> float | None:

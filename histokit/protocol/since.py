@@ -13,13 +13,15 @@ from histokit.protocol.predictions import as_text
 from histokit.store import RunRecord, Store
 
 
-def changed_since(store: Store, run: RunRecord) -> list[str]:
+def changed_since(store: Store, run: RunRecord, predictions: pa.Table | None = None) -> list[str]:
     """Return a sentence where other images, classes or groups stand under the ids that a run predicted, else nothing.
 
     Parameters
     ----------
     store : Store
     run : RunRecord
+    predictions : pyarrow.Table, optional
+        Those of the run, where they have been read.
     """
     if run.predicted is None:
         return []
@@ -29,7 +31,7 @@ def changed_since(store: Store, run: RunRecord) -> list[str]:
         samples = store.samples(run.dataset, list(dict.fromkeys(["id", "content", *columns.values()])))
     except StoreError as error:
         return [f"the samples of {run.dataset!r} cannot be looked at: {error.message}"]
-    predicted = store.predictions_of([run], ["run", "id", *columns])[run.id]
+    predicted = store.predictions_of([run], ["run", "id", *columns])[run.id] if predictions is None else predictions
     wanted = set(predicted.column("id").to_pylist())
     rows = {row["id"]: row for row in samples.to_pylist() if row["id"] in wanted}
     if samples_digest(list(rows), [row["content"] for row in rows.values()]) == run.predicted:

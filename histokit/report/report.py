@@ -130,10 +130,10 @@ def report(
 
 def _records(store: FeatureStore, named: Sequence[str], dataset: str | None, part: StudyPart | None) -> list[RunRecord]:
     if part is not None:
-        return [store.run(run) for run in part.runs]
+        return store.named_runs(part.runs)
     if dataset is not None:
         return store.runs(store.dataset(dataset).name)
-    return list({run.id: run for run in map(store.run, named)}.values())
+    return list({run.id: run for run in store.named_runs(named)}.values())
 
 
 def _title(records: Sequence[RunRecord], dataset: str | None, study: str | Path | None) -> str:

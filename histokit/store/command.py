@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import PurePath
 from shlex import join
 from typing import Annotated, Any
@@ -122,13 +121,14 @@ def list_runs(
     The score is that of all predictions of a run together, by the metric of its dataset. In what a run
     differs from most that are else alike, such as the seed or a selection, stands in a column of its own.
     """
+    from histokit.evaluate.pooled import pooled_scores
     from histokit.store.stored_runs import told_apart
 
     store = console.existing_store()
     listing = Listing()
     every = store.runs(_known(store, dataset))
     runs = every if limit is None else every[max(0, len(every) - limit) :]
-    scores = _scores(store, runs, listing)
+    scores = pooled_scores(store, runs, listing.miss)
     documents = []
     for run in runs:
         by, score = scores[run.id]
@@ -146,20 +146,6 @@ def list_runs(
         console.note(f"The newest {len(runs)} of {len(every)} runs are shown")
     document = {"count": len(every), "runs": documents}
     listing.show([*columns, *titles, "created"], rows, document, None if every else empty)
-
-
-def _scores(store: Any, runs: Sequence[Any], listing: Listing) -> dict[str, tuple[str, float | None]]:
-    """Return metric and score of each run; none of those whose predictions cannot be read."""
-    from histokit.evaluate.pooled import pooled_scores
-
-    try:
-        return pooled_scores(store, runs)
-    except StoreError as error:
-        if len(runs) > 1:
-            # Which of them it is about is found out one by one.
-            return {key: score for run in runs for key, score in _scores(store, [run], listing).items()}
-        listing.miss(error)
-        return {run.id: (run.metric, None) for run in runs}
 
 
 def list_problems(
@@ -234,14 +220,17 @@ def repair() -> None:
 def compact() -> None:
     """Merge the small fragments of every table.
 
-    No version is removed, so nothing that reads or writes is disturbed. Prints the number of fragments.
+    No version is removed, so nothing that reads or writes is disturbed. Prints the number of fragments of tables
+    that had several.
     """
     from histokit.store.care import compact as run
 
     with console.progress("Compacting") as report:
         done = run(console.existing_store(), report)
-    rows = [[c.table, *(c.fragments or ("busy", "busy"))] for c in done]
+    rows = [[c.table, *(c.fragments or ("busy", "busy"))] for c in done if c.fragments is None or c.fragments[0] > 1]
     console.table(["table", "fragments before", "after"], rows, {"tables": [c.to_json() for c in done]})
+    if whole := len(done) - len(rows):
+        console.note(f"{counted(whole, 'table was', 'tables were')} in one piece already")
 
 
 def gc(

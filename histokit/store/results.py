@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -143,6 +144,28 @@ class Results:
                 found.update(self.predictions([now], columns))
         return found
 
+    def one_by_one(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[RunRecord, pa.Table | StoreError]]:
+        """Yield each run with its predictions, or with why they cannot be read, in one pass that holds those of one.
+
+        They come in the order in which they were written; `columns` as in `predictions`.
+        """
+        waiting = {run.key: run for run in runs}
+        # Those that the pass leaves, damaged or scattered ones among them, are read by themselves.
+        with suppress(StoreError):
+            for key, rows in self._stretches(runs, columns, f"{_KEY} IN ({', '.join(map(quote, waiting))})"):
+                run = waiting.get(key)
+                # Where no digests are known, rows that stand elsewhere would not be missed.
+                if run is not None and run.digests and not _changed(run, rows):
+                    del waiting[key]
+                    yield run, _of_run(run, rows, columns)
+        for run in waiting.values():
+            try:
+                yield run, self.predictions([run], columns)[run.id]
+            except StoreError as error:
+                yield run, error
+
     def _done_again(self, run: RunRecord) -> RunRecord | None:
         """Return the record that another process has put in the place of one that was read before, if it has."""
         now = self.find(run.id)
@@ -165,13 +188,7 @@ class Results:
         with self.database.reading("predictions"):
             rows = self.database.read("predictions", wanted, f"{_KEY} IN ({listed})")
             found = _split_by_run(rows, [run.key for run in runs])
-        place = rows.schema.get_field_index(_KEY)
-        return {
-            run.id: found[run.key]
-            .set_column(place, _KEY, pa.array([run.id] * len(found[run.key]), pa.string()))
-            .select(columns or run.schema.names)
-            for run in runs
-        }
+        return {run.id: _of_run(run, found[run.key], columns) for run in runs}
 
     def stretches(self, runs: Sequence[RunRecord]) -> Iterator[tuple[str, pa.Table]]:
         """Yield the predictions of all runs in one pass, as they are: a run's key, and rows that stand together.
@@ -179,9 +196,14 @@ class Results:
         Those of a run were written together, so that a key that comes again is a sign of damage; `runs` tell which
         columns are read.
         """
+        return self._stretches(runs)
+
+    def _stretches(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None, where: str | None = None
+    ) -> Iterator[tuple[str, pa.Table]]:
         if runs and self.database.exists("predictions"):
-            wanted = max((run.schema.names for run in runs), key=len)
-            for (key,), rows in stretches(self.database.scan("predictions", wanted), [_KEY]):
+            wanted = columns or max((run.schema.names for run in runs), key=len)
+            for (key,), rows in stretches(self.database.scan("predictions", wanted, where), [_KEY]):
                 yield key, rows
 
     def check(self, run: RunRecord, rows: pa.Table) -> None:
@@ -191,8 +213,7 @@ class Results:
         ------
         StoreError
         """
-        changed = changed_columns(run.digests, column_digests(rows.drop_columns(_KEY)))
-        if changed:
+        if changed := _changed(run, rows):
             raise StoreError(
                 f"The predictions of the run {run.id} are damaged: {', '.join(changed)} changed on disk.",
                 next=f"Do it again with --force. {RESTORE}",
@@ -253,6 +274,17 @@ class Results:
                 if found[table] and not dry_run:
                     self.database.delete(table, unnamed)
         return found
+
+
+def _changed(run: RunRecord, rows: pa.Table) -> list[str]:
+    """Return the columns of a run's predictions that are not what was written."""
+    return changed_columns(run.digests, column_digests(rows.drop_columns(_KEY)))
+
+
+def _of_run(run: RunRecord, rows: pa.Table, columns: Sequence[str] | None) -> pa.Table:
+    """Return rows of a run with its id in place of its key."""
+    ids = pa.array([run.id] * len(rows), pa.string())
+    return rows.set_column(rows.schema.get_field_index(_KEY), _KEY, ids).select(columns or run.schema.names)
 
 
 def _split_by_run(rows: pa.Table, run_ids: Sequence[str]) -> dict[str, pa.Table]:

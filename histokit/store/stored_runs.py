@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from histokit.errors import shortened
+from histokit.errors import StoreError, shortened
 from histokit.plugin.digests import canonical_json
 from histokit.plugin.finished_runs import FinishedRun, tell_of_run
 from histokit.store.database import Database, quote
@@ -35,6 +35,13 @@ class StoredRuns:
     def run(self, run_id: str) -> RunRecord:
         """Return a run by its id or the beginning of it."""
         return RunRecord.from_json(self._documents.by_id("runs", run_id, "run"))
+
+    def named_runs(self, names: Sequence[str]) -> list[RunRecord]:
+        """Return the run of each id or beginning of one; those of whole ids are looked up together."""
+        listed = f"id IN ({', '.join(map(quote, names))})"
+        found = self._documents.find("runs", listed, key="id") if len(names) > 1 else []
+        known = {document["id"]: RunRecord.from_json(document) for document in found}
+        return [known.get(name) or self.run(name) for name in names]
 
     def has_run(self, run_id: str) -> bool:
         """Return whether there is a run of exactly this id."""
@@ -96,6 +103,15 @@ class StoredRuns:
     def predictions_of(self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None) -> dict[str, pa.Table]:
         """Return the predictions of several runs by their ids, in one pass; ``run`` is among the columns."""
         return self._results.predictions(runs, columns)
+
+    def predictions_one_by_one(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] | None = None
+    ) -> Iterator[tuple[RunRecord, pa.Table | StoreError]]:
+        """Yield runs with their predictions, or with why they cannot be read, in one pass that holds those of one.
+
+        They come in the order in which they were written.
+        """
+        return self._results.one_by_one(runs, columns)
 
     def model(self, run_id: str) -> bytes:
         """Return the serialised model of a run.

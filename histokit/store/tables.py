@@ -182,15 +182,17 @@ class Tables:
         with self.reading(name):
             yield from table.to_batches(columns=columns, filter=where, batch_size=size, scan_in_order=True)
 
-    def scan(self, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream all rows of a table in batches of some megabytes, however wide they are."""
+    def scan(
+        self, name: str, columns: Sequence[str] | None = None, where: str | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream rows of a table, all or those of a filter, in batches of some megabytes, however wide they are."""
         table = self._open(name)
         files = [file for fragment in table.get_fragments() for file in fragment.data_files()]
         size = sum(file.file_size_bytes or 0 for file in files) // max(1, table.count_rows())
         rows = max(1, min(_SCAN_ROWS, _SCAN_BYTES // max(1, size)))
         ahead = {"batch_readahead": 2, "fragment_readahead": 1, "io_buffer_size": 4 * _SCAN_BYTES}
         with self.reading(name):
-            yield from table.to_batches(columns=columns, batch_size=rows, scan_in_order=True, **ahead)
+            yield from table.to_batches(columns=columns, filter=where, batch_size=rows, scan_in_order=True, **ahead)
 
     def take(self, name: str, rows: Sequence[int], columns: Sequence[str]) -> pa.Table:
         """Read the rows at positions, in that order."""
@@ -250,7 +252,7 @@ def stretches(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterat
     """Yield rows that stand together and have the same texts in some columns, with these; those of one are held."""
     key: tuple[Any, ...] = ()
     waiting: list[pa.RecordBatch] = []
-    for batch in batches:
+    for batch in filter(len, batches):
         columns = [batch.column(name).dictionary_encode() for name in names]
         numbers = np.stack([each.indices.fill_null(-1).to_numpy(zero_copy_only=False) for each in columns])
         changes = (np.diff(numbers, prepend=-2) != 0).any(axis=0)

@@ -15,6 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 import histokit as library
 from histokit.errors import ExitCode
 from histokit.evaluate.pooled import pooled_scores
+from histokit.store.change_digests import column_digests
 from histokit.store.records import PREDICTION_SCHEMA
 from histokit.store.tables import Tables
 from tests.evaluate.made_up import make_record
@@ -254,7 +255,7 @@ def test_scores_of_a_list_are_those_of_scikit_learn(store, metric, by_sklearn):
             expected[run.id] = roc_auc_score(true == positive, scores[:, positive])
         else:
             expected[run.id] = np.mean([roc_auc_score(true == k, scores[:, k]) for k in range(3)])
-    found = pooled_scores(store, runs)
+    found = pooled_scores(store, runs, pytest.fail)
     assert {name: by for name, (by, _) in found.items()} == dict.fromkeys(expected, metric)
     assert {name: score for name, (_, score) in found.items()} == pytest.approx(expected)
     for run in runs:
@@ -273,11 +274,11 @@ def test_what_has_no_score_is_listed_without(store):
     runs = [
         store.save_run(run, rows, None) for run, rows in zip(runs, (table, unlabelled, foreign, partly), strict=True)
     ]
-    found = pooled_scores(store, runs)
+    found = pooled_scores(store, runs, pytest.fail)
     assert found["r0"][1] is not None
     assert found["r1"] == found["r2"] == ("accuracy", None)
     assert found["r3"] == ("accuracy", 0.25), "a class that the model does not know is never right"
-    assert pooled_scores(store, []) == {}
+    assert pooled_scores(store, [], pytest.fail) == {}
 
 
 def test_predictions_of_runs_that_lie_mixed_are_told_apart(store):
@@ -305,13 +306,14 @@ def test_damaged_predictions_do_not_keep_runs_from_being_listed(toy, tmp_path):
 
 def test_five_hundred_runs_are_listed_at_once(store):
     make_store(store.uri, {"id": ["a"], "label": ["a"]}, {})
-    parts, runs = [], [make_record("toy", run_id=f"r{i}", classes=tuple("abcd")) for i in range(500)]
     table = predictions("r", "abcd", 1_000, 0)[0]
+    digests = column_digests(table.drop_columns("run"))
+    parts, runs = [], [make_record("toy", run_id=f"r{i}", classes=tuple("abcd"), digests=digests) for i in range(500)]
     for run in runs:
         parts.append(table.set_column(0, "run", pa.array([run.id] * len(table))))
     store.database.append("predictions", pa.concat_tables(parts))
     began = time.process_time()
-    found = pooled_scores(store, runs)
+    found = pooled_scores(store, runs, pytest.fail)
     assert len({score for _, score in found.values()}) == 1
     assert time.process_time() - began < 5
 

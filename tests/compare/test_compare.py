@@ -1,19 +1,19 @@
 """Comparisons of stored runs."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from histokit.compare import scored
 from histokit.compare.compare import compare, compare_scores
 from histokit.compare.sheets import comparison_sheets
 from histokit.errors import UsageError
 from histokit.evaluate.evaluate import evaluate
 from histokit.features import FeatureStore
 from tests.compare.made_up import methods, score_table, scores, with_scores
-from tests.evaluate.made_up import make_record, save, save_dataset
+from tests.evaluate.made_up import make_record, save, save_dataset, save_run
 
 
 @pytest.fixture
@@ -114,12 +114,11 @@ def test_of_equally_good_ones_the_first_is_chosen(empty):
         assert (cell["chosen"], cell["score"]) == (f"net/{chosen}", values[chosen])
 
 
-def test_the_same_comparison_twice_is_the_same_document(empty, monkeypatch):
+def test_the_same_comparison_twice_is_the_same_document(empty):
     for dataset in "AB":
         for classifier in ("svm", "et", "knn"):
             save(empty, dataset, 15, classifier)
     first = compare(empty, everything=True, bootstrap=50)
-    monkeypatch.setattr(scored, "_BATCH", 2)
     assert json.dumps(compare(empty, everything=True, bootstrap=50).to_json()) == json.dumps(first.to_json())
     with pytest.raises(UsageError, match="--bootstrap 0 is not a whole number from 1"):
         compare(empty, everything=True, bootstrap=0)
@@ -133,3 +132,19 @@ def test_many_pairs_are_cut_for_people_alone(empty):
     assert len(sheet.rows) == 9
     assert {row[0] for row in sheet.rows} == {"net/layer9"}
     assert all(row[2] > 0 for row in sheet.rows)
+
+
+def test_many_classes_and_samples_without_groups_take_little_memory(empty):
+    classes = [f"class {k:03}" for k in range(300)]
+    rows = [(0, f"s{i}", classes[i % 300], [0.0] * (i % 7) + [1.0] + [0.0] * (299 - i % 7), None) for i in range(600)]
+    runs = [
+        save_run(empty, rows, run_id=name, classes=classes, group=None) for name in ("abcd12345678", "bbbb12345678")
+    ]
+    tracemalloc.start()
+    found = compare(empty, runs, bootstrap=50)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # 600 samples × 300 × 300 counts of eight bytes would be 432 MB.
+    assert peak < 60e6
+    right = sum(i % 300 == i % 7 for i in range(600))
+    assert [row["score"] for row in found.rows] == [right / 600] * 2

@@ -1,6 +1,7 @@
 import json
 import time
 import tracemalloc
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +11,16 @@ import pytest
 from sklearn import metrics as sk
 
 from histokit import cli
+from histokit.compare.compare import compare
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.evaluate.evaluate import evaluate
 from histokit.evaluate.listing import predictions
+from histokit.evaluate.pooled import pooled_scores
 from histokit.features import FeatureStore
 from histokit.features.written_tables import write_table
+from histokit.store import tables
+from histokit.store.results import Results
+from histokit.store.tables import Tables
 from histokit.train.train import train
 from tests.evaluate.made_up import save_dataset, save_run
 from tests.toy import make_samples, make_store
@@ -23,6 +29,16 @@ from tests.toy import make_samples, make_store
 @pytest.fixture
 def empty(tmp_path):
     return FeatureStore(tmp_path / "store")
+
+
+@pytest.fixture
+def toy_of_many(empty):
+    """Twelve runs of 300 predictions on samples that are in the store."""
+    samples, X = make_samples(n=300, slides=30)
+    store = make_store(empty.uri, samples, {"last": X})
+    signs = [(1.0 if i % 2 else -1.0) * (1 if i % 3 else -1) for i in range(300)]
+    rows = [(0, name, "ab"[i % 2], signs[i], f"P{i // 10}") for i, name in enumerate(samples["id"])]
+    return store, [save_run(store, rows, run_id=f"{k:x}bcd12345678") for k in range(1, 13)]
 
 
 SIX = [
@@ -40,6 +56,34 @@ def test_progress_counts_the_runs_that_are_done(empty):
     calls = []
     evaluate(empty, runs, progress=lambda *given: calls.append(given))
     assert calls == [(1, 2, runs[0]), (2, 2, runs[1])]
+
+
+def test_predictions_of_many_runs_are_read_in_one_pass_and_held_one_by_one(toy_of_many, monkeypatch):
+    store, runs = toy_of_many
+    opened, held = Counter(), []
+    open_table, one_by_one = Tables._open, Results.one_by_one
+
+    def counted(self, name, *given, **named):
+        opened[name] += 1
+        return open_table(self, name, *given, **named)
+
+    def weighed(self, *given):
+        for run, rows in one_by_one(self, *given):
+            held.append(len(rows))
+            assert rows.column("true").get_total_buffer_size() < 3 * rows.column("true").nbytes
+            yield run, rows
+
+    monkeypatch.setattr(tables, "_SCAN_ROWS", 100)
+    monkeypatch.setattr(Tables, "_open", counted)
+    monkeypatch.setattr(Results, "one_by_one", weighed)
+    backwards = runs[::-1]
+    assert [found.run for found in evaluate(store, backwards)] == backwards
+    assert [row["run"] for row in compare(store, backwards, bootstrap=2).rows] == backwards
+    listed = pooled_scores(store, store.runs(), pytest.fail)
+    assert {name: listed[name] for name in runs} == dict.fromkeys(runs, ("accuracy", 2 / 3))
+    assert held == [300] * 36
+    assert opened["predictions"] <= 2 * 3
+    assert opened["runs"] <= 2 * 3
 
 
 def test_scores_by_hand(empty):

@@ -337,6 +337,15 @@ def test_commands_print_tables(toy: FeatureStore, capsys: pytest.CaptureFixture[
     assert "0.0 MB were freed" in capsys.readouterr().err
 
 
+def test_compact_lists_the_tables_that_were_in_pieces(toy: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["store", "compact", "--store", str(toy.uri)]) == 0
+    output = capsys.readouterr()
+    assert [line.split() for line in output.out.splitlines()[2:]] == [[name_of(toy), "6", "1"]]
+    assert output.err == "3 tables were in one piece already\n"
+    assert cli.run(["store", "compact", "--store", str(toy.uri), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["tables"]) == 4
+
+
 def test_a_table_that_a_killed_process_was_about_to_make_goes(toy: FeatureStore) -> None:
     old, new = (toy.uri / f"making-{name}" / "table" for name in ("old", "new"))
     for folder in (old, new):
