@@ -102,7 +102,7 @@ def test_columns_without_spread_are_zero_and_told(tmp_path):
     features = store.features("toy", "net/last")
     # On the second plate all controls have 0.1 here, of which the mean is not exact; others have not.
     features.X[(plate == 1) & (np.arange(40) < 30), 3] = 0.1
-    for method in ("standardise", "mad-robustise", "sphering"):
+    for method in ("standardise", "standardise:0", "mad-robustise", "sphering"):
         found = features.normalise(method, DMSO, "plate")
         assert found.steps[-1]["without_spread"] == ["net/last[3]"]
         assert not found.X[:, 3].any()

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from histokit.errors import DataError, UsageError
+from histokit.train import choices
 from histokit.train.predict import predict_features
 from histokit.train.train import train
 from tests.toy import make_samples, make_store
@@ -51,6 +54,20 @@ def test_the_model_is_that_of_the_best_on_all_training_samples(toy):
     assert found.found["final"]["address"] == best.address
     mine, theirs = (predict_features(toy, run, toy.features("toy", best.address)) for run in (found, best))
     assert toy.predictions(mine.id)["scores"] == toy.predictions(theirs.id)["scores"]
+
+
+def test_what_is_to_be_known_of_the_model_is_told_though_no_fold_has_its_features(toy):
+    scores = {"net/early": (0.9, 0.5), "net/inner": (0.5, 0.9), "net/last": (0.5, 0.5)}
+    runs = []
+    for run in train(toy, "toy", list(scores), **FAST):
+        inside, whole = scores[run.address]
+        folds = [fold | {"tuning": fold["tuning"] | {"score": inside}} for fold in run.folds]
+        final = run.found["final"] | {"tuning": run.found["final"]["tuning"] | {"score": whole}}
+        runs.append(replace(run, notes=[f"of {run.address}"], folds=folds, found=run.found | {"final": final}))
+    found = choices.chosen(toy, runs, "inner")
+    assert {fold["address"] for fold in found.folds} == {"net/early"}
+    assert found.found["final"]["address"] == "net/inner"
+    assert found.notes == ["of net/early", "of net/inner"]
 
 
 def test_a_choice_by_the_test_samples_is_marked(toy):

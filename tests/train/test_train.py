@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.svm import LinearSVC
 
 import histokit as library
@@ -61,6 +62,19 @@ def test_other_classifiers(toy, name):
     scores = np.array(toy.predictions(run.id)["scores"].to_pylist())
     np.testing.assert_allclose(scores.sum(1), 1)
     assert run.folds[0]["scores"]["accuracy"] > 0.6
+
+
+def test_trees_are_those_of_scikit_learn_with_the_seed_that_is_asked_for(toy):
+    (run,) = train(toy, "toy", "net/last", "et", grid={"trees": 5, "max_features": "sqrt"}, seed=3, split="holdout")
+    (fold,) = toy.split("toy", "holdout").folds()
+    features = toy.features("toy", "net/last")
+    row = {i: n for n, i in enumerate(features.sample_ids)}
+    training, tested = ([row[i] for i in part] for part in (fold.train, fold.test))
+    model = ExtraTreesClassifier(5, max_features="sqrt", random_state=3)
+    expected = model.fit(features.X[training], features.y[training]).predict_proba(features.X[tested])
+    found = toy.predictions(run.id)
+    by_id = dict(zip(found["id"].to_pylist(), found["scores"].to_pylist(), strict=True))
+    np.testing.assert_allclose([by_id[i] for i in fold.test], expected)
 
 
 def test_a_repeat_answers_from_the_store_and_force_redoes_it(toy):
