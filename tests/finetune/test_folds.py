@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from histokit.finetune.folds import training_parts
+from histokit.finetune.folds import TrainingPart, training_parts
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
-    # Groups a to d have one class each, e to h both: only a fold of the latter tells of both.
-    sizes = {"a": (9, 0), "b": (0, 9), "c": (8, 0), "d": (0, 8), "e": (5, 5), "f": (4, 4)}
+def parted(sizes: dict[str, tuple[int, int]], seed: int) -> tuple[Any, Any, TrainingPart]:
+    """Labels and groups of samples, of which each group has so many of both classes, and how they are trained on."""
     groups = np.array([group for group, (m, n) in sizes.items() for _ in range(m + n)])
     labels = np.array([label for m, n in sizes.values() for label in [0] * m + [1] * n])
     experiment: Any = SimpleNamespace(
@@ -25,9 +23,26 @@ def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
         problem=SimpleNamespace(groups=groups, numbers=False),
     )
     (part,) = training_parts(experiment, True, seed)
+    return labels, groups, part
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_validation_groups_are_those_most_like_the_rest(seed: int) -> None:
+    # Groups a to d have one class each, e to h both: only a fold of the latter tells of both.
+    sizes = {"a": (9, 0), "b": (0, 9), "c": (8, 0), "d": (0, 8), "e": (5, 5), "f": (4, 4)}
+    labels, groups, part = parted(sizes, seed)
     assert not {*groups[part.val]} & {*groups[part.fit]}
     share = np.bincount(labels[part.val], minlength=2)
     assert share.min() >= 4, f"validated by {share} of the groups { ({*groups[part.val]}) }"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_validation_groups_are_no_larger_than_their_share(seed: int) -> None:
+    # Of five folds of one group each, a fifth of all is 12 of each class.
+    sizes = {"a": (40, 40), "b": (4, 4), "c": (8, 8), "d": (4, 4), "e": (4, 4)}
+    _, groups, part = parted(sizes, seed)
+    assert {*groups[part.val]} == {"c"}
+    assert {*groups[part.fit]} == set("abde")
 
 
 def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whatever_that_of_the_split_is() -> None:
