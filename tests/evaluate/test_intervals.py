@@ -127,6 +127,17 @@ def test_units_of_a_level_are_resampled_by_the_runs_groups(empty):
     assert central(12, 6) != pytest.approx(central(24, 12))
 
 
+def test_means_over_units_resample_the_groups_that_they_lie_in(tmp_path):
+    # Two fields of each of twelve slides, of which both are right or both wrong: twelve draws and not twenty-four.
+    samples, X = make_samples(n=24, slides=12, field=[f"field {i}" for i in range(24)])
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    rows = [(0, f"s{i}", "b", 1.0 if i % 2 else -1.0, f"P{i % 12}") for i in range(24)]
+    (found,) = evaluate(store, save_run(store, rows), by="field", bootstrap=DRAWS)
+    intervals = found.by["field:mean"]["intervals"]
+    assert (intervals["groups"], intervals["unit"]) == (12, "slide")
+    assert intervals["metrics"]["accuracy"] == pytest.approx(central(12, 6))
+
+
 def test_units_inside_groups_are_drawn_with_them_and_others_by_themselves(tmp_path):
     # Each plate holds samples of two slides, each field is of one: of slide 0 or 1 the even or odd ones.
     # Of the batches the first holds samples of both slides, the others of one.

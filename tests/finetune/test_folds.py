@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+from histokit.finetune.curve import Judge
 from histokit.finetune.folds import TrainingPart, training_parts
+from histokit.finetune.judging import Best, Judged
+from histokit.protocol.tuning import Problem
 
 
 def parted(sizes: dict[str, tuple[int, int]], seed: int) -> tuple[Any, Any, TrainingPart]:
@@ -55,3 +59,25 @@ def test_the_validation_samples_of_a_split_are_in_the_order_of_the_dataset_whate
     )
     (part,) = training_parts(experiment, True, 0)
     assert (part.name, part.fit.tolist(), part.val.tolist()) == ("1.2", [0, 2, 3], [1, 4])
+
+
+@pytest.mark.parametrize(
+    ("metric", "found", "epoch", "waited"),
+    [
+        # Of equal metrics the lower loss counts, of equal losses the earlier epoch.
+        ("accuracy", [(0.5, 1.0), (0.7, 2.0), (0.7, 1.5), (0.7, 1.5)], 3, 1),
+        ("accuracy", [(0.7, 2.0), (0.5, 1.0), (0.6, 1.0)], 1, 2),
+        ("mae", [(3.0, 1.0), (2.0, 1.0), (2.5, 0.1)], 2, 1),
+        ("accuracy", [(None, 2.0), (None, 1.0), (None, 1.0), (None, None)], 2, 2),
+        ("accuracy", [(None, 0.1), (0.2, 9.0)], 2, 0),
+        ("accuracy", [(0.2, 9.0), (None, 0.1)], 1, 1),
+    ],
+)
+def test_the_first_of_the_best_epochs_is_kept(metric: str, found: list[Any], epoch: int, waited: int) -> None:
+    empty = np.empty(0)
+    judge = Judge(Problem(empty, empty, None, 2, None, metric, numbers=metric == "mae"))
+    best, network = Best(), nn.Linear(1, 1)
+    for number, (value, loss) in enumerate(found, 1):
+        nn.init.constant_(network.bias, number)
+        best.offer(judge, Judged(np.empty(0, np.intp), empty, loss, value), number, network)
+    assert (best.epoch, best.waited, best.tensors["bias"].item()) == (epoch, waited, epoch)
