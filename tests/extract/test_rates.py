@@ -86,6 +86,15 @@ def test_a_pass_that_layers_share_is_counted_once_and_as_fast_as_before(ingested
     assert dry(ingested) == {"total": 0.0, "tables": [(0, 0.0, None)] * 3}
 
 
+def test_a_rate_of_fewer_than_a_tenth_of_the_images_changes_nothing(ingested: FeatureStore) -> None:
+    tiny = resolved(ingested, "tiny", "last")
+    known = []
+    for pushed, seconds in ((15, 1.0), (200, 400.0), (19, 1.0), (20, 10.0)):
+        remember(ingested, "last", pushed, seconds)
+        known.append(rates.estimate(ingested, tiny, "auto", "float32"))
+    assert known == [None, (2.0, "measured"), (2.0, "measured"), (0.5, "measured")]
+
+
 def test_the_command_tells_people_and_scripts(ingested: FeatureStore, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "extract",
