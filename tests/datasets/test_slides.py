@@ -57,6 +57,14 @@ def test_tiles_of_the_slides_own_resolution(tmp_path: Path, kind: str) -> None:
         np.testing.assert_array_equal(dataset.read(sample), cut(sample.box))
 
 
+def test_a_tile_that_holds_just_as_much_tissue_as_is_asked_for_is_taken(tmp_path: Path) -> None:
+    # From the middle of the first column of tiles on, all is tissue.
+    write_pages(tmp_path / "half.tif", draw(192, 128, (32, 0, 160, 128)))
+    samples, _ = read(tmp_path, size=64, min_tissue=0.5)
+    found = [(sample.box[:2], sample.metadata["tissue"]) for sample in samples]
+    assert found == [((x, y), 0.5 if x == 0 else 1.0) for y in (0, 64) for x in (0, 64, 128)]
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_tiles_come_from_the_nearest_finer_level(tmp_path: Path, kind: str) -> None:
     write_scan[kind](tmp_path)

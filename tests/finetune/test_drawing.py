@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from histokit.finetune.drawing import drawing_at, seed_of
+from histokit.finetune.drawing import cut, drawing_at, seed_of
 
 
 def drawn() -> list[float]:
@@ -34,3 +34,13 @@ def test_what_is_drawn_around_it_is_as_if_it_had_not_been() -> None:
     with pytest.raises(ZeroDivisionError), drawing_at("step"):
         assert 1 / (drawn()[0] * 0)
     assert drawn() == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "lengths"),
+    [(5, 2, [2, 3]), (6, 2, [2, 2, 2]), (3, 1, [1, 1, 1]), (1, 2, [1]), (0, 2, [])],
+)
+def test_a_batch_of_one_is_made_only_where_it_is_asked_for(count: int, size: int, lengths: list[int]) -> None:
+    batches = cut(np.arange(count), size)
+    assert [len(rows) for rows in batches] == lengths
+    assert [row for rows in batches for row in rows] == list(range(count))

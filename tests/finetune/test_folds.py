@@ -79,5 +79,5 @@ def test_the_first_of_the_best_epochs_is_kept(metric: str, found: list[Any], epo
     best, network = Best(), nn.Linear(1, 1)
     for number, (value, loss) in enumerate(found, 1):
         nn.init.constant_(network.bias, number)
-        best.offer(judge, Judged(np.empty(0, np.intp), empty, loss, value), number, network)
+        best.offer(Judged(np.empty(0, np.intp), empty, loss, value), number, network, judge)
     assert (best.epoch, best.waited, best.tensors["bias"].item()) == (epoch, waited, epoch)

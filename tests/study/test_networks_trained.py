@@ -22,6 +22,7 @@ from histokit.store.repeat_commands import run_again
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
 from histokit.study.study_reader import read_study
+from histokit.study.train_networks import ExtractTrained
 from tests.cli.command_line import CommandLine
 from tests.study.small_study import FILE, TRAINING, write_study
 
@@ -244,6 +245,17 @@ def test_a_network_that_was_never_trained_takes_as_long_for_each_pass_as_extract
     expected = [0.5 * foreseen_passes(piece.training.recipe, 18, 6) for piece in pieces]
     assert [piece.seconds for piece in pieces] == pytest.approx(expected)
     assert {piece.to_json()["estimate"] for piece in pieces} == {"typical"}
+
+
+def test_features_of_trained_networks_are_of_each_fold_and_of_all_training_samples(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("histokit.study.cost.estimate", lambda *asked, **how: Estimate(0.5, "typical"))
+    text = ONE.replace("from_scratch = false", 'classifiers = ["knn"]')
+    for split_text, networks in (("{ test = 0.25 }", 1), ("{ folds = 2 }", 3)):
+        write_study(tmp_path, text.replace("{ test = 0.25 }", split_text))
+        pieces = [piece for piece in plan_study(file).pieces if isinstance(piece, ExtractTrained)]
+        assert {piece.seconds for piece in pieces} == {0.5 * 24 * networks}
 
 
 def test_passes_through_a_network() -> None:

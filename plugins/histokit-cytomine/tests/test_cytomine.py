@@ -77,6 +77,13 @@ def test_without_a_test_set_the_validation_set_is_tested(tmp_path):
     assert split.notes == ("the data have train and val, but no test samples: those of val are tested",)
 
 
+def test_without_a_test_set_a_slide_of_training_and_validation_leaks(tmp_path):
+    write_sets(tmp_path, sets={"train": ("1", "2"), "val": ("2", "3")})
+    split = Cytomine(tmp_path).splits()["cytomine"]
+    assert split.leaks == "1 slide is in the test set and outside it, for example 2"
+    assert split.group is None
+
+
 def test_slides_in_several_sets_are_told(tmp_path):
     write_sets(tmp_path)
     write(tmp_path / "test/1/710602_1.png")
