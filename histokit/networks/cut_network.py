@@ -28,7 +28,7 @@ from histokit.networks.folding import fold_batch_norm
 from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
-from histokit.plugin.pooling import pool
+from histokit.plugin.pooling import pool, refuse_turned
 
 #: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
 #: overflow; never found by timing, so that the same command gives the same bits.
@@ -98,6 +98,7 @@ class CutNetwork:
         self._vectors: dict[str, Tensor] = {}
         self._fired: list[str] = []
         self._stop_after: int | None = None
+        self._of_squares = False
         self._widths: dict[str, int] = {}
         for layer in self.layers:
             check_module(network, self._guarded, layer)
@@ -181,7 +182,10 @@ class CutNetwork:
     def _pooled(self, output: Any, layer: Layer) -> Tensor:
         try:
             # A network may have turned gradients on again.
-            return pool(output, layer, self.prefix_tokens).detach()
+            vectors = pool(output, layer, self.prefix_tokens).detach()
+            if self._of_squares and not self._guarded.caller.ours:
+                refuse_turned(output, layer)
+            return vectors
         except UsageError as error:
             small = isinstance(output, Tensor) and not output.numel()
             if small or self._guarded.caller.ours or layer not in self._guarded.layers():
@@ -231,6 +235,7 @@ class CutNetwork:
 
     def _run(self, batch: Tensor) -> None:
         self._vectors, self._fired = {}, []
+        self._of_squares = batch.shape[-1] == batch.shape[-2]
         batch = batch.contiguous(memory_format=torch.channels_last)
         reduced = self.dtype != torch.float32
         try:

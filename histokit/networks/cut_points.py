@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin import Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
+from histokit.plugin.pooling import refuse_turned
 
 
 def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> None:
@@ -37,19 +39,29 @@ def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> 
     )
 
 
-def check_once(base: nn.Module, layer: Layer, batch: Tensor) -> None:
+def check_once(base: nn.Module, layer: Layer, batch: Tensor, *, foreign: bool = False) -> None:
     """Raise where a layer is used several times: a cut is at its first output, and features are of its last one.
+
+    Parameters
+    ----------
+    base : Module
+    layer : Layer
+    batch : (N, C, S, S) Tensor
+    foreign : bool
+        Whether a plugin says where the channels of the layer are; raise where they are elsewhere, too.
 
     Raises
     ------
     UsageError
     """
-    outputs: list[None] = []
-    hook = base.get_submodule(layer.module).register_forward_hook(lambda *_: outputs.append(None))
+    outputs: list[Any] = []
+    hook = base.get_submodule(layer.module).register_forward_hook(lambda *given: outputs.append(given[-1]))
     # What cannot run behind the layer is cut off.
     with suppress(Exception), torch.no_grad():
         base(batch)
     hook.remove()
+    if foreign and outputs:
+        refuse_turned(outputs[0], layer)
     if len(outputs) > 1:
         around = layer.module.rpartition(".")[0]
         raise UsageError(

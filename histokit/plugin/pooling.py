@@ -79,6 +79,39 @@ def first_tensor(output: Any, layer: Layer) -> Tensor:
     return output
 
 
+def is_turned(shape: Sequence[int], layer: Layer) -> bool:
+    """Return whether a map of a square image would have its channels elsewhere than a layer says: sides are unequal.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the output of the layer's module.
+    layer : Layer
+    """
+    if len(shape) != 4 or layer.pool not in ("avg", "max"):
+        return False
+    _, first, second, third = shape
+    if layer.channels_last:
+        return first != second == third
+    return first == second != third
+
+
+def refuse_turned(output: Any, layer: Layer) -> None:
+    """Raise where a map of a square image has its channels elsewhere than its layer says: means would be of others.
+
+    Raises
+    ------
+    UsageError
+    """
+    shape = tuple(first_tensor(output, layer).shape)
+    if is_turned(shape, layer):
+        where = "first" if layer.channels_last else "last"
+        raise UsageError(
+            f"Layer {layer.name!r} (module {layer.module!r}) gives shape {shape}, whose channels come {where}.",
+            next=f"Choose another layer, or declare it in the plugin with channels_last={not layer.channels_last}.",
+        )
+
+
 def _over_positions(tensor: Tensor, layer: Layer) -> Tensor:
     positions = (1, 2) if layer.channels_last else (2, 3)
     if any(tensor.shape[axis] == 0 for axis in positions):

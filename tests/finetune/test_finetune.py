@@ -753,6 +753,20 @@ def test_a_network_that_keeps_more_than_tensors_is_told_before_it_is_trained(
         trained(data)
 
 
+class Turned(nn.Module):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return maps.permute(0, 2, 3, 1)
+
+
+def test_a_map_whose_channels_come_last_undeclared_is_told_before_it_is_trained_on(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = TinyBackbone.build
+    monkeypatch.setattr(TinyBackbone, "build", lambda self: nn.Sequential(*build(self), Turned()))
+    with pytest.raises(UsageError, match=r"gives shape \(2, .*\), whose channels come last"):
+        trained(data, settings={**SETTINGS, "head.layer": "4"})
+
+
 class WithNormalisation(TinyPlugin):
     """Registers ``normed``, of weights whose batch normalisation was folded into the convolution, and ``random``."""
 

@@ -384,6 +384,7 @@ def test_what_a_network_does_wrongly_is_the_plugins(
         (lambda _, batch: endless(), "gives a list, not a tensor"),
         (lambda _, batch: batch * 1j, "gives complex numbers"),
         (lambda _, batch: batch.sum(), "gives shape ()"),
+        (lambda _, batch: batch.permute(0, 2, 3, 1), "whose channels come last"),
     ],
 )
 def test_what_a_cut_point_gives_wrongly_is_the_plugins(

@@ -7,6 +7,7 @@ from math import isqrt
 
 from histokit.plugin.backbone import POOLINGS
 from histokit.plugin.names import SEPARATORS, WORDS
+from histokit.plugin.pooling import is_turned
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.probed import Probed
@@ -85,12 +86,9 @@ def channels_where_declared(probed: Probed) -> None:
     prefix = probed.backbone.prefix_tokens(probed.network)
     for layer in probed.layers:
         shape = probed.shapes[layer.name]
-        if len(shape) == 4 and layer.pool in ("avg", "max"):
-            _, height, width, depth = shape if layer.channels_last else (shape[0], *shape[2:], shape[1])
-            other = shape[1:3] if not layer.channels_last else shape[2:]
-            turned = height != width and other[0] == other[1]
-            reason = f"{layer.name} gives {tuple(shape)}, whose channels are taken to be {depth}"
-            require(not turned, f"{reason}: declare it with channels_last={not layer.channels_last}")
+        depth = shape[-1] if layer.channels_last else shape[1]
+        reason = f"{layer.name} gives {shape}, whose channels are taken to be {depth}"
+        require(not is_turned(shape, layer), f"{reason}: declare it with channels_last={not layer.channels_last}")
         if len(shape) == 3 and layer.pool != "none":
             patches = shape[1] - prefix
             if isqrt(max(0, patches)) ** 2 != patches:
