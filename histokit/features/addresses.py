@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.networks.trained_runs import find_trained
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
 from histokit.plugin.weights import TRAINED
+from histokit.store import Store
 from histokit.store.fingerprints import spec_differences
 from histokit.store.repeat_commands import make_again
 from histokit.store.vectors import FeatureTable
@@ -74,7 +76,7 @@ def resolve(
     address: Address,
     tables: Sequence[FeatureTable],
     dataset: str,
-    everywhere: Callable[[], Sequence[FeatureTable]] = tuple,
+    store: Store | None = None,
 ) -> list[FeatureTable]:
     """Return the tables of one part of an address, in depth order; several only for ``all`` and ``each``.
 
@@ -84,18 +86,20 @@ def resolve(
     tables : sequence of FeatureTable
         Of the dataset.
     dataset : str
-    everywhere : callable, optional
-        Returns those of all datasets; called only to say what to do where there are none.
+    store : Store, optional
+        Asked only to say what to do where there are none.
 
     Raises
     ------
     StoreError
-        If there is none, or several of which one has to be named.
+        If there is none, or several of which one has to be named; or there is no such network of a run.
     """
     address = replace(address, backbone=_whole_name(address.backbone, {t.backbone for t in tables}))
     here = [t for t in tables if t.backbone == address.backbone]
     if not here:
-        raise _no_backbone(address, tables, dataset, everywhere())
+        if store is not None and address.backbone.startswith(TRAINED):
+            find_trained(store, address.backbone)
+        raise _no_backbone(address, tables, dataset, store.feature_tables() if store else ())
     matching = [t for t in here if t.fingerprint.startswith(address.fingerprint)]
     if address.layer in ("all", "each"):
         wanted = _whole_network(address, here, matching, dataset)

@@ -108,7 +108,7 @@ class FeatureStore(Store, InNotebooks):
         self.dataset(dataset)
         choices: list[list[FeatureTable]] = [[]]
         for part in parse_address(address):
-            found = resolve(part, tables, dataset, self.feature_tables)
+            found = resolve(part, tables, dataset, self)
             if part.layer == "each":
                 self._check_whole(dataset, found[0].backbone)
                 choices = [[*chosen, table] for chosen in choices for table in found]

@@ -295,7 +295,8 @@ def network_of(run: RunRecord, part: str) -> dict[str, Any]:
     if not known:
         raise StoreError(
             f"The run {run.id} is of the kind {run.kind!r}, and has no network.",
-            next=f"Name a run of histokit finetune: histokit list runs {run.dataset}",
+            next=f"Its features are --features {run.address}; or name a run of histokit finetune: "
+            f"histokit list runs {run.dataset}",
         )
     if part not in known:
         hint = f"{did_you_mean(part, known)}It has: {', '.join(map(str, known))}."

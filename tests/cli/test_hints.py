@@ -149,3 +149,14 @@ def test_versions_and_files_with_blanks_in_their_names_are_one_word(ingested, im
     study.write_text(study.read_text().replace("cells", "bare"))
     told = ingested("study", "run", study).err
     assert "import-features bare FILE --name mine --version '2 of May'" in told
+
+
+def test_features_of_a_run_that_has_no_network_are_told_as_those_that_it_was_trained_on(extracted):
+    run = extracted.ok("train", "cells", "--features", "tiny/3", *FAST).out.strip()
+    for address in (f"run:{run}/last", f"run:{run[:6]}/each", f"tiny/3+run:{run}.1/last"):
+        told = extracted.fails("train", "cells", "--features", address, *FAST, code=ExitCode.STORE).err
+        assert f"The run {run} is of the kind 'train', and has no network." in told
+        (features,) = re.findall("--features ([^ ;]+)", told)
+        assert extracted.ok("train", "cells", "--features", features, *FAST).out.strip() == run
+    told = extracted.fails("train", "cells", "--features", "run:absent/last", *FAST, code=ExitCode.STORE).err
+    assert "There is no run 'absent'" in told
