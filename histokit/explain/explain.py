@@ -19,12 +19,12 @@ from histokit.explain.pictures import as_picture, pictures_note
 from histokit.explain.run_images import RunImages, seen_note
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.files import check_folder
-from histokit.networks.trained_runs import TrainedNetwork
+from histokit.networks.trained_runs import TrainedNetwork, network_of
 from histokit.networks.transform import Transform
 from histokit.protocol.since import changed_since
 from histokit.ranges import check_ranges
 from histokit.store import RunRecord
-from histokit.store.networks import entries, final_part, network_of
+from histokit.store.networks import entries, final_part
 
 
 class Explained(Protocol):

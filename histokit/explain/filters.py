@@ -24,13 +24,13 @@ from histokit.networks.adapters import inflate, over_channels
 from histokit.networks.devices import whole_float32
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.trainable import NetworkDescription, TrainableNetwork
-from histokit.networks.trained_runs import TrainedNetwork
+from histokit.networks.trained_runs import TrainedNetwork, network_of
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registry
 from histokit.plugin.weights import RANDOM
 from histokit.ranges import check_ranges
 from histokit.store import RunRecord, Store
-from histokit.store.networks import final_part, network_of
+from histokit.store.networks import final_part
 
 #: Filters that go through a network together.
 _TOGETHER = 16

@@ -29,10 +29,11 @@ from histokit.models.model_folder import (
     signed,
 )
 from histokit.models.networks import architecture, plugin_of, save_backbones, save_seen, save_tensors, table_facts
+from histokit.networks.trained_runs import network_of
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.targets import CLASS
 from histokit.store import RunRecord
-from histokit.store.networks import final_part, network_of
+from histokit.store.networks import final_part
 from histokit.store.records import NUMBER
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import StoreError, UsageError
+from histokit.errors import StoreError, UsageError, did_you_mean
 from histokit.plugin.weights import TRAINED
 from histokit.store import RunRecord, Store
-from histokit.store.networks import FINAL, Networks, entries, final_part, network_of
+from histokit.store.networks import FINAL, Networks, entries, final_part
+from histokit.store.repeat_commands import run_command
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,43 @@ def find_trained(store: Store | str | None, name: str) -> TrainedNetwork:
         raise UsageError(f"{name} has options, but a trained network is as it is.", next=f"Write {TRAINED}{run_id}.")
     run = opened.run(run_id)
     return TrainedNetwork(opened, run, network_of(run, _part(run, place)))
+
+
+def folds_without(run: RunRecord) -> list[str]:
+    """Return the parts of a run that are folds, and whose networks were not kept."""
+    known = {entry["part"] for entry in entries(run)}
+    return [part for fold in run.folds if (part := f"{fold['repeat']}.{fold['fold']}") not in known]
+
+
+def keep_all(run: RunRecord) -> str:
+    """Return the command that trains a run again and keeps the networks of all folds."""
+    return f"{run_command(run)} --keep all --force"
+
+
+def network_of(run: RunRecord, part: str) -> dict[str, Any]:
+    """Return the entry of a run's network.
+
+    Raises
+    ------
+    StoreError
+        If the run has no such network.
+    """
+    known = {entry["part"]: entry for entry in entries(run)}
+    if not known:
+        raise StoreError(
+            f"The run {run.id} is of the kind {run.kind!r}, and has no network.",
+            next=f"Its features are --features {run.address}; or name a run of histokit finetune: "
+            f"histokit list runs {run.dataset}",
+        )
+    if part not in known:
+        if part in folds_without(run):
+            repeat, _, fold = part.partition(".")
+            raise StoreError(
+                f"The run {run.id} has not kept the network of fold {fold} of repeat {repeat}.", next=keep_all(run)
+            )
+        hint = f"{did_you_mean(part, known)}It has: {', '.join(map(str, known))}."
+        raise StoreError(f"The run {run.id} has no network {part!r}.", next=hint)
+    return known[part]
 
 
 def network_of_fold(store: Store, run: RunRecord, repeat: int, fold: int) -> TrainedNetwork:

@@ -170,20 +170,14 @@ def _check_trained_on(networks: Mapping[str, TrainedNetwork], tables: Sequence[F
 
 
 def _of_fold(store: Store, run: RunRecord, repeat: int, fold: int) -> TrainedNetwork:
-    try:
-        return network_of_fold(store, run, repeat, fold)
-    except StoreError:
-        place, where = f"fold {fold} of repeat {repeat}", run.asked.get("where")
-        if any((each["repeat"], each["fold"]) == (repeat, fold) for each in run.folds):
-            raise StoreError(
-                f"The run {run.id} has not kept the network of {place}.", next=f"{run_command(run)} --keep all --force"
-            ) from None
-        if where is None:
-            raise
+    where = run.asked.get("where")
+    if where is not None and all((each["repeat"], each["fold"]) != (repeat, fold) for each in run.folds):
         raise StoreError(
-            f"The run {run.id} has trained no network in {place}, of samples that were left out there.",
+            f"The run {run.id} has trained no network in fold {fold} of repeat {repeat}, of samples that were left out "
+            "there.",
             next=f"Take the same samples: --where {quote(str(where))}",
-        ) from None
+        )
+    return network_of_fold(store, run, repeat, fold)
 
 
 def _as_made(table: FeatureTable, network: TrainedNetwork | None) -> FeatureTable:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from histokit.errors import StoreError, advice_on_store, did_you_mean
+from histokit.errors import StoreError, advice_on_store
 from histokit.plugin.digests import DIGEST_BYTES, digest_bytes, digest_file
 from histokit.store.network_files import flush, read_network, reason_of, separate
 from histokit.store.records import RunRecord
@@ -281,29 +281,6 @@ def entries(run: RunRecord) -> list[dict[str, Any]]:
 def final_part(run: RunRecord) -> str:
     """Return the part of a run's network that was trained on all training samples, be it that of its only fold."""
     return str(run.found.get("final", {}).get("part", FINAL))
-
-
-def network_of(run: RunRecord, part: str) -> dict[str, Any]:
-    """Return the entry of a run's network.
-
-    Raises
-    ------
-    StoreError
-        If the run has no such network.
-    """
-    known = {entry["part"]: entry for entry in entries(run)}
-    if not known:
-        raise StoreError(
-            f"The run {run.id} is of the kind {run.kind!r}, and has no network.",
-            next=f"Its features are --features {run.address}; or name a run of histokit finetune: "
-            f"histokit list runs {run.dataset}",
-        )
-    if part not in known:
-        hint = f"{did_you_mean(part, known)}It has: {', '.join(map(str, known))}."
-        if part in {f"{fold['repeat']}.{fold['fold']}" for fold in run.folds}:
-            hint += " That of this fold was not kept: train with --keep all --force."
-        raise StoreError(f"The run {run.id} has no network {part!r}.", next=hint)
-    return known[part]
 
 
 def _time(path: Path) -> datetime:

@@ -12,10 +12,11 @@ from histokit.features.images import check_readable, open_images
 from histokit.features.run_tables import tables_of_run
 from histokit.models.model_folder import as_model_folder
 from histokit.networks.trained_backbone import rebuild_stored
+from histokit.networks.trained_runs import network_of
 from histokit.plugin.weights import TRAINED
 from histokit.protocol.networks_seen import network_notes
 from histokit.store import RunRecord
-from histokit.store.networks import final_part, network_of
+from histokit.store.networks import final_part
 from histokit.study.predict_by_folder import predict_by_folder
 from histokit.study.read_otherwise import read_otherwise
 from histokit.study.run_features import extracted_features

@@ -28,11 +28,11 @@ from histokit.finetune.network_question import ask_for_network, identify
 from histokit.finetune.network_trainer import NetworkTrainer
 from histokit.finetune.presets import load_preset
 from histokit.ingest.ingest import ingest
+from histokit.networks.trained_runs import network_of
 from histokit.plugin import Backbone, FinishedRun, hookimpl
 from histokit.plugin.testing import added_plugin
 from histokit.protocol.named_split import split
 from histokit.store import RunRecord
-from histokit.store.networks import network_of
 from histokit.store.repeat_commands import run_command
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
@@ -215,9 +215,9 @@ def test_networks_that_an_interrupted_training_did_not_keep_are_trained_again_wh
 ) -> None:
     asked = {"split": "leave-one-group-out", "settings": {"stages.1.epochs": 1, "stages.2.epochs": 1}}
     whole = trained(data, keep="final", **asked)
-    with pytest.raises(StoreError, match=r"has no network '0\.1'") as caught:
+    with pytest.raises(StoreError, match="has not kept the network of fold 1 of repeat 0") as caught:
         network_of(whole, "0.1")
-    assert "not kept: train with --keep all --force" in caught.value.next
+    assert caught.value.next == f"{run_command(whole)} --keep all --force"
     outcome = NetworkTrainer.outcome
 
     def killed(self: NetworkTrainer, part: Any, *more: Any) -> Any:

@@ -19,9 +19,10 @@ import histokit
 from histokit import cli
 from histokit.errors import StoreError
 from histokit.features import FeatureStore, open_store
+from histokit.networks.trained_runs import network_of
 from histokit.store import RunRecord
 from histokit.store.care import collect_garbage
-from histokit.store.networks import CONTENTS, Networks, network_of
+from histokit.store.networks import CONTENTS, Networks
 from histokit.store.repair import repair
 from histokit.store.verify import verify
 from tests.trained_runs import a_network, a_trained_run, tensors_of
