@@ -106,7 +106,7 @@ def finetune(
     Returns
     -------
     list of RunRecord
-        As stored, one for each seed.
+        As stored, one for each seed; with a note where networks of folds are asked for that a stored run did not keep.
 
     Raises
     ------
@@ -127,11 +127,11 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
     experiment = question.prepare(store)
     run_id = question.run_id(store, experiment)
     if store.has_run(run_id) and not force:
-        return store.run(run_id)
+        return _stored(store, run_id, question)
     parts = training_parts(experiment, question.recipe.validates, question.options.seed)
     with trained_alone(Networks(store.uri).unfinished(run_id), run_id):
         if store.has_run(run_id) and not force:
-            return store.run(run_id)
+            return _stored(store, run_id, question)
         finished = FinishedParts(store, run_id, experiment.features.sample_ids)
         trainer = NetworkTrainer(store, question, experiment, parts, run_id)
         outcomes = [
@@ -146,6 +146,12 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
         finished.forget()
         trainer.forget()
     return record
+
+
+def _stored(store: FeatureStore, run_id: str, question: NetworkQuestion) -> RunRecord:
+    """Return a run that is there, and say of networks that are asked for and were not kept."""
+    run = store.run(run_id)
+    return replace(run, notes=[*run.notes, *question.unkept(run)])
 
 
 def _record(

@@ -12,8 +12,9 @@ from histokit.networks.requests import PRECISIONS, as_texts, check_options
 from histokit.protocol.step_options import ExperimentOptions, PartOf, option
 
 AUTO = "auto"
+ALL = "all"
 #: Which networks of a run are kept: those of all folds, or only that of all training samples.
-KEPT = ("all", "final")
+KEPT = (ALL, "final")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class FinetuneOptions(ExperimentOptions):
     test_curve: bool = option(False, PartOf.METHOD)
     device: str = option(AUTO, PartOf.HANDLING)
     workers: int | None = option(None, PartOf.HANDLING)
-    keep: str = option("all", PartOf.HANDLING)
+    keep: str = option(ALL, PartOf.HANDLING)
 
     def __post_init__(self) -> None:
         if self.precision not in (AUTO, *PRECISIONS):

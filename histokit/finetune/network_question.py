@@ -10,7 +10,7 @@ from typing import Any
 from histokit.errors import UsageError
 from histokit.features import FeatureStore
 from histokit.features.feature_store import StoreLike, open_store
-from histokit.finetune.finetune_options import FinetuneOptions
+from histokit.finetune.finetune_options import ALL, FinetuneOptions
 from histokit.finetune.presets import common_name, load_preset
 from histokit.finetune.recipe import TEST, NetworkRecipe
 from histokit.finetune.recipe_values import canonical, with_values
@@ -18,13 +18,14 @@ from histokit.finetune.target_recipes import recipe_for_target
 from histokit.networks.requests import FLATTEN, channel_changes
 from histokit.networks.resolve import resolve_backbone
 from histokit.networks.resolved import ResolvedBackbone
+from histokit.networks.trained_runs import unkept_notes
 from histokit.plugin import Layer
 from histokit.plugin.options import parse_pairs
 from histokit.plugin.weights import PRETRAINED, RANDOM, normalise_weights
 from histokit.protocol.experiment import Experiment, prepare
 from histokit.protocol.networks_seen import check_networks
 from histokit.protocol.targets import with_type
-from histokit.store.records import NUMBER
+from histokit.store.records import NUMBER, RunRecord
 
 #: Raised when the same question would give other networks than before.
 FINETUNE_VERSION = 1
@@ -126,6 +127,10 @@ class NetworkQuestion:
             for parameters in (asked, self._identity(asked))
         )
         return before if stored(before) == experiment.split.dataset else found
+
+    def unkept(self, run: RunRecord) -> list[str]:
+        """Say of networks of folds that are asked for, and that a stored run did not keep."""
+        return unkept_notes(run) if self.options.keep == ALL else []
 
     def _identity(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return parameters without names of files and settings of no effect: the recipe and the weights tell all."""

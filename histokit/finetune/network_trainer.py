@@ -16,7 +16,7 @@ from histokit.features.images import Images, note_unreadable, unreadable_error
 from histokit.finetune.checkpoint import Checkpoint
 from histokit.finetune.curve import Judge
 from histokit.finetune.drawing import drawing_at, generator_at
-from histokit.finetune.finetune_options import AUTO
+from histokit.finetune.finetune_options import ALL, AUTO
 from histokit.finetune.folds import TrainingPart, covered, fold_facts, of_all_samples
 from histokit.finetune.kept_state import TrainingPlace
 from histokit.finetune.network_question import NetworkQuestion
@@ -169,7 +169,7 @@ class NetworkTrainer:
         return None if known is None or (known.network is None and self._keeps(part)) else known
 
     def _keeps(self, part: TrainingPart) -> bool:
-        return part is of_all_samples(self._parts) or self.question.options.keep == "all"
+        return part is of_all_samples(self._parts) or self.question.options.keep == ALL
 
     def begun(self, part: TrainingPart) -> TrainingPlace | None:
         """Return where the interrupted training of a training set stopped, if one was."""

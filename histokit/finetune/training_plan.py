@@ -199,7 +199,7 @@ def _plan(store: FeatureStore, question: NetworkQuestion, force: bool) -> Traini
         parameters=None if network is None else sum(each.numel() for each in network.parameters()),
         stages=_stages(network, recipe),
         sets=tuple(sets),
-        notes=_notes(experiment, parts),
+        notes=(*_notes(experiment, parts), *(question.unkept(store.run(run_id)) if stored else ())),
         seconds=_seconds(store, question, sets),
     )
 

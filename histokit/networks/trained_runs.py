@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from histokit.errors import StoreError, UsageError, did_you_mean
+from histokit.errors import StoreError, UsageError, counted, did_you_mean
 from histokit.plugin.weights import TRAINED
 from histokit.store import RunRecord, Store
 from histokit.store.networks import FINAL, Networks, entries, final_part
@@ -76,6 +76,15 @@ def folds_without(run: RunRecord) -> list[str]:
 def keep_all(run: RunRecord) -> str:
     """Return the command that trains a run again and keeps the networks of all folds."""
     return f"{run_command(run)} --keep all --force"
+
+
+def unkept_notes(run: RunRecord) -> list[str]:
+    """Say how many networks of folds a run was told not to keep."""
+    lacking = len(folds_without(run))
+    if not lacking:
+        return []
+    said = counted(lacking, "network of a fold was", "networks of folds were")
+    return [f"the run {run.id} is stored, but {said} not kept then; to train and keep all: {keep_all(run)}"]
 
 
 def network_of(run: RunRecord, part: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.network_question import ask_for_network, identify
 from histokit.finetune.network_trainer import NetworkTrainer
 from histokit.finetune.presets import load_preset
+from histokit.finetune.training_plan import plan_training
 from histokit.ingest.ingest import ingest
 from histokit.networks.trained_runs import network_of
 from histokit.plugin import Backbone, FinishedRun, hookimpl
@@ -232,6 +233,24 @@ def test_networks_that_an_interrupted_training_did_not_keep_are_trained_again_wh
     again = trained(data, keep="all", force=True, **asked)
     assert [entry["part"] for entry in again.found["networks"]] == ["0.0", "0.1", "0.2", "0.3", "final"]
     assert np.array_equal(scores(data, again), scores(data, whole))
+
+
+def test_networks_that_a_stored_run_did_not_keep_are_told_where_they_are_asked_for(data: FeatureStore) -> None:
+    asked: dict[str, Any] = {
+        "split": "leave-one-group-out",
+        "settings": {"stages.1.epochs": 1, "stages.2.epochs": 1},
+    }
+    final = trained(data, keep="final", **asked)
+    again = f"4 networks of folds were not kept then; to train and keep all: {run_command(final)} --keep all --force"
+    assert not any("not kept" in note for note in (*final.notes, *trained(data, keep="final", **asked).notes))
+    (note,) = [note for note in trained(data, **asked).notes if "not kept" in note]
+    assert note == f"the run {final.id} is stored, but {again}"
+    options = {**asked, "settings": {**SETTINGS, **asked["settings"]}, "weights": "random", "preset": "head-first"}
+    (planned,) = plan_training(data, "cells", "tiny", **options)
+    assert planned.stored
+    assert note in planned.notes
+    trained(data, keep="all", force=True, **asked)
+    assert not any("not kept" in note for note in trained(data, **asked).notes)
 
 
 @pytest.mark.parametrize("fewer", [False, True])
