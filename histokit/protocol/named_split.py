@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from histokit.errors import UsageError
+from histokit.errors import UsageError, counted, some
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.plugin.names import SPLIT_NAME, is_split_name
 from histokit.protocol.splits import AUTOMATIC, make_split, resolve_split
 from histokit.store import Store
-from histokit.store.split_records import Split
+from histokit.store.repeat_commands import split_command
+from histokit.store.split_records import SPLIT_SCHEMA, Split
 
 
 def split(
@@ -83,7 +87,8 @@ def split(
     Returns
     -------
     Split
-        Its `folds()` are lists of sample ids.
+        Its `folds()` are lists of sample ids. ``params["notes"]`` also says what is on a split of which it took the
+        place, which is not stored.
 
     Raises
     ------
@@ -104,7 +109,7 @@ def split(
             next=f"Use it with: histokit train {dataset} --features A --split {name}; or choose another --name.",
         )
     store = open_store(store)
-    before = store.split_digest(dataset, name)
+    before = store.split_headers(dataset).get(name)
     base = find_base(store, dataset, within, target, target_type, name=name)
     made = make_split(
         store.samples(dataset),
@@ -126,8 +131,38 @@ def split(
         ignore_groups=ignore_groups,
         bar=bar,
     )
-    store.save_split(made, before)
-    return made
+    store.save_split(made, before["digest"] if before else None)
+    notes = [*made.params.get("notes", []), *replaced_notes(store, made, before)]
+    return replace(made, params={**made.params, **({"notes": notes} if notes else {})})
+
+
+def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) -> list[str]:
+    """Say which runs and selections are on the split of a header, of which another one took the place.
+
+    Parameters
+    ----------
+    store : Store
+    made : Split
+        The new one.
+    before : mapping, optional
+        See `Split.header`.
+    """
+    if before is None or before["digest"] == made.digest:
+        return []
+    runs, selections = (
+        [each.id for each in listed if (each.split, each.split_digest) == (made.name, before["digest"])]
+        for listed in (store.runs(made.dataset), store.selections(made.dataset))
+    )
+    if not runs and not selections:
+        return []
+    there = [counted(len(runs), "run", "runs") + f" ({some(runs)})"] * bool(runs)
+    there += [counted(len(selections), "selection", "selections") + f" ({some(selections)})"] * bool(selections)
+    other = Split(rows=SPLIT_SCHEMA.empty_table(), **{key: each for key, each in before.items() if key != "digest"})
+    former = split_command(replace(other, name="OTHER"))
+    return [
+        f"the split {made.name!r} took the place of another one, whose folds {' and '.join(there)} of it keep: they "
+        f"are not paired with runs on this one; {f'to have both: {former}' if former else 'choose another --name'}"
+    ]
 
 
 def find_base(

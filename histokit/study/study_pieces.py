@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from histokit.errors import HistokitError, counted
 from histokit.ingest.ingest import ingest, ingested_as
-from histokit.protocol.named_split import find_base
+from histokit.protocol.named_split import find_base, replaced_notes
 from histokit.protocol.splits import make_split
 from histokit.store.split_records import Split
 from histokit.study.study_file import Data, Study
@@ -152,7 +152,8 @@ class MakeSplit(Piece):
         return (stored.digest, stored.group) == (made.digest, made.group)
 
     def do(self, report: Report) -> str:
-        before = self.study.store.split_digest(self.data.name, self.what)
+        before = self.study.store.split_headers(self.data.name).get(self.what)
         made = self._make()
-        self.study.store.save_split(made, before)
+        self.study.store.save_split(made, before["digest"] if before else None)
+        self.notes = replaced_notes(self.study.store, made, before)
         return counted(made.fold_count, "fold", "folds")

@@ -160,3 +160,21 @@ def test_features_of_a_run_that_has_no_network_are_told_as_those_that_it_was_tra
         assert extracted.ok("train", "cells", "--features", features, *FAST).out.strip() == run
     told = extracted.fails("train", "cells", "--features", "run:absent/last", *FAST, code=ExitCode.STORE).err
     assert "There is no run 'absent'" in told
+
+
+def test_a_split_that_takes_the_place_of_another_one_tells_what_is_on_that(extracted):
+    made = ["split", "cells", "--name", "two", "--folds", "2", "--seed"]
+    extracted.ok(*made, 1)
+    assert "took the place" not in extracted.ok(*made, 2).err, "nothing is on it"
+    asked = ["--features", "tiny/3", "--split"]
+    run = extracted.ok("train", "cells", *asked, "two", "--classifier", "knn", "--grid", "k=1").out.strip()
+    selection = extracted.ok("select", "cells", *asked, "two", "--inner-folds", 2).out.strip()
+    assert "took the place" not in extracted.ok(*made, 2).err, "it is the same"
+    told = extracted.ok(*made, 3, "--json")
+    (note,) = [note for note in told.document["params"]["notes"] if "took the place" in note]
+    assert f"1 run ({run}) and 1 selection ({selection})" in note
+    listed = extracted.ok("list", "splits", "cells", "--json").document["splits"]
+    assert "took the place" not in str(listed)
+    # What the note says to type gives the former folds, on which the run is.
+    extracted.ok(*shlex.split(note.rpartition("to have both: histokit ")[2]))
+    assert extracted.ok("train", "cells", *asked, "OTHER", "--classifier", "knn", "--grid", "k=1").out.strip() == run
