@@ -93,7 +93,7 @@ class ExplainedClassifier:
         self.seen = {row.tobytes() for row in model["trained_on"]} | seen_by(store, table.backbone)
         self.kind = "decision" if run.classes else "value"
         self.backbone = table.backbone
-        self.notes = _notes(source) if run.id == source.id else []
+        self.notes = [*(_notes(source) if run.id == source.id else []), *_precision_note(table)]
 
     def maps(self, pixels: Tensor, samples: Sequence[ChosenSample]) -> ScoredMaps:
         """Return the maps of resized images, and the score of the output that each is of."""
@@ -155,6 +155,13 @@ def _notes(run: RunRecord) -> list[str]:
         "of a classifier over folds the model of all training samples is kept, and it is this one that is explained: "
         "what it predicts may differ from what those of the folds did"
     ]
+
+
+def _precision_note(table: FeatureTable) -> list[str]:
+    reduced = [kind for kind in (str(table.spec["precision"]), table.dtype) if kind != "float32"]
+    if not reduced:
+        return []
+    return [f"the features are of {reduced[0]}, maps are of float32: scores differ from decision values by rounding"]
 
 
 def _unsuitable(run: RunRecord, why: str) -> UsageError:

@@ -84,7 +84,8 @@ class IndexedSearch:
         It is measured on queries evenly taken from the samples, each without its own group, and remembered in the store
         for as long as the index is the same.
         """
-        content = digest_bytes(among.tobytes(), barred.samples.tobytes()).hex()
+        there = self.index.vectors.places[among]
+        content = digest_bytes(there.tobytes(), barred.samples.tobytes()).hex()
         key = f"nearest:{digest_json([self.index.segments, self._metric, k, content]).hex()}"
         if (found := self._store.remembered(key)) is not None:
             return Effort(**found) if found["recall"] >= LEAST_RECALL else None

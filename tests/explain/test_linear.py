@@ -77,6 +77,20 @@ def test_the_mean_of_a_map_and_the_intercept_are_the_decision_value(
     assert found.notes == []
 
 
+@pytest.mark.parametrize(
+    "how", [{"precision": "bfloat16"}, {"store_dtype": "float16"}, {"precision": "bfloat16", "store_dtype": "float16"}]
+)
+def test_features_of_less_precision_are_told(data: FeatureStore, how: dict[str, str]) -> None:
+    """Their decision values are not exactly what maps add up to."""
+    run = a_run(data, extraction=how)
+    found = histokit.explain(data, run.id, per_class=2, target="dark")
+    kind = next(iter(how.values()))
+    assert found.notes == [
+        f"the features are of {kind}, maps are of float32: scores differ from decision values by rounding"
+    ]
+    np.testing.assert_allclose([s.score for s in found.samples], expected(data, run, found), atol=0.1)
+
+
 def test_selected_columns(data: FeatureStore) -> None:
     histokit.extract(data, "d", "tiny")
     selection = histokit.select(data, "d", "tiny/3", split="half", step=0.5, tolerance=0.3)

@@ -129,6 +129,24 @@ def test_the_index_is_kept_and_new_rows_are_found(clusters, monkeypatch):
     assert found.found.distances[0, 0] == pytest.approx(0, abs=1e-9)
 
 
+def test_what_an_index_finds_is_measured_anew_among_other_samples(clusters):
+    """Also where a filter keeps as many."""
+    store, _ = clusters
+    measured = []
+
+    def note(*told):
+        measured.extend(text for text in told if isinstance(text, str) and "measuring" in text)
+
+    for where in ("slide in ('P0', 'P1', 'P2')", "slide in ('P1', 'P2', 'P3')"):
+        for times in (True, False):
+            how = {"k": 5, "where": where, "same_group": True, "query": "s1", "progress": note}
+            found = neighbours(store, "toy", "net/last", **how)
+            assert len(found.samples) == 1_200
+            assert found.index is not None
+            assert bool(measured) is times, "and once for each"
+            measured.clear()
+
+
 def test_care_leaves_it_as_it_is(clusters):
     store, _ = clusters
     first = neighbours(store, "toy", "net/last", query="s3", k=3)
