@@ -19,6 +19,7 @@ from histokit.evaluate.units import inside_units, is_chained, parse_by
 from histokit.evaluate.views import check_views, views_of
 from histokit.features.chained_units import plate_column, wells_of_plates
 from histokit.features.feature_store import StoreLike, open_store
+from histokit.features.sample_columns import flat
 from histokit.layout import Sheet, natural_items, number_text
 from histokit.notebooks import InNotebooks
 from histokit.protocol.metrics import is_shown
@@ -242,7 +243,7 @@ def _column(store: Store, run: RunRecord, frame: Frame, column: str) -> Objects:
             f"The dataset {run.dataset!r} has no column {column!r}.",
             next=f"{did_you_mean(column, names)}Its columns are: {', '.join(names)}.",
         )
-    samples = store.samples(run.dataset, ["id", column])
+    samples = flat(store.samples(run.dataset, list(dict.fromkeys(["id", column]))))
     value = dict(zip(samples.column("id").to_pylist(), samples.column(column).to_pylist(), strict=True))
     unit = run.parameters.get("aggregate")
     if unit and not value.keys() & set(frame.ids):

@@ -23,11 +23,16 @@ def column_types(samples: pa.Table) -> dict[str, str]:
 
 
 def flat(samples: pa.Table) -> pa.Table:
-    """Return columns of samples with lists as texts: a path that is alone as it is, other lists as JSON."""
+    """Return columns of samples as texts where they are none: a path that is alone as it is, other lists as JSON.
+
+    Digests are hexadecimal.
+    """
     for place, field in enumerate(samples.schema):
-        if pa.types.is_nested(field.type):
-            texts = pa.array([_list_text(value) for value in samples.column(place).to_pylist()], pa.string())
-            samples = samples.set_column(place, field.name, texts)
+        digests = pa.types.is_binary(field.type) or pa.types.is_fixed_size_binary(field.type)
+        if digests or pa.types.is_nested(field.type):
+            told = bytes.hex if digests else _list_text
+            texts = [None if value is None else told(value) for value in samples.column(place).to_pylist()]
+            samples = samples.set_column(place, field.name, pa.array(texts, pa.string()))
     return samples
 
 

@@ -16,6 +16,7 @@ from histokit.features import FeatureSet
 from histokit.features.export import open_for_export
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.features.finite import check_finite
+from histokit.features.sample_columns import flat
 from histokit.layout import Sheet
 from histokit.neighbours.question import left_out
 from histokit.notebooks import InNotebooks
@@ -30,6 +31,8 @@ _FITTED = 50_000
 _UMAP: dict[str, Any] = {"n_neighbors": 15, "min_dist": 0.1, "metric": "cosine"}
 #: So many samples are turned into points at once.
 _ROWS = 8192
+#: Columns of lists and digests.
+_TOLD = ("content", "image", "box")
 #: Numbers with more values than these are no kinds.
 _KINDS = 12
 
@@ -75,9 +78,14 @@ class ScatterPlot(InNotebooks):
             return ["UMAP 1", "UMAP 2"]
         return [f"principal component {i + 1} ({share:.1%} of the variance)" for i, share in enumerate(shares)]
 
+    @property
+    def _samples(self) -> pa.Table:
+        """The columns of samples, of which lists and digests are texts."""
+        return flat(self.features.samples.select(dict.fromkeys(["id", *self.by])))
+
     def values(self, column: str) -> list[Any]:
         """Return a column of the samples: numbers where it holds measurements, else texts, none where it has none."""
-        found = self.features.column(column).tolist()
+        found = self._samples.column(column).to_pylist() if column in _TOLD else self.features.column(column).tolist()
         numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
         if len(numbers) == sum(v is not None for v in found) and len(set(numbers)) > _KINDS:
             return found
@@ -90,7 +98,7 @@ class ScatterPlot(InNotebooks):
             "x": pa.array(self.points[:, 0]),
             "y": pa.array(self.points[:, 1]),
         }
-        samples = self.features.samples
+        samples = self._samples
         names = {name: f"sample_{name}" if name in ("x", "y") else name for name in self.by if name != "id"}
         return pa.table(columns | {given: samples.column(name) for name, given in names.items()})
 

@@ -197,6 +197,19 @@ def test_other_columns_give_the_metric_inside_each_unit(empty):
         units(empty, "slide:vote")
 
 
+@pytest.mark.parametrize(
+    ("column", "units", "accuracy"), [("image", 4, 2.5 / 4), ("id", 6, 4 / 6), ("content", 6, 4 / 6)]
+)
+def test_columns_that_every_sample_has_are_units_too(tmp_path, column, units, accuracy):
+    samples, X = make_samples(n=6, image=[[f"{name}.png"] for name in "ppqrrs"])
+    samples["id"] = list("123456")
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    (found,) = evaluate(store, save_run(store, SIX), by=f"{column}:mean")
+    entry = found.by[f"{column}:mean"]
+    assert entry["units"] == units
+    assert entry["metrics"]["accuracy"] == pytest.approx(accuracy)
+
+
 def test_wrong_by(empty, tmp_path):
     samples, X = make_samples(n=6)
     store = make_store(tmp_path / "store", samples, {"last": X})

@@ -1,5 +1,6 @@
 """Samples as points of a plane, against scikit-learn and by hand."""
 
+import csv
 import json
 from importlib import import_module
 
@@ -59,6 +60,22 @@ def test_controls_normalise_that_a_filter_leaves_out(toy):
     same_up_to_signs(found.points, PCA(2).fit_transform(X), atol=1e-3)
     none = scatter(toy, "toy", "net/last", where="plate > 9", **by)
     assert len(none.points) == 20
+
+
+def test_colours_of_lists_and_digests_are_texts(toy, tmp_path, capsys):
+    command = ["scatter", "toy", "--features", "net/last", "--store", str(toy.uri)]
+    command += [word for name in ("content", "image", "box") for word in ("--by", name)]
+    for out in (tmp_path / "out.csv", tmp_path / "out.parquet"):
+        assert cli.run([*command, "--out", str(out)]) == 0
+    contents = [each.hex() for each in toy.features("toy", "net/last").content]
+    rows = pq.read_table(tmp_path / "out.parquet")
+    assert rows.column("content").to_pylist() == contents
+    assert rows.column("image").to_pylist() == [f"s{i}.png" for i in range(40)]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert [row["content"] for row in csv.DictReader(file)] == contents
+    capsys.readouterr()
+    assert cli.run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["by"]["content"] == contents
 
 
 def test_columns_that_are_called_as_points_are_are_written_too(tmp_path):
