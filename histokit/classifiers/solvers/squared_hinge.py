@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ class Matrix:
         self.A = np.empty((n, d + 1))
         self.A[:, :d] = X
         self.A[:, d] = 1.0
+        self._once = Lock()
 
     @property
     def paired(self) -> bool:
@@ -66,6 +68,16 @@ class Matrix:
     def gram(self) -> Floats:
         """The (n, n) products of samples."""
         products: Floats = self.A @ self.A.T
+        return products
+
+    def whole(self) -> Floats:
+        """Return the (w, w) sums of products of columns."""
+        with self._once:
+            return self._scatter
+
+    @cached_property
+    def _scatter(self) -> Floats:
+        products: Floats = self.A.T @ self.A
         return products
 
     @cached_property
@@ -186,7 +198,7 @@ def _one_by_one(
 ) -> list[Solved]:
     """Solve one problem for the penalties that are left; `neighbour` holds who was inside a similar one."""
     target, weight = problem.target[:, 0], problem.weight[:, 0]
-    system = System(matrix.A, matrix.gram if matrix.paired else None, weight)
+    system = System(matrix.A, matrix.gram if matrix.paired else None, weight, matrix.whole)
     (values, dual), (column, first), easy = start, place, list[Floats]()
     for number, penalty in enumerate(penalties, first):
         if problem.steep(matrix, penalty)[0]:

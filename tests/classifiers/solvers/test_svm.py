@@ -55,6 +55,24 @@ def test_the_columns_serve_where_there_are_too_many_pairs(monkeypatch):
     check(*make(90, 120, 2), 2)
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+def test_sums_over_most_samples_are_made_once_for_all_classes(monkeypatch, class_weight):
+    monkeypatch.setattr(squared_hinge, "_MOST_PAIRS", 0)
+    monkeypatch.setattr(squared_hinge, "_CG_STEPS", 0)
+    summed, whole = [], []
+    products, once = newton_systems.System._products, squared_hinge.Matrix._scatter.func
+    monkeypatch.setattr(newton_systems.System, "_products", lambda *a: summed.append(a[1].sum()) or products(*a))
+    monkeypatch.setattr(squared_hinge.Matrix._scatter, "func", lambda self: whole.append(len(self.A)) or once(self))
+    check(*make(300, 20, 4), 4, class_weight, penalties=[1e-3, 1e-1, 10.0])
+    # Of each of 4 classes and 3 folds, 200 samples are trained on and nearly all of them inside at first.
+    first = sum(count > 150 for count in summed)
+    if class_weight is None:
+        assert (first, whole) == (0, [300])
+    else:
+        # A class of 50 of the 200 has the weight 1.
+        assert first >= 8
+
+
 def test_without_conjugate_gradients(monkeypatch):
     monkeypatch.setattr(squared_hinge, "_CG_STEPS", 0)
     check(*make(120, 200, 2), 2)
