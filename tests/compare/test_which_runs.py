@@ -53,6 +53,14 @@ def test_a_newer_run_of_the_same_replaces_the_older_one(empty):
     assert scores(by_hand, "A") == pytest.approx({"svm run bbbb": 0.9, "et": 0.75, "svm run aaaa": 0.5})
 
 
+def test_runs_of_a_dataset_come_in_the_order_in_which_they_were_made(empty):
+    runs = [
+        save(empty, "A", 15, classifier, run_id=run_id, created=f"2026-0{month}-01")
+        for month, (classifier, run_id) in enumerate([("svm", "bbbb"), ("et", "cccc"), ("knn", "aaaa")], start=1)
+    ]
+    assert [row["run"] for row in compare(empty, dataset="A", bootstrap=1).rows] == runs
+
+
 def test_unlabelled_predictions(empty):
     runs = [save(empty, "A", 15), save(empty, "A", 14, "et")]
     blind = save(empty, "A", 0, "knn", labels=[None] * 20, scores=[1.0] * 20)

@@ -315,6 +315,13 @@ def test_labels_that_the_model_does_not_know_at_all(empty):
         evaluate(empty, save_run(empty, rows))
 
 
+def test_a_sample_without_a_label_is_not_listed_as_wrong(tmp_path):
+    samples, X = make_samples(n=3)
+    store = make_store(tmp_path / "store", samples, {"last": X})
+    run = save_run(store, [(0, "s0", "a", 1.0, "P"), (0, "s1", None, 1.0, "P"), (0, "s2", "b", 1.0, "P")])
+    assert predictions(store, run, wrong=True)["id"].to_pylist() == ["s0"]
+
+
 def test_listing_and_files(tmp_path):
     samples, X = make_samples(box=[[1, 2, 3, 4]] * 60)
     store = make_store(tmp_path / "store", samples, {"last": X}, root="/data")

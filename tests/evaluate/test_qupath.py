@@ -11,6 +11,7 @@ import pytest
 
 from histokit import cli
 from histokit.evaluate.qupath import colours
+from histokit.features import FeatureStore
 from tests.evaluate.made_up import save_run
 from tests.toy import make_store
 
@@ -73,6 +74,14 @@ def test_one_file_for_all(tmp_path: Path, call: Any) -> None:
     before = (tmp_path / "all.geojson").read_bytes()
     call("predictions", "abcd", "--out", "all.geojson")
     assert (tmp_path / "all.geojson").read_bytes() == before
+
+
+def test_a_sample_that_is_tested_in_each_repeat_is_an_object_of_each(tmp_path: Path, call: Any) -> None:
+    make_run(tmp_path)
+    again = [(0, name, "a", [0.7, 0.3], "P") for name in BOXES]
+    save_run(FeatureStore(tmp_path / "store"), again, run_id="ef0123456789", repeats=[again])
+    assert call("predictions", "ef01", "--out", "all.geojson")[0] == 0
+    assert len({each["id"] for each in tile_objects(tmp_path / "all.geojson")}) == 6
 
 
 def test_a_file_for_each_image(tmp_path: Path, call: Any) -> None:

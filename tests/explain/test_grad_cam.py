@@ -101,6 +101,9 @@ def test_the_formula_by_hand() -> None:
     assert not constant
     np.testing.assert_allclose(heat, [[1 / 3, 1 / 3], [1, 0]], rtol=1e-6)
     assert shares(np.full((2, 2), 7, np.float32), signed=False)[1]
+    # Of what speaks for and against, the largest of either side is 1, and nothing stays nothing.
+    assert shares(np.array([[-4, 2], [1, 0]], np.float32), signed=True)[0].tolist() == [[-1, 0.5], [0.25, 0]]
+    assert shares(np.array([[-1, 2], [0, 4]], np.float32), signed=True)[0].tolist() == [[-0.25, 0.5], [0, 1]]
 
 
 def test_tokens_lie_row_by_row_behind_those_without_a_place() -> None:
