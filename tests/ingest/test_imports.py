@@ -288,6 +288,17 @@ def test_a_dataset_without_images(store: FeatureStore, tmp_path: Path) -> None:
             import_features(store, "made", other, **{**NEW, "version": "3"})
 
 
+def test_the_same_file_with_another_group_gives_its_dataset_that_group(store: FeatureStore, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    samples, _ = make_samples()
+    slides = [f"P{i % 6}" for i in range(60)]
+    pairs = [f"Q{i % 3}" for i in range(60)]
+    csv(path, key=[f"00{i}" for i in range(60)], label=samples["label"], slide=slides, pair=pairs, f0=[0.5] * 60)
+    for group in ("slide", "pair"):
+        import_features(store, "made", path, **NEW | {"group": group})
+        assert store.dataset("made").group == group
+
+
 @pytest.mark.parametrize("kind", ["fractions", "not available"])
 def test_ids_are_the_same_texts_in_all_parts_of_a_file(store: FeatureStore, tmp_path: Path, kind: str) -> None:
     # More rows than are read at once, of which the first, or the last, alone would be taken for something else.

@@ -88,6 +88,16 @@ def test_each_repeat_of_a_holdout_draws_anew_as_the_next_seed_does():
     assert len({frozenset(fold.test) for fold in drawn}) == 4
 
 
+def test_no_fold_is_empty_where_stratifying_would_leave_one_so():
+    # scikit-learn's StratifiedGroupKFold puts nothing into one of four folds of these four slides.
+    samples = make_samples(list("aaabbbaaa"), [f"g{slide}" for slide in (3, 2, 0, 2, 1, 1, 3, 2, 0)])
+    split = make_split(samples, make_record(), "s", folds=4)
+    assert sorted(map(sorted, (fold.test for fold in split.folds()))) == [
+        ["s0", "s6"], ["s1", "s3", "s7"], ["s2", "s8"], ["s4", "s5"]
+    ]  # fmt: skip
+    assert "the folds are not stratified: one of them would be empty" in split.params["notes"]
+
+
 def test_folds_are_capped_and_say_so():
     split = make_split(SAMPLES, make_record(), "s", folds=20, repeats=2)
     assert len(split.folds()) == 2 * 12

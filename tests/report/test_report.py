@@ -299,6 +299,9 @@ def test_a_dataset_without_runs_has_a_page_too(
             "reason": ["cut"],
         }
         store.replace_problems("cells", stage, pa.table(bad, PROBLEM_SCHEMA))
+    # What is remarked of an image that was read is none of those.
+    remark = bad | {"id": ["p2/dark/0.png"], "stage": ["remark: dark"]}
+    store.replace_problems("cells", "remark: dark", pa.table(remark, PROBLEM_SCHEMA))
     document = line.ok("report", "--dataset", "cells", "--out", tmp_path / "r.html", "--json").document
     assert document == {
         "file": str(tmp_path / "r.html"),

@@ -83,6 +83,16 @@ def test_a_single_setting_is_scored_all_the_same(toy):
         assert fold["tuning"]["score"] == pytest.approx(max(run.folds[number]["tuning"]["score"] for run in runs))
 
 
+def test_a_run_that_was_not_scored_inside_is_not_taken_for_one_that_is_chosen_by_it(toy):
+    how = {"grid": {"C": 1}, "inner_folds": 3}
+    plain = train(toy, "toy", "net/each", **how)
+    assert not any("tuning" in fold for run in plain for fold in run.folds)
+    *runs, found = train(toy, "toy", "net/each", choose="inner", **how)
+    assert not {run.id for run in plain} & {run.id for run in runs}
+    for number, fold in enumerate(found.folds):
+        assert fold["tuning"]["score"] == pytest.approx(max(run.folds[number]["tuning"]["score"] for run in runs))
+
+
 def test_a_choice_is_answered_from_the_store(toy):
     first = train(toy, "toy", "net/each", choose="inner", **FAST)
     assert train(toy, "toy", "net/each", choose="inner", **FAST) == first
