@@ -188,7 +188,7 @@ def _squared(row: Floats, others: Floats, cosine: bool) -> Floats:
     return found
 
 
-def _rounded(squared: Floats, cosine: bool) -> Floats:
+def rounded(squared: Floats, cosine: bool) -> Floats:
     """Return how wrong squared distances may be that were computed one by one."""
     # Directions are rounded themselves, numbers of single precision are not.
     return _ROUNDED * (squared + np.sqrt(squared) + _ROUNDED) if cosine else _ROUNDED * squared
@@ -196,7 +196,7 @@ def _rounded(squared: Floats, cosine: bool) -> Floats:
 
 def _distances(row: Floats, others: Floats, cosine: bool) -> Floats:
     squared = _squared(row, others, cosine)
-    squared = _settled(squared, _rounded(squared, cosine))
+    squared = settled(squared, rounded(squared, cosine))
     # Half the squared distance of two directions is 1 - cos, without its cancellation.
     return squared / 2.0 if cosine else np.sqrt(squared)
 
@@ -281,8 +281,8 @@ class _Space:
         coarse = tied[error[tied] > _COARSE * values[tied]]
         values = values.copy()
         values[coarse] = _squared(row, self._those(coarse), self._cosine)
-        error[coarse] = _rounded(values[coarse], self._cosine)
-        return _settled(values, error).argsort(kind="stable")
+        error[coarse] = rounded(values[coarse], self._cosine)
+        return settled(values, error).argsort(kind="stable")
 
     def distances(self, row: Floats, near: Rows) -> Floats:
         """Return the distances of a prepared row to some of the samples, each computed on its own."""
@@ -292,7 +292,7 @@ class _Space:
         return self.prepared(self._samples[self._among[near]])
 
 
-def _settled(values: Floats, error: Floats) -> Floats:
+def settled(values: Floats, error: Floats) -> Floats:
     """Return (n,) values without what rounding adds, which would tell equal ones apart."""
     order = values.argsort(kind="stable")
     ranked, wrong = values[order], error[order]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from histokit.neighbours.exact import Barred, NearestRows, Rows, Vectors, search
+from histokit.neighbours.exact import Barred, Floats, NearestRows, Rows, Vectors, rounded, search, settled
 
 #: Numbers of vectors that are held at once.
 _HELD = 64_000_000
@@ -48,6 +48,7 @@ def search_pieces(
         found = search(queries, read(rows), metric, count, part, (np.arange(len(asked)), np.arange(len(rows))))
         there = found.places >= 0
         both = np.concatenate([distances, np.where(there, found.distances, np.inf)], axis=1)
+        _settle(both, metric == "cosine")
         # What was found before lies before what comes now, so that of equally near samples the first stays.
         order = both.argsort(axis=1, kind="stable")[:, :count]
         distances = np.take_along_axis(both, order, axis=1)
@@ -56,3 +57,12 @@ def search_pieces(
         progress(start + len(rows), len(among))
     distances[places < 0] = np.nan
     return NearestRows(places, distances, np.full(len(asked), np.nan))
+
+
+def _settle(distances: Floats, cosine: bool) -> None:
+    """Take from (m, n) distances what rounding adds, which differs from piece to piece; infinite ones stay."""
+    for row in distances:
+        known = np.isfinite(row)
+        squared = row[known] * 2.0 if cosine else row[known] ** 2
+        squared = settled(squared, rounded(squared, cosine))
+        row[known] = squared / 2.0 if cosine else np.sqrt(squared)

@@ -218,6 +218,9 @@ def test_probabilities_that_do_not_add_up_are_refused(empty):
     rows = [(0, "odd", "a", [0.9, 0.9, 0.1], "P"), (0, "2", "b", [0.1, 0.9, 0.0], "P")]
     with pytest.raises(DataError, match="of 1 of 2 predictions do not add up to 1, such as those of 'odd'"):
         evaluate(empty, save_probabilities(empty, rows), views="calibration")
+    below = [(0, "odd", "a", [1.2, -0.1, -0.1], "P"), rows[1]]
+    with pytest.raises(DataError, match="such as those of 'odd'"):
+        evaluate(empty, save_probabilities(empty, below, run_id="eeee"), views="calibration")
 
 
 def test_the_diagram_shows_bins_counts_and_measures(empty, tmp_path):

@@ -11,7 +11,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from histokit import neighbours
 from histokit.errors import DataError, StoreError, UsageError
-from histokit.neighbours import exact
+from histokit.neighbours import exact, pieces
+from histokit.neighbours.exact import Barred
 from histokit.neighbours.retrieval_scores import retrieval_scores
 from histokit.protocol.splits import make_split
 from tests.toy import make_samples, make_store
@@ -332,3 +333,19 @@ def test_the_command_tells_and_writes(tmp_path, monkeypatch, capsys):
     assert {row["query"] for row in rows} == {"s4"}
     assert cli.run([*call, "--query", "s4", "--k", "3"]) == 0
     assert "s4  " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_pieces_give_what_all_at_once_gives_of_equally_near_samples_too(monkeypatch, metric):
+    rng = np.random.default_rng(0)
+    # Of so few vectors many are equal, in several pieces; ten of the queries are samples themselves.
+    X = rng.integers(0, 3, (200, 4)).astype(np.float32)
+    asked, among = np.arange(20), np.sort(rng.permutation(200)[:150])
+    queries = np.concatenate([X[:10], rng.integers(0, 3, (10, 4)).astype(np.float32)])
+    own = np.concatenate([np.arange(10), np.full(10, -1)])
+    barred = Barred(own, rng.integers(-1, 5, 20), rng.integers(-1, 5, 200))
+    whole = exact.search(queries, X, metric, 9, barred, (asked, among))
+    monkeypatch.setattr(pieces, "_HELD", 4 * 7)
+    found = pieces.search_pieces(queries, lambda rows: X[rows], metric, 9, barred, (asked, among))
+    np.testing.assert_array_equal(found.places, whole.places)
+    np.testing.assert_allclose(found.distances, whole.distances)
