@@ -511,6 +511,12 @@ class TestSplit:
         assert split.notes == ("the data have train and val, but no test samples: those of val are tested",)
         check_dataset(dataset)
 
+    def test_a_group_of_training_and_validation_leaks_where_the_latter_is_tested(self, tmp_path):
+        write(tmp_path, "train/s1/0/a.png", "train/s2/1/b.png", "val/s2/0/c.png", "val/s4/1/d.png")
+        split = Folder(tmp_path, pattern=self.PATTERN, group="slide").splits()["folder"]
+        assert split.leaks == "1 value of slide is in the test set and outside it, for example s2"
+        assert split.group is None
+
     def test_a_part_alone_is_no_split_and_told_when_ingested(self, tmp_path):
         write(tmp_path / "data", "train/s1/0/a.png", "train/s2/1/b.png")
         dataset = Folder(tmp_path / "data", pattern=self.PATTERN, group="slide")
