@@ -109,6 +109,18 @@ def test_units_of_units(tmp_path, capsys, monkeypatch, chain):
     assert any("taken apart by treatment" in note for note in predicted.notes) == ("replicate" in chain)
 
 
+def test_numbers_of_fields_and_of_replicates_come_again_in_each_treatment(tmp_path):
+    places = [("A", 1, 1)] * 3 + [("A", 1, 2), ("A", 2, 1), ("A", 2, 2)]
+    places += [("B", replicate, field) for replicate in (1, 2) for field in (1, 2)]
+    columns = {"treatment": [place[0] for place in places], "label": [place[0].lower() for place in places]}
+    columns |= {"replicate": [place[1] for place in places], "field": [place[2] for place in places]}
+    X = np.array([[0.0], [0.0], [6.0], [8.0], [1.0], [3.0], [10.0], [20.0], [30.0], [40.0]])
+    store = make_store(tmp_path, {"id": [f"s{i}" for i in range(10)], **columns}, {"last": X})
+    units, *_ = aggregate_chain(store.features("toy", "net/last"), "field:mean,replicate:max,treatment:mean")
+    # Of A the fields have 2 and 8, 1 and 3, and the replicates 8 and 3; of B these have 20 and 40.
+    assert dict(zip(units.sample_ids, units.X[:, 0].tolist(), strict=True)) == {"A": 5.5, "B": 30.0}
+
+
 def test_wrong_chains(histokit):
     histokit.fails(*TRAIN, "slide:median,:mean", code=2)
     histokit.fails(*TRAIN, "slide:median,slid:mean", code=2)
