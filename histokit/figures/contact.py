@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.figures.lettering import drawable, folded, letters_of, line_height, pieces
+from histokit.figures.lettering import drawable, folded, letters_of, line_height, pieces, shortened_names
 from histokit.figures.numbers import COLOURS
 from histokit.figures.sheet import as_file, new_sheet
 
@@ -133,20 +133,21 @@ def _lines(row: Sequence[Thumbnail]) -> list[list[tuple[int, Thumbnail]]]:
 
 
 def _caption(each: Thumbnail) -> str:
-    signed = drawable(_SIGNS.get(each.mark, "") + each.label)
-    texts = _labelled(signed) + _wrapped(drawable(each.name), _NAME_LINES, tail=True)
+    texts = _labelled(drawable(_SIGNS.get(each.mark, "")), drawable(each.label))
+    texts += _wrapped(drawable(each.name), _NAME_LINES, tail=True)
     texts += _wrapped(drawable(each.facts), _NAME_LINES)
     texts += _wrapped(drawable(each.reason), _REASON_LINES) if each.pixels is not None else []
     return "\n".join(text for text in texts if text)
 
 
-def _labelled(text: str) -> list[str]:
-    if len(_broken(text)) <= _NAME_LINES:
-        return _broken(text)
-    first, *others = text.split(_TO)
+def _labelled(sign: str, text: str) -> list[str]:
+    if len(_broken(sign + text)) <= _NAME_LINES:
+        return _broken(sign + text)
+    # Of long names that begin alike, what differs is left.
+    first, *others = shortened_names(text.split(_TO), _NAME_LINES * _LETTERS - len(_TO))
     return [
         line
-        for part in (first, *(f"{_TO.strip()} {other}" for other in others))
+        for part in (sign + first, *(f"{_TO.strip()} {other}" for other in others))
         for line in _wrapped(part, _NAME_LINES)
     ]
 

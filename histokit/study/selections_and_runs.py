@@ -16,6 +16,10 @@ from histokit.study.study_pieces import Piece, Report
 from histokit.train.question import identify as identify_run
 from histokit.train.train import train
 
+#: How vectors are normalised, and what else is done to them before training, as a dataset of a study says.
+_NORMALISED = ("normalise", "controls", "per")
+_OF_VECTORS = ("aggregate", *_NORMALISED)
+
 
 @dataclass(eq=False, kw_only=True)
 class OnFeatures(Piece):
@@ -55,9 +59,12 @@ class OnFeatures(Piece):
 
 
 class Select(OnFeatures):
-    """A selection of columns."""
+    """A selection of columns, of vectors that are normalised as those that its runs are trained on."""
 
     kind = "select"
+
+    def _options(self) -> dict[str, Any]:
+        return {**super()._options(), **{name: getattr(self.data, name) for name in _NORMALISED}}
 
     def _question(self) -> tuple[Any, ...]:
         return self.study.store, self.data.name, *self._addresses()
@@ -71,10 +78,6 @@ class Select(OnFeatures):
         self.id, self.notes = record.id, record.found["notes"]
         kept = record.kept or record.folds[0]
         return f"keeps {kept['k_min']} of {len(kept['ranking'])} columns"
-
-
-#: What is done to vectors before training, as a dataset of a study says.
-_OF_VECTORS = ("aggregate", "normalise", "controls", "per")
 
 
 class Train(OnFeatures):

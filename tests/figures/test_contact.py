@@ -54,8 +54,15 @@ def test_of_long_names_of_true_and_predicted_class_neither_is_lost():
     row.append(Thumbnail(grey(8), "grade 2 → grade 3", "y", "0.2", "wrong"))
     (axis,) = draw_contact(ContactSheet("", [row])).axes
     first, second = (text for text in texts(axis) if "✗" in text)
-    assert first == "✗ normal mucosa\nwith lymphoid…\n→ adenoma of th\ne colon, grade…\nx\n0.1"
+    assert first == "✗ normal mucosa\n…id aggregates\n→ adenoma of th\n…olon, grade 2\nx\n0.1"
     assert second == "✗ grade 2 →\ngrade 3\ny\n0.2"
+    # Of names that begin and end alike what differs is left.
+    names = [f"carcinoma of the breast, grade {k}, from the left side" for k in "12"]
+    (axis,) = draw_contact(ContactSheet("", [[Thumbnail(grey(9), " → ".join(names), "x", "", "wrong")]])).axes
+    (caption,) = (text for text in texts(axis) if "✗" in text)
+    true, predicted = caption.removesuffix("\nx").split("→ ")
+    assert "1," in true
+    assert "2," in predicted
 
 
 def test_letters_that_are_drawn_as_escapes_stay_whole_in_lines_that_have_room():

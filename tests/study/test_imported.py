@@ -18,6 +18,7 @@ from histokit.ingest.imports import import_features
 from histokit.store import documents
 from histokit.study.plan import plan_study
 from histokit.study.run import run_study
+from tests.toy import make_samples
 
 STUDY = """\
 datasets = ["wells"]
@@ -177,6 +178,30 @@ def test_a_study_takes_units_normalised_by_controls_in_folds_that_bar_batches(fi
         plan_study(write(tmp_path, text.replace("compound = 'c0'", "compund = 'c0'")))
     with pytest.raises(UsageError, match="no way 'standardize'"):
         plan_study(write(tmp_path, text.replace('"standardise"', '"standardize"')))
+
+
+def test_a_study_selects_columns_of_what_its_classifiers_are_trained_on(file: Path, tmp_path: Path) -> None:
+    samples, X = make_samples(60, kind=["control" if i % 5 == 0 else "dose" for i in range(60)])
+    lines = [
+        ",".join(map(str, [*facts, *vector])) for *facts, vector in zip(*samples.values(), X.tolist(), strict=True)
+    ]
+    names = [*samples, *(f"x{i}" for i in range(X.shape[1]))]
+    (tmp_path / "doses.csv").write_text("\n".join([",".join(names), *lines]))
+    store = plan_study(file).study.store
+    how = {"name": "profiler", "version": "1", "layer": "cells", "label": "label", "group": "slide"}
+    import_features(store, "doses", tmp_path / "doses.csv", create=True, **how)
+    text = BY_CONTROLS.replace("datasets.wells", "datasets.doses").replace('"last layer"', '"feature selection"')
+    text = text.replace('aggregate = "compound:median"\n', "").replace("compound = 'c0'", "kind = 'control'")
+    text = text.replace('{ name = "barred", leave_one_group_out = true, bar = "batch" }', '"holdout"')
+    result = run_study(write(tmp_path, f'{text}[strategy."feature selection"]\nstep = 4\n'))
+    assert result.failures == []
+    normalised = {"normalise": "standardise", "controls": "kind = 'control'"}
+    options = {"split": "holdout", "inner_folds": 2, "step": 4, **normalised}
+    (chosen,) = store.selections()
+    assert chosen.id == histokit.select(store, "doses", "profiler/cells", **options).id
+    # No control is selected on, nor trained on.
+    assert not {f"s{i}" for i in range(0, 60, 5)} & {each for part in chosen.fitted_on for each in part["ids"]}
+    assert store.run(result.runs[0]).parameters["selection"] == chosen.id
 
 
 def test_a_plan_reads_the_record_of_each_dataset_for_that_dataset_alone(
