@@ -12,11 +12,13 @@ from histokit.errors import counted
 from histokit.figures.lettering import drawable, folded, line_height
 from histokit.figures.numbers import COLOURS, GREY, key_of, looks_of
 from histokit.figures.panels import SMALL, TITLE, WIDE, Panel, draw_panels
-from histokit.figures.sheet import Document, as_file, new_sheet
+from histokit.figures.sheet import MOST, Document, as_file, new_sheet
 from histokit.layout import number_text
 from histokit.protocol.number_metrics import ERRORS
 from histokit.store.records import SelectionRecord
 
+#: What stands around the bars of importances, and how high each row of them is, in inches.
+_AROUND, _ROW = 1.4, 0.34
 #: From the most to the least informative columns, as in Figure 5 of Mormont et al. 2018.
 _BANDS = (COLOURS[1], COLOURS[5], COLOURS[4], COLOURS[6])
 
@@ -146,18 +148,19 @@ def draw_importances(importances: Document) -> Any:
     Returns
     -------
     matplotlib.figure.Figure
-        Networks above layers, in the order of the address.
+        Networks above layers, in the order of the address. Of more than have room those of the largest importance are
+        drawn, and their number is told.
     """
     shares = importances.to_json()
     panels = [shares["networks"]] if len(shares["networks"]) > 1 else []
     if len(shares["layers"]) > len(shares["networks"]) or not panels:
         panels.append(shares["layers"])
-    heights = [1.4 + 0.34 * len(rows) for rows in panels]
+    heights = [_AROUND + _ROW * min(len(rows), _room(panels)) for rows in panels]
     names = "\n".join(folded(drawable(_fitted_on(entry)), 8.5, 9) for entry in shares["datasets"])
     sheet = new_sheet(9, sum(heights) + 0.3 + line_height(9) * (1 + names.count("\n")))
     axes = sheet.subplots(len(panels), squeeze=False, height_ratios=heights)
     for axis, rows in zip(axes.flat, panels, strict=True):
-        _draw_shares(axis, rows, shares)
+        _draw_shares(axis, rows, _room(panels), shares)
     # Above, where it hides no bar.
     axes.flat[0].legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
     sheet.suptitle(names, fontsize=9)
@@ -170,7 +173,14 @@ def _fitted_on(entry: Mapping[str, Any]) -> str:
     return f"{entry['dataset']} · {entry['split']} · {samples}{groups}"
 
 
-def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) -> None:
+def _room(panels: Sequence[Sequence[Any]]) -> int:
+    """Return how many rows each of some panels has room for."""
+    return int((MOST / len(panels) - _AROUND) / _ROW)
+
+
+def _draw_shares(axis: Any, every: list[dict[str, Any]], room: int, shares: dict[str, Any]) -> None:
+    largest = sorted(range(len(every)), key=lambda number: -every[number]["importance"])[:room]
+    rows = [every[number] for number in sorted(largest)]
     place, left = np.arange(len(rows)), np.zeros(len(rows))
     axis.barh(place - 0.2, [row["share_of_columns"] for row in rows], 0.36, color="black", label="share of columns")
     edges = [0.0, *shares["bands"]]
@@ -185,8 +195,9 @@ def _draw_shares(axis: Any, rows: list[dict[str, Any]], shares: dict[str, Any]) 
     names = ["/".join([row["network"], *([row["layer"]] if "layer" in row else [])]) for row in rows]
     axis.set_yticks(place, [drawable(name) for name in names])
     axis.tick_params(labelsize=8)
-    axis.invert_yaxis()
-    axis.set_xlabel("share of importance", fontsize=8)
+    axis.set_ylim(len(rows) - 0.4, -0.6)
+    few = f" (drawn: the {len(rows)} of {len(every)} of the largest)" * (len(rows) < len(every))
+    axis.set_xlabel(f"share of importance{few}", fontsize=8)
 
 
 curve_figure = as_file(draw_curve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
@@ -18,6 +19,9 @@ SUFFIXES = (".html", ".htm")
 
 #: Numbers from here on are written in powers of ten.
 _LARGE = 1e5
+#: A number with a mark behind it, the beginning of an interval, or a bound.
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
+_MARKED = re.compile(rf"<?({_NUMBER})(?: +(?:\([12]\))?| to {_NUMBER}(?: \(.*\))?)?")
 
 
 def write_page(page: ReportPage, path: str | Path) -> Path:
@@ -86,7 +90,10 @@ def fact(value: Any) -> str:
 
 
 def sorting_key(value: Any) -> str:
-    """Return what a table is sorted by, as text that the page reads."""
+    """Return what a table is sorted by, as text that the page reads: numbers with marks, and intervals, as numbers."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return repr(float(value)) if is_number(value) else str(value)
+    if is_number(value):
+        return repr(float(value))
+    marked = _MARKED.fullmatch(str(value))
+    return repr(float(marked[1])) if marked else str(value)

@@ -202,3 +202,14 @@ def test_one_network_shows_its_layers_and_networks_of_one_layer_themselves():
     check_panel(axis, NETWORKS, ["vgg", "resnet"])
     (axis,) = draw_importances(shares(NETWORKS[:1], LAYERS[:1])).axes
     check_panel(axis, LAYERS[:1], ["vgg/last"])
+
+
+def test_of_more_layers_than_have_room_those_of_the_largest_importance_are_drawn():
+    # All but the last 50 bring nothing.
+    every = [row("net", 1 / 150, [0.0, 0.0, 0.0, 0.02 * (k >= 100)], f"l{k}") for k in range(150)]
+    sheet = draw_importances(shares(NETWORKS[:1], every, ["A"]))
+    (axis,) = sheet.axes
+    assert sheet.get_size_inches()[1] < 26
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == [f"net/l{k}" for k in (*range(len(names) - 50), *range(100, 150))]
+    assert axis.get_xlabel() == f"share of importance (drawn: the {len(names)} of 150 of the largest)"

@@ -30,6 +30,7 @@ from histokit.store.vector_writes import insert_vectors
 from tests.cli.command_line import CommandLine
 from tests.durability.forks import TwoNetworks
 from tests.evaluate.made_up import save
+from tests.evaluate.made_up_numbers import save_numbers
 from tests.study.small_study import FILE, draw, write_study
 from tests.toy import make_samples, make_store
 
@@ -437,6 +438,22 @@ def test_a_picture_of_a_comparison_is_described_by_the_methods_that_it_shows(
         for name, right in rights.items():
             save(store, dataset, right, name)
     assert described("B", "C") == f"Average ranks of 4 methods over datasets {three}: et 4 to svm 2"
+
+
+def test_scores_with_marks_intervals_and_bounds_are_sorted_as_numbers(tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "store")
+    # The variance of the true numbers is 575 / 12; r2 is 1 less the square of what all are off by, over that.
+    for name, off in (("ridge", 7.0), ("knn", 8.5), ("et", 9.5), ("svm", 0.5)):
+        rows = [(i % 2, f"s{i}", float(i), i + off * (-1) ** i, f"P{i // 2}") for i in range(24)]
+        save_numbers(store, rows, dataset="A", classifier=name)
+    runs = [run.id for run in store.runs()]
+    page = package.report(store, runs, out=tmp_path / "r.html", bootstrap=50, samples=0).file.read_text()
+    cells = re.findall(r'data-key="([^"]*)">([^<]*)</td>', page)
+    marked = {text.strip(): key for key, text in cells if re.match(r"-?\d\S* ( |\(\d|to )|&lt;", text)}
+    assert {"0.9948 (1)", "-0.0226 (2)", "-0.5078", "-0.8835"} <= marked.keys()
+    assert any(" to " in text for text in marked)
+    for text, key in marked.items():
+        assert float(key) == float(text.removeprefix("&lt;").split()[0])
 
 
 def test_what_is_so_of_many_runs_is_told_once(tmp_path: Path) -> None:
