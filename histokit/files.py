@@ -163,6 +163,28 @@ def refuse_remote(path: str | os.PathLike[str], what: str) -> None:
         )
 
 
+def refuse_undecoded(
+    path: str | os.PathLike[str], what: str, error: type[HistokitError] = UsageError, *, next: str
+) -> None:
+    """Raise where a path is not valid UTF-8, so that it can be stored and shown nowhere.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What it is of, such as ``the weights``.
+    error : class
+        What is raised.
+    next : str
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError as wrong:
+        shown = os.fsencode(text).decode("utf-8", "backslashreplace")
+        raise error(f"The path of {what}, {shown}, is not valid UTF-8.", next=next) from wrong
+
+
 def refuse_circle(path: str | os.PathLike[str], *, next: str) -> None:
     """Raise a `DataError` where a path leads to symbolic links that lead to each other.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from histokit.errors import PluginError, UsageError
+from histokit.files import refuse_undecoded
 from histokit.networks.resolved import ResolvedBackbone
 from histokit.networks.trained_runs import find_trained
 from histokit.plugin import Backbone, Layer, Preprocess
@@ -21,7 +22,7 @@ from histokit.plugin.digests import digest_bytes, digest_file, digest_json
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import registered_backbone, registry
 from histokit.plugin.weights import PRETRAINED, RANDOM, TRAINED
-from histokit.plugin.weights_folder import FOLDER_VARIABLE
+from histokit.plugin.weights_folder import FOLDER_VARIABLE, named_folder
 from histokit.store import Store
 
 #: Named anew when other weights, layers, arguments or preprocessing are found for a request.
@@ -179,7 +180,7 @@ def _key(store: Store, name: str, weights: str) -> str:
         _MEMORY,
         name,
         weights,
-        os.environ.get(FOLDER_VARIABLE) or None,
+        named_folder() or None,
         registered_backbone(name).distribution,
         _versions(),
     ]
@@ -215,7 +216,10 @@ def _absolute(weights: str) -> str:
     """Return a path that does not depend on the working folder, so that the same weights are found again."""
     path = Path(weights).expanduser()
     named = weights.partition(":")[0] in (PRETRAINED, RANDOM)
-    return weights if named or not path.exists() else str(path.absolute())
+    if named or not path.exists():
+        return weights
+    refuse_undecoded(path.absolute(), "the weights", next="Rename the folder, or put them into another one.")
+    return str(path.absolute())
 
 
 def _guarded(name: str, weights: str, store: str) -> GuardedBackbone:

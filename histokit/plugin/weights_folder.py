@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from histokit.errors import StoreError, some
+from histokit.files import refuse_undecoded
 
 #: Environment variable that names a folder of weights files.
 FOLDER_VARIABLE = "HISTOKIT_WEIGHTS"
@@ -44,6 +45,19 @@ def in_folder(name: str, tag: Callable[[], str | None] = lambda: None) -> Path |
     return tagged if tagged.is_file() else None
 
 
+def named_folder() -> str:
+    """Return what ``$HISTOKIT_WEIGHTS`` says; empty where it is not set.
+
+    Raises
+    ------
+    StoreError
+        If it is not valid UTF-8.
+    """
+    folder = os.environ.get(FOLDER_VARIABLE, "")
+    refuse_undecoded(folder, FOLDER_VARIABLE, StoreError, next=f"Rename the folder, or: unset {FOLDER_VARIABLE}")
+    return folder
+
+
 def weights_folder() -> Path | None:
     """Return the folder that ``$HISTOKIT_WEIGHTS`` names, or none where it is not set.
 
@@ -52,7 +66,7 @@ def weights_folder() -> Path | None:
     StoreError
         If it is no folder.
     """
-    folder = os.environ.get(FOLDER_VARIABLE)
+    folder = named_folder()
     if not folder:
         return None
     if not Path(folder).is_dir():

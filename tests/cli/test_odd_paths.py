@@ -60,6 +60,23 @@ def test_names_that_are_no_text(ingested, images, tmp_path):
     assert "is not valid UTF-8" in done.stderr
 
 
+def test_weights_in_a_folder_that_is_no_text(ingested, tmp_path, monkeypatch):
+    import torch
+
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/w\xffw")
+    os.mkdir(folder)
+    torch.save({}, f"{folder}/own.pth")
+    asked = ["extract", "cells", "--backbone", "timm:test_resnet"]
+    with monkeypatch.context() as inside:
+        inside.chdir(folder)
+        result = ingested.fails(*asked, "--weights", "own.pth", code=ExitCode.USAGE)
+    assert f"The path of the weights, {tmp_path}/w\\xffw/own.pth, is not valid UTF-8." in result.err
+    monkeypatch.setenv("HISTOKIT_WEIGHTS", folder)
+    for weights in ("pretrained", "random"):
+        result = ingested.fails(*asked, "--weights", weights, code=ExitCode.STORE)
+        assert f"The path of HISTOKIT_WEIGHTS, {tmp_path}/w\\xffw, is not valid UTF-8." in result.err
+
+
 def test_paths_that_are_too_long(ingested, images, tmp_path, monkeypatch):
     long = str(tmp_path / "/".join(["x" * 100] * 60))
     for arguments in (

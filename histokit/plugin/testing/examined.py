@@ -43,6 +43,12 @@ class Examined:
         dataset.state = as_json(dataset.fit())
         return dataset
 
+    def another(self) -> Dataset:
+        """Return a new instance with the state of the first one, as it is opened to be read."""
+        other = self.make()
+        other.state = self.dataset.state
+        return other
+
     @cached_property
     def elsewhere(self) -> list[Seen]:
         """What other processes see of it."""

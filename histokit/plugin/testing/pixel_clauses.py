@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -37,17 +38,11 @@ def readable_images(examined: Examined) -> None:
 
 def pixels_repeat(examined: Examined) -> None:
     """`read` gives the same pixels again, from another instance and in another order."""
-    other = _another(examined)
+    other = examined.another()
     second = {sample.id: other.read(sample) for sample in reversed(examined.looked_at)}
     for sample in examined.looked_at:
         same = np.array_equal(examined.dataset.read(sample), second[sample.id])
         require(same, f"read({sample.id!r}) gives other pixels the second time")
-
-
-def _another(examined: Examined) -> Dataset:
-    other = examined.make()
-    other.state = examined.dataset.state
-    return other
 
 
 def pixels_differ(examined: Examined) -> None:
@@ -61,10 +56,12 @@ def threads_read_the_same(examined: Examined) -> None:
     """Threads that read at once, as they do for a network, get the same pixels as one after the other."""
     if type(examined.dataset).read is Dataset.read:
         return
-    samples, dataset = examined.looked_at[:_THREADS], _another(examined)
+    samples, dataset = examined.looked_at[:_THREADS], examined.another()
     alone = [digest_of(examined.dataset.read(sample)) for sample in samples]
+    together = Barrier(_THREADS)
 
     def wrong(thread: int) -> str | None:
+        together.wait()
         with pausing(type(dataset)):
             for step in range(len(samples)):
                 place = (thread + step) % len(samples)
@@ -95,7 +92,7 @@ def other_processes_read_the_same(examined: Examined) -> None:
 
 def pixel_key_repeats(examined: Examined) -> None:
     """`pixel_key` returns the same bytes again, from another instance, and tells file-less samples apart."""
-    other = _another(examined)
+    other = examined.another()
     keys: dict[tuple[Any, ...], str] = {}
     for sample in examined.samples:
         key = examined.dataset.pixel_key(sample)

@@ -27,7 +27,7 @@ def split_rows(examined: Examined) -> None:
 def splits_repeat(examined: Examined) -> None:
     """`splits` gives the same rows in the same order again, and from another instance."""
     first = split_digests(examined.dataset)
-    for what, again in (("a second time", examined.dataset), ("from another instance", examined.fitted())):
+    for what, again in (("a second time", examined.dataset), ("from another instance", examined.another())):
         second = split_digests(again)
         differing = sorted(name for name in {*first, *second} if first.get(name) != second.get(name))
         require(not differing, f"splits() gives other rows {what} in {', '.join(map(repr, differing))}: draw by a seed")
