@@ -192,7 +192,9 @@ def spread(modules: Sequence[str], steps: Sequence[Step]) -> list[str]:
     return [modules[round(len(modules) * quarter / 4) - 1] for quarter in (1, 2, 3, 4)]
 
 
-def layer_of(step: Step, width: int | None, tokens: Pooling) -> Layer:
+def layer_of(
+    step: Step, width: int | None, tokens: Pooling, network: nn.Module | None = None, steps: Sequence[Step] = ()
+) -> Layer:
     """Return the layer of a step: how its output is pooled follows from its shape.
 
     Parameters
@@ -202,14 +204,35 @@ def layer_of(step: Step, width: int | None, tokens: Pooling) -> Layer:
         How many features the module is known to have, which tells (N, H, W, C) from (N, C, H, W).
     tokens : str
         Pooling of sequences.
+    network : nn.Module, optional
+    steps : sequence of Step
+        Of the network: of a map with as many channels as rows, other modules of its class tell where these are.
     """
     if len(step.shape) == 2:
         return Layer(step.module, step.module, "none")
     if len(step.shape) == 3:
         return Layer(step.module, step.module, tokens)
-    known = width is not None and step.shape[1] != width
-    last = step.shape[3] == width if known else step.shape[1] == step.shape[2] != step.shape[3]
+    others = network if is_cube(step) else None
+    last = _is_last(step, width) if others is None else _is_last_in_others(step, others, steps)
     return Layer(step.module, step.module, "avg", channels_last=last)
+
+
+def is_cube(step: Step) -> bool:
+    """Return whether a step gives a map with as many channels as rows and columns."""
+    return len(step.shape) == 4 and len(set(step.shape[1:])) == 1
+
+
+def _is_last(step: Step, width: int | None = None) -> bool:
+    known = width is not None and step.shape[1] != width
+    return step.shape[3] == width if known else step.shape[1] == step.shape[2] != step.shape[3]
+
+
+def _is_last_in_others(step: Step, network: nn.Module, steps: Sequence[Step]) -> bool:
+    # With those that gave it the map, such as the normalisation at its end.
+    kinds = {type(network.get_submodule(each.module)) for each in steps if each.tensor == step.tensor}
+    others = [each for each in steps if len(each.shape) == 4 and not is_cube(each)]
+    told = [_is_last(each) for each in others if type(network.get_submodule(each.module)) in kinds]
+    return 2 * sum(told) > len(told)
 
 
 def _inside(module: str, roots: Sequence[str]) -> bool:

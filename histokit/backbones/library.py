@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.backbones import caffe_names
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
-from histokit.backbones.cuts import Step, layer_of, outline
+from histokit.backbones.cuts import Step, is_cube, layer_of, outline
 from histokit.backbones.library_weights import LibraryWeights
 from histokit.errors import DataError, PluginError, StoreError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
@@ -51,6 +51,14 @@ class LibraryBackbone(LibraryWeights):
         if self.row and self.row.layers:
             return self.row.layers
         return self._find_layers(*self._outlined)
+
+    @cached_property
+    def version(self) -> str:  # type: ignore[override]
+        """Raised where the channels of a map of as many channels as rows were once taken to come first."""
+        if self.row and self.row.layers:
+            return "1"
+        cubes = {step.module for step in self._outlined[1] if is_cube(step)}
+        return "2" if any(layer.channels_last and layer.module in cubes for layer in self.layers) else "1"
 
     @cached_property
     def _outlined(self) -> tuple[nn.Module, list[Step]]:
@@ -96,7 +104,7 @@ class LibraryBackbone(LibraryWeights):
         tokens = self._token_pooling(network)
         if len(step.shape) == 3 and not leading_tokens(step.shape[1], prefix_tokens(network)):
             tokens = "avg"
-        own = layer_of(step, None, tokens)
+        own = layer_of(step, None, tokens, network, steps)
         return own if found.name == stem else replace(found, channels_last=own.channels_last)
 
     @cached_property

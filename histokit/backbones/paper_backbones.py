@@ -49,7 +49,7 @@ class PaperBackbone(LibraryBackbone):
 
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         by_name = {step.module: step for step in steps}
-        return [layer_of(by_name[cut], None, "avg") for cut in trunk_cuts(network, steps)]
+        return [layer_of(by_name[cut], None, "avg", network, steps) for cut in trunk_cuts(network, steps)]
 
     def _token_pooling(self, network: nn.Module) -> Pooling:
         return "avg"

@@ -26,7 +26,8 @@ def find_layers(network: nn.Module, steps: Sequence[Step]) -> list[Layer]:
     if "attn_pool" in order and len(steps[order["attn_pool"]].shape) == 2:
         cuts = [*cuts, "attn_pool"]
     widths.setdefault(cuts[-1], getattr(network, "num_features", None))
-    return [layer_of(steps[order[cut]], widths.get(cut), token_pooling(network)) for cut in cuts]
+    pooling = token_pooling(network)
+    return [layer_of(steps[order[cut]], widths.get(cut), pooling, network, steps) for cut in cuts]
 
 
 def _feature_info(network: nn.Module) -> Sequence[Mapping[str, Any]]:

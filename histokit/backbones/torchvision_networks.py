@@ -98,7 +98,8 @@ class TorchvisionBackbone(LibraryBackbone):
 
     def _find_layers(self, network: nn.Module, steps: Sequence[Step]) -> Sequence[Layer]:
         by_name = {step.module: step for step in steps}
-        return [layer_of(by_name[cut], None, self._token_pooling(network)) for cut in trunk_cuts(network, steps)]
+        pooling = self._token_pooling(network)
+        return [layer_of(by_name[cut], None, pooling, network, steps) for cut in trunk_cuts(network, steps)]
 
     def _token_pooling(self, network: nn.Module) -> Pooling:
         return "cls" if prefix_tokens(network) else "avg"

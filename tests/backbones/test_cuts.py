@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from histokit.backbones import cuts
-from histokit.backbones.cuts import Step, layer_of, outline, spread, trunk_cuts
+from histokit.backbones.cuts import Step, layer_of, outline, spread, trace, trunk_cuts
 
 
 class Block(nn.Sequential):
@@ -96,3 +96,38 @@ def test_many_blocks_alike_are_cut_at_quarters():
 def test_pooling_follows_from_the_shape(shape, width, pooling, last):
     layer = layer_of(Step("m", shape, 0), width, "cls")
     assert (layer.pool, layer.channels_last) == (pooling, last)
+
+
+class Last(nn.Module):
+    """Doubles channels and halves sides of a map whose channels come last."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.linear = nn.Linear(4 * width, 2 * width)
+
+    def forward(self, maps):
+        corners = [maps[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        return self.linear(torch.cat(corners, dim=3))
+
+
+class LastNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.blocks = nn.Sequential(Last(4), Last(8), Last(16))
+
+    def forward(self, images):
+        return self.blocks(self.first(images.permute(0, 2, 3, 1)))
+
+
+def test_a_map_of_as_many_channels_as_rows_is_as_others_of_its_class():
+    network = LastNet()
+    steps = trace(network, 16, device="cpu")
+    for module in ("blocks.0", "blocks.0.linear"):
+        step = next(step for step in steps if step.module == module)
+        assert len(set(step.shape[1:])) == 1
+        assert layer_of(step, None, "avg", network, steps).channels_last
+        assert not layer_of(step, None, "avg").channels_last
+    convolutions = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 16, 1))
+    steps = trace(convolutions, 8, device="cpu")
+    assert not layer_of(steps[0], None, "avg", convolutions, steps).channels_last

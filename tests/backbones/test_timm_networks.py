@@ -80,6 +80,17 @@ def test_maps_with_channels_last_are_known():
     assert not any(layer.channels_last for layer in backbone("test_convnext").layers)
 
 
+@pytest.mark.parametrize(("size", "version"), [(224, "1"), (384, "2")])
+def test_channels_are_last_where_a_map_has_as_many_as_rows(size, version):
+    # Of 384 pixels, the first of its maps is of 96 × 96 positions and 96 channels.
+    backbone = registry().backbone(f"timm:swin_tiny_patch4_window7_224,img_size={size}", "random")
+    assert [layer.channels_last for layer in backbone.layers] == [True] * 5
+    assert backbone.layer("layers.0.blocks.1").channels_last
+    assert backbone.layer("patch_embed").channels_last
+    assert not backbone.layer("patch_embed.proj").channels_last
+    assert backbone.version == version
+
+
 def test_any_module_is_a_layer_and_pooled_by_its_shape():
     assert backbone("swin_tiny_patch4_window7_224").layer("layers.2.blocks.1").channels_last
     assert backbone("swin_tiny_patch4_window7_224").layer("layers.2.blocks.1:max").channels_last
