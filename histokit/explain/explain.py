@@ -13,7 +13,7 @@ from histokit.explain.chosen import PREDICTED, ChosenSample, ExplainOptions, cho
 from histokit.explain.explained_classifier import ExplainedClassifier
 from histokit.explain.explained_network import ExplainedNetwork
 from histokit.explain.explanation import ExplainedSample, Explanation
-from histokit.explain.layer_maps import MapLayer, ScoredMaps, shares, upsampled
+from histokit.explain.layer_maps import MapLayer, ScoredMaps, area_of, shares, upsampled
 from histokit.explain.maps_folder import write_maps
 from histokit.explain.pictures import as_picture, pictures_note
 from histokit.explain.run_images import RunImages, seen_note
@@ -185,6 +185,7 @@ def _explained(model: Explained, members: Sequence[ChosenSample], images: RunIma
                 image=as_picture(pixels[place]),
                 map=found.maps[place].cpu().numpy(),
                 heat=heat,
+                area=area_of(heats[place]),
             )
 
 

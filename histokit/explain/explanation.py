@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-#: Pixels of at least this share of the largest value are counted.
-_HALF = 0.5
-
 
 @dataclass(frozen=True, eq=False)
 class ExplainedSample:
@@ -41,7 +38,9 @@ class ExplainedSample:
     map : (h, w) float32 array
         Of the layer.
     heat : (H, W) float32 array
-        The same over the image: 0 to 1, or -1 to 1 where it has signs.
+        The same over the image: from 0, its least value, to 1, its largest; or -1 to 1 where it has signs.
+    area : float
+        Which share of the image has at least half of the map's largest value: small where the map points at a place.
     """
 
     id: str
@@ -56,11 +55,7 @@ class ExplainedSample:
     image: NDArray[np.uint8]
     map: Floats
     heat: Floats
-
-    @property
-    def area(self) -> float:
-        """Which share of the image has at least half of the largest value: small where the map points at a place."""
-        return 0.0 if self.constant else float((np.abs(self.heat) >= _HALF).mean())
+    area: float
 
     @property
     def wrong(self) -> bool:

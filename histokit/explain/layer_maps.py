@@ -20,6 +20,9 @@ from histokit.plugin.pooling import leading_tokens
 
 Floats = NDArray[np.float32]
 
+#: Positions of at least this share of the largest value are counted.
+_HALF = 0.5
+
 
 @dataclass(frozen=True)
 class MapLayer:
@@ -218,6 +221,14 @@ def grad_cam(maps: Tensor, gradients: Tensor) -> Tensor:
 def upsampled(maps: Tensor, height: int, width: int) -> Tensor:
     """Return (N, h, w) maps at another size, bilinearly."""
     return functional.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def area_of(heat: Floats) -> float:
+    """Return which share of a map has at least half of its largest value, of either sign; 0 where all is the same."""
+    low, high = float(heat.min()), float(heat.max())
+    if not np.isfinite([low, high]).all() or low == high:
+        return 0.0
+    return float((np.abs(heat) >= _HALF * max(abs(low), abs(high))).mean())
 
 
 def shares(heat: Floats, signed: bool) -> tuple[Floats, bool]:

@@ -18,7 +18,7 @@ from torch import nn
 import histokit
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.explain.explanation import Explanation
-from histokit.explain.layer_maps import MapLayer, grad_cam, shares
+from histokit.explain.layer_maps import MapLayer, area_of, grad_cam, shares
 from histokit.explain.pictures import as_picture, pictures_note
 from histokit.features import FeatureStore
 from histokit.figures.heat_maps import draw_heat_maps
@@ -74,6 +74,8 @@ def test_maps_are_those_of_captum(run: RunRecord, data: FeatureStore, layer: str
         np.testing.assert_allclose(sample.map, small, atol=1e-5)
         assert sample.constant == (np.ptp(wanted) == 0)
         np.testing.assert_allclose(sample.heat, (wanted - wanted.min()) / (np.ptp(wanted) or 1), atol=1e-5)
+        half = (wanted >= wanted.max() / 2).mean() if np.ptp(wanted) else 0
+        assert sample.area == pytest.approx(half, abs=0.02)
     assert not all(sample.constant for sample in found.samples)
 
 
@@ -104,6 +106,14 @@ def test_the_formula_by_hand() -> None:
     # Of what speaks for and against, the largest of either side is 1, and nothing stays nothing.
     assert shares(np.array([[-4, 2], [1, 0]], np.float32), signed=True)[0].tolist() == [[-1, 0.5], [0.25, 0]]
     assert shares(np.array([[-1, 2], [0, 4]], np.float32), signed=True)[0].tolist() == [[-0.25, 0.5], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("heat", "area"), [([[2, 2], [3, 3]], 1), ([[1, 0], [2, 0.5]], 0.5), ([[-4, 1], [3, -2]], 0.75), ([[7, 7]], 0)]
+)
+def test_the_area_is_what_has_half_of_the_largest_value(heat: list[list[float]], area: float) -> None:
+    """Of a map that is high everywhere, as it is, and not of its contrast."""
+    assert area_of(np.array(heat, np.float32)) == area
 
 
 def test_tokens_lie_row_by_row_behind_those_without_a_place() -> None:

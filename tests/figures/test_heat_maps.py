@@ -18,6 +18,7 @@ def sample(name, true, predicted="a", heat=None, **changes):
         "score": 0.75,
         "intercept": None,
         "network": "run:f",
+        "area": 0.0,
     }
     facts |= {"seen": False, "constant": False, "image": np.zeros((4, 4, 3), np.uint8), "map": heat, "heat": heat}
     return ExplainedSample(id=name, **facts, **changes)
