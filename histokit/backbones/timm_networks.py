@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from histokit.backbones.cuts import Step
 from histokit.backbones.library import LibraryBackbone, unknown_model
 from histokit.backbones.library_weights import side
-from histokit.backbones.timm_cuts import find_layers, token_pooling
+from histokit.backbones.timm_cuts import find_layers, head_modules, token_pooling
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
@@ -225,8 +225,7 @@ class TimmBackbone(LibraryBackbone):
         return [adapted(adapt) for adapt in filters(network)]
 
     def _heads(self, network: nn.Module) -> Sequence[str]:
-        heads = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
-        return (heads,) if isinstance(heads, str) else tuple(heads)
+        return head_modules(network)
 
     def _widths(self, network: nn.Module) -> set[int]:
         # Configurations of earlier timm say the width behind the last convolution of MobileNetV3 and the like.

@@ -38,8 +38,11 @@ WORDS = (
 )
 #: Parts of names by which a copy that follows the trained one is known, in the order of preference.
 FOLLOWERS = (frozenset(("momentum", "target", "key", "k")), frozenset(("ema", "averaged", "swa", "shadow")))
-#: First parts of the names that classifier and self-supervision heads go by.
-HEADS = ("head", "heads", "head_dist", "fc", "classifier", "classif", "last_linear", "dino_head", "ibot_head")
+#: First parts of the names that classifier and self-supervision heads, and the pooling before them, go by.
+HEADS = (
+    *("head", "heads", "head_dist", "fc", "classifier", "classif", "last_linear", "dino_head", "ibot_head"),
+    *("AuxLogits", "attn_pool"),
+)
 
 #: Words in the first part of a name by which what is trained beside a network is known.
 _PARTS = frozenset(

@@ -442,3 +442,32 @@ def test_a_module_before_the_class_token_is_averaged_over_all_patches(tmp_path):
     store = open_store(tmp_path / "s")
     for address, expected in zip(found.addresses, (patches.mean(1), patches.amax(1)), strict=True):
         np.testing.assert_allclose(store.features("d", address).X, expected, rtol=1e-3, atol=1e-4)
+
+
+UNUSED = {"level3.project.0.weight": torch.ones(64, 64, 1, 1), "level3.project.1.weight": torch.ones(64)}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "lacks", "besides"),
+    [
+        ("inception_v3.tv_in1k", {"aux_logits": True}, "none", {}),
+        ("dla46x_c", {}, "none", UNUSED),
+        ("convnextv2_atto.fcmae", {}, "head.", {}),
+        ("vit_base_patch16_siglip_gap_224", {"global_pool": "map"}, "none", {}),
+    ],
+)
+def test_published_weights_that_timm_does_not_load_strictly_are_loaded(tmp_path, name, options, lacks, besides):
+    """What they have besides, or lack, is what timm says of them in its sources; the rest is taken as it is."""
+    small = {"depth": 1, "embed_dim": 32, "num_heads": 2, "img_size": 32} if name.startswith("vit") else {}
+    torch.manual_seed(0)
+    whole = timm.create_model(name, **options, **small).eval().half()
+    state = {key: value for key, value in whole.state_dict().items() if not key.startswith(lacks)} | besides
+    save_file(state, tmp_path / "published.safetensors")
+    joined = ",".join([name, *(f"{key}={value}" for key, value in small.items())])
+    found = backbone(joined, str(tmp_path / "published.safetensors"))
+    network = found.build()
+    own = network.state_dict()
+    beyond = {key for key in state if key not in own}
+    assert beyond == {key for key in state if key.startswith((*besides, "AuxLogits.", "attn_pool."))}
+    assert all(torch.equal(value, state[key].float()) for key, value in own.items() if value.is_floating_point())
+    assert len(found.notes) == 1
