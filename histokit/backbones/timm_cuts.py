@@ -50,18 +50,3 @@ def token_pooling(network: nn.Module) -> Pooling:
     if pool in ("avg", "avgmax", "catavgmax") or not prefix_tokens(network):
         return "avg"
     return "cls"
-
-
-def head_modules(network: nn.Module) -> list[str]:
-    """Return the classifier modules of a network, and others that timm, too, lets its published weights lack or have.
-
-    Weights that were published without a classifier (FCMAE, Florence) lack the rest of its head as well; those of DLA
-    have projections in blocks that never use them, and in which timm has none.
-    """
-    configuration = getattr(network, "pretrained_cfg", {})
-    given = configuration.get("classifier") or ()
-    found = [given] if isinstance(given, str) else list(given)
-    if configuration.get("num_classes") == 0:
-        found += [head for name in found if (head := name.rpartition(".")[0])]
-    trees = [(name, module) for name, module in network.named_modules() if type(module).__name__ == "DlaTree"]
-    return found + [f"{name}.project" for name, tree in trees if not tree.project.state_dict()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from histokit.backbones.cuts import Step
 from histokit.backbones.library import LibraryBackbone, unknown_model
 from histokit.backbones.library_weights import side
-from histokit.backbones.timm_cuts import find_layers, head_modules, token_pooling
+from histokit.backbones.timm_cuts import find_layers, token_pooling
+from histokit.backbones.timm_weights import filters, head_modules
 from histokit.errors import PluginError, StoreError, did_you_mean
 from histokit.plugin.backbone import BackboneRequest, Layer, Pooling
 from histokit.plugin.backbone_names import join_backbone_name, split_backbone_name
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 HUB = ("hf-hub:", "hf_hub:")
 FOLDER = "local-dir:"
-
-#: Functions by which timm's model files turn published weights into those of their networks.
-FILTERS = ("checkpoint_filter_fn", "_filter_fn", "_filter_torchvision_pretrained", "checkpoint_filter_fn_classifier")
 
 
 @dataclass(frozen=True)
@@ -219,8 +216,8 @@ class TimmBackbone(LibraryBackbone):
         return {**state, first: adapt_input_conv(int(self.options["in_chans"]), state[first])}
 
     def _filters(self, network: nn.Module) -> Sequence[Adapt]:
-        def adapted(adapt: Callable[..., dict[str, Tensor]]) -> Adapt:
-            return lambda network, state: adapt(dict(self._prepare(network, state)), network)
+        def adapted(adapt: Adapt) -> Adapt:
+            return lambda network, state: adapt(network, self._prepare(network, state))
 
         return [adapted(adapt) for adapt in filters(network)]
 
@@ -301,12 +298,6 @@ def _known_fields(configuration: Mapping[str, Any]) -> dict[str, Any]:
     # The weights come from the file that was located, whatever address a configuration still carries.
     known = {field.name for field in fields(PretrainedCfg)} - {"url", "file", "hf_hub_id", "source", "state_dict"}
     return {key: value for key, value in configuration.items() if key in known}
-
-
-def filters(network: nn.Module) -> list[Callable[..., dict[str, Tensor]]]:
-    """Return timm's functions that may turn published weights into those of a network."""
-    module = sys.modules[type(network).__module__]
-    return [getattr(module, name) for name in FILTERS if hasattr(module, name)]
 
 
 def model_names() -> list[str]:

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from histokit.backbones.caffe_names import LAYERS, translated
-from histokit.backbones.timm_networks import filters
+from histokit.backbones.timm_weights import filters
 from histokit.errors import StoreError
 from histokit.plugin.manager import registry
 
@@ -102,7 +102,7 @@ def test_names_and_shapes_of_vgg(name, blocks):
     assert list(found) == list(expected), "in the order of depth"
     assert {key: value.shape for key, value in found.items()} == expected
     (adapt,) = filters(networks[1])
-    adapted = {key: value.shape for key, value in adapt(found).items()}
+    adapted = {key: value.shape for key, value in adapt(networks[1], found).items()}
     assert adapted == {key: value.shape for key, value in networks[1].state_dict().items()}
 
 

@@ -1,6 +1,7 @@
 """Networks of timm: names, options, cut points, preprocessing and weights."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -471,3 +472,24 @@ def test_published_weights_that_timm_does_not_load_strictly_are_loaded(tmp_path,
     assert beyond == {key for key in state if key.startswith((*besides, "AuxLogits.", "attn_pool."))}
     assert all(torch.equal(value, state[key].float()) for key, value in own.items() if value.is_floating_point())
     assert len(found.notes) == 1
+
+
+SMALL_VIT = "depth=1,embed_dim=32,num_heads=2,img_size=32"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "published"),
+    [
+        ("densenet121", r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2"),
+        (f"deit3_small_patch16_224,{SMALL_VIT}", r"ls(\d)\.gamma", r"gamma_\1"),
+    ],
+)
+def test_names_that_published_weights_have_and_timm_changes(tmp_path, name, pattern, published):
+    """Those of torchvision's DenseNets, which a function of one argument changes, and of DeiT III's authors."""
+    torch.manual_seed(0)
+    expected = {key: value.half() for key, value in backbone(name).build().state_dict().items()}
+    state = {re.sub(pattern, published, key): value.clone() for key, value in expected.items()}
+    assert set(state) != set(expected)
+    save_file(state, tmp_path / "published.safetensors")
+    found = backbone(name, str(tmp_path / "published.safetensors")).build().state_dict()
+    assert all(torch.equal(found[key], value.to(found[key].dtype)) for key, value in expected.items())
