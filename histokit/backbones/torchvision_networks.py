@@ -122,8 +122,16 @@ class TorchvisionBackbone(LibraryBackbone):
 
 
 def _renamed(_network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Give the tensors of the DenseNets that are published the names that they have today."""
-    return {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", key): value for key, value in state.items()}
+    """Give the tensors of the DenseNets and Vision Transformers that are published the names that they have today."""
+    changes = (
+        (r"(denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2"),
+        (r"(\.mlp\.)linear_1\.", r"\g<1>0."),
+        (r"(\.mlp\.)linear_2\.", r"\g<1>3."),
+    )
+    found = dict(state)
+    for old, new in changes:
+        found = {re.sub(old, new, key): value for key, value in found.items()}
+    return found
 
 
 def model_names() -> list[str]:

@@ -145,6 +145,21 @@ def test_densenets_load_under_the_names_that_were_published(tmp_path):
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
 
 
+def test_vision_transformers_load_under_the_names_that_were_published(tmp_path):
+    """torchvision's own layers give them those of today; a tensor of one number each keeps the file small."""
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in get_model("vit_b_32", weights=None).state_dict().items()}
+    state = {key: torch.tensor(float(number)).expand(shape) for number, (key, shape) in enumerate(shapes.items())}
+    old = {
+        re.sub(r"\.mlp\.([03])\.", lambda found: f".mlp.linear_{'03'.index(found[1]) + 1}.", k): v
+        for k, v in state.items()
+    }
+    assert "encoder.layers.encoder_layer_0.mlp.linear_2.weight" in old
+    torch.save(old, tmp_path / "vit.pth")
+    network = backbone("vit_b_32", str(tmp_path / "vit.pth")).build()
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+
+
 def test_mnasnet_which_asks_for_its_version_loads_files_that_tell_none(tmp_path):
     torch.manual_seed(0)
     state = get_model("mnasnet0_5", weights=None).state_dict()
