@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -26,7 +27,13 @@ FILTERS = (
 def filters(network: nn.Module) -> list[Adapt]:
     """Return what may turn published weights into those of a network, by timm's own functions."""
     module = sys.modules[type(network).__module__]
-    return [adapt for name in FILTERS if hasattr(module, name) for adapt in _adapts(getattr(module, name))]
+    found = [adapt for name in FILTERS if hasattr(module, name) for adapt in _adapts(getattr(module, name))]
+    return [*found, _of_branches] if type(network).__name__ == "CrossVit" else found
+
+
+def _of_branches(_network: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Change CrossViT's published names as timm does, by a function that is out of reach."""
+    return {re.sub(r"^(pos_embed|cls_token)\.", r"\1_", key): value for key, value in state.items()}
 
 
 def _adapts(function: Callable[..., dict[str, Tensor]]) -> Iterator[Adapt]:

@@ -481,11 +481,12 @@ SMALL_VIT = "depth=1,embed_dim=32,num_heads=2,img_size=32"
     ("name", "pattern", "published"),
     [
         ("densenet121", r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2"),
+        ("crossvit_tiny_240", "^(pos_embed|cls_token)_", r"\1."),
         (f"deit3_small_patch16_224,{SMALL_VIT}", r"ls(\d)\.gamma", r"gamma_\1"),
     ],
 )
 def test_names_that_published_weights_have_and_timm_changes(tmp_path, name, pattern, published):
-    """Those of torchvision's DenseNets, which a function of one argument changes, and of DeiT III's authors."""
+    """Those of torchvision's DenseNets (a function of one argument), and of the authors of CrossViT and DeiT III."""
     torch.manual_seed(0)
     expected = {key: value.half() for key, value in backbone(name).build().state_dict().items()}
     state = {re.sub(pattern, published, key): value.clone() for key, value in expected.items()}
