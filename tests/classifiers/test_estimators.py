@@ -46,6 +46,8 @@ def test_the_papers_grids_are_the_default():
 
 def test_grid_overrides():
     assert make_grid("svm", {"C": "1e-2,1e-3"}) == [{"C": 1e-3}, {"C": 1e-2}]
+    # Of a penalty, the large one is simple.
+    assert make_grid("ridge", {"alpha": "1,100,10"}) == [{"alpha": 100.0}, {"alpha": 10.0}, {"alpha": 1.0}]
     chosen = make_grid("et", {"max_features": "sqrt,n/2,n,7", "trees": 20})
     assert chosen == [{"max_features": m, "trees": 20} for m in ("sqrt", 0.5, 1.0, 7)]
 
