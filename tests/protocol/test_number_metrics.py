@@ -62,6 +62,14 @@ def test_what_is_undefined_is_told() -> None:
     assert undefined_reasons(alone, true[:1], predicted[:1])["r2"] == "there is a single sample"
 
 
+def test_a_resample_of_equal_numbers_is_undefined_whatever_was_not_drawn() -> None:
+    # The mean of three times 0.1 is a hair beside 0.1.
+    true, predicted, weights = np.array([0.1, 5.0]), np.array([0.2, 4.0]), np.array([[3.0, 0.0]])
+    found = NumberScorer(true, predicted).resample(weights)
+    assert [name for name, value in found.items() if np.isnan(value[0])] == ["r2", "pearson", "spearman"]
+    assert found["mae"][0] == pytest.approx(0.1)
+
+
 def test_errors_alone_are_lower_for_better_predictions() -> None:
     assert {name: direction(name) for name in NUMBER_METRICS} == {
         "r2": 1, "pearson": 1, "spearman": 1, "mae": -1, "rmse": -1,

@@ -62,6 +62,14 @@ def read(pixels: object, bits: int | None = None) -> reader.ReadResult:
     return reader.read_sample(IngestedFiles(Given(pixels, bits), None), 0, Sample("a", ()))
 
 
+@pytest.mark.parametrize(("box", "remarks"), [(None, 1), ((0, 0, 4, 4), 0)])
+def test_a_dark_box_of_an_image_is_not_remarked(box: tuple[int, int, int, int] | None, remarks: int) -> None:
+    dataset = Given(np.full((4, 4, 3), 100, np.uint16))
+    found = reader.read_sample(IngestedFiles(dataset, None), 0, Sample("a", (), box=box))
+    assert found.pixels is not None
+    assert [each.kind for each in found.remarks] == ["dark"] * remarks
+
+
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [

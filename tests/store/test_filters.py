@@ -70,6 +70,8 @@ BY_HAND = {
     "30 <= age": list("abdg"),
     "- 5 = age": ["e"],
     "age > 29.5 and age < 30.5": ["a"],
+    "age >= 30.5": list("bdg"),
+    "age <= 29.5": list("efh"),
     "age = 30.0 or age = 4e1": list("ab"),
     "age = 29.5": [],
     "age <> 29.5": list("abdefgh"),
