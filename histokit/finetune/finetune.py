@@ -167,6 +167,7 @@ def _record(
     last = of_all_samples(parts)
     final = outcomes[parts.index(last)]
     notes = [*experiment.notes, *trainer.notes(parts, outcomes)]
+    vectors = next((outcome.vectors for outcome in outcomes if outcome.vectors), "")
     return RunRecord(
         id=run_id,
         dataset=experiment.split.dataset,
@@ -181,7 +182,7 @@ def _record(
         found={
             "final": {**final.document, "part": last.name},
             "networks": [outcome.network for outcome in outcomes if outcome.network is not None],
-            **({"vectors": trainer.vectors} if trainer.vectors else {}),
+            **({"vectors": vectors} if vectors else {}),
         },
         folds=documents,
         notes=list(dict.fromkeys(notes)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, cast
 
 import numpy as np
@@ -61,6 +61,10 @@ class PartOutcome:
     network : dict, optional
         Where its tensors are kept.
     notes : list of str
+    vectors : str
+        Where those of the frozen network were taken from; empty where they were computed.
+    reading : list of str
+        What is to be known of how images were read, for this network and those before it.
     """
 
     document: dict[str, Any]
@@ -69,10 +73,12 @@ class PartOutcome:
     curve: list[dict[str, Any]]
     network: dict[str, Any] | None
     notes: list[str]
+    vectors: str = ""
+    reading: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON-serialisable data."""
-        names = ("document", "curve", "network", "notes")
+        names = ("document", "curve", "network", "notes", "vectors", "reading")
         arrays = {"rows": self.rows.tolist(), "scores": packed(self.scores)}
         return {**{name: getattr(self, name) for name in names}, **arrays}
 
@@ -111,8 +117,7 @@ class NetworkTrainer:
         self._images = cast(Images, experiment.features.X)
         self._transform = Transform(question.backbone.preprocess, self._images.channels, self._device)
         self._means: TrainingMeans | None = None
-        #: Where vectors of the frozen network were taken from; empty where they were computed.
-        self.vectors = ""
+        self._vectors = ""
 
     def outcome(
         self, part: TrainingPart, memory: MutableMapping[str, dict[str, Any]], report: Callable[..., None]
@@ -158,7 +163,8 @@ class NetworkTrainer:
         if part.outer is not None:
             place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
         curve = [{**place, **point.to_json()} for point in training.curve.points]
-        outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, [*notes, *training.notes])
+        notes += training.notes
+        outcome = PartOutcome(document, judged.rows, judged.scores, curve, kept, notes, self._vectors, self._reading())
         memory[OUTCOME] = outcome.to_json()
         checkpoint.forget()
         return outcome
@@ -210,17 +216,20 @@ class NetworkTrainer:
         kinds = list(dict.fromkeys(how for outcome in outcomes for how in outcome.document.get("computed_in", [])))
         if len(kinds) > 1:
             said.append(f"interrupted in between: it was trained in {' and in '.join(kinds)}")
-        if self._means is not None:
-            images = self._means.images
-            said += emulation(self._device, self._means.dtype)
-            said += [*self._images.notes, *images.notes, *(line for _, _, line in images.tally.lines())]
-        return said
+        # Where all networks had been trained before an interruption, nothing was read since.
+        return [*said, *(outcomes[-1].reading if self._means is None else self._reading())]
+
+    def _reading(self) -> list[str]:
+        if (means := self._means) is None:
+            return []
+        lines = (line for _, _, line in means.images.tally.lines())
+        return [*emulation(self._device, means.dtype), *self._images.notes, *means.images.notes, *lines]
 
     def _prepared(self, report: Callable[..., None]) -> TrainingMeans:
         """Read the images, as many as fit into memory."""
         experiment, options = self.experiment, self.question.options
         found = TrainingImages(self._images, self._transform, options.workers)
-        vectors, self.vectors = self._known_vectors()
+        vectors, self._vectors = self._known_vectors()
         rows = covered(self._parts)
         if not (self.question.recipe.frozen and vectors.keys() >= set(rows.tolist())):
             found.hold(rows, lambda done, total: report(0, 1, f"reading image {done} of {total}"))

@@ -14,7 +14,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.ingest.dataset_record import alike_in, check_name, make_record
 from histokit.ingest.file_digests import FileDigests
 from histokit.ingest.published_counts import differences
-from histokit.ingest.replacing import check_moved, check_plugin, forget_absences
+from histokit.ingest.replacing import check_moved, check_plugin, forget_outdated
 from histokit.ingest.samples import SampleTable
 from histokit.plugin import Dataset, PublishedSplit
 from histokit.plugin.declared import plain
@@ -92,7 +92,7 @@ def ingest(
         record = _record(name, dataset, table)
         kept = store.save_dataset(record, rows, digests.to_rows(), splits, table.problem_table(), before)
     if before is not None:
-        forget_absences(store, name, before.root != record.root)
+        forget_outdated(store, name, before.root != record.root)
     return kept
 
 

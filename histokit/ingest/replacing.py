@@ -9,16 +9,17 @@ import pyarrow.compute as pc
 from histokit.errors import UsageError, counted
 from histokit.plugin import Dataset
 from histokit.store import DatasetRecord, Store
-from histokit.store.records import PROBLEM_SCHEMA
+from histokit.store.database import quote
+from histokit.store.records import PROBLEM_SCHEMA, REMARK_STAGE
 from histokit.store.spilled_rows import SpilledRows
 
 #: Where problems of files are kept: those of extraction, and of reading images for training on them.
 _STAGES = ("extract", "images")
 
-#: Reasons that are about where a file lay, not about what is in it.
+#: Reasons that are about where a file lay or how it was reached, not about what is in it.
 _ABSENCE = re.compile(
     "does not exist|No such file|Permission denied|Not a directory|Input/output error|Stale file handle|not connected"
-    "|changed since the dataset was ingested"
+    r"|changed since the dataset was ingested|\[Errno \d+\]"
 )
 
 
@@ -56,10 +57,31 @@ def _others(before: DatasetRecord, what: str) -> UsageError:
     )
 
 
-def forget_absences(store: Store, name: str, moved: bool) -> None:
-    """Forget that files were not there, or not as they were ingested; where the data moved, all that was met there."""
-    rows = store.problems(name).to_pylist()
-    for stage in _STAGES:
-        ids = [row["id"] for row in rows if row["stage"] == stage and (moved or _ABSENCE.search(row["reason"]))]
+def forget_outdated(store: Store, name: str, moved: bool) -> None:
+    """Forget problems of samples that are gone, or have another content now.
+
+    Of the others, that files were not there, or not as they were ingested; where data moved, all that was met there.
+    """
+    attempts = [row for row in store.problems(name).to_pylist() if not _lasting(row["stage"])]
+    if not attempts:
+        return
+    listed = ", ".join(sorted({quote(row["id"]) for row in attempts}))
+    now = store.samples(name, ["id", "content"], f"id IN ({listed})")
+    contents = dict(zip(now.column("id").to_pylist(), now.column("content").to_pylist(), strict=True))
+    for stage in sorted({row["stage"] for row in attempts}):
+        ids = [
+            row["id"]
+            for row in attempts
+            if row["stage"] == stage
+            and (
+                contents.get(row["id"]) != row["content"]
+                or (stage in _STAGES and (moved or _ABSENCE.search(row["reason"])))
+            )
+        ]
         if ids:
             store.replace_problems(name, stage, PROBLEM_SCHEMA.empty_table(), ids)
+
+
+def _lasting(stage: str) -> bool:
+    """Return whether problems of a stage are those of the ingestion itself, or what is known of all images."""
+    return stage == "ingest" or stage.startswith(REMARK_STAGE)

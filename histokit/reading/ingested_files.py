@@ -148,7 +148,11 @@ class IngestedFiles:
         if is_same_state(before, state) or self._files is None:
             return False
         digest = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
-        if self.guarded.file_digest(self.dataset.root / path) != digest:
+        try:
+            if self.guarded.file_digest(self.dataset.root / path) != digest:
+                return True
+        except (OSError, DataError):
+            # A folder, a pipe, or what nobody may read.
             return True
         # Touched, or copied: not read again for the next of its samples.
         self._states[place] = state

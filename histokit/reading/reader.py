@@ -132,7 +132,8 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
     except Exception as error:
         # A plugin's fault on one sample must not lose the others; the reason names it.
         by_plugin = isinstance(error, PluginError) and not memory_was_short(error.__cause__ or error)
-        return ReadResult(position, None, sample.mpp, _reason(error), by_plugin=by_plugin)
+        reason = _of_another_file(files, sample) + _reason(error)
+        return ReadResult(position, None, sample.mpp, reason, by_plugin=by_plugin)
     if changed is not None:
         return ReadResult(position, None, sample.mpp, changed)
     bits = files.dataset.bits
@@ -143,19 +144,28 @@ def read_sample(files: SampleFiles, position: int, sample: Sample) -> ReadResult
     if wrong is not None:
         reason = files.guarded.caller.wrong("read()", wrong, f"the sample {sample.id!r}").line
         return ReadResult(position, None, sample.mpp, reason)
+    own = type(files.dataset).read is not Dataset.read
+    if own:
+        # Pixels wait for a batch: a plugin may write its next image into the same array.
+        pixels = pixels.copy()
     if pixels.dtype == np.uint16:
         pixels = to_16_bits(pixels, bits or 16)
         known = files.dataset.scale != "full" or any(each.kind == "dark" for each in remarks)
         # A dark box may be of a bright image.
-        if (
-            type(files.dataset).read is not Dataset.read
-            and sample.box is None
-            and not known
-            and int(pixels.max()) < _QUARTER
-        ):
+        if own and sample.box is None and not known and int(pixels.max()) < _QUARTER:
             remarks = [*remarks, Remark("dark", sample.id, f"no value above {pixels.max()} of {WHITE}")]
     shown = [each._replace(path=sample.id) for each in remarks]
     return ReadResult(position, pixels, sample.mpp, None, tuple(shown))
+
+
+def _of_another_file(files: SampleFiles, sample: Sample) -> str:
+    """Return a sentence where the file that could not be read is not the one that was ingested, which may come back."""
+    try:
+        changed = files.changed(sample)
+    except Exception:
+        # Of files that are gone, the first error tells.
+        return ""
+    return f"{changed}. " if changed else ""
 
 
 def _reason(error: Exception) -> str:

@@ -279,3 +279,53 @@ def test_vectors_are_computed_anew_where_that_is_asked_for(
     assert (right != wrong).any(axis=1).all()
     for row, sample_id in enumerate(store.features("d", "tiny/last").sample_ids[:2]):
         np.testing.assert_allclose(right[row], by_hand(images, sample_id)["3"], rtol=1e-4, atol=1e-5)
+
+
+def spoil(file: Path, kind: int) -> None:
+    """Put a part of its file, another file, a folder or a pipe in the place of an image."""
+    if kind == 0:
+        file.write_bytes(file.read_bytes()[:40])
+    elif kind == 1:
+        file.write_text("no image")
+    else:
+        file.unlink()
+        file.mkdir() if kind == 2 else os.mkfifo(file)
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_that_were_spoilt_for_a_while_are_read_once_they_are_back(
+    store: FeatureStore, images: Path, tmp_path: Path, workers: int
+) -> None:
+    ingest(store, images)
+    shutil.copytree(images / "p1", tmp_path / "whole")
+    files = sorted(images.glob("p1/*/*.png"))[:4]
+    for kind, file in enumerate(files):
+        spoil(file, kind)
+    extraction = histokit.extract(store, "d", "tiny", layers="last", workers=workers)
+    assert [problem["id"] for problem in extraction.problems] == [str(file.relative_to(images)) for file in files]
+    for problem in extraction.problems:
+        assert problem["reason"].startswith(
+            f"{problem['id']} changed since the dataset was ingested: ingest it again. "
+        )
+    shutil.rmtree(images / "p1")
+    shutil.copytree(tmp_path / "whole", images / "p1")
+    ingest(store, images)
+    assert not store.problems("d").num_rows
+    again = histokit.extract(store, "d", "tiny", layers="last", workers=0)
+    assert (counts(again), again.problems) == ([(20, 0, 4, 0)], ())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_problem_goes_with_its_image(store: FeatureStore, images: Path) -> None:
+    first, second = (images / "p1" / "dark" / f"{number}.png" for number in range(2))
+    for file in (first, second):
+        file.write_bytes(file.read_bytes()[:40] + file.name.encode())
+    ingest(store, images)
+    assert len(histokit.extract(store, "d", "tiny", layers="last").problems) == 2
+    ingest(store, images)
+    assert store.problems("d").num_rows == 2
+    first.unlink()
+    Image.fromarray(np.full((16, 16, 3), 9, dtype=np.uint8)).save(second)
+    ingest(store, images)
+    assert not store.problems("d").num_rows

@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from histokit import cli
-from histokit.errors import DataError
+from histokit.errors import DataError, StoreError
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore
 from histokit.finetune import training
 from histokit.finetune.finetune import finetune
 from histokit.ingest.ingest import ingest
 from histokit.store import RunRecord
+from histokit.store.removal import remove
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -153,3 +155,31 @@ def test_the_command_line_tells_where_vectors_are_from(data: FeatureStore, capsy
         cli.run(["finetune", "cells", "--store", str(data.uri), "--backbone", "tiny", "--json", *options.split()]) == 0
     )
     assert '"vectors": "tiny/3@' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_run_that_was_interrupted_while_it_was_stored_tells_what_the_others_tell(
+    data: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    # Of 16 bits, and none above a tenth of what they hold: this is told of where images are read.
+    dark = next(images.rglob("*.png"))
+    Image.fromarray(np.full((16, 16), 5_000, np.uint16)).save(dark)
+    ingest(data, "folder", images, name="cells", options=OPTIONS)
+    if stored:
+        extracted(data)
+    run = trained(data)
+    assert ("vectors" in run.found) == stored
+    assert any("no value above 5000" in note for note in run.notes) != stored
+    remove(data, [run.id])
+
+    def full(*_: Any, **__: Any) -> None:
+        raise StoreError("No space left on device.", next="Free some space.")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(FeatureStore, "save_run", full)
+        with pytest.raises(StoreError):
+            trained(data)
+    monkeypatch.setattr(training.Training, "run", full)
+    again = trained(data, force=False)
+    assert again.found.get("vectors") == run.found.get("vectors")
+    assert again.notes == run.notes

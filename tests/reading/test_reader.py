@@ -46,6 +46,23 @@ def test_no_more_is_read_ahead_than_memory_is_given(monkeypatch: pytest.MonkeyPa
     assert values == list(range(40))
 
 
+class Reusing(Counting):
+    """Writes each image into the same array."""
+
+    buffer = np.empty((10, 10, 3), dtype=np.uint8)
+
+    def read(self, sample: Sample) -> Pixels:
+        """Return it."""
+        self.buffer[...] = super().read(sample)
+        return self.buffer
+
+
+def test_an_array_that_is_written_into_again_holds_no_other_image() -> None:
+    dataset = Reusing()
+    results = [*reader.read_samples(IngestedFiles(dataset, None), enumerate(dataset.samples()), workers=0, ahead=16)]
+    assert [int(result.pixels.max()) for result in results if result.pixels is not None] == list(range(40))
+
+
 class Given(Dataset):
     """Returns the array that it is given."""
 
