@@ -142,10 +142,12 @@ def _workloads(
 ) -> list[Workload]:
     """Return the work of a piece: one, or one for each layer."""
     sets, inner = size.folds + (size.folds > 1), study.common["inner_folds"]
-    share = (inner + 1) / (_FOLDS + 1)
+    share, rows = (inner + 1) / (_FOLDS + 1), size.rows
     if isinstance(piece, Train):
         share = effort(piece.classifier, make_grid(piece.classifier, piece.own.get("grid")), inner)
-    return [Workload(size.rows, d, size.classes, sets, share) for d in _columns(study.store, piece, widths)]
+        # Images are not aggregated.
+        rows = max(1, round(rows * size.units)) if piece.layers else rows
+    return [Workload(rows, d, size.classes, sets, share) for d in _columns(study.store, piece, widths)]
 
 
 def _columns(store: Store, piece: OnFeatures, widths: Mapping[tuple[str, str], int]) -> list[int]:

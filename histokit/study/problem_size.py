@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow.compute as pc
 
 from histokit.errors import HistokitError
+from histokit.features.chained_units import parse_aggregate
 from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
 from histokit.protocol.splits import AUTOMATIC
@@ -27,12 +28,15 @@ class ProblemSize(NamedTuple):
         Outer ones.
     rows : int
         The samples of one outer training set.
+    units : float
+        To so many units of a sample vectors are aggregated.
     """
 
     samples: int
     classes: int
     folds: int
     rows: int
+    units: float = 1.0
 
 
 def problem_size(store: Store, data: Data) -> ProblemSize | None:
@@ -44,32 +48,36 @@ def problem_size(store: Store, data: Data) -> ProblemSize | None:
     data : Data
     """
     try:
-        samples, classes, groups = _counted(store, data)
+        samples, classes, groups, units = _counted(store, data)
         folds, share = _folds(store, data, groups)
     except HistokitError:
         return None
     rows, drawn = max(1, round(samples * share)), (data.made or {}).get("train_per_class")
-    return ProblemSize(samples, max(2, classes), folds, min(rows, drawn * max(2, classes)) if drawn else rows)
+    rows = min(rows, drawn * max(2, classes)) if drawn else rows
+    return ProblemSize(samples, max(2, classes), folds, rows, units / max(1, samples))
 
 
-def _counted(store: Store, data: Data) -> tuple[int, int, int]:
-    """Return the numbers of samples, classes and groups."""
-    record = store.find_dataset(data.name)
+def _counted(store: Store, data: Data) -> tuple[int, int, int, int]:
+    """Return the numbers of samples, classes, groups, and units that samples are aggregated to."""
+    record, unit = store.find_dataset(data.name), parse_aggregate(data.aggregate)[-1][0] if data.aggregate else "id"
     if record is not None:
-        groups = store.samples(data.name, [record.group or "id"]).column(0)
-        return record.count, len(record.classes), len(pc.unique(groups))
+        names = [record.group or "id", unit]
+        columns = store.samples(data.name, list(dict.fromkeys(names)))
+        groups, units = (len(pc.unique(columns.column(name))) for name in names)
+        return record.count, len(record.classes), groups, units
     assert data.opened is not None
-    return _yielded(data.opened)
+    return _yielded(data.opened, unit)
 
 
 @lru_cache(maxsize=64)
-def _yielded(dataset: Dataset) -> tuple[int, int, int]:
-    count, labels, groups = 0, set(), set()
+def _yielded(dataset: Dataset, unit: str) -> tuple[int, int, int, int]:
+    count, labels, groups, units = 0, set(), set(), set()
     for sample in Guarded(dataset).samples():
         count += 1
         labels.add(sample.label)
         groups.add(sample.metadata.get(dataset.group) if dataset.group else sample.id)
-    return count, len(labels - {None}), len(groups)
+        units.add(sample.metadata.get(unit, sample.id))
+    return count, len(labels - {None}), len(groups), len(units)
 
 
 def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:

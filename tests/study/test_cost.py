@@ -19,6 +19,7 @@ from histokit.store.split_records import Split, split_rows
 from histokit.study import cost
 from histokit.study.cost import Workload, effort, foreseen, history
 from histokit.study.pace import StudyPace
+from histokit.study.plan import plan_study
 from histokit.study.problem_size import ProblemSize, problem_size
 from histokit.train.train import train
 
@@ -72,7 +73,7 @@ def test_what_runs_took_corrects_what_the_next_will_take(
 
 
 def given(name: str, **values: Any) -> Any:
-    return SimpleNamespace(**{"name": name, "opened": None, "split": None, "made": None} | values)
+    return SimpleNamespace(**{"name": name, "opened": None, "split": None, "made": None, "aggregate": None} | values)
 
 
 def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> None:
@@ -84,6 +85,24 @@ def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> 
     rows = split_rows([(0, 0, f"s{i}", "test" if i < 15 else "train") for i in range(60)])
     store.save_split(Split("toy", "mine", rows))
     assert problem_size(store, given("toy", split="mine")) == ProblemSize(60, 3, 1, 45)
+
+
+@pytest.mark.usefixtures("rates")
+def test_classifiers_are_foreseen_on_the_units_that_vectors_are_aggregated_to(tmp_path: Path) -> None:
+    samples, X = make_samples()  # 60 samples of 6 slides
+    make_store(tmp_path / "s", samples, {"last": X}, spec={"weights": "import:1"})
+    file, seconds = tmp_path / "study.toml", []
+    for aggregate in ("", 'aggregate = "slide:mean"'):
+        file.write_text(
+            f"store = '{tmp_path}/s'\nstrategies = ['last layer']\nclassifiers = ['knn']\nsplit = 'holdout'\n"
+            f"[classifier.knn.grid]\nk = 1\n[backbones.net]\n[datasets.toy]\n{aggregate}\n"
+        )
+        seconds += [piece.seconds for piece in plan_study(file).missing]
+    on_samples, on_units = seconds
+    assert on_samples is not None
+    assert on_units is not None
+    # The training set is five slides of ten samples.
+    assert (on_units - 0.3) / (on_samples - 0.3) == pytest.approx(5 / 50)
 
 
 def piece(seconds: float | None, done: bool = False) -> Any:
