@@ -228,7 +228,11 @@ def _by(
     apart, said = wells_of_plates(wide.levels, sorted(others))
     for (column, how), is_level in zip(entries, chained, strict=True):
         if not is_level:
-            found[f"{column}:{how}"] = inside_units(frame, apart[column], column, how, resampling)
+            inside = found[f"{column}:{how}"] = inside_units(frame, apart[column], column, how, resampling)
+            few = counted(
+                inside["left_out"], f"of {len(frame):,} predictions has", f"of {len(frame):,} predictions have"
+            )
+            said += [f"{few} no {column}: no unit of it holds them"] * bool(inside["left_out"])
     return {f"{column}:{how}": found[f"{column}:{how}"] for column, how in entries}, list(dict.fromkeys(notes + said))
 
 

@@ -219,6 +219,9 @@ def test_metrics_inside_units_leave_out_units_where_they_are_undefined(tmp_path)
     assert median["metrics"]["accuracy"] == pytest.approx(2 / 3)
     assert (entry["left_out"], found.by["plate:mean"]["left_out"], found.by["plate:mean"]["units"]) == (0, 2, 1)
     assert found.by["plate:mean"]["metrics"]["accuracy"] == pytest.approx(5 / 7)
+    assert [note for note in found.notes if "unit" in note] == [
+        "2 of 9 predictions have no plate: no unit of it holds them"
+    ]
 
 
 #: Scores of "b" in three wells of one treatment, and in one of another; "mean" and "median" disagree in w1 and w3.
