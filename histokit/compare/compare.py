@@ -16,9 +16,9 @@ from histokit.compare.score_table import Cell, Table, best_of_each, cell_documen
 from histokit.compare.scored import Scored, score_runs
 from histokit.compare.sheets import comparison_sheets
 from histokit.compare.table_columns import Column, column_key, make_columns
-from histokit.compare.views import VIEWS
+from histokit.compare.views import VIEWS, WHY_UNKNOWN
 from histokit.compare.which_runs import check_enough, pick_runs
-from histokit.errors import shortened
+from histokit.errors import shortened, some
 from histokit.evaluate.pooled import usual_metrics
 from histokit.evaluate.summary import ENOUGH_GROUPS, percentile_interval
 from histokit.evaluate.views import check_views
@@ -161,7 +161,12 @@ def compare(
     check_enough([entry.run for entry in scored], where)
     found = compare_scores(scored, by=by, best_of=best_of, by_hand=bool(named))
     found.notes[:0] = [*notes, *leak_remarks(store, make_columns(scored))]
-    return replace(found, views={name: VIEWS[name](store, found.columns, found.methods) for name in options.views})
+    made = {name: VIEWS[name](store, found.columns, found.methods) for name in options.views}
+    for name, view in made.items():
+        if view["unknown"]:
+            unknown = some(list(dict.fromkeys(view["unknown"])))
+            found.notes.append(f"the view {name} does not show {unknown}: {WHY_UNKNOWN[name]}")
+    return replace(found, views=made)
 
 
 def _metrics(store: Store, runs: Sequence[RunRecord], metric: str | Mapping[str, str] | None) -> dict[str, str]:

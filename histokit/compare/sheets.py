@@ -92,6 +92,12 @@ def shows_pairs(found: Comparison) -> bool:
     return len(found.columns) == 1 or len(_shown_pairs(found)) <= _PAIRS
 
 
+def hidden_pairs(found: Comparison) -> str:
+    """Return how many paired differences the tables do not show; nothing where they show them."""
+    many = counted(len(found.pairs), "paired difference within a dataset is", "paired differences within datasets are")
+    return "" if not found.pairs or shows_pairs(found) else f"{many} not shown"
+
+
 def _shown_pairs(found: Comparison) -> list[dict[str, Any]]:
     """Return all pairs or, where there are many, those of the best method of each column."""
     if len(found.pairs) <= _PAIRS:

@@ -14,3 +14,9 @@ VIEWS: dict[str, Callable[[Store, Sequence[Mapping[str, Any]], Sequence[Mapping[
     "labels": label_curves,
     "layers": layer_curves,
 }
+
+#: View → why what its document calls unknown is not in it.
+WHY_UNKNOWN = {
+    "labels": "they have no split any more, it is another one by now, or a column of its samples is gone",
+    "layers": "where these layers stand in their networks is not known here",
+}

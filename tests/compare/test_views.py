@@ -179,6 +179,10 @@ def test_splits_that_are_gone_are_named(empty):
     with pytest.raises(UsageError, match="other numbers of training groups") as error:
         compare(empty, runs, views="labels", bootstrap=20)
     assert "(lost)" in error.value.message
+    runs.append(save(empty, "A", 14, **save_split(empty, "few", 2)))
+    found = compare(empty, runs, views="labels", bootstrap=20)
+    (told,) = (note for note in found.notes if note.startswith("the view labels does not show A (lost)"))
+    assert "they have no split any more, it is another one by now" in told
     assert "--train-groups" in error.value.next
 
 
@@ -190,6 +194,8 @@ def test_layers_stand_in_the_order_of_the_network(empty):
     runs += [save(empty, "A", right, "et", address=f"{name}/{order[k]}") for k, right in ((1, 11), (0, 13))]
     found = compare(empty, runs, views="layers", bootstrap=20)
     assert found.views["layers"]["unknown"] == [f"{name}/no.such"]
+    told = f"the view layers does not show {name}/no.such: where these layers stand in their networks is not known here"
+    assert told in found.notes
     (panel,) = found.views["layers"]["panels"]
     curves = {
         curve["method"]: [(p["layer"], p["place"], p["score"]) for p in curve["points"]] for curve in panel["curves"]

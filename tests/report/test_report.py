@@ -438,6 +438,10 @@ def test_a_picture_of_a_comparison_is_described_by_the_methods_that_it_shows(
         for name, right in rights.items():
             save(store, dataset, right, name)
     assert described("B", "C") == f"Average ranks of 4 methods over datasets {three}: et 4 to svm 2"
+    monkeypatch.setattr("histokit.compare.sheets._PAIRS", 3)
+    described("B", "C")
+    hidden = "12 paired differences within datasets are not shown: histokit compare --json"
+    assert ("plain", hidden) in Read(tmp_path / "r.html").notes
 
 
 def test_scores_with_marks_intervals_and_bounds_are_sorted_as_numbers(tmp_path: Path) -> None:

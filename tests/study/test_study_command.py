@@ -128,10 +128,13 @@ def test_a_single_piece_that_is_missing_is_told_as_one(histokit: CommandLine, fi
 
 
 def test_a_study_without_a_comparison_leaves_no_earlier_one_beside_it(
-    histokit: CommandLine, file: Path, tmp_path: Path
+    histokit: CommandLine, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "report"
+    monkeypatch.setattr("histokit.compare.sheets._PAIRS", 0)
     histokit.ok("study", "run", file, "--out", folder)
+    hidden = "- 2 paired differences within datasets are not shown: study.json"
+    assert hidden in (folder / "tables.md").read_text().splitlines()
     (folder / "mine.md").write_text("mine")
     first, _, second = SHORT.partition("[datasets.more]")
     write_study(file.parent, first.replace('"svm", "knn"', '"knn"') + "[backbones" + second.partition("[backbones")[2])
