@@ -16,6 +16,8 @@ from histokit.arguments import check_arguments
 _HELP, _LEAST_HELP = 80, 40
 _WHOLE = 1000
 _UNBROKEN = "\u2011"
+#: On narrower pages, what an option means stands below it, indented by so much (and 2), not in a column of few letters.
+_BESIDE, _BELOW = 56, 4
 
 
 class _Helped:
@@ -62,6 +64,8 @@ def _whole_words(formatter: Any) -> Any:
 
     class Formatter(formatter):
         def write_dl(self, rows: Any, *args: Any, **kwargs: Any) -> None:
+            if self.width - self.current_indent < _BESIDE:
+                kwargs["col_max"] = _BELOW
             super().write_dl([(first, second.replace("-", _UNBROKEN)) for first, second in rows], *args, **kwargs)
 
         def write_text(self, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
 #: Longer tables of runs or pairs are cut; all of them are in the JSON document.
 _RUNS = 20
 _PAIRS = 28
+#: Of scores in more columns, ranks stand in a table of their own, too.
+_WIDE = 8
 _MARKS = {"best": " (1)", "second": " (2)", None: "    "}
 
 
 def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
     """Return the tables that show a comparison: scores, runs, paired differences, ranks and tests."""
-    yield _scores(found)
+    yield from score_sheets(found)
     if len(found.columns) > 1 and found.best_of:
         yield _chosen(found)
     elif len(found.columns) > 1 and len(found.rows) <= _RUNS:
@@ -31,6 +34,13 @@ def comparison_sheets(found: Comparison) -> Iterator[Sheet]:
     if found.ranking:
         yield _wilcoxon(found.ranking["tests"])
         yield from _omnibus(found.ranking["tests"])
+
+
+def score_sheets(found: Comparison) -> Iterator[Sheet]:
+    """Return the table of scores and, where it has many columns, one of the ranks that sum them up."""
+    yield _scores(found)
+    if found.ranking and len(found.columns) > _WIDE:
+        yield _ranks(found, len(found.ranking["methods"]))
 
 
 def _scores(found: Comparison) -> Sheet:
@@ -47,6 +57,15 @@ def _scores(found: Comparison) -> Sheet:
     ranked = ["average rank"] * bool(found.ranking)
     highest = f"; ranks: {len(found.ranking['methods'])} is the highest" if found.ranking else ""
     return Sheet(f"scores: (1) best, (2) second best{chosen}{highest}", ["method", *heads, *ranked], rows)
+
+
+def _ranks(found: Comparison, highest: int) -> Sheet:
+    rows = []
+    for method in found.methods:
+        marks = Counter(cell["mark"] for cell in method["cells"].values())
+        rows.append([method["method"], method["average_rank"], marks["best"], marks["second"]])
+    title = f"ranks over {len(found.columns)} columns of scores: {highest} is the highest"
+    return Sheet(title, ["method", "average rank", "best on", "second on"], rows)
 
 
 def _chosen(found: Comparison) -> Sheet:

@@ -118,7 +118,7 @@ def study_run(
 
 
 def _print_comparison(result: StudyResult) -> None:
-    from histokit.compare.sheets import comparison_sheets
+    from histokit.compare.sheets import score_sheets
 
     found = result.comparison
     for text in found.notes if found else ["fewer than two runs are there: nothing is to be compared"]:
@@ -126,8 +126,8 @@ def _print_comparison(result: StudyResult) -> None:
     if console.state.json:
         console.print_json(result.to_json())
     elif found is not None:
-        title, columns, rows = next(comparison_sheets(found))
-        console.table(columns, rows, None, title=title)
+        for title, columns, rows in score_sheets(found):
+            console.table(columns, rows, None, title=title)
 
 
 def study_plan(

@@ -52,6 +52,16 @@ def test_seeds_have_their_spread_in_place_of_the_folds(empty):
     assert rows[0]["run"] == ", ".join(runs[:2])
 
 
+def test_ranks_over_many_datasets_have_a_table_of_their_own(empty):
+    few = ranked(empty, [[0.9, 0.8, 0.7]] * 8)
+    assert "ranks" not in sheets(few)
+    # svm is best on six datasets and third on three, et second on nine, knn best on three and third on six.
+    many = ranked(FeatureStore(empty.uri / "many"), [[0.9, 0.8, 0.7]] * 6 + [[0.7, 0.8, 0.9]] * 3)
+    sheet = sheets(many)["ranks"]
+    assert sheet.title == "ranks over 9 columns of scores: 3 is the highest"
+    assert sheet.rows == [["svm", (6 * 3 + 3) / 9, 6, 0], ["et", 2.0, 0, 9], ["knn", (3 * 3 + 6) / 9, 3, 0]]
+
+
 def test_wilcoxon_and_the_omnibus_tests(empty):
     rows = np.array(
         [[0.9, 0.8, 0.7], [0.8, 0.7, 0.9], [0.95, 0.6, 0.6], [0.7, 0.65, 0.5], [0.9, 0.7, 0.8], [0.6, 0.7, 0.5]]
