@@ -71,8 +71,8 @@ def _splits(ctx: Any) -> Iterable[str]:
 
 
 datasets = _offers(lambda ctx: [record.name for record in _store(ctx).datasets()])
-runs = _offers(lambda ctx: [run.id for run in _store(ctx).runs()])
-selections = _offers(lambda ctx: [selection.id for selection in _store(ctx).selections()])
+runs = _offers(lambda ctx: _store(ctx).ids("runs"))
+selections = _offers(lambda ctx: _store(ctx).ids("selections"))
 removable = _offers(lambda ctx: [each for offer in (datasets, runs, selections) for each in offer(ctx, "")])
 splits = _offers(_splits)
 addresses = _offers(lambda ctx: [table.address for table in _store(ctx).feature_tables(_dataset(ctx))])

@@ -104,12 +104,19 @@ def list_features(dataset: _Dataset = None) -> None:
 def list_selections(dataset: _Dataset = None) -> None:
     """List the selections of features."""
     store = console.existing_store()
-    documents = [named("selection", s.to_json()) for s in store.selections(_known(store, dataset))]
-    columns = ["selection", "dataset", "address", "split", "method"]
-    sizes = [[(d["kept"] or {}).get("k_min"), len(d["folds"][0]["ranking"])] for d in documents]
-    rows = [[*(d[c] for c in columns), *size, _minute(d)] for d, size in zip(documents, sizes, strict=True)]
+    documents, rows = {}, {}
+    for each in store.each_selection(_known(store, dataset)):
+        names = (each.id, each.dataset, each.address, each.split, each.method)
+        sizes = ((each.kept or {}).get("k_min"), len(each.folds[0]["ranking"]))
+        rows[each.id] = (each.created, [*names, *sizes, _minute(each.created)])
+        if console.state.json:
+            # Of all their samples, which tables do not need.
+            documents[each.id] = named("selection", each.to_json())
+    order = sorted(rows, key=lambda name: (rows[name][0], name))
     empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
-    console.table([*columns, "kept", "of", "created"], rows, {"selections": documents}, empty=empty)
+    columns = ["selection", "dataset", "address", "split", "method", "kept", "of", "created"]
+    document = {"selections": [documents[name] for name in order if name in documents]}
+    console.table(columns, [rows[name][1] for name in order], document, empty=empty)
 
 
 def list_runs(
@@ -136,7 +143,7 @@ def list_runs(
     columns = ["run", "dataset", "kind", "address", "classifier", "split"]
     by_one = len({d["scored_by"] for d in documents}) == 1
     score_columns = ["score"] if by_one else ["score", "scored_by"]
-    rows = [[*(d[c] for c in [*columns, *score_columns]), _minute(d)] for d in documents]
+    rows = [[*(d[c] for c in [*columns, *score_columns]), _minute(d["created"])] for d in documents]
     titles = [documents[0]["scored_by"]] if by_one else ["score", "by"]
     if any(apart := told_apart(runs)):
         titles = [*titles, "differs in"]
@@ -167,8 +174,8 @@ def _where(store: Any, dataset: str | None) -> str:
     return f" of {dataset}" if dataset else f" in the store {store.uri}"
 
 
-def _minute(document: dict[str, Any]) -> str:
-    return str(document["created"])[:16].replace("T", " ")
+def _minute(created: str) -> str:
+    return created[:16].replace("T", " ")
 
 
 def _names(store: Any, dataset: str | None) -> list[str]:

@@ -52,6 +52,19 @@ class Documents:
             # An earlier version wrote a record twice where two processes made it at the same moment.
             return [self._read(table, row) for row in {row[key]: row for row in rows}.values()]
 
+    def each(self, table: str, where: str | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the documents that a filter keeps one after the other, for those of megabytes; see `find`.
+
+        One that an earlier version wrote twice is yielded twice.
+        """
+        if self.database.exists(table):
+            for batch in self.database.scan(table, where=where):
+                for number in range(len(batch)):
+                    (row,) = batch.slice(number, 1).to_pylist()
+                    with self.database.reading(table):
+                        document = self._read(table, row)
+                    yield document
+
     def _rows(self, table: str, where: str | None, key: str) -> list[dict[str, Any]]:
         def read() -> pa.Table:
             return self.database.read(table, None, where)
@@ -82,6 +95,10 @@ class Documents:
     def dataset_of(self, table: str, identity: str) -> str | None:
         """Return the dataset of the record of exactly this id, if there is one."""
         return self.database.unchanged(table, "datasets", lambda: self._datasets(table)).get(identity)
+
+    def ids(self, table: str) -> list[str]:
+        """Return the ids of the records of a table."""
+        return list(self._datasets(table))
 
     def _datasets(self, table: str) -> dict[str, str]:
         """Return the dataset of each record, by its id."""

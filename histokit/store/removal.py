@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from shlex import join
 from typing import Any
 
@@ -95,7 +95,7 @@ class _Removal:
     def __init__(self, store: Store, names: Sequence[str]):
         self.store = store
         self.names = names
-        self.all_runs, self.all_selections = store.runs(), store.selections()
+        self.all_runs, self.all_selections = store.runs(), [_outline(each) for each in store.each_selection()]
         found = [self._named(name) for name in names]
         self.found = list(dict.fromkeys(found))
         self.datasets = {each.name for each in found if each.kind == "dataset"}
@@ -179,6 +179,11 @@ class _Removal:
             database.delete("datasets", f"name = {quote(name)}")
             for kind in _OF_DATASETS:
                 database.drop(f"{kind}.{name}")
+
+
+def _outline(selection: SelectionRecord) -> SelectionRecord:
+    """Return a selection without what is of each of its samples."""
+    return replace(selection, folds=[], kept=None, fitted_on=[], contents={}, vectors={})
 
 
 def _why(record: RunRecord | SelectionRecord, gone: Collection[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote as shell_quote
@@ -262,10 +262,18 @@ class Store(StoredRuns):
     # -- selections
 
     def selections(self, dataset: str | None = None) -> list[SelectionRecord]:
-        """Return the selections, oldest first."""
+        """Return the selections, oldest first; each may hold megabytes, see `each_selection`."""
+        found = {selection.id: selection for selection in self.each_selection(dataset)}
+        return sorted(found.values(), key=lambda s: (s.created, s.id))
+
+    def each_selection(self, dataset: str | None = None) -> Iterator[SelectionRecord]:
+        """Yield the selections one after the other, as they were written."""
         where = None if dataset is None else f"dataset = {quote(dataset)}"
-        documents = self._documents.find("selections", where, key="id")
-        return sorted((SelectionRecord.from_json(d) for d in documents), key=lambda s: s.created)
+        yield from map(SelectionRecord.from_json, self._documents.each("selections", where))
+
+    def ids(self, table: str) -> list[str]:
+        """Return the ids of what is in ``selections`` or ``runs``."""
+        return self._documents.ids(table)
 
     def selection(self, selection_id: str) -> SelectionRecord:
         """Return a selection by its id or the beginning of it."""

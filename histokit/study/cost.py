@@ -186,8 +186,9 @@ def history(store: Store) -> dict[str, float]:
         more = run.parameters.get("choose") or run.parameters.get("rfe")
         if run.kind == "train" and run.classifier in names() and not more:
             past.setdefault(run.classifier, []).append((run.seconds, foreseen(run.classifier, _of_run(run))))
-    for selection in store.selections():
-        past.setdefault("select", []).append((selection.seconds, foreseen("select", _of_selection(selection))))
+    selected = [((s.created, s.id), s.seconds, _of_selection(s)) for s in store.each_selection()]
+    for _, seconds, load in sorted(selected, key=lambda entry: entry[0]):
+        past.setdefault("select", []).append((seconds, foreseen("select", load)))
     return {
         name: sum(taken for taken, _ in listed[-_LAST:]) / sum(typical for _, typical in listed[-_LAST:])
         for name, listed in past.items()

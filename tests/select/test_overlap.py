@@ -1,11 +1,16 @@
+import tracemalloc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from histokit import completion
 from histokit.errors import StoreError, UsageError
 from histokit.select import compare_selections
+from histokit.store import documents
 from histokit.store.records import SelectionRecord
+from tests.cli.command_line import CommandLine
 from tests.toy import make_samples, make_store
 
 
@@ -120,3 +125,37 @@ def test_importances_of_the_same_layers_in_another_order_are_aligned(store):
     store.save_selection(make_selection("eeee", "third", [1, 2, 3, 4, 5, 6], 2, here))
     found = compare_selections(store, ["eeee", "dddd"]).smallest["importances"]
     assert found == {"size": 2, "share": pytest.approx(1 / 3), "names": ["net/last[1]"]}
+
+
+def test_selections_on_many_samples_are_listed_one_by_one(tmp_path, monkeypatch, capsys):
+    samples, X = make_samples(n=8, slides=4)
+    store = make_store(tmp_path / "store", samples, {"last": X}, name="A")
+    monkeypatch.setenv("HISTOKIT_STORE", str(store.uri))
+    digests = {f"sample {i:05}": f"{i:032x}" for i in range(4_000)}
+    fitted = [{"repeat": None, "fold": None, "ids": [*digests]}]
+
+    def add(numbers):
+        for number in numbers:
+            made = make_selection(f"{number:04}aaaa", "A", [1, 2, 3, 4, 5, 6], 3)
+            store.save_selection(replace(made, contents=digests, vectors=digests, fitted_on=fitted, folds=[made.kept]))
+
+    def peak(*command):
+        tracemalloc.start()
+        CommandLine(capsys).ok(*command)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    commands = [("list", "selections"), ("store", "remove", "0001aaaa"), ("store", "verify")]
+    add(range(2))
+    few = [peak(*command) for command in commands]
+    add(range(2, 20))
+    for command, before in zip(commands, few, strict=True):
+        assert peak(*command) < 2 * before, command
+    assert len(CommandLine(capsys).ok("list", "selections").out.splitlines()) == 2 + 20
+    parsed = []
+    parse = documents.parse
+    monkeypatch.setattr(documents, "parse", lambda row: parsed.append(row) or parse(row))
+    context = SimpleNamespace(params={"store_": str(tmp_path / "store")}, parent=None)
+    assert completion.selections(context, "001") == [f"{number:04}aaaa" for number in range(10, 20)]
+    assert not parsed
