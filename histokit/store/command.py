@@ -107,7 +107,7 @@ def list_selections(dataset: _Dataset = None) -> None:
     documents, rows = {}, {}
     for each in store.each_selection(_known(store, dataset)):
         names = (each.id, each.dataset, each.address, each.split, each.method)
-        sizes = ((each.kept or {}).get("k_min"), len(each.folds[0]["ranking"]))
+        sizes = ((each.kept or {}).get("k_min"), len((each.kept or each.folds[0])["ranking"]))
         rows[each.id] = (each.created, [*names, *sizes, _minute(each.created)])
         if console.state.json:
             # Of all their samples, which tables do not need.
