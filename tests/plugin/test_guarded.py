@@ -180,6 +180,25 @@ def test_a_plugin_that_exits_when_it_is_imported_is_left_out(images: Path, capsy
     assert sys.stdout.__class__.__name__ != "_Router"
 
 
+def test_what_is_fitted_is_ingested_with_as_the_store_gives_it_back(images: Path, capsys: Any) -> None:
+    class Fitted(Lab):
+        def fit(self):
+            return {"limits": (1, 2)}
+
+        def samples(self):
+            for sample in super().samples():
+                yield Sample(sample.id, sample.image, label=repr(self.state["limits"]), metadata=sample.metadata)
+
+        def splits(self):
+            return {}
+
+    assert ingest(images, Fitted) == 0
+    capsys.readouterr()
+    assert run(images, Fitted, "list", "samples", "d") == 0
+    found = json.loads(capsys.readouterr().out)["samples"]
+    assert {sample["label"] for sample in found} == {"[1, 2]"}
+
+
 def test_rows_as_tuples_and_numbers_of_numpy_are_taken(images: Path, capsys: Any) -> None:
     class Plain(Lab):
         def samples(self):
