@@ -86,11 +86,11 @@ def test_two_groups_have_an_interval(empty):
     assert pair["p"] == pytest.approx(2 / 4, abs=0.1)
 
 
-def right_and_wrong(store, run_id, wrong, groups=None, repeats=1):
-    """A run of 20 samples of a hold-out, those with these numbers wrong."""
+def right_and_wrong(store, run_id, wrong, groups=None, repeats=1, turn=1):
+    """A run of 20 samples of a hold-out, those with these numbers wrong; stored the other way round with -1."""
     names = groups or [None] * 20
     rows = [(0, str(i), "ab"[i % 2], (1.0 if i % 2 else -1.0) * (-1 if i in wrong else 1), names[i]) for i in range(20)]
-    return save_run(store, [row for row in rows for _ in range(repeats)], run_id=run_id)
+    return save_run(store, [row for row in rows[::turn] for _ in range(repeats)], run_id=run_id)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,13 @@ def test_mcnemar_counts_the_samples_that_only_one_got_right(empty, first, second
     assert sheet.columns[-2:] == ["right alone", "McNemar's p"]
     assert sheet.rows[0][-2] == f"{alone[0]} : {alone[1]}"
     json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_mcnemar_compares_samples_by_their_ids_in_whatever_order_they_are(empty):
+    ids = [right_and_wrong(empty, "aaaa", {0, 1}), right_and_wrong(empty, "bbbb", {1, 2, 3}, turn=-1)]
+    (pair,) = compare(empty, ids, bootstrap=20).pairs
+    # Only the second is right in sample 0, only the first in samples 2 and 3: two of three, as likely as not.
+    assert pair["mcnemar"] == {"first_alone": 2, "second_alone": 1, "p": 1.0}
 
 
 def test_samples_that_are_not_independent_have_no_mcnemar(empty):
