@@ -79,6 +79,7 @@ Bootstrap = Annotated[
 ]
 Seed = Annotated[int, typer.Option(metavar="N", **LIMITS["seed"], help="Of all that is drawn.")]
 Limit = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"], help="Only the first N.")]
+Some = Annotated[int | None, typer.Option(metavar="N", **LIMITS["limit"] | {"min": 1}, help="Only the first N.")]
 Figure = Annotated[str | None, typer.Option(metavar="FILE", callback=_figure, help="Draw it as .png, .svg or .pdf.")]
 Figures = Annotated[
     list[str] | None,

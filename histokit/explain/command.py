@@ -30,7 +30,7 @@ def explain(
         str, typer.Option("--class", metavar="predicted|true|NAME", help="Of whose score.")
     ] = "predicted",
     where: options.Where = None,
-    limit: options.Limit = None,
+    limit: options.Some = None,
     seed: options.Seed = 0,
     device: options.Device = "auto",
     figure: options.Figure = None,

@@ -22,7 +22,7 @@ from histokit.files import check_folder
 from histokit.networks.trained_runs import TrainedNetwork, network_of
 from histokit.networks.transform import Transform
 from histokit.protocol.since import changed_since
-from histokit.ranges import check_ranges
+from histokit.ranges import check_range, check_ranges
 from histokit.store import RunRecord
 from histokit.store.networks import entries, final_part
 
@@ -114,7 +114,9 @@ def explain(
     DataError
         If no image is left.
     """
-    check_ranges(limit=limit, per_class=per_class, seed=seed)
+    check_ranges(per_class=per_class, seed=seed)
+    if limit is not None:
+        check_range("limit", limit, low=1)
     if out is not None:
         check_folder(out)
     opened = open_store(store)

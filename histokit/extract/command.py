@@ -128,7 +128,9 @@ def show(
     where: options.Where = None,
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", **LIMITS["limit"], help="How many. [default: 42; 12 channel by channel]"),
+        typer.Option(
+            metavar="N", **LIMITS["limit"] | {"min": 1}, help="How many. [default: 42; 12 channel by channel]"
+        ),
     ] = None,
     seed: options.Seed = 0,
     problems: Annotated[

@@ -20,7 +20,7 @@ from histokit.networks.resolve import resolve_backbone
 from histokit.networks.transform import TooLargeError, Transform, as_pixels
 from histokit.notebooks import InNotebooks
 from histokit.plugin.images import Pixels
-from histokit.ranges import check_ranges
+from histokit.ranges import check_range, check_ranges
 from histokit.reading.ingested_files import open_files
 from histokit.reading.reader import THREADS, ReadResult, read_samples, rebuild_sample
 from histokit.reading.thumbnails import rows_by_id
@@ -188,7 +188,9 @@ def show(
     DataError
         If there is nothing to be shown, or not some images but the whole root cannot be read.
     """
-    check_ranges(limit=limit, seed=seed)
+    check_ranges(seed=seed)
+    if limit is not None:
+        check_range("limit", limit, low=1)
     store = open_store(store)
     record = with_images(store, dataset)
     options = ExtractOptions(layers="last", weights=weights, preprocess=preprocess, channels=channels)

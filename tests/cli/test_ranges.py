@@ -181,3 +181,15 @@ def test_the_ends_of_a_range_are_in_it(toy):
     last = split(toy, folds=3, seed=SEEDS - 1, repeats=2)
     assert len(last.folds()) == 6
     assert len(package.evaluate(toy, run.id, bootstrap=3, seed=SEEDS - 1)) == 1
+
+
+def test_nothing_to_look_at_is_not_asked_for_but_a_list_may_be_cut_to_its_count(toy, histokit, tmp_path):
+    figure = tmp_path / "none.png"
+    told = histokit.fails("show", "toy", "--limit", 0, "--figure", figure, code=2).err
+    assert "'--limit'" in told
+    assert not figure.exists()
+    with pytest.raises(UsageError, match="--limit 0 is not a whole number from 1 "):
+        package.show(toy, "toy", limit=0)
+    told = histokit("explain", "absent", "--limit", 0)
+    assert (told.code, "'--limit'" in told.err) == (2, True)
+    assert histokit.ok("list", "samples", "toy", "--limit", 0, "--json").document["samples"] == []

@@ -221,7 +221,8 @@ MISTAKES = {
     ),
     "never tested": ({"samples": ["p1/dark/9.png"]}, StoreError, "did not test 'p1/dark/9.png'", "Did you mean"),
     "two choices": ({"samples": ["p1/dark/0.png"], "wrong": True}, UsageError, "--wrong chooses others", "Leave out"),
-    "none left": ({"limit": 0}, DataError, "is left", "histokit predictions"),
+    "none asked for": ({"limit": 0}, UsageError, "--limit 0 is not a whole number from 1", "Give --limit"),
+    "none left": ({"where": "patient = 'p9'"}, DataError, "is left of those", "histokit predictions"),
 }
 
 
