@@ -142,7 +142,7 @@ def _feature(
     known = {"id": row["id"], "image": Path(str(row["image"])).name, "true": row["true"], "fold": row["fold"]}
     name = str(row["predicted"])
     classified = {"classification": {"name": name, "color": painted.get(name, [128, 128, 128])}} if painted else {}
-    key = f"histokit:{run_id}/{row['repeat']}/{row['id']}"
+    key = f"histokit:{run_id}/{row['repeat']}.{row['fold']}/{row['id']}"
     return {
         "type": "Feature",
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, key)),

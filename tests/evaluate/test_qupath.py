@@ -114,3 +114,15 @@ def test_paths_that_cannot_be_written(tmp_path: Path, call: Any) -> None:
 def test_colours_of_many_classes_differ() -> None:
     found = colours([f"c{number}" for number in range(40)])
     assert len({tuple(colour) for colour in found.values()}) == 40
+
+
+def test_a_sample_that_several_folds_or_repeats_test_is_an_object_of_each(tmp_path: Path, call: Any) -> None:
+    samples = {"id": ["t0"], "label": ["a"], "box": [[0, 0, 10, 20]], "image": [["x/one.svs"]]}
+    store = make_store(tmp_path / "store", samples, {"last": [[0.0]]}, root="/data")
+    save_run(store, [(fold, "t0", "a", [0.9, 0.1], "P") for fold in range(3)])
+    assert call("predictions", "abcd", "--out", "all.geojson")[0] == 0
+    objects = tile_objects(tmp_path / "all.geojson")
+    assert [found["metadata"]["fold"] for found in objects] == ["0", "1", "2"]
+    assert len({found["id"] for found in objects}) == 3
+    assert call("predictions", "abcd", "--where", "id = 't0'", "--limit", "1", "--out", "one.geojson")[0] == 0
+    assert tile_objects(tmp_path / "one.geojson")[0]["id"] == objects[0]["id"]
