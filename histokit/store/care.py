@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from histokit.errors import StoreError, advice_on_store
+from histokit.errors import StoreError, advice_on_store, number_of
 from histokit.files import PathLock
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.ranges import check_range
@@ -36,6 +38,7 @@ LOCK = "gc.lock"
 _DELETED_AT_ONCE = 1_000
 
 Progress = Callable[..., None]
+_Removed = TypeVar("_Removed")
 
 
 @dataclass
@@ -144,25 +147,46 @@ def _collect(
     dry_run: bool,
     progress: Progress,
 ) -> list[Care]:
+    # What needs no room goes first: a full disk may be why there is to be some.
     _remove_unmade(store.uri, horizon, dry_run)
+    files, freed = Networks(store.uri).collect(store.runs(), horizon, dry_run)
     kept = _kept_versions(store)
-    unnamed = _remove_unnamed(store, dry_run)
+    cares = {name: Care(name) for name in names}
+
+    def make_room() -> None:
+        for name, care in cares.items():
+            with _while_there(store, name):
+                _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
+
+    for name, count in _with_room(lambda: _remove_unnamed(store, dry_run), make_room).items():
+        if name in cares:
+            cares[name].rows = count
     features = {table.name: table for table in store.feature_tables()} if stale_rows or orphans else {}
     done = []
     for position, name in enumerate(names):
         progress(position, len(names), name)
-        care = Care(name, rows=unnamed.get(name, 0))
+        care = cares[name]
         table = features.get(name)
         with _while_there(store, name, table.dataset if table and stale_rows else None):
             if orphans and _is_orphan(store, name, table):
                 _drop_orphan(store, care, table, horizon, dry_run)
             elif stale_rows and table is not None and store.find_dataset(table.dataset) is not None:
-                care.rows = _remove_stale(store, table, dry_run)
+                care.rows = _with_room(partial(_remove_stale, store, table, dry_run), make_room)
             if not care.dropped:
                 _remove_versions(store.database, care, horizon, dry_run, kept.get(name))
             done.append(care)
-    files, freed = Networks(store.uri).collect(store.runs(), horizon, dry_run)
     return [*done, Care(NETWORKS, rows=files, freed=freed)] if files else done
+
+
+def _with_room(remove: Callable[[], _Removed], make_room: Callable[[], None]) -> _Removed:
+    """Remove rows, for which a little has to be written; where the disk is full, make room and try again."""
+    try:
+        return remove()
+    except StoreError as error:
+        if error.__cause__ is None or number_of(error.__cause__) not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    make_room()
+    return remove()
 
 
 def _remove_unmade(folder: Path, horizon: datetime, dry_run: bool) -> None:
@@ -241,7 +265,8 @@ def _remove_versions(database: Database, care: Care, horizon: datetime, dry_run:
         return
     options = {"versions": replaced, "error_if_tagged_old_versions": False}
     stats = table.explain_cleanup_old_versions(**options).stats if dry_run else table.cleanup_old_versions(**options)
-    care.versions, care.freed = stats.old_versions, stats.bytes_removed
+    care.versions += stats.old_versions
+    care.freed += stats.bytes_removed
 
 
 def _time(version: dict[str, Any]) -> datetime:

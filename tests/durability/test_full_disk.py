@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 import shutil
@@ -15,11 +16,13 @@ import pyarrow as pa
 import pytest
 
 import histokit
+from histokit import cli
 from histokit.errors import StoreError, UsageError
 from histokit.features import FeatureStore, open_store
 from histokit.store.commits import LEDGER
 from histokit.store.records import PROBLEM_SCHEMA
 from histokit.store.repair import repair
+from histokit.store.unfinished import Unfinished
 from histokit.store.verify import verify
 from tests.durability.processes import Processes
 from tests.durability.stores import check_same, ingested, many_images, rows, tables
@@ -197,6 +200,23 @@ def test_a_repair_that_the_disk_has_no_room_for_is_done_later(
     assert verify(open_store(made.uri)).ok
     assert [run.id for run in open_store(made.uri).runs()] == ["abcd1234"]
     assert [table.name for table in open_store(made.uri).feature_tables()] == before
+
+
+def test_old_versions_make_the_room_that_removing_rows_needs(small_disk: Path, capsys: Any) -> None:
+    samples, vectors = make_samples()
+    store = make_store(small_disk / "store", samples, {"last": vectors})
+    store.save_run(*a_run("abcd"), None)
+    for key in "abc":
+        Unfinished(store.database).save("abcd", key, {"text": "x" * 9000})
+    fill(small_disk)
+    with pytest.raises(StoreError, match="No space left on device"):
+        histokit.split(store, "toy", name="s", folds=2)
+    code = cli.run(["store", "gc", "--older-than", "0", "--json", "--store", str(store.uri)])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    removed = {table["table"]: table for table in json.loads(printed.out)["tables"]}["unfinished"]
+    assert (removed["rows"], removed["versions"]) == (3, 3)
+    assert not store.database.count("unfinished")
 
 
 @pytest.mark.parametrize(
