@@ -38,8 +38,15 @@ class CutVectors(nn.Module):
         super().__init__()
         self.network = network
         self.vectors: dict[str, Tensor] = {}
-        for name, (path, take) in taken.items():
+        self._hooks = [
             network.get_submodule(path).register_forward_hook(self._hook(name, take))
+            for name, (path, take) in taken.items()
+        ]
+
+    def detach(self) -> None:
+        """Leave the network as it was."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _hook(self, name: str, take: Take) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
@@ -54,25 +61,21 @@ class CutVectors(nn.Module):
         return dict(self.vectors)
 
 
-def compiled(
-    network: nn.Module, taken: Mapping[str, tuple[str, Take]], device: torch.device
-) -> Callable[[Tensor], dict[str, Tensor]]:
+def compiled(vectors: CutVectors, device: torch.device) -> Callable[[Tensor], dict[str, Tensor]]:
     """Return a function from batches to vectors that compiles the network for each number of rows once.
 
     A whole graph or none: behind a break, the rest of the network would run for nothing.
 
     Parameters
     ----------
-    network : nn.Module
-        Without hooks of its own.
-    taken : mapping
-        Name → path of a module, and what makes vectors of its inputs and output.
+    vectors : CutVectors
+        Of a network without hooks of its own.
     device : torch.device
     """
     # Weights that are laid out anew once take twice the memory, which GPUs need for larger batches.
     options: dict[str, Any] = {"freezing": True} if device.type == "cpu" else {}
     with quiet():
-        function = torch.compile(CutVectors(network, taken), fullgraph=True, dynamic=False, options=options or None)
+        function = torch.compile(vectors, fullgraph=True, dynamic=False, options=options or None)
 
     def run(batch: Tensor) -> dict[str, Tensor]:
         with quiet():

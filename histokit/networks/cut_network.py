@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
-from histokit.networks.compiling import check_alike, compiled, not_compiled
+from histokit.networks.compiling import CutVectors, check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
 from histokit.networks.devices import DTYPES, laid_out, one_thread, whole_float32
 from histokit.networks.failures import (
     REFUSALS,
+    batch_too_large,
     inputs_of,
     is_out_of_memory,
     memory_told,
@@ -107,9 +108,11 @@ class CutNetwork:
         self._kind = kind_of(self._guarded.modules(network).values())
         self._originals = {name: self._placed(module) for name, module in originals.items()}
         self._compiled: Callable[[Tensor], dict[str, Tensor]] | None = None
-        self._hooks = [
-            self.network.get_submodule(layer.module).register_forward_hook(self._hook(layer)) for layer in self.layers
-        ]
+        self._hooks = self._attached()
+
+    def _attached(self) -> list[Any]:
+        network = self.network
+        return [network.get_submodule(each.module).register_forward_hook(self._hook(each)) for each in self.layers]
 
     def compile(self, shape: Sequence[int], engine: str = "inductor") -> None:
         """Compile the network for batches of a shape, and see that nothing else comes out.
@@ -126,15 +129,16 @@ class CutNetwork:
         for hook in self._hooks:
             hook.remove()
         taken = {layer.name: (layer.module, self._taken(layer)) for layer in self.layers}
-        name = self._guarded.backbone.name
+        name, whole = self._guarded.backbone.name, CutVectors(self.network, taken)
         try:
-            if engine == "openvino":
-                self._compiled = converted(self.network, taken)
-            else:
-                self._compiled = compiled(self.network, taken, self.device)
+            self._compiled = converted(whole) if engine == "openvino" else compiled(whole, self.device)
             with torch.inference_mode():
                 self._run(batch)
         except Exception as error:
+            if len(batch) > 2 and is_out_of_memory(error):
+                whole.detach()
+                self._compiled, self._hooks = None, self._attached()
+                raise batch_too_large(self.device, self._guarded.title, batch.shape, error) from error
             raise not_compiled(name, error) from error
         check_alike(name, self._vectors, expected, self.dtype != torch.float32)
 

@@ -42,11 +42,16 @@ def memory_told(device: torch.device, title: str, shape: Sequence[int]) -> Itera
     except _SHORTAGES as error:
         if not is_out_of_memory(error):
             raise
-        fewer = f"Give a --batch-size below {shape[0]}, change" if shape[0] > 2 else "Change"
-        raise BatchTooLargeError(
-            f"The device {device} has too little memory to run {title} on {inputs_of(shape)}: {reason_of(error)}.",
-            next=f"{fewer} --preprocess size=N, or use another --device.",
-        ) from error
+        raise batch_too_large(device, title, shape, error) from error
+
+
+def batch_too_large(device: torch.device, title: str, shape: Sequence[int], error: BaseException) -> BatchTooLargeError:
+    """Return what is to be raised where memory is short for a batch of some shape."""
+    fewer = f"Give a --batch-size below {shape[0]}, change" if shape[0] > 2 else "Change"
+    return BatchTooLargeError(
+        f"The device {device} has too little memory to run {title} on {inputs_of(shape)}: {reason_of(error)}.",
+        next=f"{fewer} --preprocess size=N, or use another --device.",
+    )
 
 
 @contextmanager

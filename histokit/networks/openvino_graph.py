@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from histokit.networks.compiling import CutVectors, Take, quiet
+from histokit.networks.compiling import CutVectors, quiet
 
 
 class _Ordered(nn.Module):
@@ -23,17 +23,14 @@ class _Ordered(nn.Module):
         return tuple(self.vectors(batch).values())
 
 
-def converted(network: nn.Module, taken: Mapping[str, tuple[str, Take]]) -> Callable[[Tensor], dict[str, Tensor]]:
+def converted(vectors: CutVectors) -> Callable[[Tensor], dict[str, Tensor]]:
     """Return a function from batches to vectors that converts the network for each shape of them once.
 
     Parameters
     ----------
-    network : nn.Module
-        On the processor, at float32 and without hooks of its own.
-    taken : mapping
-        Name → path of a module, and what makes vectors of its inputs and output.
+    vectors : CutVectors
+        Of a network on the processor, at float32 and without hooks of its own.
     """
-    vectors = CutVectors(network, taken)
     known: dict[torch.Size, tuple[list[str], Any]] = {}
 
     def run(batch: Tensor) -> dict[str, Tensor]:

@@ -148,6 +148,41 @@ def test_what_cannot_be_compiled_is_told_and_goes_to_the_tables_of_the_network_i
     assert found.addresses == again.addresses == ("tiny/3",)
 
 
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(("enough", "engine"), [(5, "inductor"), (1, "torch")])
+def test_memory_that_the_compiler_lacks_is_enough_for_smaller_batches(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, enough: int, engine: str
+) -> None:
+    asked: list[int] = []
+
+    def greedy(module: nn.Module, **_: Any) -> Any:
+        def run(batch: torch.Tensor) -> Any:
+            asked.append(len(batch))
+            if len(batch) > enough:
+                raise RuntimeError(
+                    "backend='inductor' raised:\nOutOfMemoryError: CUDA out of memory. Tried to allocate"
+                )
+            return module(batch)
+
+        return run
+
+    ingest(store, images)
+    plain = histokit.extract(store, "d", "tiny", batch_size=16)
+    expected = {each["address"]: store.features("d", each["address"]).X for each in plain.tables}
+    monkeypatch.setattr(torch, "compile", greedy)
+    found = histokit.extract(store, "d", "tiny", batch_size=16, compile=True)
+    assert asked[:4] == ([16, 8, 4, 4] if enough > 1 else [16, 8, 4, 2])
+    assert set(specs(store)) == {"torch", engine}
+    if engine == "torch":
+        (note,) = found.notes
+        assert note.startswith("tiny cannot be compiled here: backend='inductor' raised")
+        return
+    assert counts(found) == [(0, 24)] * 3
+    for table in found.tables:
+        vectors = store.features("d", f"{table['address'].partition('@')[0]}@{table['fingerprint']}").X
+        np.testing.assert_allclose(vectors, expected[table["address"].partition("@")[0]], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.usefixtures("tiny", "as_it_is")
 def test_images_of_any_size_are_not_compiled(store: FeatureStore, images: Path) -> None:
     ingest(store, images)
