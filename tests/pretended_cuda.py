@@ -244,8 +244,8 @@ class _Generator(torch.Generator):
 
 
 @contextmanager
-def pretended_cuda(largest_batch: int | None = None) -> Iterator[PretendedDevice]:
-    """Let torch have a CUDA device, in this thread and in those that begin meanwhile."""
+def pretended_cuda(largest_batch: int | None = None, major: int = 9) -> Iterator[PretendedDevice]:
+    """Let torch have a CUDA device of a generation, in this thread and in those that begin meanwhile."""
     device = PretendedDevice(largest_batch)
 
     class Event:
@@ -262,11 +262,11 @@ def pretended_cuda(largest_batch: int | None = None) -> Iterator[PretendedDevice
             run(thread)
 
     stream = SimpleNamespace(synchronize=device.wait, is_capturing=lambda: False)
-    properties = SimpleNamespace(name="pretended", total_memory=80 << 30, major=9, minor=0)
+    properties = SimpleNamespace(name="pretended", total_memory=80 << 30, major=major, minor=0)
     known: dict[str, Any] = {
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "init": None,
         "_lazy_init": None, "current_stream": stream, "get_device_properties": properties, "empty_cache": None,
-        "get_device_capability": (9, 0), "is_bf16_supported": True, "get_device_name": "pretended",
+        "get_device_capability": (major, 0), "is_bf16_supported": True, "get_device_name": "pretended",
         "is_current_stream_capturing": False,
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:

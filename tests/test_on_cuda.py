@@ -18,6 +18,7 @@ from histokit.errors import UsageError
 from histokit.explain.filters import filter_images
 from histokit.extract.in_flight import IN_FLIGHT
 from histokit.features import FeatureStore
+from histokit.study.doctor import examine
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
@@ -96,6 +97,22 @@ def test_batches_are_halved_where_its_memory_is_short(data: FeatureStore) -> Non
     assert note.endswith("it went on with 4; --batch-size 4 fits")
     assert [(t["computed"], t["missing"]) for t in extraction.tables] == [(24, 0)] * 3
     assert np.isfinite(data.features("cells", "tiny/all").X).all()
+
+
+def test_a_device_that_emulates_bfloat16_is_told_of_once(data: FeatureStore) -> None:
+    histokit.split(data, "cells", name="half", test=0.25, seed=1)
+    text = "this GPU emulates bfloat16: --precision float16 or float32 may be faster"
+    for major, notes in ((7, [text]), (8, [])):
+        with pretended_cuda(major=major):
+            (line,) = [each for each in examine() if each.name == "cuda:0"]
+            assert line.value.endswith("bfloat16 emulated" if notes else "bfloat16 native")
+            asked = {"device": "cuda", "precision": "bfloat16", "workers": 0}
+            found = histokit.extract(data, "cells", "tiny", **asked)
+            assert [note for note in found.notes if "emulates" in note] == notes
+            plain = histokit.extract(data, "cells", "tiny", layers="last", device="cuda", workers=0)
+            assert not any("emulates" in note for note in plain.notes)
+            run = trained(data, force=True)
+            assert [note for note in run.notes if "emulates" in note] == notes
 
 
 def test_a_device_that_nobody_can_use_is_told_of(

@@ -87,9 +87,17 @@ def is_native(dtype: torch.dtype) -> bool:
     return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, supported)())
 
 
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Return whether a CUDA device has no instructions for bfloat16, as those of NVIDIA before Ampere."""
+    return torch.version.hip is None and torch.cuda.get_device_properties(device).major < 8
+
+
 def emulation(device: torch.device, dtype: torch.dtype) -> list[str]:
     """Return what is to be known where a device converts numbers of a type back and forth in each operation."""
-    if device.type != "cpu" or is_native(dtype):
+    if device.type == "cuda":
+        emulated = dtype == torch.bfloat16 and emulates_bfloat16(device)
+        return ["this GPU emulates bfloat16: --precision float16 or float32 may be faster"] if emulated else []
+    if is_native(dtype):
         return []
     return [f"this processor emulates {str(dtype).removeprefix('torch.')}, which takes many times as long as float32"]
 

@@ -61,7 +61,7 @@ def _versions() -> list[ReportLine]:
 def _devices() -> list[ReportLine]:
     import torch
 
-    from histokit.networks.devices import is_native
+    from histokit.networks.devices import emulates_bfloat16, is_native
 
     kind = "native" if is_native(torch.bfloat16) else "emulated, slower than float32"
     shares = counted(os.cpu_count() or 1, "core", "cores"), counted(torch.get_num_threads(), "thread", "threads")
@@ -70,7 +70,8 @@ def _devices() -> list[ReportLine]:
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         memory = f"{properties.total_memory / 2**30:.0f} GiB"
-        findings.append(ReportLine("device", f"cuda:{index}", f"{properties.name}, {memory}"))
+        kind = "emulated" if emulates_bfloat16(torch.device("cuda", index)) else "native"
+        findings.append(ReportLine("device", f"cuda:{index}", f"{properties.name}, {memory}, bfloat16 {kind}"))
     if not torch.cuda.is_available():
         findings.append(ReportLine("device", "cuda", "none"))
     return findings
