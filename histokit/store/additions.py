@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -16,6 +17,8 @@ import pyarrow as pa
 
 #: What folders begin with in which a table is just being made, or dropped.
 MAKING = "making-"
+#: The folder of a store to which tables are moved, and removed records written, that are damaged.
+DAMAGED = "damaged"
 #: How Lance words that a file which it listed is no longer there.
 _GONE = re.compile(r"not found|no such file", re.IGNORECASE)
 
@@ -57,6 +60,30 @@ def drop_table(path: Path) -> None:
     if path.is_dir():
         os.rename(path, going)
         rmtree(going, ignore_errors=True)
+
+
+@contextmanager
+def making_way(path: Path) -> Iterator[None]:
+    """Keep a table aside that cannot be read while another one is made in its place, and bring it back if none is.
+
+    Parameters
+    ----------
+    path : Path
+    """
+    aside = path.parent / DAMAGED / uuid4().hex
+    aside.mkdir(parents=True)
+    os.rename(path, aside / path.name)
+    try:
+        yield
+    except BaseException:
+        rmtree(path, ignore_errors=True)
+        os.rename(aside / path.name, path)
+        raise
+    finally:
+        rmtree(aside, ignore_errors=True)
+        # What else was put aside stays.
+        with suppress(OSError):
+            aside.parent.rmdir()
 
 
 def _moved(folder: Path, place: Path) -> bool:

@@ -212,7 +212,7 @@ def repair() -> None:
     Damaged tables are moved, and damaged records written, into the folder `damaged` of the store; nothing is deleted.
     Prints what was damaged and how to make it again.
     """
-    from histokit.store.repair import DAMAGED
+    from histokit.store.additions import DAMAGED
     from histokit.store.repair import repair as run
 
     store = console.open_store()

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from histokit.errors import HistokitError, StoreError, advice_on_store, number_of
 from histokit.late_imports import run_when_asked
-from histokit.store.additions import add_on, drop_table, make_table
+from histokit.store.additions import add_on, drop_table, make_table, making_way
 from histokit.store.commits import LEDGER, Known, Made, NewerFormatError
 from histokit.store.fragments import all_but_small, large_fragments
 from histokit.store.records import FORMAT
@@ -144,13 +144,14 @@ class Database(Tables):
         """Replace a table by rows, in one atomic step; return its version."""
         schema = rows.schema.with_metadata({FORMAT_KEY: str(FORMAT).encode(), **(rows.schema.metadata or {})})
         with self.committing(name):
-            mode = "overwrite" if self._is_there(name) and self._is_whole(name) else "create"
-            with self._writing(name):
+            damaged = self._is_there(name) and not self._is_whole(name)
+            mode = "create" if damaged or not self._is_there(name) else "overwrite"
+            with self._writing(name), making_way(self._path(name)) if damaged else nullcontext():
                 stream = pa.RecordBatchReader.from_batches(schema, rows.to_reader())
                 return int(self._connection.create_table(name, stream, mode=mode).version)
 
     def _is_whole(self, name: str) -> bool:
-        """Return whether a table can be read; one that cannot makes way, unless it is a newer version's."""
+        """Return whether a table can be read, unless it is a newer version's."""
         import lance
 
         try:
@@ -159,7 +160,6 @@ class Database(Tables):
         except NewerFormatError:
             raise
         except StoreError:
-            self._connection.drop_table(name)
             return False
         return True
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from histokit.errors import StoreError, advice_on_writing
+from histokit.store.additions import DAMAGED
 from histokit.store.database import FEATURES, RESTORE, quote
 from histokit.store.documents import DOCUMENT, DOCUMENTS, Documents, parse
 from histokit.store.findings import NEWER, Finding, Verification
@@ -25,8 +26,6 @@ from histokit.store.store import Store
 from histokit.store.vectors import list_tables
 from histokit.store.verify import Progress, verify
 
-#: Where tables are moved and removed records are written.
-DAMAGED = "damaged"
 AFTERWARDS = "Bring it back from a copy of the store, or make it again"
 
 #: Findings about a whole table that make it useless; of feature tables, also those about rows.

@@ -17,10 +17,11 @@ from histokit import cli
 from histokit.errors import StoreError
 from histokit.features import FeatureStore
 from histokit.store import SelectionRecord, Split, Store
+from histokit.store.additions import DAMAGED
 from histokit.store.change_digests import sealed, unsealed
 from histokit.store.commits import LEDGER
 from histokit.store.records import FILE_SCHEMA, PROBLEM_SCHEMA
-from histokit.store.repair import DAMAGED, repair
+from histokit.store.repair import repair
 from histokit.store.split_records import split_rows
 from histokit.store.verify import verify
 from tests.store.made import a_run
@@ -373,3 +374,28 @@ def test_no_bit_flips_unnoticed(toy: FeatureStore, count: int, seed: int) -> Non
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout.split()[-1]) > count // 5
+
+
+def test_a_table_that_cannot_be_read_stays_until_another_one_is_in_its_place(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = ["ingest", "folder", str(images), "--name", "cells", "-o", "pattern={patient}/{label}/*.png"]
+    again += ["--store", str(store.uri)]
+    assert cli.run(again) == 0
+    table = store.uri / "samples.cells.lance"
+    for manifest in (table / "_versions").glob("*.manifest"):
+        manifest.write_bytes(b"no manifest")
+    before = {path.relative_to(table): path.read_bytes() for path in table.rglob("*") if path.is_file()}
+
+    def full(*_: Any, **__: Any) -> None:
+        (table / "data").mkdir(parents=True)
+        raise RuntimeError("LanceError(IO): No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lancedb.db.LanceDBConnection.create_table", full)
+        assert cli.run(again) == 5
+    assert "cannot be written: No space left on device" in capsys.readouterr().err
+    assert {path.relative_to(table): path.read_bytes() for path in table.rglob("*") if path.is_file()} == before
+    assert cli.run(again) == 0
+    assert store.samples("cells").num_rows == len(list(images.rglob("*.png")))
+    assert not (store.uri / DAMAGED).exists()
