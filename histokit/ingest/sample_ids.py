@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 
 import numpy as np
@@ -79,4 +80,11 @@ class SampleIds:
 
 
 def _twice(sample_id: str) -> DataError:
-    return DataError(f"The sample id {sample_id!r} comes twice.", next="Make the ids unique.")
+    advice = "Make the ids unique."
+    joined, apart = (ascii(unicodedata.normalize(form, sample_id)) for form in ("NFC", "NFD"))
+    if joined != apart:
+        advice = (
+            f"Make the ids unique: two files may be called so, with accents that are written as in {joined} and as in "
+            f"{apart}; rename one of them."
+        )
+    return DataError(f"The sample id {sample_id!r} comes twice.", next=advice)

@@ -3,8 +3,10 @@
 import os
 import shutil
 import subprocess
+import unicodedata
 
 import pytest
+from PIL import Image
 
 from histokit.errors import ExitCode
 from tests.cli.command_line import run_process
@@ -107,3 +109,18 @@ def test_a_root_that_leads_in_a_circle(histokit, tmp_path, plugin, options):
     for root in (tmp_path / "round", tmp_path / "round" / "inner"):
         result = histokit.fails("ingest", plugin, root, "--name", "d", *options, code=ExitCode.DATA)
         assert f"{root} is a symbolic link that leads in a circle" in result.err
+
+
+def test_files_whose_names_differ_in_how_accents_are_written_are_told_apart(histokit, tmp_path):
+    root = tmp_path / "images"
+    (root / "a").mkdir(parents=True)
+    joined, apart = ("a/" + unicodedata.normalize(form, "é.png") for form in ("NFC", "NFD"))
+    for number, name in enumerate((joined, apart)):
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(root / name)
+    if len(list((root / "a").iterdir())) == 1:
+        pytest.skip("this file system takes the two names as one")
+    told = histokit.fails("ingest", "folder", root, "--name", "d", code=ExitCode.DATA).err
+    assert f"The sample id '{joined}' comes twice." in told
+    assert r"'a/\xe9.png' and as in 'a/e\u0301.png'; rename one of them." in told
+    os.rename(root / apart, root / "a/f.png")
+    histokit.ok("ingest", "folder", root, "--name", "d")
