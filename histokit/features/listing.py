@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from histokit.errors import UsageError
 from histokit.features.feature_store import StoreLike, open_store
 from histokit.ranges import check_ranges
 from histokit.store import RunRecord, Store
+
+#: What an error names that somebody asks of samples.
+_OF_PREDICTIONS = re.compile(r"^ '(predicted|repeat|fold|group|residual|score:.*)'\.$")
 
 
 def list_samples(
@@ -67,4 +71,15 @@ def tested_where(store: Store, run: RunRecord, where: str) -> set[str]:
             f"The run {run.id} predicts units of several samples ({units}), which have no columns to filter by.",
             next="Leave the filter out.",
         )
-    return set(store.samples(run.dataset, ["id"], where).column("id").to_pylist())
+    try:
+        return set(store.samples(run.dataset, ["id"], where).column("id").to_pylist())
+    except UsageError as error:
+        found = _OF_PREDICTIONS.search(error.message.rpartition("there is no column")[2])
+        if not found:
+            raise
+        raise UsageError(
+            error.message,
+            next=f"{found[1]} is of the predictions, and filters are over the columns of the samples. Take the wrong "
+            f"ones with --wrong, or write all to filter them there: histokit predictions {run.id} --out FILE.csv. "
+            f"{error.next}",
+        ) from error

@@ -178,3 +178,16 @@ def test_a_split_that_takes_the_place_of_another_one_tells_what_is_on_that(extra
     # What the note says to type gives the former folds, on which the run is.
     extracted.ok(*shlex.split(note.rpartition("to have both: histokit ")[2]))
     assert extracted.ok("train", "cells", *asked, "OTHER", "--classifier", "knn", "--grid", "k=1").out.strip() == run
+
+
+def test_filters_over_what_was_predicted_are_told_as_such(extracted, tmp_path):
+    run = extracted.ok("train", "cells", "--features", "tiny/3", *FAST).out.strip()
+    for column in ("predicted", "fold"):
+        told = extracted.fails("predictions", run, "--where", f"{column} = 'dark'", code=ExitCode.USAGE).err
+        assert f"{column} is of the predictions, and filters are over the columns of the samples." in told
+    command = shlex.split(re.search("histokit (predictions .*?[.]csv)[.] ", told)[1].replace("FILE", "p"))
+    extracted.ok(*command[:-1], tmp_path / command[-1])
+    told = extracted.fails("predictions", run, "--where", "patien = 'p1'", code=ExitCode.USAGE).err
+    assert "of the predictions" not in told
+    told = extracted.fails("list", "samples", "cells", "--where", "predicted = 'dark'", code=ExitCode.USAGE).err
+    assert "of the predictions" not in told
