@@ -36,7 +36,7 @@ class NetworkWorker:
     device : torch.device
     precision : str
     batch_size : int, optional
-        From `histokit.networks.cut_network.BATCH_SIZES` where not given.
+        From `histokit.networks.devices.BATCH_SIZES` where not given.
     writer : Writer
     """
 

@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.networks.cut_network import batch_rows, kind_of
-from histokit.networks.devices import DTYPES, laid_out, whole_float32
+from histokit.networks.devices import DTYPES, batch_rows, kind_of, laid_out, whole_float32
 from histokit.networks.image_batches import ImageBatches, InputImage
 from histokit.networks.trainable import NetworkDescription
 from histokit.networks.trained_backbone import check_channels

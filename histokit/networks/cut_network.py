@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,7 +14,7 @@ from histokit.errors import UsageError
 from histokit.networks.adapters import inflate
 from histokit.networks.compiling import CutVectors, check_alike, compiled, not_compiled
 from histokit.networks.cut_points import check_module
-from histokit.networks.devices import DTYPES, laid_out, one_thread, whole_float32
+from histokit.networks.devices import DTYPES, batch_rows, kind_of, laid_out, one_thread, whole_float32
 from histokit.networks.failures import (
     REFUSALS,
     batch_too_large,
@@ -30,28 +29,6 @@ from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.pooling import pool, refuse_turned
-
-#: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
-#: overflow; never found by timing, so that the same command gives the same bits.
-BATCH_SIZES = {
-    ("cpu", "convolutional"): 16,
-    ("cpu", "transformer"): 8,
-    ("cuda", "convolutional"): 256,
-    ("cuda", "transformer"): 128,
-}
-
-
-def kind_of(modules: Iterable[nn.Module]) -> str:
-    """Return what kind of network modules make: ``transformer`` or ``convolutional``."""
-    attention = any(type(module).__name__.endswith("Attention") for module in modules)
-    return "transformer" if attention else "convolutional"
-
-
-def batch_rows(kind: str, device: torch.device, height: int, width: int) -> int:
-    """Return how many inputs of a size go at once through a network of a kind."""
-    row = BATCH_SIZES[device.type, kind]
-    images = row * 224 * 224 / (height * width)
-    return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
 
 
 class _Deepest(Exception):  # noqa: N818 (a signal, not an error)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
@@ -28,6 +29,16 @@ _NEWER_SWITCHES: Sequence[tuple[Any, str, Any]] = (
     (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
     (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
 )
+
+
+#: Images of 224 × 224 pixels in one forward pass. Small on processors, whose caches the maps of larger batches
+#: overflow; never found by timing, so that the same command gives the same bits.
+BATCH_SIZES = {
+    ("cpu", "convolutional"): 16,
+    ("cpu", "transformer"): 8,
+    ("cuda", "convolutional"): 256,
+    ("cuda", "transformer"): 128,
+}
 
 
 def choose_device(name: str) -> torch.device:
@@ -67,6 +78,19 @@ def _check_usable(device: torch.device) -> None:
             f"The CUDA device {str(device)!r} cannot be used: {first_line(error)}.",
             next="See what uses it with nvidia-smi, or use --device cpu.",
         ) from error
+
+
+def kind_of(modules: Iterable[nn.Module]) -> str:
+    """Return what kind of network modules make: ``transformer`` or ``convolutional``."""
+    attention = any(type(module).__name__.endswith("Attention") for module in modules)
+    return "transformer" if attention else "convolutional"
+
+
+def batch_rows(kind: str, device: torch.device, height: int, width: int) -> int:
+    """Return how many inputs of a size go at once through a network of a kind."""
+    row = BATCH_SIZES[device.type, kind]
+    images = row * 224 * 224 / (height * width)
+    return max(1, min(row, 2 ** int(math.log2(max(1.0, images)))))
 
 
 def device_memory(device: torch.device) -> int:
