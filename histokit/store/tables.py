@@ -242,6 +242,12 @@ class Tables:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, error: BaseException) -> StoreError:
+        # One that was lost is still known.
+        if not self._is_there(name) and name not in {**self.commits.known(), **self.commits.features()}:
+            return StoreError(
+                f"The table {name!r} of the store {self.uri} was removed by another process meanwhile.",
+                next="See what is left: histokit list datasets",
+            )
         return StoreError(
             f"The table {name!r} of the store {self.uri} cannot be read: {lance_reason(error)}.",
             next=VERIFY,

@@ -9,13 +9,15 @@ import pytest
 from PIL import Image
 
 import histokit as package
-from histokit.errors import StoreError
+from histokit import cli
+from histokit.errors import ExitCode, StoreError
 from histokit.protocol import named_split, splits
 from histokit.protocol.splits import make_split
 from histokit.store import additions
 from histokit.store.commits import Commits, _Ledger
 from histokit.store.database import Database
 from histokit.store.removal import remove
+from histokit.store.tables import Tables
 from tests.cli.command_line import CommandLine
 from tests.cli.conftest import PATTERN
 
@@ -269,3 +271,36 @@ def test_what_is_stored_after_its_dataset_went_is_found_and_can_be_removed(two, 
     assert not told
     two.ok("store", "gc", "--orphans", "--older-than", "0")
     assert "nothing is damaged" in two.ok("store", "verify").err
+
+
+def test_a_dataset_that_is_removed_under_a_command_is_told_as_such(ingested, monkeypatch):
+    opened = Tables._open
+
+    def removed(self, name, *how):
+        table = opened(self, name, *how)
+        if name == "samples.cells":
+            monkeypatch.undo()
+            monkeypatch.setenv("HISTOKIT_STORE", str(self.uri))
+            cli.run(["store", "remove", "cells", "--yes", "--quiet"])
+        return table
+
+    monkeypatch.setattr(Tables, "_open", removed)
+    told = ingested("list", "samples", "cells")
+    assert told.code == ExitCode.STORE
+    assert "The table 'samples.cells' of the store" in told.err
+    assert "was removed by another process meanwhile.\nSee what is left: histokit list datasets" in told.err
+
+
+def test_a_table_that_is_lost_under_a_command_is_not_told_as_removed(ingested, monkeypatch):
+    opened = Tables._open
+
+    def lost(self, name, *how):
+        table = opened(self, name, *how)
+        if name == "samples.cells":
+            shutil.rmtree(self.uri / "samples.cells.lance")
+        return table
+
+    monkeypatch.setattr(Tables, "_open", lost)
+    told = ingested("list", "samples", "cells")
+    assert told.code == ExitCode.STORE
+    assert "cannot be read" in told.err
