@@ -107,7 +107,7 @@ class Container(ABC):
     @property
     def role(self) -> Role | None:
         """What its name says of the split."""
-        return role_in(str(PurePosixPath(self.path).with_suffix("")))
+        return role_of_name(str(PurePosixPath(self.path).with_suffix("")))
 
     @property
     def group(self) -> str | None:
@@ -212,7 +212,7 @@ class Container(ABC):
         return digest if any(digest) else self.part_digest(part)
 
 
-def role_in(name: str) -> Role | None:
+def role_of_name(name: str) -> Role | None:
     """Return what one of the words of a name says of the split; none where they say several things, or nothing."""
     roles = {role for word in words(name) if (role := role_of(word)) is not None}
     return roles.pop() if len(roles) == 1 else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_in
+from histokit.datasets.containers.container import NO_LABELS, Container, HeldImage, number_of, role_of_name
 from histokit.datasets.containers.pixel_values import as_numbers, mapped, type_problem
 from histokit.datasets.containers.stack import Stack, listed
 from histokit.datasets.containers.stack_labels import Described, describe, unwritten_notes
@@ -78,7 +78,7 @@ class StackContainer(Container):
             return asked
         large = [name for name, stack in self.stacks.items() if len(stack.shape) > 2 and not is_of_labels(name)]
         named = [name for name in large if image_place(name)] or large
-        told = {role_in(name) for name in named}
+        told = {role_of_name(name) for name in named}
         if len(named) == 1 or (named and None not in told and len(told) == len(named)):
             return named
         stems = is_of_labels(Path(self.path).stem)
@@ -182,7 +182,7 @@ class StackContainer(Container):
             self.warnings += unwritten_notes(stack, f"image of {self.path}", f"images of {self.path}")
         empty = dict.fromkeys(self.columns())
         for name, stack in self.images.items():
-            described, role = self._described[name], role_in(name) or self.role
+            described, role = self._described[name], role_of_name(name) or self.role
             rows = _rows(described)
             for row in range(stack.shape[0]):
                 label = None if described.labels is None else described.labels[row]
