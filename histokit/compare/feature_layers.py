@@ -147,7 +147,8 @@ def _mixed(members: Sequence[int], runs: Sequence[RunRecord], layers: Sequence[S
 def _text(run: RunRecord, layers: Sequence[FeatureLayer], level: int) -> str:
     write = _LEVELS[level]
     if is_chosen(run) and candidates(run):
-        return chosen_text(run)
+        text = chosen_text(candidates(run, layers))
+        return write(layers[0], "each") if text.endswith("/each") and layers[0].tuned else text
     by_network: dict[tuple[str, str], list[FeatureLayer]] = {}
     for layer in layers:
         by_network.setdefault((layer.network, layer.options), []).append(layer)
@@ -174,10 +175,16 @@ def is_chosen(run: RunRecord) -> bool:
     return run.parameters.get("choose") not in (None, False, "", "none")
 
 
-def candidates(run: RunRecord) -> list[str]:
-    """Return the features that a run chose from, without fingerprints and options of networks."""
-    listed = run.parameters.get("candidates") or []
-    return sorted({_OPTIONS.sub("", str(address)) for address in listed})
+def candidates(run: RunRecord, layers: Sequence[FeatureLayer] = ()) -> list[str]:
+    """Return the features that a run chose from, without fingerprints and options of networks.
+
+    Those of a network that was trained here have its name on every dataset, where the layers of the run are given.
+    """
+    listed = [_OPTIONS.sub("", str(address)) for address in run.parameters.get("candidates") or []]
+    for (backbone, *_), layer in zip(_parts(run), layers, strict=False):
+        if layer.tuned:
+            listed = [address.replace(f"{backbone}/", f"{layer.network}/") for address in listed]
+    return sorted(set(listed))
 
 
 def chosen_networks(run: RunRecord) -> list[str]:
@@ -186,9 +193,9 @@ def chosen_networks(run: RunRecord) -> list[str]:
     return sorted({part.rpartition("/")[0] for part in parts})
 
 
-def chosen_text(run: RunRecord) -> str:
+def chosen_text(listed: Sequence[str]) -> str:
     """Return ``network/each`` where a layer of one network was chosen, else all candidates."""
-    networks, listed = chosen_networks(run), candidates(run)
+    networks = sorted({part.rpartition("/")[0] for address in listed for part in address.split("+")})
     whole = len(networks) == 1 and len(listed) > 1 and not any("+" in address for address in listed)
     return f"{networks[0]}/each" if whole else "|".join(listed)
 

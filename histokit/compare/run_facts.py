@@ -103,7 +103,7 @@ def _facts(
     facts |= dict(_flat({name: given[name] for name in _ASKED if name in given}))
     facts |= selected.get(str(given.get("selection")), {})
     if is_chosen(run):
-        facts["candidates"] = candidates(run)
+        facts["candidates"] = candidates(run, layers)
     return {name: value for name, value in facts.items() if not _off(value)}
 
 

@@ -607,6 +607,28 @@ def test_features_of_own_networks_are_one_method_whatever_the_number_of_folds(
     assert [(method["method"], [*method["cells"]]) for method in found.methods] == [(name, ["cells", "turned"])]
 
 
+def test_layers_of_own_networks_that_are_chosen_from_are_one_method_on_all_datasets(
+    data: FeatureStore, images: Path, tmp_path: Path
+) -> None:
+    for path in images.rglob("*.png"):
+        there = tmp_path / "turned" / path.relative_to(images)
+        there.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).transpose(Image.Transpose.ROTATE_90).save(there)
+    ingest(data, "folder", tmp_path / "turned", name="turned", options={"pattern": "{patient}/{label}/*.png"})
+    split(data, "turned", name="half", test=0.25, seed=1)
+    settings = {"head.layer": "3", "epochs": 1}
+    runs = []
+    for dataset in ("cells", "turned"):
+        how: dict[str, Any] = {"split": "half", "weights": "random", "settings": settings, "workers": 0}
+        (tuned,) = finetune(data, dataset, "tiny", **how)
+        extract(data, dataset, f"run:{tuned.id}", layers="all", workers=0)
+        asked: dict[str, Any] = {"split": "half", "grid": {"k": 1}, "inner_folds": 2, "choose": "inner"}
+        runs.append(train(data, dataset, f"run:{tuned.id}/each", "knn", **asked)[-1])
+    found = compare(data, [run.id for run in runs], bootstrap=20)
+    named = [(method["method"], [*method["cells"]]) for method in found.methods]
+    assert named == [("fine-tuned tiny/each knn", ["cells", "turned"])]
+
+
 def test_a_network_that_knows_more_labels_than_a_fold_says_so(data: FeatureStore) -> None:
     split(data, "cells", "few", within="half", train_per_class=1, repeats=4)
     run = trained(data, split="half")
