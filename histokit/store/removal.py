@@ -118,19 +118,19 @@ class _Removal:
                 sum(selection.dataset == name for selection in self.all_selections),
                 sum(run.dataset == name for run in self.all_runs),
             )
-        begin = [
-            len(name) >= ID_PREFIX and any(record.id.startswith(name) for record in records)
-            for records in (self.all_runs, self.all_selections)
-        ]
-        if all(begin):
+        long_enough = len(name) >= ID_PREFIX
+        runs = [run for run in self.all_runs if long_enough and run.id.startswith(name)]
+        selections = [selection for selection in self.all_selections if long_enough and selection.id.startswith(name)]
+        if runs and selections:
             raise StoreError(
                 f"Both a run and a selection have an id that begins with {name!r}.", next="Give more of its digits."
             )
-        if begin[0]:
-            run = self.store.run(name)
+        # Of several, one of exactly this id, or an error.
+        if runs:
+            run = runs[0] if len(runs) == 1 else self.store.run(name)
             return Removed("run", run.id, run.dataset)
-        if begin[1]:
-            selection = self.store.selection(name)
+        if selections:
+            selection = selections[0] if len(selections) == 1 else self.store.selection(name)
             return Removed("selection", selection.id, selection.dataset)
         hint = did_you_mean(name, [record.name for record in self.store.datasets()])
         raise StoreError(

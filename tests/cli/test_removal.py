@@ -20,6 +20,7 @@ from histokit.store.removal import remove
 from histokit.store.tables import Tables
 from tests.cli.command_line import CommandLine
 from tests.cli.conftest import PATTERN
+from tests.evaluate.made_up import save
 
 RIDGE = ("--features", "tiny/last", "--classifier", "ridge", "--grid", "alpha=1")
 TUNED = ("--backbone", "tiny", "--set", "epochs=1", "--split", "one", "--precision", "float32")
@@ -304,3 +305,15 @@ def test_a_table_that_is_lost_under_a_command_is_not_told_as_removed(ingested, m
     told = ingested("list", "samples", "cells")
     assert told.code == ExitCode.STORE
     assert "cannot be read" in told.err
+
+
+def test_many_runs_are_looked_up_together(two, tmp_path, monkeypatch):
+    store = package.open_store(tmp_path / "store")
+    runs = [save(store, "made", right, seed=right) for right in range(12)]
+    looks = []
+    read = Tables.read
+    monkeypatch.setattr(Tables, "read", lambda self, name, *given: looks.append(name) or read(self, name, *given))
+    removed = two.ok("store", "remove", *runs, runs[0][:6], "--yes", "--json").document["removed"]
+    assert [each["name"] for each in removed] == runs
+    assert looks.count("runs") <= 2
+    assert not {run.id for run in store.runs()} & set(runs)
