@@ -58,7 +58,7 @@ class MapLayer:
             if min(found.shape) > 0 and found.shape[2] * found.shape[3] > 1:
                 return found
         if output.ndim == 3:
-            patches = output[:, leading_tokens(output.shape[1], self.prefix_tokens) :]
+            patches = output[:, leading_tokens(output.shape[1], self.prefix_tokens, (height, width)) :]
             rows = round((patches.shape[1] * height / width) ** 0.5)
             columns = round((patches.shape[1] * width / height) ** 0.5)
             if patches.shape[1] > 1 and patches.shape[1] == rows * columns:

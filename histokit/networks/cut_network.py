@@ -76,7 +76,7 @@ class CutNetwork:
         self._vectors: dict[str, Tensor] = {}
         self._fired: list[str] = []
         self._stop_after: int | None = None
-        self._of_squares = False
+        self._size = (1, 1)
         self._widths: dict[str, int] = {}
         for layer in self.layers:
             check_module(network, self._guarded, layer)
@@ -123,7 +123,7 @@ class CutNetwork:
         original = self._originals.get(layer.module)
 
         def take(inputs: Any, output: Any) -> Tensor:
-            return pool(output if original is None else original(*inputs), layer, self.prefix_tokens)
+            return pool(output if original is None else original(*inputs), layer, self.prefix_tokens, self._size)
 
         return take
 
@@ -163,8 +163,8 @@ class CutNetwork:
     def _pooled(self, output: Any, layer: Layer) -> Tensor:
         try:
             # A network may have turned gradients on again.
-            vectors = pool(output, layer, self.prefix_tokens).detach()
-            if self._of_squares and not self._guarded.caller.ours:
+            vectors = pool(output, layer, self.prefix_tokens, self._size).detach()
+            if self._size[0] == self._size[1] and not self._guarded.caller.ours:
                 refuse_turned(output, layer)
             return vectors
         except UsageError as error:
@@ -216,7 +216,7 @@ class CutNetwork:
 
     def _run(self, batch: Tensor) -> None:
         self._vectors, self._fired = {}, []
-        self._of_squares = batch.shape[-1] == batch.shape[-2]
+        self._size = (batch.shape[-2], batch.shape[-1])
         batch = batch.contiguous(memory_format=torch.channels_last)
         reduced = self.dtype != torch.float32
         try:

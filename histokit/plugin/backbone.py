@@ -176,8 +176,9 @@ class Backbone:
     def prefix_tokens(self, network: torch.nn.Module) -> int:
         """Return how many class and register tokens precede the patch tokens of a transformer.
 
-        Where the network has no ``num_prefix_tokens``: 1. A network of patch tokens alone has to return 0 here, for
-        its means leave out the first token otherwise.
+        Where the network has no ``num_prefix_tokens``: 1. A network of patch tokens alone has to return 0 here: its
+        means leave out the first token otherwise, unless their number shows that all are patches (16 or more, as many
+        as rows times columns of the image).
         """
         return int(getattr(network, "num_prefix_tokens", 1))
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 #: How far a tensor may lie inside sequences; one that holds itself has no end.
 _DEEPEST = 16
-#: From so many tokens on, a square number of them tells whether all are patches.
+#: From so many tokens on, a number of them that makes rows and columns tells whether all are patches.
 _SQUARE = 16
 
 
-def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
+def pool(output: Any, layer: Layer, prefix_tokens: int = 1, size: Sequence[int] = (1, 1)) -> Tensor:
     """Reduce the output of a layer's module to one vector for each image.
 
     Parameters
@@ -30,6 +30,8 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
         Names the pooling.
     prefix_tokens : int
         How many class and register tokens precede the patch tokens; the class token is the first. See `leading_tokens`.
+    size : sequence of two int
+        Height and width of the images, as far as their ratio.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def pool(output: Any, layer: Layer, prefix_tokens: int = 1) -> Tensor:
     if tensor.ndim == 4 and layer.pool == "none" and tensor.shape[2:] == (1, 1):
         return tensor.float().flatten(1).clone()
     if tensor.ndim == 3 and layer.pool != "none":
-        return _over_tokens(tensor, layer, prefix_tokens)
+        return _over_tokens(tensor, layer, leading_tokens(tensor.shape[1], prefix_tokens, size))
     raise _unsuitable(layer, tensor, _suggestion(tensor))
 
 
@@ -126,22 +128,23 @@ def _mean(tensor: Tensor, axes: int | tuple[int, ...]) -> Tensor:
     return tensor.mean(dim=axes, dtype=torch.float32)
 
 
-def leading_tokens(count: int, prefix_tokens: int) -> int:
-    """Return how many of so many tokens are class and register tokens: none where all are a square of patches.
+def leading_tokens(count: int, prefix_tokens: int, size: Sequence[int] = (1, 1)) -> int:
+    """Return how many of so many tokens are class and register tokens: none where all are rows and columns of patches.
 
     Modules such as ``patch_embed`` run before these tokens come to the patches, of which the first would be taken for
-    the class token. Of fewer than 16 tokens that cannot be told.
+    the class token. Of fewer than 16 tokens that cannot be told. Patches are taken to be square, of images of a `size`
+    (height and width): 196 tokens are 14 rows of a square image, and of 208 × 240 pixels 13 × 15 behind a class token.
     """
-    patches = count >= _SQUARE and _is_square(count) and not _is_square(count - prefix_tokens)
+    patches = count >= _SQUARE and _is_grid(count, *size) and not _is_grid(count - prefix_tokens, *size)
     return 0 if patches else prefix_tokens
 
 
-def _is_square(count: int) -> bool:
-    return count > 0 and round(count**0.5) ** 2 == count
+def _is_grid(count: int, height: int, width: int) -> bool:
+    rows = round((count * height / width) ** 0.5) if count > 0 else 0
+    return rows > 0 and rows * width % height == 0 and rows * (rows * width // height) == count
 
 
 def _over_tokens(tensor: Tensor, layer: Layer, prefix_tokens: int) -> Tensor:
-    prefix_tokens = leading_tokens(tensor.shape[1], prefix_tokens)
     if layer.pool == "cls":
         if prefix_tokens < 1:
             raise _unsuitable(layer, tensor, f"It has no class token; write {_stem(layer)}:avg")

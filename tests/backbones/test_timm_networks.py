@@ -445,6 +445,27 @@ def test_a_module_before_the_class_token_is_averaged_over_all_patches(tmp_path):
         np.testing.assert_allclose(store.features("d", address).X, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_patches_of_images_that_are_not_square_are_told_from_the_class_token_by_their_ratio(tmp_path):
+    """16 tokens are 4 rows of a square image, and 3 × 5 patches behind a class token where it has 48 × 80 pixels."""
+    name = "timm:vit_tiny_patch16_224,img_size=64,dynamic_img_size=true"
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    histokit.ingest(tmp_path / "s", "folder", tmp_path, name="d", options={"pattern": "{number}.png"})
+    layers = ["last", "last:avg", "patch_embed"]
+    as_they_are = {"resize": "none"}
+    found = histokit.extract(tmp_path / "s", "d", name, layers=layers, weights="random:0", preprocess=as_they_are)
+    network = registry().backbone(name, "random:0").build()
+    values = torch.from_numpy((pixels.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5).float()
+    with torch.no_grad():
+        tokens = network.forward_features(values)
+        patches = network.patch_embed(values).flatten(1, 2)
+    assert tokens.shape[1] == 16
+    store = open_store(tmp_path / "s")
+    for address, expected in zip(found.addresses, (tokens[:, 0], tokens[:, 1:].mean(1), patches.mean(1)), strict=True):
+        np.testing.assert_allclose(store.features("d", address).X, expected, rtol=1e-3, atol=1e-4)
+
+
 UNUSED = {"level3.project.0.weight": torch.ones(64, 64, 1, 1), "level3.project.1.weight": torch.ones(64)}
 
 

@@ -56,6 +56,17 @@ def test_tokens_that_are_a_square_of_patches_have_no_class_token(prefix):
     assert pool(whole, of("cls"), prefix).tolist() == [[1000]]
 
 
+@pytest.mark.parametrize(("prefix", "rows", "columns"), [(1, 13, 15), (5, 10, 22)])
+def test_tokens_of_an_image_that_is_not_square_are_rows_and_columns_of_its_ratio(prefix, rows, columns):
+    """With the tokens before them, these patches are as many as those of a square."""
+    size, patches = (16 * rows, 16 * columns), torch.arange(float(rows * columns)).reshape(1, -1, 1)
+    mean = patches.mean().item()
+    whole = torch.cat([torch.full((1, prefix, 1), 1000.0), patches], dim=1)
+    assert pool(whole, of("avg"), prefix, size).tolist() == [[mean]]
+    assert pool(whole, of("cls"), prefix, size).tolist() == [[1000]]
+    assert pool(patches, of("avg"), prefix, size).tolist() == [[mean]]
+
+
 @pytest.mark.parametrize("pooling", ["none", "avg", "max"])
 def test_a_vector_stays_as_it_is(pooling):
     vectors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])

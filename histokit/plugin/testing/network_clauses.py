@@ -92,8 +92,8 @@ def channels_where_declared(probed: Probed) -> None:
         if len(shape) == 3 and layer.pool != "none":
             patches = shape[1] - prefix
             if isqrt(max(0, patches)) ** 2 != patches:
-                told = f"{layer.name} gives {shape[1]} tokens, of which the first {prefix} are taken to be no patches"
-                raise Advice(f"{told}; {patches} make no square: see whether prefix_tokens() returns what it should")
+                told = f"{layer.name} gives {shape[1]} tokens, the first {prefix} no patches as prefix_tokens() says"
+                raise Advice(f"{told}; {patches} make no square: see whether it returns what it should")
 
 
 def input_stays(probed: Probed) -> None:

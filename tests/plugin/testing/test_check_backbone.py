@@ -305,7 +305,7 @@ def test_patch_tokens_that_make_no_square_are_advised():
 
     (told,) = giving(tokens).items()
     assert told[0] == "channels where declared"
-    assert told[1].startswith("advised: conv2 gives 144 tokens, of which the first 1 are taken to be no patches; 143")
+    assert told[1].startswith("advised: conv2 gives 144 tokens, the first 1 no patches as prefix_tokens() says; 143")
     assert giving(lambda maps: torch.cat([tokens(maps)[:, :1], tokens(maps)], dim=1)) == {}
 
 
