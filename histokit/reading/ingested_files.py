@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from histokit.errors import DataError, PluginError
 from histokit.plugin import Dataset, Sample
-from histokit.plugin.digests import UNKNOWN, FileState, is_same_state
+from histokit.plugin.digests import UNKNOWN, FileState, is_same_state, state_of
 from histokit.plugin.guarded import Guarded
 from histokit.plugin.image_files import ImageFiles
 from histokit.plugin.manager import registry
@@ -98,6 +99,8 @@ class IngestedFiles:
             start = here.stop
         self._rows = np.argsort(keys)
         self._keys, self._states = keys[self._rows], states[self._rows]
+        #: The file that was last found to be another one, and its state.
+        self._other: tuple[int, FileState] | None = None
 
     def changed(self, sample: Sample) -> str | None:
         """Return why a sample's pixels may not be those that were ingested, or none where they are."""
@@ -143,20 +146,33 @@ class IngestedFiles:
         place = int(np.searchsorted(self._keys, key))
         if place == len(self._keys) or self._keys[place] != key:
             return False
-        state = self.guarded.file_state(path)
+        state = self._state(path)
         before: FileState = tuple(self._states[place].tolist())
         if is_same_state(before, state) or self._files is None:
             return False
+        if self._other == (place, state):
+            return True
         digest = self._files.take([int(self._rows[place])], columns=["digest"]).column("digest")[0].as_py()
         try:
-            if self.guarded.file_digest(self.dataset.root / path) != digest:
-                return True
-        except (OSError, DataError):
+            same = self.guarded.file_digest(self.dataset.root / path) == digest
+        except OSError:
             # A folder, a pipe, or what nobody may read.
             return True
-        # Touched, or copied: not read again for the next of its samples.
-        self._states[place] = state
-        return False
+        except DataError:
+            same = False
+        # Neither one that was touched or copied nor another one is read again for the next of its samples.
+        if same:
+            self._states[place] = state
+        else:
+            self._other = place, state
+        return not same
+
+    def _state(self, path: str) -> FileState:
+        try:
+            return self.guarded.file_state(path)
+        except DataError:
+            # What tells of files beside it is spoilt.
+            return state_of(os.stat(self.dataset.root / path))
 
 
 def state_columns(files: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:

@@ -15,6 +15,7 @@ from PIL import Image
 from tiny_plugin import TinyPlugin
 
 import histokit
+from histokit.datasets.arrays import Arrays
 from histokit.errors import DataError, StoreError
 from histokit.extract.samples import Samples
 from histokit.features import FeatureStore
@@ -329,3 +330,38 @@ def test_a_problem_goes_with_its_image(store: FeatureStore, images: Path) -> Non
     Image.fromarray(np.full((16, 16, 3), 9, dtype=np.uint8)).save(second)
     ingest(store, images)
     assert not store.problems("d").num_rows
+
+
+@pytest.mark.usefixtures("tiny")
+def test_containers_that_were_spoilt_or_replaced_for_a_while_are_read_once_they_are_back(
+    store: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "arrays"
+    root.mkdir()
+    file, pixels = root / "a.npz", np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    np.savez(file, images=pixels, labels=np.arange(6) % 2)
+    whole = file.read_bytes()
+    np.savez(tmp_path / "b.npz", images=pixels[::-1], labels=np.arange(6) % 2)
+    digested: list[Path] = []
+    real = Arrays.file_digest
+
+    def file_digest(self: Arrays, path: Path) -> bytes:
+        digested.append(path)
+        return real(self, path)
+
+    monkeypatch.setattr(Arrays, "file_digest", file_digest)
+    for spoilt, says in ((whole[: len(whole) // 2], "cannot be read"), ((tmp_path / "b.npz").read_bytes(), "")):
+        histokit.ingest(store, "arrays", root, name="a")
+        file.write_bytes(spoilt)
+        digested.clear()
+        problems = histokit.extract(store, "a", "tiny", layers="last", workers=0).problems
+        assert len(problems) == 6
+        for problem in problems:
+            assert problem["reason"].startswith("a.npz changed since the dataset was ingested: ingest it again")
+            assert says in problem["reason"]
+        # Once, not for each of its images.
+        assert len(digested) == 1
+        file.write_bytes(whole)
+        histokit.ingest(store, "arrays", root, name="a")
+        assert not store.problems("a").num_rows
+    assert counts(histokit.extract(store, "a", "tiny", layers="last")) == [(0, 0, 6, 0)]
