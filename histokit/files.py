@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
@@ -222,9 +222,12 @@ class PathLock:
         from filelock import FileLock
 
         name = hashlib.blake2b(os.fsencode(os.path.realpath(path)), digest_size=16).hexdigest()
-        stand_in = Path(gettempdir()) / f"histokit-{name}.lock"
+        places = [path]
+        # On a full disk there is no folder for temporary files, and the lock of the path can still be taken.
+        with suppress(OSError):
+            places.append(Path(gettempdir()) / f"histokit-{name}.lock")
         # A file that stands for a lock as long as it is there would outlive its process, or be the one that locks need.
-        self._locks = [FileLock(each, timeout=patience, fallback_to_soft=False) for each in (path, stand_in)]
+        self._locks = [FileLock(each, timeout=patience, fallback_to_soft=False) for each in places]
 
     @contextmanager
     def held(self, busy: HistokitError | None = None) -> Iterator[None]:

@@ -22,7 +22,7 @@ from histokit.features import FeatureStore
 from histokit.files import PathLock
 from histokit.finetune.checkpoint import trained_alone
 from histokit.store import Split, Store, fragments
-from histokit.store.care import locked
+from histokit.store.care import collect_garbage, locked
 from histokit.store.commits import Commits
 from histokit.store.database import Database
 from histokit.store.documents import Documents
@@ -334,6 +334,20 @@ def test_where_a_file_system_takes_no_locks_those_of_temporary_files_stand_in(
                 raise AssertionError
             with pytest.raises(StoreError, match="Another process is collecting"), locked(tmp_path):
                 raise AssertionError
+
+
+def test_a_disk_without_room_for_temporary_files_keeps_nobody_from_a_store(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("histokit.files.gettempdir", full)
+    monkeypatch.setattr("tempfile.gettempdir", full)
+    busy = StoreError("Another one holds it.", next="Wait.")
+    assert collect_garbage(FeatureStore(toy.uri), older_than=0)
+    with locked(toy.uri), pytest.raises(StoreError, match="Another one"), PathLock(toy.uri / "gc.lock", 0).held(busy):
+        raise AssertionError
 
 
 def test_where_no_locks_are_taken_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
