@@ -179,7 +179,7 @@ class Annotations(Dataset):
         asked = (self.label, self.mask != "none", self.first_pixel, "label" in self._fields, self.corners)
         reading = Reading(Path(), *asked)
         met = Met(reading, Groups(self.group))
-        self._require_objects()
+        self._require_format()
         finder = ImageFinder(self.root, self.images, self.files.pattern.fields)
         columns = self.columns
         read = FORMATS[self.files.format].read
@@ -200,9 +200,11 @@ class Annotations(Dataset):
         require_labels(met.labels, self.positive, self.classes)
         self.warnings.extend([*met.remarks(finder.by_name, self.files, self._sizes.unknown), *met.groups.remarks()])
 
-    def _require_objects(self) -> None:
+    def _require_format(self) -> None:
         if self.objects and self.files.format != "geojson":
             raise UsageError("The option objects is for GeoJSON files.", next="Leave it out.")
+        if self.corners is not None and self.files.format != "coco":
+            raise UsageError("The option corners is for COCO files.", next="Leave it out.")
 
     def _sample(
         self, file: AnnotationFile, region: Region, finder: ImageFinder, columns: Mapping[str, type], met: Met

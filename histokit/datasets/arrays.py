@@ -258,10 +258,11 @@ class Arrays(Dataset):
             elif _SPLIT in self.columns and sample.metadata[_SPLIT] is not None:
                 others.add(str(sample.metadata[_SPLIT]))
         self.warnings[:] = told
+        roles = {role for _, role in known}
         if others and not self.split_column:
-            self.warnings.append(no_parts(_SPLIT, others, bool(known)))
+            self.warnings.append(no_parts(_SPLIT, others, roles))
         # A file that is called train-… alone says little.
-        if len({role for _, role in known}) < 2 and not self.split_column:
+        if len(roles) < 2 and not self.split_column:
             return {}
         return own_splits(self.name, known, self.group, self.warnings)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from histokit.errors import counted, some
@@ -35,25 +35,26 @@ def role_in(path: str) -> Role | None:
     return None
 
 
-def no_parts(column: str, words: Iterable[str], some_are: bool = False) -> str:
+def no_parts(column: str, words: Iterable[str], others: Collection[Role] = ()) -> str:
     """Return what to tell of words in a column that is called as splits are, which name no part of one.
 
     Parameters
     ----------
     column : str
     words : iterable of str
-    some_are : bool
-        Whether others name one.
+    others : collection of str
+        The parts that other words name; one alone makes no split.
     """
     met = sorted(set(words))
     listed, first = some([repr(word) for word in met], 3), met[0].replace("'", "''")
-    if some_are:
+    if len(others) > 1:
         return (
             f"The column {column} holds {listed} beside train, val and test: such samples are in no part of the split"
         )
+    beside = f"only {listed} beside {min(others)}" if others else f"none of train, val and test, but {listed}"
     return (
-        f"The column {column} holds none of train, val and test, but {listed}, and makes no split: to test those of a "
-        f"value, use histokit split DATASET --name NAME --test-where \"{column} = '{first}'\""
+        f"The column {column} holds {beside}, and makes no split: to test those of a value, use "
+        f"histokit split DATASET --name NAME --test-where \"{column} = '{first}'\""
     )
 
 

@@ -72,17 +72,19 @@ def making_way(path: Path) -> Iterator[None]:
     """
     aside = path.parent / DAMAGED / uuid4().hex
     aside.mkdir(parents=True)
-    os.rename(path, aside / path.name)
     try:
-        yield
-    except BaseException:
-        rmtree(path, ignore_errors=True)
-        os.rename(aside / path.name, path)
-        raise
+        os.rename(path, aside / path.name)
+        try:
+            yield
+        except BaseException:
+            rmtree(path, ignore_errors=True)
+            os.rename(aside / path.name, path)
+            raise
+        rmtree(aside / path.name, ignore_errors=True)
     finally:
-        rmtree(aside, ignore_errors=True)
-        # What else was put aside stays.
+        # What could not be brought back stays, as does what else was put aside.
         with suppress(OSError):
+            aside.rmdir()
             aside.parent.rmdir()
 
 

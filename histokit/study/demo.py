@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histokit.errors import unwritten_output
 from histokit.evaluate.evaluate import Evaluation, evaluate
 from histokit.extract.extract import extract
 from histokit.features import FeatureStore, open_store
@@ -59,8 +60,16 @@ def demo(
         Told what is being done.
     progress : callable, optional
         Called with (done, total) while features are extracted.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten_output(out, error) from error
     store = open_store(out / "store" if store is None else store)
     say(f"ingest: drawing patches of {OPTIONS['slides']} slides, each with its own stain")
     record = ingest(store, "synthetic", out, name=NAME, options=OPTIONS)

@@ -364,6 +364,8 @@ def test_geojson_of_qupath(root: Path) -> None:
     assert "it is of the type LineString, which has no area, for example 's1.geojson, 5'" in told
     check_dataset(dataset)
     assert [s.id for s in read(root, objects="cell,annotation")[0]] == [samples[0].id, samples[2].id]
+    with pytest.raises(UsageError, match="corners is for COCO"):
+        read(root, corners="true")
 
 
 def test_another_property_is_the_class(root: Path) -> None:

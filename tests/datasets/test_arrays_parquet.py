@@ -124,6 +124,7 @@ def test_a_split_column(tmp_path):
     }
     for words, told in (
         (["train", "test", "dev", None], "'dev' beside train, val and test: such samples are in no part of the split"),
+        (["train", "rest", "train", None], "only 'rest' beside train, and makes no split"),
         (["a", "a", "it's", None], "none of train, val and test, but 'a', \"it's\", and makes no split"),
     ):
         hugging_face(file, pixels(4, 4, 4, 3), [0, 1] * 2, split=pa.array(words))

@@ -396,6 +396,16 @@ def test_a_table_that_cannot_be_read_stays_until_another_one_is_in_its_place(
         assert cli.run(again) == 5
     assert "cannot be written: No space left on device" in capsys.readouterr().err
     assert {path.relative_to(table): path.read_bytes() for path in table.rglob("*") if path.is_file()} == before
+    with monkeypatch.context() as patch:
+        # What was begun in its place cannot be removed.
+        patch.setattr("lancedb.db.LanceDBConnection.create_table", full)
+        patch.setattr("histokit.store.additions.rmtree", lambda *_, **__: None)
+        assert cli.run(again) == 5
+    (kept,) = (store.uri / DAMAGED).glob("*/samples.cells.lance")
+    assert {path.relative_to(kept): path.read_bytes() for path in kept.rglob("*") if path.is_file()} == before
+    shutil.rmtree(table)
+    kept.rename(table)
+    shutil.rmtree(store.uri / DAMAGED)
     assert cli.run(again) == 0
     assert store.samples("cells").num_rows == len(list(images.rglob("*.png")))
     assert not (store.uri / DAMAGED).exists()

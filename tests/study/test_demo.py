@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +45,17 @@ def test_the_demo_goes_into_the_store_that_is_named(
     assert result.document["store"] == str(named)
     assert [path.name for path in out.iterdir()] == ["demo.png"]
     assert histokit.ok("list", "datasets", "--store", named).out.count("drawn-tissue") == 1
+
+
+def test_the_demo_tells_where_its_folder_cannot_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mkdir(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    result = CommandLine(capsys)("demo", "--out", tmp_path / "new")
+    assert (result.code, "new cannot be written: No space left on device." in result.err) == (2, True)
 
 
 def test_the_doctor_finds_the_machine_and_the_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
