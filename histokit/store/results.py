@@ -22,6 +22,8 @@ from histokit.store.tables import stretches
 _MODEL_SCHEMA = pa.schema([("run", pa.string()), ("format", pa.string()), ("data", pa.large_binary())])
 _TABLES = ("predictions", "models", "curves")
 _KEY = "run"
+#: Runs that are read together where a pass over all of them cannot tell one from the next.
+_TOGETHER = 64
 
 
 class Results:
@@ -157,12 +159,25 @@ class Results:
             for key, rows in self._stretches(runs, columns, f"{_KEY} IN ({', '.join(map(quote, waiting))})"):
                 run = waiting.get(key)
                 # Where no digests are known, rows that stand elsewhere would not be missed.
-                if run is not None and run.digests and not _changed(run, rows):
-                    del waiting[key]
-                    yield run, _of_run(run, rows, columns)
-        for run in waiting.values():
+                if run is not None and run.digests:
+                    # Runs that predict numbers have more columns than those of classes beside them.
+                    own = rows.select(columns or run.schema.names)
+                    if not _changed(run, own):
+                        del waiting[key]
+                        yield run, _of_run(run, own, columns)
+        left = list(waiting.values())
+        for start in range(0, len(left), _TOGETHER):
+            yield from self._together(left[start : start + _TOGETHER], columns)
+
+    def _together(
+        self, runs: Sequence[RunRecord], columns: Sequence[str] | None
+    ) -> Iterator[tuple[RunRecord, pa.Table | StoreError]]:
+        found: dict[str, pa.Table] = {}
+        with suppress(StoreError):
+            found = self.predictions(runs, columns)
+        for run in runs:
             try:
-                yield run, self.predictions([run], columns)[run.id]
+                yield run, found[run.id] if found else self.predictions([run], columns)[run.id]
             except StoreError as error:
                 yield run, error
 

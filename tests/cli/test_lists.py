@@ -17,6 +17,7 @@ from histokit.errors import ExitCode
 from histokit.evaluate.pooled import pooled_scores
 from histokit.store.change_digests import column_digests
 from histokit.store.records import PREDICTION_SCHEMA
+from histokit.store.results import Results
 from histokit.store.tables import Tables
 from tests.evaluate.made_up import make_record
 from tests.toy import make_samples, make_store
@@ -302,6 +303,18 @@ def test_damaged_predictions_do_not_keep_runs_from_being_listed(toy, tmp_path):
     (entry,) = json.loads(result.out)["error"]["details"]["runs"]
     assert (entry["run"], entry["score"]) == (run, None)
     assert "histokit store verify" in result.err
+
+
+def test_runs_of_a_former_version_that_have_no_digests_are_read_many_at_once(store, monkeypatch):
+    make_store(store.uri, {"id": ["a"], "label": ["a"]}, {})
+    table = predictions("r", "abcd", 20, 0)[0]
+    runs = [make_record("toy", run_id=f"r{i}", classes=tuple("abcd")) for i in range(130)]
+    parts = [table.set_column(0, "run", pa.array([run.id] * len(table))) for run in runs]
+    store.database.append("predictions", pa.concat_tables(parts))
+    reads, rows = [], Results.rows
+    monkeypatch.setattr(Results, "rows", lambda self, *given: reads.append(len(given[0])) or rows(self, *given))
+    assert len({score for _, score in pooled_scores(store, runs, pytest.fail).values()}) == 1
+    assert reads == [64, 64, 2]
 
 
 def test_five_hundred_runs_are_listed_at_once(store):

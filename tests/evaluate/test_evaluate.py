@@ -86,6 +86,15 @@ def test_predictions_of_many_runs_are_read_in_one_pass_and_held_one_by_one(toy_o
     assert opened["runs"] <= 2 * 3
 
 
+def test_runs_of_classes_beside_one_of_numbers_are_read_in_the_same_pass(tmp_path, monkeypatch):
+    samples, X = make_samples(n=40)
+    make_store(tmp_path, samples | {"size": [i + 0.5 for i in range(40)]}, {"l": X})
+    runs = [train(tmp_path, "toy", "net/l", classifier="knn", seed=seed)[0].id for seed in range(2)]
+    runs += [train(tmp_path, "toy", "net/l", classifier="ridge", target="size")[0].id]
+    monkeypatch.setattr(Results, "predictions", lambda *_: pytest.fail("a run is read by itself"))
+    assert [found.run for found in evaluate(tmp_path, runs)] == runs
+
+
 def test_scores_by_hand(empty):
     (found,) = evaluate(empty, save_run(empty, SIX))
     assert found.metrics["accuracy"] == pytest.approx(4 / 6)
