@@ -151,7 +151,7 @@ def replaced_notes(store: Store, made: Split, before: Mapping[str, Any] | None) 
         return []
     runs, selections = (
         [each.id for each in listed if (each.split, each.split_digest) == (made.name, before["digest"])]
-        for listed in (store.runs(made.dataset), store.selections(made.dataset))
+        for listed in (store.runs(made.dataset), store.each_selection(made.dataset))
     )
     if not runs and not selections:
         return []

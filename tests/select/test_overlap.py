@@ -147,9 +147,15 @@ def test_selections_on_many_samples_are_listed_one_by_one(tmp_path, monkeypatch,
         return found
 
     commands = [("list", "selections"), ("store", "remove", "0001aaaa"), ("store", "verify")]
+
+    def replaced(seed):
+        return peak("split", "A", "--name", "s", "--folds", 2, "--seed", seed)
+
+    replaced(0)
     add(range(2))
-    few = [peak(*command) for command in commands]
+    few, of_split = [peak(*command) for command in commands], replaced(1)
     add(range(2, 20))
+    assert replaced(2) < 2 * of_split
     for command, before in zip(commands, few, strict=True):
         assert peak(*command) < 2 * before, command
     assert len(CommandLine(capsys).ok("list", "selections").out.splitlines()) == 2 + 20
