@@ -40,7 +40,11 @@ class Examined:
     def fitted(self, **changes: Any) -> Dataset:
         """Return a new instance, with some options changed, and the state that the store would give it back."""
         dataset = self.make(**changes)
-        dataset.state = as_json(dataset.fit())
+        state = dataset.fit()
+        try:
+            dataset.state = as_json(state)
+        except (TypeError, ValueError) as error:
+            raise AssertionError(f"fit() returns what JSON cannot hold: {error}") from error
         return dataset
 
     def another(self) -> Dataset:
