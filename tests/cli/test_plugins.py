@@ -128,7 +128,7 @@ def test_plugins_pass_their_checks_without_an_option(histokit, name):
 
 def test_a_dataset_plugin_is_checked_on_data(histokit, images):
     options = ["-o", "pattern={patient}/{label}/*.png", "-o", "group=patient"]
-    assert histokit.ok("plugins", "check", "folder", images, *options).out.count("\n ok ") == 22
+    assert histokit.ok("plugins", "check", "folder", images, *options).out.count("\n ok ") == 29
     assert "ROOT" in histokit.fails("plugins", "check", "folder", code=ExitCode.USAGE).err
     assert "resnet18" in histokit.fails("plugins", "check", "timm:resnet188", code=ExitCode.PLUGIN).err
 

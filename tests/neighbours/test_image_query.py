@@ -12,6 +12,7 @@ import histokit
 from histokit import neighbours
 from histokit.errors import DataError, StoreError, UsageError
 from histokit.figures.contact import draw_contact
+from histokit.layout import number_text
 from histokit.neighbours.pictures import contact_sheet
 from histokit.plugin import Dataset, Sample, hookimpl
 from histokit.plugin.testing import added_plugin
@@ -99,7 +100,7 @@ def test_the_sheet_shows_queries_and_their_neighbours(cells, images):
             assert each.mark == ("right" if each.label == lead.label else "wrong")
             pixels = np.asarray(Image.open(images / each.name).resize((128, 128), Image.Resampling.BICUBIC))
             assert (each.pixels == pixels).all(), "as it is, before the network's preprocessing"
-        assert others[0].facts == f"1: {found.found.distances[row, 0]:.4f}"
+        assert others[0].facts == f"1: {number_text(found.found.distances[row, 0])}"
     assert "3 of 24 queries, evenly taken" in sheet.title
     assert "own patient left out" in sheet.title
     assert "neighbours" not in sheet.title, "all are drawn"
