@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from functools import partial
@@ -16,10 +17,11 @@ from tiny_plugin import TinyPlugin
 
 import histokit
 from histokit.datasets.arrays import Arrays
+from histokit.datasets.folder import Folder
 from histokit.errors import DataError, StoreError
 from histokit.extract.samples import Samples
 from histokit.features import FeatureStore
-from histokit.plugin import Dataset
+from histokit.plugin import Dataset, Sample
 from histokit.reading import chunks
 from histokit.store.database import Database
 from tests.extract.test_extract import OPTIONS, by_hand, counts, ingest
@@ -315,6 +317,24 @@ def test_files_that_were_spoilt_for_a_while_are_read_once_they_are_back(
     assert not store.problems("d").num_rows
     again = histokit.extract(store, "d", "tiny", layers="last", workers=0)
     assert (counts(again), again.problems) == ([(20, 0, 4, 0)], ())
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_the_system_says_of_a_file_is_forgotten_by_the_next_ingestion(
+    store: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(store, images)
+
+    def read(self: Dataset, sample: Sample) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read", read)
+        problems = histokit.extract(store, "d", "tiny", layers="last", workers=0).problems
+    assert {problem["reason"].partition("Too many")[0] for problem in problems} == {"OSError: [Errno 24] "}
+    ingest(store, images)
+    assert not store.problems("d").num_rows
+    assert counts(histokit.extract(store, "d", "tiny", layers="last")) == [(0, 0, 24, 0)]
 
 
 @pytest.mark.usefixtures("tiny")
