@@ -79,6 +79,8 @@ def _refuse(split: Split, fold: FoldRows, values: list[str], what: str) -> None:
     file = split.params.get("file")
     place = f"fold {fold.fold}" + (f" of repeat {fold.repeat}" if fold.repeat else "")
     mend = f"Put each {what} on one side in {file}" if file else "Use --split cv"
+    if split.params.get("test_where"):
+        mend = "Test another condition, add --ignore-groups to see what such folds would claim"
     raise LeakageError(
         f"In {place} of the split {split.name!r}, {what} {some(values)} {'is' if len(values) == 1 else 'are'} "
         "in training and in test.",

@@ -588,8 +588,9 @@ def test_the_samples_of_a_condition_are_tested_and_those_without_the_value_are_i
 
 def test_a_condition_keeps_groups_apart_and_leaves_something_on_both_sides():
     cut = make_samples(list("abab"), list("gghh"), site=list("ABBB"))
-    with pytest.raises(LeakageError, match="slide g is in training and in test"):
+    with pytest.raises(LeakageError, match="slide g is in training and in test") as refused:
         make_split(cut, make_record(), "s", test_where="site = 'A'")
+    assert refused.value.next.startswith("Test another condition, add --ignore-groups")
     leaking = make_split(cut, make_record(), "s", test_where="site = 'A'", ignore_groups=True)
     assert leaking.leaks
     assert leaking.folds()[0].test == ["s0"]
