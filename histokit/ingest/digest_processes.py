@@ -90,7 +90,8 @@ class FileReaders:
         return waiting < 2 * tasks * len(self._ready) and any(len(each) < tasks for each in self._ready.values())
 
     def _tasks_each(self) -> int:
-        return max(_EACH, _TASKS // max(1, len(self._ready)))
+        # Of those that are starting, too: the first that is ready would be given what all others are there for.
+        return max(_EACH, _TASKS // max(1, len(self._processes)))
 
     def _here(self, task: FileTask) -> FilesFound:
         before = time.perf_counter()

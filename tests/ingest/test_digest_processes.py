@@ -312,3 +312,17 @@ def test_a_plugin_digests_its_own_files_here(root: Path, tmp_path: Path, at_once
     _, files, _ = ingested(tmp_path / "store", Own(root))
     assert not at_once
     assert files[0]["digest"] == len("000.png").to_bytes(16, "little")
+
+
+def test_the_first_process_that_is_ready_is_not_given_what_the_other_is_started_for(monkeypatch):
+    monkeypatch.setattr(FileReaders, "_receive", lambda *_: None)
+    readers = FileReaders(print)
+    first, second = (type(name, (), {"send": lambda *_: None})() for name in ("First", "Second"))
+    readers._processes, readers._may_start = [first, second], 0
+    given = []
+    for ready in (first, second):
+        readers._ready[ready] = set()
+        while readers.has_room():
+            readers.ask(FileTask("", ["a"], None, False))
+        given.append([len(each) for each in readers._ready.values()])
+    assert given == [[12], [12, 12]]
