@@ -426,13 +426,19 @@ def test_all_models_can_be_listed():
     assert len(names) > 1000
 
 
+def ingested_pixels(folder, height, width):
+    """Two images of noise, which are the dataset ``d`` of the store ``s``."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    for number, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    histokit.ingest(folder / "s", "folder", folder, name="d", options={"pattern": "{number}.png"})
+    return pixels
+
+
 def test_a_module_before_the_class_token_is_averaged_over_all_patches(tmp_path):
     """The first of its tokens is the upper left corner of the image, and no class token."""
     name = "timm:vit_tiny_patch16_224,img_size=64"
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
-    for number, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
-    histokit.ingest(tmp_path / "s", "folder", tmp_path, name="d", options={"pattern": "{number}.png"})
+    pixels = ingested_pixels(tmp_path, 64, 64)
     found = histokit.extract(tmp_path / "s", "d", name, layers=["patch_embed", "patch_embed:max"], weights="random:0")
     assert found.addresses == (f"{name}/patch_embed", f"{name}/patch_embed:max")
     network = registry().backbone(name, "random:0").build()
@@ -448,10 +454,7 @@ def test_a_module_before_the_class_token_is_averaged_over_all_patches(tmp_path):
 def test_patches_of_images_that_are_not_square_are_told_from_the_class_token_by_their_ratio(tmp_path):
     """16 tokens are 4 rows of a square image, and 3 × 5 patches behind a class token where it has 48 × 80 pixels."""
     name = "timm:vit_tiny_patch16_224,img_size=64,dynamic_img_size=true"
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 48, 80, 3), np.uint8)
-    for number, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / f"{number}.png")
-    histokit.ingest(tmp_path / "s", "folder", tmp_path, name="d", options={"pattern": "{number}.png"})
+    pixels = ingested_pixels(tmp_path, 48, 80)
     layers = ["last", "last:avg", "patch_embed"]
     as_they_are = {"resize": "none"}
     found = histokit.extract(tmp_path / "s", "d", name, layers=layers, weights="random:0", preprocess=as_they_are)
