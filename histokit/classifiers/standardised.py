@@ -8,6 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.svm import LinearSVR
 
+#: scikit-learn stops by the slope relative to that at zero, which columns of large numbers make: those of small ones
+#: are not fitted then.
+_TOLERANCE = 1e-8
+
 
 class StandardisedSVR(LinearSVR):
     """scikit-learn's ``LinearSVR`` of the squared loss, with epsilon in standard deviations of the target.
@@ -34,6 +38,7 @@ class StandardisedSVR(LinearSVR):
             epsilon=epsilon,
             loss="squared_epsilon_insensitive",
             dual=False,
+            tol=_TOLERANCE,
             max_iter=max_iter,
             random_state=random_state,
         )

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVR
 
-from histokit.classifiers.estimators import dump, load
+from histokit.classifiers.estimators import converged, dump, load
 from histokit.classifiers.fitting import Fitting, cross_scores, fit_classifier
 from histokit.classifiers.forest import rank_and_score
 from histokit.classifiers.grids import make_grid
@@ -64,6 +64,27 @@ def test_each_is_that_of_scikit_learn(name: str, shape: tuple[int, int], solver:
         assert again == pytest.approx(found[:, 0], rel=1e-4)
         # Of all neighbours the mean is the same, in whatever order they are.
         assert GRIDS[name][setting].get("k") != 500 or np.ptp([*again, *found[:, 0]]) == 0
+
+
+@pytest.mark.parametrize("penalty", [0.1, 10.0])
+def test_svr_is_at_its_optimum_on_columns_of_very_different_scales(penalty: float) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 60))
+    y = X[:, :10].sum(1) + rng.normal(size=200)
+    X = (X * np.geomspace(1e-3, 1e3, 60)[rng.permutation(60)]).astype(np.float32)
+    setting = {"C": penalty, "epsilon": 0.1}
+    estimator = fit_classifier(Fitting("svr", numbers=True), setting, X, y)
+    expected = reference("svr", setting, 200)
+    expected.regressor.set_params(tol=1e-12, max_iter=100_000)
+    wanted = expected.fit(X.astype(float), y).predict(X.astype(float))
+    np.testing.assert_allclose(estimator.predict(X), wanted, atol=1e-3 * y.std())
+    assert converged("svr", estimator, X, y, numbers=True)
+    # As far as scikit-learn goes by itself, which is told.
+    short = fit_classifier(Fitting("svr", numbers=True), setting, X, y)
+    short.tol = 1e-2
+    short.fit(X, y)
+    assert short.n_iter_ < short.max_iter
+    assert not converged("svr", short, X, y, numbers=True)
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 
 from histokit.errors import DataError
 from histokit.train import outer
@@ -106,3 +107,48 @@ def test_fits_that_end_before_their_optimum_are_counted(tmp_path, monkeypatch):
     (note,) = [note for note in run.notes if "converged" in note]
     assert note.startswith("5 of 5 fits of svm have not")
     assert "--scale" not in note
+
+
+ALONE = {
+    "ridge": RidgeClassifier(alpha=1),
+    "logreg": LogisticRegression(C=1, solver="newton-cholesky", tol=1e-10),
+    "ridge of numbers": Ridge(alpha=1),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("more", [0, 100])
+def test_a_sample_that_is_tested_and_lies_far_away_changes_no_score_of_others(tmp_path, more, name):
+    samples, X = make_samples()
+    X = np.column_stack([X, np.random.default_rng(0).normal(size=(len(X), more))]).astype(np.float32)
+    X[0, 1] = 1e9
+    samples["value"] = np.random.default_rng(1).normal(size=len(X)).tolist()
+    toy = make_store(tmp_path, samples, {"last": X})
+    numbers, classifier = " of numbers" in name, name.split()[0]
+    options = {"split": "leave-one-group-out", "grid": {"C" if name == "logreg" else "alpha": 1}}
+    options |= {"target": "value"} if numbers else {}
+    (run,) = train(toy, "toy", "net/last", classifier, **options)
+    own = np.array(samples["slide"]) == samples["slide"][0]
+    y = np.array(samples["value"] if numbers else samples["label"])
+    alone = ALONE[name].fit(X[~own].astype(float), y[~own])
+    ask = getattr(alone, {"logreg": "predict_log_proba", "ridge": "decision_function"}.get(name, "predict"))
+    found = {row["id"]: row for row in toy.predictions(run.id).to_pylist()}
+    rows = np.flatnonzero(own)[1:]
+    expected = ask(X[rows].astype(float))
+    got = [found[samples["id"][row]] for row in rows]
+    if numbers:
+        np.testing.assert_allclose([row["predicted_value"] for row in got], expected, rtol=1e-4, atol=1e-4)
+    elif name == "ridge":
+        np.testing.assert_allclose([row["scores"][1] for row in got], expected, rtol=1e-4, atol=1e-4)
+    else:
+        np.testing.assert_allclose(np.log([row["scores"] for row in got]), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("grid", ["1", "1e-3,1"])
+def test_logreg_of_columns_that_say_nothing_gives_all_classes_the_same(tmp_path, grid):
+    samples, _ = make_samples()
+    samples["label"] = ["ab"[i // 6 % 2] for i in range(60)]
+    toy = make_store(tmp_path, samples, {"last": np.full((60, 4), 3.0)})
+    (run,) = train(toy, "toy", "net/last", "logreg", grid={"C": grid})
+    assert {tuple(row) for row in toy.predictions(run.id)["scores"].to_pylist()} == {(0.5, 0.5)}
+    assert not any("converged" in note for note in run.notes)

@@ -40,15 +40,15 @@ class Local(NamedTuple):
     diagonal: Floats
 
 
-def is_optimum(estimator: Any, X: NDArray[np.floating], y: NDArray[np.intp]) -> bool:
+def is_optimum(estimator: Any, X: NDArray[np.floating], y: NDArray[Any]) -> bool:
     """Return whether weights are those of the optimum, or so near that nobody could tell.
 
     Parameters
     ----------
-    estimator : LinearSVC, LogisticRegression or RidgeClassifier
+    estimator : LinearSVC, LogisticRegression, RidgeClassifier or StandardisedSVR
         Fitted; others are taken to be right.
     X : (n, d) array
-    y : (n,) array of int
+    y : (n,) array of int or float64
         What it was fitted to.
     """
     build = _BUILD.get(type(estimator).__name__)
@@ -101,6 +101,12 @@ def _squared_hinge(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floa
         yield _quadratic(A, errors[None], strength, np.ones(A.shape[1]), line[None])
 
 
+def _epsilon_insensitive(estimator: Any, A: Floats, y: Floats, weights: Floats) -> Iterator[Local]:
+    errors = (y - estimator.mean_) / estimator.deviation_ - A @ weights[0]
+    beyond = np.sign(errors) * np.maximum(np.abs(errors) - estimator.epsilon, 0.0)
+    yield _quadratic(A, beyond[None], np.where(beyond, 2.0 * estimator.C, 0.0), np.ones(A.shape[1]), weights)
+
+
 def _squares(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -> Iterator[Local]:
     penalty = np.append(np.full(A.shape[1] - 1, 2.0 * estimator.alpha), 0.0)
     known = estimator.classes_[-len(weights) :]
@@ -144,8 +150,9 @@ def _logistic(estimator: Any, A: Floats, y: NDArray[np.intp], weights: Floats) -
     )
 
 
-_BUILD: dict[str, Callable[[Any, Floats, NDArray[np.intp], Floats], Iterator[Local]]] = {
+_BUILD: dict[str, Callable[[Any, Floats, NDArray[Any], Floats], Iterator[Local]]] = {
     "LinearSVC": _squared_hinge,
     "RidgeClassifier": _squares,
     "LogisticRegression": _logistic,
+    "StandardisedSVR": _epsilon_insensitive,
 }

@@ -9,13 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histokit.classifiers.solvers.common import BLOCK, Folds, Scored, blas_threads, only_class, sample_weights, spread
+from histokit.classifiers.estimators import scores
+from histokit.classifiers.solvers.common import (
+    BLOCK,
+    Folds,
+    Scored,
+    blas_threads,
+    blocks,
+    only_class,
+    sample_weights,
+    spread,
+)
 from histokit.classifiers.solvers.newton import Newton, Rotated, probabilities
 from histokit.classifiers.table import classifier
 from histokit.cores import cores
 
 #: How many columns of weights make a product of matrices worth its start.
 _TOGETHER = 64
+#: Where all rows vary so many times as much as the training rows of a fold, or the penalty, these are turned alone.
+_APART = 1e8
 
 
 def cross_scores(
@@ -32,7 +44,7 @@ def cross_scores(
 
     The objective is that of scikit-learn's ``LogisticRegression``: C times the logistic loss, multinomial for more
     than two classes, and half the squared weights without the intercept. It does not change when columns are
-    rotated; the rotation is computed from all rows, without their classes.
+    rotated; the rotation is computed from all rows, without their classes, unless they lie far from those of a fold.
 
     Parameters
     ----------
@@ -59,13 +71,18 @@ def cross_scores(
     penalties = [float(setting["C"]) for setting in settings]
     rotated: Rotated | None = None
     alike: dict[tuple[int, ...], list[int]] = {}
+    all_rows = _variation(X, np.arange(len(X)))
     for number, (train, test) in enumerate(folds):
         known = np.unique(y[train])
-        if len(known) > 1:
+        if len(known) == 1:
+            alone = only_class(len(test), known, classes, "probability")
+            yield from ((number, setting, alone, True) for setting in range(len(settings)))
+        elif (all_rows > _APART * (_variation(X, train) + 1 / max(penalties))).any():
+            for setting, parameters in enumerate(settings):
+                one = fit(X[train], y[train], parameters, class_weight=class_weight)
+                yield number, setting, scores("logreg", one, X[test], classes), int(one.n_iter_[0]) < one.max_iter
+        else:
             alike.setdefault(tuple(known.tolist()), []).append(number)
-            continue
-        alone = only_class(len(test), known, classes, "probability")
-        yield from ((number, setting, alone, True) for setting in range(len(settings)))
     for present, members in alike.items():
         known = np.array(present, np.intp)
         weights = np.zeros((len(members), len(X)))
@@ -77,6 +94,17 @@ def cross_scores(
             one = probabilities(found)
             only = one[-1] if len(known) == 2 else one.T
             yield members[fold], setting, spread(only, known, classes, "probability"), reached
+
+
+def _variation(X: NDArray[np.floating], rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the (d,) sums of squares of columns around their means over some rows."""
+    first = X[rows[0]].astype(np.float64)
+    total, square = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in blocks(len(rows), X.shape[1]):
+        rest = X[rows[part]] - first
+        total, square = total + rest.sum(0), square + (rest**2).sum(0)
+    found: NDArray[np.float64] = np.maximum(square - total**2 / len(rows), 0.0)
+    return found
 
 
 def fit(

@@ -245,13 +245,15 @@ def _solve(
         bent *= state["strength"]
         curved = (bent.reshape(-1, bent.shape[-1]) @ rows).reshape(way.shape)
         curved += penalty * way
-        pace = (size / _size(way, curved))[:, None, None].astype(rows.dtype)
+        bend = _size(way, curved)
+        # Where nothing is left of the slopes, nothing is to be gone.
+        pace = np.divide(size, bend, out=np.zeros_like(size), where=bend > 0)[:, None, None].astype(rows.dtype)
         state["step"] += pace * way
         state["change"] += pace * along
         rest -= pace * curved
         smoothed = rest / state["scale"]
         before, size = size, _size(rest, smoothed)
-        way *= (size / before)[:, None, None].astype(rows.dtype)
+        way *= np.divide(size, before, out=np.zeros_like(size), where=before > 0)[:, None, None].astype(rows.dtype)
         way += smoothed
         going = size > goal
         if count == _INNER_STEPS:

@@ -80,7 +80,7 @@ def cross_scores(
             targets = targets[:, 1:]
         mean = weights @ targets / weights.sum()
         targets -= mean
-        exact = Exact(X, train, weights)
+        exact = Exact(X, train, weights, matrices.reach)
         easy = [alpha for alpha in alphas if not exact.needed(alpha)]
         quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
         for setting, alpha in enumerate(alphas):
@@ -139,10 +139,12 @@ class Exact:
     X : (n, d) array
     train : (m,) array of int
     weights : (m,) array
+    reach : float
+        The sum of squares of all rows, where their products are there: those of some are as inexact.
     """
 
-    def __init__(self, X: NDArray[np.floating], train: NDArray[np.intp], weights: Array):
-        self._X, self._train, self._weights = X, train, weights
+    def __init__(self, X: NDArray[np.floating], train: NDArray[np.intp], weights: Array, reach: float = 0.0):
+        self._X, self._train, self._weights, self._reach = X, train, weights, reach
         # Of a column that is the same everywhere exactly nothing is left.
         self._first = X[train[0]].astype(np.float64)
         self._rest, total = np.zeros(X.shape[1]), 0.0
@@ -154,7 +156,7 @@ class Exact:
 
     def needed(self, alpha: float) -> bool:
         """Return whether the largest curvature is so many times the penalty."""
-        return alpha > 0 and self._total > _STEEP * alpha
+        return alpha > 0 and max(self._total, self._reach) > _STEEP * alpha
 
     def rows(self, rows: NDArray[np.intp]) -> Array:
         """Return rows less the weighted means of the training rows."""
@@ -188,6 +190,7 @@ class Scatter:
     def __init__(self, X: NDArray[np.floating]):
         self._X, self._middle = X, mean_of_columns(X)
         self._all: Array | None = None
+        self.reach = sum(float(((X[part] - self._middle) ** 2).sum()) for part in blocks(*X.shape))
 
     def scores(
         self, train: NDArray[np.intp], test: NDArray[np.intp], weights: Array, targets: Array, alphas: Sequence[float]
@@ -240,6 +243,7 @@ class Gram:
         for part in blocks(X.shape[1], len(X)):
             block = X[:, part] - middle[part]
             self._products += block @ block.T
+        self.reach = float(self._products.trace())
 
     def scores(
         self, train: NDArray[np.intp], test: NDArray[np.intp], weights: Array, targets: Array, alphas: Sequence[float]

@@ -48,7 +48,7 @@ def cross_scores(
     for number, (train, test) in enumerate(folds):
         weights, mean = np.ones(len(train)), y[train].mean()
         targets = (y[train] - mean)[:, None]
-        exact = Exact(X, train, weights)
+        exact = Exact(X, train, weights, matrices.reach)
         easy = [alpha for alpha in alphas if not exact.needed(alpha)]
         quick = iter(matrices.scores(train, test, weights, targets, easy) if easy else ())
         for setting, alpha in enumerate(alphas):
