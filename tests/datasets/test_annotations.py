@@ -271,6 +271,19 @@ def test_an_image_of_another_part_is_not_taken(tmp_path: Path) -> None:
         read(tmp_path, annotations="annotations", images="{split}2017")
 
 
+def test_the_innermost_folder_that_names_a_part_says_it_and_one_that_names_two_says_nothing(tmp_path: Path) -> None:
+    parts(tmp_path, images="training/{part}")
+    found = read(tmp_path, annotations="annotations")[0]
+    assert [s.image[0] for s in found] == [
+        f"training/{part}/{name}.png" for part in ("test", "train", "val") for name in ("1", f"own_{part}")
+    ]
+    (tmp_path / "training/train").rename(tmp_path / "train_val")
+    (tmp_path / "training/val/1.png").unlink()
+    for part in ("train", "val"):
+        found = read(tmp_path, annotations=f"annotations/instances_{part}2017.json")[0]
+        assert found[0].image[0] == "train_val/1.png"
+
+
 def test_files_of_single_images_say_nothing_by_their_names(root: Path) -> None:
     for name in ("train/test_1.png", "other/test_2.png"):
         (root / name).parent.mkdir(exist_ok=True)
@@ -408,6 +421,9 @@ def test_points_with_a_size_and_regions_with_a_margin(root: Path) -> None:
     assert read(root, size="6")[0][0].box == (9, 9, 6, 6)
     assert read(root, margin="2")[0][0].box == (8, 8, 7, 7)
     flat = [[10, 10], [15, 10], [15, 13], [10, 13], [10, 10]]
+    write(root / "slides" / "s2.geojson", [feature(polygon(flat))])
+    # Its middle is (12.5, 11.5).
+    assert read(root, size="3")[0][0].box == (11, 10, 3, 3)
     for ring in (square(10, 10, 3), flat, [[y, x] for x, y in flat]):
         write(root / "slides" / "s2.geojson", [feature(polygon(ring))])
         with pytest.raises(DataError, match="give no sample: 1 has fewer than 4 pixels"):

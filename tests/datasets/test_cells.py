@@ -154,6 +154,10 @@ def test_another_text_among_numbers_is_said(tmp_path: Path) -> None:
         found = sheet(tmp_path, f"x,k\n1,k\n{bad},k\n20,k\n3,k\n")
         assert found.notes == [f"The column 'x' is text, not numbers, because row 2 has {bad!r}"]
     assert sheet(tmp_path, "x,k\n007,k\n7,k\n07,k\n1e3,k\n1000,k\n10,k\n8,k\n9,k\n").notes == []
+    # Up to one in twenty is rare, more are codes.
+    for zeros, notes in ((3, ["The column 'x' is text, not numbers, because row 1 has '012'"]), (4, [])):
+        rows = "012,k\n" * zeros + "7,k\n" * (60 - zeros)
+        assert sheet(tmp_path, f"x,k\n{rows}").notes == notes
     # Filled up to a width, as plates and wells are.
     assert sheet(tmp_path, "x,k\n08,k\n09,k\n10,k\n11,k\n12,k\n,k\n").notes == []
     assert "because row 1 has '1,5'" in sheet(tmp_path, 'x,k\n"1,5",k\n"2,5",k\n').notes[0]
@@ -257,6 +261,7 @@ def test_columns_of_parquet(tmp_path: Path) -> None:
         "day": pa.array([datetime.date(2020, 1, 2), None, None]),
         "at_midnight": pa.array([datetime.datetime(2020, 1, 2), None, None], pa.timestamp("ns")),
         "moment": pa.array([datetime.datetime(2020, 1, 2, 3, 4, 5, 500000), None, None], pa.timestamp("us")),
+        "some_at_midnight": pa.array([datetime.datetime(2020, 1, 2), None, datetime.datetime(2020, 1, 2, 3)]),
         "tags": pa.array([["x"], None, []]),
     }
     path = tmp_path / "t.parquet"
@@ -277,6 +282,7 @@ def test_columns_of_parquet(tmp_path: Path) -> None:
         "day": ["2020-01-02", None, None],
         "at_midnight": ["2020-01-02", None, None],
         "moment": ["2020-01-02 03:04:05.5", None, None],
+        "some_at_midnight": ["2020-01-02 00:00:00", None, "2020-01-02 03:00:00"],
     }
     assert found.notes == ["The column 'tags' was left out: it holds lists or records"]
     texts = read_table(path, texts=["whole", "part", "flag"]).table

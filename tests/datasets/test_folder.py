@@ -436,6 +436,16 @@ class TestLabelsInATable:
         assert caught.value.next == "Keep one row for each well, or find rows by more: -o on=plate,well."
         assert Folder(tmp_path, labels="layout.csv", on="plate,well").pattern.text == "{plate}/{well}/**"
 
+    def test_blanks_around_a_field_of_the_path_hide_no_row(self, tmp_path):
+        write(tmp_path, "s1 /A/a.png", "s2/B/b.png")
+        (tmp_path / "t.csv").write_text("slide,label,site\n s1,1,A\ns2 ,0,elsewhere\n")
+        dataset = Folder(tmp_path, pattern="{slide}/{site}/**", labels="t.csv", on="slide")
+        # What both say of an image is that of its path.
+        assert [(s.metadata["slide"], s.metadata["site"], s.label) for s in dataset.samples()] == [
+            ("s1", "A", "1"),
+            ("s2", "B", "0"),
+        ]
+
     def test_a_missing_table(self, root):
         with pytest.raises(DataError, match=r"nowhere\.csv' does not exist"):
             list(Folder(root, labels="nowhere.csv", on="slide").samples())

@@ -133,6 +133,12 @@ def test_tab_separated_values(root):
     assert [s.label for s in Table(root, table="t.tsv").samples()] == ["x,y"]
 
 
+def test_samples_may_be_grouped_by_the_column_of_their_paths(root):
+    (root / "t.csv").write_text("path,x,y,w,h\na.png,0,0,2,2\na.png,4,0,2,2\nb.png,0,0,2,2\n")
+    dataset = Table.from_options(root, {"table": "t.csv", "image": "path", "box": "x,y,w,h", "group": "path"})
+    assert [sample.metadata["path"] for sample in dataset.samples()] == ["a.png", "a.png", "b.png"]
+
+
 def test_boxes(root):
     text = "image,label,left,top,w,h\na.png,x,1,2,3,4\na.png,y,-2,0,5,5\n"
     samples, dataset = read(root, text, box="left,top,w,h")
@@ -237,8 +243,9 @@ def test_rows_of_one_image_come_one_after_the_other(root):
     samples, _ = read(root, f"image,x,y,w,h\n{rows}", box="x,y,w,h")
     found = [(sample.image[0], sample.box[0]) for sample in samples]
     assert found == [("b.png", 0), ("b.png", 2), ("b.png", 5), ("a.png", 1), ("a.png", 3), ("sub/c.png", 4)]
-    with pytest.raises(DataError, match=r"Row 4 of the table .* has w='two'"):
-        read(root, f"image,x,y,w,h\n{rows}".replace("a.png,3,0,2", "a.png,3,0,two"), box="x,y,w,h")
+    for wrong, told in (("two", "w='two'"), ("0", "x,y,w,h='3,0,0,2'")):
+        with pytest.raises(DataError, match=rf"Row 4 of the table .* has {told}"):
+            read(root, f"image,x,y,w,h\n{rows}".replace("a.png,3,0,2", f"a.png,3,0,{wrong}"), box="x,y,w,h")
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf"])

@@ -188,6 +188,10 @@ def test_classes_of_one_group_count_as_wrong_and_are_told(tmp_path):
     assert found.scores["queries"] == 4
     assert found.per_class["b"]["mean_average_precision"] == 0
     assert found.per_class["a"]["at"][0]["recall"] == 0.5
+    # Each a finds the other one beside the b: as the nearest, whose vote counts, and as the second.
+    _, by_class = neighbours(store, "toy", "net/last", k=2, metric="euclidean").sheets()
+    assert by_class.columns == ["true class", "queries", "recall@2", "precision@2", "vote", "average precision"]
+    assert by_class.rows == [["a", 2, 1, 0.5, 0.5, 0.75], ["b", 1, 0, 0, 0, 0], ["c", 1, 0, 0, 0, 0]]
 
 
 def test_labels_that_are_missing_or_one_only(tmp_path):
@@ -239,7 +243,12 @@ def test_a_split_seeks_among_its_training_samples(tmp_path):
             query = X[found.asked[row]].astype(np.float32)
             near = np.sort(train)[model.kneighbors(query[None], return_distance=False)[0]]
             assert found.found.places[row].tolist() == near.tolist()
-    assert set(found.table().column("fold").to_pylist()) == {0, 1}
+    table = found.table()
+    assert table.column("query").to_pylist() == [found.queries.ids[row] for row in found.asked for _ in range(3)]
+    assert table.column("fold").to_pylist() == [fold for _, fold in found.folds for _ in range(3)]
+    labels = dict(zip(samples["id"], samples["label"], strict=True))
+    assert table.column("query_label").to_pylist() == [labels[i] for i in table.column("query").to_pylist()]
+    assert table.column("label").to_pylist() == [labels[i] for i in table.column("id").to_pylist()]
     with pytest.raises(UsageError, match="no place beside it"):
         neighbours(store, "toy", "net/last", split="two", query="s1")
 
@@ -284,6 +293,8 @@ def test_mistakes_are_told(tmp_path):
         neighbours(store, "toy", "net/last")
     found = neighbours(store, "toy", "net/last", allow_missing=True, k=2)
     assert any("1 of 12 samples is left out" in note for note in found.notes)
+    found = neighbours(store, "toy", "net/last", allow_missing=True, k=2, where="slide = 'P3' or slide = 'P4'")
+    assert any("1 of 4 samples is left out" in note for note in found.notes)
     with pytest.raises(DataError, match="'s3' of 'toy' has no features"):
         neighbours(store, "toy", "net/last", query="s3", allow_missing=True)
     with pytest.raises(UsageError, match="no sample of 'toy', no file and no dataset") as told:

@@ -106,6 +106,7 @@ def test_components_of_many_samples_are_those_of_drawn_ones(toy, monkeypatch):
     drawn = np.sort(np.random.default_rng(3).choice(40, 25, replace=False))
     same_up_to_signs(found.points, PCA(2).fit(X[drawn]).transform(X))
     assert any("25 samples drawn from 40" in note for note in found.notes)
+    assert found.settings["fitted_on"] == 25
 
 
 def test_columns_are_kinds_or_numbers(toy):
