@@ -222,16 +222,18 @@ class PathLock:
         from filelock import FileLock
 
         name = hashlib.blake2b(os.fsencode(os.path.realpath(path)), digest_size=16).hexdigest()
-        places = [path]
+        self._folder = path.parent
+        # A file that stands for a lock as long as it is there would outlive its process, or be the one that locks need.
+        self._locks = [FileLock(path, timeout=patience, fallback_to_soft=False)]
         # On a full disk there is no folder for temporary files, and the lock of the path can still be taken.
         with suppress(OSError):
-            places.append(Path(gettempdir()) / f"histokit-{name}.lock")
-        # A file that stands for a lock as long as it is there would outlive its process, or be the one that locks need.
-        self._locks = [FileLock(each, timeout=patience, fallback_to_soft=False) for each in places]
+            other = Path(gettempdir()) / f"histokit-{name}.lock"
+            # Others who share the store have to open it, whatever the mask of whoever made it.
+            self._locks.append(FileLock(other, timeout=patience, mode=0o666, fallback_to_soft=False))
 
     @contextmanager
     def held(self, busy: HistokitError | None = None) -> Iterator[None]:
-        """Hold the lock while a block runs; who may not write to the store, or finds no locks at all, goes on without.
+        """Hold the lock while a block runs; who may not write to its folder, or finds no locks at all, goes on without.
 
         Parameters
         ----------
@@ -261,7 +263,7 @@ class PathLock:
             except NotImplementedError:
                 continue
             except OSError as error:
-                if error.errno in _NOT_OURS:
+                if error.errno in _NOT_OURS and not os.access(self._folder, os.W_OK | os.X_OK):
                     return None
                 if error.errno not in _NO_LOCKS:
                     raise StoreError(

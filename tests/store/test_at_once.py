@@ -300,6 +300,38 @@ def test_a_lock_whose_file_cannot_be_opened_is_no_reason_to_go_on_without(
     assert not (tmp_path / "twice").exists()
 
 
+def test_who_may_write_to_a_store_does_not_go_on_without_a_lock_that_is_not_theirs(
+    toy: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Split("toy", "s", split_rows([(0, 0, "s0", "train"), (0, 0, "s1", "test")]))
+    monkeypatch.setattr("fcntl.flock", refusing(errno.EPERM))
+    with pytest.raises(StoreError, match=r"write\.lock cannot be opened: Operation not permitted") as told:
+        toy.save_split(made)
+    assert "Mend the permissions" in told.value.next
+    assert not toy.split_headers("toy")
+    # Who only reads writes nothing that needs it.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with PathLock(toy.uri / "write.lock").held():
+        (toy.uri / "read").touch()
+    assert (toy.uri / "read").exists()
+
+
+def test_a_lock_that_stands_in_can_be_opened_by_all_who_share_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    monkeypatch.setattr("histokit.files.gettempdir", lambda: str(local))
+    monkeypatch.setattr("fcntl.flock", refusing(errno.ENOLCK, local))
+    mask = os.umask(0o077)
+    try:
+        with PathLock(tmp_path / "a.lock").held():
+            (made,) = local.iterdir()
+    finally:
+        os.umask(mask)
+    assert made.stat().st_mode & 0o666 == 0o666
+
+
 def refusing(number: int, *within: Path) -> Callable[[int, int], None]:
     """Return a lock of files that a file system refuses, or that all do but for files within some folders."""
     real = fcntl.flock
