@@ -14,7 +14,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.checkpoint import trained_alone
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.folds import TrainingPart, of_all_samples, training_parts
-from histokit.finetune.network_question import NetworkQuestion, ask_for_network
+from histokit.finetune.network_question import NetworkQuestion, ask_for_network, is_answered
 from histokit.finetune.network_trainer import NetworkTrainer, PartOutcome
 from histokit.protocol.experiment import Experiment
 from histokit.protocol.finished_parts import FinishedParts
@@ -126,11 +126,11 @@ def finetune(
 def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, report: Callable[..., None]) -> RunRecord:
     experiment = question.prepare(store)
     run_id = question.run_id(store, experiment)
-    if store.has_run(run_id) and not force:
+    if not force and is_answered(store, run_id):
         return _stored(store, run_id, question)
     parts = training_parts(experiment, question.recipe.validates, question.options.seed)
     with trained_alone(Networks(store.uri).unfinished(run_id), run_id):
-        if store.has_run(run_id) and not force:
+        if not force and is_answered(store, run_id):
             return _stored(store, run_id, question)
         finished = FinishedParts(store, run_id, experiment.features.sample_ids)
         trainer = NetworkTrainer(store, question, experiment, parts, run_id)
@@ -142,7 +142,7 @@ def _train_one(store: FeatureStore, question: NetworkQuestion, force: bool, repo
         predictions = _predictions(experiment, run_id, parts, outcomes)
         points = [{"run": run_id, **point} for outcome in outcomes for point in outcome.curve]
         curves = pa.Table.from_pylist(points, schema=CURVE_SCHEMA)
-        record = store.save_run(record, predictions, None, again=force, curves=curves)
+        record = store.save_run(record, predictions, None, again=force or store.has_run(run_id), curves=curves)
         finished.forget()
         trainer.forget()
     return record

@@ -33,6 +33,9 @@ FINETUNE_VERSION = 1
 #: The same where the test samples choose the epoch: once a part of the training samples was left out.
 _TEST_CHOOSES_VERSION = 2
 
+#: Of images that were lost while networks were trained.
+NO_IMAGE = "images that were there before cannot be read"
+
 FINE_TUNING, FROM_SCRATCH = "fine-tuning", "from-scratch"
 
 
@@ -203,6 +206,11 @@ def _short(key: str, stages: int) -> str:
 def random_start(weights: str, seed: int) -> str:
     """Return the random weights of a training from scratch: those asked for, else those of its seed."""
     return weights if weights.startswith(RANDOM) else f"{RANDOM}:{seed}"
+
+
+def is_answered(store: FeatureStore, run_id: str) -> bool:
+    """Return whether a run is stored, and lost no image while it was trained: its id is that of all of them."""
+    return store.has_run(run_id) and not any(NO_IMAGE in note for note in store.run(run_id).notes)
 
 
 def identify(store: StoreLike, dataset: str, backbone: str | None = None, **options: Any) -> str:

@@ -19,7 +19,7 @@ from histokit.finetune.drawing import drawing_at, generator_at
 from histokit.finetune.finetune_options import ALL, AUTO
 from histokit.finetune.folds import TrainingPart, covered, fold_facts, of_all_samples
 from histokit.finetune.kept_state import TrainingPlace
-from histokit.finetune.network_question import NetworkQuestion
+from histokit.finetune.network_question import NO_IMAGE, NetworkQuestion
 from histokit.finetune.optimisers import trained_modules
 from histokit.finetune.pixels import TrainingImages
 from histokit.finetune.recipe import TEST
@@ -42,7 +42,6 @@ Rows = NDArray[np.intp]
 #: What is kept of a training set that is done, until the run is.
 OUTCOME = "outcome"
 _FOLDED = "batch normalisation was folded into the convolutions when the weights were stored: it stays as it is"
-_NO_IMAGE = "images that were there before cannot be read"
 _NO_CHOICE = "the epoch was chosen by the test samples: these scores are optimistic"
 
 
@@ -158,7 +157,7 @@ class NetworkTrainer:
             contents = [self.experiment.features.content[row] for row in seen]
             kept = self._networks.save(self.run_id, part.name, tensors, described.metadata(), contents)
         if lost := sum(int(row) in self._means.images.unreadable for row in part.used):
-            notes.append(f"{counted(lost, 'training sample was', 'training samples were')} left out: {_NO_IMAGE}")
+            notes.append(f"{counted(lost, 'training sample was', 'training samples were')} left out: {NO_IMAGE}")
         place = {"repeat": -1, "fold": -1}
         if part.outer is not None:
             place = {"repeat": part.outer.fold.repeat, "fold": part.outer.fold.fold}
@@ -211,7 +210,7 @@ class NetworkTrainer:
             if part.outer is not None
         )
         if missed:
-            said.append(f"{counted(missed, 'test sample has', 'test samples have')} no prediction: {_NO_IMAGE}")
+            said.append(f"{counted(missed, 'test sample has', 'test samples have')} no prediction: {NO_IMAGE}")
         # Which of them a run was asked with decides on its id, ``auto`` as well: an interrupted run may have both.
         kinds = list(dict.fromkeys(how for outcome in outcomes for how in outcome.document.get("computed_in", [])))
         if len(kinds) > 1:

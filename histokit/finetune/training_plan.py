@@ -15,7 +15,7 @@ from histokit.features.feature_store import StoreLike, open_store
 from histokit.finetune.finetune_options import FinetuneOptions
 from histokit.finetune.folds import TrainingPart, training_parts
 from histokit.finetune.kept_state import TrainingPlace
-from histokit.finetune.network_question import NetworkQuestion, ask_for_network
+from histokit.finetune.network_question import NetworkQuestion, ask_for_network, is_answered
 from histokit.finetune.network_trainer import NetworkTrainer
 from histokit.finetune.optimisers import parameter_groups
 from histokit.finetune.recipe import TEST, NetworkRecipe
@@ -171,7 +171,7 @@ def plan_training(
 def _plan(store: FeatureStore, question: NetworkQuestion, force: bool) -> TrainingPlan:
     experiment = question.prepare(store, keep=False)
     run_id, recipe = question.run_id(store, experiment), question.recipe
-    stored = store.has_run(run_id) and not force
+    stored = not force and is_answered(store, run_id)
     parts = training_parts(experiment, recipe.validates, question.options.seed)
     # What is stored is answered without network, weights and device.
     trainer = None if stored else NetworkTrainer(store, question, experiment, parts, run_id)

@@ -9,7 +9,7 @@ from typing import Any
 from histokit.errors import UsageError, counted
 from histokit.extract.extract import extract
 from histokit.extract.extraction import Extraction
-from histokit.finetune.network_question import identify
+from histokit.finetune.network_question import identify, is_answered
 from histokit.networks.requests import as_texts
 from histokit.networks.trained_runs import network_of_fold
 from histokit.store.networks import FINAL
@@ -62,7 +62,7 @@ class TrainNetwork(Piece):
 
     def _is_done(self) -> bool:
         self.id = self._ask(identify)
-        return self.study.store.has_run(self.id)
+        return is_answered(self.study.store, self.id)
 
     def do(self, report: Report) -> str:
         # With PyTorch, which a study of cached features does without.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -378,7 +379,7 @@ def test_an_image_that_cannot_be_read_is_told_before_training(data: FeatureStore
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_an_image_that_is_lost_while_networks_are_trained_is_told(
-    data: FeatureStore, images: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
+    data: FeatureStore, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: bool
 ) -> None:
     monkeypatch.setattr(pixels, "_SHARE", 1 << 60)  # none stays in memory
     train, bad = data.split("cells", "half").folds()[0].train, list[str]()
@@ -386,6 +387,7 @@ def test_an_image_that_is_lost_while_networks_are_trained_is_told(
     def lose(_done: float, _total: float, detail: str = "") -> None:
         if "epoch" in detail and not bad:
             bad.append(next(sample for sample in train if "dark" in sample))
+            shutil.copy2(images / bad[0], tmp_path / "kept.png")
             (images / bad[0]).write_bytes(b"no image")
 
     if not allowed:
@@ -395,8 +397,17 @@ def test_an_image_that_is_lost_while_networks_are_trained_is_told(
         assert data.problems("cells").column("id").to_pylist() == bad
         assert not data.runs()
         return
-    run = trained(data, progress=lose, allow_missing=True, settings={"choose_epoch": "last"})
+    last = {"choose_epoch": "last"}
+    run = trained(data, progress=lose, allow_missing=True, settings=last)
     assert any("1 training sample was left out" in note for note in run.notes)
+    # Once the image is back, a run without it is no answer to what is asked for all of them.
+    shutil.copy2(tmp_path / "kept.png", images / bad[0])
+    again = trained(data, settings=last)
+    assert again.id == run.id
+    assert not again.notes
+    whole = trained(data, settings=last, force=True)
+    np.testing.assert_allclose(scores(data, again), scores(data, whole), atol=1e-6)
+    assert trained(data, settings=last).created == whole.created
 
 
 def test_mistakes_in_names_are_told_before_images_are_read(data: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
