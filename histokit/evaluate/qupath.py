@@ -13,7 +13,7 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from histokit.errors import UsageError, counted, some, unwritten_output
-from histokit.features.spatial import file_stems, rows_by_image
+from histokit.features.spatial import file_stems, rows_by_image, with_parts
 from histokit.files import check_folder, check_output, replaced
 
 SUFFIX = ".geojson"
@@ -78,7 +78,8 @@ def write_geojson(predictions: pa.Table, run_id: str, out: str | Path) -> list[P
     run_id : str
         From which, with ids of samples, objects have ids that are the same each time.
     out : path
-        A ``.geojson`` file for all, or a folder (ending with ``/``), in which each image has a file called like it.
+        A ``.geojson`` file for all, or a folder (ending with ``/``), in which each image, or part of a file, has one
+        called like it.
 
     Returns
     -------
@@ -97,7 +98,8 @@ def write_geojson(predictions: pa.Table, run_id: str, out: str | Path) -> list[P
             f"{samples} no box, so that it is not known where they lie: {some(absent)}.",
             next="Write the predictions of whole images to a .csv or .parquet file.",
         )
-    images = [str(image) for image in predictions.column("image").to_pylist()]
+    paths = [str(image) for image in predictions.column("image").to_pylist()]
+    images = with_parts(paths, predictions.column("part").to_pylist())
     files = {out: predictions}
     if folder:
         stems = file_stems(images)
@@ -139,7 +141,7 @@ def _feature(
 ) -> dict[str, Any]:
     x, y, width, height = map(int, row["box"].split(","))
     corners = [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
-    known = {"id": row["id"], "image": Path(str(row["image"])).name, "true": row["true"], "fold": row["fold"]}
+    known = {name: row[name] for name in ("id", "part", "true", "fold")} | {"image": Path(str(row["image"])).name}
     name = str(row["predicted"])
     classified = {"classification": {"name": name, "color": painted.get(name, [128, 128, 128])}} if painted else {}
     key = f"histokit:{run_id}/{row['repeat']}.{row['fold']}/{row['id']}"

@@ -309,7 +309,7 @@ class FeatureSet(ShownFeatures):
 
         A column that AnnData cannot write under its name (``_index``, or with ``/``) has ``_`` there or at its end.
         Where samples have boxes, ``obsm["spatial"]`` holds their centres (x, y in pixels of the image, as squidpy takes
-        them), and ``obs["library_id"]`` the image.
+        them), and ``obs["library_id"]`` the image, as ``FILE#PART`` where it is part of a file.
         """
         return annotated_data(self)
 

@@ -36,8 +36,24 @@ def centres(samples: pa.Table) -> npt.NDArray[np.float64] | None:
 
 
 def images_of(samples: pa.Table) -> list[str]:
-    """Return the path of the image of each sample, those of its channels joined by ``;``."""
-    return [";".join(image or ()) for image in samples.column("image").to_pylist()]
+    """Return the path of the image of each sample, with its part, those of its channels joined by ``;``."""
+    paths = [";".join(image or ()) for image in samples.column("image").to_pylist()]
+    return with_parts(paths, samples.column("part").to_pylist()) if "part" in samples.column_names else paths
+
+
+def with_parts(paths: Sequence[str], parts: Sequence[str | None]) -> list[str]:
+    """Return paths of images, each file followed by ``#`` and the part: pages, scans and members have places of their own.
+
+    Parameters
+    ----------
+    paths : sequence of n str
+        Those of the channels of an image are joined by ``;``.
+    parts : sequence of n str or None
+    """
+    return [
+        path if part is None else ";".join(f"{file}#{part}" for file in path.split(";"))
+        for path, part in zip(paths, parts, strict=True)
+    ]
 
 
 def add_coordinates(annotated: Any, samples: pa.Table) -> list[str]:
@@ -63,10 +79,10 @@ def add_coordinates(annotated: Any, samples: pa.Table) -> list[str]:
 def file_stems(images: Iterable[str]) -> dict[str, str]:
     """Return what files are to be called that hold what belongs to each image.
 
-    That is the name of the image without suffix, with the folders before it where two images have the same.
+    That is the name of the image without suffix; with it, or with the folders before it, where two have the same.
     """
     paths = {image: PurePosixPath(image.partition(";")[0]) for image in dict.fromkeys(images)}
-    for naming in (_bare, lambda path: str(path.parent / _bare(path)), str):
+    for naming in (_bare, lambda path: path.name, lambda path: str(path.parent / _bare(path)), str):
         stems = {image: _NOT_IN_NAMES.sub("_", naming(path)) for image, path in paths.items()}
         if max(Counter(stem.lower() for stem in stems.values()).values(), default=1) == 1:
             return stems

@@ -52,9 +52,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-def make_run(folder: Path, boxes: dict[str, Any] = BOXES) -> None:
+def make_run(folder: Path, boxes: dict[str, Any] = BOXES, **columns: Any) -> None:
     images = [["x/one.svs"], ["x/one.svs"], ["y/zwei ö.ome.tif"]]
-    samples = {"id": list(boxes), "label": ["a", "b", "b"], "box": list(boxes.values()), "image": images}
+    samples = {"id": list(boxes), "label": ["a", "b", "b"], "box": list(boxes.values()), "image": images, **columns}
     store = make_store(folder / "store", samples, {"last": [[0.0]] * 3}, root="/data")
     rows = [(0, "t0", "a", [0.9, 0.1], "P"), (0, "t1", "b", [0.6, 0.4], "P"), (1, "t2", "b", [-float("inf"), 2.0], "Q")]
     save_run(store, rows)
@@ -126,3 +126,15 @@ def test_a_sample_that_several_folds_or_repeats_test_is_an_object_of_each(tmp_pa
     assert len({found["id"] for found in objects}) == 3
     assert call("predictions", "abcd", "--where", "id = 't0'", "--limit", "1", "--out", "one.geojson")[0] == 0
     assert tile_objects(tmp_path / "one.geojson")[0]["id"] == objects[0]["id"]
+
+
+def test_parts_of_a_file_have_places_of_their_own(tmp_path: Path, call: Any) -> None:
+    make_run(tmp_path, part=["page=0", "page=1", None])
+    assert call("predictions", "abcd", "--out", "each/")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == [
+        "one.svs#page=0.geojson",
+        "one.svs#page=1.geojson",
+        "zwei ö.ome.tif.geojson",
+    ]
+    (page,) = tile_objects(tmp_path / "each" / "one.svs#page=1.geojson")
+    assert page["metadata"] == {"id": "t1", "part": "page=1", "true": "b", "fold": "0", "image": "one.svs"}

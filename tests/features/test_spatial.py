@@ -84,6 +84,20 @@ def test_trident(tmp_path: Path) -> None:
     assert attributes["patch_size"] * attributes["level0_magnification"] // attributes["target_magnification"] == 448
 
 
+def test_parts_of_a_file_have_places_of_their_own(tmp_path: Path) -> None:
+    slides, parts = ["scans.h5", "scans.h5", "b.tif", "scans.h5"], ["/scan/1", "/scan/2", None, "/scan/2"]
+    store = tiles(tmp_path / "s", slides=slides, part=parts)
+    features = store.features("toy", "net/one")
+    first, second = "scans.h5#/scan/1", "scans.h5#/scan/2"
+    assert features.to_anndata().obs["library_id"].tolist() == [first, second, "b.tif", second]
+    out = histokit.export(store, "toy", "net/one", tmp_path / "out", layout="trident")
+    found = {path.name: h5py.File(path)["coords"][:].tolist() for path in out.iterdir()}
+    assert found == {"1.h5": [[0, 0]], "2.h5": [[400, 0], [1200, 400]], "b.h5": [[0, 800]]}
+    pages = tiles(tmp_path / "t", slides=["x/a.tif"] * 4, part=["page=0", "page=1", "page=0", "page=1"])
+    paths = export_slides(pages.features("toy", "net/one"), tmp_path / "pages", "stamp")
+    assert [path.name for path in paths] == ["a.tif#page=0.h5", "a.tif#page=1.h5"]
+
+
 def test_stamp(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     paths = export_slides(tiles(tmp_path / "s").features("toy", "net/one"), tmp_path / "out", "stamp")
