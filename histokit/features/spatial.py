@@ -42,7 +42,7 @@ def images_of(samples: pa.Table) -> list[str]:
 
 
 def with_parts(paths: Sequence[str], parts: Sequence[str | None]) -> list[str]:
-    """Return paths of images, each file followed by ``#`` and the part: pages, scans and members have places of their own.
+    """Return paths of images, each file followed by ``#`` and the part: scans and pages have places of their own.
 
     Parameters
     ----------
