@@ -217,6 +217,35 @@ def layer_of(
     return Layer(step.module, step.module, "avg", channels_last=last)
 
 
+def holds_features(step: Step, layers: Iterable[Layer], steps: Iterable[Step], prefix_tokens: int) -> bool:
+    """Return whether a step gives what can be averaged over positions: a map of a square image, or (N, T, C) tokens.
+
+    Attention inside of a transformer is of heads × tokens × a part of the channels, and what mixes tokens is turned:
+    where all cut points are sequences of as many tokens, (N, C, T) of their width or number of tokens tells that.
+
+    Parameters
+    ----------
+    step : Step
+    layers : iterable of Layer
+        The network's cut points.
+    steps : iterable of Step
+        Of the network.
+    prefix_tokens : int
+    """
+    if len(step.shape) == 4:
+        first, second, third = step.shape[1:]
+        return first == second or second == third or min(second, third) == 1
+    shapes = {each.module: each.shape for each in steps}
+    known = [shapes[layer.module] for layer in layers if layer.module in shapes]
+    counts = {shape[1] for shape in known}
+    if len(step.shape) != 3 or len(counts) != 1 or any(len(shape) != 3 for shape in known):
+        return True
+    (count,) = counts
+    tokens = {count - prefix_tokens, count, count + prefix_tokens}
+    _, rows, columns = step.shape
+    return rows == 1 or rows in tokens or not (columns in tokens or rows in {shape[2] for shape in known})
+
+
 def is_cube(step: Step) -> bool:
     """Return whether a step gives a map with as many channels as rows and columns."""
     return len(step.shape) == 4 and len(set(step.shape[1:])) == 1

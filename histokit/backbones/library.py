@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from histokit.backbones import caffe_names
 from histokit.backbones.builder_options import build_error, check_reserved, check_taken, unexpected
-from histokit.backbones.cuts import Step, is_cube, layer_of, outline
+from histokit.backbones.cuts import Step, holds_features, is_cube, layer_of, outline
 from histokit.backbones.library_weights import LibraryWeights
 from histokit.errors import DataError, PluginError, StoreError, UsageError, did_you_mean
 from histokit.plugin.backbone import Layer, Pooling
@@ -100,6 +100,13 @@ class LibraryBackbone(LibraryWeights):
             raise UsageError(
                 f"{self.name!r} has no layer or module {stem!r} that gives a tensor.",
                 next=f"{did_you_mean(stem, known)}See: histokit list layers {self.name}",
+            )
+        if not holds_features(step, self.layers, steps, prefix_tokens(network)):
+            raise UsageError(
+                f"The module {stem!r} of {self.name!r} gives (N, {', '.join(map(str, step.shape[1:]))}), neither a map "
+                "of channels nor channels for each token: a mean over it would be of no feature.",
+                next=f"Choose what it is part of, such as {stem.rpartition('.')[0] or 'last'}. "
+                f"See: histokit list layers {self.name}",
             )
         tokens = self._token_pooling(network)
         if len(step.shape) == 3 and not leading_tokens(step.shape[1], prefix_tokens(network)):

@@ -28,7 +28,7 @@ from histokit.networks.folding import fold_batch_norm
 from histokit.networks.openvino_graph import converted
 from histokit.plugin import Backbone, Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
-from histokit.plugin.pooling import pool, refuse_turned
+from histokit.plugin.pooling import first_tensor, pool, refuse_rows, refuse_turned
 
 
 class _Deepest(Exception):  # noqa: N818 (a signal, not an error)
@@ -149,19 +149,20 @@ class CutNetwork:
     def _hook(self, layer: Layer) -> Any:
         original = self._originals.get(layer.module)
 
-        def take(_module: nn.Module, inputs: Any, output: Any) -> None:
+        def take(module: nn.Module, inputs: Any, output: Any) -> None:
             if original is not None:
                 output = original(*inputs)
             # Pooled at once: a later in-place operation may overwrite the output.
-            self._vectors[layer.name] = self._pooled(output, layer)
+            self._vectors[layer.name] = self._pooled(module, output, layer)
             self._fired.append(layer.name)
             if len(self._fired) == self._stop_after:
                 raise _Deepest
 
         return take
 
-    def _pooled(self, output: Any, layer: Layer) -> Tensor:
+    def _pooled(self, module: nn.Module, output: Any, layer: Layer) -> Tensor:
         try:
+            refuse_rows(module, first_tensor(output, layer).shape, layer)
             # A network may have turned gradients on again.
             vectors = pool(output, layer, self.prefix_tokens, self._size).detach()
             if self._size[0] == self._size[1] and not self._guarded.caller.ours:

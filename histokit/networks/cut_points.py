@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from histokit.errors import UsageError, did_you_mean
 from histokit.plugin import Layer
 from histokit.plugin.guarded_backbone import GuardedBackbone
-from histokit.plugin.pooling import refuse_turned
+from histokit.plugin.pooling import first_tensor, refuse_rows, refuse_turned
 
 
 def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> None:
@@ -39,7 +39,7 @@ def check_module(network: nn.Module, guarded: GuardedBackbone, layer: Layer) -> 
     )
 
 
-def check_once(base: nn.Module, layer: Layer, batch: Tensor, *, foreign: bool = False) -> None:
+def check_once(base: nn.Module, layer: Layer, batch: Tensor, *, pooled: bool = True, foreign: bool = False) -> None:
     """Raise where a layer is used several times: a cut is at its first output, and features are of its last one.
 
     Parameters
@@ -47,20 +47,25 @@ def check_once(base: nn.Module, layer: Layer, batch: Tensor, *, foreign: bool = 
     base : Module
     layer : Layer
     batch : (N, C, S, S) Tensor
+    pooled : bool
+        Whether its output becomes a mean or maximum over positions; raise where that would be one over channels, too.
     foreign : bool
-        Whether a plugin says where the channels of the layer are; raise where they are elsewhere, too.
+        Whether a plugin says where the channels of the layer are, which is looked at then.
 
     Raises
     ------
     UsageError
     """
     outputs: list[Any] = []
-    hook = base.get_submodule(layer.module).register_forward_hook(lambda *given: outputs.append(given[-1]))
+    module = base.get_submodule(layer.module)
+    hook = module.register_forward_hook(lambda *given: outputs.append(given[-1]))
     # What cannot run behind the layer is cut off.
     with suppress(Exception), torch.no_grad():
         base(batch)
     hook.remove()
-    if foreign and outputs:
+    if pooled and outputs:
+        refuse_rows(module, first_tensor(outputs[0], layer).shape, layer)
+    if pooled and foreign and outputs:
         refuse_turned(outputs[0], layer)
     if len(outputs) > 1:
         around = layer.module.rpartition(".")[0]

@@ -218,7 +218,7 @@ def cut_for_training(
         inflate(base, colours, inputs, guarded.title)
     check_module(base, guarded, layer)
     if once:
-        check_once(base, layer, torch.zeros(2, inputs, size, size), foreign=not (flatten or guarded.caller.ours))
+        check_once(base, layer, torch.zeros(2, inputs, size, size), pooled=not flatten, foreign=not guarded.caller.ours)
     tokens = guarded.prefix_tokens(base)
     probe = TrainableNetwork(base, layer, nn.Identity(), flatten=flatten, prefix_tokens=tokens)
     with called(base) as reached:

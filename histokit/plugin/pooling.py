@@ -9,7 +9,7 @@ from histokit.errors import UsageError
 from histokit.plugin.backbone import Layer
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 #: How far a tensor may lie inside sequences; one that holds itself has no end.
@@ -111,6 +111,25 @@ def refuse_turned(output: Any, layer: Layer) -> None:
         raise UsageError(
             f"Layer {layer.name!r} (module {layer.module!r}) gives shape {shape}, whose channels come {where}.",
             next=f"Choose another layer, or declare it in the plugin with channels_last={not layer.channels_last}.",
+        )
+
+
+def refuse_rows(module: nn.Module, shape: Sequence[int], layer: Layer) -> None:
+    """Raise where a module computes along one axis: of its (N, C, L), a mean over tokens would be one over channels.
+
+    Raises
+    ------
+    UsageError
+    """
+    from torch import nn
+
+    convolutions = nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d
+    pools = nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d, nn.Unfold
+    if isinstance(module, (*convolutions, *pools)) and len(shape) == 3 and shape[1] > 1:
+        raise UsageError(
+            f"Layer {layer.name!r} (module {layer.module!r}) gives shape {tuple(shape)}, whose channels come first: "
+            f"{type(module).__name__} computes along the last axis, and tokens are (N, T, C).",
+            next="Choose the module that it is part of; in a plugin, let the network turn it, and cut there.",
         )
 
 

@@ -107,6 +107,41 @@ def test_any_module_is_a_layer_and_pooled_by_its_shape():
         backbone("test_resnet").layer("last:mean")
 
 
+@pytest.mark.parametrize(
+    ("name", "module", "shape", "around"),
+    [
+        ("mixer_s32_224", "blocks.0.mlp_tokens", "512, 49", "blocks.0"),
+        ("mixer_s32_224", "blocks.0.mlp_tokens.fc1:max", "512, 256", "blocks.0.mlp_tokens"),
+        ("resmlp_12_224", "blocks.2.linear_tokens", "384, 196", "blocks.2"),
+        ("gmlp_s16_224", "blocks.1.mlp_channels.gate.proj", "768, 196", "blocks.1.mlp_channels.gate"),
+        ("test_vit", "blocks.0.attn.q_norm", "2, 101, 32", "blocks.0.attn"),
+        ("nest_tiny", "levels.0.transformer_encoder.0", "16, 196, 96", "levels.0.transformer_encoder"),
+    ],
+)
+def test_what_is_turned_or_of_heads_is_no_layer(name, module, shape, around):
+    with pytest.raises(UsageError, match=rf"gives \(N, {shape}\), neither a map") as caught:
+        backbone(name).layer(module)
+    assert f"such as {around}. " in caught.value.next
+
+
+@pytest.mark.parametrize(
+    ("name", "modules"),
+    [
+        ("mixer_s32_224", ["stem", "blocks.0.mlp_channels.fc1", "blocks.7.norm2"]),
+        ("gmlp_s16_224", ["blocks.1.mlp_channels.gate", "blocks.1.mlp_channels.gate.norm"]),
+        ("test_vit", ["blocks.0.attn.qkv", "blocks.0.mlp.fc1", "patch_embed"]),
+        # Its attention is over fewer tokens than its blocks have, and its stages have tokens of their own.
+        ("pvt_v2_b0", ["stages.0.blocks.0.attn.kv", "stages.2.blocks.0.mlp.fc1"]),
+        ("twins_svt_small", ["blocks.0.0.mlp.fc1", "blocks.2.0"]),
+        ("cait_xxs24_224", ["blocks_token_only.0.attn", "blocks.3"]),
+        ("nest_tiny", ["levels.0"]),
+        ("ecaresnet26t", ["layer1.0.se.conv"]),
+    ],
+)
+def test_what_is_of_tokens_or_positions_is_a_layer(name, modules):
+    assert [backbone(name).layer(module).module for module in modules] == modules
+
+
 def test_preprocessing_is_the_weights_own():
     assert backbone("inception_v3.tf_in1k").preprocess.mean == (0.5, 0.5, 0.5)
     assert backbone("inception_v3.gluon_in1k").preprocess.mean == (0.485, 0.456, 0.406)

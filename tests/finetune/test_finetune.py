@@ -820,6 +820,16 @@ def test_a_map_whose_channels_come_last_undeclared_is_told_before_it_is_trained_
         trained(data, settings={**SETTINGS, "head.layer": "4"})
 
 
+def test_rows_of_channels_are_told_before_they_are_trained_on(
+    data: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = TinyBackbone.build
+    added = nn.Flatten(2), nn.AvgPool1d(2)
+    monkeypatch.setattr(TinyBackbone, "build", lambda self: nn.Sequential(*list(build(self))[:4], *added))
+    with pytest.raises(UsageError, match="whose channels come first"):
+        trained(data, settings={**SETTINGS, "head.layer": "5"})
+
+
 class WithNormalisation(TinyPlugin):
     """Registers ``normed``, of weights whose batch normalisation was folded into the convolution, and ``random``."""
 

@@ -392,6 +392,18 @@ def test_what_a_network_does_wrongly_is_the_plugins(
     assert said in message
 
 
+def test_rows_of_channels_of_a_cut_point_are_the_plugins(images: Path, capsys: Any) -> None:
+    """A mean over (N, C, L) as over (N, T, C) would be one over channels."""
+    from torch import nn
+
+    network = property(lambda _: nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(2), nn.Conv1d(4, 6, 1)))
+    plugin = BackbonePlugin(type("Rows", (Tiny,), {"network": network}), layers=[Layer("2", "2")])
+    assert extract(images, capsys, plugin) == 3
+    message = last_message(capsys)
+    assert "The backbone 'tiny' of labplugin 0" in message
+    assert "whose channels come first: Conv1d computes along the last axis" in message
+
+
 @pytest.mark.parametrize(
     ("forward", "said"),
     [

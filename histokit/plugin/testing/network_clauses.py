@@ -7,7 +7,7 @@ from math import isqrt
 
 from histokit.plugin.backbone import POOLINGS
 from histokit.plugin.names import SEPARATORS, WORDS
-from histokit.plugin.pooling import is_turned
+from histokit.plugin.pooling import is_turned, refuse_rows
 from histokit.plugin.preprocess import Preprocess
 from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.probed import Probed
@@ -89,6 +89,7 @@ def channels_where_declared(probed: Probed) -> None:
         depth = shape[-1] if layer.channels_last else shape[1]
         reason = f"{layer.name} gives {shape}, whose channels are taken to be {depth}"
         require(not is_turned(shape, layer), f"{reason}: declare it with channels_last={not layer.channels_last}")
+        refuse_rows(probed.modules[layer.module], shape, layer)
         if len(shape) == 3 and layer.pool != "none":
             patches = shape[1] - prefix
             if isqrt(max(0, patches)) ** 2 != patches:

@@ -299,6 +299,16 @@ def test_channels_that_come_last_are_to_be_declared():
     assert "channels_last=False" in giving(lambda maps: maps, channels_last=True)["channels where declared"]
 
 
+def test_rows_of_channels_are_no_tokens():
+    class Rows(Good):
+        def build(self):
+            return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(2), nn.Conv1d(8, 4, 1)).eval()
+
+    results = run_checks(iter_backbone_checks(loader(Rows, layers=(Layer("2", "2"),), version="2"), "mine"))
+    told = {result.name: result.reason for result in results if not result.passed}
+    assert "whose channels come first: Conv1d" in told["channels where declared"]
+
+
 def test_patch_tokens_that_make_no_square_are_advised():
     def tokens(maps):
         return maps.flatten(2).transpose(1, 2)
