@@ -222,7 +222,8 @@ class NetworkTrainer:
         if (means := self._means) is None:
             return []
         lines = (line for _, _, line in means.images.tally.lines())
-        return [*emulation(self._device, means.dtype), *self._images.notes, *means.images.notes, *lines]
+        notes = [*self._images.notes, *means.images.notes, *self._transform.notes]
+        return [*emulation(self._device, means.dtype), *notes, *lines]
 
     def _prepared(self, report: Callable[..., None]) -> TrainingMeans:
         """Read the images, as many as fit into memory."""

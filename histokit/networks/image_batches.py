@@ -99,11 +99,11 @@ class ImageBatches(Generic[Key, Result]):
     def notes(self) -> list[str]:
         """What a user should know of how the network was run."""
         if not self._fitting:
-            return []
+            return self._transform.notes
         shape, rows = min(self._fitting.items(), key=lambda item: item[1])
         inputs = inputs_of((self._asked or self._usual(*shape[1:]), *shape))
         short = f"the device {self._transform.device} has too little memory for {inputs}: it went on with {rows}"
-        return [f"{short}; --batch-size {rows} fits"]
+        return [*self._transform.notes, f"{short}; --batch-size {rows} fits"]
 
     def add(self, images: Iterable[InputImage[Key]]) -> None:
         """Take images; run the network whenever a batch is full."""

@@ -24,6 +24,9 @@ from histokit.plugin.preprocess import LARGEST_SIZE
 _LUMINANCE = (0.299, 0.587, 0.114)
 
 
+#: Scales that differ by less are taken for the same: sides are whole pixels.
+_SAME_SCALE = 0.01
+
 #: What 16 bits are divided by to be on the scale of 8.
 _OF_16_BITS = 257.0
 
@@ -92,6 +95,8 @@ class Transform:
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in statistics)
         self._scale = (1 / (255 * std)).float().to(device).view(1, -1, 1, 1)
         self._shift = (-mean / std).float().to(device).view(1, -1, 1, 1)
+        #: How many times as coarse as `target_mpp` images went in, at least and at most.
+        self._coarser: tuple[float, float] | None = None
         self._known: tuple[int, int] | None = None
         self._inputs: Tensor | None = None
         self._whole: list[Tensor] = []
@@ -178,7 +183,31 @@ class Transform:
         batch = self._to_target_mpp(batch, mpp)
         if self.preprocess.resize == "none":
             return batch
-        return self._to_size(batch)
+        found = self._to_size(batch)
+        if self.preprocess.target_mpp is not None:
+            self._keep_scale(batch.shape, found.shape)
+        return found
+
+    def _keep_scale(self, before: Sequence[int], after: Sequence[int]) -> None:
+        sides = [(min(before[-2:]), min(after[-2:]))]
+        if self.preprocess.resize == "squash":
+            sides = list(zip(before[-2:], after[-2:], strict=True))
+        scales = [*(self._coarser or ()), *(old / new for old, new in sides)]
+        self._coarser = min(scales), max(scales)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of the scale at which images went in."""
+        target, way = self.preprocess.target_mpp, self.preprocess.resize
+        if target is None or self._coarser is None or max(abs(scale - 1) for scale in self._coarser) < _SAME_SCALE:
+            return []
+        low, high = (f"{target * scale:.3g}" for scale in self._coarser)
+        came = low if low == high else f"{low} to {high}"
+        side = self.preprocess.resize_size or self.preprocess.size
+        return [
+            f"images went in at {came} µm per pixel, not at target_mpp={target:g}: {way} brings them to {side} pixels "
+            f"after it; what keeps it is resize=none, or images that are {side * target:g} µm wide"
+        ]
 
     def _to_target_mpp(self, batch: Tensor, mpp: float | None) -> Tensor:
         target = self.preprocess.target_mpp

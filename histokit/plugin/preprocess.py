@@ -45,7 +45,7 @@ class Preprocess:
     transforms : tuple
         Ordered pixel operations before resizing: ``(name, {parameter: value})``.
     target_mpp : float, optional
-        Micrometres per pixel to bring samples of a known ``mpp`` to before resizing.
+        Micrometres per pixel to bring samples of a known ``mpp`` to before resizing, which only ``none`` leaves so.
     resize_size : int, optional
         What ``resize`` brings sides to in place of ``size``, of which the central ``size`` is cut out then: with
         ``shortest-crop``, torchvision's ``Resize(resize_size)`` and ``CenterCrop(size)``.

@@ -285,6 +285,26 @@ def test_other_micrometres_per_pixel_are_computed_anew(store: FeatureStore, imag
     assert not np.allclose(vectors[0], vectors[1], atol=1e-4)
 
 
+@pytest.mark.usefixtures("tiny")
+def test_the_scale_at_which_images_go_in_is_told_where_it_is_not_what_was_asked_for(
+    store: FeatureStore, images: Path
+) -> None:
+    """Images of 16 pixels, as the network takes them."""
+
+    def told(mpp: float, *changes: str) -> list[str]:
+        ingest(store, images, mpp=mpp)
+        return [note for note in histokit.extract(store, "d", "tiny", preprocess=changes).notes if "µm" in note]
+
+    # Of 0.25 µm, they become 8 pixels of 0.5 µm, and 16 again.
+    (note,) = told(0.25, "target_mpp=0.5")
+    assert "went in at 0.25 µm per pixel, not at target_mpp=0.5: squash brings them to 16 pixels after it" in note
+    assert "images that are 8 µm wide" in note
+    (note,) = told(0.5, "target_mpp=1", "resize=shortest-crop", "size=12")
+    assert "went in at 0.667 µm per pixel, not at target_mpp=1: shortest-crop" in note
+    assert told(0.25, "target_mpp=0.5", "resize=none") == []
+    assert told(0.5, "target_mpp=0.5") == told(0.5) == []
+
+
 NET = "torchvision:squeezenet1_1"
 
 
