@@ -103,10 +103,14 @@ def list_layers(
 def check(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="A dataset plugin or a backbone.", autocompletion=completion.plugins),
+        typer.Argument(
+            metavar="NAME",
+            help="A dataset plugin, a backbone, or .SUFFIX of a reader.",
+            autocompletion=completion.plugins,
+        ),
     ],
     root: Annotated[
-        Path | None, typer.Argument(metavar="ROOT", help="Data for a dataset plugin to be checked on.")
+        Path | None, typer.Argument(metavar="ROOT", help="Data that a dataset plugin or a reader is checked on.")
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option("-o", "--option", metavar="KEY=VALUE", help="An option of the dataset plugin.")

@@ -106,6 +106,8 @@ def read_raw(path: str | Path, part: str | None = None) -> RawImage:
         raw = found if isinstance(found, RawImage) else RawImage(np.asarray(found))
         pixels = np.asarray(raw.pixels)
         channels = tuple(map(str, raw.channels))
+    # Pixels wait for a batch: a plugin may write its next image into the same array.
+    pixels = pixels if caller.ours else pixels.copy()
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
     good = pixels.ndim == 3 and pixels.size > 0 and pixels.dtype.kind in "uif"
     if not good or (channels and len(channels) != pixels.shape[2]):

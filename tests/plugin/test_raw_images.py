@@ -16,7 +16,7 @@ from histokit.plugin import ImageReader, RawImage, hookimpl, read_image
 from histokit.plugin.manager import registry
 from histokit.plugin.raw_images import read_raw
 from histokit.plugin.remarks import ImageWarning
-from histokit.plugin.testing import added_plugin
+from histokit.plugin.testing import added_plugin, iter_named_checks, run_checks
 
 OPTIONS = {"pattern": "{label}/*"}
 
@@ -220,3 +220,67 @@ def test_numbers_of_different_bits_have_no_range_in_common(tmp_path, store):
     options = {"pattern": "*.tif", "scale": "minmax", "scale_over": "dataset"}
     with pytest.raises(UsageError, match="16 bits and 8 bits"):
         histokit.ingest(store, "folder", tmp_path, name="d", options=options)
+
+
+class OneBuffer:
+    """Reads every image into the same array."""
+
+    def __init__(self):
+        self.array = np.zeros((8, 9, 3), np.uint8)
+
+    def __call__(self, path):
+        self.array[:] = np.load(path, allow_pickle=False)
+        return self.array
+
+
+def test_a_reader_that_writes_into_one_array_spoils_no_image_that_waits(tmp_path, store, tiny):
+    values = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
+    for number in range(4):
+        save(tmp_path / "data" / "ab"[number % 2] / f"{number}.lab", values[number])
+        Image.fromarray(values[number]).save(tmp_path / "data" / "ab"[number % 2] / f"{number}.png")
+    histokit.ingest(store, "folder", tmp_path / "data", name="p", options={"pattern": "{label}/*.png"})
+    histokit.extract(store, "p", "tiny", layers=["1"])
+    with added_plugin(Plugin(OneBuffer()), "labreader"):
+        histokit.ingest(store, "folder", tmp_path / "data", name="d", options={"pattern": "{label}/*.lab"})
+        histokit.extract(store, "d", "tiny", layers=["1"], workers=0)
+        np.testing.assert_array_equal(store.features("d", "tiny/1").X, store.features("p", "tiny/1").X)
+
+
+def checked(reader, *arguments):
+    with added_plugin(Plugin(reader), "labreader"):
+        results = run_checks(iter_named_checks(".lab", *arguments))
+    return {result.name: result.reason for result in results if not result.passed}
+
+
+def test_a_reader_is_checked_on_its_files(labs):
+    root, _ = labs
+    assert checked(read_lab, root) == checked(read_lab, root / "a" / "0.LAB") == {}
+    found = checked(lambda path: RawImage(read_lab(path), bits=8), root)
+    assert found.keys() == {"numbers of images"}
+    assert "more than the 8 bits that it says" in found["numbers of images"]
+    held = np.zeros((8, 9), np.uint16)
+
+    def into_one(path):
+        held[:] = 0
+        held[:] = read_lab(path)
+        return held
+
+    found = checked(into_one, root)
+    assert found.keys() == {"threads read the same"}
+    assert "each call has to return an array of its own" in found["threads read the same"]
+    calls = []
+
+    def counting(path):
+        calls.append(path)
+        return read_lab(path) + len(calls)
+
+    assert "pixels repeat" in checked(counting, root)
+    assert "in place of numbers of (H, W, C)" in checked(lambda path: "pixels", root)["numbers of images"]
+
+
+def test_a_reader_is_checked_on_nothing_but_files_of_its_suffix(labs, tmp_path):
+    with pytest.raises(UsageError, match="is checked on files, and none are given"):
+        checked(read_lab)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match=r"no .lab file in"):
+        checked(read_lab, tmp_path / "none")

@@ -12,6 +12,7 @@ from histokit.plugin.guarded_backbone import GuardedBackbone
 from histokit.plugin.manager import dataset_caller, registry
 from histokit.plugin.testing.checks import Check
 from histokit.plugin.testing.datasets import iter_dataset_checks
+from histokit.plugin.testing.readers import iter_reader_checks
 from histokit.plugin.weights import NONE, RANDOM
 
 
@@ -21,14 +22,14 @@ def iter_named_checks(
     options: Mapping[str, Any] | None = None,
     weights: str | None = None,
 ) -> Iterator[Check]:
-    """Return the checks of an installed dataset plugin or backbone.
+    """Return the checks of an installed dataset plugin, backbone or reader of image files.
 
     Parameters
     ----------
     name : str
-        A dataset plugin, a backbone, or a network behind a prefix: ``timm:resnet18``.
+        A dataset plugin, a backbone, a network behind a prefix: ``timm:resnet18``; or a suffix such as ``.lab``.
     root : path, optional
-        Where small data of a dataset plugin's kind lie.
+        Where small data of a dataset plugin's kind lie, or files of a suffix.
     options : mapping, optional
         Of the dataset plugin.
     weights : str, optional
@@ -39,7 +40,7 @@ def iter_named_checks(
     PluginError
         If the name is unknown, claimed twice, or its plugin does not load.
     UsageError
-        If the dataset plugin needs data and no root is given.
+        If the dataset plugin, or the reader, needs data and none are given.
     """
     found = registry()
     base = split_backbone_name(name)[0]
@@ -53,8 +54,10 @@ def iter_named_checks(
             )
         with dataset_caller(cls).call("its options"):
             return iter(list(iter_dataset_checks(cls, root, **(options or {}))))
+    if (reader := found.find_reader(name.lower())) is not None:
+        return iter(list(iter_reader_checks(reader, root)))
     if base not in found.backbones and prefix not in found.backbones:
-        hint = did_you_mean(name, [*found.datasets, *found.backbones])
+        hint = did_you_mean(name, [*found.datasets, *found.backbones, *found.readers])
         raise found.unknown(f"There is no plugin {name!r}.", f"{hint}See: histokit list plugins")
     from histokit.plugin.testing.backbones import iter_backbone_checks
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from histokit.plugin.calls import shown_error
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.digests import DIGEST_BYTES
 from histokit.plugin.options import announced_options
 from histokit.plugin.testing.another_process import digest_of
 from histokit.plugin.testing.checks import Advice, require
 from histokit.plugin.testing.examined import Examined
-from histokit.plugin.testing.pauses import pausing
-
-#: Threads that read at once, and samples that each of them reads.
-_THREADS = 4
+from histokit.plugin.testing.pauses import THREADS, read_at_once
 
 
 def readable_images(examined: Examined) -> None:
@@ -56,29 +50,13 @@ def threads_read_the_same(examined: Examined) -> None:
     """Threads that read at once, as they do for a network, get the same pixels as one after the other."""
     if type(examined.dataset).read is Dataset.read:
         return
-    samples, dataset = examined.looked_at[:_THREADS], examined.another()
-    alone = [digest_of(examined.dataset.read(sample)) for sample in samples]
-    together = Barrier(_THREADS)
-
-    def wrong(thread: int) -> str | None:
-        together.wait()
-        with pausing(type(dataset)):
-            for step in range(len(samples)):
-                place = (thread + step) % len(samples)
-                if digest_of(dataset.read(samples[place])) != alone[place]:
-                    return samples[place].id
-        return None
-
-    hint = "threads share the dataset: hold a lock from seeking to reading, or open the file anew for each read"
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for found in [pool.submit(wrong, thread) for thread in range(_THREADS)]:
-            try:
-                sample_id = found.result()
-            except Exception as error:
-                raise AssertionError(
-                    f"of {_THREADS} threads that read, one fails ({shown_error(error)}): {hint}"
-                ) from error
-            require(sample_id is None, f"read({sample_id!r}) gives other pixels where {_THREADS} threads read: {hint}")
+    samples, dataset = examined.looked_at[:THREADS], examined.another()
+    read_at_once(
+        [f"read({sample.id!r})" for sample in samples],
+        lambda place: digest_of(dataset.read(samples[place])),
+        type(dataset).__module__,
+        "threads share the dataset: hold a lock from seeking to reading, or open the file anew for each read",
+    )
 
 
 def other_processes_read_the_same(examined: Examined) -> None:
