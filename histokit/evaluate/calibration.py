@@ -160,7 +160,7 @@ def _probabilities(frame: Frame) -> Floats:
         raise DataError(
             f"The probabilities of {int(wrong.sum())} of {len(frame)} predictions do not add up to 1, such as those of "
             f"{frame.ids[wrong][0]!r}.",
-            next="See them with: histokit predictions RUN --json. The classifier that gave them has to be mended.",
+            next="See their scores with: histokit predictions, --json. What gave them has to be mended.",
         )
     return found
 

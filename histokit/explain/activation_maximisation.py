@@ -94,9 +94,9 @@ class Excited(NamedTuple):
     Parameters
     ----------
     images : (n, C, H, W) Tensor
-        Of the lowest objective, as they were after its step.
+        Of the lowest objective, as they were after its step, as keras-vis keeps them.
     objectives, activations : (n,) arrays
-        The lowest objective of each, and the mean of the filter's map there.
+        The lowest objective of each, before that step, and the mean of the filter's map of the image, after it.
     """
 
     images: Tensor
@@ -135,7 +135,6 @@ def maximise(
     cache = torch.zeros_like(images)
     best = images.clone()
     lowest = torch.full((len(filters),), torch.inf, device=device, dtype=torch.float64)
-    excited = torch.zeros_like(lowest)
     reach = [int(side * recipe.jitter) for side in shape[1:]]
     for _ in range(recipe.iterations):
         images = torch.stack([_shifted(*pair, reach) for pair in zip(images, generators, strict=True)])
@@ -148,9 +147,10 @@ def maximise(
         images = leaf.detach() + change
         better = objective.detach().double() < lowest
         lowest = torch.where(better, objective.detach().double(), lowest)
-        excited = torch.where(better, found.detach().double(), excited)
         best = torch.where(better[:, None, None, None], images, best)
         step()
+    with torch.no_grad():
+        excited = activations(best).double()
     return Excited(best, lowest.cpu().numpy(), excited.cpu().numpy())
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from histokit.errors import DataError, StoreError, UsageError, did_you_mean, some
 from histokit.features.listing import tested_where
@@ -97,8 +99,8 @@ def choose_samples(store: Store, run: RunRecord, asked: ExplainOptions) -> tuple
     _check(run, asked)
     rows = _predictions(store, run)
     if asked.where is not None:
-        kept = tested_where(store, run, asked.where)
-        rows = [row for row in rows if row["id"] in kept]
+        kept = pa.array(tested_where(store, run, asked.where), pa.string())
+        rows = rows.filter(pc.is_in(rows.column("id"), value_set=kept))
     if asked.samples:
         picked = _named(run, rows, asked.samples)
     else:
@@ -145,55 +147,62 @@ def _check(run: RunRecord, asked: ExplainOptions) -> None:
         )
 
 
-def _predictions(store: Store, run: RunRecord) -> list[dict[str, Any]]:
-    """Return the predictions by which each sample was tested first."""
+def _predictions(store: Store, run: RunRecord) -> pa.Table:
+    """Return the predictions by which each sample was tested first, sorted by their ids."""
     columns = [*_COLUMNS, *(_VALUES if run.schema == NUMBER_PREDICTION_SCHEMA else [])]
-    rows = store.predictions_of([run], columns)[run.id].to_pylist()
+    rows = store.predictions_of([run], columns)[run.id]
     if run.numbers:
-        rows = [{**row, "true": row["true_value"], "predicted": row["predicted_value"]} for row in rows]
-    first: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: (row["repeat"], row["fold"])):
-        first.setdefault(row["id"], row)
-    return [first[sample_id] for sample_id in sorted(first)]
+        rows = rows.drop_columns(["true", "predicted"]).rename_columns(
+            dict(zip(_VALUES, [TRUE, PREDICTED], strict=True))
+        )
+    rows = rows.append_column("place", pa.array(np.arange(len(rows))))
+    rows = rows.sort_by([(name, "ascending") for name in ("id", "repeat", "fold", "place")])
+    ids = rows.column("id").combine_chunks()
+    first = np.ones(len(rows), bool)
+    first[1:] = pc.not_equal(ids[1:], ids[:-1]) if len(rows) else ()
+    return rows.filter(pa.array(first))
 
 
-def _named(run: RunRecord, rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[Any]:
-    known = {row["id"]: row for row in rows}
-    absent = [sample_id for sample_id in dict.fromkeys(ids) if sample_id not in known]
+def _named(run: RunRecord, rows: pa.Table, ids: Sequence[str]) -> list[Any]:
+    wanted = list(dict.fromkeys(ids))
+    places = pc.index_in(pa.array(wanted, pa.string()), value_set=rows.column("id").combine_chunks()).to_pylist()
+    absent = [name for name, place in zip(wanted, places, strict=True) if place is None]
     if absent:
-        hint = did_you_mean(absent[0], known)
+        hint = did_you_mean(absent[0], rows.column("id").to_pylist())
         raise StoreError(
             f"The run {run.id} did not test {some([repr(name) for name in absent])}: no network of it can tell what it "
             "would make of an image that it has not trained on.",
             next=f"{hint}Choose what it tested: histokit predictions {run.id}; or predict a dataset that has it, and "
             f"explain that run: histokit predict {run.id} DATASET",
         )
-    return [known[sample_id] for sample_id in dict.fromkeys(ids)]
+    return rows.take(pa.array(places, pa.int64())).to_pylist()
 
 
-def _drawn(run: RunRecord, rows: Sequence[Mapping[str, Any]], asked: ExplainOptions) -> list[Any]:
+def _drawn(run: RunRecord, rows: pa.Table, asked: ExplainOptions) -> list[Any]:
     """Return some samples of each class, drawn: what looks best is not what is typical."""
-    kept = [row for row in rows if not asked.wrong or (row["true"] is not None and row["true"] != row["predicted"])]
-    classes: dict[str, list[Any]] = {name: [] for name in run.classes}
-    for row in kept:
-        classes.setdefault(row["predicted"] if row["true"] is None else row["true"], []).append(row)
+    if asked.wrong:
+        # Unknown, which is not kept, where there is no true class.
+        rows = rows.filter(pc.not_equal(rows.column(TRUE), rows.column(PREDICTED)))
+    of_class = pc.coalesce(rows.column(TRUE), rows.column(PREDICTED))
     count = PER_CLASS if asked.per_class is None else asked.per_class
-    found = []
-    for number, members in enumerate(classes.values()):
+    found: list[int] = []
+    for number, name in enumerate(dict.fromkeys([*run.classes, *pc.unique(of_class).to_pylist()])):
+        members = np.flatnonzero(pc.equal(of_class, name))
         order = np.random.default_rng([asked.seed, number]).permutation(len(members))
-        found += [members[place] for place in sorted(order[:count])]
-    return found
+        found += members[np.sort(order[:count])].tolist()
+    return rows.take(pa.array(found, pa.int64())).to_pylist()
 
 
-def _numbers(rows: Sequence[dict[str, Any]], asked: ExplainOptions) -> list[Any]:
+def _numbers(rows: pa.Table, asked: ExplainOptions) -> list[Any]:
     """Return samples from the smallest true number to the largest, evenly; or those of the largest errors."""
     count = OF_NUMBERS if asked.limit is None else asked.limit
     if asked.wrong:
-        known = [row for row in rows if row["true"] is not None]
-        return sorted(known, key=lambda row: -abs(row["true"] - row["predicted"]))[:count]
-    ordered = sorted(rows, key=lambda row: row["predicted"] if row["true"] is None else row["true"])
-    places = np.unique(np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int))
-    return [ordered[place] for place in places]
+        rows = rows.filter(pc.is_valid(rows.column(TRUE)))
+        errors = pc.abs(pc.subtract(rows.column(TRUE), rows.column(PREDICTED))).to_numpy()
+        return rows.take(np.argsort(-errors, kind="stable")[:count]).to_pylist()
+    order = np.argsort(pc.coalesce(rows.column(TRUE), rows.column(PREDICTED)).to_numpy(), kind="stable")
+    places = np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))
+    return rows.take(order[places]).to_pylist()
 
 
 def _outputs(run: RunRecord, rows: Sequence[Mapping[str, Any]], target: str) -> tuple[list[int], list[str]]:

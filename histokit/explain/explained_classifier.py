@@ -168,5 +168,6 @@ def _unsuitable(run: RunRecord, why: str) -> UsageError:
     return UsageError(
         f"The run {run.id} ({run.classifier} on {run.address}) cannot be explained: {why}. What can be are {_WORKS}, "
         "and networks.",
-        next="Train one: histokit train DATASET --features BACKBONE/LAYER --classifier svm; or histokit finetune",
+        next=f"Train one: histokit train {run.dataset} --features BACKBONE/LAYER --classifier svm; or: histokit "
+        f"finetune {run.dataset}",
     )

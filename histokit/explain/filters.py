@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from histokit.errors import StoreError, some
+from histokit.errors import StoreError, counted, some
 from histokit.explain.activation_maximisation import WHITE, FilterRecipe, contrasted, maximise
 from histokit.explain.explained_network import ExplainedNetwork
 from histokit.explain.layer_maps import MapLayer, maps_of
@@ -278,4 +278,5 @@ def _excited(
 def _silent(images: Sequence[FilterImage]) -> list[str]:
     """Name filters that nothing excites, whose images are noise."""
     silent = [f"{image.layer}[{image.filter}] {image.when}" for image in images if image.activation <= 0]
-    return [f"{len(silent)} filters were not excited by any image that was tried: {some(silent)}"] if silent else []
+    many = counted(len(silent), "filter is", "filters are")
+    return [f"{many} not excited by the picture that was found: {some(silent)}"] if silent else []

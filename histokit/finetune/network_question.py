@@ -220,7 +220,7 @@ def identify(store: StoreLike, dataset: str, backbone: str | None = None, **opti
     """
     store = open_store(store)
     question = ask_for_network(store, dataset, FinetuneOptions(backbone=backbone, **options))
-    return question.run_id(store, question.prepare(store))
+    return question.run_id(store, question.prepare(store, keep=False))
 
 
 def resolve_start(

@@ -185,7 +185,7 @@ def _record(name: str, dataset: Dataset, table: SampleTable) -> DatasetRecord:
         levels=dataset.levels,
         state=dataset.state,
         warnings=(
-            *table.guarded.warnings(),
+            *(text.replace("histokit split DATASET", f"histokit split {name}") for text in table.guarded.warnings()),
             *table.digests.warnings(),
             *differences(table.guarded, rows),
             *alike_in(rows, dataset.group, dataset.levels),

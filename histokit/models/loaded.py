@@ -137,7 +137,8 @@ class LoadedModel:
 
     @cached_property
     def _given(self) -> GivenImages:
-        return GivenImages(self.description["pixels"], self.channels)
+        instead = f"histokit predict {quote(str(self.folder))} DATASET"
+        return GivenImages(self.description["pixels"], self.channels, instead=instead)
 
     @cached_property
     def device(self) -> torch.device:

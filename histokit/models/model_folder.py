@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from shutil import rmtree
 from typing import Any
 
@@ -28,7 +29,6 @@ SEEN_FILE = "seen.safetensors"
 NETWORK, CLASSIFIER = "network", "classifier"
 
 _NEEDED = ("kind", "classes", "channels", "pixels", "run", "files", "digest")
-_AGAIN = "Export it again: histokit export-model RUN --out FOLDER --force"
 
 
 def as_model_folder(text: str | os.PathLike[str]) -> Path | None:
@@ -108,7 +108,8 @@ def _check(folder: Path, name: str, known: dict[str, Any]) -> None:
 
 
 def _damaged(folder: Path, what: str) -> DataError:
-    return DataError(f"The model in {folder} is damaged: {what}.", next=f"Copy the folder again. {_AGAIN}")
+    again = f"Copy the folder again, or export it again: histokit export-model RUN --out {quote(str(folder))} --force"
+    return DataError(f"The model in {folder} is damaged: {what}.", next=again)
 
 
 def damaged(folder: Path, file: str, error: Exception) -> DataError:

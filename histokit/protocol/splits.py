@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from histokit.errors import DataError, StoreError, UsageError, counted, did_you_mean
+from histokit.errors import DataError, HistokitError, StoreError, UsageError, counted, did_you_mean
 from histokit.plugin.values import known
 from histokit.protocol.barred import leave_one_out_barred
 from histokit.protocol.leaks import check_groups
@@ -34,7 +37,27 @@ AUTOMATIC: dict[str, dict[str, Any]] = {
     "holdout": {"test": 0.2},
 }
 
+#: The automatic split that was drawn last and is not kept: a plan asks for it with each of its pieces.
+_DRAWN: dict[tuple[Any, ...], Split] = {}
 
+
+def _named(make: Callable[..., Split]) -> Callable[..., Split]:
+    """Tell errors of making a split with the names of the dataset and of the split in the commands to type."""
+
+    @wraps(make)
+    def named(samples: pa.Table, record: DatasetRecord, name: str, **how: Any) -> Split:
+        try:
+            return make(samples, record, name, **how)
+        except HistokitError as error:
+            own = "NAME" if name.partition(".")[0] in AUTOMATIC else quote(name)
+            said = error.next.replace(" DATASET --name NAME", f" {record.name} --name {own}")
+            error.next = re.sub(r"(histokit [a-z ]+) DATASET\b", rf"\1 {record.name}", said)
+            raise
+
+    return named
+
+
+@_named
 def make_split(
     samples: pa.Table,
     record: DatasetRecord,
@@ -260,11 +283,17 @@ def resolve_split(
             next=f"{did_you_mean(name, [*stored, *AUTOMATIC])}Always there: {', '.join(AUTOMATIC)}; others: "
             f"histokit list splits {dataset}. Make your own with: histokit split {dataset} --name NAME --folds 10",
         )
-    if split is not None and split.params["samples"] == _labelled(samples, record.group, target, kind)[0].digest:
+    digest = _labelled(samples, record.group, target, kind)[0].digest
+    if split is not None and split.params["samples"] == digest:
         return split
-    split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
-    split = replace(split, params={**split.params, "automatic": True})
+    asked = (id(store), dataset, full_name, record.group, digest)
+    if asked not in _DRAWN:
+        split = make_split(samples, record, full_name, target=target, target_type=kind, **how)
+        _DRAWN.clear()
+        _DRAWN[asked] = replace(split, params={**split.params, "automatic": True})
+    split = _DRAWN[asked]
     if keep:
+        _DRAWN.clear()
         store.save_split(split, stored.get(full_name, {}).get("digest"))
     return split
 

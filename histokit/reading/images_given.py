@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from io import BytesIO
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from histokit.errors import DataError, UsageError
+from histokit.files import require_file
 from histokit.plugin.colours import OpenImage, RefusalError, as_rgb
 from histokit.plugin.dataset import Dataset, Sample
 from histokit.plugin.deep_colours import to_8_bits, to_16_bits
@@ -177,16 +179,15 @@ class GivenImages:
                 f"({told['scale']}): a box alone does not have them.",
                 next=f"Ingest the images as a dataset, then: {self.instead}",
             )
+        paths = _paths_of(image)
+        for path in paths:
+            require_file(path, "image", next="Check the path.")
         try:
-            return self._read(image, mpp, f"The image {place}")
+            return self._of_files(paths, mpp) if paths else self._of_pixels(image, mpp, f"The image {place}")
         except DataError as error:
             raise DataError(error.message, next="Mend the image, leave it out, or give its pixels.") from error
 
-    def _read(self, image: Any, mpp: float | None, what: str) -> GivenImage:
-        if isinstance(image, str | os.PathLike):
-            return self._of_files((image,), mpp)
-        if isinstance(image, tuple | list) and image and all(isinstance(each, str | os.PathLike) for each in image):
-            return self._of_files(tuple(image), mpp)
+    def _of_pixels(self, image: Any, mpp: float | None, what: str) -> GivenImage:
         pixels = self._of_numbers(_of_pillow(image, what) if hasattr(image, "convert") else np.asarray(image), what)
         return GivenImage(pixels, mpp, digest_bytes(str(pixels.shape).encode(), pixels.tobytes()))
 
@@ -208,7 +209,8 @@ class GivenImages:
         sample = Sample(str(paths[0]), files, part=self.document["part"], mpp=mpp)
         result = read_sample(self, 0, sample)
         if result.pixels is None:
-            raise DataError(str(result.reason), next="Mend the image.")
+            # Files of a dataset are to be ingested again once they are mended; these are of none.
+            raise DataError(re.sub(r"[,;] then ingest the dataset again", "", str(result.reason)), next="")
         repeat(result.remarks)
         digests = [self.dataset.file_digest(Path(file)) for file in files]
         return GivenImage(
@@ -230,6 +232,12 @@ class GivenImages:
             pixels = to_16_bits(from_16_bits(pixels, bits), bits or 16)
         whole: Any = np.ascontiguousarray(pixels)
         return whole
+
+
+def _paths_of(image: Any) -> tuple[str | os.PathLike[str], ...]:
+    """Return the paths that an image is given by; none where it is given by its numbers."""
+    given = image if isinstance(image, tuple | list) else (image,)
+    return tuple(given) if all(isinstance(each, str | os.PathLike) for each in given) else ()
 
 
 def _of_pillow(image: Any, what: str) -> npt.NDArray[Any]:

@@ -119,7 +119,8 @@ def _question(
 ) -> tuple[Experiment, dict[str, Any], str]:
     """Return what is selected from, how, and the id of the selection."""
     options = with_type(store, dataset, options)
-    experiment = prepare(store, dataset, features, options, normalisation=options.normalisation, outline=outline)
+    how: dict[str, Any] = {"normalisation": options.normalisation, "outline": outline, "keep": not outline}
+    experiment = prepare(store, dataset, features, options, **how)
     asked = {name: value for name, value in options.asked().items() if name != "split"}
     parameters = {**asked, "step": parse_step(options.step), "metric": experiment.problem.metric}
     asked = {"parameters": parameters, "version": SELECTION_VERSION}

@@ -70,7 +70,9 @@ def list_splits(
     columns = ["dataset", "split", "source", "folds", "group", "seed", "leaks"]
     if folds:
         columns, rows = SET_COLUMNS, set_rows(documents)
-    empty = f"No splits{_where(store, dataset)}. Make one with: histokit split DATASET --name S --folds N"
+    empty = (
+        f"No splits{_where(store, dataset)}. Make one with: histokit split {dataset or 'DATASET'} --name S --folds N"
+    )
     listing.show(columns, rows, {"splits": documents}, empty)
 
 
@@ -97,7 +99,7 @@ def list_features(dataset: _Dataset = None) -> None:
     columns = ["dataset", "address", "width", "rows", "fingerprint", "weights", "stored as"]
     if all(document["dtype"] == "float32" for document in documents):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    empty = f"No features{_where(store, dataset)}. Make some with: histokit extract DATASET --backbone B"
+    empty = f"No features{_where(store, dataset)}. Make some with: histokit extract {dataset or 'DATASET'} --backbone B"
     listing.show(columns, rows, {"features": documents}, empty)
 
 
@@ -113,7 +115,8 @@ def list_selections(dataset: _Dataset = None) -> None:
             # Of all their samples, which tables do not need.
             documents[each.id] = named("selection", each.to_json())
     order = sorted(rows, key=lambda name: (rows[name][0], name))
-    empty = f"No selections{_where(store, dataset)}. Make one with: histokit select DATASET --features ADDRESS"
+    make = f"histokit select {dataset or 'DATASET'} --features ADDRESS"
+    empty = f"No selections{_where(store, dataset)}. Make one with: {make}"
     columns = ["selection", "dataset", "address", "split", "method", "kept", "of", "created"]
     document = {"selections": [documents[name] for name in order if name in documents]}
     console.table(columns, [rows[name][1] for name in order], document, empty=empty)
@@ -148,7 +151,7 @@ def list_runs(
     if any(apart := told_apart(runs)):
         titles = [*titles, "differs in"]
         rows = [[*row[:-1], listed(texts, limit=len(texts)), row[-1]] for row, texts in zip(rows, apart, strict=True)]
-    empty = f"No runs{_where(store, dataset)}. Make one with: histokit train DATASET --features ADDRESS"
+    empty = f"No runs{_where(store, dataset)}. Make one with: histokit train {dataset or 'DATASET'} --features ADDRESS"
     if len(runs) < len(every):
         console.note(f"The newest {len(runs)} of {len(every)} runs are shown")
     document = {"count": len(every), "runs": documents}

@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from histokit.errors import HistokitError
+from histokit.errors import HistokitError, UsageError
 from histokit.features.chained_units import parse_aggregate
+from histokit.ingest.dataset_record import ARROW_TYPES
 from histokit.plugin import Dataset
 from histokit.plugin.guarded import Guarded
 from histokit.protocol.splits import AUTOMATIC
+from histokit.protocol.targets import find_type
 from histokit.store import Store
+from histokit.store.filters import Filter
+from histokit.store.records import NUMBER
 from histokit.study.study_file import Data
+
+#: What of a sample is no metadata, of that by which samples are counted.
+_OWN = ("id", "label", "mpp", "part")
 
 
 class ProblemSize(NamedTuple):
@@ -23,7 +32,12 @@ class ProblemSize(NamedTuple):
 
     Parameters
     ----------
-    samples, classes : int
+    samples : int
+        All that are ingested, and go through networks.
+    used : int
+        Those that have a target and that the filter of the dataset keeps.
+    classes : int
+        Theirs; 2 where numbers are predicted.
     folds : int
         Outer ones.
     rows : int
@@ -33,14 +47,23 @@ class ProblemSize(NamedTuple):
     """
 
     samples: int
+    used: int
     classes: int
     folds: int
     rows: int
     units: float = 1.0
 
 
+class _Counts(NamedTuple):
+    samples: int
+    used: int
+    classes: int
+    groups: int
+    units: int
+
+
 def problem_size(store: Store, data: Data) -> ProblemSize | None:
-    """Return the size of the problem of a dataset, none where it cannot be known before it is ingested.
+    """Return the size of the problem of a dataset, none where it cannot be known before it is ingested or split.
 
     Parameters
     ----------
@@ -48,57 +71,81 @@ def problem_size(store: Store, data: Data) -> ProblemSize | None:
     data : Data
     """
     try:
-        samples, classes, groups, units = _counted(store, data)
-        folds, share = _folds(store, data, groups)
+        counts = _counted(store, data)
+        shape = _folds(store, data, counts)
     except HistokitError:
         return None
-    rows, drawn = max(1, round(samples * share)), (data.made or {}).get("train_per_class")
-    rows = min(rows, drawn * max(2, classes)) if drawn else rows
-    return ProblemSize(samples, max(2, classes), folds, rows, units / max(1, samples))
+    if shape is None:
+        return None
+    folds, share = shape
+    rows, drawn = max(1, round(counts.used * share)), (data.made or {}).get("train_per_class")
+    rows = min(rows, drawn * max(2, counts.classes)) if drawn else rows
+    units = counts.units / max(1, counts.used)
+    return ProblemSize(counts.samples, counts.used, max(2, counts.classes), folds, rows, units)
 
 
-def _counted(store: Store, data: Data) -> tuple[int, int, int, int]:
-    """Return the numbers of samples, classes, groups, and units that samples are aggregated to."""
-    record, unit = store.find_dataset(data.name), parse_aggregate(data.aggregate)[-1][0] if data.aggregate else "id"
-    if record is not None:
-        names = [record.group or "id", unit]
-        columns = store.samples(data.name, list(dict.fromkeys(names)))
-        groups, units = (len(pc.unique(columns.column(name))) for name in names)
-        return record.count, len(record.classes), groups, units
-    assert data.opened is not None
-    return _yielded(data.opened, unit)
+def _counted(store: Store, data: Data) -> _Counts:
+    record, target = store.find_dataset(data.name), data.target or "label"
+    unit = parse_aggregate(data.aggregate)[-1][0] if data.aggregate else "id"
+    if record is None:
+        assert data.opened is not None
+        return _yielded(data.opened, target, data.target_type, unit, data.where)
+    group = record.group or "id"
+    rows = store.samples(data.name, list(dict.fromkeys(["id", target, group, unit])), data.where)
+    return _counts(rows, record.count, target, data.target_type, group, unit)
 
 
 @lru_cache(maxsize=64)
-def _yielded(dataset: Dataset, unit: str) -> tuple[int, int, int, int]:
-    count, labels, groups, units = 0, set(), set(), set()
-    for sample in Guarded(dataset).samples():
-        count += 1
-        labels.add(sample.label)
-        groups.add(sample.metadata.get(dataset.group) if dataset.group else sample.id)
-        units.add(sample.metadata.get(unit, sample.id))
-    return count, len(labels - {None}), len(groups), len(units)
+def _yielded(dataset: Dataset, target: str, kind: str | None, unit: str, where: str | None) -> _Counts:
+    """Count the samples of a dataset that is not in the store, by the columns that are looked at alone."""
+    types = {"id": str, "label": str, "mpp": float, "part": str, **dataset.columns}
+    group = dataset.group or "id"
+    unit = unit if unit in types else "id"
+    looked_at = dict.fromkeys(["id", target, group, unit, *(Filter(where).names([*types]) if where else ())])
+    schema = pa.schema([(name, ARROW_TYPES[types[name]]) for name in looked_at if name in types])
+    batches, samples = [schema.empty_table()], iter(Guarded(dataset).samples())
+    while listed := list(islice(samples, 10_000)):
+        own = [{name: getattr(sample, name) for name in _OWN} | dict(sample.metadata) for sample in listed]
+        batches.append(pa.Table.from_pylist(own, schema))
+    rows = pa.concat_tables(batches)
+    return _counts(Filter(where).keep(rows) if where else rows, len(rows), target, kind, group, unit)
 
 
-def _folds(store: Store, data: Data, groups: int) -> tuple[int, float]:
+def _counts(rows: pa.Table, samples: int, target: str, kind: str | None, group: str, unit: str) -> _Counts:
+    if target not in rows.column_names:
+        raise UsageError(f"The samples have no column {target!r}.", next="Name another target.")
+    rows = rows.filter(pc.is_valid(rows.column(target)))
+    classes, groups, units = (len(pc.unique(rows.column(name))) for name in (target, group, unit))
+    numbers = find_type(rows.schema, target, kind) == NUMBER
+    return _Counts(samples, len(rows), 2 if numbers else classes, groups, units)
+
+
+def _folds(store: Store, data: Data, counts: _Counts) -> tuple[int, float] | None:
     """Return the number of outer folds, and the share of the samples that trains in one."""
     stored = store.split_headers(data.name)
     published = {} if stored or data.opened is None else Guarded(data.opened).splits()
     fair = [name for name, header in stored.items() if header["source"] == "published" and not header["leaks"]]
     fair += [name for name, split in published.items() if not split.leaks]
     name = data.split or (fair[0] if fair else "cv")
-    if data.made is None and name in stored:
+    made, groups = data.made or {}, counts.groups
+    if name in stored and (data.made is None or "from_file" in made):
         return _counted_folds(store.split(data.name, name).rows.to_pylist())
     if data.made is None and name in published:
         return _counted_folds([row._asdict() for row in published[name].rows])
-    how = AUTOMATIC.get(name, {"folds": 10}) if data.made is None else data.made
+    how = AUTOMATIC.get(name, {"folds": 10}) if data.made is None else made
+    repeats = how.get("repeats", 1)
+    if "from_file" in how:
+        return None
     if "within" in how:
-        folds, share = _folds(store, replace(data, split=how["within"], made=None), groups)
-        return folds * how.get("repeats", 1), share
+        base = _folds(store, replace(data, split=how["within"], made=None), counts)
+        return base and (base[0] * repeats, base[1])
+    if "test_where" in how:
+        chosen = " AND ".join(f"({text})" for text in (how["test_where"], data.where) if text)
+        return repeats, 1 - _counted(store, replace(data, where=chosen)).used / max(1, counts.used)
     if "test" in how:
-        return how.get("repeats", 1), 1 - how["test"]
+        return repeats, 1 - how["test"]
     folds = min(how.get("folds", groups), groups)
-    return folds * how.get("repeats", 1), 1 - 1 / max(2, folds)
+    return folds * repeats, 1 - 1 / max(2, folds)
 
 
 def _counted_folds(rows: Sequence[Mapping[str, Any]]) -> tuple[int, float]:

@@ -23,8 +23,8 @@ def foreseen_training(store: Store, piece: TrainNetwork, size: ProblemSize) -> E
         Of the dataset.
     """
     training, final = piece.training, size.folds > 1
-    passes = size.folds * foreseen_passes(training.recipe, size.rows, size.samples - size.rows)
-    passes += final * foreseen_passes(training.recipe, size.samples, 0)
+    passes = size.folds * foreseen_passes(training.recipe, size.rows, size.used - size.rows)
+    passes += final * foreseen_passes(training.recipe, size.used, 0)
     before = pace_before(store, training.start, training.recipe)
     if before is not None:
         return Estimate(before * passes, "measured")

@@ -49,10 +49,10 @@ class Question:
     options: TrainOptions
 
     def prepare(self, store: FeatureStore, address: str, outline: bool = False) -> Experiment:
-        """Open the features of an address; in outline, no vector and no image is read."""
+        """Open the features of an address; in outline, nothing else is read and nothing stored."""
         pixels = self.recipe.fitting(0).row.pixels
         how: dict[str, Any] = {"aggregate": self.options.aggregate, "pixels": pixels, "outline": outline}
-        how["normalisation"] = self.options.normalisation
+        how |= {"normalisation": self.options.normalisation, "keep": not outline}
         if not self.options.fold_networks:
             return prepare(store, self.dataset, address, self.options, **how)
         whole = prepare(store, self.dataset, address, self.options, **how, tested=False)

@@ -540,6 +540,8 @@ class TestSplit:
             "The column split holds none of train, val and test, but 'left', 'right', and makes no split: to test "
             "those of a value, use histokit split DATASET --name NAME --test-where \"split = 'left'\""
         ]
+        record = ingest(tmp_path / "store", dataset, name="halves")
+        assert "histokit split halves --name NAME --test-where \"split = 'left'\"" in record.warnings[0]
         with pytest.raises(DataError, match="has split='left', which is no part of a split"):
             Folder(tmp_path, pattern="{split}/{label}/*.png", split="split").splits()
 

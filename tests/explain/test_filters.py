@@ -51,8 +51,9 @@ def test_a_step_by_hand() -> None:
     unit = np.array([0.6, 0.8])
     expected = first + unit / np.sqrt(0.05 * unit**2 + 1e-7)
     np.testing.assert_allclose(found.images.flatten().numpy(), expected, rtol=1e-5)
-    assert found.activations[0] == pytest.approx(first @ [3, 4], rel=1e-5)
-    assert found.objectives[0] == pytest.approx(-2 * found.activations[0])
+    # The objective chose it before its step; what is told beside the image is of the image.
+    assert found.objectives[0] == pytest.approx(-2 * (first @ [3, 4]), rel=1e-5)
+    assert found.activations[0] == pytest.approx(expected @ [3, 4], rel=1e-5)
 
 
 def test_steps_keep_the_squares_of_earlier_gradients() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch import nn
 
 import histokit
 from histokit.errors import DataError, StoreError, UsageError
+from histokit.explain.chosen import ExplainOptions, choose_samples
 from histokit.explain.explanation import Explanation
 from histokit.explain.layer_maps import MapLayer, area_of, grad_cam, shares
 from histokit.explain.pictures import as_picture, pictures_note
@@ -187,6 +189,20 @@ def test_which_images_are_drawn(run: RunRecord, data: FeatureStore) -> None:
     assert all("bright" in name for name in drawn(wrong=True)), "the run predicts dark for all"
     assert {name.split("/")[:2][-1] for name in drawn(where="label = 'bright'", per_class=3)} == {"bright"}
     assert len(drawn(where="label = 'bright'", per_class=3)) == 3
+
+
+def test_predictions_that_are_not_explained_take_little_room(run: RunRecord, data: FeatureStore) -> None:
+    rows = data.predictions(run.id)
+    many = pa.concat_tables([rows.slice(0, 1)] * 20_000)
+    ids = pa.array([f"{place:05}" for place in range(20_000)])
+    data.save_run(run, many.set_column(many.column_names.index("id"), "id", ids), None, again=True)
+    choose_samples(data, run, ExplainOptions())
+    tracemalloc.start()
+    chosen, _ = choose_samples(data, run, ExplainOptions(per_class=1))
+    taken = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(chosen) == 1
+    assert taken < 150 * 20_000, "as rows of Python they take 600 bytes each"
 
 
 def test_a_folder_of_maps(run: RunRecord, data: FeatureStore, tmp_path: Path) -> None:

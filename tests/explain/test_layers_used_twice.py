@@ -80,7 +80,7 @@ def test_the_map_of_a_linear_classifier_adds_up_to_its_decision_value(data: Feat
 
 def test_what_excites_a_filter(data: FeatureStore) -> None:
     (run,) = histokit.finetune(data, "d", "twice", split="half", settings={"head.layer": "last", "stages.1.epochs": 1})
-    settings = {"iterations": 1, "jitter": 0}
+    settings = {"iterations": 1, "jitter": 0, "norm": 0, "variation": 0}
     found = histokit.explain.filter_images(data, run.id, layers=["relu"], filters=4, settings=settings, seed=2)
     net = TwiceBackbone("twice", [], Preprocess(size=16), "random:0").build()
     before = [image for image in found.images if image.when == "before"]
@@ -88,10 +88,17 @@ def test_what_excites_a_filter(data: FeatureStore) -> None:
     for image in before:
         noise = np.random.default_rng([2, image.filter]).random((3, 16, 16))
         pixels = (noise - noise.mean()) / noise.std() * 12.75 + 127.5
-        values = torch.from_numpy((pixels / 255 - 0.5) / 0.5).float()[None]
-        with torch.no_grad():
-            maps = net.second(net.first(values).relu()).relu()
-        assert image.activation == pytest.approx(float(maps[0, image.filter].mean()), rel=1e-3, abs=1e-6)
+
+        def activation(pixels: torch.Tensor, number: int = image.filter) -> torch.Tensor:
+            maps = net.second(net.first(((pixels / 255 - 0.5) / 0.5)[None]).relu()).relu()
+            return maps[0, number].mean()
+
+        start = torch.from_numpy(pixels).float().requires_grad_()
+        (gradient,) = torch.autograd.grad(activation(start), start)
+        unit = gradient / gradient.norm().clamp_min(1e-12)
+        reached = start + unit / (0.05 * unit**2 + 1e-7).sqrt()
+        assert image.objective == pytest.approx(-2 * activation(start).item(), rel=1e-3, abs=1e-6)
+        assert image.activation == pytest.approx(activation(reached).item(), rel=1e-3, abs=1e-6)
 
 
 def test_a_network_is_not_trained_on_its_first_output(data: FeatureStore) -> None:

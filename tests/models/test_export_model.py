@@ -151,7 +151,7 @@ def test_paths_pictures_and_arrays_are_the_same(data: FeatureStore, images: Path
     for wrong, said in ((np.zeros((16, 16, 4), np.uint8), "4 channels"), (np.zeros((4, 4, 3)), "floating-point")):
         with pytest.raises(DataError, match=said):
             model.predict([wrong])
-    with pytest.raises(DataError, match="does not exist"):
+    with pytest.raises(DataError, match=r"does not exist\.\nCheck the path\.$"):
         model.predict(["nothing.png"])
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from histokit.errors import DataError, LeakageError, StoreError, UsageError
+from histokit.errors import DataError, HistokitError, LeakageError, StoreError, UsageError
 from histokit.protocol import split_drawing
 from histokit.protocol.splits import make_split, resolve_split
 from histokit.store.records import DatasetRecord
@@ -543,8 +543,8 @@ BATCHED = SAMPLES.append_column("batch", pa.array([f"b{i % 3}" for i in range(24
     [
         ({"leave_one_group_out": True}, 12 * 24, "--folds 10"),
         ({"folds": 4}, 4 * 24, "--folds 10"),
-        ({"folds": 2, "repeats": 3}, 2 * 24 * 3, "at most 1 time: histokit split DATASET --name NAME … --repeats 1"),
-        ({"test": 0.5, "repeats": 5}, 24 * 5, "at most 3 times: histokit split DATASET --name NAME … --repeats 3"),
+        ({"folds": 2, "repeats": 3}, 2 * 24 * 3, "at most 1 time: histokit split toy --name l … --repeats 1"),
+        ({"test": 0.5, "repeats": 5}, 24 * 5, "at most 3 times: histokit split toy --name l … --repeats 3"),
     ],
 )
 def test_splits_of_more_rows_than_can_be_worked_with_are_refused_before_they_are_made(monkeypatch, how, rows, advice):
@@ -584,6 +584,21 @@ def test_the_samples_of_a_condition_are_tested_and_those_without_the_value_are_i
     other = make_split(SITES, make_record(), "s", test_where="site = 'A' OR site IS NULL")
     assert other.folds()[0].test == ["s0", "s1", "s6", "s7", "s8"]
     assert "--test-where 'site = '\"'\"'B'\"'\"''" in str(split_command(split))
+
+
+@pytest.mark.parametrize(
+    ("how", "typed"),
+    [
+        ({"test_where": "site = 'C'"}, "histokit list samples toy"),
+        ({"folds": 2, "train_per_class": 9}, "histokit split toy --name 'my split' … --train-per-class 1"),
+        ({"leave_one_group_out": True, "group": None}, "histokit split toy --name 'my split' … --group COLUMN"),
+    ],
+)
+def test_commands_to_type_name_the_dataset_and_the_split(how, typed):
+    record = make_record(group=None) if "group" in how else make_record()
+    with pytest.raises(HistokitError) as caught:
+        make_split(SITES, record, "my split", **how)
+    assert typed in caught.value.next
 
 
 def test_a_condition_keeps_groups_apart_and_leaves_something_on_both_sides():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from toy import make_samples, make_store
@@ -14,6 +16,8 @@ from toy import make_samples, make_store
 from histokit.classifiers.grids import make_grid
 from histokit.classifiers.row import Cost
 from histokit.classifiers.table import CLASSIFIERS
+from histokit.features import FeatureStore
+from histokit.plugin import Dataset, Sample
 from histokit.select.select import select
 from histokit.store.split_records import Split, split_rows
 from histokit.study import cost
@@ -21,6 +25,7 @@ from histokit.study.cost import Workload, effort, foreseen, history
 from histokit.study.pace import StudyPace
 from histokit.study.plan import plan_study
 from histokit.study.problem_size import ProblemSize, problem_size
+from histokit.study.study_file import Data
 from histokit.train.train import train
 
 
@@ -72,19 +77,52 @@ def test_what_runs_took_corrects_what_the_next_will_take(
     assert history(store)["select"] == pytest.approx(chosen.seconds / (0.3 + 3), rel=1e-6)
 
 
-def given(name: str, **values: Any) -> Any:
-    return SimpleNamespace(**{"name": name, "opened": None, "split": None, "made": None, "aggregate": None} | values)
+def given(name: str, **values: Any) -> Data:
+    return Data(**{"name": name, "opened": None, "split": None, "made": None} | values)
 
 
 def test_the_size_of_a_problem_follows_from_groups_and_split(tmp_path: Path) -> None:
     samples, X = make_samples(classes="abc")  # 60 samples of 6 slides
     store = make_store(tmp_path / "s", samples, {"last": X})
-    assert problem_size(store, given("toy")) == ProblemSize(60, 3, 6, 50)
-    assert problem_size(store, given("toy", split="holdout")) == ProblemSize(60, 3, 1, 48)
-    assert problem_size(store, given("toy", made={"folds": 3, "repeats": 2})) == ProblemSize(60, 3, 6, 40)
+    assert problem_size(store, given("toy")) == ProblemSize(60, 60, 3, 6, 50)
+    assert problem_size(store, given("toy", split="holdout")) == ProblemSize(60, 60, 3, 1, 48)
+    assert problem_size(store, given("toy", made={"folds": 3, "repeats": 2})) == ProblemSize(60, 60, 3, 6, 40)
     rows = split_rows([(0, 0, f"s{i}", "test" if i < 15 else "train") for i in range(60)])
     store.save_split(Split("toy", "mine", rows))
-    assert problem_size(store, given("toy", split="mine")) == ProblemSize(60, 3, 1, 45)
+    assert problem_size(store, given("toy", split="mine")) == ProblemSize(60, 60, 3, 1, 45)
+
+
+class Marked(Dataset):
+    """60 samples of 6 slides: slide P0 has no label, and P1 is all that is used for testing."""
+
+    columns: ClassVar = {"slide": str, "dose": float}
+    group = "slide"
+    needs_data = False
+
+    def samples(self) -> Iterator[Sample]:
+        for i in range(60):
+            label = None if i % 6 == 0 else "abc"[i % 3]
+            yield Sample(f"s{i}", (f"{i}.png",), label=label, metadata={"slide": f"P{i % 6}", "dose": i / 7})
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_only_samples_that_are_used_are_counted(tmp_path: Path, stored: bool) -> None:
+    slides = [f"P{i % 6}" for i in range(60)]
+    labels = [None if i % 6 == 0 else "abc"[i % 3] for i in range(60)]
+    columns = {"id": [f"s{i}" for i in range(60)], "label": labels, "slide": slides, "dose": [i / 7 for i in range(60)]}
+    store = make_store(tmp_path / "s", columns, {}) if stored else FeatureStore(tmp_path / "s")
+    data = partial(given, "toy", opened=None if stored else Marked(tmp_path))
+    assert problem_size(store, data()) == ProblemSize(60, 50, 3, 5, 40)
+    # Of three slides of ten samples; P3 has the class a alone, P1 and P4 are of b.
+    kept = data(where="slide IN ('P1', 'P3', 'P4')")
+    assert problem_size(store, kept) == ProblemSize(60, 30, 2, 3, 20)
+    made = {"test_where": "slide = 'P1'", "repeats": 2}
+    assert problem_size(store, data(made=made)) == ProblemSize(60, 50, 3, 2, 40)
+    assert problem_size(store, data(made=made, where="slide <> 'P3'")) == ProblemSize(60, 40, 2, 2, 30)
+    assert problem_size(store, data(target="slide", split="holdout")) == ProblemSize(60, 60, 6, 1, 48)
+    assert problem_size(store, data(target="dose", split="holdout")) == ProblemSize(60, 60, 2, 1, 48)
+    assert problem_size(store, data(target="doze")) is None
+    assert problem_size(store, data(made={"from_file": "folds.csv"})) is None
 
 
 @pytest.mark.usefixtures("rates")
@@ -101,8 +139,8 @@ def test_classifiers_are_foreseen_on_the_units_that_vectors_are_aggregated_to(tm
     on_samples, on_units = seconds
     assert on_samples is not None
     assert on_units is not None
-    # The training set is five slides of ten samples.
-    assert (on_units - 0.3) / (on_samples - 0.3) == pytest.approx(5 / 50)
+    # Four fifths of 60 samples, and of 6 slides.
+    assert (on_units - 0.3) / (on_samples - 0.3) == pytest.approx(5 / 48)
 
 
 def piece(seconds: float | None, done: bool = False) -> Any:

@@ -41,6 +41,30 @@ def test_networks_are_trained_by_each_preset_and_answered_from_the_store(file: P
     assert run_study(file).runs == result.runs
 
 
+def test_a_plan_writes_nothing_into_a_store_that_has_all_but_the_split(file: Path, tmp_path: Path) -> None:
+    text = TRAINING.replace("split = { test = 0.25 }", 'split = "holdout"')
+    asked = text.replace('["last layer", "fine-tuning"]', '["last layer", "fine-tuning", "feature selection"]')
+    write_study(tmp_path, f'{asked}[strategy."feature selection"]\nbackbones = ["tiny"]\n')
+    store = histokit.open_store(tmp_path / "histokit-store")
+    for name in ("cells", "more"):
+        options = {"pattern": "{patient}/{label}/*.png", "group": "patient"}
+        histokit.ingest(store, "folder", tmp_path / name, name=name, options=options)
+        histokit.extract(store, name, "tiny")
+
+    def written() -> dict[Path, int]:
+        # What is remembered of a network is no result.
+        tables = [table for table in store.uri.glob("*.lance") if table.stem != "backbones"]
+        return {each: each.stat().st_mtime_ns for table in tables for each in table.rglob("*") if each.is_file()}
+
+    before = written()
+    plan = plan_study(file)
+    assert written() == before
+    assert store.split_headers("cells") == {}
+    foreseen = {piece.id for piece in plan.missing if piece.kind in ("train", "finetune") and piece.id}
+    assert len(foreseen) == 6
+    assert foreseen < set(run_study(file).runs), "with the same split as was foreseen"
+
+
 def test_a_study_that_names_no_strategies_trains_networks_where_a_table_asks_for_it(file: Path, tmp_path: Path) -> None:
     names = [method.name for method in read_study(file).methods]
     assert "fine-tuning" not in names
